@@ -1,0 +1,126 @@
+//! Every bound of the host in one place. Whoever needs one takes it from here; nothing else reads the
+//! environment or invents a number.
+
+use std::time::Duration;
+
+/// The bounds of one attempt.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A batch is closed when it has this many bytes of raw records.
+    pub batch_bytes: usize,
+    /// A batch is closed when it has this many records, whatever their size.
+    pub batch_records: usize,
+    /// The longest record; a longer one ends the attempt with its position.
+    pub record_bytes_max: usize,
+    /// The most columns of an input or an output.
+    pub columns_max: usize,
+    /// The decompressed size of an input.
+    pub input_bytes_max: u64,
+    /// The linear memory and tables of one plugin instance.
+    pub plugin_memory_bytes: usize,
+    /// One call into a plugin.
+    pub plugin_call: Duration,
+    /// One attempt, from claim to settle.
+    pub attempt: Duration,
+    /// The bytes that a plugin returns from one call.
+    pub changes_bytes_max: usize,
+    /// What a plugin logs and prints in one attempt.
+    pub plugin_log_bytes: usize,
+    /// The names of counters that a plugin uses in one attempt.
+    pub plugin_counters: usize,
+    /// The size of a component.
+    pub component_bytes_max: usize,
+    /// To connect to an HTTP server.
+    pub http_connect: Duration,
+    /// Between two pieces of an HTTP body.
+    pub http_idle: Duration,
+    /// The redirects that are followed.
+    pub http_redirects: usize,
+    /// The chunks of input that wait between fetch and decode.
+    pub fetch_chunks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch_bytes: 256 << 10,
+            batch_records: 16_384,
+            record_bytes_max: 16 << 20,
+            columns_max: 4_096,
+            input_bytes_max: 1 << 40,
+            plugin_memory_bytes: 256 << 20,
+            plugin_call: Duration::from_secs(10),
+            attempt: Duration::from_secs(6 * 3_600),
+            changes_bytes_max: 128 << 20,
+            plugin_log_bytes: 64 << 10,
+            plugin_counters: 64,
+            component_bytes_max: 64 << 20,
+            http_connect: Duration::from_secs(10),
+            http_idle: Duration::from_secs(30),
+            http_redirects: 5,
+            fetch_chunks: 16,
+        }
+    }
+}
+
+/// How a worker treats its claims.
+#[derive(Debug, Clone)]
+pub struct LeasePolicy {
+    /// How long a claim is good for without renewal.
+    pub lease: Duration,
+    /// How often a claim is renewed.
+    pub renew_every: Duration,
+    /// How long before the lease's end a worker that could not renew gives up.
+    pub margin: Duration,
+    /// After this many failed attempts a request goes to the dead letters.
+    pub attempts_max: u32,
+    /// After this many lost leases a request goes to the dead letters as poison.
+    pub lost_max: u32,
+    /// The first retry comes within this time.
+    pub backoff_base: Duration,
+    /// Any retry comes within this time.
+    pub backoff_max: Duration,
+    /// How long a stopping worker lets its attempts run on before it hands them back.
+    pub drain: Duration,
+    /// The longest wait of an idle worker between two looks at its queue.
+    pub idle: Duration,
+}
+
+impl Default for LeasePolicy {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(60),
+            renew_every: Duration::from_secs(15),
+            margin: Duration::from_secs(5),
+            attempts_max: 5,
+            lost_max: 3,
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            drain: Duration::from_secs(25),
+            idle: Duration::from_millis(500),
+        }
+    }
+}
+
+impl LeasePolicy {
+    /// The wait before the next attempt after `failures` of them: anything up to an exponentially growing
+    /// bound ("full jitter", AWS Architecture Blog, 2015), so that many failing requests spread out.
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let doubled = self.backoff_base.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        self.backoff_max.min(doubled).mul_f64(fastrand::f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_stays_within_its_bounds() {
+        let policy = LeasePolicy::default();
+        for failures in 0..100 {
+            assert!(policy.backoff(failures) <= policy.backoff_max);
+        }
+        assert!(policy.backoff(1) <= policy.backoff_base);
+    }
+}

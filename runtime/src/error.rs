@@ -1,0 +1,182 @@
+//! The one error type: where it happened, what it means for a retry, and why.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The step in which an error happened; `Display` gives the word that starts the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What the operator or the producer asked for.
+    Config,
+    /// The queue's server.
+    Queue,
+    /// Reading the input's bytes.
+    Fetch,
+    /// Undoing gzip or zstd.
+    Decompress,
+    /// Turning bytes into records.
+    Decode,
+    /// Loading or running the plugin.
+    Plugin,
+    /// Turning records into bytes.
+    Encode,
+    /// Staging and publishing output, rejects and receipt.
+    Commit,
+    /// The worker itself.
+    Worker,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config",
+            Self::Queue => "queue",
+            Self::Fetch => "fetch",
+            Self::Decompress => "decompress",
+            Self::Decode => "decode",
+            Self::Plugin => "plugin",
+            Self::Encode => "encode",
+            Self::Commit => "commit",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// What an error means for the request that met it. Retry decisions look at this and at nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The same attempt may succeed later: a connection broke, a server was busy.
+    Transient,
+    /// No attempt will succeed: the file is not there, the header does not fit the plugin.
+    Permanent,
+    /// The claim has gone to somebody else; whatever was done must not be committed.
+    LeaseLost,
+    /// Somebody asked for it to stop.
+    Cancelled,
+}
+
+/// An error with its stage, its class and its cause.
+///
+/// `Display` prints `stage message` without the source, so that a chain can be printed link by link;
+/// [`Error::report`] prints the whole chain on one line.
+#[derive(Debug)]
+pub struct Error {
+    stage: Stage,
+    class: Class,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause. `message` names the thing and the position: `orders.csv: record 812 (line
+    /// 815): expected 7 fields, found 6`.
+    pub fn new(stage: Stage, class: Class, message: impl Into<String>) -> Self {
+        Self {
+            stage,
+            class,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// [`Error::new`] with [`Class::Permanent`].
+    pub fn permanent(stage: Stage, message: impl Into<String>) -> Self {
+        Self::new(stage, Class::Permanent, message)
+    }
+
+    /// [`Error::new`] with [`Class::Transient`].
+    pub fn transient(stage: Stage, message: impl Into<String>) -> Self {
+        Self::new(stage, Class::Transient, message)
+    }
+
+    /// An error for a failed read or write, or the error of this crate that travels inside it: see
+    /// [`Error::into_io`].
+    pub fn from_io(error: std::io::Error, stage: Stage, class: Class, message: impl Into<String>) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(error) => Self::new(stage, class, message).because(error),
+        }
+    }
+
+    /// Packs the error so that it can pass through a [`std::io::Read`]; [`Error::from_io`] takes it out again.
+    pub fn into_io(self) -> std::io::Error {
+        std::io::Error::other(self)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Puts `subject: ` before the message, to say which file or request it was about.
+    #[must_use]
+    pub fn about(mut self, subject: impl fmt::Display) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+
+    /// Where it happened.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What it means for a retry.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The message and every cause, on one line, each said once.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let cause_text = cause.to_string();
+            // Many libraries repeat their cause in their own message.
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.stage, self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_the_stage_and_leaves_the_source_out() {
+        let error = Error::permanent(Stage::Decode, "record 812 (line 815): expected 7 fields, found 6")
+            .because(std::io::Error::other("why"))
+            .about("orders.csv");
+        let text = "decode orders.csv: record 812 (line 815): expected 7 fields, found 6";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.report(), format!("{text}: why"));
+        assert_eq!(error.class(), Class::Permanent);
+    }
+
+    #[test]
+    fn report_says_each_cause_once() {
+        let error = Error::transient(Stage::Queue, "redis://localhost: refused").because(std::io::Error::other("refused"));
+        assert_eq!(error.report(), "queue redis://localhost: refused");
+    }
+}

@@ -1,0 +1,56 @@
+//! The formats as texts: how one raw record is taken apart and put together. Decoders and encoders share
+//! what stands here, and nothing else.
+
+pub mod csv;
+pub mod jsonl;
+
+use serde::{Deserialize, Serialize};
+
+/// A format of inputs and outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma-separated values, RFC 4180 and its usual dialects.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl Format {
+    /// The word for it, which is also the file name extension.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+}
+
+/// How the values of an output column are written where the format tells types apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColumnType {
+    /// As the input has it.
+    #[default]
+    Inherit,
+    /// A text.
+    Text,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A time in ISO 8601.
+    Timestamp,
+}
+
+/// One column of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// Unique within the output.
+    pub name: String,
+    /// How its values are written.
+    pub column_type: ColumnType,
+    /// The input column that it shows unless edited; without one it is empty unless edited.
+    pub source: Option<usize>,
+}

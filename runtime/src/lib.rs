@@ -1,0 +1,21 @@
+//! The host of ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a
+//! WebAssembly component, encoded and committed with a receipt. The modules stand in the data's order.
+
+pub mod config; // the bounds of everything
+pub mod error; // the one error type
+pub mod request; // what a producer asks for
+pub mod stop; // how an attempt is told to end early
+
+pub mod queue; // requests in, claims out, each settled once
+
+pub mod fetch; // a URI in, bytes out
+
+pub mod batch; // records, and what the plugin made of them
+pub mod format; // one raw record as a text: taken apart and put together
+
+pub mod decode; // bytes in, batches out
+
+pub mod encode; // records and verdicts in, bytes out
+
+pub mod commit; // bytes staged, checked and published under their final names
+pub mod receipt; // the document that says that a request is done

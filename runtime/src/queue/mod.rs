@@ -1,0 +1,337 @@
+//! Queues: requests go in, claims come out, and each claim is settled once. [`Queue`] holds the promises;
+//! a Redis server and a SQLite file keep them.
+
+mod redis;
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::request::{NewRequest, Request};
+
+/// Where a request is in its life. It is in exactly one of these at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits to be claimed.
+    Ready,
+    /// Waits for its time: submitted with a delay, or failed and to be tried again.
+    Delayed,
+    /// Claimed by a worker that is at work on it.
+    Leased,
+    /// Committed, with a receipt.
+    Done,
+    /// Given up, with a reason: a dead letter.
+    Dead,
+    /// Withdrawn by somebody.
+    Cancelled,
+}
+
+impl State {
+    /// All states, in the order of a request's life.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Delayed, Self::Leased, Self::Done, Self::Dead, Self::Cancelled];
+
+    /// The word for it, in keys and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Leased => "leased",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a submit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// The request is new.
+    Created,
+    /// The same request was there already, in this state; nothing changed.
+    Existing(State),
+    /// Another request has the id; nothing changed.
+    Conflict,
+}
+
+/// The proof of a claim. Every later verb on the claim checks all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The queue of the request.
+    pub queue: String,
+    /// The request.
+    pub id: String,
+    /// Grows with each claim within the queue.
+    pub fence: u64,
+    /// The random word that the claim was asked for with.
+    pub nonce: String,
+}
+
+/// A request that is this worker's until its lease runs out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The proof.
+    pub ticket: Ticket,
+    /// The request.
+    pub request: Request,
+    /// Counted from 1; claims whose lease was lost or that were handed back do not count.
+    pub attempt: u32,
+    /// How many leases of this request were lost before.
+    pub lost: u32,
+    /// The number of the queue's binding at the moment of the claim.
+    pub binding: Option<u64>,
+}
+
+/// How to claim.
+#[derive(Debug, Clone)]
+pub struct ClaimOptions {
+    /// Who claims, for people to read.
+    pub worker: String,
+    /// A random word, new for each claim. To ask again with the word of a claim whose answer was lost gives
+    /// that claim once more.
+    pub nonce: String,
+    /// How long the claim is good for without renewal.
+    pub lease: Duration,
+    /// After this many lost leases a request goes to the dead letters as poison.
+    pub lost_max: u32,
+    /// Claim nothing while the queue has no binding.
+    pub needs_binding: bool,
+}
+
+/// What becomes of a request whose attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt after this time.
+    Retry(Duration),
+    /// The dead letters.
+    Dead,
+    /// Cancelled, because [`Renewed::cancel`] said so.
+    Cancelled,
+}
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// Somebody asked for the request to be cancelled: stop, and fail with [`Next::Cancelled`].
+    pub cancel: bool,
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The request was waiting and is cancelled now.
+    Now,
+    /// The request is leased; its worker was told to stop.
+    Asked,
+    /// The request had come to its end before, in this state.
+    TooLate(State),
+    /// There is no such request.
+    Unknown,
+}
+
+/// A request as people ask about it; its JSON form is the contract of `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The request's id.
+    pub id: String,
+    /// Its queue.
+    pub queue: String,
+    /// Where its input is.
+    pub uri: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Attempts begun, without those lost or handed back.
+    pub attempts: u32,
+    /// Leases lost.
+    pub lost: u32,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// The receipt, once done.
+    pub receipt: Option<serde_json::Value>,
+}
+
+/// How much of what a queue has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// The queue.
+    pub queue: String,
+    /// Requests in [`State::Ready`].
+    pub ready: u64,
+    /// Requests in [`State::Delayed`].
+    pub delayed: u64,
+    /// Requests in [`State::Leased`].
+    pub leased: u64,
+    /// Requests in [`State::Done`].
+    pub done: u64,
+    /// Requests in [`State::Dead`].
+    pub dead: u64,
+    /// Requests in [`State::Cancelled`].
+    pub cancelled: u64,
+    /// Documents on the intake list.
+    pub intake: u64,
+    /// Documents from the intake list that were not valid requests.
+    pub invalid: u64,
+    /// Whether claims are withheld.
+    pub paused: bool,
+    /// The number of the binding in force.
+    pub binding: Option<u64>,
+}
+
+/// A document from an intake list that is not a valid request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invalid {
+    /// As it was pushed.
+    pub document: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When that was found, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// The requests of one server, in queues. Any number of workers on any number of machines may use it at once.
+///
+/// Each verb is one atomic step on the server, by the server's clock. A transient error says nothing about
+/// whether the step was taken; every verb may be asked again: a second submit, renew, settle, fail or release of
+/// the same thing by the same holder does nothing more, and a second claim with the same nonce gives the same claim.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Puts requests into a queue; the answers are in their order. A request that is [`Submitted::Created`] or
+    /// [`Submitted::Existing`] survives as long as the server's storage does.
+    async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
+
+    /// Takes the next request: of the highest priority, and of those the oldest. Before that, delayed requests whose time
+    /// has come and requests whose lease ran out become ready (the latter dead, if that was their last loss), and documents
+    /// from the intake list become requests or are set aside as [`Invalid`]. None if the queue is paused, has nothing
+    /// ready, or has no binding where one is needed.
+    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>>;
+
+    /// Extends a lease to `lease` from now. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed>;
+
+    /// Ends a claim as done, with its receipt. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
+    async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
+
+    /// Ends a claim as failed, for the reason given. [`crate::error::Class::LeaseLost`] as above.
+    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()>;
+
+    /// Hands a claim back, ready for others at once, as if it had not been made. [`crate::error::Class::LeaseLost`] as above.
+    async fn release(&self, ticket: &Ticket) -> Result<()>;
+
+    /// Returns when there may be something new to claim, at the latest after `timeout`. It may return early.
+    async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
+
+    /// One request; none if the queue does not know it.
+    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>>;
+
+    /// Requests in a state, those that come next or came last first, at most `limit`.
+    async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
+
+    /// Withdraws a request.
+    async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
+
+    /// Puts a dead request back to ready, its attempts and losses forgotten. False if it is not dead.
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool>;
+
+    /// Removes a dead request for good. False if it is not dead.
+    async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
+
+    /// Documents that were not valid requests, the newest first, at most `limit`.
+    async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>>;
+
+    /// Withholds claims, or grants them again.
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
+
+    /// How much of what a queue has.
+    async fn counts(&self, queue: &str) -> Result<Counts>;
+
+    /// The names of all queues, sorted.
+    async fn queues(&self) -> Result<Vec<String>>;
+
+    /// Looks for requests that are in no state or in two, leases without a holder and the like; a sentence for each.
+    async fn audit(&self, queue: &str) -> Result<Vec<String>>;
+}
+
+/// A component in the server's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// Of the component file; its key.
+    pub sha256: String,
+    /// The name that the plugin gives itself.
+    pub name: String,
+    /// The version that the plugin gives itself.
+    pub version: String,
+    /// Of the component file.
+    pub bytes: u64,
+    /// When it was pushed, in milliseconds since 1970.
+    pub pushed_ms: i64,
+}
+
+/// Which plugin a queue's requests go through, with which config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Counted from 1 within the queue.
+    pub number: u64,
+    /// The component.
+    pub sha256: String,
+    /// The plugin's name, for people.
+    pub name: String,
+    /// The plugin's version, for people.
+    pub version: String,
+    /// The JSON document that the plugin is opened with.
+    pub config: String,
+    /// When it was made, in milliseconds since 1970.
+    pub bound_ms: i64,
+    /// The binding whose plugin and config this one brought back.
+    pub rollback_of: Option<u64>,
+}
+
+/// The plugins of one server: components by digest, and each queue's numbered bindings.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Stores a component under its digest. `NAME@VERSION` then means this one. Storing it again changes nothing.
+    async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
+
+    /// The bytes of a component; none if the server does not have it. The caller checks the digest.
+    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>>;
+
+    /// All components, the newest first.
+    async fn components(&self) -> Result<Vec<Component>>;
+
+    /// Puts a binding in force in one step, for every claim from then on. `binding.number` is ignored: the number is one
+    /// more than that of the queue's last binding, and is returned. An error of class
+    /// [`crate::error::Class::Permanent`] if `expected` is given and is not the number in force (0 for none).
+    async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64>;
+
+    /// One binding by its number; none if there is no such binding.
+    async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>>;
+
+    /// All bindings of a queue, the newest first.
+    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>>;
+}
+
+/// A connected server.
+#[derive(Clone)]
+pub struct Server {
+    /// Its requests.
+    pub queue: Arc<dyn Queue>,
+    /// Its plugins.
+    pub registry: Arc<dyn Registry>,
+}
+
+impl Server {
+    /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
+    /// there). Errors and logs never show a password in it.
+    ///
+    /// # Errors
+    /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
+    /// [`crate::error::Class::Transient`] if the server cannot be reached.
+    pub async fn connect(url: &str) -> Result<Self> {
+        todo!("{url}")
+    }
+}

@@ -1,0 +1,170 @@
+//! The receipt: the one document that says that a request is done, of what its output was made and how to
+//! check it. Readers of the output trust receipts and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::Format;
+
+/// The version of the document; members may be added within it, none changes its meaning.
+pub const RECEIPT_VERSION: u32 = 1;
+
+/// A receipt, version 1. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`RECEIPT_VERSION`].
+    pub receipt: u32,
+    /// The version of the host that wrote it.
+    pub host: String,
+    /// What was asked for.
+    pub request: RequestPart,
+    /// Who did it, and when.
+    pub attempt: AttemptPart,
+    /// What was read.
+    pub input: InputPart,
+    /// What transformed it.
+    pub plugin: PluginPart,
+    /// The number of the queue's binding, if the plugin came from one.
+    pub binding: Option<u64>,
+    /// Of the config document that the plugin was opened with.
+    pub config_sha256: String,
+    /// What became of the records.
+    pub records: RecordCounts,
+    /// The output objects.
+    pub outputs: Vec<OutputPart>,
+    /// The rejects object.
+    pub rejects: RejectsPart,
+    /// What the plugin counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The request that the receipt is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestPart {
+    /// The request's id.
+    pub id: String,
+    /// Its queue; null where there was none.
+    pub queue: Option<String>,
+    /// The URI as asked for, without any credentials in it.
+    pub uri: String,
+    /// When it was submitted.
+    pub submitted_at: String,
+}
+
+/// The attempt that committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptPart {
+    /// Counted from 1.
+    pub number: u32,
+    /// The fence of its claim; 0 where there was no queue.
+    pub fence: u64,
+    /// The worker's name.
+    pub worker: String,
+    /// When the attempt began.
+    pub started_at: String,
+    /// When the output was complete.
+    pub finished_at: String,
+}
+
+/// The input as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPart {
+    /// Where it came from in the end, without any credentials.
+    pub uri: String,
+    /// Its length as fetched, before any decompression.
+    pub bytes: u64,
+    /// Of those bytes.
+    pub sha256: String,
+    /// The entity tag that the server gave.
+    pub etag: Option<String>,
+    /// Its format.
+    pub format: Format,
+    /// Its columns, in order.
+    pub columns: Vec<String>,
+}
+
+/// The plugin that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginPart {
+    /// The name that it gives itself.
+    pub name: String,
+    /// The version that it gives itself.
+    pub version: String,
+    /// Of the component file.
+    pub sha256: String,
+    /// The interface that it speaks, such as `ingest:plugin@0.1.0`.
+    pub interface: String,
+}
+
+/// `read = kept + edited + replaced + dropped + rejected`; `written` counts rows of the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordCounts {
+    /// Records in the input.
+    pub read: u64,
+    /// Written as they came.
+    pub kept: u64,
+    /// Written with cells changed.
+    pub edited: u64,
+    /// Replaced by other rows.
+    pub replaced: u64,
+    /// Left out without being faulty.
+    pub dropped: u64,
+    /// Set aside with a reason.
+    pub rejected: u64,
+    /// Rows in the output.
+    pub written: u64,
+}
+
+impl RecordCounts {
+    /// Whether every record that was read is accounted for.
+    pub fn add_up(&self) -> bool {
+        self.read == self.kept + self.edited + self.replaced + self.dropped + self.rejected
+    }
+}
+
+/// One object of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputPart {
+    /// Where it is.
+    pub uri: String,
+    /// Its format.
+    pub format: Format,
+    /// Rows in it.
+    pub records: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Of its bytes.
+    pub sha256: String,
+}
+
+/// The rejects object; `uri` is null if there was nothing to reject.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectsPart {
+    /// Where it is.
+    pub uri: Option<String>,
+    /// Rejects in it.
+    pub records: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Of its bytes.
+    pub sha256: Option<String>,
+    /// How many rejects there are of each code.
+    pub by_code: BTreeMap<String, u64>,
+}
+
+impl Receipt {
+    /// Whether the other receipt stands for the same work: the same input made into the same output by the
+    /// same plugin with the same config, whoever did it and when.
+    pub fn same_work(&self, other: &Self) -> bool {
+        let digests = |r: &Self| r.outputs.iter().map(|o| o.sha256.clone()).collect::<Vec<_>>();
+        self.request.id == other.request.id
+            && self.request.queue == other.request.queue
+            && self.input.sha256 == other.input.sha256
+            && self.plugin.sha256 == other.plugin.sha256
+            && self.config_sha256 == other.config_sha256
+            && digests(self) == digests(other)
+            && self.rejects.sha256 == other.rejects.sha256
+    }
+}

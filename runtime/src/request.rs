@@ -1,0 +1,241 @@
+//! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
+//! from a queue's intake list; goes to the queue.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result, Stage};
+use crate::format::Format;
+
+const URI_BYTES_MAX: usize = 8 * 1024;
+const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
+
+/// The range of [`NewRequest::priority`].
+pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
+
+/// How to read the input, where its name and its first bytes do not say it well enough.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputOptions {
+    /// By default from the content type or the name; CSV if neither says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// CSV: what stands between fields, one ASCII character; `,` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// CSV: what stands around fields that need it, one ASCII character; `"` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<char>,
+    /// CSV: whether the first record names the columns; true by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+}
+
+impl InputOptions {
+    fn check(&self) -> Result<()> {
+        for (name, value) in [("delimiter", self.delimiter), ("quote", self.quote)] {
+            if let Some(character) = value
+                && (!character.is_ascii() || matches!(character, '\n' | '\r' | '\0'))
+            {
+                return Err(refused(format!("{name} {character:?} is not one ASCII character")));
+            }
+        }
+        if self.delimiter.unwrap_or(',') == self.quote.unwrap_or('"') {
+            return Err(refused("delimiter and quote are the same character"));
+        }
+        Ok(())
+    }
+}
+
+/// A request as a producer submits it. The JSON form is the contract with producers in other languages:
+/// `examples/request.schema.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewRequest {
+    /// Names the request within its queue; submitting the same id again does nothing more.
+    pub id: String,
+    /// Where the input is.
+    pub uri: String,
+    /// Higher ones are claimed first.
+    pub priority: i32,
+    /// How long to wait before the first attempt.
+    pub delay_ms: u64,
+    /// How to read the input.
+    #[serde(flatten)]
+    pub input: InputOptions,
+}
+
+impl NewRequest {
+    /// A request for `uri` under a random id, all else at its default.
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self {
+            id: uuid::Uuid::now_v7().to_string(),
+            uri: uri.into(),
+            priority: 0,
+            delay_ms: 0,
+            input: InputOptions::default(),
+        }
+    }
+
+    /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
+    ///
+    /// # Errors
+    /// If it is not JSON, has an unknown member, or breaks a rule of [`NewRequest::check`].
+    pub fn parse(document: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Document {
+            id: Option<String>,
+            uri: String,
+            #[serde(default)]
+            priority: i32,
+            #[serde(default)]
+            delay_ms: u64,
+            format: Option<Format>,
+            delimiter: Option<char>,
+            quote: Option<char>,
+            header: Option<bool>,
+        }
+        let document: Document =
+            serde_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
+        let mut request = Self::new(document.uri);
+        if let Some(id) = document.id {
+            request.id = id;
+        }
+        request.priority = document.priority;
+        request.delay_ms = document.delay_ms;
+        request.input = InputOptions {
+            format: document.format,
+            delimiter: document.delimiter,
+            quote: document.quote,
+            header: document.header,
+        };
+        request.check()?;
+        Ok(request)
+    }
+
+    /// Checks every member against its bounds.
+    ///
+    /// # Errors
+    /// The first rule that is broken, as a sentence.
+    pub fn check(&self) -> Result<()> {
+        check_name("id", &self.id, 128)?;
+        if self.uri.is_empty() || self.uri.len() > URI_BYTES_MAX || self.uri.contains(char::is_control) {
+            return Err(refused(format!(
+                "uri must have 1 to {URI_BYTES_MAX} bytes and no control characters"
+            )));
+        }
+        if !PRIORITY.contains(&self.priority) {
+            return Err(refused(format!(
+                "priority {} is not between {} and {}",
+                self.priority,
+                PRIORITY.start(),
+                PRIORITY.end()
+            )));
+        }
+        if self.delay_ms > DELAY_MS_MAX {
+            return Err(refused(format!("delay_ms {} is more than a year", self.delay_ms)));
+        }
+        self.input.check()
+    }
+
+    /// SHA-256, in hex, of what the request asks for: its URI and input options, not its priority or delay.
+    /// Two requests with one id must agree in it.
+    pub fn content_digest(&self) -> String {
+        let content = serde_json::to_vec(&(&self.uri, &self.input)).expect("strings serialize");
+        hex(&Sha256::digest(content))
+    }
+}
+
+/// A request as a queue holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Unique within the queue.
+    pub id: String,
+    /// The queue it was submitted to.
+    pub queue: String,
+    /// Where the input is.
+    pub uri: String,
+    /// Higher ones are claimed first.
+    pub priority: i32,
+    /// When the queue took it, in milliseconds since 1970 by the queue's clock.
+    pub submitted_ms: i64,
+    /// How to read the input.
+    pub input: InputOptions,
+}
+
+/// Checks a name that becomes part of keys and file names.
+///
+/// # Errors
+/// If it is empty, too long, has characters other than ASCII letters, digits, `.`, `_` and `-`, or starts
+/// with a dot.
+pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
+        return Err(refused(format!(
+            "{what} {name:?} must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the name of a queue.
+///
+/// # Errors
+/// As [`check_name`], with at most 64 characters.
+pub fn check_queue_name(name: &str) -> Result<()> {
+    check_name("queue", name, 64)
+}
+
+/// Bytes as lowercase hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::permanent(Stage::Config, format!("request: {}", message.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_needs_only_a_uri() {
+        let request = NewRequest::parse(r#"{"uri":"http://example.com/a.csv"}"#).unwrap();
+        assert_eq!(request.uri, "http://example.com/a.csv");
+        assert_eq!(request.priority, 0);
+        assert!(!request.id.is_empty());
+    }
+
+    #[test]
+    fn a_document_that_breaks_a_rule_is_refused_with_the_reason() {
+        for (document, reason) in [
+            ("", "EOF"),
+            ("[]", "invalid length"),
+            (r#"{"uri":""}"#, "uri must have"),
+            (r#"{"uri":"a\nb"}"#, "control characters"),
+            (r#"{"uri":"a","prioritty":1}"#, "unknown field `prioritty`"),
+            (r#"{"uri":"a","priority":101}"#, "priority 101 is not between"),
+            (r#"{"uri":"a","id":"../x"}"#, "id \"../x\" must have"),
+            (r#"{"uri":"a","delimiter":"\""}"#, "same character"),
+            (r#"{"uri":"a","delimiter":"é"}"#, "not one ASCII character"),
+            (r#"{"uri":"a","format":"xml"}"#, "unknown variant `xml`"),
+        ] {
+            let report = NewRequest::parse(document).expect_err(document).report();
+            assert!(report.contains(reason), "{document}: {report}");
+        }
+    }
+
+    #[test]
+    fn the_content_digest_leaves_priority_and_delay_out() {
+        let request = NewRequest::new("a.csv");
+        let mut other = NewRequest::new("a.csv");
+        (other.priority, other.delay_ms) = (5, 1_000);
+        assert_eq!(request.content_digest(), other.content_digest());
+        other.input.header = Some(false);
+        assert_ne!(request.content_digest(), other.content_digest());
+    }
+}

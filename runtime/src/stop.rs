@@ -1,0 +1,67 @@
+//! How an attempt is told to stop: by its lease, by a person, by a worker that shuts down. The stages look at it
+//! between two pieces of work.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::error::{Class, Error, Result, Stage};
+
+/// A request to stop that several threads share. Clones are the same request.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<watch::Sender<Option<(Class, &'static str)>>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Stop {
+    /// Asks for the stop, once: the first reason stands.
+    pub fn request(&self, class: Class, reason: &'static str) {
+        self.0.send_if_modified(|slot| {
+            let first = slot.is_none();
+            slot.get_or_insert((class, reason));
+            first
+        });
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// An error of the requested class if a stop was asked for.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn check(&self) -> Result<()> {
+        match *self.0.borrow() {
+            None => Ok(()),
+            Some((class, reason)) => Err(Error::new(Stage::Worker, class, reason)),
+        }
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn requested(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives as long as `self`, so this ends only by a request.
+        let _ = receiver.wait_for(Option::is_some).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_stands() {
+        let stop = Stop::default();
+        stop.check().unwrap();
+        stop.clone().request(Class::LeaseLost, "the lease is lost");
+        stop.request(Class::Cancelled, "cancelled");
+        let error = stop.check().expect_err("requested");
+        assert_eq!((error.class(), error.to_string()), (Class::LeaseLost, "worker the lease is lost".into()));
+    }
+}
