@@ -1,0 +1,59 @@
+//! The two functions of the host. In a native build there is no host: what a plugin says goes to the
+//! test harness that runs it on the same thread, and nowhere without one.
+
+pub(crate) use outside::log;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use outside::{Heard, listen};
+
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::ingest::plugin::host as outside;
+
+/// Adds `delta` to the counter `name`, which the receipt reports.
+///
+/// Each call leaves the sandbox: for something frequent, add up in the plugin and call this in
+/// [`finish`](crate::Plugin::finish).
+pub fn count(name: &str, delta: u64) {
+    outside::count(name, delta);
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod outside {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use crate::bindings::ingest::plugin::host::Level;
+
+    /// What a plugin said during one run.
+    #[derive(Default)]
+    pub(crate) struct Heard {
+        pub(crate) logs: Vec<(Level, String)>,
+        pub(crate) counters: BTreeMap<String, u64>,
+    }
+
+    thread_local! {
+        static HEARD: RefCell<Option<Heard>> = const { RefCell::new(None) };
+    }
+
+    /// Runs `plugin` and collects what it says.
+    pub(crate) fn listen<T>(plugin: impl FnOnce() -> T) -> (T, Heard) {
+        HEARD.set(Some(Heard::default()));
+        let result = plugin();
+        (result, HEARD.take().unwrap_or_default())
+    }
+
+    pub(crate) fn log(level: Level, message: &str) {
+        HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                heard.logs.push((level, message.to_owned()));
+            }
+        });
+    }
+
+    pub(crate) fn count(name: &str, delta: u64) {
+        HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                *heard.counters.entry(name.to_owned()).or_default() += delta;
+            }
+        });
+    }
+}

@@ -1,0 +1,91 @@
+//! One instance of a component: calls of the host come in, in the order the interface promises, and
+//! answers in the interface's types go out. [`export!`](crate::export) makes the one there is.
+
+use std::cell::RefCell;
+
+use crate::bindings::exports::ingest::plugin::transform::{Batch, Changes, Emitted, Input, Plan};
+use crate::driver::{self, Driver};
+use crate::plugin::Plugin;
+
+/// Holds the plugin between two calls of the host.
+#[doc(hidden)]
+pub struct Instance<P>(RefCell<Option<Driver<P>>>);
+
+impl<P: Plugin> Instance<P> {
+    /// An instance that is not open yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(RefCell::new(None))
+    }
+
+    /// The interface's `open`.
+    pub fn open(&self, input: Input, config: &str) -> Result<Plan, String> {
+        let (driver, plan) = Driver::open(input, config)?;
+        self.0.replace(Some(driver));
+        Ok(plan)
+    }
+
+    /// The interface's `check`.
+    pub fn check(&self, config: &str) -> Result<(), String> {
+        driver::config::<P>(config)?;
+        Ok(())
+    }
+
+    /// The interface's `process`.
+    pub fn process(&self, batch: &Batch) -> Result<Changes, String> {
+        self.driver(|driver| driver.process(batch))
+    }
+
+    /// The interface's `finish`.
+    pub fn finish(&self) -> Result<Emitted, String> {
+        self.driver(Driver::finish)
+    }
+
+    fn driver<T, E: Into<String>>(
+        &self,
+        call: impl FnOnce(&mut Driver<P>) -> Result<T, E>,
+    ) -> Result<T, String> {
+        let mut driver = self.0.borrow_mut();
+        let driver = driver.as_mut().expect("the host calls `open` first");
+        call(driver).map_err(Into::into)
+    }
+}
+
+impl<P: Plugin> Default for Instance<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether the interface allows a plugin to be called `name`.
+#[doc(hidden)]
+#[must_use]
+pub const fn is_plugin_name(name: &str) -> bool {
+    is_tag(name.as_bytes())
+}
+
+/// 1 to 64 lowercase letters, digits and dashes: the form of a plugin's name and of a reject's code.
+pub(crate) const fn is_tag(text: &[u8]) -> bool {
+    let mut at = 0;
+    while at < text.len() {
+        if !matches!(text[at], b'a'..=b'z' | b'0'..=b'9' | b'-') {
+            return false;
+        }
+        at += 1;
+    }
+    matches!(text.len(), 1..=64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plugin_name;
+
+    #[test]
+    fn names_are_lowercase_letters_digits_and_dashes() {
+        assert!(is_plugin_name("clean-2"));
+        assert!(is_plugin_name(&"a".repeat(64)));
+        for bad in ["", "Clean", "clean_2", "größe", &"a".repeat(65)] {
+            assert!(!is_plugin_name(bad), "{bad}");
+        }
+    }
+}

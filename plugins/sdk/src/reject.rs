@@ -1,0 +1,105 @@
+//! Why a record is rejected: a code for machines and a sentence for people go out.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::instance::is_tag;
+use crate::refusal::Refusal;
+
+/// Sends one record to the rejects, or fails the request if it is made from a [`Refusal`].
+///
+/// Behind a box, so that the result of a record that is fine stays one machine word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject(pub(crate) Box<Cause>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Record {
+        code: Cow<'static, str>,
+        reason: String,
+    },
+    Request(Refusal),
+}
+
+impl Reject {
+    /// A reject. Receipts count rejects by `code`: 1 to 64 lowercase letters, digits and dashes.
+    /// Anything else in it becomes a dash, since a code must not be what breaks a batch. `reason` is a
+    /// sentence for people that names the column and the value; [`Record::reject`](crate::Record::reject)
+    /// makes one.
+    pub fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
+        let mut code = code.into();
+        if !is_tag(code.as_bytes()) {
+            code = repaired(&code).into();
+        }
+        let reason = reason.into();
+        Self(Box::new(Cause::Record { code, reason }))
+    }
+}
+
+impl From<Refusal> for Reject {
+    fn from(refusal: Refusal) -> Self {
+        Self(Box::new(Cause::Request(refusal)))
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Cause::Record { code, reason } => write!(f, "{code}: {reason}"),
+            Cause::Request(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Reject {}
+
+/// The nearest valid code.
+fn repaired(code: &str) -> String {
+    let valid = |char: char| match char.to_ascii_lowercase() {
+        char @ ('a'..='z' | '0'..='9') => char,
+        _ => '-',
+    };
+    let code: String = code.chars().take(64).map(valid).collect();
+    if code.is_empty() {
+        return "unnamed".to_owned();
+    }
+    code
+}
+
+/// A value as reasons quote it: escaped, and cut where it gets long.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+impl Quoted<'_> {
+    const CHARS_MAX: usize = 80;
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(Self::CHARS_MAX) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}...", &self.0[..end]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_code_is_repaired() {
+        let code_of = |code: &'static str| Reject::new(code, "why").to_string();
+        assert_eq!(code_of("bad-id"), "bad-id: why");
+        assert_eq!(code_of("Bad id_2é"), "bad-id-2-: why");
+        assert_eq!(code_of(""), "unnamed: why");
+        let long = Reject::new("é".repeat(70), "why").to_string();
+        assert_eq!(long, format!("{}: why", "-".repeat(64)));
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_a_reason() {
+        assert_eq!(Quoted("a\"b\n").to_string(), r#""a\"b\n""#);
+        let cut = Quoted(&"é".repeat(81)).to_string();
+        assert_eq!(cut, format!("\"{}\"...", "é".repeat(80)));
+    }
+}
