@@ -1,9 +1,9 @@
 //! The two functions of the host. In a native build there is no host: what a plugin says goes to the
 //! test harness that runs it on the same thread, and nowhere without one.
 
-pub(crate) use outside::log;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use outside::{Heard, listen};
+pub(crate) use outside::listen;
+pub(crate) use outside::log;
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::ingest::plugin::host as outside;

@@ -81,9 +81,7 @@ macro_rules! export {
                     INSTANCE.with(|instance| instance.open(input, &config))
                 }
 
-                fn check(
-                    config: ::std::string::String,
-                ) -> ::core::result::Result<(), ::std::string::String> {
+                fn check(config: ::std::string::String) -> ::core::result::Result<(), ::std::string::String> {
                     INSTANCE.with(|instance| instance.check(&config))
                 }
 

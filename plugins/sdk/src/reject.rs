@@ -14,10 +14,7 @@ pub struct Reject(pub(crate) Box<Cause>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    Record {
-        code: Cow<'static, str>,
-        reason: String,
-    },
+    Record { code: Cow<'static, str>, reason: String },
     Request(Refusal),
 }
 

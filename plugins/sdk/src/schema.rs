@@ -1,7 +1,7 @@
 //! What an input has and what the output shall have: the host's input comes in, the author names
 //! columns, and the plan goes out. Here names become indices; after `open` nothing is looked up by name.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::bindings::exports::ingest::plugin::transform::{
     ColumnType, Format, Input, OutputColumn as PlannedColumn, Plan,
@@ -117,11 +117,10 @@ impl Schema {
     /// # Errors
     /// A CSV input has no such column; the sentence lists those it has.
     pub fn read(&mut self, name: &str) -> Result<Column, Refusal> {
-        let output = self.output(name)?;
-        // An input column's output has the same index, and stays where it is.
-        let known = self.reads.iter().position(|&read| read == output.0);
+        let (source, output) = self.find(name)?;
+        let known = self.reads.iter().position(|&read| read == source);
         let field = known.unwrap_or_else(|| {
-            self.reads.push(output.0);
+            self.reads.push(source);
             self.reads.len() - 1
         });
         let field = index(field);
@@ -138,20 +137,7 @@ impl Schema {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn output(&mut self, name: &str) -> Result<OutputColumn, Refusal> {
-        let of_name = |output: &Output| {
-            let source = output.source.map(|source| &self.inputs[source as usize]);
-            source.is_some_and(|source| source == name)
-        };
-        if let Some(at) = self.outputs.iter().position(of_name) {
-            return Ok(OutputColumn(index(at)));
-        }
-        match self.format {
-            Format::Jsonl => Ok(self.add_input(name.to_owned())),
-            Format::Csv => Err(Refusal::new(format!(
-                "the input has no column {name:?}, it has {}",
-                list(self.columns())
-            ))),
-        }
+        Ok(self.find(name)?.1)
     }
 
     /// Adds a column at the end of the output. It is empty where it is not set.
@@ -202,11 +188,30 @@ impl Schema {
         Ok((plan, layout))
     }
 
+    /// The input column `name` and its output.
+    fn find(&mut self, name: &str) -> Result<(u32, OutputColumn), Refusal> {
+        for (at, output) in self.outputs.iter().enumerate() {
+            if let Some(source) = output.source
+                && self.inputs[source as usize] == name
+            {
+                return Ok((source, OutputColumn(index(at))));
+            }
+        }
+        match self.format {
+            Format::Jsonl => Ok(self.add_input(name.to_owned())),
+            Format::Csv => Err(Refusal::new(format!(
+                "the input has no column {name:?}, it has {:?}",
+                self.columns()
+            ))),
+        }
+    }
+
     fn check_output(&self) -> Result<(), Refusal> {
         if self.order.is_empty() {
             return Err(Refusal::new("the output has no columns, keep one or add one"));
         }
-        let mut names = HashSet::new();
+        // Not a hash set, which would import a source of randomness.
+        let mut names = BTreeSet::new();
         for &at in &self.order {
             let name = &self.outputs[at as usize].name;
             if !names.insert(name) {
@@ -220,12 +225,10 @@ impl Schema {
 
     fn layout(&self) -> Layout {
         let place = |(at, output): (usize, &Output)| Place {
-            index: self.position(&self.order, at).map(index),
+            index: position(&self.order, index(at)),
             origin: match output.source {
                 None => Origin::Empty,
-                Some(source) => self
-                    .position(&self.reads, source as usize)
-                    .map_or(Origin::Unread, |field| Origin::Field(index(field))),
+                Some(source) => position(&self.reads, source).map_or(Origin::Unread, Origin::Field),
             },
         };
         let name = |&read: &u32| self.inputs[read as usize].clone();
@@ -236,18 +239,14 @@ impl Schema {
         }
     }
 
-    fn add_input(&mut self, name: String) -> OutputColumn {
+    fn add_input(&mut self, name: String) -> (u32, OutputColumn) {
         let source = index(self.inputs.len());
         self.inputs.push(name.clone());
-        self.add_output(name, ColumnType::Inherit, Some(source))
+        let output = self.add_output(name, ColumnType::Inherit, Some(source));
+        (source, output)
     }
 
-    fn add_output(
-        &mut self,
-        name: String,
-        column_type: ColumnType,
-        source: Option<u32>,
-    ) -> OutputColumn {
+    fn add_output(&mut self, name: String, column_type: ColumnType, source: Option<u32>) -> OutputColumn {
         let at = index(self.outputs.len());
         self.outputs.push(Output {
             name,
@@ -267,5 +266,104 @@ impl Layout {
     #[inline]
     pub(crate) fn place(&self, column: impl Into<OutputColumn>) -> Place {
         self.places[column.into().0 as usize]
+    }
+}
+
+fn position(list: &[u32], item: u32) -> Option<u32> {
+    list.iter().position(|&other| other == item).map(index)
+}
+
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("an input has fewer than 2^32 columns")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(format: Format, columns: &[&str]) -> Schema {
+        let columns = columns.iter().map(|&name| name.to_owned()).collect();
+        Schema::new(Input { columns, format })
+    }
+
+    fn output_of(plan: &Plan) -> Vec<(&str, Option<u32>)> {
+        plan.output
+            .iter()
+            .map(|column| (column.name.as_str(), column.source))
+            .collect()
+    }
+
+    #[test]
+    fn the_output_is_the_input_followed_by_what_is_added() {
+        let mut schema = schema(Format::Csv, &["a", "b"]);
+        schema.add("c", ColumnType::Integer);
+        let (plan, layout) = schema.plan(false).unwrap();
+        assert_eq!(output_of(&plan), [("a", Some(0)), ("b", Some(1)), ("c", None)]);
+        assert_eq!(plan.output[0].column_type, ColumnType::Inherit);
+        assert_eq!(plan.output[2].column_type, ColumnType::Integer);
+        assert!(plan.reads.is_empty());
+        assert_eq!(layout.width, 3);
+    }
+
+    #[test]
+    fn handles_stay_valid_when_columns_move() {
+        let mut schema = schema(Format::Csv, &["a", "b", "c"]);
+        let c = schema.read("c").unwrap();
+        let a = schema.read("a").unwrap();
+        let b = schema.output("b").unwrap();
+        let d = schema.add("d", ColumnType::Text);
+        schema.select(&[d, c.into(), b]);
+        schema.rename(b, "a");
+        let (plan, layout) = schema.plan(false).unwrap();
+        assert_eq!(plan.reads, [2, 0]);
+        assert_eq!(output_of(&plan), [("d", None), ("c", Some(2)), ("a", Some(1))]);
+        assert_eq!(layout.place(d).index, Some(0));
+        assert_eq!(layout.place(c).index, Some(1));
+        assert_eq!(layout.place(a).index, None);
+        assert!(matches!(layout.place(a).origin, Origin::Field(1)));
+        assert!(matches!(layout.place(b).origin, Origin::Unread));
+        assert!(matches!(layout.place(d).origin, Origin::Empty));
+    }
+
+    #[test]
+    fn a_column_read_twice_crosses_once() {
+        let mut schema = schema(Format::Csv, &["a", "b"]);
+        assert_eq!(schema.read("b").unwrap(), schema.read("b").unwrap());
+        assert_eq!(schema.plan(false).unwrap().0.reads, [1]);
+    }
+
+    #[test]
+    fn a_missing_column_is_refused_in_csv_and_awaited_in_jsonl() {
+        let mut csv = schema(Format::Csv, &["a", "b"]);
+        assert_eq!(csv.read_optional("c"), None);
+        assert_eq!(
+            csv.read("c").unwrap_err().to_string(),
+            r#"the input has no column "c", it has ["a", "b"]"#
+        );
+
+        let mut jsonl = schema(Format::Jsonl, &["a", "b"]);
+        jsonl.add("x", ColumnType::Text);
+        let c = jsonl.read("c").unwrap();
+        assert_eq!(jsonl.read_optional("c"), Some(c));
+        assert_eq!(jsonl.columns(), ["a", "b"]);
+        let (plan, _) = jsonl.plan(false).unwrap();
+        assert_eq!(plan.more_columns, ["c"]);
+        assert_eq!(plan.reads, [2]);
+        assert_eq!(plan.output[3].source, Some(2));
+    }
+
+    #[test]
+    fn an_output_needs_columns_with_names_of_their_own() {
+        let mut twice = schema(Format::Csv, &["a"]);
+        twice.add("a", ColumnType::Text);
+        assert_eq!(
+            twice.plan(false).unwrap_err().to_string(),
+            r#"the output has two columns "a", rename or drop one of them"#
+        );
+
+        let mut none = schema(Format::Csv, &["a"]);
+        let a = none.output("a").unwrap();
+        none.drop(a);
+        assert!(none.plan(false).is_err());
     }
 }

@@ -1,0 +1,225 @@
+//! Writes what becomes of a batch: edits, new rows and a verdict for each record come in, the interface's
+//! three flat lists go out. The table at `changes` in `wit/plugin.wit` is the format.
+
+use std::rc::Rc;
+
+use crate::bindings::exports::ingest::plugin::transform::Changes;
+use crate::plugin::Verdict;
+use crate::refusal::Refusal;
+use crate::reject::{Cause, Reject};
+use crate::rows::{Row, Rows, end_of, move_text, offset};
+use crate::schema::Layout;
+use crate::value::{self, Value};
+
+/// The verdicts as the interface numbers them.
+pub(crate) mod code {
+    pub(crate) const KEEP: u8 = 0;
+    pub(crate) const EDIT: u8 = 1;
+    pub(crate) const REPLACE: u8 = 2;
+    pub(crate) const DROP: u8 = 3;
+    pub(crate) const REJECT: u8 = 4;
+    /// Added to keep or edit: new rows follow.
+    pub(crate) const EMIT: u8 = 8;
+}
+
+/// The changes of one batch after the other.
+#[derive(Debug)]
+pub(crate) struct ChangesWriter {
+    /// Empty as long as every row is kept.
+    verdicts: Vec<u8>,
+    operands: Vec<u32>,
+    text: String,
+    /// How many rows of the batch there are, and how many have their verdict.
+    rows: usize,
+    settled: usize,
+    /// The row under way: where its operands and its text begin, and how many of its cells are set.
+    operands_start: usize,
+    text_start: usize,
+    cells: u32,
+    /// The new rows of the row under way.
+    emitted: Rows,
+    scratch: String,
+}
+
+impl ChangesWriter {
+    pub(crate) fn new(layout: Rc<Layout>) -> Self {
+        Self {
+            verdicts: Vec::new(),
+            operands: Vec::new(),
+            text: String::new(),
+            rows: 0,
+            settled: 0,
+            operands_start: 0,
+            text_start: 0,
+            cells: 0,
+            emitted: Rows::new(layout),
+            scratch: String::new(),
+        }
+    }
+
+    /// Begins a batch of `rows`.
+    pub(crate) fn begin(&mut self, rows: usize) {
+        self.rows = rows;
+        self.settled = 0;
+        self.verdicts.clear();
+        self.operands.clear();
+        self.text.clear();
+        self.start_row();
+    }
+
+    /// What became of the batch. The next one is expected to need about as much room.
+    pub(crate) fn finish(&mut self) -> Changes {
+        let operands = Vec::with_capacity(with_slack(self.operands.len()));
+        let text = String::with_capacity(with_slack(self.text.len()));
+        Changes {
+            verdicts: std::mem::take(&mut self.verdicts),
+            operands: std::mem::replace(&mut self.operands, operands),
+            bytes: std::mem::replace(&mut self.text, text).into_bytes(),
+        }
+    }
+
+    /// Sets a cell of the row under way. `before` is what the cell holds otherwise, as far as known.
+    #[inline]
+    pub(crate) fn set(&mut self, column: u32, before: Option<&str>, value: &impl Value) {
+        let start = self.text.len();
+        value::append(&mut self.text, value);
+        let follows = self.cells == 0 || self.operands[self.operands.len() - 2] < column;
+        if !follows {
+            self.insert(column, before, start);
+        } else if before == Some(&self.text[start..]) {
+            self.text.truncate(start);
+        } else {
+            if self.cells == 0 {
+                self.operands.push(0); // Their number, when it is known.
+            }
+            self.operands.extend([column, end_of(&self.text)]);
+            self.cells += 1;
+        }
+    }
+
+    /// Moves the text from `start` on to a cell that is not behind all others.
+    #[cold]
+    fn insert(&mut self, column: u32, before: Option<&str>, start: usize) {
+        let mut at = self.operands_start + 1;
+        let mut begin = self.text_start;
+        while self.operands[at] < column {
+            begin = self.operands[at + 1] as usize;
+            at += 2;
+        }
+        if self.operands[at] != column {
+            if before == Some(&self.text[start..]) {
+                self.text.truncate(start);
+                return;
+            }
+            self.operands.splice(at..at, [column, offset(begin)]);
+            self.cells += 1;
+        }
+
+        let old = begin..self.operands[at + 1] as usize;
+        let added = self.text.len() - start;
+        let removed = old.len();
+        move_text(&mut self.text, start, old, &mut self.scratch);
+        for end in self.operands[at + 1..].iter_mut().step_by(2) {
+            *end = offset(*end as usize + added - removed);
+        }
+    }
+
+    /// Adds a row to the row under way.
+    pub(crate) fn emit(&mut self) -> Row<'_> {
+        self.emitted.emit()
+    }
+
+    /// Ends the row under way.
+    #[inline]
+    pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
+        match verdict {
+            Ok(Verdict::Keep) => self.keep(),
+            Ok(Verdict::Drop) => self.drop(),
+            Err(reject) => self.reject(reject)?,
+        }
+        self.settled += 1;
+        self.start_row();
+        Ok(())
+    }
+
+    #[inline]
+    fn keep(&mut self) {
+        let verdict = if self.cells == 0 {
+            code::KEEP
+        } else {
+            self.operands[self.operands_start] = self.cells;
+            code::EDIT
+        };
+        if self.emitted.is_empty() {
+            self.push(verdict);
+        } else {
+            self.push(verdict | code::EMIT);
+            self.push_emitted();
+        }
+    }
+
+    fn drop(&mut self) {
+        self.forget_cells();
+        if self.emitted.is_empty() {
+            self.push(code::DROP);
+        } else {
+            self.push(code::REPLACE);
+            self.push_emitted();
+        }
+    }
+
+    #[cold]
+    fn reject(&mut self, reject: Reject) -> Result<(), Refusal> {
+        match *reject.0 {
+            Cause::Request(refusal) => Err(refusal),
+            Cause::Record { code, reason } => {
+                self.forget_cells();
+                self.emitted.clear();
+                self.push(code::REJECT);
+                for text in [&*code, &*reason] {
+                    self.text.push_str(text);
+                    self.operands.push(end_of(&self.text));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, verdict: u8) {
+        if self.verdicts.is_empty() {
+            if verdict == code::KEEP {
+                return;
+            }
+            self.verdicts.reserve_exact(self.rows);
+            self.verdicts.resize(self.settled, code::KEEP);
+        }
+        self.verdicts.push(verdict);
+    }
+
+    fn push_emitted(&mut self) {
+        let (count, text, ends) = self.emitted.parts();
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.operands.push(offset(count));
+        let ends = ends.iter().map(|&end| offset(start + end as usize));
+        self.operands.extend(ends);
+        self.emitted.clear();
+    }
+
+    fn forget_cells(&mut self) {
+        self.operands.truncate(self.operands_start);
+        self.text.truncate(self.text_start);
+    }
+
+    #[inline]
+    fn start_row(&mut self) {
+        self.operands_start = self.operands.len();
+        self.text_start = self.text.len();
+        self.cells = 0;
+    }
+}
+
+fn with_slack(room: usize) -> usize {
+    room + room / 8
+}

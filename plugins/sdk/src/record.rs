@@ -1,0 +1,129 @@
+//! One record as the author sees it: fields come in from the arena, edits go out to the changes.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::changes::ChangesWriter;
+use crate::plugin::Verdict;
+use crate::refusal::Refusal;
+use crate::reject::{Quoted, Reject};
+use crate::rows::Row;
+use crate::schema::{Column, Layout, Origin, OutputColumn};
+use crate::value::Value;
+
+/// A record of the input, with what the plugin makes of it.
+///
+/// Fields borrow from the batch and not from the record, so several can be held while others are set.
+/// They are the input's: a cell that was set reads as before.
+#[derive(Debug)]
+pub struct Record<'a> {
+    text: &'a str,
+    ends: &'a [u32],
+    /// Where in `ends` this record begins.
+    first: usize,
+    layout: &'a Layout,
+    changes: &'a mut ChangesWriter,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn new(
+        text: &'a str,
+        ends: &'a [u32],
+        layout: &'a Layout,
+        changes: &'a mut ChangesWriter,
+    ) -> Self {
+        Self {
+            text,
+            ends,
+            first: 0,
+            layout,
+            changes,
+        }
+    }
+
+    /// The field in `column`. A CSV field is without its quotes; of JSONL a string is unescaped, anything
+    /// else is its JSON text, null and a missing member are empty.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, column: Column) -> &'a str {
+        self.field(column.field)
+    }
+
+    /// The field in `column` as a `T`, such as an integer or a float.
+    ///
+    /// # Errors
+    /// A reject with the code `bad-value`, if the field is no `T`.
+    #[inline]
+    pub fn parse<T: FromStr<Err: Display>>(&self, column: Column) -> Result<T, Reject> {
+        let parsed = self.get(column).parse();
+        parsed.map_err(|error| self.bad_value(column, &error))
+    }
+
+    /// Like [`parse`](Self::parse), with `None` for an empty field.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    #[inline]
+    pub fn parse_optional<T: FromStr<Err: Display>>(&self, column: Column) -> Result<Option<T>, Reject> {
+        if self.get(column).is_empty() {
+            return Ok(None);
+        }
+        self.parse(column).map(Some)
+    }
+
+    /// Gives the output cell in `column` another value; of several the last one holds. A value equal to
+    /// what the cell has from the input changes nothing, and neither does setting a dropped column.
+    #[inline]
+    pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
+        let place = self.layout.place(column);
+        if let Some(index) = place.index {
+            let before = match place.origin {
+                Origin::Empty => Some(""),
+                Origin::Unread => None,
+                Origin::Field(field) => Some(self.field(field)),
+            };
+            self.changes.set(index, before, &value);
+        }
+    }
+
+    /// Adds a row to the output, after this record, or instead of it with [`Verdict::Drop`]. Its cells
+    /// are empty until they are set. A rejected record's rows are forgotten.
+    pub fn emit(&mut self) -> Row<'_> {
+        self.changes.emit()
+    }
+
+    /// The name of `column` in the input.
+    #[must_use]
+    pub fn name(&self, column: Column) -> &str {
+        &self.layout.fields[column.field as usize]
+    }
+
+    /// A reject whose reason names the column and the value: `id: "x" is not a number` for the `fault`
+    /// "is not a number". About the code see [`Reject::new`].
+    #[cold]
+    #[must_use]
+    pub fn reject(&self, column: Column, code: &'static str, fault: impl Display) -> Reject {
+        let value = Quoted(self.get(column));
+        Reject::new(code, format!("{}: {value} {fault}", self.name(column)))
+    }
+
+    #[cold]
+    fn bad_value(&self, column: Column, error: &dyn Display) -> Reject {
+        let fault = format_args!("is not readable: {error}");
+        self.reject(column, "bad-value", fault)
+    }
+
+    #[inline]
+    fn field(&self, field: u32) -> &'a str {
+        let at = self.first + field as usize;
+        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.text[begin as usize..self.ends[at] as usize]
+    }
+
+    /// Notes what becomes of this record and goes on to the next.
+    #[inline]
+    pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
+        self.first += self.layout.fields.len();
+        self.changes.settle(verdict)
+    }
+}

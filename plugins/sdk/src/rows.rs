@@ -1,0 +1,157 @@
+//! Rows that a plugin makes: values come in by column, flat lists of texts go out.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::bindings::exports::ingest::plugin::transform::Emitted;
+use crate::schema::{Layout, OutputColumn};
+use crate::value::{self, Value};
+
+/// New rows of the output.
+#[derive(Debug)]
+pub struct Rows {
+    layout: Rc<Layout>,
+    /// How many rows there are; the last one may be incomplete.
+    count: usize,
+    text: String,
+    ends: Vec<u32>,
+    scratch: String,
+}
+
+/// One new row of the output. Its cells are empty until they are set.
+#[derive(Debug)]
+pub struct Row<'a>(&'a mut Rows);
+
+impl Rows {
+    pub(crate) fn new(layout: Rc<Layout>) -> Self {
+        Self {
+            layout,
+            count: 0,
+            text: String::new(),
+            ends: Vec::new(),
+            scratch: String::new(),
+        }
+    }
+
+    /// Adds a row.
+    pub fn emit(&mut self) -> Row<'_> {
+        self.complete();
+        self.count += 1;
+        Row(self)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// The number of rows, their texts, and where each of these ends.
+    pub(crate) fn parts(&mut self) -> (usize, &str, &[u32]) {
+        self.complete();
+        (self.count, &self.text, &self.ends)
+    }
+
+    pub(crate) fn into_emitted(mut self) -> Emitted {
+        self.complete();
+        Emitted {
+            rows: u32::try_from(self.count).expect("there are fewer than 2^32 rows"),
+            bytes: self.text.into_bytes(),
+            ends: self.ends,
+        }
+    }
+
+    /// Fills the last row up with empty cells.
+    fn complete(&mut self) {
+        self.fill(self.count * self.layout.width);
+    }
+
+    fn fill(&mut self, cells: usize) {
+        self.ends.resize(cells, end_of(&self.text));
+    }
+}
+
+impl Row<'_> {
+    /// Gives the cell in `column` a value; of several the last one holds. A dropped column stays out.
+    ///
+    /// Cells that are set in the order of the output are the cheapest.
+    pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) -> &mut Self {
+        let rows = &mut *self.0;
+        if let Some(index) = rows.layout.place(column).index {
+            let cell = (rows.count - 1) * rows.layout.width + index as usize;
+            let start = rows.text.len();
+            value::append(&mut rows.text, &value);
+            if rows.ends.len() <= cell {
+                rows.ends.resize(cell, offset(start));
+                rows.ends.push(end_of(&rows.text));
+            } else {
+                rows.replace(cell, start);
+            }
+        }
+        self
+    }
+}
+
+impl Rows {
+    /// Moves the text from `start` on into a cell before the last.
+    #[cold]
+    fn replace(&mut self, cell: usize, start: usize) {
+        let begin = if cell == 0 { 0 } else { self.ends[cell - 1] };
+        let old = begin as usize..self.ends[cell] as usize;
+        let added = self.text.len() - start;
+        let removed = old.len();
+        move_text(&mut self.text, start, old, &mut self.scratch);
+        for end in &mut self.ends[cell..] {
+            *end = offset(*end as usize + added - removed);
+        }
+    }
+}
+
+/// Moves the text from `start` on to where the text in `old` was.
+pub(crate) fn move_text(text: &mut String, start: usize, old: Range<usize>, scratch: &mut String) {
+    scratch.clear();
+    scratch.push_str(&text[start..]);
+    text.truncate(start);
+    text.replace_range(old, scratch);
+}
+
+/// Where a text that is now complete ends.
+pub(crate) fn end_of(text: &str) -> u32 {
+    offset(text.len())
+}
+
+/// An offset as the interface has it.
+pub(crate) fn offset(at: usize) -> u32 {
+    u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::exports::ingest::plugin::transform::{ColumnType, Format, Input};
+    use crate::schema::Schema;
+
+    #[test]
+    fn cells_may_be_set_in_any_order_and_again() {
+        let mut schema = Schema::new(Input {
+            columns: Vec::new(),
+            format: Format::Csv,
+        });
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| schema.add(name, ColumnType::Text));
+        schema.drop(c);
+        let (_, layout) = schema.plan(false).unwrap();
+
+        let mut rows = Rows::new(Rc::new(layout));
+        rows.emit();
+        rows.emit().set(b, "bb").set(a, "é").set(c, "?").set(b, "b");
+        rows.emit().set(d, 1).set(a, "").set(a, "aaa");
+        let emitted = rows.into_emitted();
+        assert_eq!(emitted.rows, 3);
+        assert_eq!(emitted.bytes, "ébaaa1".as_bytes());
+        assert_eq!(emitted.ends, [0, 0, 0, 2, 3, 3, 6, 6, 7]);
+    }
+}

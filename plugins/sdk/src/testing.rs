@@ -1,0 +1,209 @@
+//! Runs a plugin natively, for its own unit tests: a config and a CSV text come in, a [`Report`] goes
+//! out. The records take the way they take in a sandbox, through the same batches and changes.
+//!
+//! ```
+//! # use ingest_plugin::*;
+//! # struct Identity;
+//! # impl Plugin for Identity {
+//! #     type Config = NoConfig;
+//! #     fn open(_: &mut Schema, _: NoConfig) -> Result<Self, Refusal> { Ok(Self) }
+//! #     fn record(&mut self, _: &mut Record<'_>) -> Result<Verdict, Reject> { Ok(Verdict::Keep) }
+//! # }
+//! let report = ingest_plugin::testing::run::<Identity>("{}", "id,name\n1,Ada\n")?;
+//! assert_eq!(report.kept, 1);
+//! assert_eq!(report.csv(), "id,name\n1,Ada\n");
+//! # Ok::<(), Refusal>(())
+//! ```
+
+mod decode;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use crate::bindings::exports::ingest::plugin::transform::{Batch, ColumnType, Format, Input};
+pub use crate::bindings::ingest::plugin::host::Level;
+use crate::driver::Driver;
+use crate::host;
+use crate::plugin::Plugin;
+use crate::refusal::Refusal;
+use decode::{Outcome, Output};
+
+/// Small, so that a test of a few records has several batches.
+const BATCH_ROWS: usize = 3;
+
+/// What became of a test's input.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// The names of the output's columns.
+    pub columns: Vec<String>,
+    /// The types of the output's columns.
+    pub types: Vec<ColumnType>,
+    /// The rows of the output.
+    pub rows: Vec<Vec<String>>,
+    /// The rejects.
+    pub rejects: Vec<Rejected>,
+    /// How many records the input has: the sum of the next five.
+    pub read: u64,
+    /// Records that went to the output as they came.
+    pub kept: u64,
+    /// Records that went to the output with other values.
+    pub edited: u64,
+    /// Records that other rows stand for in the output.
+    pub replaced: u64,
+    /// Records that did not go to the output.
+    pub dropped: u64,
+    /// Records that went to the rejects.
+    pub rejected: u64,
+    /// What the plugin logged.
+    pub logs: Vec<(Level, String)>,
+    /// What the plugin counted.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A record that the plugin rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// Its number in the input, from 1.
+    pub record: u64,
+    /// The code, for machines.
+    pub code: String,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// Runs the plugin on a CSV text whose first line is the header. `config` is JSON, as a text or as a
+/// `serde_json::Value`.
+///
+/// # Errors
+/// The plugin refused the config, the header or, in `record` or `finish`, to go on.
+///
+/// # Panics
+/// The text is no CSV with as many fields in each record as in the header.
+pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal> {
+    run_batches::<P>(&config.to_string(), csv, BATCH_ROWS)
+}
+
+/// Asks the plugin about a config alone, as the host does before it binds the plugin to a queue.
+///
+/// # Errors
+/// The plugin refused the config.
+pub fn check<P: Plugin>(config: impl Display) -> Result<(), Refusal> {
+    crate::driver::config::<P>(&config.to_string()).map(|_| ())
+}
+
+/// Runs the plugin on batches of so many rows.
+pub(crate) fn run_batches<P: Plugin>(config: &str, csv: &str, batch_rows: usize) -> Result<Report, Refusal> {
+    let (columns, records) = read_csv(csv);
+    let (report, heard) = host::listen(|| report_on::<P>(config, columns, &records, batch_rows));
+    let mut report = report?;
+    report.logs = heard.logs;
+    report.counters = heard.counters;
+    Ok(report)
+}
+
+fn report_on<P: Plugin>(
+    config: &str,
+    columns: Vec<String>,
+    records: &[Vec<String>],
+    batch_rows: usize,
+) -> Result<Report, Refusal> {
+    let format = Format::Csv;
+    let (mut driver, plan) = Driver::<P>::open(Input { columns, format }, config)?;
+    let mut report = Report {
+        columns: plan.output.iter().map(|c| c.name.clone()).collect(),
+        types: plan.output.iter().map(|c| c.column_type).collect(),
+        ..Report::default()
+    };
+    let output = Output::new(&plan);
+    for records in records.chunks(batch_rows) {
+        let changes = driver.process(&batch(records, &plan.reads))?;
+        let outcomes = output.decode(&changes, records.len());
+        for (record, outcome) in records.iter().zip(outcomes) {
+            report.add(output.row(record), outcome);
+        }
+    }
+    report.rows.extend(output.emitted(&driver.finish()?));
+    Ok(report)
+}
+
+impl Report {
+    /// The output as CSV, with a header.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in std::iter::once(&self.columns).chain(&self.rows) {
+            writer.write_record(row).expect("rows are as long as the header");
+        }
+        let bytes = writer.into_inner().expect("a vector takes what is written");
+        String::from_utf8(bytes).expect("CSV made of texts is a text")
+    }
+
+    /// The output's values in the column `name`.
+    ///
+    /// # Panics
+    /// There is no such column.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Vec<&str> {
+        let at = self.columns.iter().position(|column| column == name);
+        let at = at.unwrap_or_else(|| panic!("no column {name:?} in {:?}", self.columns));
+        self.rows.iter().map(|row| row[at].as_str()).collect()
+    }
+
+    /// Adds what became of one record that is `row` in the output unless it is changed.
+    fn add(&mut self, mut row: Vec<String>, outcome: Outcome) {
+        self.read += 1;
+        match outcome {
+            Outcome::Keep { cells, emitted } => {
+                if cells.is_empty() {
+                    self.kept += 1;
+                } else {
+                    self.edited += 1;
+                }
+                for (column, text) in cells {
+                    row[column] = text;
+                }
+                self.rows.push(row);
+                self.rows.extend(emitted);
+            }
+            Outcome::Replace(rows) => {
+                self.replaced += 1;
+                self.rows.extend(rows);
+            }
+            Outcome::Drop => self.dropped += 1,
+            Outcome::Reject { code, reason } => {
+                self.rejected += 1;
+                self.rejects.push(Rejected {
+                    record: self.read,
+                    code,
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+fn read_csv(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let fields = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = fields(reader.headers().expect("the test's header is CSV"));
+    let mut records = Vec::new();
+    for record in reader.records() {
+        records.push(fields(&record.expect("the test's input is CSV")));
+    }
+    (header, records)
+}
+
+fn batch(records: &[Vec<String>], reads: &[u32]) -> Batch {
+    let mut bytes = Vec::new();
+    let mut ends = Vec::new();
+    for record in records {
+        for &read in reads {
+            bytes.extend_from_slice(record[read as usize].as_bytes());
+            ends.push(u32::try_from(bytes.len()).expect("a test's batch is small"));
+        }
+    }
+    let rows = u32::try_from(records.len()).expect("a test's batch is small");
+    Batch { rows, bytes, ends }
+}

@@ -1,0 +1,146 @@
+//! Reads what a driver writes: the interface's flat lists come in, one outcome for each row goes out.
+//! A list that breaks a rule of the interface is a fault of this crate, hence the assertions.
+
+use crate::bindings::exports::ingest::plugin::transform::{Changes, Emitted, Plan};
+use crate::changes::code;
+use crate::instance::is_tag;
+
+/// What became of a row.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Keep {
+        cells: Vec<(usize, String)>,
+        emitted: Vec<Vec<String>>,
+    },
+    Replace(Vec<Vec<String>>),
+    Drop,
+    Reject {
+        code: String,
+        reason: String,
+    },
+}
+
+/// The output that a plan asks for.
+pub(crate) struct Output {
+    sources: Vec<Option<u32>>,
+}
+
+impl Output {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let sources = plan.output.iter().map(|column| column.source).collect();
+        Self { sources }
+    }
+
+    /// The row that a record is in the output if nothing changes it.
+    pub(crate) fn row(&self, record: &[String]) -> Vec<String> {
+        let cell =
+            |source: &Option<u32>| source.map_or_else(String::new, |source| record[source as usize].clone());
+        self.sources.iter().map(cell).collect()
+    }
+
+    /// What became of the rows of a batch.
+    pub(crate) fn decode(&self, changes: &Changes, rows: usize) -> Vec<Outcome> {
+        let mut cursor = Cursor::new(&changes.operands, &changes.bytes, self.sources.len());
+        let keep_all = vec![code::KEEP; rows];
+        let verdicts = match changes.verdicts.as_slice() {
+            [] => &keep_all,
+            verdicts => verdicts,
+        };
+        assert_eq!(verdicts.len(), rows, "one verdict a row");
+        let outcomes = verdicts.iter().map(|&verdict| cursor.outcome(verdict));
+        let outcomes = outcomes.collect();
+        cursor.assert_used_up();
+        outcomes
+    }
+
+    /// The rows that the plugin added at the end.
+    pub(crate) fn emitted(&self, emitted: &Emitted) -> Vec<Vec<String>> {
+        let mut cursor = Cursor::new(&emitted.ends, &emitted.bytes, self.sources.len());
+        let rows = (0..emitted.rows).map(|_| cursor.row()).collect();
+        cursor.assert_used_up();
+        rows
+    }
+}
+
+/// Operands and texts, read together from front to back.
+struct Cursor<'a> {
+    operands: &'a [u32],
+    text: &'a str,
+    /// Where the last text ended.
+    end: usize,
+    width: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(operands: &'a [u32], bytes: &'a [u8], width: usize) -> Self {
+        Self {
+            operands,
+            text: std::str::from_utf8(bytes).expect("texts are UTF-8"),
+            end: 0,
+            width,
+        }
+    }
+
+    fn outcome(&mut self, verdict: u8) -> Outcome {
+        match verdict {
+            code::REPLACE => Outcome::Replace(self.rows()),
+            code::DROP => Outcome::Drop,
+            code::REJECT => {
+                let code = self.text();
+                assert!(is_tag(code.as_bytes()), "{code:?} is a valid code");
+                let reason = self.text();
+                Outcome::Reject { code, reason }
+            }
+            keep => {
+                assert!(matches!(keep & !code::EMIT, code::KEEP | code::EDIT));
+                let cells = if keep & code::EDIT == 0 {
+                    Vec::new()
+                } else {
+                    self.cells()
+                };
+                let emitted = if keep & code::EMIT == 0 {
+                    Vec::new()
+                } else {
+                    self.rows()
+                };
+                Outcome::Keep { cells, emitted }
+            }
+        }
+    }
+
+    fn cells(&mut self) -> Vec<(usize, String)> {
+        let count = self.number();
+        let cells: Vec<_> = (0..count).map(|_| (self.number(), self.text())).collect();
+        assert!(!cells.is_empty(), "an edit has a cell");
+        assert!(cells.is_sorted_by(|a, b| a.0 < b.0), "columns increase");
+        assert!(cells.iter().all(|cell| cell.0 < self.width));
+        cells
+    }
+
+    fn rows(&mut self) -> Vec<Vec<String>> {
+        let count = self.number();
+        assert!(count > 0, "rows follow");
+        (0..count).map(|_| self.row()).collect()
+    }
+
+    fn row(&mut self) -> Vec<String> {
+        (0..self.width).map(|_| self.text()).collect()
+    }
+
+    fn text(&mut self) -> String {
+        let start = self.end;
+        self.end = self.number();
+        self.text[start..self.end].to_owned()
+    }
+
+    fn number(&mut self) -> usize {
+        let (&first, rest) = self.operands.split_first().expect("operands suffice");
+        self.operands = rest;
+        first as usize
+    }
+
+    fn assert_used_up(&self) {
+        assert!(self.operands.is_empty(), "all operands are used");
+        assert_eq!(self.end, self.text.len(), "all texts are used");
+    }
+}
