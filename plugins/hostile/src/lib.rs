@@ -1,0 +1,243 @@
+//! A fixture for the tests of the host: `{"mode": "panic", "at": 3}` makes this plugin panic at the
+//! third record of its input. Up to there, and after it where it comes back, it keeps every record as
+//! it is.
+
+use std::hint::black_box;
+
+use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
+use serde::Deserialize;
+
+/// What to do, and where.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    mode: Mode,
+    /// The record to do it at, counted from 1 in what the instance sees. Modes for `open` and `finish`
+    /// ignore it.
+    #[serde(default = "first")]
+    at: u64,
+}
+
+fn first() -> u64 {
+    1
+}
+
+/// The ways to misbehave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    /// Behaves.
+    #[default]
+    Keep,
+    /// Edits the first column, which is behaving as well.
+    Edit,
+    /// Rejects the record.
+    Reject,
+    /// Never returns from the record.
+    Loop,
+    /// Never returns from `open`.
+    LoopInOpen,
+    /// Never returns from `finish`.
+    LoopInFinish,
+    Panic,
+    PanicInOpen,
+    PanicInFinish,
+    /// Takes memory until there is none.
+    Allocate,
+    /// Calls itself until the stack is used up.
+    Recurse,
+    /// Logs a million lines.
+    FloodLog,
+    /// Logs one line of 16 MiB.
+    LongLog,
+    /// Counts under a million names.
+    FloodCounters,
+    /// Emits ten million rows for the record.
+    FloodOutput,
+    /// Writes a cell of 64 MiB.
+    LongCell,
+    /// Writes to stdout and stderr.
+    Print,
+    /// Looks for what a sandbox must not have: files, the environment, arguments.
+    Escape,
+    /// Fails the request from a record.
+    Fail,
+    /// Fails the request from `finish`.
+    FailInFinish,
+    /// Refuses the input, whatever it is.
+    Refuse,
+    /// Refuses the config in `check`.
+    RefuseConfig,
+}
+
+/// The plugin.
+pub struct Hostile {
+    config: Config,
+    seen: u64,
+    column: Column,
+}
+
+impl Plugin for Hostile {
+    type Config = Config;
+
+    // It counts the records that it has seen.
+    const STATEFUL: bool = true;
+
+    fn check(config: &Config) -> Result<(), Refusal> {
+        if config.mode == Mode::RefuseConfig {
+            return Err(Refusal::new("config: this mode refuses itself"));
+        }
+        Ok(())
+    }
+
+    fn open(schema: &mut Schema, config: Config) -> Result<Self, Refusal> {
+        match config.mode {
+            Mode::Refuse => return Err(Refusal::new("this input is refused, as all are")),
+            Mode::LoopInOpen => spin(),
+            Mode::PanicInOpen => panic!("asked to panic in open"),
+            _ => {}
+        }
+        let first = schema.columns()[0].clone();
+        let column = schema.read(&first)?;
+        Ok(Self {
+            config,
+            seen: 0,
+            column,
+        })
+    }
+
+    fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+        self.seen += 1;
+        if self.seen == self.config.at {
+            self.misbehave(record)?;
+        }
+        Ok(Verdict::Keep)
+    }
+
+    fn finish(&mut self, _: &mut Rows) -> Result<(), Refusal> {
+        match self.config.mode {
+            Mode::LoopInFinish => spin(),
+            Mode::PanicInFinish => panic!("asked to panic in finish"),
+            Mode::FailInFinish => Err(Refusal::new("asked to fail in finish")),
+            _ => Ok(()),
+        }
+    }
+}
+
+export!(Hostile);
+
+impl Hostile {
+    fn misbehave(&self, record: &mut Record<'_>) -> Result<(), Reject> {
+        match self.config.mode {
+            Mode::Edit => record.set(self.column, "edited"),
+            Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
+            Mode::Loop => spin(),
+            Mode::Panic => panic!("asked to panic at record {}", self.seen),
+            Mode::Allocate => allocate(),
+            Mode::Recurse => {
+                recurse(0);
+            }
+            Mode::FloodLog => flood_log(),
+            Mode::LongLog => log::info("x".repeat(16 << 20)),
+            Mode::FloodCounters => flood_counters(),
+            Mode::FloodOutput => self.flood_output(record),
+            Mode::LongCell => record.set(self.column, "x".repeat(64 << 20)),
+            Mode::Print => print(),
+            Mode::Escape => escape(),
+            Mode::Fail => return Err(Refusal::new("asked to fail").into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn flood_output(&self, record: &mut Record<'_>) {
+        for _ in 0..10_000_000 {
+            record.emit().set(self.column, "flood");
+        }
+    }
+}
+
+fn spin() -> ! {
+    loop {
+        black_box(());
+    }
+}
+
+fn allocate() {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(vec![1_u8; 1 << 20]);
+        black_box(&hoard);
+    }
+}
+
+/// Each call waits for the one it makes, so that no compiler turns this into a loop.
+#[expect(unconditional_recursion, reason = "it is what this is for")]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    recurse(frame[63] + 1) + black_box(&frame)[0]
+}
+
+fn flood_log() {
+    for line in 0..1_000_000 {
+        log::warn(format_args!("line {line} of a flood"));
+    }
+}
+
+fn flood_counters() {
+    for name in 0..1_000_000 {
+        count(&format!("counter-{name}"), 1);
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what this is for")]
+fn print() {
+    println!("a line on stdout");
+    eprintln!("a line on stderr");
+}
+
+/// Logs a warning for each way out that is open.
+fn escape() {
+    if std::fs::read_dir("/").is_ok() || std::fs::write("escaped", "x").is_ok() {
+        log::warn("there are files");
+    }
+    if std::env::vars_os().next().is_some() {
+        log::warn("there is an environment");
+    }
+    if std::env::args_os().next().is_some() {
+        log::warn("there are arguments");
+    }
+    if std::net::TcpStream::connect("127.0.0.1:80").is_ok()
+        || std::net::UdpSocket::bind("127.0.0.1:0").is_ok()
+    {
+        log::warn("there is a network");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ingest_plugin::testing;
+
+    #[test]
+    fn it_keeps_everything_unless_told_otherwise() {
+        let input = "a,b\n1,2\n3,4\n";
+        for config in ["{}", r#"{"mode": "keep"}"#, r#"{"mode": "panic", "at": 3}"#] {
+            let report = testing::run::<Hostile>(config, input).unwrap();
+            assert_eq!(report.kept, 2);
+            assert_eq!(report.csv(), input);
+        }
+    }
+
+    #[test]
+    fn it_acts_at_the_record_it_is_told() {
+        let run = |config| testing::run::<Hostile>(config, "a\n1\n2\n");
+        let report = run(r#"{"mode": "reject", "at": 2}"#).unwrap();
+        assert_eq!((report.kept, report.rejects[0].record), (1, 2));
+        let refusal = run(r#"{"mode": "fail", "at": 2}"#).unwrap_err();
+        assert_eq!(refusal.to_string(), "asked to fail");
+        assert!(testing::check::<Hostile>(r#"{"mode": "refuse-config"}"#).is_err());
+        assert!(testing::check::<Hostile>(r#"{"mode": "explode"}"#).is_err());
+    }
+}
