@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Submits files to a queue of ingest-host, waits, and prints what became of each.
+
+    pip install redis
+    python3 data_producer.py --queuename bigdatastudy --uri http://127.0.0.1:8000/alarms.csv
+
+The server is that of REDIS_URL, or of REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, in the environment
+or in a file .env here; by default a Redis on this machine. A worker on the same server does the work:
+
+    ingest-host run --queue bigdatastudy
+
+Exit code: 0 if all files were ingested, 1 if one was not, 2 for wrong usage.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import redis
+
+STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
+
+
+def connect():
+    if Path(".env").is_file():
+        for line in Path(".env").read_text(encoding="utf-8").splitlines():
+            name, found, value = line.partition("=")
+            if found and not name.lstrip().startswith("#"):
+                os.environ.setdefault(name.strip(), value.strip().strip("\"'"))
+    url = os.environ.get("REDIS_URL")
+    if url:
+        return redis.Redis.from_url(url, decode_responses=True)
+    return redis.Redis(
+        host=os.environ.get("REDIS_HOST", "127.0.0.1"),
+        port=int(os.environ.get("REDIS_PORT", "6379")),
+        password=os.environ.get("REDIS_PASSWORD"),
+        decode_responses=True,
+    )
+
+
+def submit(server, queue, request_id, uri):
+    """Pushes one request to the queue's intake list; request.schema.json says what it may contain."""
+    document = json.dumps({"id": request_id, "uri": uri})
+    server.rpush(f"{queue}:in", document)
+    server.rpush(f"{queue}:wake", "1")  # optional: a worker that sleeps looks at once
+    return document
+
+
+def state_of(server, queue, request_id, document):
+    """The request's state and its result: a receipt if it is done, else the reason why not."""
+    # A worker takes the document off the intake list and puts the id into one sorted set per state ...
+    for state in STATES:
+        if server.zscore(f"{queue}:{state}", request_id) is not None:
+            error, receipt = server.hmget(f"{queue}:request:{request_id}", "error", "receipt")
+            return state, json.loads(receipt) if state == "done" else error
+    # ... or sets the document aside with a reason, if it is not a valid request.
+    for entry in map(json.loads, server.lrange(f"{queue}:invalid", 0, 999)):
+        if entry["document"] == document:
+            return "invalid", entry["reason"]
+    return "waiting for a worker", None
+
+
+def wait(server, queue, request_id, document, deadline):
+    """Waits for the request's end. True if it was ingested."""
+    while True:
+        state, result = state_of(server, queue, request_id, document)
+        if state == "done":
+            print(f"{request_id}: done:", ", ".join(f"{n} {name}" for name, n in result["records"].items()))
+            print("  output: ", *[output["uri"] for output in result["outputs"]])
+            print("  rejects:", result["rejects"]["uri"] or "none")
+            return True
+        if state in ("dead", "cancelled", "invalid"):
+            print(f"{request_id}: {state}: {result}")
+            return False
+        if time.monotonic() > deadline:
+            print(f"{request_id}: not done in time: {state}. Is a worker running?")
+            return False
+        time.sleep(0.1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Submits files to a queue of ingest-host and waits for them.")
+    parser.add_argument("--queuename", required=True, help="the queue")
+    parser.add_argument("--uri", required=True, action="append", help="where the file is; may be given again")
+    parser.add_argument("--id", help="the request's id: the same one, submitted twice, does the work once")
+    parser.add_argument("--timeout", type=float, default=300, help="how many seconds to wait (default: 300)")
+    args = parser.parse_args()
+    if args.id and len(args.uri) > 1:
+        parser.error("--id names one request: give one --uri")
+
+    queue = f"ingest:{{{args.queuename}}}"  # all keys of a queue begin with this
+    try:
+        server = connect()
+        requests = []
+        for uri in args.uri:
+            request_id = args.id or str(uuid.uuid4())
+            requests.append((request_id, submit(server, queue, request_id, uri)))
+        deadline = time.monotonic() + args.timeout
+        done = [wait(server, queue, request_id, document, deadline) for request_id, document in requests]
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"data_producer: {error}")  # exit code 1
+    sys.exit(0 if all(done) else 1)
+
+
+if __name__ == "__main__":
+    main()
