@@ -40,7 +40,7 @@ pub use value::Value;
 /// Makes the [`Plugin`] the one that this crate exports. Stands once in a plugin, next to its type.
 ///
 /// The plugin's name and version are those of the package, so the name must be 1 to 64 lowercase
-/// letters, digits and dashes; another one does not compile.
+/// letters, digits, dashes and underscores; another one does not compile.
 ///
 /// The exports exist in builds for WebAssembly only: their names (`ingest:plugin/...`) are none that a
 /// native linker accepts. Natively the macro checks its argument and nothing more, which is what lets a
@@ -50,7 +50,7 @@ macro_rules! export {
     ($plugin:ty) => {
         const _: () = ::core::assert!(
             $crate::is_plugin_name(::core::env!("CARGO_PKG_NAME")),
-            "a plugin's package name is 1 to 64 lowercase letters, digits and dashes"
+            "a plugin's package name is 1 to 64 lowercase letters, digits, dashes and underscores"
         );
 
         #[cfg(not(target_arch = "wasm32"))]
@@ -96,7 +96,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_component!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_component!(Component with_types_in $crate::bindings);
         };
     };
 }

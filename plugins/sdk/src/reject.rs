@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::instance::is_tag;
 use crate::refusal::Refusal;
 
 /// Sends one record to the rejects, or fails the request if it is made from a [`Refusal`].
@@ -25,7 +24,7 @@ impl Reject {
     /// makes one.
     pub fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         let mut code = code.into();
-        if !is_tag(code.as_bytes()) {
+        if !is_code(&code) {
             code = repaired(&code).into();
         }
         let reason = reason.into();
@@ -49,6 +48,12 @@ impl fmt::Display for Reject {
 }
 
 impl std::error::Error for Reject {}
+
+/// Whether `code` is one that the interface allows.
+pub(crate) fn is_code(code: &str) -> bool {
+    let valid = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    matches!(code.len(), 1..=64) && code.bytes().all(valid)
+}
 
 /// The nearest valid code.
 fn repaired(code: &str) -> String {

@@ -3,7 +3,7 @@
 
 use crate::bindings::exports::ingest::plugin::transform::{Changes, Emitted, Plan};
 use crate::changes::code;
-use crate::instance::is_tag;
+use crate::reject::is_code;
 
 /// What became of a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl<'a> Cursor<'a> {
             code::DROP => Outcome::Drop,
             code::REJECT => {
                 let code = self.text();
-                assert!(is_tag(code.as_bytes()), "{code:?} is a valid code");
+                assert!(is_code(&code), "{code:?} is a valid code");
                 let reason = self.text();
                 Outcome::Reject { code, reason }
             }
