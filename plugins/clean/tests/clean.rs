@@ -1,0 +1,199 @@
+//! What each key of the config does, and which configs are refused.
+
+use clean::Clean;
+use ingest_plugin::ColumnType;
+use ingest_plugin::testing::{self, Report};
+use serde_json::{Value, json};
+
+/// One column `v` with these values, under this rule.
+fn run(rule: &Value, values: &[&str]) -> Report {
+    let config = json!({ "columns": { "v": rule } });
+    let mut csv = String::from("n,v\n");
+    for value in values {
+        csv.push_str(&format!("1,\"{value}\"\n"));
+    }
+    testing::run::<Clean>(config, &csv).unwrap()
+}
+
+fn codes(report: &Report) -> Vec<(u64, &str)> {
+    let rejects = report.rejects.iter();
+    rejects.map(|r| (r.record, r.code.as_str())).collect()
+}
+
+fn refusal(rule: &Value) -> String {
+    let config = json!({ "columns": { "v": rule } });
+    testing::check::<Clean>(config).unwrap_err().to_string()
+}
+
+#[test]
+fn without_a_config_everything_is_kept() {
+    let csv = "a,b\n1,\n x ,y\n";
+    let report = testing::run::<Clean>("{}", csv).unwrap();
+    assert_eq!(report.kept, 2);
+    assert_eq!(report.csv(), csv);
+}
+
+#[test]
+fn the_config_of_the_readme_works() {
+    let readme = include_str!("../README.md");
+    let config = readme.split("```json").nth(1).unwrap();
+    let config = config.split("```").next().unwrap();
+    let report = testing::run::<Clean>(
+        config,
+        "id,name,price,active,created,country,sku,card\n\
+         1, Ada ,1.50,YES,24.12.2017 18:30,VN,AB-1,4111\n\
+         x,Bob,1.50,yes,24.12.2017,VN,AB-1,4111\n",
+    )
+    .unwrap();
+    assert_eq!(
+        report.csv(),
+        "id,customer,price,active,created,country,sku,source\n\
+         1,Ada,1.50,true,2017-12-24T18:30:00,VN,AB-1,shop\n"
+    );
+    assert_eq!(codes(&report), [(2, "not-integer")]);
+}
+
+#[test]
+fn trim_and_null_come_before_required() {
+    let rule = json!({ "trim": true, "null": ["N/A"], "required": true });
+    let report = run(&rule, &[" a ", "a", "", "  ", " N/A", "N/A."]);
+    assert_eq!(report.column("v"), ["a", "a", "N/A."]);
+    assert_eq!((report.edited, report.kept), (1, 2));
+    assert_eq!(
+        codes(&report),
+        [(3, "required"), (4, "required"), (5, "required")]
+    );
+    assert_eq!(report.rejects[0].reason, "v: \"\" is empty but required");
+}
+
+#[test]
+fn an_empty_value_that_is_not_required_passes() {
+    let rule = json!({ "type": "integer", "range": { "min": 1 }, "null": ["-"] });
+    let report = run(&rule, &["", "-", "1"]);
+    assert_eq!(report.column("v"), ["", "", "1"]);
+}
+
+#[test]
+fn integers_and_numbers_are_written_as_json_allows() {
+    let report = run(&json!({ "type": "integer" }), &["7", "-7", "+7", "007"]);
+    assert_eq!(report.column("v"), ["7", "-7", "7", "7"]);
+    assert_eq!(report.types[1], ColumnType::Integer);
+    let report = run(&json!({ "type": "integer" }), &["7.0", "9223372036854775808"]);
+    assert_eq!(codes(&report), [(1, "not-integer"), (2, "not-integer")]);
+
+    let rule = json!({ "type": "number" });
+    let report = run(&rule, &["1.50", "-0.5", "1e3", ".5", "5.", "+1", "01.5", "1.e2"]);
+    assert_eq!(
+        report.column("v"),
+        ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "100"]
+    );
+    let report = run(&rule, &["1,5", "NaN", "inf", "1e999"]);
+    assert_eq!(report.rejected, 4);
+    assert_eq!(report.rejects[0].code, "not-number");
+    assert_eq!(report.rejects[0].reason, "v: \"1,5\" is not a number");
+}
+
+#[test]
+fn booleans_become_true_and_false() {
+    let rule = json!({ "type": "boolean" });
+    let report = run(&rule, &["true", "No", "1", "0", "maybe"]);
+    assert_eq!(report.column("v"), ["true", "false", "true", "false"]);
+    assert_eq!(codes(&report), [(5, "not-boolean")]);
+}
+
+#[test]
+fn timestamps_become_iso_8601() {
+    let report = run(
+        &json!({ "type": "timestamp" }),
+        &["2024-02-29T12:00:00+02:00", "2024-02-29 12:00", "2023-02-29"],
+    );
+    assert_eq!(
+        report.column("v"),
+        ["2024-02-29T10:00:00Z", "2024-02-29T12:00:00"]
+    );
+    assert_eq!(codes(&report), [(3, "bad-timestamp")]);
+
+    let formats = ["%d/%m/%y", "%d/%m/%y %H:%M:%S %z"];
+    let report = run(
+        &json!({ "type": "timestamp", "formats": formats }),
+        &["29/02/24", "29/02/24 12:00:00 +0200", "2024-02-29"],
+    );
+    assert_eq!(
+        report.column("v"),
+        ["2024-02-29T00:00:00", "2024-02-29T10:00:00Z"]
+    );
+    assert_eq!(codes(&report), [(3, "bad-timestamp")]);
+}
+
+#[test]
+fn a_range_includes_its_bounds() {
+    let rule = json!({ "type": "number", "range": { "min": 0, "max": 1.5 } });
+    let report = run(&rule, &["0", "1.5", "-0.1", "1.6"]);
+    assert_eq!(codes(&report), [(3, "out-of-range"), (4, "out-of-range")]);
+    assert_eq!(report.rejects[0].reason, "v: \"-0.1\" is not between 0 and 1.5");
+}
+
+#[test]
+fn allowed_and_pattern_restrict_values() {
+    let report = run(&json!({ "allowed": ["on", "off"] }), &["on", "On"]);
+    assert_eq!(codes(&report), [(2, "not-allowed")]);
+    assert_eq!(report.rejects[0].reason, r#"v: "On" is none of {"off", "on"}"#);
+    let report = run(&json!({ "pattern": "^[a-z]+$" }), &["ab", "a1"]);
+    assert_eq!(codes(&report), [(2, "pattern")]);
+    assert_eq!(report.rejects[0].reason, r#"v: "a1" does not match ^[a-z]+$"#);
+}
+
+#[test]
+fn a_dropped_column_is_checked_all_the_same() {
+    let report = run(&json!({ "drop": true, "required": true }), &["x", ""]);
+    assert_eq!(report.csv(), "n\n1\n");
+    assert_eq!(codes(&report), [(2, "required")]);
+}
+
+#[test]
+fn a_constant_fills_a_column_or_adds_one() {
+    let report = run(&json!({ "constant": "k", "rename": "w" }), &["x", "k"]);
+    assert_eq!(report.csv(), "n,w\n1,k\n1,k\n");
+
+    let columns = json!({ "z": { "constant": "+5", "type": "integer" } });
+    let report = testing::run::<Clean>(json!({ "columns": columns }), "a\n1\n").unwrap();
+    assert_eq!(report.csv(), "a,z\n1,5\n");
+    assert_eq!(report.types[1], ColumnType::Integer);
+}
+
+#[test]
+fn a_senseless_config_is_refused_before_there_is_an_input() {
+    let cases = [
+        (json!({ "drop": true, "rename": "w" }), "nothing to \"rename\""),
+        (json!({ "constant": "k", "trim": true }), "replaces every value"),
+        (json!({ "constant": "k", "type": "integer" }), "is not an integer"),
+        (json!({ "range": { "min": 1 } }), "needs the type"),
+        (
+            json!({ "type": "number", "range": { "min": 2, "max": 1 } }),
+            "\"range\" needs",
+        ),
+        (json!({ "type": "number", "range": {} }), "\"range\" needs"),
+        (json!({ "formats": ["%Y"] }), "needs the type \"timestamp\""),
+        (json!({ "allowed": [] }), "lists no value"),
+        (json!({ "pattern": "(" }), "\"pattern\": "),
+        (json!({ "requird": true }), "unknown field `requird`"),
+        (json!({ "type": "date" }), "unknown variant `date`"),
+    ];
+    for (rule, sentence) in cases {
+        let refusal = refusal(&rule);
+        assert!(refusal.starts_with("config: "), "{refusal}");
+        assert!(refusal.contains(sentence), "{refusal}");
+    }
+    let refusal = refusal(&json!({ "allowed": [] }));
+    assert_eq!(refusal, r#"config: column "v": "allowed" lists no value"#);
+}
+
+#[test]
+fn a_column_that_the_input_lacks_is_refused() {
+    let config = json!({ "columns": { "x": { "trim": true } } });
+    let refusal = testing::run::<Clean>(config, "a,b\n").unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        r#"the input has no column "x", it has ["a", "b"]"#
+    );
+}
