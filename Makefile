@@ -1,0 +1,43 @@
+# The two commands for a first look are `make demo` and `make test`; both do all set-up themselves.
+
+# rustup puts cargo here; a shell that was open before does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO ?= cargo
+PLUGINS := -p clean -p alarms -p hostile
+WASM := --target wasm32-wasip2
+
+.PHONY: help
+help: ## Show this list
+	@echo "Usage: make TARGET"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: toolchain ## See it work: build, ingest a file of alarms, swap the plugin while the worker runs
+	@scripts/demo.sh
+
+.PHONY: test
+test: toolchain redis plugins ## Run all tests (installs redis-server where it can)
+	$(CARGO) test --locked --workspace
+
+.PHONY: lint
+lint: toolchain ## Check format and lints, warnings denied, for the host and for WebAssembly
+	@scripts/toolchain.sh lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(PLUGINS) $(WASM) -- -D warnings
+
+.PHONY: plugins
+plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.wasm
+	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
+
+.PHONY: toolchain redis
+toolchain:
+	@scripts/toolchain.sh
+redis:
+	@scripts/redis.sh

@@ -1,0 +1,218 @@
+#!/bin/sh
+# The whole way of a file, in front of your eyes: served over HTTP, submitted to a queue, streamed through a plugin by
+# a worker, committed with a receipt; then another plugin takes over while the worker runs.
+#
+# Uses an embedded queue (a SQLite file), or Redis if REDIS_URL or REDIS_HOST is set. Everything that it writes is in
+# target/demo, made anew each time.
+set -eu
+cd "$(dirname "$0")/.."
+
+RECORDS=20000
+SEED=7
+BAD_PERCENT=3
+SECONDS_MAX=120 # for one step, so that nothing hangs
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m')
+else
+    bold='' dim='' plain=''
+fi
+
+feed='' worker=''
+
+stop_all() {
+    for process in $worker $feed; do
+        kill "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
+    worker='' feed=''
+}
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+step() { printf '\n%s== %s%s\n' "$bold" "$1" "$plain"; }
+say() { printf '%s\n' "$@"; }
+show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; }
+run() {
+    show "$@"
+    "$@"
+}
+indent() { sed 's/^/    /'; }
+fail() {
+    printf '\n%s\n' "$@" >&2
+    if [ -s "$DEMO/worker.log" ]; then
+        printf 'The end of the log of the worker:\n' >&2
+        tail -n 20 "$DEMO/worker.log" >&2
+    fi
+    exit 1
+}
+
+# Waits for a background process that somebody else must work for; fails if the worker ends or time is up.
+wait_for() { # PROCESS WHAT
+    tries=0
+    while kill -0 "$1" 2>/dev/null; do
+        tries=$((tries + 1))
+        if ! kill -0 "$worker" 2>/dev/null || [ "$tries" -gt $((SECONDS_MAX * 5)) ]; then
+            kill "$1" 2>/dev/null || true
+            fail "$2: not done, and the worker has ended or takes too long."
+        fi
+        sleep 0.2
+    done
+    wait "$1" || fail "$2: failed."
+}
+
+# The last member of this name in the receipt of a request; a number or a text.
+member() { # ID NAME
+    tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
+}
+
+counts() { # ID
+    say "    $(member "$1" read) records read = $(member "$1" kept) kept + $(member "$1" edited) edited +" \
+        "$(member "$1" replaced) replaced + $(member "$1" dropped) dropped + $(member "$1" rejected) rejected" |
+        paste -s -d ' ' -
+}
+
+rejects_by_code() { # ID
+    tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"by_code": *{\([^}]*\)}.*/\1/p' | tr -d ' "' | tr ',' '\n' |
+        awk -F : '{ printf "    %5d  %s\n", $2, $1 }'
+}
+
+# The first reject of each code: record number, code, reason.
+rejects_by_example() { # ID
+    awk 'NR > 1 {
+        gsub(/""/, "\001")
+        split($0, part, "\"")
+        if (seen[part[2]]++) next
+        gsub("\001", "\"", part[4])
+        printf "    record %-6d %-18s %s\n", part[1], part[2], part[4]
+    }' "$REJECTS/$1.rejects.csv"
+}
+
+sha256_of() { { sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; } | cut -d ' ' -f 1; }
+
+# --- Build
+
+[ -d target/release ] || say "The first build compiles the host with its WebAssembly compiler and takes some minutes;" \
+    "the next ones take seconds."
+say "Building the host, the plugins and a feed of sample alarms ..."
+cargo build --locked --release -p ingest-host -p alarm-feed
+cargo build --locked --release -p clean -p alarms --target wasm32-wasip2
+
+TARGET=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+TARGET=${TARGET#"$PWD"/}
+PLUGINS=$TARGET/wasm32-wasip2/release
+DEMO=$TARGET/demo
+case $TARGET in
+/*) PATH=$TARGET/release:$PATH ;;
+*) PATH=$PWD/$TARGET/release:$PATH ;;
+esac
+export PATH
+rm -rf "$DEMO"
+mkdir -p "$DEMO"
+
+# --- Where the queue is
+
+RUN=$(date +%H%M%S)
+QUEUE=bigdatastudy
+if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
+    # Somebody may work with that queue on this server.
+    if ingest-host queue list --json | grep -q '"queue": *"'"$QUEUE"'"'; then
+        say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
+        QUEUE=$QUEUE-demo-$RUN
+    fi
+else
+    REDIS_URL=sqlite:$DEMO/queue.db
+    export REDIS_URL
+fi
+OUT=$DEMO/out/$QUEUE
+REJECTS=$DEMO/out/rejects/$QUEUE
+
+# --- The demo
+
+step "1. A file somewhere: $RECORDS alarms of base stations, some of them bad, served over HTTP"
+show "alarm-feed serve --records $RECORDS --seed $SEED --bad-percent $BAD_PERCENT &"
+alarm-feed serve --records $RECORDS --seed $SEED --bad-percent $BAD_PERCENT >"$DEMO/feed.url" 2>"$DEMO/feed.log" &
+feed=$!
+tries=0
+until [ -s "$DEMO/feed.url" ]; do
+    tries=$((tries + 1))
+    if ! kill -0 "$feed" 2>/dev/null || [ "$tries" -gt $((SECONDS_MAX * 5)) ]; then
+        fail "alarm-feed does not serve: $(cat "$DEMO/feed.log")"
+    fi
+    sleep 0.2
+done
+URL=$(cat "$DEMO/feed.url")
+{ cat "$DEMO/feed.url" "$DEMO/feed.log" && alarm-feed generate --records 3 --seed $SEED --bad-percent 0 2>/dev/null; } |
+    indent
+
+step "2. What happens to a file of the queue $QUEUE: the plugin \`clean\`, which needs a config and no code"
+say "A plugin is a WebAssembly component. It goes to the queue's server, and a binding ties it to the queue."
+case ${REDIS_URL:-} in sqlite:*) show "export REDIS_URL=$REDIS_URL" ;; esac
+run ingest-host plugin push "$PLUGINS/clean.wasm"
+run ingest-host plugin bind --queue "$QUEUE" clean@0.1.0 --config @examples/alarms.clean.json
+
+step "3. A producer submits the file, and a worker does what is in the queue"
+FIRST=alarms-$RUN-1
+run ingest-host submit --queue "$QUEUE" --uri "$URL" --id "$FIRST"
+say "The worker may reach the address because --allow-host says so; by itself it goes to public ones only."
+run ingest-host run --queue "$QUEUE" --burst --allow-host 127.0.0.1 --output "$DEMO/out"
+[ -s "$OUT/receipts/$FIRST.json" ] || fail "There is no receipt: $(ingest-host status "$FIRST" 2>&1)"
+say '' "Every record is accounted for:"
+counts "$FIRST"
+say "The output: times are in ISO 8601 now, and 999999, which means \"not set\", is gone:"
+run head -n 4 "$OUT/$FIRST.csv" | indent
+say "The rejects, by code, and the first one of each:"
+rejects_by_code "$FIRST"
+rejects_by_example "$FIRST"
+
+step "4. The swap: another plugin takes over while a worker runs"
+show "ingest-host run --queue $QUEUE --allow-host 127.0.0.1 --output $DEMO/out &"
+ingest-host run --queue "$QUEUE" --allow-host 127.0.0.1 --output "$DEMO/out" 2>"$DEMO/worker.log" &
+worker=$!
+submit_and_wait() { # ID
+    show "ingest-host submit --queue $QUEUE --uri $URL --id $1 --wait"
+    ingest-host submit --queue "$QUEUE" --uri "$URL" --id "$1" --wait &
+    wait_for $! "request $1"
+}
+BEFORE=alarms-$RUN-2 AFTER=alarms-$RUN-3
+submit_and_wait "$BEFORE"
+say '' "Now \`alarms\`, which was written for these files: it knows that an alarm can't end before it starts, and adds" \
+    "how long it took. The worker isn't told; it sees the new binding when it claims the next request."
+run ingest-host plugin push "$PLUGINS/alarms.wasm"
+run ingest-host plugin bind --queue "$QUEUE" alarms@0.1.0
+submit_and_wait "$AFTER"
+say '' "The same file, the same worker, another plugin:"
+printf '    %-18s %-8s %-14s %9s %9s   %s\n' request binding plugin written rejected worker
+for id in "$BEFORE" "$AFTER"; do
+    printf '    %-18s %-8s %-14s %9s %9s   %s\n' "$id" "$(member "$id" binding)" \
+        "$(tr -d '\n' <"$OUT/receipts/$id.json" |
+            sed 's/.*"plugin": *{ *"name": *"\([^"]*\)", *"version": *"\([^"]*\)".*/\1@\2/')" \
+        "$(member "$id" written)" "$(member "$id" rejected)" "$(member "$id" worker)"
+done
+run head -n 4 "$OUT/$AFTER.csv" | indent
+rejects_by_code "$AFTER"
+rejects_by_example "$AFTER"
+say "If the new one is no good, one step takes the queue back:"
+run ingest-host plugin rollback --queue "$QUEUE"
+run ingest-host plugin history --queue "$QUEUE"
+
+step "5. The receipt: of what the output was made, and how to check it"
+run cat "$OUT/receipts/$AFTER.json"
+say ''
+digest=$(sha256_of "$OUT/$AFTER.csv")
+show "sha256sum $OUT/$AFTER.csv"
+say "    $digest"
+grep -q "$digest" "$OUT/receipts/$AFTER.json" || fail "The receipt has another digest for the output."
+say "The receipt names it: this is the output that the receipt is for."
+run ingest-host queue audit --queue "$QUEUE"
+show "kill $worker"
+kill "$worker"
+wait "$worker" || fail "The worker did not end well."
+worker=''
+say "The worker has finished what it had in hand, and ended."
+
+say '' "${bold}Done.${plain} All files are in $DEMO/out. To go on by hand:" \
+    "    export PATH=\"\$PWD/$TARGET/release:\$PATH\"" \
+    "    ingest-host ingest FILE.csv --plugin $PLUGINS/alarms.wasm" \
+    "    ingest-host --help"

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Checks that Rust and a C compiler are there, and adds what rustup can add: the WebAssembly target and, for
+# `toolchain.sh lint`, rustfmt and clippy. Says what to do about all else. Goes on the network only if something
+# is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    printf '\n' >&2
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+    fail "Rust is not installed. Install it with rustup, as https://rustup.rs says:" \
+        "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" \
+        "Then run this again."
+fi
+
+# rustup without a default toolchain has a rustc that can't run.
+if ! version=$(rustc --version 2>/dev/null) || ! cargo --version >/dev/null 2>&1; then
+    fail "Rust is there, but rustc or cargo does not run. With rustup, this sets it up:" \
+        "    rustup default stable"
+fi
+
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+found=$(printf '%s\n' "$version" | sed 's/^rustc \([0-9]*\.[0-9]*\).*/\1/')
+if [ "${found%%.*}" -lt "${wanted%%.*}" ] ||
+    { [ "${found%%.*}" -eq "${wanted%%.*}" ] && [ "${found#*.}" -lt "${wanted#*.}" ]; }; then
+    fail "Rust $wanted or newer is needed, and this is $version. With rustup, this brings it up to date:" \
+        "    rustup update stable && rustup default stable"
+fi
+
+probe=$(mktemp -d)
+trap 'rm -rf "$probe"' EXIT
+echo 'int main(void) { return 0; }' >"$probe/probe.c"
+if ! cc -o "$probe/probe" "$probe/probe.c" >/dev/null 2>&1; then
+    fail "A C compiler is needed to link, and cc does not work here. Install one:" \
+        "    Debian, Ubuntu   apt-get install build-essential" \
+        "    Fedora           dnf install gcc" \
+        "    Arch             pacman -S base-devel" \
+        "    Alpine           apk add build-base" \
+        "    macOS            xcode-select --install"
+fi
+
+add() { # WHAT NAME: rustup adds it to the toolchain that is used here
+    if ! command -v rustup >/dev/null 2>&1; then
+        fail "This Rust lacks the $1 $2, and there is no rustup to add it. Install Rust with rustup" \
+            "(https://rustup.rs), or the package of your system that has it."
+    fi
+    echo "Adding the $1 $2 to the Rust toolchain ..."
+    rustup "$1" add "$2" || fail "rustup could not add the $1 $2; is the network there?"
+}
+
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2/lib" ]; then
+    add target wasm32-wasip2
+fi
+
+if [ "${1:-}" = lint ]; then
+    cargo fmt --version >/dev/null 2>&1 || add component rustfmt
+    cargo clippy --version >/dev/null 2>&1 || add component clippy
+fi
