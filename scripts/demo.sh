@@ -13,9 +13,9 @@ BAD_PERCENT=3
 SECONDS_MAX=120 # for one step, so that nothing hangs
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
-    bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m')
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 else
-    bold='' dim='' plain=''
+    bold='' plain=''
 fi
 
 feed='' worker=''
@@ -39,6 +39,10 @@ run() {
     "$@"
 }
 indent() { sed 's/^/    /'; }
+show_rows() { # FILE
+    show "head -n 4 $1"
+    head -n 4 "$1" | indent
+}
 fail() {
     printf '\n%s\n' "$@" >&2
     if [ -s "$DEMO/worker.log" ]; then
@@ -65,17 +69,6 @@ wait_for() { # PROCESS WHAT
 # The last member of this name in the receipt of a request; a number or a text.
 member() { # ID NAME
     tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
-}
-
-counts() { # ID
-    say "    $(member "$1" read) records read = $(member "$1" kept) kept + $(member "$1" edited) edited +" \
-        "$(member "$1" replaced) replaced + $(member "$1" dropped) dropped + $(member "$1" rejected) rejected" |
-        paste -s -d ' ' -
-}
-
-rejects_by_code() { # ID
-    tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"by_code": *{\([^}]*\)}.*/\1/p' | tr -d ' "' | tr ',' '\n' |
-        awk -F : '{ printf "    %5d  %s\n", $2, $1 }'
 }
 
 # The first reject of each code: record number, code, reason.
@@ -158,12 +151,11 @@ run ingest-host submit --queue "$QUEUE" --uri "$URL" --id "$FIRST"
 say "The worker may reach the address because --allow-host says so; by itself it goes to public ones only."
 run ingest-host run --queue "$QUEUE" --burst --allow-host 127.0.0.1 --output "$DEMO/out"
 [ -s "$OUT/receipts/$FIRST.json" ] || fail "There is no receipt: $(ingest-host status "$FIRST" 2>&1)"
-say '' "Every record is accounted for:"
-counts "$FIRST"
-say "The output: times are in ISO 8601 now, and 999999, which means \"not set\", is gone:"
-run head -n 4 "$OUT/$FIRST.csv" | indent
-say "The rejects, by code, and the first one of each:"
-rejects_by_code "$FIRST"
+say '' "Every record is accounted for: in the output, or among the rejects with the reason:"
+run ingest-host status "$FIRST"
+say '' "Times are in ISO 8601 now, and 999999, which means \"not set\", is gone:"
+show_rows "$OUT/$FIRST.csv"
+say '' "The first reject of each code:"
 rejects_by_example "$FIRST"
 
 step "4. The swap: another plugin takes over while a worker runs"
@@ -190,10 +182,10 @@ for id in "$BEFORE" "$AFTER"; do
             sed 's/.*"plugin": *{ *"name": *"\([^"]*\)", *"version": *"\([^"]*\)".*/\1@\2/')" \
         "$(member "$id" written)" "$(member "$id" rejected)" "$(member "$id" worker)"
 done
-run head -n 4 "$OUT/$AFTER.csv" | indent
-rejects_by_code "$AFTER"
+show_rows "$OUT/$AFTER.csv"
+say '' "The first reject of each code:"
 rejects_by_example "$AFTER"
-say "If the new one is no good, one step takes the queue back:"
+say '' "If the new one is no good, one step takes the queue back:"
 run ingest-host plugin rollback --queue "$QUEUE"
 run ingest-host plugin history --queue "$QUEUE"
 
