@@ -144,7 +144,7 @@ fn seconds(text: &str) -> Option<u64> {
     }
     let pair = |at: usize| {
         let [tens, ones] = [text[at], text[at + 1]].map(|digit| digit.wrapping_sub(b'0'));
-        (tens < 10 && ones < 10).then(|| u64::from(tens) * 10 + u64::from(ones))
+        (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
     };
     let year = pair(0)? * 100 + pair(2)?;
     let (month, day) = (pair(5)?, pair(8)?);
@@ -152,12 +152,13 @@ fn seconds(text: &str) -> Option<u64> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    Some(((days(year, month, day)? * 24 + hour) * 60 + minute) * 60 + second)
+    let days = days(year, month, day)?;
+    Some(u64::from(days) * 86_400 + u64::from((hour * 60 + minute) * 60 + second))
 }
 
 /// Days since the first of March of the year 0, so that a leap day is the last of its year.
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+fn days(year: u32, month: u32, day: u32) -> Option<u32> {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days_in_month = match month {
         4 | 6 | 9 | 11 => 30,
         2 if is_leap => 29,

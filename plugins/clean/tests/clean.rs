@@ -12,7 +12,7 @@ fn run(rule: &Value, values: &[&str]) -> Report {
     for value in values {
         csv.push_str(&format!("1,\"{value}\"\n"));
     }
-    testing::run::<Clean>(config, &csv).unwrap()
+    testing::run::<Clean>(config, &csv).expect("the rule is accepted")
 }
 
 fn codes(report: &Report) -> Vec<(u64, &str)> {
@@ -22,7 +22,8 @@ fn codes(report: &Report) -> Vec<(u64, &str)> {
 
 fn refusal(rule: &Value) -> String {
     let config = json!({ "columns": { "v": rule } });
-    testing::check::<Clean>(config).unwrap_err().to_string()
+    let refusal = testing::check::<Clean>(config).expect_err("the rule is refused");
+    refusal.to_string()
 }
 
 #[test]

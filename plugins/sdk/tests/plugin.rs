@@ -67,7 +67,8 @@ impl Plugin for Plain {
 }
 
 fn check<P: Plugin>(config: &str) -> String {
-    testing::check::<P>(config).unwrap_err().to_string()
+    let refusal = testing::check::<P>(config).expect_err("the config is refused");
+    refusal.to_string()
 }
 
 #[test]
