@@ -15,7 +15,14 @@ pub mod format; // one raw record as a text: taken apart and put together
 
 pub mod decode; // bytes in, batches out
 
+pub mod plugin; // batches in, changes out, in a sandbox
+
 pub mod encode; // records and verdicts in, bytes out
 
 pub mod commit; // bytes staged, checked and published under their final names
 pub mod receipt; // the document that says that a request is done
+
+pub mod pipeline; // one input through all stages
+pub mod worker; // claims in, attempts run, each settled
+
+pub mod cli; // the program around it all

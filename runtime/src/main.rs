@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `ingest-host`: see [`ingest_host::cli`].
+
+fn main() -> std::process::ExitCode {
+    ingest_host::cli::main()
+}

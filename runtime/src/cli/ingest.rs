@@ -1,0 +1,110 @@
+//! `ingest`: one file, without a queue.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::environment::Environment;
+use super::options::{InputArgs, OutputArgs, plugin_config};
+use super::out::{self, ProgressLine};
+use crate::commit::{Committed, Destination};
+use crate::config::Limits;
+use crate::error::{Class, Error, Result, Stage};
+use crate::fetch::{Access, Fetcher, Origin};
+use crate::location::redact;
+use crate::pipeline::{self, Job, Progress};
+use crate::request::check_name;
+use crate::stop::Stop;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The input: a path, or a URI of scheme file, http or https.
+    uri: String,
+    /// The component to run it through.
+    #[arg(long, value_name = "FILE")]
+    plugin: PathBuf,
+    /// Config of the component.
+    #[arg(long, value_name = "JSON|@FILE")]
+    plugin_config: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Name of the output; by default made of the input's name and a digest of input, plugin and config.
+    #[arg(long)]
+    id: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
+    /// Print the receipt.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<ExitCode> {
+    if let Some(id) = &args.id {
+        check_name("id", id, 128)?;
+    }
+    let limits = Arc::new(Limits::default());
+    let config = plugin_config(args.plugin_config.as_deref())?;
+    let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
+    let engine = environment.engine(&limits)?;
+    let plugin = engine.load_file(&args.plugin)?;
+    let fetcher = Fetcher::new(Access::default(), &limits);
+    let stop = Stop::default();
+    stop_on_interrupt(&stop);
+    let progress = Arc::new(Progress::default());
+    let now = Timestamp::now();
+    let source = fetcher.open(&args.uri, Origin::Typed, &stop).await?;
+    let job = Job {
+        id: args.id,
+        queue: None,
+        uri: redact(&args.uri),
+        submitted_at: now,
+        attempt: 1,
+        fence: 0,
+        worker: "ingest".into(),
+        started_at: now,
+        input: args.input.options(),
+        plugin,
+        config: config.into(),
+        binding: None,
+        output_format: args.output.format,
+        destination: Arc::new(destination),
+        limits,
+        stop,
+        progress: Arc::clone(&progress),
+    };
+    let line = ProgressLine::of_job(progress);
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || drop(sender.send(pipeline::run(&job, source))));
+    let result = receiver
+        .await
+        .unwrap_or_else(|_| Err(Error::permanent(Stage::Worker, "the pipeline panicked: this is a bug")));
+    drop(line);
+    let receipt = match result? {
+        Committed::New(receipt) => receipt,
+        Committed::Existing(receipt) => {
+            out::note("done before: the same input, plugin and config gave this output");
+            receipt
+        }
+    };
+    if args.json {
+        out::json(&receipt);
+    } else {
+        out::receipt(&receipt);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first Ctrl-C stops between two batches and leaves nothing behind; the second ends the process.
+fn stop_on_interrupt(stop: &Stop) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.request(Class::Cancelled, "interrupted");
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+}

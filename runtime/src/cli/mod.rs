@@ -1,0 +1,118 @@
+//! The command line: arguments and environment in, results on stdout, logs and progress on stderr. Exit codes:
+//! 0 done, 1 failed, 2 wrong usage.
+
+mod dead;
+mod environment;
+mod ingest;
+mod options;
+mod out;
+mod plugin;
+mod queues;
+mod requests;
+mod run;
+mod submit;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result, Stage};
+use environment::Environment;
+
+/// Streams files from a queue through sandboxed WebAssembly plugins.
+#[derive(Parser)]
+#[command(name = "ingest-host", version, propagate_version = true)]
+struct Cli {
+    /// The queue's server: redis://..., rediss://... or sqlite:PATH. By default REDIS_URL, else REDIS_HOST with
+    /// REDIS_PORT and REDIS_PASSWORD, else a SQLite file of this user.
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value = "human")]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Work on the requests of one or more queues.
+    Run(run::Args),
+    /// Put requests into a queue.
+    Submit(submit::Args),
+    /// Show one request.
+    Status(requests::StatusArgs),
+    /// List requests of a queue.
+    Requests(requests::Args),
+    /// Withdraw a request.
+    Cancel(requests::CancelArgs),
+    /// Look at requests that were given up, and decide about them.
+    #[command(subcommand)]
+    Dead(dead::Command),
+    /// Look at queues, hold them and check them.
+    #[command(subcommand)]
+    Queue(queues::Command),
+    /// Ingest one file, without a queue.
+    Ingest(ingest::Args),
+    /// Store plugins and bind them to queues.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+}
+
+/// Runs the program on the process's own arguments.
+pub fn main() -> ExitCode {
+    // First of all, because the arguments take defaults from the environment.
+    let dotenv = environment::load_dotenv();
+    let cli = Cli::parse();
+    start_log(&cli);
+    let result = dotenv.and_then(|()| {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))?
+            .block_on(dispatch(cli))
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            out::error(&error);
+            ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let environment = Environment::new(cli.url)?;
+    match cli.command {
+        Command::Run(args) => run::run(args, &environment).await,
+        Command::Submit(args) => submit::submit(args, &environment).await,
+        Command::Status(args) => requests::status(args, &environment).await,
+        Command::Requests(args) => requests::list(args, &environment).await,
+        Command::Cancel(args) => requests::cancel(args, &environment).await,
+        Command::Dead(command) => dead::dead(command, &environment).await,
+        Command::Queue(command) => queues::queue(command, &environment).await,
+        Command::Ingest(args) => ingest::ingest(args, &environment).await,
+        Command::Plugin(command) => plugin::plugin(command, &environment).await,
+    }
+}
+
+fn start_log(cli: &Cli) {
+    use tracing_subscriber::EnvFilter;
+    // A worker tells what it does; the other commands speak up only when something is wrong.
+    let level = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match cli.log_format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

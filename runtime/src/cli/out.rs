@@ -1,0 +1,131 @@
+//! How results, errors and progress look.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::pipeline::Progress;
+use crate::receipt::Receipt;
+
+/// A line of results. Ends the program quietly if nobody reads it any more, as in `... | head`.
+pub(super) fn line(text: impl Display) {
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A result for machines, on one line.
+pub(super) fn json(value: &impl Serialize) {
+    line(serde_json::to_string(value).expect("results serialize"));
+}
+
+/// An error with all its causes, on stderr.
+pub(super) fn error(error: &Error) {
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(std::io::stderr().lock(), "error: {}", error.report());
+}
+
+/// A word to the person at the terminal that is neither a result nor an error.
+pub(super) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A table with its columns aligned.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let print = |cells: Vec<&str>| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            text.push_str(&format!("{cell:<width$}  "));
+        }
+        line(text.trim_end());
+    };
+    print(head.to_vec());
+    for row in rows {
+        print(row.iter().map(String::as_str).collect());
+    }
+}
+
+/// A receipt for people.
+pub(super) fn receipt(receipt: &Receipt) {
+    let records = &receipt.records;
+    line(format!(
+        "{} records: {} kept, {} edited, {} replaced, {} dropped, {} rejected; {} written",
+        records.read,
+        records.kept,
+        records.edited,
+        records.replaced,
+        records.dropped,
+        records.rejected,
+        records.written
+    ));
+    for (code, count) in &receipt.rejects.by_code {
+        line(format!("  {count:>8}  {code}"));
+    }
+    for output in &receipt.outputs {
+        line(format!("output   {}", output.uri));
+    }
+    if let Some(uri) = &receipt.rejects.uri {
+        line(format!("rejects  {uri}"));
+    }
+}
+
+/// Shows a job's progress on stderr until it is dropped; nothing if stderr is no terminal.
+pub(super) struct ProgressLine {
+    bar: ProgressBar,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl ProgressLine {
+    /// A line about a job in this process.
+    pub(super) fn of_job(progress: Arc<Progress>) -> Self {
+        let mut line = Self::spinner();
+        let bar = line.bar.clone();
+        line.task = Some(tokio::spawn(async move {
+            loop {
+                let records = progress.records.load(Ordering::Relaxed);
+                bar.set_message(format!(
+                    "{}  {} records  {}/s  {} rejects",
+                    HumanBytes(progress.bytes.load(Ordering::Relaxed)),
+                    HumanCount(records),
+                    HumanCount((records as f64 / bar.elapsed().as_secs_f64().max(0.001)) as u64),
+                    HumanCount(progress.rejects.load(Ordering::Relaxed)),
+                ));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }));
+        line
+    }
+
+    /// A line that says what [`ProgressLine::say`] is told.
+    pub(super) fn spinner() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a constant template"));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar, task: None }
+    }
+
+    pub(super) fn say(&self, text: impl Into<String>) {
+        self.bar.set_message(text.into());
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,235 @@
+//! `plugin`: components in the server's store, and which queue runs which.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::environment::Environment;
+use super::options::plugin_config;
+use super::out;
+use crate::config::Limits;
+use crate::error::{Error, Result, Stage};
+use crate::plugin::{Description, read_component};
+use crate::queue::{Binding, Component, Registry};
+use crate::request::check_queue_name;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Store a component on the queue's server.
+    Push {
+        /// The component.
+        file: PathBuf,
+    },
+    /// Run a queue's requests through a stored component from their next claim on.
+    Bind {
+        /// The queue.
+        #[arg(long, alias = "queuename")]
+        queue: String,
+        /// The component: NAME@VERSION or sha256:HEX.
+        plugin: String,
+        /// Config of the component.
+        #[arg(long, value_name = "JSON|@FILE")]
+        config: Option<String>,
+    },
+    /// Bind a queue again to what it was bound to before.
+    Rollback {
+        /// The queue.
+        #[arg(long, alias = "queuename")]
+        queue: String,
+    },
+    /// List the stored components.
+    List {
+        /// Print JSON, one component a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the bindings that a queue had, the newest first.
+    History {
+        /// The queue.
+        #[arg(long, alias = "queuename")]
+        queue: String,
+        /// Print JSON, one binding a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a component file is, without a server.
+    Inspect {
+        /// The component.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
+    match command {
+        Command::Push { file } => push(&file, environment).await?,
+        Command::Bind { queue, plugin, config } => bind(&queue, &plugin, config.as_deref(), environment).await?,
+        Command::Rollback { queue } => rollback(&queue, environment).await?,
+        Command::List { json } => {
+            let components = environment.connect().await?.registry.components().await?;
+            if json {
+                components.iter().for_each(out::json);
+            } else {
+                let rows: Vec<_> = components.iter().map(component_row).collect();
+                out::table(&["PLUGIN", "PUSHED", "BYTES", "SHA256"], &rows);
+            }
+        }
+        Command::History { queue, json } => {
+            check_queue_name(&queue)?;
+            let bindings = environment.connect().await?.registry.bindings(&queue).await?;
+            if json {
+                bindings.iter().for_each(out::json);
+            } else {
+                let rows: Vec<_> = bindings.iter().map(binding_row).collect();
+                out::table(&["BINDING", "PLUGIN", "BOUND", "CONFIG", "SHA256", ""], &rows);
+            }
+        }
+        Command::Inspect { file, json } => {
+            let plugin = environment.engine(&Limits::default())?.load_file(&file)?;
+            inspect(plugin.description(), json);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn push(file: &Path, environment: &Environment) -> Result<()> {
+    let limits = Limits::default();
+    let bytes = read_component(file, &limits)?;
+    let plugin = environment.engine(&limits)?.load(&bytes).map_err(|e| e.about(file.display()))?;
+    let Description { name, version, sha256, .. } = plugin.description().clone();
+    let registry = environment.connect().await?.registry;
+    let before = find(&*registry, &format!("{name}@{version}")).await.ok();
+    let component = Component {
+        sha256: sha256.clone(),
+        name: name.clone(),
+        version: version.clone(),
+        bytes: bytes.len() as u64,
+        pushed_ms: Timestamp::now().as_millisecond(),
+    };
+    registry.push_component(&component, &bytes).await?;
+    out::line(format!("{name}@{version}  sha256:{sha256}"));
+    if let Some(before) = before.filter(|before| before.sha256 != sha256) {
+        out::note(format!("{name}@{version} was sha256:{} before; queues bound to that keep it", before.sha256));
+    }
+    Ok(())
+}
+
+async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Environment) -> Result<()> {
+    check_queue_name(queue)?;
+    let config = plugin_config(config)?;
+    let registry = environment.connect().await?.registry;
+    let component = find(&*registry, plugin).await?;
+    let binding = Binding {
+        number: 0,
+        sha256: component.sha256,
+        name: component.name,
+        version: component.version,
+        config,
+        bound_ms: Timestamp::now().as_millisecond(),
+        rollback_of: None,
+    };
+    put_in_force(queue, binding, None, &*registry, environment).await
+}
+
+/// Goes back to what was in force before; from a rollback, one step further.
+async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
+    check_queue_name(queue)?;
+    let registry = environment.connect().await?.registry;
+    let bindings = registry.bindings(queue).await?;
+    let refused = |why: &str| Error::permanent(Stage::Plugin, format!("queue {queue} {why}"));
+    let current = bindings.first().ok_or_else(|| refused("has no plugin bound to it"))?;
+    let target = current.rollback_of.unwrap_or(current.number) - 1;
+    let target = bindings.iter().find(|binding| binding.number == target);
+    let target = target.ok_or_else(|| refused("has no binding before that"))?;
+    let binding = Binding {
+        bound_ms: Timestamp::now().as_millisecond(),
+        rollback_of: Some(target.rollback_of.unwrap_or(target.number)),
+        ..target.clone()
+    };
+    put_in_force(queue, binding, Some(current.number), &*registry, environment).await
+}
+
+/// Checks that the plugin runs here and takes its config, then binds it in one step.
+async fn put_in_force(
+    queue: &str,
+    binding: Binding,
+    expected: Option<u64>,
+    registry: &dyn Registry,
+    environment: &Environment,
+) -> Result<()> {
+    let bytes = registry.component(&binding.sha256).await?.ok_or_else(|| {
+        Error::permanent(Stage::Plugin, format!("the server does not have component {}", binding.sha256))
+    })?;
+    let candidate = format!("{}@{}", binding.name, binding.version);
+    let plugin = environment.engine(&Limits::default())?.load(&bytes).map_err(|e| e.about(&candidate))?;
+    plugin.check(&binding.config).map_err(|e| e.about(&candidate))?;
+    let number = registry.bind(queue, &binding, expected).await?;
+    let note = binding.rollback_of.map_or(String::new(), |number| format!(", as binding {number}"));
+    out::line(format!("{queue}  binding {number}: {candidate}{note}"));
+    Ok(())
+}
+
+async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
+    let refused = |why: String| Error::permanent(Stage::Plugin, why);
+    let components = registry.components().await?;
+    if let Some(sha256) = reference.strip_prefix("sha256:") {
+        let mut found = components.into_iter().filter(|component| component.sha256.starts_with(sha256));
+        return match (sha256.len() >= 8, found.next(), found.next()) {
+            (true, Some(component), None) => Ok(component),
+            (true, Some(_), Some(_)) => Err(refused(format!("{reference} is the beginning of several components"))),
+            (true, None, _) => Err(refused(format!("the server has no component {reference}: push it first"))),
+            (false, ..) => Err(refused(format!("{reference}: give at least 8 digits"))),
+        };
+    }
+    let Some((name, version)) = reference.split_once('@') else {
+        return Err(Error::permanent(
+            Stage::Config,
+            format!("{reference:?} names no plugin: write NAME@VERSION or sha256:HEX"),
+        ));
+    };
+    let known: Vec<_> = components.iter().map(|c| format!("{}@{}", c.name, c.version)).collect();
+    components.into_iter().find(|component| component.name == name && component.version == version).ok_or_else(|| {
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        refused(format!("the server has no plugin {reference}: push it first (it has: {known})"))
+    })
+}
+
+fn inspect(description: &Description, json: bool) {
+    if json {
+        return out::json(description);
+    }
+    out::line(format!("{} {}", description.name, description.version));
+    out::line(format!("interface  {}", description.interface));
+    out::line(format!("sha256     {}", description.sha256));
+    out::line(format!("bytes      {}", description.bytes));
+    for (index, import) in description.imports.iter().enumerate() {
+        out::line(format!("{}  {import}", if index == 0 { "imports  " } else { "         " }));
+    }
+}
+
+fn component_row(component: &Component) -> Vec<String> {
+    vec![
+        format!("{}@{}", component.name, component.version),
+        time(component.pushed_ms),
+        component.bytes.to_string(),
+        component.sha256.clone(),
+    ]
+}
+
+fn binding_row(binding: &Binding) -> Vec<String> {
+    vec![
+        binding.number.to_string(),
+        format!("{}@{}", binding.name, binding.version),
+        time(binding.bound_ms),
+        binding.config.clone(),
+        binding.sha256.clone(),
+        binding.rollback_of.map_or(String::new(), |number| format!("rollback to {number}")),
+    ]
+}
+
+fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.0}"))
+}

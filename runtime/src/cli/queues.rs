@@ -1,0 +1,104 @@
+//! `queue`: whole queues.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::environment::Environment;
+use super::out;
+use crate::error::Result;
+use crate::request::check_queue_name;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Show what each queue has.
+    List {
+        /// Print JSON, one queue a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let no worker claim from a queue; what is under way goes on.
+    Pause(QueueArgs),
+    /// Let workers claim again.
+    Resume(QueueArgs),
+    /// Check that every request is in exactly one state and every lease has a holder.
+    Audit {
+        /// Only this queue.
+        #[arg(long, alias = "queuename")]
+        queue: Option<String>,
+        /// Print JSON, one finding a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(super) struct QueueArgs {
+    /// The queue.
+    #[arg(long, alias = "queuename")]
+    queue: String,
+}
+
+pub(super) async fn queue(command: Command, environment: &Environment) -> Result<ExitCode> {
+    let queue = environment.connect().await?.queue;
+    match command {
+        Command::List { json } => {
+            let mut rows = Vec::new();
+            for name in queue.queues().await? {
+                let counts = queue.counts(&name).await?;
+                if json {
+                    out::json(&counts);
+                }
+                let number = |count: u64| count.to_string();
+                rows.push(vec![
+                    counts.queue,
+                    number(counts.ready + counts.intake),
+                    number(counts.delayed),
+                    number(counts.leased),
+                    number(counts.done),
+                    number(counts.dead + counts.invalid),
+                    number(counts.cancelled),
+                    counts.binding.map_or("-".into(), number),
+                    if counts.paused { "paused" } else { "" }.into(),
+                ]);
+            }
+            if !json {
+                let head = ["QUEUE", "READY", "DELAYED", "LEASED", "DONE", "DEAD", "CANCELLED", "BINDING", ""];
+                out::table(&head, &rows);
+            }
+        }
+        Command::Pause(QueueArgs { queue: name }) => {
+            check_queue_name(&name)?;
+            queue.set_paused(&name, true).await?;
+            out::line(format!("{name}  paused"));
+        }
+        Command::Resume(QueueArgs { queue: name }) => {
+            check_queue_name(&name)?;
+            queue.set_paused(&name, false).await?;
+            out::line(format!("{name}  resumed"));
+        }
+        Command::Audit { queue: name, json: as_json } => {
+            let names = match name {
+                Some(name) => vec![name],
+                None => queue.queues().await?,
+            };
+            let mut clean = true;
+            for name in names {
+                let findings = queue.audit(&name).await?;
+                for finding in &findings {
+                    if as_json {
+                        out::json(&json!({ "queue": name, "finding": finding }));
+                    } else {
+                        out::line(format!("{name}  {finding}"));
+                    }
+                }
+                if findings.is_empty() && !as_json {
+                    out::line(format!("{name}  clean"));
+                }
+                clean &= findings.is_empty();
+            }
+            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

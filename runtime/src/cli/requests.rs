@@ -1,0 +1,154 @@
+//! `status`, `requests`, `cancel`: single requests.
+
+use std::process::ExitCode;
+
+use super::environment::Environment;
+use super::out;
+use crate::error::{Error, Result, Stage};
+use crate::location::redact;
+use crate::queue::{Cancelled, Server, State, Status};
+use crate::receipt::Receipt;
+use crate::request::check_queue_name;
+
+#[derive(clap::Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Names a request.
+#[derive(clap::Args)]
+pub(super) struct RequestArgs {
+    /// The request.
+    id: String,
+    /// Its queue; needed only if several queues have a request of that id.
+    #[arg(long, alias = "queuename")]
+    queue: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The queue.
+    #[arg(long, alias = "queuename")]
+    queue: String,
+    /// Only requests in this state.
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// At most so many of each state.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Print JSON, one request a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl RequestArgs {
+    pub(super) fn new(id: String, queue: Option<String>) -> Self {
+        Self { id, queue }
+    }
+
+    /// Finds the request in the queue named, or in the only one that has it.
+    pub(super) async fn find(&self, server: &Server) -> Result<Status> {
+        let queues = match &self.queue {
+            Some(queue) => vec![queue.clone()],
+            None => server.queue.queues().await?,
+        };
+        let mut found = Vec::new();
+        for queue in &queues {
+            found.extend(server.queue.status(queue, &self.id).await?);
+        }
+        match (found.pop(), found.as_slice()) {
+            (Some(status), []) => Ok(status),
+            (None, _) => {
+                let within = self.queue.as_ref().map_or("any queue".into(), |queue| format!("queue {queue}"));
+                Err(Error::permanent(Stage::Queue, format!("there is no request {} in {within}", self.id)))
+            }
+            (Some(last), rest) => {
+                let mut queues: Vec<_> = rest.iter().map(|status| status.queue.as_str()).collect();
+                queues.push(&last.queue);
+                Err(Error::permanent(
+                    Stage::Config,
+                    format!("request {} is in the queues {}: say which with --queue", self.id, queues.join(", ")),
+                ))
+            }
+        }
+    }
+}
+
+pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Result<ExitCode> {
+    let server = environment.connect().await?;
+    let status = args.request.find(&server).await?;
+    if args.json {
+        out::json(&status);
+        return Ok(ExitCode::SUCCESS);
+    }
+    show(&status);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A request for people.
+pub(super) fn show(status: &Status) {
+    out::line(format!("{}  {}", status.id, status.state.name()));
+    out::line(format!("queue    {}", status.queue));
+    out::line(format!("input    {}", redact(&status.uri)));
+    out::line(format!("attempts {}, leases lost {}", status.attempts, status.lost));
+    if let Some(error) = &status.error {
+        out::line(format!("error    {error}"));
+    }
+    let receipt = status.receipt.clone().and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
+    if let Some(receipt) = receipt {
+        out::receipt(&receipt);
+    }
+}
+
+pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCode> {
+    check_queue_name(&args.queue)?;
+    let server = environment.connect().await?;
+    let states = args.state.map_or(State::ALL.to_vec(), |state| vec![state]);
+    let mut rows = Vec::new();
+    for state in states {
+        for status in server.queue.requests(&args.queue, state, args.limit).await? {
+            if args.json {
+                out::json(&status);
+            }
+            rows.push(row(&status));
+        }
+    }
+    if !args.json {
+        out::table(&["ID", "STATE", "ATTEMPTS", "LOST", "INPUT", "ERROR"], &rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(status: &Status) -> Vec<String> {
+    vec![
+        status.id.clone(),
+        status.state.name().into(),
+        status.attempts.to_string(),
+        status.lost.to_string(),
+        redact(&status.uri),
+        status.error.clone().unwrap_or_default(),
+    ]
+}
+
+pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
+    let server = environment.connect().await?;
+    let found = args.request.find(&server).await?;
+    let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Queue, why));
+    match server.queue.cancel(&found.queue, id).await? {
+        Cancelled::Now => out::line(format!("{id}  cancelled")),
+        Cancelled::Asked => out::line(format!("{id}  is being worked on; its worker was told to stop")),
+        Cancelled::TooLate(state) => return Err(refused(format!("request {id} is {} already", state.name()))),
+        Cancelled::Unknown => return Err(refused(format!("request {id} is not known any more"))),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,130 @@
+//! `run`: a worker.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::environment::Environment;
+use super::options::{OutputArgs, plugin_config};
+use super::out;
+use crate::commit::Destination;
+use crate::config::{LeasePolicy, Limits};
+use crate::error::{Error, Result, Stage};
+use crate::fetch::{Access, Fetcher};
+use crate::location::redact;
+use crate::request::check_queue_name;
+use crate::worker::{self, PluginSource, Shutdown, WorkerOptions};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Queues to serve, each in its turn.
+    #[arg(long, alias = "queuename", required = true, env = "QUEUE_NAME", value_delimiter = ',')]
+    queue: Vec<String>,
+    /// Run every request through this component instead of the one that its queue is bound to.
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// Config of that component.
+    #[arg(long, value_name = "JSON|@FILE", requires = "plugin")]
+    plugin_config: Option<String>,
+    /// Take up the component anew when its file changes.
+    #[arg(long, requires = "plugin")]
+    watch: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Requests worked on at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// Stop when the queues are empty.
+    #[arg(long)]
+    burst: bool,
+    /// A host, address or network beside the public ones that requests may read from.
+    #[arg(long, value_name = "HOST|CIDR")]
+    allow_host: Vec<String>,
+    /// A folder that requests may read from.
+    #[arg(long, value_name = "DIR")]
+    allow_root: Vec<PathBuf>,
+}
+
+pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
+    for name in &args.queue {
+        check_queue_name(name)?;
+    }
+    let limits = Arc::new(Limits::default());
+    let plugin = match args.plugin {
+        Some(path) => PluginSource::File {
+            path,
+            config: plugin_config(args.plugin_config.as_deref())?.into(),
+            watch: args.watch,
+        },
+        None => PluginSource::Bindings,
+    };
+    let options = WorkerOptions {
+        name: worker_name(),
+        queues: args.queue,
+        concurrency: args.concurrency.into(),
+        burst: args.burst,
+        plugin,
+        output_format: args.output.format,
+        limits: Arc::clone(&limits),
+        policy: LeasePolicy::default(),
+    };
+    let shutdown = shutdown_on_signals()?;
+    let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
+    let fetcher = Fetcher::new(Access::new(&args.allow_host, &args.allow_root)?, &limits);
+    let engine = environment.engine(&limits)?;
+    let server = environment.connect().await?;
+    tracing::info!(
+        worker = options.name,
+        queues = options.queues.join(","),
+        server = redact(&environment.url),
+        output = args.output.output,
+        "worker started"
+    );
+    tracing::debug!(?limits, policy = ?options.policy, "bounds");
+    let burst = options.burst;
+    let summary =
+        worker::run(&environment.url, server, engine, fetcher, destination, options, shutdown).await?;
+    tracing::info!(?summary, "worker stopped");
+    if burst {
+        out::line(format!(
+            "{} done, {} dead, {} retried, {} cancelled, {} handed back, {} lost",
+            summary.done, summary.dead, summary.retried, summary.cancelled, summary.released, summary.lost
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who this worker is among all workers: host, process, and a random part for hosts that share a name.
+fn worker_name() -> String {
+    let uname = rustix::system::uname();
+    format!(
+        "{}-{}-{:04x}",
+        uname.nodename().to_string_lossy(),
+        std::process::id(),
+        fastrand::u16(..)
+    )
+}
+
+/// SIGTERM and Ctrl-C drain the worker; the second one makes it hand back at once.
+fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
+    let listen = |kind| -> Result<Signal> {
+        signal(kind).map_err(|e| Error::permanent(Stage::Worker, "cannot listen for signals").because(e))
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (sender, receiver) = watch::channel(Shutdown::No);
+    tokio::spawn(async move {
+        for next in [Shutdown::Drain, Shutdown::Now] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            sender.send_replace(next);
+        }
+        // The sender must live on: a closed channel would look like a signal.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,127 @@
+//! `submit`: requests into a queue.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::environment::Environment;
+use super::options::{InputArgs, absolute};
+use super::out::{self, ProgressLine};
+use crate::error::{Error, Result, Stage};
+use crate::queue::{Server, State, Status, Submitted};
+use crate::receipt::Receipt;
+use crate::request::{NewRequest, check_queue_name};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The queue.
+    #[arg(long, alias = "queuename")]
+    queue: String,
+    /// Where the input is; one request for each.
+    #[arg(long, required = true, num_args = 1..)]
+    uri: Vec<String>,
+    /// Name of the request; submitting it again does nothing more. Random by default.
+    #[arg(long)]
+    id: Option<String>,
+    /// Higher ones are worked on first, from -100 to 100.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
+    priority: i32,
+    #[command(flatten)]
+    input: InputArgs,
+    /// Wait until the requests are done, and show what came of them.
+    #[arg(long)]
+    wait: bool,
+    /// Print JSON: a receipt for each request with --wait, else its status.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
+    check_queue_name(&args.queue)?;
+    if args.id.is_some() && args.uri.len() > 1 {
+        return Err(Error::permanent(Stage::Config, "--id names one request: give one --uri with it"));
+    }
+    let requests = args.uri.iter().map(|uri| new_request(&args, uri)).collect::<Result<Vec<_>>>()?;
+    let server = environment.connect().await?;
+    let answers = server.queue.submit(&args.queue, &requests).await?;
+    let mut failed = false;
+    for (request, answer) in requests.iter().zip(answers) {
+        failed |= !tell(&args, request, answer);
+    }
+    if args.wait {
+        for request in &requests {
+            failed |= !wait(&args, &server, &request.id).await?;
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
+    let mut request = NewRequest::new(absolute(uri));
+    if let Some(id) = &args.id {
+        request.id.clone_from(id);
+    }
+    request.priority = args.priority;
+    request.input = args.input.options();
+    request.check()?;
+    Ok(request)
+}
+
+/// Says what became of a submit. False if it was refused.
+fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
+    let (id, queue) = (&request.id, &args.queue);
+    let (state, word) = match answer {
+        Submitted::Created if request.delay_ms > 0 => (State::Delayed, "submitted"),
+        Submitted::Created => (State::Ready, "submitted"),
+        Submitted::Existing(state) => (state, "was there before"),
+        Submitted::Conflict => {
+            out::error(&Error::permanent(
+                Stage::Queue,
+                format!("{queue}: request {id} exists with another URI or other input options: choose another --id"),
+            ));
+            return false;
+        }
+    };
+    if args.json && !args.wait {
+        out::json(&json!({ "id": id, "queue": queue, "uri": request.uri, "state": state }));
+    } else if !args.json {
+        out::line(format!("{id}  {word} ({})", state.name()));
+    }
+    true
+}
+
+/// Waits for the end of a request and shows it. False if it did not end well.
+async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
+    let progress = ProgressLine::spinner();
+    let status = loop {
+        let status = server.queue.status(&args.queue, id).await?.ok_or_else(|| {
+            Error::permanent(Stage::Queue, format!("{}: request {id} is not known any more", args.queue))
+        })?;
+        if matches!(status.state, State::Done | State::Dead | State::Cancelled) {
+            break status;
+        }
+        progress.say(format!("{id}  {}", status.state.name()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    drop(progress);
+    show(args, &status)
+}
+
+fn show(args: &Args, status: &Status) -> Result<bool> {
+    let receipt = status.receipt.clone().filter(|_| status.state == State::Done);
+    match receipt {
+        Some(receipt) if args.json => out::json(&receipt),
+        Some(receipt) => {
+            let receipt: Receipt = serde_json::from_value(receipt)
+                .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
+            out::receipt(&receipt);
+        }
+        None if args.json => out::json(status),
+        None => {
+            let reason = status.error.as_deref().unwrap_or("no reason given");
+            out::line(format!("{}  {}: {reason}", status.id, status.state.name()));
+        }
+    }
+    Ok(status.state == State::Done)
+}

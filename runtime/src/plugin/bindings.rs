@@ -1,0 +1,8 @@
+//! The interface of `wit/plugin.wit` as Rust, made at compile time.
+
+#![allow(missing_docs, unreachable_pub)]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "plugin",
+});

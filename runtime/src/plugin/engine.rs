@@ -1,0 +1,257 @@
+//! From a component file to a plugin that can be started: checked, compiled once, and asked for its name.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Cache, CacheConfig, Config};
+
+use super::bindings::{self, PluginPre};
+use super::instance::Instance;
+use super::state::State;
+use super::{Description, INTERFACE};
+use crate::config::Limits;
+use crate::error::{Error, Result, Stage};
+use crate::format::Format;
+use crate::request::hex;
+use crate::stop::Stop;
+
+/// How often a running plugin is looked at: the precision of time limits and stops.
+const TICK: Duration = Duration::from_millis(10);
+
+const TRANSFORM: &str = "ingest:plugin/transform@";
+
+/// Compiles components. One for the whole process; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    linker: Arc<Linker<State>>,
+    limits: Arc<Limits>,
+    _ticker: Arc<Ticker>,
+}
+
+impl Engine {
+    /// An engine that keeps what it compiled in `cache`, a folder that nobody else can write to, or compiles
+    /// anew in each process if there is none.
+    ///
+    /// # Errors
+    /// If the machine does not let code be compiled at run time, or the folder cannot be used.
+    pub fn new(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
+        let mut config = Config::new();
+        config.concurrency_support(false).epoch_interruption(true);
+        if let Some(folder) = cache {
+            config.cache(Some(open_cache(folder)?));
+        }
+        let wasmtime =
+            wasmtime::Engine::new(&config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
+        let mut linker = Linker::new(&wasmtime);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
+            .and_then(|()| bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state))
+            .map_err(|e| refused("cannot link the interface").because(e))?;
+        Ok(Self {
+            _ticker: Arc::new(Ticker::start(wasmtime.clone())),
+            wasmtime,
+            linker: Arc::new(linker),
+            limits: Arc::new(limits.clone()),
+        })
+    }
+
+    /// Loads a plugin from a file.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], and if the file cannot be read.
+    pub fn load_file(&self, path: &Path) -> Result<Plugin> {
+        self.load(&read_component(path, &self.limits)?).map_err(|e| e.about(path.display()))
+    }
+
+    /// Loads a plugin: checks that the bytes are a component for this interface, compiles them and asks for
+    /// name and version.
+    ///
+    /// # Errors
+    /// One sentence for each way in which the bytes can be unfit; always permanent.
+    pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
+        check_kind(bytes, &self.limits)?;
+        let component =
+            Component::new(&self.wasmtime, bytes).map_err(|e| refused("the component is not valid").because(e))?;
+        let ty = component.component_type();
+        let exports: Vec<String> = ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let interface = check_interface(&exports)?;
+        let imports = ty.imports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .and_then(PluginPre::new)
+            .map_err(|e| refused("the component needs something that plugins are not granted").because(e))?;
+        let mut plugin = Plugin {
+            engine: self.clone(),
+            pre,
+            description: Arc::new(Description {
+                name: String::new(),
+                version: String::new(),
+                sha256: hex(&Sha256::digest(bytes)),
+                interface,
+                bytes: bytes.len() as u64,
+                imports,
+            }),
+        };
+        let (name, version) = plugin.start(Stop::default())?.describe()?;
+        let description = Arc::make_mut(&mut plugin.description);
+        (description.name, description.version) = (name, version);
+        Ok(plugin)
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.wasmtime
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// A compiled plugin. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    engine: Engine,
+    pre: PluginPre<State>,
+    description: Arc<Description>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Plugin").field(&self.description).finish()
+    }
+}
+
+impl Plugin {
+    /// Who it is.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// A new instance, for one input; it ends early when `stop` is requested.
+    ///
+    /// # Errors
+    /// If the instance would need more than the limits allow, or traps at its start.
+    pub fn start(&self, stop: Stop) -> Result<Instance> {
+        Instance::start(&self.engine, &self.pre, &self.description.name, stop)
+    }
+
+    /// Whether the plugin accepts a config, asked of an instance of its own.
+    ///
+    /// # Errors
+    /// The plugin's own sentence, or why it could not be asked.
+    pub fn check(&self, config: &str) -> Result<()> {
+        self.start(Stop::default())?.check(config)
+    }
+
+    /// Opens an instance on an input: what [`Instance::open`] promises.
+    ///
+    /// # Errors
+    /// As [`Instance::open`].
+    pub fn open(
+        &self,
+        columns: &[String],
+        format: Format,
+        config: &str,
+        stop: Stop,
+    ) -> Result<(Instance, super::Plan)> {
+        let mut instance = self.start(stop)?;
+        let plan = instance.open(columns, format, config)?;
+        Ok((instance, plan))
+    }
+}
+
+/// Reads a component file, up to the size limit.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path).map_err(|e| refused(path.display().to_string()).because(e))?.len();
+    if size > limits.component_bytes_max as u64 {
+        return Err(too_large(size, limits).about(path.display()));
+    }
+    std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
+}
+
+fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
+    if bytes.len() > limits.component_bytes_max {
+        return Err(too_large(bytes.len() as u64, limits));
+    }
+    let (magic, kind) = (bytes.get(..4), bytes.get(4..8));
+    match (magic, kind) {
+        (Some(b"\0asm"), Some([_, _, 1, 0])) => Ok(()),
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(refused(
+            "this is a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`",
+        )),
+        (Some(b"\0asm"), _) => Err(refused("this is WebAssembly of a version that the host does not know")),
+        _ => Err(refused("this is not a WebAssembly file: it does not begin with the bytes `\\0asm`")),
+    }
+}
+
+/// Which version of the interface a component exports. A host of one minor version speaks that version only,
+/// until 1.0.
+fn check_interface(exports: &[String]) -> Result<String> {
+    let version = exports.iter().find_map(|name| name.strip_prefix(TRANSFORM)).ok_or_else(|| {
+        refused(format!(
+            "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
+            if exports.is_empty() { "none".into() } else { exports.join(", ") }
+        ))
+    })?;
+    let ours = INTERFACE.rsplit('@').next().unwrap_or_default();
+    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    if minor(version) == minor(ours) {
+        return Ok(format!("ingest:plugin@{version}"));
+    }
+    Err(refused(format!(
+        "the plugin speaks ingest:plugin@{version} and this host speaks {INTERFACE}: rebuild it with a matching `ingest-plugin` crate"
+    )))
+}
+
+fn open_cache(folder: &Path) -> Result<Cache> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| refused(format!("cannot create the compilation cache {}", folder.display())).because(e))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(folder);
+    Cache::new(config)
+        .map_err(|e| refused(format!("cannot use the compilation cache {}", folder.display())).because(e))
+}
+
+fn too_large(bytes: u64, limits: &Limits) -> Error {
+    refused(format!("the component has {bytes} bytes, more than the limit of {}", limits.component_bytes_max))
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::permanent(Stage::Plugin, message)
+}
+
+/// The thread that advances the engine's epoch, at which running plugins look at their deadline.
+struct Ticker(Arc<AtomicBool>);
+
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> Self {
+        let running = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&running);
+        // Not a tokio task: a busy runtime must not keep a plugin from being stopped.
+        std::thread::spawn(move || {
+            while flag.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                engine.increment_epoch();
+            }
+        });
+        Self(running)
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,237 @@
+//! One plugin at work on one input.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
+
+use wasmtime::{Store, UpdateDeadline};
+
+use super::bindings::exports::ingest::plugin::transform as wit;
+use super::bindings::{Plugin as World, PluginPre};
+use super::engine::Engine;
+use super::state::State;
+use super::{Emitted, Plan};
+use crate::batch::{Batch, Changes};
+use crate::config::Limits;
+use crate::error::{Error, Result, Stage};
+use crate::format::{ColumnType, Format, OutputColumn};
+use crate::stop::Stop;
+
+/// A plugin instance. After an error of any call it must not be called again, and says so if it is.
+pub struct Instance {
+    store: Store<State>,
+    world: World,
+    limits: Limits,
+    poisoned: bool,
+}
+
+impl Instance {
+    pub(super) fn start(engine: &Engine, pre: &PluginPre<State>, name: &str, stop: Stop) -> Result<Self> {
+        let limits = engine.limits().clone();
+        let mut store = Store::new(engine.wasmtime(), State::new(name, &limits, stop));
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| {
+            let state = context.data();
+            state.stop.check()?;
+            if Instant::now() < state.deadline {
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            Err(wasmtime::Error::msg("the time limit is exceeded"))
+        });
+        store.data_mut().deadline = Instant::now() + limits.plugin_call;
+        let world = match pre.instantiate(&mut store) {
+            Ok(world) => world,
+            Err(error) => return Err(failed(&store, &limits, "start", error)),
+        };
+        Ok(Self { store, world, limits, poisoned: false })
+    }
+
+    /// Name and version, as the plugin gives them.
+    ///
+    /// # Errors
+    /// If the plugin traps, or what it gives breaks the interface's rules.
+    pub fn describe(&mut self) -> Result<(String, String)> {
+        let description = self.call("describe", |world, store| {
+            world.ingest_plugin_transform().call_describe(store)
+        })?;
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+        let (name, version) = (description.name, description.version);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+            return Err(broken(format!("gave itself the name {:?}", short(&name))));
+        }
+        let in_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+        if version.is_empty() || version.len() > 64 || !version.chars().all(in_version) {
+            return Err(broken(format!("gave itself the version {:?}", short(&version))));
+        }
+        Ok((name, version))
+    }
+
+    /// Whether the plugin accepts a config.
+    ///
+    /// # Errors
+    /// The plugin's own sentence, or why it could not be asked.
+    pub fn check(&mut self, config: &str) -> Result<()> {
+        self.call("check", |world, store| world.ingest_plugin_transform().call_check(store, config))?
+            .map_err(|sentence| Error::permanent(Stage::Plugin, format!("refuses the config: {}", short(&sentence))))
+    }
+
+    /// Opens the plugin on an input and gives its plan.
+    ///
+    /// # Errors
+    /// The plugin's own sentence if it refuses the columns or the config; what is wrong with its plan.
+    pub fn open(&mut self, columns: &[String], format: Format, config: &str) -> Result<Plan> {
+        let input = wit::Input {
+            columns: columns.to_vec(),
+            format: match format {
+                Format::Csv => wit::Format::Csv,
+                Format::Jsonl => wit::Format::Jsonl,
+            },
+        };
+        let plan = self
+            .call("open", |world, store| world.ingest_plugin_transform().call_open(store, &input, config))?
+            .map_err(|sentence| Error::permanent(Stage::Plugin, format!("refuses the input: {}", short(&sentence))))?;
+        checked_plan(plan, columns.len(), format, &self.limits)
+    }
+
+    /// Sends a batch through the plugin. The batch's fields are lent to the call and are there again afterwards.
+    ///
+    /// # Errors
+    /// The plugin's own sentence if it fails the request, or its trap, with the records it was at.
+    pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
+        let lent = wit::Batch {
+            rows: u32::try_from(batch.rows.len()).map_err(|_| broken("batch too large"))?,
+            bytes: std::mem::take(&mut batch.fields),
+            ends: std::mem::take(&mut batch.ends),
+        };
+        let result =
+            self.call("process", |world, store| world.ingest_plugin_transform().call_process(store, &lent));
+        (batch.fields, batch.ends) = (lent.bytes, lent.ends);
+        let within = || match (batch.rows.first(), batch.rows.last()) {
+            (Some(&first), Some(&last)) => {
+                format!("records {} to {}", batch.position(first).record, batch.position(last).record)
+            }
+            _ => "no records".to_owned(),
+        };
+        let changes = result
+            .and_then(|inner| inner.map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence))))
+            .map_err(|e| e.about(within()))?;
+        self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
+        Ok(Changes { verdicts: changes.verdicts, operands: changes.operands, bytes: changes.bytes })
+    }
+
+    /// Tells the plugin that the input is over and gives the rows that it makes then.
+    ///
+    /// # Errors
+    /// As [`Instance::process`].
+    pub fn finish(&mut self) -> Result<Emitted> {
+        let emitted = self
+            .call("finish", |world, store| world.ingest_plugin_transform().call_finish(store))?
+            .map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence)))?;
+        self.check_size(emitted.bytes.len() + 4 * emitted.ends.len())?;
+        Ok(Emitted { rows: emitted.rows, bytes: emitted.bytes, ends: emitted.ends })
+    }
+
+    /// What the plugin counted so far.
+    pub fn counters(&self) -> &BTreeMap<String, u64> {
+        self.store.data().counters()
+    }
+
+    /// One call into the guest: within its time, and never after one that failed.
+    fn call<T>(
+        &mut self,
+        name: &str,
+        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<T>,
+    ) -> Result<T> {
+        if self.poisoned {
+            return Err(broken("was called after it had failed"));
+        }
+        self.store.data_mut().deadline = Instant::now() + self.limits.plugin_call;
+        self.store.set_epoch_deadline(1);
+        call(&self.world, &mut self.store).map_err(|error| {
+            self.poisoned = true;
+            failed(&self.store, &self.limits, name, error)
+        })
+    }
+
+    fn check_size(&mut self, bytes: usize) -> Result<()> {
+        if bytes <= self.limits.changes_bytes_max {
+            return Ok(());
+        }
+        self.poisoned = true;
+        Err(broken(format!("returned {bytes} bytes, more than the limit of {}", self.limits.changes_bytes_max)))
+    }
+}
+
+/// Why a call into the guest did not return, in the plugin's own words where it left any.
+fn failed(store: &Store<State>, limits: &Limits, call: &str, error: wasmtime::Error) -> Error {
+    let state = store.data();
+    if let Err(stopped) = state.stop.check() {
+        return stopped;
+    }
+    let message = if state.memory.exceeded() {
+        format!("{call} needed more memory than the limit of {} bytes", limits.plugin_memory_bytes)
+    } else if Instant::now() >= state.deadline {
+        format!("{call} took longer than the limit of {:?}", limits.plugin_call)
+    } else if let Some(line) = state.last_printed() {
+        format!("{call} trapped: {}", short(&line))
+    } else {
+        format!("{call} trapped")
+    };
+    // The backtrace is the outermost context; the trap itself is what a person can use.
+    Error::permanent(Stage::Plugin, message).because(error.root_cause().to_string())
+}
+
+fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
+    if format != Format::Jsonl && !plan.more_columns.is_empty() {
+        return Err(broken("planned more columns than the header has"));
+    }
+    let columns = columns + plan.more_columns.len();
+    if columns > limits.columns_max || plan.output.len() > limits.columns_max {
+        return Err(broken(format!("planned more than {} columns", limits.columns_max)));
+    }
+    let index = |index: u32| match index as usize {
+        index if index < columns => Ok(index),
+        index => Err(broken(format!("planned to use column {index} of {columns}"))),
+    };
+    let reads = plan.reads.iter().map(|&read| index(read)).collect::<Result<Vec<_>>>()?;
+    if reads.iter().collect::<HashSet<_>>().len() != reads.len() {
+        return Err(broken("planned to read a column twice"));
+    }
+    let mut output = Vec::with_capacity(plan.output.len());
+    for column in plan.output {
+        output.push(OutputColumn {
+            name: column.name,
+            column_type: column_type(column.column_type),
+            source: column.source.map(index).transpose()?,
+        });
+    }
+    if output.is_empty() {
+        return Err(broken("planned an output without columns"));
+    }
+    if output.iter().map(|column| &column.name).collect::<HashSet<_>>().len() != output.len() {
+        return Err(broken("planned two output columns of one name"));
+    }
+    Ok(Plan { reads, more_columns: plan.more_columns, output, stateful: plan.stateful })
+}
+
+fn column_type(column_type: wit::ColumnType) -> ColumnType {
+    match column_type {
+        wit::ColumnType::Inherit => ColumnType::Inherit,
+        wit::ColumnType::Text => ColumnType::Text,
+        wit::ColumnType::Integer => ColumnType::Integer,
+        wit::ColumnType::Number => ColumnType::Number,
+        wit::ColumnType::Boolean => ColumnType::Boolean,
+        wit::ColumnType::Timestamp => ColumnType::Timestamp,
+    }
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::permanent(Stage::Plugin, format!("breaks the interface: {}", message.into()))
+}
+
+/// A guest's text as a part of a message: bounded, on one line.
+fn short(text: &str) -> String {
+    const CHARS_MAX: usize = 1_000;
+    let line: String = text.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}

@@ -1,0 +1,178 @@
+//! Keeps the leases of this worker's claims, on an OS thread with a connection of its own: neither a busy
+//! runtime nor a blocked pipeline can keep a lease from being renewed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::LeasePolicy;
+use crate::error::{Class, Error, Result, Stage};
+use crate::queue::{Renewed, Server, Ticket};
+use crate::stop::Stop;
+
+/// How long after a failed renewal the next is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The leases that are held now. Dropping it ends the thread.
+pub(super) struct Leases {
+    shared: Arc<Shared>,
+    policy: LeasePolicy,
+    next_key: AtomicU64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    held: HashMap<u64, Held>,
+    closed: bool,
+}
+
+struct Held {
+    ticket: Ticket,
+    stop: Stop,
+    /// By this worker's own clock, counted from before the server was asked.
+    good_until: Instant,
+    renew_at: Instant,
+    cancelled: bool,
+}
+
+impl Leases {
+    /// Starts the thread, which connects to the queue's server at `url`.
+    pub(super) fn start(url: &str, policy: &LeasePolicy) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let (for_thread, policy_for_thread, url) = (Arc::clone(&shared), policy.clone(), url.to_owned());
+        std::thread::Builder::new()
+            .name("leases".into())
+            .spawn(move || renew_loop(&for_thread, &policy_for_thread, &url, &runtime))
+            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+        Ok(Self { shared, policy: policy.clone(), next_key: AtomicU64::new(0) })
+    }
+
+    /// Keeps a claim that was asked for at `asked_at`. When it is lost, or somebody cancels the request,
+    /// `stop` is requested.
+    pub(super) fn hold(&self, ticket: Ticket, stop: Stop, asked_at: Instant) -> Lease {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let good_until = asked_at + self.policy.lease;
+        let renew_at = asked_at + self.policy.renew_every;
+        lock(&self.shared).held.insert(key, Held { ticket, stop, good_until, renew_at, cancelled: false });
+        self.shared.changed.notify_one();
+        Lease { shared: Arc::clone(&self.shared), key, margin: self.policy.margin }
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        lock(&self.shared).closed = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+/// One lease; renewed until it is dropped.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    key: u64,
+    margin: Duration,
+}
+
+impl Lease {
+    /// Whether the claim is certainly still this worker's.
+    pub(super) fn is_good(&self) -> bool {
+        lock(&self.shared).held.get(&self.key).is_some_and(|held| Instant::now() + self.margin < held.good_until)
+    }
+
+    /// Whether somebody asked for the request to be cancelled.
+    pub(super) fn is_cancelled(&self) -> bool {
+        lock(&self.shared).held.get(&self.key).is_some_and(|held| held.cancelled)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.shared).held.remove(&self.key);
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn renew_loop(shared: &Shared, policy: &LeasePolicy, url: &str, runtime: &tokio::runtime::Runtime) {
+    let mut server = None;
+    let tick = policy.renew_every.min(RETRY) / 2;
+    loop {
+        let state = lock(shared);
+        let waited = shared.changed.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
+        if waited.closed {
+            return;
+        }
+        let now = Instant::now();
+        let due: Vec<(u64, Ticket)> = waited
+            .held
+            .iter()
+            .filter(|(_, held)| held.renew_at <= now)
+            .map(|(&key, held)| (key, held.ticket.clone()))
+            .collect();
+        drop(waited);
+        for (key, ticket) in due {
+            let asked_at = Instant::now();
+            let renewed = runtime.block_on(renew(&mut server, url, &ticket, policy));
+            note(shared, policy, key, asked_at, renewed);
+        }
+        give_up(shared, policy);
+    }
+}
+
+async fn renew(server: &mut Option<Server>, url: &str, ticket: &Ticket, policy: &LeasePolicy) -> Result<Renewed> {
+    let work = async {
+        let server = match server {
+            Some(server) => server,
+            None => server.insert(Server::connect(url).await?),
+        };
+        server.queue.renew(ticket, policy.lease).await
+    };
+    match tokio::time::timeout(policy.margin, work).await {
+        Ok(renewed) => renewed,
+        Err(_) => Err(Error::transient(Stage::Queue, "the renewal was not answered in time")),
+    }
+}
+
+fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, renewed: Result<Renewed>) {
+    let mut state = lock(shared);
+    let Some(held) = state.held.get_mut(&key) else { return };
+    match renewed {
+        Ok(Renewed { cancel }) => {
+            held.good_until = asked_at + policy.lease;
+            held.renew_at = asked_at + policy.renew_every;
+            if cancel {
+                held.cancelled = true;
+                held.stop.request(Class::Cancelled, "the request was cancelled");
+            }
+        }
+        Err(error) if error.class() == Class::LeaseLost => {
+            held.stop.request(Class::LeaseLost, "the lease was lost");
+            state.held.remove(&key);
+        }
+        Err(error) => {
+            tracing::warn!(request_id = held.ticket.id, error = error.report(), "cannot renew the lease, trying again");
+            held.renew_at = Instant::now() + RETRY;
+        }
+    }
+}
+
+/// Stops attempts whose lease may run out on the server before another renewal can get through.
+fn give_up(shared: &Shared, policy: &LeasePolicy) {
+    for held in lock(shared).held.values() {
+        if Instant::now() + policy.margin >= held.good_until {
+            held.stop.request(Class::LeaseLost, "the lease could not be renewed in time");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
+
+mod attempt;
+mod lease;
+mod plugins;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use attempt::Context;
+use lease::Leases;
+pub use plugins::PluginSource;
+use plugins::Plugins;
+
+use crate::commit::Destination;
+use crate::config::{LeasePolicy, Limits};
+use crate::error::{Class, Error, Result, Stage};
+use crate::fetch::Fetcher;
+use crate::format::Format;
+use crate::plugin::Engine;
+use crate::queue::{Claim, ClaimOptions, Server};
+use crate::stop::Stop;
+
+/// What a worker does.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The worker's name, for people to read.
+    pub name: String,
+    /// The queues that it serves, each in its turn.
+    pub queues: Vec<String>,
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// Stop when the queues are empty.
+    pub burst: bool,
+    /// Where its plugins come from.
+    pub plugin: PluginSource,
+    /// The format of the output; by default that of each input.
+    pub output_format: Option<Format>,
+    /// The bounds of an attempt.
+    pub limits: Arc<Limits>,
+    /// How it treats its claims.
+    pub policy: LeasePolicy,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Retried,
+    Dead,
+    Cancelled,
+    Released,
+    Lost,
+}
+
+/// What a worker did, by how its attempts ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Committed and settled.
+    pub done: u64,
+    /// Failed, to be tried again.
+    pub retried: u64,
+    /// Failed for good.
+    pub dead: u64,
+    /// Cancelled while at work.
+    pub cancelled: u64,
+    /// Handed back because the worker stopped.
+    pub released: u64,
+    /// Claims that went to somebody else.
+    pub lost: u64,
+}
+
+impl Summary {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.done += 1,
+            Outcome::Retried => self.retried += 1,
+            Outcome::Dead => self.dead += 1,
+            Outcome::Cancelled => self.cancelled += 1,
+            Outcome::Released => self.released += 1,
+            Outcome::Lost => self.lost += 1,
+        }
+    }
+}
+
+/// How urgently a worker is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shutdown {
+    /// Not at all.
+    No,
+    /// Claim nothing more; let attempts end, or hand them back when the time for that is over.
+    Drain,
+    /// Hand everything back now.
+    Now,
+}
+
+/// Runs a worker until it is told to stop or, in a burst, until its queues are empty. `url` names the server
+/// that `server` is connected to.
+///
+/// # Errors
+/// If the plugin cannot be used, or the server refuses for good. A server that cannot be reached for a while
+/// is no error: the worker waits for it.
+pub async fn run(
+    url: &str,
+    server: Server,
+    engine: Engine,
+    fetcher: Fetcher,
+    destination: Destination,
+    options: WorkerOptions,
+    mut shutdown: watch::Receiver<Shutdown>,
+) -> Result<Summary> {
+    let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
+    let leases = Leases::start(url, &options.policy)?;
+    let context =
+        Arc::new(Context { server, leases, plugins, fetcher, destination: Arc::new(destination), options });
+    let mut worker =
+        Worker { context, attempts: JoinSet::new(), stops: HashMap::new(), summary: Summary::default(), turn: 0, nonce: None };
+    let result = worker.serve(&mut shutdown).await;
+    worker.drain(&mut shutdown).await;
+    result.map(|()| worker.summary)
+}
+
+struct Worker {
+    context: Arc<Context>,
+    attempts: JoinSet<Outcome>,
+    stops: HashMap<tokio::task::Id, Stop>,
+    summary: Summary,
+    turn: usize,
+    /// The nonce of a claim whose answer did not arrive.
+    nonce: Option<String>,
+}
+
+impl Worker {
+    async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
+        let mut failures = 0;
+        while *shutdown.borrow() == Shutdown::No {
+            while let Some(ended) = self.attempts.try_join_next_with_id() {
+                self.ended(ended);
+            }
+            if self.attempts.len() >= self.context.options.concurrency {
+                self.next_event(shutdown, None).await;
+                continue;
+            }
+            match self.claim_any().await {
+                Ok(Some((claim, asked_at))) => {
+                    failures = 0;
+                    self.begin(claim, asked_at);
+                }
+                Ok(None) => {
+                    failures = 0;
+                    if self.context.options.burst && self.attempts.is_empty() && self.is_empty().await? {
+                        return Ok(());
+                    }
+                    self.next_event(shutdown, Some(self.context.options.policy.idle)).await;
+                }
+                Err(error) if error.class() == Class::Transient => {
+                    failures += 1;
+                    tracing::warn!(error = error.report(), failures, "cannot claim, trying again");
+                    let pause = Duration::from_millis(100).saturating_mul(1 << failures.min(6));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = shutdown.changed() => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks each queue once, beginning with the one after that which was served last.
+    async fn claim_any(&mut self) -> Result<Option<(Claim, Instant)>> {
+        let context = Arc::clone(&self.context);
+        let options = &context.options;
+        tokio::task::block_in_place(|| context.plugins.refresh());
+        let first = self.turn;
+        for step in 0..options.queues.len() {
+            let turn = (first + step) % options.queues.len();
+            let nonce = self.nonce.get_or_insert_with(|| uuid::Uuid::new_v4().simple().to_string());
+            let claim = ClaimOptions {
+                worker: options.name.clone(),
+                nonce: nonce.clone(),
+                lease: options.policy.lease,
+                lost_max: options.policy.lost_max,
+                needs_binding: context.plugins.needs_binding(),
+            };
+            let asked_at = Instant::now();
+            // If the answer is lost, the same nonce is used again, and on the same queue first.
+            self.turn = turn;
+            if let Some(claim) = context.server.queue.claim(&options.queues[turn], &claim).await? {
+                self.turn = turn + 1;
+                self.nonce = None;
+                return Ok(Some((claim, asked_at)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, claim: Claim, asked_at: Instant) {
+        let stop = Stop::default();
+        let (context, for_attempt) = (Arc::clone(&self.context), stop.clone());
+        let task = self.attempts.spawn(async move { context.attempt(claim, asked_at, for_attempt).await });
+        self.stops.insert(task.id(), stop);
+    }
+
+    fn ended(&mut self, ended: std::result::Result<(tokio::task::Id, Outcome), JoinError>) {
+        let task = match ended {
+            Ok((task, outcome)) => {
+                self.summary.add(outcome);
+                task
+            }
+            // The lease runs out, and the request goes to another worker.
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "an attempt panicked: this is a bug of the host");
+                self.summary.lost += 1;
+                panicked.id()
+            }
+        };
+        self.stops.remove(&task);
+    }
+
+    /// Waits for an attempt to end, a signal or, with `idle`, for something to claim.
+    async fn next_event(&mut self, shutdown: &mut watch::Receiver<Shutdown>, idle: Option<Duration>) {
+        let context = Arc::clone(&self.context);
+        let wait = async {
+            match idle {
+                Some(idle) => wait_any(&context, idle).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
+            _ = shutdown.changed() => {}
+            () = wait => {}
+        }
+    }
+
+    /// Whether a burst is over: nothing is left that this worker could get.
+    async fn is_empty(&self) -> Result<bool> {
+        for name in &self.context.options.queues {
+            let counts = self.context.server.queue.counts(name).await?;
+            let left = counts.ready + counts.delayed + counts.intake;
+            if left > 0 && counts.binding.is_none() && self.context.plugins.needs_binding() {
+                return Err(Error::permanent(
+                    Stage::Worker,
+                    format!(
+                        "queue {name} has {left} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
+                    ),
+                ));
+            }
+            if left > 0 && counts.paused {
+                tracing::warn!(queue = name, left, "queue is paused, leaving its requests");
+            } else if left > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets the attempts end, or makes them.
+    async fn drain(&mut self, shutdown: &mut watch::Receiver<Shutdown>) {
+        if !self.attempts.is_empty() {
+            tracing::info!(attempts = self.attempts.len(), "stopping: waiting for attempts to end");
+        }
+        let deadline = tokio::time::Instant::now() + self.context.options.policy.drain;
+        let mut patient = true;
+        while !self.attempts.is_empty() {
+            if patient && *shutdown.borrow() == Shutdown::Now {
+                patient = false;
+                self.hand_back();
+            }
+            tokio::select! {
+                Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
+                _ = shutdown.changed(), if patient => {}
+                () = tokio::time::sleep_until(deadline), if patient => {
+                    patient = false;
+                    self.hand_back();
+                }
+            }
+        }
+    }
+
+    fn hand_back(&self) {
+        for stop in self.stops.values() {
+            stop.request(Class::Cancelled, "the worker is stopping");
+        }
+    }
+}
+
+/// Waits until one of the queues may have something, at most `idle`.
+async fn wait_any(context: &Context, idle: Duration) {
+    let mut waits = JoinSet::new();
+    for name in &context.options.queues {
+        let (queue, name) = (Arc::clone(&context.server.queue), name.clone());
+        waits.spawn(async move {
+            if queue.wait(&name, idle).await.is_err() {
+                // The next claim says what is wrong; until then there is no hurry.
+                tokio::time::sleep(idle).await;
+            }
+        });
+    }
+    waits.join_next().await;
+}

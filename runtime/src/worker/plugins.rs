@@ -1,0 +1,154 @@
+//! Which plugin a claim runs with: the one file that the worker was started with, or the one that the queue's
+//! binding names. A new one is taken up between two claims.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result, Stage};
+use crate::plugin::{Engine, Plugin};
+use crate::queue::{Binding, Claim, Registry};
+
+/// Compiled bindings that are kept; more than a worker normally serves queues.
+const KEPT_MAX: usize = 64;
+
+/// Where a worker's plugins come from.
+#[derive(Debug, Clone)]
+pub enum PluginSource {
+    /// One file for all queues.
+    File {
+        /// The component.
+        path: PathBuf,
+        /// The JSON document that it is opened with.
+        config: Arc<str>,
+        /// Take up a changed file.
+        watch: bool,
+    },
+    /// What each queue is bound to.
+    Bindings,
+}
+
+/// A plugin with its config, ready to start.
+#[derive(Debug, Clone)]
+pub(super) struct Bound {
+    pub(super) plugin: Plugin,
+    pub(super) config: Arc<str>,
+    /// None for a file.
+    pub(super) number: Option<u64>,
+}
+
+pub(super) struct Plugins {
+    engine: Engine,
+    registry: Arc<dyn Registry>,
+    source: PluginSource,
+    file: Mutex<Option<(Stamp, Bound)>>,
+    bindings: Mutex<HashMap<(String, u64), Bound>>,
+}
+
+/// What tells that a file has changed.
+type Stamp = (SystemTime, u64);
+
+impl Plugins {
+    /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
+    pub(super) fn new(engine: Engine, registry: Arc<dyn Registry>, source: PluginSource) -> Result<Self> {
+        let plugins =
+            Self { engine, registry, source, file: Mutex::new(None), bindings: Mutex::new(HashMap::new()) };
+        if let PluginSource::File { path, config, .. } = &plugins.source {
+            let stamp = stamp(path)?;
+            let bound = plugins.load_file(path, config)?;
+            *lock(&plugins.file) = Some((stamp, bound));
+        }
+        Ok(plugins)
+    }
+
+    pub(super) fn needs_binding(&self) -> bool {
+        matches!(self.source, PluginSource::Bindings)
+    }
+
+    /// Takes up a changed file; one that cannot be used changes nothing. Called between claims, on a thread
+    /// that may block.
+    pub(super) fn refresh(&self) {
+        let PluginSource::File { path, config, watch: true } = &self.source else { return };
+        let Ok(now) = stamp(path) else { return };
+        if lock(&self.file).as_ref().is_some_and(|(before, _)| *before == now) {
+            return;
+        }
+        match self.load_file(path, config) {
+            Ok(bound) => {
+                let sha256 = &bound.plugin.description().sha256;
+                tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
+                *lock(&self.file) = Some((now, bound));
+            }
+            Err(error) => {
+                tracing::warn!(
+                    path = %path.display(),
+                    error = error.report(),
+                    "plugin file changed but cannot be used, keeping the one before"
+                );
+                // Not looked at again until it changes once more.
+                if let Some((before, _)) = lock(&self.file).as_mut() {
+                    *before = now;
+                }
+            }
+        }
+    }
+
+    /// The plugin for a claim; an attempt keeps it to its end.
+    pub(super) async fn for_claim(&self, claim: &Claim) -> Result<Bound> {
+        if let Some((_, bound)) = lock(&self.file).as_ref() {
+            return Ok(bound.clone());
+        }
+        let queue = &claim.ticket.queue;
+        let number = claim
+            .binding
+            .ok_or_else(|| Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it")))?;
+        let key = (queue.clone(), number);
+        if let Some(bound) = lock(&self.bindings).get(&key) {
+            return Ok(bound.clone());
+        }
+        let binding = self.registry.binding(queue, number).await?.ok_or_else(|| missing(&key, "binding"))?;
+        let bytes = self.registry.component(&binding.sha256).await?.ok_or_else(|| missing(&key, "component"))?;
+        let bound = self.compile(bytes, binding).await?;
+        let mut bindings = lock(&self.bindings);
+        if bindings.len() >= KEPT_MAX {
+            bindings.clear();
+        }
+        bindings.insert(key, bound.clone());
+        Ok(bound)
+    }
+
+    async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<Bound> {
+        let engine = self.engine.clone();
+        let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
+            .await
+            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))??;
+        if plugin.description().sha256 != binding.sha256 {
+            return Err(Error::permanent(
+                Stage::Plugin,
+                format!("the server's component {} has another digest", binding.sha256),
+            ));
+        }
+        Ok(Bound { plugin, config: binding.config.into(), number: Some(binding.number) })
+    }
+
+    fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {
+        let plugin = self.engine.load_file(path)?;
+        plugin.check(config).map_err(|e| e.about(path.display()))?;
+        Ok(Bound { plugin, config: Arc::clone(config), number: None })
+    }
+}
+
+fn stamp(path: &std::path::Path) -> Result<Stamp> {
+    std::fs::metadata(path)
+        .and_then(|meta| Ok((meta.modified()?, meta.len())))
+        .map_err(|e| Error::permanent(Stage::Plugin, path.display().to_string()).because(e))
+}
+
+fn missing((queue, number): &(String, u64), what: &str) -> Error {
+    Error::permanent(Stage::Plugin, format!("queue {queue}: the server does not have the {what} of binding {number}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

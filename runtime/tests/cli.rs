@@ -1,0 +1,111 @@
+//! The command line as people meet it: usage, errors, environment.
+
+mod support;
+
+use support::host::{Host, component};
+use support::redis::RedisServer;
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_to_do() {
+    let host = Host::embedded();
+    for (words, why) in [
+        ("", "Usage:"),
+        ("fly", "unrecognized subcommand 'fly'"),
+        ("run", "--queue"),
+        ("run --queue a/b --burst", "queue \"a/b\" must have"),
+        ("run --queue q --watch", "--plugin"),
+        ("run --queue q --concurrency 0", "0 is not in 1..=256"),
+        ("run --queue q --allow-host 1.2.3.4/99", "1.2.3.4/99"),
+        ("run --queue q --output s3://bucket/x", "s3"),
+        ("submit --queue q", "--uri"),
+        ("submit --queue q --uri a --uri b --id x", "--id names one request"),
+        ("submit --queue q --uri a --priority 101", "priority 101"),
+        ("submit --queue q --uri a --delimiter ab", "expected one character"),
+        ("submit --queue q --uri a --id ../x", "id \"../x\" must have"),
+        ("--url mysql://x queue list", "mysql"),
+        ("dead retry --all", "--queue"),
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(said.contains(why), "`{words}`: {said}");
+    }
+}
+
+#[test]
+fn failures_exit_with_1_and_name_the_thing() {
+    let host = Host::embedded();
+    let clean = component("clean");
+    let clean = clean.to_str().unwrap();
+    for (words, args, why) in [
+        ("status nobody", vec![], "there is no request nobody in any queue"),
+        ("ingest no.csv --plugin", vec![clean], "no.csv"),
+        ("ingest x.csv --plugin no.wasm", vec![], "no.wasm"),
+        ("ingest s3://b/x.csv --plugin", vec![clean], "s3"),
+        ("ingest . --plugin", vec![clean], "not a"),
+        ("dead show nobody", vec![], "there is no request nobody"),
+        ("plugin bind --queue q clean@0.1.0", vec![], "push it first"),
+        ("--url sqlite:/proc/no/queue.db queue list", vec![], "/proc/no"),
+        ("--url redis://127.0.0.1:1 queue list", vec![], "127.0.0.1:1"),
+    ] {
+        let said = host.run_with(words, &args).refused(1);
+        assert!(said.starts_with("error: ") && said.contains(why), "`{words}`: {said}");
+        assert_eq!(said.lines().count(), 1, "`{words}`: {said}");
+    }
+}
+
+#[test]
+fn the_queue_is_found_as_the_environment_says() {
+    let server = RedisServer::start();
+    let host = Host::on(&server.url());
+    host.run("submit --queue q --uri a.csv --id one").ok();
+    let url = url::Url::parse(&server.url()).unwrap();
+
+    let mut by_parts = host.command();
+    by_parts.env_remove("REDIS_URL").env("REDIS_HOST", "127.0.0.1").env("REDIS_PORT", url.port().unwrap().to_string());
+    let output = by_parts.args(["status", "one"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    host.write(".env", format!("REDIS_URL={}\n", server.url()));
+    let output = host.command().env_remove("REDIS_URL").args(["status", "one"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    std::fs::remove_file(host.path(".env")).unwrap();
+    let output = host.command().env_remove("REDIS_URL").args(["submit", "--queue", "q", "--uri", "a.csv"]).output();
+    assert!(output.unwrap().status.success());
+    assert!(host.path(".local/share/ingest-host/queue.db").exists(), "the embedded queue is the default");
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let server = RedisServer::start();
+    let url = server.url().replace("redis://", "redis://:s3cret@");
+    let host = Host::on(&url);
+    let said = host.run("queue list");
+    assert!(!said.stderr.contains("s3cret") && !said.stdout.contains("s3cret"), "{}", said.stderr);
+    let host = Host::on("redis://:s3cret@127.0.0.1:1");
+    let said = host.run("queue list").refused(1);
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    let host = Host::embedded();
+    let program = env!("CARGO_BIN_EXE_ingest-host");
+    for id in 0..20 {
+        host.run(&format!("submit --queue q --uri a.csv --id r{id}")).ok();
+    }
+    let mut shell = std::process::Command::new("sh");
+    let output = shell
+        .env("REDIS_URL", &host.url)
+        .args(["-c", &format!("{program} requests --queue q --json | true")])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn inspect_shows_what_a_component_is() {
+    let host = Host::embedded();
+    let said = host.run_with("plugin inspect", &[component("alarms").to_str().unwrap()]).ok();
+    assert!(said.starts_with("alarms "), "{said}");
+    assert!(said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"), "{said}");
+}

@@ -1,0 +1,177 @@
+//! `ingest-host ingest`: one file through a plugin, every record accounted for, a receipt that can be checked.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use support::host::{Host, component, path_of, sha256sum};
+use support::http::Files;
+
+const ALARMS: &str = "\
+id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold
+1,1161114059,309,121,2017-10-23 12:00:25,2017-10-23 12:00:26,199,200
+2,1161115015,323,1,2017-10-23 12:17:18,2017-10-23 12:17:36,999999,999999
+x,1161115015,323,1,2017-10-23 12:17:18,2017-10-23 12:17:36,1,2
+4,1161115015,323,1,2017-10-23 12:17:18,2017-10-23 12:17:00,1,2
+5,1161115015,323
+6,1161114059,310,122,2017-10-23 12:12:26,2017-10-23 12:12:31,31.5,30
+";
+
+fn ingest(host: &Host, input: &str, plugin: &str, more: &[&str]) -> Value {
+    let plugin = component(plugin);
+    let mut args = vec![input, "--plugin", plugin.to_str().unwrap()];
+    args.extend(more);
+    host.run_with("ingest --json", &args).json().remove(0)
+}
+
+#[test]
+fn every_record_is_accounted_for_and_the_digests_hold() {
+    let host = Host::embedded();
+    let input = host.write("alarms.csv", ALARMS);
+    let receipt = ingest(&host, "alarms.csv", "alarms", &["--output", "o"]);
+
+    let records = &receipt["records"];
+    let count = |name: &str| records[name].as_u64().unwrap();
+    assert_eq!(count("read"), 6);
+    assert_eq!(
+        count("read"),
+        ["kept", "edited", "replaced", "dropped", "rejected"].iter().map(|name| count(name)).sum::<u64>()
+    );
+    assert_eq!((count("rejected"), count("written")), (3, 3));
+
+    let output = &receipt["outputs"][0];
+    let path = path_of(&output["uri"]);
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold,duration_s\n\
+         1,1161114059,309,121,2017-10-23T12:00:25,2017-10-23T12:00:26,199,200,1\n\
+         2,1161115015,323,1,2017-10-23T12:17:18,2017-10-23T12:17:36,,,18\n\
+         6,1161114059,310,122,2017-10-23T12:12:26,2017-10-23T12:12:31,31.5,30,5\n"
+    );
+    assert_eq!(output["sha256"], sha256sum(&path));
+    assert_eq!(output["bytes"], std::fs::metadata(&path).unwrap().len());
+    assert_eq!(receipt["input"]["sha256"], sha256sum(&input));
+    assert_eq!(receipt["input"]["bytes"], ALARMS.len());
+    assert_eq!(receipt["plugin"]["sha256"], sha256sum(&component("alarms")));
+    assert_eq!(receipt["plugin"]["name"], "alarms");
+
+    let rejects = path_of(&receipt["rejects"]["uri"]);
+    assert_eq!(receipt["rejects"]["sha256"], sha256sum(&rejects));
+    assert!(path_of(&Value::from(format!("file://{}", host.path("o").display()))).is_dir());
+}
+
+#[test]
+fn rejects_keep_their_place_their_reason_and_the_raw_record() {
+    let host = Host::embedded();
+    host.write("alarms.csv", ALARMS);
+    let receipt = ingest(&host, "alarms.csv", "alarms", &[]);
+    let mut reader = csv::Reader::from_path(path_of(&receipt["rejects"]["uri"])).unwrap();
+    assert_eq!(reader.headers().unwrap(), vec!["record", "line", "offset", "code", "reason", "raw"]);
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let column = |index: usize| rows.iter().map(|row| &row[index]).collect::<Vec<_>>();
+    assert_eq!(column(0), ["3", "4", "5"]);
+    assert_eq!(column(1), ["4", "5", "6"]);
+    assert_eq!(column(3), ["bad-id", "ends-before-start", "ragged-row"]);
+    assert!(column(4)[2].contains("expected 8 fields, found 3"), "{}", column(4)[2]);
+    assert_eq!(column(5)[2], "5,1161115015,323");
+    for row in &rows {
+        let offset: usize = row[2].parse().unwrap();
+        assert!(ALARMS[offset..].starts_with(&row[5]), "record {} is not at its offset", &row[0]);
+    }
+    let by_code: BTreeMap<String, u64> = serde_json::from_value(receipt["rejects"]["by_code"].clone()).unwrap();
+    assert_eq!(by_code.values().sum::<u64>(), 3);
+}
+
+#[test]
+fn the_same_work_gives_the_same_bytes_and_is_recognised() {
+    let host = Host::embedded();
+    host.write("alarms.csv", ALARMS);
+    let first = ingest(&host, "alarms.csv", "alarms", &[]);
+    let again = ingest(&host, "alarms.csv", "alarms", &[]);
+    assert_eq!(first, again, "the second run finds the first one's receipt");
+    let elsewhere = ingest(&host, "alarms.csv", "alarms", &["--output", "elsewhere"]);
+    assert_eq!(first["outputs"][0]["sha256"], elsewhere["outputs"][0]["sha256"]);
+    assert_eq!(first["rejects"]["sha256"], elsewhere["rejects"]["sha256"]);
+}
+
+#[test]
+fn an_id_that_stands_for_other_work_is_refused_and_nothing_is_overwritten() {
+    let host = Host::embedded();
+    host.write("a.csv", "a\n1\n");
+    let receipt = ingest(&host, "a.csv", "clean", &["--id", "x"]);
+    host.write("a.csv", "a\n2\n");
+    let plugin = component("clean");
+    let said = host.run_with("ingest a.csv --id x --plugin", &[plugin.to_str().unwrap()]).refused(1);
+    assert!(said.contains("x"), "{said}");
+    assert_eq!(std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(), "a\n1\n");
+}
+
+#[test]
+fn clean_without_a_config_copies_every_byte() {
+    let host = Host::embedded();
+    let text = "a,\"b \"\"quoted\"\"\",c\r\n1,\"x\ny\",3\r\n,,\r\n";
+    host.write("in.csv", text);
+    let receipt = ingest(&host, "in.csv", "clean", &[]);
+    assert_eq!(receipt["records"]["kept"], 2);
+    let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+    assert_eq!(output.lines().count(), text.lines().count());
+    assert!(output.contains("\"x\ny\""));
+}
+
+#[test]
+fn config_formats_and_compression_go_together() {
+    let host = Host::embedded();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, b"{\"n\":\" 7 \",\"x\":1}\n{\"n\":\"seven\"}\nnot json\n").unwrap();
+    host.write("in.jsonl.gz", gzip.finish().unwrap());
+    host.write("config.json", r#"{"columns": {"n": {"trim": true, "type": "integer"}}}"#);
+    let receipt = ingest(&host, "in.jsonl.gz", "clean", &["--plugin-config", "@config.json"]);
+    assert_eq!(receipt["input"]["format"], "jsonl");
+    assert_eq!(receipt["records"]["read"], 3);
+    let by_code = &receipt["rejects"]["by_code"];
+    assert_eq!((&by_code["not-integer"], &by_code["not-json"]), (&1.into(), &1.into()));
+    let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+    assert_eq!(output, "{\"n\":7,\"x\":1}\n");
+
+    let receipt =
+        ingest(&host, "in.jsonl.gz", "clean", &["--plugin-config", "@config.json", "--format", "csv"]);
+    let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+    assert_eq!(output, "n,x\n7,1\n");
+}
+
+#[test]
+fn a_file_over_http_is_streamed() {
+    let host = Host::embedded();
+    let files = Files::serve();
+    let mut csv = Vec::new();
+    let summary = alarm_feed::write_alarms(&mut csv, 7, 20_000, 5).unwrap();
+    let url = files.put("alarms.csv", csv);
+    let receipt = ingest(&host, &url, "alarms", &[]);
+    assert_eq!(receipt["records"]["read"], summary.records);
+    assert_eq!(receipt["records"]["rejected"], summary.bad());
+    assert_eq!(receipt["input"]["uri"], url);
+}
+
+#[test]
+fn an_input_that_ends_within_quotes_is_an_error_and_leaves_nothing() {
+    let host = Host::embedded();
+    host.write("in.csv", "a,b\n1,2\n3,\"four\n5,6\n");
+    let plugin = component("clean");
+    let said = host.run_with("ingest in.csv --plugin", &[plugin.to_str().unwrap()]).refused(1);
+    assert!(said.contains("in.csv: record 2 (line 3)"), "{said}");
+    let left: Vec<_> = walk(&host.path("out"));
+    assert_eq!(left, [] as [std::path::PathBuf; 0], "nothing is published, nothing is left in staging");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            files.extend(walk(&entry.path()));
+        } else {
+            files.push(entry.path());
+        }
+    }
+    files
+}

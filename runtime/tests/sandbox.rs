@@ -1,0 +1,165 @@
+//! What a plugin does wrong ends its request with a sentence, within its limits, and nothing else.
+
+mod support;
+
+use std::time::Duration;
+
+use ingest_host::batch::{Batch, Row};
+use ingest_host::config::Limits;
+use ingest_host::error::{Class, Error};
+use ingest_host::format::Format;
+use ingest_host::plugin::{Engine, Plugin};
+use ingest_host::stop::Stop;
+use support::host::{Host, component, path_of};
+
+fn hostile(limits: &Limits) -> Plugin {
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
+    Engine::new(limits, Some(&cache)).unwrap().load_file(&component("hostile")).unwrap()
+}
+
+fn limits() -> Limits {
+    Limits { plugin_call: Duration::from_millis(500), plugin_memory_bytes: 64 << 20, ..Limits::default() }
+}
+
+/// A batch of two rows of one column, `a` and `b`.
+fn batch() -> Batch {
+    let row = |number: u32| Row { start: 2 * number, end: 2 * number + 1, number, line: number };
+    Batch {
+        raw: b"a\nb\n".to_vec(),
+        first_record: 1,
+        first_line: 2,
+        rows: vec![row(0), row(1)],
+        fields: b"ab".to_vec(),
+        ends: vec![1, 2],
+        ..Batch::default()
+    }
+}
+
+/// Takes an instance in this mode from open to finish.
+fn outcome(mode: &str, stop: &Stop) -> Result<(), Error> {
+    let config = format!(r#"{{"mode": "{mode}"}}"#);
+    let plugin = hostile(&limits());
+    let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, stop.clone())?;
+    let result = instance.process(&mut batch()).map(drop).and_then(|()| instance.finish().map(drop));
+    if result.is_err() {
+        let again = instance.process(&mut batch()).expect_err("a failed instance is not called again");
+        assert!(again.to_string().contains("after it had failed") || again.class() == Class::Permanent);
+    }
+    result
+}
+
+#[track_caller]
+fn fails_with(mode: &str, why: &str) {
+    let error = outcome(mode, &Stop::default()).expect_err(mode);
+    assert_eq!(error.class(), Class::Permanent, "{mode}: {}", error.report());
+    assert!(error.report().contains(why), "{mode}: {}", error.report());
+}
+
+#[test]
+fn an_endless_loop_meets_its_deadline() {
+    fails_with("loop", "records 1 to 2: process took longer than the limit of 500ms");
+    fails_with("loop-in-open", "open took longer");
+    fails_with("loop-in-finish", "finish took longer");
+}
+
+#[test]
+fn a_panic_is_told_in_its_own_words() {
+    fails_with("panic", "process trapped: ");
+    fails_with("panic-in-open", "open trapped");
+    fails_with("panic-in-finish", "finish trapped");
+}
+
+#[test]
+fn memory_has_an_end() {
+    fails_with("allocate", "needed more memory than the limit of 67108864 bytes");
+    fails_with("recurse", "call stack exhausted");
+}
+
+#[test]
+fn a_plugin_may_refuse_or_fail_with_a_sentence() {
+    fails_with("refuse", "refuses the input: ");
+    fails_with("fail", "records 1 to 2: ");
+    fails_with("fail-in-finish", "plugin ");
+    let error = hostile(&limits()).check(r#"{"mode": "refuse-config"}"#).expect_err("refused");
+    assert!(error.to_string().contains("refuses the config: "), "{error}");
+}
+
+#[test]
+fn floods_are_cut_off_and_harm_nobody() {
+    for mode in ["keep", "edit", "reject", "print", "escape", "flood-log", "long-log", "flood-counters"] {
+        let mut limits = limits();
+        limits.plugin_call = Duration::from_secs(30);
+        let plugin = hostile(&limits);
+        let config = format!(r#"{{"mode": "{mode}"}}"#);
+        let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, Stop::default()).expect(mode);
+        instance.process(&mut batch()).expect(mode);
+        instance.finish().expect(mode);
+        assert!(instance.counters().len() <= limits.plugin_counters, "{mode}");
+    }
+}
+
+#[test]
+fn output_has_an_end() {
+    let limits = Limits {
+        plugin_memory_bytes: 1 << 30,
+        plugin_call: Duration::from_secs(60),
+        changes_bytes_max: 1 << 20,
+        ..Limits::default()
+    };
+    let plugin = hostile(&limits);
+    for mode in ["flood-output", "long-cell"] {
+        let config = format!(r#"{{"mode": "{mode}"}}"#);
+        let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, Stop::default()).unwrap();
+        let error = instance.process(&mut batch()).expect_err(mode);
+        assert!(error.report().contains("more than the limit of 1048576"), "{mode}: {}", error.report());
+    }
+}
+
+#[test]
+fn a_stop_ends_a_running_plugin() {
+    let stop = Stop::default();
+    let from_elsewhere = stop.clone();
+    let plugin = hostile(&Limits { plugin_call: Duration::from_secs(600), ..Limits::default() });
+    let (mut instance, _) =
+        plugin.open(&["x".into()], Format::Csv, r#"{"mode": "loop"}"#, stop).unwrap();
+    let stopper = std::thread::spawn(move || from_elsewhere.request(Class::LeaseLost, "the lease was lost"));
+    let error = instance.process(&mut batch()).expect_err("stopped");
+    assert_eq!(error.class(), Class::LeaseLost);
+    stopper.join().unwrap();
+}
+
+#[test]
+fn a_failing_plugin_leaves_a_dead_letter_and_its_neighbour_alone() {
+    let host = Host::embedded();
+    host.write("in.csv", "a,b\n1,2\n3,4\n");
+    for name in ["hostile", "clean"] {
+        host.run_with("plugin push", &[component(name).to_str().unwrap()]).ok();
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let config = r#"{"mode": "panic", "at": 2}"#;
+    host.run_with(&format!("plugin bind --queue bad hostile@{version} --config"), &[config]).ok();
+    host.run(&format!("plugin bind --queue good clean@{version}")).ok();
+    host.run("submit --queue bad --uri in.csv --id bad").ok();
+    host.run("submit --queue good --uri in.csv --id good").ok();
+    let said = host.run("run --queue bad --queue good --concurrency 2 --burst --allow-root .").ok();
+    assert!(said.starts_with("1 done, 1 dead"), "{said}");
+    let bad = host.status("bad");
+    assert_eq!(bad["state"], "dead");
+    assert!(bad["error"].as_str().unwrap().starts_with("plugin hostile: records 1 to 2: process trapped"), "{bad}");
+    assert!(!host.path("out/bad/bad.csv").exists());
+    let output = path_of(&host.status("good")["receipt"]["outputs"][0]["uri"]);
+    assert_eq!(std::fs::read_to_string(output).unwrap(), "a,b\n1,2\n3,4\n");
+}
+
+#[test]
+fn a_component_that_wants_more_than_is_granted_is_refused() {
+    let host = Host::embedded();
+    let wants_http = r#"
+        (component
+          (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))
+          (instance $transform)
+          (export "ingest:plugin/transform@0.1.0" (instance $transform)))"#;
+    host.write("http.wasm", wat::parse_str(wants_http).unwrap());
+    let said = host.run("plugin inspect http.wasm").refused(1);
+    assert!(said.contains("not granted") && said.contains("wasi:http"), "{said}");
+}

@@ -1,0 +1,74 @@
+//! A real HTTP server on loopback.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+
+/// Files under a URL, until it is dropped.
+pub struct Files {
+    pub url: String,
+    shared: Arc<Shared>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+struct Shared {
+    files: Mutex<HashMap<String, Bytes>>,
+    held: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Files {
+    pub fn serve() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let shared = Arc::new(Shared::default());
+        let app = Router::new().route("/{name}", get(file)).with_state(Arc::clone(&shared));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { url, shared, _runtime: runtime }
+    }
+
+    /// Puts a file there; its URL.
+    pub fn put(&self, name: &str, bytes: impl Into<Bytes>) -> String {
+        self.shared.files.lock().unwrap().insert(name.to_owned(), bytes.into());
+        format!("{}/{name}", self.url)
+    }
+
+    /// Puts a file there of which the second half comes only after [`Files::let_go`].
+    pub fn hold(&self, name: &str, bytes: impl Into<Bytes>) -> String {
+        self.shared.held.lock().unwrap().insert(name.to_owned(), Arc::new(Semaphore::new(0)));
+        self.put(name, bytes)
+    }
+
+    /// Lets the second half of a file come, now and from now on.
+    pub fn let_go(&self, name: &str) {
+        self.shared.held.lock().unwrap()[name].add_permits(1 << 20);
+    }
+}
+
+async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let bytes = shared.files.lock().unwrap().get(&name).cloned();
+    let Some(bytes) = bytes else { return StatusCode::NOT_FOUND.into_response() };
+    let held = shared.held.lock().unwrap().get(&name).cloned();
+    let Some(held) = held else { return bytes.into_response() };
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Infallible>>(1);
+    tokio::spawn(async move {
+        let half = bytes.len() / 2;
+        let _ = sender.send(Ok(bytes.slice(..half))).await;
+        let permit = held.acquire().await.expect("open");
+        permit.forget();
+        let _ = sender.send(Ok(bytes.slice(half..))).await;
+    });
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    Body::from_stream(stream).into_response()
+}
