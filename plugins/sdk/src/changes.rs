@@ -80,26 +80,32 @@ impl ChangesWriter {
 
     /// Sets a cell of the row under way. `before` is what the cell holds otherwise, as far as known.
     #[inline]
-    pub(crate) fn set(&mut self, column: u32, before: Option<&str>, value: &impl Value) {
+    pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value) {
         let start = self.text.len();
         value::append(&mut self.text, value);
         let follows = self.cells == 0 || self.operands[self.operands.len() - 2] < column;
         if !follows {
             self.insert(column, before, start);
-        } else if before == Some(&self.text[start..]) {
+        } else if self.is_last_text(start, before) {
             self.text.truncate(start);
         } else {
             if self.cells == 0 {
                 self.operands.push(0); // Their number, when it is known.
             }
-            self.operands.extend([column, end_of(&self.text)]);
+            self.operands.extend_from_slice(&[column, end_of(&self.text)]);
             self.cells += 1;
         }
     }
 
+    /// Whether the text from `start` on is this one.
+    #[inline]
+    fn is_last_text(&self, start: usize, text: Option<&[u8]>) -> bool {
+        text.is_some_and(|text| is_same(text, &self.text.as_bytes()[start..]))
+    }
+
     /// Moves the text from `start` on to a cell that is not behind all others.
     #[cold]
-    fn insert(&mut self, column: u32, before: Option<&str>, start: usize) {
+    fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
         let mut at = self.operands_start + 1;
         let mut begin = self.text_start;
         while self.operands[at] < column {
@@ -107,7 +113,7 @@ impl ChangesWriter {
             at += 2;
         }
         if self.operands[at] != column {
-            if before == Some(&self.text[start..]) {
+            if self.is_last_text(start, before) {
                 self.text.truncate(start);
                 return;
             }
@@ -222,4 +228,16 @@ impl ChangesWriter {
 
 fn with_slack(room: usize) -> usize {
     room + room / 8
+}
+
+/// `left == right`, by words: in WebAssembly that is a call which goes byte by byte.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let (left_words, left_rest) = left.as_chunks::<8>();
+    let (right_words, right_rest) = right.as_chunks::<8>();
+    let same_words = left_words.iter().eq(right_words);
+    same_words && left_rest.iter().eq(right_rest)
 }
