@@ -38,6 +38,8 @@ pub struct Limits {
     pub http_redirects: usize,
     /// The chunks of input that wait between fetch and decode.
     pub fetch_chunks: usize,
+    /// The size of such a chunk.
+    pub fetch_chunk_bytes: usize,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             http_idle: Duration::from_secs(30),
             http_redirects: 5,
             fetch_chunks: 16,
+            fetch_chunk_bytes: 64 << 10,
         }
     }
 }
@@ -106,7 +109,9 @@ impl LeasePolicy {
     /// The wait before the next attempt after `failures` of them: anything up to an exponentially growing
     /// bound ("full jitter", AWS Architecture Blog, 2015), so that many failing requests spread out.
     pub fn backoff(&self, failures: u32) -> Duration {
-        let doubled = self.backoff_base.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        let doubled = self
+            .backoff_base
+            .saturating_mul(1 << failures.saturating_sub(1).min(20));
         self.backoff_max.min(doubled).mul_f64(fastrand::f64())
     }
 }

@@ -6,6 +6,9 @@ pub mod error; // the one error type
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
+pub mod digest; // the length and the SHA-256 of bytes that pass
+pub mod location; // what a URI names, and how it is shown
+
 pub mod queue; // requests in, claims out, each settled once
 
 pub mod fetch; // a URI in, bytes out

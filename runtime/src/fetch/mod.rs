@@ -1,0 +1,97 @@
+//! A URI goes in, the bytes of what it names come out, decompressed, while they arrive. Nothing is ever held
+//! whole, in memory or on disk.
+
+mod access;
+mod decompress;
+mod file;
+mod http;
+mod source;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::access::Access;
+pub use self::source::{Fetched, Source};
+use crate::config::Limits;
+use crate::error::{Error, Result, Stage};
+use crate::location::{Location, redact};
+use crate::stop::Stop;
+
+/// Who named a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A person at the command line, who may read whatever the process may.
+    Typed,
+    /// A queue, that is, anybody who can write to it: see [`Access`].
+    Queued,
+}
+
+/// Opens URIs. Clones share their connections.
+#[derive(Clone)]
+pub struct Fetcher {
+    access: Arc<Access>,
+    http: Arc<http::Http>,
+    input_bytes_max: u64,
+}
+
+impl Fetcher {
+    /// A fetcher that lets queued URIs reach public addresses and what `access` names.
+    pub fn new(access: Access, limits: &Limits) -> Self {
+        let access = Arc::new(access);
+        Self {
+            http: Arc::new(http::Http::new(Arc::clone(&access), limits.clone())),
+            access,
+            input_bytes_max: limits.input_bytes_max,
+        }
+    }
+
+    /// Opens a local file (a `file:` URI or a path relative to the current folder) or asks an HTTP server and
+    /// waits for the head of its answer. Needs a tokio runtime; a task there then fetches ahead.
+    ///
+    /// # Errors
+    /// Of stage fetch, with the redacted URI: permanent if there is no such file, it must not be reached or
+    /// its scheme is not supported; transient if a server cannot be reached or is in trouble. The stop's own
+    /// error as soon as one is requested.
+    pub async fn open(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+        tokio::select! {
+            biased;
+            () = stop.requested() => Err(stop.check().expect_err("a stop was requested")),
+            source = self.open_unstopped(uri, origin, stop) => source,
+        }
+    }
+
+    async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+        let source = match Location::parse(uri, Stage::Fetch)? {
+            Location::File(path) => self.open_file(path, origin, stop.clone()).await?,
+            Location::Http(url) => {
+                Source::from_answer(self.http.open(url, origin, stop).await?, stop.clone())?
+            }
+            // Object stores belong here.
+            Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
+        };
+        Ok(source.at_most(self.input_bytes_max))
+    }
+
+    async fn open_file(&self, path: PathBuf, origin: Origin, stop: Stop) -> Result<Source> {
+        let access = Arc::clone(&self.access);
+        // A file system can block, too.
+        let opening = tokio::task::spawn_blocking(move || {
+            let file = file::open(&path, origin, &access)?;
+            Ok(Source::from_file(file, &path, stop))
+        });
+        opening.await.unwrap_or_else(|error| {
+            Err(Error::transient(Stage::Fetch, "a file could not be opened").because(error))
+        })
+    }
+}
+
+fn unsupported(uri: &str, scheme: &str) -> Error {
+    let mut what = format!(
+        "{}: {scheme}: is not supported, only http:, https: and file:",
+        redact(uri)
+    );
+    if !uri.contains("://") {
+        what.push_str("; a file of that name is written ./NAME");
+    }
+    Error::permanent(Stage::Fetch, what)
+}

@@ -1,0 +1,120 @@
+//! What committing needs of a local file system, with errors that say what failed, where, and whether it is
+//! worth a second try.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::digest::{Digest, Digesting};
+use crate::error::{Class, Error, Result, Stage};
+
+/// The error for a failed operation on a path. Space comes back, permissions do not.
+pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
+    let class = match error.kind() {
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidInput
+        | ErrorKind::FileTooLarge
+        | ErrorKind::CrossesDevices
+        | ErrorKind::Unsupported => Class::Permanent,
+        _ => Class::Transient,
+    };
+    Error::from_io(error, Stage::Commit, class, format!("{}: {what}", path.display()))
+}
+
+/// Creates a folder and those above it, so that they outlast a power cut, and returns its real path.
+pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
+    let failed = |error| failed(error, "the folder cannot be created", path);
+    if !path.is_dir() {
+        if let Some(parent) = path.parent() {
+            create_folders(parent)?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
+            // Another attempt may have been faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    path.canonicalize().map_err(failed)
+}
+
+/// Makes the names in a folder outlast a power cut.
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
+}
+
+/// Gives a staged file its final name. Returns false if the name is taken; nothing is ever replaced.
+pub(super) fn publish(staged: &Path, path: &Path) -> Result<bool> {
+    let published = match fs::hard_link(staged, path) {
+        // A file system without links.
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from)
+        }
+        result => result,
+    };
+    match published {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(error, "cannot be published", path)),
+    }
+}
+
+/// Whether a path is a regular file of exactly these bytes; nothing if there is nothing of that name.
+pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
+    let compared = || -> io::Result<bool> {
+        let metadata = fs::symlink_metadata(path)?;
+        if !metadata.is_file() || metadata.len() != expected.bytes {
+            return Ok(false);
+        }
+        let mut file = File::open(path)?;
+        let mut digesting = Digesting::default();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(digesting.finish() == *expected),
+                Ok(read) => digesting.update(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    match compared() {
+        Ok(same) => Ok(Some(same)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error, "cannot be compared", path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_worth_a_retry() {
+        use rustix::io::Errno;
+        for (errno, class) in [
+            (Errno::NOSPC, Class::Transient),
+            (Errno::DQUOT, Class::Transient),
+            (Errno::IO, Class::Transient),
+            (Errno::ACCESS, Class::Permanent),
+            (Errno::PERM, Class::Permanent),
+            (Errno::ROFS, Class::Permanent),
+            (Errno::NOTDIR, Class::Permanent),
+            (Errno::NAMETOOLONG, Class::Permanent),
+            (Errno::FBIG, Class::Permanent),
+            (Errno::XDEV, Class::Permanent),
+        ] {
+            let error = failed(errno.into(), "cannot be written", Path::new("/out/a.csv"));
+            assert_eq!(error.class(), class, "{errno}");
+            assert_eq!(error.to_string(), "commit /out/a.csv: cannot be written");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! What a queued URI may reach. Whoever can put a request into a queue must not thereby be able to read what
+//! only the worker can see: its own network, a cloud's metadata service, its disk.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use url::{Host, Url};
+
+use crate::error::{Error, Result, Stage};
+
+/// What a queued URI may reach beside public addresses: hosts, networks and folders that the operator named.
+/// Nothing of the kind by default.
+#[derive(Debug, Default)]
+pub struct Access {
+    hosts: Vec<HostRule>,
+    networks: Vec<IpNet>,
+    roots: Vec<Root>,
+}
+
+#[derive(Debug)]
+struct HostRule {
+    host: Host<String>,
+    port: Option<u16>,
+}
+
+#[derive(Debug)]
+struct Root {
+    as_given: PathBuf,
+    real: PathBuf,
+}
+
+/// How the connection to an admitted host is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// To whatever address the host's name has: the operator named this host.
+    Any,
+    /// To those of its addresses that [`Access::admits_address`].
+    Guarded,
+}
+
+impl Access {
+    /// Each host is a name, an address or a network in CIDR notation. A name stands for exactly that host and
+    /// whatever addresses it has; an address or a network also for every name that resolves into it. With a
+    /// port (`intranet:8080`, `[fd00::1]:8080`) a rule covers that port of the host as the URI spells it.
+    /// Each root is a folder below which files may be read.
+    ///
+    /// # Errors
+    /// Permanent, if a host cannot be read or a root is not a folder.
+    pub fn new(hosts: &[String], roots: &[PathBuf]) -> Result<Self> {
+        let mut access = Self::default();
+        for host in hosts {
+            access.allow_host(host)?;
+        }
+        for root in roots {
+            access.allow_root(root)?;
+        }
+        Ok(access)
+    }
+
+    fn allow_host(&mut self, text: &str) -> Result<()> {
+        if let Ok(network) = text.parse::<IpNet>() {
+            self.networks.push(network);
+            return Ok(());
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            self.networks.push(address.into());
+            return Ok(());
+        }
+        let refused = || {
+            let rules =
+                "a host is a name, an address or a network, as in intranet, 10.0.0.5:8080 or 10.0.0.0/8";
+            Error::permanent(Stage::Config, format!("--allow-host {text}: {rules}"))
+        };
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !text.ends_with(']') => (host, Some(port.parse().map_err(|_| refused())?)),
+            _ => (text, None),
+        };
+        if host.contains('*') {
+            return Err(refused());
+        }
+        match (
+            without_final_dot(Host::parse(host).map_err(|error| refused().because(error))?),
+            port,
+        ) {
+            (Host::Ipv4(address), None) => self.networks.push(IpAddr::from(address).into()),
+            (Host::Ipv6(address), None) => self.networks.push(IpAddr::from(address).into()),
+            (host, port) => self.hosts.push(HostRule { host, port }),
+        }
+        Ok(())
+    }
+
+    fn allow_root(&mut self, folder: &Path) -> Result<()> {
+        let refused = |error| {
+            Error::permanent(
+                Stage::Config,
+                format!("--allow-root {}: not a folder to read from", folder.display()),
+            )
+            .because(error)
+        };
+        let real = folder.canonicalize().map_err(refused)?;
+        if !real.is_dir() {
+            return Err(refused(std::io::ErrorKind::NotADirectory.into()));
+        }
+        let as_given = std::path::absolute(folder).map_err(refused)?;
+        self.roots.push(Root { as_given, real });
+        Ok(())
+    }
+
+    /// Whether a queued URI may go to this host, and how; the reason if not.
+    pub(super) fn admit(&self, url: &Url) -> Result<Passage, NotPublic> {
+        let Some(host) = url.host() else {
+            // Unreachable: http and https URLs have a host.
+            return Ok(Passage::Guarded);
+        };
+        let host = without_final_dot(host.to_owned());
+        let port = url.port_or_known_default();
+        if self
+            .hosts
+            .iter()
+            .any(|rule| rule.host == host && (rule.port.is_none() || rule.port == port))
+        {
+            return Ok(Passage::Any);
+        }
+        match host {
+            Host::Domain(_) => Ok(Passage::Guarded),
+            Host::Ipv4(address) => self.admit_literal(address.into()),
+            Host::Ipv6(address) => self.admit_literal(address.into()),
+        }
+    }
+
+    fn admit_literal(&self, address: IpAddr) -> Result<Passage, NotPublic> {
+        if self.admits_address(address) {
+            return Ok(Passage::Guarded);
+        }
+        Err(NotPublic {
+            host: address.to_string(),
+            address,
+        })
+    }
+
+    /// Whether a connection may be made to this address: it is public, or in a network of the operator's.
+    pub(super) fn admits_address(&self, address: IpAddr) -> bool {
+        // The kernel connects ::ffff:10.0.0.5 to 10.0.0.5.
+        let connected = address.to_canonical();
+        is_public(address) || self.networks.iter().any(|network| network.contains(&connected))
+    }
+
+    /// Splits a path without symbolic links into an allowed root and the rest, if it is below one.
+    pub(super) fn root_of<'a, 'p>(&'a self, real: &'p Path) -> Option<(&'a Path, &'p Path)> {
+        self.roots
+            .iter()
+            .find_map(|root| Some((root.real.as_path(), real.strip_prefix(&root.real).ok()?)))
+    }
+
+    /// Whether an absolute path stands below an allowed root by its text alone.
+    pub(super) fn spells_root(&self, path: &Path) -> bool {
+        use std::path::Component::ParentDir;
+        let below = |root: &Root| path.starts_with(&root.as_given) || path.starts_with(&root.real);
+        !path.components().any(|part| part == ParentDir) && self.roots.iter().any(below)
+    }
+}
+
+/// `example.com.` is `example.com`.
+fn without_final_dot(host: Host<String>) -> Host<String> {
+    match host {
+        Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(&name).to_owned()),
+        address => address,
+    }
+}
+
+/// The host of a queued URI is not on the public network, and the operator has not named it.
+#[derive(Debug, Clone)]
+pub(super) struct NotPublic {
+    pub(super) host: String,
+    pub(super) address: IpAddr,
+}
+
+impl fmt::Display for NotPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, address } = self;
+        if *host == address.to_string() {
+            write!(f, "{address} is not a public address")?;
+        } else {
+            write!(f, "{host} has the address {address}, which is not public")?;
+        }
+        write!(f, "; a queued URI reaches it only with --allow-host {host}")
+    }
+}
+
+impl std::error::Error for NotPublic {}
+
+/// What is not public of the IPv4 space, from the IANA special-purpose registry (RFC 6890 and later), plus
+/// the address at which Azure's hypervisor answers its guests.
+const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
+    v4([0, 0, 0, 0], 8),        // this network
+    v4([10, 0, 0, 0], 8),       // private
+    v4([100, 64, 0, 0], 10),    // carrier-grade NAT
+    v4([127, 0, 0, 0], 8),      // loopback
+    v4([168, 63, 129, 16], 32), // Azure's platform
+    v4([169, 254, 0, 0], 16),   // link-local, cloud metadata
+    v4([172, 16, 0, 0], 12),    // private
+    v4([192, 0, 0, 0], 24),     // protocol assignments
+    v4([192, 0, 2, 0], 24),     // documentation
+    v4([192, 88, 99, 0], 24),   // 6to4 relays
+    v4([192, 168, 0, 0], 16),   // private
+    v4([198, 18, 0, 0], 15),    // benchmarks
+    v4([198, 51, 100, 0], 24),  // documentation
+    v4([203, 0, 113, 0], 24),   // documentation
+    v4([224, 0, 0, 0], 4),      // multicast
+    v4([240, 0, 0, 0], 4),      // reserved, broadcast
+];
+
+/// All of IPv6 that was ever handed out for public use. Outside of it are loopback, mapped and compatible
+/// IPv4, NAT64, unique-local, link-local and multicast.
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
+
+/// What is not public within [`GLOBAL_V6`].
+const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
+    v6([0x2001, 0], 23),     // protocol assignments, Teredo
+    v6([0x2001, 0xdb8], 32), // documentation
+    v6([0x2002, 0], 16),     // 6to4
+    v6([0x3fff, 0], 20),     // documentation
+];
+
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+}
+
+const fn v6([a, b]: [u16; 2], prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
+}
+
+/// Whether an address is one of the public network's. Addresses that carry an IPv4 address within an IPv6
+/// one are not, whatever they carry: nobody publishes a file under them.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),
+        IpAddr::V6(address) => {
+            GLOBAL_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowing(hosts: &[&str]) -> Access {
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        Access::new(&hosts, &[]).unwrap()
+    }
+
+    fn admit(access: &Access, url: &str) -> Option<Passage> {
+        access.admit(&Url::parse(url).unwrap()).ok()
+    }
+
+    #[test]
+    fn public_addresses_are_told_from_the_others() {
+        for public in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.19.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_rule_covers_what_it_names_and_no_more() {
+        let access = allowing(&[
+            "Intranet",
+            "files.example:8080",
+            "10.1.0.0/16",
+            "[fd00::1]:81",
+            "192.168.0.7",
+        ]);
+        for (url, passage) in [
+            ("http://intranet/x", Some(Passage::Any)),
+            ("http://INTRANET.:99/x", Some(Passage::Any)),
+            ("http://files.example:8080/", Some(Passage::Any)),
+            ("http://files.example/", Some(Passage::Guarded)),
+            ("http://sub.intranet/", Some(Passage::Guarded)),
+            ("http://10.1.2.3/", Some(Passage::Guarded)),
+            ("http://[::ffff:10.1.2.3]/", Some(Passage::Guarded)),
+            ("http://10.2.2.3/", None),
+            ("http://[fd00::1]:81/", Some(Passage::Any)),
+            ("http://[fd00::1]/", None),
+            ("http://192.168.0.7:9/", Some(Passage::Guarded)),
+            ("http://8.8.8.8/", Some(Passage::Guarded)),
+        ] {
+            assert_eq!(admit(&access, url), passage, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_is_refused() {
+        for rule in [
+            "",
+            "http://intranet",
+            "intranet/x",
+            "*.example",
+            "a b",
+            "intranet:port",
+            "10.0.0.0/33",
+            "u@h",
+        ] {
+            let error = Access::new(&[rule.to_owned()], &[]).expect_err(rule);
+            assert!(error.to_string().starts_with("config --allow-host"), "{error}");
+        }
+        let error = Access::new(&[], &["/no/such/folder".into()]).expect_err("missing");
+        assert_eq!(
+            error.to_string(),
+            "config --allow-root /no/such/folder: not a folder to read from"
+        );
+    }
+}

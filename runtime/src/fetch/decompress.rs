@@ -1,0 +1,222 @@
+//! Compressed bytes go in, plain bytes come out. The first bytes say whether there is something to undo: gzip
+//! (also several members in a row) or zstd (also several frames); everything else passes through.
+//!
+//! A name (`.gz`, `.zst`) or a content type alone undoes nothing, since servers and tools often unpack a
+//! file and leave its name; but an input that is too short to be what its name says is an error and not
+//! an empty file. A `Content-Encoding` is binding, and what it covers may be a compressed file in turn.
+//! Whatever follows the last member or frame must be another one; trailing garbage is an error.
+
+use std::io::{self, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Class, Error, Result, Stage};
+
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// A way to compress that can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// By a file name's extension.
+    pub(super) fn of_extension(extension: &str) -> Option<Self> {
+        match extension {
+            "gz" | "gzip" => Some(Self::Gzip),
+            "zst" | "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// By a media type without parameters.
+    pub(super) fn of_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/gzip" | "application/x-gzip" => Some(Self::Gzip),
+            "application/zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// By a `Content-Encoding`.
+    ///
+    /// # Errors
+    /// If it is neither one of these nor `identity`.
+    pub(super) fn of_content_encoding(encoding: &str) -> Result<Option<Self>> {
+        match encoding.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(None),
+            "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
+            "zstd" => Ok(Some(Self::Zstd)),
+            other => {
+                let what = format!("content encoding {other:?} is not supported; gzip and zstd are");
+                Err(Error::permanent(Stage::Decompress, what))
+            }
+        }
+    }
+
+    fn of_magic(start: &[u8]) -> Option<Self> {
+        match start {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            // A frame, or one to be skipped: RFC 8878, section 3.1.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn magic_bytes(self) -> usize {
+        match self {
+            Self::Gzip => 2,
+            Self::Zstd => 4,
+        }
+    }
+}
+
+/// What is said about an input's compression from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Promise {
+    /// By the server's `Content-Encoding`.
+    pub(super) encoding: Option<Compression>,
+    /// By the name or the content type of the file itself.
+    pub(super) file: Option<Compression>,
+}
+
+/// Undoes the compression of `input`, whose name for messages is `name`. Reads its first bytes.
+///
+/// # Errors
+/// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
+/// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
+/// that travels inside one of `input` stays as it is.
+pub(super) fn undo(
+    mut input: Box<dyn Read + Send>,
+    name: &str,
+    promise: Promise,
+) -> Result<Box<dyn Read + Send>> {
+    if let Some(promised) = promise.encoding {
+        let started = Started::new(input, name)?;
+        if Compression::of_magic(started.first()) != Some(promised) {
+            let what = format!(
+                "{name}: the server calls it {}-encoded, but it is not",
+                promised.name()
+            );
+            return Err(Error::permanent(Stage::Decompress, what));
+        }
+        input = promised.decoder(started, name)?;
+    }
+    let started = Started::new(input, name)?;
+    if let Some(found) = Compression::of_magic(started.first()) {
+        return found.decoder(started, name);
+    }
+    // What came through an encoding was checked to its end, so it is as short as it should be.
+    if let Some(promised) = promise.file.filter(|_| promise.encoding.is_none())
+        && started.first().len() < promised.magic_bytes()
+    {
+        let what = format!(
+            "{name}: too short to be {}, its first bytes are missing",
+            promised.name()
+        );
+        return Err(Error::permanent(Stage::Decompress, what));
+    }
+    Ok(Box::new(started))
+}
+
+/// An input whose first bytes were looked at; gives them again.
+struct Started {
+    first: [u8; 4],
+    len: usize,
+    given: usize,
+    rest: Box<dyn Read + Send>,
+}
+
+impl Started {
+    fn new(mut rest: Box<dyn Read + Send>, name: &str) -> Result<Self> {
+        let mut first = [0; 4];
+        let mut len = 0;
+        while len < first.len() {
+            match rest.read(&mut first[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) => {
+                    let what = format!("{name}: cannot be read");
+                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what));
+                }
+            }
+        }
+        Ok(Self {
+            first,
+            len,
+            given: 0,
+            rest,
+        })
+    }
+
+    fn first(&self) -> &[u8] {
+        &self.first[..self.len]
+    }
+}
+
+impl Read for Started {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.len {
+            return self.rest.read(out);
+        }
+        let read = (&self.first[self.given..self.len]).read(out)?;
+        self.given += read;
+        Ok(read)
+    }
+}
+
+/// A decoder whose errors say what was decoded.
+struct Decoder<R> {
+    inner: R,
+    compression: Compression,
+    name: String,
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(out).map_err(|error| {
+            let how = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "ends too early",
+                _ => "is corrupt",
+            };
+            let what = format!("{}: the {} stream {how}", self.name, self.compression.name());
+            Error::from_io(error, Stage::Decompress, Class::Permanent, what).into_io()
+        })
+    }
+}
+
+impl Compression {
+    fn decoder(self, input: Started, name: &str) -> Result<Box<dyn Read + Send>> {
+        let input = BufReader::with_capacity(BUFFER_BYTES, input);
+        let (compression, name) = (self, name.to_owned());
+        Ok(match self {
+            Self::Gzip => {
+                let inner = MultiGzDecoder::new(input);
+                Box::new(Decoder {
+                    inner,
+                    compression,
+                    name,
+                })
+            }
+            Self::Zstd => {
+                let inner = zstd::stream::read::Decoder::with_buffer(input).map_err(|error| {
+                    Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
+                })?;
+                Box::new(Decoder {
+                    inner,
+                    compression,
+                    name,
+                })
+            }
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Local files: a path goes in, the bytes of a regular file come out.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Access, Origin};
+use crate::error::{Class, Error, Result, Stage};
+
+/// Opening anything else than a regular file must neither block nor have an effect.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// Opens a regular file. For a queued URI it must be below a root of `access`, wherever the links and `..` in
+/// its path lead.
+///
+/// # Errors
+/// Of stage fetch with the path: permanent if there is no such file, it is not a regular one or must not be
+/// read.
+pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Unchanged> {
+    let opened = match origin {
+        Origin::Typed => File::options()
+            .read(true)
+            .custom_flags(READ.bits() as i32)
+            .open(path),
+        Origin::Queued => open_allowed(path, access)?,
+    };
+    let file = opened.map_err(|error| failed(error, path))?;
+    let metadata = file.metadata().map_err(|error| failed(error, path))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() {
+            "a folder"
+        } else {
+            "not a regular file"
+        };
+        return Err(Error::permanent(
+            Stage::Fetch,
+            format!("{}: is {what}", path.display()),
+        ));
+    }
+    Unchanged::new(file, path)
+}
+
+/// The outer error says that the path is not allowed, the inner one that it cannot be opened.
+fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
+    let not_allowed = || {
+        let folder = path.parent().unwrap_or(path).display();
+        let what = format!(
+            "{}: is not below an allowed folder; a queued URI reaches it only with --allow-root {folder}",
+            path.display()
+        );
+        Error::permanent(Stage::Fetch, what)
+    };
+    let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
+    let real = match absolute.canonicalize() {
+        Ok(real) => real,
+        // Whether a file exists elsewhere is none of the producer's business.
+        Err(error) if access.spells_root(&absolute) => return Ok(Err(error)),
+        Err(_) => return Err(not_allowed()),
+    };
+    let (root, rest) = access.root_of(&real).ok_or_else(not_allowed)?;
+    Ok(open_beneath(root, rest).map_err(io::Error::from))
+}
+
+/// Walks from the root to a file through real folders only. Whoever puts a link in the place of a folder
+/// after the path was resolved makes the walk fail; it cannot leave the root.
+fn open_beneath(root: &Path, rest: &Path) -> rustix::io::Result<File> {
+    let folder_flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(root, folder_flags, Mode::empty())?;
+    let mut parts = rest.components().peekable();
+    while let Some(Component::Normal(name)) = parts.next() {
+        let flags = if parts.peek().is_some() {
+            folder_flags
+        } else {
+            READ
+        };
+        at = rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(File::from(at))
+}
+
+fn failed(error: io::Error, path: &Path) -> Error {
+    let (class, what) = match error.kind() {
+        io::ErrorKind::NotFound => (Class::Permanent, "no such file"),
+        io::ErrorKind::PermissionDenied => (Class::Permanent, "no permission to read it"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            (Class::Permanent, "cannot be opened")
+        }
+        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => (Class::Permanent, "cannot be opened"),
+        _ => (Class::Transient, "cannot be read"),
+    };
+    Error::new(Stage::Fetch, class, format!("{}: {what}", path.display())).because(error)
+}
+
+/// A file that must be the same at its end as it was at its start: a producer that still writes to it would
+/// otherwise have half of its data ingested.
+pub(super) struct Unchanged {
+    file: File,
+    path: PathBuf,
+    opened: (u64, SystemTime),
+}
+
+impl Unchanged {
+    fn new(file: File, path: &Path) -> Result<Self> {
+        let opened = state(&file).map_err(|error| failed(error, path))?;
+        let path = path.to_owned();
+        Ok(Self { file, path, opened })
+    }
+}
+
+fn state(file: &File) -> io::Result<(u64, SystemTime)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.modified()?))
+}
+
+impl Read for Unchanged {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.file.read(out) {
+            Ok(0) if !out.is_empty() && state(&self.file)? != self.opened => {
+                let what = format!("{}: changed while it was read", self.path.display());
+                Err(Error::transient(Stage::Fetch, what).into_io())
+            }
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                Err(failed(error, &self.path).into_io())
+            }
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! HTTP: a URL goes in, the bytes of the answer's body come out, at the pace at which they are read. A task
+//! takes them from the network and puts them into a bounded channel; a blocking reader drains it.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION};
+use reqwest::{Client, Response, StatusCode, dns};
+use tokio::sync::{OnceCell, mpsc};
+use url::Url;
+
+use super::access::{NotPublic, Passage};
+use super::{Access, Origin};
+use crate::config::Limits;
+use crate::error::{Class, Error, Result, Stage};
+use crate::location::redact;
+use crate::stop::Stop;
+
+/// Fetches from HTTP servers. The two clients share nothing: a connection that was made to an allowed host
+/// can never serve a URI that may reach public addresses only.
+pub(super) struct Http {
+    access: Arc<Access>,
+    limits: Limits,
+    // Made when first needed: loading the system's certificates takes a while, and local files need none.
+    any: OnceCell<Client>,
+    guarded: OnceCell<Client>,
+}
+
+/// An answer whose body is on its way.
+pub(super) struct Answer {
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+impl Http {
+    pub(super) fn new(access: Arc<Access>, limits: Limits) -> Self {
+        Self {
+            access,
+            limits,
+            any: OnceCell::new(),
+            guarded: OnceCell::new(),
+        }
+    }
+
+    /// Asks for a URL, follows redirects and starts to fetch the body.
+    pub(super) async fn open(&self, url: Url, origin: Origin, stop: &Stop) -> Result<Answer> {
+        if origin == Origin::Queued && has_credentials(&url) {
+            let what = "has a user name or password, which a queued URI must not carry";
+            return Err(Error::permanent(
+                Stage::Fetch,
+                format!("{}: {what}", redact(url.as_str())),
+            ));
+        }
+        let (url, response) = self.follow(url, origin).await?;
+        let headers = response.headers().clone();
+        let (sender, pieces) = mpsc::channel(self.limits.fetch_chunks);
+        let transfer = Transfer {
+            name: redact(url.as_str()),
+            expected: header(&headers, &CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            idle: self.limits.http_idle,
+            piece_bytes: self.limits.fetch_chunk_bytes,
+            sender,
+        };
+        let body = Body {
+            pieces,
+            piece: Bytes::new(),
+            ended: false,
+            name: transfer.name.clone(),
+            stop: stop.clone(),
+        };
+        tokio::spawn(transfer.run(response, stop.clone()));
+        Ok(Answer { url, headers, body })
+    }
+
+    async fn follow(&self, first: Url, origin: Origin) -> Result<(Url, Response)> {
+        let mut url = first.clone();
+        for hop in 0..=self.limits.http_redirects {
+            let answered = self.ask(&url, origin).await;
+            let redirected = |error: Error| match hop {
+                0 => error,
+                _ => error.about(format_args!("{} redirected", redact(first.as_str()))),
+            };
+            let response = answered.map_err(redirected)?;
+            match next_hop(&url, &response).map_err(redirected)? {
+                Some(next) => url = next,
+                None => return Ok((url, response)),
+            }
+        }
+        let what = format!("more than {} redirects", self.limits.http_redirects);
+        Err(Error::permanent(Stage::Fetch, what).about(redact(first.as_str())))
+    }
+
+    /// One request and the head of its answer, which is a success or a redirect.
+    async fn ask(&self, url: &Url, origin: Origin) -> Result<Response> {
+        let shown = redact(url.as_str());
+        let request = self
+            .client(url, origin)
+            .await?
+            .get(url.clone())
+            .header(ACCEPT_ENCODING, "identity");
+        let patience = self.limits.http_connect + self.limits.http_idle;
+        let response = match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(not_answered(error).about(shown)),
+            Err(_) => {
+                let what = format!("{shown}: no answer within {} s", patience.as_secs());
+                return Err(Error::transient(Stage::Fetch, what));
+            }
+        };
+        match response.status() {
+            // 203: a proxy changed the answer on its way, which is still the answer.
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
+            status if is_redirect(status) => Ok(response),
+            status => Err(Error::new(
+                Stage::Fetch,
+                class_of(status),
+                format!("{shown}: answered {status}"),
+            )),
+        }
+    }
+
+    async fn client(&self, url: &Url, origin: Origin) -> Result<&Client> {
+        let passage = match origin {
+            Origin::Typed => Passage::Any,
+            Origin::Queued => self.access.admit(url).map_err(|refusal| {
+                Error::permanent(Stage::Fetch, format!("{}: {refusal}", redact(url.as_str())))
+            })?,
+        };
+        let cell = if passage == Passage::Any {
+            &self.any
+        } else {
+            &self.guarded
+        };
+        cell.get_or_try_init(async || self.build(passage)).await
+    }
+
+    fn build(&self, passage: Passage) -> Result<Client> {
+        static PROVIDER: Once = Once::new();
+        // Fails if the program has chosen a provider already, which is as good.
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let mut client = Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.limits.http_connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if passage == Passage::Guarded {
+            client = client.dns_resolver(Guard(Arc::clone(&self.access)));
+        }
+        client.build().map_err(|error| {
+            let what = "cannot set up TLS; are the system's CA certificates installed?";
+            Error::permanent(Stage::Fetch, what).because(error)
+        })
+    }
+}
+
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// What an answer without the file means for a retry.
+fn class_of(status: StatusCode) -> Class {
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Class::Transient
+        }
+        status if status.is_server_error() => Class::Transient,
+        _ => Class::Permanent,
+    }
+}
+
+/// Where a redirect leads. Credentials go along only to the server that they were given for.
+fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
+    if !is_redirect(response.status()) {
+        return Ok(None);
+    }
+    let refused = |why: &str| {
+        let what = format!("{}: answered {} {why}", redact(url.as_str()), response.status());
+        Error::permanent(Stage::Fetch, what)
+    };
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .ok_or_else(|| refused("without a location"))?;
+    let mut next = str::from_utf8(location.as_bytes())
+        .ok()
+        .and_then(|location| url.join(location).ok())
+        .ok_or_else(|| refused("with an invalid location"))?;
+    if !matches!(next.scheme(), "http" | "https") {
+        return Err(refused(&format!(
+            "with a location that is not HTTP but {}:",
+            next.scheme()
+        )));
+    }
+    let (user, password) = match next.origin() == url.origin() {
+        true => (url.username(), url.password()),
+        false => ("", None),
+    };
+    // Both fail only on a URL without a host, which HTTP does not have.
+    let _ = next.set_username(user);
+    let _ = next.set_password(password);
+    Ok(Some(next))
+}
+
+/// Why there is no answer. The URL is left out of reqwest's message: it may have credentials.
+fn not_answered(error: reqwest::Error) -> Error {
+    if let Some(refusal) = find_refusal(&error) {
+        return Error::permanent(Stage::Fetch, refusal.to_string());
+    }
+    let (class, what) = match &error {
+        error if error.is_builder() => (Class::Permanent, "cannot be asked for"),
+        error if error.is_dns() => (Class::Transient, "cannot find the host"),
+        error if error.is_connect() => (Class::Transient, "cannot connect"),
+        _ => (Class::Transient, "no answer"),
+    };
+    Error::new(Stage::Fetch, class, what).because(error.without_url())
+}
+
+fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(refusal) = error.downcast_ref() {
+            return Some(refusal);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Resolves names to those addresses that a queued URI may reach. The connection is made to the addresses
+/// that were checked: there is no second look-up that a malicious name server could answer otherwise.
+struct Guard(Arc<Access>);
+
+impl dns::Resolve for Guard {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        let access = Arc::clone(&self.0);
+        Box::pin(async move {
+            let host = name.as_str();
+            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
+            let (admitted, refused): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|found| access.admits_address(found.ip()));
+            if let (true, Some(refused)) = (admitted.is_empty(), refused.first()) {
+                let host = host.to_owned();
+                let address = refused.ip();
+                return Err(NotPublic { host, address }.into());
+            }
+            Ok(Box::new(admitted.into_iter()) as dns::Addrs)
+        })
+    }
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// The body is complete. A channel that closes without it means that the transfer was cut off.
+    End,
+}
+
+/// The network's side of a body.
+struct Transfer {
+    name: String,
+    expected: Option<u64>,
+    idle: Duration,
+    piece_bytes: usize,
+    sender: mpsc::Sender<Result<Piece>>,
+}
+
+impl Transfer {
+    /// Runs until the body has ended, the reader is gone or a stop is asked for.
+    async fn run(self, response: Response, stop: Stop) {
+        let pump = async {
+            let end = self.pump(response).await.map(|()| Piece::End);
+            // Fails if the reader is gone, which then needs no end.
+            let _ = self.sender.send(end).await;
+        };
+        tokio::select! {
+            () = pump => {}
+            () = self.sender.closed() => {}
+            () = stop.requested() => {}
+        }
+    }
+
+    async fn pump(&self, mut response: Response) -> Result<()> {
+        let failed = |what: String| Error::transient(Stage::Fetch, format!("{}: {what}", self.name));
+        let mut received = 0u64;
+        loop {
+            let mut chunk = match tokio::time::timeout(self.idle, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => {
+                    let what = format!("the transfer broke off after {received} bytes");
+                    return Err(failed(what).because(error.without_url()));
+                }
+                Err(_) => {
+                    let idle = self.idle.as_secs_f32();
+                    return Err(failed(format!(
+                        "nothing came for {idle} s after {received} bytes"
+                    )));
+                }
+            };
+            received += chunk.len() as u64;
+            while !chunk.is_empty() {
+                let piece = chunk.split_to(chunk.len().min(self.piece_bytes));
+                if self.sender.send(Ok(Piece::Bytes(piece))).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        match self.expected {
+            Some(expected) if expected != received => {
+                Err(failed(format!("announced {expected} bytes and sent {received}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The reader's side of a body. Reading blocks, so it must not be done within an async task.
+pub(super) struct Body {
+    pieces: mpsc::Receiver<Result<Piece>>,
+    piece: Bytes,
+    ended: bool,
+    name: String,
+    stop: Stop,
+}
+
+impl Body {
+    fn cut_off(&self) -> Error {
+        let what = format!("{}: the transfer was cut off", self.name);
+        self.stop
+            .check()
+            .err()
+            .unwrap_or_else(|| Error::transient(Stage::Fetch, what))
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Ok(Piece::Bytes(piece))) => self.piece = piece,
+                Some(Ok(Piece::End)) => self.ended = true,
+                Some(Err(error)) => return Err(error.into_io()),
+                None => return Err(self.cut_off().into_io()),
+            }
+        }
+        let taken = out.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut out[..taken]);
+        Ok(taken)
+    }
+}

@@ -1,0 +1,198 @@
+//! What a URI names: a text from the command line or a queue goes in, a file's path or a URL comes out.
+//! Credentials are taken out of URIs here too, for messages and receipts.
+
+use std::path::{Path, PathBuf};
+
+use url::{Url, form_urlencoded};
+
+use crate::error::{Error, Result, Stage};
+
+/// What a URI names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A local path, absolute if it came from a `file:` URI.
+    File(PathBuf),
+    /// `http:` or `https:`.
+    Http(Url),
+    /// Anything else, by its scheme in lowercase: `s3`, `gs`.
+    Other(String),
+}
+
+impl Location {
+    /// Reads a URI or a plain path. Whatever starts with a scheme (two characters or more before a `:`) is
+    /// a URI; a file of such a name is written `./name:with.colon`.
+    ///
+    /// # Errors
+    /// Permanent, of the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
+    /// another machine.
+    pub fn parse(text: &str, stage: Stage) -> Result<Self> {
+        let malformed = |why: &str| Error::permanent(stage, format!("{}: {why}", redact(text)));
+        let Some(scheme) = scheme(text) else {
+            return Ok(Self::File(PathBuf::from(text)));
+        };
+        match scheme.as_str() {
+            "http" | "https" => match Url::parse(text) {
+                Ok(url) => Ok(Self::Http(url)),
+                Err(error) => Err(malformed("is not a valid URL").because(error)),
+            },
+            "file" => {
+                // `file:a.csv` would be read as `/a.csv`, which is hardly meant.
+                if !text["file:".len()..].starts_with('/') {
+                    return Err(malformed(
+                        "a file: URI takes an absolute path, as in file:///data/a.csv",
+                    ));
+                }
+                let url = Url::parse(text).map_err(|error| malformed("is not a valid URL").because(error))?;
+                if url.query().is_some() || url.fragment().is_some() {
+                    return Err(malformed("in a file: URI, ? is written %3F and # is written %23"));
+                }
+                url.to_file_path()
+                    .map(Self::File)
+                    .map_err(|()| malformed("names a file on another machine"))
+            }
+            _ => Ok(Self::Other(scheme)),
+        }
+    }
+}
+
+fn scheme(text: &str) -> Option<String> {
+    let (scheme, _) = text.split_once(':')?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    (scheme.len() > 1 && scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(allowed))
+        .then(|| scheme.to_ascii_lowercase())
+}
+
+/// The `file:` URI of an absolute path.
+pub fn file_uri(path: &Path) -> String {
+    Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)
+}
+
+/// The URI without what must not be seen: user name, password and fragment are left out, and the values of
+/// query parameters that look like credentials (presigned URLs have them) become `***`. A plain path comes
+/// back as it is.
+pub fn redact(uri: &str) -> String {
+    if scheme(uri).is_none() {
+        return uri.to_owned();
+    }
+    let Ok(mut url) = Url::parse(uri) else {
+        return without_userinfo(uri);
+    };
+    if url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+    {
+        return uri.to_owned();
+    }
+    // Both fail only on a URI that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    if let Some(query) = url.query() {
+        let shown: Vec<_> = query.split('&').map(shown_parameter).collect();
+        let shown = shown.join("&");
+        url.set_query(Some(&shown));
+    }
+    url.into()
+}
+
+fn shown_parameter(parameter: &str) -> String {
+    const WITHIN: [&str; 8] = [
+        "signature",
+        "token",
+        "secret",
+        "passw",
+        "credential",
+        "apikey",
+        "api_key",
+        "api-key",
+    ];
+    const WHOLE: [&str; 4] = ["sig", "key", "auth", "pwd"];
+    let (name, _) = form_urlencoded::parse(parameter.as_bytes())
+        .next()
+        .unwrap_or_default();
+    let name = name.to_lowercase();
+    if WHOLE.contains(&name.as_str()) || WITHIN.iter().any(|word| name.contains(word)) {
+        format!("{}=***", parameter.split('=').next().unwrap_or_default())
+    } else {
+        parameter.to_owned()
+    }
+}
+
+/// For a URI that cannot be parsed: drops everything that could be a user name and a password or a query.
+fn without_userinfo(uri: &str) -> String {
+    let uri = uri.split(['?', '#']).next().unwrap_or_default();
+    match (uri.split_once(':'), uri.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_uris_are_told_apart() {
+        let parse = |text| Location::parse(text, Stage::Fetch).unwrap();
+        for (text, path) in [
+            ("a.csv", "a.csv"),
+            ("./a:b.csv", "./a:b.csv"),
+            ("2026-01-01T10:00.csv", "2026-01-01T10:00.csv"),
+            ("/data/a b#1.csv", "/data/a b#1.csv"),
+            ("file:///data/a%20b%231.csv", "/data/a b#1.csv"),
+            ("FILE:/data/a.csv", "/data/a.csv"),
+            ("file://localhost/data/a.csv", "/data/a.csv"),
+        ] {
+            assert_eq!(parse(text), Location::File(path.into()), "{text}");
+        }
+        assert!(matches!(parse("HTTP://example.com"), Location::Http(_)));
+        assert_eq!(parse("S3://bucket/key"), Location::Other("s3".into()));
+    }
+
+    #[test]
+    fn malformed_uris_are_refused_with_the_reason() {
+        for (text, reason) in [
+            ("http://", "not a valid URL"),
+            ("http://u:secret@/x", "not a valid URL"),
+            ("file:a.csv", "absolute path"),
+            ("file:///a.csv?x", "%3F"),
+            ("file://server/a.csv", "another machine"),
+        ] {
+            let report = Location::parse(text, Stage::Fetch).expect_err(text).report();
+            assert!(report.contains(reason) && !report.contains("secret"), "{report}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (uri, shown) in [
+            ("http://me:pw@example.com/a.csv#part", "http://example.com/a.csv"),
+            (
+                "https://b.example/k?X-Amz-Signature=ab12&part=1&X%2DAmz-Credential=c",
+                "https://b.example/k?X-Amz-Signature=***&part=1&X%2DAmz-Credential=***",
+            ),
+            (
+                "https://b.example/k?sv=1&sig=ab%2F",
+                "https://b.example/k?sv=1&sig=***",
+            ),
+            ("http://me:p@w@[::zz]/x?token=1", "http://[::zz]/x"),
+            ("s3://id:key@bucket/a.csv", "s3://bucket/a.csv"),
+            ("a@b.csv", "a@b.csv"),
+            ("http://example.com", "http://example.com"),
+        ] {
+            assert_eq!(redact(uri), shown);
+        }
+    }
+
+    #[test]
+    fn a_path_as_a_uri_is_escaped() {
+        let path = Path::new("/data/50% of#é ?.csv");
+        let uri = file_uri(path);
+        assert_eq!(uri, "file:///data/50%25%20of%23%C3%A9%20%3F.csv");
+        assert_eq!(
+            Location::parse(&uri, Stage::Fetch).unwrap(),
+            Location::File(path.into())
+        );
+    }
+}

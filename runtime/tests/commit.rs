@@ -1,0 +1,491 @@
+//! Committing: what is published is whole and stays as it is, whoever else tries.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::time::Duration;
+
+use ingest_host::batch::Position;
+use ingest_host::commit::{Artifact, Committed, Destination, Published, RejectWriter, Sealed};
+use ingest_host::digest::{Digest, Digesting};
+use ingest_host::error::{Class, Error, Result, Stage};
+use ingest_host::format::Format;
+use ingest_host::receipt::{
+    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RecordCounts, RejectsPart,
+    RequestPart,
+};
+
+const ID: &str = "day-1";
+const QUEUE: Option<&str> = Some("orders");
+
+/// A folder and a destination `out` in it.
+struct Place {
+    folder: tempfile::TempDir,
+    destination: Destination,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap();
+        Self { folder, destination }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("out").join(path)
+    }
+
+    fn uri(&self, path: &str) -> String {
+        format!("file://{}", self.path(path).display())
+    }
+
+    fn seal(&self, output: &[u8], rejects: &[u8]) -> Sealed {
+        let mut staging = self.destination.stage(QUEUE).unwrap();
+        staging.output().write_all(output).unwrap();
+        if !rejects.is_empty() {
+            staging.rejects().unwrap().write_all(rejects).unwrap();
+        }
+        staging.seal().unwrap()
+    }
+
+    /// One attempt from staging to receipt.
+    fn commit(&self, fence: u64, output: &[u8]) -> Result<Committed> {
+        publish(self.seal(output, b""), fence)
+    }
+
+    /// All files, hidden ones too.
+    fn files(&self) -> Vec<String> {
+        fn walk(folder: &Path, root: &Path, files: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => walk(&path, root, files),
+                    false => files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+                }
+            }
+        }
+        let (mut files, root) = (Vec::new(), self.path(""));
+        walk(&root, &root, &mut files);
+        files.sort();
+        files
+    }
+
+    fn receipt(&self) -> Receipt {
+        serde_json::from_slice(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
+    }
+}
+
+fn publish(sealed: Sealed, fence: u64) -> Result<Committed> {
+    sealed.publish(ID, fence, Format::Csv, |published| receipt(fence, published))
+}
+
+fn receipt(fence: u64, published: &Published) -> Receipt {
+    let Artifact { uri, bytes, sha256 } = published.output.clone();
+    let rejects = published.rejects.clone();
+    Receipt {
+        receipt: RECEIPT_VERSION,
+        host: "0.1.0".into(),
+        request: RequestPart {
+            id: ID.into(),
+            queue: QUEUE.map(Into::into),
+            uri: "file:///in/day-1.csv".into(),
+            submitted_at: "2026-01-01T00:00:00Z".into(),
+        },
+        attempt: AttemptPart {
+            number: 1,
+            fence,
+            worker: "worker-1".into(),
+            started_at: "2026-01-01T00:00:00Z".into(),
+            finished_at: "2026-01-01T00:00:01Z".into(),
+        },
+        input: InputPart {
+            uri: "file:///in/day-1.csv".into(),
+            bytes: 1,
+            sha256: "11".into(),
+            etag: None,
+            format: Format::Csv,
+            columns: vec!["id".into()],
+        },
+        plugin: PluginPart {
+            name: "clean".into(),
+            version: "0.1.0".into(),
+            sha256: "22".into(),
+            interface: "ingest:plugin@0.1.0".into(),
+        },
+        binding: None,
+        config_sha256: "33".into(),
+        records: RecordCounts::default(),
+        outputs: vec![OutputPart {
+            uri,
+            format: Format::Csv,
+            records: 0,
+            bytes,
+            sha256,
+        }],
+        rejects: RejectsPart {
+            uri: rejects.as_ref().map(|rejects| rejects.uri.clone()),
+            records: 0,
+            bytes: rejects.as_ref().map_or(0, |rejects| rejects.bytes),
+            sha256: rejects.map(|rejects| rejects.sha256),
+            by_code: BTreeMap::new(),
+        },
+        counters: BTreeMap::new(),
+    }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    let mut digesting = Digesting::default();
+    digesting.update(bytes);
+    digesting.finish()
+}
+
+#[test]
+fn output_rejects_and_receipt_appear_under_their_names() {
+    let place = Place::new();
+    let output: Vec<u8> = (0..100_000)
+        .flat_map(|n| format!("{n},x\n").into_bytes())
+        .collect();
+    let mut rejects = Vec::new();
+    let position = Position {
+        record: 1,
+        line: 2,
+        offset: 3,
+    };
+    RejectWriter::default().append(&mut rejects, position, "bad-id", "id is empty", b",x");
+    let mut staging = place.destination.stage(QUEUE).unwrap();
+    // Pieces below, at and above the size of the buffer.
+    let (mut rest, mut size) = (output.as_slice(), 1);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        staging.output().write_all(piece).unwrap();
+        (rest, size) = (after, size * 8);
+    }
+    assert_eq!(staging.output().bytes(), output.len() as u64);
+    staging.rejects().unwrap().write_all(&rejects).unwrap();
+    let sealed = staging.seal().unwrap();
+    assert_eq!(
+        (sealed.output.clone(), sealed.rejects.clone()),
+        (digest(&output), Some(digest(&rejects)))
+    );
+
+    let Committed::New(receipt) = publish(sealed, 7).unwrap() else {
+        panic!("there was no receipt");
+    };
+    assert_eq!(receipt, place.receipt());
+    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.csv"));
+    assert_eq!(receipt.outputs[0].sha256, digest(&output).sha256);
+    assert_eq!(
+        receipt.rejects.uri,
+        Some(place.uri("rejects/orders/day-1.rejects.csv"))
+    );
+    let files = [
+        "orders/day-1.csv",
+        "orders/receipts/day-1.json",
+        "rejects/orders/day-1.rejects.csv",
+    ];
+    assert_eq!(place.files(), files);
+    assert_eq!(fs::read(place.path(files[0])).unwrap(), output);
+    assert_eq!(fs::read(place.path(files[2])).unwrap(), rejects);
+}
+
+#[test]
+fn without_rejects_there_is_no_file_of_them() {
+    let place = Place::new();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
+    staging.rejects().unwrap().write_all(b"").unwrap();
+    let sealed = staging.seal().unwrap();
+    assert_eq!(
+        (sealed.output.clone(), sealed.rejects.clone()),
+        (digest(b""), None)
+    );
+    publish(sealed, 1).unwrap();
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(place.receipt().rejects, RejectsPart::default());
+}
+
+#[test]
+fn the_same_work_is_done_once() {
+    let place = Place::new();
+    let Committed::New(first) = place.commit(1, b"a\n").unwrap() else {
+        panic!("there was no receipt");
+    };
+    for fence in [1, 2] {
+        assert_eq!(
+            place.commit(fence, b"a\n").unwrap(),
+            Committed::Existing(first.clone())
+        );
+    }
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+}
+
+#[test]
+fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
+    let place = Place::new();
+    place.commit(1, b"a\n").unwrap();
+    let before = place.receipt();
+    let error = place.commit(2, b"b\n").expect_err("a conflict");
+    assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
+    let (theirs, ours) = (digest(b"a\n").sha256, digest(b"b\n").sha256);
+    let text = format!("is a receipt for other work; its output is {theirs}, here it is {ours}");
+    assert!(error.to_string().ends_with(&text), "{error}");
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"a\n");
+    assert_eq!(place.receipt(), before);
+}
+
+#[test]
+fn what_a_dead_attempt_left_is_not_replaced() {
+    let place = Place::new();
+    place.seal(b"", b"");
+    fs::write(place.path("orders/day-1.csv"), "dead").unwrap();
+    let committed = place.commit(5, b"a\n").unwrap();
+    assert!(matches!(committed, Committed::New(_)), "{committed:?}");
+    assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1.5.csv"));
+    assert_eq!(fs::read(place.path("orders/day-1.5.csv")).unwrap(), b"a\n");
+    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"dead");
+
+    // With the same bytes it is as good as our own.
+    let place = Place::new();
+    place.seal(b"", b"");
+    fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
+    place.commit(5, b"a\n").unwrap();
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+
+    // A folder or a link in the way is as bad as other bytes.
+    let place = Place::new();
+    place.seal(b"", b"");
+    fs::create_dir(place.path("orders/day-1.csv")).unwrap();
+    fs::write(place.path("orders/day-1.5.csv"), "dead too").unwrap();
+    let error = place.commit(5, b"a\n").expect_err("no name is free");
+    assert_eq!(error.class(), Class::Transient);
+    assert!(
+        error
+            .to_string()
+            .ends_with("orders/day-1.5.csv: is there already, with other bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_zombie_that_publishes_late_damages_nothing() {
+    let place = Place::new();
+    // The zombie gets as far as the output's name before the winner comes, and no further.
+    let zombie = place.seal(b"zombie\n", b"zombie's rejects\n");
+    fs::write(place.path("orders/day-1.csv"), "zombie\n").unwrap();
+    let winner = place.seal(b"winner\n", b"");
+    publish(winner, 2).unwrap();
+    let receipt = place.receipt();
+    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.2.csv"));
+
+    let error = publish(zombie, 1).expect_err("a conflict");
+    assert_eq!(error.class(), Class::Permanent);
+    assert_eq!(place.receipt(), receipt);
+    assert_eq!(fs::read(place.path("orders/day-1.2.csv")).unwrap(), b"winner\n");
+    // Its rejects were published in vain and are taken back.
+    assert_eq!(
+        place.files(),
+        [
+            "orders/day-1.2.csv",
+            "orders/day-1.csv",
+            "orders/receipts/day-1.json"
+        ]
+    );
+}
+
+#[test]
+fn of_many_attempts_exactly_one_creates_the_receipt() {
+    for same in [true, false] {
+        let place = Place::new();
+        let barrier = Barrier::new(8);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let attempts: Vec<_> = (1..=8)
+                .map(|fence: u64| {
+                    let (place, barrier) = (&place, &barrier);
+                    scope.spawn(move || {
+                        let output = if same {
+                            "same\n".to_owned()
+                        } else {
+                            format!("{fence}\n")
+                        };
+                        let sealed = place.seal(output.as_bytes(), output.as_bytes());
+                        barrier.wait();
+                        publish(sealed, fence)
+                    })
+                })
+                .collect();
+            attempts
+                .into_iter()
+                .map(|attempt| attempt.join().unwrap())
+                .collect()
+        });
+        let created = results
+            .iter()
+            .filter(|result| matches!(result, Ok(Committed::New(_))))
+            .count();
+        let existing = results
+            .iter()
+            .filter(|result| matches!(result, Ok(Committed::Existing(_))))
+            .count();
+        assert_eq!((created, existing), (1, if same { 7 } else { 0 }), "{results:?}");
+        // What the receipt names is there, and nothing else is.
+        let receipt = place.receipt();
+        let named = [
+            receipt.outputs[0].uri.clone(),
+            receipt.rejects.uri.clone().unwrap(),
+        ];
+        let paths = named.map(|uri| PathBuf::from(uri.strip_prefix("file://").unwrap()));
+        assert_eq!(
+            digest(&fs::read(&paths[0]).unwrap()).sha256,
+            receipt.outputs[0].sha256
+        );
+        assert_eq!(
+            Some(digest(&fs::read(&paths[1]).unwrap()).sha256),
+            receipt.rejects.sha256
+        );
+        assert_eq!(place.files().len(), 3, "{:?}", place.files());
+    }
+}
+
+#[test]
+fn what_is_not_published_leaves_nothing() {
+    let place = Place::new();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
+    staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
+    staging.rejects().unwrap().write_all(b"x").unwrap();
+    assert_eq!(place.files().len(), 2);
+    drop(staging);
+    drop(place.seal(b"a\n", b"b\n"));
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
+fn a_staged_file_that_changed_is_not_published() {
+    let place = Place::new();
+    let sealed = place.seal(b"a\n", b"");
+    let staged = place.files().remove(0);
+    fs::write(place.path(&staged), "").unwrap();
+    let error = publish(sealed, 1).expect_err("truncated");
+    assert!(
+        error.to_string().ends_with("has 0 bytes, but 2 were written"),
+        "{error}"
+    );
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
+fn abandoned_staging_is_reaped_and_nothing_else() {
+    let place = Place::new();
+    assert_eq!(
+        place.destination.reap(Duration::ZERO).unwrap(),
+        0,
+        "before there is anything"
+    );
+    place.commit(1, b"a\n").unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
+    staging.rejects().unwrap().write_all(b"x").unwrap();
+    std::mem::forget(staging);
+    assert_eq!(place.destination.reap(Duration::from_secs(3600)).unwrap(), 0);
+    assert_eq!(place.destination.reap(Duration::ZERO).unwrap(), 2);
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+}
+
+#[test]
+fn rejects_may_live_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (output, rejects) = (
+        format!("file://{}/o%20ut/", root.display()),
+        root.join("re#jects"),
+    );
+    let destination = Destination::new(&output, rejects.to_str()).unwrap();
+    let mut staging = destination.stage(None).unwrap();
+    staging.output().write_all(b"a\n").unwrap();
+    staging.rejects().unwrap().write_all(b"r\n").unwrap();
+    publish(staging.seal().unwrap(), 0).unwrap();
+    assert_eq!(fs::read(root.join("o ut/day-1.csv")).unwrap(), b"a\n");
+    assert_eq!(fs::read(rejects.join("day-1.rejects.csv")).unwrap(), b"r\n");
+    let receipt: Receipt =
+        serde_json::from_slice(&fs::read(root.join("o ut/receipts/day-1.json")).unwrap()).unwrap();
+    assert_eq!(receipt.outputs[0].uri, format!("{output}day-1.csv"));
+    assert_eq!(
+        receipt.rejects.uri.unwrap(),
+        format!("file://{}/re%23jects/day-1.rejects.csv", root.display())
+    );
+}
+
+#[test]
+fn a_destination_that_cannot_be_is_refused() {
+    for (uri, what) in [
+        (
+            "s3://bucket/out",
+            "config --output s3://bucket/out: is not supported",
+        ),
+        (
+            "https://u:pw@h/out",
+            "config --output https://h/out: is not supported",
+        ),
+        ("", "config --output : not a path"),
+        ("file:out", "config file:out: a file: URI takes an absolute path"),
+    ] {
+        let error = Destination::new(uri, None).expect_err(uri);
+        assert_eq!(error.class(), Class::Permanent);
+        assert!(error.to_string().starts_with(what), "{error}");
+    }
+    let place = Place::new();
+    for queue in ["../x", "a/b", "", "receipts", "rejects"] {
+        let error = place.destination.stage(Some(queue)).expect_err(queue);
+        assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+    }
+    let sealed = place.seal(b"", b"");
+    let error = sealed
+        .publish("../x", 0, Format::Csv, |published| receipt(0, published))
+        .expect_err("an id");
+    assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_shows_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let sys = PathBuf::from("/sys/ingest");
+    // No mode of a folder keeps root out; nobody can create a folder in sysfs.
+    for (path, blamed) in [
+        (file.clone(), &file),
+        (file.join("out"), &file),
+        (sys.clone(), &sys),
+    ] {
+        let error = Destination::new(path.to_str().unwrap(), None)
+            .unwrap()
+            .stage(None)
+            .expect_err("no folder");
+        assert_eq!(
+            (error.stage(), error.class()),
+            (Stage::Commit, Class::Permanent),
+            "{}",
+            error.report()
+        );
+        assert_eq!(
+            error.to_string(),
+            format!("commit {}: the folder cannot be created", blamed.display())
+        );
+    }
+}
+
+#[test]
+fn a_receipt_that_cannot_be_read_is_a_conflict() {
+    let place = Place::new();
+    place.seal(b"", b"");
+    fs::write(place.path("orders/receipts/day-1.json"), "{}").unwrap();
+    let error: Error = place.commit(1, b"a\n").expect_err("a conflict");
+    assert_eq!(error.class(), Class::Permanent);
+    assert!(
+        error
+            .to_string()
+            .ends_with("orders/receipts/day-1.json: is not a receipt"),
+        "{error}"
+    );
+}

@@ -1,0 +1,256 @@
+//! A queued URI reaches public addresses and what the operator names, however it is spelled.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod inputs;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use ingest_host::config::Limits;
+use ingest_host::error::{Class, Error, Result};
+use ingest_host::fetch::{Access, Fetcher, Origin, Source};
+use ingest_host::stop::Stop;
+use inputs::servers::{answer, serve};
+
+async fn open(access: Access, uri: &str) -> Result<Source> {
+    Fetcher::new(access, &Limits::default())
+        .open(uri, Origin::Queued, &Stop::default())
+        .await
+}
+
+async fn refused(access: Access, uri: &str) -> Error {
+    match open(access, uri).await {
+        Ok(_) => panic!("{uri} was opened"),
+        Err(error) => error,
+    }
+}
+
+fn hosts(hosts: &[&str]) -> Access {
+    let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    Access::new(&hosts, &[]).unwrap()
+}
+
+fn root(folder: impl Into<PathBuf>) -> Access {
+    Access::new(&[], &[folder.into()]).unwrap()
+}
+
+/// URLs of loopback and other addresses that are not public; `PORT` is that of a server on loopback.
+const FORBIDDEN: [&str; 45] = [
+    "http://127.0.0.1:PORT/",
+    "http://127.0.0.1.:PORT/",
+    "http://127.1:PORT/",
+    "http://127.0.1:PORT/",
+    "http://2130706433:PORT/",
+    "http://0x7f000001:PORT/",
+    "http://0x7f.0.0.1:PORT/",
+    "http://0177.0.0.1:PORT/",
+    "http://017700000001:PORT/",
+    "http://0:PORT/",
+    "http://0.0.0.0:PORT/",
+    "http://127.255.255.254:PORT/",
+    "http://localhost:PORT/",
+    "http://LocalHost:PORT/",
+    "http://%6c%6f%63alhost:PORT/",
+    "http://%31%32%37.0.0.1:PORT/",
+    "http://①②⑦.⓪.⓪.①:PORT/",
+    "http://127。0。0。1:PORT/",
+    "http://[::1]:PORT/",
+    "http://[0:0:0:0:0:0:0:1]:PORT/",
+    "http://[::]:PORT/",
+    "http://[::127.0.0.1]:PORT/",
+    "http://[::ffff:127.0.0.1]:PORT/",
+    "http://[::ffff:7f00:1]:PORT/",
+    "http://[64:ff9b::127.0.0.1]:PORT/",
+    "http://[2002:7f00:1::]:PORT/",
+    "http://[2001:0:7f00:1::]:PORT/",
+    "http:127.0.0.1:PORT/",
+    "http:/127.0.0.1:PORT/",
+    "http:///127.0.0.1:PORT/",
+    "http:\\\\127.0.0.1:PORT\\",
+    "http://127.0.0.1:PORT\\@example.com/",
+    "http://127.0.0.1:PORT#@example.com/",
+    "hTTp://127.0.0.1:PORT/",
+    "https://127.0.0.1:PORT/",
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://192.168.0.1/",
+    "http://100.100.100.200/latest/meta-data/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[fd00:ec2::254]/latest/meta-data/",
+    "http://[fe80::1]/",
+    "http://[ff02::1]/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+];
+
+#[tokio::test]
+async fn no_spelling_of_a_forbidden_address_gets_through() {
+    let server = serve(vec![]);
+    let port = server.address.port();
+    for spelling in FORBIDDEN {
+        let error = refused(Access::default(), &spelling.replace("PORT", &port.to_string())).await;
+        assert_eq!(error.class(), Class::Permanent, "{spelling}: {}", error.report());
+        assert!(
+            error.to_string().contains("only with --allow-host "),
+            "{spelling}: {error}"
+        );
+    }
+    for spelling in [
+        "http://example.com@127.0.0.1:PORT/",
+        "http://me:pw@127.0.0.1:PORT/",
+        "gopher://127.0.0.1:PORT/",
+    ] {
+        let error = refused(Access::default(), &spelling.replace("PORT", &port.to_string())).await;
+        assert_eq!(error.class(), Class::Permanent, "{spelling}: {}", error.report());
+    }
+    assert_eq!(server.requests(), [""; 0], "connections were made");
+}
+
+#[tokio::test]
+async fn the_error_says_what_to_allow() {
+    let error = refused(Access::default(), "http://10.0.0.1/a.csv").await;
+    let text = "fetch http://10.0.0.1/a.csv: 10.0.0.1 is not a public address; \
+                a queued URI reaches it only with --allow-host 10.0.0.1";
+    assert_eq!(error.to_string(), text);
+    let text = refused(Access::default(), "http://localhost/a.csv")
+        .await
+        .to_string();
+    assert!(
+        text.starts_with("fetch http://localhost/a.csv: localhost has the address "),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("a queued URI reaches it only with --allow-host localhost"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn an_allowed_host_is_reached() {
+    let server = serve(vec![answer("200 OK", "", b"a\n"); 4]);
+    let port = server.address.port();
+    let with_port = format!("localhost:{port}");
+    for (rules, host) in [
+        (vec!["localhost"], "localhost"),
+        (vec![with_port.as_str()], "LOCALHOST"),
+        (vec!["127.0.0.1"], "127.0.0.1"),
+        // A name that resolves into an allowed network.
+        (vec!["127.0.0.0/8"], "localhost"),
+    ] {
+        open(hosts(&rules), &format!("http://{host}:{port}/a.csv"))
+            .await
+            .expect(host);
+    }
+    assert_eq!(server.requests().len(), 4);
+    let error = refused(hosts(&["localhost:1"]), &format!("http://localhost:{port}/")).await;
+    assert!(error.to_string().contains("--allow-host"), "{error}");
+}
+
+#[tokio::test]
+async fn each_hop_of_a_redirect_is_checked() {
+    let hidden = serve(vec![]);
+    let port = hidden.address.port();
+    for target in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("//[::1]:{port}/"),
+    ] {
+        let open = serve(vec![answer("302 Found", &format!("Location: {target}\r\n"), b"")]);
+        let allowed = open.address.to_string();
+        let error = refused(hosts(&[&allowed]), &format!("http://{allowed}/a.csv")).await;
+        assert_eq!(error.class(), Class::Permanent, "{}", error.report());
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("fetch http://{allowed}/a.csv redirected: http://")),
+            "{text}"
+        );
+        assert!(text.contains("--allow-host"), "{text}");
+    }
+    assert_eq!(hidden.requests(), [""; 0], "connections were made");
+}
+
+#[tokio::test]
+async fn a_queued_uri_carries_no_credentials() {
+    let server = serve(vec![]);
+    let allowed = server.address.to_string();
+    let error = refused(hosts(&[&allowed]), &format!("http://me:secret@{allowed}/a.csv")).await;
+    assert!(
+        error.to_string().contains("must not carry") && !error.report().contains("secret"),
+        "{error}"
+    );
+    assert_eq!(server.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_queued_path_stays_below_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir_all(inside.join("sub")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(inside.join("sub/a.csv"), "a\n").unwrap();
+    fs::write(outside.join("secret.csv"), "s\n").unwrap();
+    symlink(outside.join("secret.csv"), inside.join("absolute.csv")).unwrap();
+    symlink("../out/secret.csv", inside.join("relative.csv")).unwrap();
+    symlink(&outside, inside.join("folder")).unwrap();
+    symlink("/proc/self/root", inside.join("magic")).unwrap();
+    symlink(inside.join("sub/a.csv"), inside.join("latest.csv")).unwrap();
+    symlink(&inside, folder.path().join("alias")).unwrap();
+    let at = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+
+    for path in [
+        "in/sub/a.csv",
+        "in/latest.csv",
+        "in/sub/../sub/a.csv",
+        "alias/sub/a.csv",
+        "out/../in/sub/a.csv",
+    ] {
+        open(root(&inside), &at(path)).await.expect(path);
+        open(root(folder.path().join("alias")), &at(path))
+            .await
+            .expect(path);
+    }
+    open(root(&inside), &format!("file://{}", at("in/sub/a.csv")))
+        .await
+        .expect("a file: URI");
+    for path in [
+        "in/absolute.csv",
+        "in/relative.csv",
+        "in/folder/secret.csv",
+        "in/magic/etc/passwd",
+        "in/../out/secret.csv",
+        "out/secret.csv",
+        "out/missing.csv",
+        "in/../out/missing.csv",
+        "inside-in-name-only.csv",
+        "../../../../../../etc/passwd",
+    ] {
+        let error = refused(root(&inside), &at(path)).await;
+        assert_eq!(error.class(), Class::Permanent);
+        let text = error.to_string();
+        assert!(
+            text.contains("is not below an allowed folder") && text.contains("--allow-root /"),
+            "{text}"
+        );
+    }
+    let error = refused(
+        root(&inside),
+        &format!("file://{}", at("in/%2e%2e/out/secret.csv")),
+    )
+    .await;
+    assert!(
+        error.to_string().contains("is not below an allowed folder"),
+        "{error}"
+    );
+    let error = refused(root(&inside), &at("in/missing.csv")).await;
+    assert!(
+        error.to_string().ends_with("in/missing.csv: no such file"),
+        "{error}"
+    );
+    let error = refused(root(&inside), &at("in")).await;
+    assert!(error.to_string().ends_with("in: is a folder"), "{error}");
+    for path in ["/etc/passwd", "file:///etc/passwd", "Cargo.toml"] {
+        let error = refused(Access::default(), path).await;
+        assert!(error.to_string().contains("only with --allow-root"), "{error}");
+    }
+}

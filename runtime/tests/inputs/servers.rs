@@ -1,0 +1,91 @@
+//! HTTP servers: one that behaves, and some that send exactly the bytes they are given.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+/// A server by hand: what it was asked, head by head.
+pub struct Server {
+    pub address: SocketAddr,
+    pub sent: Arc<Notify>,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn start(mut respond: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            sent: Arc::default(),
+            requests: Arc::default(),
+        };
+        let (requests, sent) = (Arc::clone(&server.requests), Arc::clone(&server.sent));
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let connection = connection.unwrap();
+                let head = BufReader::new(&connection)
+                    .lines()
+                    .map_while(Result::ok)
+                    .take_while(|line| !line.is_empty());
+                let head = head.collect::<Vec<_>>().join("\n");
+                requests.lock().unwrap().push(head);
+                respond(connection);
+                sent.notify_one();
+            }
+        });
+        server
+    }
+}
+
+/// Sends one of the answers on each connection, in order, and closes it.
+pub fn serve(answers: Vec<Vec<u8>>) -> Server {
+    let mut answers = answers.into_iter();
+    Server::start(move |mut connection| {
+        // A client that has seen enough may be gone.
+        let _ = connection.write_all(&answers.next().unwrap_or_default());
+    })
+}
+
+/// Sends some bytes on each connection, then nothing more, and keeps it open.
+pub fn silent_after(bytes: Vec<u8>) -> Server {
+    let mut open = Vec::new();
+    Server::start(move |mut connection| {
+        connection.write_all(&bytes).unwrap();
+        open.push(connection);
+    })
+}
+
+/// Sends a body of so many bytes in chunks.
+pub fn long_body(bytes: usize) -> Server {
+    Server::start(move |mut connection| {
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .unwrap();
+        let chunk = [&b"100000\r\n"[..], &[b'x'; 0x10_0000], b"\r\n"].concat();
+        for _ in 0..bytes / 0x10_0000 {
+            connection.write_all(&chunk).unwrap();
+        }
+        connection.write_all(b"0\r\n\r\n").unwrap();
+    })
+}
+
+/// A whole answer that closes its connection.
+pub fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// A real server.
+pub async fn serve_forever(router: axum::Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
