@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
+use crate::format::csv::Dialect;
 
 const URI_BYTES_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
@@ -31,18 +32,30 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    fn check(&self) -> Result<()> {
-        for (name, value) in [("delimiter", self.delimiter), ("quote", self.quote)] {
-            if let Some(character) = value
-                && (!character.is_ascii() || matches!(character, '\n' | '\r' | '\0'))
-            {
-                return Err(refused(format!("{name} {character:?} is not one ASCII character")));
-            }
-        }
-        if self.delimiter.unwrap_or(',') == self.quote.unwrap_or('"') {
+    /// How CSV is written.
+    ///
+    /// # Errors
+    /// If the delimiter or the quote is not one ASCII character, is a line end, or is the same as the other.
+    pub fn dialect(&self) -> Result<Dialect> {
+        let default = Dialect::default();
+        let byte = |name: &str, value: Option<char>, default: u8| match value {
+            None => Ok(default),
+            Some(character @ ('\n' | '\r' | '\0')) => Err(refused(format!(
+                "{name} {character:?} cannot stand between or around fields"
+            ))),
+            Some(character) => u8::try_from(character)
+                .ok()
+                .filter(u8::is_ascii)
+                .ok_or_else(|| refused(format!("{name} {character:?} is not one ASCII character"))),
+        };
+        let dialect = Dialect {
+            delimiter: byte("delimiter", self.delimiter, default.delimiter)?,
+            quote: byte("quote", self.quote, default.quote)?,
+        };
+        if dialect.delimiter == dialect.quote {
             return Err(refused("delimiter and quote are the same character"));
         }
-        Ok(())
+        Ok(dialect)
     }
 }
 
@@ -134,7 +147,7 @@ impl NewRequest {
         if self.delay_ms > DELAY_MS_MAX {
             return Err(refused(format!("delay_ms {} is more than a year", self.delay_ms)));
         }
-        self.input.check()
+        self.input.dialect().map(drop)
     }
 
     /// SHA-256, in hex, of what the request asks for: its URI and input options, not its priority or delay.
@@ -188,10 +201,12 @@ pub fn check_queue_name(name: &str) -> Result<()> {
 /// Bytes as lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn refused(message: impl Into<String>) -> Error {

@@ -2,10 +2,13 @@
 //! an input that cannot be told into records is an error.
 
 mod csv;
+mod input;
 mod jsonl;
 
 use std::io::Read;
 
+use self::csv::CsvDecoder;
+use self::jsonl::JsonlDecoder;
 use crate::batch::Batch;
 use crate::config::Limits;
 use crate::error::Result;
@@ -41,3 +44,58 @@ pub struct Decoding {
     /// How its CSV is written; the default dialect for other formats.
     pub dialect: Dialect,
 }
+
+/// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or its content type
+/// speaks of, which `options` overrules; without either it is CSV.
+///
+/// A batch is closed before the record with which it would have more than `limits.batch_bytes` or `limits.batch_records`,
+/// but has one record at least: so what it holds depends on the input alone, not on how the reader parts it.
+///
+/// # Errors
+/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, or more columns than
+/// `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
+pub fn open(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    hint: Option<Format>,
+    options: &InputOptions,
+    limits: &Limits,
+) -> Result<Decoding> {
+    let format = options.format.or(hint).unwrap_or(Format::Csv);
+    Ok(match format {
+        Format::Csv => {
+            let dialect = options.dialect()?;
+            let header = options.header.unwrap_or(true);
+            let decoder = CsvDecoder::open(reader, name, dialect, header, limits)?;
+            Decoding {
+                decoder: Box::new(decoder),
+                format,
+                dialect,
+            }
+        }
+        Format::Jsonl => {
+            let decoder = JsonlDecoder::open(reader, name, limits)?;
+            Decoding {
+                decoder: Box::new(decoder),
+                format,
+                dialect: Dialect::default(),
+            }
+        }
+    })
+}
+
+/// Checks the indices of a projection.
+fn check_reads(reads: &[usize], columns: usize) -> Result<(), String> {
+    let mut seen = vec![false; columns];
+    for &read in reads {
+        match seen.get_mut(read) {
+            None => return Err(format!("column {read} is read, but there are only {columns}")),
+            Some(true) => return Err(format!("column {read} is read twice")),
+            Some(first) => *first = true,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

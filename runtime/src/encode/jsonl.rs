@@ -1,0 +1,368 @@
+//! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white space: whole records,
+//! and in an edited record each other member.
+
+use memchr::memchr;
+
+use super::{Encoder, Unfit};
+use crate::batch::{Edits, Fields};
+use crate::format::csv::{Dialect, Scanner, unquote};
+use crate::format::jsonl::{Keys, Member, Untextual, members, write_string, write_value};
+use crate::format::{ColumnType, OutputColumn, Span};
+
+/// A column of the output.
+struct Column {
+    /// Its name as a JSON string.
+    key: Vec<u8>,
+    column_type: ColumnType,
+}
+
+fn json_columns(output: &[OutputColumn]) -> Vec<Column> {
+    let column = |column: &OutputColumn| {
+        let mut key = Vec::with_capacity(column.name.len() + 2);
+        write_string(column.name.as_bytes(), &mut key);
+        Column {
+            key,
+            column_type: column.column_type,
+        }
+    };
+    output.iter().map(column).collect()
+}
+
+/// Writes the start of the member of `column`, with what stands before it.
+fn begin_member(index: usize, column: &Column, out: &mut Vec<u8>) {
+    out.push(if index == 0 { b'{' } else { b',' });
+    out.extend_from_slice(&column.key);
+    out.push(b':');
+}
+
+/// Writes an object of texts.
+fn write_object(columns: &[Column], fields: Fields<'_>, out: &mut Vec<u8>) {
+    for (index, (column, text)) in columns.iter().zip(fields.iter()).enumerate() {
+        begin_member(index, column, out);
+        write_value(text.as_bytes(), column.column_type, None, out);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// JSON objects of CSV.
+pub(super) struct JsonlFromCsv {
+    scanner: Scanner,
+    columns: Vec<Column>,
+    /// For each column of the output the index of its source in `wanted`.
+    sources: Vec<Option<usize>>,
+    /// The sources, increasing.
+    wanted: Vec<usize>,
+    /// Where they are in the record at hand.
+    spans: Vec<Span>,
+    text: Vec<u8>,
+}
+
+impl JsonlFromCsv {
+    pub(super) fn new(dialect: Dialect, output: &[OutputColumn]) -> Self {
+        let mut wanted: Vec<_> = output.iter().filter_map(|column| column.source).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let place = |column: &OutputColumn| {
+            column
+                .source
+                .and_then(|source| wanted.binary_search(&source).ok())
+        };
+        let mut columns = json_columns(output);
+        for column in &mut columns {
+            if column.column_type == ColumnType::Inherit {
+                column.column_type = ColumnType::Text; // which is all that CSV has
+            }
+        }
+        Self {
+            scanner: Scanner::new(dialect),
+            columns,
+            sources: output.iter().map(place).collect(),
+            wanted,
+            spans: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    fn write<'a>(&mut self, raw: &[u8], edits: impl Iterator<Item = (usize, &'a str)>, out: &mut Vec<u8>) {
+        let found = self.scanner.record(raw, 0, true, &self.wanted, &mut self.spans);
+        let quoted = found.is_ok_and(|record| record.quoted);
+        let mut edits = edits.peekable();
+        for (index, (column, source)) in self.columns.iter().zip(&self.sources).enumerate() {
+            begin_member(index, column, out);
+            let field = source
+                .and_then(|source| self.spans.get(source))
+                .map_or(&b""[..], |span| span.of(raw));
+            let text = if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == index) {
+                text.as_bytes()
+            } else if quoted {
+                self.text.clear();
+                unquote(field, self.scanner.dialect().quote, &mut self.text);
+                &self.text
+            } else {
+                field
+            };
+            write_value(text, column.column_type, None, out);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+impl Encoder for JsonlFromCsv {
+    fn begin(&mut self, _: &mut Vec<u8>) {}
+
+    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        self.write(raw, std::iter::empty(), out);
+        Ok(())
+    }
+
+    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        self.write(raw, edits.iter(), out);
+        Ok(())
+    }
+
+    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+        write_object(&self.columns, fields, out);
+    }
+}
+
+/// What becomes of a member whose key is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// It is in no column of the output.
+    Nowhere,
+    /// It is the column of the output that has its name.
+    Same(usize),
+    /// It is a column of the output, under another name.
+    Renamed(usize),
+    /// It is in no column of the input, and its name is taken by a column of the output that another member has.
+    Taken,
+}
+
+/// JSON objects of JSON objects. A member in no column of the input stays as it is.
+pub(super) struct JsonlFromJsonl {
+    columns: Vec<Column>,
+    sources: Vec<Option<usize>>,
+    /// The names of the input's columns, then those of the output's.
+    keys: Keys,
+    /// What becomes of a member, by the index of its key.
+    places: Vec<Place>,
+    /// Whether a kept record is copied as a whole.
+    same: bool,
+    record: Record,
+}
+
+/// What is known of the record at hand.
+struct Record {
+    /// The texts of the edited cells.
+    texts: Vec<u8>,
+    /// For each column of the output where in `texts` its new text is, if it is edited.
+    edits: Vec<Option<Span>>,
+    /// For each column of the output whether it is written.
+    written: Vec<bool>,
+    /// For each column of the input its value, if there is one.
+    values: Vec<Option<Span>>,
+}
+
+impl JsonlFromJsonl {
+    pub(super) fn new(columns: &[String], output: &[OutputColumn]) -> Self {
+        let mut places = vec![Place::Nowhere; columns.len()];
+        let mut copies = false;
+        for (index, column) in output.iter().enumerate() {
+            if let Some(source) = column.source {
+                copies |= places[source] != Place::Nowhere;
+                if places[source] == Place::Nowhere {
+                    let same = column.name == columns[source];
+                    places[source] = if same {
+                        Place::Same(index)
+                    } else {
+                        Place::Renamed(index)
+                    };
+                }
+            }
+        }
+        let same = !copies && places.iter().all(|place| matches!(place, Place::Same(_)));
+        let unknown = |(index, column): (usize, &OutputColumn)| match column.source {
+            None => Place::Same(index),
+            Some(_) => Place::Taken,
+        };
+        places.extend(output.iter().enumerate().map(unknown));
+        let names = columns.iter().chain(output.iter().map(|column| &column.name));
+        Self {
+            columns: json_columns(output),
+            sources: output.iter().map(|column| column.source).collect(),
+            keys: Keys::new(names.map(String::as_str)),
+            places,
+            same,
+            record: Record {
+                texts: Vec::new(),
+                edits: vec![None; output.len()],
+                written: vec![false; output.len()],
+                values: vec![None; columns.len()],
+            },
+        }
+    }
+
+    /// Writes a record member by member, each with what stands before it; then the members that are new.
+    fn write(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        self.record.written.fill(false);
+        self.record.values.fill(None);
+        let mut object = Object::new(raw);
+        let mut guess = 0;
+        for member in members(raw) {
+            let key = member.key.of(raw);
+            let known = self
+                .keys
+                .find(key, guess)
+                .map_err(|Untextual| Unfit::untextual(key))?;
+            guess = known.map_or(guess, |index| index + 1);
+            if let Some(index) = known
+                && let Some(value) = self.record.values.get_mut(index)
+            {
+                *value = Some(member.value);
+            }
+            object.meet(member);
+            let place = known.map(|index| self.places[index]);
+            let (index, key) = match place {
+                None => {
+                    object.begin_member(key, out);
+                    out.extend_from_slice(member.value.of(raw));
+                    continue;
+                }
+                Some(Place::Nowhere) => continue,
+                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, TAKEN)),
+                Some(Place::Same(index)) => (index, key),
+                Some(Place::Renamed(index)) => (index, &*self.columns[index].key),
+            };
+            object.begin_member(key, out);
+            self.record
+                .value(index, &self.columns[index], Some(member.value.of(raw)), out);
+            self.record.written[index] = true;
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            let original = self.sources[index].and_then(|source| self.record.values[source]);
+            let edited = self.record.edits[index].is_some_and(|text| text.start < text.end);
+            if !self.record.written[index] && (edited || original.is_some()) {
+                object.begin_member(&column.key, out);
+                self.record
+                    .value(index, column, original.map(|value| value.of(raw)), out);
+            }
+        }
+        object.finish(out);
+        Ok(())
+    }
+
+    /// As [`Self::write`], with nothing left in `out` if it fails.
+    fn write_whole(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let start = out.len();
+        self.write(raw, out).inspect_err(|_| out.truncate(start))
+    }
+}
+
+const TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
+
+impl Record {
+    /// Writes the value of a column: the edited one or else the original.
+    fn value(&self, index: usize, column: &Column, original: Option<&[u8]>, out: &mut Vec<u8>) {
+        match self.edits[index] {
+            Some(text) => write_value(text.of(&self.texts), column.column_type, original, out),
+            None => out.extend_from_slice(original.unwrap_or(b"null")),
+        }
+    }
+}
+
+impl Encoder for JsonlFromJsonl {
+    fn begin(&mut self, _: &mut Vec<u8>) {}
+
+    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        if self.same {
+            out.extend_from_slice(raw);
+            out.push(b'\n');
+            return Ok(());
+        }
+        self.record.edits.fill(None);
+        self.write_whole(raw, out)
+    }
+
+    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        self.record.edits.fill(None);
+        self.record.texts.clear();
+        for (column, text) in edits.iter() {
+            let start = self.record.texts.len();
+            self.record.texts.extend_from_slice(text.as_bytes());
+            self.record.edits[column] = Some(Span {
+                start,
+                end: self.record.texts.len(),
+            });
+        }
+        self.write_whole(raw, out)
+    }
+
+    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+        write_object(&self.columns, fields, out);
+    }
+}
+
+/// The white space and punctuation with which an object is written: those of the original.
+struct Object<'a> {
+    raw: &'a [u8],
+    /// What stands before the first member.
+    head: &'a [u8],
+    /// What stands between the last two members met.
+    comma: &'a [u8],
+    /// What stands between the last key met and its value.
+    colon: &'a [u8],
+    /// The end of the last member met.
+    end: usize,
+    /// Whether no member is written.
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn new(raw: &'a [u8]) -> Self {
+        let end = memchr(b'{', raw).map_or(raw.len(), |brace| brace + 1);
+        Self {
+            raw,
+            head: &raw[..end],
+            comma: b",",
+            colon: b":",
+            end,
+            empty: true,
+        }
+    }
+
+    /// Passes on to a member of the original.
+    fn meet(&mut self, member: Member) {
+        let before = Span {
+            start: self.end,
+            end: member.key.start,
+        }
+        .of(self.raw);
+        if before.contains(&b',') {
+            self.comma = before;
+        } else {
+            self.head = &self.raw[..member.key.start];
+        }
+        self.colon = Span {
+            start: member.key.end,
+            end: member.value.start,
+        }
+        .of(self.raw);
+        self.end = member.value.end;
+    }
+
+    /// Writes a member up to its value.
+    fn begin_member(&mut self, key: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.empty { self.head } else { self.comma });
+        out.extend_from_slice(key);
+        out.extend_from_slice(self.colon);
+        self.empty = false;
+    }
+
+    fn finish(self, out: &mut Vec<u8>) {
+        if self.empty {
+            out.extend_from_slice(self.head);
+        }
+        out.extend_from_slice(&self.raw[self.end..]);
+        out.push(b'\n');
+    }
+}

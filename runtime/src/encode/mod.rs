@@ -4,17 +4,35 @@
 mod csv;
 mod jsonl;
 
+use std::collections::HashSet;
+
+use self::csv::{CsvFromCsv, CsvFromJsonl};
+use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
 use crate::batch::{Edits, Fields};
+use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
+use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn};
 
-/// Why a record has no place in the output: it becomes a reject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
-    /// The reject's code.
-    pub code: &'static str,
-    /// The reject's reason, a sentence.
-    pub reason: String,
+/// An encoder from records of one format to another. `columns` are the input's, followed by the further members that the
+/// plugin asked for. `dialect` is that of the input, and of an output in CSV.
+///
+/// # Errors
+/// If the output has no column, two of the same name, or one whose source does not exist.
+pub fn new(
+    output: Format,
+    input: Format,
+    dialect: Dialect,
+    columns: &[String],
+    output_columns: &[OutputColumn],
+) -> Result<Box<dyn Encoder>> {
+    check(columns.len(), output_columns).map_err(|message| Error::permanent(Stage::Encode, message))?;
+    Ok(match (input, output) {
+        (Format::Csv, Format::Csv) => Box::new(CsvFromCsv::new(dialect, columns.len(), output_columns)),
+        (Format::Csv, Format::Jsonl) => Box::new(JsonlFromCsv::new(dialect, output_columns)),
+        (Format::Jsonl, Format::Csv) => Box::new(CsvFromJsonl::new(dialect, columns, output_columns)),
+        (Format::Jsonl, Format::Jsonl) => Box::new(JsonlFromJsonl::new(columns, output_columns)),
+    })
 }
 
 /// A writer of records. Everything is appended to `out`; after an [`Unfit`] nothing of that record is left there.
@@ -31,3 +49,55 @@ pub trait Encoder: Send {
     /// A row that the plugin made.
     fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>);
 }
+
+/// Why a record has no place in the output: it becomes a reject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// The reject's code.
+    pub code: &'static str,
+    /// The reject's reason, a sentence.
+    pub reason: String,
+}
+
+impl Unfit {
+    /// About the member with this raw key.
+    fn member(code: &'static str, key: &[u8], what: &str) -> Self {
+        Self {
+            code,
+            reason: format!("member {} {what}", String::from_utf8_lossy(key)),
+        }
+    }
+
+    /// About a raw string.
+    fn untextual(string: &[u8]) -> Self {
+        Self {
+            code: "not-json",
+            reason: untextual(string),
+        }
+    }
+}
+
+fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
+    if output.is_empty() {
+        return Err("the output has no column".to_owned());
+    }
+    let mut names = HashSet::with_capacity(output.len());
+    for OutputColumn { name, source, .. } in output {
+        if !names.insert(name) {
+            return Err(format!("the output has two columns {name:?}"));
+        }
+        if let Some(source) = source.filter(|&source| source >= columns) {
+            return Err(format!(
+                "output column {name:?} has source {source}, but there are {columns} columns"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn column_names(output: &[OutputColumn]) -> Vec<String> {
+    output.iter().map(|column| column.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! One JSON object a line, as a text. [`members`] tells where the members of a raw object begin and end, [`Keys`] which column
+//! each is; [`text`] and [`write_value`] turn a value into its text and back.
+//!
+//! What is JSON at all is for serde_json to say, once, where a record is decoded; here it is taken for granted.
+
+use std::collections::HashMap;
+
+use memchr::{memchr, memchr2};
+use serde::de::IgnoredAny;
+
+use super::{ColumnType, Span};
+
+/// A member of an object, as spans of its raw text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The key with its quotes.
+    pub key: Span,
+    /// The value.
+    pub value: Span,
+}
+
+/// A string of JSON that has no text: it has half of a surrogate pair, which no UTF-8 can stand for (RFC 8259, section 8.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Untextual;
+
+/// The reason to give for a raw string that is [`Untextual`].
+pub fn untextual(string: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&string[..string.len().min(64)]);
+    format!("the string {start} has half of a surrogate pair, which is not a character")
+}
+
+/// The members of a raw object in their order. `raw` must be valid JSON; if it is not, there may be fewer of them.
+pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let key_start = at + memchr(b'"', raw.get(at..)?)?;
+        let key_end = string_end(raw, key_start)?;
+        let start = skip(raw, key_end, |byte| is_space(byte) || byte == b':');
+        let end = value_end(raw, start)?;
+        at = end;
+        Some(Member {
+            key: Span {
+                start: key_start,
+                end: key_end,
+            },
+            value: Span { start, end },
+        })
+    })
+}
+
+/// Names of columns, to be found by the raw key of a member.
+#[derive(Debug, Default)]
+pub struct Keys {
+    names: Vec<Vec<u8>>,
+    index: HashMap<Vec<u8>, usize>,
+    unescaped: Vec<u8>,
+}
+
+impl Keys {
+    /// The names in the order of their indices. Of two equal ones the first counts.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        let index = names
+            .iter()
+            .cloned()
+            .enumerate()
+            .rev()
+            .map(|(index, name)| (name, index))
+            .collect();
+        Self {
+            names,
+            index,
+            unescaped: Vec::new(),
+        }
+    }
+
+    /// The index of the name that a raw key, with its quotes, stands for. `guess` is looked at first: in most files the
+    /// members of all records stand in the same order.
+    ///
+    /// # Errors
+    /// If the key has no text.
+    pub fn find(&mut self, key: &[u8], guess: usize) -> Result<Option<usize>, Untextual> {
+        let inner = inner(key);
+        let name = if memchr(b'\\', inner).is_some() {
+            self.unescaped.clear();
+            unescape(inner, &mut self.unescaped)?;
+            &self.unescaped
+        } else {
+            inner
+        };
+        if self.names.get(guess).is_some_and(|guessed| guessed == name) {
+            return Ok(Some(guess));
+        }
+        Ok(self.index.get(name).copied())
+    }
+}
+
+/// Appends the text of a raw value: a string unescaped, of null nothing, of anything else its JSON.
+///
+/// # Errors
+/// If it is a string that has no text; then a part of it may have been appended.
+pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
+    match value {
+        [b'"', ..] => unescape(inner(value), out),
+        b"null" => Ok(()),
+        _ => {
+            out.extend_from_slice(value);
+            Ok(())
+        }
+    }
+}
+
+/// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
+///
+/// A text that is no literal of the column's type, such as `007` in a column of integers, is written as a string, as it stands:
+/// what it means is for the plugin to say. An empty one is null, unless the type is text. With [`ColumnType::Inherit`] the type
+/// is that of the original value.
+pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
+    let literal = match (column_type, original.and_then(<[u8]>::first)) {
+        (ColumnType::Text, _) | (ColumnType::Inherit, Some(b'"')) => return write_string(text, out),
+        (ColumnType::Integer, _) => is_integer(text),
+        (ColumnType::Number, _) | (ColumnType::Inherit, Some(b'-' | b'0'..=b'9')) => is_number(text),
+        (ColumnType::Boolean, _) | (ColumnType::Inherit, Some(b't' | b'f')) => {
+            matches!(text, b"true" | b"false")
+        }
+        (ColumnType::Inherit, Some(bracket @ (b'{' | b'['))) => {
+            text.first() == Some(bracket) && is_json(text)
+        }
+        (ColumnType::Timestamp | ColumnType::Inherit, _) => false,
+    };
+    if text.is_empty() {
+        out.extend_from_slice(b"null");
+    } else if literal {
+        out.extend_from_slice(text);
+    } else {
+        write_string(text, out);
+    }
+}
+
+/// Appends a text as a string.
+pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    out.push(b'"');
+    let mut rest = text;
+    // Without an early exit the loop is vectorized.
+    if text.iter().fold(false, |found, &byte| found | special(byte)) {
+        while let Some(at) = rest.iter().position(|&byte| special(byte)) {
+            out.extend_from_slice(&rest[..at]);
+            write_escape(rest[at], out);
+            rest = &rest[at + 1..];
+        }
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn write_escape(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => {
+            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]);
+            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+/// Whether a byte is white space between the tokens of JSON.
+pub fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
+}
+
+fn is_number(text: &[u8]) -> bool {
+    matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text)
+}
+
+fn is_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    digits.iter().all(u8::is_ascii_digit) && is_number(text)
+}
+
+/// What stands between the quotes of a raw string.
+fn inner(string: &[u8]) -> &[u8] {
+    match string {
+        [_, inner @ .., _] => inner,
+        _ => &[],
+    }
+}
+
+fn skip(raw: &[u8], at: usize, passed: impl Fn(u8) -> bool) -> usize {
+    raw[at..]
+        .iter()
+        .position(|&byte| !passed(byte))
+        .map_or(raw.len(), |skipped| at + skipped)
+}
+
+/// The end of the string whose quote opens at `start`.
+fn string_end(raw: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr2(b'"', b'\\', raw.get(at..)?)?;
+        if raw[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// The end of the value at `start`.
+fn value_end(raw: &[u8], start: usize) -> Option<usize> {
+    match raw.get(start)? {
+        b'"' => string_end(raw, start),
+        b'{' | b'[' => {
+            let (mut at, mut depth) = (start, 0_usize);
+            loop {
+                match raw.get(at)? {
+                    b'"' => {
+                        at = string_end(raw, at)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        _ => Some(skip(raw, start, |byte| {
+            !is_space(byte) && !matches!(byte, b',' | b'}')
+        })),
+    }
+}
+
+/// Appends what an escaped text stands for.
+fn unescape(escaped: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
+    let mut rest = escaped;
+    while let Some(at) = memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let (escape, after) = rest[at + 1..].split_first().ok_or(Untextual)?;
+        rest = after;
+        let byte = match escape {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let character = code_point(&mut rest).ok_or(Untextual)?;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            &other => other,
+        };
+        out.push(byte);
+    }
+    out.extend_from_slice(rest);
+    Ok(())
+}
+
+/// The character that begins with the four digits in front, and the second half of a pair if it is one.
+fn code_point(rest: &mut &[u8]) -> Option<char> {
+    let first = code_unit(rest)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first);
+    }
+    *rest = rest.strip_prefix(b"\\u")?;
+    let second = code_unit(rest)?;
+    char::decode_utf16([first as u16, second as u16]).next()?.ok()
+}
+
+fn code_unit(rest: &mut &[u8]) -> Option<u32> {
+    let (digits, after) = rest.split_first_chunk::<4>()?;
+    *rest = after;
+    digits.iter().try_fold(0, |unit, &digit| {
+        Some(unit << 4 | char::from(digit).to_digit(16)?)
+    })
+}

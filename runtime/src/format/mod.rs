@@ -54,3 +54,19 @@ pub struct OutputColumn {
     /// The input column that it shows unless edited; without one it is empty unless edited.
     pub source: Option<usize>,
 }
+
+/// A part of a text, as offsets of its first byte and of the one after its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// The part of `raw` that it stands for.
+    pub fn of(self, raw: &[u8]) -> &[u8] {
+        &raw[self.start..self.end]
+    }
+}
