@@ -1,6 +1,7 @@
 //! Queues: requests go in, claims come out, and each claim is settled once. [`Queue`] holds the promises;
 //! a Redis server and a SQLite file keep them.
 
+mod intake;
 mod redis;
 mod sqlite;
 
@@ -10,8 +11,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use self::redis::RedisServer;
+use self::sqlite::SqliteFile;
+use crate::error::{Class, Error, Result, Stage};
 use crate::request::{NewRequest, Request};
+
+/// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
+const SUBMIT_STEP: usize = 250;
+
+/// How many delayed requests, and how many lost ones, come back to the queue in one claim.
+const COMEBACK_MAX: usize = 100;
+
+/// The longest wait for something new; a longer one returns early.
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// Where a request is in its life. It is in exactly one of these at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -33,8 +45,14 @@ pub enum State {
 
 impl State {
     /// All states, in the order of a request's life.
-    pub const ALL: [Self; 6] =
-        [Self::Ready, Self::Delayed, Self::Leased, Self::Done, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::Delayed,
+        Self::Leased,
+        Self::Done,
+        Self::Dead,
+        Self::Cancelled,
+    ];
 
     /// The word for it, in keys and documents.
     pub fn name(self) -> &'static str {
@@ -46,6 +64,10 @@ impl State {
             Self::Dead => "dead",
             Self::Cancelled => "cancelled",
         }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
@@ -71,6 +93,19 @@ pub struct Ticket {
     pub fence: u64,
     /// The random word that the claim was asked for with.
     pub nonce: String,
+}
+
+impl Ticket {
+    fn lost(&self) -> Error {
+        Error::new(
+            Stage::Queue,
+            Class::LeaseLost,
+            format!(
+                "{}: request {}: the claim with fence {} is over",
+                self.queue, self.id, self.fence
+            ),
+        )
+    }
 }
 
 /// A request that is this worker's until its lease runs out.
@@ -157,7 +192,8 @@ pub struct Status {
 }
 
 /// How much of what a queue has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// The queue.
     pub queue: String,
@@ -201,26 +237,31 @@ pub struct Invalid {
 /// the same thing by the same holder does nothing more, and a second claim with the same nonce gives the same claim.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Puts requests into a queue; the answers are in their order. A request that is [`Submitted::Created`] or
-    /// [`Submitted::Existing`] survives as long as the server's storage does.
+    /// Puts requests into a queue, each for itself; the answers are in their order. A request that is
+    /// [`Submitted::Created`] or [`Submitted::Existing`] survives as long as the server's storage does. If one of them
+    /// breaks a rule of [`NewRequest::check`], none is submitted.
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
     /// Takes the next request: of the highest priority, and of those the oldest. Before that, delayed requests whose time
     /// has come and requests whose lease ran out become ready (the latter dead, if that was their last loss), and documents
-    /// from the intake list become requests or are set aside as [`Invalid`]. None if the queue is paused, has nothing
-    /// ready, or has no binding where one is needed.
+    /// from the intake list become requests or are set aside as [`Invalid`]: a bounded number of each, so that a claim is
+    /// quick, and documents at the latest in time for the next claim. None if the queue is paused, has nothing ready, or
+    /// has no binding where one is needed.
     async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>>;
 
-    /// Extends a lease to `lease` from now. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
+    /// Extends a lease to `lease` from now, also one that ran out if nobody has noticed yet.
+    /// [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
     async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed>;
 
-    /// Ends a claim as done, with its receipt. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
+    /// Ends a claim as done, with its receipt, whether a cancel is asked for or not. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
 
-    /// Ends a claim as failed, for the reason given. [`crate::error::Class::LeaseLost`] as above.
+    /// Ends a claim as failed, for the reason given. A retry becomes a cancel if one is asked for.
+    /// [`crate::error::Class::LeaseLost`] as above.
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()>;
 
-    /// Hands a claim back, ready for others at once, as if it had not been made. [`crate::error::Class::LeaseLost`] as above.
+    /// Hands a claim back, ready for others at once, as if it had not been made; or cancelled, if that is asked for.
+    /// [`crate::error::Class::LeaseLost`] as above.
     async fn release(&self, ticket: &Ticket) -> Result<()>;
 
     /// Returns when there may be something new to claim, at the latest after `timeout`. It may return early.
@@ -232,7 +273,8 @@ pub trait Queue: Send + Sync {
     /// Requests in a state, those that come next or came last first, at most `limit`.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Withdraws a request.
+    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way, a lost
+    /// lease included, but by a settle or in the dead letters.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
     /// Puts a dead request back to ready, its attempts and losses forgotten. False if it is not dead.
@@ -332,6 +374,50 @@ impl Server {
     /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
     /// [`crate::error::Class::Transient`] if the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self> {
-        todo!("{url}")
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let file = Arc::new(SqliteFile::open(path).await?);
+            return Ok(Self {
+                queue: file.clone(),
+                registry: file,
+            });
+        }
+        // The parser's error names the fault only, never the text; the text may have a password in it.
+        let url = url::Url::parse(url).map_err(|e| {
+            Error::permanent(Stage::Config, "url of the queue's server: cannot be read").because(e)
+        })?;
+        if !matches!(url.scheme(), "redis" | "rediss") {
+            return Err(Error::permanent(
+                Stage::Config,
+                format!(
+                    "url of the queue's server: {:?} is not redis, rediss or sqlite",
+                    url.scheme()
+                ),
+            ));
+        }
+        let server = Arc::new(RedisServer::connect(&url).await?);
+        Ok(Self {
+            queue: server.clone(),
+            registry: server,
+        })
     }
+}
+
+/// A time span in whole milliseconds; a part of one counts, so that no wait becomes none. At most 1,000 years.
+fn millis(span: Duration) -> u64 {
+    let millis = span.as_nanos().div_ceil(1_000_000);
+    u64::try_from(millis)
+        .unwrap_or(u64::MAX)
+        .min(1_000 * 366 * 86_400_000)
+}
+
+/// A receipt as a status shows it: the document, or the text if it is none.
+fn receipt_value(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {
+    Error::permanent(
+        Stage::Queue,
+        format!("{queue}: binding {current} is in force, not {expected} (0 is none): look again, then bind"),
+    )
 }

@@ -1,0 +1,15 @@
+-- How much of what the queue has.
+--
+-- KEYS[1]  the queue's base
+-- Returns  JSON: a number for each state, intake, invalid, paused, binding
+
+local counts = {
+  intake = redis.call('LLEN', key('in')),
+  invalid = redis.call('LLEN', key('invalid')),
+  paused = redis.call('EXISTS', key('paused')) == 1,
+  binding = tonumber(redis.call('GET', key('binding')) or nil) or cjson.null,
+}
+for _, state in ipairs(STATES) do
+  counts[state] = redis.call('ZCARD', key(state))
+end
+return cjson.encode(counts)

@@ -1,0 +1,28 @@
+-- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel.
+--
+-- KEYS[1]  the queue's base
+-- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms
+-- Returns  1, also when this claim failed before; 0 if the claim does not stand
+
+local id, fence, nonce, why, next, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local stands = standing(id, fence, nonce)
+if stands ~= 'held' then
+  return stands == 'fail' and 1 or 0
+end
+local now = now_ms()
+end_claim(id, 'fail')
+redis.call('HSET', request_key(id), 'error', why)
+if next == 'retry' then
+  if cancel_if_asked(id, now) then
+    return 1
+  end
+  if delay_ms > 0 then
+    redis.call('ZADD', key('delayed'), now + delay_ms, id)
+  else
+    make_ready(id)
+  end
+else
+  redis.call('HDEL', request_key(id), 'cancel')
+  redis.call('ZADD', key(next), now, id)
+end
+return 1

@@ -1,0 +1,114 @@
+-- What the scripts share; it stands before each of them.
+--
+-- KEYS[1]  the queue's base, `ingest:{<queue>}`. Not a key itself: all keys of the queue are made from it, so
+--          that the braces put them into one cluster slot.
+--
+-- A request is a hash, and its id is a member of exactly one of the sorted sets in STATES.
+
+local base = KEYS[1]
+local STATES = { 'ready', 'delayed', 'leased', 'done', 'dead', 'cancelled' }
+local WAKE_MAX = 64
+
+local function key(name)
+  return base .. ':' .. name
+end
+
+local function request_key(id)
+  return base .. ':request:' .. id
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The state of a request, nil if there is none.
+local function state_of(id)
+  for _, state in ipairs(STATES) do
+    if redis.call('ZSCORE', key(state), id) then
+      return state
+    end
+  end
+  return nil
+end
+
+-- Lets up to `count` waiting workers look again. Tokens that nobody waits for are bounded, and go when a
+-- claim finds nothing.
+local function wake(count)
+  local room = WAKE_MAX - redis.call('LLEN', key('wake'))
+  for _ = 1, math.min(count, room) do
+    redis.call('RPUSH', key('wake'), '1')
+  end
+end
+
+-- A request whose hash is gone comes first: the next claim finds it out.
+local function make_ready(id)
+  redis.call('ZADD', key('ready'), redis.call('HGET', request_key(id), 'rank') or 0, id)
+  wake(1)
+end
+
+-- Creates a request. Returns 'created', the state of the same request if it is there already, or 'conflict'.
+local function create(request, now)
+  local hash = request_key(request.id)
+  local state = state_of(request.id)
+  if state then
+    return redis.call('HGET', hash, 'digest') == request.digest and state or 'conflict'
+  end
+  -- The highest priority first, then the oldest. 201 priorities of 2^44 requests each stay below 2^53, up to
+  -- which a score is exact.
+  local rank = (100 - tonumber(request.priority)) * 2 ^ 44 + redis.call('INCR', key('sequence'))
+  redis.call('DEL', hash)
+  redis.call('HSET', hash,
+    'uri', request.uri, 'input', request.input, 'digest', request.digest, 'priority', request.priority,
+    'rank', string.format('%.0f', rank), 'submitted_ms', now, 'attempts', 0, 'lost', 0)
+  if tonumber(request.delay_ms) > 0 then
+    redis.call('ZADD', key('delayed'), now + tonumber(request.delay_ms), request.id)
+  else
+    make_ready(request.id)
+  end
+  return 'created'
+end
+
+-- Reads the six arguments of a request that start at `first`.
+local function request_at(first)
+  return {
+    id = ARGV[first], uri = ARGV[first + 1], priority = ARGV[first + 2],
+    delay_ms = ARGV[first + 3], input = ARGV[first + 4], digest = ARGV[first + 5],
+  }
+end
+
+-- How the claim with this fence and nonce stands: 'held'; or the verb that ended it; or nil if it is unknown
+-- or another claim came after it.
+local function standing(id, fence, nonce)
+  local last = redis.call('HMGET', request_key(id), 'fence', 'nonce', 'ended')
+  if last[1] ~= fence or last[2] ~= nonce then
+    return nil
+  end
+  return redis.call('ZSCORE', key('leased'), id) and 'held' or last[3]
+end
+
+-- Ends the claim of a leased request. The caller puts the request into its next state in the same script.
+local function end_claim(id, verb)
+  local hash = request_key(id)
+  redis.call('ZREM', key('leased'), id)
+  redis.call('HDEL', key('nonces'), redis.call('HGET', hash, 'nonce') or '')
+  redis.call('HSET', hash, 'ended', verb)
+end
+
+-- Whether the request is to be cancelled rather than tried again; if so, it is.
+local function cancel_if_asked(id, now)
+  if redis.call('HDEL', request_key(id), 'cancel') == 0 then
+    return false
+  end
+  redis.call('ZADD', key('cancelled'), now, id)
+  return true
+end
+
+-- A request as a JSON text, for people.
+local function describe(id, state)
+  local hash = redis.call('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt')
+  return cjson.encode({
+    id = id, state = state, uri = hash[1] or '', attempts = tonumber(hash[2] or 0),
+    lost = tonumber(hash[3] or 0), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
+  })
+end

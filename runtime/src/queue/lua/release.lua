@@ -1,0 +1,17 @@
+-- Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled.
+--
+-- KEYS[1]  the queue's base
+-- ARGV     id, fence, nonce
+-- Returns  1, also when this claim was released before; 0 if the claim does not stand
+
+local id, fence, nonce = ARGV[1], ARGV[2], ARGV[3]
+local stands = standing(id, fence, nonce)
+if stands ~= 'held' then
+  return stands == 'release' and 1 or 0
+end
+end_claim(id, 'release')
+redis.call('HINCRBY', request_key(id), 'attempts', -1)
+if not cancel_if_asked(id, now_ms()) then
+  make_ready(id)
+end
+return 1

@@ -1,0 +1,13 @@
+-- Requests in a state: those that come next, or of the ended ones those that came last.
+--
+-- KEYS[1]  the queue's base
+-- ARGV     state, the index of the last one wanted
+-- Returns  a list of JSON texts as in status.lua
+
+local state, last = ARGV[1], ARGV[2]
+local waits = state == 'ready' or state == 'delayed' or state == 'leased'
+local answers = {}
+for _, id in ipairs(redis.call(waits and 'ZRANGE' or 'ZREVRANGE', key(state), 0, last)) do
+  answers[#answers + 1] = describe(id, state)
+end
+return answers

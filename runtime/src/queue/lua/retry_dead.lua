@@ -1,0 +1,17 @@
+-- Puts a dead request back to ready, as if it were new.
+--
+-- KEYS[1]  the queue's base
+-- ARGV[1]  id
+-- Returns  1; 0 if the request is not dead
+
+local id = ARGV[1]
+local hash = request_key(id)
+-- A dead letter for a lost hash has nothing to retry.
+if not redis.call('ZSCORE', key('dead'), id) or redis.call('HEXISTS', hash, 'rank') == 0 then
+  return 0
+end
+redis.call('ZREM', key('dead'), id)
+redis.call('HSET', hash, 'attempts', 0, 'lost', 0)
+redis.call('HDEL', hash, 'error')
+make_ready(id)
+return 1

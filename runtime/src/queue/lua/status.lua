@@ -1,0 +1,8 @@
+-- One request.
+--
+-- KEYS[1]  the queue's base
+-- ARGV[1]  id
+-- Returns  JSON: id, state, uri, attempts, lost, error, receipt (as a text); nil if there is no such request
+
+local state = state_of(ARGV[1])
+return state and describe(ARGV[1], state)

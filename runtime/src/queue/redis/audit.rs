@@ -1,0 +1,78 @@
+//! The audit of a queue on Redis: ids are collected while the queue lives on, then each is checked in one
+//! atomic step.
+
+use std::collections::HashSet;
+
+use redis::{Cmd, FromRedisValue};
+
+use super::link::Link;
+use super::scripts::Scripts;
+use super::{key, on};
+use crate::error::Result;
+use crate::queue::State;
+
+/// Ids that one script call checks.
+const STEP: usize = 200;
+/// What the server is asked to look at in one call.
+const SCAN_COUNT: usize = 1_000;
+
+pub(super) async fn audit(link: &Link, scripts: &Scripts, queue: &str) -> Result<Vec<String>> {
+    let nonces = key(queue, "nonces")?;
+    let claims: Vec<(String, String)> = scan(link, "HSCAN", Some(&nonces), None).await?;
+    let mut ids: HashSet<String> = claims.iter().map(|(_, id)| id.clone()).collect();
+    for state in State::ALL {
+        let members: Vec<(String, f64)> = scan(link, "ZSCAN", Some(&key(queue, state.name())?), None).await?;
+        ids.extend(members.into_iter().map(|(id, _)| id));
+    }
+    let prefix = key(queue, "request:")?;
+    let hashes: Vec<String> = scan(link, "SCAN", None, Some(&format!("{prefix}*"))).await?;
+    ids.extend(
+        hashes
+            .iter()
+            .filter_map(|hash| hash.strip_prefix(&prefix))
+            .map(String::from),
+    );
+
+    let mut ids: Vec<String> = ids.into_iter().collect();
+    ids.sort_unstable();
+    let mut faults = Vec::new();
+    for step in ids.chunks(STEP) {
+        faults.extend(
+            link.invoke::<Vec<String>>(on(&scripts.audit, queue)?.arg(step))
+                .await?,
+        );
+    }
+    let mut nonces: Vec<String> = claims.into_iter().map(|(nonce, _)| nonce).collect();
+    nonces.sort_unstable();
+    for step in nonces.chunks(STEP) {
+        faults.extend(
+            link.invoke::<Vec<String>>(on(&scripts.audit_nonces, queue)?.arg(step))
+                .await?,
+        );
+    }
+    Ok(faults)
+}
+
+/// All that a cursor command gives; what comes or goes meanwhile may be in it or not.
+async fn scan<T: FromRedisValue>(
+    link: &Link,
+    command: &str,
+    key: Option<&str>,
+    pattern: Option<&str>,
+) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    let mut cursor = 0_u64;
+    loop {
+        let mut step = Cmd::new();
+        step.arg(command).arg(key).arg(cursor);
+        if let Some(pattern) = pattern {
+            step.arg("MATCH").arg(pattern);
+        }
+        let (next, page): (u64, Vec<T>) = link.query(step.arg("COUNT").arg(SCAN_COUNT)).await?;
+        found.extend(page);
+        if next == 0 {
+            return Ok(found);
+        }
+        cursor = next;
+    }
+}

@@ -1,0 +1,243 @@
+//! Connections to the Redis server: commands go in, values or classified errors come out. One connection is
+//! shared by all verbs; whatever blocks or moves much takes one of its own.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation,
+    ServerErrorKind,
+};
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::error::{Class, Error, Result, Stage};
+
+/// To connect, with TLS and authentication.
+const CONNECT: Duration = Duration::from_secs(3);
+/// An answer on the shared connection. The client's own default of 500 ms is less than a busy server's fsync.
+const RESPONSE: Duration = Duration::from_secs(5);
+/// What a blocking command may take beyond the time that it was told to block.
+const BLOCK_GRACE: Duration = Duration::from_secs(5);
+/// Connections kept for the next one who needs one of his own.
+const IDLE_MAX: usize = 8;
+
+/// The connections to one server. A broken one is replaced when the next command needs it; commands are not
+/// repeated here, since only the caller knows whether it still wants the answer.
+pub(super) struct Link {
+    client: Client,
+    /// The server's URL without user and password.
+    name: String,
+    shared: Mutex<Option<Shared>>,
+    idle: std::sync::Mutex<Vec<MultiplexedConnection>>,
+    connects: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Shared {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    /// Connects, and asks the server for a sign of life.
+    pub(super) async fn connect(url: &Url) -> Result<Self> {
+        if url.scheme() == "rediss" {
+            install_tls_provider();
+        }
+        let name = public_name(url);
+        let client = Client::open(url.clone()).map_err(|e| {
+            Error::permanent(Stage::Queue, format!("{name}: is not the URL of a Redis server")).because(e)
+        })?;
+        let link = Self {
+            client,
+            name,
+            shared: Mutex::new(None),
+            idle: std::sync::Mutex::default(),
+            connects: AtomicU64::new(0),
+        };
+        link.query::<()>(&redis::cmd("PING")).await?;
+        Ok(link)
+    }
+
+    /// Runs a command on the shared connection. It must not block.
+    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+        let mut shared = self.shared().await?;
+        let answer = command.query_async(&mut shared.connection).await;
+        self.checked(answer, shared.number).await
+    }
+
+    /// Runs a script on the shared connection; the server gets its text if it does not have it.
+    pub(super) async fn invoke<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
+        let mut shared = self.shared().await?;
+        let answer = invocation.invoke_async(&mut shared.connection).await;
+        self.checked(answer, shared.number).await
+    }
+
+    /// Runs a command that blocks for up to `block`, or moves much, on a connection of its own. A caller that
+    /// does not wait for the end takes the connection, and so the command, down with it.
+    pub(super) async fn query_apart<T: FromRedisValue>(&self, command: &Cmd, block: Duration) -> Result<T> {
+        let kept = self.idle().pop();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.open(None).await?,
+        };
+        let answer = tokio::time::timeout(block + BLOCK_GRACE, command.query_async(&mut connection)).await;
+        let answer =
+            answer.map_err(|_| Error::transient(Stage::Queue, format!("{}: no answer", self.name)))?;
+        match answer {
+            Ok(value) => {
+                let mut idle = self.idle();
+                if idle.len() < IDLE_MAX {
+                    idle.push(connection);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                // The server may have closed the others, too.
+                self.idle().clear();
+                Err(self.error(error))
+            }
+        }
+    }
+
+    /// The server's URL without user and password.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
+        self.idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn open(&self, response: Option<Duration>) -> Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(response);
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
+        connection.map_err(|e| self.error(e))
+    }
+
+    async fn shared(&self) -> Result<Shared> {
+        let mut slot = self.shared.lock().await;
+        if let Some(shared) = &*slot {
+            return Ok(shared.clone());
+        }
+        let shared = Shared {
+            number: self.connects.fetch_add(1, Ordering::Relaxed),
+            connection: self.open(Some(RESPONSE)).await?,
+        };
+        Ok(slot.insert(shared).clone())
+    }
+
+    /// Classifies the error of an answer, and drops the connection that it came from if that may be broken: a
+    /// timeout is taken for a broken one, since a peer that vanished gives no other sign.
+    async fn checked<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T> {
+        let error = match answer {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if error.is_io_error() || error.is_unrecoverable_error() {
+            let mut slot = self.shared.lock().await;
+            if slot.as_ref().is_some_and(|shared| shared.number == number) {
+                *slot = None;
+            }
+        }
+        Err(self.error(error))
+    }
+
+    fn error(&self, error: RedisError) -> Error {
+        let message = match error.kind() {
+            ErrorKind::AuthenticationFailed => "the server refuses the user or the password",
+            ErrorKind::Io => "the server cannot be reached",
+            _ => "the server refuses the command",
+        };
+        Error::new(Stage::Queue, class(&error), format!("{}: {message}", self.name)).because(error)
+    }
+}
+
+/// Transient is what time or an operator can mend without a change of the request or of this program.
+fn class(error: &RedisError) -> Class {
+    let transient = match error.kind() {
+        ErrorKind::Io => !is_bad_certificate(error),
+        ErrorKind::Server(kind) => match kind {
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly
+            | ServerErrorKind::NoScript => true,
+            ServerErrorKind::ResponseError => error
+                .detail()
+                .is_some_and(|d| d.starts_with("max number of clients")),
+            _ => false,
+        },
+        ErrorKind::Extension => matches!(
+            error.code(),
+            Some("BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "UNKILLABLE")
+        ),
+        // The bytes of an answer did not make sense: the connection is dropped, another may do better.
+        ErrorKind::Parse => true,
+        _ => false,
+    };
+    if transient {
+        Class::Transient
+    } else {
+        Class::Permanent
+    }
+}
+
+fn is_bad_certificate(error: &RedisError) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()))
+}
+
+/// TLS in this process goes through ring; whoever was first to choose a provider keeps it.
+fn install_tls_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn public_name(url: &Url) -> String {
+    let mut name = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
+    if let Some(port) = url.port() {
+        name.push_str(&format!(":{port}"));
+    }
+    if url.path() != "/" {
+        name.push_str(url.path());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_name_has_no_credentials() {
+        let url = Url::parse("rediss://ann:s3cret@queue.example:6380/2?protocol=resp3").expect("a URL");
+        assert_eq!(public_name(&url), "rediss://queue.example:6380/2");
+    }
+
+    #[test]
+    fn errors_are_classified_by_kind() {
+        let of = |kind| class(&RedisError::from((kind, "test")));
+        assert_eq!(of(ErrorKind::Io), Class::Transient);
+        assert_eq!(
+            of(ErrorKind::Server(ServerErrorKind::BusyLoading)),
+            Class::Transient
+        );
+        assert_eq!(of(ErrorKind::AuthenticationFailed), Class::Permanent);
+        assert_eq!(of(ErrorKind::Server(ServerErrorKind::NoPerm)), Class::Permanent);
+        assert_eq!(of(ErrorKind::InvalidClientConfig), Class::Permanent);
+    }
+}

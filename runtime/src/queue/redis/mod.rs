@@ -1,0 +1,431 @@
+//! Queues and plugins on a Redis server (6.2 or later). Requests move between their states by scripts, each one
+//! atomic step on the server and by its clock.
+//!
+//! # Keys
+//! All keys of a queue have the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
+//! languages may read all of them, and write to the first two; all else is written by the scripts alone.
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request |
+//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
+//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age |
+//! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
+//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
+//! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `error`; `receipt` (JSON) |
+//! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
+//! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
+//! | `ingest:{Q}:paused` | text | present while claims are withheld |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first |
+//! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
+//! | `ingest:{Q}:binding` | number | the one in force |
+//! | `ingest:queues` | set | the names of all queues |
+//! | `ingest:components` | hash | SHA-256 to component (JSON) |
+//! | `ingest:component:SHA256` | text | the bytes of a component |
+//!
+//! A request's state is the sorted set that has its id (`ZSCORE`); it is in exactly one. Times are milliseconds since
+//! 1970 by the server's clock. Nothing expires.
+
+mod audit;
+mod link;
+mod registry;
+mod scripts;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, Script, ScriptInvocation};
+use serde::Deserialize;
+use tracing::warn;
+use url::Url;
+
+use self::link::Link;
+use self::scripts::Scripts;
+use super::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX};
+use super::{
+    COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Queue, Renewed, SUBMIT_STEP, State,
+    Status, Submitted, Ticket, WAIT_MAX, millis,
+};
+use crate::error::{Error, Result, Stage};
+use crate::request::{NewRequest, Request, check_queue_name};
+
+/// A Redis server.
+pub(super) struct RedisServer {
+    link: Link,
+    scripts: Scripts,
+    /// Queues that this handle has put into `ingest:queues`.
+    registered: Mutex<HashSet<String>>,
+}
+
+#[derive(Deserialize)]
+struct ClaimAnswer {
+    open: bool,
+    intake: u64,
+    claim: Option<ClaimPart>,
+}
+
+#[derive(Deserialize)]
+struct ClaimPart {
+    id: String,
+    uri: String,
+    priority: i32,
+    submitted_ms: i64,
+    input: String,
+    fence: u64,
+    attempt: u32,
+    lost: u32,
+    binding: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct StatusPart {
+    id: String,
+    state: State,
+    uri: String,
+    attempts: u32,
+    lost: u32,
+    error: Option<String>,
+    receipt: Option<String>,
+}
+
+impl RedisServer {
+    pub(super) async fn connect(url: &Url) -> Result<Self> {
+        Ok(Self {
+            link: Link::connect(url).await?,
+            scripts: Scripts::default(),
+            registered: Mutex::default(),
+        })
+    }
+
+    /// Makes the queue's name known, once for each handle. The set of names lies in another slot than the queue, so
+    /// the scripts cannot do it.
+    async fn register(&self, queue: &str) -> Result<()> {
+        let known = || self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(queue) {
+            return Ok(());
+        }
+        check_queue_name(queue)?;
+        self.link
+            .query::<()>(Cmd::new().arg("SADD").arg("ingest:queues").arg(queue))
+            .await?;
+        known().insert(queue.into());
+        Ok(())
+    }
+
+    async fn claim_once(&self, queue: &str, options: &ClaimOptions) -> Result<ClaimAnswer> {
+        let mut call = on(&self.scripts.claim, queue)?;
+        call.arg(&options.nonce)
+            .arg(&options.worker)
+            .arg(millis(options.lease));
+        call.arg(options.lost_max)
+            .arg(u8::from(options.needs_binding))
+            .arg(COMEBACK_MAX);
+        self.decode(&self.link.invoke::<Vec<u8>>(&call).await?)
+    }
+
+    /// Turns the first documents of the intake list into requests, or sets them aside.
+    async fn import(&self, queue: &str) -> Result<()> {
+        let list = Cmd::new()
+            .arg("LRANGE")
+            .arg(key(queue, "in")?)
+            .arg(0)
+            .arg(IMPORT_MAX - 1)
+            .to_owned();
+        let documents: Vec<Vec<u8>> = self.link.query(&list).await?;
+        let mut call = on(&self.scripts.import, queue)?;
+        call.arg(intake::CONFLICT);
+        for document in &documents {
+            call.arg(document.as_slice());
+            match intake::examine(document) {
+                Ok(request) => add_request(call.arg(""), &request)?,
+                Err(reason) => {
+                    call.arg(reason).arg(&["", "", "", "", "", ""]);
+                }
+            }
+        }
+        self.link.invoke(&call).await
+    }
+
+    fn accept(&self, queue: &str, options: &ClaimOptions, part: ClaimPart) -> Result<Claim> {
+        Ok(Claim {
+            request: Request {
+                input: self.decode(part.input.as_bytes())?,
+                id: part.id.clone(),
+                queue: queue.into(),
+                uri: part.uri,
+                priority: part.priority,
+                submitted_ms: part.submitted_ms,
+            },
+            ticket: Ticket {
+                queue: queue.into(),
+                id: part.id,
+                fence: part.fence,
+                nonce: options.nonce.clone(),
+            },
+            attempt: part.attempt,
+            lost: part.lost,
+            binding: part.binding,
+        })
+    }
+
+    /// Runs a script about the claim of a ticket; `more` are its arguments after id, fence and nonce.
+    async fn end(&self, script: &Script, ticket: &Ticket, more: &[&str]) -> Result<()> {
+        let mut call = on_ticket(script, ticket)?;
+        call.arg(more);
+        if self.link.invoke(&call).await? {
+            Ok(())
+        } else {
+            Err(ticket.lost())
+        }
+    }
+
+    async fn flag(&self, script: &Script, queue: &str, argument: &str) -> Result<bool> {
+        self.link.invoke(on(script, queue)?.arg(argument)).await
+    }
+
+    fn status_of(&self, queue: &str, text: &[u8]) -> Result<Status> {
+        let part: StatusPart = self.decode(text)?;
+        Ok(Status {
+            id: part.id,
+            queue: queue.into(),
+            uri: part.uri,
+            state: part.state,
+            attempts: part.attempts,
+            lost: part.lost,
+            error: part.error,
+            receipt: part.receipt.map(super::receipt_value),
+        })
+    }
+
+    fn decode<T: for<'de> Deserialize<'de>>(&self, text: &[u8]) -> Result<T> {
+        // Documents are shown as they were pushed, which need not be UTF-8.
+        serde_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
+            Error::permanent(
+                Stage::Queue,
+                format!("{}: holds what no script wrote", self.link.name()),
+            )
+            .because(e)
+        })
+    }
+}
+
+#[async_trait]
+impl Queue for RedisServer {
+    async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
+        requests.iter().try_for_each(NewRequest::check)?;
+        self.register(queue).await?;
+        let mut answers = Vec::with_capacity(requests.len());
+        for step in requests.chunks(SUBMIT_STEP) {
+            let mut call = on(&self.scripts.submit, queue)?;
+            for request in step {
+                add_request(&mut call, request)?;
+            }
+            for word in self.link.invoke::<Vec<String>>(&call).await? {
+                answers.push(match word.as_str() {
+                    "created" => Submitted::Created,
+                    "conflict" => Submitted::Conflict,
+                    state => Submitted::Existing(self.state(state)?),
+                });
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
+        self.register(queue).await?;
+        for _ in 0..IMPORT_STEPS_MAX {
+            let answer = self.claim_once(queue, options).await?;
+            let imported = if answer.intake > 0 {
+                self.import(queue).await
+            } else {
+                Ok(())
+            };
+            if let Some(part) = answer.claim {
+                // The claim stands, whatever came of the import; the next one tries it again.
+                if let Err(error) = imported {
+                    warn!(queue, error = error.report(), "intake not imported");
+                }
+                return self.accept(queue, options, part).map(Some);
+            }
+            imported?;
+            if answer.intake == 0 || !answer.open {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed> {
+        let mut call = on_ticket(&self.scripts.renew, ticket)?;
+        let answer: String = self.link.invoke(call.arg(millis(lease))).await?;
+        match answer.as_str() {
+            "lost" => Err(ticket.lost()),
+            word => Ok(Renewed {
+                cancel: word == "cancel",
+            }),
+        }
+    }
+
+    async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()> {
+        self.end(&self.scripts.settle, ticket, &[receipt]).await
+    }
+
+    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
+        let (next, delay_ms) = match next {
+            Next::Retry(delay) => ("retry", millis(delay)),
+            Next::Dead => (State::Dead.name(), 0),
+            Next::Cancelled => (State::Cancelled.name(), 0),
+        };
+        self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms.to_string()])
+            .await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<()> {
+        self.end(&self.scripts.release, ticket, &[]).await
+    }
+
+    async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        if timeout.is_zero() {
+            return Ok(());
+        }
+        // Zero would block for ever.
+        let timeout = timeout.clamp(Duration::from_millis(10), WAIT_MAX);
+        let pop = Cmd::new()
+            .arg("BLPOP")
+            .arg(key(queue, "wake")?)
+            .arg(timeout.as_secs_f64())
+            .to_owned();
+        self.link
+            .query_apart::<Option<(String, String)>>(&pop, timeout)
+            .await?;
+        Ok(())
+    }
+
+    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        let text: Option<Vec<u8>> = self.link.invoke(on(&self.scripts.status, queue)?.arg(id)).await?;
+        text.map(|text| self.status_of(queue, &text)).transpose()
+    }
+
+    async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut call = on(&self.scripts.requests, queue)?;
+        let texts: Vec<Vec<u8>> = self
+            .link
+            .invoke(call.arg(state.name()).arg(last_index(limit)))
+            .await?;
+        texts.iter().map(|text| self.status_of(queue, text)).collect()
+    }
+
+    async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled> {
+        let word: String = self.link.invoke(on(&self.scripts.cancel, queue)?.arg(id)).await?;
+        if word == "unknown" {
+            return Ok(Cancelled::Unknown);
+        }
+        Ok(match self.state(&word)? {
+            State::Ready | State::Delayed => Cancelled::Now,
+            State::Leased => Cancelled::Asked,
+            ended => Cancelled::TooLate(ended),
+        })
+    }
+
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.flag(&self.scripts.retry_dead, queue, id).await
+    }
+
+    async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.flag(&self.scripts.purge_dead, queue, id).await
+    }
+
+    async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let list = Cmd::new()
+            .arg("LRANGE")
+            .arg(key(queue, "invalid")?)
+            .arg(0)
+            .arg(last_index(limit))
+            .to_owned();
+        let texts: Vec<Vec<u8>> = self.link.query(&list).await?;
+        texts.iter().map(|text| self.decode(text)).collect()
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        self.register(queue).await?;
+        self.flag(&self.scripts.pause, queue, if paused { "1" } else { "0" })
+            .await?;
+        Ok(())
+    }
+
+    async fn counts(&self, queue: &str) -> Result<Counts> {
+        let text: Vec<u8> = self.link.invoke(&on(&self.scripts.counts, queue)?).await?;
+        let counts: Counts = self.decode(&text)?;
+        Ok(Counts {
+            queue: queue.into(),
+            ..counts
+        })
+    }
+
+    async fn queues(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .link
+            .query(Cmd::new().arg("SMEMBERS").arg("ingest:queues"))
+            .await?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn audit(&self, queue: &str) -> Result<Vec<String>> {
+        audit::audit(&self.link, &self.scripts, queue).await
+    }
+}
+
+impl RedisServer {
+    fn state(&self, word: &str) -> Result<State> {
+        State::from_name(word).ok_or_else(|| {
+            Error::permanent(
+                Stage::Queue,
+                format!("{}: unknown state {word:?}", self.link.name()),
+            )
+        })
+    }
+}
+
+/// The name of one of a queue's keys.
+fn key(queue: &str, part: &str) -> Result<String> {
+    check_queue_name(queue)?;
+    Ok(format!("ingest:{{{queue}}}:{part}"))
+}
+
+/// A script on a queue, still without arguments.
+fn on<'a>(script: &'a Script, queue: &str) -> Result<ScriptInvocation<'a>> {
+    check_queue_name(queue)?;
+    Ok(script.key(format!("ingest:{{{queue}}}")))
+}
+
+fn on_ticket<'a>(script: &'a Script, ticket: &Ticket) -> Result<ScriptInvocation<'a>> {
+    let mut call = on(script, &ticket.queue)?;
+    call.arg(&ticket.id).arg(ticket.fence).arg(&ticket.nonce);
+    Ok(call)
+}
+
+/// The index of the last one of a list of at most `limit`, which is not 0, in the range that the server counts in.
+fn last_index(limit: usize) -> i64 {
+    i64::try_from(limit - 1).unwrap_or(i64::MAX)
+}
+
+/// Adds the six arguments that the scripts read a new request from.
+fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
+    let input = serde_json::to_string(&request.input)
+        .map_err(|e| Error::permanent(Stage::Queue, "input options").because(e))?;
+    call.arg(&request.id).arg(&request.uri).arg(request.priority);
+    call.arg(request.delay_ms)
+        .arg(input)
+        .arg(request.content_digest());
+    Ok(())
+}

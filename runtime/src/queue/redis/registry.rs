@@ -1,0 +1,90 @@
+//! Components and bindings on Redis.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Cmd;
+
+use super::{RedisServer, key, on};
+use crate::error::{Error, Result, Stage};
+use crate::queue::{Binding, Component, Registry, wrong_binding};
+
+const COMPONENTS: &str = "ingest:components";
+/// To move the bytes of a component.
+const TRANSFER: Duration = Duration::from_secs(120);
+
+#[async_trait]
+impl Registry for RedisServer {
+    async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
+        // The bytes first: whoever finds the component in the list finds its bytes, too.
+        let set = Cmd::new()
+            .arg("SETNX")
+            .arg(bytes_key(&component.sha256))
+            .arg(bytes)
+            .to_owned();
+        self.link.query_apart::<()>(&set, TRANSFER).await?;
+        let list = Cmd::new()
+            .arg("HSETNX")
+            .arg(COMPONENTS)
+            .arg(&component.sha256)
+            .arg(encode(component)?)
+            .to_owned();
+        self.link.query(&list).await
+    }
+
+    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+        let get = Cmd::new().arg("GET").arg(bytes_key(sha256)).to_owned();
+        self.link.query_apart(&get, TRANSFER).await
+    }
+
+    async fn components(&self) -> Result<Vec<Component>> {
+        let texts: Vec<Vec<u8>> = self.link.query(Cmd::new().arg("HVALS").arg(COMPONENTS)).await?;
+        let mut components = texts
+            .iter()
+            .map(|text| self.decode(text))
+            .collect::<Result<Vec<Component>>>()?;
+        components.sort_unstable_by(|a, b| (b.pushed_ms, &b.sha256).cmp(&(a.pushed_ms, &a.sha256)));
+        Ok(components)
+    }
+
+    async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64> {
+        self.register(queue).await?;
+        let mut call = on(&self.scripts.bind, queue)?;
+        call.arg(encode(binding)?)
+            .arg(expected.map_or(String::new(), |number| number.to_string()));
+        match (self.link.invoke(&call).await?, expected) {
+            ((false, current), Some(expected)) => Err(wrong_binding(queue, expected, current)),
+            ((_, number), _) => Ok(number),
+        }
+    }
+
+    async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
+        let get = Cmd::new()
+            .arg("HGET")
+            .arg(key(queue, "bindings")?)
+            .arg(number)
+            .to_owned();
+        let text: Option<Vec<u8>> = self.link.query(&get).await?;
+        text.map(|text| self.decode(&text)).transpose()
+    }
+
+    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+        let get = Cmd::new().arg("HGETALL").arg(key(queue, "bindings")?).to_owned();
+        let texts: HashMap<u64, Vec<u8>> = self.link.query(&get).await?;
+        let mut bindings = texts
+            .values()
+            .map(|text| self.decode(text))
+            .collect::<Result<Vec<Binding>>>()?;
+        bindings.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.number));
+        Ok(bindings)
+    }
+}
+
+fn bytes_key(sha256: &str) -> String {
+    format!("ingest:component:{sha256}")
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::permanent(Stage::Queue, "plugin description").because(e))
+}

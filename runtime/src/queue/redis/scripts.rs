@@ -1,0 +1,58 @@
+//! The scripts that run on the Redis server, each a file of `queue/lua/` that documents its arguments and
+//! its result.
+
+use redis::Script;
+
+/// The state machine. The server caches each script under its hash; only the hash is sent.
+pub(super) struct Scripts {
+    pub(super) submit: Script,
+    pub(super) import: Script,
+    pub(super) claim: Script,
+    pub(super) renew: Script,
+    pub(super) settle: Script,
+    pub(super) fail: Script,
+    pub(super) release: Script,
+    pub(super) cancel: Script,
+    pub(super) retry_dead: Script,
+    pub(super) purge_dead: Script,
+    pub(super) pause: Script,
+    pub(super) status: Script,
+    pub(super) requests: Script,
+    pub(super) counts: Script,
+    pub(super) bind: Script,
+    pub(super) audit: Script,
+    pub(super) audit_nonces: Script,
+}
+
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("../lua/prelude.lua"),
+            include_str!(concat!("../lua/", $name, ".lua"))
+        ))
+    };
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            submit: script!("submit"),
+            import: script!("import"),
+            claim: script!("claim"),
+            renew: script!("renew"),
+            settle: script!("settle"),
+            fail: script!("fail"),
+            release: script!("release"),
+            cancel: script!("cancel"),
+            retry_dead: script!("retry_dead"),
+            purge_dead: script!("purge_dead"),
+            pause: script!("pause"),
+            status: script!("status"),
+            requests: script!("requests"),
+            counts: script!("counts"),
+            bind: script!("bind"),
+            audit: script!("audit"),
+            audit_nonces: script!("audit_nonces"),
+        }
+    }
+}

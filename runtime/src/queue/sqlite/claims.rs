@@ -1,0 +1,268 @@
+//! The life of a claim in SQLite: taken, renewed, and ended by exactly one verb.
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::store::now_ms;
+use super::{create, wake};
+use crate::queue::intake::{self, IMPORT_MAX};
+use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, millis};
+
+/// What one step of a claim found.
+pub(super) struct Step {
+    pub(super) claim: Option<ClaimRow>,
+    /// Whether another step may find more: documents are left, and claims are granted.
+    pub(super) again: bool,
+    /// The queue's `changes` at this moment.
+    pub(super) changes: i64,
+}
+
+/// A claimed request as its row has it.
+pub(super) struct ClaimRow {
+    pub(super) id: String,
+    pub(super) uri: String,
+    pub(super) priority: i32,
+    pub(super) submitted_ms: i64,
+    pub(super) input: String,
+    pub(super) fence: u64,
+    pub(super) attempt: u32,
+    pub(super) lost: u32,
+    pub(super) binding: Option<u64>,
+}
+
+const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, attempts, lost, binding";
+
+impl ClaimRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            uri: row.get(1)?,
+            priority: row.get(2)?,
+            submitted_ms: row.get(3)?,
+            input: row.get(4)?,
+            fence: row.get(5)?,
+            attempt: row.get(6)?,
+            lost: row.get(7)?,
+            binding: row.get(8)?,
+        })
+    }
+}
+
+/// Takes the next request, after what is due has come back and documents have been imported.
+pub(super) fn claim(db: &Connection, queue: &str, options: &ClaimOptions) -> rusqlite::Result<Step> {
+    let now = now_ms();
+    let until = now.saturating_add_unsigned(millis(options.lease));
+    let held = claim_again(db, queue, &options.nonce, until)?;
+    if held.is_none() {
+        recover_lost(db, queue, options.lost_max, now)?;
+        forward_due(db, queue, now)?;
+    }
+    let more = import(db, queue, now)?;
+    let (paused, binding, changes): (bool, Option<u64>, i64) = db
+        .prepare_cached("SELECT paused, binding, changes FROM queue WHERE name = ?1")?
+        .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let open = !paused && (binding.is_some() || !options.needs_binding);
+    let claim = match held {
+        None if open => claim_ready(db, queue, options, binding, until)?,
+        held => held,
+    };
+    Ok(Step {
+        claim,
+        again: open && more,
+        changes,
+    })
+}
+
+/// The claim that this nonce was used for, if it stands: its answer was lost on the way.
+fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Option<ClaimRow>> {
+    db.prepare_cached(&format!(
+        "UPDATE request SET at_ms = ?3 WHERE queue = ?1 AND nonce = ?2 AND state = 'leased' RETURNING {CLAIM_COLUMNS}"
+    ))?
+    .query_row(params![queue, nonce, until], ClaimRow::read)
+    .optional()
+}
+
+fn claim_ready(
+    db: &Connection,
+    queue: &str,
+    options: &ClaimOptions,
+    binding: Option<u64>,
+    until: i64,
+) -> rusqlite::Result<Option<ClaimRow>> {
+    let next: Option<i64> = db
+        .prepare_cached(
+            "SELECT sequence FROM request WHERE queue = ?1 AND state = 'ready'
+             ORDER BY priority DESC, sequence LIMIT 1",
+        )?
+        .query_row([queue], |row| row.get(0))
+        .optional()?;
+    let Some(sequence) = next else {
+        return Ok(None);
+    };
+    let fence: u64 = db
+        .prepare_cached("UPDATE queue SET fence = fence + 1 WHERE name = ?1 RETURNING fence")?
+        .query_row([queue], |row| row.get(0))?;
+    db.prepare_cached(&format!(
+        "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + 1, fence = :fence,
+             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL
+         WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
+    ))?
+    .query_row(
+        named_params! {
+            ":until": until, ":fence": fence, ":nonce": options.nonce, ":worker": options.worker,
+            ":binding": binding, ":sequence": sequence,
+        },
+        ClaimRow::read,
+    )
+    .map(Some)
+}
+
+fn forward_due(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<()> {
+    let moved = db
+        .prepare_cached(
+            "UPDATE request SET state = 'ready' WHERE sequence IN (
+                 SELECT sequence FROM request WHERE queue = ?1 AND state = 'delayed' AND at_ms <= ?2
+                 ORDER BY at_ms LIMIT ?3)",
+        )?
+        .execute(params![queue, now, COMEBACK_MAX])?;
+    if moved > 0 { wake(db, queue) } else { Ok(()) }
+}
+
+fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqlite::Result<()> {
+    let moved = db
+        .prepare_cached(
+            "UPDATE request SET
+                 state = CASE WHEN cancel THEN 'cancelled' WHEN lost + 1 >= :lost_max THEN 'dead' ELSE 'ready' END,
+                 error = CASE WHEN NOT cancel AND lost + 1 >= :lost_max
+                     THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
+                     ELSE error END,
+                 at_ms = :now, attempts = attempts - 1, lost = lost + 1, ended = 'lost', cancel = 0
+             WHERE sequence IN (
+                 SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
+                 ORDER BY at_ms LIMIT :most)",
+        )?
+        .execute(named_params! {
+            ":queue": queue, ":now": now, ":lost_max": lost_max, ":most": COMEBACK_MAX,
+        })?;
+    if moved > 0 { wake(db, queue) } else { Ok(()) }
+}
+
+/// Turns the first documents of the intake into requests, or sets them aside. Whether there are more.
+fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached(
+        "SELECT number, CAST(document AS BLOB) FROM intake WHERE queue = ?1 ORDER BY number LIMIT ?2",
+    )?;
+    let documents: Vec<(i64, Vec<u8>)> = select
+        .query_map(params![queue, IMPORT_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (number, document) in &documents {
+        let reason = match intake::examine(document) {
+            Ok(request) if create(db, queue, &request, now)? == Submitted::Conflict => {
+                Some(intake::CONFLICT.into())
+            }
+            Ok(_) => None,
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = reason {
+            db.prepare_cached(
+                "INSERT INTO invalid (queue, document, reason, at_ms) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![queue, String::from_utf8_lossy(document), reason, now])?;
+        }
+        db.prepare_cached("DELETE FROM intake WHERE number = ?1")?
+            .execute([number])?;
+    }
+    Ok(documents.len() == IMPORT_MAX)
+}
+
+/// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
+pub(super) fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64) -> rusqlite::Result<Option<bool>> {
+    db.prepare_cached(
+        "UPDATE request SET at_ms = :until
+         WHERE queue = :queue AND id = :id AND state = 'leased' AND fence = :fence AND nonce = :nonce
+         RETURNING cancel",
+    )?
+    .query_row(
+        named_params! {
+            ":until": now_ms().saturating_add_unsigned(lease_ms), ":queue": ticket.queue, ":id": ticket.id,
+            ":fence": ticket.fence, ":nonce": ticket.nonce,
+        },
+        |row| row.get(0),
+    )
+    .optional()
+}
+
+/// Ends a claim as done. False if the claim does not stand.
+pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
+    if !end(db, ticket, "settle")? {
+        return ended(db, ticket, "settle");
+    }
+    db.prepare_cached(
+        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL, cancel = 0
+         WHERE queue = ?1 AND id = ?2",
+    )?
+    .execute(params![ticket.queue, ticket.id, now_ms(), receipt])?;
+    Ok(true)
+}
+
+/// Ends a claim as failed; a retry of a request that somebody asked to cancel is a cancel. False if the claim
+/// does not stand.
+pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) -> rusqlite::Result<bool> {
+    if !end(db, ticket, "fail")? {
+        return ended(db, ticket, "fail");
+    }
+    let (state, delay_ms) = match next {
+        Next::Retry(delay) if millis(delay) == 0 => ("ready", 0),
+        Next::Retry(delay) => ("delayed", millis(delay)),
+        Next::Dead => ("dead", 0),
+        Next::Cancelled => ("cancelled", 0),
+    };
+    let now = now_ms();
+    db.prepare_cached(
+        "UPDATE request SET error = :error, cancel = 0,
+             state = CASE WHEN cancel AND :state <> 'dead' THEN 'cancelled' ELSE :state END,
+             at_ms = CASE WHEN cancel THEN :now ELSE :at END
+         WHERE queue = :queue AND id = :id",
+    )?
+    .execute(named_params! {
+        ":error": error, ":state": state, ":now": now, ":at": now.saturating_add_unsigned(delay_ms),
+        ":queue": ticket.queue, ":id": ticket.id,
+    })?;
+    wake(db, &ticket.queue)?;
+    Ok(true)
+}
+
+/// Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled. False if
+/// the claim does not stand.
+pub(super) fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
+    if !end(db, ticket, "release")? {
+        return ended(db, ticket, "release");
+    }
+    db.prepare_cached(
+        "UPDATE request SET state = CASE WHEN cancel THEN 'cancelled' ELSE 'ready' END,
+             at_ms = ?3, attempts = attempts - 1, cancel = 0
+         WHERE queue = ?1 AND id = ?2",
+    )?
+    .execute(params![ticket.queue, ticket.id, now_ms()])?;
+    wake(db, &ticket.queue)?;
+    Ok(true)
+}
+
+/// Marks a claim that stands as ended by this verb; the caller gives the request its next state in the same
+/// transaction. False if the claim does not stand.
+fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
+    let marked = db
+        .prepare_cached(
+            "UPDATE request SET ended = ?5
+             WHERE queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4 AND state = 'leased'",
+        )?
+        .execute(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])?;
+    Ok(marked == 1)
+}
+
+/// Whether this claim was ended by the same verb before, and none came after it.
+fn ended(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM request WHERE queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4 AND ended = ?5",
+    )?
+    .exists(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])
+}

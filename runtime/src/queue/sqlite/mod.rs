@@ -1,0 +1,469 @@
+//! Queues and plugins in a SQLite file, for one machine without a server. Requests move between their states in
+//! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` says what is where.
+//! Producers in other languages insert their documents into the table `intake`.
+
+mod claims;
+mod registry;
+mod store;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use self::store::{Store, now_ms};
+use super::intake::IMPORT_STEPS_MAX;
+use super::{
+    Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Queue, Renewed, SUBMIT_STEP, State, Status,
+    Submitted, Ticket, WAIT_MAX, millis,
+};
+use crate::error::{Error, Result, Stage};
+use crate::request::{NewRequest, Request, check_queue_name};
+
+/// How often an idle worker looks whether another process has changed something.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A SQLite file.
+pub(super) struct SqliteFile {
+    store: Store,
+}
+
+impl SqliteFile {
+    pub(super) async fn open(path: &str) -> Result<Self> {
+        Ok(Self {
+            store: Store::open(path).await?,
+        })
+    }
+
+    fn accept(&self, queue: &str, options: &ClaimOptions, row: claims::ClaimRow) -> Result<Claim> {
+        let input = serde_json::from_str(&row.input).map_err(|e| {
+            Error::permanent(
+                Stage::Queue,
+                format!("{}: request {}: input options", self.store.name(), row.id),
+            )
+            .because(e)
+        })?;
+        Ok(Claim {
+            request: Request {
+                input,
+                id: row.id.clone(),
+                queue: queue.into(),
+                uri: row.uri,
+                priority: row.priority,
+                submitted_ms: row.submitted_ms,
+            },
+            ticket: Ticket {
+                queue: queue.into(),
+                id: row.id,
+                fence: row.fence,
+                nonce: options.nonce.clone(),
+            },
+            attempt: row.attempt,
+            lost: row.lost,
+            binding: row.binding,
+        })
+    }
+
+    /// Runs a verb that ends a claim.
+    async fn end(
+        &self,
+        ticket: &Ticket,
+        verb: impl FnOnce(&Connection, &Ticket) -> rusqlite::Result<bool> + Send + 'static,
+    ) -> Result<()> {
+        let stands = {
+            let ticket = ticket.clone();
+            self.store.write(move |db| verb(db, &ticket)).await?
+        };
+        if stands { Ok(()) } else { Err(ticket.lost()) }
+    }
+
+    /// Runs a step that may change one request.
+    async fn step<T: Send + 'static>(
+        &self,
+        queue: &str,
+        id: &str,
+        work: impl FnOnce(&Connection, &str, &str) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (queue, id) = (queue.to_owned(), id.to_owned());
+        self.store.write(move |db| work(db, &queue, &id)).await
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteFile {
+    async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
+        check_queue_name(queue)?;
+        requests.iter().try_for_each(NewRequest::check)?;
+        let mut answers = Vec::with_capacity(requests.len());
+        for step in requests.chunks(SUBMIT_STEP) {
+            let (queue, step) = (queue.to_owned(), step.to_vec());
+            let submitted = self.store.write(move |db| {
+                register(db, &queue)?;
+                let now = now_ms();
+                step.iter()
+                    .map(|request| create(db, &queue, request, now))
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            });
+            answers.extend(submitted.await?);
+        }
+        Ok(answers)
+    }
+
+    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
+        check_queue_name(queue)?;
+        for _ in 0..IMPORT_STEPS_MAX {
+            let (name, how) = (queue.to_owned(), options.clone());
+            let step = self.store.write_seen(move |db, seen| {
+                register(db, &name)?;
+                let step = claims::claim(db, &name, &how)?;
+                if step.claim.is_none() {
+                    seen.insert(name, step.changes);
+                }
+                Ok(step)
+            });
+            let step = step.await?;
+            if let Some(row) = step.claim {
+                return self.accept(queue, options, row).map(Some);
+            }
+            if !step.again {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed> {
+        let renewed = {
+            let ticket = ticket.clone();
+            self.store
+                .write(move |db| claims::renew(db, &ticket, millis(lease)))
+                .await?
+        };
+        renewed
+            .map(|cancel| Renewed { cancel })
+            .ok_or_else(|| ticket.lost())
+    }
+
+    async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()> {
+        let receipt = receipt.to_owned();
+        self.end(ticket, move |db, ticket| claims::settle(db, ticket, &receipt))
+            .await
+    }
+
+    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
+        let error = error.to_owned();
+        self.end(ticket, move |db, ticket| claims::fail(db, ticket, &error, next))
+            .await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<()> {
+        self.end(ticket, claims::release).await
+    }
+
+    async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout.min(WAIT_MAX);
+        loop {
+            let name = queue.to_owned();
+            let news = self.store.read(move |db, seen| {
+                let (changes, due) = changes_and_due(db, &name)?;
+                Ok(due || *seen.entry(name).or_insert(changes) != changes)
+            });
+            let left = deadline.saturating_duration_since(Instant::now());
+            if news.await? || left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL.min(left)).await;
+        }
+    }
+
+    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        let (queue, id) = (queue.to_owned(), id.to_owned());
+        let found = self.store.read(move |db, _| {
+            db.prepare_cached(&format!(
+                "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND id = ?2"
+            ))?
+            .query_row([queue, id], status)
+            .optional()
+        });
+        found.await
+    }
+
+    async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        let order = match state {
+            State::Ready => "priority DESC, sequence",
+            State::Delayed | State::Leased => "at_ms, id",
+            State::Done | State::Dead | State::Cancelled => "at_ms DESC, id DESC",
+        };
+        let queue = queue.to_owned();
+        let list = self.store.read(move |db, _| {
+            db.prepare_cached(&format!(
+                "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND state = '{}' ORDER BY {order} LIMIT ?2",
+                state.name()
+            ))?
+            .query_map(params![queue, rows(limit)], status)?
+            .collect()
+        });
+        list.await
+    }
+
+    async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled> {
+        self.step(queue, id, cancel).await
+    }
+
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        let retried = self.step(queue, id, |db, queue, id| {
+            let moved = db.execute(
+                "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL
+                 WHERE queue = ?1 AND id = ?2 AND state = 'dead'",
+                [queue, id],
+            )?;
+            wake(db, queue)?;
+            Ok(moved == 1)
+        });
+        retried.await
+    }
+
+    async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        let purged = self.step(queue, id, |db, queue, id| {
+            db.execute(
+                "DELETE FROM request WHERE queue = ?1 AND id = ?2 AND state = 'dead'",
+                [queue, id],
+            )
+        });
+        Ok(purged.await? == 1)
+    }
+
+    async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        let queue = queue.to_owned();
+        let list = self.store.read(move |db, _| {
+            db.prepare_cached(
+                "SELECT document, reason, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
+            )?
+            .query_map(params![queue, rows(limit)], |row| {
+                Ok(Invalid {
+                    document: row.get(0)?,
+                    reason: row.get(1)?,
+                    at_ms: row.get(2)?,
+                })
+            })?
+            .collect()
+        });
+        list.await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        check_queue_name(queue)?;
+        let queue = queue.to_owned();
+        let set = self.store.write(move |db| {
+            register(db, &queue)?;
+            db.execute(
+                "UPDATE queue SET paused = ?2 WHERE name = ?1",
+                params![queue, paused],
+            )?;
+            wake(db, &queue)
+        });
+        set.await
+    }
+
+    async fn counts(&self, queue: &str) -> Result<Counts> {
+        let queue = queue.to_owned();
+        self.store.read(move |db, _| counts(db, &queue)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<String>> {
+        let names = self.store.read(|db, _| {
+            db.prepare_cached("SELECT name FROM queue ORDER BY name")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        });
+        names.await
+    }
+
+    async fn audit(&self, queue: &str) -> Result<Vec<String>> {
+        let queue = queue.to_owned();
+        self.store.read(move |db, _| audit(db, &queue)).await
+    }
+}
+
+const STATUS_COLUMNS: &str = "id, queue, uri, state, attempts, lost, error, receipt";
+
+fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
+    Ok(Status {
+        id: row.get(0)?,
+        queue: row.get(1)?,
+        uri: row.get(2)?,
+        state: state(row, 3)?,
+        attempts: row.get(4)?,
+        lost: row.get(5)?,
+        error: row.get(6)?,
+        receipt: row.get::<_, Option<String>>(7)?.map(super::receipt_value),
+    })
+}
+
+fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    State::from_name(row.get_ref(column)?.as_str()?).ok_or(rusqlite::Error::InvalidQuery)
+}
+
+/// A limit as SQLite counts: signed, where less than nothing would mean no limit.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Makes the queue's name known.
+fn register(db: &Connection, queue: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO queue (name) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([queue])?;
+    Ok(())
+}
+
+/// Lets waiting workers look again, in this process and in others.
+fn wake(db: &Connection, queue: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE queue SET changes = changes + 1 WHERE name = ?1")?
+        .execute([queue])?;
+    Ok(())
+}
+
+/// Creates a request; the way of both submit and intake.
+fn create(db: &Connection, queue: &str, request: &NewRequest, now: i64) -> rusqlite::Result<Submitted> {
+    let digest = request.content_digest();
+    let there: Option<(State, String)> = db
+        .prepare_cached("SELECT state, digest FROM request WHERE queue = ?1 AND id = ?2")?
+        .query_row([queue, &request.id], |row| Ok((state(row, 0)?, row.get(1)?)))
+        .optional()?;
+    match there {
+        Some((state, content)) if content == digest => return Ok(Submitted::Existing(state)),
+        Some(_) => return Ok(Submitted::Conflict),
+        None => {}
+    }
+    let input = serde_json::to_string(&request.input)
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let state = if request.delay_ms > 0 {
+        State::Delayed
+    } else {
+        State::Ready
+    };
+    db.prepare_cached(
+        "INSERT INTO request (queue, id, uri, input, digest, priority, submitted_ms, state, at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        queue,
+        request.id,
+        request.uri,
+        input,
+        digest,
+        request.priority,
+        now,
+        state.name(),
+        now.saturating_add_unsigned(request.delay_ms),
+    ])?;
+    wake(db, queue)?;
+    Ok(Submitted::Created)
+}
+
+/// The queue's count of changes, and whether something is there that the next claim brings into the queue.
+fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)> {
+    db.prepare_cached(
+        "SELECT coalesce((SELECT changes FROM queue WHERE name = ?1), 0),
+             EXISTS (SELECT 1 FROM intake WHERE queue = ?1)
+             OR EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'delayed' AND at_ms <= ?2)
+             OR EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'leased' AND at_ms <= ?2)",
+    )?
+    .query_row(params![queue, now_ms()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+fn cancel(db: &Connection, queue: &str, id: &str) -> rusqlite::Result<Cancelled> {
+    let found = db
+        .prepare_cached("SELECT state FROM request WHERE queue = ?1 AND id = ?2")?
+        .query_row([queue, id], |row| state(row, 0))
+        .optional()?;
+    Ok(match found {
+        None => Cancelled::Unknown,
+        Some(State::Ready | State::Delayed) => {
+            db.execute(
+                "UPDATE request SET state = 'cancelled', at_ms = ?3 WHERE queue = ?1 AND id = ?2",
+                params![queue, id, now_ms()],
+            )?;
+            Cancelled::Now
+        }
+        Some(State::Leased) => {
+            db.execute(
+                "UPDATE request SET cancel = 1 WHERE queue = ?1 AND id = ?2",
+                [queue, id],
+            )?;
+            Cancelled::Asked
+        }
+        Some(ended) => Cancelled::TooLate(ended),
+    })
+}
+
+fn counts(db: &Connection, queue: &str) -> rusqlite::Result<Counts> {
+    let mut counts = Counts {
+        queue: queue.into(),
+        ..Counts::default()
+    };
+    let mut by_state =
+        db.prepare_cached("SELECT state, count(*) FROM request WHERE queue = ?1 GROUP BY state")?;
+    let mut found = by_state.query([queue])?;
+    while let Some(row) = found.next()? {
+        *match state(row, 0)? {
+            State::Ready => &mut counts.ready,
+            State::Delayed => &mut counts.delayed,
+            State::Leased => &mut counts.leased,
+            State::Done => &mut counts.done,
+            State::Dead => &mut counts.dead,
+            State::Cancelled => &mut counts.cancelled,
+        } = row.get(1)?;
+    }
+    let count = |table: &str| -> rusqlite::Result<u64> {
+        db.query_row(
+            &format!("SELECT count(*) FROM {table} WHERE queue = ?1"),
+            [queue],
+            |row| row.get(0),
+        )
+    };
+    counts.intake = count("intake")?;
+    counts.invalid = count("invalid")?;
+    let settings = db
+        .query_row(
+            "SELECT paused, binding FROM queue WHERE name = ?1",
+            [queue],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    (counts.paused, counts.binding) = settings.unwrap_or_default();
+    Ok(counts)
+}
+
+/// The faults that the tables' own constraints do not rule out.
+fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
+    let mut faults: Vec<String> = db
+        .prepare(
+            "SELECT 'request ' || id || ' is leased but has no holder' FROM request
+                 WHERE queue = ?1 AND state = 'leased' AND (fence IS NULL OR nonce IS NULL OR worker IS NULL)
+             UNION ALL SELECT 'request ' || id || ' has fence ' || fence || ', which was never given' FROM request
+                 WHERE queue = ?1 AND fence > (SELECT fence FROM queue WHERE name = ?1)
+             UNION ALL SELECT 'request ' || id || ' is done but has no receipt' FROM request
+                 WHERE queue = ?1 AND state = 'done' AND receipt IS NULL
+             UNION ALL SELECT 'request ' || id || ' is dead but has no reason' FROM request
+                 WHERE queue = ?1 AND state = 'dead' AND error IS NULL
+             UNION ALL SELECT 'request ' || id || ' is in no state, but in ' || state FROM request
+                 WHERE queue = ?1 AND state NOT IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')
+             UNION ALL SELECT 'queue ' || name || ' has binding ' || binding || ' in force, which it does not have'
+                 FROM queue WHERE name = ?1 AND binding IS NOT NULL AND NOT EXISTS (
+                     SELECT 1 FROM binding WHERE binding.queue = name AND number = queue.binding)",
+        )?
+        .query_map([queue], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut check = db.prepare("PRAGMA quick_check")?;
+    let broken = check
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    faults.extend(
+        broken
+            .into_iter()
+            .filter(|line| line != "ok")
+            .map(|line| format!("the file is damaged: {line}")),
+    );
+    Ok(faults)
+}

@@ -1,0 +1,120 @@
+//! Components and bindings in SQLite.
+
+use async_trait::async_trait;
+use rusqlite::{OptionalExtension, params};
+
+use super::{SqliteFile, register, wake};
+use crate::error::Result;
+use crate::queue::{Binding, Component, Registry, wrong_binding};
+use crate::request::check_queue_name;
+
+#[async_trait]
+impl Registry for SqliteFile {
+    async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
+        let (component, bytes) = (component.clone(), bytes.to_vec());
+        let pushed = self.store.write(move |db| {
+            db.execute(
+                "INSERT INTO component (sha256, name, version, bytes, pushed_ms, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+                params![
+                    component.sha256,
+                    component.name,
+                    component.version,
+                    component.bytes,
+                    component.pushed_ms,
+                    bytes
+                ],
+            )
+        });
+        pushed.await.map(drop)
+    }
+
+    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+        let sha256 = sha256.to_owned();
+        let found = self.store.read(move |db, _| {
+            db.query_row(
+                "SELECT content FROM component WHERE sha256 = ?1",
+                [sha256],
+                |row| row.get(0),
+            )
+            .optional()
+        });
+        found.await
+    }
+
+    async fn components(&self) -> Result<Vec<Component>> {
+        let found = self.store.read(|db, _| {
+            db.prepare_cached(
+                "SELECT sha256, name, version, bytes, pushed_ms FROM component ORDER BY pushed_ms DESC, sha256 DESC",
+            )?
+            .query_map([], |row| {
+                Ok(Component {
+                    sha256: row.get(0)?,
+                    name: row.get(1)?,
+                    version: row.get(2)?,
+                    bytes: row.get(3)?,
+                    pushed_ms: row.get(4)?,
+                })
+            })?
+            .collect()
+        });
+        found.await
+    }
+
+    async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64> {
+        check_queue_name(queue)?;
+        let (name, mut binding) = (queue.to_owned(), binding.clone());
+        let bound = self.store.write(move |db| {
+            register(db, &name)?;
+            let current: u64 = db.query_row(
+                "SELECT coalesce(binding, 0) FROM queue WHERE name = ?1",
+                [&name],
+                |row| row.get(0),
+            )?;
+            if let Some(expected) = expected.filter(|expected| *expected != current) {
+                return Ok(Err((expected, current)));
+            }
+            binding.number = current + 1;
+            let document = serde_json::to_string(&binding)
+                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            db.execute(
+                "INSERT INTO binding (queue, number, document) VALUES (?1, ?2, ?3)",
+                params![name, binding.number, document],
+            )?;
+            db.execute(
+                "UPDATE queue SET binding = ?2 WHERE name = ?1",
+                params![name, binding.number],
+            )?;
+            wake(db, &name)?;
+            Ok(Ok(binding.number))
+        });
+        bound
+            .await?
+            .map_err(|(expected, current)| wrong_binding(queue, expected, current))
+    }
+
+    async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
+        let queue = queue.to_owned();
+        let found = self.store.read(move |db, _| {
+            db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 AND number = ?2")?
+                .query_row(params![queue, number], decode)
+                .optional()
+        });
+        found.await
+    }
+
+    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+        let queue = queue.to_owned();
+        let found = self.store.read(move |db, _| {
+            db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 ORDER BY number DESC")?
+                .query_map([queue], decode)?
+                .collect()
+        });
+        found.await
+    }
+}
+
+fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Binding> {
+    serde_json::from_str(row.get_ref(0)?.as_str()?)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, e.into()))
+}

@@ -1,0 +1,74 @@
+-- Queues and plugins in a SQLite file. Times are milliseconds since 1970 by the machine's clock.
+
+CREATE TABLE queue (
+    name    TEXT    PRIMARY KEY,
+    paused  INTEGER NOT NULL DEFAULT 0,
+    fence   INTEGER NOT NULL DEFAULT 0, -- the last one given
+    binding INTEGER,                    -- the number in force
+    changes INTEGER NOT NULL DEFAULT 0  -- grows when there may be more to claim; idle workers watch it
+) STRICT, WITHOUT ROWID;
+
+-- The state is a column, so a request is in exactly one.
+CREATE TABLE request (
+    sequence     INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue        TEXT    NOT NULL,
+    id           TEXT    NOT NULL,
+    uri          TEXT    NOT NULL,
+    input        TEXT    NOT NULL, -- JSON
+    digest       TEXT    NOT NULL, -- of uri and input
+    priority     INTEGER NOT NULL,
+    submitted_ms INTEGER NOT NULL,
+    state        TEXT    NOT NULL CHECK (state IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')),
+    at_ms        INTEGER NOT NULL, -- delayed: when it is due; leased: the lease's end; ended: when
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    lost         INTEGER NOT NULL DEFAULT 0,
+    cancel       INTEGER NOT NULL DEFAULT 0, -- whether a cancel is asked for
+    error        TEXT,
+    receipt      TEXT,
+    -- Of the last claim:
+    fence        INTEGER,
+    nonce        TEXT,
+    worker       TEXT,
+    binding      INTEGER,
+    ended        TEXT, -- the verb that ended it
+    UNIQUE (queue, id)
+) STRICT;
+
+CREATE INDEX request_ready ON request (queue, priority DESC, sequence) WHERE state = 'ready';
+CREATE INDEX request_state ON request (queue, state, at_ms);
+CREATE UNIQUE INDEX request_nonce ON request (queue, nonce) WHERE state = 'leased';
+
+-- Where producers in other languages insert their documents.
+CREATE TABLE intake (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue    TEXT    NOT NULL,
+    document TEXT    NOT NULL
+);
+CREATE INDEX intake_queue ON intake (queue, number);
+
+CREATE TABLE invalid (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue    TEXT    NOT NULL,
+    document TEXT    NOT NULL,
+    reason   TEXT    NOT NULL,
+    at_ms    INTEGER NOT NULL
+) STRICT;
+CREATE INDEX invalid_queue ON invalid (queue, number);
+
+CREATE TABLE component (
+    sha256    TEXT    PRIMARY KEY,
+    name      TEXT    NOT NULL,
+    version   TEXT    NOT NULL,
+    bytes     INTEGER NOT NULL,
+    pushed_ms INTEGER NOT NULL,
+    content   BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE binding (
+    queue    TEXT    NOT NULL,
+    number   INTEGER NOT NULL,
+    document TEXT    NOT NULL, -- JSON
+    PRIMARY KEY (queue, number)
+) STRICT, WITHOUT ROWID;
+
+PRAGMA user_version = 1;

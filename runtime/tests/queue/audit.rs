@@ -1,0 +1,101 @@
+//! The audit finds what is broken. Each backend can break in its own ways.
+
+use crate::bed::{Bed, Q};
+
+async fn finds(bed: &Bed, wanted: &[&str]) {
+    let mut faults = bed.queue().audit(Q).await.unwrap();
+    faults.sort();
+    let mut wanted = wanted.to_vec();
+    wanted.sort_unstable();
+    assert_eq!(faults, wanted);
+}
+
+#[tokio::test]
+async fn redis_faults_are_found() {
+    let bed = Bed::redis().await;
+    bed.submit(&["lost", "twice", "hollow", "moved", "done", "dead"])
+        .await;
+    bed.submit(&["held", "unheld", "future", "unindexed"]).await;
+    bed.audit_is_clean().await;
+    for fault in [
+        "ZREM ready lost",
+        "ZADD dead 1 twice",
+        "DEL request:hollow",
+        "ZADD ready 5 moved",
+        "ZREM ready done",
+        "ZADD done 1 done",
+        "ZREM ready dead",
+        "ZADD dead 1 dead",
+        "ZREM ready unheld",
+        "ZADD leased 9e12 unheld",
+        "HSET nonces stray held",
+    ] {
+        bed.redis_command(fault);
+    }
+    finds(
+        &bed,
+        &[
+            "request lost is in no state",
+            "request twice is in several states: ready, dead",
+            "request hollow is ready but has no hash",
+            "request moved is ready at a place that is not its own",
+            "request done is done but has no receipt",
+            "request dead is dead but has no reason",
+            "request unheld is leased but has no holder",
+            "nonce stray points at request held, which is not claimed with it",
+        ],
+    )
+    .await;
+
+    // A request without a hash does not block the queue: it becomes a dead letter.
+    bed.redis_command("ZADD ready -1 hollow");
+    bed.claim().await;
+    assert_eq!(
+        bed.status("hollow").await.error.as_deref(),
+        Some("the server lost the hash of this request")
+    );
+}
+
+#[tokio::test]
+async fn redis_finds_a_lease_that_was_never_given() {
+    let bed = Bed::redis().await;
+    bed.submit(&["future", "unindexed"]).await;
+    let (_, unindexed) = (bed.claim().await, bed.claim().await);
+    bed.redis_command("HSET request:future fence 99");
+    bed.redis_command(&format!("HDEL nonces {}", unindexed.ticket.nonce));
+    finds(
+        &bed,
+        &[
+            "request future has fence 99, which was never given",
+            "request unindexed is leased but its nonce is not in the index",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sqlite_faults_are_found() {
+    let bed = Bed::sqlite().await;
+    bed.submit(&["unheld", "done", "dead", "future", "nowhere"]).await;
+    bed.audit_is_clean().await;
+    bed.database(|db| {
+        let faults = "UPDATE request SET state = 'leased' WHERE id = 'unheld';
+            UPDATE request SET state = id WHERE id IN ('done', 'dead');
+            UPDATE request SET fence = 99 WHERE id = 'future';
+            UPDATE queue SET binding = 4;
+            PRAGMA ignore_check_constraints = ON;
+            UPDATE request SET state = 'nowhere' WHERE id = 'nowhere';";
+        db.execute_batch(faults).unwrap();
+    });
+    let faults = bed.queue().audit(Q).await.unwrap();
+    for wanted in [
+        "request unheld is leased but has no holder",
+        "request done is done but has no receipt",
+        "request dead is dead but has no reason",
+        "request future has fence 99, which was never given",
+        "request nowhere is in no state, but in nowhere",
+        "queue bigdatastudy has binding 4 in force, which it does not have",
+    ] {
+        assert!(faults.iter().any(|fault| fault == wanted), "{wanted}: {faults:?}");
+    }
+}

@@ -1,0 +1,262 @@
+//! From submit to claim.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use ingest_host::format::Format;
+use ingest_host::queue::{Next, State, Submitted};
+use ingest_host::request::InputOptions;
+
+use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
+
+pub(crate) async fn submitting_twice_does_nothing_more(bed: Bed) {
+    let queue = bed.queue();
+    let mut other = request("a");
+    other.uri = "https://example.com/other.csv".into();
+    let mut urgent = request("a");
+    urgent.priority = 9;
+
+    let answers = queue
+        .submit(
+            Q,
+            &[request("a"), request("b"), request("a"), other.clone(), urgent],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        answers,
+        [
+            Submitted::Created,
+            Submitted::Created,
+            Submitted::Existing(State::Ready),
+            Submitted::Conflict,
+            Submitted::Existing(State::Ready),
+        ]
+    );
+
+    let claim = bed.claim().await;
+    assert_eq!((claim.ticket.id.as_str(), claim.request.priority), ("a", 0));
+    queue.settle(&claim.ticket, "{}").await.unwrap();
+    let answers = queue.submit(Q, &[request("a"), other]).await.unwrap();
+    assert_eq!(answers, [Submitted::Existing(State::Done), Submitted::Conflict]);
+    assert_eq!(queue.submit(Q, &[]).await.unwrap(), []);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_bad_request_is_refused_whole(bed: Bed) {
+    let error = bed
+        .queue()
+        .submit(Q, &[request("good"), request("b:d")])
+        .await
+        .expect_err("a bad id");
+    assert!(error.to_string().contains("b:d"), "{error}");
+    assert_eq!(bed.queue().status(Q, "good").await.unwrap(), None);
+}
+
+pub(crate) async fn a_long_submit_is_answered_in_order(bed: Bed) {
+    bed.submit(&["r600"]).await;
+    let requests: Vec<_> = (0..700).map(|n| request(&format!("r{n}"))).collect();
+    let answers = bed.queue().submit(Q, &requests).await.unwrap();
+    assert_eq!(answers.len(), 700);
+    let existing: Vec<_> = (0..700).filter(|n| answers[*n] != Submitted::Created).collect();
+    assert_eq!(existing, [600]);
+}
+
+pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
+    let mut wanted = request("a");
+    wanted.uri = "s3://bucket/\u{e4}/\"quoted\".tsv?x=1&y=%20".into();
+    wanted.priority = -100;
+    wanted.input = InputOptions {
+        format: Some(Format::Csv),
+        delimiter: Some('\t'),
+        quote: Some('\''),
+        header: Some(false),
+    };
+    bed.queue()
+        .submit(Q, std::slice::from_ref(&wanted))
+        .await
+        .unwrap();
+
+    let options = how();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(claim.request.id, "a");
+    assert_eq!(claim.request.queue, Q);
+    assert_eq!(claim.request.uri, wanted.uri);
+    assert_eq!(claim.request.priority, -100);
+    assert_eq!(claim.request.input, wanted.input);
+    assert!(
+        claim.request.submitted_ms > 1_600_000_000_000,
+        "{}",
+        claim.request.submitted_ms
+    );
+    assert_eq!((claim.attempt, claim.lost, claim.binding), (1, 0, None));
+    assert_eq!((claim.ticket.queue.as_str(), claim.ticket.id.as_str()), (Q, "a"));
+    assert_eq!(claim.ticket.nonce, options.nonce);
+}
+
+pub(crate) async fn priority_then_age_decides(bed: Bed) {
+    let mut requests: Vec<_> = ["low", "old", "high", "new", "highest"]
+        .iter()
+        .map(|id| request(id))
+        .collect();
+    (requests[0].priority, requests[2].priority, requests[4].priority) = (-100, 99, 100);
+    bed.queue().submit(Q, &requests).await.unwrap();
+    // What comes back keeps its age.
+    let first = bed.claim().await;
+    bed.queue()
+        .fail(&first.ticket, "again", Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    let mut fence = first.ticket.fence;
+    for id in ["highest", "high", "old", "new", "low"] {
+        let claim = bed.claim().await;
+        assert_eq!(claim.ticket.id, id);
+        assert!(claim.ticket.fence > fence);
+        fence = claim.ticket.fence;
+    }
+    bed.finds_nothing().await;
+}
+
+pub(crate) async fn the_same_nonce_gives_the_same_claim(bed: Bed) {
+    bed.submit(&["a", "b"]).await;
+    let options = how();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    let again = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(again, claim);
+
+    // Even when its time is over, as long as nobody else has it.
+    bed.queue().renew(&claim.ticket, Duration::ZERO).await.unwrap();
+    let again = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(again, claim);
+    assert_eq!(bed.claim().await.ticket.id, "b");
+
+    // And for another claim once it has ended.
+    bed.queue().release(&claim.ticket).await.unwrap();
+    let next = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert!(next.ticket.fence > claim.ticket.fence);
+    assert_lost(bed.queue().settle(&claim.ticket, "{}").await);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_delayed_request_waits(bed: Bed) {
+    let (mut soon, mut late) = (request("soon"), request("late"));
+    (soon.delay_ms, late.delay_ms) = (50, 3_600_000);
+    bed.queue().submit(Q, &[late, soon]).await.unwrap();
+    assert_eq!(bed.state("late").await, State::Delayed);
+    let claim = eventually("the delay is over", || async {
+        bed.queue().claim(Q, &how()).await.unwrap()
+    })
+    .await;
+    assert_eq!(claim.ticket.id, "soon");
+    bed.finds_nothing().await;
+}
+
+pub(crate) async fn a_lost_lease_goes_to_another(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let zombie = bed.claim().await;
+    bed.finds_nothing().await;
+    bed.queue()
+        .renew(&zombie.ticket, Duration::from_millis(50))
+        .await
+        .unwrap();
+    let heir = eventually("the lease runs out", || async {
+        bed.queue().claim(Q, &how()).await.unwrap()
+    })
+    .await;
+    assert_eq!((heir.ticket.id.as_str(), heir.attempt, heir.lost), ("a", 1, 1));
+
+    let queue = bed.queue();
+    assert_lost(queue.renew(&zombie.ticket, PATIENCE).await);
+    assert_lost(queue.settle(&zombie.ticket, "{}").await);
+    assert_lost(queue.fail(&zombie.ticket, "too late", Next::Dead).await);
+    assert_lost(queue.release(&zombie.ticket).await);
+    queue.settle(&heir.ticket, r#"{"by":"heir"}"#).await.unwrap();
+    assert_eq!(bed.status("a").await.receipt.unwrap()["by"], "heir");
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn the_third_loss_is_poison(bed: Bed) {
+    bed.submit(&["a"]).await;
+    for lost in 0..3 {
+        let claim = bed.claim_briefly().await;
+        assert_eq!((claim.attempt, claim.lost), (1, lost));
+    }
+    bed.finds_nothing().await;
+    let status = bed.status("a").await;
+    assert_eq!((status.state, status.attempts, status.lost), (State::Dead, 0, 3));
+    let error = status.error.unwrap();
+    assert_eq!(error, "poison: 3 leases were lost, the last by worker worker-1");
+
+    assert!(bed.queue().retry_dead(Q, "a").await.unwrap());
+    assert_eq!(bed.claim().await.lost, 0);
+}
+
+pub(crate) async fn a_renewed_lease_is_kept(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let claim = bed.claim_briefly().await;
+    assert!(!bed.queue().renew(&claim.ticket, PATIENCE).await.unwrap().cancel);
+    bed.finds_nothing().await;
+    bed.queue().settle(&claim.ticket, "{}").await.unwrap();
+    assert_lost(bed.queue().renew(&claim.ticket, PATIENCE).await);
+}
+
+pub(crate) async fn each_request_is_claimed_by_one(bed: Bed) {
+    const REQUESTS: usize = 1_000;
+    let requests: Vec<_> = (0..REQUESTS).map(|n| request(&format!("r{n}"))).collect();
+    bed.queue().submit(Q, &requests).await.unwrap();
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let server = bed.another().await;
+        for _ in 0..4 {
+            let queue = server.queue.clone();
+            workers.spawn(async move {
+                let mut claimed = Vec::new();
+                while let Some(claim) = queue.claim(Q, &how()).await.unwrap() {
+                    claimed.push((claim.ticket.id, claim.ticket.fence));
+                }
+                claimed
+            });
+        }
+    }
+    let claimed: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(claimed.len(), REQUESTS);
+    assert_eq!(
+        claimed.iter().map(|(id, _)| id).collect::<HashSet<_>>().len(),
+        REQUESTS
+    );
+    assert_eq!(
+        claimed
+            .iter()
+            .map(|(_, fence)| fence)
+            .collect::<HashSet<_>>()
+            .len(),
+        REQUESTS
+    );
+    assert_eq!(bed.queue().counts(Q).await.unwrap().leased, REQUESTS as u64);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_submit_wakes_a_waiting_worker(bed: Bed) {
+    bed.finds_nothing().await;
+    let other = bed.another().await;
+    let started = Instant::now();
+    let (waited, _) = tokio::join!(bed.queue().wait(Q, 10 * PATIENCE), async {
+        let requests = [request("a")];
+        other.queue.submit(Q, &requests).await.unwrap()
+    });
+    waited.unwrap();
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(bed.claim().await.ticket.id, "a");
+}
+
+pub(crate) async fn a_wait_ends(bed: Bed) {
+    bed.finds_nothing().await;
+    bed.queue().wait(Q, Duration::ZERO).await.unwrap();
+    let started = Instant::now();
+    bed.queue().wait(Q, Duration::from_millis(60)).await.unwrap();
+    assert!(
+        started.elapsed() >= Duration::from_millis(50),
+        "{:?}",
+        started.elapsed()
+    );
+}

@@ -1,0 +1,170 @@
+//! The ways in which a claim ends.
+
+use std::time::Duration;
+
+use ingest_host::queue::{Next, State, Ticket};
+
+use crate::bed::{Bed, Q, assert_lost, eventually, how};
+
+pub(crate) async fn a_settle_is_final(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let claim = bed.claim().await;
+    assert_eq!(bed.state("a").await, State::Leased);
+    bed.queue()
+        .settle(&claim.ticket, r#"{"receipt":1}"#)
+        .await
+        .unwrap();
+    bed.queue()
+        .settle(&claim.ticket, r#"{"receipt":2}"#)
+        .await
+        .unwrap();
+    assert_lost(bed.queue().release(&claim.ticket).await);
+    assert_lost(bed.queue().fail(&claim.ticket, "no", Next::Dead).await);
+
+    let status = bed.status("a").await;
+    assert_eq!(
+        (status.state, status.attempts, status.error),
+        (State::Done, 1, None)
+    );
+    assert_eq!(status.receipt, Some(serde_json::json!({ "receipt": 1 })));
+    bed.finds_nothing().await;
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn only_the_holder_ends_a_claim(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let ticket = bed.claim().await.ticket;
+    let strangers = [
+        Ticket {
+            nonce: "another".into(),
+            ..ticket.clone()
+        },
+        Ticket {
+            fence: ticket.fence + 1,
+            ..ticket.clone()
+        },
+        Ticket {
+            id: "b".into(),
+            ..ticket.clone()
+        },
+        Ticket {
+            queue: "other".into(),
+            ..ticket.clone()
+        },
+    ];
+    for stranger in strangers {
+        assert_lost(bed.queue().renew(&stranger, Duration::ZERO).await);
+        assert_lost(bed.queue().settle(&stranger, "{}").await);
+        assert_lost(bed.queue().fail(&stranger, "no", Next::Dead).await);
+        assert_lost(bed.queue().release(&stranger).await);
+    }
+    bed.queue().settle(&ticket, "{}").await.unwrap();
+}
+
+pub(crate) async fn a_failed_request_comes_back(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let claim = bed.claim().await;
+    bed.queue()
+        .fail(
+            &claim.ticket,
+            "connection reset",
+            Next::Retry(Duration::from_secs(3600)),
+        )
+        .await
+        .unwrap();
+    let status = bed.status("a").await;
+    assert_eq!((status.state, status.attempts), (State::Delayed, 1));
+    assert_eq!(status.error.as_deref(), Some("connection reset"));
+    bed.finds_nothing().await;
+
+    bed.submit(&["b"]).await;
+    let claim = bed.claim().await;
+    bed.queue()
+        .fail(
+            &claim.ticket,
+            "connection reset",
+            Next::Retry(Duration::from_millis(30)),
+        )
+        .await
+        .unwrap();
+    let again = eventually("the backoff is over", || async {
+        bed.queue().claim(Q, &how()).await.unwrap()
+    })
+    .await;
+    assert_eq!((again.ticket.id.as_str(), again.attempt, again.lost), ("b", 2, 0));
+    bed.queue().settle(&again.ticket, "{}").await.unwrap();
+    assert_eq!(bed.status("b").await.error, None);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_dead_letter_is_retried_or_purged(bed: Bed) {
+    let queue = bed.queue();
+    bed.submit(&["a"]).await;
+    assert!(!queue.retry_dead(Q, "a").await.unwrap());
+    assert!(!queue.purge_dead(Q, "a").await.unwrap());
+    let claim = bed.claim().await;
+    queue.fail(&claim.ticket, "404", Next::Dead).await.unwrap();
+    assert_eq!(bed.status("a").await.error.as_deref(), Some("404"));
+    bed.finds_nothing().await;
+
+    assert!(queue.retry_dead(Q, "a").await.unwrap());
+    assert!(!queue.retry_dead(Q, "a").await.unwrap());
+    let status = bed.status("a").await;
+    assert_eq!(
+        (status.state, status.attempts, status.error),
+        (State::Ready, 0, None)
+    );
+    let claim = bed.claim().await;
+    assert_eq!(claim.attempt, 1);
+    queue.fail(&claim.ticket, "404 again", Next::Dead).await.unwrap();
+
+    assert!(queue.purge_dead(Q, "a").await.unwrap());
+    assert!(!queue.purge_dead(Q, "a").await.unwrap());
+    assert_eq!(queue.status(Q, "a").await.unwrap(), None);
+    assert_lost(queue.fail(&claim.ticket, "404 again", Next::Dead).await);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_release_does_not_count(bed: Bed) {
+    bed.submit(&["a", "b"]).await;
+    for _ in 0..5 {
+        let claim = bed.claim().await;
+        assert_eq!((claim.ticket.id.as_str(), claim.attempt, claim.lost), ("a", 1, 0));
+        bed.queue().release(&claim.ticket).await.unwrap();
+    }
+    let status = bed.status("a").await;
+    assert_eq!((status.state, status.attempts, status.lost), (State::Ready, 0, 0));
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn each_end_may_be_asked_again(bed: Bed) {
+    let queue = bed.queue();
+    for next in [
+        Next::Retry(Duration::ZERO),
+        Next::Retry(Duration::from_secs(60)),
+        Next::Dead,
+        Next::Cancelled,
+    ] {
+        let id = format!("{next:?}")
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect::<String>();
+        bed.submit(&[&id]).await;
+        let claim = bed.claim().await;
+        queue.fail(&claim.ticket, "once", next).await.unwrap();
+        let after = bed.status(&id).await;
+        queue.fail(&claim.ticket, "twice", next).await.unwrap();
+        assert_eq!(bed.status(&id).await, after);
+        // Out of the way of the next one.
+        queue.cancel(Q, &id).await.unwrap();
+    }
+    bed.submit(&["released"]).await;
+    let claim = bed.claim().await;
+    queue.release(&claim.ticket).await.unwrap();
+    queue.release(&claim.ticket).await.unwrap();
+    assert_eq!(bed.status("released").await.attempts, 0);
+    // Once somebody else has it, nothing of the old claim counts.
+    bed.claim().await;
+    assert_lost(queue.release(&claim.ticket).await);
+    bed.audit_is_clean().await;
+}

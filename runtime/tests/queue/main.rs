@@ -1,0 +1,54 @@
+//! What every queue backend promises: each test of the suite runs against a real redis-server and against a
+//! SQLite file.
+
+#![allow(clippy::unwrap_used, reason = "a test says so by a panic")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bed; // a backend under test
+mod model; // what the promises say, in memory
+
+mod audit;
+mod claims;
+mod ends;
+mod intake;
+mod outages;
+mod registry;
+mod steer;
+mod walk;
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),+;)+) => {
+        on_both!(@ redis { $($module: $($test),+;)+ });
+        on_both!(@ sqlite { $($module: $($test),+;)+ });
+    };
+    (@ $backend:ident { $($module:ident: $($test:ident),+;)+ }) => {
+        mod $backend {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $test() {
+                    crate::$module::$test(crate::bed::Bed::$backend().await).await;
+                })+
+            })+
+        }
+    };
+}
+
+on_both! {
+    claims: submitting_twice_does_nothing_more, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
+        the_claim_carries_the_request, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
+        a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
+        each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
+    ends: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
+        a_dead_letter_is_retried_or_purged, a_release_does_not_count, each_end_may_be_asked_again;
+    steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, a_cancel_outlives_the_worker,
+        nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
+        names_are_checked;
+    intake: documents_become_requests, an_invalid_document_is_kept, a_taken_id_is_a_conflict,
+        a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
+        a_paused_queue_imports_slowly;
+    registry: a_component_is_kept_under_its_digest, bindings_are_numbered, the_expected_binding_must_be_in_force,
+        a_claim_carries_the_binding, a_queue_may_need_a_binding;
+    walk: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
+}

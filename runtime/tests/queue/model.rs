@@ -1,0 +1,197 @@
+//! What the promises of a queue say, in memory and without time: a lease is good or over, a delay never ends.
+
+use std::collections::BTreeMap;
+
+use ingest_host::queue::{Cancelled, Counts, Next, State, Submitted, Ticket};
+
+use crate::bed::Q;
+
+pub(crate) const LOST_MAX: u32 = 3;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    pub(crate) priority: i32,
+    pub(crate) age: usize,
+    pub(crate) attempts: u32,
+    pub(crate) lost: u32,
+    /// The last claim, and the verb that ended it.
+    last: Option<(Ticket, Option<&'static str>)>,
+    lease_over: bool,
+    cancel: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) entries: BTreeMap<String, Entry>,
+    paused: bool,
+    submitted: usize,
+}
+
+impl Model {
+    pub(crate) fn submit(&mut self, id: &str, priority: i32, delayed: bool) -> Submitted {
+        if let Some(entry) = self.entries.get(id) {
+            return Submitted::Existing(entry.state);
+        }
+        self.submitted += 1;
+        let entry = Entry {
+            state: if delayed { State::Delayed } else { State::Ready },
+            priority,
+            age: self.submitted,
+            attempts: 0,
+            lost: 0,
+            last: None,
+            lease_over: false,
+            cancel: false,
+        };
+        self.entries.insert(id.into(), entry);
+        Submitted::Created
+    }
+
+    /// The id that a claim must give.
+    pub(crate) fn claim(&mut self) -> Option<String> {
+        for entry in self.entries.values_mut() {
+            if entry.state == State::Leased && entry.lease_over {
+                entry.lost += 1;
+                entry.attempts -= 1;
+                entry.end("lost");
+                entry.state = match entry.cancel {
+                    true => State::Cancelled,
+                    false if entry.lost >= LOST_MAX => State::Dead,
+                    false => State::Ready,
+                };
+                entry.cancel = false;
+            }
+        }
+        let ready = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state == State::Ready && !self.paused);
+        ready
+            .min_by_key(|(_, entry)| (-entry.priority, entry.age))
+            .map(|(id, _)| id.clone())
+    }
+
+    /// Notes the ticket that the claim gave.
+    pub(crate) fn claimed(&mut self, ticket: &Ticket) {
+        let entry = self.entries.get_mut(&ticket.id).unwrap();
+        entry.state = State::Leased;
+        entry.attempts += 1;
+        entry.lease_over = false;
+        entry.last = Some((ticket.clone(), None));
+    }
+
+    /// Whether the renewal tells of a cancel; none if the claim is over.
+    pub(crate) fn renew(&mut self, ticket: &Ticket, to_nothing: bool) -> Option<bool> {
+        let entry = self.held(ticket)?;
+        entry.lease_over = to_nothing;
+        Some(entry.cancel)
+    }
+
+    pub(crate) fn settle(&mut self, ticket: &Ticket) -> bool {
+        self.end(ticket, "settle", |_| State::Done)
+    }
+
+    pub(crate) fn fail(&mut self, ticket: &Ticket, next: Next) -> bool {
+        self.end(ticket, "fail", |entry| match next {
+            Next::Dead => State::Dead,
+            Next::Cancelled => State::Cancelled,
+            Next::Retry(_) if entry.cancel => State::Cancelled,
+            Next::Retry(delay) if delay.is_zero() => State::Ready,
+            Next::Retry(_) => State::Delayed,
+        })
+    }
+
+    pub(crate) fn release(&mut self, ticket: &Ticket) -> bool {
+        self.end(ticket, "release", |entry| {
+            entry.attempts -= 1;
+            if entry.cancel {
+                State::Cancelled
+            } else {
+                State::Ready
+            }
+        })
+    }
+
+    pub(crate) fn cancel(&mut self, id: &str) -> Cancelled {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Cancelled::Unknown;
+        };
+        match entry.state {
+            State::Ready | State::Delayed => {
+                entry.state = State::Cancelled;
+                Cancelled::Now
+            }
+            State::Leased => {
+                entry.cancel = true;
+                Cancelled::Asked
+            }
+            ended => Cancelled::TooLate(ended),
+        }
+    }
+
+    pub(crate) fn retry_dead(&mut self, id: &str) -> bool {
+        let Some(entry) = self
+            .entries
+            .get_mut(id)
+            .filter(|entry| entry.state == State::Dead)
+        else {
+            return false;
+        };
+        (entry.state, entry.attempts, entry.lost) = (State::Ready, 0, 0);
+        true
+    }
+
+    pub(crate) fn purge_dead(&mut self, id: &str) -> bool {
+        let dead = self
+            .entries
+            .get(id)
+            .is_some_and(|entry| entry.state == State::Dead);
+        dead && self.entries.remove(id).is_some()
+    }
+
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let count = |state| self.entries.values().filter(|entry| entry.state == state).count() as u64;
+        Counts {
+            queue: Q.into(),
+            ready: count(State::Ready),
+            delayed: count(State::Delayed),
+            leased: count(State::Leased),
+            done: count(State::Done),
+            dead: count(State::Dead),
+            cancelled: count(State::Cancelled),
+            paused: self.paused,
+            ..Counts::default()
+        }
+    }
+
+    fn held(&mut self, ticket: &Ticket) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(&ticket.id)?;
+        let held =
+            entry.state == State::Leased && entry.last.as_ref().is_some_and(|(last, _)| last == ticket);
+        held.then_some(entry)
+    }
+
+    fn end(&mut self, ticket: &Ticket, verb: &'static str, next: impl FnOnce(&mut Entry) -> State) -> bool {
+        if let Some(entry) = self.held(ticket) {
+            entry.state = next(entry);
+            entry.cancel = false;
+            entry.end(verb);
+            return true;
+        }
+        let last = self.entries.get(&ticket.id).and_then(|entry| entry.last.as_ref());
+        last.is_some_and(|(last, ended)| last == ticket && *ended == Some(verb))
+    }
+}
+
+impl Entry {
+    fn end(&mut self, verb: &'static str) {
+        if let Some((_, ended)) = &mut self.last {
+            *ended = Some(verb);
+        }
+    }
+}

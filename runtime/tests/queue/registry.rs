@@ -1,0 +1,127 @@
+//! Components and bindings.
+
+use ingest_host::error::Class;
+use ingest_host::queue::{Binding, Component};
+
+use crate::bed::{Bed, PATIENCE, Q, how};
+
+fn component(sha256: &str, version: &str, pushed_ms: i64) -> Component {
+    Component {
+        sha256: sha256.into(),
+        name: "clean".into(),
+        version: version.into(),
+        bytes: 4,
+        pushed_ms,
+    }
+}
+
+fn binding(sha256: &str) -> Binding {
+    Binding {
+        number: 77,
+        sha256: sha256.into(),
+        name: "clean".into(),
+        version: "1.2.0".into(),
+        config: r#"{"path":"a/b","empty":[],"n":1.5}"#.into(),
+        bound_ms: 1_800_000_000_123,
+        rollback_of: None,
+    }
+}
+
+pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
+    let registry = bed.registry();
+    assert_eq!(registry.component("aa").await.unwrap(), None);
+    let bytes = [0, 0xff, b'\r', b'\n'];
+    registry
+        .push_component(&component("aa", "1.0.0", 1_000), &bytes)
+        .await
+        .unwrap();
+    registry
+        .push_component(&component("bb", "2.0.0", 2_000), b"wasm")
+        .await
+        .unwrap();
+    // Once more, under other words: nothing changes.
+    registry
+        .push_component(&component("aa", "9.9.9", 9_000), b"else")
+        .await
+        .unwrap();
+    assert_eq!(
+        registry.component("aa").await.unwrap().as_deref(),
+        Some(&bytes[..])
+    );
+    let components = registry.components().await.unwrap();
+    assert_eq!(
+        components,
+        [component("bb", "2.0.0", 2_000), component("aa", "1.0.0", 1_000)]
+    );
+}
+
+pub(crate) async fn bindings_are_numbered(bed: Bed) {
+    let registry = bed.registry();
+    assert_eq!(registry.binding(Q, 1).await.unwrap(), None);
+    assert_eq!(registry.bindings(Q).await.unwrap(), []);
+    assert_eq!(registry.bind(Q, &binding("aa"), None).await.unwrap(), 1);
+    assert_eq!(registry.bind(Q, &binding("bb"), None).await.unwrap(), 2);
+    let back = Binding {
+        rollback_of: Some(1),
+        ..binding("aa")
+    };
+    assert_eq!(registry.bind(Q, &back, None).await.unwrap(), 3);
+
+    let number = |number, binding| Binding { number, ..binding };
+    let wanted = [
+        number(3, back),
+        number(2, binding("bb")),
+        number(1, binding("aa")),
+    ];
+    assert_eq!(registry.bindings(Q).await.unwrap(), wanted);
+    assert_eq!(registry.binding(Q, 2).await.unwrap().as_ref(), Some(&wanted[1]));
+    assert_eq!(registry.bindings("other").await.unwrap(), []);
+    assert_eq!(bed.queue().counts(Q).await.unwrap().binding, Some(3));
+    assert_eq!(bed.queue().queues().await.unwrap(), [Q]);
+}
+
+pub(crate) async fn the_expected_binding_must_be_in_force(bed: Bed) {
+    let registry = bed.registry();
+    assert_eq!(registry.bind(Q, &binding("aa"), Some(0)).await.unwrap(), 1);
+    let error = registry
+        .bind(Q, &binding("bb"), Some(0))
+        .await
+        .expect_err("another is in force");
+    assert_eq!(error.class(), Class::Permanent);
+    assert!(
+        error.to_string().contains("binding 1 is in force, not 0"),
+        "{error}"
+    );
+    assert_eq!(registry.bind(Q, &binding("bb"), Some(1)).await.unwrap(), 2);
+    assert_eq!(registry.bindings(Q).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_claim_carries_the_binding(bed: Bed) {
+    bed.submit(&["a", "b", "c"]).await;
+    assert_eq!(bed.claim().await.binding, None);
+    bed.registry().bind(Q, &binding("aa"), None).await.unwrap();
+    let options = how();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(claim.binding, Some(1));
+    bed.registry().bind(Q, &binding("bb"), None).await.unwrap();
+    // The same claim has the same binding; the next one has the new.
+    assert_eq!(
+        bed.queue().claim(Q, &options).await.unwrap().as_ref(),
+        Some(&claim)
+    );
+    assert_eq!(bed.claim().await.binding, Some(2));
+}
+
+pub(crate) async fn a_queue_may_need_a_binding(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let mut options = how();
+    options.needs_binding = true;
+    assert_eq!(bed.queue().claim(Q, &options).await.unwrap(), None);
+    let waiting = bed.queue().wait(Q, 10 * PATIENCE);
+    let first = binding("aa");
+    let (waited, bound) = tokio::join!(waiting, bed.registry().bind(Q, &first, None));
+    waited.unwrap();
+    bound.unwrap();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!((claim.ticket.id.as_str(), claim.binding), ("a", Some(1)));
+}

@@ -1,0 +1,181 @@
+//! What people do to a queue.
+
+use std::time::Duration;
+
+use ingest_host::queue::{Cancelled, Counts, Next, State};
+
+use crate::bed::{Bed, PATIENCE, Q, how, request};
+
+pub(crate) async fn a_waiting_request_is_cancelled(bed: Bed) {
+    let mut late = request("late");
+    late.delay_ms = 3_600_000;
+    bed.queue().submit(Q, &[request("ready"), late]).await.unwrap();
+    for id in ["ready", "late"] {
+        assert_eq!(bed.queue().cancel(Q, id).await.unwrap(), Cancelled::Now);
+        assert_eq!(bed.state(id).await, State::Cancelled);
+        assert_eq!(
+            bed.queue().cancel(Q, id).await.unwrap(),
+            Cancelled::TooLate(State::Cancelled)
+        );
+    }
+    assert_eq!(bed.queue().cancel(Q, "nobody").await.unwrap(), Cancelled::Unknown);
+    bed.finds_nothing().await;
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_leased_request_is_asked_to_stop(bed: Bed) {
+    bed.submit(&["a", "b"]).await;
+    let (a, b) = (bed.claim().await, bed.claim().await);
+    assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
+    assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
+    assert!(bed.queue().renew(&a.ticket, PATIENCE).await.unwrap().cancel);
+    assert!(!bed.queue().renew(&b.ticket, PATIENCE).await.unwrap().cancel);
+    bed.queue()
+        .fail(&a.ticket, "cancelled", Next::Cancelled)
+        .await
+        .unwrap();
+    assert_eq!(bed.state("a").await, State::Cancelled);
+
+    // Work that is committed already stays done.
+    assert_eq!(bed.queue().cancel(Q, "b").await.unwrap(), Cancelled::Asked);
+    bed.queue().settle(&b.ticket, "{}").await.unwrap();
+    assert_eq!(bed.state("b").await, State::Done);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
+    let queue = bed.queue();
+    let how_it_ends = ["retried", "delayed", "released", "lost", "dead"];
+    for id in how_it_ends {
+        bed.submit(&[id]).await;
+        let claim = bed.claim().await;
+        queue.cancel(Q, id).await.unwrap();
+        match id {
+            "retried" => queue
+                .fail(&claim.ticket, "reset", Next::Retry(Duration::ZERO))
+                .await
+                .unwrap(),
+            "delayed" => queue
+                .fail(&claim.ticket, "reset", Next::Retry(PATIENCE))
+                .await
+                .unwrap(),
+            "released" => queue.release(&claim.ticket).await.unwrap(),
+            "dead" => queue.fail(&claim.ticket, "404", Next::Dead).await.unwrap(),
+            _ => assert!(queue.renew(&claim.ticket, Duration::ZERO).await.unwrap().cancel),
+        }
+        bed.finds_nothing().await;
+        let wanted = if id == "dead" {
+            State::Dead
+        } else {
+            State::Cancelled
+        };
+        assert_eq!(bed.state(id).await, wanted, "{id}");
+    }
+    // The wish ended with the claim.
+    assert!(queue.retry_dead(Q, "dead").await.unwrap());
+    let claim = bed.claim().await;
+    assert!(!queue.renew(&claim.ticket, PATIENCE).await.unwrap().cancel);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn nothing_ended_is_cancelled(bed: Bed) {
+    bed.submit(&["done", "dead"]).await;
+    let (done, dead) = (bed.claim().await, bed.claim().await);
+    bed.queue().settle(&done.ticket, "{}").await.unwrap();
+    bed.queue().fail(&dead.ticket, "404", Next::Dead).await.unwrap();
+    assert_eq!(
+        bed.queue().cancel(Q, "done").await.unwrap(),
+        Cancelled::TooLate(State::Done)
+    );
+    assert_eq!(
+        bed.queue().cancel(Q, "dead").await.unwrap(),
+        Cancelled::TooLate(State::Dead)
+    );
+}
+
+pub(crate) async fn a_paused_queue_gives_nothing(bed: Bed) {
+    bed.submit(&["a", "b"]).await;
+    let options = how();
+    let a = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    bed.queue().set_paused(Q, true).await.unwrap();
+    bed.queue().set_paused(Q, true).await.unwrap();
+    bed.finds_nothing().await;
+    assert!(bed.queue().counts(Q).await.unwrap().paused);
+
+    // Claims that stand are not touched.
+    assert_eq!(bed.queue().claim(Q, &options).await.unwrap().as_ref(), Some(&a));
+    bed.queue().settle(&a.ticket, "{}").await.unwrap();
+
+    let waiting = bed.queue().wait(Q, 10 * PATIENCE);
+    let (waited, resumed) = tokio::join!(waiting, bed.queue().set_paused(Q, false));
+    waited.unwrap();
+    resumed.unwrap();
+    assert_eq!(bed.claim().await.ticket.id, "b");
+}
+
+pub(crate) async fn lists_are_in_order(bed: Bed) {
+    let queue = bed.queue();
+    let mut requests: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|id| request(id)).collect();
+    requests[4].priority = 1;
+    queue.submit(Q, &requests).await.unwrap();
+    let ids = async |state, limit| -> Vec<String> {
+        queue
+            .requests(Q, state, limit)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|status| status.id)
+            .collect()
+    };
+    assert_eq!(ids(State::Ready, 100).await, ["e", "a", "b", "c", "d"]);
+    assert_eq!(ids(State::Ready, 2).await, ["e", "a"]);
+    assert_eq!(ids(State::Ready, 0).await, Vec::<String>::new());
+
+    for id in ["e", "a"] {
+        let claim = bed.claim().await;
+        assert_eq!(claim.ticket.id, id);
+        queue
+            .settle(&claim.ticket, &format!("{{\"of\":{id:?}}}"))
+            .await
+            .unwrap();
+        // Two requests that end within one millisecond have no order.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(ids(State::Done, 100).await, ["a", "e"]);
+    assert_eq!(
+        queue.requests(Q, State::Done, 1).await.unwrap()[0],
+        bed.status("a").await
+    );
+
+    let counts = queue.counts(Q).await.unwrap();
+    let wanted = Counts {
+        queue: Q.into(),
+        ready: 3,
+        done: 2,
+        ..Counts::default()
+    };
+    assert_eq!(counts, wanted);
+}
+
+pub(crate) async fn queues_are_listed(bed: Bed) {
+    assert_eq!(bed.queue().queues().await.unwrap(), Vec::<String>::new());
+    bed.queue().submit("submitted-to", &[request("a")]).await.unwrap();
+    bed.queue().claim("claimed-from", &how()).await.unwrap();
+    bed.queue().set_paused("paused", true).await.unwrap();
+    assert_eq!(
+        bed.queue().queues().await.unwrap(),
+        ["claimed-from", "paused", "submitted-to"]
+    );
+
+    // One queue knows nothing of another.
+    assert_eq!(bed.queue().status("claimed-from", "a").await.unwrap(), None);
+    assert_eq!(bed.queue().claim("claimed-from", &how()).await.unwrap(), None);
+}
+
+pub(crate) async fn names_are_checked(bed: Bed) {
+    for name in ["", "a}b", "a:b", ".hidden", &"x".repeat(65)] {
+        assert!(bed.queue().submit(name, &[]).await.is_err(), "{name}");
+        assert!(bed.queue().claim(name, &how()).await.is_err(), "{name}");
+        assert!(bed.queue().set_paused(name, true).await.is_err(), "{name}");
+    }
+}

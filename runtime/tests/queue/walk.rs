@@ -1,0 +1,135 @@
+//! Random walks over the verbs, checked against the model step by step.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use ingest_host::error::{Class, Result};
+use ingest_host::queue::{Next, Renewed, Ticket};
+
+use crate::bed::{Bed, PATIENCE, Q, how, request};
+use crate::model::{LOST_MAX, Model};
+
+const IDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const HOUR: Duration = Duration::from_secs(3_600);
+
+pub(crate) async fn any_walk_follows_the_model(bed: Bed) {
+    let mut random = Rng::with_seed(20_240_229);
+    let (mut model, mut tickets) = (Model::default(), Vec::new());
+    for step in 0..600 {
+        let verb = random.u8(0..20);
+        take_step(&bed, &mut model, &mut tickets, &mut random, verb).await;
+        assert_eq!(
+            bed.queue().counts(Q).await.unwrap(),
+            model.counts(),
+            "after step {step}, verb {verb}"
+        );
+        if step % 50 == 0 {
+            bed.audit_is_clean().await;
+        }
+    }
+    for (id, entry) in &model.entries {
+        let status = bed.status(id).await;
+        let wanted = (entry.state, entry.attempts, entry.lost);
+        assert_eq!((status.state, status.attempts, status.lost), wanted, "{id}");
+    }
+    bed.audit_is_clean().await;
+}
+
+async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, random: &mut Rng, verb: u8) {
+    let queue = bed.queue();
+    let id = IDS[random.usize(0..IDS.len())];
+    // Old tickets stay in the game: most of them are those of zombies.
+    let ticket = tickets
+        .len()
+        .checked_sub(random.usize(1..=3))
+        .map(|index| tickets[index].clone());
+    match (verb, ticket) {
+        (0..=4, _) => {
+            let mut request = request(id);
+            request.priority = random.i32(-2..=2);
+            request.delay_ms = if random.u8(0..4) == 0 { 3_600_000 } else { 0 };
+            let wanted = model.submit(id, request.priority, request.delay_ms > 0);
+            assert_eq!(queue.submit(Q, &[request]).await.unwrap(), [wanted]);
+        }
+        (5..=9, _) => {
+            let mut options = how();
+            options.lost_max = LOST_MAX;
+            let claim = queue.claim(Q, &options).await.unwrap();
+            assert_eq!(claim.as_ref().map(|claim| claim.ticket.id.clone()), model.claim());
+            if let Some(claim) = claim {
+                model.claimed(&claim.ticket);
+                let entry = &model.entries[&claim.ticket.id];
+                assert_eq!((claim.attempt, claim.lost), (entry.attempts, entry.lost));
+                tickets.push(claim.ticket);
+            }
+        }
+        (10..=11, Some(ticket)) => {
+            let to_nothing = random.bool();
+            let lease = if to_nothing { Duration::ZERO } else { PATIENCE };
+            let wanted = model.renew(&ticket, to_nothing);
+            let renewed = stands(queue.renew(&ticket, lease).await);
+            assert_eq!(renewed, wanted.map(|cancel| Renewed { cancel }));
+        }
+        (12, Some(ticket)) => {
+            let wanted = model.settle(&ticket);
+            assert_eq!(stands(queue.settle(&ticket, "{}").await).is_some(), wanted);
+        }
+        (13..=14, Some(ticket)) => {
+            let ways = [
+                Next::Retry(Duration::ZERO),
+                Next::Retry(HOUR),
+                Next::Dead,
+                Next::Cancelled,
+            ];
+            let next = ways[random.usize(0..ways.len())];
+            let wanted = model.fail(&ticket, next);
+            assert_eq!(
+                stands(queue.fail(&ticket, "failed", next).await).is_some(),
+                wanted
+            );
+        }
+        (15, Some(ticket)) => {
+            let wanted = model.release(&ticket);
+            assert_eq!(stands(queue.release(&ticket).await).is_some(), wanted);
+        }
+        (16, _) => assert_eq!(queue.cancel(Q, id).await.unwrap(), model.cancel(id)),
+        (17, _) => assert_eq!(queue.retry_dead(Q, id).await.unwrap(), model.retry_dead(id)),
+        (18, _) => assert_eq!(queue.purge_dead(Q, id).await.unwrap(), model.purge_dead(id)),
+        (19, _) => {
+            let paused = random.u8(0..3) == 0;
+            model.set_paused(paused);
+            queue.set_paused(Q, paused).await.unwrap();
+        }
+        _ => {}
+    }
+}
+
+/// The value if the claim stands; no other error may come.
+fn stands<T>(result: Result<T>) -> Option<T> {
+    result
+        .map_err(|error| assert_eq!(error.class(), Class::LeaseLost, "{}", error.report()))
+        .ok()
+}
+
+pub(crate) async fn an_audit_of_a_live_queue_is_clean(bed: Bed) {
+    let server = bed.another().await;
+    let busy = AtomicBool::new(true);
+    let work = async {
+        for round in 0..60 {
+            let requests: Vec<_> = (0..10).map(|n| request(&format!("r{round}-{n}"))).collect();
+            server.queue.submit(Q, &requests).await.unwrap();
+            for _ in 0..5 {
+                let claim = server.queue.claim(Q, &how()).await.unwrap().unwrap();
+                server.queue.settle(&claim.ticket, "{}").await.unwrap();
+            }
+        }
+        busy.store(false, Ordering::Relaxed);
+    };
+    let watch = async {
+        while busy.load(Ordering::Relaxed) {
+            bed.audit_is_clean().await;
+        }
+    };
+    tokio::join!(work, watch);
+}

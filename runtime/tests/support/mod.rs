@@ -1,0 +1,5 @@
+//! What the tests of the runtime stand on. Each test program uses its part.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod redis;
