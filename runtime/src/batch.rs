@@ -157,9 +157,13 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// If the shapes do not fit: offsets that decrease or point outside, text that is not UTF-8.
     pub fn check(rows: u32, ends: &'a [u32], bytes: &'a [u8], width: usize) -> Result<Self> {
-        let bytes = std::str::from_utf8(bytes).map_err(|e| broken("emitted bytes are not UTF-8").because(e))?;
+        let bytes =
+            std::str::from_utf8(bytes).map_err(|e| broken("emitted bytes are not UTF-8").because(e))?;
         if ends.len() != rows as usize * width {
-            return Err(broken(format!("{} ends for {rows} emitted rows of {width} columns", ends.len())));
+            return Err(broken(format!(
+                "{} ends for {rows} emitted rows of {width} columns",
+                ends.len()
+            )));
         }
         let mut last = 0;
         for &end in ends {
@@ -169,7 +173,12 @@ impl<'a> Rows<'a> {
         if last as usize != bytes.len() {
             return Err(broken("emitted bytes after the last end"));
         }
-        Ok(Self { ends, bytes, start: 0, width })
+        Ok(Self {
+            ends,
+            bytes,
+            start: 0,
+            width,
+        })
     }
 
     /// How many rows there are.
@@ -237,9 +246,17 @@ impl<'a> ChangesReader<'a> {
         if !verdicts.is_empty() && verdicts.len() != rows {
             return Err(broken(format!("{} verdicts for {rows} rows", verdicts.len())));
         }
-        let bytes =
-            std::str::from_utf8(&changes.bytes).map_err(|e| broken("bytes of changes are not UTF-8").because(e))?;
-        Ok(Self { verdicts, operands: &changes.operands, bytes, start: 0, width, next_row: 0, rows })
+        let bytes = std::str::from_utf8(&changes.bytes)
+            .map_err(|e| broken("bytes of changes are not UTF-8").because(e))?;
+        Ok(Self {
+            verdicts,
+            operands: &changes.operands,
+            bytes,
+            start: 0,
+            width,
+            next_row: 0,
+            rows,
+        })
     }
 
     /// The verdict on the next row and the rows to put after it.
@@ -249,7 +266,12 @@ impl<'a> ChangesReader<'a> {
     pub fn next_row(&mut self) -> Result<(Verdict<'a>, Rows<'a>)> {
         let verdict = self.verdicts.get(self.next_row).copied().unwrap_or(0);
         self.next_row += 1;
-        let none = Rows { ends: &[], bytes: self.bytes, start: self.start, width: self.width };
+        let none = Rows {
+            ends: &[],
+            bytes: self.bytes,
+            start: self.start,
+            width: self.width,
+        };
         Ok(match verdict {
             0 => (Verdict::Keep, none),
             1 => (Verdict::Edit(self.edits()?), none),
@@ -272,10 +294,16 @@ impl<'a> ChangesReader<'a> {
     pub fn finish(self) -> Result<()> {
         debug_assert_eq!(self.next_row, self.rows);
         if !self.operands.is_empty() {
-            return Err(broken(format!("{} operands after the last row", self.operands.len())));
+            return Err(broken(format!(
+                "{} operands after the last row",
+                self.operands.len()
+            )));
         }
         if self.start as usize != self.bytes.len() {
-            return Err(broken(format!("{} bytes after the last row", self.bytes.len() - self.start as usize)));
+            return Err(broken(format!(
+                "{} bytes after the last row",
+                self.bytes.len() - self.start as usize
+            )));
         }
         Ok(())
     }
@@ -283,19 +311,28 @@ impl<'a> ChangesReader<'a> {
     fn edits(&mut self) -> Result<Edits<'a>> {
         let count = self.take(1)?[0] as usize;
         if count > self.width {
-            return Err(broken(format!("{count} edits in a row of {} columns", self.width)));
+            return Err(broken(format!(
+                "{count} edits in a row of {} columns",
+                self.width
+            )));
         }
         let (cells, start) = (self.take(2 * count)?, self.start);
         let mut after = 0;
         for cell in cells.chunks_exact(2) {
             let column = cell[0] as usize;
             if column < after || column >= self.width {
-                return Err(broken(format!("edit of column {column}, which is out of order or does not exist")));
+                return Err(broken(format!(
+                    "edit of column {column}, which is out of order or does not exist"
+                )));
             }
             after = column + 1;
             self.text(cell[1])?;
         }
-        Ok(Edits { cells, bytes: self.bytes, start })
+        Ok(Edits {
+            cells,
+            bytes: self.bytes,
+            start,
+        })
     }
 
     fn emitted(&mut self) -> Result<Rows<'a>> {
@@ -303,12 +340,19 @@ impl<'a> ChangesReader<'a> {
         if count == 0 {
             return Err(broken("an emitting verdict with no rows"));
         }
-        let operands = count.checked_mul(self.width).ok_or_else(|| broken("too many emitted rows"))?;
+        let operands = count
+            .checked_mul(self.width)
+            .ok_or_else(|| broken("too many emitted rows"))?;
         let (ends, start) = (self.take(operands)?, self.start);
         for &end in ends {
             self.text(end)?;
         }
-        Ok(Rows { ends, bytes: self.bytes, start, width: self.width })
+        Ok(Rows {
+            ends,
+            bytes: self.bytes,
+            start,
+            width: self.width,
+        })
     }
 
     fn reject(&mut self) -> Result<Verdict<'a>> {
@@ -317,14 +361,21 @@ impl<'a> ChangesReader<'a> {
         let reason = self.text(ends[1])?;
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         if code.is_empty() || code.len() > 64 || !code.bytes().all(allowed) {
-            return Err(broken(format!("reject code {:?}", code.chars().take(64).collect::<String>())));
+            return Err(broken(format!(
+                "reject code {:?}",
+                code.chars().take(64).collect::<String>()
+            )));
         }
         Ok(Verdict::Reject { code, reason })
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u32]> {
         let (taken, rest) = self.operands.split_at_checked(count).ok_or_else(|| {
-            broken(format!("{count} operands needed at row {}, {} left", self.next_row, self.operands.len()))
+            broken(format!(
+                "{count} operands needed at row {}, {} left",
+                self.next_row,
+                self.operands.len()
+            ))
         })?;
         self.operands = rest;
         Ok(taken)
@@ -344,7 +395,10 @@ fn text(bytes: &str, start: u32, end: u32) -> Result<&str> {
 }
 
 fn broken(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Plugin, format!("returned changes that break the interface: {}", message.into()))
+    Error::permanent(
+        Stage::Plugin,
+        format!("returned changes that break the interface: {}", message.into()),
+    )
 }
 
 #[cfg(test)]
@@ -352,7 +406,11 @@ mod tests {
     use super::*;
 
     fn changes(verdicts: &[u8], operands: &[u32], bytes: &str) -> Changes {
-        Changes { verdicts: verdicts.to_vec(), operands: operands.to_vec(), bytes: bytes.as_bytes().to_vec() }
+        Changes {
+            verdicts: verdicts.to_vec(),
+            operands: operands.to_vec(),
+            bytes: bytes.as_bytes().to_vec(),
+        }
     }
 
     fn error(changes: &Changes, rows: usize) -> String {
@@ -370,21 +428,40 @@ mod tests {
     fn every_verdict_takes_its_operands() {
         let changes = changes(
             &[0, 1, 2, 3, 4, 9],
-            &[/* edit */ 1, 2, 1, /* replace */ 1, 2, 3, 4, /* reject */ 5, 6, /* edit, emit */ 1, 0, 7, 1, 8, 9, 10],
+            &[
+                /* edit */ 1, 2, 1, /* replace */ 1, 2, 3, 4, /* reject */ 5, 6,
+                /* edit, emit */ 1, 0, 7, 1, 8, 9, 10,
+            ],
             "abcdefghij",
         );
         let mut reader = ChangesReader::new(&changes, 6, 3).unwrap();
         assert_eq!(reader.next_row().unwrap().0, Verdict::Keep);
-        let (Verdict::Edit(edits), _) = reader.next_row().unwrap() else { panic!("not an edit") };
+        let (Verdict::Edit(edits), _) = reader.next_row().unwrap() else {
+            panic!("not an edit")
+        };
         assert_eq!(edits.iter().collect::<Vec<_>>(), [(2, "a")]);
         let (verdict, rows) = reader.next_row().unwrap();
         assert_eq!((verdict, rows.len()), (Verdict::Replace, 1));
-        assert_eq!(rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(
+            rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
+            ["b", "c", "d"]
+        );
         assert_eq!(reader.next_row().unwrap().0, Verdict::Drop);
-        assert_eq!(reader.next_row().unwrap().0, Verdict::Reject { code: "e", reason: "f" });
-        let (Verdict::Edit(edits), rows) = reader.next_row().unwrap() else { panic!("not an edit") };
+        assert_eq!(
+            reader.next_row().unwrap().0,
+            Verdict::Reject {
+                code: "e",
+                reason: "f"
+            }
+        );
+        let (Verdict::Edit(edits), rows) = reader.next_row().unwrap() else {
+            panic!("not an edit")
+        };
         assert_eq!(edits.iter().collect::<Vec<_>>(), [(0, "g")]);
-        assert_eq!(rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(), ["h", "i", "j"]);
+        assert_eq!(
+            rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
+            ["h", "i", "j"]
+        );
         reader.finish().unwrap();
     }
 

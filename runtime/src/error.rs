@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn report_says_each_cause_once() {
-        let error = Error::transient(Stage::Queue, "redis://localhost: refused").because(std::io::Error::other("refused"));
+        let error = Error::transient(Stage::Queue, "redis://localhost: refused")
+            .because(std::io::Error::other("refused"));
         assert_eq!(error.report(), "queue redis://localhost: refused");
     }
 }

@@ -94,7 +94,13 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let output_format = job.output_format.unwrap_or(decoding.format);
     let mut all_columns = columns.clone();
     all_columns.extend(plan.more_columns.iter().cloned());
-    let encoder = encode::new(output_format, decoding.format, decoding.dialect, &all_columns, &plan.output)?;
+    let encoder = encode::new(
+        output_format,
+        decoding.format,
+        decoding.dialect,
+        &all_columns,
+        &plan.output,
+    )?;
     let mut run = Run {
         job,
         plan,
@@ -112,14 +118,17 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         Error::permanent(Stage::Fetch, format!("{name}: the input was not read to its end"))
     })?;
     job.stop.check()?;
-    run.commit(InputPart {
-        uri,
-        bytes: input.bytes,
-        sha256: input.sha256,
-        etag,
-        format: decoding.format,
-        columns,
-    }, output_format)
+    run.commit(
+        InputPart {
+            uri,
+            bytes: input.bytes,
+            sha256: input.sha256,
+            etag,
+            format: decoding.format,
+            columns,
+        },
+        output_format,
+    )
 }
 
 /// A job under way.
@@ -153,13 +162,20 @@ impl Run<'_> {
             self.batch(&mut batch)?;
             self.write()?;
             let progress = &self.job.progress;
-            progress.bytes.store(batch.offset + batch.raw.len() as u64, Ordering::Relaxed);
+            progress
+                .bytes
+                .store(batch.offset + batch.raw.len() as u64, Ordering::Relaxed);
             progress.records.store(self.counts.read, Ordering::Relaxed);
             progress.rejects.store(self.counts.rejected, Ordering::Relaxed);
         }
         let emitted = self.instance.finish().map_err(|e| self.about_plugin(e))?;
-        let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.plan.output.len())
-            .map_err(|e| self.about_plugin(e))?;
+        let rows = Rows::check(
+            emitted.rows,
+            &emitted.ends,
+            &emitted.bytes,
+            self.plan.output.len(),
+        )
+        .map_err(|e| self.about_plugin(e))?;
         self.emit(rows);
         self.write()
     }
@@ -175,12 +191,13 @@ impl Run<'_> {
             .map_err(|e| self.about_plugin(e))?;
         let mut malformed = batch.malformed.iter().peekable();
         for &row in &batch.rows {
-            while let Some(Malformed { row, code, reason }) = malformed.next_if(|m| m.row.number < row.number) {
+            while let Some(Malformed { row, code, reason }) = malformed.next_if(|m| m.row.number < row.number)
+            {
                 self.reject(batch, *row, code, reason);
             }
-            let (verdict, emitted) = reader.next_row().map_err(|e| {
-                self.about_plugin(e.about(format!("record {}", batch.position(row).record)))
-            })?;
+            let (verdict, emitted) = reader
+                .next_row()
+                .map_err(|e| self.about_plugin(e.about(format!("record {}", batch.position(row).record))))?;
             self.apply(batch, row, verdict);
             self.emit(emitted);
         }
@@ -195,7 +212,10 @@ impl Run<'_> {
         let raw = batch.raw(row);
         let (written, count) = match verdict {
             Verdict::Keep => (self.encoder.keep(raw, &mut self.output), &mut self.counts.kept),
-            Verdict::Edit(edits) => (self.encoder.edit(raw, edits, &mut self.output), &mut self.counts.edited),
+            Verdict::Edit(edits) => (
+                self.encoder.edit(raw, edits, &mut self.output),
+                &mut self.counts.edited,
+            ),
             Verdict::Replace => {
                 self.counts.replaced += 1;
                 return;
@@ -224,7 +244,8 @@ impl Run<'_> {
 
     fn reject(&mut self, batch: &Batch, row: Row, code: &str, reason: &str) {
         let position: Position = batch.position(row);
-        self.reject_writer.append(&mut self.rejects, position, code, reason, batch.raw(row));
+        self.reject_writer
+            .append(&mut self.rejects, position, code, reason, batch.raw(row));
         self.counts.rejected += 1;
         // Looked up first because `entry` would need an owned key for each reject.
         match self.by_code.get_mut(code) {
@@ -242,7 +263,14 @@ impl Run<'_> {
     }
 
     fn commit(self, input: InputPart, output_format: Format) -> Result<Committed> {
-        let Self { job, instance, staging, counts, by_code, .. } = self;
+        let Self {
+            job,
+            instance,
+            staging,
+            counts,
+            by_code,
+            ..
+        } = self;
         assert!(counts.add_up(), "every record has one verdict: {counts:?}");
         let config_sha256 = hex(&Sha256::digest(job.config.as_bytes()));
         let plugin = job.plugin.description();
@@ -250,7 +278,15 @@ impl Run<'_> {
         job.stop.check()?;
         let id = match &job.id {
             Some(id) => id.clone(),
-            None => derived_id(&job.uri, &[&input.sha256, &plugin.sha256, &config_sha256, output_format.name()]),
+            None => derived_id(
+                &job.uri,
+                &[
+                    &input.sha256,
+                    &plugin.sha256,
+                    &config_sha256,
+                    output_format.name(),
+                ],
+            ),
         };
         let receipt = |published: &Published| Receipt {
             receipt: RECEIPT_VERSION,
@@ -319,7 +355,11 @@ fn derived_id(uri: &str, digests: &[&str]) -> String {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let stem: String = stem.chars().filter(allowed).take(64).collect();
     let digest = hex(&Sha256::digest(digests.join(" ")));
-    format!("{}-{}", if stem.is_empty() { "input" } else { &stem }, &digest[..12])
+    format!(
+        "{}-{}",
+        if stem.is_empty() { "input" } else { &stem },
+        &digest[..12]
+    )
 }
 
 #[cfg(test)]
@@ -330,7 +370,10 @@ mod tests {
     fn a_derived_id_is_a_name_and_a_digest() {
         let id = derived_id("/data/alarm-2017.csv.gz", &["a", "b"]);
         assert!(id.starts_with("alarm-2017-"), "{id}");
-        assert_eq!(id, derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"]));
+        assert_eq!(
+            id,
+            derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"])
+        );
         assert_ne!(id, derived_id("/data/alarm-2017.csv", &["a", "c"]));
         assert!(derived_id("/", &[]).starts_with("input-"));
     }

@@ -62,6 +62,9 @@ mod tests {
         stop.clone().request(Class::LeaseLost, "the lease is lost");
         stop.request(Class::Cancelled, "cancelled");
         let error = stop.check().expect_err("requested");
-        assert_eq!((error.class(), error.to_string()), (Class::LeaseLost, "worker the lease is lost".into()));
+        assert_eq!(
+            (error.class(), error.to_string()),
+            (Class::LeaseLost, "worker the lease is lost".into())
+        );
     }
 }

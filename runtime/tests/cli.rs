@@ -18,9 +18,15 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("run --queue q --allow-host 1.2.3.4/99", "1.2.3.4/99"),
         ("run --queue q --output s3://bucket/x", "s3"),
         ("submit --queue q", "--uri"),
-        ("submit --queue q --uri a --uri b --id x", "--id names one request"),
+        (
+            "submit --queue q --uri a --uri b --id x",
+            "--id names one request",
+        ),
         ("submit --queue q --uri a --priority 101", "priority 101"),
-        ("submit --queue q --uri a --delimiter ab", "expected one character"),
+        (
+            "submit --queue q --uri a --delimiter ab",
+            "expected one character",
+        ),
         ("submit --queue q --uri a --id ../x", "id \"../x\" must have"),
         ("--url mysql://x queue list", "mysql"),
         ("dead retry --all", "--queue"),
@@ -47,7 +53,10 @@ fn failures_exit_with_1_and_name_the_thing() {
         ("--url redis://127.0.0.1:1 queue list", vec![], "127.0.0.1:1"),
     ] {
         let said = host.run_with(words, &args).refused(1);
-        assert!(said.starts_with("error: ") && said.contains(why), "`{words}`: {said}");
+        assert!(
+            said.starts_with("error: ") && said.contains(why),
+            "`{words}`: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "`{words}`: {said}");
     }
 }
@@ -60,18 +69,41 @@ fn the_queue_is_found_as_the_environment_says() {
     let url = url::Url::parse(&server.url()).unwrap();
 
     let mut by_parts = host.command();
-    by_parts.env_remove("REDIS_URL").env("REDIS_HOST", "127.0.0.1").env("REDIS_PORT", url.port().unwrap().to_string());
+    by_parts
+        .env_remove("REDIS_URL")
+        .env("REDIS_HOST", "127.0.0.1")
+        .env("REDIS_PORT", url.port().unwrap().to_string());
     let output = by_parts.args(["status", "one"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 
     host.write(".env", format!("REDIS_URL={}\n", server.url()));
-    let output = host.command().env_remove("REDIS_URL").args(["status", "one"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = host
+        .command()
+        .env_remove("REDIS_URL")
+        .args(["status", "one"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 
     std::fs::remove_file(host.path(".env")).unwrap();
-    let output = host.command().env_remove("REDIS_URL").args(["submit", "--queue", "q", "--uri", "a.csv"]).output();
+    let output = host
+        .command()
+        .env_remove("REDIS_URL")
+        .args(["submit", "--queue", "q", "--uri", "a.csv"])
+        .output();
     assert!(output.unwrap().status.success());
-    assert!(host.path(".local/share/ingest-host/queue.db").exists(), "the embedded queue is the default");
+    assert!(
+        host.path(".local/share/ingest-host/queue.db").exists(),
+        "the embedded queue is the default"
+    );
 }
 
 #[test]
@@ -80,7 +112,11 @@ fn a_password_is_never_shown() {
     let url = server.url().replace("redis://", "redis://:s3cret@");
     let host = Host::on(&url);
     let said = host.run("queue list");
-    assert!(!said.stderr.contains("s3cret") && !said.stdout.contains("s3cret"), "{}", said.stderr);
+    assert!(
+        !said.stderr.contains("s3cret") && !said.stdout.contains("s3cret"),
+        "{}",
+        said.stderr
+    );
     let host = Host::on("redis://:s3cret@127.0.0.1:1");
     let said = host.run("queue list").refused(1);
     assert!(!said.contains("s3cret"), "{said}");
@@ -105,7 +141,12 @@ fn a_closed_pipe_ends_the_program_quietly() {
 #[test]
 fn inspect_shows_what_a_component_is() {
     let host = Host::embedded();
-    let said = host.run_with("plugin inspect", &[component("alarms").to_str().unwrap()]).ok();
+    let said = host
+        .run_with("plugin inspect", &[component("alarms").to_str().unwrap()])
+        .ok();
     assert!(said.starts_with("alarms "), "{said}");
-    assert!(said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"), "{said}");
+    assert!(
+        said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"),
+        "{said}"
+    );
 }

@@ -36,7 +36,10 @@ fn every_record_is_accounted_for_and_the_digests_hold() {
     assert_eq!(count("read"), 6);
     assert_eq!(
         count("read"),
-        ["kept", "edited", "replaced", "dropped", "rejected"].iter().map(|name| count(name)).sum::<u64>()
+        ["kept", "edited", "replaced", "dropped", "rejected"]
+            .iter()
+            .map(|name| count(name))
+            .sum::<u64>()
     );
     assert_eq!((count("rejected"), count("written")), (3, 3));
 
@@ -67,19 +70,31 @@ fn rejects_keep_their_place_their_reason_and_the_raw_record() {
     host.write("alarms.csv", ALARMS);
     let receipt = ingest(&host, "alarms.csv", "alarms", &[]);
     let mut reader = csv::Reader::from_path(path_of(&receipt["rejects"]["uri"])).unwrap();
-    assert_eq!(reader.headers().unwrap(), vec!["record", "line", "offset", "code", "reason", "raw"]);
+    assert_eq!(
+        reader.headers().unwrap(),
+        vec!["record", "line", "offset", "code", "reason", "raw"]
+    );
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let column = |index: usize| rows.iter().map(|row| &row[index]).collect::<Vec<_>>();
     assert_eq!(column(0), ["3", "4", "5"]);
     assert_eq!(column(1), ["4", "5", "6"]);
     assert_eq!(column(3), ["bad-id", "ends-before-start", "ragged-row"]);
-    assert!(column(4)[2].contains("expected 8 fields, found 3"), "{}", column(4)[2]);
+    assert!(
+        column(4)[2].contains("expected 8 fields, found 3"),
+        "{}",
+        column(4)[2]
+    );
     assert_eq!(column(5)[2], "5,1161115015,323");
     for row in &rows {
         let offset: usize = row[2].parse().unwrap();
-        assert!(ALARMS[offset..].starts_with(&row[5]), "record {} is not at its offset", &row[0]);
+        assert!(
+            ALARMS[offset..].starts_with(&row[5]),
+            "record {} is not at its offset",
+            &row[0]
+        );
     }
-    let by_code: BTreeMap<String, u64> = serde_json::from_value(receipt["rejects"]["by_code"].clone()).unwrap();
+    let by_code: BTreeMap<String, u64> =
+        serde_json::from_value(receipt["rejects"]["by_code"].clone()).unwrap();
     assert_eq!(by_code.values().sum::<u64>(), 3);
 }
 
@@ -102,9 +117,14 @@ fn an_id_that_stands_for_other_work_is_refused_and_nothing_is_overwritten() {
     let receipt = ingest(&host, "a.csv", "clean", &["--id", "x"]);
     host.write("a.csv", "a\n2\n");
     let plugin = component("clean");
-    let said = host.run_with("ingest a.csv --id x --plugin", &[plugin.to_str().unwrap()]).refused(1);
+    let said = host
+        .run_with("ingest a.csv --id x --plugin", &[plugin.to_str().unwrap()])
+        .refused(1);
     assert!(said.contains("x"), "{said}");
-    assert_eq!(std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(), "a\n1\n");
+    assert_eq!(
+        std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(),
+        "a\n1\n"
+    );
 }
 
 #[test]
@@ -123,19 +143,38 @@ fn clean_without_a_config_copies_every_byte() {
 fn config_formats_and_compression_go_together() {
     let host = Host::embedded();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    std::io::Write::write_all(&mut gzip, b"{\"n\":\" 7 \",\"x\":1}\n{\"n\":\"seven\"}\nnot json\n").unwrap();
+    std::io::Write::write_all(
+        &mut gzip,
+        b"{\"n\":\" 7 \",\"x\":1}\n{\"n\":\"seven\"}\nnot json\n",
+    )
+    .unwrap();
     host.write("in.jsonl.gz", gzip.finish().unwrap());
-    host.write("config.json", r#"{"columns": {"n": {"trim": true, "type": "integer"}}}"#);
-    let receipt = ingest(&host, "in.jsonl.gz", "clean", &["--plugin-config", "@config.json"]);
+    host.write(
+        "config.json",
+        r#"{"columns": {"n": {"trim": true, "type": "integer"}}}"#,
+    );
+    let receipt = ingest(
+        &host,
+        "in.jsonl.gz",
+        "clean",
+        &["--plugin-config", "@config.json"],
+    );
     assert_eq!(receipt["input"]["format"], "jsonl");
     assert_eq!(receipt["records"]["read"], 3);
     let by_code = &receipt["rejects"]["by_code"];
-    assert_eq!((&by_code["not-integer"], &by_code["not-json"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&by_code["not-integer"], &by_code["not-json"]),
+        (&1.into(), &1.into())
+    );
     let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
     assert_eq!(output, "{\"n\":7,\"x\":1}\n");
 
-    let receipt =
-        ingest(&host, "in.jsonl.gz", "clean", &["--plugin-config", "@config.json", "--format", "csv"]);
+    let receipt = ingest(
+        &host,
+        "in.jsonl.gz",
+        "clean",
+        &["--plugin-config", "@config.json", "--format", "csv"],
+    );
     let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
     assert_eq!(output, "n,x\n7,1\n");
 }
@@ -158,10 +197,16 @@ fn an_input_that_ends_within_quotes_is_an_error_and_leaves_nothing() {
     let host = Host::embedded();
     host.write("in.csv", "a,b\n1,2\n3,\"four\n5,6\n");
     let plugin = component("clean");
-    let said = host.run_with("ingest in.csv --plugin", &[plugin.to_str().unwrap()]).refused(1);
+    let said = host
+        .run_with("ingest in.csv --plugin", &[plugin.to_str().unwrap()])
+        .refused(1);
     assert!(said.contains("in.csv: record 2 (line 3)"), "{said}");
     let left: Vec<_> = walk(&host.path("out"));
-    assert_eq!(left, [] as [std::path::PathBuf; 0], "nothing is published, nothing is left in staging");
+    assert_eq!(
+        left,
+        [] as [std::path::PathBuf; 0],
+        "nothing is published, nothing is left in staging"
+    );
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

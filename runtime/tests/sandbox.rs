@@ -14,16 +14,28 @@ use support::host::{Host, component, path_of};
 
 fn hostile(limits: &Limits) -> Plugin {
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    Engine::new(limits, Some(&cache)).unwrap().load_file(&component("hostile")).unwrap()
+    Engine::new(limits, Some(&cache))
+        .unwrap()
+        .load_file(&component("hostile"))
+        .unwrap()
 }
 
 fn limits() -> Limits {
-    Limits { plugin_call: Duration::from_millis(500), plugin_memory_bytes: 64 << 20, ..Limits::default() }
+    Limits {
+        plugin_call: Duration::from_millis(500),
+        plugin_memory_bytes: 64 << 20,
+        ..Limits::default()
+    }
 }
 
 /// A batch of two rows of one column, `a` and `b`.
 fn batch() -> Batch {
-    let row = |number: u32| Row { start: 2 * number, end: 2 * number + 1, number, line: number };
+    let row = |number: u32| Row {
+        start: 2 * number,
+        end: 2 * number + 1,
+        number,
+        line: number,
+    };
     Batch {
         raw: b"a\nb\n".to_vec(),
         first_record: 1,
@@ -40,9 +52,14 @@ fn outcome(mode: &str, stop: &Stop) -> Result<(), Error> {
     let config = format!(r#"{{"mode": "{mode}"}}"#);
     let plugin = hostile(&limits());
     let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, stop.clone())?;
-    let result = instance.process(&mut batch()).map(drop).and_then(|()| instance.finish().map(drop));
+    let result = instance
+        .process(&mut batch())
+        .map(drop)
+        .and_then(|()| instance.finish().map(drop));
     if result.is_err() {
-        let again = instance.process(&mut batch()).expect_err("a failed instance is not called again");
+        let again = instance
+            .process(&mut batch())
+            .expect_err("a failed instance is not called again");
         assert!(again.to_string().contains("after it had failed") || again.class() == Class::Permanent);
     }
     result
@@ -57,7 +74,10 @@ fn fails_with(mode: &str, why: &str) {
 
 #[test]
 fn an_endless_loop_meets_its_deadline() {
-    fails_with("loop", "records 1 to 2: process took longer than the limit of 500ms");
+    fails_with(
+        "loop",
+        "records 1 to 2: process took longer than the limit of 500ms",
+    );
     fails_with("loop-in-open", "open took longer");
     fails_with("loop-in-finish", "finish took longer");
 }
@@ -80,18 +100,31 @@ fn a_plugin_may_refuse_or_fail_with_a_sentence() {
     fails_with("refuse", "refuses the input: ");
     fails_with("fail", "records 1 to 2: ");
     fails_with("fail-in-finish", "plugin ");
-    let error = hostile(&limits()).check(r#"{"mode": "refuse-config"}"#).expect_err("refused");
+    let error = hostile(&limits())
+        .check(r#"{"mode": "refuse-config"}"#)
+        .expect_err("refused");
     assert!(error.to_string().contains("refuses the config: "), "{error}");
 }
 
 #[test]
 fn floods_are_cut_off_and_harm_nobody() {
-    for mode in ["keep", "edit", "reject", "print", "escape", "flood-log", "long-log", "flood-counters"] {
+    for mode in [
+        "keep",
+        "edit",
+        "reject",
+        "print",
+        "escape",
+        "flood-log",
+        "long-log",
+        "flood-counters",
+    ] {
         let mut limits = limits();
         limits.plugin_call = Duration::from_secs(30);
         let plugin = hostile(&limits);
         let config = format!(r#"{{"mode": "{mode}"}}"#);
-        let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, Stop::default()).expect(mode);
+        let (mut instance, _) = plugin
+            .open(&["x".into()], Format::Csv, &config, Stop::default())
+            .expect(mode);
         instance.process(&mut batch()).expect(mode);
         instance.finish().expect(mode);
         assert!(instance.counters().len() <= limits.plugin_counters, "{mode}");
@@ -109,9 +142,15 @@ fn output_has_an_end() {
     let plugin = hostile(&limits);
     for mode in ["flood-output", "long-cell"] {
         let config = format!(r#"{{"mode": "{mode}"}}"#);
-        let (mut instance, _) = plugin.open(&["x".into()], Format::Csv, &config, Stop::default()).unwrap();
+        let (mut instance, _) = plugin
+            .open(&["x".into()], Format::Csv, &config, Stop::default())
+            .unwrap();
         let error = instance.process(&mut batch()).expect_err(mode);
-        assert!(error.report().contains("more than the limit of 1048576"), "{mode}: {}", error.report());
+        assert!(
+            error.report().contains("more than the limit of 1048576"),
+            "{mode}: {}",
+            error.report()
+        );
     }
 }
 
@@ -119,9 +158,13 @@ fn output_has_an_end() {
 fn a_stop_ends_a_running_plugin() {
     let stop = Stop::default();
     let from_elsewhere = stop.clone();
-    let plugin = hostile(&Limits { plugin_call: Duration::from_secs(600), ..Limits::default() });
-    let (mut instance, _) =
-        plugin.open(&["x".into()], Format::Csv, r#"{"mode": "loop"}"#, stop).unwrap();
+    let plugin = hostile(&Limits {
+        plugin_call: Duration::from_secs(600),
+        ..Limits::default()
+    });
+    let (mut instance, _) = plugin
+        .open(&["x".into()], Format::Csv, r#"{"mode": "loop"}"#, stop)
+        .unwrap();
     let stopper = std::thread::spawn(move || from_elsewhere.request(Class::LeaseLost, "the lease was lost"));
     let error = instance.process(&mut batch()).expect_err("stopped");
     assert_eq!(error.class(), Class::LeaseLost);
@@ -133,19 +176,33 @@ fn a_failing_plugin_leaves_a_dead_letter_and_its_neighbour_alone() {
     let host = Host::embedded();
     host.write("in.csv", "a,b\n1,2\n3,4\n");
     for name in ["hostile", "clean"] {
-        host.run_with("plugin push", &[component(name).to_str().unwrap()]).ok();
+        host.run_with("plugin push", &[component(name).to_str().unwrap()])
+            .ok();
     }
     let version = env!("CARGO_PKG_VERSION");
     let config = r#"{"mode": "panic", "at": 2}"#;
-    host.run_with(&format!("plugin bind --queue bad hostile@{version} --config"), &[config]).ok();
-    host.run(&format!("plugin bind --queue good clean@{version}")).ok();
+    host.run_with(
+        &format!("plugin bind --queue bad hostile@{version} --config"),
+        &[config],
+    )
+    .ok();
+    host.run(&format!("plugin bind --queue good clean@{version}"))
+        .ok();
     host.run("submit --queue bad --uri in.csv --id bad").ok();
     host.run("submit --queue good --uri in.csv --id good").ok();
-    let said = host.run("run --queue bad --queue good --concurrency 2 --burst --allow-root .").ok();
+    let said = host
+        .run("run --queue bad --queue good --concurrency 2 --burst --allow-root .")
+        .ok();
     assert!(said.starts_with("1 done, 1 dead"), "{said}");
     let bad = host.status("bad");
     assert_eq!(bad["state"], "dead");
-    assert!(bad["error"].as_str().unwrap().starts_with("plugin hostile: records 1 to 2: process trapped"), "{bad}");
+    assert!(
+        bad["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("plugin hostile: records 1 to 2: process trapped"),
+        "{bad}"
+    );
     assert!(!host.path("out/bad/bad.csv").exists());
     let output = path_of(&host.status("good")["receipt"]["outputs"][0]["uri"]);
     assert_eq!(std::fs::read_to_string(output).unwrap(), "a,b\n1,2\n3,4\n");
@@ -161,5 +218,8 @@ fn a_component_that_wants_more_than_is_granted_is_refused() {
           (export "ingest:plugin/transform@0.1.0" (instance $transform)))"#;
     host.write("http.wasm", wat::parse_str(wants_http).unwrap());
     let said = host.run("plugin inspect http.wasm").refused(1);
-    assert!(said.contains("not granted") && said.contains("wasi:http"), "{said}");
+    assert!(
+        said.contains("not granted") && said.contains("wasi:http"),
+        "{said}"
+    );
 }

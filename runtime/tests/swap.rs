@@ -46,12 +46,17 @@ fn twenty_swaps_under_load(host: &Host) {
             bind(host, number);
         }
         for request in 0..5 {
-            host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}")).ok();
+            host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}"))
+                .ok();
         }
         // The next swap comes while some of these are at work, and after at least one is done.
-        wait_for("a request to be done", || (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(()));
+        wait_for("a request to be done", || {
+            (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(())
+        });
     }
-    wait_for("all requests to be done", || (counts(host)["done"] == 100).then_some(()));
+    wait_for("all requests to be done", || {
+        (counts(host)["done"] == 100).then_some(())
+    });
     for worker in workers {
         let (code, log) = worker.stop();
         assert_eq!(code, Some(0), "{log}");
@@ -59,12 +64,20 @@ fn twenty_swaps_under_load(host: &Host) {
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
 
     let mut seen: HashMap<u64, u32> = HashMap::new();
-    for status in host.run("requests --queue q --state done --limit 1000 --json").json() {
+    for status in host
+        .run("requests --queue q --state done --limit 1000 --json")
+        .json()
+    {
         let receipt = &status["receipt"];
         let binding = receipt["binding"].as_u64().expect("a binding");
         let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
         let expected: String = (0..2_000).map(|n| format!("{n},{binding}\n")).collect();
-        assert_eq!(output, format!("n,mark\n{expected}"), "request {} under binding {binding}", status["id"]);
+        assert_eq!(
+            output,
+            format!("n,mark\n{expected}"),
+            "request {} under binding {binding}",
+            status["id"]
+        );
         assert_eq!((&status["attempts"], &status["lost"]), (&1.into(), &0.into()));
         *seen.entry(binding).or_default() += 1;
     }
@@ -86,7 +99,10 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
     for (file, why) in [
         ("text.wasm", "not a WebAssembly file"),
         ("core.wasm", "a core WebAssembly module, not a component"),
-        ("other.wasm", "speaks ingest:plugin@0.2.0 and this host speaks ingest:plugin@0.1.0"),
+        (
+            "other.wasm",
+            "speaks ingest:plugin@0.2.0 and this host speaks ingest:plugin@0.1.0",
+        ),
         ("empty.wasm", "no ingest plugin"),
         ("missing.wasm", "No such file"),
     ] {
@@ -95,14 +111,26 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
     }
     let version = version(host, "clean");
     for (words, config, code, why) in [
-        (format!("clean@{version}"), r#"{"colums": {}}"#, 1, "unknown field `colums`"),
+        (
+            format!("clean@{version}"),
+            r#"{"colums": {}}"#,
+            1,
+            "unknown field `colums`",
+        ),
         (format!("clean@{version}"), "[]", 2, "not a JSON object"),
-        (format!("hostile@{version}"), r#"{"mode": "refuse-config"}"#, 1, "refuses the config"),
+        (
+            format!("hostile@{version}"),
+            r#"{"mode": "refuse-config"}"#,
+            1,
+            "refuses the config",
+        ),
         ("clean@9.9.9".into(), "{}", 1, "push it first"),
         ("clean".into(), "{}", 2, "NAME@VERSION"),
         ("sha256:00000000".into(), "{}", 1, "push it first"),
     ] {
-        let said = host.run_with(&format!("plugin bind --queue q {words} --config"), &[config]).refused(code);
+        let said = host
+            .run_with(&format!("plugin bind --queue q {words} --config"), &[config])
+            .refused(code);
         assert!(said.contains(why), "{said}");
     }
 
@@ -110,7 +138,10 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
     host.run("run --queue q --burst --allow-host 127.0.0.1").ok();
     let receipt = &host.status("one")["receipt"];
     assert_eq!(receipt["binding"], 1);
-    assert_eq!(std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(), "n,mark\n1,7\n");
+    assert_eq!(
+        std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(),
+        "n,mark\n1,7\n"
+    );
 }
 
 #[test]
@@ -127,9 +158,23 @@ fn rollback_goes_back_step_by_step_and_history_tells() {
     let said = host.run("plugin rollback --queue q").refused(1);
     assert!(said.contains("has no binding before that"), "{said}");
     let history = host.run("plugin history --queue q --json").json();
-    let column = |name: &str| history.iter().map(|binding| binding[name].clone()).collect::<Vec<Value>>();
+    let column = |name: &str| {
+        history
+            .iter()
+            .map(|binding| binding[name].clone())
+            .collect::<Vec<Value>>()
+    };
     assert_eq!(column("number"), [5, 4, 3, 2, 1]);
-    assert_eq!(column("rollback_of"), [Value::from(1), Value::from(2), Value::Null, Value::Null, Value::Null]);
+    assert_eq!(
+        column("rollback_of"),
+        [
+            Value::from(1),
+            Value::from(2),
+            Value::Null,
+            Value::Null,
+            Value::Null
+        ]
+    );
     assert_eq!(history[0]["config"], history[4]["config"]);
     let listed = host.run("plugin list").ok();
     assert!(listed.contains("clean@"), "{listed}");
@@ -141,7 +186,9 @@ fn a_worker_waits_for_a_binding_and_a_burst_says_that_there_is_none() {
     let files = Files::serve();
     let url = files.put("in.csv", "n,mark\n1,x\n");
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
-    let said = host.run("run --queue q --burst --allow-host 127.0.0.1").refused(1);
+    let said = host
+        .run("run --queue q --burst --allow-host 127.0.0.1")
+        .refused(1);
     assert!(said.contains("plugin bind --queue q"), "{said}");
     let worker = host.worker("--queue q --allow-host 127.0.0.1");
     push(&host, "clean");
@@ -154,7 +201,10 @@ fn a_worker_waits_for_a_binding_and_a_burst_says_that_there_is_none() {
 fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
     let host = Host::embedded();
     let files = Files::serve();
-    let url = files.put("in.csv", "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold\n");
+    let url = files.put(
+        "in.csv",
+        "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold\n",
+    );
     let copy = |name: &str| {
         // As a build does it: the new file takes the place of the old one in one step.
         std::fs::copy(component(name), host.path("new.wasm")).unwrap();
@@ -183,18 +233,25 @@ const OTHER_INTERFACE: &str = r#"
       (export "ingest:plugin/transform@0.2.0" (instance $transform)))"#;
 
 fn push(host: &Host, name: &str) {
-    host.run_with("plugin push", &[component(name).to_str().unwrap()]).ok();
+    host.run_with("plugin push", &[component(name).to_str().unwrap()])
+        .ok();
 }
 
 fn version(host: &Host, name: &str) -> String {
-    let said = host.run_with("plugin inspect --json", &[component(name).to_str().unwrap()]).json();
+    let said = host
+        .run_with("plugin inspect --json", &[component(name).to_str().unwrap()])
+        .json();
     said[0]["version"].as_str().expect("a version").to_owned()
 }
 
 fn bind(host: &Host, mark: u64) {
     let config = format!(r#"{{"columns": {{"mark": {{"constant": "{mark}"}}}}}}"#);
     let version = version(host, "clean");
-    host.run_with(&format!("plugin bind --queue q clean@{version} --config"), &[&config]).ok();
+    host.run_with(
+        &format!("plugin bind --queue q clean@{version} --config"),
+        &[&config],
+    )
+    .ok();
 }
 
 fn counts(host: &Host) -> Value {

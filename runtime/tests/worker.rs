@@ -43,24 +43,37 @@ fn alarms(records: u64) -> Vec<u8> {
 
 fn run(host: &Host, more: &str) -> String {
     let plugin = component("alarms");
-    host.run_with(&format!("run --queue q {more} --plugin"), &[plugin.to_str().unwrap()]).ok()
+    host.run_with(
+        &format!("run --queue q {more} --plugin"),
+        &[plugin.to_str().unwrap()],
+    )
+    .ok()
 }
 
 fn a_burst_does_what_is_in_the_queue(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(1_000));
-    let submitted = host.run(&format!("submit --queue q --uri {url} --id one --json")).json();
+    let submitted = host
+        .run(&format!("submit --queue q --uri {url} --id one --json"))
+        .json();
     assert_eq!(submitted[0]["state"], "ready");
-    let again = host.run(&format!("submit --queuename q --uri {url} --id one")).ok();
+    let again = host
+        .run(&format!("submit --queuename q --uri {url} --id one"))
+        .ok();
     assert!(again.contains("was there before"), "{again}");
-    let other = host.run("submit --queue q --uri http://example.com/other.csv --id one").refused(1);
+    let other = host
+        .run("submit --queue q --uri http://example.com/other.csv --id one")
+        .refused(1);
     assert!(other.contains("another --id"), "{other}");
 
     let said = run(host, "--burst --allow-host 127.0.0.1");
     assert!(said.starts_with("1 done, 0 dead"), "{said}");
 
     let status = host.status("one");
-    assert_eq!((status["state"].as_str(), status["attempts"].as_u64()), (Some("done"), Some(1)));
+    assert_eq!(
+        (status["state"].as_str(), status["attempts"].as_u64()),
+        (Some("done"), Some(1))
+    );
     let receipt = &status["receipt"];
     assert_eq!(receipt["request"]["queue"], "q");
     assert_eq!(receipt["records"]["read"], 1_000);
@@ -69,19 +82,29 @@ fn a_burst_does_what_is_in_the_queue(host: &Host) {
     assert_eq!(output, host.path("out").canonicalize().unwrap().join("q/one.csv"));
     assert_eq!(receipt["outputs"][0]["sha256"], sha256sum(&output));
     let on_disk = std::fs::read_to_string(host.path("out/q/receipts/one.json")).unwrap();
-    assert_eq!(&serde_json::from_str::<serde_json::Value>(&on_disk).unwrap(), receipt);
+    assert_eq!(
+        &serde_json::from_str::<serde_json::Value>(&on_disk).unwrap(),
+        receipt
+    );
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
 }
 
 fn a_request_that_cannot_succeed_is_a_dead_letter_and_can_be_retried(host: &Host) {
     let files = Files::serve();
-    host.run(&format!("submit --queue q --uri {}/late.csv --id late", files.url)).ok();
+    host.run(&format!(
+        "submit --queue q --uri {}/late.csv --id late",
+        files.url
+    ))
+    .ok();
     let said = run(host, "--burst --allow-host 127.0.0.1");
     assert!(said.starts_with("0 done, 1 dead"), "{said}");
     let listed = host.run("dead list").ok();
     assert!(listed.contains("late") && listed.contains("404"), "{listed}");
     let shown = host.run("dead show late --json").json().remove(0);
-    assert_eq!((shown["state"].as_str(), shown["attempts"].as_u64()), (Some("dead"), Some(1)));
+    assert_eq!(
+        (shown["state"].as_str(), shown["attempts"].as_u64()),
+        (Some("dead"), Some(1))
+    );
 
     files.put("late.csv", alarms(10));
     host.run("dead retry late").ok();
@@ -115,7 +138,10 @@ fn sigterm_lets_an_attempt_end(host: &Host) {
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
     host.run(&format!("submit --queue q --uri {url} --id two")).ok();
     let plugin = component("alarms");
-    let mut worker = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {}", plugin.display()));
+    let mut worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
     worker.wait_for_log("claimed");
     worker.signal("TERM");
     worker.wait_for_log("stopping");
@@ -123,7 +149,11 @@ fn sigterm_lets_an_attempt_end(host: &Host) {
     let (code, log) = worker.ended();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(host.status("one")["state"], "done");
-    assert_eq!(host.status("two")["state"], "ready", "nothing is claimed after the signal");
+    assert_eq!(
+        host.status("two")["state"],
+        "ready",
+        "nothing is claimed after the signal"
+    );
 }
 
 fn a_second_signal_hands_the_request_back_uncounted(host: &Host) {
@@ -131,7 +161,10 @@ fn a_second_signal_hands_the_request_back_uncounted(host: &Host) {
     let url = files.hold("alarms.csv", alarms(1_000));
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
     let plugin = component("alarms");
-    let mut worker = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {}", plugin.display()));
+    let mut worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
     worker.wait_for_log("claimed");
     worker.signal("INT");
     worker.wait_for_log("stopping");
@@ -139,7 +172,10 @@ fn a_second_signal_hands_the_request_back_uncounted(host: &Host) {
     let (code, log) = worker.ended();
     assert_eq!(code, Some(0), "{log}");
     let status = host.status("one");
-    assert_eq!((status["state"].as_str(), status["attempts"].as_u64()), (Some("ready"), Some(0)));
+    assert_eq!(
+        (status["state"].as_str(), status["attempts"].as_u64()),
+        (Some("ready"), Some(0))
+    );
     files.let_go("alarms.csv");
     run(host, "--burst --allow-host 127.0.0.1");
     assert_eq!(host.status("one")["attempts"], 1);
@@ -152,11 +188,18 @@ fn a_request_is_cancelled_before_and_while_it_runs(host: &Host) {
     assert!(host.run("cancel waits").ok().contains("cancelled"));
     assert_eq!(host.status("waits")["state"], "cancelled");
     assert!(host.run("cancel waits").refused(1).contains("cancelled already"));
-    assert!(host.run("cancel nobody").refused(1).contains("there is no request nobody"));
+    assert!(
+        host.run("cancel nobody")
+            .refused(1)
+            .contains("there is no request nobody")
+    );
 
     host.run(&format!("submit --queue q --uri {url} --id runs")).ok();
     let plugin = component("alarms");
-    let mut worker = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {}", plugin.display()));
+    let mut worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
     worker.wait_for_log("claimed");
     assert!(host.run("cancel runs").ok().contains("told to stop"));
     // The worker hears of it when it renews its lease.
@@ -173,7 +216,10 @@ fn two_workers_share_a_hundred_requests(host: &Host) {
         host.run(&format!("submit --queue q --uri {url} --id r{id}")).ok();
     }
     let plugin = component("alarms");
-    let words = format!("--queue q --concurrency 2 --allow-host 127.0.0.1 --plugin {}", plugin.display());
+    let words = format!(
+        "--queue q --concurrency 2 --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    );
     let workers = [host.worker(&words), host.worker(&words)];
     let start = Instant::now();
     wait_for("100 requests to be done", || {
@@ -186,12 +232,22 @@ fn two_workers_share_a_hundred_requests(host: &Host) {
         assert_eq!(code, Some(0), "{log}");
     }
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
-    let done = host.run("requests --queue q --state done --limit 1000 --json").json();
-    let digests: std::collections::HashSet<_> =
-        done.iter().map(|status| status["receipt"]["outputs"][0]["sha256"].to_string()).collect();
+    let done = host
+        .run("requests --queue q --state done --limit 1000 --json")
+        .json();
+    let digests: std::collections::HashSet<_> = done
+        .iter()
+        .map(|status| status["receipt"]["outputs"][0]["sha256"].to_string())
+        .collect();
     assert_eq!((done.len(), digests.len()), (100, 1));
-    assert!(done.iter().all(|status| status["attempts"] == 1 && status["lost"] == 0));
-    assert_eq!(std::fs::read_dir(host.path("out/q/receipts")).unwrap().count(), 100);
+    assert!(
+        done.iter()
+            .all(|status| status["attempts"] == 1 && status["lost"] == 0)
+    );
+    assert_eq!(
+        std::fs::read_dir(host.path("out/q/receipts")).unwrap().count(),
+        100
+    );
 }
 
 fn a_paused_queue_is_left_alone(host: &Host) {
@@ -209,8 +265,13 @@ fn submit_waits_for_the_receipt(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(100));
     let plugin = component("alarms");
-    let worker = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {}", plugin.display()));
-    let receipts = host.run(&format!("submit --queue q --uri {url} --uri {url} --wait --json")).json();
+    let worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
+    let receipts = host
+        .run(&format!("submit --queue q --uri {url} --uri {url} --wait --json"))
+        .json();
     assert_eq!(receipts.len(), 2);
     assert!(receipts.iter().all(|receipt| receipt["records"]["read"] == 100));
     let said = host.run(&format!("submit --queue q --uri {url}/not/there --wait"));

@@ -104,15 +104,27 @@ async fn list(server: &Server, queues: &QueueArgs, as_json: bool) -> Result<()> 
                 out::json(&status);
             }
             let uri = redact(&status.uri);
-            rows.push(vec![status.id, queue.clone(), uri, status.error.unwrap_or_default()]);
+            rows.push(vec![
+                status.id,
+                queue.clone(),
+                uri,
+                status.error.unwrap_or_default(),
+            ]);
         }
         for invalid in server.queue.invalid(&queue, LIMIT).await? {
             if as_json {
                 let (document, reason) = (&invalid.document, &invalid.reason);
-                out::json(&json!({ "queue": queue, "document": document, "error": reason, "at_ms": invalid.at_ms }));
+                out::json(
+                    &json!({ "queue": queue, "document": document, "error": reason, "at_ms": invalid.at_ms }),
+                );
             }
             let document: String = invalid.document.chars().take(60).collect();
-            rows.push(vec!["(no request)".into(), queue.clone(), document, invalid.reason]);
+            rows.push(vec![
+                "(no request)".into(),
+                queue.clone(),
+                document,
+                invalid.reason,
+            ]);
         }
     }
     if !as_json {
@@ -129,7 +141,10 @@ async fn select(server: &Server, selection: Selection) -> Result<Vec<(String, St
         }
         (None, Some(queue)) => {
             let dead = server.queue.requests(&queue, State::Dead, LIMIT).await?;
-            Ok(dead.into_iter().map(|status| (queue.clone(), status.id)).collect())
+            Ok(dead
+                .into_iter()
+                .map(|status| (queue.clone(), status.id))
+                .collect())
         }
         (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
     }

@@ -42,7 +42,8 @@ impl Environment {
 
     /// An engine with a compilation cache in this user's cache folder, if there is one.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
-        let folder = user_folder(variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
+        let folder =
+            user_folder(variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
         match Engine::new(limits, folder.as_deref()) {
             // A folder that cannot be written costs a second at the start, nothing else.
             Err(error) if folder.is_some() => {
@@ -70,16 +71,23 @@ fn redis_url(variable: Variable) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
     }
-    let Some(host) = variable("REDIS_HOST")? else { return Ok(None) };
+    let Some(host) = variable("REDIS_HOST")? else {
+        return Ok(None);
+    };
     let refused = |message: String| Error::permanent(Stage::Config, message);
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
-    url.set_host(Some(&host)).map_err(|e| refused(format!("REDIS_HOST {host:?}")).because(e))?;
+    url.set_host(Some(&host))
+        .map_err(|e| refused(format!("REDIS_HOST {host:?}")).because(e))?;
     if let Some(port) = variable("REDIS_PORT")? {
-        let port: u16 = port.parse().map_err(|e: ParseIntError| refused(format!("REDIS_PORT {port:?}")).because(e))?;
-        url.set_port(Some(port)).map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
+        let port: u16 = port
+            .parse()
+            .map_err(|e: ParseIntError| refused(format!("REDIS_PORT {port:?}")).because(e))?;
+        url.set_port(Some(port))
+            .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }
     if let Some(password) = variable("REDIS_PASSWORD")? {
-        url.set_password(Some(&password)).map_err(|()| refused("REDIS_PASSWORD cannot be set".into()))?;
+        url.set_password(Some(&password))
+            .map_err(|()| refused("REDIS_PASSWORD cannot be set".into()))?;
     }
     Ok(Some(url.into()))
 }
@@ -112,7 +120,10 @@ mod tests {
                 _ => None,
             })
         });
-        assert_eq!(url.unwrap().unwrap(), "redis://:p%40ss%2Fword@queue.example.com:6380/");
+        assert_eq!(
+            url.unwrap().unwrap(),
+            "redis://:p%40ss%2Fword@queue.example.com:6380/"
+        );
         assert_eq!(redis_url(|_| Ok(None)).unwrap(), None);
         let wrong = redis_url(|name| Ok((name != "REDIS_URL").then(|| "no port".into())));
         assert!(wrong.is_err());

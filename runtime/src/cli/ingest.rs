@@ -77,9 +77,12 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let line = ProgressLine::of_job(progress);
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || drop(sender.send(pipeline::run(&job, source))));
-    let result = receiver
-        .await
-        .unwrap_or_else(|_| Err(Error::permanent(Stage::Worker, "the pipeline panicked: this is a bug")));
+    let result = receiver.await.unwrap_or_else(|_| {
+        Err(Error::permanent(
+            Stage::Worker,
+            "the pipeline panicked: this is a bug",
+        ))
+    });
     drop(line);
     let receipt = match result? {
         Committed::New(receipt) => receipt,

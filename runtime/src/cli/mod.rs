@@ -108,9 +108,16 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
 fn start_log(cli: &Cli) {
     use tracing_subscriber::EnvFilter;
     // A worker tells what it does; the other commands speak up only when something is wrong.
-    let level = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let level = if matches!(cli.command, Command::Run(_)) {
+        "info"
+    } else {
+        "warn"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match cli.log_format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),

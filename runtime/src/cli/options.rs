@@ -71,8 +71,8 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<String> {
             }
         },
     };
-    let config: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| refused(format!("{name} is not a JSON object")).because(e))?;
+    let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
+        .map_err(|e| refused(format!("{name} is not a JSON object")).because(e))?;
     Ok(serde_json::Value::Object(config).to_string())
 }
 
@@ -93,8 +93,18 @@ mod tests {
         assert_eq!(plugin_config(None).unwrap(), "{}");
         let config = plugin_config(Some(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#)).unwrap();
         assert_eq!(config, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
-        assert!(plugin_config(Some("[1]")).unwrap_err().report().contains("not a JSON object"));
-        assert!(plugin_config(Some("@/no/such/file")).unwrap_err().report().contains("/no/such/file"));
+        assert!(
+            plugin_config(Some("[1]"))
+                .unwrap_err()
+                .report()
+                .contains("not a JSON object")
+        );
+        assert!(
+            plugin_config(Some("@/no/such/file"))
+                .unwrap_err()
+                .report()
+                .contains("/no/such/file")
+        );
     }
 
     #[test]

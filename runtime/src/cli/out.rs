@@ -110,8 +110,14 @@ impl ProgressLine {
 
     /// A line that says what [`ProgressLine::say`] is told.
     pub(super) fn spinner() -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a constant template"));
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a constant template"),
+        );
         bar.enable_steady_tick(Duration::from_millis(100));
         Self { bar, task: None }
     }

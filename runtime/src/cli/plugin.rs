@@ -66,7 +66,11 @@ pub(super) enum Command {
 pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
     match command {
         Command::Push { file } => push(&file, environment).await?,
-        Command::Bind { queue, plugin, config } => bind(&queue, &plugin, config.as_deref(), environment).await?,
+        Command::Bind {
+            queue,
+            plugin,
+            config,
+        } => bind(&queue, &plugin, config.as_deref(), environment).await?,
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
             let components = environment.connect().await?.registry.components().await?;
@@ -98,8 +102,16 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
 async fn push(file: &Path, environment: &Environment) -> Result<()> {
     let limits = Limits::default();
     let bytes = read_component(file, &limits)?;
-    let plugin = environment.engine(&limits)?.load(&bytes).map_err(|e| e.about(file.display()))?;
-    let Description { name, version, sha256, .. } = plugin.description().clone();
+    let plugin = environment
+        .engine(&limits)?
+        .load(&bytes)
+        .map_err(|e| e.about(file.display()))?;
+    let Description {
+        name,
+        version,
+        sha256,
+        ..
+    } = plugin.description().clone();
     let registry = environment.connect().await?.registry;
     let before = find(&*registry, &format!("{name}@{version}")).await.ok();
     let component = Component {
@@ -112,7 +124,10 @@ async fn push(file: &Path, environment: &Environment) -> Result<()> {
     registry.push_component(&component, &bytes).await?;
     out::line(format!("{name}@{version}  sha256:{sha256}"));
     if let Some(before) = before.filter(|before| before.sha256 != sha256) {
-        out::note(format!("{name}@{version} was sha256:{} before; queues bound to that keep it", before.sha256));
+        out::note(format!(
+            "{name}@{version} was sha256:{} before; queues bound to that keep it",
+            before.sha256
+        ));
     }
     Ok(())
 }
@@ -140,7 +155,9 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     let registry = environment.connect().await?.registry;
     let bindings = registry.bindings(queue).await?;
     let refused = |why: &str| Error::permanent(Stage::Plugin, format!("queue {queue} {why}"));
-    let current = bindings.first().ok_or_else(|| refused("has no plugin bound to it"))?;
+    let current = bindings
+        .first()
+        .ok_or_else(|| refused("has no plugin bound to it"))?;
     let target = current.rollback_of.unwrap_or(current.number) - 1;
     let target = bindings.iter().find(|binding| binding.number == target);
     let target = target.ok_or_else(|| refused("has no binding before that"))?;
@@ -161,13 +178,21 @@ async fn put_in_force(
     environment: &Environment,
 ) -> Result<()> {
     let bytes = registry.component(&binding.sha256).await?.ok_or_else(|| {
-        Error::permanent(Stage::Plugin, format!("the server does not have component {}", binding.sha256))
+        Error::permanent(
+            Stage::Plugin,
+            format!("the server does not have component {}", binding.sha256),
+        )
     })?;
     let candidate = format!("{}@{}", binding.name, binding.version);
-    let plugin = environment.engine(&Limits::default())?.load(&bytes).map_err(|e| e.about(&candidate))?;
+    let plugin = environment
+        .engine(&Limits::default())?
+        .load(&bytes)
+        .map_err(|e| e.about(&candidate))?;
     plugin.check(&binding.config).map_err(|e| e.about(&candidate))?;
     let number = registry.bind(queue, &binding, expected).await?;
-    let note = binding.rollback_of.map_or(String::new(), |number| format!(", as binding {number}"));
+    let note = binding
+        .rollback_of
+        .map_or(String::new(), |number| format!(", as binding {number}"));
     out::line(format!("{queue}  binding {number}: {candidate}{note}"));
     Ok(())
 }
@@ -176,11 +201,17 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
     let refused = |why: String| Error::permanent(Stage::Plugin, why);
     let components = registry.components().await?;
     if let Some(sha256) = reference.strip_prefix("sha256:") {
-        let mut found = components.into_iter().filter(|component| component.sha256.starts_with(sha256));
+        let mut found = components
+            .into_iter()
+            .filter(|component| component.sha256.starts_with(sha256));
         return match (sha256.len() >= 8, found.next(), found.next()) {
             (true, Some(component), None) => Ok(component),
-            (true, Some(_), Some(_)) => Err(refused(format!("{reference} is the beginning of several components"))),
-            (true, None, _) => Err(refused(format!("the server has no component {reference}: push it first"))),
+            (true, Some(_), Some(_)) => Err(refused(format!(
+                "{reference} is the beginning of several components"
+            ))),
+            (true, None, _) => Err(refused(format!(
+                "the server has no component {reference}: push it first"
+            ))),
             (false, ..) => Err(refused(format!("{reference}: give at least 8 digits"))),
         };
     }
@@ -190,11 +221,23 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             format!("{reference:?} names no plugin: write NAME@VERSION or sha256:HEX"),
         ));
     };
-    let known: Vec<_> = components.iter().map(|c| format!("{}@{}", c.name, c.version)).collect();
-    components.into_iter().find(|component| component.name == name && component.version == version).ok_or_else(|| {
-        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        refused(format!("the server has no plugin {reference}: push it first (it has: {known})"))
-    })
+    let known: Vec<_> = components
+        .iter()
+        .map(|c| format!("{}@{}", c.name, c.version))
+        .collect();
+    components
+        .into_iter()
+        .find(|component| component.name == name && component.version == version)
+        .ok_or_else(|| {
+            let known = if known.is_empty() {
+                "none".into()
+            } else {
+                known.join(", ")
+            };
+            refused(format!(
+                "the server has no plugin {reference}: push it first (it has: {known})"
+            ))
+        })
 }
 
 fn inspect(description: &Description, json: bool) {
@@ -206,7 +249,10 @@ fn inspect(description: &Description, json: bool) {
     out::line(format!("sha256     {}", description.sha256));
     out::line(format!("bytes      {}", description.bytes));
     for (index, import) in description.imports.iter().enumerate() {
-        out::line(format!("{}  {import}", if index == 0 { "imports  " } else { "         " }));
+        out::line(format!(
+            "{}  {import}",
+            if index == 0 { "imports  " } else { "         " }
+        ));
     }
 }
 
@@ -226,7 +272,9 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         time(binding.bound_ms),
         binding.config.clone(),
         binding.sha256.clone(),
-        binding.rollback_of.map_or(String::new(), |number| format!("rollback to {number}")),
+        binding
+            .rollback_of
+            .map_or(String::new(), |number| format!("rollback to {number}")),
     ]
 }
 

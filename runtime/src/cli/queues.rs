@@ -63,7 +63,17 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                 ]);
             }
             if !json {
-                let head = ["QUEUE", "READY", "DELAYED", "LEASED", "DONE", "DEAD", "CANCELLED", "BINDING", ""];
+                let head = [
+                    "QUEUE",
+                    "READY",
+                    "DELAYED",
+                    "LEASED",
+                    "DONE",
+                    "DEAD",
+                    "CANCELLED",
+                    "BINDING",
+                    "",
+                ];
                 out::table(&head, &rows);
             }
         }
@@ -77,7 +87,10 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             queue.set_paused(&name, false).await?;
             out::line(format!("{name}  resumed"));
         }
-        Command::Audit { queue: name, json: as_json } => {
+        Command::Audit {
+            queue: name,
+            json: as_json,
+        } => {
             let names = match name {
                 Some(name) => vec![name],
                 None => queue.queues().await?,
@@ -97,7 +110,11 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                 }
                 clean &= findings.is_empty();
             }
-            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if clean {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

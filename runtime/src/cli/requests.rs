@@ -69,15 +69,25 @@ impl RequestArgs {
         match (found.pop(), found.as_slice()) {
             (Some(status), []) => Ok(status),
             (None, _) => {
-                let within = self.queue.as_ref().map_or("any queue".into(), |queue| format!("queue {queue}"));
-                Err(Error::permanent(Stage::Queue, format!("there is no request {} in {within}", self.id)))
+                let within = self
+                    .queue
+                    .as_ref()
+                    .map_or("any queue".into(), |queue| format!("queue {queue}"));
+                Err(Error::permanent(
+                    Stage::Queue,
+                    format!("there is no request {} in {within}", self.id),
+                ))
             }
             (Some(last), rest) => {
                 let mut queues: Vec<_> = rest.iter().map(|status| status.queue.as_str()).collect();
                 queues.push(&last.queue);
                 Err(Error::permanent(
                     Stage::Config,
-                    format!("request {} is in the queues {}: say which with --queue", self.id, queues.join(", ")),
+                    format!(
+                        "request {} is in the queues {}: say which with --queue",
+                        self.id,
+                        queues.join(", ")
+                    ),
                 ))
             }
         }
@@ -100,11 +110,17 @@ pub(super) fn show(status: &Status) {
     out::line(format!("{}  {}", status.id, status.state.name()));
     out::line(format!("queue    {}", status.queue));
     out::line(format!("input    {}", redact(&status.uri)));
-    out::line(format!("attempts {}, leases lost {}", status.attempts, status.lost));
+    out::line(format!(
+        "attempts {}, leases lost {}",
+        status.attempts, status.lost
+    ));
     if let Some(error) = &status.error {
         out::line(format!("error    {error}"));
     }
-    let receipt = status.receipt.clone().and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
+    let receipt = status
+        .receipt
+        .clone()
+        .and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
     if let Some(receipt) = receipt {
         out::receipt(&receipt);
     }
@@ -147,7 +163,9 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
     match server.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => out::line(format!("{id}  cancelled")),
         Cancelled::Asked => out::line(format!("{id}  is being worked on; its worker was told to stop")),
-        Cancelled::TooLate(state) => return Err(refused(format!("request {id} is {} already", state.name()))),
+        Cancelled::TooLate(state) => {
+            return Err(refused(format!("request {id} is {} already", state.name())));
+        }
         Cancelled::Unknown => return Err(refused(format!("request {id} is not known any more"))),
     }
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,13 @@ use crate::worker::{self, PluginSource, Shutdown, WorkerOptions};
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Queues to serve, each in its turn.
-    #[arg(long, alias = "queuename", required = true, env = "QUEUE_NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        alias = "queuename",
+        required = true,
+        env = "QUEUE_NAME",
+        value_delimiter = ','
+    )]
     queue: Vec<String>,
     /// Run every request through this component instead of the one that its queue is bound to.
     #[arg(long, value_name = "FILE")]
@@ -85,8 +91,16 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     );
     tracing::debug!(?limits, policy = ?options.policy, "bounds");
     let burst = options.burst;
-    let summary =
-        worker::run(&environment.url, server, engine, fetcher, destination, options, shutdown).await?;
+    let summary = worker::run(
+        &environment.url,
+        server,
+        engine,
+        fetcher,
+        destination,
+        options,
+        shutdown,
+    )
+    .await?;
     tracing::info!(?summary, "worker stopped");
     if burst {
         out::line(format!(

@@ -40,9 +40,16 @@ pub(super) struct Args {
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
     check_queue_name(&args.queue)?;
     if args.id.is_some() && args.uri.len() > 1 {
-        return Err(Error::permanent(Stage::Config, "--id names one request: give one --uri with it"));
+        return Err(Error::permanent(
+            Stage::Config,
+            "--id names one request: give one --uri with it",
+        ));
     }
-    let requests = args.uri.iter().map(|uri| new_request(&args, uri)).collect::<Result<Vec<_>>>()?;
+    let requests = args
+        .uri
+        .iter()
+        .map(|uri| new_request(&args, uri))
+        .collect::<Result<Vec<_>>>()?;
     let server = environment.connect().await?;
     let answers = server.queue.submit(&args.queue, &requests).await?;
     let mut failed = false;
@@ -54,7 +61,11 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
             failed |= !wait(&args, &server, &request.id).await?;
         }
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
@@ -78,7 +89,9 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
         Submitted::Conflict => {
             out::error(&Error::permanent(
                 Stage::Queue,
-                format!("{queue}: request {id} exists with another URI or other input options: choose another --id"),
+                format!(
+                    "{queue}: request {id} exists with another URI or other input options: choose another --id"
+                ),
             ));
             return false;
         }
@@ -96,7 +109,10 @@ async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let status = loop {
         let status = server.queue.status(&args.queue, id).await?.ok_or_else(|| {
-            Error::permanent(Stage::Queue, format!("{}: request {id} is not known any more", args.queue))
+            Error::permanent(
+                Stage::Queue,
+                format!("{}: request {id} is not known any more", args.queue),
+            )
         })?;
         if matches!(status.state, State::Done | State::Dead | State::Cancelled) {
             break status;

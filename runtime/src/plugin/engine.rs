@@ -49,7 +49,9 @@ impl Engine {
             wasmtime::Engine::new(&config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
-            .and_then(|()| bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state))
+            .and_then(|()| {
+                bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
+            })
             .map_err(|e| refused("cannot link the interface").because(e))?;
         Ok(Self {
             _ticker: Arc::new(Ticker::start(wasmtime.clone())),
@@ -64,7 +66,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`], and if the file cannot be read.
     pub fn load_file(&self, path: &Path) -> Result<Plugin> {
-        self.load(&read_component(path, &self.limits)?).map_err(|e| e.about(path.display()))
+        self.load(&read_component(path, &self.limits)?)
+            .map_err(|e| e.about(path.display()))
     }
 
     /// Loads a plugin: checks that the bytes are a component for this interface, compiles them and asks for
@@ -74,12 +77,18 @@ impl Engine {
     /// One sentence for each way in which the bytes can be unfit; always permanent.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        let component =
-            Component::new(&self.wasmtime, bytes).map_err(|e| refused("the component is not valid").because(e))?;
+        let component = Component::new(&self.wasmtime, bytes)
+            .map_err(|e| refused("the component is not valid").because(e))?;
         let ty = component.component_type();
-        let exports: Vec<String> = ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let exports: Vec<String> = ty
+            .exports(&self.wasmtime)
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let interface = check_interface(&exports)?;
-        let imports = ty.imports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let imports = ty
+            .imports(&self.wasmtime)
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let pre = self
             .linker
             .instantiate_pre(&component)
@@ -170,7 +179,9 @@ impl Plugin {
 /// # Errors
 /// If it cannot be read.
 pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
-    let size = std::fs::metadata(path).map_err(|e| refused(path.display().to_string()).because(e))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|e| refused(path.display().to_string()).because(e))?
+        .len();
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));
     }
@@ -187,20 +198,31 @@ fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
         (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(refused(
             "this is a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`",
         )),
-        (Some(b"\0asm"), _) => Err(refused("this is WebAssembly of a version that the host does not know")),
-        _ => Err(refused("this is not a WebAssembly file: it does not begin with the bytes `\\0asm`")),
+        (Some(b"\0asm"), _) => Err(refused(
+            "this is WebAssembly of a version that the host does not know",
+        )),
+        _ => Err(refused(
+            "this is not a WebAssembly file: it does not begin with the bytes `\\0asm`",
+        )),
     }
 }
 
 /// Which version of the interface a component exports. A host of one minor version speaks that version only,
 /// until 1.0.
 fn check_interface(exports: &[String]) -> Result<String> {
-    let version = exports.iter().find_map(|name| name.strip_prefix(TRANSFORM)).ok_or_else(|| {
-        refused(format!(
-            "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
-            if exports.is_empty() { "none".into() } else { exports.join(", ") }
-        ))
-    })?;
+    let version = exports
+        .iter()
+        .find_map(|name| name.strip_prefix(TRANSFORM))
+        .ok_or_else(|| {
+            refused(format!(
+                "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
+                if exports.is_empty() {
+                    "none".into()
+                } else {
+                    exports.join(", ")
+                }
+            ))
+        })?;
     let ours = INTERFACE.rsplit('@').next().unwrap_or_default();
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     if minor(version) == minor(ours) {
@@ -217,7 +239,13 @@ fn open_cache(folder: &Path) -> Result<Cache> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|e| refused(format!("cannot create the compilation cache {}", folder.display())).because(e))?;
+        .map_err(|e| {
+            refused(format!(
+                "cannot create the compilation cache {}",
+                folder.display()
+            ))
+            .because(e)
+        })?;
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config)
@@ -225,7 +253,10 @@ fn open_cache(folder: &Path) -> Result<Cache> {
 }
 
 fn too_large(bytes: u64, limits: &Limits) -> Error {
-    refused(format!("the component has {bytes} bytes, more than the limit of {}", limits.component_bytes_max))
+    refused(format!(
+        "the component has {bytes} bytes, more than the limit of {}",
+        limits.component_bytes_max
+    ))
 }
 
 fn refused(message: impl Into<String>) -> Error {

@@ -43,7 +43,12 @@ impl Instance {
             Ok(world) => world,
             Err(error) => return Err(failed(&store, &limits, "start", error)),
         };
-        Ok(Self { store, world, limits, poisoned: false })
+        Ok(Self {
+            store,
+            world,
+            limits,
+            poisoned: false,
+        })
     }
 
     /// Name and version, as the plugin gives them.
@@ -71,8 +76,12 @@ impl Instance {
     /// # Errors
     /// The plugin's own sentence, or why it could not be asked.
     pub fn check(&mut self, config: &str) -> Result<()> {
-        self.call("check", |world, store| world.ingest_plugin_transform().call_check(store, config))?
-            .map_err(|sentence| Error::permanent(Stage::Plugin, format!("refuses the config: {}", short(&sentence))))
+        self.call("check", |world, store| {
+            world.ingest_plugin_transform().call_check(store, config)
+        })?
+        .map_err(|sentence| {
+            Error::permanent(Stage::Plugin, format!("refuses the config: {}", short(&sentence)))
+        })
     }
 
     /// Opens the plugin on an input and gives its plan.
@@ -88,8 +97,12 @@ impl Instance {
             },
         };
         let plan = self
-            .call("open", |world, store| world.ingest_plugin_transform().call_open(store, &input, config))?
-            .map_err(|sentence| Error::permanent(Stage::Plugin, format!("refuses the input: {}", short(&sentence))))?;
+            .call("open", |world, store| {
+                world.ingest_plugin_transform().call_open(store, &input, config)
+            })?
+            .map_err(|sentence| {
+                Error::permanent(Stage::Plugin, format!("refuses the input: {}", short(&sentence)))
+            })?;
         checked_plan(plan, columns.len(), format, &self.limits)
     }
 
@@ -103,12 +116,17 @@ impl Instance {
             bytes: std::mem::take(&mut batch.fields),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result =
-            self.call("process", |world, store| world.ingest_plugin_transform().call_process(store, &lent));
+        let result = self.call("process", |world, store| {
+            world.ingest_plugin_transform().call_process(store, &lent)
+        });
         (batch.fields, batch.ends) = (lent.bytes, lent.ends);
         let within = || match (batch.rows.first(), batch.rows.last()) {
             (Some(&first), Some(&last)) => {
-                format!("records {} to {}", batch.position(first).record, batch.position(last).record)
+                format!(
+                    "records {} to {}",
+                    batch.position(first).record,
+                    batch.position(last).record
+                )
             }
             _ => "no records".to_owned(),
         };
@@ -116,7 +134,11 @@ impl Instance {
             .and_then(|inner| inner.map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence))))
             .map_err(|e| e.about(within()))?;
         self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
-        Ok(Changes { verdicts: changes.verdicts, operands: changes.operands, bytes: changes.bytes })
+        Ok(Changes {
+            verdicts: changes.verdicts,
+            operands: changes.operands,
+            bytes: changes.bytes,
+        })
     }
 
     /// Tells the plugin that the input is over and gives the rows that it makes then.
@@ -125,10 +147,16 @@ impl Instance {
     /// As [`Instance::process`].
     pub fn finish(&mut self) -> Result<Emitted> {
         let emitted = self
-            .call("finish", |world, store| world.ingest_plugin_transform().call_finish(store))?
+            .call("finish", |world, store| {
+                world.ingest_plugin_transform().call_finish(store)
+            })?
             .map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence)))?;
         self.check_size(emitted.bytes.len() + 4 * emitted.ends.len())?;
-        Ok(Emitted { rows: emitted.rows, bytes: emitted.bytes, ends: emitted.ends })
+        Ok(Emitted {
+            rows: emitted.rows,
+            bytes: emitted.bytes,
+            ends: emitted.ends,
+        })
     }
 
     /// What the plugin counted so far.
@@ -158,7 +186,10 @@ impl Instance {
             return Ok(());
         }
         self.poisoned = true;
-        Err(broken(format!("returned {bytes} bytes, more than the limit of {}", self.limits.changes_bytes_max)))
+        Err(broken(format!(
+            "returned {bytes} bytes, more than the limit of {}",
+            self.limits.changes_bytes_max
+        )))
     }
 }
 
@@ -169,7 +200,10 @@ fn failed(store: &Store<State>, limits: &Limits, call: &str, error: wasmtime::Er
         return stopped;
     }
     let message = if state.memory.exceeded() {
-        format!("{call} needed more memory than the limit of {} bytes", limits.plugin_memory_bytes)
+        format!(
+            "{call} needed more memory than the limit of {} bytes",
+            limits.plugin_memory_bytes
+        )
     } else if Instant::now() >= state.deadline {
         format!("{call} took longer than the limit of {:?}", limits.plugin_call)
     } else if let Some(line) = state.last_printed() {
@@ -187,13 +221,20 @@ fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits
     }
     let columns = columns + plan.more_columns.len();
     if columns > limits.columns_max || plan.output.len() > limits.columns_max {
-        return Err(broken(format!("planned more than {} columns", limits.columns_max)));
+        return Err(broken(format!(
+            "planned more than {} columns",
+            limits.columns_max
+        )));
     }
     let index = |index: u32| match index as usize {
         index if index < columns => Ok(index),
         index => Err(broken(format!("planned to use column {index} of {columns}"))),
     };
-    let reads = plan.reads.iter().map(|&read| index(read)).collect::<Result<Vec<_>>>()?;
+    let reads = plan
+        .reads
+        .iter()
+        .map(|&read| index(read))
+        .collect::<Result<Vec<_>>>()?;
     if reads.iter().collect::<HashSet<_>>().len() != reads.len() {
         return Err(broken("planned to read a column twice"));
     }
@@ -208,10 +249,21 @@ fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits
     if output.is_empty() {
         return Err(broken("planned an output without columns"));
     }
-    if output.iter().map(|column| &column.name).collect::<HashSet<_>>().len() != output.len() {
+    if output
+        .iter()
+        .map(|column| &column.name)
+        .collect::<HashSet<_>>()
+        .len()
+        != output.len()
+    {
         return Err(broken("planned two output columns of one name"));
     }
-    Ok(Plan { reads, more_columns: plan.more_columns, output, stateful: plan.stateful })
+    Ok(Plan {
+        reads,
+        more_columns: plan.more_columns,
+        output,
+        stateful: plan.stateful,
+    })
 }
 
 fn column_type(column_type: wit::ColumnType) -> ColumnType {
@@ -232,6 +284,10 @@ fn broken(message: impl Into<String>) -> Error {
 /// A guest's text as a part of a message: bounded, on one line.
 fn short(text: &str) -> String {
     const CHARS_MAX: usize = 1_000;
-    let line: String = text.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .take(CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     line.trim().to_owned()
 }

@@ -15,7 +15,11 @@ pub(super) struct MemoryLimit {
 
 impl MemoryLimit {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, exceeded: false }
+        Self {
+            bytes_max,
+            bytes: 0,
+            exceeded: false,
+        }
     }
 
     /// Whether the limit was the reason for a trap.
@@ -40,7 +44,11 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES))
+        self.grow(
+            desired
+                .saturating_sub(current)
+                .saturating_mul(TABLE_ELEMENT_BYTES),
+        )
     }
 
     fn instances(&self) -> usize {

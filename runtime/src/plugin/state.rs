@@ -70,7 +70,10 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -85,7 +88,10 @@ impl Host for State {
         } else if self.counters.len() < self.counters_max && name.len() <= 64 {
             self.counters.insert(name, delta);
         } else {
-            lock(&self.log).write(Level::Warn, "a counter was dropped: too many names, or a name over 64 bytes");
+            lock(&self.log).write(
+                Level::Warn,
+                "a counter was dropped: too many names, or a name over 64 bytes",
+            );
         }
     }
 }
@@ -126,7 +132,13 @@ const LINE_BYTES_MAX: usize = 2048;
 
 impl PluginLog {
     fn new(plugin: &str, bytes: usize) -> Self {
-        Self { plugin: plugin.to_owned(), left: bytes, said_full: false, line: Vec::new(), last_printed: None }
+        Self {
+            plugin: plugin.to_owned(),
+            left: bytes,
+            said_full: false,
+            line: Vec::new(),
+            last_printed: None,
+        }
     }
 
     fn write(&mut self, level: Level, message: &str) {

@@ -31,7 +31,13 @@ impl Context {
     /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
     pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
         let (id, queue) = (claim.ticket.id.as_str(), claim.ticket.queue.as_str());
-        tracing::info!(queue, request_id = id, attempt = claim.attempt, uri = redact(&claim.request.uri), "claimed");
+        tracing::info!(
+            queue,
+            request_id = id,
+            attempt = claim.attempt,
+            uri = redact(&claim.request.uri),
+            "claimed"
+        );
         let lease = self.leases.hold(claim.ticket.clone(), stop.clone(), asked_at);
         match self.work(&claim, &stop).await {
             Ok(committed) => self.settle(&claim, &lease, committed).await,
@@ -42,7 +48,10 @@ impl Context {
     async fn work(&self, claim: &Claim, stop: &Stop) -> Result<Committed> {
         let started_at = Timestamp::now();
         let bound = self.plugins.for_claim(claim).await?;
-        let source = self.fetcher.open(&claim.request.uri, Origin::Queued, stop).await?;
+        let source = self
+            .fetcher
+            .open(&claim.request.uri, Origin::Queued, stop)
+            .await?;
         let job = Job {
             id: Some(claim.request.id.clone()),
             queue: Some(claim.request.queue.clone()),
@@ -69,7 +78,10 @@ impl Context {
             .spawn(move || drop(sender.send(pipeline::run(&job, source))))
             .map_err(|e| Error::transient(Stage::Worker, "cannot start a thread").because(e))?;
         receiver.await.unwrap_or_else(|_| {
-            Err(Error::permanent(Stage::Worker, "the pipeline panicked: this is a bug of the host, its log says more"))
+            Err(Error::permanent(
+                Stage::Worker,
+                "the pipeline panicked: this is a bug of the host, its log says more",
+            ))
         })
     }
 
@@ -82,14 +94,21 @@ impl Context {
         let Receipt { records, .. } = &receipt;
         let (read, written, rejected) = (records.read, records.written, records.rejected);
         let document = serde_json::to_string(&receipt).expect("a receipt serializes");
-        match self.insist(lease, || self.server.queue.settle(&claim.ticket, &document)).await {
+        match self
+            .insist(lease, || self.server.queue.settle(&claim.ticket, &document))
+            .await
+        {
             Ok(()) => {
                 tracing::info!(request_id = id, read, written, rejected, existing, "done");
                 Outcome::Done
             }
             // The output is committed: whoever claims the request next finds the receipt and settles.
             Err(error) => {
-                tracing::warn!(request_id = id, error = error.report(), "committed but not settled");
+                tracing::warn!(
+                    request_id = id,
+                    error = error.report(),
+                    "committed but not settled"
+                );
                 Outcome::Lost
             }
         }
@@ -111,10 +130,15 @@ impl Context {
             }
             Class::Transient | Class::Permanent => (Next::Dead, Outcome::Dead),
         };
-        match self.insist(lease, || self.server.queue.fail(ticket, &report, next)).await {
+        match self
+            .insist(lease, || self.server.queue.fail(ticket, &report, next))
+            .await
+        {
             Ok(()) => match outcome {
                 Outcome::Dead => tracing::error!(request_id = id, error = report, "given up: a dead letter"),
-                Outcome::Retried => tracing::warn!(request_id = id, error = report, "failed, will be tried again"),
+                Outcome::Retried => {
+                    tracing::warn!(request_id = id, error = report, "failed, will be tried again")
+                }
                 _ => tracing::info!(request_id = id, "cancelled"),
             },
             Err(error) => {
@@ -134,7 +158,11 @@ impl Context {
     }
 
     /// Repeats a verb while the server cannot be reached and the lease is good.
-    async fn insist<F: Future<Output = Result<()>>>(&self, lease: &Lease, mut verb: impl FnMut() -> F) -> Result<()> {
+    async fn insist<F: Future<Output = Result<()>>>(
+        &self,
+        lease: &Lease,
+        mut verb: impl FnMut() -> F,
+    ) -> Result<()> {
         let mut wait = Duration::from_millis(50);
         loop {
             match verb().await {

@@ -48,13 +48,20 @@ impl Leases {
             .enable_all()
             .build()
             .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let (for_thread, policy_for_thread, url) = (Arc::clone(&shared), policy.clone(), url.to_owned());
         std::thread::Builder::new()
             .name("leases".into())
             .spawn(move || renew_loop(&for_thread, &policy_for_thread, &url, &runtime))
             .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
-        Ok(Self { shared, policy: policy.clone(), next_key: AtomicU64::new(0) })
+        Ok(Self {
+            shared,
+            policy: policy.clone(),
+            next_key: AtomicU64::new(0),
+        })
     }
 
     /// Keeps a claim that was asked for at `asked_at`. When it is lost, or somebody cancels the request,
@@ -63,9 +70,22 @@ impl Leases {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let good_until = asked_at + self.policy.lease;
         let renew_at = asked_at + self.policy.renew_every;
-        lock(&self.shared).held.insert(key, Held { ticket, stop, good_until, renew_at, cancelled: false });
+        lock(&self.shared).held.insert(
+            key,
+            Held {
+                ticket,
+                stop,
+                good_until,
+                renew_at,
+                cancelled: false,
+            },
+        );
         self.shared.changed.notify_one();
-        Lease { shared: Arc::clone(&self.shared), key, margin: self.policy.margin }
+        Lease {
+            shared: Arc::clone(&self.shared),
+            key,
+            margin: self.policy.margin,
+        }
     }
 }
 
@@ -86,12 +106,18 @@ pub(super) struct Lease {
 impl Lease {
     /// Whether the claim is certainly still this worker's.
     pub(super) fn is_good(&self) -> bool {
-        lock(&self.shared).held.get(&self.key).is_some_and(|held| Instant::now() + self.margin < held.good_until)
+        lock(&self.shared)
+            .held
+            .get(&self.key)
+            .is_some_and(|held| Instant::now() + self.margin < held.good_until)
     }
 
     /// Whether somebody asked for the request to be cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        lock(&self.shared).held.get(&self.key).is_some_and(|held| held.cancelled)
+        lock(&self.shared)
+            .held
+            .get(&self.key)
+            .is_some_and(|held| held.cancelled)
     }
 }
 
@@ -110,7 +136,11 @@ fn renew_loop(shared: &Shared, policy: &LeasePolicy, url: &str, runtime: &tokio:
     let tick = policy.renew_every.min(RETRY) / 2;
     loop {
         let state = lock(shared);
-        let waited = shared.changed.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
+        let waited = shared
+            .changed
+            .wait_timeout(state, tick)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
         if waited.closed {
             return;
         }
@@ -131,7 +161,12 @@ fn renew_loop(shared: &Shared, policy: &LeasePolicy, url: &str, runtime: &tokio:
     }
 }
 
-async fn renew(server: &mut Option<Server>, url: &str, ticket: &Ticket, policy: &LeasePolicy) -> Result<Renewed> {
+async fn renew(
+    server: &mut Option<Server>,
+    url: &str,
+    ticket: &Ticket,
+    policy: &LeasePolicy,
+) -> Result<Renewed> {
     let work = async {
         let server = match server {
             Some(server) => server,
@@ -141,13 +176,18 @@ async fn renew(server: &mut Option<Server>, url: &str, ticket: &Ticket, policy: 
     };
     match tokio::time::timeout(policy.margin, work).await {
         Ok(renewed) => renewed,
-        Err(_) => Err(Error::transient(Stage::Queue, "the renewal was not answered in time")),
+        Err(_) => Err(Error::transient(
+            Stage::Queue,
+            "the renewal was not answered in time",
+        )),
     }
 }
 
 fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, renewed: Result<Renewed>) {
     let mut state = lock(shared);
-    let Some(held) = state.held.get_mut(&key) else { return };
+    let Some(held) = state.held.get_mut(&key) else {
+        return;
+    };
     match renewed {
         Ok(Renewed { cancel }) => {
             held.good_until = asked_at + policy.lease;
@@ -162,7 +202,11 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
             state.held.remove(&key);
         }
         Err(error) => {
-            tracing::warn!(request_id = held.ticket.id, error = error.report(), "cannot renew the lease, trying again");
+            tracing::warn!(
+                request_id = held.ticket.id,
+                error = error.report(),
+                "cannot renew the lease, trying again"
+            );
             held.renew_at = Instant::now() + RETRY;
         }
     }
@@ -172,7 +216,8 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
 fn give_up(shared: &Shared, policy: &LeasePolicy) {
     for held in lock(shared).held.values() {
         if Instant::now() + policy.margin >= held.good_until {
-            held.stop.request(Class::LeaseLost, "the lease could not be renewed in time");
+            held.stop
+                .request(Class::LeaseLost, "the lease could not be renewed in time");
         }
     }
 }

@@ -115,10 +115,22 @@ pub async fn run(
 ) -> Result<Summary> {
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
     let leases = Leases::start(url, &options.policy)?;
-    let context =
-        Arc::new(Context { server, leases, plugins, fetcher, destination: Arc::new(destination), options });
-    let mut worker =
-        Worker { context, attempts: JoinSet::new(), stops: HashMap::new(), summary: Summary::default(), turn: 0, nonce: None };
+    let context = Arc::new(Context {
+        server,
+        leases,
+        plugins,
+        fetcher,
+        destination: Arc::new(destination),
+        options,
+    });
+    let mut worker = Worker {
+        context,
+        attempts: JoinSet::new(),
+        stops: HashMap::new(),
+        summary: Summary::default(),
+        turn: 0,
+        nonce: None,
+    };
     let result = worker.serve(&mut shutdown).await;
     worker.drain(&mut shutdown).await;
     result.map(|()| worker.summary)
@@ -155,7 +167,8 @@ impl Worker {
                     if self.context.options.burst && self.attempts.is_empty() && self.is_empty().await? {
                         return Ok(());
                     }
-                    self.next_event(shutdown, Some(self.context.options.policy.idle)).await;
+                    self.next_event(shutdown, Some(self.context.options.policy.idle))
+                        .await;
                 }
                 Err(error) if error.class() == Class::Transient => {
                     failures += 1;
@@ -180,7 +193,9 @@ impl Worker {
         let first = self.turn;
         for step in 0..options.queues.len() {
             let turn = (first + step) % options.queues.len();
-            let nonce = self.nonce.get_or_insert_with(|| uuid::Uuid::new_v4().simple().to_string());
+            let nonce = self
+                .nonce
+                .get_or_insert_with(|| uuid::Uuid::new_v4().simple().to_string());
             let claim = ClaimOptions {
                 worker: options.name.clone(),
                 nonce: nonce.clone(),
@@ -203,7 +218,9 @@ impl Worker {
     fn begin(&mut self, claim: Claim, asked_at: Instant) {
         let stop = Stop::default();
         let (context, for_attempt) = (Arc::clone(&self.context), stop.clone());
-        let task = self.attempts.spawn(async move { context.attempt(claim, asked_at, for_attempt).await });
+        let task = self
+            .attempts
+            .spawn(async move { context.attempt(claim, asked_at, for_attempt).await });
         self.stops.insert(task.id(), stop);
     }
 
@@ -264,7 +281,10 @@ impl Worker {
     /// Lets the attempts end, or makes them.
     async fn drain(&mut self, shutdown: &mut watch::Receiver<Shutdown>) {
         if !self.attempts.is_empty() {
-            tracing::info!(attempts = self.attempts.len(), "stopping: waiting for attempts to end");
+            tracing::info!(
+                attempts = self.attempts.len(),
+                "stopping: waiting for attempts to end"
+            );
         }
         let deadline = tokio::time::Instant::now() + self.context.options.policy.drain;
         let mut patient = true;

@@ -52,8 +52,13 @@ type Stamp = (SystemTime, u64);
 impl Plugins {
     /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
     pub(super) fn new(engine: Engine, registry: Arc<dyn Registry>, source: PluginSource) -> Result<Self> {
-        let plugins =
-            Self { engine, registry, source, file: Mutex::new(None), bindings: Mutex::new(HashMap::new()) };
+        let plugins = Self {
+            engine,
+            registry,
+            source,
+            file: Mutex::new(None),
+            bindings: Mutex::new(HashMap::new()),
+        };
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
             let bound = plugins.load_file(path, config)?;
@@ -69,9 +74,19 @@ impl Plugins {
     /// Takes up a changed file; one that cannot be used changes nothing. Called between claims, on a thread
     /// that may block.
     pub(super) fn refresh(&self) {
-        let PluginSource::File { path, config, watch: true } = &self.source else { return };
+        let PluginSource::File {
+            path,
+            config,
+            watch: true,
+        } = &self.source
+        else {
+            return;
+        };
         let Ok(now) = stamp(path) else { return };
-        if lock(&self.file).as_ref().is_some_and(|(before, _)| *before == now) {
+        if lock(&self.file)
+            .as_ref()
+            .is_some_and(|(before, _)| *before == now)
+        {
             return;
         }
         match self.load_file(path, config) {
@@ -100,15 +115,23 @@ impl Plugins {
             return Ok(bound.clone());
         }
         let queue = &claim.ticket.queue;
-        let number = claim
-            .binding
-            .ok_or_else(|| Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it")))?;
+        let number = claim.binding.ok_or_else(|| {
+            Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it"))
+        })?;
         let key = (queue.clone(), number);
         if let Some(bound) = lock(&self.bindings).get(&key) {
             return Ok(bound.clone());
         }
-        let binding = self.registry.binding(queue, number).await?.ok_or_else(|| missing(&key, "binding"))?;
-        let bytes = self.registry.component(&binding.sha256).await?.ok_or_else(|| missing(&key, "component"))?;
+        let binding = self
+            .registry
+            .binding(queue, number)
+            .await?
+            .ok_or_else(|| missing(&key, "binding"))?;
+        let bytes = self
+            .registry
+            .component(&binding.sha256)
+            .await?
+            .ok_or_else(|| missing(&key, "component"))?;
         let bound = self.compile(bytes, binding).await?;
         let mut bindings = lock(&self.bindings);
         if bindings.len() >= KEPT_MAX {
@@ -129,13 +152,21 @@ impl Plugins {
                 format!("the server's component {} has another digest", binding.sha256),
             ));
         }
-        Ok(Bound { plugin, config: binding.config.into(), number: Some(binding.number) })
+        Ok(Bound {
+            plugin,
+            config: binding.config.into(),
+            number: Some(binding.number),
+        })
     }
 
     fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {
         let plugin = self.engine.load_file(path)?;
         plugin.check(config).map_err(|e| e.about(path.display()))?;
-        Ok(Bound { plugin, config: Arc::clone(config), number: None })
+        Ok(Bound {
+            plugin,
+            config: Arc::clone(config),
+            number: None,
+        })
     }
 }
 
@@ -146,7 +177,10 @@ fn stamp(path: &std::path::Path) -> Result<Stamp> {
 }
 
 fn missing((queue, number): &(String, u64), what: &str) -> Error {
-    Error::permanent(Stage::Plugin, format!("queue {queue}: the server does not have the {what} of binding {number}"))
+    Error::permanent(
+        Stage::Plugin,
+        format!("queue {queue}: the server does not have the {what} of binding {number}"),
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -9,16 +9,27 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long a test waits for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The component of an example plugin, built when it is first asked for.
-pub fn component(name: &str) -> PathBuf {
+pub(crate) fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the workspace");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root).args(["build", "--release", "--target", "wasm32-wasip2", "--message-format=json"]);
-        let output = cargo.args(["-p", "clean", "-p", "alarms", "-p", "hostile"]).output().expect("cargo runs");
+        cargo.current_dir(root).args([
+            "build",
+            "--release",
+            "--target",
+            "wasm32-wasip2",
+            "--message-format=json",
+        ]);
+        let output = cargo
+            .args(["-p", "clean", "-p", "alarms", "-p", "hostile"])
+            .output()
+            .expect("cargo runs");
         assert!(
             output.status.success(),
             "the plugins do not build; if the target is missing: rustup target add wasm32-wasip2\n{}",
@@ -29,22 +40,26 @@ pub fn component(name: &str) -> PathBuf {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter_map(|message| Some(PathBuf::from(message["filenames"][0].as_str()?)))
             .find(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-        artifact.expect("cargo names the components").parent().expect("a folder").to_owned()
+        artifact
+            .expect("cargo names the components")
+            .parent()
+            .expect("a folder")
+            .to_owned()
     });
     folder.join(format!("{name}.wasm"))
 }
 
 /// A folder with the program's files and a server's URL; every command runs in it with an empty environment.
-pub struct Host {
-    pub folder: tempfile::TempDir,
-    pub url: String,
+pub(crate) struct Host {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) url: String,
 }
 
 /// What a command said.
-pub struct Said {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Said {
@@ -58,51 +73,69 @@ impl Said {
 
     /// The command must have succeeded; its results.
     #[track_caller]
-    pub fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self.stdout
     }
 
     /// The command must have succeeded; its results, each line a JSON document.
     #[track_caller]
-    pub fn json(self) -> Vec<Value> {
-        self.ok().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    pub(crate) fn json(self) -> Vec<Value> {
+        self.ok()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
     }
 
     /// The command must have failed with this exit code; its last words.
     #[track_caller]
-    pub fn refused(self, code: i32) -> String {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+    pub(crate) fn refused(self, code: i32) -> String {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self.stderr
     }
 }
 
 impl Host {
     /// With the embedded queue.
-    pub fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("queue.db").display());
         Self { folder, url }
     }
 
     /// With the queue at this URL.
-    pub fn on(url: &str) -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder"), url: url.to_owned() }
+    pub(crate) fn on(url: &str) -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            url: url.to_owned(),
+        }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes a file into the folder.
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, bytes).expect("the file is written");
         path
     }
 
     /// The program, ready for arguments. Compiled plugins are shared among all tests.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
         command
             .current_dir(self.folder.path())
@@ -115,21 +148,27 @@ impl Host {
     }
 
     /// Runs a command, whose words are separated by spaces, to its end.
-    pub fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         self.run_with(words, &[])
     }
 
     /// Runs a command, whose words are separated by spaces, with further arguments as they are.
-    pub fn run_with(&self, words: &str, more: &[&str]) -> Said {
+    pub(crate) fn run_with(&self, words: &str, more: &[&str]) -> Said {
         let output = self.command().args(words.split_whitespace()).args(more).output();
         Said::new(&output.expect("the program runs"))
     }
 
     /// Starts a worker in the background.
-    pub fn worker(&self, words: &str) -> Worker {
+    pub(crate) fn worker(&self, words: &str) -> Worker {
         let mut command = self.command();
-        command.args(["--log-format", "json", "run"]).args(words.split_whitespace());
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program runs");
+        command
+            .args(["--log-format", "json", "run"])
+            .args(words.split_whitespace());
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program runs");
         let stderr = child.stderr.take().expect("piped");
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -139,17 +178,21 @@ impl Host {
                 }
             }
         });
-        Worker { child, lines, log: String::new() }
+        Worker {
+            child,
+            lines,
+            log: String::new(),
+        }
     }
 
     /// The state of a request.
-    pub fn status(&self, id: &str) -> Value {
+    pub(crate) fn status(&self, id: &str) -> Value {
         self.run(&format!("status {id} --json")).json().remove(0)
     }
 
     /// Waits until a request is in a state.
     #[track_caller]
-    pub fn wait_for_state(&self, id: &str, state: &str) -> Value {
+    pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {
         wait_for(&format!("request {id} to be {state}"), || {
             let status = self.status(id);
             (status["state"] == state).then_some(status)
@@ -159,7 +202,7 @@ impl Host {
 
 /// Asks until there is an answer.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
@@ -171,7 +214,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A worker in the background; killed when it is dropped.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
     log: String,
@@ -180,7 +223,7 @@ pub struct Worker {
 impl Worker {
     /// Waits for a line of its log that has this text.
     #[track_caller]
-    pub fn wait_for_log(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for_log(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -196,20 +239,23 @@ impl Worker {
     }
 
     /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        let status = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill runs");
         assert!(status.success());
     }
 
     /// Asks it to stop and waits for the end; its exit code and its whole log.
-    pub fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         self.signal("TERM");
         self.ended()
     }
 
     /// Waits for the end; its exit code and its whole log.
-    pub fn ended(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("the worker ends");
         self.log.extend(self.lines.iter().map(|line| line + "\n"));
         (status.code(), std::mem::take(&mut self.log))
@@ -224,13 +270,19 @@ impl Drop for Worker {
 }
 
 /// The SHA-256 of a file as the system's own `sha256sum` gives it.
-pub fn sha256sum(path: &Path) -> String {
-    let output = Command::new("sha256sum").arg(path).output().expect("sha256sum runs");
+pub(crate) fn sha256sum(path: &Path) -> String {
+    let output = Command::new("sha256sum")
+        .arg(path)
+        .output()
+        .expect("sha256sum runs");
     let text = String::from_utf8(output.stdout).expect("text");
     text.split_whitespace().next().expect("a digest").to_owned()
 }
 
 /// The path of a `file:` URI in a receipt.
-pub fn path_of(uri: &Value) -> PathBuf {
-    url::Url::parse(uri.as_str().expect("a URI")).expect("a URI").to_file_path().expect("a path")
+pub(crate) fn path_of(uri: &Value) -> PathBuf {
+    url::Url::parse(uri.as_str().expect("a URI"))
+        .expect("a URI")
+        .to_file_path()
+        .expect("a path")
 }

@@ -13,8 +13,8 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 
 /// Files under a URL, until it is dropped.
-pub struct Files {
-    pub url: String,
+pub(crate) struct Files {
+    pub(crate) url: String,
     shared: Arc<Shared>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -26,39 +26,59 @@ struct Shared {
 }
 
 impl Files {
-    pub fn serve() -> Self {
+    pub(crate) fn serve() -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let shared = Arc::new(Shared::default());
-        let app = Router::new().route("/{name}", get(file)).with_state(Arc::clone(&shared));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let app = Router::new()
+            .route("/{name}", get(file))
+            .with_state(Arc::clone(&shared));
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, shared, _runtime: runtime }
+        Self {
+            url,
+            shared,
+            _runtime: runtime,
+        }
     }
 
     /// Puts a file there; its URL.
-    pub fn put(&self, name: &str, bytes: impl Into<Bytes>) -> String {
-        self.shared.files.lock().unwrap().insert(name.to_owned(), bytes.into());
+    pub(crate) fn put(&self, name: &str, bytes: impl Into<Bytes>) -> String {
+        self.shared
+            .files
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), bytes.into());
         format!("{}/{name}", self.url)
     }
 
     /// Puts a file there of which the second half comes only after [`Files::let_go`].
-    pub fn hold(&self, name: &str, bytes: impl Into<Bytes>) -> String {
-        self.shared.held.lock().unwrap().insert(name.to_owned(), Arc::new(Semaphore::new(0)));
+    pub(crate) fn hold(&self, name: &str, bytes: impl Into<Bytes>) -> String {
+        self.shared
+            .held
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Arc::new(Semaphore::new(0)));
         self.put(name, bytes)
     }
 
     /// Lets the second half of a file come, now and from now on.
-    pub fn let_go(&self, name: &str) {
+    pub(crate) fn let_go(&self, name: &str) {
         self.shared.held.lock().unwrap()[name].add_permits(1 << 20);
     }
 }
 
 async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
     let bytes = shared.files.lock().unwrap().get(&name).cloned();
-    let Some(bytes) = bytes else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(bytes) = bytes else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let held = shared.held.lock().unwrap().get(&name).cloned();
-    let Some(held) = held else { return bytes.into_response() };
+    let Some(held) = held else {
+        return bytes.into_response();
+    };
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Infallible>>(1);
     tokio::spawn(async move {
         let half = bytes.len() / 2;

@@ -2,4 +2,6 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod host;
+pub(crate) mod http;
 pub(crate) mod redis;
