@@ -46,7 +46,7 @@ fn failures_exit_with_1_and_name_the_thing() {
         ("ingest no.csv --plugin", vec![clean], "no.csv"),
         ("ingest x.csv --plugin no.wasm", vec![], "no.wasm"),
         ("ingest s3://b/x.csv --plugin", vec![clean], "s3"),
-        ("ingest . --plugin", vec![clean], "not a"),
+        ("ingest . --plugin", vec![clean], "is a folder"),
         ("dead show nobody", vec![], "there is no request nobody"),
         ("plugin bind --queue q clean@0.1.0", vec![], "push it first"),
         ("--url sqlite:/proc/no/queue.db queue list", vec![], "/proc/no"),
@@ -142,9 +142,9 @@ fn a_closed_pipe_ends_the_program_quietly() {
 fn inspect_shows_what_a_component_is() {
     let host = Host::embedded();
     let said = host
-        .run_with("plugin inspect", &[component("alarms").to_str().unwrap()])
+        .run_with("plugin inspect", &[component("hostile").to_str().unwrap()])
         .ok();
-    assert!(said.starts_with("alarms "), "{said}");
+    assert!(said.starts_with("hostile "), "{said}");
     assert!(
         said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"),
         "{said}"

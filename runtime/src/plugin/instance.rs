@@ -76,11 +76,8 @@ impl Instance {
     /// # Errors
     /// The plugin's own sentence, or why it could not be asked.
     pub fn check(&mut self, config: &str) -> Result<()> {
-        self.call("check", |world, store| {
+        self.ask("check", "refuses the config: ", |world, store| {
             world.ingest_plugin_transform().call_check(store, config)
-        })?
-        .map_err(|sentence| {
-            Error::permanent(Stage::Plugin, format!("refuses the config: {}", short(&sentence)))
         })
     }
 
@@ -96,13 +93,9 @@ impl Instance {
                 Format::Jsonl => wit::Format::Jsonl,
             },
         };
-        let plan = self
-            .call("open", |world, store| {
-                world.ingest_plugin_transform().call_open(store, &input, config)
-            })?
-            .map_err(|sentence| {
-                Error::permanent(Stage::Plugin, format!("refuses the input: {}", short(&sentence)))
-            })?;
+        let plan = self.ask("open", "refuses the input: ", |world, store| {
+            world.ingest_plugin_transform().call_open(store, &input, config)
+        })?;
         checked_plan(plan, columns.len(), format, &self.limits)
     }
 
@@ -116,7 +109,7 @@ impl Instance {
             bytes: std::mem::take(&mut batch.fields),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.call("process", |world, store| {
+        let result = self.ask("process", "", |world, store| {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
         (batch.fields, batch.ends) = (lent.bytes, lent.ends);
@@ -130,9 +123,7 @@ impl Instance {
             }
             _ => "no records".to_owned(),
         };
-        let changes = result
-            .and_then(|inner| inner.map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence))))
-            .map_err(|e| e.about(within()))?;
+        let changes = result.map_err(|e| e.about(within()))?;
         self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
         Ok(Changes {
             verdicts: changes.verdicts,
@@ -146,11 +137,9 @@ impl Instance {
     /// # Errors
     /// As [`Instance::process`].
     pub fn finish(&mut self) -> Result<Emitted> {
-        let emitted = self
-            .call("finish", |world, store| {
-                world.ingest_plugin_transform().call_finish(store)
-            })?
-            .map_err(|sentence| Error::permanent(Stage::Plugin, short(&sentence)))?;
+        let emitted = self.ask("finish", "", |world, store| {
+            world.ingest_plugin_transform().call_finish(store)
+        })?;
         self.check_size(emitted.bytes.len() + 4 * emitted.ends.len())?;
         Ok(Emitted {
             rows: emitted.rows,
@@ -178,6 +167,19 @@ impl Instance {
         call(&self.world, &mut self.store).map_err(|error| {
             self.poisoned = true;
             failed(&self.store, &self.limits, name, error)
+        })
+    }
+
+    /// A call that the guest may answer with a sentence instead, which ends it as a trap does.
+    fn ask<T>(
+        &mut self,
+        name: &str,
+        before: &str,
+        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
+    ) -> Result<T> {
+        self.call(name, call)?.map_err(|sentence| {
+            self.poisoned = true;
+            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence)))
         })
     }
 
