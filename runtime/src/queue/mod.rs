@@ -421,3 +421,16 @@ fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {
         format!("{queue}: binding {current} is in force, not {expected} (0 is none): look again, then bind"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_is_one() {
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_micros(2_001)), 3);
+        assert!(i64::try_from(millis(Duration::MAX)).is_ok());
+    }
+}

@@ -59,8 +59,9 @@ async fn redis_faults_are_found() {
 #[tokio::test]
 async fn redis_finds_a_lease_that_was_never_given() {
     let bed = Bed::redis().await;
-    bed.submit(&["future", "unindexed"]).await;
-    let (_, unindexed) = (bed.claim().await, bed.claim().await);
+    bed.submit(&["future", "unindexed", "ended"]).await;
+    let (_, unindexed, _) = (bed.claim().await, bed.claim().await, bed.claim().await);
+    bed.redis_command("HSET request:ended ended settle");
     bed.redis_command("HSET request:future fence 99");
     bed.redis_command(&format!("HDEL nonces {}", unindexed.ticket.nonce));
     finds(
@@ -68,6 +69,7 @@ async fn redis_finds_a_lease_that_was_never_given() {
         &[
             "request future has fence 99, which was never given",
             "request unindexed is leased but its nonce is not in the index",
+            "request ended is leased but its claim has ended",
         ],
     )
     .await;
@@ -76,12 +78,15 @@ async fn redis_finds_a_lease_that_was_never_given() {
 #[tokio::test]
 async fn sqlite_faults_are_found() {
     let bed = Bed::sqlite().await;
-    bed.submit(&["unheld", "done", "dead", "future", "nowhere"]).await;
+    bed.submit(&["ended", "unheld", "done", "dead", "future", "nowhere"])
+        .await;
+    assert_eq!(bed.claim().await.ticket.id, "ended");
     bed.audit_is_clean().await;
     bed.database(|db| {
         let faults = "UPDATE request SET state = 'leased' WHERE id = 'unheld';
             UPDATE request SET state = id WHERE id IN ('done', 'dead');
             UPDATE request SET fence = 99 WHERE id = 'future';
+            UPDATE request SET ended = 'settle' WHERE id = 'ended';
             UPDATE queue SET binding = 4;
             PRAGMA ignore_check_constraints = ON;
             UPDATE request SET state = 'nowhere' WHERE id = 'nowhere';";
@@ -93,6 +98,7 @@ async fn sqlite_faults_are_found() {
         "request done is done but has no receipt",
         "request dead is dead but has no reason",
         "request future has fence 99, which was never given",
+        "request ended is leased but its claim has ended",
         "request nowhere is in no state, but in nowhere",
         "queue bigdatastudy has binding 4 in force, which it does not have",
     ] {

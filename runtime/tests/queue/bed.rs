@@ -87,6 +87,14 @@ impl Bed {
         assert_eq!(claim, None);
     }
 
+    /// Waits for something new while `event` happens, which must end the wait.
+    pub(crate) async fn is_woken_by<T>(&self, event: impl Future<Output = T>) -> T {
+        let waiting = tokio::time::timeout(PATIENCE, self.queue().wait(Q, 10 * PATIENCE));
+        let (waited, happened) = tokio::join!(waiting, event);
+        waited.expect("the wait ends").unwrap();
+        happened
+    }
+
     pub(crate) async fn status(&self, id: &str) -> Status {
         self.queue().status(Q, id).await.unwrap().expect("a request")
     }

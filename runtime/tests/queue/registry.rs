@@ -3,7 +3,7 @@
 use ingest_host::error::Class;
 use ingest_host::queue::{Binding, Component};
 
-use crate::bed::{Bed, PATIENCE, Q, how};
+use crate::bed::{Bed, Q, how};
 
 fn component(sha256: &str, version: &str, pushed_ms: i64) -> Component {
     Component {
@@ -117,11 +117,10 @@ pub(crate) async fn a_queue_may_need_a_binding(bed: Bed) {
     let mut options = how();
     options.needs_binding = true;
     assert_eq!(bed.queue().claim(Q, &options).await.unwrap(), None);
-    let waiting = bed.queue().wait(Q, 10 * PATIENCE);
     let first = binding("aa");
-    let (waited, bound) = tokio::join!(waiting, bed.registry().bind(Q, &first, None));
-    waited.unwrap();
-    bound.unwrap();
+    bed.is_woken_by(bed.registry().bind(Q, &first, None))
+        .await
+        .unwrap();
     let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!((claim.ticket.id.as_str(), claim.binding), ("a", Some(1)));
 }

@@ -106,10 +106,7 @@ pub(crate) async fn a_paused_queue_gives_nothing(bed: Bed) {
     assert_eq!(bed.queue().claim(Q, &options).await.unwrap().as_ref(), Some(&a));
     bed.queue().settle(&a.ticket, "{}").await.unwrap();
 
-    let waiting = bed.queue().wait(Q, 10 * PATIENCE);
-    let (waited, resumed) = tokio::join!(waiting, bed.queue().set_paused(Q, false));
-    waited.unwrap();
-    resumed.unwrap();
+    bed.is_woken_by(bed.queue().set_paused(Q, false)).await.unwrap();
     assert_eq!(bed.claim().await.ticket.id, "b");
 }
 

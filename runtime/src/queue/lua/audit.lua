@@ -15,6 +15,9 @@ local function check_lease(id, hash)
   if not hash.fence or not hash.nonce then
     return fault(id, 'is leased but has no holder')
   end
+  if hash.ended then
+    fault(id, 'is leased but its claim has ended')
+  end
   if tonumber(hash.fence) > counter then
     fault(id, 'has fence ' .. hash.fence .. ', which was never given')
   end

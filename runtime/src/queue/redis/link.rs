@@ -1,8 +1,8 @@
 //! Connections to the Redis server: commands go in, values or classified errors come out. One connection is
 //! shared by all verbs; whatever blocks or moves much takes one of its own.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -166,7 +166,7 @@ impl Link {
 /// Transient is what time or an operator can mend without a change of the request or of this program.
 fn class(error: &RedisError) -> Class {
     let transient = match error.kind() {
-        ErrorKind::Io => !is_bad_certificate(error),
+        ErrorKind::Io => !is_tls_refusal(error),
         ErrorKind::Server(kind) => match kind {
             ServerErrorKind::BusyLoading
             | ServerErrorKind::TryAgain
@@ -194,9 +194,14 @@ fn class(error: &RedisError) -> Class {
     }
 }
 
-fn is_bad_certificate(error: &RedisError) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()))
+/// Whether TLS was refused: a certificate that is not trusted, a server that speaks none.
+fn is_tls_refusal(error: &RedisError) -> bool {
+    // The client keeps the causes of its errors in an `Arc`, which hides their type.
+    let source = std::error::Error::source(error);
+    let cause = source.and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// TLS in this process goes through ring; whoever was first to choose a provider keeps it.
@@ -239,5 +244,16 @@ mod tests {
         assert_eq!(of(ErrorKind::AuthenticationFailed), Class::Permanent);
         assert_eq!(of(ErrorKind::Server(ServerErrorKind::NoPerm)), Class::Permanent);
         assert_eq!(of(ErrorKind::InvalidClientConfig), Class::Permanent);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_stays_so() {
+        let refusal = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidData, refusal);
+        assert_eq!(class(&RedisError::from(error)), Class::Permanent);
+        assert_eq!(
+            class(&RedisError::from(std::io::Error::other("reset"))),
+            Class::Transient
+        );
     }
 }

@@ -441,6 +441,8 @@ fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
         .prepare(
             "SELECT 'request ' || id || ' is leased but has no holder' FROM request
                  WHERE queue = ?1 AND state = 'leased' AND (fence IS NULL OR nonce IS NULL OR worker IS NULL)
+             UNION ALL SELECT 'request ' || id || ' is leased but its claim has ended' FROM request
+                 WHERE queue = ?1 AND state = 'leased' AND ended IS NOT NULL
              UNION ALL SELECT 'request ' || id || ' has fence ' || fence || ', which was never given' FROM request
                  WHERE queue = ?1 AND fence > (SELECT fence FROM queue WHERE name = ?1)
              UNION ALL SELECT 'request ' || id || ' is done but has no receipt' FROM request
