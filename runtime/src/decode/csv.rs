@@ -1,8 +1,9 @@
 //! CSV in, batches out. What well-formed means is said in [`crate::format::csv`].
 //!
-//! Empty lines are passed over and not counted as records, as most readers do; an empty field in a file of one column is
-//! therefore written `""`. A record that has more or fewer fields than the header, a quote out of place, or bytes that are not
-//! UTF-8 is malformed. So that a quote never closed can't swallow the rest of a file in silence, it is an error.
+//! Empty lines are passed over and not counted as records, as most readers do; an empty field in a file of
+//! one column is therefore written `""`. A record that has more or fewer fields than the header, a quote
+//! out of place, or bytes that are not UTF-8 is malformed. So that a quote never closed can't swallow the
+//! rest of a file in silence, it is an error.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -227,7 +228,8 @@ fn columns(
     Ok(Some((names, used)))
 }
 
-/// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
+/// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its
+/// number.
 fn names(raw: &[u8], spans: &[Span], quote: u8) -> Result<Vec<String>, String> {
     let mut names = Vec::with_capacity(spans.len());
     let mut numbers = HashMap::with_capacity(spans.len());

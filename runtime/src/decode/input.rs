@@ -1,11 +1,13 @@
-//! A reader's bytes in, the same bytes out in pieces that hold whole records. Here stands all that the decoders have in common:
-//! how much is read, where it is in the input, what of it is UTF-8, and how errors name the place.
+//! A reader's bytes in, the same bytes out in pieces that hold whole records. Here stands all that the
+//! decoders have in common: how much is read, where it is in the input, what of it is UTF-8, and how errors
+//! name the place.
 
 use std::io::Read;
 
 use crate::batch::{Batch, Row};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
+use crate::format::BYTE_ORDER_MARK;
 
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;
@@ -85,7 +87,7 @@ impl Input {
             batch_bytes: limits.batch_bytes.clamp(1, bytes_max),
             record_bytes_max: limits.record_bytes_max.min(bytes_max),
         };
-        input.fill(3)?;
+        input.fill(BYTE_ORDER_MARK.len())?;
         match *input.buffer {
             [0xef, 0xbb, 0xbf, ..] => input.take(Used {
                 bytes: 3,
@@ -99,8 +101,8 @@ impl Input {
         Ok(input)
     }
 
-    /// Reads on until `scan` finds what it looks for in the bytes that come next; it is told whether they are the last ones.
-    /// It sees as many bytes as a batch has, and then, from the same start, ever more.
+    /// Reads on until `scan` finds what it looks for in the bytes that come next; it is told whether they
+    /// are the last ones. It sees as many bytes as a batch has, and then, from the same start, ever more.
     ///
     /// # Errors
     /// If it finds nothing in the longest record that is allowed, and its own ones.
@@ -178,7 +180,7 @@ impl Input {
 
     fn too_long(&self, used: Used) -> Error {
         let message = format!(
-            "is longer than the {} bytes allowed; is there a quote that is never closed, or is it another format?",
+            "is longer than the {} bytes allowed; is a quote never closed, or is it another format?",
             self.record_bytes_max
         );
         self.error_at(used, message)

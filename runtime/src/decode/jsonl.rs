@@ -1,7 +1,8 @@
 //! JSON objects in, one a line; batches out. A line ends at LF or CRLF, and blank ones are passed over.
 //!
-//! The columns are the members of the first batch's objects, in the order in which they appear. A line that is not an object or
-//! not UTF-8 is malformed, and so is one that has a member twice that the plugin reads: RFC 8259 leaves open which one counts.
+//! The columns are the members of the first batch's objects, in the order in which they appear. A line that
+//! is not an object or not UTF-8 is malformed, and so is one that has a member twice that the plugin reads:
+//! RFC 8259 leaves open which one counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -123,7 +124,8 @@ impl Decoder for JsonlDecoder {
     }
 }
 
-/// Hands out the lines that are complete in `raw`, up to `records_max` of them, each with whether it is an object.
+/// Hands out the lines that are complete in `raw`, up to `records_max` of them, each with whether it is an
+/// object.
 fn objects(
     input: &Input,
     raw: &[u8],

@@ -1,5 +1,5 @@
-//! Bytes in, batches of records out. A record that is malformed is set aside in its batch, with its position and the reason;
-//! an input that cannot be told into records is an error.
+//! Bytes in, batches of records out. A record that is malformed is set aside in its batch, with its
+//! position and the reason; an input that cannot be told into records is an error.
 
 mod csv;
 mod input;
@@ -21,8 +21,8 @@ pub trait Decoder: Send {
     /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
     fn columns(&self) -> &[String];
 
-    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoder::columns`] followed by `more`,
-    /// the names of further members. Called once, before the first [`Decoder::next`].
+    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoder::columns`]
+    /// followed by `more`, the names of further members. Called once, before the first [`Decoder::next`].
     ///
     /// # Errors
     /// If an index does not exist or stands there twice, or the format does not allow `more`.
@@ -31,7 +31,8 @@ pub trait Decoder: Send {
     /// Empties the batch and fills it with the next records. False at the end of the input.
     ///
     /// # Errors
-    /// Those of the reader, unchanged if they are this crate's; a record beyond its limit; an input that ends within quotes.
+    /// Those of the reader, unchanged if they are this crate's; a record beyond its limit; an input that
+    /// ends within quotes.
     fn next(&mut self, batch: &mut Batch) -> Result<bool>;
 }
 
@@ -45,15 +46,16 @@ pub struct Decoding {
     pub dialect: Dialect,
 }
 
-/// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or its content type
-/// speaks of, which `options` overrules; without either it is CSV.
+/// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or
+/// its content type speaks of, which `options` overrules; without either it is CSV.
 ///
-/// A batch is closed before the record with which it would have more than `limits.batch_bytes` or `limits.batch_records`,
-/// but has one record at least: so what it holds depends on the input alone, not on how the reader parts it.
+/// A batch is closed before the record with which it would have more than `limits.batch_bytes` or
+/// `limits.batch_records`, but has one record at least: so what it holds depends on the input alone, not on
+/// how the reader parts it.
 ///
 /// # Errors
-/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, or more columns than
-/// `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
+/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, or
+/// more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,

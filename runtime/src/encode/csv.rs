@@ -1,5 +1,6 @@
-//! Records in, CSV out, with LF line ends and the dialect of the input where that is CSV too. Then a field that did not change is
-//! copied with its quotes, and a record whose columns are those of the input is copied or spliced as a whole.
+//! Records in, CSV out, with LF line ends and the dialect of the input where that is CSV too. Then a field
+//! that did not change is copied with its quotes, and a record whose columns are those of the input is
+//! copied or spliced as a whole.
 
 use super::{Encoder, Unfit, column_names};
 use crate::batch::{Edits, Fields};
@@ -7,7 +8,8 @@ use crate::format::csv::{Dialect, Scanner, write_field};
 use crate::format::jsonl::{Keys, Untextual, members, text};
 use crate::format::{OutputColumn, Span};
 
-/// Ends a record. An empty line would be no record, so one that is a single empty field is written within quotes.
+/// Ends a record. An empty line would be no record, so one that is a single empty field is written within
+/// quotes.
 fn end_record(start: usize, dialect: Dialect, out: &mut Vec<u8>) {
     if out.len() == start {
         out.extend_from_slice(&[dialect.quote, dialect.quote]);

@@ -1,5 +1,5 @@
-//! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white space: whole records,
-//! and in an edited record each other member.
+//! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white
+//! space: whole records, and in an edited record each other member.
 
 use memchr::memchr;
 
@@ -134,7 +134,8 @@ enum Place {
     Same(usize),
     /// It is a column of the output, under another name.
     Renamed(usize),
-    /// It is in no column of the input, and its name is taken by a column of the output that another member has.
+    /// It is in no column of the input, and its name is taken by a column of the output that another member
+    /// has.
     Taken,
 }
 

@@ -1,5 +1,5 @@
-//! Records and verdicts in, bytes of the output out. A kept record is copied, an edited one is spliced; fields are written anew
-//! only where the formats or the columns differ.
+//! Records and verdicts in, bytes of the output out. A kept record is copied, an edited one is spliced;
+//! fields are written anew only where the formats or the columns differ.
 
 mod csv;
 mod jsonl;
@@ -14,8 +14,8 @@ use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn};
 
-/// An encoder from records of one format to another. `columns` are the input's, followed by the further members that the
-/// plugin asked for. `dialect` is that of the input, and of an output in CSV.
+/// An encoder from records of one format to another. `columns` are the input's, followed by the further
+/// members that the plugin asked for. `dialect` is that of the input, and of an output in CSV.
 ///
 /// # Errors
 /// If the output has no column, two of the same name, or one whose source does not exist.
@@ -35,7 +35,8 @@ pub fn new(
     })
 }
 
-/// A writer of records. Everything is appended to `out`; after an [`Unfit`] nothing of that record is left there.
+/// A writer of records. Everything is appended to `out`; after an [`Unfit`] nothing of that record is left
+/// there.
 pub trait Encoder: Send {
     /// What comes before the first record.
     fn begin(&mut self, out: &mut Vec<u8>);

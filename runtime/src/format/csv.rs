@@ -1,12 +1,13 @@
-//! CSV as a text: RFC 4180, with the delimiter and the quote of the file's dialect. A [`Scanner`] tells where a record
-//! and the wanted ones of its fields begin and end; [`unquote`] and [`write_field`] turn a field into its text and back.
+//! CSV as a text: RFC 4180, with the delimiter and the quote of the file's dialect. A [`Scanner`] tells
+//! where a record and the wanted ones of its fields begin and end; [`unquote`] and [`write_field`] turn a
+//! field into its text and back.
 //!
-//! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as Python's `csv`, pandas and the crate
-//! `csv` have it. Within a quoted field they are text.
+//! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as Python's `csv`,
+//! pandas and the crate `csv` have it. Within a quoted field they are text.
 
 use memchr::memchr;
 
-use super::Span;
+use super::{BYTE_ORDER_MARK, Span};
 
 /// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,9 @@ pub struct Record {
     pub line_feeds: usize,
     /// Whether any of its fields is quoted.
     pub quoted: bool,
-    /// The first quote within a field that is not quoted, or the end of the first quoted field that goes on after its
-    /// closing quote. Either way the rest of that field counts as unquoted, so that the record ends with its line.
+    /// The first quote within a field that is not quoted, or the end of the first quoted field that goes on
+    /// after its closing quote. Either way the rest of that field counts as unquoted, so that the record
+    /// ends with its line.
     pub stray: Option<usize>,
 }
 
@@ -74,8 +76,9 @@ impl Scanner {
         self.dialect
     }
 
-    /// Finds the end of the record that begins at `start`, and puts the raw spans of the columns `wanted`, which increase,
-    /// into `spans`: fewer of them if the record is too short. `last` says that nothing follows `raw`.
+    /// Finds the end of the record that begins at `start`, and puts the raw spans of the columns `wanted`,
+    /// which increase, into `spans`: fewer of them if the record is too short. `last` says that nothing
+    /// follows `raw`.
     ///
     /// # Errors
     /// [`Partial`] if the record may go on after `raw`, or if it ends within quotes.
@@ -197,13 +200,13 @@ pub fn unquote(field: &[u8], quote: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF.
+/// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF, or begins with a byte
+/// order mark, which a reader would take off the first field of a file.
 pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     let Dialect { delimiter, quote } = dialect;
+    let special = |&byte: &u8| (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
     // Without an early exit the loop is vectorized.
-    let special =
-        |found, &byte: &u8| found | (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
-    if !text.iter().fold(false, special) {
+    if !text.iter().fold(false, |found, byte| found | special(byte)) && !text.starts_with(BYTE_ORDER_MARK) {
         return out.extend_from_slice(text);
     }
     out.push(quote);
@@ -247,14 +250,15 @@ fn load(raw: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// The high bit of each byte that equals the byte repeated in `pattern`.
-/// From "Determine if a word has a zero byte" in Anderson's Bit Twiddling Hacks, in the form without false hits.
+/// The high bit of each byte that equals the byte repeated in `pattern`. From "Determine if a word has a
+/// zero byte" in Anderson's Bit Twiddling Hacks, in the form without false hits.
 fn equal(word: u64, pattern: u64) -> u64 {
     let differences = word ^ pattern;
     !(((differences & LOW_BITS) + LOW_BITS) | differences) & HIGH_BITS
 }
 
-/// The high bit of each byte up to 0x0d, CR: those and LF in one comparison, with others that are rare in a text.
+/// The high bit of each byte up to 0x0d, CR: those and LF in one comparison, with others that are rare in a
+/// text.
 fn controls(word: u64) -> u64 {
     !(((word & LOW_BITS) + repeat(0x7f - 0x0d)) | word) & HIGH_BITS
 }

@@ -1,7 +1,8 @@
-//! One JSON object a line, as a text. [`members`] tells where the members of a raw object begin and end, [`Keys`] which column
-//! each is; [`text`] and [`write_value`] turn a value into its text and back.
+//! One JSON object a line, as a text. [`members`] tells where the members of a raw object begin and end,
+//! [`Keys`] which column each is; [`text`] and [`write_value`] turn a value into its text and back.
 //!
-//! What is JSON at all is for serde_json to say, once, where a record is decoded; here it is taken for granted.
+//! What is JSON at all is for serde_json to say, once, where a record is decoded; here it is taken for
+//! granted.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,8 @@ pub struct Member {
     pub value: Span,
 }
 
-/// A string of JSON that has no text: it has half of a surrogate pair, which no UTF-8 can stand for (RFC 8259, section 8.2).
+/// A string of JSON that has no text: it has half of a surrogate pair, which no UTF-8 can stand for (RFC
+/// 8259, section 8.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Untextual;
 
@@ -29,11 +31,12 @@ pub fn untextual(string: &[u8]) -> String {
     format!("the string {start} has half of a surrogate pair, which is not a character")
 }
 
-/// The members of a raw object in their order. `raw` must be valid JSON; if it is not, there may be fewer of them.
+/// The members of a raw object in their order. `raw` must be valid JSON; if it is not, there may be fewer
+/// of them.
 pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
-    let mut at = 0;
+    let mut at = memchr(b'{', raw).map_or(raw.len(), |brace| brace + 1);
     std::iter::from_fn(move || {
-        let key_start = at + memchr(b'"', raw.get(at..)?)?;
+        let key_start = skip(raw, at, |byte| byte != b'"');
         let key_end = string_end(raw, key_start)?;
         let start = skip(raw, key_end, |byte| is_space(byte) || byte == b':');
         let end = value_end(raw, start)?;
@@ -74,8 +77,8 @@ impl Keys {
         }
     }
 
-    /// The index of the name that a raw key, with its quotes, stands for. `guess` is looked at first: in most files the
-    /// members of all records stand in the same order.
+    /// The index of the name that a raw key, with its quotes, stands for. `guess` is looked at first: in
+    /// most files the members of all records stand in the same order.
     ///
     /// # Errors
     /// If the key has no text.
@@ -112,9 +115,9 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
 
 /// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
 ///
-/// A text that is no literal of the column's type, such as `007` in a column of integers, is written as a string, as it stands:
-/// what it means is for the plugin to say. An empty one is null, unless the type is text. With [`ColumnType::Inherit`] the type
-/// is that of the original value.
+/// A text that is no literal of the column's type, such as `007` in a column of integers, is written as a
+/// string, as it stands: what it means is for the plugin to say. An empty one is null, unless the type is
+/// text. With [`ColumnType::Inherit`] the type is that of the original value.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
     let literal = match (column_type, original.and_then(<[u8]>::first)) {
         (ColumnType::Text, _) | (ColumnType::Inherit, Some(b'"')) => return write_string(text, out),
@@ -186,7 +189,7 @@ fn is_number(text: &[u8]) -> bool {
 
 fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    digits.iter().all(u8::is_ascii_digit) && is_number(text)
+    matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// What stands between the quotes of a raw string.
@@ -208,7 +211,16 @@ fn skip(raw: &[u8], at: usize, passed: impl Fn(u8) -> bool) -> usize {
 fn string_end(raw: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
-        at += memchr2(b'"', b'\\', raw.get(at..)?)?;
+        // Most strings are too short for the call to pay.
+        at = match raw
+            .get(at..)?
+            .iter()
+            .take(16)
+            .position(|&byte| matches!(byte, b'"' | b'\\'))
+        {
+            Some(near) => at + near,
+            None => at + memchr2(b'"', b'\\', raw.get(at..)?)?,
+        };
         if raw[at] == b'"' {
             return Some(at + 1);
         }

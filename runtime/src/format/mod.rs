@@ -6,6 +6,9 @@ pub mod jsonl;
 
 use serde::{Deserialize, Serialize};
 
+/// What may stand before the first record of a text in UTF-8 and is no part of it.
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A format of inputs and outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

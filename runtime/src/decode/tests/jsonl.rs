@@ -1,0 +1,147 @@
+//! JSON lines as the world writes them.
+
+use super::*;
+
+#[test]
+fn jsonl_as_the_world_writes_it() {
+    for (text, rows) in [
+        (r#"{"a":1,"b":"x"}"#, &[["1", "x"]] as &[[&str; 2]]),
+        (
+            "{\"a\":1,\"b\":2}\r\n\n  \r\n{\"b\":4,\"a\":3}\n",
+            &[["1", "2"], ["3", "4"]],
+        ),
+        (
+            "\u{feff}{ \"a\" : -1.5e3 , \"b\" : true }\n",
+            &[["-1.5e3", "true"]],
+        ),
+        (
+            "{\"a\":null,\"b\":\"\"}\n{}\n{\"b\":1}\n",
+            &[["", ""], ["", ""], ["", "1"]],
+        ),
+        (
+            r#"{"a":{"x":["}",1]},"b":[ {}, "]\"" ]}"#,
+            &[[r#"{"x":["}",1]}"#, r#"[ {}, "]\"" ]"#]],
+        ),
+        (
+            r#"{"a":"\"\\\/\b\f\n\r\té","b":"\ud83d\ude00\u0000"}"#,
+            &[["\"\\/\u{8}\u{c}\n\r\té", "😀\0"]],
+        ),
+        (r#"{"\u0061":1,"b":2}"#, &[["1", "2"]]),
+        (r#"{"a":1,"b":{"a":2}}"#, &[["1", r#"{"a":2}"#]]),
+    ] {
+        let decoded = decode(text, &as_jsonl());
+        assert_eq!(decoded.columns, ["a", "b"], "{text:?}");
+        assert_eq!(table(&decoded), rows, "{text:?}");
+    }
+    assert_eq!(
+        decode("", &as_jsonl()),
+        Decoded {
+            columns: vec![],
+            records: vec![],
+            batches: vec![]
+        }
+    );
+}
+
+#[test]
+fn a_malformed_line_is_set_aside() {
+    for (line, code, reason) in [
+        (
+            "{\"a\":1,}",
+            "not-json",
+            "key must be a string at byte 8 of the record",
+        ),
+        (
+            "{\"a\":1} x",
+            "not-json",
+            "trailing characters at byte 9 of the record",
+        ),
+        ("{\"a\":01}", "not-json", "invalid number at byte 7 of the record"),
+        ("id,name", "not-json", "expected value at byte 1 of the record"),
+        ("[{\"a\":1}]", "not-json", "expected an object, found an array"),
+        (" 7", "not-json", "expected an object, found a single value"),
+        (
+            "{\"a\":1,\"b\":2,\"\\u0061\":3}",
+            "duplicate-member",
+            "member \"\\u0061\" stands there more than once",
+        ),
+        (
+            "{\"a\":\"\\ud800\"}",
+            "not-json",
+            "the string \"\\ud800\" has half of a surrogate pair, which is not a character",
+        ),
+        (
+            "{\"a\":\"\\udc00\\ud800\"}",
+            "not-json",
+            "the string \"\\udc00\\ud800\" has half of a surrogate pair, which is not a character",
+        ),
+        (
+            "{\"a\":\"\\ud83d\\u0041\"}",
+            "not-json",
+            "the string \"\\ud83d\\u0041\" has half of a surrogate pair, which is not a character",
+        ),
+    ] {
+        let text = format!("{{\"a\":1,\"b\":2}}\n{line}\n{{\"a\":3,\"b\":4}}\n");
+        let decoded = decode(&text, &as_jsonl());
+        assert_eq!(table(&decoded), [["1", "2"], ["!", code], ["3", "4"]], "{line}");
+        assert_eq!(
+            decoded.records[1].fields,
+            Err((code, reason.to_owned())),
+            "{line}"
+        );
+        assert_eq!(
+            (
+                decoded.records[1].position.record,
+                decoded.records[1].position.line
+            ),
+            (2, 2)
+        );
+    }
+}
+
+#[test]
+fn members_that_are_not_read_are_let_alone() {
+    let text = br#"{"a":1,"b":2,"b":3,"c":"\ud800"}"#;
+    let decoded = run(text, &as_jsonl(), &small(), Some(&[0]), &[usize::MAX]).unwrap();
+    assert_eq!(table(&decoded), [["1"]]);
+}
+
+#[test]
+fn columns_of_jsonl_are_those_of_the_first_batch_and_more() {
+    let text = b"\n\n{\"b\":1}\n{\"a\":2,\"b\":3}\nx\n\n{\"c\":4}\n{}\n{\"d\":5}\n";
+    let mut decoder = open(Box::new(&text[..]), "a", None, &as_jsonl(), &small())
+        .unwrap()
+        .decoder;
+    assert_eq!(decoder.columns(), ["b", "a", "c"]);
+    let error = decoder.project(&[], &["a".to_owned()]).unwrap_err().to_string();
+    assert!(
+        error.contains("column \"a\" is asked for, but is there already"),
+        "{error}"
+    );
+    decoder.project(&[3, 0], &["d".to_owned()]).unwrap();
+    let mut batch = Batch::default();
+    assert!(decoder.next(&mut batch).unwrap());
+    assert!(decoder.next(&mut batch).unwrap());
+    assert_eq!(batch.fields, b"5");
+    let wide = (0..21)
+        .map(|name| format!("{{\"{name}\":0}}\n"))
+        .collect::<String>();
+    let limits = Limits {
+        batch_records: 100,
+        batch_bytes: 1000,
+        ..small()
+    };
+    let error = open(
+        Box::new(std::io::Cursor::new(wide)),
+        "a",
+        None,
+        &as_jsonl(),
+        &limits,
+    )
+    .err()
+    .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "decode a: has 21 columns, more than the 20 allowed"
+    );
+}

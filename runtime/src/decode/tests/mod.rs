@@ -1,0 +1,174 @@
+//! Files as the world writes them, and what comes out of them.
+
+mod csv;
+mod jsonl;
+mod properties;
+
+use std::io::Read;
+
+use super::*;
+use crate::error::{Class, Error, Stage};
+
+/// Hands out a text in pieces of the given sizes, over and over.
+struct Pieces {
+    text: Vec<u8>,
+    at: usize,
+    sizes: Vec<usize>,
+    next: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let size = self.sizes[self.next % self.sizes.len()]
+            .min(buffer.len())
+            .min(self.text.len() - self.at);
+        self.next += 1;
+        buffer[..size].copy_from_slice(&self.text[self.at..self.at + size]);
+        self.at += size;
+        Ok(size)
+    }
+}
+
+/// All that was decoded.
+#[derive(Debug, PartialEq)]
+struct Decoded {
+    columns: Vec<String>,
+    records: Vec<Found>,
+    /// The records of each batch, malformed ones included.
+    batches: Vec<usize>,
+}
+
+/// A record, or a malformed one, in the order of the input.
+#[derive(Debug, PartialEq)]
+struct Found {
+    position: crate::batch::Position,
+    raw: Vec<u8>,
+    /// The fields, or the code and the reason.
+    fields: Result<Vec<String>, (&'static str, String)>,
+}
+
+fn small() -> Limits {
+    Limits {
+        batch_bytes: 64,
+        batch_records: 5,
+        record_bytes_max: 200,
+        columns_max: 20,
+        ..Limits::default()
+    }
+}
+
+fn as_csv() -> InputOptions {
+    InputOptions {
+        format: Some(Format::Csv),
+        ..InputOptions::default()
+    }
+}
+
+fn as_jsonl() -> InputOptions {
+    InputOptions {
+        format: Some(Format::Jsonl),
+        ..InputOptions::default()
+    }
+}
+
+fn run(
+    text: &[u8],
+    options: &InputOptions,
+    limits: &Limits,
+    reads: Option<&[usize]>,
+    sizes: &[usize],
+) -> Result<Decoded> {
+    let reader = Pieces {
+        text: text.to_vec(),
+        at: 0,
+        sizes: sizes.to_vec(),
+        next: 0,
+    };
+    let mut decoder = open(Box::new(reader), "orders.csv", None, options, limits)?.decoder;
+    let columns = decoder.columns().to_vec();
+    let every: Vec<usize> = (0..columns.len()).collect();
+    let reads = reads.unwrap_or(&every);
+    decoder.project(reads, &[])?;
+    let (mut batch, mut decoded) = (
+        Batch::default(),
+        Decoded {
+            columns,
+            records: vec![],
+            batches: vec![],
+        },
+    );
+    let mut next = None;
+    while decoder.next(&mut batch)? {
+        let start = batch.offset as usize;
+        let between = &text[next.unwrap_or(start)..start];
+        assert!(
+            between.iter().all(u8::is_ascii_whitespace),
+            "only empty lines are in no batch"
+        );
+        assert_eq!(batch.raw, text[start..start + batch.raw.len()]);
+        next = Some(start + batch.raw.len());
+        assert_eq!(batch.ends.len(), batch.rows.len() * reads.len());
+        assert_eq!(*batch.ends.last().unwrap_or(&0) as usize, batch.fields.len());
+        let mut found = records(&batch, reads.len());
+        for (number, record) in (batch.first_record..).zip(&found) {
+            assert_eq!(record.position.record, number, "every record is there");
+        }
+        decoded.batches.push(found.len());
+        decoded.records.append(&mut found);
+    }
+    assert!(
+        batch.is_empty() && !decoder.next(&mut batch)?,
+        "the end stays the end"
+    );
+    Ok(decoded)
+}
+
+fn records(batch: &Batch, width: usize) -> Vec<Found> {
+    let mut starts = batch
+        .ends
+        .iter()
+        .scan(0, |start, &end| Some(std::mem::replace(start, end)..end));
+    let mut field = || {
+        let range = starts.next().unwrap();
+        String::from_utf8(batch.fields[range.start as usize..range.end as usize].to_vec()).unwrap()
+    };
+    let good = batch
+        .rows
+        .iter()
+        .map(|&row| (row, Ok((0..width).map(|_| field()).collect())));
+    let mut found: Vec<_> = good.collect();
+    found.extend(
+        batch
+            .malformed
+            .iter()
+            .map(|bad| (bad.row, Err((bad.code, bad.reason.clone())))),
+    );
+    found.sort_by_key(|(row, _)| row.number);
+    let found = found.into_iter();
+    found
+        .map(|(row, fields)| Found {
+            position: batch.position(row),
+            raw: batch.raw(row).to_vec(),
+            fields,
+        })
+        .collect()
+}
+
+/// The fields of all records; `!code` for a malformed one.
+fn table(decoded: &Decoded) -> Vec<Vec<&str>> {
+    fn row(found: &Found) -> Vec<&str> {
+        match &found.fields {
+            Ok(fields) => fields.iter().map(String::as_str).collect(),
+            Err((code, _)) => vec!["!", code],
+        }
+    }
+    decoded.records.iter().map(row).collect()
+}
+
+fn decode(text: &str, options: &InputOptions) -> Decoded {
+    run(text.as_bytes(), options, &Limits::default(), None, &[usize::MAX]).unwrap()
+}
+
+fn error(text: &[u8], options: &InputOptions) -> Error {
+    run(text, options, &small(), None, &[usize::MAX]).expect_err("must be refused")
+}

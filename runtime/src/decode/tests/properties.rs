@@ -1,0 +1,121 @@
+//! What holds for every input.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Bytes that are likely to hit every rule of CSV and of JSON.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        6 => prop::sample::select(b",\"\n\r;' \\{}[]:abu0129.-".to_vec()),
+        1 => any::<u8>(),
+    ];
+    vec(byte, 0..200)
+}
+
+fn csv_text(rows: &[Vec<String>], end: &[u8], quote_all: bool) -> Vec<u8> {
+    let mut writer = ::csv::WriterBuilder::new();
+    writer.terminator(if end == b"\r\n" {
+        ::csv::Terminator::CRLF
+    } else {
+        ::csv::Terminator::Any(end[0])
+    });
+    writer.quote_style(if quote_all {
+        ::csv::QuoteStyle::Always
+    } else {
+        ::csv::QuoteStyle::Necessary
+    });
+    let mut writer = writer.from_writer(vec![]);
+    for row in rows {
+        writer.write_record(row).unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+fn rows() -> impl Strategy<Value = Vec<Vec<String>>> {
+    (1..12_usize).prop_flat_map(|width| vec(vec("[a-cé日\",;\n\r '\\PC]{0,6}", width), 0..12))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_comes_in_the_pieces_do_not_matter(
+        text in bytes(), is_csv: bool, header: bool, sizes in vec(1..40_usize, 1..4),
+    ) {
+        let options = InputOptions { header: Some(header), ..if is_csv { as_csv() } else { as_jsonl() } };
+        let whole = run(&text, &options, &small(), None, &[usize::MAX]);
+        let pieces = run(&text, &options, &small(), None, &sizes);
+        match (whole, pieces) {
+            (Ok(whole), Ok(pieces)) => prop_assert_eq!(whole, pieces),
+            (Err(whole), Err(pieces)) => prop_assert_eq!(whole.to_string(), pieces.to_string()),
+            (whole, pieces) => prop_assert!(false, "{:?} but {:?}", whole, pieces),
+        }
+    }
+
+    #[test]
+    fn what_the_crate_csv_writes_comes_out_as_it_went_in(
+        rows in rows(),
+        end in prop::sample::select(vec![&b"\n"[..], b"\r\n", b"\r"]),
+        quote_all: bool,
+        size in 1..40_usize,
+    ) {
+        let options = InputOptions { header: Some(false), ..as_csv() };
+        let text = csv_text(&rows, end, quote_all);
+        prop_assume!(!text.is_empty() && !text.starts_with("\u{feff}".as_bytes()));
+        let limits = Limits { record_bytes_max: 10_000, ..small() };
+        let decoded = run(&text, &options, &limits, None, &[size]).unwrap();
+        prop_assert_eq!(table(&decoded), rows);
+    }
+
+    #[test]
+    fn records_are_those_that_the_crate_csv_finds(text in bytes()) {
+        let text: Vec<u8> = text.into_iter().filter(u8::is_ascii).collect();
+        let options = InputOptions { header: Some(false), ..as_csv() };
+        let Ok(decoded) = run(&text, &options, &small(), None, &[usize::MAX]) else { return Ok(()) };
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&*text);
+        let theirs: Vec<_> = reader.records().map(|record| record.unwrap()).collect();
+        prop_assert_eq!(decoded.records.len(), theirs.len());
+        for (ours, theirs) in decoded.records.iter().zip(&theirs) {
+            if let Ok(fields) = &ours.fields {
+                prop_assert_eq!(fields, &theirs.iter().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_projection_is_a_part_of_the_whole(text in bytes(), pick in vec(any::<prop::sample::Index>(), 0..4)) {
+        let options = InputOptions { header: Some(false), ..as_csv() };
+        let Ok(whole) = run(&text, &options, &small(), None, &[usize::MAX]) else { return Ok(()) };
+        let mut reads: Vec<usize> = vec![];
+        for index in pick {
+            let read = index.index(whole.columns.len());
+            if !reads.contains(&read) {
+                reads.push(read);
+            }
+        }
+        let part = run(&text, &options, &small(), Some(&reads), &[usize::MAX]).unwrap();
+        prop_assert_eq!(whole.records.len(), part.records.len());
+        for (whole, part) in whole.records.iter().zip(&part.records) {
+            let pick = |fields: Vec<String>| reads.iter().map(|&read| fields[read].clone()).collect();
+            let expected = whole.fields.clone().map(pick);
+            prop_assert_eq!(&expected, &part.fields);
+        }
+    }
+
+    #[test]
+    fn what_serde_json_writes_comes_out_as_it_went_in(
+        values in vec(("\\PC{0,5}", "[\\x00-\\x7fé😀]{0,9}"), 1..20),
+    ) {
+        let line = |(key, value): &(String, String)| {
+            let object = serde_json::json!({ "a": value, format!("k{key}"): [value] });
+            format!("{object}\n")
+        };
+        let text: String = values.iter().map(line).collect();
+        let limits = Limits { columns_max: 100, ..Limits::default() };
+        let decoded = run(text.as_bytes(), &as_jsonl(), &limits, Some(&[0]), &[11]).unwrap();
+        let expected: Vec<_> = values.iter().map(|(_, value)| vec![value.as_str()]).collect();
+        prop_assert_eq!(table(&decoded), expected);
+    }
+}
