@@ -59,7 +59,8 @@ mod tests {
     fn the_first_reason_stands() {
         let stop = Stop::default();
         stop.check().unwrap();
-        stop.clone().request(Class::LeaseLost, "the lease is lost");
+        let same = stop.clone();
+        same.request(Class::LeaseLost, "the lease is lost");
         stop.request(Class::Cancelled, "cancelled");
         let error = stop.check().expect_err("requested");
         assert_eq!(

@@ -41,7 +41,7 @@ impl Instance {
         store.data_mut().deadline = Instant::now() + limits.plugin_call;
         let world = match pre.instantiate(&mut store) {
             Ok(world) => world,
-            Err(error) => return Err(failed(&store, &limits, "start", error)),
+            Err(error) => return Err(failed(&store, &limits, "start", &error)),
         };
         Ok(Self {
             store,
@@ -166,7 +166,7 @@ impl Instance {
         self.store.set_epoch_deadline(1);
         call(&self.world, &mut self.store).map_err(|error| {
             self.poisoned = true;
-            failed(&self.store, &self.limits, name, error)
+            failed(&self.store, &self.limits, name, &error)
         })
     }
 
@@ -196,7 +196,7 @@ impl Instance {
 }
 
 /// Why a call into the guest did not return, in the plugin's own words where it left any.
-fn failed(store: &Store<State>, limits: &Limits, call: &str, error: wasmtime::Error) -> Error {
+fn failed(store: &Store<State>, limits: &Limits, call: &str, error: &wasmtime::Error) -> Error {
     let state = store.data();
     if let Err(stopped) = state.stop.check() {
         return stopped;

@@ -137,7 +137,7 @@ impl Context {
             Ok(()) => match outcome {
                 Outcome::Dead => tracing::error!(request_id = id, error = report, "given up: a dead letter"),
                 Outcome::Retried => {
-                    tracing::warn!(request_id = id, error = report, "failed, will be tried again")
+                    tracing::warn!(request_id = id, error = report, "failed, will be tried again");
                 }
                 _ => tracing::info!(request_id = id, "cancelled"),
             },
