@@ -155,6 +155,12 @@ pub struct RejectsPart {
 }
 
 impl Receipt {
+    /// Whether the other receipt is for the very same request of a queue. The attempt that wrote it may have died
+    /// before it could settle; the request is done all the same, even if its plugin or its input is another by now.
+    pub fn same_request(&self, other: &Self) -> bool {
+        self.request.queue.is_some() && self.request == other.request
+    }
+
     /// Whether the other receipt stands for the same work: the same input made into the same output by the
     /// same plugin with the same config, whoever did it and when.
     pub fn same_work(&self, other: &Self) -> bool {

@@ -11,21 +11,31 @@ use support::host::Host;
 /// The text of the README's first fenced block of this language that has this text in it.
 fn block(readme: &str, language: &str, text: &str) -> String {
     let fence = format!("```{language}\n");
-    let blocks = readme.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks = readme
+        .split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
     let found = blocks.into_iter().find(|block| block.contains(text));
-    found.unwrap_or_else(|| panic!("the README has no {language} block with {text:?}")).to_owned()
+    found
+        .unwrap_or_else(|| panic!("the README has no {language} block with {text:?}"))
+        .to_owned()
 }
 
 #[test]
 fn the_plugin_of_the_readme_builds_and_does_what_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let host = Host::embedded();
     std::fs::create_dir(host.path("src")).unwrap();
     let sdk = root.join("plugins/sdk");
     let manifest = block(&readme, "toml", "celsius");
     assert!(manifest.contains("../ingest-host/plugins/sdk"));
-    host.write("Cargo.toml", manifest.replace("../ingest-host/plugins/sdk", sdk.to_str().unwrap()));
+    host.write(
+        "Cargo.toml",
+        manifest.replace("../ingest-host/plugins/sdk", sdk.to_str().unwrap()),
+    );
     host.write("src/lib.rs", block(&readme, "rust", "Celsius"));
     host.write("readings.csv", block(&readme, "csv", "fahrenheit"));
     // The same versions as the repository's, so that nothing is fetched that is not there.
@@ -33,17 +43,34 @@ fn the_plugin_of_the_readme_builds_and_does_what_it_says() {
 
     let cargo = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
-        command.current_dir(host.folder.path()).env("CARGO_TARGET_DIR", host.path("target"));
+        command
+            .current_dir(host.folder.path())
+            .env("CARGO_TARGET_DIR", host.path("target"));
         let output = command.args(args).arg("--offline").output().unwrap();
-        assert!(output.status.success(), "cargo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "cargo {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     cargo(&["test"]);
     cargo(&["build", "--release", "--target", "wasm32-wasip2"]);
 
-    let said = host.run("ingest readings.csv --plugin target/wasm32-wasip2/release/celsius.wasm").ok();
+    let said = host
+        .run("ingest readings.csv --plugin target/wasm32-wasip2/release/celsius.wasm")
+        .ok();
     let promised = block(&readme, "text", "4 records");
-    assert!(said.starts_with(&promised), "the README promises\n{promised}\nand the program says\n{said}");
-    let output = said.lines().find_map(|line| line.strip_prefix("output   file://")).expect("an output");
+    assert!(
+        said.starts_with(&promised),
+        "the README promises\n{promised}\nand the program says\n{said}"
+    );
+    let output = said
+        .lines()
+        .find_map(|line| line.strip_prefix("output   file://"))
+        .expect("an output");
     let output = std::fs::read_to_string(output).unwrap();
-    assert_eq!(output, "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n");
+    assert_eq!(
+        output,
+        "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
+    );
 }

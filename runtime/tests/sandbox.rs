@@ -113,7 +113,6 @@ fn floods_are_cut_off_and_harm_nobody() {
         "edit",
         "reject",
         "print",
-        "escape",
         "flood-log",
         "long-log",
         "flood-counters",
@@ -129,6 +128,31 @@ fn floods_are_cut_off_and_harm_nobody() {
         instance.finish().expect(mode);
         assert!(instance.counters().len() <= limits.plugin_counters, "{mode}");
     }
+}
+
+#[test]
+fn there_is_no_way_out() {
+    let plugin = hostile(&limits());
+    let config = r#"{"mode": "escape"}"#;
+    let (mut instance, _) = plugin
+        .open(&["x".into()], Format::Csv, config, Stop::default())
+        .unwrap();
+    instance.process(&mut batch()).unwrap();
+    assert!(
+        instance.counters().is_empty(),
+        "ways out: {:?}",
+        instance.counters()
+    );
+}
+
+#[test]
+fn sleep_is_no_way_around_the_deadline() {
+    fails_with("sleep", "a plugin cannot sleep or wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_prints_can_be_checked_within_a_runtime() {
+    hostile(&limits()).check(r#"{"mode": "print-in-check"}"#).unwrap();
 }
 
 #[test]

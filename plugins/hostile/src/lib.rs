@@ -3,6 +3,7 @@
 //! it is.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant, SystemTime};
 
 use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
 use serde::Deserialize;
@@ -59,7 +60,12 @@ enum Mode {
     LongCell,
     /// Writes to stdout and stderr.
     Print,
-    /// Looks for what a sandbox must not have: files, the environment, arguments.
+    /// Writes to stdout and stderr in `check`.
+    PrintInCheck,
+    /// Sleeps for a day.
+    Sleep,
+    /// Looks for what a sandbox must not have: files, the environment, arguments, a network, a clock. Counts each
+    /// way out that is open.
     Escape,
     /// Fails the request from a record.
     Fail,
@@ -85,8 +91,10 @@ impl Plugin for Hostile {
     const STATEFUL: bool = true;
 
     fn check(config: &Config) -> Result<(), Refusal> {
-        if config.mode == Mode::RefuseConfig {
-            return Err(Refusal::new("config: this mode refuses itself"));
+        match config.mode {
+            Mode::RefuseConfig => return Err(Refusal::new("config: this mode refuses itself")),
+            Mode::PrintInCheck => print(),
+            _ => {}
         }
         Ok(())
     }
@@ -144,6 +152,7 @@ impl Hostile {
             Mode::FloodOutput => self.flood_output(record),
             Mode::LongCell => record.set(self.column, "x".repeat(64 << 20)),
             Mode::Print => print(),
+            Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),
             Mode::Fail => return Err(Refusal::new("asked to fail").into()),
             _ => {}
@@ -197,21 +206,25 @@ fn print() {
     eprintln!("a line on stderr");
 }
 
-/// Logs a warning for each way out that is open.
+/// Counts each way out that is open.
 fn escape() {
-    if std::fs::read_dir("/").is_ok() || std::fs::write("escaped", "x").is_ok() {
-        log::warn("there are files");
-    }
-    if std::env::vars_os().next().is_some() {
-        log::warn("there is an environment");
-    }
-    if std::env::args_os().next().is_some() {
-        log::warn("there are arguments");
-    }
-    if std::net::TcpStream::connect("127.0.0.1:80").is_ok()
-        || std::net::UdpSocket::bind("127.0.0.1:0").is_ok()
-    {
-        log::warn("there is a network");
+    let before = Instant::now();
+    let ways_out = [
+        (
+            "files",
+            std::fs::read_dir("/").is_ok() || std::fs::write("escaped", "x").is_ok(),
+        ),
+        ("environment", std::env::vars_os().next().is_some()),
+        ("arguments", std::env::args_os().next().is_some()),
+        ("tcp", std::net::TcpStream::connect("127.0.0.1:80").is_ok()),
+        ("udp", std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
+        ("wall-clock", SystemTime::now() != SystemTime::UNIX_EPOCH),
+        ("monotonic-clock", Instant::now() != before),
+    ];
+    for (name, is_open) in ways_out {
+        if is_open {
+            count(name, 1);
+        }
     }
 }
 

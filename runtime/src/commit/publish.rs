@@ -39,7 +39,7 @@ pub struct Artifact {
 pub enum Committed {
     /// This attempt's, just created.
     New(Receipt),
-    /// One that was there: of this same attempt, or of another that did the same work.
+    /// One that was there, for the same request of a queue, or for the same work.
     Existing(Receipt),
 }
 
@@ -101,7 +101,7 @@ impl Sealed {
                 let _ = fs::remove_file(&placed.path);
             }
         }
-        if is_same_attempt(&existing, &receipt) || existing.same_work(&receipt) {
+        if existing.same_request(&receipt) || existing.same_work(&receipt) {
             return Ok(Committed::Existing(existing));
         }
         let what = format!(
@@ -178,12 +178,6 @@ fn names_file(receipt: &Receipt, path: &Path) -> bool {
     receipt.rejects.uri.as_ref() == Some(&uri) || receipt.outputs.iter().any(|output| output.uri == uri)
 }
 
-/// Without a queue there is no fence that would tell attempts apart.
-fn is_same_attempt(existing: &Receipt, own: &Receipt) -> bool {
-    let (existing, own) = (&existing.attempt, &own.attempt);
-    own.fence > 0 && existing.fence == own.fence && existing.worker == own.worker
-}
-
 /// What two receipts disagree in, of what makes work the same: see [`Receipt::same_work`].
 fn differences(existing: &Receipt, own: &Receipt) -> String {
     let members = |receipt: &Receipt| {
@@ -198,6 +192,7 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
                 "queue",
                 receipt.request.queue.clone().unwrap_or_else(|| "none".into()),
             ),
+            ("time of submission", receipt.request.submitted_at.clone()),
             ("input", receipt.input.sha256.clone()),
             ("plugin", receipt.plugin.sha256.clone()),
             ("config", receipt.config_sha256.clone()),

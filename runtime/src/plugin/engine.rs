@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, HasSelf, Linker};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use wasmtime::component::{Component, HasSelf, Linker, Resource};
 use wasmtime::{Cache, CacheConfig, Config};
+use wasmtime_wasi::p2::DynPollable;
 
 use super::bindings::{self, PluginPre};
 use super::instance::Instance;
@@ -21,6 +23,10 @@ use crate::stop::Stop;
 
 /// How often a running plugin is looked at: the precision of time limits and stops.
 const TICK: Duration = Duration::from_millis(10);
+
+/// As wasmtime-wasi names it; plugins of any earlier 0.2 import it as well.
+const WASI_POLL: &str = "wasi:io/poll@0.2.12";
+const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
 const TRANSFORM: &str = "ingest:plugin/transform@";
 
@@ -47,12 +53,7 @@ impl Engine {
         }
         let wasmtime =
             wasmtime::Engine::new(&config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
-        let mut linker = Linker::new(&wasmtime);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
-            .and_then(|()| {
-                bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
-            })
-            .map_err(|e| refused("cannot link the interface").because(e))?;
+        let linker = link(&wasmtime).map_err(|e| refused("cannot link the interface").because(e))?;
         Ok(Self {
             _ticker: Arc::new(Ticker::start(wasmtime.clone())),
             wasmtime,
@@ -76,6 +77,10 @@ impl Engine {
     /// # Errors
     /// One sentence for each way in which the bytes can be unfit; always permanent.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
+        blocking(|| self.load_now(bytes))
+    }
+
+    fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
         let component = Component::new(&self.wasmtime, bytes)
             .map_err(|e| refused("the component is not valid").because(e))?;
@@ -154,7 +159,7 @@ impl Plugin {
     /// # Errors
     /// The plugin's own sentence, or why it could not be asked.
     pub fn check(&self, config: &str) -> Result<()> {
-        self.start(Stop::default())?.check(config)
+        blocking(|| self.start(Stop::default())?.check(config))
     }
 
     /// Opens an instance on an input: what [`Instance::open`] promises.
@@ -186,6 +191,41 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
         return Err(too_large(size, limits).about(path.display()));
     }
     std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
+}
+
+/// All that a plugin can import: the host's own interface, and WASI with nothing behind it.
+fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    // A plugin has nothing to wait for, and while it slept in the host no epoch would end it.
+    linker.allow_shadowing(true);
+    let mut poll = linker.instance(WASI_POLL)?;
+    poll.func_wrap(
+        "poll",
+        |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+            Err(wasmtime::Error::msg(CANNOT_WAIT))
+        },
+    )?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
+            Err(wasmtime::Error::msg(CANNOT_WAIT))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    Ok(linker)
+}
+
+/// Runs what may block, be it the compiler or WASI, which starts a runtime of its own and must not do so within
+/// another.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
 }
 
 fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
