@@ -71,7 +71,7 @@ impl Default for Limits {
 pub struct LeasePolicy {
     /// How long a claim is good for without renewal.
     pub lease: Duration,
-    /// How often a claim is renewed.
+    /// How often a claim is renewed; as often, progress is told and a cancel is heard.
     pub renew_every: Duration,
     /// How long before the lease's end a worker that could not renew gives up.
     pub margin: Duration,
@@ -93,7 +93,7 @@ impl Default for LeasePolicy {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(60),
-            renew_every: Duration::from_secs(15),
+            renew_every: Duration::from_secs(2),
             margin: Duration::from_secs(5),
             attempts_max: 5,
             lost_max: 3,

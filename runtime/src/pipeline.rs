@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -61,12 +60,12 @@ pub struct Job {
     /// Looked at between batches.
     pub stop: Stop,
     /// Told about each batch.
-    pub progress: Arc<Progress>,
+    pub gauge: Arc<Gauge>,
 }
 
 /// How far a job is, for whoever watches.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Gauge {
     /// Decompressed bytes that were decoded.
     pub bytes: AtomicU64,
     /// Records that were decoded.
@@ -75,10 +74,27 @@ pub struct Progress {
     pub rejects: AtomicU64,
 }
 
+/// Runs a job on a thread of its own: a pipeline blocks, and may do so for hours.
+///
+/// # Errors
+/// As [`run`].
+pub async fn spawn(job: Job, source: Source) -> Result<Committed> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let span = tracing::Span::current();
+    std::thread::Builder::new()
+        .name("pipeline".into())
+        .spawn(move || drop(sender.send(span.in_scope(|| run(&job, source)))))
+        .map_err(|e| Error::transient(Stage::Worker, "cannot start a thread").because(e))?;
+    receiver.await.unwrap_or_else(|_| {
+        let why = "the pipeline panicked: this is a bug of the host, its log says more";
+        Err(Error::permanent(Stage::Worker, why))
+    })
+}
+
 /// Runs a job from an opened source to the committed receipt. Blocks; call it on a thread of its own.
 ///
 /// # Errors
-/// Of any stage; then nothing is left under a final name.
+/// Of any stage; then there is no receipt of this attempt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let name = source.name.clone();
     let (uri, etag, hint) = (source.uri.clone(), source.etag.clone(), source.format);
@@ -148,20 +164,12 @@ struct Run<'a> {
 impl Run<'_> {
     fn stream(&mut self, decoder: &mut dyn decode::Decoder) -> Result<()> {
         self.encoder.begin(&mut self.output);
-        let deadline = Instant::now() + self.job.limits.attempt;
         let mut batch = Batch::default();
         while decoder.next(&mut batch)? {
             self.job.stop.check()?;
-            if Instant::now() > deadline {
-                let limit = self.job.limits.attempt;
-                return Err(Error::permanent(
-                    Stage::Worker,
-                    format!("the attempt took longer than the limit of {limit:?}"),
-                ));
-            }
             self.batch(&mut batch)?;
             self.write()?;
-            let progress = &self.job.progress;
+            let progress = &self.job.gauge;
             progress
                 .bytes
                 .store(batch.offset + batch.raw.len() as u64, Ordering::Relaxed);

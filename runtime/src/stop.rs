@@ -37,10 +37,17 @@ impl Stop {
     /// # Errors
     /// That error.
     pub fn check(&self) -> Result<()> {
-        match *self.0.borrow() {
-            None => Ok(()),
-            Some((class, reason)) => Err(Error::new(Stage::Worker, class, reason)),
+        if self.is_requested() {
+            Err(self.error())
+        } else {
+            Ok(())
         }
+    }
+
+    /// The error for a stop that was asked for.
+    pub fn error(&self) -> Error {
+        let (class, reason) = self.0.borrow().unwrap_or((Class::Cancelled, "stopped"));
+        Error::new(Stage::Worker, class, format!("stopped: {reason}"))
     }
 
     /// Waits until a stop is asked for.
@@ -65,7 +72,7 @@ mod tests {
         let error = stop.check().expect_err("requested");
         assert_eq!(
             (error.class(), error.to_string()),
-            (Class::LeaseLost, "worker the lease is lost".into())
+            (Class::LeaseLost, "worker stopped: the lease is lost".into())
         );
     }
 }

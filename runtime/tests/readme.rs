@@ -41,11 +41,13 @@ fn the_plugin_of_the_readme_builds_and_does_what_it_says() {
     // The same versions as the repository's, so that nothing is fetched that is not there.
     std::fs::copy(root.join("Cargo.lock"), host.path("Cargo.lock")).unwrap();
 
+    // Kept between runs, because the dependencies are compiled anew otherwise.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let cargo = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
         command
             .current_dir(host.folder.path())
-            .env("CARGO_TARGET_DIR", host.path("target"));
+            .env("CARGO_TARGET_DIR", &target);
         let output = command.args(args).arg("--offline").output().unwrap();
         assert!(
             output.status.success(),
@@ -56,8 +58,9 @@ fn the_plugin_of_the_readme_builds_and_does_what_it_says() {
     cargo(&["test"]);
     cargo(&["build", "--release", "--target", "wasm32-wasip2"]);
 
+    let component = target.join("wasm32-wasip2/release/celsius.wasm");
     let said = host
-        .run("ingest readings.csv --plugin target/wasm32-wasip2/release/celsius.wasm")
+        .run_with("ingest readings.csv --plugin", &[component.to_str().unwrap()])
         .ok();
     let promised = block(&readme, "text", "4 records");
     assert!(

@@ -11,10 +11,10 @@ use super::options::{InputArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
 use crate::commit::{Committed, Destination};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Result};
 use crate::fetch::{Access, Fetcher, Origin};
 use crate::location::redact;
-use crate::pipeline::{self, Job, Progress};
+use crate::pipeline::{self, Gauge, Job};
 use crate::request::check_name;
 use crate::stop::Stop;
 
@@ -52,7 +52,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let fetcher = Fetcher::new(Access::default(), &limits);
     let stop = Stop::default();
     stop_on_interrupt(&stop);
-    let progress = Arc::new(Progress::default());
+    let gauge = Arc::new(Gauge::default());
     let now = Timestamp::now();
     let source = fetcher.open(&args.uri, Origin::Typed, &stop).await?;
     let job = Job {
@@ -72,17 +72,10 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         destination: Arc::new(destination),
         limits,
         stop,
-        progress: Arc::clone(&progress),
+        gauge: Arc::clone(&gauge),
     };
-    let line = ProgressLine::of_job(progress);
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || drop(sender.send(pipeline::run(&job, source))));
-    let result = receiver.await.unwrap_or_else(|_| {
-        Err(Error::permanent(
-            Stage::Worker,
-            "the pipeline panicked: this is a bug",
-        ))
-    });
+    let line = ProgressLine::of_job(gauge);
+    let result = pipeline::spawn(job, source).await;
     drop(line);
     let receipt = match result? {
         Committed::New(receipt) => receipt,

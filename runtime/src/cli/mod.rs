@@ -16,6 +16,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
 use environment::Environment;
@@ -105,21 +108,25 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// Lines from `RUST_LOG` if it says which ones, in the form `LEVEL` or `TARGET=LEVEL,...`.
 fn start_log(cli: &Cli) {
-    use tracing_subscriber::EnvFilter;
     // A worker tells what it does; the other commands speak up only when something is wrong.
-    let level = if matches!(cli.command, Command::Run(_)) {
-        "info"
-    } else {
-        "warn"
+    let level = match cli.command {
+        Command::Run(_) => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|text| text.parse::<Targets>().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     match cli.log_format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
+        LogFormat::Human => registry
+            .with(log.with_ansi(std::io::stderr().is_terminal()))
+            .init(),
     }
 }

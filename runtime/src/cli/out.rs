@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::pipeline::Progress;
+use crate::pipeline::Gauge;
 use crate::receipt::Receipt;
 
 /// A line of results. Ends the program quietly if nobody reads it any more, as in `... | head`.
@@ -89,7 +89,7 @@ pub(super) struct ProgressLine {
 
 impl ProgressLine {
     /// A line about a job in this process.
-    pub(super) fn of_job(progress: Arc<Progress>) -> Self {
+    pub(super) fn of_job(progress: Arc<Gauge>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
         line.task = Some(tokio::spawn(async move {

@@ -270,12 +270,19 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         binding.number.to_string(),
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
-        binding.config.clone(),
-        binding.sha256.clone(),
+        beginning(&binding.config, 40),
+        beginning(&binding.sha256, 12),
         binding
             .rollback_of
             .map_or(String::new(), |number| format!("rollback to {number}")),
     ]
+}
+
+fn beginning(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn time(ms: i64) -> String {

@@ -150,6 +150,17 @@ pub enum Next {
     Cancelled,
 }
 
+/// How far a worker is with a request; renewals carry it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Decompressed bytes that were decoded.
+    pub bytes: u64,
+    /// Records that were decoded.
+    pub records: u64,
+    /// Records that were rejected.
+    pub rejects: u64,
+}
+
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
@@ -187,6 +198,9 @@ pub struct Status {
     pub lost: u32,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// How far its worker is, while leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The receipt, once done.
     pub receipt: Option<serde_json::Value>,
 }
@@ -251,7 +265,7 @@ pub trait Queue: Send + Sync {
 
     /// Extends a lease to `lease` from now, also one that ran out if nobody has noticed yet.
     /// [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed>;
+    async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
     /// Ends a claim as done, with its receipt, whether a cancel is asked for or not. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
@@ -413,6 +427,14 @@ fn millis(span: Duration) -> u64 {
 /// A receipt as a status shows it: the document, or the text if it is none.
 fn receipt_value(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+fn progress_text(progress: Progress) -> String {
+    serde_json::to_string(&progress).expect("numbers serialize")
+}
+
+fn progress_value(text: &str) -> Option<Progress> {
+    serde_json::from_str(text).ok()
 }
 
 fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {

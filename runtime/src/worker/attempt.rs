@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
 use super::plugins::Plugins;
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Destination};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Error, Result};
 use crate::fetch::{Fetcher, Origin};
 use crate::location::redact;
-use crate::pipeline::{self, Job, Progress};
+use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Next, Server, Ticket};
 use crate::receipt::Receipt;
 use crate::stop::Stop;
+
+/// The most of an error that goes to the queue, for people to read.
+const REPORT_CHARS_MAX: usize = 2_000;
 
 /// What every attempt of a worker needs.
 pub(super) struct Context {
@@ -30,24 +34,41 @@ pub(super) struct Context {
 impl Context {
     /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
     pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
-        let (id, queue) = (claim.ticket.id.as_str(), claim.ticket.queue.as_str());
-        tracing::info!(
-            queue,
-            request_id = id,
-            attempt = claim.attempt,
-            uri = redact(&claim.request.uri),
-            "claimed"
-        );
-        let lease = self.leases.hold(claim.ticket.clone(), stop.clone(), asked_at);
-        match self.work(&claim, &stop).await {
-            Ok(committed) => self.settle(&claim, &lease, committed).await,
-            Err(error) => self.fail(&claim, &lease, error).await,
+        let Ticket { queue, id, .. } = &claim.ticket;
+        let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
+        let work = async {
+            tracing::info!(uri = redact(&claim.request.uri), "claimed");
+            let gauge = Arc::new(Gauge::default());
+            let lease = self
+                .leases
+                .hold(claim.ticket.clone(), stop.clone(), Arc::clone(&gauge), asked_at);
+            match self.work_in_time(&claim, &stop, gauge).await {
+                Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
+                Err(error) => self.fail(&claim, &lease, error).await,
+            }
+        };
+        work.instrument(span).await
+    }
+
+    /// Works until the time of one attempt is over; the stages then find themselves stopped.
+    async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
+        let work = self.work(claim, stop, gauge);
+        tokio::pin!(work);
+        match tokio::time::timeout(self.options.limits.attempt, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                stop.request(Class::Permanent, "the attempt took longer than its limit");
+                work.await
+            }
         }
     }
 
-    async fn work(&self, claim: &Claim, stop: &Stop) -> Result<Committed> {
+    async fn work(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
         let started_at = Timestamp::now();
-        let bound = self.plugins.for_claim(claim).await?;
+        let bound = tokio::select! {
+            bound = self.plugins.for_claim(claim) => bound?,
+            () = stop.requested() => return Err(stop.error()),
+        };
         let source = self
             .fetcher
             .open(&claim.request.uri, Origin::Queued, stop)
@@ -69,24 +90,12 @@ impl Context {
             destination: Arc::clone(&self.destination),
             limits: Arc::clone(&self.options.limits),
             stop: stop.clone(),
-            progress: Arc::new(Progress::default()),
+            gauge,
         };
-        // Not `spawn_blocking`: a pipeline may run for hours and must not take the pool's threads.
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new()
-            .name("pipeline".into())
-            .spawn(move || drop(sender.send(pipeline::run(&job, source))))
-            .map_err(|e| Error::transient(Stage::Worker, "cannot start a thread").because(e))?;
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::permanent(
-                Stage::Worker,
-                "the pipeline panicked: this is a bug of the host, its log says more",
-            ))
-        })
+        pipeline::spawn(job, source).await
     }
 
-    async fn settle(&self, claim: &Claim, lease: &Lease, committed: Committed) -> Outcome {
-        let id = claim.ticket.id.as_str();
+    async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {
         let (receipt, existing) = match committed {
             Committed::New(receipt) => (receipt, false),
             Committed::Existing(receipt) => (receipt, true),
@@ -95,20 +104,16 @@ impl Context {
         let (read, written, rejected) = (records.read, records.written, records.rejected);
         let document = serde_json::to_string(&receipt).expect("a receipt serializes");
         match self
-            .insist(lease, || self.server.queue.settle(&claim.ticket, &document))
+            .insist(lease, || self.server.queue.settle(ticket, &document))
             .await
         {
             Ok(()) => {
-                tracing::info!(request_id = id, read, written, rejected, existing, "done");
+                tracing::info!(read, written, rejected, existing, "done");
                 Outcome::Done
             }
             // The output is committed: whoever claims the request next finds the receipt and settles.
             Err(error) => {
-                tracing::warn!(
-                    request_id = id,
-                    error = error.report(),
-                    "committed but not settled"
-                );
+                tracing::warn!(error = error.report(), "committed but not settled");
                 Outcome::Lost
             }
         }
@@ -116,11 +121,10 @@ impl Context {
 
     async fn fail(&self, claim: &Claim, lease: &Lease, error: Error) -> Outcome {
         let (ticket, policy) = (&claim.ticket, &self.options.policy);
-        let report = error.report();
-        let id = ticket.id.as_str();
+        let report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
         let (next, outcome) = match error.class() {
             Class::LeaseLost => {
-                tracing::warn!(request_id = id, error = report, "stopped without a commit");
+                tracing::warn!(error = report, "stopped without a commit");
                 return Outcome::Lost;
             }
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
@@ -130,31 +134,32 @@ impl Context {
             }
             Class::Transient | Class::Permanent => (Next::Dead, Outcome::Dead),
         };
-        match self
+        let failed = self
             .insist(lease, || self.server.queue.fail(ticket, &report, next))
-            .await
-        {
-            Ok(()) => match outcome {
-                Outcome::Dead => tracing::error!(request_id = id, error = report, "given up: a dead letter"),
-                Outcome::Retried => {
-                    tracing::warn!(request_id = id, error = report, "failed, will be tried again");
-                }
-                _ => tracing::info!(request_id = id, "cancelled"),
-            },
-            Err(error) => {
-                tracing::warn!(request_id = id, error = error.report(), "failed but not settled");
-                return Outcome::Lost;
-            }
+            .await;
+        if let Err(error) = failed {
+            tracing::warn!(error = error.report(), "failed but not settled");
+            return Outcome::Lost;
+        }
+        match outcome {
+            Outcome::Dead => tracing::error!(error = report, "given up: a dead letter"),
+            Outcome::Retried => tracing::warn!(error = report, "failed, will be tried again"),
+            _ => tracing::info!("cancelled"),
         }
         outcome
     }
 
     async fn release(&self, ticket: &Ticket, lease: &Lease) -> Outcome {
         match self.insist(lease, || self.server.queue.release(ticket)).await {
-            Ok(()) => tracing::info!(request_id = ticket.id, "handed back"),
-            Err(error) => tracing::warn!(request_id = ticket.id, error = error.report(), "not handed back"),
+            Ok(()) => {
+                tracing::info!("handed back");
+                Outcome::Released
+            }
+            Err(error) => {
+                tracing::warn!(error = error.report(), "not handed back");
+                Outcome::Lost
+            }
         }
-        Outcome::Released
     }
 
     /// Repeats a verb while the server cannot be reached and the lease is good.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::LeasePolicy;
 use crate::error::{Class, Error, Result, Stage};
-use crate::queue::{Renewed, Server, Ticket};
+use crate::pipeline::Gauge;
+use crate::queue::{Progress, Renewed, Server, Ticket};
 use crate::stop::Stop;
 
 /// How long after a failed renewal the next is tried.
@@ -38,6 +39,7 @@ struct Held {
     /// By this worker's own clock, counted from before the server was asked.
     good_until: Instant,
     renew_at: Instant,
+    gauge: Arc<Gauge>,
     cancelled: bool,
 }
 
@@ -64,22 +66,19 @@ impl Leases {
         })
     }
 
-    /// Keeps a claim that was asked for at `asked_at`. When it is lost, or somebody cancels the request,
-    /// `stop` is requested.
-    pub(super) fn hold(&self, ticket: Ticket, stop: Stop, asked_at: Instant) -> Lease {
+    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `gauge` is. When it is lost, or
+    /// somebody cancels the request, `stop` is requested.
+    pub(super) fn hold(&self, ticket: Ticket, stop: Stop, gauge: Arc<Gauge>, asked_at: Instant) -> Lease {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let good_until = asked_at + self.policy.lease;
-        let renew_at = asked_at + self.policy.renew_every;
-        lock(&self.shared).held.insert(
-            key,
-            Held {
-                ticket,
-                stop,
-                good_until,
-                renew_at,
-                cancelled: false,
-            },
-        );
+        let held = Held {
+            ticket,
+            stop,
+            good_until: asked_at + self.policy.lease,
+            renew_at: asked_at + self.policy.renew_every,
+            gauge,
+            cancelled: false,
+        };
+        lock(&self.shared).held.insert(key, held);
         self.shared.changed.notify_one();
         Lease {
             shared: Arc::clone(&self.shared),
@@ -136,50 +135,87 @@ fn renew_loop(shared: &Shared, policy: &LeasePolicy, url: &str, runtime: &tokio:
     let tick = policy.renew_every.min(RETRY) / 2;
     loop {
         let state = lock(shared);
-        let waited = shared
+        let state = shared
             .changed
             .wait_timeout(state, tick)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
-        if waited.closed {
+        if state.closed {
             return;
         }
         let now = Instant::now();
-        let due: Vec<(u64, Ticket)> = waited
+        let due: Vec<_> = state
             .held
             .iter()
             .filter(|(_, held)| held.renew_at <= now)
-            .map(|(&key, held)| (key, held.ticket.clone()))
+            .map(|(&key, held)| (key, held.ticket.clone(), held.progress()))
             .collect();
-        drop(waited);
-        for (key, ticket) in due {
-            let asked_at = Instant::now();
-            let renewed = runtime.block_on(renew(&mut server, url, &ticket, policy));
-            note(shared, policy, key, asked_at, renewed);
+        drop(state);
+        if !due.is_empty() {
+            runtime.block_on(renew_all(shared, policy, &mut server, url, due));
         }
         give_up(shared, policy);
     }
 }
 
-async fn renew(
+/// Renews all that is due at once. However long the server takes, leases are given up in time meanwhile.
+async fn renew_all(
+    shared: &Shared,
+    policy: &LeasePolicy,
     server: &mut Option<Server>,
     url: &str,
-    ticket: &Ticket,
-    policy: &LeasePolicy,
-) -> Result<Renewed> {
-    let work = async {
-        let server = match server {
-            Some(server) => server,
-            None => server.insert(Server::connect(url).await?),
+    due: Vec<(u64, Ticket, Progress)>,
+) {
+    let renewals = async {
+        let connected = match server.take() {
+            Some(server) => Ok(server),
+            None => Server::connect(url).await,
         };
-        server.queue.renew(ticket, policy.lease).await
+        let connected = match connected {
+            Ok(connected) => server.insert(connected),
+            Err(error) => {
+                tracing::warn!(error = error.report(), "cannot renew leases, trying again");
+                return postpone(shared, &due);
+            }
+        };
+        let mut answers = tokio::task::JoinSet::new();
+        for (key, ticket, progress) in due {
+            let (queue, lease) = (Arc::clone(&connected.queue), policy.lease);
+            answers.spawn(async move {
+                let asked_at = Instant::now();
+                (key, asked_at, queue.renew(&ticket, lease, progress).await)
+            });
+        }
+        while let Some(answer) = answers.join_next().await {
+            let (key, asked_at, renewed) = answer.expect("a renewal neither panics nor is aborted");
+            note(shared, policy, key, asked_at, renewed);
+        }
     };
-    match tokio::time::timeout(policy.margin, work).await {
-        Ok(renewed) => renewed,
-        Err(_) => Err(Error::transient(
-            Stage::Queue,
-            "the renewal was not answered in time",
-        )),
+    tokio::pin!(renewals);
+    loop {
+        tokio::select! {
+            () = &mut renewals => return,
+            () = tokio::time::sleep(RETRY / 2) => give_up(shared, policy),
+        }
+    }
+}
+
+impl Held {
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes: self.gauge.bytes.load(Ordering::Relaxed),
+            records: self.gauge.records.load(Ordering::Relaxed),
+            rejects: self.gauge.rejects.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn postpone(shared: &Shared, due: &[(u64, Ticket, Progress)]) {
+    let mut state = lock(shared);
+    for (key, ..) in due {
+        if let Some(held) = state.held.get_mut(key) {
+            held.renew_at = Instant::now() + RETRY;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Claim, ClaimOptions, Queue, Registry, Server, State, Status};
+use ingest_host::queue::{Claim, ClaimOptions, Progress, Queue, Registry, Server, State, Status};
 use ingest_host::request::NewRequest;
 use tempfile::TempDir;
 
@@ -78,7 +78,10 @@ impl Bed {
     /// Claims with a lease that is over at once.
     pub(crate) async fn claim_briefly(&self) -> Claim {
         let claim = self.claim().await;
-        self.queue().renew(&claim.ticket, Duration::ZERO).await.unwrap();
+        self.queue()
+            .renew(&claim.ticket, Duration::ZERO, Progress::default())
+            .await
+            .unwrap();
         claim
     }
 

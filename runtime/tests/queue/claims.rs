@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ingest_host::format::Format;
-use ingest_host::queue::{Next, State, Submitted};
+use ingest_host::queue::{Next, Progress, State, Submitted};
 use ingest_host::request::InputOptions;
 
 use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
@@ -125,7 +125,10 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(bed: Bed) {
     assert_eq!(again, claim);
 
     // Even when its time is over, as long as nobody else has it.
-    bed.queue().renew(&claim.ticket, Duration::ZERO).await.unwrap();
+    bed.queue()
+        .renew(&claim.ticket, Duration::ZERO, Progress::default())
+        .await
+        .unwrap();
     let again = bed.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!(again, claim);
     assert_eq!(bed.claim().await.ticket.id, "b");
@@ -156,7 +159,7 @@ pub(crate) async fn a_lost_lease_goes_to_another(bed: Bed) {
     let zombie = bed.claim().await;
     bed.finds_nothing().await;
     bed.queue()
-        .renew(&zombie.ticket, Duration::from_millis(50))
+        .renew(&zombie.ticket, Duration::from_millis(50), Progress::default())
         .await
         .unwrap();
     let heir = eventually("the lease runs out", || async {
@@ -166,7 +169,7 @@ pub(crate) async fn a_lost_lease_goes_to_another(bed: Bed) {
     assert_eq!((heir.ticket.id.as_str(), heir.attempt, heir.lost), ("a", 1, 1));
 
     let queue = bed.queue();
-    assert_lost(queue.renew(&zombie.ticket, PATIENCE).await);
+    assert_lost(queue.renew(&zombie.ticket, PATIENCE, Progress::default()).await);
     assert_lost(queue.settle(&zombie.ticket, "{}").await);
     assert_lost(queue.fail(&zombie.ticket, "too late", Next::Dead).await);
     assert_lost(queue.release(&zombie.ticket).await);
@@ -194,10 +197,20 @@ pub(crate) async fn the_third_loss_is_poison(bed: Bed) {
 pub(crate) async fn a_renewed_lease_is_kept(bed: Bed) {
     bed.submit(&["a"]).await;
     let claim = bed.claim_briefly().await;
-    assert!(!bed.queue().renew(&claim.ticket, PATIENCE).await.unwrap().cancel);
+    assert!(
+        !bed.queue()
+            .renew(&claim.ticket, PATIENCE, Progress::default())
+            .await
+            .unwrap()
+            .cancel
+    );
     bed.finds_nothing().await;
     bed.queue().settle(&claim.ticket, "{}").await.unwrap();
-    assert_lost(bed.queue().renew(&claim.ticket, PATIENCE).await);
+    assert_lost(
+        bed.queue()
+            .renew(&claim.ticket, PATIENCE, Progress::default())
+            .await,
+    );
 }
 
 pub(crate) async fn each_request_is_claimed_by_one(bed: Bed) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Next, State, Ticket};
+use ingest_host::queue::{Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, Q, assert_lost, eventually, how};
 
@@ -53,7 +53,11 @@ pub(crate) async fn only_the_holder_ends_a_claim(bed: Bed) {
         },
     ];
     for stranger in strangers {
-        assert_lost(bed.queue().renew(&stranger, Duration::ZERO).await);
+        assert_lost(
+            bed.queue()
+                .renew(&stranger, Duration::ZERO, Progress::default())
+                .await,
+        );
         assert_lost(bed.queue().settle(&stranger, "{}").await);
         assert_lost(bed.queue().fail(&stranger, "no", Next::Dead).await);
         assert_lost(bed.queue().release(&stranger).await);

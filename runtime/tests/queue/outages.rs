@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ingest_host::error::{Class, Error};
-use ingest_host::queue::Server;
+use ingest_host::queue::{Progress, Server};
 
 use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
 use crate::support::redis::{RedisServer, free_port};
@@ -73,7 +73,7 @@ async fn a_handle_survives_a_restart_of_redis() {
 
     redis.kill();
     let error = queue
-        .renew(&claim.ticket, PATIENCE)
+        .renew(&claim.ticket, PATIENCE, Progress::default())
         .await
         .expect_err("the server is away");
     assert_eq!(error.class(), Class::Transient, "{}", error.report());
@@ -82,7 +82,7 @@ async fn a_handle_survives_a_restart_of_redis() {
 
     redis.restart();
     eventually("the handle finds the server again", || async {
-        match queue.renew(&claim.ticket, PATIENCE).await {
+        match queue.renew(&claim.ticket, PATIENCE, Progress::default()).await {
             Ok(renewed) => Some(renewed),
             Err(error) => {
                 assert_eq!(error.class(), Class::Transient, "{}", error.report());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Cancelled, Counts, Next, State};
+use ingest_host::queue::{Cancelled, Counts, Next, Progress, State};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -28,8 +28,20 @@ pub(crate) async fn a_leased_request_is_asked_to_stop(bed: Bed) {
     let (a, b) = (bed.claim().await, bed.claim().await);
     assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
     assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
-    assert!(bed.queue().renew(&a.ticket, PATIENCE).await.unwrap().cancel);
-    assert!(!bed.queue().renew(&b.ticket, PATIENCE).await.unwrap().cancel);
+    assert!(
+        bed.queue()
+            .renew(&a.ticket, PATIENCE, Progress::default())
+            .await
+            .unwrap()
+            .cancel
+    );
+    assert!(
+        !bed.queue()
+            .renew(&b.ticket, PATIENCE, Progress::default())
+            .await
+            .unwrap()
+            .cancel
+    );
     bed.queue()
         .fail(&a.ticket, "cancelled", Next::Cancelled)
         .await
@@ -61,7 +73,13 @@ pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
                 .unwrap(),
             "released" => queue.release(&claim.ticket).await.unwrap(),
             "dead" => queue.fail(&claim.ticket, "404", Next::Dead).await.unwrap(),
-            _ => assert!(queue.renew(&claim.ticket, Duration::ZERO).await.unwrap().cancel),
+            _ => assert!(
+                queue
+                    .renew(&claim.ticket, Duration::ZERO, Progress::default())
+                    .await
+                    .unwrap()
+                    .cancel
+            ),
         }
         bed.finds_nothing().await;
         let wanted = if id == "dead" {
@@ -74,7 +92,13 @@ pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
     // The wish ended with the claim.
     assert!(queue.retry_dead(Q, "dead").await.unwrap());
     let claim = bed.claim().await;
-    assert!(!queue.renew(&claim.ticket, PATIENCE).await.unwrap().cancel);
+    assert!(
+        !queue
+            .renew(&claim.ticket, PATIENCE, Progress::default())
+            .await
+            .unwrap()
+            .cancel
+    );
     bed.audit_is_clean().await;
 }
 

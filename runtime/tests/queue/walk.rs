@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ingest_host::error::{Class, Result};
-use ingest_host::queue::{Next, Renewed, Ticket};
+use ingest_host::queue::{Next, Progress, Renewed, Ticket};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 use crate::model::{LOST_MAX, Model};
@@ -68,7 +68,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
             let to_nothing = random.bool();
             let lease = if to_nothing { Duration::ZERO } else { PATIENCE };
             let wanted = model.renew(&ticket, to_nothing);
-            let renewed = stands(queue.renew(&ticket, lease).await);
+            let renewed = stands(queue.renew(&ticket, lease, Progress::default()).await);
             assert_eq!(renewed, wanted.map(|cancel| Renewed { cancel }));
         }
         (12, Some(ticket)) => {

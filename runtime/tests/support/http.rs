@@ -49,7 +49,7 @@ impl Files {
         self.shared
             .files
             .lock()
-            .unwrap()
+            .expect("unpoisoned")
             .insert(name.to_owned(), bytes.into());
         format!("{}/{name}", self.url)
     }
@@ -59,23 +59,23 @@ impl Files {
         self.shared
             .held
             .lock()
-            .unwrap()
+            .expect("unpoisoned")
             .insert(name.to_owned(), Arc::new(Semaphore::new(0)));
         self.put(name, bytes)
     }
 
     /// Lets the second half of a file come, now and from now on.
     pub(crate) fn let_go(&self, name: &str) {
-        self.shared.held.lock().unwrap()[name].add_permits(1 << 20);
+        self.shared.held.lock().expect("unpoisoned")[name].add_permits(1 << 20);
     }
 }
 
 async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
-    let bytes = shared.files.lock().unwrap().get(&name).cloned();
+    let bytes = shared.files.lock().expect("unpoisoned").get(&name).cloned();
     let Some(bytes) = bytes else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let held = shared.held.lock().unwrap().get(&name).cloned();
+    let held = shared.held.lock().expect("unpoisoned").get(&name).cloned();
     let Some(held) = held else {
         return bytes.into_response();
     };

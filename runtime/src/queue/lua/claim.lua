@@ -82,7 +82,7 @@ end
 
 local hash = request_key(id)
 redis.call('HINCRBY', hash, 'attempts', 1)
-redis.call('HDEL', hash, 'ended')
+redis.call('HDEL', hash, 'ended', 'progress')
 redis.call('HSET', hash, 'fence', redis.call('INCR', key('fence')), 'nonce', nonce, 'worker', worker)
 if binding then
   redis.call('HSET', hash, 'binding', binding)

@@ -106,9 +106,10 @@ end
 
 -- A request as a JSON text, for people.
 local function describe(id, state)
-  local hash = redis.call('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt')
+  local hash = redis.call('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress')
   return cjson.encode({
     id = id, state = state, uri = hash[1] or '', attempts = tonumber(hash[2] or 0),
     lost = tonumber(hash[3] or 0), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
+    progress = state == 'leased' and hash[6] or cjson.null,
   })
 end

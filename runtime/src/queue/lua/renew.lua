@@ -1,7 +1,7 @@
 -- Extends a lease.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, lease in ms
+-- ARGV     id, fence, nonce, lease in ms, progress (JSON)
 -- Returns  `renewed`, `cancel` (renewed, and somebody asked for the request to be cancelled) or `lost`
 
 local id, fence, nonce, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -9,4 +9,5 @@ if standing(id, fence, nonce) ~= 'held' then
   return 'lost'
 end
 redis.call('ZADD', key('leased'), now_ms() + lease_ms, id)
+redis.call('HSET', request_key(id), 'progress', ARGV[5])
 return redis.call('HEXISTS', request_key(id), 'cancel') == 1 and 'cancel' or 'renewed'

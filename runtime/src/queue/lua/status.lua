@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id
--- Returns  JSON: id, state, uri, attempts, lost, error, receipt (as a text); nil if there is no such request
+-- Returns  JSON: id, state, uri, attempts, lost, error, receipt and progress (as texts); nil if there is no such request
 
 local state = state_of(ARGV[1])
 return state and describe(ARGV[1], state)

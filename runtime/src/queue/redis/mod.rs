@@ -13,7 +13,7 @@
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
 //! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `error`; `receipt` (JSON) |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `progress` (JSON); `error`; `receipt` (JSON) |
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
@@ -46,8 +46,8 @@ use self::link::Link;
 use self::scripts::Scripts;
 use super::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Queue, Renewed, SUBMIT_STEP, State,
-    Status, Submitted, Ticket, WAIT_MAX, millis,
+    COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
 };
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -89,6 +89,7 @@ struct StatusPart {
     lost: u32,
     error: Option<String>,
     receipt: Option<String>,
+    progress: Option<String>,
 }
 
 impl RedisServer {
@@ -196,6 +197,7 @@ impl RedisServer {
             attempts: part.attempts,
             lost: part.lost,
             error: part.error,
+            progress: part.progress.as_deref().and_then(progress_value),
             receipt: part.receipt.map(super::receipt_value),
         })
     }
@@ -258,9 +260,12 @@ impl Queue for RedisServer {
         Ok(None)
     }
 
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed> {
+    async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
         let mut call = on_ticket(&self.scripts.renew, ticket)?;
-        let answer: String = self.link.invoke(call.arg(millis(lease))).await?;
+        let answer: String = self
+            .link
+            .invoke(call.arg(millis(lease)).arg(progress_text(progress)))
+            .await?;
         match answer.as_str() {
             "lost" => Err(ticket.lost()),
             word => Ok(Renewed {

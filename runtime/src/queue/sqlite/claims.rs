@@ -103,7 +103,7 @@ fn claim_ready(
         .query_row([queue], |row| row.get(0))?;
     db.prepare_cached(&format!(
         "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + 1, fence = :fence,
-             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL
+             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL
          WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
     ))?
     .query_row(
@@ -175,16 +175,21 @@ fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
 }
 
 /// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
-pub(super) fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64) -> rusqlite::Result<Option<bool>> {
+pub(super) fn renew(
+    db: &Connection,
+    ticket: &Ticket,
+    lease_ms: u64,
+    progress: &str,
+) -> rusqlite::Result<Option<bool>> {
     db.prepare_cached(
-        "UPDATE request SET at_ms = :until
+        "UPDATE request SET at_ms = :until, progress = :progress
          WHERE queue = :queue AND id = :id AND state = 'leased' AND fence = :fence AND nonce = :nonce
          RETURNING cancel",
     )?
     .query_row(
         named_params! {
             ":until": now_ms().saturating_add_unsigned(lease_ms), ":queue": ticket.queue, ":id": ticket.id,
-            ":fence": ticket.fence, ":nonce": ticket.nonce,
+            ":fence": ticket.fence, ":nonce": ticket.nonce, ":progress": progress,
         },
         |row| row.get(0),
     )

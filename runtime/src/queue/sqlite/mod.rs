@@ -14,8 +14,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Queue, Renewed, SUBMIT_STEP, State, Status,
-    Submitted, Ticket, WAIT_MAX, millis,
+    Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP, State,
+    Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
 };
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -132,11 +132,11 @@ impl Queue for SqliteFile {
         Ok(None)
     }
 
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Renewed> {
+    async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
         let renewed = {
             let ticket = ticket.clone();
             self.store
-                .write(move |db| claims::renew(db, &ticket, millis(lease)))
+                .write(move |db| claims::renew(db, &ticket, millis(lease), &progress_text(progress)))
                 .await?
         };
         renewed
@@ -285,7 +285,8 @@ impl Queue for SqliteFile {
     }
 }
 
-const STATUS_COLUMNS: &str = "id, queue, uri, state, attempts, lost, error, receipt";
+const STATUS_COLUMNS: &str = "id, queue, uri, state, attempts, lost, error, receipt,
+    CASE state WHEN 'leased' THEN progress END";
 
 fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
     Ok(Status {
@@ -296,6 +297,10 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         attempts: row.get(4)?,
         lost: row.get(5)?,
         error: row.get(6)?,
+        progress: row
+            .get::<_, Option<String>>(8)?
+            .as_deref()
+            .and_then(progress_value),
         receipt: row.get::<_, Option<String>>(7)?.map(super::receipt_value),
     })
 }

@@ -24,6 +24,7 @@ CREATE TABLE request (
     lost         INTEGER NOT NULL DEFAULT 0,
     cancel       INTEGER NOT NULL DEFAULT 0, -- whether a cancel is asked for
     error        TEXT,
+    progress     TEXT, -- JSON, of the last claim
     receipt      TEXT,
     -- Of the last claim:
     fence        INTEGER,
