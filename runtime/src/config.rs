@@ -28,6 +28,8 @@ pub struct Limits {
     pub plugin_log_bytes: usize,
     /// The names of counters that a plugin uses in one attempt.
     pub plugin_counters: usize,
+    /// The reject codes of one attempt.
+    pub reject_codes: usize,
     /// The size of a component.
     pub component_bytes_max: usize,
     /// To connect to an HTTP server.
@@ -56,6 +58,7 @@ impl Default for Limits {
             changes_bytes_max: 128 << 20,
             plugin_log_bytes: 64 << 10,
             plugin_counters: 64,
+            reject_codes: 256,
             component_bytes_max: 64 << 20,
             http_connect: Duration::from_secs(10),
             http_idle: Duration::from_secs(30),

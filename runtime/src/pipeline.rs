@@ -201,22 +201,24 @@ impl Run<'_> {
         for &row in &batch.rows {
             while let Some(Malformed { row, code, reason }) = malformed.next_if(|m| m.row.number < row.number)
             {
-                self.reject(batch, *row, code, reason);
+                self.reject(batch, *row, code, reason)?;
             }
             let (verdict, emitted) = reader
                 .next_row()
                 .map_err(|e| self.about_plugin(e.about(format!("record {}", batch.position(row).record))))?;
-            self.apply(batch, row, verdict);
-            self.emit(emitted);
+            if self.apply(batch, row, verdict)? {
+                self.emit(emitted);
+            }
         }
         for Malformed { row, code, reason } in malformed {
-            self.reject(batch, *row, code, reason);
+            self.reject(batch, *row, code, reason)?;
         }
         self.counts.read += (batch.rows.len() + batch.malformed.len()) as u64;
         reader.finish().map_err(|e| self.about_plugin(e))
     }
 
-    fn apply(&mut self, batch: &Batch, row: Row, verdict: Verdict<'_>) {
+    /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
+    fn apply(&mut self, batch: &Batch, row: Row, verdict: Verdict<'_>) -> Result<bool> {
         let raw = batch.raw(row);
         let (written, count) = match verdict {
             Verdict::Keep => (self.encoder.keep(raw, &mut self.output), &mut self.counts.kept),
@@ -226,20 +228,27 @@ impl Run<'_> {
             ),
             Verdict::Replace => {
                 self.counts.replaced += 1;
-                return;
+                return Ok(true);
             }
             Verdict::Drop => {
                 self.counts.dropped += 1;
-                return;
+                return Ok(true);
             }
-            Verdict::Reject { code, reason } => return self.reject(batch, row, code, reason),
+            Verdict::Reject { code, reason } => {
+                self.reject(batch, row, code, reason)?;
+                return Ok(false);
+            }
         };
         match written {
             Ok(()) => {
                 *count += 1;
                 self.counts.written += 1;
+                Ok(true)
             }
-            Err(Unfit { code, reason }) => self.reject(batch, row, code, &reason),
+            Err(Unfit { code, reason }) => {
+                self.reject(batch, row, code, &reason)?;
+                Ok(false)
+            }
         }
     }
 
@@ -250,16 +259,25 @@ impl Run<'_> {
         }
     }
 
-    fn reject(&mut self, batch: &Batch, row: Row, code: &str, reason: &str) {
+    fn reject(&mut self, batch: &Batch, row: Row, code: &str, reason: &str) -> Result<()> {
         let position: Position = batch.position(row);
         self.reject_writer
             .append(&mut self.rejects, position, code, reason, batch.raw(row));
         self.counts.rejected += 1;
         // Looked up first because `entry` would need an owned key for each reject.
-        match self.by_code.get_mut(code) {
-            Some(count) => *count += 1,
-            None => drop(self.by_code.insert(code.to_owned(), 1)),
+        if let Some(count) = self.by_code.get_mut(code) {
+            *count += 1;
+            return Ok(());
         }
+        let codes_max = self.job.limits.reject_codes;
+        if self.by_code.len() >= codes_max {
+            let why = format!(
+                "rejects with more than {codes_max} codes: a code names a kind of fault, not one record"
+            );
+            return Err(self.about_plugin(Error::permanent(Stage::Plugin, why)));
+        }
+        self.by_code.insert(code.to_owned(), 1);
+        Ok(())
     }
 
     fn write(&mut self) -> Result<()> {
@@ -286,15 +304,17 @@ impl Run<'_> {
         job.stop.check()?;
         let id = match &job.id {
             Some(id) => id.clone(),
-            None => derived_id(
-                &job.uri,
-                &[
+            None => {
+                let options = serde_json::to_string(&job.input).expect("options serialize");
+                let of = [
                     &input.sha256,
                     &plugin.sha256,
                     &config_sha256,
+                    &options,
                     output_format.name(),
-                ],
-            ),
+                ];
+                derived_id(&job.uri, &of)
+            }
         };
         let receipt = |published: &Published| Receipt {
             receipt: RECEIPT_VERSION,

@@ -1,6 +1,7 @@
 //! `dead`: requests that were given up, and documents that never became requests.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -11,8 +12,8 @@ use crate::error::{Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Server, State};
 
-/// How many are listed or retried at once.
-const LIMIT: usize = 10_000;
+/// How many are taken up at once.
+const PAGE: usize = 1_000;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -20,6 +21,9 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         queues: QueueArgs,
+        /// At most so many of each queue.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        limit: usize,
         /// Print JSON, one a line.
         #[arg(long)]
         json: bool,
@@ -60,48 +64,42 @@ pub(super) struct Selection {
 pub(super) async fn dead(command: Command, environment: &Environment) -> Result<ExitCode> {
     let server = environment.connect().await?;
     match command {
-        Command::List { queues, json } => list(&server, &queues, json).await?,
+        Command::List { queues, limit, json } => list(&server, &queues, limit, json).await?,
         Command::Show { request, json } => {
             let status = request.find(&server).await?;
             if status.state != State::Dead {
                 return Err(not_dead(&status.id));
             }
             if json {
-                out::json(&status);
+                requests::json(&status);
             } else {
                 requests::show(&status);
             }
         }
         Command::Retry(selection) => {
-            for (queue, id) in select(&server, selection).await? {
-                if !server.queue.retry_dead(&queue, &id).await? {
-                    return Err(not_dead(&id));
-                }
-                out::line(format!("{id}  ready"));
-            }
+            let queue = Arc::clone(&server.queue);
+            return each(&server, selection, "ready", async |name, id| {
+                queue.retry_dead(name, id).await
+            })
+            .await;
         }
         Command::Purge(selection) => {
-            for (queue, id) in select(&server, selection).await? {
-                if !server.queue.purge_dead(&queue, &id).await? {
-                    return Err(not_dead(&id));
-                }
-                out::line(format!("{id}  removed"));
-            }
+            let queue = Arc::clone(&server.queue);
+            return each(&server, selection, "removed", async |name, id| {
+                queue.purge_dead(name, id).await
+            })
+            .await;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(server: &Server, queues: &QueueArgs, as_json: bool) -> Result<()> {
-    let names = match &queues.queue {
-        Some(name) => vec![name.clone()],
-        None => server.queue.queues().await?,
-    };
+async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) -> Result<()> {
     let mut rows = Vec::new();
-    for queue in names {
-        for status in server.queue.requests(&queue, State::Dead, LIMIT).await? {
+    for queue in requests::queues(server, queues.queue.as_deref()).await? {
+        for status in server.queue.requests(&queue, State::Dead, limit).await? {
             if as_json {
-                out::json(&status);
+                requests::json(&status);
             }
             let uri = redact(&status.uri);
             rows.push(vec![
@@ -111,7 +109,7 @@ async fn list(server: &Server, queues: &QueueArgs, as_json: bool) -> Result<()> 
                 status.error.unwrap_or_default(),
             ]);
         }
-        for invalid in server.queue.invalid(&queue, LIMIT).await? {
+        for invalid in server.queue.invalid(&queue, limit).await? {
             if as_json {
                 let (document, reason) = (&invalid.document, &invalid.reason);
                 out::json(
@@ -133,21 +131,57 @@ async fn list(server: &Server, queues: &QueueArgs, as_json: bool) -> Result<()> 
     Ok(())
 }
 
-async fn select(server: &Server, selection: Selection) -> Result<Vec<(String, String)>> {
-    match (selection.id, selection.queues.queue) {
+/// Does `verb` to the request selected, or to all dead ones of a queue; those that it cannot be done to are named at
+/// the end.
+async fn each(
+    server: &Server,
+    selection: Selection,
+    done: &str,
+    verb: impl AsyncFn(&str, &str) -> Result<bool>,
+) -> Result<ExitCode> {
+    let queue = match (selection.id, selection.queues.queue) {
         (Some(id), queue) => {
             let found = RequestArgs::new(id, queue).find(server).await?;
-            Ok(vec![(found.queue, found.id)])
+            if !verb(&found.queue, &found.id).await? {
+                return Err(not_dead(&found.id));
+            }
+            out::line(format!("{}  {done}", found.id));
+            return Ok(ExitCode::SUCCESS);
         }
-        (None, Some(queue)) => {
-            let dead = server.queue.requests(&queue, State::Dead, LIMIT).await?;
-            Ok(dead
-                .into_iter()
-                .map(|status| (queue.clone(), status.id))
-                .collect())
+        (None, Some(queue)) => queue,
+        (None, None) => return Err(Error::permanent(Stage::Config, "--all needs --queue")),
+    };
+    requests::known(server, &queue).await?;
+    let mut refused = Vec::new();
+    loop {
+        // Those that were refused stay where they are, at the head of the list.
+        let dead = server
+            .queue
+            .requests(&queue, State::Dead, refused.len() + PAGE)
+            .await?;
+        let next: Vec<_> = dead
+            .into_iter()
+            .filter(|status| !refused.contains(&status.id))
+            .collect();
+        if next.is_empty() {
+            break;
         }
-        (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
+        for status in next {
+            if verb(&queue, &status.id).await? {
+                out::line(format!("{}  {done}", status.id));
+            } else {
+                refused.push(status.id);
+            }
+        }
     }
+    if refused.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    out::note(format!(
+        "not possible for {}: the server has lost what they were",
+        refused.join(", ")
+    ));
+    Ok(ExitCode::FAILURE)
 }
 
 fn not_dead(id: &str) -> Error {

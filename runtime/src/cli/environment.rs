@@ -15,6 +15,11 @@ pub(super) fn load_dotenv() -> Result<()> {
     match dotenvy::dotenv() {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
+        // The error quotes the line, which may hold a password.
+        Err(dotenvy::Error::LineParse(..)) => Err(Error::permanent(
+            Stage::Config,
+            ".env: a line is not NAME=VALUE; a value with blanks needs quotes",
+        )),
         Err(error) => Err(Error::permanent(Stage::Config, ".env").because(error)),
     }
 }

@@ -13,10 +13,15 @@ use crate::error::Error;
 use crate::pipeline::Gauge;
 use crate::receipt::Receipt;
 
-/// A line of results. Ends the program quietly if nobody reads it any more, as in `... | head`.
+/// A line of results. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any other
+/// failure ends the program.
 pub(super) fn line(text: impl Display) {
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
-        std::process::exit(0);
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            note(format!("error: cannot write to stdout: {error}"));
+            std::process::exit(1);
+        }
+        _ => {}
     }
 }
 
@@ -81,6 +86,16 @@ pub(super) fn receipt(receipt: &Receipt) {
     }
 }
 
+/// How far a job is, for people.
+pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
+    format!(
+        "{}  {} records  {} rejects",
+        HumanBytes(bytes),
+        HumanCount(records),
+        HumanCount(rejects)
+    )
+}
+
 /// Shows a job's progress on stderr until it is dropped; nothing if stderr is no terminal.
 pub(super) struct ProgressLine {
     bar: ProgressBar,
@@ -89,19 +104,16 @@ pub(super) struct ProgressLine {
 
 impl ProgressLine {
     /// A line about a job in this process.
-    pub(super) fn of_job(progress: Arc<Gauge>) -> Self {
+    pub(super) fn of_job(gauge: Arc<Gauge>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
         line.task = Some(tokio::spawn(async move {
             loop {
-                let records = progress.records.load(Ordering::Relaxed);
-                bar.set_message(format!(
-                    "{}  {} records  {}/s  {} rejects",
-                    HumanBytes(progress.bytes.load(Ordering::Relaxed)),
-                    HumanCount(records),
-                    HumanCount((records as f64 / bar.elapsed().as_secs_f64().max(0.001)) as u64),
-                    HumanCount(progress.rejects.load(Ordering::Relaxed)),
-                ));
+                let [bytes, records, rejects] =
+                    [&gauge.bytes, &gauge.records, &gauge.rejects].map(|count| count.load(Ordering::Relaxed));
+                let rate = records as f64 / bar.elapsed().as_secs_f64().max(0.001);
+                let rate = HumanCount(rate as u64);
+                bar.set_message(format!("{}  {rate} records/s", measures(bytes, records, rejects)));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::environment::Environment;
-use super::out;
+use super::{out, requests};
 use crate::error::Result;
 use crate::request::check_queue_name;
 
@@ -40,7 +40,8 @@ pub(super) struct QueueArgs {
 }
 
 pub(super) async fn queue(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let queue = environment.connect().await?.queue;
+    let server = environment.connect().await?;
+    let queue = &server.queue;
     match command {
         Command::List { json } => {
             let mut rows = Vec::new();
@@ -91,12 +92,8 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             queue: name,
             json: as_json,
         } => {
-            let names = match name {
-                Some(name) => vec![name],
-                None => queue.queues().await?,
-            };
             let mut clean = true;
-            for name in names {
+            for name in requests::queues(&server, name.as_deref()).await? {
                 let findings = queue.audit(&name).await?;
                 for finding in &findings {
                     if as_json {

@@ -51,6 +51,35 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Checks that the server has the queue: a mistyped name must not look like an empty queue.
+pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
+    check_queue_name(queue)?;
+    if server.queue.queues().await?.iter().any(|name| name == queue) {
+        return Ok(());
+    }
+    Err(Error::permanent(
+        Stage::Queue,
+        format!("there is no queue {queue}"),
+    ))
+}
+
+/// The queue named, which must be there, or all queues.
+pub(super) async fn queues(server: &Server, queue: Option<&str>) -> Result<Vec<String>> {
+    match queue {
+        Some(queue) => known(server, queue).await.map(|()| vec![queue.to_owned()]),
+        None => server.queue.queues().await,
+    }
+}
+
+/// A request for machines, without the credentials that its URI may have.
+pub(super) fn json(status: &Status) {
+    let uri = redact(&status.uri);
+    out::json(&Status {
+        uri,
+        ..status.clone()
+    });
+}
+
 impl RequestArgs {
     pub(super) fn new(id: String, queue: Option<String>) -> Self {
         Self { id, queue }
@@ -58,10 +87,7 @@ impl RequestArgs {
 
     /// Finds the request in the queue named, or in the only one that has it.
     pub(super) async fn find(&self, server: &Server) -> Result<Status> {
-        let queues = match &self.queue {
-            Some(queue) => vec![queue.clone()],
-            None => server.queue.queues().await?,
-        };
+        let queues = queues(server, self.queue.as_deref()).await?;
         let mut found = Vec::new();
         for queue in &queues {
             found.extend(server.queue.status(queue, &self.id).await?);
@@ -98,7 +124,7 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
     let server = environment.connect().await?;
     let status = args.request.find(&server).await?;
     if args.json {
-        out::json(&status);
+        json(&status);
         return Ok(ExitCode::SUCCESS);
     }
     show(&status);
@@ -127,14 +153,14 @@ pub(super) fn show(status: &Status) {
 }
 
 pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCode> {
-    check_queue_name(&args.queue)?;
     let server = environment.connect().await?;
+    known(&server, &args.queue).await?;
     let states = args.state.map_or(State::ALL.to_vec(), |state| vec![state]);
     let mut rows = Vec::new();
     for state in states {
         for status in server.queue.requests(&args.queue, state, args.limit).await? {
             if args.json {
-                out::json(&status);
+                json(&status);
             }
             rows.push(row(&status));
         }

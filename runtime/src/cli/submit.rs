@@ -8,8 +8,10 @@ use serde_json::json;
 use super::environment::Environment;
 use super::options::{InputArgs, absolute};
 use super::out::{self, ProgressLine};
-use crate::error::{Error, Result, Stage};
-use crate::queue::{Server, State, Status, Submitted};
+use super::requests;
+use crate::error::{Class, Error, Result, Stage};
+use crate::location::redact;
+use crate::queue::{Progress, Server, State, Status, Submitted};
 use crate::receipt::Receipt;
 use crate::request::{NewRequest, check_queue_name};
 
@@ -52,12 +54,15 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         .collect::<Result<Vec<_>>>()?;
     let server = environment.connect().await?;
     let answers = server.queue.submit(&args.queue, &requests).await?;
-    let mut failed = false;
+    let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(answers) {
-        failed |= !tell(&args, request, answer);
+        if tell(&args, request, answer) {
+            accepted.push(request);
+        }
     }
+    let mut failed = accepted.len() < requests.len();
     if args.wait {
-        for request in &requests {
+        for request in accepted {
             failed |= !wait(&args, &server, &request.id).await?;
         }
     }
@@ -83,7 +88,6 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
 fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
     let (id, queue) = (&request.id, &args.queue);
     let (state, word) = match answer {
-        Submitted::Created if request.delay_ms > 0 => (State::Delayed, "submitted"),
         Submitted::Created => (State::Ready, "submitted"),
         Submitted::Existing(state) => (state, "was there before"),
         Submitted::Conflict => {
@@ -97,7 +101,7 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
         }
     };
     if args.json && !args.wait {
-        out::json(&json!({ "id": id, "queue": queue, "uri": request.uri, "state": state }));
+        out::json(&json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state }));
     } else if !args.json {
         out::line(format!("{id}  {word} ({})", state.name()));
     }
@@ -108,20 +112,39 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
 async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let status = loop {
-        let status = server.queue.status(&args.queue, id).await?.ok_or_else(|| {
-            Error::permanent(
-                Stage::Queue,
-                format!("{}: request {id} is not known any more", args.queue),
-            )
-        })?;
-        if matches!(status.state, State::Done | State::Dead | State::Cancelled) {
-            break status;
+        match server.queue.status(&args.queue, id).await {
+            Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
+                break status;
+            }
+            Ok(Some(status)) => progress.say(under_way(&status)),
+            Ok(None) => {
+                return Err(Error::permanent(
+                    Stage::Queue,
+                    format!("{}: request {id} is not known any more", args.queue),
+                ));
+            }
+            // The request goes on, whether it is watched or not.
+            Err(error) if error.class() == Class::Transient => progress.say(error.report()),
+            Err(error) => return Err(error),
         }
-        progress.say(format!("{id}  {}", status.state.name()));
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     drop(progress);
     show(args, &status)
+}
+
+fn under_way(status: &Status) -> String {
+    let (id, state) = (&status.id, status.state.name());
+    match status.progress {
+        Some(Progress {
+            bytes,
+            records,
+            rejects,
+        }) => {
+            format!("{id}  {state}  {}", out::measures(bytes, records, rejects))
+        }
+        None => format!("{id}  {state}"),
+    }
 }
 
 fn show(args: &Args, status: &Status) -> Result<bool> {
@@ -133,7 +156,7 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
                 .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
             out::receipt(&receipt);
         }
-        None if args.json => out::json(status),
+        None if args.json => requests::json(status),
         None => {
             let reason = status.error.as_deref().unwrap_or("no reason given");
             out::line(format!("{}  {}: {reason}", status.id, status.state.name()));

@@ -123,33 +123,35 @@ impl HostMonotonicClock for StillClock {
 struct PluginLog {
     plugin: String,
     left: usize,
-    said_full: bool,
+    dropped: u64,
     line: Vec<u8>,
     last_printed: Option<String>,
 }
 
 const LINE_BYTES_MAX: usize = 2048;
+/// What a line costs beside its text, so that empty ones have an end, too.
+const LINE_COST: usize = 32;
 
 impl PluginLog {
     fn new(plugin: &str, bytes: usize) -> Self {
         Self {
             plugin: plugin.to_owned(),
             left: bytes,
-            said_full: false,
+            dropped: 0,
             line: Vec::new(),
             last_printed: None,
         }
     }
 
     fn write(&mut self, level: Level, message: &str) {
-        if self.left < message.len() {
-            if !self.said_full {
-                tracing::warn!(plugin = self.plugin, "plugin log is full, dropping the rest");
-                self.said_full = true;
-            }
+        let cost = message.len() + LINE_COST;
+        if self.left < cost {
+            // Shorter lines that come later are dropped as well: what is there is the beginning, without holes.
+            self.left = 0;
+            self.dropped += 1;
             return;
         }
-        self.left -= message.len();
+        self.left -= cost;
         match level {
             Level::Trace => tracing::trace!(plugin = self.plugin, message),
             Level::Debug => tracing::debug!(plugin = self.plugin, message),
@@ -174,6 +176,18 @@ impl PluginLog {
                     self.last_printed = Some(line);
                 }
             }
+        }
+    }
+}
+
+impl Drop for PluginLog {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            tracing::warn!(
+                plugin = self.plugin,
+                lines = self.dropped,
+                "plugin log was full, lines were dropped"
+            );
         }
     }
 }

@@ -22,8 +22,11 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::plugin::Engine;
-use crate::queue::{Claim, ClaimOptions, Server};
+use crate::queue::{Claim, ClaimOptions, Counts, Server};
 use crate::stop::Stop;
+
+/// How often an idle worker says why it is idle although requests wait.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// What a worker does.
 #[derive(Debug, Clone)]
@@ -115,12 +118,14 @@ pub async fn run(
 ) -> Result<Summary> {
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
     let leases = Leases::start(url, &options.policy)?;
+    let destination = Arc::new(destination);
+    remove_abandoned(&destination, &options.limits);
     let context = Arc::new(Context {
         server,
         leases,
         plugins,
         fetcher,
-        destination: Arc::new(destination),
+        destination,
         options,
     });
     let mut worker = Worker {
@@ -130,10 +135,24 @@ pub async fn run(
         summary: Summary::default(),
         turn: 0,
         nonce: None,
+        explained: None,
     };
     let result = worker.serve(&mut shutdown).await;
     worker.drain(&mut shutdown).await;
     result.map(|()| worker.summary)
+}
+
+/// Removes, aside of all else, what attempts that were killed left in staging.
+fn remove_abandoned(destination: &Arc<Destination>, limits: &Limits) {
+    let (destination, older_than) = (
+        Arc::clone(destination),
+        limits.attempt + Duration::from_secs(3_600),
+    );
+    tokio::task::spawn_blocking(move || match destination.reap(older_than) {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "abandoned staging folders removed"),
+        Err(error) => tracing::warn!(error = error.report(), "abandoned staging folders not removed"),
+    });
 }
 
 struct Worker {
@@ -144,6 +163,8 @@ struct Worker {
     turn: usize,
     /// The nonce of a claim whose answer did not arrive.
     nonce: Option<String>,
+    /// When it was last said why an idle worker is idle.
+    explained: Option<Instant>,
 }
 
 impl Worker {
@@ -157,19 +178,14 @@ impl Worker {
                 self.next_event(shutdown, None).await;
                 continue;
             }
-            match self.claim_any().await {
-                Ok(Some((claim, asked_at))) => {
+            match self.step().await {
+                Ok(Step::Began) => failures = 0,
+                Ok(Step::Idle) => {
                     failures = 0;
-                    self.begin(claim, asked_at);
-                }
-                Ok(None) => {
-                    failures = 0;
-                    if self.context.options.burst && self.attempts.is_empty() && self.is_empty().await? {
-                        return Ok(());
-                    }
                     self.next_event(shutdown, Some(self.context.options.policy.idle))
                         .await;
                 }
+                Ok(Step::Over) => return Ok(()),
                 Err(error) if error.class() == Class::Transient => {
                     failures += 1;
                     tracing::warn!(error = error.report(), failures, "cannot claim, trying again");
@@ -183,6 +199,22 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    async fn step(&mut self) -> Result<Step> {
+        if let Some((claim, asked_at)) = self.claim_any().await? {
+            self.begin(claim, asked_at);
+            return Ok(Step::Began);
+        }
+        if self.context.options.burst {
+            let is_over = self.attempts.is_empty() && self.is_empty().await?;
+            return Ok(if is_over { Step::Over } else { Step::Idle });
+        }
+        if self.explained.is_none_or(|at| at.elapsed() > EXPLAIN_EVERY) {
+            self.explained = Some(Instant::now());
+            self.explain().await?;
+        }
+        Ok(Step::Idle)
     }
 
     /// Asks each queue once, beginning with the one after that which was served last.
@@ -260,22 +292,42 @@ impl Worker {
     async fn is_empty(&self) -> Result<bool> {
         for name in &self.context.options.queues {
             let counts = self.context.server.queue.counts(name).await?;
-            let left = counts.ready + counts.delayed + counts.intake;
-            if left > 0 && counts.binding.is_none() && self.context.plugins.needs_binding() {
-                return Err(Error::permanent(
-                    Stage::Worker,
-                    format!(
-                        "queue {name} has {left} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
-                    ),
-                ));
-            }
-            if left > 0 && counts.paused {
-                tracing::warn!(queue = name, left, "queue is paused, leaving its requests");
-            } else if left > 0 {
-                return Ok(false);
+            match self.obstacle(&counts) {
+                Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Worker, why)),
+                Some(Obstacle::Paused) => {
+                    tracing::warn!(queue = name, "queue is paused, leaving its requests")
+                }
+                None if waiting(&counts) > 0 => return Ok(false),
+                None => {}
             }
         }
         Ok(true)
+    }
+
+    /// Says why nothing is claimed although requests wait.
+    async fn explain(&self) -> Result<()> {
+        for name in &self.context.options.queues {
+            let counts = self.context.server.queue.counts(name).await?;
+            match self.obstacle(&counts) {
+                Some(Obstacle::Unbound(why)) => tracing::warn!("{why}"),
+                Some(Obstacle::Paused) => tracing::warn!(queue = name, "queue is paused, its requests wait"),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn obstacle(&self, counts: &Counts) -> Option<Obstacle> {
+        let (name, waiting) = (&counts.queue, waiting(counts));
+        if waiting == 0 {
+            None
+        } else if counts.binding.is_none() && self.context.plugins.needs_binding() {
+            Some(Obstacle::Unbound(format!(
+                "queue {name} has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
+            )))
+        } else {
+            counts.paused.then_some(Obstacle::Paused)
+        }
     }
 
     /// Lets the attempts end, or makes them.
@@ -309,6 +361,23 @@ impl Worker {
             stop.request(Class::Cancelled, "the worker is stopping");
         }
     }
+}
+
+/// What a look at the queues led to.
+enum Step {
+    Began,
+    Idle,
+    Over,
+}
+
+/// Why requests that wait cannot be claimed.
+enum Obstacle {
+    Unbound(String),
+    Paused,
+}
+
+fn waiting(counts: &Counts) -> u64 {
+    counts.ready + counts.delayed + counts.intake
 }
 
 /// Waits until one of the queues may have something, at most `idle`.

@@ -44,6 +44,8 @@ pub(super) struct Plugins {
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
     bindings: Mutex<HashMap<(String, u64), Bound>>,
+    /// Held while a binding is fetched and compiled, so that claims that come together do it once.
+    loading: tokio::sync::Mutex<()>,
 }
 
 /// What tells that a file has changed.
@@ -58,6 +60,7 @@ impl Plugins {
             source,
             file: Mutex::new(None),
             bindings: Mutex::new(HashMap::new()),
+            loading: tokio::sync::Mutex::new(()),
         };
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
@@ -119,6 +122,10 @@ impl Plugins {
             Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it"))
         })?;
         let key = (queue.clone(), number);
+        if let Some(bound) = lock(&self.bindings).get(&key) {
+            return Ok(bound.clone());
+        }
+        let _loading = self.loading.lock().await;
         if let Some(bound) = lock(&self.bindings).get(&key) {
             return Ok(bound.clone());
         }
