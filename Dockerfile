@@ -16,8 +16,10 @@ COPY . .
 RUN cargo build --locked --release -p ingest-host \
     && cargo build --locked --release -p clean -p alarms --target wasm32-wasip2 \
     && strip target/release/ingest-host
-# The folders of the second stage, made here because it may have no shell.
-RUN mkdir -p /root-of-image/data/out /root-of-image/plugins \
+# The folders of the second stage, made here because it may have no shell. With `docker run --user` somebody else than
+# 10001 makes a cache in /data/.cache.
+RUN mkdir -p /root-of-image/data/out /root-of-image/data/.cache /root-of-image/plugins \
+    && chmod 1777 /root-of-image/data/.cache \
     && cp target/wasm32-wasip2/release/clean.wasm target/wasm32-wasip2/release/alarms.wasm /root-of-image/plugins
 
 FROM ${RUNTIME_IMAGE}
@@ -27,7 +29,7 @@ LABEL org.opencontainers.image.title="ingest-host" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/ingest-host /usr/local/bin/ingest-host
 COPY --from=build /root-of-image/plugins /plugins
-# Output goes to /data/out, caches to /data/.cache: give /data, or /data/out, a volume.
+# Output goes to /data/out: give it a volume. Compiled plugins are kept in /data/.cache, if it can be written to.
 COPY --from=build --chown=10001:10001 /root-of-image/data /data
 USER 10001:10001
 ENV HOME=/data

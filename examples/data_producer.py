@@ -55,7 +55,9 @@ def state_of(server, queue, request_id, document):
     # A worker takes the document off the intake list and puts the id into one sorted set per state ...
     for state in STATES:
         if server.zscore(f"{queue}:{state}", request_id) is not None:
-            error, receipt = server.hmget(f"{queue}:request:{request_id}", "error", "receipt")
+            uri, error, receipt = server.hmget(f"{queue}:request:{request_id}", "uri", "error", "receipt")
+            if uri != json.loads(document)["uri"]:
+                return "invalid", "the id belongs to another request"
             return state, json.loads(receipt) if state == "done" else error
     # ... or sets the document aside with a reason, if it is not a valid request.
     for entry in map(json.loads, server.lrange(f"{queue}:invalid", 0, 999)):

@@ -1,5 +1,4 @@
-//! Every bound of the host in one place. Whoever needs one takes it from here; nothing else reads the
-//! environment or invents a number.
+//! The bounds of attempts and leases, in one place.
 
 use std::time::Duration;
 

@@ -183,9 +183,12 @@ pub struct Request {
 pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
-        return Err(refused(format!(
-            "{what} {name:?} must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
-        )));
+        return Err(Error::permanent(
+            Stage::Config,
+            format!(
+                "{what} {name:?} must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
+            ),
+        ));
     }
     Ok(())
 }

@@ -21,6 +21,17 @@ fn twenty_swaps_under_load_redis() {
 }
 
 #[test]
+fn an_attempt_keeps_its_binding_embedded() {
+    an_attempt_keeps_its_binding(&Host::embedded());
+}
+
+#[test]
+fn an_attempt_keeps_its_binding_redis() {
+    let server = RedisServer::start();
+    an_attempt_keeps_its_binding(&Host::on(&server.url()));
+}
+
+#[test]
 fn a_bad_candidate_changes_nothing_embedded() {
     a_bad_candidate_changes_nothing(&Host::embedded());
 }
@@ -29,6 +40,41 @@ fn a_bad_candidate_changes_nothing_embedded() {
 fn a_bad_candidate_changes_nothing_redis() {
     let server = RedisServer::start();
     a_bad_candidate_changes_nothing(&Host::on(&server.url()));
+}
+
+/// An attempt that is at work when the binding changes keeps its plugin to the end, and the next one has the new one.
+fn an_attempt_keeps_its_binding(host: &Host) {
+    let files = Files::serve();
+    let rows: String = (0..200_000).map(|n| format!("{n},x\n")).collect();
+    let url = files.hold("in.csv", format!("n,mark\n{rows}"));
+    push(host, "clean");
+    bind(host, 1);
+    let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
+    host.run(&format!("submit --queue q --uri {url} --id held")).ok();
+    worker.wait_for_log("claimed");
+    // The first half of the input, several batches, is through.
+    wait_for("records to be counted", || {
+        host.status("held")["progress"]["records"]
+            .as_u64()
+            .filter(|&records| records > 0)
+    });
+    bind(host, 2);
+    files.let_go("in.csv");
+    host.run(&format!("submit --queue q --uri {url} --id next")).ok();
+    for (id, mark) in [("held", 1), ("next", 2)] {
+        let receipt = &host.wait_for_state(id, "done")["receipt"];
+        assert_eq!(receipt["binding"], mark);
+        let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+        assert_eq!(output.lines().count(), 200_001);
+        assert!(
+            output
+                .lines()
+                .skip(1)
+                .all(|line| line.ends_with(&format!(",{mark}"))),
+            "{id} is mixed"
+        );
+    }
+    assert_eq!(worker.stop().0, Some(0));
 }
 
 /// Binds config `{"columns": {"mark": {"constant": "N"}}}` for N from 1 to 20 while workers are busy: every output

@@ -33,6 +33,8 @@ on_both_queues! {
     two_workers_share_a_hundred_requests
     a_paused_queue_is_left_alone
     submit_waits_for_the_receipt
+    what_fails_for_a_while_is_tried_again
+    what_a_killed_worker_had_goes_to_another
 }
 
 fn alarms(records: u64) -> Vec<u8> {
@@ -279,4 +281,42 @@ fn submit_waits_for_the_receipt(host: &Host) {
     assert!(said.stdout.contains("dead: fetch"), "{}", said.stdout);
     let (code, log) = worker.stop();
     assert_eq!(code, Some(0), "{log}");
+}
+
+fn what_fails_for_a_while_is_tried_again(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("alarms.csv", alarms(10));
+    files.fail("alarms.csv", 2);
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let said = run(host, "--burst --allow-host 127.0.0.1");
+    assert!(said.starts_with("1 done, 0 dead, 2 retried"), "{said}");
+    let status = host.status("one");
+    assert_eq!(
+        (status["attempts"].as_u64(), status["lost"].as_u64()),
+        (Some(3), Some(0))
+    );
+}
+
+fn what_a_killed_worker_had_goes_to_another(host: &Host) {
+    let files = Files::serve();
+    let url = files.hold("alarms.csv", alarms(1_000));
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let plugin = component("alarms");
+    let words = format!("--queue q --allow-host 127.0.0.1 --plugin {}", plugin.display());
+    let mut worker = host.worker(&words);
+    worker.wait_for_log("claimed");
+    worker.signal("KILL");
+    worker.ended();
+    assert_eq!(host.status("one")["state"], "leased");
+    files.let_go("alarms.csv");
+    // The lease of 60 seconds is let run out as the server would see it.
+    host.expire_lease("one");
+    let worker = host.worker(&words);
+    let status = host.wait_for_state("one", "done");
+    assert_eq!(
+        (status["attempts"].as_u64(), status["lost"].as_u64()),
+        (Some(1), Some(1))
+    );
+    assert_eq!(worker.stop().0, Some(0));
+    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
 }

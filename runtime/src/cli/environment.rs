@@ -2,8 +2,10 @@
 //! reads it, beside the defaults that arguments declare.
 
 use std::env::VarError;
+use std::fs::DirBuilder;
 use std::num::ParseIntError;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
@@ -33,9 +35,16 @@ impl Environment {
     pub(super) fn new(url: Option<String>) -> Result<Self> {
         let url = match url {
             Some(url) => url,
-            None => match redis_url(variable)? {
+            None => match redis_url(&variable)? {
                 Some(url) => url,
-                None => sqlite_url(variable)?,
+                None => {
+                    let folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?.unwrap_or_default();
+                    // Requests may have credentials in their URIs. An empty path is the current folder.
+                    if !folder.as_os_str().is_empty() {
+                        private_folder(&folder)?;
+                    }
+                    format!("sqlite:{}", folder.join("queue.db").display())
+                }
             },
         };
         Ok(Self { url })
@@ -48,10 +57,13 @@ impl Environment {
     /// An engine with a compilation cache in this user's cache folder, if there is one.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folder =
-            user_folder(variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
-        match Engine::new(limits, folder.as_deref()) {
-            // A folder that cannot be written costs a second at the start, nothing else.
-            Err(error) if folder.is_some() => {
+            user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
+        let Some(folder) = folder else {
+            return Engine::new(limits, None);
+        };
+        // Without a cache a start costs a second more, nothing else.
+        match private_folder(&folder).and_then(|()| Engine::new(limits, Some(&folder))) {
+            Err(error) => {
                 tracing::warn!(error = error.report(), "compiling without a cache");
                 Engine::new(limits, None)
             }
@@ -60,7 +72,22 @@ impl Environment {
     }
 }
 
-type Variable = fn(&str) -> Result<Option<String>>;
+/// Makes a folder that only this user can use, and checks that it is one.
+fn private_folder(folder: &Path) -> Result<()> {
+    let failed = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", folder.display()));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| failed("cannot be created").because(e))?;
+    let found = std::fs::metadata(folder).map_err(|e| failed("cannot be looked at").because(e))?;
+    if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(failed("belongs to somebody else, or others can write to it"));
+    }
+    Ok(())
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 fn variable(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
@@ -72,7 +99,7 @@ fn variable(name: &str) -> Result<Option<String>> {
 }
 
 /// `REDIS_URL`, or one made of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
-fn redis_url(variable: Variable) -> Result<Option<String>> {
+fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
     }
@@ -97,13 +124,8 @@ fn redis_url(variable: Variable) -> Result<Option<String>> {
     Ok(Some(url.into()))
 }
 
-fn sqlite_url(variable: Variable) -> Result<String> {
-    let folder = user_folder(variable, "XDG_DATA_HOME", ".local/share")?.unwrap_or_default();
-    Ok(format!("sqlite:{}", folder.join("queue.db").display()))
-}
-
 /// This program's folder below `$xdg` or, without that, below `$HOME/fallback`.
-fn user_folder(variable: Variable, xdg: &str, fallback: &str) -> Result<Option<PathBuf>> {
+fn user_folder(variable: Variable<'_>, xdg: &str, fallback: &str) -> Result<Option<PathBuf>> {
     let base = match variable(xdg)? {
         Some(folder) => Some(PathBuf::from(folder)),
         None => variable("HOME")?.map(|home| PathBuf::from(home).join(fallback)),
@@ -117,7 +139,7 @@ mod tests {
 
     #[test]
     fn redis_variables_make_a_url() {
-        let url = redis_url(|name| {
+        let url = redis_url(&|name| {
             Ok(match name {
                 "REDIS_HOST" => Some("queue.example.com".into()),
                 "REDIS_PORT" => Some("6380".into()),
@@ -129,14 +151,51 @@ mod tests {
             url.unwrap().unwrap(),
             "redis://:p%40ss%2Fword@queue.example.com:6380/"
         );
-        assert_eq!(redis_url(|_| Ok(None)).unwrap(), None);
-        let wrong = redis_url(|name| Ok((name != "REDIS_URL").then(|| "no port".into())));
+        assert_eq!(redis_url(&|_| Ok(None)).unwrap(), None);
+        let wrong = redis_url(&|name| Ok((name != "REDIS_URL").then(|| "no port".into())));
         assert!(wrong.is_err());
     }
 
     #[test]
-    fn without_redis_the_queue_is_a_file_of_the_user() {
-        let url = sqlite_url(|name| Ok((name == "HOME").then(|| "/home/ada".into())));
-        assert_eq!(url.unwrap(), "sqlite:/home/ada/.local/share/ingest-host/queue.db");
+    fn folders_are_those_of_the_user() {
+        let folder = |xdg: Option<&str>, home: Option<&str>| {
+            let values = [("XDG_DATA_HOME", xdg), ("HOME", home)]
+                .map(|(name, value)| (name, value.map(str::to_owned)));
+            user_folder(
+                &|name| {
+                    Ok(values
+                        .iter()
+                        .find(|(n, _)| *n == name)
+                        .and_then(|(_, v)| v.clone()))
+                },
+                "XDG_DATA_HOME",
+                ".local/share",
+            )
+            .unwrap()
+        };
+        assert_eq!(
+            folder(None, Some("/home/ada")),
+            Some("/home/ada/.local/share/ingest-host".into())
+        );
+        assert_eq!(
+            folder(Some("/data"), Some("/home/ada")),
+            Some("/data/ingest-host".into())
+        );
+        assert_eq!(folder(None, None), None);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_not_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        private_folder(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(
+            private_folder(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("others can write")
+        );
     }
 }

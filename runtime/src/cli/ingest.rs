@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::environment::Environment;
 use super::options::{InputArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
+use super::signals::Signals;
 use crate::commit::{Committed, Destination};
 use crate::config::Limits;
 use crate::error::{Class, Result};
@@ -51,7 +52,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let plugin = engine.load_file(&args.plugin)?;
     let fetcher = Fetcher::new(Access::default(), &limits);
     let stop = Stop::default();
-    stop_on_interrupt(&stop);
+    stop_on_signals(&stop)?;
     let gauge = Arc::new(Gauge::default());
     let now = Timestamp::now();
     let source = fetcher.open(&args.uri, Origin::Typed, &stop).await?;
@@ -92,15 +93,15 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C stops between two batches and leaves nothing behind; the second ends the process.
-fn stop_on_interrupt(stop: &Stop) {
+/// The first Ctrl-C or SIGTERM stops between two batches and leaves nothing behind; the second ends the process.
+fn stop_on_signals(stop: &Stop) -> Result<()> {
+    let mut signals = Signals::listen()?;
     let stop = stop.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.request(Class::Cancelled, "interrupted");
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
+        signals.next().await;
+        stop.request(Class::Cancelled, "interrupted");
+        signals.next().await;
+        std::process::exit(130);
     });
+    Ok(())
 }

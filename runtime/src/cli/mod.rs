@@ -10,6 +10,7 @@ mod plugin;
 mod queues;
 mod requests;
 mod run;
+mod signals;
 mod submit;
 
 use std::io::IsTerminal;
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
     // First of all, because the arguments take defaults from the environment.
     let dotenv = environment::load_dotenv();
     let cli = Cli::parse();
+    let log_format = cli.log_format;
     start_log(&cli);
     let result = dotenv.and_then(|()| {
         tokio::runtime::Builder::new_multi_thread()
@@ -87,7 +89,11 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            out::error(&error);
+            match log_format {
+                LogFormat::Human => out::error(&error),
+                // Whoever collects the log must find why the program ended.
+                LogFormat::Json => tracing::error!(error = error.report(), "failed"),
+            }
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }

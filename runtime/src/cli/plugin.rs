@@ -212,7 +212,10 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             (true, None, _) => Err(refused(format!(
                 "the server has no component {reference}: push it first"
             ))),
-            (false, ..) => Err(refused(format!("{reference}: give at least 8 digits"))),
+            (false, ..) => Err(Error::permanent(
+                Stage::Config,
+                format!("{reference}: give at least 8 digits"),
+            )),
         };
     }
     let Some((name, version)) = reference.split_once('@') else {

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::environment::Environment;
 use super::options::{OutputArgs, plugin_config};
 use super::out;
+use super::signals::Signals;
 use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::fetch::{Access, Fetcher};
 use crate::location::redact;
 use crate::request::check_queue_name;
@@ -122,19 +122,13 @@ fn worker_name() -> String {
     )
 }
 
-/// SIGTERM and Ctrl-C drain the worker; the second one makes it hand back at once.
+/// The first signal drains the worker; the second one makes it hand back at once.
 fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
-    let listen = |kind| -> Result<Signal> {
-        signal(kind).map_err(|e| Error::permanent(Stage::Worker, "cannot listen for signals").because(e))
-    };
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut signals = Signals::listen()?;
     let (sender, receiver) = watch::channel(Shutdown::No);
     tokio::spawn(async move {
         for next in [Shutdown::Drain, Shutdown::Now] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.next().await;
             sender.send_replace(next);
         }
         // The sender must live on: a closed channel would look like a signal.

@@ -274,18 +274,6 @@ fn check_interface(exports: &[String]) -> Result<String> {
 }
 
 fn open_cache(folder: &Path) -> Result<Cache> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| {
-            refused(format!(
-                "cannot create the compilation cache {}",
-                folder.display()
-            ))
-            .because(e)
-        })?;
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config)

@@ -190,6 +190,27 @@ impl Host {
         self.run(&format!("status {id} --json")).json().remove(0)
     }
 
+    /// Makes the lease of a request run out now, on the server itself.
+    pub(crate) fn expire_lease(&self, id: &str) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let db = rusqlite::Connection::open(path).expect("the queue's file");
+            db.busy_timeout(PATIENCE).expect("a time-out");
+            let changed = db.execute(
+                "UPDATE request SET at_ms = 0 WHERE id = ?1 AND state = 'leased'",
+                [id],
+            );
+            assert_eq!(changed.expect("an update"), 1);
+        } else {
+            let mut redis = redis::Client::open(self.url.as_str())
+                .expect("a URL")
+                .get_connection()
+                .expect("a server");
+            let mut add = redis::cmd("ZADD");
+            add.arg("ingest:{q}:leased").arg("XX").arg("CH").arg(0).arg(id);
+            assert_eq!(add.query::<u64>(&mut redis).expect("an answer"), 1);
+        }
+    }
+
     /// Waits until a request is in a state.
     #[track_caller]
     pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {

@@ -23,6 +23,7 @@ pub(crate) struct Files {
 struct Shared {
     files: Mutex<HashMap<String, Bytes>>,
     held: Mutex<HashMap<String, Arc<Semaphore>>>,
+    busy: Mutex<HashMap<String, u32>>,
 }
 
 impl Files {
@@ -64,6 +65,15 @@ impl Files {
         self.put(name, bytes)
     }
 
+    /// Answers the next so many requests for a file with 503.
+    pub(crate) fn fail(&self, name: &str, times: u32) {
+        self.shared
+            .busy
+            .lock()
+            .expect("unpoisoned")
+            .insert(name.to_owned(), times);
+    }
+
     /// Lets the second half of a file come, now and from now on.
     pub(crate) fn let_go(&self, name: &str) {
         self.shared.held.lock().expect("unpoisoned")[name].add_permits(1 << 20);
@@ -72,6 +82,19 @@ impl Files {
 
 async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
     let bytes = shared.files.lock().expect("unpoisoned").get(&name).cloned();
+    let busy = shared
+        .busy
+        .lock()
+        .expect("unpoisoned")
+        .get_mut(&name)
+        .is_some_and(|times| {
+            let is_busy = *times > 0;
+            *times = times.saturating_sub(1);
+            is_busy
+        });
+    if busy {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let Some(bytes) = bytes else {
         return StatusCode::NOT_FOUND.into_response();
     };

@@ -1,0 +1,154 @@
+//! A worker that cannot keep its lease stops in time and commits nothing; one that can keeps it however long the
+//! attempt takes. The worker runs within this process, with leases of a second.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest_host::commit::Destination;
+use ingest_host::config::{LeasePolicy, Limits};
+use ingest_host::fetch::{Access, Fetcher};
+use ingest_host::plugin::Engine;
+use ingest_host::queue::{Server, State};
+use ingest_host::request::NewRequest;
+use ingest_host::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
+use support::host::{PATIENCE, component};
+use support::http::Files;
+use support::redis::RedisServer;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_secs(1);
+
+struct Running {
+    worker: JoinHandle<Summary>,
+    shutdown: watch::Sender<Shutdown>,
+    folder: tempfile::TempDir,
+}
+
+/// Starts a worker of queue `q` with short leases.
+async fn start(url: &str) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Arc::new(Limits::default());
+    let policy = LeasePolicy {
+        lease: LEASE,
+        renew_every: LEASE / 10,
+        margin: LEASE / 4,
+        ..LeasePolicy::default()
+    };
+    let options = WorkerOptions {
+        name: "test".into(),
+        queues: vec!["q".into()],
+        concurrency: 1,
+        burst: false,
+        plugin: PluginSource::File {
+            path: component("alarms"),
+            config: "{}".into(),
+            watch: false,
+        },
+        output_format: None,
+        limits: Arc::clone(&limits),
+        policy,
+    };
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
+    let engine = Engine::new(&limits, Some(&cache)).unwrap();
+    let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
+    let destination = Destination::new(folder.path().to_str().unwrap(), None).unwrap();
+    let server = Server::connect(url).await.unwrap();
+    let (shutdown, signal) = watch::channel(Shutdown::No);
+    let url = url.to_owned();
+    let worker = tokio::spawn(async move {
+        worker::run(&url, server, engine, fetcher, destination, options, signal)
+            .await
+            .unwrap()
+    });
+    Running {
+        worker,
+        shutdown,
+        folder,
+    }
+}
+
+fn alarms() -> Vec<u8> {
+    let mut csv = Vec::new();
+    alarm_feed::write_alarms(&mut csv, 7, 1_000, 5).unwrap();
+    csv
+}
+
+async fn wait_for_state(server: &Server, id: &str, state: State) {
+    let wait = async {
+        while server
+            .queue
+            .status("q", id)
+            .await
+            .ok()
+            .flatten()
+            .is_none_or(|status| status.state != state)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{id} is never {}", state.name()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_attempt_keeps_its_lease() {
+    let redis = RedisServer::start();
+    let server = Server::connect(&redis.url()).await.unwrap();
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
+    request.id = "long".into();
+    server.queue.submit("q", &[request]).await.unwrap();
+    let running = start(&redis.url()).await;
+    wait_for_state(&server, "long", State::Leased).await;
+    tokio::time::sleep(3 * LEASE).await;
+    files.let_go("alarms.csv");
+    wait_for_state(&server, "long", State::Done).await;
+    let status = server.queue.status("q", "long").await.unwrap().unwrap();
+    assert_eq!((status.attempts, status.lost), (1, 0));
+    running.shutdown.send_replace(Shutdown::Drain);
+    assert_eq!(
+        running.worker.await.unwrap(),
+        Summary {
+            done: 1,
+            ..Summary::default()
+        }
+    );
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
+    let redis = RedisServer::start();
+    let server = Server::connect(&redis.url()).await.unwrap();
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
+    request.id = "cut-off".into();
+    server.queue.submit("q", &[request]).await.unwrap();
+    let running = start(&redis.url()).await;
+    wait_for_state(&server, "cut-off", State::Leased).await;
+    // Nothing answers now. The worker must stop by its own clock, while the input still waits.
+    redis.freeze();
+    tokio::time::sleep(2 * LEASE).await;
+    files.let_go("alarms.csv");
+    running.shutdown.send_replace(Shutdown::Now);
+    let summary = tokio::time::timeout(PATIENCE, running.worker)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        summary,
+        Summary {
+            lost: 1,
+            ..Summary::default()
+        }
+    );
+    let outputs = std::fs::read_dir(running.folder.path().join("q")).unwrap();
+    let committed: Vec<_> = outputs.flatten().filter(|entry| entry.path().is_file()).collect();
+    assert!(committed.is_empty(), "{committed:?}");
+    redis.thaw();
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
