@@ -9,10 +9,15 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// A batch is closed when it has this many records, whatever their size.
     pub batch_records: usize,
+    /// A batch is closed when its records times the columns of the input are this many, so that short
+    /// records with many empty columns do not take far more memory than their bytes.
+    pub batch_cells: usize,
     /// The longest record; a longer one ends the attempt with its position.
     pub record_bytes_max: usize,
     /// The most columns of an input or an output.
     pub columns_max: usize,
+    /// The longest name of an input's column.
+    pub column_name_bytes_max: usize,
     /// The decompressed size of an input.
     pub input_bytes_max: u64,
     /// The linear memory and tables of one plugin instance.
@@ -48,8 +53,10 @@ impl Default for Limits {
         Self {
             batch_bytes: 256 << 10,
             batch_records: 16_384,
+            batch_cells: 1 << 20,
             record_bytes_max: 16 << 20,
             columns_max: 4_096,
+            column_name_bytes_max: 1 << 10,
             input_bytes_max: 1 << 40,
             plugin_memory_bytes: 256 << 20,
             plugin_call: Duration::from_secs(10),

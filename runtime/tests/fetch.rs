@@ -52,6 +52,9 @@ async fn what_is_not_a_regular_file_is_refused() {
         format!("fetch {}: no such file", missing.display())
     );
     assert_eq!(error.class(), Class::Permanent);
+    let error = fails(&format!("file://{}/a%00b.csv", folder.path().display())).await;
+    assert!(error.to_string().ends_with("b.csv: cannot be opened"), "{error}");
+    assert_eq!(error.class(), Class::Permanent);
 }
 
 #[tokio::test]

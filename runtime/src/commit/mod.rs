@@ -66,6 +66,22 @@ impl Destination {
         Ok(Self { output, rejects })
     }
 
+    /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too; a worker
+    /// that asks at its start need not claim requests that must fail.
+    ///
+    /// # Errors
+    /// Permanent, of stage config, if the queue's name is invalid or taken by a folder of this module's.
+    pub fn check_queue(&self, queue: &str) -> Result<()> {
+        check_queue_name(queue)?;
+        let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
+        let receipts = self.output.join(RECEIPTS);
+        if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
+            let what = format!("queue {queue:?}: the folder of that name is for output, receipts or rejects");
+            return Err(Error::permanent(Stage::Config, what));
+        }
+        Ok(())
+    }
+
     /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written to shows
     /// before any work is done.
     ///
@@ -80,14 +96,9 @@ impl Destination {
             rejects: self.rejects.clone(),
         };
         if let Some(queue) = queue {
-            check_queue_name(queue)?;
+            self.check_queue(queue)?;
             folders.output.push(queue);
             folders.rejects.push(queue);
-            if queue == RECEIPTS || folders.output == self.rejects {
-                let what =
-                    format!("queue {queue:?}: the output's folder of that name is for receipts or rejects");
-                return Err(Error::permanent(Stage::Config, what));
-            }
         }
         folders.receipts = folders.output.join(RECEIPTS);
         // Receipts name files by their real paths: a link that somebody turns later does not matter to them.

@@ -2,7 +2,7 @@
 //! then the receipt; whoever comes second finds it and leaves.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::disk;
@@ -56,8 +56,8 @@ impl Sealed {
     ///
     /// # Errors
     /// Of stage commit. Permanent if there is a receipt for other work: the error says what differs. If no
-    /// receipt could be created, output may stand under its name without one, which readers do not trust and
-    /// the next attempt takes over.
+    /// receipt could be created, what was published is taken back; output that stays nevertheless, after a
+    /// crash or while another attempt publishes, is not trusted by readers and taken over by the next attempt.
     pub fn publish(
         self,
         id: &str,
@@ -66,6 +66,49 @@ impl Sealed {
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
         check_name("id", id, 128)?;
+        let path = self.staging.destination.receipts.join(format!("{id}.json"));
+        let mut placed = Vec::new();
+        // Without a lock, on a file system that has none, nothing is taken back either.
+        let publishing = File::open(&self.staging.destination.receipts)
+            .and_then(|folder| folder.lock_shared().map(|()| folder))
+            .ok();
+        let committed = self.place_and_record(id, fence, output_format, make_receipt, &path, &mut placed);
+        drop(publishing);
+        if committed.is_err() {
+            self.take_back(&placed, &path);
+        }
+        committed
+    }
+
+    /// Removes what this attempt published if no receipt names it and none can come to name it: another
+    /// attempt that made the same bytes may be about to.
+    fn take_back(&self, placed: &[Placed], receipt: &Path) {
+        let Ok(folder) = File::open(&self.staging.destination.receipts) else {
+            return;
+        };
+        if folder.try_lock().is_err() {
+            return;
+        }
+        let existing = match fs::symlink_metadata(receipt) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            _ => match read_receipt(receipt) {
+                Ok(existing) => Some(existing),
+                Err(_) => return,
+            },
+        };
+        remove_unnamed(placed, existing.as_ref());
+    }
+
+    /// Publishes, and tells in `placed` what; then creates the receipt at `path`.
+    fn place_and_record(
+        &self,
+        id: &str,
+        fence: u64,
+        output_format: Format,
+        make_receipt: impl FnOnce(&Published) -> Receipt,
+        path: &Path,
+        placed: &mut Vec<Placed>,
+    ) -> Result<Committed> {
         let folders = &self.staging.destination;
         let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
         let output = place(
@@ -73,34 +116,28 @@ impl Sealed {
             &self.output,
             &folders.output,
             &names(output_format.name()),
+            placed,
         )?;
         let rejects = match &self.rejects {
-            Some(digest) => Some(place(
-                &self.rejects_path,
-                digest,
-                &folders.rejects,
-                &names("rejects.csv"),
-            )?),
+            Some(digest) => {
+                let names = names("rejects.csv");
+                Some(place(
+                    &self.rejects_path,
+                    digest,
+                    &folders.rejects,
+                    &names,
+                    placed,
+                )?)
+            }
             None => None,
         };
-        let receipt = make_receipt(&Published {
-            output: artifact(&output, &self.output),
-            rejects: rejects
-                .as_ref()
-                .zip(self.rejects.as_ref())
-                .map(|(placed, digest)| artifact(placed, digest)),
-        });
-        let path = folders.receipts.join(format!("{id}.json"));
-        if self.create_receipt(&receipt, &path)? {
+        let receipt = make_receipt(&Published { output, rejects });
+        if self.create_receipt(&receipt, path)? {
             return Ok(Committed::New(receipt));
         }
-        let existing = read_receipt(&path)?;
+        let existing = read_receipt(path)?;
         // That receipt stands for good, so nobody will ever name what was placed here in vain.
-        for placed in [Some(&output), rejects.as_ref()].into_iter().flatten() {
-            if placed.is_new && !names_file(&existing, &placed.path) {
-                let _ = fs::remove_file(&placed.path);
-            }
-        }
+        remove_unnamed(placed, Some(&existing));
         if existing.same_request(&receipt) || existing.same_work(&receipt) {
             return Ok(Committed::Existing(existing));
         }
@@ -129,7 +166,13 @@ impl Sealed {
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.
-fn place(staged: &Path, digest: &Digest, folder: &Path, names: &[String; 2]) -> Result<Placed> {
+fn place(
+    staged: &Path,
+    digest: &Digest,
+    folder: &Path,
+    names: &[String; 2],
+    placed: &mut Vec<Placed>,
+) -> Result<Artifact> {
     let found = fs::symlink_metadata(staged)
         .map_err(|error| disk::failed(error, "is gone", staged))?
         .len();
@@ -146,8 +189,10 @@ fn place(staged: &Path, digest: &Digest, folder: &Path, names: &[String; 2]) -> 
         let path = folder.join(name);
         let is_new = disk::publish(staged, &path)?;
         if is_new || disk::has_bytes(&path, digest)? == Some(true) {
+            let artifact = artifact(&path, digest);
+            placed.push(Placed { path, is_new });
             disk::sync_folder(folder)?;
-            return Ok(Placed { path, is_new });
+            return Ok(artifact);
         }
     }
     // A later attempt has another fence, hence another name.
@@ -158,9 +203,18 @@ fn place(staged: &Path, digest: &Digest, folder: &Path, names: &[String; 2]) -> 
     Err(Error::transient(Stage::Commit, what))
 }
 
-fn artifact(placed: &Placed, digest: &Digest) -> Artifact {
+/// Removes what was published in vain: no receipt names it.
+fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) {
+    for Placed { path, is_new } in placed {
+        if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn artifact(path: &Path, digest: &Digest) -> Artifact {
     Artifact {
-        uri: file_uri(&placed.path),
+        uri: file_uri(path),
         bytes: digest.bytes,
         sha256: digest.sha256.clone(),
     }
@@ -178,7 +232,8 @@ fn names_file(receipt: &Receipt, path: &Path) -> bool {
     receipt.rejects.uri.as_ref() == Some(&uri) || receipt.outputs.iter().any(|output| output.uri == uri)
 }
 
-/// What two receipts disagree in, of what makes work the same: see [`Receipt::same_work`].
+/// What two receipts disagree in, of what makes work the same: see [`Receipt::same_work`]. Without a queue
+/// the time of submission is that of the attempt, so it says nothing.
 fn differences(existing: &Receipt, own: &Receipt) -> String {
     let members = |receipt: &Receipt| {
         let digests = receipt
@@ -186,13 +241,15 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
             .iter()
             .map(|output| output.sha256.as_str())
             .collect::<Vec<_>>();
+        let queued = receipt.request.queue.is_some();
+        let submitted_at = queued.then(|| receipt.request.submitted_at.clone());
         [
             ("id", receipt.request.id.clone()),
             (
                 "queue",
                 receipt.request.queue.clone().unwrap_or_else(|| "none".into()),
             ),
-            ("time of submission", receipt.request.submitted_at.clone()),
+            ("time of submission", submitted_at.unwrap_or_default()),
             ("input", receipt.input.sha256.clone()),
             ("plugin", receipt.plugin.sha256.clone()),
             ("config", receipt.config_sha256.clone()),

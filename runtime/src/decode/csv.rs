@@ -1,20 +1,40 @@
 //! CSV in, batches out. What well-formed means is said in [`crate::format::csv`].
 //!
-//! Empty lines are passed over and not counted as records, as most readers do; an empty field in a file of
-//! one column is therefore written `""`. A record that has more or fewer fields than the header, a quote
-//! out of place, or bytes that are not UTF-8 is malformed. So that a quote never closed can't swallow the
-//! rest of a file in silence, it is an error.
+//! CSV as found, and what happens:
+//!
+//! | found | what happens |
+//! |---|---|
+//! | a byte order mark | passed over |
+//! | LF, CRLF or a lone CR, mixed too | each ends a record |
+//! | a line end within quotes | is text, and counted in line numbers |
+//! | `""` within quotes | is one quote |
+//! | a quote within an unquoted field, text after a closing quote | malformed, `stray-quote`; ends with its line |
+//! | a quote that is never closed | an error, so that it can't swallow the rest of the file in silence |
+//! | NUL and other control characters | are text |
+//! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
+//! | UTF-16 | an error that says so, if there is a byte order mark |
+//! | an empty line | passed over and not counted, as most readers do |
+//! | more or fewer fields than the header | malformed, `ragged-row` |
+//! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
+//! | no line end after the last record | makes no difference |
+//! | one column | a record each line; an empty field is written `""`, since an empty line is none |
+//! | a header and nothing else | no records |
+//! | an empty file, or only empty lines | an error: nothing tells the columns |
+//! | two columns of one name | an error |
+//! | a column without a name | is `column_N`, with its number |
+//! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
+//! | white space around a field | is text |
 
 use std::collections::HashMap;
 use std::io::Read;
 
 use super::input::{Input, Used, Utf8};
-use super::{Decoder, check_reads};
+use super::{Decoder, check_reads, long_name};
 use crate::batch::{Batch, Malformed, Row};
 use crate::config::Limits;
 use crate::error::{Error, Result};
-use crate::format::Span;
 use crate::format::csv::{Dialect, Partial, Record, Scanner, line_end, line_feeds, unquote};
+use crate::format::{Span, clip};
 
 /// A stream of CSV records.
 pub(super) struct CsvDecoder {
@@ -28,7 +48,6 @@ struct Cutter {
     scanner: Scanner,
     /// How many fields a record has.
     width: usize,
-    records_max: usize,
     /// The columns that are read, increasing.
     wanted: Vec<usize>,
     /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`.
@@ -52,12 +71,11 @@ impl CsvDecoder {
         let scanner = Scanner::new(dialect);
         let mut input = Input::open(reader, name, limits, u64::from(!header))?;
         let (columns, used) =
-            input.scan(|input, raw, last| columns(input, raw, last, scanner, header, limits.columns_max))?;
+            input.scan(|input, raw, last| columns(input, raw, last, scanner, header, limits))?;
         input.take(used);
         let cutter = Cutter {
             scanner,
             width: columns.len(),
-            records_max: limits.batch_records.max(1),
             wanted: Vec::new(),
             order: Vec::new(),
             spans: Vec::new(),
@@ -78,7 +96,8 @@ impl Decoder for CsvDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
             return Err(self.input.error(format_args!(
-                "column {name:?} cannot be looked for in CSV: it has a header"
+                "column {:?} cannot be looked for in CSV: it has a header",
+                clip(name.as_bytes())
             )));
         }
         check_reads(reads, self.columns.len()).map_err(|message| self.input.error(message))?;
@@ -114,9 +133,10 @@ impl Decoder for CsvDecoder {
 impl Cutter {
     /// Decodes the records that are complete in `raw`, up to as many as a batch has.
     fn cut(&mut self, input: &Input, raw: &[u8], last: bool, batch: &mut Batch) -> Result<Used> {
-        let mut utf8 = Utf8::new(raw);
+        let records_max = input.records_max(raw, self.width);
+        let mut utf8 = Utf8::default();
         let mut used = Used::default();
-        while used.bytes < raw.len() && (used.records as usize) < self.records_max {
+        while used.bytes < raw.len() && (used.records as usize) < records_max {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
                 let Some(next) = line_end(raw, used.bytes, last) else {
                     break;
@@ -182,7 +202,7 @@ fn columns(
     last: bool,
     scanner: Scanner,
     header: bool,
-    columns_max: usize,
+    limits: &Limits,
 ) -> Result<Option<(Vec<String>, Used)>> {
     let mut used = Used::default();
     while let Some(b'\n' | b'\r') = raw.get(used.bytes) {
@@ -198,6 +218,7 @@ fn columns(
             Ok(None)
         };
     }
+    let columns_max = limits.columns_max;
     let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
     let record = match scanner.record(raw, used.bytes, last, &every, &mut spans) {
         Ok(record) => record,
@@ -219,18 +240,18 @@ fn columns(
         )));
     }
     let row = used.row(record.end);
-    Utf8::new(raw).check(raw, row).map_err(refused)?;
+    Utf8::default().check(raw, row).map_err(refused)?;
     if let Some(at) = record.stray {
         return Err(refused(stray_quote(raw, row, at, scanner.dialect())));
     }
-    let names = names(raw, &spans, scanner.dialect().quote).map_err(refused)?;
+    let names = names(raw, &spans, scanner.dialect().quote, limits.column_name_bytes_max).map_err(refused)?;
     used.record(record.next, record.line_feeds + 1);
     Ok(Some((names, used)))
 }
 
 /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its
 /// number.
-fn names(raw: &[u8], spans: &[Span], quote: u8) -> Result<Vec<String>, String> {
+fn names(raw: &[u8], spans: &[Span], quote: u8, bytes_max: usize) -> Result<Vec<String>, String> {
     let mut names = Vec::with_capacity(spans.len());
     let mut numbers = HashMap::with_capacity(spans.len());
     for (number, span) in (1..).zip(spans) {
@@ -240,9 +261,13 @@ fn names(raw: &[u8], spans: &[Span], quote: u8) -> Result<Vec<String>, String> {
             name if name.is_empty() => unnamed(number),
             name => name.into_owned(),
         };
+        if name.len() > bytes_max {
+            return Err(long_name(name.as_bytes(), bytes_max));
+        }
         if let Some(earlier) = numbers.insert(name.clone(), number) {
             return Err(format!(
-                "columns {earlier} and {number} are both named {name:?}; each needs a name of its own"
+                "columns {earlier} and {number} are both named {:?}; each needs a name of its own",
+                clip(name.as_bytes())
             ));
         }
         names.push(name);

@@ -16,8 +16,9 @@ const LINE_END_BYTES: usize = 3;
 pub(super) struct Input {
     reader: Box<dyn Read + Send>,
     name: String,
-    /// What has been read and not yet taken.
+    /// What has been read; what comes before `start` is taken.
     buffer: Vec<u8>,
+    start: usize,
     /// Whether the reader has come to its end.
     ended: bool,
     /// How many bytes were taken.
@@ -27,6 +28,8 @@ pub(super) struct Input {
     /// The line that comes next.
     line: u64,
     batch_bytes: usize,
+    batch_records: usize,
+    batch_cells: usize,
     record_bytes_max: usize,
 }
 
@@ -80,15 +83,18 @@ impl Input {
             reader,
             name: name.to_owned(),
             buffer: Vec::new(),
+            start: 0,
             ended: false,
             offset: 0,
             record,
             line: 1,
             batch_bytes: limits.batch_bytes.clamp(1, bytes_max),
+            batch_records: limits.batch_records.max(1),
+            batch_cells: limits.batch_cells,
             record_bytes_max: limits.record_bytes_max.min(bytes_max),
         };
         input.fill(BYTE_ORDER_MARK.len())?;
-        match *input.buffer {
+        match *input.rest() {
             [0xef, 0xbb, 0xbf, ..] => input.take(Used {
                 bytes: 3,
                 ..Used::default()
@@ -102,7 +108,8 @@ impl Input {
     }
 
     /// Reads on until `scan` finds what it looks for in the bytes that come next; it is told whether they
-    /// are the last ones. It sees as many bytes as a batch has, and then, from the same start, ever more.
+    /// are the last ones. It sees as many bytes as a batch has, and then, from the same start, ever more:
+    /// when it sees more than a batch has, the first record alone fills the batch.
     ///
     /// # Errors
     /// If it finds nothing in the longest record that is allowed, and its own ones.
@@ -114,35 +121,53 @@ impl Input {
         let mut bytes = self.batch_bytes;
         loop {
             self.fill(bytes)?;
-            if let Some(found) = scan(self, &self.buffer, self.ended)? {
+            let rest = self.rest();
+            let seen = &rest[..bytes.min(rest.len())];
+            if let Some(found) = scan(self, seen, self.ended && seen.len() == rest.len())? {
                 return Ok(found);
             }
-            if self.buffer.len() >= bytes_max {
+            if bytes >= bytes_max {
                 return Err(self.too_long(Used::default()));
             }
-            bytes = (2 * self.buffer.len()).clamp(1, bytes_max);
+            bytes = (2 * bytes).min(bytes_max);
         }
+    }
+
+    /// How many records of so many columns a batch has at most that is cut from `seen`, as [`Self::scan`]
+    /// shows it.
+    pub(super) fn records_max(&self, seen: &[u8], columns: usize) -> usize {
+        if seen.len() > self.batch_bytes {
+            return 1;
+        }
+        (self.batch_cells / columns.max(1)).clamp(1, self.batch_records)
     }
 
     /// Goes on after what was used.
     pub(super) fn take(&mut self, used: Used) {
-        self.buffer.drain(..used.bytes);
+        self.start += used.bytes;
         self.advance(used);
     }
 
     /// Goes on after what was used, and makes it the batch's.
     pub(super) fn take_into(&mut self, batch: &mut Batch, used: Used) {
         batch.raw.clear();
-        std::mem::swap(&mut batch.raw, &mut self.buffer);
-        self.buffer.extend_from_slice(&batch.raw[used.bytes..]);
-        batch.raw.truncate(used.bytes);
+        let taken = self.start + used.bytes;
+        // The shorter part is copied: a small batch leaves a long rest, again and again.
+        if self.start == 0 && self.buffer.len() - taken <= taken {
+            std::mem::swap(&mut batch.raw, &mut self.buffer);
+            self.buffer.extend_from_slice(&batch.raw[taken..]);
+            batch.raw.truncate(taken);
+        } else {
+            batch.raw.extend_from_slice(&self.buffer[self.start..taken]);
+            self.start = taken;
+        }
         (batch.offset, batch.first_record, batch.first_line) = (self.offset, self.record, self.line);
         self.advance(used);
     }
 
     /// Whether everything was read and taken.
     pub(super) fn is_done(&self) -> bool {
-        self.ended && self.buffer.is_empty()
+        self.ended && self.rest().is_empty()
     }
 
     /// Checks the length of the next record, which ends at `end`.
@@ -192,12 +217,21 @@ impl Input {
         self.line += u64::from(used.lines);
     }
 
-    /// Reads until the buffer has `bytes` bytes or the input ends.
+    /// What has been read and not yet taken.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Reads until the rest has `bytes` bytes or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
-        let missing = bytes.saturating_sub(self.buffer.len());
+        let missing = bytes.saturating_sub(self.rest().len());
         if self.ended || missing == 0 {
             return Ok(());
         }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        // The rest was moved, which is to pay even if only a few bytes are missing.
+        let missing = missing.max(bytes / 4);
         self.buffer.reserve(missing);
         let read = (&mut self.reader)
             .take(missing as u64)
@@ -212,18 +246,17 @@ impl Input {
     }
 }
 
-/// What of a buffer is UTF-8. Looks at all of it at once, and again only after a record that is not.
+/// How much is looked at in one go for whether it is UTF-8: much more than a record mostly has, and little
+/// enough to look at in vain when the batch ends.
+const UTF8_BYTES: usize = 16 << 10;
+
+/// What of a buffer is UTF-8.
+#[derive(Default)]
 pub(super) struct Utf8 {
     valid_to: usize,
 }
 
 impl Utf8 {
-    pub(super) fn new(raw: &[u8]) -> Self {
-        Self {
-            valid_to: valid_to(raw),
-        }
-    }
-
     /// Checks the record at `row`, which must come after the one before.
     ///
     /// # Errors
@@ -233,8 +266,14 @@ impl Utf8 {
         if end <= self.valid_to {
             return Ok(());
         }
+        let from = self.valid_to.max(start);
+        let to = raw.len().min(end.max(from + UTF8_BYTES));
+        self.valid_to = from + valid_to(&raw[from..to]);
+        if end <= self.valid_to {
+            return Ok(());
+        }
         let bad = self.valid_to;
-        self.valid_to = end + valid_to(&raw[end..]);
+        self.valid_to = end;
         Err(format!(
             "byte {} of the record, 0x{:02x}, is not UTF-8",
             bad - start + 1,

@@ -11,18 +11,19 @@ use memchr::memchr;
 use serde::de::IgnoredAny;
 
 use super::input::{Input, Used, Utf8};
-use super::{Decoder, check_reads};
+use super::{Decoder, check_reads, long_name};
 use crate::batch::{Batch, Malformed, Row};
 use crate::config::Limits;
 use crate::error::Result;
-use crate::format::Span;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
+use crate::format::{Span, clip};
 
 /// A stream of JSON objects.
 pub(super) struct JsonlDecoder {
     input: Input,
     columns: Vec<String>,
-    records_max: usize,
+    /// How many columns there are, those that the plugin added included.
+    width: usize,
     reader: FieldReader,
 }
 
@@ -35,16 +36,18 @@ impl JsonlDecoder {
     /// # Errors
     /// If there are too many columns; those of the reader.
     pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) -> Result<Self> {
-        let records_max = limits.batch_records.max(1);
         let mut input = Input::open(reader, name, limits, 1)?;
         let columns = loop {
             let (columns, used, last) = input.scan(|input, raw, last| {
-                let mut columns = Columns::default();
-                let used = objects(input, raw, last, records_max, |row, object| {
+                let mut columns = Columns::new(limits);
+                let used = objects(input, raw, last, 1, |row, object| {
                     if object.is_ok() {
                         columns.meet(&raw[row.start as usize..row.end as usize]);
                     }
                 })?;
+                if let Some(fault) = columns.fault {
+                    return Err(input.error(fault));
+                }
                 Ok((used.bytes > 0 || last).then_some((columns.names, used, last)))
             })?;
             if used.records > 0 || last {
@@ -52,16 +55,10 @@ impl JsonlDecoder {
             }
             input.take(used);
         };
-        if columns.len() > limits.columns_max {
-            let (found, allowed) = (columns.len(), limits.columns_max);
-            return Err(input.error(format_args!(
-                "has {found} columns, more than the {allowed} allowed"
-            )));
-        }
         Ok(Self {
             input,
+            width: columns.len(),
             columns,
-            records_max,
             reader: FieldReader::default(),
         })
     }
@@ -77,7 +74,8 @@ impl Decoder for JsonlDecoder {
         let mut met = HashSet::new();
         if let Some(twice) = names().find(|&name| !met.insert(name)) {
             return Err(self.input.error(format_args!(
-                "column {twice:?} is asked for, but is there already"
+                "column {:?} is asked for, but is there already",
+                clip(twice.as_bytes())
             )));
         }
         check_reads(reads, met.len()).map_err(|message| self.input.error(message))?;
@@ -85,6 +83,7 @@ impl Decoder for JsonlDecoder {
         for (slot, &read) in reads.iter().enumerate() {
             slots[read] = Some(slot);
         }
+        self.width = met.len();
         let keys = Keys::new(names().map(String::as_str));
         self.reader = FieldReader {
             keys,
@@ -96,15 +95,12 @@ impl Decoder for JsonlDecoder {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool> {
         let Self {
-            input,
-            reader,
-            records_max,
-            ..
+            input, reader, width, ..
         } = self;
         loop {
             batch.clear();
             let used = input.scan(|input, raw, last| {
-                let used = objects(input, raw, last, *records_max, |row, object| {
+                let used = objects(input, raw, last, *width, |row, object| {
                     match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch))
                     {
                         Ok(()) => batch.rows.push(row),
@@ -124,16 +120,17 @@ impl Decoder for JsonlDecoder {
     }
 }
 
-/// Hands out the lines that are complete in `raw`, up to `records_max` of them, each with whether it is an
-/// object.
+/// Hands out the lines that are complete in `raw`, up to as many as a batch of so many columns has, each with
+/// whether it is an object.
 fn objects(
     input: &Input,
     raw: &[u8],
     last: bool,
-    records_max: usize,
+    columns: usize,
     mut found: impl FnMut(Row, Result<(), Fault>),
 ) -> Result<Used> {
-    let mut utf8 = Utf8::new(raw);
+    let records_max = input.records_max(raw, columns);
+    let mut utf8 = Utf8::default();
     let mut used = Used::default();
     while used.bytes < raw.len() && (used.records as usize) < records_max {
         let rest = &raw[used.bytes..];
@@ -179,19 +176,43 @@ fn check_object(line: &[u8]) -> Result<(), Fault> {
 }
 
 /// The columns in the order of their appearance.
-#[derive(Default)]
 struct Columns {
     names: Vec<String>,
+    names_max: usize,
+    name_bytes_max: usize,
+    /// Why there are no more of them.
+    fault: Option<String>,
     met: HashSet<Vec<u8>>,
     text: Vec<u8>,
 }
 
 impl Columns {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            names: Vec::new(),
+            names_max: limits.columns_max,
+            name_bytes_max: limits.column_name_bytes_max,
+            fault: None,
+            met: HashSet::new(),
+            text: Vec::new(),
+        }
+    }
+
     fn meet(&mut self, object: &[u8]) {
         for member in members(object) {
             self.text.clear();
             // A key without a text names no column.
-            if text(member.key.of(object), &mut self.text).is_ok() && !self.met.contains(&self.text) {
+            if text(member.key.of(object), &mut self.text).is_err() || self.met.contains(&self.text) {
+                continue;
+            }
+            if self.fault.is_some() {
+                return;
+            }
+            if self.text.len() > self.name_bytes_max {
+                self.fault = Some(long_name(&self.text, self.name_bytes_max));
+            } else if self.names.len() == self.names_max {
+                self.fault = Some(format!("has more than the {} columns allowed", self.names_max));
+            } else {
                 self.names.push(String::from_utf8_lossy(&self.text).into_owned());
                 self.met.insert(self.text.clone());
             }
@@ -227,7 +248,7 @@ impl FieldReader {
             if let Some(slot) = self.slots[column]
                 && self.values[slot].replace(member.value).is_some()
             {
-                let key = String::from_utf8_lossy(key);
+                let key = clip(key);
                 return Err((
                     "duplicate-member",
                     format!("member {key} stands there more than once"),

@@ -12,8 +12,8 @@ use self::jsonl::JsonlDecoder;
 use crate::batch::Batch;
 use crate::config::Limits;
 use crate::error::Result;
-use crate::format::Format;
 use crate::format::csv::Dialect;
+use crate::format::{Format, clip};
 use crate::request::InputOptions;
 
 /// A stream of records.
@@ -49,13 +49,18 @@ pub struct Decoding {
 /// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or
 /// its content type speaks of, which `options` overrules; without either it is CSV.
 ///
-/// A batch is closed before the record with which it would have more than `limits.batch_bytes` or
-/// `limits.batch_records`, but has one record at least: so what it holds depends on the input alone, not on
-/// how the reader parts it.
+/// A batch is closed before the record with which it would have more than `limits.batch_bytes`,
+/// `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
+/// encoder may write them all), but has one record at least: so what it holds depends on the input alone,
+/// not on how the reader parts it. The members of JSONL are looked for in as many records as a batch of one
+/// column has.
+///
+/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without
+/// a header is none: whoever writes a header writes it always, so what is empty was cut off.
 ///
 /// # Errors
-/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, or
-/// more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
+/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, a
+/// name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -84,6 +89,12 @@ pub fn open(
             }
         }
     })
+}
+
+/// Says that a column cannot have this name.
+fn long_name(name: &[u8], bytes_max: usize) -> String {
+    let (name, bytes) = (clip(name), name.len());
+    format!("the column name {name:?} has {bytes} bytes, more than the {bytes_max} allowed")
 }
 
 /// Checks the indices of a projection.

@@ -12,13 +12,13 @@ use crate::batch::{Edits, Fields};
 use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
-use crate::format::{Format, OutputColumn};
+use crate::format::{Format, OutputColumn, clip};
 
 /// An encoder from records of one format to another. `columns` are the input's, followed by the further
 /// members that the plugin asked for. `dialect` is that of the input, and of an output in CSV.
 ///
 /// # Errors
-/// If the output has no column, two of the same name, or one whose source does not exist.
+/// If the output has no column though the input has, two of the same name, or one whose source does not exist.
 pub fn new(
     output: Format,
     input: Format,
@@ -65,7 +65,7 @@ impl Unfit {
     fn member(code: &'static str, key: &[u8], what: &str) -> Self {
         Self {
             code,
-            reason: format!("member {} {what}", String::from_utf8_lossy(key)),
+            reason: format!("member {} {what}", clip(key)),
         }
     }
 
@@ -79,17 +79,19 @@ impl Unfit {
 }
 
 fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
-    if output.is_empty() {
+    // JSONL that has no records, or only `{}`, has no columns; that is what is written then.
+    if output.is_empty() && columns > 0 {
         return Err("the output has no column".to_owned());
     }
     let mut names = HashSet::with_capacity(output.len());
     for OutputColumn { name, source, .. } in output {
-        if !names.insert(name) {
-            return Err(format!("the output has two columns {name:?}"));
+        let (is_first, shown) = (names.insert(name), clip(name.as_bytes()));
+        if !is_first {
+            return Err(format!("the output has two columns {shown:?}"));
         }
         if let Some(source) = source.filter(|&source| source >= columns) {
             return Err(format!(
-                "output column {name:?} has source {source}, but there are {columns} columns"
+                "output column {shown:?} has source {source}, but there are {columns} columns"
             ));
         }
     }

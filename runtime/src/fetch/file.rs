@@ -90,7 +90,8 @@ fn failed(error: io::Error, path: &Path) -> Error {
     let (class, what) = match error.kind() {
         io::ErrorKind::NotFound => (Class::Permanent, "no such file"),
         io::ErrorKind::PermissionDenied => (Class::Permanent, "no permission to read it"),
-        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+        // `InvalidInput` is a NUL in the path.
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
             (Class::Permanent, "cannot be opened")
         }
         _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => (Class::Permanent, "cannot be opened"),

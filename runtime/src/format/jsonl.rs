@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
-use super::{ColumnType, Span};
+use super::{ColumnType, Span, clip};
 
 /// A member of an object, as spans of its raw text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,10 @@ pub struct Untextual;
 
 /// The reason to give for a raw string that is [`Untextual`].
 pub fn untextual(string: &[u8]) -> String {
-    let start = String::from_utf8_lossy(&string[..string.len().min(64)]);
-    format!("the string {start} has half of a surrogate pair, which is not a character")
+    format!(
+        "the string {} has half of a surrogate pair, which is not a character",
+        clip(string)
+    )
 }
 
 /// The members of a raw object in their order. `raw` must be valid JSON; if it is not, there may be fewer

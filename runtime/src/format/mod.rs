@@ -9,6 +9,16 @@ use serde::{Deserialize, Serialize};
 /// What may stand before the first record of a text in UTF-8 and is no part of it.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// The start of a text, for a message: an input's own texts can be as long as the input.
+pub fn clip(text: &[u8]) -> String {
+    const CHARACTERS: usize = 64;
+    let start = String::from_utf8_lossy(&text[..text.len().min(4 * (CHARACTERS + 1))]);
+    match start.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &start[..end]),
+        None => start.into_owned(),
+    }
+}
+
 /// A format of inputs and outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -71,5 +81,21 @@ impl Span {
     /// The part of `raw` that it stands for.
     pub fn of(self, raw: &[u8]) -> &[u8] {
         &raw[self.start..self.end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clip;
+
+    #[test]
+    fn a_long_text_is_clipped_within_no_character() {
+        assert_eq!(clip("é".repeat(64).as_bytes()), "é".repeat(64));
+        for long in ["a", "é", "😀"] {
+            let clipped = format!("{}…", long.repeat(64));
+            assert_eq!(clip(long.repeat(65).as_bytes()), clipped);
+            assert_eq!(clip(long.repeat(1_000).as_bytes()), clipped);
+        }
+        assert_eq!(clip(b"a\xff"), "a\u{fffd}");
     }
 }

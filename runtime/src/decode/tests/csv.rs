@@ -320,3 +320,63 @@ fn a_batch_is_closed_by_bytes_and_by_records() {
     .unwrap();
     assert_eq!(decoded.batches, [5, 5, 3, 2, 2, 2, 2, 2, 1]);
 }
+
+#[test]
+fn a_batch_after_a_long_record_is_no_longer_than_the_others() {
+    let long = "x".repeat(199);
+    let text = format!("a\n{long}\n{}{long}\n\n1\n", "123456789\n".repeat(12));
+    let limits = Limits {
+        batch_records: 100,
+        ..small()
+    };
+    for sizes in [&[usize::MAX][..], &[7]] {
+        let decoded = run(text.as_bytes(), &as_csv(), &limits, None, sizes).unwrap();
+        assert_eq!(decoded.batches, [1, 6, 6, 1, 1]);
+    }
+}
+
+#[test]
+fn a_name_in_a_header_is_bounded_and_clipped_in_errors() {
+    let limits = Limits {
+        column_name_bytes_max: 100,
+        ..Limits::default()
+    };
+    let clipped = format!("{}…", "é".repeat(64));
+    for (name, message) in [
+        (
+            "é".repeat(50),
+            format!("columns 1 and 2 are both named {:?}; each", "é".repeat(50)),
+        ),
+        (
+            "é".repeat(51),
+            "the column name \"".to_owned() + &"é".repeat(51) + "\" has 102 bytes, more than the 100 allowed",
+        ),
+        (
+            "é".repeat(1_000),
+            format!("the column name {clipped:?} has 2000 bytes, more than the 100 allowed"),
+        ),
+    ] {
+        let text = format!("{name},{name}\n");
+        let error = run(text.as_bytes(), &as_csv(), &limits, None, &[usize::MAX]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("decode orders.csv: header (line 1): {message}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_one_column_has_an_empty_field_only_within_quotes() {
+    let decoded = decode("a\n1\n\n\"\"\n2\n", &as_csv());
+    assert_eq!(table(&decoded), [["1"], [""], ["2"]]);
+}
+
+#[test]
+fn a_delimiter_at_the_end_of_every_line_is_a_column() {
+    let decoded = decode("a,b,\n1,2,\n", &as_csv());
+    assert_eq!(decoded.columns, ["a", "b", "column_3"]);
+    assert_eq!(table(&decoded), [["1", "2", ""]]);
+    assert_eq!(table(&decode("a,b\n1,2,\n", &as_csv())), [["!", "ragged-row"]]);
+}

@@ -142,6 +142,56 @@ fn columns_of_jsonl_are_those_of_the_first_batch_and_more() {
     .unwrap();
     assert_eq!(
         error.to_string(),
-        "decode a: has 21 columns, more than the 20 allowed"
+        "decode a: has more than the 20 columns allowed"
     );
+}
+
+#[test]
+fn a_batch_is_closed_by_cells() {
+    let names: Vec<_> = (0..20).map(|name| format!("\"{name}\":0")).collect();
+    let text = format!("{{{}}}\n{}", names.join(","), "{}\n".repeat(100));
+    let limits = Limits {
+        batch_bytes: 1_000,
+        batch_records: 1_000,
+        batch_cells: 200,
+        ..small()
+    };
+    let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
+    assert_eq!(decoded.batches, [[10; 10].as_slice(), &[1]].concat());
+    // One record has as many cells as it has.
+    let limits = Limits {
+        batch_cells: 1,
+        ..limits
+    };
+    let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[7]).unwrap();
+    assert_eq!(decoded.batches, [1; 101]);
+}
+
+#[test]
+fn a_key_is_bounded_as_a_column_and_clipped_in_a_reason() {
+    let limits = Limits {
+        column_name_bytes_max: 100,
+        ..Limits::default()
+    };
+    let object = |length| format!("{{\"{0}\":1,\"{0}\":2}}\n", "k".repeat(length));
+    let decoded = run(object(100).as_bytes(), &as_jsonl(), &limits, None, &[7]).unwrap();
+    let reason = format!("member \"{}… stands there more than once", "k".repeat(63));
+    assert_eq!(decoded.records[0].fields, Err(("duplicate-member", reason)));
+    let error = run(object(101).as_bytes(), &as_jsonl(), &limits, None, &[7]).unwrap_err();
+    let clipped = "k".repeat(64);
+    assert_eq!(
+        error.to_string(),
+        format!("decode orders.csv: the column name \"{clipped}…\" has 101 bytes, more than the 100 allowed")
+    );
+}
+
+#[test]
+fn jsonl_without_records_is_an_input_without_columns() {
+    for text in ["", "\n", "\u{feff}", " \r\n\n"] {
+        let decoded = decode(text, &as_jsonl());
+        assert!(
+            decoded.columns.is_empty() && decoded.records.is_empty(),
+            "{text:?}"
+        );
+    }
 }

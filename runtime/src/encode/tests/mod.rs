@@ -334,6 +334,40 @@ fn jsonl_becomes_csv() {
 }
 
 #[test]
+fn an_input_without_columns_may_have_an_output_without_columns() {
+    for (output_format, header, kept) in [(Format::Jsonl, "", "{}"), (Format::Csv, "\"\"\n", "\"\"")] {
+        let case = Case::new(Format::Jsonl, output_format, &[], &[]);
+        assert_eq!(
+            (case.header().as_str(), case.write("{}", &[]).as_str()),
+            (header, kept)
+        );
+    }
+}
+
+#[test]
+fn a_name_in_an_error_is_clipped() {
+    let (name, clipped) = ("x".repeat(1 << 20), format!("{}…", "x".repeat(64)));
+    let twice = output(&["a"], &[&name, &name]);
+    let Err(error) = new(
+        Format::Csv,
+        Format::Csv,
+        Dialect::default(),
+        &["a".to_owned()],
+        &twice,
+    ) else {
+        panic!("two of one name")
+    };
+    assert_eq!(
+        error.to_string(),
+        format!("encode the output has two columns \"{clipped}\"")
+    );
+    let case = Case::new(Format::Jsonl, Format::Csv, &["a"], &["a"]);
+    let raw = format!("{{\"{name}\":1}}");
+    let unfit = case.encoder().keep(raw.as_bytes(), &mut vec![]).unwrap_err();
+    assert!(unfit.reason.len() < 200, "{}", unfit.reason.len());
+}
+
+#[test]
 fn a_plan_that_cannot_be_written_is_refused() {
     for (output, message) in [
         (vec![], "the output has no column"),

@@ -1,12 +1,13 @@
 //! Committing: what is published is whole and stays as it is, whoever else tries.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod attempts;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ingest_host::batch::Position;
 use ingest_host::commit::{Artifact, Committed, Destination, Published, RejectWriter, Sealed};
@@ -217,171 +218,6 @@ fn without_rejects_there_is_no_file_of_them() {
 }
 
 #[test]
-fn the_same_work_is_done_once() {
-    let place = Place::new();
-    let Committed::New(first) = place.commit(1, b"a\n").unwrap() else {
-        panic!("there was no receipt");
-    };
-    for fence in [1, 2] {
-        assert_eq!(
-            place.commit(fence, b"a\n").unwrap(),
-            Committed::Existing(first.clone())
-        );
-    }
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-}
-
-#[test]
-fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
-    let place = Place::new();
-    place.commit(1, b"a\n").unwrap();
-    let before = place.receipt();
-    let error = publish_other(place.seal(b"b\n", b""), 2).expect_err("a conflict");
-    assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
-    let (theirs, ours) = (digest(b"a\n").sha256, digest(b"b\n").sha256);
-    let text = format!("its output is {theirs}, here it is {ours}");
-    assert!(
-        error
-            .to_string()
-            .contains("is a receipt for other work; its time of submission is"),
-        "{error}"
-    );
-    assert!(error.to_string().ends_with(&text), "{error}");
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"a\n");
-    assert_eq!(place.receipt(), before);
-}
-
-#[test]
-fn what_a_dead_attempt_left_is_not_replaced() {
-    let place = Place::new();
-    place.seal(b"", b"");
-    fs::write(place.path("orders/day-1.csv"), "dead").unwrap();
-    let committed = place.commit(5, b"a\n").unwrap();
-    assert!(matches!(committed, Committed::New(_)), "{committed:?}");
-    assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1.5.csv"));
-    assert_eq!(fs::read(place.path("orders/day-1.5.csv")).unwrap(), b"a\n");
-    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"dead");
-
-    // With the same bytes it is as good as our own.
-    let place = Place::new();
-    place.seal(b"", b"");
-    fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
-    place.commit(5, b"a\n").unwrap();
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-
-    // A folder or a link in the way is as bad as other bytes.
-    let place = Place::new();
-    place.seal(b"", b"");
-    fs::create_dir(place.path("orders/day-1.csv")).unwrap();
-    fs::write(place.path("orders/day-1.5.csv"), "dead too").unwrap();
-    let error = place.commit(5, b"a\n").expect_err("no name is free");
-    assert_eq!(error.class(), Class::Transient);
-    assert!(
-        error
-            .to_string()
-            .ends_with("orders/day-1.5.csv: is there already, with other bytes"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_request_is_done_once_even_if_its_plugin_was_swapped_in_between() {
-    let place = Place::new();
-    let Committed::New(first) = place.commit(1, b"before the swap\n").unwrap() else {
-        panic!("there was no receipt");
-    };
-    assert_eq!(
-        place.commit(2, b"after the swap\n").unwrap(),
-        Committed::Existing(first)
-    );
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-}
-
-#[test]
-fn a_zombie_that_publishes_late_damages_nothing() {
-    let place = Place::new();
-    // The zombie gets as far as the output's name before the winner comes, and no further.
-    let zombie = place.seal(b"zombie\n", b"zombie's rejects\n");
-    fs::write(place.path("orders/day-1.csv"), "zombie\n").unwrap();
-    let winner = place.seal(b"winner\n", b"");
-    publish(winner, 2).unwrap();
-    let receipt = place.receipt();
-    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.2.csv"));
-
-    assert_eq!(publish(zombie, 1).unwrap(), Committed::Existing(receipt.clone()));
-    assert_eq!(place.receipt(), receipt);
-    assert_eq!(fs::read(place.path("orders/day-1.2.csv")).unwrap(), b"winner\n");
-    // Its rejects were published in vain and are taken back.
-    assert_eq!(
-        place.files(),
-        [
-            "orders/day-1.2.csv",
-            "orders/day-1.csv",
-            "orders/receipts/day-1.json"
-        ]
-    );
-}
-
-#[test]
-fn of_many_attempts_exactly_one_creates_the_receipt() {
-    for same in [true, false] {
-        let place = Place::new();
-        let barrier = Barrier::new(8);
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let attempts: Vec<_> = (1..=8)
-                .map(|fence: u64| {
-                    let (place, barrier) = (&place, &barrier);
-                    scope.spawn(move || {
-                        let output = if same {
-                            "same\n".to_owned()
-                        } else {
-                            format!("{fence}\n")
-                        };
-                        let sealed = place.seal(output.as_bytes(), output.as_bytes());
-                        barrier.wait();
-                        if same {
-                            publish(sealed, fence)
-                        } else {
-                            publish_other(sealed, fence)
-                        }
-                    })
-                })
-                .collect();
-            attempts
-                .into_iter()
-                .map(|attempt| attempt.join().unwrap())
-                .collect()
-        });
-        let created = results
-            .iter()
-            .filter(|result| matches!(result, Ok(Committed::New(_))))
-            .count();
-        let existing = results
-            .iter()
-            .filter(|result| matches!(result, Ok(Committed::Existing(_))))
-            .count();
-        assert_eq!((created, existing), (1, if same { 7 } else { 0 }), "{results:?}");
-        // What the receipt names is there, and nothing else is.
-        let receipt = place.receipt();
-        let named = [
-            receipt.outputs[0].uri.clone(),
-            receipt.rejects.uri.clone().unwrap(),
-        ];
-        let paths = named.map(|uri| PathBuf::from(uri.strip_prefix("file://").unwrap()));
-        assert_eq!(
-            digest(&fs::read(&paths[0]).unwrap()).sha256,
-            receipt.outputs[0].sha256
-        );
-        assert_eq!(
-            Some(digest(&fs::read(&paths[1]).unwrap()).sha256),
-            receipt.rejects.sha256
-        );
-        assert_eq!(place.files().len(), 3, "{:?}", place.files());
-    }
-}
-
-#[test]
 fn what_is_not_published_leaves_nothing() {
     let place = Place::new();
     let mut staging = place.destination.stage(QUEUE).unwrap();
@@ -422,6 +258,55 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     assert_eq!(place.destination.reap(Duration::from_secs(3600)).unwrap(), 0);
     assert_eq!(place.destination.reap(Duration::ZERO).unwrap(), 2);
     assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+}
+
+#[test]
+fn staging_in_which_a_file_grows_is_not_reaped() {
+    let place = Place::new();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let folder = place.path(&place.files()[0]).parent().unwrap().to_owned();
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    let hour = Duration::from_secs(3_600);
+    let age = |path: &Path| fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    age(&folder);
+    age(&folder.join("output"));
+    // The folder's own time stays as it is.
+    staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
+    assert_eq!(place.destination.reap(hour).unwrap(), 0);
+    assert!(folder.exists());
+    age(&folder.join("output"));
+    assert_eq!(place.destination.reap(hour).unwrap(), 1);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_queue_whose_folder_is_taken_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let check = |rejects: Option<PathBuf>, queue| {
+        let rejects = rejects.map(|path| path.to_str().unwrap().to_owned());
+        let destination = Destination::new(out.to_str().unwrap(), rejects.as_deref()).unwrap();
+        destination.check_queue(queue)
+    };
+    for (rejects, queue) in [
+        (None, "receipts"),
+        (None, "rejects"),
+        (None, "a/b"),
+        (Some(out.join("bad")), "bad"),
+        (Some(out.clone()), "receipts"),
+        (Some(folder.path().to_owned()), "out"),
+    ] {
+        let error = check(rejects, queue).expect_err(queue);
+        assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+    }
+    for (rejects, queue) in [
+        (None, "orders"),
+        (Some(out.join("bad")), "rejects"),
+        (Some(out.clone()), "orders"),
+    ] {
+        check(rejects, queue).expect(queue);
+    }
+    assert!(!out.exists(), "a check leaves nothing");
 }
 
 #[test]
@@ -505,19 +390,4 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
             format!("commit {}: the folder cannot be created", blamed.display())
         );
     }
-}
-
-#[test]
-fn a_receipt_that_cannot_be_read_is_a_conflict() {
-    let place = Place::new();
-    place.seal(b"", b"");
-    fs::write(place.path("orders/receipts/day-1.json"), "{}").unwrap();
-    let error: Error = place.commit(1, b"a\n").expect_err("a conflict");
-    assert_eq!(error.class(), Class::Permanent);
-    assert!(
-        error
-            .to_string()
-            .ends_with("orders/receipts/day-1.json: is not a receipt"),
-        "{error}"
-    );
 }
