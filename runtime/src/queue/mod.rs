@@ -350,7 +350,8 @@ pub struct Binding {
 /// The plugins of one server: components by digest, and each queue's numbered bindings.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Stores a component under its digest. `NAME@VERSION` then means this one. Storing it again changes nothing.
+    /// Stores a component under its digest. Storing it again changes only when it was pushed, so `NAME@VERSION` then
+    /// means this one.
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
 
     /// The bytes of a component; none if the server does not have it. The caller checks the digest.

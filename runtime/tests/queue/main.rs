@@ -48,7 +48,7 @@ on_both! {
     intake: documents_become_requests, an_invalid_document_is_kept, a_taken_id_is_a_conflict,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
-    registry: a_component_is_kept_under_its_digest, bindings_are_numbered, the_expected_binding_must_be_in_force,
+    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, the_expected_binding_must_be_in_force,
         a_claim_carries_the_binding, a_queue_may_need_a_binding;
     walk: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
 }

@@ -15,7 +15,8 @@ impl Registry for SqliteFile {
         let pushed = self.store.write(move |db| {
             db.execute(
                 "INSERT INTO component (sha256, name, version, bytes, pushed_ms, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (sha256) DO UPDATE SET pushed_ms = excluded.pushed_ms",
                 params![
                     component.sha256,
                     component.name,
