@@ -135,7 +135,7 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
                  error = CASE WHEN NOT cancel AND lost + 1 >= :lost_max
                      THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
                      ELSE error END,
-                 at_ms = :now, attempts = attempts - 1, lost = lost + 1, ended = 'lost', cancel = 0
+                 at_ms = :now, attempts = max(attempts - 1, 0), lost = lost + 1, ended = 'lost', cancel = 0
              WHERE sequence IN (
                  SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
                  ORDER BY at_ms LIMIT :most)",
@@ -244,7 +244,7 @@ pub(super) fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool
     }
     db.prepare_cached(
         "UPDATE request SET state = CASE WHEN cancel THEN 'cancelled' ELSE 'ready' END,
-             at_ms = ?3, attempts = attempts - 1, cancel = 0
+             at_ms = ?3, attempts = max(attempts - 1, 0), cancel = 0
          WHERE queue = ?1 AND id = ?2",
     )?
     .execute(params![ticket.queue, ticket.id, now_ms()])?;

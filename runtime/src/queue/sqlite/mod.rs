@@ -285,7 +285,8 @@ impl Queue for SqliteFile {
     }
 }
 
-const STATUS_COLUMNS: &str = "id, queue, uri, state, attempts, lost, error, receipt,
+/// One odd row must not hide the others, so what is less than nothing is shown as nothing.
+const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END";
 
 fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
