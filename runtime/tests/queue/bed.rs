@@ -153,6 +153,17 @@ impl Bed {
         }
     }
 
+    /// Changes the stored input options of a request, as another version of the host may have written them.
+    pub(crate) fn store_input(&self, id: &str, input: &str) {
+        match &self.backend {
+            Backend::Redis(_) => self.redis_command(&format!("HSET request:{id} input {input}")),
+            Backend::Sqlite(_) => self.database(|db| {
+                let update = "UPDATE request SET input = ?2 WHERE id = ?1";
+                db.execute(update, [id, input]).unwrap();
+            }),
+        }
+    }
+
     /// Runs a Redis command on one of the queue's keys: `ZADD ready 1 x`.
     pub(crate) fn redis_command(&self, line: &str) {
         let Backend::Redis(redis) = &self.backend else {

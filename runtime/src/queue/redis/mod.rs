@@ -47,7 +47,8 @@ use self::scripts::Scripts;
 use super::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    progress_value,
 };
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -70,11 +71,18 @@ struct ClaimAnswer {
 #[derive(Deserialize)]
 struct ClaimPart {
     id: String,
+    fence: u64,
+    /// A [`StoredPart`], unless another version of this program wrote it.
+    #[serde(flatten)]
+    stored: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct StoredPart {
     uri: String,
     priority: i32,
     submitted_ms: i64,
     input: String,
-    fence: u64,
     attempt: u32,
     lost: u32,
     binding: Option<u64>,
@@ -148,28 +156,6 @@ impl RedisServer {
             }
         }
         self.link.invoke(&call).await
-    }
-
-    fn accept(&self, queue: &str, options: &ClaimOptions, part: ClaimPart) -> Result<Claim> {
-        Ok(Claim {
-            request: Request {
-                input: self.decode(part.input.as_bytes())?,
-                id: part.id.clone(),
-                queue: queue.into(),
-                uri: part.uri,
-                priority: part.priority,
-                submitted_ms: part.submitted_ms,
-            },
-            ticket: Ticket {
-                queue: queue.into(),
-                id: part.id,
-                fence: part.fence,
-                nonce: options.nonce.clone(),
-            },
-            attempt: part.attempt,
-            lost: part.lost,
-            binding: part.binding,
-        })
     }
 
     /// Runs a script about the claim of a ticket; `more` are its arguments after id, fence and nonce.
@@ -250,7 +236,12 @@ impl Queue for RedisServer {
                 if let Err(error) = imported {
                     warn!(queue, error = error.report(), "intake not imported");
                 }
-                return self.accept(queue, options, part).map(Some);
+                let ticket = options.ticket(queue, part.id, part.fence);
+                match accept(ticket.clone(), part.stored) {
+                    Ok(claim) => return Ok(Some(claim)),
+                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
+                }
+                continue;
             }
             imported?;
             if answer.intake == 0 || !answer.open {
@@ -399,6 +390,24 @@ impl RedisServer {
             )
         })
     }
+}
+
+fn accept(ticket: Ticket, stored: serde_json::Map<String, serde_json::Value>) -> serde_json::Result<Claim> {
+    let stored: StoredPart = serde_json::from_value(stored.into())?;
+    Ok(Claim {
+        request: Request {
+            id: ticket.id.clone(),
+            queue: ticket.queue.clone(),
+            uri: stored.uri,
+            priority: stored.priority,
+            submitted_ms: stored.submitted_ms,
+            input: serde_json::from_str(&stored.input)?,
+        },
+        ticket,
+        attempt: stored.attempt,
+        lost: stored.lost,
+        binding: stored.binding,
+    })
 }
 
 /// The name of one of a queue's keys.

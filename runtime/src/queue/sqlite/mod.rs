@@ -2,6 +2,7 @@
 //! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` says what is where.
 //! Producers in other languages insert their documents into the table `intake`.
 
+mod audit;
 mod claims;
 mod registry;
 mod store;
@@ -15,9 +16,9 @@ use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
     Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP, State,
-    Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
+    Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name};
 
 /// How often an idle worker looks whether another process has changed something.
@@ -32,35 +33,6 @@ impl SqliteFile {
     pub(super) async fn open(path: &str) -> Result<Self> {
         Ok(Self {
             store: Store::open(path).await?,
-        })
-    }
-
-    fn accept(&self, queue: &str, options: &ClaimOptions, row: claims::ClaimRow) -> Result<Claim> {
-        let input = serde_json::from_str(&row.input).map_err(|e| {
-            Error::permanent(
-                Stage::Queue,
-                format!("{}: request {}: input options", self.store.name(), row.id),
-            )
-            .because(e)
-        })?;
-        Ok(Claim {
-            request: Request {
-                input,
-                id: row.id.clone(),
-                queue: queue.into(),
-                uri: row.uri,
-                priority: row.priority,
-                submitted_ms: row.submitted_ms,
-            },
-            ticket: Ticket {
-                queue: queue.into(),
-                id: row.id,
-                fence: row.fence,
-                nonce: options.nonce.clone(),
-            },
-            attempt: row.attempt,
-            lost: row.lost,
-            binding: row.binding,
         })
     }
 
@@ -123,9 +95,12 @@ impl Queue for SqliteFile {
             });
             let step = step.await?;
             if let Some(row) = step.claim {
-                return self.accept(queue, options, row).map(Some);
-            }
-            if !step.again {
+                let ticket = options.ticket(queue, row.id.clone(), row.fence);
+                match accept(ticket.clone(), row) {
+                    Ok(claim) => return Ok(Some(claim)),
+                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
+                }
+            } else if !step.again {
                 break;
             }
         }
@@ -281,8 +256,25 @@ impl Queue for SqliteFile {
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
         let queue = queue.to_owned();
-        self.store.read(move |db, _| audit(db, &queue)).await
+        self.store.read(move |db, _| audit::audit(db, &queue)).await
     }
+}
+
+fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
+    Ok(Claim {
+        request: Request {
+            id: ticket.id.clone(),
+            queue: ticket.queue.clone(),
+            uri: row.uri,
+            priority: row.priority,
+            submitted_ms: row.submitted_ms,
+            input: serde_json::from_str(&row.input)?,
+        },
+        ticket,
+        attempt: row.attempt,
+        lost: row.lost,
+        binding: row.binding,
+    })
 }
 
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
@@ -439,39 +431,4 @@ fn counts(db: &Connection, queue: &str) -> rusqlite::Result<Counts> {
         .optional()?;
     (counts.paused, counts.binding) = settings.unwrap_or_default();
     Ok(counts)
-}
-
-/// The faults that the tables' own constraints do not rule out.
-fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
-    let mut faults: Vec<String> = db
-        .prepare(
-            "SELECT 'request ' || id || ' is leased but has no holder' FROM request
-                 WHERE queue = ?1 AND state = 'leased' AND (fence IS NULL OR nonce IS NULL OR worker IS NULL)
-             UNION ALL SELECT 'request ' || id || ' is leased but its claim has ended' FROM request
-                 WHERE queue = ?1 AND state = 'leased' AND ended IS NOT NULL
-             UNION ALL SELECT 'request ' || id || ' has fence ' || fence || ', which was never given' FROM request
-                 WHERE queue = ?1 AND fence > (SELECT fence FROM queue WHERE name = ?1)
-             UNION ALL SELECT 'request ' || id || ' is done but has no receipt' FROM request
-                 WHERE queue = ?1 AND state = 'done' AND receipt IS NULL
-             UNION ALL SELECT 'request ' || id || ' is dead but has no reason' FROM request
-                 WHERE queue = ?1 AND state = 'dead' AND error IS NULL
-             UNION ALL SELECT 'request ' || id || ' is in no state, but in ' || state FROM request
-                 WHERE queue = ?1 AND state NOT IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')
-             UNION ALL SELECT 'queue ' || name || ' has binding ' || binding || ' in force, which it does not have'
-                 FROM queue WHERE name = ?1 AND binding IS NOT NULL AND NOT EXISTS (
-                     SELECT 1 FROM binding WHERE binding.queue = name AND number = queue.binding)",
-        )?
-        .query_map([queue], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut check = db.prepare("PRAGMA quick_check")?;
-    let broken = check
-        .query_map([], |row| row.get::<_, String>(0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    faults.extend(
-        broken
-            .into_iter()
-            .filter(|line| line != "ok")
-            .map(|line| format!("the file is damaged: {line}")),
-    );
-    Ok(faults)
 }
