@@ -248,7 +248,7 @@ pub struct Counts {
 /// A document from an intake list that is not a valid request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
-    /// As it was pushed.
+    /// As it was pushed; of one over 64 KiB only the beginning.
     pub document: String,
     /// What is wrong with it.
     pub reason: String,

@@ -45,7 +45,7 @@ on_both! {
     steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
         names_are_checked;
-    intake: documents_become_requests, an_invalid_document_is_kept, a_taken_id_is_a_conflict,
+    intake: documents_become_requests, an_invalid_document_is_kept, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
     registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, the_expected_binding_must_be_in_force,

@@ -44,7 +44,7 @@ use url::Url;
 
 use self::link::Link;
 use self::scripts::Scripts;
-use super::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX};
+use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
     SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
@@ -137,18 +137,15 @@ impl RedisServer {
 
     /// Turns the first documents of the intake list into requests, or sets them aside.
     async fn import(&self, queue: &str) -> Result<()> {
-        let list = Cmd::new()
-            .arg("LRANGE")
-            .arg(key(queue, "in")?)
-            .arg(0)
-            .arg(IMPORT_MAX - 1)
-            .to_owned();
-        let documents: Vec<Vec<u8>> = self.link.query(&list).await?;
+        let mut read = on(&self.scripts.intake, queue)?;
+        read.arg(IMPORT_MAX).arg(intake::STEP_BYTES);
+        read.arg(intake::DOCUMENT_BYTES_MAX).arg(intake::CLIP_BYTES);
+        let documents: Vec<(u64, Vec<u8>)> = self.link.invoke(&read).await?;
         let mut call = on(&self.scripts.import, queue)?;
         call.arg(intake::CONFLICT);
-        for document in &documents {
-            call.arg(document.as_slice());
-            match intake::examine(document) {
+        for (length, bytes) in documents {
+            call.arg(length).arg(bytes.as_slice());
+            match intake::examine(&Document { length, bytes }) {
                 Ok(request) => add_request(call.arg(""), &request)?,
                 Err(reason) => {
                     call.arg(reason).arg(&["", "", "", "", "", ""]);
