@@ -45,6 +45,9 @@ async fn a_url_that_is_not_understood_is_permanent_and_not_shown() {
         "postgres://:s3cret@host/",
         "redis://:s3cret@host:port",
         "redis://:s3cret@h/x",
+        "redis://default:77/s3cret@host",
+        "redis://default:77/1?s3cret@host",
+        "redis://us/er:s3cret@host",
         "sqlite:",
     ] {
         let error = refusal(url).await;
