@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Cancelled, Counts, Next, Progress, State};
+use ingest_host::error::{Class, Result};
+use ingest_host::queue::{Cancelled, Counts, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -194,9 +195,43 @@ pub(crate) async fn queues_are_listed(bed: Bed) {
 }
 
 pub(crate) async fn names_are_checked(bed: Bed) {
+    let (queue, registry) = (bed.queue(), bed.registry());
     for name in ["", "a}b", "a:b", ".hidden", &"x".repeat(65)] {
-        assert!(bed.queue().submit(name, &[]).await.is_err(), "{name}");
-        assert!(bed.queue().claim(name, &how()).await.is_err(), "{name}");
-        assert!(bed.queue().set_paused(name, true).await.is_err(), "{name}");
+        let ticket = Ticket {
+            queue: name.into(),
+            id: "a".into(),
+            fence: 1,
+            nonce: "nonce".into(),
+        };
+        refused(queue.submit(name, &[]).await);
+        refused(queue.claim(name, &how()).await);
+        refused(queue.renew(&ticket, PATIENCE, Progress::default()).await);
+        refused(queue.settle(&ticket, "{}").await);
+        refused(queue.fail(&ticket, "404", Next::Dead).await);
+        refused(queue.release(&ticket).await);
+        for timeout in [Duration::ZERO, PATIENCE] {
+            refused(queue.wait(name, timeout).await);
+        }
+        refused(queue.status(name, "a").await);
+        for limit in [0, 1] {
+            refused(queue.requests(name, State::Done, limit).await);
+            refused(queue.invalid(name, limit).await);
+        }
+        refused(queue.cancel(name, "a").await);
+        refused(queue.retry_dead(name, "a").await);
+        refused(queue.purge_dead(name, "a").await);
+        refused(queue.set_paused(name, true).await);
+        refused(queue.counts(name).await);
+        refused(queue.audit(name).await);
+        refused(registry.binding(name, 1).await);
+        refused(registry.bindings(name).await);
     }
+    assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T>) {
+    let error = result.expect_err("a bad name");
+    assert_eq!(error.class(), Class::Permanent, "{}", error.report());
+    assert!(error.to_string().contains("ASCII letters"), "{error}");
 }

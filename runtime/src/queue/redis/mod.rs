@@ -200,6 +200,7 @@ impl RedisServer {
 #[async_trait]
 impl Queue for RedisServer {
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
+        check_queue_name(queue)?;
         requests.iter().try_for_each(NewRequest::check)?;
         self.register(queue).await?;
         let mut answers = Vec::with_capacity(requests.len());
@@ -281,6 +282,7 @@ impl Queue for RedisServer {
     }
 
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        check_queue_name(queue)?;
         if timeout.is_zero() {
             return Ok(());
         }
@@ -303,6 +305,7 @@ impl Queue for RedisServer {
     }
 
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        check_queue_name(queue)?;
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -335,6 +338,7 @@ impl Queue for RedisServer {
     }
 
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        check_queue_name(queue)?;
         if limit == 0 {
             return Ok(Vec::new());
         }

@@ -42,6 +42,7 @@ impl SqliteFile {
         ticket: &Ticket,
         verb: impl FnOnce(&Connection, &Ticket) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<()> {
+        check_queue_name(&ticket.queue)?;
         let stands = {
             let ticket = ticket.clone();
             self.store.write(move |db| verb(db, &ticket)).await?
@@ -56,6 +57,7 @@ impl SqliteFile {
         id: &str,
         work: impl FnOnce(&Connection, &str, &str) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         self.store.write(move |db| work(db, &queue, &id)).await
     }
@@ -108,6 +110,7 @@ impl Queue for SqliteFile {
     }
 
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
+        check_queue_name(&ticket.queue)?;
         let renewed = {
             let ticket = ticket.clone();
             self.store
@@ -136,6 +139,7 @@ impl Queue for SqliteFile {
     }
 
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        check_queue_name(queue)?;
         let deadline = Instant::now() + timeout.min(WAIT_MAX);
         loop {
             let name = queue.to_owned();
@@ -152,6 +156,7 @@ impl Queue for SqliteFile {
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         let found = self.store.read(move |db, _| {
             db.prepare_cached(&format!(
@@ -164,6 +169,7 @@ impl Queue for SqliteFile {
     }
 
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        check_queue_name(queue)?;
         let order = match state {
             State::Ready => "priority DESC, sequence",
             State::Delayed | State::Leased => "at_ms, id",
@@ -209,6 +215,7 @@ impl Queue for SqliteFile {
     }
 
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let list = self.store.read(move |db, _| {
             db.prepare_cached(
@@ -241,6 +248,7 @@ impl Queue for SqliteFile {
     }
 
     async fn counts(&self, queue: &str) -> Result<Counts> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         self.store.read(move |db, _| counts(db, &queue)).await
     }
@@ -255,6 +263,7 @@ impl Queue for SqliteFile {
     }
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         self.store.read(move |db, _| audit::audit(db, &queue)).await
     }

@@ -95,6 +95,7 @@ impl Registry for SqliteFile {
     }
 
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let found = self.store.read(move |db, _| {
             db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 AND number = ?2")?
@@ -105,6 +106,7 @@ impl Registry for SqliteFile {
     }
 
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let found = self.store.read(move |db, _| {
             db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 ORDER BY number DESC")?
