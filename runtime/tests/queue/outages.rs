@@ -48,6 +48,7 @@ async fn a_url_that_is_not_understood_is_permanent_and_not_shown() {
         "redis://default:77/s3cret@host",
         "redis://default:77/1?s3cret@host",
         "redis://us/er:s3cret@host",
+        "redis:s3cret@host",
         "sqlite:",
     ] {
         let error = refusal(url).await;

@@ -215,8 +215,11 @@ fn install_tls_provider() {
 
 /// Refuses a URL whose parts may hold a piece of a password: an unescaped `/`, `?` or `#` in one ends the host early.
 fn check_url(url: &Url) -> Result<()> {
-    let number = url.path().strip_prefix('/').unwrap_or_default();
-    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = match url.path() {
+        "" => Some(""),
+        path => path.strip_prefix('/'),
+    };
+    let is_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let has_at = url.query().is_some_and(|query| query.contains('@'));
     if is_number && !has_at && url.fragment().is_none() {
         return Ok(());
@@ -266,6 +269,7 @@ mod tests {
             "redis://default:77/12/secret@host",
             "redis://default:77?secret@host",
             "redis://default:77#secret@host",
+            "redis:secret@host",
         ] {
             let error = check(url).expect_err("a bad URL");
             assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
