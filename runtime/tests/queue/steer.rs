@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingest_host::error::{Class, Result};
-use ingest_host::queue::{Cancelled, Counts, Next, Progress, State, Ticket};
+use ingest_host::queue::{Cancelled, Claim, Counts, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -54,6 +54,41 @@ pub(crate) async fn a_leased_request_is_asked_to_stop(bed: Bed) {
     bed.queue().settle(&b.ticket, "{}").await.unwrap();
     assert_eq!(bed.state("b").await, State::Done);
     bed.audit_is_clean().await;
+}
+
+pub(crate) async fn progress_shows_while_leased(bed: Bed) {
+    let queue = bed.queue();
+    let shown = async |state: State| {
+        let status = bed.status("a").await;
+        assert_eq!(queue.requests(Q, state, 1).await.unwrap(), [status.clone()]);
+        assert_eq!(status.state, state);
+        status.progress
+    };
+    let report = async |claim: &Claim, bytes: u64| {
+        let progress = Progress {
+            bytes,
+            records: 20,
+            rejects: 1,
+        };
+        queue.renew(&claim.ticket, PATIENCE, progress).await.unwrap();
+        progress
+    };
+    bed.submit(&["a"]).await;
+    let claim = bed.claim().await;
+    assert_eq!(shown(State::Leased).await, None);
+    for bytes in [1_000, u64::from(u32::MAX) + 1] {
+        let progress = report(&claim, bytes).await;
+        assert_eq!(shown(State::Leased).await, Some(progress));
+    }
+    queue.release(&claim.ticket).await.unwrap();
+    assert_eq!(shown(State::Ready).await, None);
+
+    // Another attempt starts from nothing.
+    let claim = bed.claim().await;
+    assert_eq!(shown(State::Leased).await, None);
+    report(&claim, 3_000).await;
+    queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(shown(State::Done).await, None);
 }
 
 pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
