@@ -39,6 +39,14 @@ impl Bed {
         Self::connect(url, Backend::Sqlite(folder)).await
     }
 
+    /// Another server of the same kind, with nothing on it.
+    pub(crate) async fn fresh(&self) -> Self {
+        match self.backend {
+            Backend::Redis(_) => Self::redis().await,
+            Backend::Sqlite(_) => Self::sqlite().await,
+        }
+    }
+
     async fn connect(url: String, backend: Backend) -> Self {
         Self {
             server: Server::connect(&url).await.unwrap(),
