@@ -185,6 +185,12 @@ impl Bed {
         run(redis, &command);
     }
 
+    /// A connection of the test's own.
+    pub(crate) fn redis_connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        client.get_connection().unwrap()
+    }
+
     /// Works on the SQLite file directly.
     pub(crate) fn database(&self, work: impl FnOnce(&rusqlite::Connection)) {
         let path = self.url.strip_prefix("sqlite:").expect("on SQLite");

@@ -137,6 +137,50 @@ async fn verbs_go_on_while_others_wait() {
     }
 }
 
+/// Workers leave their waits often; that must not cost a connection each time.
+#[tokio::test]
+async fn who_leaves_a_wait_leaves_its_connection_to_the_next() {
+    let bed = Bed::redis().await;
+    let mut server = bed.redis_connection();
+    leave_a_wait(&bed, &mut server).await;
+    let before = info(&mut server, "total_connections_received");
+    for _ in 0..50 {
+        leave_a_wait(&bed, &mut server).await;
+    }
+    assert_eq!(info(&mut server, "total_connections_received"), before);
+    bed.is_woken_by(bed.submit(&["a"])).await;
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_here_waits_for_goes_to_another() {
+    let bed = Bed::redis().await;
+    leave_a_wait(&bed, &mut bed.redis_connection()).await;
+    let other = bed.another().await;
+    let waiting = tokio::time::timeout(PATIENCE, other.queue.wait(Q, 10 * PATIENCE));
+    // The server gives the token to the one that has blocked for longest.
+    let (waited, ()) = tokio::join!(waiting, bed.submit(&["a"]));
+    waited.expect("the other one is woken").unwrap();
+}
+
+/// Begins a long wait, and leaves once the server has it.
+async fn leave_a_wait(bed: &Bed, server: &mut redis::Connection) {
+    let blocked = async {
+        while info(server, "blocked_clients") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        waited = bed.queue().wait(Q, PATIENCE) => panic!("the wait ended first: {waited:?}"),
+        () = blocked => {}
+    }
+}
+
+fn info(server: &mut redis::Connection, field: &str) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO").query(server).unwrap();
+    info.get(field).unwrap()
+}
+
 #[tokio::test]
 async fn a_frozen_server_is_a_transient_error_and_no_end() {
     let redis = RedisServer::start();

@@ -31,9 +31,10 @@ mod audit;
 mod link;
 mod registry;
 mod scripts;
+mod wait;
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +45,7 @@ use url::Url;
 
 use self::link::Link;
 use self::scripts::Scripts;
+use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
@@ -55,7 +57,8 @@ use crate::request::{NewRequest, Request, check_queue_name};
 
 /// A Redis server.
 pub(super) struct RedisServer {
-    link: Link,
+    link: Arc<Link>,
+    waits: Waits,
     scripts: Scripts,
     /// Queues that this handle has put into `ingest:queues`.
     registered: Mutex<HashSet<String>>,
@@ -102,8 +105,10 @@ struct StatusPart {
 
 impl RedisServer {
     pub(super) async fn connect(url: &Url) -> Result<Self> {
+        let link = Arc::new(Link::connect(url).await?);
         Ok(Self {
-            link: Link::connect(url).await?,
+            waits: Waits::new(Arc::clone(&link)),
+            link,
             scripts: Scripts::default(),
             registered: Mutex::default(),
         })
@@ -283,20 +288,7 @@ impl Queue for RedisServer {
 
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
         check_queue_name(queue)?;
-        if timeout.is_zero() {
-            return Ok(());
-        }
-        // Zero would block for ever.
-        let timeout = timeout.clamp(Duration::from_millis(10), WAIT_MAX);
-        let pop = Cmd::new()
-            .arg("BLPOP")
-            .arg(key(queue, "wake")?)
-            .arg(timeout.as_secs_f64())
-            .to_owned();
-        self.link
-            .query_apart::<Option<(String, String)>>(&pop, timeout)
-            .await?;
-        Ok(())
+        self.waits.wait(&key(queue, "wake")?, timeout.min(WAIT_MAX)).await
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
