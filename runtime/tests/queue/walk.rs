@@ -13,9 +13,12 @@ use crate::model::{LOST_MAX, Model};
 const IDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 const HOUR: Duration = Duration::from_secs(3_600);
 
+#[expect(
+    clippy::print_stdout,
+    reason = "the test harness shows the seed if the walk fails"
+)]
 pub(crate) async fn any_walk_follows_the_model(bed: Bed) {
     for seed in [20_240_229, 7, 3_141_592_653] {
-        // Shown if the walk fails.
         println!("seed {seed}");
         walk(bed.fresh().await, Rng::with_seed(seed)).await;
     }

@@ -7,7 +7,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request |
+//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
 //! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
 //! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age |
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
@@ -17,7 +17,7 @@
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
-//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; of a document over 64 KiB only the beginning |
 //! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
 //! | `ingest:{Q}:binding` | number | the one in force |
 //! | `ingest:queues` | set | the names of all queues |
