@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use self::redis::RedisServer;
 use self::sqlite::SqliteFile;
@@ -139,6 +140,17 @@ pub struct ClaimOptions {
     pub needs_binding: bool,
 }
 
+impl ClaimOptions {
+    fn ticket(&self, queue: &str, id: String, fence: u64) -> Ticket {
+        Ticket {
+            queue: queue.into(),
+            id,
+            fence,
+            nonce: self.nonce.clone(),
+        }
+    }
+}
+
 /// What becomes of a request whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -236,7 +248,7 @@ pub struct Counts {
 /// A document from an intake list that is not a valid request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
-    /// As it was pushed.
+    /// As it was pushed; of one over 64 KiB only the beginning.
     pub document: String,
     /// What is wrong with it.
     pub reason: String,
@@ -260,7 +272,8 @@ pub trait Queue: Send + Sync {
     /// has come and requests whose lease ran out become ready (the latter dead, if that was their last loss), and documents
     /// from the intake list become requests or are set aside as [`Invalid`]: a bounded number of each, so that a claim is
     /// quick, and documents at the latest in time for the next claim. None if the queue is paused, has nothing ready, or
-    /// has no binding where one is needed.
+    /// has no binding where one is needed. A request that this host cannot read becomes a dead letter, and the next one is
+    /// taken.
     async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>>;
 
     /// Extends a lease to `lease` from now, also one that ran out if nobody has noticed yet.
@@ -350,7 +363,8 @@ pub struct Binding {
 /// The plugins of one server: components by digest, and each queue's numbered bindings.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Stores a component under its digest. `NAME@VERSION` then means this one. Storing it again changes nothing.
+    /// Stores a component under its digest. Storing it again changes only when it was pushed, so `NAME@VERSION` then
+    /// means this one.
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
 
     /// The bytes of a component; none if the server does not have it. The caller checks the digest.
@@ -435,6 +449,22 @@ fn progress_text(progress: Progress) -> String {
 
 fn progress_value(text: &str) -> Option<Progress> {
     serde_json::from_str(text).ok()
+}
+
+/// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to
+/// the dead letters, where it is in nobody's way and can be retried.
+async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &serde_json::Error) -> Result<()> {
+    let reason = format!("this host cannot read the stored request: {why}");
+    warn!(
+        queue = ticket.queue,
+        request_id = ticket.id,
+        reason,
+        "unreadable request given up"
+    );
+    match queue.fail(ticket, &reason, Next::Dead).await {
+        Err(error) if error.class() == Class::LeaseLost => Ok(()),
+        done => done,
+    }
 }
 
 fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {

@@ -1,6 +1,10 @@
 //! The audit finds what is broken. Each backend can break in its own ways.
 
-use crate::bed::{Bed, Q};
+use ingest_host::queue::State;
+
+use crate::bed::{Bed, Q, assert_lost, how};
+
+const LOST_HASH: &str = "the server lost the hash of this request";
 
 async fn finds(bed: &Bed, wanted: &[&str]) {
     let mut faults = bed.queue().audit(Q).await.unwrap();
@@ -50,10 +54,7 @@ async fn redis_faults_are_found() {
     // A request without a hash does not block the queue: it becomes a dead letter.
     bed.redis_command("ZADD ready -1 hollow");
     bed.claim().await;
-    assert_eq!(
-        bed.status("hollow").await.error.as_deref(),
-        Some("the server lost the hash of this request")
-    );
+    assert_eq!(bed.status("hollow").await.error.as_deref(), Some(LOST_HASH));
 }
 
 #[tokio::test]
@@ -104,4 +105,69 @@ async fn sqlite_faults_are_found() {
     ] {
         assert!(faults.iter().any(|fault| fault == wanted), "{wanted}: {faults:?}");
     }
+}
+
+#[tokio::test]
+async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
+    let bed = Bed::redis().await;
+    bed.submit(&["a", "b"]).await;
+    let options = how();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    bed.redis_command("DEL request:a");
+    // To cancel it makes a hash again, without what belongs in it.
+    bed.queue().cancel(Q, "a").await.unwrap();
+    // Asked again, its claim is gone; the next request comes.
+    bed.redis_command("ZADD leased 1 a");
+    let next = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!((next.ticket.id.as_str(), next.attempt), ("b", 1));
+    assert_lost(bed.queue().settle(&claim.ticket, "{}").await);
+
+    let dead = bed.queue().requests(Q, State::Dead, 10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((dead[0].id.as_str(), dead[0].attempts, dead[0].lost), ("a", 0, 0));
+    assert_eq!(dead[0].error.as_deref(), Some(LOST_HASH));
+
+    // There is nothing left to retry, but to remove.
+    assert!(!bed.queue().retry_dead(Q, "a").await.unwrap());
+    assert!(bed.queue().purge_dead(Q, "a").await.unwrap());
+    assert_eq!(bed.queue().status(Q, "a").await.unwrap(), None);
+    bed.audit_is_clean().await;
+}
+
+#[tokio::test]
+async fn an_odd_request_on_redis_does_not_hide_the_others() {
+    let bed = Bed::redis().await;
+    bed.submit(&["negative", "huge", "words", "text", "good"]).await;
+    for fault in [
+        "HSET request:negative attempts -1",
+        "HSET request:huge attempts 1e300 lost inf",
+        "HSET request:words attempts many lost nan",
+        "DEL request:text",
+        "SET request:text oops",
+    ] {
+        bed.redis_command(fault);
+    }
+    let all = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+    assert_eq!(all.len(), 5);
+    assert!(
+        all.iter().all(|one| (one.attempts, one.lost) == (0, 0)),
+        "{all:?}"
+    );
+    assert!(all[3].error.is_some(), "{all:?}");
+    for odd in &all {
+        assert_eq!(&bed.status(&odd.id).await, odd);
+    }
+}
+
+#[tokio::test]
+async fn an_odd_request_in_sqlite_does_not_hide_the_others() {
+    let bed = Bed::sqlite().await;
+    bed.submit(&["negative", "good"]).await;
+    bed.database(|db| {
+        let fault = "UPDATE request SET attempts = -1, lost = -1 WHERE id = 'negative'";
+        db.execute_batch(fault).unwrap();
+    });
+    let all = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!((all[0].attempts, all[0].lost), (0, 0));
 }

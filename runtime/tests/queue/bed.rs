@@ -39,6 +39,14 @@ impl Bed {
         Self::connect(url, Backend::Sqlite(folder)).await
     }
 
+    /// Another server of the same kind, with nothing on it.
+    pub(crate) async fn fresh(&self) -> Self {
+        match self.backend {
+            Backend::Redis(_) => Self::redis().await,
+            Backend::Sqlite(_) => Self::sqlite().await,
+        }
+    }
+
     async fn connect(url: String, backend: Backend) -> Self {
         Self {
             server: Server::connect(&url).await.unwrap(),
@@ -153,6 +161,17 @@ impl Bed {
         }
     }
 
+    /// Changes the stored input options of a request, as another version of the host may have written them.
+    pub(crate) fn store_input(&self, id: &str, input: &str) {
+        match &self.backend {
+            Backend::Redis(_) => self.redis_command(&format!("HSET request:{id} input {input}")),
+            Backend::Sqlite(_) => self.database(|db| {
+                let update = "UPDATE request SET input = ?2 WHERE id = ?1";
+                db.execute(update, [id, input]).unwrap();
+            }),
+        }
+    }
+
     /// Runs a Redis command on one of the queue's keys: `ZADD ready 1 x`.
     pub(crate) fn redis_command(&self, line: &str) {
         let Backend::Redis(redis) = &self.backend else {
@@ -164,6 +183,12 @@ impl Bed {
             .arg(format!("ingest:{{{Q}}}:{}", words.next().unwrap()))
             .arg(words.collect::<Vec<_>>());
         run(redis, &command);
+    }
+
+    /// A connection of the test's own.
+    pub(crate) fn redis_connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        client.get_connection().unwrap()
     }
 
     /// Works on the SQLite file directly.

@@ -94,6 +94,32 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
     assert_eq!(claim.ticket.nonce, options.nonce);
 }
 
+pub(crate) async fn an_unreadable_request_is_a_dead_letter(bed: Bed) {
+    bed.submit(&["newer", "broken", "good"]).await;
+    bed.store_input("newer", r#"{"format":"parquet"}"#);
+    bed.store_input("broken", "{");
+    let options = how();
+    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(claim.ticket.id, "good");
+    let again = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    assert_eq!(again, claim);
+
+    assert_eq!(bed.state("broken").await, State::Dead);
+    let status = bed.status("newer").await;
+    assert_eq!((status.state, status.attempts), (State::Dead, 1));
+    let error = status.error.unwrap();
+    assert!(
+        error.contains("cannot read") && error.contains("parquet"),
+        "{error}"
+    );
+
+    // A host that can read it takes it.
+    bed.store_input("newer", "{}");
+    assert!(bed.queue().retry_dead(Q, "newer").await.unwrap());
+    assert_eq!(bed.claim().await.ticket.id, "newer");
+    bed.audit_is_clean().await;
+}
+
 pub(crate) async fn priority_then_age_decides(bed: Bed) {
     let mut requests: Vec<_> = ["low", "old", "high", "new", "highest"]
         .iter()

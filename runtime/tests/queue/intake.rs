@@ -55,6 +55,37 @@ pub(crate) async fn an_invalid_document_is_kept(bed: Bed) {
     assert_eq!((counts.intake, counts.invalid), (0, 3));
 }
 
+pub(crate) async fn a_huge_document_is_clipped(bed: Bed) {
+    const LIMIT: usize = 64 * 1024;
+    let padded = |id: &str, length: usize| {
+        let document = format!(r#"{{"uri":"https://example.com/{id}.csv","id":"{id}"}}"#);
+        format!("{document}{}", " ".repeat(length - document.len()))
+    };
+    bed.push(padded("huge", 8 * 1024 * 1024));
+    bed.push(padded("over", LIMIT + 1));
+    bed.push(padded("fits", LIMIT));
+    bed.push(r#"{"uri":"https://example.com/good.csv","id":"good"}"#);
+    assert_eq!(bed.claim().await.ticket.id, "fits");
+    assert_eq!(bed.claim().await.ticket.id, "good");
+
+    let invalid = bed.queue().invalid(Q, 10).await.unwrap();
+    assert_eq!(invalid.len(), 2);
+    for (one, id, length) in [(&invalid[1], "huge", 8_388_608), (&invalid[0], "over", LIMIT + 1)] {
+        assert_eq!(one.document, padded(id, 1024));
+        assert!(one.reason.contains(&length.to_string()), "{}", one.reason);
+        assert!(one.reason.contains("65536"), "{}", one.reason);
+    }
+}
+
+pub(crate) async fn a_step_reads_a_bounded_number_of_bytes(bed: Bed) {
+    // A paused queue takes one step a claim.
+    bed.push_all((0..50).map(|n| format!(r#"{{"uri":"{n}.csv"}}{}"#, " ".repeat(60_000))));
+    bed.queue().set_paused(Q, true).await.unwrap();
+    bed.finds_nothing().await;
+    let counts = bed.queue().counts(Q).await.unwrap();
+    assert_eq!((counts.intake, counts.ready), (32, 18));
+}
+
 pub(crate) async fn a_taken_id_is_a_conflict(bed: Bed) {
     bed.submit(&["a"]).await;
     bed.push(r#"{"uri":"https://example.com/other.csv","id":"a"}"#);

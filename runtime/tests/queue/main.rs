@@ -37,18 +37,18 @@ macro_rules! on_both {
 
 on_both! {
     claims: submitting_twice_does_nothing_more, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
-        the_claim_carries_the_request, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
+        the_claim_carries_the_request, an_unreadable_request_is_a_dead_letter, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
         a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     ends: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
         a_dead_letter_is_retried_or_purged, a_release_does_not_count, each_end_may_be_asked_again;
-    steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, a_cancel_outlives_the_worker,
+    steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
         names_are_checked;
-    intake: documents_become_requests, an_invalid_document_is_kept, a_taken_id_is_a_conflict,
+    intake: documents_become_requests, an_invalid_document_is_kept, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
-    registry: a_component_is_kept_under_its_digest, bindings_are_numbered, the_expected_binding_must_be_in_force,
+    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, the_expected_binding_must_be_in_force,
         a_claim_carries_the_binding, a_queue_may_need_a_binding;
     walk: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
 }

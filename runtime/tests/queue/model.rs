@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ingest_host::queue::{Cancelled, Counts, Next, State, Submitted, Ticket};
+use ingest_host::request::NewRequest;
 
 use crate::bed::Q;
 
@@ -10,6 +11,7 @@ pub(crate) const LOST_MAX: u32 = 3;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
+    pub(crate) uri: String,
     pub(crate) state: State,
     pub(crate) priority: i32,
     pub(crate) age: usize,
@@ -29,14 +31,21 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn submit(&mut self, id: &str, priority: i32, delayed: bool) -> Submitted {
-        if let Some(entry) = self.entries.get(id) {
-            return Submitted::Existing(entry.state);
+    pub(crate) fn submit(&mut self, request: &NewRequest) -> Submitted {
+        match self.entries.get(&request.id) {
+            Some(entry) if entry.uri == request.uri => return Submitted::Existing(entry.state),
+            Some(_) => return Submitted::Conflict,
+            None => {}
         }
         self.submitted += 1;
         let entry = Entry {
-            state: if delayed { State::Delayed } else { State::Ready },
-            priority,
+            uri: request.uri.clone(),
+            state: if request.delay_ms > 0 {
+                State::Delayed
+            } else {
+                State::Ready
+            },
+            priority: request.priority,
             age: self.submitted,
             attempts: 0,
             lost: 0,
@@ -44,8 +53,18 @@ impl Model {
             lease_over: false,
             cancel: false,
         };
-        self.entries.insert(id.into(), entry);
+        self.entries.insert(request.id.clone(), entry);
         Submitted::Created
+    }
+
+    /// The claim that stands and was asked for with this nonce; its lease is good again.
+    pub(crate) fn claim_again(&mut self, nonce: &str) -> Option<Ticket> {
+        let held = self.entries.values_mut().find(|entry| {
+            let last = entry.last.as_ref();
+            entry.state == State::Leased && last.is_some_and(|(ticket, _)| ticket.nonce == nonce)
+        })?;
+        held.lease_over = false;
+        held.last.as_ref().map(|(ticket, _)| ticket.clone())
     }
 
     /// The id that a claim must give.

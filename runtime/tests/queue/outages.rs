@@ -45,6 +45,10 @@ async fn a_url_that_is_not_understood_is_permanent_and_not_shown() {
         "postgres://:s3cret@host/",
         "redis://:s3cret@host:port",
         "redis://:s3cret@h/x",
+        "redis://default:77/s3cret@host",
+        "redis://default:77/1?s3cret@host",
+        "redis://us/er:s3cret@host",
+        "redis:s3cret@host",
         "sqlite:",
     ] {
         let error = refusal(url).await;
@@ -115,20 +119,66 @@ async fn a_server_that_forgot_the_scripts_gets_them_again() {
 async fn verbs_go_on_while_others_wait() {
     let bed = Bed::redis().await;
     let waiting = async {
-        for _ in 0..3 {
-            bed.queue().wait(Q, Duration::from_millis(300)).await.unwrap();
-        }
+        tokio::join!(
+            bed.queue().wait(Q, 10 * PATIENCE),
+            bed.queue().wait(Q, 10 * PATIENCE)
+        )
     };
     let working = async {
-        let started = Instant::now();
-        bed.queue().counts(Q).await.unwrap();
-        assert!(
-            started.elapsed() < Duration::from_millis(250),
-            "{:?}",
-            started.elapsed()
-        );
+        // Late enough for both to have begun.
+        for _ in 0..100 {
+            bed.queue().counts(Q).await.unwrap();
+        }
     };
-    tokio::join!(waiting, working);
+    tokio::select! {
+        biased;
+        waited = waiting => panic!("a wait ended first: {waited:?}"),
+        () = working => {}
+    }
+}
+
+/// Workers leave their waits often; that must not cost a connection each time.
+#[tokio::test]
+async fn who_leaves_a_wait_leaves_its_connection_to_the_next() {
+    let bed = Bed::redis().await;
+    let mut server = bed.redis_connection();
+    leave_a_wait(&bed, &mut server).await;
+    let before = info(&mut server, "total_connections_received");
+    for _ in 0..50 {
+        leave_a_wait(&bed, &mut server).await;
+    }
+    assert_eq!(info(&mut server, "total_connections_received"), before);
+    bed.is_woken_by(bed.submit(&["a"])).await;
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_here_waits_for_goes_to_another() {
+    let bed = Bed::redis().await;
+    leave_a_wait(&bed, &mut bed.redis_connection()).await;
+    let other = bed.another().await;
+    let waiting = tokio::time::timeout(PATIENCE, other.queue.wait(Q, 10 * PATIENCE));
+    // The server gives the token to the one that has blocked for longest.
+    let (waited, ()) = tokio::join!(waiting, bed.submit(&["a"]));
+    waited.expect("the other one is woken").unwrap();
+}
+
+/// Begins a long wait, and leaves once the server has it.
+async fn leave_a_wait(bed: &Bed, server: &mut redis::Connection) {
+    let blocked = async {
+        while info(server, "blocked_clients") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        waited = bed.queue().wait(Q, PATIENCE) => panic!("the wait ended first: {waited:?}"),
+        () = blocked => {}
+    }
+}
+
+fn info(server: &mut redis::Connection, field: &str) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO").query(server).unwrap();
+    info.get(field).unwrap()
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
         .push_component(&component("bb", "2.0.0", 2_000), b"wasm")
         .await
         .unwrap();
-    // Once more, under other words: nothing changes.
+    // Once more, under other words: only the time changes.
     registry
         .push_component(&component("aa", "9.9.9", 9_000), b"else")
         .await
@@ -51,8 +51,17 @@ pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
     let components = registry.components().await.unwrap();
     assert_eq!(
         components,
-        [component("bb", "2.0.0", 2_000), component("aa", "1.0.0", 1_000)]
+        [component("aa", "1.0.0", 9_000), component("bb", "2.0.0", 2_000)]
     );
+}
+
+pub(crate) async fn the_component_pushed_last_comes_first(bed: Bed) {
+    for (sha256, pushed_ms) in [("aa", 1_000), ("bb", 2_000), ("aa", 3_000)] {
+        let pushed = component(sha256, "1.0.0", pushed_ms);
+        bed.registry().push_component(&pushed, b"wasm").await.unwrap();
+    }
+    let newest = &bed.registry().components().await.unwrap()[0];
+    assert_eq!((newest.sha256.as_str(), newest.pushed_ms), ("aa", 3_000));
 }
 
 pub(crate) async fn bindings_are_numbered(bed: Bed) {

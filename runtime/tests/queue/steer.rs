@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Cancelled, Counts, Next, Progress, State};
+use ingest_host::error::{Class, Result};
+use ingest_host::queue::{Cancelled, Claim, Counts, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -53,6 +54,41 @@ pub(crate) async fn a_leased_request_is_asked_to_stop(bed: Bed) {
     bed.queue().settle(&b.ticket, "{}").await.unwrap();
     assert_eq!(bed.state("b").await, State::Done);
     bed.audit_is_clean().await;
+}
+
+pub(crate) async fn progress_shows_while_leased(bed: Bed) {
+    let queue = bed.queue();
+    let shown = async |state: State| {
+        let status = bed.status("a").await;
+        let listed = queue.requests(Q, state, 1).await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&status));
+        status.progress
+    };
+    let report = async |claim: &Claim, bytes: u64| {
+        let progress = Progress {
+            bytes,
+            records: 20,
+            rejects: 1,
+        };
+        queue.renew(&claim.ticket, PATIENCE, progress).await.unwrap();
+        progress
+    };
+    bed.submit(&["a"]).await;
+    let claim = bed.claim().await;
+    assert_eq!(shown(State::Leased).await, None);
+    for bytes in [1_000, u64::from(u32::MAX) + 1] {
+        let progress = report(&claim, bytes).await;
+        assert_eq!(shown(State::Leased).await, Some(progress));
+    }
+    queue.release(&claim.ticket).await.unwrap();
+    assert_eq!(shown(State::Ready).await, None);
+
+    // Another attempt starts from nothing.
+    let claim = bed.claim().await;
+    assert_eq!(shown(State::Leased).await, None);
+    report(&claim, 3_000).await;
+    queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(shown(State::Done).await, None);
 }
 
 pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
@@ -194,9 +230,43 @@ pub(crate) async fn queues_are_listed(bed: Bed) {
 }
 
 pub(crate) async fn names_are_checked(bed: Bed) {
+    let (queue, registry) = (bed.queue(), bed.registry());
     for name in ["", "a}b", "a:b", ".hidden", &"x".repeat(65)] {
-        assert!(bed.queue().submit(name, &[]).await.is_err(), "{name}");
-        assert!(bed.queue().claim(name, &how()).await.is_err(), "{name}");
-        assert!(bed.queue().set_paused(name, true).await.is_err(), "{name}");
+        let ticket = Ticket {
+            queue: name.into(),
+            id: "a".into(),
+            fence: 1,
+            nonce: "nonce".into(),
+        };
+        refused(queue.submit(name, &[]).await);
+        refused(queue.claim(name, &how()).await);
+        refused(queue.renew(&ticket, PATIENCE, Progress::default()).await);
+        refused(queue.settle(&ticket, "{}").await);
+        refused(queue.fail(&ticket, "404", Next::Dead).await);
+        refused(queue.release(&ticket).await);
+        for timeout in [Duration::ZERO, PATIENCE] {
+            refused(queue.wait(name, timeout).await);
+        }
+        refused(queue.status(name, "a").await);
+        for limit in [0, 1] {
+            refused(queue.requests(name, State::Done, limit).await);
+            refused(queue.invalid(name, limit).await);
+        }
+        refused(queue.cancel(name, "a").await);
+        refused(queue.retry_dead(name, "a").await);
+        refused(queue.purge_dead(name, "a").await);
+        refused(queue.set_paused(name, true).await);
+        refused(queue.counts(name).await);
+        refused(queue.audit(name).await);
+        refused(registry.binding(name, 1).await);
+        refused(registry.bindings(name).await);
     }
+    assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T>) {
+    let error = result.expect_err("a bad name");
+    assert_eq!(error.class(), Class::Permanent, "{}", error.report());
+    assert!(error.to_string().contains("ASCII letters"), "{error}");
 }

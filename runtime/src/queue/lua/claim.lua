@@ -31,41 +31,65 @@ local function forward_due()
   end
 end
 
+local function has_hash(id)
+  return redis.pcall('HEXISTS', request_key(id), 'uri') == 1
+end
+
+-- A request whose hash is gone (evicted, or deleted by hand) goes to the dead letters, where somebody sees it.
+local function bury_hashless(id)
+  local claims = redis.call('HGETALL', key('nonces'))
+  for index = 1, #claims, 2 do
+    if claims[index + 1] == id then
+      redis.call('HDEL', key('nonces'), claims[index])
+    end
+  end
+  redis.call('ZREM', key('leased'), id)
+  redis.call('DEL', request_key(id))
+  redis.call('HSET', request_key(id), 'error', 'the server lost the hash of this request')
+  redis.call('ZADD', key('dead'), now, id)
+end
+
+local function lose_lease(id)
+  local hash = request_key(id)
+  end_claim(id, 'lost')
+  uncount_attempt(id)
+  local lost = redis.call('HINCRBY', hash, 'lost', 1)
+  if cancel_if_asked(id, now) then
+    return
+  end
+  if lost < lost_max then
+    return make_ready(id)
+  end
+  redis.call('HSET', hash, 'error', string.format(
+    'poison: %d leases were lost, the last by worker %s', lost, redis.call('HGET', hash, 'worker') or '?'))
+  redis.call('ZADD', key('dead'), now, id)
+end
+
 local function recover_lost()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leased'), '-inf', now, 'LIMIT', 0, moved_max)) do
-    local hash = request_key(id)
-    end_claim(id, 'lost')
-    redis.call('HINCRBY', hash, 'attempts', -1)
-    local lost = redis.call('HINCRBY', hash, 'lost', 1)
-    if not cancel_if_asked(id, now) then
-      if lost >= lost_max then
-        redis.call('HSET', hash, 'error', string.format(
-          'poison: %d leases were lost, the last by worker %s', lost, redis.call('HGET', hash, 'worker') or '?'))
-        redis.call('ZADD', key('dead'), now, id)
-      else
-        make_ready(id)
-      end
+    if not has_hash(id) then
+      bury_hashless(id)
+    else
+      lose_lease(id)
     end
   end
 end
 
--- The first ready id that has a hash. One without (evicted, or deleted by hand) goes to the dead letters, where
--- somebody sees it.
+-- The first ready id that has a hash.
 local function pop_ready()
   for _ = 1, moved_max do
     local id = redis.call('ZPOPMIN', key('ready'))[1]
-    if not id or redis.call('HEXISTS', request_key(id), 'uri') == 1 then
+    if not id or has_hash(id) then
       return id
     end
-    redis.call('HSET', request_key(id), 'error', 'the server lost the hash of this request')
-    redis.call('ZADD', key('dead'), now, id)
+    bury_hashless(id)
   end
   return nil
 end
 
 -- Asked again with the nonce of a claim that stands: its answer was lost on the way.
 local held = redis.call('HGET', key('nonces'), nonce)
-if held and redis.call('ZSCORE', key('leased'), held) then
+if held and redis.call('ZSCORE', key('leased'), held) and has_hash(held) then
   redis.call('ZADD', key('leased'), now + lease_ms, held)
   return reply(true, claim_of(held))
 end

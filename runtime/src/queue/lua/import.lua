@@ -4,21 +4,19 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  why a document whose id belongs to a request of other content is invalid
--- ARGV     then eight for each document, in the list's order: the document, why it is invalid (empty if it is
---          not), and the six of a request as in submit.lua (empty if it is invalid)
+-- ARGV     then nine for each document, in the list's order: its length, itself or its beginning, why it is
+--          invalid (empty if it is not), and the six of a request as in submit.lua (empty if it is invalid)
 -- Returns  how many documents were taken
 
 local now = now_ms()
-local count = (#ARGV - 1) / 8
-local heads = redis.call('LRANGE', key('in'), 0, count - 1)
 local taken = 0
-for index, head in ipairs(heads) do
-  local first = 2 + (index - 1) * 8
-  local document, reason = ARGV[first], ARGV[first + 1]
-  if head ~= document then
+for first = 2, #ARGV, 9 do
+  local length, document, reason = tonumber(ARGV[first]), ARGV[first + 1], ARGV[first + 2]
+  local head = redis.call('LINDEX', key('in'), taken)
+  if not head or #head ~= length or string.sub(head, 1, #document) ~= document then
     break
   end
-  if reason == '' and create(request_at(first + 2), now) == 'conflict' then
+  if reason == '' and create(request_at(first + 3), now) == 'conflict' then
     reason = ARGV[1]
   end
   if reason ~= '' then

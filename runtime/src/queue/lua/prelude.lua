@@ -95,6 +95,12 @@ local function end_claim(id, verb)
   redis.call('HSET', hash, 'ended', verb)
 end
 
+-- Takes back that an attempt was counted.
+local function uncount_attempt(id)
+  local attempts = tonumber(redis.call('HGET', request_key(id), 'attempts') or 0) or 0
+  redis.call('HSET', request_key(id), 'attempts', math.max(0, attempts - 1))
+end
+
 -- Whether the request is to be cancelled rather than tried again; if so, it is.
 local function cancel_if_asked(id, now)
   if redis.call('HDEL', request_key(id), 'cancel') == 0 then
@@ -104,12 +110,21 @@ local function cancel_if_asked(id, now)
   return true
 end
 
--- A request as a JSON text, for people.
+-- A count as people see it: a whole number from 0, whatever the hash holds.
+local function count_of(text)
+  local count = tonumber(text or 0) or 0
+  return count > 0 and count < 2 ^ 32 and math.floor(count) or 0
+end
+
+-- A request as a JSON text, for people. One that is broken must not hide the others.
 local function describe(id, state)
-  local hash = redis.call('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress')
+  local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress')
+  if hash.err then
+    hash = { [4] = hash.err }
+  end
   return cjson.encode({
-    id = id, state = state, uri = hash[1] or '', attempts = tonumber(hash[2] or 0),
-    lost = tonumber(hash[3] or 0), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
+    id = id, state = state, uri = hash[1] or '', attempts = count_of(hash[2]),
+    lost = count_of(hash[3]), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
     progress = state == 'leased' and hash[6] or cjson.null,
   })
 end

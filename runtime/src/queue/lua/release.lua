@@ -10,7 +10,7 @@ if stands ~= 'held' then
   return stands == 'release' and 1 or 0
 end
 end_claim(id, 'release')
-redis.call('HINCRBY', request_key(id), 'attempts', -1)
+uncount_attempt(id)
 if not cancel_if_asked(id, now_ms()) then
   make_ready(id)
 end

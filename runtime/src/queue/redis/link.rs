@@ -47,6 +47,7 @@ impl Link {
         if url.scheme() == "rediss" {
             install_tls_provider();
         }
+        check_url(url)?;
         let name = public_name(url);
         let client = Client::open(url.clone()).map_err(|e| {
             Error::permanent(Stage::Queue, format!("{name}: is not the URL of a Redis server")).because(e)
@@ -212,6 +213,26 @@ fn install_tls_provider() {
     });
 }
 
+/// Refuses a URL whose parts may hold a piece of a password: an unescaped `/`, `?` or `#` in one ends the host early.
+fn check_url(url: &Url) -> Result<()> {
+    let number = match url.path() {
+        "" => Some(""),
+        path => path.strip_prefix('/'),
+    };
+    let is_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let has_at = url.query().is_some_and(|query| query.contains('@'));
+    if is_number && !has_at && url.fragment().is_none() {
+        return Ok(());
+    }
+    // Neither the host nor the path is quoted: both may be a piece of the password.
+    Err(Error::permanent(
+        Stage::Config,
+        "url of the queue's server: only the number of a database may follow the host; percent-encode '/', '?', '#' and \
+         '@' in the password",
+    ))
+}
+
+/// The URL, which has passed [`check_url`], without user, password and query.
 fn public_name(url: &Url) -> String {
     let mut name = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
@@ -231,6 +252,35 @@ mod tests {
     fn the_public_name_has_no_credentials() {
         let url = Url::parse("rediss://ann:s3cret@queue.example:6380/2?protocol=resp3").expect("a URL");
         assert_eq!(public_name(&url), "rediss://queue.example:6380/2");
+    }
+
+    #[test]
+    fn only_a_database_may_follow_the_host() {
+        let check = |url: &str| check_url(&Url::parse(url).expect("a URL"));
+        for url in [
+            "redis://host",
+            "redis://host:77/",
+            "redis://:p%2Fw@host/12?protocol=resp3",
+        ] {
+            check(url).expect("a good URL");
+        }
+        for url in [
+            "redis://default:77/secret@host",
+            "redis://default:77/12/secret@host",
+            "redis://default:77?secret@host",
+            "redis://default:77#secret@host",
+            "redis:secret@host",
+        ] {
+            let error = check(url).expect_err("a bad URL");
+            assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+            let report = error.report();
+            assert!(
+                !["secret", "77", "default"]
+                    .iter()
+                    .any(|part| report.contains(part)),
+                "{report}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request |
+//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
 //! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
 //! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age |
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
@@ -17,7 +17,7 @@
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
-//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; of a document over 64 KiB only the beginning |
 //! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
 //! | `ingest:{Q}:binding` | number | the one in force |
 //! | `ingest:queues` | set | the names of all queues |
@@ -31,9 +31,10 @@ mod audit;
 mod link;
 mod registry;
 mod scripts;
+mod wait;
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,17 +45,20 @@ use url::Url;
 
 use self::link::Link;
 use self::scripts::Scripts;
-use super::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX};
+use self::wait::Waits;
+use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    progress_value,
 };
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
 
 /// A Redis server.
 pub(super) struct RedisServer {
-    link: Link,
+    link: Arc<Link>,
+    waits: Waits,
     scripts: Scripts,
     /// Queues that this handle has put into `ingest:queues`.
     registered: Mutex<HashSet<String>>,
@@ -70,11 +74,18 @@ struct ClaimAnswer {
 #[derive(Deserialize)]
 struct ClaimPart {
     id: String,
+    fence: u64,
+    /// A [`StoredPart`], unless another version of this program wrote it.
+    #[serde(flatten)]
+    stored: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct StoredPart {
     uri: String,
     priority: i32,
     submitted_ms: i64,
     input: String,
-    fence: u64,
     attempt: u32,
     lost: u32,
     binding: Option<u64>,
@@ -94,8 +105,10 @@ struct StatusPart {
 
 impl RedisServer {
     pub(super) async fn connect(url: &Url) -> Result<Self> {
+        let link = Arc::new(Link::connect(url).await?);
         Ok(Self {
-            link: Link::connect(url).await?,
+            waits: Waits::new(Arc::clone(&link)),
+            link,
             scripts: Scripts::default(),
             registered: Mutex::default(),
         })
@@ -129,18 +142,15 @@ impl RedisServer {
 
     /// Turns the first documents of the intake list into requests, or sets them aside.
     async fn import(&self, queue: &str) -> Result<()> {
-        let list = Cmd::new()
-            .arg("LRANGE")
-            .arg(key(queue, "in")?)
-            .arg(0)
-            .arg(IMPORT_MAX - 1)
-            .to_owned();
-        let documents: Vec<Vec<u8>> = self.link.query(&list).await?;
+        let mut read = on(&self.scripts.intake, queue)?;
+        read.arg(IMPORT_MAX).arg(intake::STEP_BYTES);
+        read.arg(intake::DOCUMENT_BYTES_MAX).arg(intake::CLIP_BYTES);
+        let documents: Vec<(u64, Vec<u8>)> = self.link.invoke(&read).await?;
         let mut call = on(&self.scripts.import, queue)?;
         call.arg(intake::CONFLICT);
-        for document in &documents {
-            call.arg(document.as_slice());
-            match intake::examine(document) {
+        for (length, bytes) in documents {
+            call.arg(length).arg(bytes.as_slice());
+            match intake::examine(&Document { length, bytes }) {
                 Ok(request) => add_request(call.arg(""), &request)?,
                 Err(reason) => {
                     call.arg(reason).arg(&["", "", "", "", "", ""]);
@@ -148,28 +158,6 @@ impl RedisServer {
             }
         }
         self.link.invoke(&call).await
-    }
-
-    fn accept(&self, queue: &str, options: &ClaimOptions, part: ClaimPart) -> Result<Claim> {
-        Ok(Claim {
-            request: Request {
-                input: self.decode(part.input.as_bytes())?,
-                id: part.id.clone(),
-                queue: queue.into(),
-                uri: part.uri,
-                priority: part.priority,
-                submitted_ms: part.submitted_ms,
-            },
-            ticket: Ticket {
-                queue: queue.into(),
-                id: part.id,
-                fence: part.fence,
-                nonce: options.nonce.clone(),
-            },
-            attempt: part.attempt,
-            lost: part.lost,
-            binding: part.binding,
-        })
     }
 
     /// Runs a script about the claim of a ticket; `more` are its arguments after id, fence and nonce.
@@ -217,6 +205,7 @@ impl RedisServer {
 #[async_trait]
 impl Queue for RedisServer {
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
+        check_queue_name(queue)?;
         requests.iter().try_for_each(NewRequest::check)?;
         self.register(queue).await?;
         let mut answers = Vec::with_capacity(requests.len());
@@ -250,7 +239,12 @@ impl Queue for RedisServer {
                 if let Err(error) = imported {
                     warn!(queue, error = error.report(), "intake not imported");
                 }
-                return self.accept(queue, options, part).map(Some);
+                let ticket = options.ticket(queue, part.id, part.fence);
+                match accept(ticket.clone(), part.stored) {
+                    Ok(claim) => return Ok(Some(claim)),
+                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
+                }
+                continue;
             }
             imported?;
             if answer.intake == 0 || !answer.open {
@@ -293,20 +287,8 @@ impl Queue for RedisServer {
     }
 
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
-        if timeout.is_zero() {
-            return Ok(());
-        }
-        // Zero would block for ever.
-        let timeout = timeout.clamp(Duration::from_millis(10), WAIT_MAX);
-        let pop = Cmd::new()
-            .arg("BLPOP")
-            .arg(key(queue, "wake")?)
-            .arg(timeout.as_secs_f64())
-            .to_owned();
-        self.link
-            .query_apart::<Option<(String, String)>>(&pop, timeout)
-            .await?;
-        Ok(())
+        check_queue_name(queue)?;
+        self.waits.wait(&key(queue, "wake")?, timeout.min(WAIT_MAX)).await
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
@@ -315,6 +297,7 @@ impl Queue for RedisServer {
     }
 
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        check_queue_name(queue)?;
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -347,6 +330,7 @@ impl Queue for RedisServer {
     }
 
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        check_queue_name(queue)?;
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -399,6 +383,24 @@ impl RedisServer {
             )
         })
     }
+}
+
+fn accept(ticket: Ticket, stored: serde_json::Map<String, serde_json::Value>) -> serde_json::Result<Claim> {
+    let stored: StoredPart = serde_json::from_value(stored.into())?;
+    Ok(Claim {
+        request: Request {
+            id: ticket.id.clone(),
+            queue: ticket.queue.clone(),
+            uri: stored.uri,
+            priority: stored.priority,
+            submitted_ms: stored.submitted_ms,
+            input: serde_json::from_str(&stored.input)?,
+        },
+        ticket,
+        attempt: stored.attempt,
+        lost: stored.lost,
+        binding: stored.binding,
+    })
 }
 
 /// The name of one of a queue's keys.

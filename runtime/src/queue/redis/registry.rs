@@ -24,11 +24,24 @@ impl Registry for RedisServer {
             .arg(bytes)
             .to_owned();
         self.link.query_apart::<()>(&set, TRANSFER).await?;
-        let list = Cmd::new()
-            .arg("HSETNX")
+        let get = Cmd::new()
+            .arg("HGET")
             .arg(COMPONENTS)
             .arg(&component.sha256)
-            .arg(encode(component)?)
+            .to_owned();
+        let known: Option<Vec<u8>> = self.link.query(&get).await?;
+        let listed = match known {
+            Some(text) => Component {
+                pushed_ms: component.pushed_ms,
+                ..self.decode(&text)?
+            },
+            None => component.clone(),
+        };
+        let list = Cmd::new()
+            .arg("HSET")
+            .arg(COMPONENTS)
+            .arg(&component.sha256)
+            .arg(encode(&listed)?)
             .to_owned();
         self.link.query(&list).await
     }

@@ -6,6 +6,7 @@ use redis::Script;
 /// The state machine. The server caches each script under its hash; only the hash is sent.
 pub(super) struct Scripts {
     pub(super) submit: Script,
+    pub(super) intake: Script,
     pub(super) import: Script,
     pub(super) claim: Script,
     pub(super) renew: Script,
@@ -37,6 +38,7 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             submit: script!("submit"),
+            intake: script!("intake"),
             import: script!("import"),
             claim: script!("claim"),
             renew: script!("renew"),

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::store::now_ms;
 use super::{create, wake};
-use crate::queue::intake::{self, IMPORT_MAX};
+use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
 use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, millis};
 
 /// What one step of a claim found.
@@ -135,7 +135,7 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
                  error = CASE WHEN NOT cancel AND lost + 1 >= :lost_max
                      THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
                      ELSE error END,
-                 at_ms = :now, attempts = attempts - 1, lost = lost + 1, ended = 'lost', cancel = 0
+                 at_ms = :now, attempts = max(attempts - 1, 0), lost = lost + 1, ended = 'lost', cancel = 0
              WHERE sequence IN (
                  SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
                  ORDER BY at_ms LIMIT :most)",
@@ -146,14 +146,9 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
 
-/// Turns the first documents of the intake into requests, or sets them aside. Whether there are more.
+/// Turns the first documents of the intake into requests, or sets them aside. Whether there may be more.
 fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
-    let mut select = db.prepare_cached(
-        "SELECT number, CAST(document AS BLOB) FROM intake WHERE queue = ?1 ORDER BY number LIMIT ?2",
-    )?;
-    let documents: Vec<(i64, Vec<u8>)> = select
-        .query_map(params![queue, IMPORT_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+    let (documents, more) = read_intake(db, queue)?;
     for (number, document) in &documents {
         let reason = match intake::examine(document) {
             Ok(request) if create(db, queue, &request, now)? == Submitted::Conflict => {
@@ -166,12 +161,39 @@ fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
             db.prepare_cached(
                 "INSERT INTO invalid (queue, document, reason, at_ms) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![queue, String::from_utf8_lossy(document), reason, now])?;
+            .execute(params![
+                queue,
+                String::from_utf8_lossy(&document.bytes),
+                reason,
+                now
+            ])?;
         }
         db.prepare_cached("DELETE FROM intake WHERE number = ?1")?
             .execute([number])?;
     }
-    Ok(documents.len() == IMPORT_MAX)
+    Ok(more)
+}
+
+/// The first documents of the intake with their numbers. Whether there may be more.
+fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Document)>, bool)> {
+    let mut select = db.prepare_cached(
+        "SELECT number, octet_length(document), CASE WHEN octet_length(document) > :longest
+             THEN substr(CAST(document AS BLOB), 1, :clip) ELSE CAST(document AS BLOB) END
+         FROM intake WHERE queue = :queue ORDER BY number",
+    )?;
+    let mut rows = select.query(named_params! {
+        ":queue": queue, ":longest": DOCUMENT_BYTES_MAX, ":clip": CLIP_BYTES,
+    })?;
+    let (mut documents, mut bytes) = (Vec::new(), 0_u64);
+    while documents.len() < IMPORT_MAX && bytes < STEP_BYTES as u64 {
+        let Some(row) = rows.next()? else {
+            return Ok((documents, false));
+        };
+        let (length, read) = (row.get(1)?, row.get(2)?);
+        bytes += length;
+        documents.push((row.get(0)?, Document { length, bytes: read }));
+    }
+    Ok((documents, true))
 }
 
 /// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
@@ -244,7 +266,7 @@ pub(super) fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool
     }
     db.prepare_cached(
         "UPDATE request SET state = CASE WHEN cancel THEN 'cancelled' ELSE 'ready' END,
-             at_ms = ?3, attempts = attempts - 1, cancel = 0
+             at_ms = ?3, attempts = max(attempts - 1, 0), cancel = 0
          WHERE queue = ?1 AND id = ?2",
     )?
     .execute(params![ticket.queue, ticket.id, now_ms()])?;

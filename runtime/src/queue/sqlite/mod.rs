@@ -2,6 +2,7 @@
 //! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` says what is where.
 //! Producers in other languages insert their documents into the table `intake`.
 
+mod audit;
 mod claims;
 mod registry;
 mod store;
@@ -15,9 +16,9 @@ use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
     Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP, State,
-    Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
+    Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name};
 
 /// How often an idle worker looks whether another process has changed something.
@@ -35,41 +36,13 @@ impl SqliteFile {
         })
     }
 
-    fn accept(&self, queue: &str, options: &ClaimOptions, row: claims::ClaimRow) -> Result<Claim> {
-        let input = serde_json::from_str(&row.input).map_err(|e| {
-            Error::permanent(
-                Stage::Queue,
-                format!("{}: request {}: input options", self.store.name(), row.id),
-            )
-            .because(e)
-        })?;
-        Ok(Claim {
-            request: Request {
-                input,
-                id: row.id.clone(),
-                queue: queue.into(),
-                uri: row.uri,
-                priority: row.priority,
-                submitted_ms: row.submitted_ms,
-            },
-            ticket: Ticket {
-                queue: queue.into(),
-                id: row.id,
-                fence: row.fence,
-                nonce: options.nonce.clone(),
-            },
-            attempt: row.attempt,
-            lost: row.lost,
-            binding: row.binding,
-        })
-    }
-
     /// Runs a verb that ends a claim.
     async fn end(
         &self,
         ticket: &Ticket,
         verb: impl FnOnce(&Connection, &Ticket) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<()> {
+        check_queue_name(&ticket.queue)?;
         let stands = {
             let ticket = ticket.clone();
             self.store.write(move |db| verb(db, &ticket)).await?
@@ -84,6 +57,7 @@ impl SqliteFile {
         id: &str,
         work: impl FnOnce(&Connection, &str, &str) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         self.store.write(move |db| work(db, &queue, &id)).await
     }
@@ -123,9 +97,12 @@ impl Queue for SqliteFile {
             });
             let step = step.await?;
             if let Some(row) = step.claim {
-                return self.accept(queue, options, row).map(Some);
-            }
-            if !step.again {
+                let ticket = options.ticket(queue, row.id.clone(), row.fence);
+                match accept(ticket.clone(), row) {
+                    Ok(claim) => return Ok(Some(claim)),
+                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
+                }
+            } else if !step.again {
                 break;
             }
         }
@@ -133,6 +110,7 @@ impl Queue for SqliteFile {
     }
 
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
+        check_queue_name(&ticket.queue)?;
         let renewed = {
             let ticket = ticket.clone();
             self.store
@@ -161,6 +139,7 @@ impl Queue for SqliteFile {
     }
 
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        check_queue_name(queue)?;
         let deadline = Instant::now() + timeout.min(WAIT_MAX);
         loop {
             let name = queue.to_owned();
@@ -177,6 +156,7 @@ impl Queue for SqliteFile {
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         let found = self.store.read(move |db, _| {
             db.prepare_cached(&format!(
@@ -189,6 +169,7 @@ impl Queue for SqliteFile {
     }
 
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        check_queue_name(queue)?;
         let order = match state {
             State::Ready => "priority DESC, sequence",
             State::Delayed | State::Leased => "at_ms, id",
@@ -234,6 +215,7 @@ impl Queue for SqliteFile {
     }
 
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let list = self.store.read(move |db, _| {
             db.prepare_cached(
@@ -266,6 +248,7 @@ impl Queue for SqliteFile {
     }
 
     async fn counts(&self, queue: &str) -> Result<Counts> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         self.store.read(move |db, _| counts(db, &queue)).await
     }
@@ -280,12 +263,31 @@ impl Queue for SqliteFile {
     }
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
-        self.store.read(move |db, _| audit(db, &queue)).await
+        self.store.read(move |db, _| audit::audit(db, &queue)).await
     }
 }
 
-const STATUS_COLUMNS: &str = "id, queue, uri, state, attempts, lost, error, receipt,
+fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
+    Ok(Claim {
+        request: Request {
+            id: ticket.id.clone(),
+            queue: ticket.queue.clone(),
+            uri: row.uri,
+            priority: row.priority,
+            submitted_ms: row.submitted_ms,
+            input: serde_json::from_str(&row.input)?,
+        },
+        ticket,
+        attempt: row.attempt,
+        lost: row.lost,
+        binding: row.binding,
+    })
+}
+
+/// One odd row must not hide the others, so what is less than nothing is shown as nothing.
+const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END";
 
 fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
@@ -438,39 +440,4 @@ fn counts(db: &Connection, queue: &str) -> rusqlite::Result<Counts> {
         .optional()?;
     (counts.paused, counts.binding) = settings.unwrap_or_default();
     Ok(counts)
-}
-
-/// The faults that the tables' own constraints do not rule out.
-fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
-    let mut faults: Vec<String> = db
-        .prepare(
-            "SELECT 'request ' || id || ' is leased but has no holder' FROM request
-                 WHERE queue = ?1 AND state = 'leased' AND (fence IS NULL OR nonce IS NULL OR worker IS NULL)
-             UNION ALL SELECT 'request ' || id || ' is leased but its claim has ended' FROM request
-                 WHERE queue = ?1 AND state = 'leased' AND ended IS NOT NULL
-             UNION ALL SELECT 'request ' || id || ' has fence ' || fence || ', which was never given' FROM request
-                 WHERE queue = ?1 AND fence > (SELECT fence FROM queue WHERE name = ?1)
-             UNION ALL SELECT 'request ' || id || ' is done but has no receipt' FROM request
-                 WHERE queue = ?1 AND state = 'done' AND receipt IS NULL
-             UNION ALL SELECT 'request ' || id || ' is dead but has no reason' FROM request
-                 WHERE queue = ?1 AND state = 'dead' AND error IS NULL
-             UNION ALL SELECT 'request ' || id || ' is in no state, but in ' || state FROM request
-                 WHERE queue = ?1 AND state NOT IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')
-             UNION ALL SELECT 'queue ' || name || ' has binding ' || binding || ' in force, which it does not have'
-                 FROM queue WHERE name = ?1 AND binding IS NOT NULL AND NOT EXISTS (
-                     SELECT 1 FROM binding WHERE binding.queue = name AND number = queue.binding)",
-        )?
-        .query_map([queue], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut check = db.prepare("PRAGMA quick_check")?;
-    let broken = check
-        .query_map([], |row| row.get::<_, String>(0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    faults.extend(
-        broken
-            .into_iter()
-            .filter(|line| line != "ok")
-            .map(|line| format!("the file is damaged: {line}")),
-    );
-    Ok(faults)
 }

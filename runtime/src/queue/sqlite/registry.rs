@@ -15,7 +15,8 @@ impl Registry for SqliteFile {
         let pushed = self.store.write(move |db| {
             db.execute(
                 "INSERT INTO component (sha256, name, version, bytes, pushed_ms, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (sha256) DO UPDATE SET pushed_ms = excluded.pushed_ms",
                 params![
                     component.sha256,
                     component.name,
@@ -94,6 +95,7 @@ impl Registry for SqliteFile {
     }
 
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let found = self.store.read(move |db, _| {
             db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 AND number = ?2")?
@@ -104,6 +106,7 @@ impl Registry for SqliteFile {
     }
 
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+        check_queue_name(queue)?;
         let queue = queue.to_owned();
         let found = self.store.read(move |db, _| {
             db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 ORDER BY number DESC")?

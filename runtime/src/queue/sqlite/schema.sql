@@ -39,7 +39,7 @@ CREATE INDEX request_ready ON request (queue, priority DESC, sequence) WHERE sta
 CREATE INDEX request_state ON request (queue, state, at_ms);
 CREATE UNIQUE INDEX request_nonce ON request (queue, nonce) WHERE state = 'leased';
 
--- Where producers in other languages insert their documents.
+-- Where producers in other languages insert their documents, each of at most 64 KiB.
 CREATE TABLE intake (
     number   INTEGER PRIMARY KEY AUTOINCREMENT,
     queue    TEXT    NOT NULL,

@@ -98,11 +98,6 @@ impl Store {
         });
         joined(done.await, &self.name)?.map_err(|e| failed(&self.name, e))
     }
-
-    /// The file, as the URL names it.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 /// The machine's clock, in milliseconds since 1970.

@@ -1,0 +1,121 @@
+//! Waiting for wake tokens: queues go in, the end of a wait comes out. Those who wait for the same queue share one
+//! blocking command.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+use tokio::sync::watch;
+
+use super::link::Link;
+use crate::error::{Error, Result, Stage};
+
+/// The server's clock for blocking commands is coarse, and zero would block for ever.
+const BLOCK_MIN: Duration = Duration::from_millis(10);
+/// How long a command blocks on that everybody has left.
+const BLOCK_MAX: Duration = Duration::from_secs(30);
+
+/// The blocking commands under way. One goes on when its waiter leaves, and the next waiter joins it: to drop it would
+/// mean to drop its connection, and workers leave often. A token that it takes for nobody is put back; lost is only one
+/// whose waiter leaves in the moment between the token's coming and its own next step.
+pub(super) struct Waits {
+    link: Arc<Link>,
+    running: Arc<Mutex<Running>>,
+}
+
+type Running = HashMap<String, watch::Receiver<Option<End>>>;
+
+#[derive(Clone)]
+enum End {
+    Token,
+    Nothing,
+    Failed(Arc<Error>),
+}
+
+impl Waits {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            running: Arc::default(),
+        }
+    }
+
+    /// Returns when there is a token in the list, at the latest after `timeout`.
+    pub(super) async fn wait(&self, list: &str, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let mut running = self.join(list, left);
+            let Ok(end) = tokio::time::timeout(left, running.wait_for(Option::is_some)).await else {
+                return Ok(());
+            };
+            match end.ok().and_then(|end| end.clone()) {
+                Some(End::Token) => return Ok(()),
+                Some(End::Nothing) => {}
+                Some(End::Failed(error)) => {
+                    let message = format!("{}: wait", self.link.name());
+                    return Err(Error::new(error.stage(), error.class(), message).because(error));
+                }
+                None => {
+                    let message = format!("{}: this program is ending", self.link.name());
+                    return Err(Error::transient(Stage::Queue, message));
+                }
+            }
+        }
+    }
+
+    /// The command that blocks on the list; a new one if there is none.
+    fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
+        let mut running = lock(&self.running);
+        // One whose sender is gone ended with its runtime.
+        if let Some(one) = running.get(list).filter(|one| one.has_changed().is_ok()) {
+            return one.clone();
+        }
+        let (ended, end) = watch::channel(None);
+        running.insert(list.into(), end.clone());
+        let block = block.clamp(BLOCK_MIN, BLOCK_MAX);
+        tokio::spawn(run(
+            Arc::clone(&self.link),
+            Arc::clone(&self.running),
+            list.into(),
+            block,
+            ended,
+        ));
+        end
+    }
+}
+
+async fn run(
+    link: Arc<Link>,
+    running: Arc<Mutex<Running>>,
+    list: String,
+    block: Duration,
+    ended: watch::Sender<Option<End>>,
+) {
+    let pop = Cmd::new()
+        .arg("BLPOP")
+        .arg(&list)
+        .arg(block.as_secs_f64())
+        .to_owned();
+    let answer = link.query_apart::<Option<(String, String)>>(&pop, block).await;
+    // From here on nobody joins.
+    lock(&running).remove(&list);
+    let end = match answer {
+        Ok(Some(_)) => End::Token,
+        Ok(None) => End::Nothing,
+        Err(error) => End::Failed(Arc::new(error)),
+    };
+    if let Err(watch::error::SendError(Some(End::Token))) = ended.send(Some(end)) {
+        // If this fails, another worker sees the request a little later: when its own wait is over.
+        let push = Cmd::new().arg("RPUSH").arg(&list).arg("1").to_owned();
+        let _ = link.query::<()>(&push).await;
+    }
+}
+
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
