@@ -184,7 +184,7 @@ impl Run<'_> {
             self.plan.output.len(),
         )
         .map_err(|e| self.about_plugin(e))?;
-        self.emit(rows);
+        self.emit(rows)?;
         self.write()
     }
 
@@ -207,8 +207,9 @@ impl Run<'_> {
                 .next_row()
                 .map_err(|e| self.about_plugin(e.about(format!("record {}", batch.position(row).record))))?;
             if self.apply(batch, row, verdict)? {
-                self.emit(emitted);
+                self.emit(emitted)?;
             }
+            self.write_if_large()?;
         }
         for Malformed { row, code, reason } in malformed {
             self.reject(batch, *row, code, reason)?;
@@ -252,11 +253,13 @@ impl Run<'_> {
         }
     }
 
-    fn emit(&mut self, rows: Rows<'_>) {
+    fn emit(&mut self, rows: Rows<'_>) -> Result<()> {
         for fields in rows.iter() {
             self.encoder.row(fields, &mut self.output);
             self.counts.written += 1;
+            self.write_if_large()?;
         }
+        Ok(())
     }
 
     fn reject(&mut self, batch: &Batch, row: Row, code: &str, reason: &str) -> Result<()> {
@@ -277,6 +280,15 @@ impl Run<'_> {
             return Err(self.about_plugin(Error::permanent(Stage::Plugin, why)));
         }
         self.by_code.insert(code.to_owned(), 1);
+        Ok(())
+    }
+
+    /// Keeps what is buffered small when a plugin makes much of little.
+    fn write_if_large(&mut self) -> Result<()> {
+        let bytes_max = 4 * self.job.limits.batch_bytes;
+        if self.output.len() > bytes_max || self.rejects.len() > bytes_max {
+            self.write()?;
+        }
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! The command line as people meet it: usage, errors, environment.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `ingest-host ingest`: one file through a plugin, every record accounted for, a receipt that can be checked.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 
@@ -177,6 +178,17 @@ fn config_formats_and_compression_go_together() {
     );
     let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
     assert_eq!(output, "n,x\n7,1\n");
+}
+
+#[test]
+fn an_empty_jsonl_gives_an_empty_output() {
+    let host = Host::embedded();
+    host.write("quiet-hour.jsonl", "\n");
+    let receipt = ingest(&host, "quiet-hour.jsonl", "clean", &[]);
+    assert_eq!(
+        (&receipt["records"]["read"], &receipt["outputs"][0]["bytes"]),
+        (&0.into(), &0.into())
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A worker that cannot keep its lease stops in time and commits nothing; one that can keeps it however long the
 //! attempt takes. The worker runs within this process, with leases of a second.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

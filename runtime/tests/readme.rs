@@ -1,5 +1,6 @@
 //! The README keeps its word: the plugin that it shows builds outside the repository, passes its own test and does what is
 //! printed there.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

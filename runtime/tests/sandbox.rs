@@ -1,4 +1,5 @@
 //! What a plugin does wrong ends its request with a sentence, within its limits, and nothing else.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The swap: a queue goes over to another plugin between two claims, and nothing is lost, failed or mixed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A worker from submit to settle, on both queues.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

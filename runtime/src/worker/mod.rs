@@ -116,6 +116,9 @@ pub async fn run(
     options: WorkerOptions,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
+    for queue in &options.queues {
+        destination.check_queue(queue)?;
+    }
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
     let leases = Leases::start(url, &options.policy)?;
     let destination = Arc::new(destination);
