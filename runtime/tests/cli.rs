@@ -63,6 +63,26 @@ fn failures_exit_with_1_and_name_the_thing() {
 }
 
 #[test]
+fn a_worker_that_cannot_write_takes_no_request() {
+    let host = Host::embedded();
+    host.write("in.csv", "a\n1\n");
+    host.write("not-a-folder", "");
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    let clean = component("clean");
+    let words = "run --queue q --burst --allow-root . --output not-a-folder --plugin";
+    let said = host.run_with(words, &[clean.to_str().unwrap()]).refused(1);
+    assert!(said.contains("not-a-folder"), "{said}");
+    assert_eq!(host.status("one")["state"], "ready");
+    let said = host
+        .run_with(
+            "run --queue receipts --burst --plugin",
+            &[clean.to_str().unwrap()],
+        )
+        .refused(2);
+    assert!(said.contains("receipts"), "{said}");
+}
+
+#[test]
 fn the_queue_is_found_as_the_environment_says() {
     let server = RedisServer::start();
     let host = Host::on(&server.url());

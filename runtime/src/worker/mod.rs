@@ -105,7 +105,7 @@ pub enum Shutdown {
 /// that `server` is connected to.
 ///
 /// # Errors
-/// If the plugin cannot be used, or the server refuses for good. A server that cannot be reached for a while
+/// If the output cannot be written, the plugin cannot be used, or the server refuses for good. A server that cannot be reached for a while
 /// is no error: the worker waits for it.
 pub async fn run(
     url: &str,
@@ -116,8 +116,9 @@ pub async fn run(
     options: WorkerOptions,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
+    // A worker that cannot write must not take requests: it would make dead letters of them.
     for queue in &options.queues {
-        destination.check_queue(queue)?;
+        drop(destination.stage(Some(queue))?);
     }
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
     let leases = Leases::start(url, &options.policy)?;
@@ -298,7 +299,7 @@ impl Worker {
             match self.obstacle(&counts) {
                 Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Worker, why)),
                 Some(Obstacle::Paused) => {
-                    tracing::warn!(queue = name, "queue is paused, leaving its requests")
+                    tracing::warn!(queue = name, "queue is paused, leaving its requests");
                 }
                 None if waiting(&counts) > 0 => return Ok(false),
                 None => {}
@@ -312,7 +313,9 @@ impl Worker {
         for name in &self.context.options.queues {
             let counts = self.context.server.queue.counts(name).await?;
             match self.obstacle(&counts) {
-                Some(Obstacle::Unbound(why)) => tracing::warn!("{why}"),
+                Some(Obstacle::Unbound(why)) => {
+                    tracing::warn!(queue = name, why, "requests cannot be claimed");
+                }
                 Some(Obstacle::Paused) => tracing::warn!(queue = name, "queue is paused, its requests wait"),
                 None => {}
             }
