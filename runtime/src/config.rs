@@ -104,7 +104,7 @@ impl Default for LeasePolicy {
             lease: Duration::from_secs(60),
             renew_every: Duration::from_secs(2),
             margin: Duration::from_secs(5),
-            attempts_max: 5,
+            attempts_max: 8,
             lost_max: 3,
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),

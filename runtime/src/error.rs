@@ -13,6 +13,8 @@ pub enum Stage {
     Config,
     /// The queue's server.
     Queue,
+    /// One request of a queue.
+    Request,
     /// Reading the input's bytes.
     Fetch,
     /// Undoing gzip or zstd.
@@ -34,6 +36,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Config => "config",
             Self::Queue => "queue",
+            Self::Request => "request",
             Self::Fetch => "fetch",
             Self::Decompress => "decompress",
             Self::Decode => "decode",

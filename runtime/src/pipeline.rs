@@ -169,12 +169,12 @@ impl Run<'_> {
             self.job.stop.check()?;
             self.batch(&mut batch)?;
             self.write()?;
-            let progress = &self.job.gauge;
-            progress
+            let gauge = &self.job.gauge;
+            gauge
                 .bytes
                 .store(batch.offset + batch.raw.len() as u64, Ordering::Relaxed);
-            progress.records.store(self.counts.read, Ordering::Relaxed);
-            progress.rejects.store(self.counts.rejected, Ordering::Relaxed);
+            gauge.records.store(self.counts.read, Ordering::Relaxed);
+            gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
         }
         let emitted = self.instance.finish().map_err(|e| self.about_plugin(e))?;
         let rows = Rows::check(

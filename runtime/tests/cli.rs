@@ -43,12 +43,16 @@ fn failures_exit_with_1_and_name_the_thing() {
     let clean = component("clean");
     let clean = clean.to_str().unwrap();
     for (words, args, why) in [
-        ("status nobody", vec![], "there is no request nobody in any queue"),
+        (
+            "status nobody",
+            vec![],
+            "request nobody: is not in any queue on sqlite:",
+        ),
         ("ingest no.csv --plugin", vec![clean], "no.csv"),
         ("ingest x.csv --plugin no.wasm", vec![], "no.wasm"),
         ("ingest s3://b/x.csv --plugin", vec![clean], "s3"),
         ("ingest . --plugin", vec![clean], "is a folder"),
-        ("dead show nobody", vec![], "there is no request nobody"),
+        ("dead show nobody", vec![], "request nobody: is not in any queue"),
         ("plugin bind --queue q clean@0.1.0", vec![], "push it first"),
         ("--url sqlite:/proc/no/queue.db queue list", vec![], "/proc/no"),
         ("--url redis://127.0.0.1:1 queue list", vec![], "127.0.0.1:1"),

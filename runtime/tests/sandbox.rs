@@ -215,10 +215,9 @@ fn a_failing_plugin_leaves_a_dead_letter_and_its_neighbour_alone() {
         .ok();
     host.run("submit --queue bad --uri in.csv --id bad").ok();
     host.run("submit --queue good --uri in.csv --id good").ok();
-    let said = host
-        .run("run --queue bad --queue good --concurrency 2 --burst --allow-root .")
-        .ok();
-    assert!(said.starts_with("1 done, 1 dead"), "{said}");
+    let said = host.run("run --queue bad --queue good --concurrency 2 --burst --allow-root .");
+    assert_eq!(said.code, Some(1), "a request died: {}", said.stderr);
+    assert!(said.stdout.starts_with("1 done, 1 dead"), "{}", said.stdout);
     let bad = host.status("bad");
     assert_eq!(bad["state"], "dead");
     assert!(

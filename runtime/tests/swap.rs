@@ -164,7 +164,7 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
             1,
             "unknown field `colums`",
         ),
-        (format!("clean@{version}"), "[]", 2, "not a JSON object"),
+        (format!("clean@{version}"), "[]", 2, "is not a JSON object"),
         (
             format!("hostile@{version}"),
             r#"{"mode": "refuse-config"}"#,
@@ -196,14 +196,14 @@ fn rollback_goes_back_step_by_step_and_history_tells() {
     let host = Host::embedded();
     push(&host, "clean");
     let said = host.run("plugin rollback --queue q").refused(1);
-    assert!(said.contains("has no plugin bound"), "{said}");
+    assert!(said.contains("q: has no plugin bound"), "{said}");
     for number in 1..=3 {
         bind(&host, number);
     }
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 4"));
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 5"));
     let said = host.run("plugin rollback --queue q").refused(1);
-    assert!(said.contains("has no binding before that"), "{said}");
+    assert!(said.contains("has no binding before that one"), "{said}");
     let history = host.run("plugin history --queue q --json").json();
     let column = |name: &str| {
         history

@@ -46,11 +46,13 @@ fn alarms(records: u64) -> Vec<u8> {
 
 fn run(host: &Host, more: &str) -> String {
     let plugin = component("alarms");
-    host.run_with(
+    let said = host.run_with(
         &format!("run --queue q {more} --plugin"),
         &[plugin.to_str().unwrap()],
-    )
-    .ok()
+    );
+    let has_dead = !said.stdout.contains(" 0 dead");
+    assert_eq!(said.code, Some(i32::from(has_dead)), "{}", said.stderr);
+    said.stdout
 }
 
 fn a_burst_does_what_is_in_the_queue(host: &Host) {
@@ -190,11 +192,15 @@ fn a_request_is_cancelled_before_and_while_it_runs(host: &Host) {
     host.run(&format!("submit --queue q --uri {url} --id waits")).ok();
     assert!(host.run("cancel waits").ok().contains("cancelled"));
     assert_eq!(host.status("waits")["state"], "cancelled");
-    assert!(host.run("cancel waits").refused(1).contains("cancelled already"));
+    assert!(
+        host.run("cancel waits")
+            .refused(1)
+            .contains("is cancelled already")
+    );
     assert!(
         host.run("cancel nobody")
             .refused(1)
-            .contains("there is no request nobody")
+            .contains("request nobody: is not in any queue")
     );
 
     host.run(&format!("submit --queue q --uri {url} --id runs")).ok();

@@ -185,5 +185,5 @@ async fn each(
 }
 
 fn not_dead(id: &str) -> Error {
-    Error::permanent(Stage::Queue, format!("request {id} is not dead"))
+    Error::permanent(Stage::Request, format!("{id}: is not dead"))
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     plugin: PathBuf,
     /// Config of the component.
-    #[arg(long, value_name = "JSON|@FILE")]
+    #[arg(long, alias = "config", value_name = "JSON|@FILE")]
     plugin_config: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -50,6 +50,9 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
     let engine = environment.engine(&limits)?;
     let plugin = engine.load_file(&args.plugin)?;
+    plugin
+        .check(&config.as_written)
+        .map_err(|e| e.about(args.plugin.display()))?;
     let fetcher = Fetcher::new(Access::default(), &limits);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -67,7 +70,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         started_at: now,
         input: args.input.options(),
         plugin,
-        config: config.into(),
+        config: config.canonical.into(),
         binding: None,
         output_format: args.output.format,
         destination: Arc::new(destination),

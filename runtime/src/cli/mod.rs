@@ -130,7 +130,9 @@ fn start_log(cli: &Cli) {
         .with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match cli.log_format {
-        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
+        LogFormat::Json => registry
+            .with(log.json().flatten_event(true).with_span_list(false))
+            .init(),
         LogFormat::Human => registry
             .with(log.with_ansi(std::io::stderr().is_terminal()))
             .init(),

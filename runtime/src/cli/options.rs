@@ -9,7 +9,7 @@ use crate::request::InputOptions;
 /// How to read an input, where its name does not say it.
 #[derive(clap::Args)]
 pub(super) struct InputArgs {
-    /// Format of the input; by default from its content type or name.
+    /// Format of the input; by default from its content type or name, and CSV if neither says.
     #[arg(long, value_enum)]
     input_format: Option<Format>,
     /// CSV input: the character between fields; `\t` for a tab.
@@ -57,23 +57,44 @@ pub(super) struct OutputArgs {
     pub(super) format: Option<Format>,
 }
 
-/// The config document of a plugin: `JSON` or `@FILE`; `{}` if there is none. Given back with its members in a
-/// canonical order, so that equal configs have equal digests.
-pub(super) fn plugin_config(argument: Option<&str>) -> Result<String> {
+/// The config document of a plugin.
+pub(super) struct PluginConfig {
+    /// As it was written, for a plugin to check: the positions in its errors are then those that a person sees.
+    pub(super) as_written: String,
+    /// With its members in a canonical order, so that equal configs have equal digests.
+    pub(super) canonical: String,
+}
+
+/// Reads `JSON` or `@FILE`; without either the config is `{}`.
+pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     let refused = |message: String| Error::permanent(Stage::Config, message);
-    let (text, name) = match argument {
-        None => return Ok("{}".into()),
-        Some(argument) => match argument.strip_prefix('@') {
-            None => (argument.to_owned(), "the plugin config".to_owned()),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| refused(path.to_owned()).because(e))?;
-                (text, path.to_owned())
-            }
-        },
+    let Some(argument) = argument else {
+        return Ok(PluginConfig {
+            as_written: "{}".into(),
+            canonical: "{}".into(),
+        });
     };
-    let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
-        .map_err(|e| refused(format!("{name} is not a JSON object")).because(e))?;
-    Ok(serde_json::Value::Object(config).to_string())
+    let (as_written, name) = match argument.strip_prefix('@') {
+        None => (argument.to_owned(), "of the plugin"),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| refused(path.to_owned()).because(e))?;
+            (text, path)
+        }
+    };
+    let config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&as_written).map_err(|e| {
+            let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
+            let hint = if is_file {
+                format!("; write @{argument} for the file")
+            } else {
+                String::new()
+            };
+            refused(format!("{name}: is not a JSON object{hint}")).because(e)
+        })?;
+    Ok(PluginConfig {
+        as_written,
+        canonical: serde_json::Value::Object(config).to_string(),
+    })
 }
 
 /// What a person types for a local file becomes what a worker elsewhere on this machine can find.
@@ -90,21 +111,13 @@ mod tests {
 
     #[test]
     fn equal_configs_are_written_alike() {
-        assert_eq!(plugin_config(None).unwrap(), "{}");
+        assert_eq!(plugin_config(None).unwrap().canonical, "{}");
         let config = plugin_config(Some(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#)).unwrap();
-        assert_eq!(config, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
-        assert!(
-            plugin_config(Some("[1]"))
-                .unwrap_err()
-                .report()
-                .contains("not a JSON object")
-        );
-        assert!(
-            plugin_config(Some("@/no/such/file"))
-                .unwrap_err()
-                .report()
-                .contains("/no/such/file")
-        );
+        assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
+        let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
+        assert!(refused("[1]").contains("not a JSON object"));
+        assert!(refused("@/no/such/file").contains("/no/such/file"));
+        assert!(refused("/proc/version").contains("write @/proc/version for the file"));
     }
 
     #[test]

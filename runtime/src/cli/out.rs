@@ -78,6 +78,11 @@ pub(super) fn receipt(receipt: &Receipt) {
     for (code, count) in &receipt.rejects.by_code {
         line(format!("  {count:>8}  {code}"));
     }
+    let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
+    match receipt.binding {
+        Some(number) => line(format!("plugin   {plugin}, binding {number}")),
+        None => line(format!("plugin   {plugin}")),
+    }
     for output in &receipt.outputs {
         line(format!("output   {}", output.uri));
     }

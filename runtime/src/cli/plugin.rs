@@ -29,7 +29,7 @@ pub(super) enum Command {
         /// The component: NAME@VERSION or sha256:HEX.
         plugin: String,
         /// Config of the component.
-        #[arg(long, value_name = "JSON|@FILE")]
+        #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
     },
     /// Bind a queue again to what it was bound to before.
@@ -142,11 +142,11 @@ async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Env
         sha256: component.sha256,
         name: component.name,
         version: component.version,
-        config,
+        config: config.canonical,
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
-    put_in_force(queue, binding, None, &*registry, environment).await
+    put_in_force(queue, binding, &config.as_written, None, &*registry, environment).await
 }
 
 /// Goes back to what was in force before; from a rollback, one step further.
@@ -154,25 +154,36 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     check_queue_name(queue)?;
     let registry = environment.connect().await?.registry;
     let bindings = registry.bindings(queue).await?;
-    let refused = |why: &str| Error::permanent(Stage::Plugin, format!("queue {queue} {why}"));
+    let refused = |why: &str| Error::permanent(Stage::Queue, format!("{queue}: {why}"));
     let current = bindings
         .first()
         .ok_or_else(|| refused("has no plugin bound to it"))?;
     let target = current.rollback_of.unwrap_or(current.number) - 1;
     let target = bindings.iter().find(|binding| binding.number == target);
-    let target = target.ok_or_else(|| refused("has no binding before that"))?;
+    let target =
+        target.ok_or_else(|| refused("has no binding before that one; bind another with `plugin bind`"))?;
     let binding = Binding {
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: Some(target.rollback_of.unwrap_or(target.number)),
         ..target.clone()
     };
-    put_in_force(queue, binding, Some(current.number), &*registry, environment).await
+    let config = binding.config.clone();
+    put_in_force(
+        queue,
+        binding,
+        &config,
+        Some(current.number),
+        &*registry,
+        environment,
+    )
+    .await
 }
 
 /// Checks that the plugin runs here and takes its config, then binds it in one step.
 async fn put_in_force(
     queue: &str,
     binding: Binding,
+    config_as_written: &str,
     expected: Option<u64>,
     registry: &dyn Registry,
     environment: &Environment,
@@ -188,7 +199,7 @@ async fn put_in_force(
         .engine(&Limits::default())?
         .load(&bytes)
         .map_err(|e| e.about(&candidate))?;
-    plugin.check(&binding.config).map_err(|e| e.about(&candidate))?;
+    plugin.check(config_as_written).map_err(|e| e.about(&candidate))?;
     let number = registry.bind(queue, &binding, expected).await?;
     let note = binding
         .rollback_of
@@ -207,10 +218,10 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
         return match (sha256.len() >= 8, found.next(), found.next()) {
             (true, Some(component), None) => Ok(component),
             (true, Some(_), Some(_)) => Err(refused(format!(
-                "{reference} is the beginning of several components"
+                "{reference}: is the beginning of several components"
             ))),
             (true, None, _) => Err(refused(format!(
-                "the server has no component {reference}: push it first"
+                "{reference}: is not on the server: push it first"
             ))),
             (false, ..) => Err(Error::permanent(
                 Stage::Config,
@@ -224,10 +235,12 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             format!("{reference:?} names no plugin: write NAME@VERSION or sha256:HEX"),
         ));
     };
-    let known: Vec<_> = components
+    let mut known: Vec<_> = components
         .iter()
         .map(|c| format!("{}@{}", c.name, c.version))
         .collect();
+    known.sort_unstable();
+    known.dedup();
     components
         .into_iter()
         .find(|component| component.name == name && component.version == version)
@@ -238,7 +251,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
                 known.join(", ")
             };
             refused(format!(
-                "the server has no plugin {reference}: push it first (it has: {known})"
+                "{reference}: is not on the server: push it first (it has: {known})"
             ))
         })
 }

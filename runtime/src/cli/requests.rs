@@ -59,7 +59,7 @@ pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
     }
     Err(Error::permanent(
         Stage::Queue,
-        format!("there is no queue {queue}"),
+        format!("{queue}: there is no such queue on {}", server.name),
     ))
 }
 
@@ -95,13 +95,10 @@ impl RequestArgs {
         match (found.pop(), found.as_slice()) {
             (Some(status), []) => Ok(status),
             (None, _) => {
-                let within = self
-                    .queue
-                    .as_ref()
-                    .map_or("any queue".into(), |queue| format!("queue {queue}"));
+                let within = self.queue.as_deref().unwrap_or("any queue");
                 Err(Error::permanent(
-                    Stage::Queue,
-                    format!("there is no request {} in {within}", self.id),
+                    Stage::Request,
+                    format!("{}: is not in {within} on {}", self.id, server.name),
                 ))
             }
             (Some(last), rest) => {
@@ -110,7 +107,7 @@ impl RequestArgs {
                 Err(Error::permanent(
                     Stage::Config,
                     format!(
-                        "request {} is in the queues {}: say which with --queue",
+                        "request {}: is in the queues {}: say which with --queue",
                         self.id,
                         queues.join(", ")
                     ),
@@ -140,6 +137,10 @@ pub(super) fn show(status: &Status) {
         "attempts {}, leases lost {}",
         status.attempts, status.lost
     ));
+    if let Some(progress) = &status.progress {
+        let so_far = out::measures(progress.bytes, progress.records, progress.rejects);
+        out::line(format!("so far   {so_far}"));
+    }
     if let Some(error) = &status.error {
         out::line(format!("error    {error}"));
     }
@@ -185,14 +186,14 @@ fn row(status: &Status) -> Vec<String> {
 pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
     let server = environment.connect().await?;
     let found = args.request.find(&server).await?;
-    let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Queue, why));
+    let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
     match server.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => out::line(format!("{id}  cancelled")),
         Cancelled::Asked => out::line(format!("{id}  is being worked on; its worker was told to stop")),
         Cancelled::TooLate(state) => {
-            return Err(refused(format!("request {id} is {} already", state.name())));
+            return Err(refused(format!("{id}: is {} already", state.name())));
         }
-        Cancelled::Unknown => return Err(refused(format!("request {id} is not known any more"))),
+        Cancelled::Unknown => return Err(refused(format!("{id}: is not known any more"))),
     }
     Ok(ExitCode::SUCCESS)
 }

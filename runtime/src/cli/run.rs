@@ -14,13 +14,12 @@ use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
 use crate::error::Result;
 use crate::fetch::{Access, Fetcher};
-use crate::location::redact;
 use crate::request::check_queue_name;
-use crate::worker::{self, PluginSource, Shutdown, WorkerOptions};
+use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Queues to serve, each in its turn.
+    /// May be given again: a queue to serve, each in its turn.
     #[arg(
         long,
         alias = "queuename",
@@ -43,13 +42,13 @@ pub(super) struct Args {
     /// Requests worked on at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// Stop when the queues are empty.
+    /// Stop when the queues are empty, with exit code 1 if a request died. What other workers hold is not waited for.
     #[arg(long)]
     burst: bool,
-    /// A host, address or network beside the public ones that requests may read from.
+    /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
-    /// A folder that requests may read from.
+    /// May be given again: a folder that requests may read from.
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
 }
@@ -62,7 +61,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let plugin = match args.plugin {
         Some(path) => PluginSource::File {
             path,
-            config: plugin_config(args.plugin_config.as_deref())?.into(),
+            config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
             watch: args.watch,
         },
         None => PluginSource::Bindings,
@@ -85,7 +84,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
-        server = redact(&environment.url),
+        server = server.name,
         output = args.output.output,
         "worker started"
     );
@@ -101,12 +100,22 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         shutdown,
     )
     .await?;
-    tracing::info!(?summary, "worker stopped");
+    let Summary {
+        done,
+        dead,
+        retried,
+        cancelled,
+        released,
+        lost,
+    } = summary;
+    tracing::info!(done, dead, retried, cancelled, released, lost, "worker stopped");
     if burst {
         out::line(format!(
-            "{} done, {} dead, {} retried, {} cancelled, {} handed back, {} lost",
-            summary.done, summary.dead, summary.retried, summary.cancelled, summary.released, summary.lost
+            "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost"
         ));
+        if dead > 0 {
+            return Ok(ExitCode::FAILURE);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

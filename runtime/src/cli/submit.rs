@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// The queue.
     #[arg(long, alias = "queuename")]
     queue: String,
-    /// Where the input is; one request for each.
+    /// Where the input is: a path, or a URI of scheme file, http or https; one request for each.
     #[arg(long, required = true, num_args = 1..)]
     uri: Vec<String>,
     /// Name of the request; submitting it again does nothing more. Random by default.
@@ -92,9 +92,9 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
         Submitted::Existing(state) => (state, "was there before"),
         Submitted::Conflict => {
             out::error(&Error::permanent(
-                Stage::Queue,
+                Stage::Request,
                 format!(
-                    "{queue}: request {id} exists with another URI or other input options: choose another --id"
+                    "{id}: is in queue {queue} with another URI or other input options: choose another --id"
                 ),
             ));
             return false;
@@ -103,7 +103,14 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
     if args.json && !args.wait {
         out::json(&json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state }));
     } else if !args.json {
-        out::line(format!("{id}  {word} ({})", state.name()));
+        let hint = match (answer, state) {
+            (Submitted::Existing(_), State::Dead) => {
+                format!(": `ingest-host dead retry {id}` tries it again")
+            }
+            (Submitted::Existing(_), State::Cancelled) => ": choose another --id to have it done".to_owned(),
+            _ => String::new(),
+        };
+        out::line(format!("{id}  {word} ({}){hint}", state.name()));
     }
     true
 }

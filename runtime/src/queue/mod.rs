@@ -392,6 +392,8 @@ pub struct Server {
     pub queue: Arc<dyn Queue>,
     /// Its plugins.
     pub registry: Arc<dyn Registry>,
+    /// Its URL without credentials, for people.
+    pub name: String,
 }
 
 impl Server {
@@ -407,25 +409,28 @@ impl Server {
             return Ok(Self {
                 queue: file.clone(),
                 registry: file,
+                name: url.to_owned(),
             });
         }
         // The parser's error names the fault only, never the text; the text may have a password in it.
         let url = url::Url::parse(url).map_err(|e| {
-            Error::permanent(Stage::Config, "url of the queue's server: cannot be read").because(e)
+            Error::permanent(
+                Stage::Config,
+                "--url: cannot be read; expected redis://..., rediss://... or sqlite:PATH",
+            )
+            .because(e)
         })?;
         if !matches!(url.scheme(), "redis" | "rediss") {
             return Err(Error::permanent(
                 Stage::Config,
-                format!(
-                    "url of the queue's server: {:?} is not redis, rediss or sqlite",
-                    url.scheme()
-                ),
+                format!("--url: {:?} is not redis, rediss or sqlite", url.scheme()),
             ));
         }
         let server = Arc::new(RedisServer::connect(&url).await?);
         Ok(Self {
             queue: server.clone(),
             registry: server,
+            name: crate::location::redact(url.as_str()),
         })
     }
 }

@@ -96,9 +96,12 @@ impl Context {
     }
 
     async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {
-        let (receipt, existing) = match committed {
-            Committed::New(receipt) => (receipt, false),
-            Committed::Existing(receipt) => (receipt, true),
+        let receipt = match committed {
+            Committed::New(receipt) => receipt,
+            Committed::Existing(receipt) => {
+                tracing::info!("was committed by an attempt before");
+                receipt
+            }
         };
         let Receipt { records, .. } = &receipt;
         let (read, written, rejected) = (records.read, records.written, records.rejected);
@@ -108,7 +111,9 @@ impl Context {
             .await
         {
             Ok(()) => {
-                tracing::info!(read, written, rejected, existing, "done");
+                let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
+                let binding = receipt.binding;
+                tracing::info!(plugin, binding, read, written, rejected, "done");
                 Outcome::Done
             }
             // The output is committed: whoever claims the request next finds the receipt and settles.

@@ -297,7 +297,7 @@ impl Worker {
         for name in &self.context.options.queues {
             let counts = self.context.server.queue.counts(name).await?;
             match self.obstacle(&counts) {
-                Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Worker, why)),
+                Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Queue, why)),
                 Some(Obstacle::Paused) => {
                     tracing::warn!(queue = name, "queue is paused, leaving its requests");
                 }
@@ -329,7 +329,7 @@ impl Worker {
             None
         } else if counts.binding.is_none() && self.context.plugins.needs_binding() {
             Some(Obstacle::Unbound(format!(
-                "queue {name} has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
+                "{name}: has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
             )))
         } else {
             counts.paused.then_some(Obstacle::Paused)
@@ -341,7 +341,7 @@ impl Worker {
         if !self.attempts.is_empty() {
             tracing::info!(
                 attempts = self.attempts.len(),
-                "stopping: waiting for attempts to end"
+                "stopping: waiting for attempts to end; a second signal hands them back now"
             );
         }
         let deadline = tokio::time::Instant::now() + self.context.options.policy.drain;
