@@ -85,7 +85,10 @@ fn an_endless_loop_meets_its_deadline() {
 
 #[test]
 fn a_panic_is_told_in_its_own_words() {
-    fails_with("panic", "process trapped: ");
+    fails_with(
+        "panic",
+        "process trapped: asked to panic at record 1 (at plugins/hostile/src/lib.rs:",
+    );
     fails_with("panic-in-open", "open trapped");
     fails_with("panic-in-finish", "finish trapped");
 }

@@ -125,6 +125,7 @@ struct PluginLog {
     left: usize,
     dropped: u64,
     line: Vec<u8>,
+    panicked_at: Option<String>,
     last_printed: Option<String>,
 }
 
@@ -139,6 +140,7 @@ impl PluginLog {
             left: bytes,
             dropped: 0,
             line: Vec::new(),
+            panicked_at: None,
             last_printed: None,
         }
     }
@@ -161,8 +163,7 @@ impl PluginLog {
         }
     }
 
-    /// Gathers what a plugin prints into lines. The last line is kept even when the log is full, because it
-    /// is what a panic has to say.
+    /// Gathers what a plugin prints into lines.
     fn print(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte != b'\n' && self.line.len() < LINE_BYTES_MAX {
@@ -170,13 +171,26 @@ impl PluginLog {
             } else if byte == b'\n' {
                 let line = String::from_utf8_lossy(&self.line).into_owned();
                 self.line.clear();
-                self.write(Level::Info, &line);
-                // `note: run with RUST_BACKTRACE=1 ...` follows the message of a Rust panic.
-                if !line.is_empty() && !line.starts_with("note: ") {
-                    self.last_printed = Some(line);
-                }
+                self.printed(line);
             }
         }
+    }
+
+    /// Keeps the last line even when the log is full, because it is what a panic has to say. A panic in Rust prints
+    /// where it was, then its message, then a note on an environment variable that no plugin has.
+    fn printed(&mut self, line: String) {
+        if line.is_empty() || line.starts_with("note: run with `RUST_BACKTRACE") {
+            return;
+        }
+        self.write(Level::Info, &line);
+        if let Some((_, place)) = line.rsplit_once(" panicked at ") {
+            self.panicked_at = Some(place.trim_end_matches(':').to_owned());
+            return;
+        }
+        self.last_printed = Some(match self.panicked_at.take() {
+            Some(place) => format!("{line} (at {place})"),
+            None => line,
+        });
     }
 }
 
