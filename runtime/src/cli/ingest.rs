@@ -88,6 +88,11 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
             receipt
         }
     };
+    if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
+        out::note(
+            "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
+        );
+    }
     if args.json {
         out::json(&receipt);
     } else {
