@@ -24,7 +24,7 @@ pub struct Limits {
     pub plugin_memory_bytes: usize,
     /// One call into a plugin.
     pub plugin_call: Duration,
-    /// One attempt, from claim to settle.
+    /// One attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
     /// The bytes that a plugin returns from one call.
     pub changes_bytes_max: usize,

@@ -29,9 +29,9 @@ struct Running {
 }
 
 /// Starts a worker of queue `q` with short leases.
-async fn start(url: &str) -> Running {
+async fn start(url: &str, limits: Limits) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(limits);
     let policy = LeasePolicy {
         lease: LEASE,
         renew_every: LEASE / 10,
@@ -103,7 +103,7 @@ async fn a_long_attempt_keeps_its_lease() {
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "long".into();
     server.queue.submit("q", &[request]).await.unwrap();
-    let running = start(&redis.url()).await;
+    let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "long", State::Leased).await;
     tokio::time::sleep(3 * LEASE).await;
     files.let_go("alarms.csv");
@@ -129,7 +129,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "cut-off".into();
     server.queue.submit("q", &[request]).await.unwrap();
-    let running = start(&redis.url()).await;
+    let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "cut-off", State::Leased).await;
     // Nothing answers now. The worker must stop by its own clock, while the input still waits.
     redis.freeze();
@@ -157,5 +157,38 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
         .collect();
     assert!(committed.is_empty(), "{committed:?}");
     redis.thaw();
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_has_an_end_however_slow_its_input() {
+    let redis = RedisServer::start();
+    let server = Server::connect(&redis.url()).await.unwrap();
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
+    request.id = "slow".into();
+    server.queue.submit("q", &[request]).await.unwrap();
+    let limits = Limits {
+        attempt: LEASE,
+        ..Limits::default()
+    };
+    let running = start(&redis.url(), limits).await;
+    wait_for_state(&server, "slow", State::Dead).await;
+    let status = server.queue.status("q", "slow").await.unwrap().unwrap();
+    assert!(
+        status
+            .error
+            .as_deref()
+            .is_some_and(|why| why.contains("longer than its limit")),
+        "{status:?}"
+    );
+    running.shutdown.send_replace(Shutdown::Drain);
+    assert_eq!(
+        running.worker.await.unwrap(),
+        Summary {
+            dead: 1,
+            ..Summary::default()
+        }
+    );
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
