@@ -5,7 +5,10 @@ use std::time::Duration;
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// A batch is closed when it has this many bytes of raw records.
+    /// The lanes in which one input is worked on at once, where its plugin keeps no state. With one, nothing of an input
+    /// is done at once.
+    pub lanes: usize,
+    /// An input is cut into chunks of as many whole records as have this many bytes; mostly one is a batch.
     pub batch_bytes: usize,
     /// A batch is closed when it has this many records, whatever their size.
     pub batch_records: usize,
@@ -51,6 +54,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            lanes: cores().min(LANES_MAX),
             batch_bytes: 256 << 10,
             batch_records: 16_384,
             batch_cells: 1 << 20,
@@ -73,6 +77,14 @@ impl Default for Limits {
             fetch_chunk_bytes: 64 << 10,
         }
     }
+}
+
+/// More lanes than this have nothing to do: reading, digesting and writing are done one chunk after the other.
+const LANES_MAX: usize = 8;
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// How a worker treats its claims.

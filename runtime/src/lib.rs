@@ -13,7 +13,8 @@ pub mod queue; // requests in, claims out, each settled once
 
 pub mod fetch; // a URI in, bytes out
 
-pub mod batch; // records, and what the plugin made of them
+pub mod batch; // records of an input
+pub mod changes; // what a plugin made of them
 pub mod format; // one raw record as a text: taken apart and put together
 
 pub mod decode; // bytes in, batches out

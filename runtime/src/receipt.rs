@@ -124,6 +124,18 @@ impl RecordCounts {
     }
 }
 
+impl std::ops::AddAssign for RecordCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.kept += other.kept;
+        self.edited += other.edited;
+        self.replaced += other.replaced;
+        self.dropped += other.dropped;
+        self.rejected += other.rejected;
+        self.written += other.written;
+    }
+}
+
 /// One object of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputPart {

@@ -27,140 +27,139 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::Arc;
 
-use super::input::{Input, Used, Utf8};
-use super::{Decoder, check_reads, long_name};
-use crate::batch::{Batch, Malformed, Row};
+use super::split::{Splitter, in_input, in_record, too_long};
+use super::utf8::Utf8;
+use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
+use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
 use crate::error::{Error, Result};
-use crate::format::csv::{Dialect, Partial, Record, Scanner, line_end, line_feeds, unquote};
-use crate::format::{Span, clip};
+use crate::format::csv::{Dialect, Partial, Record, Scanner, line_end, line_feeds, records_end, unquote};
+use crate::format::{Format, Span, append, clip};
 
-/// A stream of CSV records.
-pub(super) struct CsvDecoder {
-    input: Input,
-    columns: Vec<String>,
-    cutter: Cutter,
+/// Reads the header, or the first record to count its fields.
+///
+/// # Errors
+/// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
+pub(super) fn open(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    dialect: Dialect,
+    header: bool,
+    limits: &Limits,
+) -> Result<Decoding> {
+    let records_end = Box::new(move |raw: &[u8], last| records_end(raw, last, dialect));
+    let mut splitter = Splitter::open(reader, name, limits, u64::from(!header), records_end)?;
+    let head = Head {
+        name,
+        scanner: Scanner::new(dialect),
+        header,
+        limits,
+    };
+    let (columns, used) = splitter.scan(|raw, last, origin| head.columns(raw, last, origin))?;
+    splitter.take(used);
+    let decoder = CsvDecoder {
+        name: name.into(),
+        scanner: head.scanner,
+        limits: BatchLimits::new(limits),
+        columns: columns.len(),
+        wanted: Vec::new(),
+        order: Vec::new(),
+    };
+    Ok(Decoding {
+        splitter,
+        decoder: Box::new(decoder),
+        columns,
+        format: Format::Csv,
+        dialect,
+    })
 }
 
-/// Cuts a buffer into records.
-struct Cutter {
+/// Decodes chunks of CSV.
+#[derive(Clone)]
+struct CsvDecoder {
+    name: Arc<str>,
     scanner: Scanner,
+    limits: BatchLimits,
     /// How many fields a record has.
-    width: usize,
+    columns: usize,
     /// The columns that are read, increasing.
     wanted: Vec<usize>,
     /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`.
     order: Vec<usize>,
-    /// Where the fields of `wanted` are in the record at hand.
-    spans: Vec<Span>,
-}
-
-impl CsvDecoder {
-    /// Reads the header, or the first record to count its fields.
-    ///
-    /// # Errors
-    /// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
-    pub(super) fn open(
-        reader: Box<dyn Read + Send>,
-        name: &str,
-        dialect: Dialect,
-        header: bool,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let scanner = Scanner::new(dialect);
-        let mut input = Input::open(reader, name, limits, u64::from(!header))?;
-        let (columns, used) =
-            input.scan(|input, raw, last| columns(input, raw, last, scanner, header, limits))?;
-        input.take(used);
-        let cutter = Cutter {
-            scanner,
-            width: columns.len(),
-            wanted: Vec::new(),
-            order: Vec::new(),
-            spans: Vec::new(),
-        };
-        Ok(Self {
-            input,
-            columns,
-            cutter,
-        })
-    }
 }
 
 impl Decoder for CsvDecoder {
-    fn columns(&self) -> &[String] {
-        &self.columns
-    }
-
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
-            return Err(self.input.error(format_args!(
-                "column {:?} cannot be looked for in CSV: it has a header",
-                clip(name.as_bytes())
-            )));
+            let name = clip(name.as_bytes());
+            let message = format_args!("column {name:?} cannot be looked for in CSV: it has a header");
+            return Err(in_input(&self.name, message));
         }
-        check_reads(reads, self.columns.len()).map_err(|message| self.input.error(message))?;
-        let mut wanted = reads.to_vec();
-        wanted.sort_unstable();
-        self.cutter.order = reads
-            .iter()
-            .filter_map(|read| wanted.binary_search(read).ok())
-            .collect();
-        self.cutter.wanted = wanted;
+        check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
+        self.wanted = reads.to_vec();
+        self.wanted.sort_unstable();
+        let place = |read| self.wanted.binary_search(read).ok();
+        self.order = reads.iter().filter_map(place).collect();
         Ok(())
     }
 
-    fn next(&mut self, batch: &mut Batch) -> Result<bool> {
-        let Self { input, cutter, .. } = self;
-        loop {
-            batch.clear();
-            let used = input.scan(|input, raw, last| {
-                let used = cutter.cut(input, raw, last, batch)?;
-                Ok((used.bytes > 0 || last).then_some(used))
-            })?;
-            input.take_into(batch, used);
-            if !batch.is_empty() {
-                return Ok(true);
-            }
-            if input.is_done() {
-                return Ok(false);
-            }
-        }
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+        batch.clear();
+        // Moved out so that records can be added while they are read.
+        let raw = std::mem::take(&mut batch.raw);
+        let cut = self.cut(&raw, batch);
+        batch.raw = raw;
+        cut.map(|()| !batch.is_empty())
+    }
+
+    fn fork(&self) -> Box<dyn Decoder> {
+        Box::new(self.clone())
     }
 }
 
-impl Cutter {
-    /// Decodes the records that are complete in `raw`, up to as many as a batch has.
-    fn cut(&mut self, input: &Input, raw: &[u8], last: bool, batch: &mut Batch) -> Result<Used> {
-        let records_max = input.records_max(raw, self.width);
+impl CsvDecoder {
+    /// Decodes as many records as a batch has.
+    fn cut(&self, raw: &[u8], batch: &mut Batch) -> Result<(), Fault> {
+        let (mut used, mut records) = (batch.used, 0);
         let mut utf8 = Utf8::default();
-        let mut used = Used::default();
-        while used.bytes < raw.len() && (used.records as usize) < records_max {
+        while used.bytes < raw.len() && records < self.limits.records_max(self.columns) {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
-                let Some(next) = line_end(raw, used.bytes, last) else {
-                    break;
-                };
-                used.blank_line(next);
+                used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
                 continue;
             }
-            let record = match self
-                .scanner
-                .record(raw, used.bytes, last, &self.wanted, &mut self.spans)
-            {
+            let spans = batch.spans.len();
+            let note = |span: Span| batch.spans.push([span.start as u32, span.end as u32]);
+            let record = self.scanner.record(raw, used.bytes, true, &self.wanted, note);
+            let record = match record {
                 Ok(record) => record,
-                Err(partial) if last => return Err(never_closed(input, raw, used, partial)),
-                Err(_) => break,
+                Err(partial) => return Err(self.never_closed(raw, used, partial)),
             };
-            input.check_length(used, record.end)?;
+            if record.end - used.bytes > self.limits.record_bytes_max {
+                let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
+                return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
+            }
             let row = used.row(record.end);
             match self.fault(raw, row, record, &mut utf8) {
-                None => self.push(raw, row, record.quoted, batch),
-                Some((code, reason)) => batch.malformed.push(Malformed { row, code, reason }),
+                None => self.push(raw, row, spans, batch),
+                Some((code, reason)) => {
+                    batch.spans.truncate(spans);
+                    batch.malformed.push(Malformed { row, code, reason });
+                }
             }
             used.record(record.next, record.line_feeds + 1);
+            records += 1;
         }
-        Ok(used)
+        batch.used = used;
+        Ok(())
+    }
+
+    /// The error for a text that ends within quotes.
+    fn never_closed(&self, raw: &[u8], used: Used, partial: Partial) -> Fault {
+        let open = partial.quote.unwrap_or(raw.len());
+        let (name, feeds) = (Arc::clone(&self.name), line_feeds(&raw[used.bytes..open]));
+        Fault::new(move |origin| never_closed(&name, origin, used, feeds))
     }
 
     /// What is wrong with a record: first what may be the cause of the rest.
@@ -171,82 +170,90 @@ impl Cutter {
         if let Some(at) = record.stray {
             return Some(("stray-quote", stray_quote(raw, row, at, self.scanner.dialect())));
         }
-        if record.fields != self.width {
+        if record.fields != self.columns {
             return Some((
                 "ragged-row",
-                format!("expected {} fields, found {}", self.width, record.fields),
+                format!("expected {} fields, found {}", self.columns, record.fields),
             ));
         }
         None
     }
 
-    /// Adds a record that is well-formed.
-    fn push(&self, raw: &[u8], row: Row, quoted: bool, batch: &mut Batch) {
+    /// Adds a record that is well-formed and whose spans are there from `spans` on.
+    fn push(&self, raw: &[u8], row: Row, spans: usize, batch: &mut Batch) {
         batch.rows.push(row);
+        let spans = &batch.spans[spans..];
         for &index in &self.order {
-            let field = self.spans[index].of(raw);
-            if quoted {
-                unquote(field, self.scanner.dialect().quote, &mut batch.fields);
+            let [start, end] = spans[index].map(|at| at as usize);
+            let quote = self.scanner.dialect().quote;
+            if raw.get(start) == Some(&quote) && end > start {
+                unquote(&raw[start..end], quote, &mut batch.fields);
             } else {
-                batch.fields.extend_from_slice(field);
+                append(&mut batch.fields, raw, Span { start, end });
             }
             batch.ends.push(batch.fields.len() as u32);
         }
     }
 }
 
-/// The columns, and the header if it is used up, once the first record is there.
-fn columns(
-    input: &Input,
-    raw: &[u8],
-    last: bool,
+/// What is known before the columns are.
+struct Head<'a> {
+    name: &'a str,
     scanner: Scanner,
     header: bool,
-    limits: &Limits,
-) -> Result<Option<(Vec<String>, Used)>> {
-    let mut used = Used::default();
-    while let Some(b'\n' | b'\r') = raw.get(used.bytes) {
-        let Some(next) = line_end(raw, used.bytes, last) else {
-            return Ok(None);
+    limits: &'a Limits,
+}
+
+impl Head<'_> {
+    /// The columns, and the header if it is used up, once the first record is there.
+    fn columns(&self, raw: &[u8], last: bool, origin: &Origin) -> Result<Option<(Vec<String>, Used)>> {
+        let mut used = Used::default();
+        while let Some(b'\n' | b'\r') = raw.get(used.bytes) {
+            let Some(next) = line_end(raw, used.bytes, last) else {
+                return Ok(None);
+            };
+            used.blank_line(next);
+        }
+        if used.bytes == raw.len() && last {
+            let message = "is empty: expected a line that tells the columns";
+            return Err(in_input(self.name, message));
+        }
+        let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
+        let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
+        let record = self
+            .scanner
+            .record(raw, used.bytes, last, &every, |span| spans.push(span));
+        let record = match record {
+            Ok(record) => record,
+            Err(Partial { quote: Some(open) }) if last => {
+                let feeds = line_feeds(&raw[used.bytes..open]);
+                return Err(never_closed(self.name, origin, used, feeds));
+            }
+            Err(_) => return Ok(None),
         };
-        used.blank_line(next);
+        if record.end - used.bytes > bytes_max {
+            return Err(too_long(self.name, origin, used, bytes_max));
+        }
+        let refused = |message: String| in_record(self.name, origin, used, message);
+        if record.fields > columns_max {
+            let fields = record.fields;
+            return Err(refused(format!(
+                "has {fields} columns, more than the {columns_max} allowed"
+            )));
+        }
+        if !self.header {
+            let names = (1..=record.fields).map(unnamed).collect();
+            return Ok(Some((names, Used::default())));
+        }
+        let (row, dialect) = (used.row(record.end), self.scanner.dialect());
+        Utf8::default().check(raw, row).map_err(refused)?;
+        if let Some(at) = record.stray {
+            return Err(refused(stray_quote(raw, row, at, dialect)));
+        }
+        let names = names(raw, &spans, dialect.quote, self.limits.column_name_bytes_max).map_err(refused)?;
+        used.record(record.next, record.line_feeds + 1);
+        Ok(Some((names, used)))
     }
-    if used.bytes == raw.len() {
-        return if last {
-            Err(input.error("is empty: expected a line that tells the columns"))
-        } else {
-            Ok(None)
-        };
-    }
-    let columns_max = limits.columns_max;
-    let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
-    let record = match scanner.record(raw, used.bytes, last, &every, &mut spans) {
-        Ok(record) => record,
-        Err(partial) if last => return Err(never_closed(input, raw, used, partial)),
-        Err(_) => return Ok(None),
-    };
-    input.check_length(used, record.end)?;
-    let refused = |message: String| input.error_at(used, message);
-    if record.fields > columns_max {
-        return Err(refused(format!(
-            "has {} columns, more than the {columns_max} allowed",
-            record.fields
-        )));
-    }
-    if !header {
-        return Ok(Some((
-            (1..=record.fields).map(unnamed).collect(),
-            Used::default(),
-        )));
-    }
-    let row = used.row(record.end);
-    Utf8::default().check(raw, row).map_err(refused)?;
-    if let Some(at) = record.stray {
-        return Err(refused(stray_quote(raw, row, at, scanner.dialect())));
-    }
-    let names = names(raw, &spans, scanner.dialect().quote, limits.column_name_bytes_max).map_err(refused)?;
-    used.record(record.next, record.line_feeds + 1);
-    Ok(Some((names, used)))
 }
 
 /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its
@@ -288,12 +295,12 @@ fn stray_quote(raw: &[u8], row: Row, at: usize, dialect: Dialect) -> String {
     }
 }
 
-fn never_closed(input: &Input, raw: &[u8], used: Used, partial: Partial) -> Error {
-    let Some(open) = partial.quote else {
-        return input.error_at(used, "is not complete");
-    };
-    let line = input.line(used.lines as usize + line_feeds(&raw[used.bytes..open]));
-    input.error_at(
+/// The error for a record with a quote that opens after so many line feeds, and then nothing but text.
+fn never_closed(name: &str, origin: &Origin, used: Used, line_feeds: usize) -> Error {
+    let line = origin.0.line + u64::from(used.lines) + line_feeds as u64;
+    in_record(
+        name,
+        origin,
         used,
         format_args!("the quote that opens on line {line} is never closed"),
     )

@@ -6,158 +6,184 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::sync::Arc;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 
-use super::input::{Input, Used, Utf8};
-use super::{Decoder, check_reads, long_name};
-use crate::batch::{Batch, Malformed, Row};
+use super::split::{Splitter, in_input, too_long};
+use super::utf8::Utf8;
+use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
+use crate::batch::{Batch, Fault, Malformed, Row, Used};
 use crate::config::Limits;
 use crate::error::Result;
+use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
-use crate::format::{Span, clip};
-
-/// A stream of JSON objects.
-pub(super) struct JsonlDecoder {
-    input: Input,
-    columns: Vec<String>,
-    /// How many columns there are, those that the plugin added included.
-    width: usize,
-    reader: FieldReader,
-}
+use crate::format::{Format, Span, clip};
 
 /// The code and the reason of a reject.
-type Fault = (&'static str, String);
+type Reject = (&'static str, String);
 
-impl JsonlDecoder {
-    /// Reads the first batch to learn the columns.
-    ///
-    /// # Errors
-    /// If there are too many columns; those of the reader.
-    pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) -> Result<Self> {
-        let mut input = Input::open(reader, name, limits, 1)?;
-        let columns = loop {
-            let (columns, used, last) = input.scan(|input, raw, last| {
-                let mut columns = Columns::new(limits);
-                let used = objects(input, raw, last, 1, |row, object| {
+/// Reads the first batch to learn the columns.
+///
+/// # Errors
+/// If there are too many columns; those of the reader.
+pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) -> Result<Decoding> {
+    let mut splitter = Splitter::open(reader, name, limits, 1, Box::new(records_end))?;
+    let lines = Lines {
+        name: name.into(),
+        limits: BatchLimits::new(limits),
+        columns: 1,
+    };
+    let columns = loop {
+        let (columns, used, last) = splitter.scan(|raw, last, origin| {
+            let Some(end) = records_end(raw, last) else {
+                return Ok(None);
+            };
+            let mut columns = Columns::new(limits);
+            let used = lines
+                .objects(&raw[..end], Used::default(), |row, object| {
                     if object.is_ok() {
                         columns.meet(&raw[row.start as usize..row.end as usize]);
                     }
-                })?;
-                if let Some(fault) = columns.fault {
-                    return Err(input.error(fault));
-                }
-                Ok((used.bytes > 0 || last).then_some((columns.names, used, last)))
-            })?;
-            if used.records > 0 || last {
-                break columns;
+                })
+                .map_err(|fault| fault.at(origin))?;
+            if let Some(fault) = columns.fault {
+                return Err(in_input(name, fault));
             }
-            input.take(used);
-        };
-        Ok(Self {
-            input,
-            width: columns.len(),
-            columns,
-            reader: FieldReader::default(),
-        })
+            Ok(Some((columns.names, used, last)))
+        })?;
+        if used.records > 0 || last {
+            break columns;
+        }
+        splitter.take(used);
+    };
+    let decoder = JsonlDecoder {
+        lines: Lines {
+            columns: columns.len(),
+            ..lines
+        },
+        names: columns.clone(),
+        reader: FieldReader::default(),
+    };
+    Ok(Decoding {
+        splitter,
+        decoder: Box::new(decoder),
+        columns,
+        format: Format::Jsonl,
+        dialect: Dialect::default(),
+    })
+}
+
+/// Where the last complete line ends.
+fn records_end(raw: &[u8], last: bool) -> Option<usize> {
+    if last {
+        return Some(raw.len());
     }
+    memrchr(b'\n', raw).map(|feed| feed + 1)
+}
+
+/// Decodes chunks of JSON objects.
+#[derive(Clone)]
+struct JsonlDecoder {
+    lines: Lines,
+    names: Vec<String>,
+    reader: FieldReader,
 }
 
 impl Decoder for JsonlDecoder {
-    fn columns(&self) -> &[String] {
-        &self.columns
-    }
-
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
-        let names = || self.columns.iter().chain(more);
+        let names = || self.names.iter().chain(more);
         let mut met = HashSet::new();
         if let Some(twice) = names().find(|&name| !met.insert(name)) {
-            return Err(self.input.error(format_args!(
-                "column {:?} is asked for, but is there already",
-                clip(twice.as_bytes())
-            )));
+            let name = clip(twice.as_bytes());
+            let message = format_args!("column {name:?} is asked for, but is there already");
+            return Err(in_input(&self.lines.name, message));
         }
-        check_reads(reads, met.len()).map_err(|message| self.input.error(message))?;
+        check_reads(reads, met.len()).map_err(|message| in_input(&self.lines.name, message))?;
         let mut slots = vec![None; met.len()];
         for (slot, &read) in reads.iter().enumerate() {
             slots[read] = Some(slot);
         }
-        self.width = met.len();
-        let keys = Keys::new(names().map(String::as_str));
+        self.lines.columns = met.len();
         self.reader = FieldReader {
-            keys,
+            keys: Keys::new(names().map(String::as_str)),
             slots,
             values: vec![None; reads.len()],
         };
         Ok(())
     }
 
-    fn next(&mut self, batch: &mut Batch) -> Result<bool> {
-        let Self {
-            input, reader, width, ..
-        } = self;
-        loop {
-            batch.clear();
-            let used = input.scan(|input, raw, last| {
-                let used = objects(input, raw, last, *width, |row, object| {
-                    match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch))
-                    {
-                        Ok(()) => batch.rows.push(row),
-                        Err((code, reason)) => batch.malformed.push(Malformed { row, code, reason }),
-                    }
-                })?;
-                Ok((used.bytes > 0 || last).then_some(used))
-            })?;
-            input.take_into(batch, used);
-            if !batch.is_empty() {
-                return Ok(true);
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+        batch.clear();
+        let (lines, reader) = (&self.lines, &mut self.reader);
+        // Moved out so that records can be added while they are read.
+        let raw = std::mem::take(&mut batch.raw);
+        let read = lines.objects(&raw, batch.used, |row, object| {
+            match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch)) {
+                Ok(()) => batch.rows.push(row),
+                Err((code, reason)) => batch.malformed.push(Malformed { row, code, reason }),
             }
-            if input.is_done() {
-                return Ok(false);
-            }
-        }
+        });
+        batch.raw = raw;
+        batch.used = read?;
+        Ok(!batch.is_empty())
+    }
+
+    fn fork(&self) -> Box<dyn Decoder> {
+        Box::new(self.clone())
     }
 }
 
-/// Hands out the lines that are complete in `raw`, up to as many as a batch of so many columns has, each with
-/// whether it is an object.
-fn objects(
-    input: &Input,
-    raw: &[u8],
-    last: bool,
+/// Cuts chunks into lines.
+#[derive(Clone)]
+struct Lines {
+    name: Arc<str>,
+    limits: BatchLimits,
+    /// How many columns there are, those that the plugin added included.
     columns: usize,
-    mut found: impl FnMut(Row, Result<(), Fault>),
-) -> Result<Used> {
-    let records_max = input.records_max(raw, columns);
-    let mut utf8 = Utf8::default();
-    let mut used = Used::default();
-    while used.bytes < raw.len() && (used.records as usize) < records_max {
-        let rest = &raw[used.bytes..];
-        let (line, next) = match memchr(b'\n', rest) {
-            Some(length) => (&rest[..length], used.bytes + length + 1),
-            None if last => (rest, raw.len()),
-            None => break,
-        };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.iter().all(|&byte| is_space(byte)) {
-            used.blank_line(next);
-            continue;
+}
+
+impl Lines {
+    /// Hands out the lines from `used` on, up to as many as a batch has, each with whether it is an object.
+    fn objects(
+        &self,
+        raw: &[u8],
+        mut used: Used,
+        mut found: impl FnMut(Row, Result<(), Reject>),
+    ) -> Result<Used, Fault> {
+        let mut utf8 = Utf8::default();
+        let mut records = 0;
+        while used.bytes < raw.len() && records < self.limits.records_max(self.columns) {
+            let rest = &raw[used.bytes..];
+            let (line, next) = match memchr(b'\n', rest) {
+                Some(length) => (&rest[..length], used.bytes + length + 1),
+                None => (rest, raw.len()),
+            };
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.iter().all(|&byte| is_space(byte)) {
+                used.blank_line(next);
+                continue;
+            }
+            if line.len() > self.limits.record_bytes_max {
+                let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
+                return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
+            }
+            let row = used.row(used.bytes + line.len());
+            let object = utf8
+                .check(raw, row)
+                .map_err(|reason| ("not-utf8", reason))
+                .and_then(|()| check_object(line));
+            found(row, object);
+            used.record(next, 1);
+            records += 1;
         }
-        let row = used.row(used.bytes + line.len());
-        input.check_length(used, row.end as usize)?;
-        let object = utf8
-            .check(raw, row)
-            .map_err(|reason| ("not-utf8", reason))
-            .and_then(|()| check_object(line));
-        found(row, object);
-        used.record(next, 1);
+        Ok(used)
     }
-    Ok(used)
 }
 
 /// Checks that a line is one JSON object.
-fn check_object(line: &[u8]) -> Result<(), Fault> {
+fn check_object(line: &[u8]) -> Result<(), Reject> {
     let fault = |reason| ("not-json", reason);
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
         // The message ends with a position in which the line, always 1, would mislead.
@@ -221,7 +247,7 @@ impl Columns {
 }
 
 /// Takes the fields that the plugin reads out of objects.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct FieldReader {
     keys: Keys,
     /// For each column where it is among those read, if it is.
@@ -232,7 +258,7 @@ struct FieldReader {
 
 impl FieldReader {
     /// Appends the fields of an object to those of the batch.
-    fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), Fault> {
+    fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), Reject> {
         self.values.fill(None);
         let mut guess = 0;
         for member in members(object) {

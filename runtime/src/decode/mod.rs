@@ -1,45 +1,49 @@
-//! Bytes in, batches of records out. A record that is malformed is set aside in its batch, with its
-//! position and the reason; an input that cannot be told into records is an error.
+//! Bytes in, batches of records out: a [`Splitter`] cuts the input into chunks of whole records, a [`Decoder`] each
+//! chunk into batches. A record that is malformed is set aside in its batch, with its position and the reason; an
+//! input that cannot be told into records is an error.
 
 mod csv;
-mod input;
 mod jsonl;
+mod split;
+mod utf8;
 
 use std::io::Read;
 
-use self::csv::CsvDecoder;
-use self::jsonl::JsonlDecoder;
-use crate::batch::Batch;
+pub use self::split::{Chunk, Splitter};
+use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::request::InputOptions;
 
-/// A stream of records.
+/// Decodes chunks. What it makes of one depends on that chunk alone.
 pub trait Decoder: Send {
-    /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
-    fn columns(&self) -> &[String];
-
-    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoder::columns`]
+    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`]
     /// followed by `more`, the names of further members. Called once, before the first [`Decoder::next`].
     ///
     /// # Errors
     /// If an index does not exist or stands there twice, or the format does not allow `more`.
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()>;
 
-    /// Empties the batch and fills it with the next records. False at the end of the input.
+    /// Goes on to the next records of the chunk that the batch was loaded with. False if there are none.
     ///
     /// # Errors
-    /// Those of the reader, unchanged if they are this crate's; a record beyond its limit; an input that
-    /// ends within quotes.
-    fn next(&mut self, batch: &mut Batch) -> Result<bool>;
+    /// A record beyond its limit; an input that ends within quotes.
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault>;
+
+    /// Another one for the same input.
+    fn fork(&self) -> Box<dyn Decoder>;
 }
 
 /// What is known of an opened input.
 pub struct Decoding {
+    /// Its bytes.
+    pub splitter: Splitter,
     /// Its records.
     pub decoder: Box<dyn Decoder>,
+    /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
+    pub columns: Vec<String>,
     /// Its format.
     pub format: Format,
     /// How its CSV is written; the default dialect for other formats.
@@ -49,9 +53,9 @@ pub struct Decoding {
 /// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or
 /// its content type speaks of, which `options` overrules; without either it is CSV.
 ///
-/// A batch is closed before the record with which it would have more than `limits.batch_bytes`,
-/// `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
-/// encoder may write them all), but has one record at least: so what it holds depends on the input alone,
+/// A chunk has as many whole records as `limits.batch_bytes` hold, or one longer one. It is one batch, unless that had
+/// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
+/// encoder may write them all); a batch has one record at least. So what it holds depends on the input alone,
 /// not on how the reader parts it. The members of JSONL are looked for in as many records as a batch of one
 /// column has.
 ///
@@ -68,27 +72,36 @@ pub fn open(
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
-    let format = options.format.or(hint).unwrap_or(Format::Csv);
-    Ok(match format {
+    match options.format.or(hint).unwrap_or(Format::Csv) {
         Format::Csv => {
-            let dialect = options.dialect()?;
             let header = options.header.unwrap_or(true);
-            let decoder = CsvDecoder::open(reader, name, dialect, header, limits)?;
-            Decoding {
-                decoder: Box::new(decoder),
-                format,
-                dialect,
-            }
+            csv::open(reader, name, options.dialect()?, header, limits)
         }
-        Format::Jsonl => {
-            let decoder = JsonlDecoder::open(reader, name, limits)?;
-            Decoding {
-                decoder: Box::new(decoder),
-                format,
-                dialect: Dialect::default(),
-            }
+        Format::Jsonl => jsonl::open(reader, name, limits),
+    }
+}
+
+/// The bounds of a batch.
+#[derive(Debug, Clone, Copy)]
+struct BatchLimits {
+    records: usize,
+    cells: usize,
+    record_bytes_max: usize,
+}
+
+impl BatchLimits {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            records: limits.batch_records.max(1),
+            cells: limits.batch_cells,
+            record_bytes_max: limits.record_bytes_max,
         }
-    })
+    }
+
+    /// How many records of so many columns a batch has at most.
+    fn records_max(&self, columns: usize) -> usize {
+        (self.cells / columns.max(1)).clamp(1, self.records)
+    }
 }
 
 /// Says that a column cannot have this name.

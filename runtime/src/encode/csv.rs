@@ -3,10 +3,11 @@
 //! copied or spliced as a whole.
 
 use super::{Encoder, Unfit, column_names};
-use crate::batch::{Edits, Fields};
-use crate::format::csv::{Dialect, Scanner, write_field};
+use crate::batch::{Batch, Row};
+use crate::changes::{Edits, Fields};
+use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
 use crate::format::jsonl::{Keys, Untextual, members, text};
-use crate::format::{OutputColumn, Span};
+use crate::format::{OutputColumn, Span, append};
 
 /// Ends a record. An empty line would be no record, so one that is a single empty field is written within
 /// quotes.
@@ -18,13 +19,13 @@ fn end_record(start: usize, dialect: Dialect, out: &mut Vec<u8>) {
 }
 
 /// Writes a record of texts.
-fn write_record<'a>(texts: impl Iterator<Item = &'a str>, dialect: Dialect, out: &mut Vec<u8>) {
+fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out: &mut Vec<u8>) {
     let start = out.len();
     for (index, text) in texts.enumerate() {
         if index > 0 {
             out.push(dialect.delimiter);
         }
-        write_field(text.as_bytes(), dialect, out);
+        write_field(text, dialect, out);
     }
     end_record(start, dialect, out);
 }
@@ -35,16 +36,28 @@ pub(super) struct CsvFromCsv {
     header: Vec<String>,
     /// The input's columns, if they are the first of the output's, in their order.
     same: Option<usize>,
+    /// For each column of the input where it is among those read, if it is.
+    read: Vec<Option<usize>>,
+    /// How many columns are read.
+    reads: usize,
     /// For each column of the output its source.
     sources: Vec<Option<usize>>,
     /// The columns to find in a record, increasing: the sources, or those of a splice.
     wanted: Vec<usize>,
     /// Where they are in the record at hand.
     spans: Vec<Span>,
+    /// Whether no text of the batch at hand needs quotes.
+    plain: bool,
 }
 
 impl CsvFromCsv {
-    pub(super) fn new(dialect: Dialect, columns: usize, output: &[OutputColumn]) -> Self {
+    pub(super) fn new(dialect: Dialect, columns: usize, reads: &[usize], output: &[OutputColumn]) -> Self {
+        let mut read = vec![None; columns];
+        let mut increasing = reads.to_vec();
+        increasing.sort_unstable();
+        for (place, &column) in increasing.iter().enumerate() {
+            read[column] = Some(place);
+        }
         let sources: Vec<_> = output.iter().map(|column| column.source).collect();
         let added = sources.iter().skip(columns).all(Option::is_none);
         let same =
@@ -58,41 +71,55 @@ impl CsvFromCsv {
             scanner: Scanner::new(dialect),
             header: column_names(output),
             same: same.then_some(columns),
+            read,
+            reads: reads.len(),
             sources: sources.into_iter().map(place).collect(),
             wanted,
             spans: Vec::new(),
+            plain: false,
         }
     }
 
     /// Copies a record up to its end but for the edited cells.
-    fn splice(&mut self, raw: &[u8], columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
+    fn splice(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let dialect = self.scanner.dialect();
-        self.wanted.clear();
-        self.wanted.extend(
-            edits
-                .iter()
-                .map(|(column, _)| column)
-                .take_while(|&column| column < columns),
-        );
-        self.find(raw);
-        let (mut copied, mut edits) = (0, edits.iter().peekable());
+        if !self.find_read(batch, row, columns, edits) {
+            self.find_edited(batch, row, columns, edits);
+        }
+        let Row { start, end, .. } = batch.rows[row];
+        let (mut copied, end) = (start as usize, end as usize);
+        let mut edits = edits
+            .spans()
+            .map(|(column, text)| (column, text, edits.bytes()))
+            .peekable();
         for span in &self.spans {
-            let Some((_, text)) = edits.next() else { break };
-            out.extend_from_slice(&raw[copied..span.start]);
-            write_field(text.as_bytes(), dialect, out);
+            let Some((_, text, texts)) = edits.next() else {
+                break;
+            };
+            let before = Span {
+                start: copied,
+                end: span.start,
+            };
+            append(out, &batch.raw, before);
+            self.write_edited(texts, text, out);
             copied = span.end;
         }
-        out.extend_from_slice(&raw[copied..]);
+        append(out, &batch.raw, Span { start: copied, end });
         for column in columns..self.sources.len() {
             out.push(dialect.delimiter);
-            if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == column) {
-                write_field(text.as_bytes(), dialect, out);
+            if let Some((_, text, texts)) = edits.next_if(|&(edited, ..)| edited == column) {
+                self.write_edited(texts, text, out);
             }
         }
     }
 
     /// Puts a record together from the fields of another.
-    fn assemble<'a>(&mut self, raw: &[u8], edits: impl Iterator<Item = (usize, &'a str)>, out: &mut Vec<u8>) {
+    fn assemble<'a>(
+        &mut self,
+        raw: &[u8],
+        edits: impl Iterator<Item = (usize, &'a [u8])>,
+        out: &mut Vec<u8>,
+    ) {
         let dialect = self.scanner.dialect();
         self.find(raw);
         let mut edits = edits.peekable();
@@ -101,7 +128,7 @@ impl CsvFromCsv {
                 out.push(dialect.delimiter);
             }
             if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == column) {
-                write_field(text.as_bytes(), dialect, out);
+                write_field(text, dialect, out);
             } else if let Some(span) = source.and_then(|source| self.spans.get(source)) {
                 out.extend_from_slice(span.of(raw));
             }
@@ -109,28 +136,71 @@ impl CsvFromCsv {
     }
 
     fn find(&mut self, raw: &[u8]) {
-        let found = self.scanner.record(raw, 0, true, &self.wanted, &mut self.spans);
+        self.spans.clear();
+        let found = self
+            .scanner
+            .record(raw, 0, true, &self.wanted, |span| self.spans.push(span));
         debug_assert!(found.is_ok(), "a decoded record is complete");
+    }
+
+    /// Takes the places of the edited cells from the decoder. False if it does not know them all.
+    fn find_read(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>) -> bool {
+        self.spans.clear();
+        let read = &batch.spans[row * self.reads..][..self.reads];
+        for (column, _) in edits.spans().take_while(|&(column, _)| column < columns) {
+            let Some(place) = self.read[column] else {
+                return false;
+            };
+            let [start, end] = read[place].map(|at| at as usize);
+            self.spans.push(Span { start, end });
+        }
+        true
+    }
+
+    /// Looks for the edited cells in the record.
+    fn find_edited(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>) {
+        let Row { start, .. } = batch.rows[row];
+        self.wanted.clear();
+        let edited = edits.spans().map(|(column, _)| column);
+        self.wanted.extend(edited.take_while(|&column| column < columns));
+        self.find(batch.raw(batch.rows[row]));
+        for span in &mut self.spans {
+            span.start += start as usize;
+            span.end += start as usize;
+        }
+    }
+
+    /// Writes the new text of a cell, which stands in `texts`.
+    #[inline]
+    fn write_edited(&self, texts: &[u8], text: Span, out: &mut Vec<u8>) {
+        if self.plain {
+            append(out, texts, text);
+        } else {
+            write_field(text.of(texts), self.scanner.dialect(), out);
+        }
     }
 }
 
 impl Encoder for CsvFromCsv {
     fn begin(&mut self, out: &mut Vec<u8>) {
         write_record(
-            self.header.iter().map(String::as_str),
+            self.header.iter().map(String::as_bytes),
             self.scanner.dialect(),
             out,
         );
     }
 
-    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn expect(&mut self, texts: &[u8]) {
+        self.plain = is_plain(texts, self.scanner.dialect());
+    }
+
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         let start = out.len();
         if let Some(columns) = self.same {
             out.extend_from_slice(raw);
-            out.resize(
-                out.len() + self.sources.len() - columns,
-                self.scanner.dialect().delimiter,
-            );
+            let added = self.sources.len() - columns;
+            out.extend(std::iter::repeat_n(self.scanner.dialect().delimiter, added));
         } else {
             self.assemble(raw, std::iter::empty(), out);
         }
@@ -138,11 +208,11 @@ impl Encoder for CsvFromCsv {
         Ok(())
     }
 
-    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let start = out.len();
         match self.same {
-            Some(columns) => self.splice(raw, columns, edits, out),
-            None => self.assemble(raw, edits.iter(), out),
+            Some(columns) => self.splice(batch, row, columns, edits, out),
+            None => self.assemble(batch.raw(batch.rows[row]), edits.iter(), out),
         }
         end_record(start, self.scanner.dialect(), out);
         Ok(())
@@ -207,7 +277,7 @@ impl CsvFromJsonl {
     fn write<'a>(
         &mut self,
         raw: &[u8],
-        edits: impl Iterator<Item = (usize, &'a str)>,
+        edits: impl Iterator<Item = (usize, &'a [u8])>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unfit> {
         self.find(raw)?;
@@ -217,7 +287,7 @@ impl CsvFromJsonl {
                 out.push(self.dialect.delimiter);
             }
             if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == column) {
-                write_field(text.as_bytes(), self.dialect, out);
+                write_field(text, self.dialect, out);
             } else if let Some(value) = source.and_then(|source| self.values[source]) {
                 self.text.clear();
                 if text(value.of(raw), &mut self.text).is_err() {
@@ -234,14 +304,16 @@ impl CsvFromJsonl {
 
 impl Encoder for CsvFromJsonl {
     fn begin(&mut self, out: &mut Vec<u8>) {
-        write_record(self.header.iter().map(String::as_str), self.dialect, out);
+        write_record(self.header.iter().map(String::as_bytes), self.dialect, out);
     }
 
-    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         self.write(raw, std::iter::empty(), out)
     }
 
-    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         self.write(raw, edits.iter(), out)
     }
 

@@ -4,7 +4,8 @@
 use memchr::memchr;
 
 use super::{Encoder, Unfit};
-use crate::batch::{Edits, Fields};
+use crate::batch::Batch;
+use crate::changes::{Edits, Fields};
 use crate::format::csv::{Dialect, Scanner, unquote};
 use crate::format::jsonl::{Keys, Member, Untextual, members, write_string, write_value};
 use crate::format::{ColumnType, OutputColumn, Span};
@@ -39,7 +40,7 @@ fn begin_member(index: usize, column: &Column, out: &mut Vec<u8>) {
 fn write_object(columns: &[Column], fields: Fields<'_>, out: &mut Vec<u8>) {
     for (index, (column, text)) in columns.iter().zip(fields.iter()).enumerate() {
         begin_member(index, column, out);
-        write_value(text.as_bytes(), column.column_type, None, out);
+        write_value(text, column.column_type, None, out);
     }
     out.extend_from_slice(b"}\n");
 }
@@ -83,8 +84,11 @@ impl JsonlFromCsv {
         }
     }
 
-    fn write<'a>(&mut self, raw: &[u8], edits: impl Iterator<Item = (usize, &'a str)>, out: &mut Vec<u8>) {
-        let found = self.scanner.record(raw, 0, true, &self.wanted, &mut self.spans);
+    fn write<'a>(&mut self, raw: &[u8], edits: impl Iterator<Item = (usize, &'a [u8])>, out: &mut Vec<u8>) {
+        self.spans.clear();
+        let found = self
+            .scanner
+            .record(raw, 0, true, &self.wanted, |span| self.spans.push(span));
         let quoted = found.is_ok_and(|record| record.quoted);
         let mut edits = edits.peekable();
         for (index, (column, source)) in self.columns.iter().zip(&self.sources).enumerate() {
@@ -93,7 +97,7 @@ impl JsonlFromCsv {
                 .and_then(|source| self.spans.get(source))
                 .map_or(&b""[..], |span| span.of(raw));
             let text = if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == index) {
-                text.as_bytes()
+                text
             } else if quoted {
                 self.text.clear();
                 unquote(field, self.scanner.dialect().quote, &mut self.text);
@@ -110,12 +114,14 @@ impl JsonlFromCsv {
 impl Encoder for JsonlFromCsv {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
-    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         self.write(raw, std::iter::empty(), out);
         Ok(())
     }
 
-    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         self.write(raw, edits.iter(), out);
         Ok(())
     }
@@ -274,7 +280,8 @@ impl Record {
 impl Encoder for JsonlFromJsonl {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
-    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         if self.same {
             out.extend_from_slice(raw);
             out.push(b'\n');
@@ -284,12 +291,13 @@ impl Encoder for JsonlFromJsonl {
         self.write_whole(raw, out)
     }
 
-    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let raw = batch.raw(batch.rows[row]);
         self.record.edits.fill(None);
         self.record.texts.clear();
         for (column, text) in edits.iter() {
             let start = self.record.texts.len();
-            self.record.texts.extend_from_slice(text.as_bytes());
+            self.record.texts.extend_from_slice(text);
             self.record.edits[column] = Some(Span {
                 start,
                 end: self.record.texts.len(),

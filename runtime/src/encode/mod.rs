@@ -8,14 +8,16 @@ use std::collections::HashSet;
 
 use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
-use crate::batch::{Edits, Fields};
+use crate::batch::Batch;
+use crate::changes::{Edits, Fields};
 use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
 
 /// An encoder from records of one format to another. `columns` are the input's, followed by the further
-/// members that the plugin asked for. `dialect` is that of the input, and of an output in CSV.
+/// members that the plugin asked for; `reads` are the ones that it reads. `dialect` is that of the input, and of an
+/// output in CSV.
 ///
 /// # Errors
 /// If the output has no column though the input has, two of the same name, or one whose source does not exist.
@@ -24,11 +26,14 @@ pub fn new(
     input: Format,
     dialect: Dialect,
     columns: &[String],
+    reads: &[usize],
     output_columns: &[OutputColumn],
 ) -> Result<Box<dyn Encoder>> {
     check(columns.len(), output_columns).map_err(|message| Error::permanent(Stage::Encode, message))?;
     Ok(match (input, output) {
-        (Format::Csv, Format::Csv) => Box::new(CsvFromCsv::new(dialect, columns.len(), output_columns)),
+        (Format::Csv, Format::Csv) => {
+            Box::new(CsvFromCsv::new(dialect, columns.len(), reads, output_columns))
+        }
         (Format::Csv, Format::Jsonl) => Box::new(JsonlFromCsv::new(dialect, output_columns)),
         (Format::Jsonl, Format::Csv) => Box::new(CsvFromJsonl::new(dialect, columns, output_columns)),
         (Format::Jsonl, Format::Jsonl) => Box::new(JsonlFromJsonl::new(columns, output_columns)),
@@ -41,11 +46,16 @@ pub trait Encoder: Send {
     /// What comes before the first record.
     fn begin(&mut self, out: &mut Vec<u8>);
 
-    /// A record as it came: `raw` is [`crate::batch::Batch::raw`] of its row.
-    fn keep(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit>;
+    /// Tells the texts of all edits in the batch that comes next, of which an encoder may make use.
+    fn expect(&mut self, texts: &[u8]) {
+        let _ = texts;
+    }
+
+    /// A record as it came: the row of that index in the batch.
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit>;
 
     /// A record with some cells changed.
-    fn edit(&mut self, raw: &[u8], edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit>;
+    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit>;
 
     /// A row that the plugin made.
     fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>);

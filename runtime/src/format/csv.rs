@@ -5,7 +5,8 @@
 //! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as Python's `csv`,
 //! pandas and the crate `csv` have it. Within a quoted field they are text.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr2};
+use wide::u8x16;
 
 use super::{BYTE_ORDER_MARK, Span};
 
@@ -28,7 +29,7 @@ impl Default for Dialect {
 }
 
 /// A record that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Record {
     /// Where it ends, its line end not included.
     pub end: usize,
@@ -53,21 +54,31 @@ pub struct Partial {
     pub quote: Option<usize>,
 }
 
-/// Finds records and fields, eight bytes at a step.
+/// Finds records and fields, a block of bytes at a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanner {
     dialect: Dialect,
-    delimiters: u64,
-    quotes: u64,
+    delimiters: u8x16,
+    quotes: u8x16,
 }
+
+/// The bytes that mean something among the 64 from some place on: bit `n` stands for the `n`th.
+#[derive(Clone, Copy)]
+struct Marks {
+    delimiters: u64,
+    /// Quotes, CR and LF.
+    others: u64,
+}
+
+const BLOCK: usize = 64;
 
 impl Scanner {
     /// A scanner of files in `dialect`.
     pub fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
-            delimiters: repeat(dialect.delimiter),
-            quotes: repeat(dialect.quote),
+            delimiters: u8x16::splat(dialect.delimiter),
+            quotes: u8x16::splat(dialect.quote),
         }
     }
 
@@ -76,79 +87,84 @@ impl Scanner {
         self.dialect
     }
 
-    /// Finds the end of the record that begins at `start`, and puts the raw spans of the columns `wanted`,
-    /// which increase, into `spans`: fewer of them if the record is too short. `last` says that nothing
-    /// follows `raw`.
+    /// Finds the end of the record that begins at `start`, and tells `found` the raw spans of the columns `wanted`,
+    /// which increase: fewer of them if the record is too short. `last` says that nothing follows `raw`.
     ///
     /// # Errors
     /// [`Partial`] if the record may go on after `raw`, or if it ends within quotes.
+    #[inline]
     pub fn record(
         &self,
         raw: &[u8],
         start: usize,
         last: bool,
         wanted: &[usize],
-        spans: &mut Vec<Span>,
+        mut found: impl FnMut(Span),
     ) -> Result<Record, Partial> {
-        spans.clear();
-        let mut wanted = wanted.iter().copied();
-        let mut want = wanted.next().unwrap_or(usize::MAX);
-        let mut found = Record {
-            end: 0,
-            next: 0,
-            fields: 0,
-            line_feeds: 0,
-            quoted: false,
-            stray: None,
-        };
-        let (mut field, mut at) = (start, start);
-        'words: while at < raw.len() {
-            let word = load(raw, at);
-            let delimiters = equal(word, self.delimiters);
-            let others = (equal(word, self.quotes) | controls(word)) & !delimiters;
-            let ended = count(delimiters);
-            if others == 0 && found.fields + ended <= want {
-                // Nothing but delimiters, and no wanted field ends here.
-                if delimiters != 0 {
-                    field = at + 8 - delimiters.leading_zeros() as usize / 8;
+        let mut fields = Fields::new(start, wanted);
+        let mut record = Record::default();
+        let mut at = start;
+        'blocks: while at < raw.len() {
+            let mut marks = self.marks(raw, at);
+            while marks.others != 0 {
+                let bit = marks.others.trailing_zeros();
+                fields.end_all(at, marks.delimiters & !(u64::MAX << bit), &mut found);
+                let here = at + bit as usize;
+                if raw[here] != self.dialect.quote {
+                    record.end = here;
+                    record.next = line_end(raw, here, last).ok_or(Partial { quote: None })?;
+                    record.fields = fields.end(here, &mut found);
+                    return Ok(record);
                 }
-                found.fields += ended;
-                at += 8;
-                continue;
-            }
-            let mut hits = delimiters | others;
-            while hits != 0 {
-                let here = at + hits.trailing_zeros() as usize / 8;
-                hits &= hits - 1;
-                let byte = raw[here];
-                if byte == self.dialect.delimiter {
-                    if found.fields == want {
-                        spans.push(Span {
-                            start: field,
-                            end: here,
-                        });
-                        want = wanted.next().unwrap_or(usize::MAX);
-                    }
-                    found.fields += 1;
-                    field = here + 1;
-                } else if byte == b'\n' || byte == b'\r' {
-                    found.end = here;
-                    found.next = line_end(raw, here, last).ok_or(Partial { quote: None })?;
-                    return Ok(close(found, field, want, spans));
-                } else if byte == self.dialect.quote && here == field {
-                    at = self.quoted(raw, here, &mut found)?;
-                    continue 'words;
-                } else if byte == self.dialect.quote {
-                    found.stray = found.stray.or(Some(here));
+                if here == fields.start {
+                    at = self.quoted(raw, here, &mut record)?;
+                    continue 'blocks;
                 }
+                record.stray = record.stray.or(Some(here));
+                marks.others &= marks.others - 1;
+                marks.delimiters &= u64::MAX << bit;
             }
-            at += 8;
+            fields.end_all(at, marks.delimiters, &mut found);
+            at += BLOCK;
         }
         if !last {
             return Err(Partial { quote: None });
         }
-        (found.end, found.next) = (raw.len(), raw.len());
-        Ok(close(found, field, want, spans))
+        (record.end, record.next) = (raw.len(), raw.len());
+        record.fields = fields.end(raw.len(), &mut found);
+        Ok(record)
+    }
+
+    #[inline]
+    fn marks(&self, raw: &[u8], at: usize) -> Marks {
+        if let Some(block) = raw[at..].first_chunk() {
+            return self.marks_of(block);
+        }
+        let (mut block, rest) = ([0; BLOCK], &raw[at..]);
+        block[..rest.len()].copy_from_slice(rest);
+        let within = !(u64::MAX << rest.len());
+        let Marks { delimiters, others } = self.marks_of(&block);
+        Marks {
+            delimiters: delimiters & within,
+            others: others & within,
+        }
+    }
+
+    #[inline]
+    fn marks_of(&self, block: &[u8; BLOCK]) -> Marks {
+        let (feeds, returns) = (u8x16::splat(b'\n'), u8x16::splat(b'\r'));
+        let mut marks = Marks {
+            delimiters: 0,
+            others: 0,
+        };
+        for (part, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
+            let bytes = u8x16::new(*bytes);
+            let others = bytes.simd_eq(self.quotes) | bytes.simd_eq(feeds) | bytes.simd_eq(returns);
+            let delimiters = bytes.simd_eq(self.delimiters);
+            marks.delimiters |= u64::from(delimiters.to_bitmask()) << (16 * part);
+            marks.others |= u64::from(others.to_bitmask()) << (16 * part);
+        }
+        marks
     }
 
     /// Passes over the quoted part of the field at `open`.
@@ -178,6 +194,43 @@ pub fn line_feeds(raw: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', raw).count()
 }
 
+/// Where the last record ends that is complete in `raw`, which begins with one; its line end is included. None if no
+/// record is complete. `last` says that nothing follows `raw`, and then all of it is taken for complete.
+///
+/// It looks at quotes only, and at line ends where no quote is open, which costs a small part of a [`Scanner`]'s work.
+pub fn records_end(raw: &[u8], last: bool, dialect: Dialect) -> Option<usize> {
+    if last {
+        return Some(raw.len());
+    }
+    let Dialect { delimiter, quote } = dialect;
+    let (mut at, mut end) = (0, None);
+    while let Some(quoted) = memchr(quote, &raw[at..]).map(|before| at + before) {
+        end = lines_end(raw, at, quoted).or(end);
+        at = quoted + 1;
+        let begins = |&before: &u8| before == delimiter || matches!(before, b'\n' | b'\r');
+        if quoted > 0 && !begins(&raw[quoted - 1]) {
+            continue;
+        }
+        loop {
+            let Some(inside) = memchr(quote, &raw[at..]) else {
+                return end;
+            };
+            at += inside + 1;
+            if raw.get(at) != Some(&quote) {
+                break;
+            }
+            at += 1;
+        }
+    }
+    lines_end(raw, at, raw.len()).or(end)
+}
+
+/// Where the last line ends of which the end is between `from` and `to`, and certainly complete.
+fn lines_end(raw: &[u8], from: usize, to: usize) -> Option<usize> {
+    let last = from + memrchr2(b'\n', b'\r', &raw[from..to])?;
+    line_end(raw, last, false).or_else(|| lines_end(raw, from, last))
+}
+
 /// Where the line after the CR or LF at `at` begins. None if that depends on what follows `raw`.
 pub fn line_end(raw: &[u8], at: usize, last: bool) -> Option<usize> {
     match (raw[at], raw.get(at + 1)) {
@@ -203,10 +256,8 @@ pub fn unquote(field: &[u8], quote: u8, out: &mut Vec<u8>) {
 /// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF, or begins with a byte
 /// order mark, which a reader would take off the first field of a file.
 pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
-    let Dialect { delimiter, quote } = dialect;
-    let special = |&byte: &u8| (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
-    // Without an early exit the loop is vectorized.
-    if !text.iter().fold(false, |found, byte| found | special(byte)) && !text.starts_with(BYTE_ORDER_MARK) {
+    let quote = dialect.quote;
+    if !has_special(text, dialect) && !text.starts_with(BYTE_ORDER_MARK) {
         return out.extend_from_slice(text);
     }
     out.push(quote);
@@ -220,50 +271,73 @@ pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     out.push(quote);
 }
 
-/// Counts the field in which the record ended.
-fn close(mut found: Record, field: usize, want: usize, spans: &mut Vec<Span>) -> Record {
-    if found.fields == want {
-        spans.push(Span {
-            start: field,
-            end: found.end,
-        });
+/// Whether none of these texts, one after the other, can need quotes.
+pub fn is_plain(texts: &[u8], dialect: Dialect) -> bool {
+    !has_special(texts, dialect) && memchr(BYTE_ORDER_MARK[0], texts).is_none()
+}
+
+fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
+    let special = |&byte: &u8| (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
+    // Without an early exit the loop is vectorized.
+    text.iter().fold(false, |found, byte| found | special(byte))
+}
+
+/// The fields of a record, as their ends are met.
+struct Fields<'a> {
+    /// Where the field at hand begins.
+    start: usize,
+    /// How many have ended.
+    ended: usize,
+    /// The next column that is wanted; none is if it is the greatest number.
+    want: usize,
+    wanted: std::slice::Iter<'a, usize>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(start: usize, wanted: &'a [usize]) -> Self {
+        let mut wanted = wanted.iter();
+        Self {
+            start,
+            ended: 0,
+            want: wanted.next().copied().unwrap_or(usize::MAX),
+            wanted,
+        }
     }
-    found.fields += 1;
-    found
-}
 
-const LOW_BITS: u64 = repeat(0x7f);
-const HIGH_BITS: u64 = repeat(0x80);
-
-const fn repeat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// Eight bytes, the first one lowest. Past the end of `raw` they are 0xff, which is neither ASCII nor UTF-8.
-fn load(raw: &[u8], at: usize) -> u64 {
-    if let Some(bytes) = raw[at..].first_chunk() {
-        return u64::from_le_bytes(*bytes);
+    /// Ends a field at each of the delimiters in the block at `at`.
+    #[inline]
+    fn end_all(&mut self, at: usize, mut delimiters: u64, found: &mut impl FnMut(Span)) {
+        let mut left = delimiters.count_ones() as usize;
+        while self.want < self.ended + left {
+            // Those before the wanted one are passed over.
+            for _ in self.ended..self.want {
+                self.start = at + delimiters.trailing_zeros() as usize + 1;
+                delimiters &= delimiters - 1;
+                left -= 1;
+            }
+            self.ended = self.want;
+            self.end(at + delimiters.trailing_zeros() as usize, found);
+            delimiters &= delimiters - 1;
+            left -= 1;
+        }
+        if left > 0 {
+            self.ended += left;
+            self.start = at + BLOCK - delimiters.leading_zeros() as usize;
+        }
     }
-    let mut bytes = [0xff; 8];
-    let rest = &raw[at..];
-    bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_le_bytes(bytes)
-}
 
-/// The high bit of each byte that equals the byte repeated in `pattern`. From "Determine if a word has a
-/// zero byte" in Anderson's Bit Twiddling Hacks, in the form without false hits.
-fn equal(word: u64, pattern: u64) -> u64 {
-    let differences = word ^ pattern;
-    !(((differences & LOW_BITS) + LOW_BITS) | differences) & HIGH_BITS
-}
-
-/// The high bit of each byte up to 0x0d, CR: those and LF in one comparison, with others that are rare in a
-/// text.
-fn controls(word: u64) -> u64 {
-    !(((word & LOW_BITS) + repeat(0x7f - 0x0d)) | word) & HIGH_BITS
-}
-
-/// How many high bits are set in a word that has no others.
-fn count(high_bits: u64) -> usize {
-    ((high_bits >> 7).wrapping_mul(repeat(1)) >> 56) as usize
+    /// Ends the field at hand and tells how many have ended by now.
+    #[inline]
+    fn end(&mut self, end: usize, found: &mut impl FnMut(Span)) -> usize {
+        if self.ended == self.want {
+            found(Span {
+                start: self.start,
+                end,
+            });
+            self.want = self.wanted.next().copied().unwrap_or(usize::MAX);
+        }
+        self.ended += 1;
+        self.start = end + 1;
+        self.ended
+    }
 }

@@ -54,7 +54,7 @@ pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
 }
 
 /// Names of columns, to be found by the raw key of a member.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keys {
     names: Vec<Vec<u8>>,
     index: HashMap<Vec<u8>, usize>,

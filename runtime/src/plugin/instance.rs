@@ -10,7 +10,8 @@ use super::bindings::{Plugin as World, PluginPre};
 use super::engine::Engine;
 use super::state::State;
 use super::{Emitted, Plan};
-use crate::batch::{Batch, Changes};
+use crate::batch::Batch;
+use crate::changes::Changes;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
@@ -102,7 +103,7 @@ impl Instance {
     /// Sends a batch through the plugin. The batch's fields are lent to the call and are there again afterwards.
     ///
     /// # Errors
-    /// The plugin's own sentence if it fails the request, or its trap, with the records it was at.
+    /// The plugin's own sentence if it fails the request, or its trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
         let lent = wit::Batch {
             rows: u32::try_from(batch.rows.len()).map_err(|_| broken("batch too large"))?,
@@ -113,17 +114,7 @@ impl Instance {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
         (batch.fields, batch.ends) = (lent.bytes, lent.ends);
-        let within = || match (batch.rows.first(), batch.rows.last()) {
-            (Some(&first), Some(&last)) => {
-                format!(
-                    "records {} to {}",
-                    batch.position(first).record,
-                    batch.position(last).record
-                )
-            }
-            _ => "no records".to_owned(),
-        };
-        let changes = result.map_err(|e| e.about(within()))?;
+        let changes = result?;
         self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
         Ok(Changes {
             verdicts: changes.verdicts,

@@ -7,6 +7,7 @@ mod properties;
 use std::io::Read;
 
 use super::*;
+use crate::batch::Origin;
 use crate::error::{Class, Error, Stage};
 
 /// Hands out a text in pieces of the given sizes, over and over.
@@ -84,46 +85,51 @@ fn run(
         sizes: sizes.to_vec(),
         next: 0,
     };
-    let mut decoder = open(Box::new(reader), "orders.csv", None, options, limits)?.decoder;
-    let columns = decoder.columns().to_vec();
+    let Decoding {
+        mut splitter,
+        mut decoder,
+        columns,
+        ..
+    } = open(Box::new(reader), "orders.csv", None, options, limits)?;
     let every: Vec<usize> = (0..columns.len()).collect();
     let reads = reads.unwrap_or(&every);
     decoder.project(reads, &[])?;
-    let (mut batch, mut decoded) = (
-        Batch::default(),
-        Decoded {
-            columns,
-            records: vec![],
-            batches: vec![],
-        },
-    );
-    let mut next = None;
-    while decoder.next(&mut batch)? {
-        let start = batch.offset as usize;
-        let between = &text[next.unwrap_or(start)..start];
-        assert!(
-            between.iter().all(u8::is_ascii_whitespace),
-            "only empty lines are in no batch"
+    let (mut batch, mut origin) = (Batch::default(), splitter.origin());
+    let mut decoded = Decoded {
+        columns,
+        records: vec![],
+        batches: vec![],
+    };
+    while let Some(chunk) = splitter.next(Vec::new()).map_err(|fault| fault.at(&origin))? {
+        let start = origin.0.offset as usize;
+        assert_eq!(
+            chunk.raw,
+            text[start..start + chunk.raw.len()],
+            "no byte is left out"
         );
-        assert_eq!(batch.raw, text[start..start + batch.raw.len()]);
-        next = Some(start + batch.raw.len());
-        assert_eq!(batch.ends.len(), batch.rows.len() * reads.len());
-        assert_eq!(*batch.ends.last().unwrap_or(&0) as usize, batch.fields.len());
-        let mut found = records(&batch, reads.len());
-        for (number, record) in (batch.first_record..).zip(&found) {
-            assert_eq!(record.position.record, number, "every record is there");
+        batch.load(chunk.raw);
+        while decoder.next(&mut batch).map_err(|fault| fault.at(&origin))? {
+            assert_eq!(batch.ends.len(), batch.rows.len() * reads.len());
+            assert_eq!(*batch.ends.last().unwrap_or(&0) as usize, batch.fields.len());
+            let mut found = records(&batch, &origin, reads.len());
+            decoded.batches.push(found.len());
+            decoded.records.append(&mut found);
         }
-        decoded.batches.push(found.len());
-        decoded.records.append(&mut found);
+        assert_eq!(batch.used.bytes, batch.raw.len(), "the whole chunk is decoded");
+        assert!(
+            batch.is_empty() && !decoder.next(&mut batch).map_err(|fault| fault.at(&origin))?,
+            "the end stays the end"
+        );
+        origin.advance(batch.used);
     }
-    assert!(
-        batch.is_empty() && !decoder.next(&mut batch)?,
-        "the end stays the end"
-    );
+    assert_eq!(origin.0.offset as usize, text.len(), "the whole input is decoded");
+    for (number, record) in (1..).zip(&decoded.records) {
+        assert_eq!(record.position.record, number, "every record is there");
+    }
     Ok(decoded)
 }
 
-fn records(batch: &Batch, width: usize) -> Vec<Found> {
+fn records(batch: &Batch, origin: &Origin, width: usize) -> Vec<Found> {
     let mut starts = batch
         .ends
         .iter()
@@ -147,7 +153,7 @@ fn records(batch: &Batch, width: usize) -> Vec<Found> {
     let found = found.into_iter();
     found
         .map(|(row, fields)| Found {
-            position: batch.position(row),
+            position: origin.position(row),
             raw: batch.raw(row).to_vec(),
             fields,
         })

@@ -3,8 +3,10 @@
 mod properties;
 
 use super::*;
-use crate::batch::{Changes, ChangesReader, Rows, Verdict};
+use crate::batch::Row;
+use crate::changes::{Changes, ChangesReader, Rows, Verdict};
 use crate::format::ColumnType;
+use crate::format::csv::Scanner;
 
 fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputColumn {
     OutputColumn {
@@ -46,6 +48,34 @@ fn with_edits<T>(edits: &[(usize, &str)], width: usize, run: impl FnOnce(Edits<'
     run(edits)
 }
 
+/// A batch whose second row is this record, as the decoder of a plugin that reads these columns leaves it.
+fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch {
+    let mut batch = Batch::default();
+    for raw in [b"#,#,#,#,#,#,#,#,#,#,#,#", raw] {
+        let start = batch.raw.len();
+        batch.raw.extend_from_slice(raw);
+        batch.rows.push(Row {
+            start: start as u32,
+            end: batch.raw.len() as u32,
+            number: 0,
+            line: 0,
+        });
+        batch.raw.push(b'\n');
+        if input == Format::Csv {
+            let mut increasing = reads.to_vec();
+            increasing.sort_unstable();
+            let spans = batch.spans.len();
+            let note =
+                |span: crate::format::Span| batch.spans.push([span.start, span.end].map(|at| at as u32));
+            Scanner::new(dialect)
+                .record(&batch.raw, start, true, &increasing, note)
+                .unwrap();
+            batch.spans.resize(spans + reads.len(), [0, 0]);
+        }
+    }
+    batch
+}
+
 /// The fields of one row as they cross.
 fn arena(fields: &[impl AsRef<str>]) -> (String, Vec<u32>) {
     let (mut bytes, mut ends) = (String::new(), vec![]);
@@ -74,18 +104,37 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn encoder(&self) -> Box<dyn Encoder> {
+    fn encoder(&self, reads: &[usize]) -> Box<dyn Encoder> {
         let columns: Vec<_> = self.columns.iter().map(|&name| name.to_owned()).collect();
-        new(self.pair.1, self.pair.0, self.dialect, &columns, &self.output).unwrap()
+        new(
+            self.pair.1,
+            self.pair.0,
+            self.dialect,
+            &columns,
+            reads,
+            &self.output,
+        )
+        .unwrap()
     }
 
-    /// The record with edits, or kept if there are none; `!code` if it is unfit.
+    /// The record with edits, or kept if there are none; `!code` if it is unfit. Whatever is read of it.
     fn write(&self, raw: &str, edits: &[(usize, &str)]) -> String {
-        let (mut encoder, mut out) = (self.encoder(), b"before".to_vec());
+        let all: Vec<_> = (0..self.columns.len()).rev().collect();
+        let written = self.write_reading(&all, raw, edits);
+        for reads in [&all[..0], &all[..all.len().min(1)]] {
+            assert_eq!(self.write_reading(reads, raw, edits), written, "{reads:?}");
+        }
+        written
+    }
+
+    fn write_reading(&self, reads: &[usize], raw: &str, edits: &[(usize, &str)]) -> String {
+        let (mut encoder, mut out) = (self.encoder(reads), b"before".to_vec());
+        let batch = batch(raw.as_bytes(), self.pair.0, self.dialect, reads);
         let result = match edits {
-            [] => encoder.keep(raw.as_bytes(), &mut out),
+            [] => encoder.keep(&batch, 1, &mut out),
             _ => with_edits(edits, self.output.len(), |edits| {
-                encoder.edit(raw.as_bytes(), edits, &mut out)
+                encoder.expect(edits.bytes());
+                encoder.edit(&batch, 1, edits, &mut out)
             }),
         };
         let text = String::from_utf8(out).unwrap();
@@ -101,7 +150,7 @@ impl<'a> Case<'a> {
 
     fn header(&self) -> String {
         let mut out = vec![];
-        self.encoder().begin(&mut out);
+        self.encoder(&[]).begin(&mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -109,7 +158,7 @@ impl<'a> Case<'a> {
         let (bytes, ends) = arena(fields);
         let rows = Rows::check(1, &ends, bytes.as_bytes(), fields.len()).unwrap();
         let mut out = vec![];
-        self.encoder().row(rows.iter().next().unwrap(), &mut out);
+        self.encoder(&[]).row(rows.iter().next().unwrap(), &mut out);
         String::from_utf8(out).unwrap()
     }
 }
@@ -353,6 +402,7 @@ fn a_name_in_an_error_is_clipped() {
         Format::Csv,
         Dialect::default(),
         &["a".to_owned()],
+        &[],
         &twice,
     ) else {
         panic!("two of one name")
@@ -363,7 +413,8 @@ fn a_name_in_an_error_is_clipped() {
     );
     let case = Case::new(Format::Jsonl, Format::Csv, &["a"], &["a"]);
     let raw = format!("{{\"{name}\":1}}");
-    let unfit = case.encoder().keep(raw.as_bytes(), &mut vec![]).unwrap_err();
+    let batch = batch(raw.as_bytes(), Format::Jsonl, Dialect::default(), &[]);
+    let unfit = case.encoder(&[]).keep(&batch, 1, &mut vec![]).unwrap_err();
     assert!(unfit.reason.len() < 200, "{}", unfit.reason.len());
 }
 
@@ -378,7 +429,7 @@ fn a_plan_that_cannot_be_written_is_refused() {
         ),
     ] {
         for pair in [Format::Csv, Format::Jsonl] {
-            let refused = new(pair, pair, Dialect::default(), &["a".to_owned()], &output)
+            let refused = new(pair, pair, Dialect::default(), &["a".to_owned()], &[], &output)
                 .err()
                 .unwrap();
             assert_eq!(refused.to_string(), format!("encode {message}"));

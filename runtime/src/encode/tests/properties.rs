@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::Batch;
 use crate::config::Limits;
-use crate::decode;
+use crate::decode::{self, Decoding};
 use crate::request::InputOptions;
 
 /// Decodes an output again.
@@ -16,11 +16,13 @@ fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
         ..InputOptions::default()
     };
     let reader = Box::new(std::io::Cursor::new(text.to_vec()));
-    let mut decoder = decode::open(reader, "x", None, &options, &Limits::default())
-        .unwrap()
-        .decoder;
+    let Decoding {
+        mut splitter,
+        mut decoder,
+        columns: known,
+        ..
+    } = decode::open(reader, "x", None, &options, &Limits::default()).unwrap();
     // JSONL: in the order of `more`, wherever the members stand.
-    let known = decoder.columns().to_vec();
     let missing: Vec<_> = more
         .iter()
         .filter(|name| !known.contains(name))
@@ -38,6 +40,9 @@ fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
         .project(&reads, if format == Format::Csv { &[] } else { &missing })
         .unwrap();
     let (mut batch, mut rows) = (Batch::default(), vec![]);
+    if let Some(chunk) = splitter.next(Vec::new()).unwrap() {
+        batch.load(chunk.raw);
+    }
     while decoder.next(&mut batch).unwrap() {
         assert_eq!(batch.malformed, []);
         let mut start = 0;
@@ -94,6 +99,7 @@ proptest! {
         cells in vec(any::<Cell>(), 1..6),
         edited in vec(prop::option::of(text()), 6),
         plain: bool,
+        read in vec(any::<bool>(), 6),
     ) {
         let names: Vec<String> = (0..fields.len()).map(|index| format!("c{index}")).collect();
         let sources: Vec<Option<usize>> = if plain {
@@ -119,12 +125,20 @@ proptest! {
             expected.push(edited[index].as_deref().unwrap_or(original).to_owned());
         }
         let raw = written(pair.0, &names, &fields);
-        let mut encoder = new(pair.1, pair.0, Dialect::default(), &names, &output).unwrap();
+        let reads: Vec<_> = (0..names.len()).filter(|&column| read[column % read.len()]).collect();
+        let batch = batch(&raw, pair.0, Dialect::default(), &reads);
+        let mut encoder = new(pair.1, pair.0, Dialect::default(), &names, &reads, &output).unwrap();
         let mut out = vec![];
         encoder.begin(&mut out);
-        with_edits(&edits, output.len(), |edits| encoder.edit(&raw, edits, &mut out)).unwrap();
+        with_edits(&edits, output.len(), |edits| {
+            if plain {
+                encoder.expect(edits.bytes());
+            }
+            encoder.edit(&batch, 1, edits, &mut out)
+        })
+        .unwrap();
         if edits.is_empty() {
-            encoder.keep(&raw, &mut out).unwrap();
+            encoder.keep(&batch, 1, &mut out).unwrap();
         }
         let rows = decode(&out, pair.1, &column_names(&output));
         prop_assert_eq!(rows.len(), if edits.is_empty() { 2 } else { 1 });
@@ -140,11 +154,12 @@ proptest! {
         let columns = ["a".to_owned(), "b".to_owned()];
         let output = [column("b", ColumnType::Inherit, Some(1)), column("x", ColumnType::Inherit, Some(0))];
         let format = if csv { Format::Csv } else { Format::Jsonl };
-        let mut encoder = new(format, Format::Jsonl, Dialect::default(), &columns, &output).unwrap();
+        let mut encoder = new(format, Format::Jsonl, Dialect::default(), &columns, &[], &output).unwrap();
+        let batch = batch(raw.as_bytes(), Format::Jsonl, Dialect::default(), &[]);
         let mut out = vec![];
-        let kept = encoder.keep(raw.as_bytes(), &mut out);
+        let kept = encoder.keep(&batch, 1, &mut out);
         prop_assert_eq!(kept.is_err(), out.is_empty());
-        with_edits(&[(1, &edited)], 2, |edits| encoder.edit(raw.as_bytes(), edits, &mut out)).ok();
+        with_edits(&[(1, &edited)], 2, |edits| encoder.edit(&batch, 1, edits, &mut out)).ok();
     }
 
     #[test]
@@ -153,7 +168,7 @@ proptest! {
         let output: Vec<_> = names.iter().map(|name| column(name, ColumnType::Text, None)).collect();
         let (bytes, ends) = arena(&fields);
         let rows = Rows::check(1, &ends, bytes.as_bytes(), fields.len()).unwrap();
-        let mut encoder = new(output_format, Format::Csv, Dialect::default(), &[], &output).unwrap();
+        let mut encoder = new(output_format, Format::Csv, Dialect::default(), &[], &[], &output).unwrap();
         let mut out = vec![];
         encoder.begin(&mut out);
         encoder.row(rows.iter().next().unwrap(), &mut out);

@@ -34,12 +34,12 @@ fn every_verdict_takes_its_operands() {
     let (Verdict::Edit(edits), _) = reader.next_row().unwrap() else {
         panic!("not an edit")
     };
-    assert_eq!(edits.iter().collect::<Vec<_>>(), [(2, "a")]);
+    assert_eq!(edits.iter().collect::<Vec<_>>(), [(2, &b"a"[..])]);
     let (verdict, rows) = reader.next_row().unwrap();
     assert_eq!((verdict, rows.len()), (Verdict::Replace, 1));
     assert_eq!(
         rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
-        ["b", "c", "d"]
+        [b"b", b"c", b"d"]
     );
     assert_eq!(reader.next_row().unwrap().0, Verdict::Drop);
     assert_eq!(
@@ -52,10 +52,10 @@ fn every_verdict_takes_its_operands() {
     let (Verdict::Edit(edits), rows) = reader.next_row().unwrap() else {
         panic!("not an edit")
     };
-    assert_eq!(edits.iter().collect::<Vec<_>>(), [(0, "g")]);
+    assert_eq!(edits.iter().collect::<Vec<_>>(), [(0, &b"g"[..])]);
     assert_eq!(
         rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
-        ["h", "i", "j"]
+        [b"h", b"i", b"j"]
     );
     reader.finish().unwrap();
 }
@@ -90,7 +90,7 @@ fn what_breaks_the_interface_is_refused() {
 fn rows_made_at_the_end_are_checked() {
     let rows = Rows::check(2, &[1, 2, 2, 3], b"abc", 2).unwrap();
     let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().collect()).collect();
-    assert_eq!(rows, [["a", "b"], ["", "c"]]);
+    assert_eq!(rows, [[&b"a"[..], b"b"], [b"", b"c"]]);
     assert!(Rows::check(2, &[1, 2, 3], b"abc", 2).is_err());
     assert!(Rows::check(1, &[2, 1], b"ab", 2).is_err());
     assert!(Rows::check(1, &[1, 2], b"abc", 2).is_err());

@@ -1,0 +1,214 @@
+//! A reader's bytes in, the same bytes out in chunks of whole records, which can then be decoded apart from each
+//! other. Here stands what is known of the input as a whole: how much of it was read and where it ends.
+
+use std::io::Read;
+
+use crate::batch::{Fault, Origin, Position, Used};
+use crate::config::Limits;
+use crate::error::{Class, Error, Result, Stage};
+use crate::format::BYTE_ORDER_MARK;
+
+/// CRLF, and one byte more, which tells that a lone CR is one.
+const LINE_END_BYTES: usize = 3;
+
+/// Where the last complete record of some bytes ends; it is told whether nothing follows them.
+type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
+
+/// An input on its way into chunks.
+pub struct Splitter {
+    reader: Box<dyn Read + Send>,
+    name: String,
+    records_end: RecordsEnd,
+    /// What has been read is in front, up to `filled`; the rest is room.
+    buffer: Vec<u8>,
+    filled: usize,
+    /// Whether the reader has come to its end.
+    ended: bool,
+    /// Where the bytes that come next stand. It is kept up to date while the columns are looked for; after that
+    /// only those who decode know the records, and here only the offset is.
+    origin: Origin,
+    chunk_bytes: usize,
+    record_bytes_max: usize,
+}
+
+/// Some whole records of an input.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Their bytes, line ends included.
+    pub raw: Vec<u8>,
+    /// Whether the input is known to end with them.
+    pub last: bool,
+}
+
+impl Splitter {
+    /// Starts an input and passes over its byte order mark; `record` is the number of the first record.
+    ///
+    /// # Errors
+    /// If it is UTF-16; those of the reader.
+    pub(super) fn open(
+        reader: Box<dyn Read + Send>,
+        name: &str,
+        limits: &Limits,
+        record: u64,
+        records_end: RecordsEnd,
+    ) -> Result<Self> {
+        // Places in a chunk are numbers of 32 bits.
+        let bytes_max = u32::MAX as usize / 4;
+        let mut splitter = Self {
+            reader,
+            name: name.to_owned(),
+            records_end,
+            buffer: Vec::new(),
+            filled: 0,
+            ended: false,
+            origin: Origin(Position {
+                record,
+                line: 1,
+                offset: 0,
+            }),
+            chunk_bytes: limits.batch_bytes.clamp(BYTE_ORDER_MARK.len(), bytes_max),
+            record_bytes_max: limits.record_bytes_max.min(bytes_max),
+        };
+        splitter.fill(splitter.chunk_bytes)?;
+        match *splitter.seen() {
+            [0xef, 0xbb, 0xbf, ..] => splitter.take(Used {
+                bytes: 3,
+                ..Used::default()
+            }),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                return Err(in_input(
+                    name,
+                    "is UTF-16, which is not read: convert it to UTF-8",
+                ));
+            }
+            _ => {}
+        }
+        Ok(splitter)
+    }
+
+    /// Where the next chunk begins, before the first one was taken.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The next chunk, none at the end of the input. It has as many records as `batch_bytes` of [`Limits`] hold, or one
+    /// and what came with it: what it holds depends on the input alone, not on how the reader parts it. `spare` is
+    /// a vector to use again.
+    ///
+    /// # Errors
+    /// Those of the reader, unchanged if they are this crate's; a record beyond its limit.
+    pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, Fault> {
+        let end = self.look(|splitter, seen, last| {
+            let end = (splitter.records_end)(seen, last);
+            Ok(end.map(|end| (end, last)))
+        })?;
+        let (end, last) = end;
+        if end == 0 {
+            return Ok(None);
+        }
+        let (left, mut buffer) = (self.filled - end, spare);
+        if buffer.capacity() > 2 * self.chunk_bytes {
+            buffer = Vec::new(); // A long record was in it.
+        }
+        buffer.resize(self.chunk_bytes.max(left), 0);
+        buffer[..left].copy_from_slice(&self.buffer[end..self.filled]);
+        let mut raw = std::mem::replace(&mut self.buffer, buffer);
+        self.filled = left;
+        raw.truncate(end);
+        self.origin.0.offset += end as u64;
+        Ok(Some(Chunk { raw, last }))
+    }
+
+    /// Looks for what stands before the first record: reads on until `scan` finds it in the bytes that come next; it
+    /// is told whether they are the last ones.
+    ///
+    /// # Errors
+    /// If it finds nothing in the longest record that is allowed, and its own ones.
+    pub(super) fn scan<T>(
+        &mut self,
+        mut scan: impl FnMut(&[u8], bool, &Origin) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let origin = self.origin;
+        self.look(|_, seen, last| scan(seen, last, &origin).map_err(Fault::from))
+            .map_err(|fault| fault.at(&origin))
+    }
+
+    /// Goes on after what was used.
+    pub(super) fn take(&mut self, used: Used) {
+        self.buffer.copy_within(used.bytes..self.filled, 0);
+        self.filled -= used.bytes;
+        self.origin.advance(used);
+    }
+
+    /// Shows as many bytes as a chunk has and then, from the same start, ever more.
+    fn look<T>(
+        &mut self,
+        mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, Fault>,
+    ) -> Result<T, Fault> {
+        let bytes_max = self.record_bytes_max + LINE_END_BYTES;
+        let mut bytes = self.chunk_bytes;
+        loop {
+            self.fill(bytes)?;
+            let seen = &self.seen()[..bytes.min(self.filled)];
+            if let Some(found) = find(self, seen, self.ended && seen.len() == self.filled)? {
+                return Ok(found);
+            }
+            if bytes >= bytes_max {
+                let (name, bytes_max) = (self.name.clone(), self.record_bytes_max);
+                return Err(Fault::new(move |origin| {
+                    too_long(&name, origin, Used::default(), bytes_max)
+                }));
+            }
+            bytes = (2 * bytes).min(bytes_max);
+        }
+    }
+
+    /// What has been read and not yet taken.
+    fn seen(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// Reads until there are `bytes` bytes or the input ends.
+    fn fill(&mut self, bytes: usize) -> Result<()> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; bytes]; // Zeroed by the system, page by page as it is used.
+        } else if self.buffer.len() < bytes {
+            self.buffer.resize(bytes, 0);
+        }
+        while self.filled < bytes && !self.ended {
+            match self.reader.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let place = self.origin.0.offset + self.filled as u64;
+                    let message = format!("{}: reading failed after byte {place}", self.name);
+                    return Err(Error::from_io(error, Stage::Decode, Class::Transient, message));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error that concerns the whole input.
+pub(super) fn in_input(name: &str, message: impl std::fmt::Display) -> Error {
+    Error::permanent(Stage::Decode, format!("{name}: {message}"))
+}
+
+/// An error that concerns the record after what was used.
+pub(super) fn in_record(name: &str, origin: &Origin, used: Used, message: impl std::fmt::Display) -> Error {
+    let Position { record, line, .. } = origin.position(used.row(used.bytes));
+    match record {
+        0 => in_input(name, format_args!("header (line {line}): {message}")),
+        _ => in_input(name, format_args!("record {record} (line {line}): {message}")),
+    }
+}
+
+/// The error for a record beyond its limit.
+pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize) -> Error {
+    let message = format!(
+        "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
+    );
+    in_record(name, origin, used, message)
+}

@@ -1,0 +1,46 @@
+//! What of a chunk is UTF-8: checked in stretches of many records, told record by record.
+
+use crate::batch::Row;
+
+/// How much is looked at in one go for whether it is UTF-8: much more than a record mostly has, and little
+/// enough to look at in vain when the batch ends.
+const UTF8_BYTES: usize = 16 << 10;
+
+/// What of a buffer is UTF-8.
+#[derive(Default)]
+pub(super) struct Utf8 {
+    valid_to: usize,
+}
+
+impl Utf8 {
+    /// Checks the record at `row`, which must come after the one before.
+    ///
+    /// # Errors
+    /// The reason if it is not UTF-8.
+    pub(super) fn check(&mut self, raw: &[u8], row: Row) -> std::result::Result<(), String> {
+        let (start, end) = (row.start as usize, row.end as usize);
+        if end <= self.valid_to {
+            return Ok(());
+        }
+        let from = self.valid_to.max(start);
+        let to = raw.len().min(end.max(from + UTF8_BYTES));
+        self.valid_to = from + valid_to(&raw[from..to]);
+        if end <= self.valid_to {
+            return Ok(());
+        }
+        let bad = self.valid_to;
+        self.valid_to = end;
+        Err(format!(
+            "byte {} of the record, 0x{:02x}, is not UTF-8",
+            bad - start + 1,
+            raw[bad]
+        ))
+    }
+}
+
+fn valid_to(raw: &[u8]) -> usize {
+    match std::str::from_utf8(raw) {
+        Ok(_) => raw.len(),
+        Err(error) => error.valid_up_to(),
+    }
+}

@@ -1,0 +1,277 @@
+//! A chunk in, its output and its rejects out: decoded, sent through a plugin instance of the lane's own, encoded.
+//! What is done with each verdict stands here. Lanes know nothing of each other, nor of what came before a chunk.
+
+use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
+use crate::changes::{Changes, ChangesReader, Rows, Verdict};
+use crate::decode::{Chunk, Decoder};
+use crate::encode::{Encoder, Unfit};
+use crate::error::{Class, Error, Result};
+use crate::plugin::{Instance, Plan};
+use crate::receipt::RecordCounts;
+
+/// Whom a lane hands what it makes, part by part.
+pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
+
+/// What comes out of a lane.
+pub(super) enum Part {
+    /// Output, of a chunk that makes more than a buffer of it.
+    Output(Vec<u8>),
+    /// The rest of a chunk.
+    End(Finished),
+}
+
+/// A chunk whose records all have their verdict.
+pub(super) struct Finished {
+    /// The rest of its output.
+    pub(super) output: Vec<u8>,
+    /// The chunk, where the rejects' records are.
+    pub(super) raw: Vec<u8>,
+    /// Its bytes, records and lines.
+    pub(super) used: Used,
+    pub(super) rejects: Rejects,
+    pub(super) counts: RecordCounts,
+}
+
+/// The rejects of a chunk.
+#[derive(Default)]
+pub(super) struct Rejects {
+    rows: Vec<Reject>,
+    /// Codes and reasons, one after the other.
+    text: String,
+}
+
+struct Reject {
+    row: Row,
+    code_end: usize,
+    reason_end: usize,
+}
+
+impl Rejects {
+    fn push(&mut self, row: Row, code: &str, reason: &str) {
+        self.text.push_str(code);
+        let code_end = self.text.len();
+        self.text.push_str(reason);
+        let reason_end = self.text.len();
+        self.rows.push(Reject {
+            row,
+            code_end,
+            reason_end,
+        });
+    }
+
+    /// Each with its code and its reason.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Row, &str, &str)> {
+        let mut start = 0;
+        self.rows.iter().map(move |reject| {
+            let code = &self.text[start..reject.code_end];
+            start = reject.reason_end;
+            (reject.row, code, &self.text[reject.code_end..start])
+        })
+    }
+}
+
+/// A decoder, a plugin instance and an encoder, in a row.
+pub(super) struct Lane {
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) instance: Instance,
+    pub(super) encoder: Box<dyn Encoder>,
+    /// How many columns the output has.
+    width: usize,
+    /// Output is handed on when it has more bytes.
+    output_bytes_max: usize,
+    plugin: String,
+    batch: Batch,
+    output: Vec<u8>,
+    rejects: Rejects,
+    counts: RecordCounts,
+}
+
+impl Lane {
+    pub(super) fn new(
+        decoder: Box<dyn Decoder>,
+        instance: Instance,
+        encoder: Box<dyn Encoder>,
+        plan: &Plan,
+        plugin: &str,
+        batch_bytes: usize,
+    ) -> Self {
+        Self {
+            decoder,
+            instance,
+            encoder,
+            width: plan.output.len(),
+            output_bytes_max: 4 * batch_bytes,
+            plugin: plugin.to_owned(),
+            batch: Batch::default(),
+            output: Vec::new(),
+            rejects: Rejects::default(),
+            counts: RecordCounts::default(),
+        }
+    }
+
+    /// What comes before the first record.
+    pub(super) fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        self.encoder.begin(&mut self.output);
+        sink(Part::Output(std::mem::take(&mut self.output)))
+    }
+
+    /// Puts a chunk through. `spare` is a vector to use again.
+    pub(super) fn run(&mut self, chunk: Chunk, spare: Vec<u8>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.output = spare;
+        self.output.clear();
+        self.batch.load(chunk.raw);
+        while self.decoder.next(&mut self.batch)? {
+            self.batch(sink)?;
+        }
+        let finished = Finished {
+            output: std::mem::take(&mut self.output),
+            used: Used {
+                bytes: self.batch.raw.len(),
+                ..self.batch.used
+            },
+            raw: self.batch.load(Vec::new()),
+            rejects: std::mem::take(&mut self.rejects),
+            counts: std::mem::take(&mut self.counts),
+        };
+        Ok(sink(Part::End(finished))?)
+    }
+
+    /// Lets the plugin add its last rows.
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        let emitted = self.instance.finish().map_err(|e| self.about_plugin(e))?;
+        let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
+            .map_err(|e| self.about_plugin(e))?;
+        self.emit(rows, sink)?;
+        let finished = Finished {
+            output: std::mem::take(&mut self.output),
+            raw: Vec::new(),
+            used: Used::default(),
+            rejects: Rejects::default(),
+            counts: std::mem::take(&mut self.counts),
+        };
+        sink(Part::End(finished))
+    }
+
+    /// Applies the plugin's changes to one batch; the malformed records take their place among the others.
+    fn batch(&mut self, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let changes = self.process()?;
+        let rows = self.batch.rows.len();
+        let mut reader = ChangesReader::new(&changes, rows, self.width).map_err(|e| self.about_plugin(e))?;
+        self.encoder.expect(&changes.bytes);
+        let malformed = std::mem::take(&mut self.batch.malformed);
+        let mut left = malformed.iter().peekable();
+        for index in 0..rows {
+            let row = self.batch.rows[index];
+            while let Some(bad) = left.next_if(|bad| bad.row.number < row.number) {
+                self.set_aside(bad);
+            }
+            let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
+            if self.apply(index, verdict) {
+                self.emit(emitted, sink)?;
+            }
+            self.hand_on_if_large(sink)?;
+        }
+        left.for_each(|bad| self.set_aside(bad));
+        self.counts.read += (rows + malformed.len()) as u64;
+        self.batch.malformed = malformed;
+        reader.finish().map_err(|e| self.about_plugin(e).into())
+    }
+
+    /// What the plugin makes of the batch.
+    fn process(&mut self) -> Result<Changes, Fault> {
+        let (Some(&first), Some(&last)) = (self.batch.rows.first(), self.batch.rows.last()) else {
+            return Ok(Changes::default());
+        };
+        let error = match self.instance.process(&mut self.batch) {
+            Ok(changes) => return Ok(changes),
+            Err(error) => error,
+        };
+        let plugin = self.plugin.clone();
+        Err(Fault::new(move |origin| {
+            let [first, last] = [first, last].map(|row| origin.position(row).record);
+            about(&plugin, error.about(format_args!("records {first} to {last}")))
+        }))
+    }
+
+    /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
+    fn apply(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
+        let (batch, out) = (&self.batch, &mut self.output);
+        let (written, count) = match verdict {
+            Verdict::Keep => (self.encoder.keep(batch, index, out), &mut self.counts.kept),
+            Verdict::Edit(edits) => (
+                self.encoder.edit(batch, index, edits, out),
+                &mut self.counts.edited,
+            ),
+            Verdict::Replace => {
+                self.counts.replaced += 1;
+                return true;
+            }
+            Verdict::Drop => {
+                self.counts.dropped += 1;
+                return true;
+            }
+            Verdict::Reject { code, reason } => {
+                self.reject(self.batch.rows[index], code, reason);
+                return false;
+            }
+        };
+        match written {
+            Ok(()) => {
+                *count += 1;
+                self.counts.written += 1;
+                true
+            }
+            Err(Unfit { code, reason }) => {
+                self.reject(self.batch.rows[index], code, &reason);
+                false
+            }
+        }
+    }
+
+    fn emit(&mut self, rows: Rows<'_>, sink: &mut Sink<'_>) -> Result<()> {
+        for fields in rows.iter() {
+            self.encoder.row(fields, &mut self.output);
+            self.counts.written += 1;
+            self.hand_on_if_large(sink)?;
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, Malformed { row, code, reason }: &Malformed) {
+        self.reject(*row, code, reason);
+    }
+
+    fn reject(&mut self, row: Row, code: &str, reason: &str) {
+        self.rejects.push(row, code, reason);
+        self.counts.rejected += 1;
+    }
+
+    /// Keeps what is buffered small when a plugin makes much of little.
+    fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        if self.output.len() > self.output_bytes_max {
+            sink(Part::Output(std::mem::take(&mut self.output)))?;
+        }
+        Ok(())
+    }
+
+    fn in_row(&self, row: Row, error: Error) -> Fault {
+        let plugin = self.plugin.clone();
+        Fault::new(move |origin: &Origin| {
+            let record = origin.position(row).record;
+            about(&plugin, error.about(format_args!("record {record}")))
+        })
+    }
+
+    fn about_plugin(&self, error: Error) -> Error {
+        about(&self.plugin, error)
+    }
+}
+
+/// Names the plugin in an error of its own.
+fn about(plugin: &str, error: Error) -> Error {
+    // A stop is nobody's fault.
+    if matches!(error.class(), Class::LeaseLost | Class::Cancelled) {
+        return error;
+    }
+    error.about(plugin)
+}

@@ -1,0 +1,115 @@
+//! What the lanes made of one chunk after the other in, in the order of the input; the output and the rejects of the
+//! whole, staged, and its counts out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::Ordering;
+
+use super::Job;
+use super::lane::{Finished, Part};
+use crate::batch::Origin;
+use crate::commit::{RejectWriter, Staging};
+use crate::error::{Class, Error, Result, Stage};
+use crate::receipt::RecordCounts;
+
+/// Puts the parts together again.
+pub(super) struct Sequence<'a> {
+    job: &'a Job,
+    pub(super) staging: Staging,
+    /// Where the next chunk begins.
+    pub(super) origin: Origin,
+    pub(super) counts: RecordCounts,
+    pub(super) by_code: BTreeMap<String, u64>,
+    reject_writer: RejectWriter,
+    rejects: Vec<u8>,
+}
+
+/// Vectors to use again: of a chunk and of its output.
+#[derive(Default)]
+pub(super) struct Spare {
+    pub(super) raw: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+impl<'a> Sequence<'a> {
+    pub(super) fn new(job: &'a Job, staging: Staging, origin: Origin) -> Self {
+        Self {
+            job,
+            staging,
+            origin,
+            counts: RecordCounts::default(),
+            by_code: BTreeMap::new(),
+            reject_writer: RejectWriter::default(),
+            rejects: Vec::new(),
+        }
+    }
+
+    /// The stop's error, if one was asked for.
+    pub(super) fn check_stop(&self) -> Result<()> {
+        self.job.stop.check()
+    }
+
+    /// Takes the next part. After the last one of a chunk, its vectors come back.
+    pub(super) fn take(&mut self, part: Part) -> Result<Option<Spare>> {
+        match part {
+            Part::Output(output) => write_to(&mut self.staging.output(), &output).map(|()| None),
+            Part::End(finished) => self.end(finished).map(Some),
+        }
+    }
+
+    fn end(&mut self, finished: Finished) -> Result<Spare> {
+        write_to(&mut self.staging.output(), &finished.output)?;
+        for (row, code, reason) in finished.rejects.iter() {
+            let raw = &finished.raw[row.start as usize..row.end as usize];
+            let position = self.origin.position(row);
+            self.reject_writer
+                .append(&mut self.rejects, position, code, reason, raw);
+            self.count_code(code)?;
+            if self.rejects.len() > self.job.limits.batch_bytes {
+                self.write_rejects()?;
+            }
+        }
+        self.write_rejects()?;
+        self.counts += finished.counts;
+        self.origin.advance(finished.used);
+        let gauge = &self.job.gauge;
+        gauge.bytes.store(self.origin.0.offset, Ordering::Relaxed);
+        gauge.records.store(self.counts.read, Ordering::Relaxed);
+        gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
+        Ok(Spare {
+            raw: finished.raw,
+            output: finished.output,
+        })
+    }
+
+    fn count_code(&mut self, code: &str) -> Result<()> {
+        // Looked up first because `entry` would need an owned key for each reject.
+        if let Some(count) = self.by_code.get_mut(code) {
+            *count += 1;
+            return Ok(());
+        }
+        let codes_max = self.job.limits.reject_codes;
+        if self.by_code.len() >= codes_max {
+            let why = format!(
+                "rejects with more than {codes_max} codes: a code names a kind of fault, not one record"
+            );
+            let plugin = &self.job.plugin.description().name;
+            return Err(Error::permanent(Stage::Plugin, why).about(plugin));
+        }
+        self.by_code.insert(code.to_owned(), 1);
+        Ok(())
+    }
+
+    fn write_rejects(&mut self) -> Result<()> {
+        if !self.rejects.is_empty() {
+            write_to(&mut self.staging.rejects()?, &self.rejects)?;
+            self.rejects.clear();
+        }
+        Ok(())
+    }
+}
+
+fn write_to(file: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    let written = file.write_all(bytes);
+    written.map_err(|e| Error::from_io(e, Stage::Commit, Class::Transient, "cannot write to staging"))
+}

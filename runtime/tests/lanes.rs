@@ -1,0 +1,251 @@
+//! In how many lanes an input is worked on shows nowhere: not in its output, its rejects, its counts, nor its errors.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use ingest_host::commit::{Committed, Destination};
+use ingest_host::config::Limits;
+use ingest_host::error::Error;
+use ingest_host::fetch::{Access, Fetcher, Origin};
+use ingest_host::format::Format;
+use ingest_host::pipeline::{self, Gauge, Job};
+use ingest_host::plugin::{Engine, Plugin};
+use ingest_host::receipt::{Receipt, RecordCounts};
+use ingest_host::request::InputOptions;
+use ingest_host::stop::Stop;
+use jiff::Timestamp;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use support::host::{component, path_of};
+
+fn plugin(name: &str) -> Plugin {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
+    let engine = ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap());
+    engine.load_file(&component(name)).unwrap()
+}
+
+/// What is to be done, however many lanes there are.
+struct Work<'a> {
+    input: &'a [u8],
+    options: InputOptions,
+    plugin: &'a Plugin,
+    config: &'a str,
+    output_format: Option<Format>,
+    batch_bytes: usize,
+}
+
+/// All that a reader can see of a run.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    output: String,
+    rejects: String,
+    records: RecordCounts,
+    by_code: Vec<(String, u64)>,
+    counters: Vec<(String, u64)>,
+}
+
+impl Work<'_> {
+    fn run(&self, lanes: usize) -> Result<Seen, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in");
+        std::fs::write(&input, self.input).unwrap();
+        let limits = Limits {
+            lanes,
+            batch_bytes: self.batch_bytes,
+            batch_records: 7,
+            ..Limits::default()
+        };
+        let uri = input.to_str().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let fetcher = Fetcher::new(Access::default(), &limits);
+        let source = runtime.block_on(fetcher.open(uri, Origin::Typed, &Stop::default()))?;
+        let job = Job {
+            id: None,
+            queue: None,
+            uri: "in".to_owned(),
+            submitted_at: Timestamp::UNIX_EPOCH,
+            attempt: 1,
+            fence: 0,
+            worker: "test".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            input: self.options.clone(),
+            plugin: self.plugin.clone(),
+            config: self.config.into(),
+            binding: None,
+            output_format: self.output_format,
+            destination: Arc::new(
+                Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
+            ),
+            limits: Arc::new(limits),
+            stop: Stop::default(),
+            gauge: Arc::new(Gauge::default()),
+        };
+        let Committed::New(receipt) = pipeline::run(&job, source)? else {
+            panic!("the folder was empty");
+        };
+        Ok(Seen::of(&receipt))
+    }
+
+    /// Runs with one lane and with several, which must not differ.
+    fn runs_alike(&self) -> Result<Seen, String> {
+        let one = self.run(1).map_err(|error| error.report());
+        for lanes in [2, 3] {
+            assert_eq!(
+                self.run(lanes).map_err(|error| error.report()),
+                one,
+                "{lanes} lanes"
+            );
+        }
+        one
+    }
+}
+
+impl Seen {
+    fn of(receipt: &Receipt) -> Self {
+        let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
+        Self {
+            output: text(&receipt.outputs[0].uri),
+            rejects: receipt.rejects.uri.as_deref().map(text).unwrap_or_default(),
+            records: receipt.records,
+            by_code: receipt.rejects.by_code.clone().into_iter().collect(),
+            counters: receipt.counters.clone().into_iter().collect(),
+        }
+    }
+}
+
+fn options(format: Format) -> InputOptions {
+    InputOptions {
+        format: Some(format),
+        ..InputOptions::default()
+    }
+}
+
+#[test]
+fn alarms_come_out_as_with_one_lane() {
+    let mut input = Vec::new();
+    let summary = alarm_feed::write_alarms(&mut input, 5, 2_000, 10).unwrap();
+    let seen = Work {
+        input: &input,
+        options: options(Format::Csv),
+        plugin: &plugin("alarms"),
+        config: "{}",
+        output_format: None,
+        batch_bytes: 4_000,
+    }
+    .runs_alike()
+    .unwrap();
+    assert_eq!(seen.records.read, 2_000);
+    assert_eq!(seen.records.rejected, summary.bad());
+    assert_eq!(seen.rejects.lines().count() as u64, 1 + summary.bad());
+    // The positions in the rejects are those in the whole input.
+    let input = String::from_utf8(input).unwrap();
+    let lines: Vec<_> = input.lines().collect();
+    for reject in seen.rejects.lines().skip(1) {
+        let mut fields = reject.split(',');
+        let [record, line, offset] = [(); 3].map(|()| fields.next().unwrap().parse::<usize>().unwrap());
+        assert_eq!(record + 1, line);
+        assert!(input[offset..].starts_with(lines[line - 1]), "{reject}");
+        assert!(reject.ends_with(&format!(",\"{}\"", lines[line - 1])), "{reject}");
+    }
+}
+
+#[test]
+fn a_plugin_with_state_sees_the_whole_input_in_order() {
+    let rows: String = (1..=3_000).map(|number| format!("{number}\n")).collect();
+    let input = format!("n\n{rows}");
+    let work = |config| {
+        Work {
+            input: input.as_bytes(),
+            options: options(Format::Csv),
+            plugin: &plugin("hostile"),
+            config,
+            output_format: None,
+            batch_bytes: 500,
+        }
+        .runs_alike()
+    };
+    let seen = work(r#"{"mode": "reject", "at": 2500}"#).unwrap();
+    assert!(
+        seen.rejects.lines().nth(1).unwrap().starts_with("2500,2501,"),
+        "{}",
+        seen.rejects
+    );
+    let error = work(r#"{"mode": "fail", "at": 2500}"#).unwrap_err();
+    let records = error.strip_prefix("plugin hostile: records ").unwrap();
+    let (first, rest) = records.split_once(" to ").unwrap();
+    let (last, sentence) = rest.split_once(": ").unwrap();
+    assert!(
+        (first.parse::<u32>().unwrap()..=last.parse().unwrap()).contains(&2_500),
+        "{error}"
+    );
+    assert_eq!(sentence, "asked to fail");
+}
+
+#[test]
+fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
+    let input = format!("a,b\n{}\"x\ny\",\"z\n5,6\n", "1,2\n\n".repeat(500));
+    let error = Work {
+        input: input.as_bytes(),
+        options: options(Format::Csv),
+        plugin: &plugin("clean"),
+        config: "{}",
+        output_format: None,
+        batch_bytes: 100,
+    }
+    .runs_alike()
+    .unwrap_err();
+    assert_eq!(
+        error,
+        "decode in: record 501 (line 1002): the quote that opens on line 1003 is never closed"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_the_csv_the_lanes_do_not_show(
+        rows in vec("[a-c1\",\n\r;é]{0,12}", 0..60),
+        end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
+        batch_bytes in 16..200_usize,
+        jsonl: bool,
+    ) {
+        let plugin = plugin("clean");
+        let input = format!("a,b{end}{}", rows.iter().map(|row| format!("{row}{end}")).collect::<String>());
+        let work = Work {
+            input: input.as_bytes(),
+            options: options(Format::Csv),
+            plugin: &plugin,
+            config: r#"{"columns": {"a": {"trim": true, "null": ["a", "1"], "pattern": "^[^c]*$"}, "k": {"constant": "x"}}}"#,
+            output_format: jsonl.then_some(Format::Jsonl),
+            batch_bytes,
+        };
+        if let Ok(seen) = work.runs_alike() {
+            prop_assert!(seen.records.add_up());
+        }
+    }
+
+    #[test]
+    fn whatever_the_jsonl_the_lanes_do_not_show(
+        rows in vec("(\\{\"a\": ?(1|null|\"[a-cé]{0,4}\"|\\[1,\\{\\}\\])(,\"b\":true)?\\}|x|  )\r?", 0..60),
+        batch_bytes in 16..200_usize,
+        csv: bool,
+    ) {
+        let (plugin, input) = (plugin("clean"), rows.join("\n"));
+        let work = Work {
+            input: input.as_bytes(),
+            options: options(Format::Jsonl),
+            plugin: &plugin,
+            config: r#"{"columns": {"a": {"null": ["a", "1"], "pattern": "^[^c]*$"}}}"#,
+            output_format: csv.then_some(Format::Csv),
+            batch_bytes,
+        };
+        if let Ok(seen) = work.runs_alike() {
+            prop_assert!(seen.records.add_up());
+        }
+    }
+}
