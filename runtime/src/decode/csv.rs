@@ -122,9 +122,9 @@ impl Decoder for CsvDecoder {
 impl CsvDecoder {
     /// Decodes as many records as a batch has.
     fn cut(&self, raw: &[u8], batch: &mut Batch) -> Result<(), Fault> {
-        let (mut used, mut records) = (batch.used, 0);
+        let (mut used, mut records_left) = (batch.used, self.limits.records_max(self.columns));
         let mut utf8 = Utf8::default();
-        while used.bytes < raw.len() && records < self.limits.records_max(self.columns) {
+        while used.bytes < raw.len() && records_left > 0 {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
                 continue;
@@ -149,7 +149,7 @@ impl CsvDecoder {
                 }
             }
             used.record(record.next, record.line_feeds + 1);
-            records += 1;
+            records_left -= 1;
         }
         batch.used = used;
         Ok(())
@@ -182,10 +182,9 @@ impl CsvDecoder {
     /// Adds a record that is well-formed and whose spans are there from `spans` on.
     fn push(&self, raw: &[u8], row: Row, spans: usize, batch: &mut Batch) {
         batch.rows.push(row);
-        let spans = &batch.spans[spans..];
+        let (spans, quote) = (&batch.spans[spans..], self.scanner.dialect().quote);
         for &index in &self.order {
             let [start, end] = spans[index].map(|at| at as usize);
-            let quote = self.scanner.dialect().quote;
             if raw.get(start) == Some(&quote) && end > start {
                 unquote(&raw[start..end], quote, &mut batch.fields);
             } else {

@@ -153,8 +153,8 @@ impl Lines {
         mut found: impl FnMut(Row, Result<(), Reject>),
     ) -> Result<Used, Fault> {
         let mut utf8 = Utf8::default();
-        let mut records = 0;
-        while used.bytes < raw.len() && records < self.limits.records_max(self.columns) {
+        let mut records_left = self.limits.records_max(self.columns);
+        while used.bytes < raw.len() && records_left > 0 {
             let rest = &raw[used.bytes..];
             let (line, next) = match memchr(b'\n', rest) {
                 Some(length) => (&rest[..length], used.bytes + length + 1),
@@ -176,7 +176,7 @@ impl Lines {
                 .and_then(|()| check_object(line));
             found(row, object);
             used.record(next, 1);
-            records += 1;
+            records_left -= 1;
         }
         Ok(used)
     }

@@ -307,22 +307,23 @@ impl<'a> Fields<'a> {
     /// Ends a field at each of the delimiters in the block at `at`.
     #[inline]
     fn end_all(&mut self, at: usize, mut delimiters: u64, found: &mut impl FnMut(Span)) {
-        let mut left = delimiters.count_ones() as usize;
-        while self.want < self.ended + left {
-            // Those before the wanted one are passed over.
-            for _ in self.ended..self.want {
-                self.start = at + delimiters.trailing_zeros() as usize + 1;
-                delimiters &= delimiters - 1;
-                left -= 1;
+        while delimiters != 0 {
+            let skipped = self.want - self.ended;
+            if skipped > 0 {
+                let left = delimiters.count_ones() as usize;
+                if skipped >= left {
+                    self.ended += left;
+                    self.start = at + BLOCK - delimiters.leading_zeros() as usize;
+                    return;
+                }
+                for _ in 0..skipped {
+                    self.start = at + delimiters.trailing_zeros() as usize + 1;
+                    delimiters &= delimiters - 1;
+                }
+                self.ended = self.want;
             }
-            self.ended = self.want;
             self.end(at + delimiters.trailing_zeros() as usize, found);
             delimiters &= delimiters - 1;
-            left -= 1;
-        }
-        if left > 0 {
-            self.ended += left;
-            self.start = at + BLOCK - delimiters.leading_zeros() as usize;
         }
     }
 
