@@ -80,24 +80,19 @@ fn arenas_agree(guest: &mut Guest, batch_bytes: usize, expected: &Rows) {
 /// The edits of a record are the same however many of its columns cross.
 fn projections_agree(guest: &mut Guest, expected: &Rows) {
     for layout in [Layout::all(input::WIDE), Layout::four()] {
-        let mut times = Vec::new();
+        let mut cells = Vec::new();
         for batch in &input::batches(&layout, BATCH_BYTES) {
             let changes = guest.edits(&layout, batch);
             let mut start = 0;
-            for cell in changes
-                .operands
-                .chunks_exact(5)
-                .flat_map(|row| row[1..].chunks_exact(2))
-            {
-                times.push(changes.bytes[start..cell[1] as usize].to_vec());
-                start = cell[1] as usize;
+            for row in changes.operands.chunks_exact(5) {
+                for cell in row[1..].chunks_exact(2) {
+                    cells.push((cell[0], text(&changes.bytes[start..cell[1] as usize])));
+                    start = cell[1] as usize;
+                }
             }
         }
-        assert!(
-            times.iter().eq(expected
-                .iter()
-                .flat_map(|row| [row[4].as_bytes(), row[5].as_bytes()]))
-        );
+        let times = expected.iter().flat_map(|row| [(4, &row[4]), (5, &row[5])]);
+        assert!(cells.iter().map(|(column, time)| (*column, time)).eq(times));
     }
 }
 

@@ -200,6 +200,11 @@ impl Guest {
         self.call(|ways, store| ways.call_nothing(store));
     }
 
+    pub(crate) fn ignored(&mut self, layout: &Layout, batch: &Batch) {
+        let fields = layout.fields(batch);
+        self.call(|ways, store| ways.call_ignored(store, lowered(fields), arena(fields)));
+    }
+
     pub(crate) fn one_record(&mut self, fields: &[&str]) -> Vec<String> {
         self.call(|ways, store| ways.call_one_record(store, fields))
     }

@@ -26,6 +26,8 @@ struct Ways;
 impl Guest for Ways {
     fn nothing() {}
 
+    fn ignored(_: Layout, _: Arena) {}
+
     fn one_record(fields: Vec<String>) -> Vec<String> {
         work::strings(fields)
     }
