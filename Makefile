@@ -11,7 +11,7 @@ WASM := --target wasm32-wasip2
 help: ## Show this list
 	@echo "Usage: make TARGET"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: toolchain ## See it work: build, ingest a file of alarms, swap the plugin while the worker runs
@@ -26,11 +26,15 @@ lint: toolchain ## Check format and lints, warnings denied, for the host and for
 	@scripts/toolchain.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked $(PLUGINS) $(WASM) -- -D warnings
+	$(CARGO) clippy --locked $(PLUGINS) -p boundary-guest $(WASM) -- -D warnings
 
 .PHONY: plugins
 plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.wasm
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
+
+.PHONY: bench-micro
+bench-micro: toolchain ## Measure the ways for records to cross the plugin boundary; builds the guests itself
+	$(CARGO) bench --locked --workspace --bench boundary -- --sort location
 
 .PHONY: clean
 clean: ## Remove what was built

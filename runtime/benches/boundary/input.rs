@@ -1,0 +1,127 @@
+//! The records that cross, made once: from a seed to fields in each of the forms that a way takes.
+
+use std::sync::LazyLock;
+
+use crate::work::Fields;
+
+/// How many different records there are: enough for a batch of a mebibyte, few enough to stay in the processor's cache,
+/// where a decoder has just put them in real life.
+pub(crate) const RECORDS: usize = 20_000;
+/// The columns of an alarm.
+pub(crate) const WIDTH: usize = 8;
+/// The columns of the wide records.
+pub(crate) const WIDE: usize = 60;
+/// The size of a batch where it is not what is measured.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+/// About as many records as are in such a batch.
+const LIST_RECORDS: usize = 2_000;
+
+const SEED: u64 = 7;
+const BAD_PERCENT: u8 = 5;
+
+/// Which fields of a record cross, and which of those the guest works on.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub(crate) columns: Vec<usize>,
+    pub(crate) id: usize,
+    pub(crate) times: [usize; 2],
+}
+
+/// Some records as an arena.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) text: String,
+    pub(crate) ends: Vec<u32>,
+}
+
+/// The records: alarms, malformed ones left out as the decoder does it, others with faults left in.
+pub(crate) fn records() -> &'static [Vec<&'static str>] {
+    static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut csv = Vec::new();
+        let more = RECORDS as u64 * 11 / 10;
+        alarm_feed::write_alarms(&mut csv, SEED, more, BAD_PERCENT).expect("memory takes it");
+        csv
+    });
+    static RECORD: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+        let text = std::str::from_utf8(&TEXT).expect("alarms are ASCII");
+        let rows = text.lines().skip(1).map(|line| line.split(',').collect());
+        let records: Vec<Vec<_>> = rows
+            .filter(|row: &Vec<_>| row.len() == WIDTH)
+            .take(RECORDS)
+            .collect();
+        assert_eq!(records.len(), RECORDS);
+        records
+    });
+    &RECORD
+}
+
+/// The records in lists of [`LIST_RECORDS`].
+pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
+    let lists = records().chunks(LIST_RECORDS);
+    lists
+        .map(|records| records.iter().map(Vec::as_slice).collect())
+        .collect()
+}
+
+/// The records in batches of at most `bytes_max` bytes of fields that cross. A column beyond the eighth repeats one of the
+/// first eight.
+pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut batch = Batch::new();
+    for record in records() {
+        let fields = layout.columns.iter().map(|column| record[column % WIDTH]);
+        if batch.text.len() + fields.clone().map(str::len).sum::<usize>() > bytes_max {
+            batches.push(std::mem::replace(&mut batch, Batch::new()));
+        }
+        for field in fields {
+            batch.text.push_str(field);
+            batch.ends.push(batch.text.len() as u32);
+        }
+    }
+    batches.push(batch);
+    batches
+}
+
+impl Layout {
+    /// The alarms as they are.
+    pub(crate) fn alarms() -> Self {
+        Self::all(WIDTH)
+    }
+
+    /// Records of so many columns, all of which cross.
+    pub(crate) fn all(width: usize) -> Self {
+        Self {
+            columns: (0..width).collect(),
+            id: 0,
+            times: [4, 5],
+        }
+    }
+
+    /// Of whatever width a record is, its id, its two times and its value cross.
+    pub(crate) fn four() -> Self {
+        Self {
+            columns: vec![0, 4, 5, 6],
+            id: 0,
+            times: [1, 2],
+        }
+    }
+
+    pub(crate) fn fields<'a>(&self, batch: &'a Batch) -> Fields<'a> {
+        Fields {
+            bytes: batch.text.as_bytes(),
+            ends: &batch.ends,
+            width: self.columns.len(),
+            id: self.id,
+            times: self.times,
+        }
+    }
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            text: String::new(),
+            ends: Vec::new(),
+        }
+    }
+}

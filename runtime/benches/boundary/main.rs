@@ -1,0 +1,329 @@
+//! What the boundary between host and plugin costs, and what other boundaries would: the same records cross in each
+//! way, the same trivial work is done on them, and out come times.
+//!
+//! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds a record**; only
+//! `start` has times of its own. Where the machine has other work to do, `fastest` is the column to compare. Measured
+//! are the host's call, the way into the guest, the work, and the way back, until the host has the result in its own
+//! memory; the batches are ready before. `cargo test` runs each benchmark once, over fewer records. Either builds the
+//! guests that it needs.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+
+mod agreement;
+mod components;
+mod input;
+mod sandbox;
+#[expect(dead_code, reason = "the guest uses more of it")]
+#[path = "guest/src/work.rs"]
+mod work;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+use input::{BATCH_BYTES, Batch, Layout, RECORDS};
+use sandbox::{Guest, Setting};
+
+fn main() {
+    agreement::check();
+    divan::main();
+}
+
+/// How records cross.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod ways {
+    use super::*;
+
+    #[divan::bench(sample_count = 20)]
+    fn list_of_strings(bencher: Bencher<'_, '_>) {
+        let mut guest = Guest::start(Setting::Shipped);
+        passes(bencher, || {
+            for record in input::records() {
+                divan::black_box(guest.one_record(record));
+            }
+        });
+    }
+
+    #[divan::bench(sample_count = 20)]
+    fn lists_of_2000_lists(bencher: Bencher<'_, '_>) {
+        let mut guest = Guest::start(Setting::Shipped);
+        let lists = input::lists();
+        passes(bencher, || {
+            for lists in &lists {
+                divan::black_box(guest.record_lists(lists));
+            }
+        });
+    }
+
+    #[divan::bench]
+    fn arena_to_rows(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.whole_rows(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn arena_to_edits(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn arena_to_verdicts(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.verdicts(layout, batch));
+        });
+    }
+
+    /// What is left without work.
+    #[divan::bench]
+    fn arena_ignored(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            guest.ignored(layout, batch);
+        });
+    }
+
+    /// What is left without a boundary.
+    #[divan::bench]
+    fn native_edits(bencher: Bencher<'_, '_>) {
+        let layout = Layout::alarms();
+        let batches = input::batches(&layout, BATCH_BYTES);
+        passes(bencher, || {
+            for batch in &batches {
+                divan::black_box(work::edits(divan::black_box(layout.fields(batch))));
+            }
+        });
+    }
+}
+
+/// How results come back: as the call's value or by calls into the host.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod results {
+    use super::*;
+
+    #[divan::bench]
+    fn returned(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn imported_by_batch(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits_by_batch(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn imported_by_batch_lent(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits_lent(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn imported_by_row(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits_by_row(layout, batch));
+        });
+    }
+}
+
+/// How large a batch is.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod batch_kib {
+    use super::*;
+
+    #[divan::bench(args = [4, 16, 64, 256, 1024])]
+    fn edits(bencher: Bencher<'_, '_>, kib: usize) {
+        crossing_as(
+            bencher,
+            Setting::Shipped,
+            &Layout::alarms(),
+            kib << 10,
+            |guest, layout, batch| {
+                divan::black_box(guest.edits(layout, batch));
+            },
+        );
+    }
+}
+
+/// What can end a guest that loops, and what that costs one that does not.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod ended_by {
+    use super::*;
+
+    const SETTINGS: [Setting; 3] = [Setting::Endless, Setting::Shipped, Setting::Fuel];
+
+    #[divan::bench(args = SETTINGS)]
+    fn edits(bencher: Bencher<'_, '_>, setting: Setting) {
+        crossing(bencher, setting, |guest, layout, batch| {
+            divan::black_box(guest.edits(layout, batch));
+        });
+    }
+
+    /// The worst case: a loop over bytes.
+    #[divan::bench(args = SETTINGS)]
+    fn count_spaces(bencher: Bencher<'_, '_>, setting: Setting) {
+        crossing(bencher, setting, |guest, _, batch| {
+            divan::black_box(guest.count_spaces(batch));
+        });
+    }
+}
+
+/// Whether the guest is compiled with 128-bit vectors.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod vectors {
+    use super::*;
+
+    const SETTINGS: [Setting; 2] = [Setting::Shipped, Setting::Simd128];
+
+    #[divan::bench(args = SETTINGS)]
+    fn edits(bencher: Bencher<'_, '_>, setting: Setting) {
+        crossing(bencher, setting, |guest, layout, batch| {
+            divan::black_box(guest.edits(layout, batch));
+        });
+    }
+
+    /// The best case: a loop over bytes.
+    #[divan::bench(args = SETTINGS)]
+    fn count_spaces(bencher: Bencher<'_, '_>, setting: Setting) {
+        crossing(bencher, setting, |guest, _, batch| {
+            divan::black_box(guest.count_spaces(batch));
+        });
+    }
+}
+
+/// How the guest gets to know that the fields are UTF-8.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod utf8 {
+    use super::*;
+
+    #[divan::bench]
+    fn trusted_bytes(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits(layout, batch));
+        });
+    }
+
+    #[divan::bench(args = [Setting::Shipped, Setting::Simd128])]
+    fn checked_bytes(bencher: Bencher<'_, '_>, setting: Setting) {
+        crossing(bencher, setting, |guest, layout, batch| {
+            divan::black_box(guest.edits_checked(layout, batch));
+        });
+    }
+
+    #[divan::bench]
+    fn string(bencher: Bencher<'_, '_>) {
+        crossing(bencher, Setting::Shipped, |guest, layout, batch| {
+            divan::black_box(guest.edits_of_text(layout, batch));
+        });
+    }
+}
+
+/// How many columns of a wide record cross, if the plugin reads three of them.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod projection {
+    use super::*;
+
+    #[divan::bench]
+    fn all_60_columns(bencher: Bencher<'_, '_>) {
+        crossing_as(
+            bencher,
+            Setting::Shipped,
+            &Layout::all(input::WIDE),
+            BATCH_BYTES,
+            |guest, layout, batch| {
+                divan::black_box(guest.edits(layout, batch));
+            },
+        );
+    }
+
+    #[divan::bench]
+    fn columns_4_of_60(bencher: Bencher<'_, '_>) {
+        crossing_as(
+            bencher,
+            Setting::Shipped,
+            &Layout::four(),
+            BATCH_BYTES,
+            |guest, layout, batch| {
+                divan::black_box(guest.edits(layout, batch));
+            },
+        );
+    }
+}
+
+/// What a call costs that does nothing.
+#[divan::bench_group(sample_count = 100, sample_size = 1)]
+mod call {
+    use super::*;
+
+    #[divan::bench(args = [Setting::Shipped, Setting::Endless])]
+    fn nothing(bencher: Bencher<'_, '_>, setting: Setting) {
+        let mut guest = Guest::start(setting);
+        passes(bencher, || {
+            for _ in 0..RECORDS {
+                guest.nothing();
+            }
+        });
+    }
+}
+
+/// What an instance costs that does nothing: one start each.
+mod start {
+    use super::*;
+    use ingest_host::config::Limits;
+    use ingest_host::format::Format;
+    use ingest_host::plugin::Engine;
+    use ingest_host::stop::Stop;
+
+    #[divan::bench]
+    fn bare_guest() -> Guest {
+        Guest::start(Setting::Shipped)
+    }
+
+    /// As for a request: the product's own start, and `open` with a header.
+    #[divan::bench]
+    fn alarms_and_open(bencher: Bencher<'_, '_>) {
+        let plugin = Engine::new(&Limits::default(), None)
+            .and_then(|engine| engine.load_file(&components::alarms()))
+            .unwrap();
+        let columns: Vec<String> = alarm_feed::HEADER.split(',').map(str::to_owned).collect();
+        bencher.bench_local(|| plugin.open(&columns, Format::Csv, "{}", Stop::default()).unwrap());
+    }
+}
+
+/// A measurement of alarms that cross in batches of the usual size.
+fn crossing(bencher: Bencher<'_, '_>, setting: Setting, way: impl FnMut(&mut Guest, &Layout, &Batch)) {
+    crossing_as(bencher, setting, &Layout::alarms(), BATCH_BYTES, way);
+}
+
+fn crossing_as(
+    bencher: Bencher<'_, '_>,
+    setting: Setting,
+    layout: &Layout,
+    batch_bytes: usize,
+    mut way: impl FnMut(&mut Guest, &Layout, &Batch),
+) {
+    let mut guest = Guest::start(setting);
+    let batches = input::batches(layout, batch_bytes);
+    passes(bencher, || {
+        for batch in &batches {
+            way(&mut guest, layout, batch);
+        }
+    });
+}
+
+/// A measurement of passes over all records: as many as make 100,000, or one where only a test is wanted.
+fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let passes = if is_measured { 100_000 / RECORDS } else { 1 };
+    bencher
+        .counter(ItemsCount::new(passes * RECORDS))
+        .bench_local(|| {
+            for _ in 0..passes {
+                pass();
+            }
+        });
+}
