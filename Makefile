@@ -33,8 +33,8 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
 .PHONY: bench-micro
-bench-micro: toolchain ## Measure the ways for records to cross the plugin boundary; builds the guests itself
-	$(CARGO) bench --locked --workspace --bench boundary -- --sort location
+bench-micro: toolchain ## Measure each stage, and the ways for records to cross the plugin boundary
+	$(CARGO) bench --locked --workspace --bench stages --bench boundary -- --sort location
 
 .PHONY: clean
 clean: ## Remove what was built

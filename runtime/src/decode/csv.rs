@@ -29,6 +29,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
+use super::index::Index;
 use super::split::{Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
@@ -66,6 +67,7 @@ pub(super) fn open(
         columns: columns.len(),
         wanted: Vec::new(),
         order: Vec::new(),
+        index: Index::default(),
     };
     Ok(Decoding {
         splitter,
@@ -88,6 +90,7 @@ struct CsvDecoder {
     wanted: Vec<usize>,
     /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`.
     order: Vec<usize>,
+    index: Index,
 }
 
 impl Decoder for CsvDecoder {
@@ -121,9 +124,10 @@ impl Decoder for CsvDecoder {
 
 impl CsvDecoder {
     /// Decodes as many records as a batch has.
-    fn cut(&self, raw: &[u8], batch: &mut Batch) -> Result<(), Fault> {
-        let (mut used, mut records_left) = (batch.used, self.limits.records_max(self.columns));
-        let mut utf8 = Utf8::default();
+    fn cut(&mut self, raw: &[u8], batch: &mut Batch) -> Result<(), Fault> {
+        let mut records_left = self.limits.records_max(self.columns);
+        let (mut used, mut utf8) = (batch.used, Utf8::default());
+        self.index.clear();
         while used.bytes < raw.len() && records_left > 0 {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
@@ -131,8 +135,10 @@ impl CsvDecoder {
             }
             let spans = batch.spans.len();
             let note = |span: Span| batch.spans.push([span.start as u32, span.end as u32]);
-            let record = self.scanner.record(raw, used.bytes, true, &self.wanted, note);
-            let record = match record {
+            let found = self
+                .index
+                .record(&self.scanner, raw, used.bytes, &self.wanted, note);
+            let record = match found {
                 Ok(record) => record,
                 Err(partial) => return Err(self.never_closed(raw, used, partial)),
             };

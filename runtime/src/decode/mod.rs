@@ -3,6 +3,7 @@
 //! input that cannot be told into records is an error.
 
 mod csv;
+mod index;
 mod jsonl;
 mod split;
 mod utf8;

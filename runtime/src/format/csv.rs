@@ -62,15 +62,17 @@ pub struct Scanner {
     quotes: u8x16,
 }
 
-/// The bytes that mean something among the 64 from some place on: bit `n` stands for the `n`th.
-#[derive(Clone, Copy)]
-struct Marks {
-    delimiters: u64,
+/// The bytes that mean something among the [`BLOCK`] from some place on: bit `n` stands for the `n`th.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks {
+    /// Delimiters.
+    pub delimiters: u64,
     /// Quotes, CR and LF.
-    others: u64,
+    pub others: u64,
 }
 
-const BLOCK: usize = 64;
+/// How many bytes are looked at in one step.
+pub const BLOCK: usize = 64;
 
 impl Scanner {
     /// A scanner of files in `dialect`.
@@ -135,8 +137,9 @@ impl Scanner {
         Ok(record)
     }
 
+    /// What means something from `at` on.
     #[inline]
-    fn marks(&self, raw: &[u8], at: usize) -> Marks {
+    pub fn marks(&self, raw: &[u8], at: usize) -> Marks {
         if let Some(block) = raw[at..].first_chunk() {
             return self.marks_of(block);
         }

@@ -1,0 +1,123 @@
+//! The delimiters and line ends of a stretch of CSV, found in one go; its records are then looked up rather than
+//! searched. A record with a quote in it is left to the scanner.
+
+use crate::format::Span;
+use crate::format::csv::{BLOCK, Marks, Partial, Record, Scanner, line_end};
+
+/// How many bytes are gone through at once: many records, and few enough that they and their places stay in the
+/// fastest cache.
+const STRETCH: usize = 8 << 10;
+
+/// Where to look for the records of a stretch.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    /// The places that mean something, delimiters, quotes, CR and LF: so many, and then room.
+    places: Vec<u32>,
+    count: usize,
+    /// Which of them are no delimiters, as indices into `places`.
+    others: Vec<u32>,
+    /// The next ones of both.
+    place: usize,
+    other: usize,
+}
+
+impl Index {
+    /// Forgets the stretch, before another text.
+    pub(super) fn clear(&mut self) {
+        self.others.clear();
+        self.other = 0;
+    }
+
+    /// Finds the record that begins at `start`, after all those that were found before. As [`Scanner::record`]; `raw`
+    /// holds whole records and does not change from call to call, until [`Index::clear`].
+    ///
+    /// # Errors
+    /// As [`Scanner::record`].
+    #[inline]
+    pub(super) fn record(
+        &mut self,
+        scanner: &Scanner,
+        raw: &[u8],
+        start: usize,
+        wanted: &[usize],
+        mut found: impl FnMut(Span),
+    ) -> Result<Record, Partial> {
+        self.pass(start);
+        if self.other == self.others.len() {
+            self.fill(scanner, raw, start);
+        }
+        let Some(&other) = self.others.get(self.other) else {
+            // Longer than a stretch, or without a line end.
+            return scanner.record(raw, start, true, wanted, found);
+        };
+        let places = &self.places[self.place..=other as usize];
+        let end = places[places.len() - 1] as usize;
+        if raw[end] == scanner.dialect().quote {
+            return scanner.record(raw, start, true, wanted, found);
+        }
+        for &column in wanted {
+            let Some(&end) = places.get(column) else { break };
+            let before = column.checked_sub(1).map(|before| places[before]);
+            found(Span {
+                start: before.map_or(start, |before| before as usize + 1),
+                end: end as usize,
+            });
+        }
+        Ok(Record {
+            end,
+            next: line_end(raw, end, true).unwrap_or(raw.len()),
+            fields: places.len(),
+            ..Record::default()
+        })
+    }
+
+    /// Goes on to the places from `start` on.
+    #[inline]
+    fn pass(&mut self, start: usize) {
+        // Mostly one line end; all those of a record in which quotes are.
+        while let Some(&other) = self.others.get(self.other)
+            && (self.places[other as usize] as usize) < start
+        {
+            self.place = other as usize + 1;
+            self.other += 1;
+        }
+        while self.place < self.count && (self.places[self.place] as usize) < start {
+            self.place += 1;
+        }
+    }
+
+    /// Goes through the stretch that begins at `start`, where a record does.
+    fn fill(&mut self, scanner: &Scanner, raw: &[u8], start: usize) {
+        (self.place, self.other) = (0, 0);
+        self.others.clear();
+        self.places.resize(STRETCH + 2 * BLOCK, 0);
+        let (mut count, mut at) = (0, start);
+        while at < raw.len().min(start + STRETCH) {
+            let Marks { delimiters, others } = scanner.marks(raw, at);
+            let all = delimiters | others;
+            let mut left = others;
+            while left != 0 {
+                let below = all & !(u64::MAX << left.trailing_zeros());
+                self.others.push(count as u32 + below.count_ones());
+                left &= left - 1;
+            }
+            count += note(all, at, &mut self.places[count..]);
+            at += BLOCK;
+        }
+        self.count = count;
+    }
+}
+
+/// Writes the places of the bits to the front of `places` and tells how many they are. Eight are written at a time,
+/// since a loop that ends sooner ends unforeseen.
+#[inline]
+fn note(mut bits: u64, at: usize, places: &mut [u32]) -> usize {
+    let count = bits.count_ones() as usize;
+    for eight in places.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
+        for place in eight {
+            *place = at as u32 + bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+        }
+    }
+    count
+}
