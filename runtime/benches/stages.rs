@@ -47,10 +47,13 @@ fn alarms_as_jsonl() -> Input {
     let mut text = String::new();
     for record in reader.records() {
         let record = record.unwrap();
-        let members = names.iter().zip(&record).map(|(name, field)| match field.parse::<f64>() {
-            Ok(_) => format!("\"{name}\":{field}"),
-            Err(_) => format!("\"{name}\":\"{field}\""),
-        });
+        let members = names
+            .iter()
+            .zip(&record)
+            .map(|(name, field)| match field.parse::<f64>() {
+                Ok(_) => format!("\"{name}\":{field}"),
+                Err(_) => format!("\"{name}\":\"{field}\""),
+            });
         text += &format!("{{{}}}\n", members.collect::<Vec<_>>().join(","));
     }
     Input {
@@ -192,10 +195,12 @@ fn bench_encode(bencher: Bencher<'_, '_>, input: &Input, output: Format, edited:
     )
     .unwrap();
     let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(batch.rows.len())).bench_local(|| {
-        out.clear();
-        encode_batch(&mut *encoder, &batch, &changes, columns.len(), &mut out);
-    });
+    bencher
+        .counter(ItemsCount::new(batch.rows.len()))
+        .bench_local(|| {
+            out.clear();
+            encode_batch(&mut *encoder, &batch, &changes, columns.len(), &mut out);
+        });
 }
 
 fn changes(rows: usize, edited: Option<[u32; 2]>) -> Changes {

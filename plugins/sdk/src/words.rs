@@ -30,7 +30,9 @@ pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     }
     let (left_words, right_words) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
     let middle = left_words.len() / 2;
-    left.first() == right.first() && left_words.get(middle) == right_words.get(middle) && is_same_throughout(left, right)
+    left.first() == right.first()
+        && left_words.get(middle) == right_words.get(middle)
+        && is_same_throughout(left, right)
 }
 
 #[inline(never)]
