@@ -82,7 +82,7 @@ fn short_word(bytes: &[u8]) -> u64 {
 fn others(word: u64) -> u64 {
     // A digit becomes 0 to 9. What is more than that, or has its high bit set, has it then.
     let word = word ^ ZEROS;
-    ((word & !HIGH_BITS) + 0x7676_7676_7676_7676 | word) & HIGH_BITS
+    (((word & !HIGH_BITS) + 0x7676_7676_7676_7676) | word) & HIGH_BITS
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl DateTime {
     fn read(text: &[u8; 19]) -> Option<Self> {
         let [start, middle, end] = [word(text, 0), word(text, 8), word(text, 11)];
         let separator = 0xFF << 16;
-        let middle = middle & !separator | u64::from(b'T') << 16;
+        let middle = (middle & !separator) | (u64::from(b'T') << 16);
         let date = pairs(start, *b"0000-00-")?;
         let day = pairs(middle, *b"00T00:00")?;
         let time = pairs(end, *b"00:00:00")?;
