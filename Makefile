@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo
-PLUGINS := -p clean -p alarms -p hostile
+PLUGINS := -p clean -p alarms -p by-hand -p hostile
 WASM := --target wasm32-wasip2
 
 .PHONY: help
@@ -33,8 +33,8 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
 .PHONY: bench-micro
-bench-micro: toolchain ## Measure each stage, and the ways for records to cross the plugin boundary
-	$(CARGO) bench --locked --workspace --bench stages --bench boundary -- --sort location
+bench-micro: toolchain ## Measure each stage, the plugin boundary, and the author's crate
+	$(CARGO) bench --locked --workspace --bench stages --bench boundary --bench guest -- --sort location
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -7,9 +7,11 @@ use crate::bindings::exports::ingest::plugin::transform::Changes;
 use crate::plugin::Verdict;
 use crate::refusal::Refusal;
 use crate::reject::{Cause, Reject};
-use crate::rows::{Row, Rows, end_of, move_text, offset};
+use crate::rows::{Row, Rows};
 use crate::schema::Layout;
+use crate::text::{Text, offset};
 use crate::value::{self, Value};
+use crate::words;
 
 /// The verdicts as the interface numbers them.
 pub(crate) mod code {
@@ -28,7 +30,7 @@ pub(crate) struct ChangesWriter {
     /// Empty as long as every row is kept.
     verdicts: Vec<u8>,
     operands: Vec<u32>,
-    text: String,
+    text: Text,
     /// How many rows of the batch there are, and how many have their verdict.
     rows: usize,
     settled: usize,
@@ -36,9 +38,10 @@ pub(crate) struct ChangesWriter {
     operands_start: usize,
     text_start: usize,
     cells: u32,
+    /// The first column behind those that are set.
+    next: u32,
     /// The new rows of the row under way.
     emitted: Rows,
-    scratch: String,
 }
 
 impl ChangesWriter {
@@ -46,14 +49,14 @@ impl ChangesWriter {
         Self {
             verdicts: Vec::new(),
             operands: Vec::new(),
-            text: String::new(),
+            text: Text::default(),
             rows: 0,
             settled: 0,
             operands_start: 0,
             text_start: 0,
             cells: 0,
+            next: 0,
             emitted: Rows::new(layout),
-            scratch: String::new(),
         }
     }
 
@@ -70,7 +73,7 @@ impl ChangesWriter {
     /// What became of the batch. The next one is expected to need about as much room.
     pub(crate) fn finish(&mut self) -> Changes {
         let operands = Vec::with_capacity(with_slack(self.operands.len()));
-        let text = String::with_capacity(with_slack(self.text.len()));
+        let text = Text::with_capacity(with_slack(self.text.len()));
         Changes {
             verdicts: std::mem::take(&mut self.verdicts),
             operands: std::mem::replace(&mut self.operands, operands),
@@ -83,8 +86,7 @@ impl ChangesWriter {
     pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value) {
         let start = self.text.len();
         value::append(&mut self.text, value);
-        let follows = self.cells == 0 || self.operands[self.operands.len() - 2] < column;
-        if !follows {
+        if column < self.next {
             self.insert(column, before, start);
         } else if self.is_last_text(start, before) {
             self.text.truncate(start);
@@ -92,15 +94,16 @@ impl ChangesWriter {
             if self.cells == 0 {
                 self.operands.push(0); // Their number, when it is known.
             }
-            self.operands.extend_from_slice(&[column, end_of(&self.text)]);
+            self.operands.extend_from_slice(&[column, self.text.end()]);
             self.cells += 1;
+            self.next = column + 1;
         }
     }
 
     /// Whether the text from `start` on is this one.
     #[inline]
     fn is_last_text(&self, start: usize, text: Option<&[u8]>) -> bool {
-        text.is_some_and(|text| is_same(text, &self.text.as_bytes()[start..]))
+        text.is_some_and(|text| words::is_same(text, &self.text.as_bytes()[start..]))
     }
 
     /// Moves the text from `start` on to a cell that is not behind all others.
@@ -122,9 +125,8 @@ impl ChangesWriter {
         }
 
         let old = begin..self.operands[at + 1] as usize;
-        let added = self.text.len() - start;
         let removed = old.len();
-        move_text(&mut self.text, start, old, &mut self.scratch);
+        let added = self.text.move_to(old, start);
         for end in self.operands[at + 1..].iter_mut().step_by(2) {
             *end = offset(*end as usize + added - removed);
         }
@@ -183,8 +185,8 @@ impl ChangesWriter {
                 self.emitted.clear();
                 self.push(code::REJECT);
                 for text in [&*code, &*reason] {
-                    self.text.push_str(text);
-                    self.operands.push(end_of(&self.text));
+                    value::append(&mut self.text, &text);
+                    self.operands.push(self.text.end());
                 }
                 Ok(())
             }
@@ -197,16 +199,15 @@ impl ChangesWriter {
             if verdict == code::KEEP {
                 return;
             }
-            self.verdicts.reserve_exact(self.rows);
-            self.verdicts.resize(self.settled, code::KEEP);
+            self.verdicts.resize(self.rows, code::KEEP);
         }
-        self.verdicts.push(verdict);
+        self.verdicts[self.settled] = verdict;
     }
 
     fn push_emitted(&mut self) {
         let (count, text, ends) = self.emitted.parts();
         let start = self.text.len();
-        self.text.push_str(text);
+        self.text.append(text);
         self.operands.push(offset(count));
         let ends = ends.iter().map(|&end| offset(start + end as usize));
         self.operands.extend(ends);
@@ -223,21 +224,10 @@ impl ChangesWriter {
         self.operands_start = self.operands.len();
         self.text_start = self.text.len();
         self.cells = 0;
+        self.next = 0;
     }
 }
 
 fn with_slack(room: usize) -> usize {
     room + room / 8
-}
-
-/// `left == right`, by words: in WebAssembly that is a call which goes byte by byte.
-#[inline]
-fn is_same(left: &[u8], right: &[u8]) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    let (left_words, left_rest) = left.as_chunks::<8>();
-    let (right_words, right_rest) = right.as_chunks::<8>();
-    let same_words = left_words.iter().eq(right_words);
-    same_words && left_rest.iter().eq(right_rest)
 }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::arena::Arena;
 use crate::bindings::exports::ingest::plugin::transform::{Batch, Changes, Emitted, Input, Plan};
 use crate::changes::ChangesWriter;
 use crate::plugin::Plugin;
@@ -44,20 +45,10 @@ impl<P: Plugin> Driver<P> {
 
     /// Puts each record of the batch through the plugin.
     pub(crate) fn process(&mut self, batch: &Batch) -> Result<Changes, Refusal> {
-        let text = std::str::from_utf8(&batch.bytes)
-            .map_err(|error| Refusal::new(format!("the host's batch is not UTF-8: {error}")))?;
-        let width = self.layout.fields.len();
-        let rows = batch.rows as usize;
-        if batch.ends.len() != rows * width {
-            return Err(Refusal::new(format!(
-                "the host's batch has {} fields where {rows} rows of {width} are expected",
-                batch.ends.len()
-            )));
-        }
-
-        self.changes.begin(rows);
-        let mut record = Record::new(text, &batch.ends, &self.layout, &mut self.changes);
-        for _ in 0..rows {
+        let arena = Arena::check(batch, self.layout.fields.len())?;
+        self.changes.begin(batch.rows as usize);
+        for fields in arena.records() {
+            let mut record = Record::new(fields, &self.layout, &mut self.changes);
             let verdict = self.plugin.record(&mut record);
             record.settle(verdict)?;
         }

@@ -12,11 +12,18 @@ mod refusal;
 mod schema;
 
 // What `record` and `finish` work with.
+mod arena;
 mod changes;
 mod record;
 mod reject;
 mod rows;
+mod text;
 mod value;
+mod words;
+
+// What fields are looked at and read with.
+mod scan;
+mod time;
 
 // The way to the host's log and counters.
 mod host;
@@ -34,7 +41,9 @@ pub use record::Record;
 pub use refusal::Refusal;
 pub use reject::Reject;
 pub use rows::{Row, Rows};
+pub use scan::{is_decimal, is_digits};
 pub use schema::{Column, OutputColumn, Schema};
+pub use time::DateTime;
 pub use value::Value;
 
 /// Makes the [`Plugin`] the one that this crate exports. Stands once in a plugin, next to its type.

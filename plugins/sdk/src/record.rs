@@ -1,9 +1,9 @@
 //! One record as the author sees it: fields come in from the arena, edits go out to the changes.
 
 use std::fmt::Display;
-use std::ops::Range;
 use std::str::FromStr;
 
+use crate::arena::Fields;
 use crate::changes::ChangesWriter;
 use crate::plugin::Verdict;
 use crate::refusal::Refusal;
@@ -18,25 +18,15 @@ use crate::value::Value;
 /// They are the input's: a cell that was set reads as before.
 #[derive(Debug)]
 pub struct Record<'a> {
-    text: &'a str,
-    ends: &'a [u32],
-    /// Where in `ends` this record begins.
-    first: usize,
+    fields: Fields<'a>,
     layout: &'a Layout,
     changes: &'a mut ChangesWriter,
 }
 
 impl<'a> Record<'a> {
-    pub(crate) fn new(
-        text: &'a str,
-        ends: &'a [u32],
-        layout: &'a Layout,
-        changes: &'a mut ChangesWriter,
-    ) -> Self {
+    pub(crate) fn new(fields: Fields<'a>, layout: &'a Layout, changes: &'a mut ChangesWriter) -> Self {
         Self {
-            text,
-            ends,
-            first: 0,
+            fields,
             layout,
             changes,
         }
@@ -47,7 +37,7 @@ impl<'a> Record<'a> {
     #[inline]
     #[must_use]
     pub fn get(&self, column: Column) -> &'a str {
-        &self.text[self.span(column.field)]
+        self.fields.get(column.field)
     }
 
     /// The field in `column` as a `T`, such as an integer or a float.
@@ -81,7 +71,7 @@ impl<'a> Record<'a> {
             let before = match place.origin {
                 Origin::Empty => Some(&[][..]),
                 Origin::Unread => None,
-                Origin::Field(field) => Some(&self.text.as_bytes()[self.span(field)]),
+                Origin::Field(field) => Some(self.fields.get(field).as_bytes()),
             };
             self.changes.set(index, before, &value);
         }
@@ -114,18 +104,9 @@ impl<'a> Record<'a> {
         self.reject(column, "bad-value", fault)
     }
 
-    /// Where a field stands in the text. What a record costs is mostly this, some ten times.
-    #[inline(always)]
-    fn span(&self, field: u32) -> Range<usize> {
-        let at = self.first + field as usize;
-        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
-        begin as usize..self.ends[at] as usize
-    }
-
-    /// Notes what becomes of this record and goes on to the next.
+    /// Notes what becomes of this record.
     #[inline]
-    pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
-        self.first += self.layout.fields.len();
+    pub(crate) fn settle(self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         self.changes.settle(verdict)
     }
 }

@@ -1,10 +1,10 @@
 //! Rows that a plugin makes: values come in by column, flat lists of texts go out.
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use crate::bindings::exports::ingest::plugin::transform::Emitted;
 use crate::schema::{Layout, OutputColumn};
+use crate::text::{Text, offset};
 use crate::value::{self, Value};
 
 /// New rows of the output.
@@ -13,9 +13,8 @@ pub struct Rows {
     layout: Rc<Layout>,
     /// How many rows there are; the last one may be incomplete.
     count: usize,
-    text: String,
+    text: Text,
     ends: Vec<u32>,
-    scratch: String,
 }
 
 /// One new row of the output. Its cells are empty until they are set.
@@ -27,9 +26,8 @@ impl Rows {
         Self {
             layout,
             count: 0,
-            text: String::new(),
+            text: Text::default(),
             ends: Vec::new(),
-            scratch: String::new(),
         }
     }
 
@@ -51,7 +49,7 @@ impl Rows {
     }
 
     /// The number of rows, their texts, and where each of these ends.
-    pub(crate) fn parts(&mut self) -> (usize, &str, &[u32]) {
+    pub(crate) fn parts(&mut self) -> (usize, &Text, &[u32]) {
         self.complete();
         (self.count, &self.text, &self.ends)
     }
@@ -71,7 +69,7 @@ impl Rows {
     }
 
     fn fill(&mut self, cells: usize) {
-        self.ends.resize(cells, end_of(&self.text));
+        self.ends.resize(cells, self.text.end());
     }
 }
 
@@ -87,7 +85,7 @@ impl Row<'_> {
             value::append(&mut rows.text, &value);
             if rows.ends.len() <= cell {
                 rows.ends.resize(cell, offset(start));
-                rows.ends.push(end_of(&rows.text));
+                rows.ends.push(rows.text.end());
             } else {
                 rows.replace(cell, start);
             }
@@ -102,31 +100,12 @@ impl Rows {
     fn replace(&mut self, cell: usize, start: usize) {
         let begin = if cell == 0 { 0 } else { self.ends[cell - 1] };
         let old = begin as usize..self.ends[cell] as usize;
-        let added = self.text.len() - start;
         let removed = old.len();
-        move_text(&mut self.text, start, old, &mut self.scratch);
+        let added = self.text.move_to(old, start);
         for end in &mut self.ends[cell..] {
             *end = offset(*end as usize + added - removed);
         }
     }
-}
-
-/// Moves the text from `start` on to where the text in `old` was.
-pub(crate) fn move_text(text: &mut String, start: usize, old: Range<usize>, scratch: &mut String) {
-    scratch.clear();
-    scratch.push_str(&text[start..]);
-    text.truncate(start);
-    text.replace_range(old, scratch);
-}
-
-/// Where a text that is now complete ends.
-pub(crate) fn end_of(text: &str) -> u32 {
-    offset(text.len())
-}
-
-/// An offset as the interface has it.
-pub(crate) fn offset(at: usize) -> u32 {
-    u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::text::Text;
+
 /// A value that can be written into a cell. Nothing here allocates.
 ///
 /// Implement it for a type of your own, or pass `format_args!("{value}")` for whatever has a `Display`.
@@ -101,7 +103,7 @@ floats! { f32 f64 }
 
 /// Appends the text of `value`.
 #[inline]
-pub(crate) fn append(text: &mut String, value: &impl Value) {
+pub(crate) fn append(text: &mut Text, value: &impl Value) {
     value
         .write(text)
         .expect("a value writes its text without an error of its own");
@@ -114,9 +116,9 @@ mod tests {
     #[test]
     fn each_type_has_its_text() {
         fn text(value: impl Value) -> String {
-            let mut text = String::new();
+            let mut text = Text::default();
             append(&mut text, &value);
-            text
+            String::from_utf8(text.into_bytes()).unwrap()
         }
         assert_eq!(text("é"), "é");
         assert_eq!(text(String::from("a")), "a");

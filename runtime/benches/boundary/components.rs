@@ -8,7 +8,11 @@ use serde_json::Value;
 /// The ablations' guest.
 pub(crate) fn guest() -> PathBuf {
     // The selection is the one that the tests use as well, so that the plugins are not built anew each time.
-    build(&["clean", "alarms", "hostile", "boundary-guest"], |_| {}).join("boundary_guest.wasm")
+    build(
+        &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
+        |_| {},
+    )
+    .join("boundary_guest.wasm")
 }
 
 /// The same, compiled with 128-bit vectors.

@@ -1,0 +1,72 @@
+//! A text that grows by short pieces: values write into it, bytes in UTF-8 come out.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::words;
+
+/// Texts one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Text(Vec<u8>);
+
+impl Text {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Where a text that is now complete ends.
+    #[inline]
+    pub(crate) fn end(&self) -> u32 {
+        offset(self.0.len())
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    #[inline]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Appends all of another text.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// Moves what stands from `start` on to where the bytes in `old` were, and says how long it is.
+    pub(crate) fn move_to(&mut self, old: Range<usize>, start: usize) -> usize {
+        let moved = self.0.len() - start;
+        self.0[old.start..].rotate_right(moved);
+        self.0.drain(old.start + moved..old.end + moved);
+        moved
+    }
+}
+
+impl fmt::Write for Text {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        words::append(&mut self.0, text.as_bytes());
+        Ok(())
+    }
+}
+
+/// An offset as the interface has it.
+#[inline]
+pub(crate) fn offset(at: usize) -> u32 {
+    u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")
+}

@@ -1,0 +1,102 @@
+//! What the author's crate costs: the plugin `alarms` and the same work as a loop by hand over the interface's lists
+//! go through the host on the same batches, and out come times.
+//!
+//! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds a record**. Measured are the
+//! host's call, the way into the guest, the work, and the way back; what is left without work is `arena_ignored` of the
+//! benchmark `boundary`. Before anything is measured, both must have answered the same. `cargo test` runs each
+//! once. Either builds the plugins.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+
+#[path = "boundary/components.rs"]
+#[allow(dead_code, reason = "the other benchmark uses more of it")]
+mod components;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use ingest_host::batch::{Batch, Row};
+use ingest_host::config::Limits;
+use ingest_host::format::Format;
+use ingest_host::plugin::{Engine, Instance};
+use ingest_host::stop::Stop;
+
+/// Few enough to stay in the processor's cache, where a decoder has just put them in real life.
+const RECORDS: usize = 20_000;
+/// About as many as are in a batch of the usual size.
+const BATCH_RECORDS: usize = 3_300;
+const SEED: u64 = 7;
+const BAD_PERCENT: u8 = 5;
+
+fn main() {
+    check_agreement();
+    divan::main();
+}
+
+#[divan::bench(args = ["alarms", "by_hand"], sample_count = 100, sample_size = 1)]
+fn guest(bencher: Bencher<'_, '_>, plugin: &str) {
+    let mut instance = start(plugin);
+    let mut batches = batches(0);
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let passes = if is_measured { 100_000 / RECORDS } else { 1 };
+    bencher
+        .counter(ItemsCount::new(passes * RECORDS))
+        .bench_local(|| {
+            for _ in 0..passes {
+                for batch in &mut batches {
+                    divan::black_box(instance.process(batch).unwrap());
+                }
+            }
+        });
+}
+
+/// Both must give the same answers, for records with faults too.
+fn check_agreement() {
+    let [mut alarms, mut by_hand] = ["alarms", "by_hand"].map(start);
+    for mut batch in batches(BAD_PERCENT) {
+        let answer = alarms.process(&mut batch).unwrap();
+        let rejects = answer.verdicts.iter().filter(|&&verdict| verdict == 4).count();
+        assert!(rejects > 0 && answer.verdicts.len() == batch.rows.len());
+        assert_eq!(answer, by_hand.process(&mut batch).unwrap());
+    }
+}
+
+fn start(plugin: &str) -> Instance {
+    let component = components::guest().with_file_name(format!("{plugin}.wasm"));
+    let plugin = Engine::new(&Limits::default(), None)
+        .and_then(|engine| engine.load_file(&component))
+        .unwrap();
+    let columns: Vec<String> = alarm_feed::HEADER.split(',').map(str::to_owned).collect();
+    plugin
+        .open(&columns, Format::Csv, "{}", Stop::default())
+        .unwrap()
+        .0
+}
+
+/// Alarms, so many of a hundred with a fault; ragged ones left out as the decoder does it.
+fn batches(bad_percent: u8) -> Vec<Batch> {
+    let mut csv = Vec::new();
+    alarm_feed::write_alarms(&mut csv, SEED, RECORDS as u64, bad_percent).unwrap();
+    let text = String::from_utf8(csv).unwrap();
+    let width = alarm_feed::HEADER.split(',').count();
+    let rows = text.lines().skip(1).map(|line| line.split(',').collect());
+    let rows: Vec<Vec<&str>> = rows.filter(|row: &Vec<_>| row.len() == width).collect();
+    rows.chunks(BATCH_RECORDS).map(batch).collect()
+}
+
+fn batch(rows: &[Vec<&str>]) -> Batch {
+    let mut batch = Batch::default();
+    for (number, fields) in (0..).zip(rows) {
+        for field in fields {
+            batch.fields.extend_from_slice(field.as_bytes());
+            batch.ends.push(u32::try_from(batch.fields.len()).unwrap());
+        }
+        let (start, end, line) = (0, 0, number);
+        batch.rows.push(Row {
+            start,
+            end,
+            number,
+            line,
+        });
+    }
+    batch
+}
