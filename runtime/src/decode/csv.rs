@@ -65,8 +65,7 @@ pub(super) fn open(
         scanner: head.scanner,
         limits: BatchLimits::new(limits),
         columns: columns.len(),
-        wanted: Vec::new(),
-        order: Vec::new(),
+        projection: Projection::default(),
         index: Index::default(),
     };
     Ok(Decoding {
@@ -86,10 +85,7 @@ struct CsvDecoder {
     limits: BatchLimits,
     /// How many fields a record has.
     columns: usize,
-    /// The columns that are read, increasing.
-    wanted: Vec<usize>,
-    /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`.
-    order: Vec<usize>,
+    projection: Projection,
     index: Index,
 }
 
@@ -101,10 +97,7 @@ impl Decoder for CsvDecoder {
             return Err(in_input(&self.name, message));
         }
         check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
-        self.wanted = reads.to_vec();
-        self.wanted.sort_unstable();
-        let place = |read| self.wanted.binary_search(read).ok();
-        self.order = reads.iter().filter_map(place).collect();
+        self.projection = Projection::new(self.scanner.dialect().quote, reads);
         Ok(())
     }
 
@@ -133,11 +126,11 @@ impl CsvDecoder {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
                 continue;
             }
-            let spans = batch.spans.len();
-            let note = |span: Span| batch.spans.push([span.start as u32, span.end as u32]);
+            let before = [batch.spans.len(), batch.fields.len(), batch.ends.len()];
+            let take = |span| self.projection.take(raw, span, batch);
             let found = self
                 .index
-                .record(&self.scanner, raw, used.bytes, &self.wanted, note);
+                .record(&self.scanner, raw, used.bytes, &self.projection.wanted, take);
             let record = match found {
                 Ok(record) => record,
                 Err(partial) => return Err(self.never_closed(raw, used, partial)),
@@ -148,9 +141,14 @@ impl CsvDecoder {
             }
             let row = used.row(record.end);
             match self.fault(raw, row, record, &mut utf8) {
-                None => self.push(raw, row, spans, batch),
+                None => {
+                    batch.rows.push(row);
+                    self.projection.finish(raw, before[0], batch);
+                }
                 Some((code, reason)) => {
-                    batch.spans.truncate(spans);
+                    batch.spans.truncate(before[0]);
+                    batch.fields.truncate(before[1]);
+                    batch.ends.truncate(before[2]);
                     batch.malformed.push(Malformed { row, code, reason });
                 }
             }
@@ -184,20 +182,57 @@ impl CsvDecoder {
         }
         None
     }
+}
 
-    /// Adds a record that is well-formed and whose spans are there from `spans` on.
-    fn push(&self, raw: &[u8], row: Row, spans: usize, batch: &mut Batch) {
-        batch.rows.push(row);
-        let (spans, quote) = (&batch.spans[spans..], self.scanner.dialect().quote);
-        for &index in &self.order {
-            let [start, end] = spans[index].map(|at| at as usize);
-            if raw.get(start) == Some(&quote) && end > start {
-                unquote(&raw[start..end], quote, &mut batch.fields);
-            } else {
-                append(&mut batch.fields, raw, Span { start, end });
-            }
-            batch.ends.push(batch.fields.len() as u32);
+/// Takes the fields that are read out of records.
+#[derive(Debug, Clone, Default)]
+struct Projection {
+    quote: u8,
+    /// The columns that are read, increasing.
+    wanted: Vec<usize>,
+    /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`. Nothing if that is the order
+    /// of `wanted`.
+    order: Vec<usize>,
+}
+
+impl Projection {
+    fn new(quote: u8, reads: &[usize]) -> Self {
+        let mut wanted = reads.to_vec();
+        wanted.sort_unstable();
+        let place = |read| wanted.binary_search(read).ok();
+        let order = if wanted == reads {
+            Vec::new()
+        } else {
+            reads.iter().filter_map(place).collect()
+        };
+        Self { quote, wanted, order }
+    }
+
+    /// Takes the next field.
+    #[inline]
+    fn take(&self, raw: &[u8], span: Span, batch: &mut Batch) {
+        batch.spans.push([span.start as u32, span.end as u32]);
+        if self.order.is_empty() {
+            self.push(raw, span, batch);
         }
+    }
+
+    /// Takes the fields of a record, whose spans are there from `spans` on, if they were not taken in their order.
+    fn finish(&self, raw: &[u8], spans: usize, batch: &mut Batch) {
+        for &index in &self.order {
+            let [start, end] = batch.spans[spans + index].map(|at| at as usize);
+            self.push(raw, Span { start, end }, batch);
+        }
+    }
+
+    #[inline]
+    fn push(&self, raw: &[u8], span: Span, batch: &mut Batch) {
+        if raw.get(span.start) == Some(&self.quote) && span.end > span.start {
+            unquote(span.of(raw), self.quote, &mut batch.fields);
+        } else {
+            append(&mut batch.fields, raw, span);
+        }
+        batch.ends.push(batch.fields.len() as u32);
     }
 }
 

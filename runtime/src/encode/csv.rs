@@ -83,32 +83,51 @@ impl CsvFromCsv {
     /// Copies a record up to its end but for the edited cells.
     fn splice(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let dialect = self.scanner.dialect();
-        if !self.find_read(batch, row, columns, edits) {
-            self.find_edited(batch, row, columns, edits);
-        }
         let Row { start, end, .. } = batch.rows[row];
-        let (mut copied, end) = (start as usize, end as usize);
-        let mut edits = edits
-            .spans()
-            .map(|(column, text)| (column, text, edits.bytes()))
-            .peekable();
-        for span in &self.spans {
-            let Some((_, text, texts)) = edits.next() else {
-                break;
+        let (before, end) = (out.len(), end as usize);
+        let read = &batch.spans[row * self.reads..][..self.reads];
+        let (mut copied, mut cells) = (start as usize, edits.spans().peekable());
+        while let Some((column, text)) = cells.next_if(|&(column, _)| column < columns) {
+            let Some(place) = self.read[column] else {
+                out.truncate(before);
+                return self.splice_unread(batch.raw(batch.rows[row]), columns, edits, out);
             };
-            let before = Span {
+            let [cell_start, cell_end] = read[place].map(|at| at as usize);
+            let kept = Span {
                 start: copied,
-                end: span.start,
+                end: cell_start,
             };
-            append(out, &batch.raw, before);
-            self.write_edited(texts, text, out);
-            copied = span.end;
+            append(out, &batch.raw, kept);
+            self.write_edited(edits.bytes(), text, out);
+            copied = cell_end;
         }
         append(out, &batch.raw, Span { start: copied, end });
         for column in columns..self.sources.len() {
             out.push(dialect.delimiter);
-            if let Some((_, text, texts)) = edits.next_if(|&(edited, ..)| edited == column) {
-                self.write_edited(texts, text, out);
+            if let Some((_, text)) = cells.next_if(|&(edited, _)| edited == column) {
+                self.write_edited(edits.bytes(), text, out);
+            }
+        }
+    }
+
+    /// The same where the decoder does not know all the edited cells.
+    fn splice_unread(&mut self, raw: &[u8], columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
+        let edited = edits.spans().map(|(column, _)| column);
+        self.wanted.clear();
+        self.wanted.extend(edited.take_while(|&column| column < columns));
+        self.find(raw);
+        let (mut copied, mut cells) = (0, edits.iter().peekable());
+        for cell in &self.spans {
+            let Some((_, text)) = cells.next() else { break };
+            out.extend_from_slice(&raw[copied..cell.start]);
+            write_field(text, self.scanner.dialect(), out);
+            copied = cell.end;
+        }
+        out.extend_from_slice(&raw[copied..]);
+        for column in columns..self.sources.len() {
+            out.push(self.scanner.dialect().delimiter);
+            if let Some((_, text)) = cells.next_if(|&(edited, _)| edited == column) {
+                write_field(text, self.scanner.dialect(), out);
             }
         }
     }
@@ -141,33 +160,6 @@ impl CsvFromCsv {
             .scanner
             .record(raw, 0, true, &self.wanted, |span| self.spans.push(span));
         debug_assert!(found.is_ok(), "a decoded record is complete");
-    }
-
-    /// Takes the places of the edited cells from the decoder. False if it does not know them all.
-    fn find_read(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>) -> bool {
-        self.spans.clear();
-        let read = &batch.spans[row * self.reads..][..self.reads];
-        for (column, _) in edits.spans().take_while(|&(column, _)| column < columns) {
-            let Some(place) = self.read[column] else {
-                return false;
-            };
-            let [start, end] = read[place].map(|at| at as usize);
-            self.spans.push(Span { start, end });
-        }
-        true
-    }
-
-    /// Looks for the edited cells in the record.
-    fn find_edited(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>) {
-        let Row { start, .. } = batch.rows[row];
-        self.wanted.clear();
-        let edited = edits.spans().map(|(column, _)| column);
-        self.wanted.extend(edited.take_while(|&column| column < columns));
-        self.find(batch.raw(batch.rows[row]));
-        for span in &mut self.spans {
-            span.start += start as usize;
-            span.end += start as usize;
-        }
     }
 
     /// Writes the new text of a cell, which stands in `texts`.
