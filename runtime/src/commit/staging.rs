@@ -107,7 +107,8 @@ impl Staged {
         Self {
             place: Temporary::new(path),
             file,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            // Grows with what comes: most outputs of small requests are far smaller.
+            buffer: Vec::new(),
             digesting: Digesting::default(),
         }
     }

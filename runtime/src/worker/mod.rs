@@ -28,6 +28,11 @@ use crate::stop::Stop;
 /// How often an idle worker says why it is idle although requests wait.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a claim waits for others to end, so that it can be one for several, until there is room for one in
+/// `CLAIM_SHARE` of all that the worker does at once.
+const GATHER: Duration = Duration::from_millis(1);
+const CLAIM_SHARE: usize = 4;
+
 /// What a worker does.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -190,6 +195,7 @@ impl Worker {
                 self.next_event(shutdown, None).await;
                 continue;
             }
+            self.gather().await;
             match self.step().await {
                 Ok(Step::Began) => failures = 0,
                 Ok(Step::Idle) => {
@@ -211,6 +217,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Lets small attempts that end at about the same time be replaced by one claim.
+    async fn gather(&mut self) {
+        let room = self.context.options.concurrency / CLAIM_SHARE;
+        let gathering = async {
+            while self.context.options.concurrency - self.attempts.len() < room
+                && let Some(ended) = self.attempts.join_next_with_id().await
+            {
+                self.ended(ended);
+            }
+        };
+        // If the time is over, the attempts that are left are not small.
+        let _ = tokio::time::timeout(GATHER, gathering).await;
     }
 
     async fn step(&mut self) -> Result<Step> {
