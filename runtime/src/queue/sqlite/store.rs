@@ -342,3 +342,94 @@ fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
 fn ending(name: &str) -> Error {
     Error::transient(Stage::Queue, format!("{name}: this program is ending"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const FULL: &str = "a step that fails";
+
+    fn insert(db: &Connection, name: &str) -> rusqlite::Result<()> {
+        db.execute("INSERT INTO queue (name) VALUES (?1)", [name])
+            .map(|_| ())
+    }
+
+    #[tokio::test]
+    async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, held) = mpsc::channel();
+        let first = store.write(move |db| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            insert(db, "first")
+        });
+        let failing = store.write(|db| {
+            insert(db, "failing")?;
+            Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
+        });
+        let panicking = AssertUnwindSafe(store.write(|db| -> rusqlite::Result<()> {
+            insert(db, "panicking").unwrap();
+            panic!("a step that panics")
+        }));
+        let last = store.write(|db| insert(db, "last"));
+        let panicking = futures_util::FutureExt::catch_unwind(panicking);
+        // While the first step is under way, the others gather: they come in their order, and the last lets it go on.
+        let gathering = async {
+            has_begun.await.unwrap();
+            tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })
+        };
+        let (first, (failing, panicking, last, ())) = tokio::join!(first, gathering);
+        first.unwrap();
+        last.unwrap();
+        assert!(panicking.is_err());
+        let report = failing.expect_err("it fails").report();
+        assert!(report.contains(FULL), "{report}");
+
+        let names = store.read(|db, _| {
+            db.prepare("SELECT name FROM queue ORDER BY name")?
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        assert_eq!(names.await.unwrap(), ["first", "last"]);
+    }
+
+    #[tokio::test]
+    async fn when_a_transaction_fails_all_its_steps_have_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, held) = mpsc::channel();
+        let first = store.write(move |_| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(())
+        });
+        let good = store.write(|db| insert(db, "good"));
+        // As SQLite itself does when the disk is full.
+        let ending = store.write(|db| {
+            db.execute_batch("ROLLBACK")?;
+            Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
+        });
+        let after = store.write(|db| insert(db, "after"));
+        let gathering = async {
+            has_begun.await.unwrap();
+            tokio::join!(good, ending, after, async { go_on.send(()).unwrap() })
+        };
+        let (first, (good, ending, after, ())) = tokio::join!(first, gathering);
+        first.unwrap();
+        for failed in [good, ending, after] {
+            let report = failed.expect_err("the transaction is over").report();
+            assert!(report.contains(FULL), "{report}");
+        }
+        let count = "SELECT count(*) FROM queue";
+        let count = store.read(move |db, _| db.query_row(count, [], |row| row.get::<_, u64>(0)));
+        assert_eq!(count.await.unwrap(), 0);
+    }
+}
