@@ -4,7 +4,7 @@
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
 /// Instances at once in the process. Each has 4 GiB of address space, of which nothing is used before it is touched.
-pub(super) const INSTANCES_MAX: u32 = 4_096;
+pub(super) const INSTANCES_MAX: u32 = 1_024;
 
 /// What one component may consist of; as much as [`super::memory::MemoryLimit`] lets it have.
 const CORE_INSTANCES_MAX: u32 = 64;
