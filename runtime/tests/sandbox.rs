@@ -245,3 +245,20 @@ fn a_component_that_wants_more_than_is_granted_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
+    let plugin = hostile(&Limits::default());
+    let mut instances = Vec::new();
+    let error = loop {
+        match plugin.start(Stop::default()) {
+            Ok(instance) => instances.push(instance),
+            Err(error) => break error,
+        }
+        assert!(instances.len() < 10_000, "there is a bound");
+    };
+    assert_eq!(error.class(), Class::Transient, "{}", error.report());
+    assert!(instances.len() > 500, "{}", instances.len());
+    instances.pop();
+    plugin.start(Stop::default()).unwrap();
+}

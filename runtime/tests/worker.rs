@@ -32,6 +32,7 @@ on_both_queues! {
     a_second_signal_hands_the_request_back_uncounted
     a_request_is_cancelled_before_and_while_it_runs
     two_workers_share_a_hundred_requests
+    two_queues_share_the_room_of_a_worker
     a_paused_queue_is_left_alone
     submit_waits_for_the_receipt
     what_fails_for_a_while_is_tried_again
@@ -144,7 +145,7 @@ fn sigterm_lets_an_attempt_end(host: &Host) {
     host.run(&format!("submit --queue q --uri {url} --id two")).ok();
     let plugin = component("alarms");
     let mut worker = host.worker(&format!(
-        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        "--queue q --concurrency 1 --allow-host 127.0.0.1 --plugin {}",
         plugin.display()
     ));
     worker.wait_for_log("claimed");
@@ -257,6 +258,35 @@ fn two_workers_share_a_hundred_requests(host: &Host) {
         std::fs::read_dir(host.path("out/q/receipts")).unwrap().count(),
         100
     );
+}
+
+fn two_queues_share_the_room_of_a_worker(host: &Host) {
+    let files = Files::serve();
+    let url = files.hold("alarms.csv", alarms(10));
+    for queue in ["many", "few"] {
+        for id in 0..6 {
+            host.run(&format!("submit --queue {queue} --uri {url} --id r{id}"))
+                .ok();
+        }
+    }
+    let plugin = component("alarms");
+    let worker = host.worker(&format!(
+        "--queue many --queue few --concurrency 4 --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
+    let counts = wait_for("the room to be taken", || {
+        let counts = host.run("queue list --json").json();
+        let leased = counts.iter().map(|counts| counts["leased"].as_u64().unwrap());
+        (leased.sum::<u64>() == 4).then_some(counts)
+    });
+    assert!(counts.iter().all(|counts| counts["leased"] == 2), "{counts:?}");
+    files.let_go("alarms.csv");
+    wait_for("all to be done", || {
+        let counts = host.run("queue list --json").json();
+        counts.iter().all(|counts| counts["done"] == 6).then_some(())
+    });
+    let (code, log) = worker.stop();
+    assert_eq!(code, Some(0), "{log}");
 }
 
 fn a_paused_queue_is_left_alone(host: &Host) {

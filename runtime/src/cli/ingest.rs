@@ -79,7 +79,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         gauge: Arc::clone(&gauge),
     };
     let line = ProgressLine::of_job(gauge);
-    let result = pipeline::spawn(job, source).await;
+    let result = pipeline::spawn(job, move || Ok(source)).await;
     drop(line);
     let receipt = match result? {
         Committed::New(receipt) => receipt,

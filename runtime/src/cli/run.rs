@@ -39,8 +39,8 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// Requests worked on at once.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
     /// Stop when the queues are empty, with exit code 1 if a request died. What other workers hold is not waited for.
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Error, Result, Stage};
@@ -45,25 +46,53 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(failed)
 }
 
-/// Makes the names in a folder outlast a power cut.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
 }
 
 /// Gives a staged file its final name. Returns false if the name is taken; nothing is ever replaced.
-pub(super) fn publish(staged: &Path, path: &Path) -> Result<bool> {
-    let published = match fs::hard_link(staged, path) {
-        // A file system without links.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
-            renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from)
+pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
+    let published = match renameat_with(CWD, &staged.path, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => {
+            staged.is_there = false;
+            Ok(())
         }
-        result => result,
+        // A file system that cannot rename without replacing, such as NFS.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(&staged.path, path),
+        Err(error) => Err(error.into()),
     };
     match published {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(failed(error, "cannot be published", path)),
+    }
+}
+
+/// A file that goes when its owner does, unless it was published.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    path: PathBuf,
+    is_there: bool,
+}
+
+impl Temporary {
+    /// Of a file that is there, or is about to be.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, is_there: true }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.is_there {
+            // What remains is removed by `Destination::reap`.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -99,7 +128,6 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_worth_a_retry() {
-        use rustix::io::Errno;
         for (errno, class) in [
             (Errno::NOSPC, Class::Transient),
             (Errno::DQUOT, Class::Transient),

@@ -1,15 +1,15 @@
 //! Output and rejects go in as bytes; files under final names and a receipt come out, whole or not at all.
 //!
 //! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and
-//! published by linking them to their final names, which never replaces a file that is there. The receipt
-//! comes last and decides: of all attempts at a request one creates it, and what it names is never touched
-//! again.
+//! published by a rename to their final names, which never replaces a file that is there. The receipt
+//! comes last, once those names are synced, and decides: of all attempts at a request one creates it, and what
+//! it names is never touched again. Attempts that commit at the same time share the syncs of their folders.
 //!
 //! ```text
 //! <output>/[<queue>/]<id>.<format>            output
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/.staging/<random>/                 of one attempt, also below <rejects>
+//! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! ```
 //! If a file of the output's or the rejects' name is there with other bytes (of an attempt that died before
 //! its receipt), the name gets the fence of the claim: `<id>.<fence>.<format>`.
@@ -17,14 +17,18 @@
 //! All of it blocks, so it must not be called within an async task.
 
 mod disk;
+mod folders;
 mod publish;
 mod rejects;
 mod staging;
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
@@ -36,19 +40,15 @@ const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
 const STAGING: &str = ".staging";
 
+/// Queues whose folders are kept open; more than a worker normally serves.
+const KEPT_MAX: usize = 64;
+
 /// Where output, rejects and receipts go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Destination {
     output: PathBuf,
     rejects: PathBuf,
-}
-
-/// The folders of one queue, or of requests without one. They exist and their paths are absolute.
-#[derive(Debug)]
-struct Folders {
-    output: PathBuf,
-    receipts: PathBuf,
-    rejects: PathBuf,
+    kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
 }
 
 impl Destination {
@@ -63,7 +63,11 @@ impl Destination {
             Some(rejects) => local_folder("--rejects", rejects)?,
             None => output.join(REJECTS),
         };
-        Ok(Self { output, rejects })
+        Ok(Self {
+            output,
+            rejects,
+            kept: Mutex::default(),
+        })
     }
 
     /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too; a worker
@@ -90,27 +94,41 @@ impl Destination {
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
     /// module's.
     pub fn stage(&self, queue: Option<&str>) -> Result<Staging> {
-        let mut folders = Folders {
-            output: self.output.clone(),
-            receipts: PathBuf::new(),
-            rejects: self.rejects.clone(),
-        };
-        if let Some(queue) = queue {
-            self.check_queue(queue)?;
-            folders.output.push(queue);
-            folders.rejects.push(queue);
-        }
-        folders.receipts = folders.output.join(RECEIPTS);
-        // Receipts name files by their real paths: a link that somebody turns later does not matter to them.
-        for folder in [&mut folders.output, &mut folders.receipts, &mut folders.rejects] {
-            *folder = disk::create_folders(folder)?;
-        }
-        Staging::new(folders, &self.output, &self.rejects)
+        Staging::new(self.folders(queue)?)
     }
 
-    /// Removes what attempts left behind that did not end: staging folders in which nothing was written for
-    /// so long. That must be longer than an attempt may take. Returns how many were removed; skips what
-    /// cannot be.
+    /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of
+    /// each part of each path takes longer than to write a small output.
+    fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = queue.map(str::to_owned);
+        let before = kept().get(&key).cloned();
+        if let Some(folders) = before.filter(|folders| folders.are_current()) {
+            return Ok(folders);
+        }
+        let (mut output, mut rejects) = (self.output.clone(), self.rejects.clone());
+        if let Some(queue) = queue {
+            self.check_queue(queue)?;
+            output.push(queue);
+            rejects.push(queue);
+        }
+        let folders = Arc::new(Folders {
+            output: Folder::open(&output)?,
+            receipts: Folder::open(&output.join(RECEIPTS))?,
+            rejects: Folder::open(&rejects)?,
+            staging: Folder::open(&self.output.join(STAGING))?,
+            rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
+        });
+        let mut kept = kept();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(key, Arc::clone(&folders));
+        Ok(folders)
+    }
+
+    /// Removes what attempts left behind that did not end: staged files to which nothing was written for so
+    /// long. That must be longer than an attempt may take. Returns how many were removed; skips what cannot be.
     ///
     /// # Errors
     /// If the staging folder is there and cannot be read.
@@ -122,9 +140,10 @@ impl Destination {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(disk::failed(error, "cannot be read", &folder)),
             };
-            for attempt in entries.flatten() {
-                let idle = last_write(&attempt.path()).and_then(|written| written.elapsed().ok());
-                if idle.is_some_and(|idle| idle > older_than) && fs::remove_dir_all(attempt.path()).is_ok() {
+            for file in entries.flatten() {
+                let written = file.metadata().and_then(|metadata| metadata.modified());
+                let idle = written.ok().and_then(|written| written.elapsed().ok());
+                if idle.is_some_and(|idle| idle > older_than) && fs::remove_file(file.path()).is_ok() {
                     removed += 1;
                 }
             }
@@ -144,13 +163,4 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
             "is not supported, only folders of the local file system, as a path or a file: URI",
         )),
     }
-}
-
-/// When something was last written to a folder or to a file in it.
-fn last_write(folder: &Path) -> Option<SystemTime> {
-    let mut last = fs::symlink_metadata(folder).ok()?.modified().ok()?;
-    for entry in fs::read_dir(folder).ok()?.flatten() {
-        last = last.max(entry.metadata().ok()?.modified().ok()?);
-    }
-    Some(last)
 }

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::disk;
+use super::disk::{self, Temporary};
+use super::folders::Folder;
 use super::staging::Sealed;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Stage};
@@ -59,17 +60,17 @@ impl Sealed {
     /// receipt could be created, what was published is taken back; output that stays nevertheless, after a
     /// crash or while another attempt publishes, is not trusted by readers and taken over by the next attempt.
     pub fn publish(
-        self,
+        mut self,
         id: &str,
         fence: u64,
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
         check_name("id", id, 128)?;
-        let path = self.staging.destination.receipts.join(format!("{id}.json"));
+        let path = self.folders.receipts.path().join(format!("{id}.json"));
         let mut placed = Vec::new();
         // Without a lock, on a file system that has none, nothing is taken back either.
-        let publishing = File::open(&self.staging.destination.receipts)
+        let publishing = File::open(self.folders.receipts.path())
             .and_then(|folder| folder.lock_shared().map(|()| folder))
             .ok();
         let committed = self.place_and_record(id, fence, output_format, make_receipt, &path, &mut placed);
@@ -83,7 +84,7 @@ impl Sealed {
     /// Removes what this attempt published if no receipt names it and none can come to name it: another
     /// attempt that made the same bytes may be about to.
     fn take_back(&self, placed: &[Placed], receipt: &Path) {
-        let Ok(folder) = File::open(&self.staging.destination.receipts) else {
+        let Ok(folder) = File::open(self.folders.receipts.path()) else {
             return;
         };
         if folder.try_lock().is_err() {
@@ -101,7 +102,7 @@ impl Sealed {
 
     /// Publishes, and tells in `placed` what; then creates the receipt at `path`.
     fn place_and_record(
-        &self,
+        &mut self,
         id: &str,
         fence: u64,
         output_format: Format,
@@ -109,27 +110,23 @@ impl Sealed {
         path: &Path,
         placed: &mut Vec<Placed>,
     ) -> Result<Committed> {
-        let folders = &self.staging.destination;
         let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
         let output = place(
-            &self.output_path,
+            &mut self.staged_output,
             &self.output,
-            &folders.output,
+            &self.folders.output,
             &names(output_format.name()),
             placed,
         )?;
-        let rejects = match &self.rejects {
-            Some(digest) => {
-                let names = names("rejects.csv");
-                Some(place(
-                    &self.rejects_path,
-                    digest,
-                    &folders.rejects,
-                    &names,
-                    placed,
-                )?)
-            }
-            None => None,
+        let rejects = match (&self.rejects, &mut self.staged_rejects) {
+            (Some(digest), Some(staged)) => Some(place(
+                staged,
+                digest,
+                &self.folders.rejects,
+                &names("rejects.csv"),
+                placed,
+            )?),
+            _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
         if self.create_receipt(&receipt, path)? {
@@ -149,56 +146,60 @@ impl Sealed {
         Err(Error::permanent(Stage::Commit, what))
     }
 
-    /// Returns false if there is one already.
+    /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
     fn create_receipt(&self, receipt: &Receipt, path: &Path) -> Result<bool> {
-        let staged = self.staging.output.path().join("receipt");
+        let mut staged = Temporary::new(self.staged_receipt.clone());
         let mut document = serde_json::to_vec_pretty(receipt).expect("a receipt serializes");
         document.push(b'\n');
-        let written = File::create(&staged).and_then(|mut file| {
+        let written = File::create(staged.path()).and_then(|mut file| {
             file.write_all(&document)?;
             file.sync_all()
         });
-        written.map_err(|error| disk::failed(error, "cannot be written", &staged))?;
-        let is_new = disk::publish(&staged, path)?;
-        disk::sync_folder(&self.staging.destination.receipts)?;
+        written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;
+        // On most file systems the sync above has written the new names to the journal, and these have little to do.
+        self.folders.output.sync()?;
+        if self.rejects.is_some() {
+            self.folders.rejects.sync()?;
+        }
+        let is_new = disk::publish(&mut staged, path)?;
+        self.folders.receipts.sync()?;
         Ok(is_new)
     }
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.
 fn place(
-    staged: &Path,
+    staged: &mut Temporary,
     digest: &Digest,
-    folder: &Path,
+    folder: &Folder,
     names: &[String; 2],
     placed: &mut Vec<Placed>,
 ) -> Result<Artifact> {
-    let found = fs::symlink_metadata(staged)
-        .map_err(|error| disk::failed(error, "is gone", staged))?
+    let found = fs::symlink_metadata(staged.path())
+        .map_err(|error| disk::failed(error, "is gone", staged.path()))?
         .len();
     if found != digest.bytes {
         let what = format!(
             "{}: has {found} bytes, but {} were written",
-            staged.display(),
+            staged.path().display(),
             digest.bytes
         );
         return Err(Error::transient(Stage::Commit, what));
     }
     // A name can become free again while it is looked at, when another attempt takes its own file back.
     for name in names.iter().flat_map(|name| [name, name]) {
-        let path = folder.join(name);
+        let path = folder.path().join(name);
         let is_new = disk::publish(staged, &path)?;
         if is_new || disk::has_bytes(&path, digest)? == Some(true) {
             let artifact = artifact(&path, digest);
             placed.push(Placed { path, is_new });
-            disk::sync_folder(folder)?;
             return Ok(artifact);
         }
     }
     // A later attempt has another fence, hence another name.
     let what = format!(
         "{}: is there already, with other bytes",
-        folder.join(&names[1]).display()
+        folder.path().join(&names[1]).display()
     );
     Err(Error::transient(Stage::Commit, what))
 }

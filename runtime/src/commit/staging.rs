@@ -1,10 +1,12 @@
 //! An attempt's bytes on their way to the disk, under names that nobody else uses or looks at.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::{Folders, STAGING, disk};
+use super::disk::{self, Temporary};
+use super::folders::{Folder, Folders};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Error, Result};
 
@@ -13,15 +15,17 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// The output of an attempt that is under way. Dropping it removes all that was staged.
 #[derive(Debug)]
 pub struct Staging {
+    folders: Arc<Folders>,
+    /// What the names of this attempt's files begin with, and of nobody else's.
+    name: String,
     output: Staged,
     rejects: Option<Staged>,
-    folders: StagingFolders,
 }
 
 /// A staged file that is being written: buffers, counts and digests what passes.
 #[derive(Debug)]
 pub struct Staged {
-    path: PathBuf,
+    place: Temporary,
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
@@ -34,38 +38,22 @@ pub struct Sealed {
     pub output: Digest,
     /// Of the rejects' bytes; nothing if nothing was rejected.
     pub rejects: Option<Digest>,
-    pub(super) output_path: PathBuf,
-    pub(super) rejects_path: PathBuf,
-    pub(super) staging: StagingFolders,
+    pub(super) folders: Arc<Folders>,
+    pub(super) staged_output: Temporary,
+    pub(super) staged_rejects: Option<Temporary>,
+    /// Not there yet.
+    pub(super) staged_receipt: PathBuf,
 }
-
-/// An attempt's own folders, and where their contents are to go.
-#[derive(Debug)]
-pub(super) struct StagingFolders {
-    pub(super) destination: Folders,
-    /// In the same file system as the output and the receipts.
-    pub(super) output: TemporaryFolder,
-    /// In the same file system as the rejects, made when the first one comes.
-    rejects: Option<TemporaryFolder>,
-    rejects_root: PathBuf,
-}
-
-/// A folder that goes when its owner does.
-#[derive(Debug)]
-pub(super) struct TemporaryFolder(PathBuf);
 
 impl Staging {
-    pub(super) fn new(destination: Folders, output_root: &Path, rejects_root: &Path) -> Result<Self> {
-        let folder = TemporaryFolder::new(output_root)?;
+    pub(super) fn new(folders: Arc<Folders>) -> Result<Self> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let output = Staged::create(&folders.staging, &format!("{name}.output"))?;
         Ok(Self {
-            output: Staged::create(folder.path().join("output"))?,
+            folders,
+            name,
+            output,
             rejects: None,
-            folders: StagingFolders {
-                destination,
-                output: folder,
-                rejects: None,
-                rejects_root: rejects_root.to_owned(),
-            },
         })
     }
 
@@ -81,12 +69,7 @@ impl Staging {
     pub fn rejects(&mut self) -> Result<&mut Staged> {
         let rejects = match self.rejects.take() {
             Some(rejects) => rejects,
-            None => {
-                let folder = TemporaryFolder::new(&self.folders.rejects_root)?;
-                let path = folder.path().join("rejects");
-                self.folders.rejects = Some(folder);
-                Staged::create(path)?
-            }
+            None => Staged::create(&self.folders.rejects_staging, &format!("{}.rejects", self.name))?,
         };
         Ok(self.rejects.insert(rejects))
     }
@@ -96,25 +79,24 @@ impl Staging {
     /// # Errors
     /// Of stage commit, with the path: transient if there is no space.
     pub fn seal(self) -> Result<Sealed> {
-        let output_path = self.output.path.clone();
-        let rejects_path = self
-            .rejects
-            .as_ref()
-            .map(|rejects| rejects.path.clone())
-            .unwrap_or_default();
+        let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
         let rejects = self.rejects.map(Staged::finish).transpose()?;
+        let (rejects, staged_rejects) = rejects.filter(|(digest, _)| digest.bytes > 0).unzip();
+        let (output, staged_output) = self.output.finish()?;
         Ok(Sealed {
-            output: self.output.finish()?,
-            rejects: rejects.filter(|rejects| rejects.bytes > 0),
-            output_path,
-            rejects_path,
-            staging: self.folders,
+            output,
+            rejects,
+            folders: self.folders,
+            staged_output,
+            staged_rejects,
+            staged_receipt,
         })
     }
 }
 
 impl Staged {
-    fn create(path: PathBuf) -> Result<Self> {
+    fn create(folder: &Folder, name: &str) -> Result<Self> {
+        let path = folder.path().join(name);
         match File::create_new(&path) {
             Ok(file) => Ok(Self::new(file, path)),
             Err(error) => Err(disk::failed(error, "cannot be created", &path)),
@@ -123,9 +105,10 @@ impl Staged {
 
     fn new(file: File, path: PathBuf) -> Self {
         Self {
-            path,
+            place: Temporary::new(path),
             file,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            // Grows with what comes: most outputs of small requests are far smaller.
+            buffer: Vec::new(),
             digesting: Digesting::default(),
         }
     }
@@ -139,7 +122,7 @@ impl Staged {
         self.digesting.update(bytes);
         self.file
             .write_all(bytes)
-            .map_err(|error| disk::failed(error, "cannot be written", &self.path))
+            .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))
     }
 
     fn write_buffer(&mut self) -> Result<()> {
@@ -150,12 +133,12 @@ impl Staged {
         written
     }
 
-    fn finish(mut self) -> Result<Digest> {
+    fn finish(mut self) -> Result<(Digest, Temporary)> {
         self.write_buffer()?;
         self.file
             .sync_all()
-            .map_err(|error| disk::failed(error, "cannot be synced", &self.path))?;
-        Ok(self.digesting.finish())
+            .map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))?;
+        Ok((self.digesting.finish(), self.place))
     }
 }
 
@@ -175,28 +158,6 @@ impl Write for Staged {
 
     fn flush(&mut self) -> io::Result<()> {
         self.write_buffer().map_err(Error::into_io)
-    }
-}
-
-impl TemporaryFolder {
-    fn new(root: &Path) -> Result<Self> {
-        let folder =
-            disk::create_folders(&root.join(STAGING))?.join(uuid::Uuid::new_v4().simple().to_string());
-        match fs::create_dir(&folder) {
-            Ok(()) => Ok(Self(folder)),
-            Err(error) => Err(disk::failed(error, "the folder cannot be created", &folder)),
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        // What remains is removed by `Destination::reap`.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

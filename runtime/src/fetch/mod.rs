@@ -7,8 +7,10 @@ mod file;
 mod http;
 mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tokio::runtime::Handle;
 
 pub use self::access::Access;
 pub use self::source::{Fetched, Source};
@@ -60,6 +62,21 @@ impl Fetcher {
         }
     }
 
+    /// [`Fetcher::open`] for a thread that may block, of a runtime's: it opens a file at once.
+    ///
+    /// # Errors
+    /// As [`Fetcher::open`].
+    pub fn open_blocking(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+        match Location::parse(uri, Stage::Fetch)? {
+            Location::File(path) => {
+                stop.check()?;
+                let source = open_file(&path, origin, &self.access, stop.clone())?;
+                Ok(source.at_most(self.input_bytes_max))
+            }
+            _ => Handle::current().block_on(self.open(uri, origin, stop)),
+        }
+    }
+
     async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
         let source = match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => self.open_file(path, origin, stop.clone()).await?,
@@ -75,14 +92,16 @@ impl Fetcher {
     async fn open_file(&self, path: PathBuf, origin: Origin, stop: Stop) -> Result<Source> {
         let access = Arc::clone(&self.access);
         // A file system can block, too.
-        let opening = tokio::task::spawn_blocking(move || {
-            let file = file::open(&path, origin, &access)?;
-            Ok(Source::from_file(file, &path, stop))
-        });
+        let opening = tokio::task::spawn_blocking(move || open_file(&path, origin, &access, stop));
         opening.await.unwrap_or_else(|error| {
             Err(Error::transient(Stage::Fetch, "a file could not be opened").because(error))
         })
     }
+}
+
+fn open_file(path: &Path, origin: Origin, access: &Access, stop: Stop) -> Result<Source> {
+    let file = file::open(path, origin, access)?;
+    Ok(Source::from_file(file, path, stop))
 }
 
 fn unsupported(uri: &str, scheme: &str) -> Error {

@@ -77,18 +77,15 @@ pub struct Gauge {
     pub rejects: AtomicU64,
 }
 
-/// Runs a job on a thread of its own: a pipeline blocks, and may do so for hours.
+/// Opens a source and runs a job on it, both on a thread of their own: they block, and may do so for hours. The
+/// threads are those that the async runtime keeps for such work, so that a small job need not wait for a new one.
 ///
 /// # Errors
-/// As [`run`].
-pub async fn spawn(job: Job, source: Source) -> Result<Committed> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
+/// As `open` and [`run`].
+pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'static) -> Result<Committed> {
     let span = tracing::Span::current();
-    std::thread::Builder::new()
-        .name("pipeline".into())
-        .spawn(move || drop(sender.send(span.in_scope(|| run(&job, source)))))
-        .map_err(|e| Error::transient(Stage::Worker, "cannot start a thread").because(e))?;
-    receiver.await.unwrap_or_else(|_| {
+    let running = tokio::task::spawn_blocking(move || span.in_scope(|| run(&job, open()?)));
+    running.await.unwrap_or_else(|_| {
         let why = "the pipeline panicked: this is a bug of the host, its log says more";
         Err(Error::permanent(Stage::Worker, why))
     })

@@ -8,13 +8,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
-use wasmtime::{Cache, CacheConfig, Config};
+use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy};
 use wasmtime_wasi::p2::DynPollable;
 
 use super::bindings::{self, PluginPre};
 use super::instance::Instance;
 use super::state::State;
-use super::{Description, INTERFACE};
+use super::{Description, INTERFACE, pool};
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
@@ -51,8 +51,7 @@ impl Engine {
         if let Some(folder) = cache {
             config.cache(Some(open_cache(folder)?));
         }
-        let wasmtime =
-            wasmtime::Engine::new(&config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
+        let wasmtime = start(&mut config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
         let linker = link(&wasmtime).map_err(|e| refused("cannot link the interface").because(e))?;
         Ok(Self {
             _ticker: Arc::new(Ticker::start(wasmtime.clone())),
@@ -191,6 +190,15 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
         return Err(too_large(size, limits).about(path.display()));
     }
     std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
+}
+
+/// An engine with a pool of instances; without one where the process is not granted so much address space.
+fn start(config: &mut Config) -> wasmtime::Result<wasmtime::Engine> {
+    config.allocation_strategy(pool::config());
+    wasmtime::Engine::new(config).or_else(|_| {
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        wasmtime::Engine::new(config)
+    })
 }
 
 /// All that a plugin can import: the host's own interface, and WASI with nothing behind it.

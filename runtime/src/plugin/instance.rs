@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
 use super::engine::Engine;
+use super::pool::INSTANCES_MAX;
 use super::state::State;
 use super::{Emitted, Plan};
 use crate::batch::Batch;
@@ -42,6 +43,10 @@ impl Instance {
         store.data_mut().deadline = Instant::now() + limits.plugin_call;
         let world = match pre.instantiate(&mut store) {
             Ok(world) => world,
+            Err(error) if error.is::<PoolConcurrencyLimitError>() => {
+                let what = format!("more than {INSTANCES_MAX} plugin instances at once");
+                return Err(Error::transient(Stage::Plugin, what).because(error));
+            }
             Err(error) => return Err(failed(&store, &limits, "start", &error)),
         };
         Ok(Self {

@@ -6,6 +6,7 @@ mod bindings;
 mod engine;
 mod instance;
 mod memory;
+mod pool;
 mod state;
 
 pub use engine::{Engine, Plugin, read_component};

@@ -20,6 +20,9 @@ use crate::request::{NewRequest, Request};
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
 const SUBMIT_STEP: usize = 250;
 
+/// How many requests one claim takes at most.
+const CLAIM_STEP: usize = 64;
+
 /// How many delayed requests, and how many lost ones, come back to the queue in one claim.
 const COMEBACK_MAX: usize = 100;
 
@@ -129,8 +132,8 @@ pub struct Claim {
 pub struct ClaimOptions {
     /// Who claims, for people to read.
     pub worker: String,
-    /// A random word, new for each claim. To ask again with the word of a claim whose answer was lost gives
-    /// that claim once more.
+    /// A random word, new for each claim; the first of several at once has it, the others have it with a number. To ask
+    /// again with the word of a claim whose answer was lost gives that claim once more.
     pub nonce: String,
     /// How long the claim is good for without renewal.
     pub lease: Duration,
@@ -141,12 +144,11 @@ pub struct ClaimOptions {
 }
 
 impl ClaimOptions {
-    fn ticket(&self, queue: &str, id: String, fence: u64) -> Ticket {
-        Ticket {
-            queue: queue.into(),
-            id,
-            fence,
-            nonce: self.nonce.clone(),
+    /// The nonce of one of several claims that are asked for at once, counted from 0.
+    fn nonce_of(&self, number: usize) -> String {
+        match number {
+            0 => self.nonce.clone(),
+            number => format!("{}-{number}", self.nonce),
         }
     }
 }
@@ -268,13 +270,21 @@ pub trait Queue: Send + Sync {
     /// breaks a rule of [`NewRequest::check`], none is submitted.
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
-    /// Takes the next request: of the highest priority, and of those the oldest. Before that, delayed requests whose time
-    /// has come and requests whose lease ran out become ready (the latter dead, if that was their last loss), and documents
-    /// from the intake list become requests or are set aside as [`Invalid`]: a bounded number of each, so that a claim is
-    /// quick, and documents at the latest in time for the next claim. None if the queue is paused, has nothing ready, or
-    /// has no binding where one is needed. A request that this host cannot read becomes a dead letter, and the next one is
-    /// taken.
-    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>>;
+    /// Takes the next requests, at most `count`: those of the highest priority, and of those the oldest. There are none if
+    /// the queue is paused, has nothing ready, or has no binding where one is needed; there may be fewer than `count` while
+    /// more is ready. To ask again with the same nonce and count, while any of the claims stands that it gave, gives those
+    /// claims once more and no others.
+    ///
+    /// Before that, delayed requests whose time has come and requests whose lease ran out become ready (the latter dead, if
+    /// that was their last loss), and documents from the intake list become requests or are set aside as [`Invalid`]: a
+    /// bounded number of each, so that a claim is quick, and documents at the latest in time for the next claim. A request
+    /// that this host cannot read becomes a dead letter, and the next one is taken.
+    async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
+
+    /// [`Queue::claim_some`] for one.
+    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
+        Ok(self.claim_some(queue, options, 1).await?.pop())
+    }
 
     /// Extends a lease to `lease` from now, also one that ran out if nobody has noticed yet.
     /// [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
@@ -458,7 +468,7 @@ fn progress_value(text: &str) -> Option<Progress> {
 
 /// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to
 /// the dead letters, where it is in nobody's way and can be retried.
-async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &serde_json::Error) -> Result<()> {
+async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
     let reason = format!("this host cannot read the stored request: {why}");
     warn!(
         queue = ticket.queue,

@@ -69,10 +69,6 @@ impl Context {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
         };
-        let source = self
-            .fetcher
-            .open(&claim.request.uri, Origin::Queued, stop)
-            .await?;
         let job = Job {
             id: Some(claim.request.id.clone()),
             queue: Some(claim.request.queue.clone()),
@@ -92,7 +88,8 @@ impl Context {
             stop: stop.clone(),
             gauge,
         };
-        pipeline::spawn(job, source).await
+        let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
+        pipeline::spawn(job, move || fetcher.open_blocking(&uri, Origin::Queued, &stop)).await
     }
 
     async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {

@@ -24,7 +24,7 @@ pub(super) struct Leases {
 
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    closing: Condvar,
 }
 
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl Leases {
             .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            changed: Condvar::new(),
+            closing: Condvar::new(),
         });
         let (for_thread, policy_for_thread, url) = (Arc::clone(&shared), policy.clone(), url.to_owned());
         std::thread::Builder::new()
@@ -78,8 +78,8 @@ impl Leases {
             gauge,
             cancelled: false,
         };
+        // The thread looks often enough to find it in time; to wake it for each claim would cost more than the claim.
         lock(&self.shared).held.insert(key, held);
-        self.shared.changed.notify_one();
         Lease {
             shared: Arc::clone(&self.shared),
             key,
@@ -91,7 +91,7 @@ impl Leases {
 impl Drop for Leases {
     fn drop(&mut self) {
         lock(&self.shared).closed = true;
-        self.shared.changed.notify_one();
+        self.shared.closing.notify_one();
     }
 }
 
@@ -136,7 +136,7 @@ fn renew_loop(shared: &Shared, policy: &LeasePolicy, url: &str, runtime: &tokio:
     loop {
         let state = lock(shared);
         let state = shared
-            .changed
+            .closing
             .wait_timeout(state, tick)
             .unwrap_or_else(PoisonError::into_inner)
             .0;

@@ -28,6 +28,11 @@ use crate::stop::Stop;
 /// How often an idle worker says why it is idle although requests wait.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a claim waits for others to end, so that it can be one for several, until there is room for one in
+/// `CLAIM_SHARE` of all that the worker does at once.
+const GATHER: Duration = Duration::from_millis(1);
+const CLAIM_SHARE: usize = 4;
+
 /// What a worker does.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -138,12 +143,20 @@ pub async fn run(
         stops: HashMap::new(),
         summary: Summary::default(),
         turn: 0,
-        nonce: None,
+        unanswered: None,
         explained: None,
     };
-    let result = worker.serve(&mut shutdown).await;
-    worker.drain(&mut shutdown).await;
-    result.map(|()| worker.summary)
+    // As a task, because the attempts are tasks too: each wake of what runs right here may be one of another thread.
+    let serving = tokio::spawn(async move {
+        let result = worker.serve(&mut shutdown).await;
+        worker.drain(&mut shutdown).await;
+        result.map(|()| worker.summary)
+    });
+    match serving.await.map_err(JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(error)) => Err(Error::permanent(Stage::Worker, "the async runtime has ended").because(error)),
+    }
 }
 
 /// Removes, aside of all else, what attempts that were killed left in staging.
@@ -165,8 +178,8 @@ struct Worker {
     stops: HashMap<tokio::task::Id, Stop>,
     summary: Summary,
     turn: usize,
-    /// The nonce of a claim whose answer did not arrive.
-    nonce: Option<String>,
+    /// The nonce of a claim that has given nothing so far, maybe because its answer did not arrive, and how many it was for.
+    unanswered: Option<(String, usize)>,
     /// When it was last said why an idle worker is idle.
     explained: Option<Instant>,
 }
@@ -182,6 +195,7 @@ impl Worker {
                 self.next_event(shutdown, None).await;
                 continue;
             }
+            self.gather().await;
             match self.step().await {
                 Ok(Step::Began) => failures = 0,
                 Ok(Step::Idle) => {
@@ -205,9 +219,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Lets small attempts that end at about the same time be replaced by one claim.
+    async fn gather(&mut self) {
+        let room = self.context.options.concurrency / CLAIM_SHARE;
+        let gathering = async {
+            while self.context.options.concurrency - self.attempts.len() < room
+                && let Some(ended) = self.attempts.join_next_with_id().await
+            {
+                self.ended(ended);
+            }
+        };
+        // If the time is over, the attempts that are left are not small.
+        let _ = tokio::time::timeout(GATHER, gathering).await;
+    }
+
     async fn step(&mut self) -> Result<Step> {
-        if let Some((claim, asked_at)) = self.claim_any().await? {
-            self.begin(claim, asked_at);
+        let (claims, asked_at) = self.claim_any().await?;
+        if !claims.is_empty() {
+            for claim in claims {
+                self.begin(claim, asked_at);
+            }
             return Ok(Step::Began);
         }
         if self.context.options.burst {
@@ -221,17 +252,22 @@ impl Worker {
         Ok(Step::Idle)
     }
 
-    /// Asks each queue once, beginning with the one after that which was served last.
-    async fn claim_any(&mut self) -> Result<Option<(Claim, Instant)>> {
+    /// Asks each queue once, beginning with the one after that which was served last, and gives what the first one
+    /// gives that has something: as much as there is room for, but not more than that queue's share.
+    async fn claim_any(&mut self) -> Result<(Vec<Claim>, Instant)> {
         let context = Arc::clone(&self.context);
         let options = &context.options;
-        tokio::task::block_in_place(|| context.plugins.refresh());
+        if context.plugins.is_watching() {
+            tokio::task::block_in_place(|| context.plugins.refresh());
+        }
+        let room = options.concurrency - self.attempts.len();
+        let share = options.concurrency.div_ceil(options.queues.len());
         let first = self.turn;
         for step in 0..options.queues.len() {
             let turn = (first + step) % options.queues.len();
-            let nonce = self
-                .nonce
-                .get_or_insert_with(|| uuid::Uuid::new_v4().simple().to_string());
+            let (nonce, count) = self
+                .unanswered
+                .get_or_insert_with(|| (uuid::Uuid::new_v4().simple().to_string(), room.min(share)));
             let claim = ClaimOptions {
                 worker: options.name.clone(),
                 nonce: nonce.clone(),
@@ -239,16 +275,18 @@ impl Worker {
                 lost_max: options.policy.lost_max,
                 needs_binding: context.plugins.needs_binding(),
             };
+            let (queue, count) = (&options.queues[turn], *count);
             let asked_at = Instant::now();
-            // If the answer is lost, the same nonce is used again, and on the same queue first.
+            // If the answer is lost, the same is asked again, and of the same queue first.
             self.turn = turn;
-            if let Some(claim) = context.server.queue.claim(&options.queues[turn], &claim).await? {
+            let claims = context.server.queue.claim_some(queue, &claim, count).await?;
+            if !claims.is_empty() {
                 self.turn = turn + 1;
-                self.nonce = None;
-                return Ok(Some((claim, asked_at)));
+                self.unanswered = None;
+                return Ok((claims, asked_at));
             }
         }
-        Ok(None)
+        Ok((Vec::new(), Instant::now()))
     }
 
     fn begin(&mut self, claim: Claim, asked_at: Instant) {

@@ -74,6 +74,11 @@ impl Plugins {
         matches!(self.source, PluginSource::Bindings)
     }
 
+    /// Whether [`Plugins::refresh`] has anything to do.
+    pub(super) fn is_watching(&self) -> bool {
+        matches!(self.source, PluginSource::File { watch: true, .. })
+    }
+
     /// Takes up a changed file; one that cannot be used changes nothing. Called between claims, on a thread
     /// that may block.
     pub(super) fn refresh(&self) {

@@ -1,7 +1,5 @@
 //! Of several attempts at a request, whatever becomes of each, one counts and the others leave nothing.
 
-use std::sync::Barrier;
-
 use super::*;
 
 #[test]
@@ -174,9 +172,9 @@ fn spoil_receipt(place: &Place) {
     let staged = place
         .files()
         .into_iter()
-        .find(|file| file.ends_with("/output"))
+        .find(|file| file.ends_with(".output"))
         .unwrap();
-    fs::create_dir(place.path(&staged).with_file_name("receipt")).unwrap();
+    fs::create_dir(place.path(&staged).with_extension("receipt")).unwrap();
 }
 
 #[test]
@@ -186,7 +184,7 @@ fn without_a_receipt_what_was_published_is_taken_back() {
     spoil_receipt(&place);
     let error = publish(sealed, 1).expect_err("no receipt");
     assert!(
-        error.to_string().ends_with("/receipt: cannot be written"),
+        error.to_string().ends_with(".receipt: cannot be written"),
         "{error}"
     );
     assert_eq!(place.files(), [""; 0]);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
 use ingest_host::batch::Position;
@@ -264,19 +265,64 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let place = Place::new();
     let mut staging = place.destination.stage(QUEUE).unwrap();
-    let folder = place.path(&place.files()[0]).parent().unwrap().to_owned();
+    let staged = place.path(&place.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
-    let age = |path: &Path| fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
-    age(&folder);
-    age(&folder.join("output"));
-    // The folder's own time stays as it is.
+    let age = || {
+        let file = fs::File::open(&staged).unwrap();
+        file.set_modified(long_ago).unwrap();
+    };
+    age();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     assert_eq!(place.destination.reap(hour).unwrap(), 0);
-    assert!(folder.exists());
-    age(&folder.join("output"));
+    assert!(staged.exists());
+    age();
     assert_eq!(place.destination.reap(hour).unwrap(), 1);
-    assert!(!folder.exists());
+    assert!(!staged.exists());
+}
+
+#[test]
+fn a_folder_that_was_removed_or_turned_is_found_out() {
+    let place = Place::new();
+    place.commit(1, b"a\n").unwrap();
+    fs::remove_dir_all(place.path("")).unwrap();
+    place.commit(1, b"a\n").unwrap();
+    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+
+    // A link in the place of the folder: what comes later goes where it leads, under the name of that.
+    let elsewhere = place.folder.path().canonicalize().unwrap().join("elsewhere");
+    fs::rename(place.path("orders"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, place.path("orders")).unwrap();
+    fs::remove_file(elsewhere.join("receipts/day-1.json")).unwrap();
+    place.commit(2, b"b\n").unwrap();
+    let output = elsewhere.join("day-1.2.csv");
+    assert_eq!(
+        place.receipt().outputs[0].uri,
+        format!("file://{}", output.display())
+    );
+    assert_eq!(fs::read(output).unwrap(), b"b\n");
+}
+
+#[test]
+fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
+    let place = Place::new();
+    let barrier = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for number in 0..16_u64 {
+            let (place, barrier) = (&place, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for round in 0..8 {
+                    let id = format!("day-{number}-{round}");
+                    let sealed = place.seal(id.as_bytes(), b"");
+                    let committed =
+                        sealed.publish(&id, number, Format::Csv, |published| receipt(number, published));
+                    assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(place.files().len(), 2 * 16 * 8);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ingest_host::format::Format;
-use ingest_host::queue::{Next, Progress, State, Submitted};
+use ingest_host::queue::{Claim, Next, Progress, State, Submitted};
 use ingest_host::request::InputOptions;
 
 use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
@@ -165,6 +165,90 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(bed: Bed) {
     assert!(next.ticket.fence > claim.ticket.fence);
     assert_lost(bed.queue().settle(&claim.ticket, "{}").await);
     bed.audit_is_clean().await;
+}
+
+pub(crate) async fn several_are_claimed_at_once(bed: Bed) {
+    let ids: Vec<_> = (0..7).map(|n| format!("r{n}")).collect();
+    bed.submit(&ids.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
+    let options = how();
+    let claims = bed.queue().claim_some(Q, &options, 5).await.unwrap();
+    assert_eq!(ids_of(&claims), ["r0", "r1", "r2", "r3", "r4"]);
+    assert_eq!(claims[0].ticket.nonce, options.nonce);
+    let nonces: HashSet<_> = claims.iter().map(|claim| &claim.ticket.nonce).collect();
+    let fences: Vec<_> = claims.iter().map(|claim| claim.ticket.fence).collect();
+    assert_eq!((nonces.len(), fences.is_sorted_by(|a, b| a < b)), (5, true));
+    bed.audit_is_clean().await;
+
+    // Each is a claim of its own.
+    let queue = bed.queue();
+    queue.settle(&claims[1].ticket, "{}").await.unwrap();
+    queue.release(&claims[3].ticket).await.unwrap();
+    assert_lost(queue.settle(&claims[3].ticket, "{}").await);
+    let stolen = ingest_host::queue::Ticket {
+        nonce: claims[0].ticket.nonce.clone(),
+        ..claims[2].ticket.clone()
+    };
+    assert_lost(queue.settle(&stolen, "{}").await);
+
+    // There may be fewer than are wanted, and no more than one step gives.
+    let rest = queue.claim_some(Q, &how(), 5).await.unwrap();
+    assert_eq!(ids_of(&rest), ["r3", "r5", "r6"]);
+    assert_eq!(queue.claim_some(Q, &how(), 5).await.unwrap(), []);
+    let many: Vec<_> = (0..100).map(|n| request(&format!("m{n}"))).collect();
+    queue.submit(Q, &many).await.unwrap();
+    let claims = queue.claim_some(Q, &how(), usize::MAX).await.unwrap();
+    assert!((1..100).contains(&claims.len()), "{}", claims.len());
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn the_same_nonce_gives_the_same_claims(bed: Bed) {
+    bed.submit(&["a", "b", "c", "d", "e"]).await;
+    let options = how();
+    let claims = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    let again = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    assert_eq!(again, claims);
+
+    // As far as they stand, and no others with them; a lease is good again.
+    bed.queue().settle(&claims[1].ticket, "{}").await.unwrap();
+    bed.queue()
+        .renew(&claims[2].ticket, Duration::ZERO, Progress::default())
+        .await
+        .unwrap();
+    let again = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    assert_eq!(again, [claims[0].clone(), claims[2].clone()]);
+    assert_eq!(bed.claim().await.ticket.id, "d");
+
+    // One that another has by now is not this one's.
+    bed.queue()
+        .renew(&claims[0].ticket, Duration::ZERO, Progress::default())
+        .await
+        .unwrap();
+    assert_eq!(bed.claim().await.ticket.id, "a");
+    let again = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    assert_eq!(again, claims[2..]);
+
+    // Once none stands, the nonce is as good as a new one.
+    bed.queue().release(&claims[2].ticket).await.unwrap();
+    let next = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    assert_eq!(ids_of(&next), ["c", "e"]);
+    assert_lost(bed.queue().settle(&claims[2].ticket, "{}").await);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn an_unreadable_request_among_several_is_a_dead_letter(bed: Bed) {
+    bed.submit(&["a", "newer", "b"]).await;
+    bed.store_input("newer", r#"{"format":"parquet"}"#);
+    let options = how();
+    let claims = bed.queue().claim_some(Q, &options, 3).await.unwrap();
+    assert_eq!(ids_of(&claims), ["a", "b"]);
+    assert_eq!(bed.state("newer").await, State::Dead);
+    assert_eq!(bed.queue().claim_some(Q, &options, 3).await.unwrap(), claims);
+    bed.audit_is_clean().await;
+}
+
+fn ids_of(claims: &[Claim]) -> Vec<&str> {
+    claims.iter().map(|claim| claim.ticket.id.as_str()).collect()
 }
 
 pub(crate) async fn a_delayed_request_waits(bed: Bed) {

@@ -104,7 +104,7 @@ async fn a_handle_survives_a_restart_of_redis() {
 
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_gets_them_again() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes"]);
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let queue = Server::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a")]).await.unwrap();
     redis.restart();

@@ -1,27 +1,25 @@
--- Takes the next request, after what is due has come back to the queue.
+-- Takes the next requests, after what is due has come back to the queue.
 --
 -- KEYS[1]  the queue's base
--- ARGV     nonce, worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or
---          0), how many requests may come back to the queue in one call
--- Returns  JSON: `open`, whether claims are granted; `intake`, the length of the intake list; `claim`, null or
---          the request with its fence, attempt, lost and binding
+-- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
+--          requests may come back to the queue in one call; then a nonce for each request that is wanted
+-- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
+--          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have
 
-local nonce, worker, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local lost_max, needs_binding, moved_max = tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
+local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
+local nonces = { unpack(ARGV, 6) }
 local now = now_ms()
 
-local function reply(open, claim)
-  return cjson.encode({ open = open, intake = redis.call('LLEN', key('in')), claim = claim or cjson.null })
+local function reply(open, claims)
+  return { open and 1 or 0, redis.call('LLEN', key('in')), claims }
 end
 
 local function claim_of(id)
-  local hash = redis.call('HMGET', request_key(id),
-    'uri', 'priority', 'submitted_ms', 'input', 'fence', 'attempts', 'lost', 'binding')
-  return {
-    id = id, uri = hash[1], priority = tonumber(hash[2]), submitted_ms = tonumber(hash[3]), input = hash[4],
-    fence = tonumber(hash[5]), attempt = tonumber(hash[6]), lost = tonumber(hash[7]),
-    binding = tonumber(hash[8] or nil) or cjson.null,
-  }
+  local claim = redis.call('HMGET', request_key(id),
+    'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding')
+  table.insert(claim, 1, id)
+  return claim
 end
 
 local function forward_due()
@@ -75,42 +73,64 @@ local function recover_lost()
   end
 end
 
--- The first ready id that has a hash.
+-- The first ready ids that have a hash, with what tells how to claim them.
 local function pop_ready()
-  for _ = 1, moved_max do
-    local id = redis.call('ZPOPMIN', key('ready'))[1]
-    if not id or has_hash(id) then
-      return id
+  local found, popped = {}, 0
+  while #found < #nonces and popped < moved_max do
+    local ids = redis.call('ZPOPMIN', key('ready'), math.min(#nonces - #found, moved_max - popped))
+    if #ids == 0 then
+      break
     end
-    bury_hashless(id)
+    for index = 1, #ids, 2 do
+      popped = popped + 1
+      local last = redis.pcall('HMGET', request_key(ids[index]), 'uri', 'attempts', 'ended', 'progress')
+      if last.err or not last[1] then
+        bury_hashless(ids[index])
+      else
+        found[#found + 1] = { id = ids[index], attempts = count_of(last[2]), is_used = last[3] or last[4] }
+      end
+    end
   end
-  return nil
+  return found
 end
 
--- Asked again with the nonce of a claim that stands: its answer was lost on the way.
-local held = redis.call('HGET', key('nonces'), nonce)
-if held and redis.call('ZSCORE', key('leased'), held) and has_hash(held) then
-  redis.call('ZADD', key('leased'), now + lease_ms, held)
-  return reply(true, claim_of(held))
+-- Asked again with nonces of claims that stand: their answer was lost on the way.
+local held = {}
+for _, id in ipairs(redis.call('HMGET', key('nonces'), unpack(nonces))) do
+  if id and redis.call('ZSCORE', key('leased'), id) and has_hash(id) then
+    redis.call('ZADD', key('leased'), now + lease_ms, id)
+    held[#held + 1] = claim_of(id)
+  end
+end
+if #held > 0 then
+  return reply(true, held)
 end
 
 recover_lost()
 forward_due()
 local binding = redis.call('GET', key('binding'))
 local open = redis.call('EXISTS', key('paused')) == 0 and (binding or not needs_binding) and true or false
-local id = open and pop_ready()
-if not id then
+local found = open and pop_ready() or {}
+if #found == 0 then
   redis.call('DEL', key('wake'))
-  return reply(open, nil)
+  return reply(open, {})
 end
 
-local hash = request_key(id)
-redis.call('HINCRBY', hash, 'attempts', 1)
-redis.call('HDEL', hash, 'ended', 'progress')
-redis.call('HSET', hash, 'fence', redis.call('INCR', key('fence')), 'nonce', nonce, 'worker', worker)
-if binding then
-  redis.call('HSET', hash, 'binding', binding)
+local fence = redis.call('INCRBY', key('fence'), #found) - #found
+local claims, leases, holders = {}, {}, {}
+for index, request in ipairs(found) do
+  local hash, nonce = request_key(request.id), nonces[index]
+  if request.is_used then
+    redis.call('HDEL', hash, 'ended', 'progress')
+  end
+  redis.call('HSET', hash, 'attempts', request.attempts + 1, 'fence', fence + index, 'nonce', nonce, 'worker', worker)
+  if binding then
+    redis.call('HSET', hash, 'binding', binding)
+  end
+  leases[2 * index - 1], leases[2 * index] = now + lease_ms, request.id
+  holders[2 * index - 1], holders[2 * index] = nonce, request.id
+  claims[index] = claim_of(request.id)
 end
-redis.call('HSET', key('nonces'), nonce, id)
-redis.call('ZADD', key('leased'), now + lease_ms, id)
-return reply(true, claim_of(id))
+redis.call('HSET', key('nonces'), unpack(holders))
+redis.call('ZADD', key('leased'), unpack(leases))
+return reply(true, claims)

@@ -5,12 +5,18 @@
 -- Returns  1, also when this claim was settled before; 0 if the claim does not stand
 
 local id, fence, nonce, receipt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local stands = standing(id, fence, nonce)
-if stands ~= 'held' then
-  return stands == 'settle' and 1 or 0
+local hash = request_key(id)
+local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'error', 'cancel')
+if last[1] ~= fence or last[2] ~= nonce then
+  return 0
 end
-end_claim(id, 'settle')
-redis.call('HSET', request_key(id), 'receipt', receipt)
-redis.call('HDEL', request_key(id), 'error', 'cancel')
+if redis.call('ZREM', key('leased'), id) == 0 then
+  return last[3] == 'settle' and 1 or 0
+end
+redis.call('HDEL', key('nonces'), nonce)
+redis.call('HSET', hash, 'ended', 'settle', 'receipt', receipt)
+if last[4] or last[5] then
+  redis.call('HDEL', hash, 'error', 'cancel')
+end
 redis.call('ZADD', key('done'), now_ms(), id)
 return 1

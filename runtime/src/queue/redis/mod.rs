@@ -48,8 +48,8 @@ use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue,
+    Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
     progress_value,
 };
 use crate::error::{Error, Result, Stage};
@@ -64,32 +64,10 @@ pub(super) struct RedisServer {
     registered: Mutex<HashSet<String>>,
 }
 
-#[derive(Deserialize)]
-struct ClaimAnswer {
-    open: bool,
-    intake: u64,
-    claim: Option<ClaimPart>,
-}
+/// Whether claims are granted, the length of the intake list, and claims as their hashes have them.
+type ClaimAnswer = (bool, u64, Vec<[Stored; 10]>);
 
-#[derive(Deserialize)]
-struct ClaimPart {
-    id: String,
-    fence: u64,
-    /// A [`StoredPart`], unless another version of this program wrote it.
-    #[serde(flatten)]
-    stored: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct StoredPart {
-    uri: String,
-    priority: i32,
-    submitted_ms: i64,
-    input: String,
-    attempt: u32,
-    lost: u32,
-    binding: Option<u64>,
-}
+type Stored = Option<Vec<u8>>;
 
 #[derive(Deserialize)]
 struct StatusPart {
@@ -129,15 +107,16 @@ impl RedisServer {
         Ok(())
     }
 
-    async fn claim_once(&self, queue: &str, options: &ClaimOptions) -> Result<ClaimAnswer> {
+    async fn claim_once(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<ClaimAnswer> {
         let mut call = on(&self.scripts.claim, queue)?;
-        call.arg(&options.nonce)
-            .arg(&options.worker)
-            .arg(millis(options.lease));
+        call.arg(&options.worker).arg(millis(options.lease));
         call.arg(options.lost_max)
             .arg(u8::from(options.needs_binding))
             .arg(COMEBACK_MAX);
-        self.decode(&self.link.invoke::<Vec<u8>>(&call).await?)
+        for number in 0..count {
+            call.arg(options.nonce_of(number));
+        }
+        self.link.invoke(&call).await
     }
 
     /// Turns the first documents of the intake list into requests, or sets them aside.
@@ -225,33 +204,38 @@ impl Queue for RedisServer {
         Ok(answers)
     }
 
-    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
+    async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>> {
         self.register(queue).await?;
+        let count = count.clamp(1, CLAIM_STEP);
         for _ in 0..IMPORT_STEPS_MAX {
-            let answer = self.claim_once(queue, options).await?;
-            let imported = if answer.intake > 0 {
+            let (open, intake, stored) = self.claim_once(queue, options, count).await?;
+            let imported = if intake > 0 {
                 self.import(queue).await
             } else {
                 Ok(())
             };
-            if let Some(part) = answer.claim {
-                // The claim stands, whatever came of the import; the next one tries it again.
+            let mut claims = Vec::with_capacity(stored.len());
+            let has_claims = !stored.is_empty();
+            for stored in stored {
+                let ticket = ticket_of(queue, &stored);
+                match accept(ticket.clone(), stored) {
+                    Ok(claim) => claims.push(claim),
+                    Err(why) => bury_unreadable(self, &ticket, &why).await?,
+                }
+            }
+            if !claims.is_empty() {
+                // The claims stand, whatever came of the import; the next one tries it again.
                 if let Err(error) = imported {
                     warn!(queue, error = error.report(), "intake not imported");
                 }
-                let ticket = options.ticket(queue, part.id, part.fence);
-                match accept(ticket.clone(), part.stored) {
-                    Ok(claim) => return Ok(Some(claim)),
-                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
-                }
-                continue;
+                return Ok(claims);
             }
             imported?;
-            if answer.intake == 0 || !answer.open {
+            if !has_claims && (intake == 0 || !open) {
                 break;
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
@@ -385,21 +369,58 @@ impl RedisServer {
     }
 }
 
-fn accept(ticket: Ticket, stored: serde_json::Map<String, serde_json::Value>) -> serde_json::Result<Claim> {
-    let stored: StoredPart = serde_json::from_value(stored.into())?;
+/// The ticket of a claim that a script has just given, so that fence and nonce are sound.
+fn ticket_of(queue: &str, stored: &[Stored; 10]) -> Ticket {
+    let text = |index: usize| {
+        let bytes = stored[index].as_deref().unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    Ticket {
+        queue: queue.into(),
+        id: text(0),
+        fence: text(5).parse().unwrap_or_default(),
+        nonce: text(6),
+    }
+}
+
+/// The claim as its hash has it, or why this host cannot read that: another version of this program may have
+/// written it.
+fn accept(ticket: Ticket, stored: [Stored; 10]) -> Result<Claim, String> {
+    let [
+        _,
+        uri,
+        priority,
+        submitted_ms,
+        input,
+        _,
+        _,
+        attempts,
+        lost,
+        binding,
+    ] = stored;
+    let text = |name: &str, stored: Stored| {
+        let bytes = stored.ok_or_else(|| format!("it has no {name}"))?;
+        String::from_utf8(bytes).map_err(|e| format!("{name}: {e}"))
+    };
+    fn number<N: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<N, String> {
+        text.parse().map_err(|e| format!("{name}: {e}"))
+    }
     Ok(Claim {
         request: Request {
             id: ticket.id.clone(),
             queue: ticket.queue.clone(),
-            uri: stored.uri,
-            priority: stored.priority,
-            submitted_ms: stored.submitted_ms,
-            input: serde_json::from_str(&stored.input)?,
+            uri: text("uri", uri)?,
+            priority: number("priority", &text("priority", priority)?)?,
+            submitted_ms: number("submitted_ms", &text("submitted_ms", submitted_ms)?)?,
+            input: serde_json::from_str(&text("input", input)?).map_err(|e| e.to_string())?,
         },
         ticket,
-        attempt: stored.attempt,
-        lost: stored.lost,
-        binding: stored.binding,
+        attempt: number("attempts", &text("attempts", attempts)?)?,
+        lost: number("lost", &text("lost", lost)?)?,
+        binding: match binding {
+            Some(binding) => Some(number("binding", &text("binding", Some(binding))?)?),
+            None => None,
+        },
     })
 }
 

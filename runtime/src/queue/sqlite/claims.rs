@@ -9,7 +9,7 @@ use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, millis};
 
 /// What one step of a claim found.
 pub(super) struct Step {
-    pub(super) claim: Option<ClaimRow>,
+    pub(super) claims: Vec<ClaimRow>,
     /// Whether another step may find more: documents are left, and claims are granted.
     pub(super) again: bool,
     /// The queue's `changes` at this moment.
@@ -24,12 +24,13 @@ pub(super) struct ClaimRow {
     pub(super) submitted_ms: i64,
     pub(super) input: String,
     pub(super) fence: u64,
+    pub(super) nonce: String,
     pub(super) attempt: u32,
     pub(super) lost: u32,
     pub(super) binding: Option<u64>,
 }
 
-const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, attempts, lost, binding";
+const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -40,19 +41,35 @@ impl ClaimRow {
             submitted_ms: row.get(3)?,
             input: row.get(4)?,
             fence: row.get(5)?,
-            attempt: row.get(6)?,
-            lost: row.get(7)?,
-            binding: row.get(8)?,
+            nonce: row.get(6)?,
+            attempt: row.get(7)?,
+            lost: row.get(8)?,
+            binding: row.get(9)?,
         })
+    }
+
+    pub(super) fn ticket(&self, queue: &str) -> Ticket {
+        Ticket {
+            queue: queue.into(),
+            id: self.id.clone(),
+            fence: self.fence,
+            nonce: self.nonce.clone(),
+        }
     }
 }
 
-/// Takes the next request, after what is due has come back and documents have been imported.
-pub(super) fn claim(db: &Connection, queue: &str, options: &ClaimOptions) -> rusqlite::Result<Step> {
+/// Takes the next requests, at most `count`, after what is due has come back and documents have been imported.
+pub(super) fn claim(
+    db: &Connection,
+    queue: &str,
+    options: &ClaimOptions,
+    count: usize,
+) -> rusqlite::Result<Step> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
-    let held = claim_again(db, queue, &options.nonce, until)?;
-    if held.is_none() {
+    let mut claims = claim_again(db, queue, &options.nonce, until)?;
+    let is_new = claims.is_empty();
+    if is_new {
         recover_lost(db, queue, options.lost_max, now)?;
         forward_due(db, queue, now)?;
     }
@@ -61,30 +78,39 @@ pub(super) fn claim(db: &Connection, queue: &str, options: &ClaimOptions) -> rus
         .prepare_cached("SELECT paused, binding, changes FROM queue WHERE name = ?1")?
         .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let open = !paused && (binding.is_some() || !options.needs_binding);
-    let claim = match held {
-        None if open => claim_ready(db, queue, options, binding, until)?,
-        held => held,
-    };
+    while is_new && open && claims.len() < count {
+        let nonce = options.nonce_of(claims.len());
+        let Some(claim) = claim_ready(db, queue, &options.worker, &nonce, binding, until)? else {
+            break;
+        };
+        claims.push(claim);
+    }
     Ok(Step {
-        claim,
+        claims,
         again: open && more,
         changes,
     })
 }
 
-/// The claim that this nonce was used for, if it stands: its answer was lost on the way.
-fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Option<ClaimRow>> {
-    db.prepare_cached(&format!(
-        "UPDATE request SET at_ms = ?3 WHERE queue = ?1 AND nonce = ?2 AND state = 'leased' RETURNING {CLAIM_COLUMNS}"
-    ))?
-    .query_row(params![queue, nonce, until], ClaimRow::read)
-    .optional()
+/// The claims that this nonce was used for, as far as they stand: their answer was lost on the way.
+fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Vec<ClaimRow>> {
+    // A `.` comes right after the `-` that stands before the number of a nonce.
+    let mut held = db
+        .prepare_cached(&format!(
+            "UPDATE request SET at_ms = ?3 WHERE queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'
+             RETURNING {CLAIM_COLUMNS}"
+        ))?
+        .query_map(params![queue, nonce, until], ClaimRow::read)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    held.sort_unstable_by_key(|claim| claim.fence);
+    Ok(held)
 }
 
 fn claim_ready(
     db: &Connection,
     queue: &str,
-    options: &ClaimOptions,
+    worker: &str,
+    nonce: &str,
     binding: Option<u64>,
     until: i64,
 ) -> rusqlite::Result<Option<ClaimRow>> {
@@ -108,8 +134,8 @@ fn claim_ready(
     ))?
     .query_row(
         named_params! {
-            ":until": until, ":fence": fence, ":nonce": options.nonce, ":worker": options.worker,
-            ":binding": binding, ":sequence": sequence,
+            ":until": until, ":fence": fence, ":nonce": nonce, ":worker": worker, ":binding": binding,
+            ":sequence": sequence,
         },
         ClaimRow::read,
     )

@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP, State,
-    Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP,
+    State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -83,30 +83,34 @@ impl Queue for SqliteFile {
         Ok(answers)
     }
 
-    async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
+    async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>> {
         check_queue_name(queue)?;
+        let count = count.clamp(1, CLAIM_STEP);
         for _ in 0..IMPORT_STEPS_MAX {
             let (name, how) = (queue.to_owned(), options.clone());
             let step = self.store.write_seen(move |db, seen| {
                 register(db, &name)?;
-                let step = claims::claim(db, &name, &how)?;
-                if step.claim.is_none() {
+                let step = claims::claim(db, &name, &how, count)?;
+                if step.claims.is_empty() {
                     seen.insert(name, step.changes);
                 }
                 Ok(step)
             });
             let step = step.await?;
-            if let Some(row) = step.claim {
-                let ticket = options.ticket(queue, row.id.clone(), row.fence);
+            let mut claims = Vec::with_capacity(step.claims.len());
+            let has_claims = !step.claims.is_empty();
+            for row in step.claims {
+                let ticket = row.ticket(queue);
                 match accept(ticket.clone(), row) {
-                    Ok(claim) => return Ok(Some(claim)),
-                    Err(error) => bury_unreadable(self, &ticket, &error).await?,
+                    Ok(claim) => claims.push(claim),
+                    Err(error) => bury_unreadable(self, &ticket, &error.to_string()).await?,
                 }
-            } else if !step.again {
-                break;
+            }
+            if !claims.is_empty() || !(has_claims || step.again) {
+                return Ok(claims);
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {

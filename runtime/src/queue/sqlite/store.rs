@@ -1,12 +1,16 @@
-//! The connection to a SQLite file: pieces of work go in and run on a blocking thread, each in one
-//! transaction; values or classified errors come out.
+//! The connection to a SQLite file: pieces of work go in and run on a blocking thread, one after the other and each
+//! whole or not at all; values or classified errors come out. Those that come together share one transaction, and so
+//! the one sync of the file that makes it last.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use crate::error::{Class, Error, Result, Stage};
@@ -15,18 +19,89 @@ use crate::error::{Class, Error, Result, Stage};
 const BUSY: Duration = Duration::from_secs(10);
 const SCHEMA_VERSION: i64 = 1;
 const STATEMENTS_CACHED: usize = 64;
+/// How many steps share a transaction at most, so that the first does not wait long for the last.
+const STEPS_MAX: usize = 64;
 
 /// A file that any number of processes may have open at once. This process has one connection to it: SQLite lets
 /// one writer in at a time anyhow.
-#[derive(Clone)]
 pub(super) struct Store {
     name: String,
-    inner: Arc<Mutex<Inner>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    waiting: Mutex<Waiting>,
 }
 
 struct Inner {
     connection: Connection,
     seen: Seen,
+}
+
+#[derive(Default)]
+struct Waiting {
+    steps: VecDeque<Box<dyn Step>>,
+    /// Whether a thread is at work that will take them.
+    is_served: bool,
+}
+
+/// A piece of work and where its answer goes, which is sent once it is known what becomes of the transaction.
+trait Step: Send {
+    fn writes(&self) -> bool;
+    fn run(&mut self, db: &Connection, seen: &mut Seen) -> Result<(), Fault>;
+    fn answer(self: Box<Self>, transaction: &Result<(), Fault>);
+}
+
+struct Work<T, F> {
+    writes: bool,
+    work: Option<F>,
+    value: Option<Result<T, Fault>>,
+    reply: oneshot::Sender<Result<T, Fault>>,
+}
+
+#[derive(Clone)]
+enum Fault {
+    Sqlite(Arc<rusqlite::Error>),
+    Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
+}
+
+impl<T, F> Step for Work<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send,
+{
+    fn writes(&self) -> bool {
+        self.writes
+    }
+
+    fn run(&mut self, db: &Connection, seen: &mut Seen) -> Result<(), Fault> {
+        let work = self.work.take().expect("a step runs once");
+        let value = match catch_unwind(AssertUnwindSafe(|| work(db, seen))) {
+            Ok(value) => value.map_err(Fault::from),
+            Err(panic) => Err(Fault::Panic(Arc::new(Mutex::new(Some(panic))))),
+        };
+        let ran = value.as_ref().map(|_| ()).map_err(Fault::clone);
+        self.value = Some(value);
+        ran
+    }
+
+    fn answer(self: Box<Self>, transaction: &Result<(), Fault>) {
+        let answer = match (self.value, transaction) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(shared)) => Err(shared.clone()),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => unreachable!("a transaction is committed after its steps have run"),
+        };
+        // Who does not wait any more does not want to know.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
 }
 
 /// For each queue its `changes` when a claim last found nothing.
@@ -52,52 +127,134 @@ impl Store {
             connection,
             seen: Seen::new(),
         };
+        let shared = Shared {
+            inner: Mutex::new(inner),
+            waiting: Mutex::default(),
+        };
         Ok(Self {
             name,
-            inner: Arc::new(Mutex::new(inner)),
+            shared: Arc::new(shared),
         })
     }
 
     /// Runs one atomic step that may write.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.write_seen(|transaction, _| work(transaction)).await
+        self.write_seen(|db, _| work(db)).await
     }
 
     /// [`Store::write`], with the map of changes seen; it belongs to the same step.
     pub(super) async fn write_seen<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(TransactionBehavior::Immediate, work).await
+        self.run(true, work).await
     }
 
     /// Runs one step that reads, on a consistent view.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(TransactionBehavior::Deferred, work).await
+        self.run(false, work).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        behavior: TransactionBehavior,
-        work: impl FnOnce(&Transaction<'_>, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        writes: bool,
+        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic within a step has rolled the step back.
-            let inner = &mut *inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = inner.connection.transaction_with_behavior(behavior)?;
-            let value = work(&transaction, &mut inner.seen)?;
-            transaction.commit()?;
-            Ok(value)
+        let (reply, answer) = oneshot::channel();
+        let step = Box::new(Work {
+            writes,
+            work: Some(work),
+            value: None,
+            reply,
         });
-        joined(done.await, &self.name)?.map_err(|e| failed(&self.name, e))
+        let must_serve = {
+            let mut waiting = lock(&self.shared.waiting);
+            waiting.steps.push_back(step);
+            !std::mem::replace(&mut waiting.is_served, true)
+        };
+        if must_serve {
+            let shared = Arc::clone(&self.shared);
+            tokio::task::spawn_blocking(move || shared.serve());
+        }
+        match answer.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Fault::Sqlite(error))) => Err(failed(&self.name, error)),
+            Ok(Err(Fault::Panic(panic))) => match lock(&panic).take() {
+                Some(panic) => resume_unwind(panic),
+                None => Err(ending(&self.name)),
+            },
+            Err(_) => Err(ending(&self.name)),
+        }
     }
+}
+
+impl Shared {
+    /// Runs steps until none waits.
+    fn serve(&self) {
+        let inner = &mut *lock(&self.inner);
+        loop {
+            let steps = {
+                let mut waiting = lock(&self.waiting);
+                let steps = next_steps(&mut waiting.steps);
+                waiting.is_served = !steps.is_empty();
+                steps
+            };
+            if steps.is_empty() {
+                return;
+            }
+            inner.run(steps);
+        }
+    }
+}
+
+/// Those that share the next transaction: some that write, or one that only reads and must not keep others from writing.
+fn next_steps(waiting: &mut VecDeque<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
+    let writes = waiting
+        .iter()
+        .take(STEPS_MAX)
+        .take_while(|step| step.writes())
+        .count();
+    let count = writes.max(1).min(waiting.len());
+    waiting.drain(..count).collect()
+}
+
+impl Inner {
+    /// Runs steps in one transaction. One that fails is taken back alone; when the transaction fails, all have failed.
+    fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
+        let transaction = self.run_within(&mut steps);
+        for step in steps {
+            step.answer(&transaction);
+        }
+    }
+
+    fn run_within(&mut self, steps: &mut [Box<dyn Step>]) -> Result<(), Fault> {
+        let behavior = if steps.iter().any(|step| step.writes()) {
+            TransactionBehavior::Immediate
+        } else {
+            TransactionBehavior::Deferred
+        };
+        let mut transaction = self.connection.transaction_with_behavior(behavior)?;
+        for step in steps {
+            let savepoint = transaction.savepoint()?;
+            match step.run(&savepoint, &mut self.seen) {
+                Ok(()) => savepoint.commit()?,
+                // Some faults, such as a full disk, end the whole transaction, and nothing can be taken back in it.
+                Err(fault) => savepoint.finish().map_err(|_| fault)?,
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A step that panics is taken back, so that what it leaves is sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The machine's clock, in milliseconds since 1970.
@@ -159,7 +316,8 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-fn failed(name: &str, error: rusqlite::Error) -> Error {
+fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
+    let error = error.into();
     let class = match error.sqlite_error_code() {
         Some(
             ErrorCode::DatabaseBusy
@@ -177,8 +335,101 @@ fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
     match result.map_err(JoinError::try_into_panic) {
         Ok(value) => Ok(value),
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(error)) => {
-            Err(Error::transient(Stage::Queue, format!("{name}: this program is ending")).because(error))
+        Err(Err(error)) => Err(ending(name).because(error)),
+    }
+}
+
+fn ending(name: &str) -> Error {
+    Error::transient(Stage::Queue, format!("{name}: this program is ending"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const FULL: &str = "a step that fails";
+
+    fn insert(db: &Connection, name: &str) -> rusqlite::Result<()> {
+        db.execute("INSERT INTO queue (name) VALUES (?1)", [name])
+            .map(|_| ())
+    }
+
+    #[tokio::test]
+    async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, held) = mpsc::channel();
+        let first = store.write(move |db| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            insert(db, "first")
+        });
+        let failing = store.write(|db| {
+            insert(db, "failing")?;
+            Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
+        });
+        let panicking = AssertUnwindSafe(store.write(|db| -> rusqlite::Result<()> {
+            insert(db, "panicking").unwrap();
+            panic!("a step that panics")
+        }));
+        let last = store.write(|db| insert(db, "last"));
+        let panicking = futures_util::FutureExt::catch_unwind(panicking);
+        // While the first step is under way, the others gather: they come in their order, and the last lets it go on.
+        let gathering = async {
+            has_begun.await.unwrap();
+            tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })
+        };
+        let (first, (failing, panicking, last, ())) = tokio::join!(first, gathering);
+        first.unwrap();
+        last.unwrap();
+        assert!(panicking.is_err());
+        let report = failing.expect_err("it fails").report();
+        assert!(report.contains(FULL), "{report}");
+
+        let names = store.read(|db, _| {
+            db.prepare("SELECT name FROM queue ORDER BY name")?
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        assert_eq!(names.await.unwrap(), ["first", "last"]);
+    }
+
+    #[tokio::test]
+    async fn when_a_transaction_fails_all_its_steps_have_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, held) = mpsc::channel();
+        let first = store.write(move |_| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(())
+        });
+        let good = store.write(|db| insert(db, "good"));
+        // As SQLite itself does when the disk is full.
+        let ending = store.write(|db| {
+            db.execute_batch("ROLLBACK")?;
+            Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
+        });
+        let after = store.write(|db| insert(db, "after"));
+        let gathering = async {
+            has_begun.await.unwrap();
+            tokio::join!(good, ending, after, async { go_on.send(()).unwrap() })
+        };
+        let (first, (good, ending, after, ())) = tokio::join!(first, gathering);
+        first.unwrap();
+        for failed in [good, ending, after] {
+            let report = failed.expect_err("the transaction is over").report();
+            assert!(report.contains(FULL), "{report}");
         }
+        let count = "SELECT count(*) FROM queue";
+        let count = store.read(move |db, _| db.query_row(count, [], |row| row.get::<_, u64>(0)));
+        assert_eq!(count.await.unwrap(), 0);
     }
 }
