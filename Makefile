@@ -32,6 +32,10 @@ lint: toolchain ## Check format and lints, warnings denied, for the host and for
 plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.wasm
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
+.PHONY: bench
+bench: toolchain redis plugins ## Measure against native code and others, write BENCHMARKS.md (a quarter of an hour)
+	@scripts/bench.sh
+
 .PHONY: bench-micro
 bench-micro: toolchain ## Measure each stage, the plugin boundary, and the author's crate
 	$(CARGO) bench --locked --workspace --bench stages --bench boundary --bench guest -- --sort location

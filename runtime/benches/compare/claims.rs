@@ -1,0 +1,94 @@
+//! How long a claim takes when few requests wait, and when very many do.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ingest_host::queue::{ClaimOptions, Server};
+use tokio::runtime::Runtime;
+
+use crate::measure::middle;
+use crate::requests::submit;
+use crate::support::redis::RedisServer;
+use crate::tools::Tools;
+use crate::{Result, Scale};
+
+/// The median claim of a queue that holds `waiting` requests.
+pub(crate) struct Row {
+    pub(crate) backend: &'static str,
+    pub(crate) waiting: u64,
+    pub(crate) claim: Duration,
+}
+
+/// A queue with requests in it.
+struct Line {
+    server: Server,
+    queue: String,
+    waiting: u64,
+    claims: Vec<Duration>,
+}
+
+/// Claims from all lines of a backend in turns; each claim is handed back, so that the lines stay as long as they are.
+pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
+    let folder = tempfile::tempdir_in(tools.disk())?;
+    let redis = RedisServer::start();
+    // A file for each line: another queue in the same file would make it as large.
+    let sqlite = |waiting: u64| format!("sqlite:{}", folder.path().join(waiting.to_string()).display());
+    let urls: [(&str, &dyn Fn(u64) -> String); 2] = [("Redis", &|_| redis.url()), ("SQLite", &sqlite)];
+    let runtime = Runtime::new()?;
+    let mut rows = Vec::new();
+    for (backend, url) in urls {
+        let mut lines = Vec::new();
+        for waiting in scale.waiting {
+            scale.progress(format_args!(
+                "claims: {waiting} requests go into a queue on {backend}"
+            ));
+            lines.push(runtime.block_on(Line::form(&url(waiting), waiting))?);
+        }
+        for _ in 0..scale.claims {
+            for line in &mut lines {
+                runtime.block_on(line.claim())?;
+            }
+        }
+        for line in lines {
+            let claim = middle(line.claims.into_iter());
+            scale.progress(format_args!(
+                "claims: {} waiting on {backend}: {claim:?}",
+                line.waiting
+            ));
+            rows.push(Row {
+                backend,
+                waiting: line.waiting,
+                claim,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+impl Line {
+    async fn form(url: &str, waiting: u64) -> Result<Self> {
+        let queue = format!("waiting-{waiting}");
+        submit(url, &queue, Path::new("/none.csv"), waiting).await?;
+        Ok(Self {
+            server: Server::connect(url).await?,
+            queue,
+            waiting,
+            claims: Vec::new(),
+        })
+    }
+
+    async fn claim(&mut self) -> Result {
+        let options = ClaimOptions {
+            worker: "bench".into(),
+            nonce: uuid::Uuid::new_v4().to_string(),
+            lease: Duration::from_secs(60),
+            lost_max: 3,
+            needs_binding: false,
+        };
+        let start = Instant::now();
+        let claim = self.server.queue.claim(&self.queue, &options).await?;
+        self.claims.push(start.elapsed());
+        let claim = claim.ok_or("there was nothing to claim")?;
+        Ok(self.server.queue.release(&claim.ticket).await?)
+    }
+}

@@ -1,0 +1,205 @@
+//! Who does a job, on how many cores, and where the output goes. All but the host are programs that take `INPUT OUTPUT
+//! REJECTS` and print how many records they read and rejected, as the host's receipt does.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::jobs::{Input, Job};
+use crate::measure::{self, Sample};
+use crate::native::Counts;
+use crate::support::host::component;
+use crate::tools::Tools;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// `ingest-host ingest`.
+    Host,
+    /// [`crate::native`], in a process of its own.
+    Native,
+    /// `csv.DictReader` to `csv.DictWriter`, the way of the tutorial that this project grew out of.
+    Python,
+    Pandas,
+    Polars,
+    Miller,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cores {
+    One,
+    All,
+}
+
+/// Where the output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    Disk,
+    Memory,
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disk => "disk",
+            Self::Memory => "tmpfs",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) program: Program,
+    pub(crate) cores: Cores,
+    pub(crate) storage: Storage,
+}
+
+impl Contender {
+    pub(crate) const NATIVE: Self = Self::new(Program::Native, Cores::One, Storage::Disk);
+
+    pub(crate) const HOST: Self = Self::new(Program::Host, Cores::All, Storage::Disk);
+
+    const fn new(program: Program, cores: Cores, storage: Storage) -> Self {
+        Self {
+            program,
+            cores,
+            storage,
+        }
+    }
+
+    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the native job
+    /// only, if there are to be no `others`.
+    pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
+        let mut contenders = Vec::new();
+        for storage in [Storage::Disk, Storage::Memory] {
+            if tools.folder(storage).is_some() {
+                contenders.push(Self::new(Program::Native, Cores::One, storage));
+                contenders.push(Self::new(Program::Host, Cores::One, storage));
+                contenders.push(Self::new(Program::Host, Cores::All, storage));
+            }
+        }
+        let others: &[_] = match job {
+            _ if !others => &[],
+            Job::Alarms => &[Program::Python, Program::Pandas, Program::Polars, Program::Miller],
+            Job::Wide => &[Program::Polars],
+            Job::Quoted | Job::AlarmsJsonl => &[],
+        };
+        let there = others.iter().filter(|program| tools.has(**program));
+        contenders.extend(there.map(|&program| Self::new(program, Cores::All, Storage::Disk)));
+        contenders
+    }
+
+    /// For people.
+    pub(crate) fn label(self, job: Job) -> &'static str {
+        match self.program {
+            Program::Host => "ingest-host",
+            Program::Native if job == Job::AlarmsJsonl => "native, serde_json",
+            Program::Native => "native, csv crate",
+            Program::Python => "Python, csv.DictReader",
+            Program::Pandas => "pandas",
+            Program::Polars => "polars",
+            Program::Miller => "Miller",
+        }
+    }
+
+    /// Does the job of an input once, in an empty folder.
+    pub(crate) fn run(self, input: &Input, tools: &Tools, folder: &Path) -> Result<Done> {
+        let output = folder.join("output");
+        let command = self.command(input, tools, folder, &output)?;
+        let (sample, said) = measure::run(command, folder)?;
+        let said: Said = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
+        let output = match self.program {
+            Program::Host => output.join(format!("job.{}", input.job.extension())),
+            _ => output,
+        };
+        Ok(Done {
+            sample,
+            output,
+            counts: said.records,
+        })
+    }
+
+    fn command(self, input: &Input, tools: &Tools, folder: &Path, output: &Path) -> Result<Command> {
+        let rejects = folder.join("rejects");
+        let mut command = match self.program {
+            Program::Host => return Ok(self.host(input, tools, folder, output)),
+            Program::Miller => return Ok(self.miller(input, tools, output, &rejects)),
+            Program::Native => {
+                let mut command = self.pinned(tools, &std::env::current_exe()?);
+                command.args(["native", input.job.name()]);
+                command
+            }
+            Program::Python | Program::Pandas | Program::Polars => {
+                let mut command = self.pinned(tools, &tools.python());
+                let script = script(&format!("{}.py", input.job.name()));
+                command.arg(script).arg(self.library());
+                command
+            }
+        };
+        command.arg(&input.path).arg(output).arg(rejects);
+        Ok(command)
+    }
+
+    fn host(self, input: &Input, tools: &Tools, folder: &Path, output: &Path) -> Command {
+        let mut command = self.pinned(tools, Path::new(env!("CARGO_BIN_EXE_ingest-host")));
+        command.arg("ingest").arg(&input.path);
+        command.arg("--plugin").arg(component(input.job.plugin()));
+        command.args(["--plugin-config", input.job.config(), "--id", "job", "--json"]);
+        command.arg("--output").arg(output).current_dir(folder);
+        command.env_clear().env("HOME", folder);
+        command.env("XDG_CACHE_HOME", &tools.cache);
+        command
+    }
+
+    fn miller(self, input: &Input, tools: &Tools, output: &Path, rejects: &Path) -> Command {
+        let mut command = self.pinned(tools, Path::new("mlr"));
+        command.args(["--icsv", "--ocsv", "--from"]).arg(&input.path);
+        command.args(["put", "-q", "-f"]).arg(script("alarms.mlr"));
+        for (name, path) in [("output", output), ("rejects", rejects)] {
+            command.arg("-s").arg(format!("{name}={}", path.display()));
+        }
+        command
+    }
+
+    /// The word for it on the command line of the scripts in Python.
+    fn library(self) -> &'static str {
+        match self.program {
+            Program::Pandas => "pandas",
+            Program::Polars => "polars",
+            _ => "csv",
+        }
+    }
+
+    fn pinned(self, tools: &Tools, program: &Path) -> Command {
+        match self.cores {
+            Cores::All => Command::new(program),
+            Cores::One => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &tools.core]).arg(program);
+                command
+            }
+        }
+    }
+}
+
+/// What a contender made.
+pub(crate) struct Done {
+    pub(crate) sample: Sample,
+    pub(crate) output: PathBuf,
+    pub(crate) counts: Counts,
+}
+
+/// What a contender prints; of the host's receipt the part that everybody has.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Said {
+    pub(crate) records: Counts,
+}
+
+/// A file of the folder beside this one.
+pub(crate) fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/contenders")
+        .join(name)
+}

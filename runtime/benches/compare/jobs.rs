@@ -1,0 +1,91 @@
+//! The jobs that everybody does: which plugin with which config, and how the input is called.
+
+use std::path::PathBuf;
+
+/// What is done with an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Eight columns, all of them read, three of them changed and one added.
+    Alarms,
+    /// Sixty columns, of which four are read.
+    Wide,
+    /// Texts with quotes, doubled quotes and line ends within.
+    Quoted,
+    /// The alarms as JSON objects.
+    AlarmsJsonl,
+}
+
+impl Job {
+    pub(crate) const ALL: [Self; 4] = [Self::Alarms, Self::Wide, Self::Quoted, Self::AlarmsJsonl];
+
+    /// The word for it on the command line of a contender.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Alarms => "alarms",
+            Self::Wide => "wide",
+            Self::Quoted => "quoted",
+            Self::AlarmsJsonl => "alarms-jsonl",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|job| job.name() == name)
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Alarms => "Alarms, CSV",
+            Self::Wide => "Wide, CSV, 4 of 60 columns read",
+            Self::Quoted => "Quoted, CSV",
+            Self::AlarmsJsonl => "Alarms, JSONL",
+        }
+    }
+
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::AlarmsJsonl => "jsonl",
+            Self::Alarms | Self::Wide | Self::Quoted => "csv",
+        }
+    }
+
+    /// The name of the plugin.
+    pub(crate) fn plugin(self) -> &'static str {
+        match self {
+            Self::Alarms | Self::AlarmsJsonl => "alarms",
+            Self::Wide | Self::Quoted => "clean",
+        }
+    }
+
+    /// The config of the plugin. The other contenders have the same rules in their own words.
+    pub(crate) fn config(self) -> &'static str {
+        match self {
+            Self::Alarms | Self::AlarmsJsonl => "{}",
+            Self::Wide => {
+                r#"{"columns": {
+                    "order_id": {"required": true, "type": "integer", "range": {"min": 1}},
+                    "status":   {"required": true, "allowed": ["open", "paid", "shipped", "returned"]},
+                    "quantity": {"required": true, "type": "integer", "range": {"min": 1, "max": 1000}},
+                    "discount": {"null": ["N/A"], "type": "number", "range": {"min": 0, "max": 100}}
+                }}"#
+            }
+            Self::Quoted => {
+                r#"{"columns": {
+                    "id":     {"required": true, "type": "integer", "range": {"min": 1}},
+                    "author": {"required": true, "trim": true},
+                    "title":  {"required": true},
+                    "score":  {"null": ["n/a"], "type": "integer", "range": {"min": -1000, "max": 1000}}
+                }}"#
+            }
+        }
+    }
+}
+
+/// A file for a job.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) job: Job,
+    pub(crate) path: PathBuf,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}

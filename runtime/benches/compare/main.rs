@@ -1,0 +1,202 @@
+//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and checks
+//! that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//!
+//! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
+
+mod claims;
+mod contenders;
+mod data;
+mod files;
+mod jobs;
+mod machine;
+mod measure;
+mod native;
+mod report;
+mod requests;
+mod tools;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use contenders::Said;
+use jobs::Job;
+use report::Findings;
+use tools::Tools;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How much is measured, and how often.
+struct Scale {
+    alarms: u64,
+    wide: u64,
+    quoted: u64,
+    bad_percent: u8,
+    warm_ups: usize,
+    rounds: usize,
+    /// Requests for each worker.
+    requests: u64,
+    /// Claims from each queue, and how many requests wait in them.
+    claims: usize,
+    waiting: [u64; 2],
+    /// Whether all contenders take part, not only the host and the native jobs; each starts with the disk at rest.
+    full: bool,
+}
+
+const FULL: Scale = Scale {
+    alarms: 1_000_000,
+    wide: 200_000,
+    quoted: 200_000,
+    bad_percent: 0,
+    warm_ups: 1,
+    rounds: 5,
+    requests: 3_000,
+    claims: 1_000,
+    waiting: [1_000, 1_000_000],
+    full: true,
+};
+
+/// Of everything enough to see that it works; rejects, too, are to be the same.
+const SMALL: Scale = Scale {
+    alarms: 3_000,
+    wide: 1_000,
+    quoted: 1_000,
+    bad_percent: 5,
+    warm_ups: 0,
+    rounds: 1,
+    requests: 40,
+    claims: 3,
+    waiting: [10, 100],
+    full: false,
+};
+
+/// 5 GB.
+const BIG_ALARMS: u64 = 65_000_000;
+
+impl Scale {
+    /// What is going on, for whoever waits.
+    fn progress(&self, what: fmt::Arguments<'_>) {
+        if self.full {
+            // Nobody has to read it.
+            let _ = writeln!(std::io::stderr(), "{what}");
+        }
+    }
+
+    fn records(&self, job: Job) -> u64 {
+        match job {
+            Job::Alarms | Job::AlarmsJsonl => self.alarms,
+            Job::Wide => self.wide,
+            Job::Quoted => self.quoted,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["native", job, input, output, rejects] => native(job, input, output, rejects),
+        _ => Options::read(&arguments).and_then(|options| bench(&options)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "FAILED: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does a job natively, in a process of its own, so that it can be measured.
+fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
+    let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
+    let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;
+    say(serde_json::to_string(&Said { records })?);
+    Ok(())
+}
+
+/// Any other argument is one for the tests among which this runs.
+struct Options {
+    /// `--full`: all that there is to measure.
+    full: bool,
+    /// `--big`: also an input of 5 GB, where there is room for it.
+    big: bool,
+    /// `--work FOLDER`: where everything is put.
+    work: PathBuf,
+    /// `--report FILE`: the document to bring up to date.
+    report: Option<PathBuf>,
+}
+
+impl Options {
+    fn read(arguments: &[&str]) -> Result<Self> {
+        let value = |name: &str| -> Result<Option<PathBuf>> {
+            let Some(at) = arguments.iter().position(|argument| *argument == name) else {
+                return Ok(None);
+            };
+            let value = arguments
+                .get(at + 1)
+                .ok_or_else(|| format!("{name} needs a value"))?;
+            Ok(Some(value.into()))
+        };
+        Ok(Self {
+            full: arguments.contains(&"--full"),
+            big: arguments.contains(&"--big"),
+            work: value("--work")?.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench")),
+            report: value("--report")?,
+        })
+    }
+}
+
+fn bench(options: &Options) -> Result {
+    let scale = if options.full { &FULL } else { &SMALL };
+    let tools = Tools::find(&options.work)?;
+    let machine = machine::machine(&tools);
+    let mut missing = tools.missing();
+    // Memory first: a child begins with what its parent has, and the queues fill this process.
+    let floor = measure::floor(tools.disk())?;
+    let mut files = Vec::new();
+    for job in Job::ALL {
+        let input = data::write(job, tools.disk(), scale.records(job), scale.bad_percent)?;
+        let rows = files::compare(&input, &tools, scale)?;
+        std::fs::remove_file(&input.path)?;
+        files.push((input, rows));
+    }
+    let mut memory = vec![files::memory(scale.alarms, &tools, scale)?];
+    if options.big && tools.has_room_for_big() {
+        memory.push(files::memory(BIG_ALARMS, &tools, scale)?);
+    } else {
+        missing.push("The memory for an input of 5 GB: it needs `--big` and 15 GiB of free disk.".into());
+    }
+    let findings = Findings {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        rounds: scale.rounds,
+        machine,
+        versions: machine::versions(&tools),
+        missing,
+        floor,
+        files,
+        memory,
+        requests: requests::compare(&tools, scale)?,
+        claims: claims::compare(&tools, scale)?,
+    };
+    let document = findings.document();
+    if options.full {
+        say(&document);
+    } else {
+        files::differences_are_found(tools.disk())?;
+        report::writing_by_hand_stays(tools.disk())?;
+        say("small run: every contender gave the same output");
+    }
+    match &options.report {
+        Some(path) => report::write(path, &document),
+        None => Ok(()),
+    }
+}
+
+fn say(what: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{what}");
+}

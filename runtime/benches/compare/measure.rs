@@ -1,0 +1,78 @@
+//! A command goes in; how long it took, how much it computed and how much memory it held at most come out.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wait4::Wait4;
+
+use crate::Result;
+
+/// One run of one process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) wall: Duration,
+    /// User and system time of all threads.
+    pub(crate) cpu: Duration,
+    /// The most memory that was resident. A process begins with what its parent has, so nothing below [`floor`] shows.
+    pub(crate) peak_bytes: u64,
+}
+
+/// Runs a command to its end; what it took, and what it said.
+///
+/// # Errors
+/// With the end of its log if it does not succeed. The log is written into `folder`.
+pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String)> {
+    let log = folder.join("log");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&log)?);
+    let program = command.get_program().to_owned();
+    let start = Instant::now();
+    let mut child = command
+        .spawn()
+        .map_err(|e| format!("{}: {e}", program.display()))?;
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .expect("standard output is piped")
+        .read_to_string(&mut said)?;
+    let ended = child.wait4()?;
+    let wall = start.elapsed();
+    if !ended.status.success() {
+        let log = std::fs::read_to_string(log).unwrap_or_default();
+        return Err(format!("{command:?}: {}\n{said}{log}", ended.status).into());
+    }
+    let sample = Sample {
+        wall,
+        cpu: ended.rusage.utime + ended.rusage.stime,
+        peak_bytes: ended.rusage.maxrss,
+    };
+    Ok((sample, said))
+}
+
+/// What a program that does nothing takes: the least that can be measured.
+pub(crate) fn floor(folder: &Path) -> Result<Sample> {
+    Ok(run(Command::new("true"), folder)?.0)
+}
+
+/// The median of each of the three, each for itself.
+pub(crate) fn median(samples: &[Sample]) -> Sample {
+    Sample {
+        wall: middle(samples.iter().map(|sample| sample.wall)),
+        cpu: middle(samples.iter().map(|sample| sample.cpu)),
+        peak_bytes: middle(samples.iter().map(|sample| sample.peak_bytes)),
+    }
+}
+
+/// The median; of an even number of values the upper one of the two in the middle.
+pub(crate) fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    values.swap_remove(middle)
+}

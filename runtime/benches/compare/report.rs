@@ -1,0 +1,242 @@
+//! What was measured goes in; a Markdown document comes out, for the terminal and for `BENCHMARKS.md`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::contenders::{Contender, Cores, Program};
+use crate::jobs::Input;
+use crate::measure::Sample;
+use crate::{Result, claims, files, requests};
+
+/// What a person wrote stands below this line and stays.
+const MARKER: &str = "<!-- `make bench` writes what stands above this line and keeps what stands below. -->";
+
+const HOW: &str = " In a round each contender has one turn, as a process of its own, with the disk synced before; \
+    for files there is a round more at the start, which does not count. The inputs are made from a seed and are in the page \
+    cache. The output of every run is compared with that of the native job, byte for byte, and the run fails if it differs.\n\n\
+    `ingest-host` does more than the others: it computes the digests of input, output and rejects, syncs the output to the \
+    disk, and writes a receipt. On tmpfs a sync costs nothing. \"One\" core is `taskset` to one; \"all\" are those of the \
+    machine, for programs with one thread, too. CPU is user and system time of all threads. The scripts of the others are \
+    in `runtime/benches/contenders`, the native jobs in `runtime/benches/compare/native.rs`.\n";
+
+const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`, from its start to its end, for requests of 100 \
+    records each. Every output and receipt is written and synced. Redis keeps its data in memory, SQLite in a synced file on \
+    the disk.\n\n";
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// Everything that a run found out.
+pub(crate) struct Findings {
+    pub(crate) date: String,
+    pub(crate) rounds: usize,
+    pub(crate) machine: Vec<(&'static str, String)>,
+    pub(crate) versions: Vec<(&'static str, String)>,
+    /// What was not measured, a sentence each.
+    pub(crate) missing: Vec<String>,
+    /// What a program that does nothing takes.
+    pub(crate) floor: Sample,
+    pub(crate) files: Vec<(Input, Vec<files::Row>)>,
+    /// `ingest` on all cores, by the size of its input.
+    pub(crate) memory: Vec<(Input, Sample)>,
+    pub(crate) requests: Vec<requests::Row>,
+    pub(crate) claims: Vec<claims::Row>,
+}
+
+/// Puts the document into a file; what a person wrote there stays.
+pub(crate) fn write(path: &Path, document: &str) -> Result {
+    let before = match std::fs::read_to_string(path) {
+        Ok(before) => before,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let by_hand = before.split_once(MARKER).map_or("\n", |(_, by_hand)| by_hand);
+    Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
+}
+
+/// A check for the small run: a new document takes the place of the old one and of nothing else.
+pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
+    let path = folder.join("report.md");
+    write(&path, "old")?;
+    let by_hand = "\n\nby hand\n";
+    std::fs::write(&path, std::fs::read_to_string(&path)? + by_hand)?;
+    write(&path, "new")?;
+    let found = std::fs::read_to_string(&path)?;
+    if found.contains("old") || !found.starts_with("new\n") || !found.ends_with(by_hand) {
+        return Err(format!("the report was not brought up to date as it should: {found:?}").into());
+    }
+    Ok(())
+}
+
+impl Findings {
+    pub(crate) fn document(&self) -> String {
+        let mut out = String::new();
+        self.head(&mut out);
+        for (input, rows) in &self.files {
+            file_table(&mut out, input, rows);
+        }
+        self.memory_table(&mut out);
+        self.request_table(&mut out);
+        self.claim_table(&mut out);
+        out
+    }
+
+    fn head(&self, out: &mut String) {
+        *out += "# Benchmarks\n\n";
+        line(
+            out,
+            format_args!(
+                "Written by `make bench` on {}, on this machine with these versions:\n",
+                self.date
+            ),
+        );
+        *out += "| what | which |\n| --- | --- |\n";
+        for (name, value) in self.machine.iter().chain(&self.versions) {
+            row(out, &[(*name).into(), value.clone()]);
+        }
+        line(
+            out,
+            format_args!("\nEach number is the median of {} rounds.{HOW}", self.rounds),
+        );
+        for sentence in &self.missing {
+            line(out, format_args!("**Not measured:** {sentence}\n"));
+        }
+    }
+
+    fn memory_table(&self, out: &mut String) {
+        *out += "\n## Memory of `ingest`\n\n";
+        line(
+            out,
+            format_args!(
+                "Default settings, all cores. A program that does nothing has a peak of {:.1} MiB when measured this way.\n",
+                self.floor.peak_bytes as f64 / MIB
+            ),
+        );
+        *out += "| input | MB | seconds | MB/s | peak MiB |\n\
+            | --- | ---: | ---: | ---: | ---: |\n";
+        for (input, sample) in &self.memory {
+            let seconds = sample.wall.as_secs_f64();
+            row(
+                out,
+                &[
+                    input.job.title().into(),
+                    format!("{:.1}", input.bytes as f64 / 1e6),
+                    format!("{seconds:.2}"),
+                    format!("{:.0}", input.bytes as f64 / 1e6 / seconds),
+                    format!("{:.1}", sample.peak_bytes as f64 / MIB),
+                ],
+            );
+        }
+    }
+
+    fn request_table(&self, out: &mut String) {
+        *out += REQUESTS;
+        let simple = self
+            .requests
+            .iter()
+            .find(|row| row.worker == requests::Worker::RqSimple);
+        *out += "| worker | output on | requests | requests/s | × RQ SimpleWorker | CPU µs each | peak MiB |\n\
+            | --- | --- | ---: | ---: | ---: | ---: | ---: |\n";
+        for found in &self.requests {
+            row(
+                out,
+                &[
+                    found.worker.label(),
+                    found
+                        .storage
+                        .map_or_else(|| "none".into(), |storage| storage.to_string()),
+                    found.requests.to_string(),
+                    format!("{:.0}", found.rate()),
+                    simple.map_or_else(
+                        || "-".into(),
+                        |simple| format!("{:.1}", found.rate() / simple.rate()),
+                    ),
+                    format!(
+                        "{:.0}",
+                        found.sample.cpu.as_secs_f64() * 1e6 / found.requests as f64
+                    ),
+                    format!("{:.1}", found.sample.peak_bytes as f64 / MIB),
+                ],
+            );
+        }
+    }
+
+    fn claim_table(&self, out: &mut String) {
+        *out += "\n## A claim\n\nThe median time of a claim, by how many requests wait in the queue.\n\n";
+        *out += "| queue | requests that wait | µs |\n\
+            | --- | ---: | ---: |\n";
+        for found in &self.claims {
+            row(
+                out,
+                &[
+                    found.backend.into(),
+                    found.waiting.to_string(),
+                    format!("{:.0}", found.claim.as_secs_f64() * 1e6),
+                ],
+            );
+        }
+    }
+}
+
+fn file_table(out: &mut String, input: &Input, rows: &[files::Row]) {
+    line(
+        out,
+        format_args!(
+            "\n## {}\n\n{} records, {:.1} MB, through the plugin `{}`. The last two columns say how many times as fast as \
+             this contender `ingest-host` is, on one core and on all, with its output at the same place.\n",
+            input.job.title(),
+            input.records,
+            input.bytes as f64 / 1e6,
+            input.job.plugin()
+        ),
+    );
+    *out += "| contender | cores | output on | seconds | × native | ns a record | MB/s | CPU s | peak MiB | host, one core | host, all cores |\n\
+            | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+    for found in rows {
+        file_row(out, input, rows, found);
+    }
+}
+
+fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files::Row) {
+    let Contender {
+        program,
+        cores,
+        storage,
+    } = found.contender;
+    let mine = found.sample.wall.as_secs_f64();
+    // How many times as fast another contender is that has its output at the same place.
+    let times = |program: Program, cores: Cores| {
+        let wanted = Contender {
+            program,
+            cores,
+            storage,
+        };
+        let other = rows.iter().find(|row| row.contender == wanted);
+        other.map_or(f64::NAN, |other| mine / other.sample.wall.as_secs_f64())
+    };
+    let host_times = |cores| match program {
+        Program::Host => String::new(),
+        _ => format!("{:.2}", times(Program::Host, cores)),
+    };
+    let cells = [
+        found.contender.label(input.job).into(),
+        if cores == Cores::One { "one" } else { "all" }.into(),
+        storage.to_string(),
+        format!("{mine:.3}"),
+        format!("{:.2}", 1.0 / times(Program::Native, Cores::One)),
+        format!("{:.0}", mine * 1e9 / input.records as f64),
+        format!("{:.0}", input.bytes as f64 / 1e6 / mine),
+        format!("{:.3}", found.sample.cpu.as_secs_f64()),
+        format!("{:.1}", found.sample.peak_bytes as f64 / MIB),
+        host_times(Cores::One),
+        host_times(Cores::All),
+    ];
+    row(out, &cells);
+}
+
+fn line(out: &mut String, what: std::fmt::Arguments<'_>) {
+    writeln!(out, "{what}").expect("a string takes everything");
+}
+
+fn row(out: &mut String, cells: &[String]) {
+    line(out, format_args!("| {} |", cells.join(" | ")));
+}

@@ -1,0 +1,145 @@
+//! What this machine has to measure with, and where to put files; what is missing is left out, and the report says so.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::contenders::{Program, Storage};
+
+/// Where files go that are to be in memory.
+const TMPFS: &str = "/dev/shm";
+
+/// What a round may leave there at once, with room to spare. A container often has less.
+const TMPFS_BYTES_MIN: u64 = 1 << 30;
+
+/// What `--big` needs for an input of 5 GB and its output.
+const BIG_BYTES_MIN: u64 = 15 << 30;
+
+pub(crate) struct Tools {
+    /// Inputs, and the output of contenders that write to disk.
+    disk: TempDir,
+    memory: Option<TempDir>,
+    /// Compiled components, kept from run to run.
+    pub(crate) cache: PathBuf,
+    venv: PathBuf,
+    has_python: bool,
+    has_miller: bool,
+    /// The core for those who get only one.
+    pub(crate) core: String,
+}
+
+impl Tools {
+    /// `work` is the folder for everything on disk; a Python environment is used if it is `work/venv`.
+    pub(crate) fn find(work: &Path) -> Result<Self> {
+        version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
+        std::fs::create_dir_all(work)?;
+        let memory = (free_bytes(Path::new(TMPFS)) >= TMPFS_BYTES_MIN
+            && file_system(Path::new(TMPFS)) == "tmpfs")
+            .then(|| folder_in(Path::new(TMPFS)))
+            .transpose()?;
+        let venv = work.join("venv");
+        Ok(Self {
+            disk: folder_in(work)?,
+            memory,
+            cache: work.join("cache"),
+            has_python: venv.join("bin/python").exists(),
+            venv,
+            has_miller: version("mlr", &["--version"]).is_some(),
+            core: first_core()?,
+        })
+    }
+
+    pub(crate) fn disk(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// None if there is no such storage.
+    pub(crate) fn folder(&self, storage: Storage) -> Option<&Path> {
+        match storage {
+            Storage::Disk => Some(self.disk.path()),
+            Storage::Memory => self.memory.as_ref().map(TempDir::path),
+        }
+    }
+
+    pub(crate) fn has(&self, program: Program) -> bool {
+        match program {
+            Program::Host | Program::Native => true,
+            Program::Python | Program::Pandas | Program::Polars => self.has_python,
+            Program::Miller => self.has_miller,
+        }
+    }
+
+    /// The interpreter with all libraries.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.venv.join("bin/python")
+    }
+
+    pub(crate) fn has_room_for_big(&self) -> bool {
+        free_bytes(self.disk.path()) >= BIG_BYTES_MIN
+    }
+
+    /// A sentence for each thing that cannot be measured here.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.has_python {
+            let venv = self.venv.display();
+            missing.push(format!(
+                "Python, pandas, polars and RQ are left out: there is no environment in {venv}."
+            ));
+        }
+        if !self.has_miller {
+            missing.push("Miller is left out: there is no `mlr`.".into());
+        }
+        if self.memory.is_none() {
+            missing.push(format!(
+                "Output on tmpfs is left out: {TMPFS} is none, or has less than 1 GiB free."
+            ));
+        }
+        missing
+    }
+}
+
+/// A folder that goes with this value; of a run that was killed it stays, under a name that says whose it was.
+fn folder_in(parent: &Path) -> std::io::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("ingest-host-bench-")
+        .tempdir_in(parent)
+}
+
+/// The kind of file system that a path is on.
+pub(crate) fn file_system(path: &Path) -> String {
+    let output = Command::new("df").arg("--output=fstype").arg(path).output();
+    let said = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into(),
+    );
+    said.lines().nth(1).unwrap_or("unknown").to_owned()
+}
+
+/// The first line that a program says about itself; none if it is not there.
+pub(crate) fn version(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    output
+        .status
+        .success()
+        .then(|| said.lines().next().unwrap_or_default().to_owned())
+}
+
+fn free_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail * found.f_frsize)
+}
+
+/// The first core that this process may use; not everywhere is that core 0.
+fn first_core() -> Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = allowed.and_then(|list| list.trim().split([',', '-']).next());
+    Ok(first
+        .ok_or("/proc/self/status does not say which cores there are")?
+        .to_owned())
+}
