@@ -5,8 +5,7 @@ use std::time::Duration;
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The lanes in which one input is worked on at once, where its plugin keeps no state. With one, nothing of an input
-    /// is done at once.
+    /// The lanes in which inputs are worked on, for all attempts of a process together.
     pub lanes: usize,
     /// An input is cut into chunks of as many whole records as have this many bytes; mostly one is a batch.
     pub batch_bytes: usize,

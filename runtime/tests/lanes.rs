@@ -54,7 +54,6 @@ impl Work<'_> {
         let input = folder.path().join("in");
         std::fs::write(&input, self.input).unwrap();
         let limits = Limits {
-            lanes,
             batch_bytes: self.batch_bytes,
             batch_records: 7,
             ..Limits::default()
@@ -80,6 +79,7 @@ impl Work<'_> {
             destination: Arc::new(
                 Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
             ),
+            lanes,
             limits: Arc::new(limits),
             stop: Stop::default(),
             gauge: Arc::new(Gauge::default()),

@@ -24,6 +24,7 @@ pub struct Alarms {
 
 impl Plugin for Alarms {
     type Config = NoConfig;
+    const STATEFUL: bool = false;
 
     fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
         let mut read = |name, column_type| {

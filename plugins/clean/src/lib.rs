@@ -60,6 +60,7 @@ struct Range {
 
 impl Plugin for Clean {
     type Config = Config;
+    const STATEFUL: bool = false;
 
     fn check(config: &Config) -> Result<(), Refusal> {
         for (name, rule) in &config.columns {

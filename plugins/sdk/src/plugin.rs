@@ -16,9 +16,10 @@ pub trait Plugin: Sized + 'static {
     /// `#[serde(deny_unknown_fields)]` on it, so that a misspelt key is refused rather than ignored.
     type Config: DeserializeOwned;
 
-    /// Whether what becomes of a record depends on the records before it. Unless it does, the host may
-    /// give each of several instances a part of the input.
-    const STATEFUL: bool = false;
+    /// Whether what becomes of a record, or what [`finish`](Self::finish) adds, depends on the records before.
+    /// If so, one instance sees the whole input in order. If not, the host works on a large input with all
+    /// its cores: each of several instances gets a part of it, and one of them is asked to finish.
+    const STATEFUL: bool;
 
     /// Whether `config` could work with some input: whatever can be said about it before there is one.
     /// The host asks before it binds the plugin to a queue; [`open`](Self::open) is only ever called

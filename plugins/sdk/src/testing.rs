@@ -6,6 +6,7 @@
 //! # struct Identity;
 //! # impl Plugin for Identity {
 //! #     type Config = NoConfig;
+//! #     const STATEFUL: bool = false;
 //! #     fn open(_: &mut Schema, _: NoConfig) -> Result<Self, Refusal> { Ok(Self) }
 //! #     fn record(&mut self, _: &mut Record<'_>) -> Result<Verdict, Reject> { Ok(Verdict::Keep) }
 //! # }

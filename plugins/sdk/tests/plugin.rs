@@ -18,6 +18,7 @@ struct Limited {
 
 impl Plugin for Limited {
     type Config = Limits;
+    const STATEFUL: bool = false;
 
     fn check(config: &Limits) -> Result<(), Refusal> {
         if config.max == 0 {
@@ -56,6 +57,7 @@ struct Plain;
 
 impl Plugin for Plain {
     type Config = NoConfig;
+    const STATEFUL: bool = false;
 
     fn open(_: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
         Ok(Self)

@@ -74,6 +74,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         binding: None,
         output_format: args.output.format,
         destination: Arc::new(destination),
+        lanes: limits.lanes,
         limits,
         stop,
         gauge: Arc::clone(&gauge),

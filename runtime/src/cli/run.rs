@@ -57,12 +57,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &args.queue {
         check_queue_name(name)?;
     }
-    let limits = Limits::default();
-    let limits = Arc::new(Limits {
-        // Attempts at once share the cores.
-        lanes: (limits.lanes / usize::from(args.concurrency)).max(1),
-        ..limits
-    });
+    let limits = Arc::new(Limits::default());
     let plugin = match args.plugin {
         Some(path) => PluginSource::File {
             path,

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use super::disk::{self, Temporary};
 use super::folders::{Folder, Folders};
@@ -11,6 +13,9 @@ use crate::digest::{Digest, Digesting};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// After so many bytes the disk begins to write them, so that little is left to wait for at the end.
+const SYNC_BYTES: u64 = 16 << 20;
 
 /// The output of an attempt that is under way. Dropping it removes all that was staged.
 #[derive(Debug)]
@@ -29,6 +34,9 @@ pub struct Staged {
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
+    /// A sync that was begun while more is written, and how many bytes were taken then.
+    sync: Option<JoinHandle<io::Result<()>>>,
+    synced: u64,
 }
 
 /// The output of an attempt, complete, on the disk and not yet visible. Dropping it removes it.
@@ -110,6 +118,8 @@ impl Staged {
             // Grows with what comes: most outputs of small requests are far smaller.
             buffer: Vec::new(),
             digesting: Digesting::default(),
+            sync: None,
+            synced: 0,
         }
     }
 
@@ -122,7 +132,35 @@ impl Staged {
         self.digesting.update(bytes);
         self.file
             .write_all(bytes)
-            .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))
+            .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))?;
+        if self.digesting.bytes() - self.synced >= SYNC_BYTES {
+            self.begin_sync()?;
+        }
+        Ok(())
+    }
+
+    /// Has a thread sync what was written so far, unless the one before is still at it.
+    fn begin_sync(&mut self) -> Result<()> {
+        if self.sync.as_ref().is_some_and(|sync| !sync.is_finished()) {
+            return Ok(());
+        }
+        self.end_sync()?;
+        self.synced = self.digesting.bytes();
+        // Without a handle or a thread all is synced at the end.
+        if let Ok(file) = self.file.try_clone() {
+            let thread = std::thread::Builder::new().name("sync".into());
+            self.sync = thread.spawn(move || file.sync_data()).ok();
+        }
+        Ok(())
+    }
+
+    /// Waits for the sync under way. Its error counts: the kernel tells it once only.
+    fn end_sync(&mut self) -> Result<()> {
+        let Some(sync) = self.sync.take() else {
+            return Ok(());
+        };
+        let synced = sync.join().unwrap_or_else(|panic| resume_unwind(panic));
+        synced.map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))
     }
 
     fn write_buffer(&mut self) -> Result<()> {
@@ -135,6 +173,7 @@ impl Staged {
 
     fn finish(mut self) -> Result<(Digest, Temporary)> {
         self.write_buffer()?;
+        self.end_sync()?;
         self.file
             .sync_all()
             .map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))?;

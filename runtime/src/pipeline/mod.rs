@@ -58,6 +58,9 @@ pub struct Job {
     pub output_format: Option<Format>,
     /// Where output, rejects and receipt go.
     pub destination: Arc<Destination>,
+    /// In how many lanes a large input is worked on if its plugin keeps no state. With one or none, nothing of it is done
+    /// at once.
+    pub lanes: usize,
     /// The bounds.
     pub limits: Arc<Limits>,
     /// Looked at between batches.
@@ -117,9 +120,9 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;
 
     lanes[0].begin(&mut |part| sequence.take(part).map(drop))?;
-    if job.limits.lanes > 1 && first.as_ref().is_some_and(|chunk| !chunk.last) {
+    if job.lanes > 1 && first.as_ref().is_some_and(|chunk| !chunk.last) {
         if !maker.plan.stateful {
-            for _ in 1..job.limits.lanes {
+            for _ in 1..job.lanes {
                 lanes.push(maker.further_lane(&decoding)?);
             }
         }

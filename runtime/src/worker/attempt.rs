@@ -84,6 +84,8 @@ impl Context {
             binding: bound.number,
             output_format: self.options.output_format,
             destination: Arc::clone(&self.destination),
+            // Attempts at once share the cores.
+            lanes: self.options.limits.lanes / self.leases.count().max(1),
             limits: Arc::clone(&self.options.limits),
             stop: stop.clone(),
             gauge,

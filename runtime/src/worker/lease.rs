@@ -66,6 +66,11 @@ impl Leases {
         })
     }
 
+    /// How many are held.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.shared).held.len()
+    }
+
     /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `gauge` is. When it is lost, or
     /// somebody cancels the request, `stop` is requested.
     pub(super) fn hold(&self, ticket: Ticket, stop: Stop, gauge: Arc<Gauge>, asked_at: Instant) -> Lease {
