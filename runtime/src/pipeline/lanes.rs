@@ -80,6 +80,9 @@ pub(super) fn run_threads(
 type Chunks = SyncSender<Result<Chunk, Fault>>;
 type Parts = SyncSender<Result<Part, Fault>>;
 
+/// The writer's end of a lane: its parts, and the way back for their vectors.
+type End = (Receiver<Result<Part, Fault>>, Sender<Vec<u8>>);
+
 /// Deals the chunks out until the input ends or fails, or nobody takes them any more.
 fn deal(splitter: &mut Splitter, first: Option<Chunk>, hands: &[Chunks], spares: &Receiver<Vec<u8>>) {
     let mut next = first.map(Ok);
@@ -117,7 +120,7 @@ fn work(
 
 /// Takes the parts of chunk after chunk, until the lane whose turn it is has no more.
 fn gather(
-    ends: &[(Receiver<Result<Part, Fault>>, Sender<Vec<u8>>)],
+    ends: &[End],
     spare_raw: &Sender<Vec<u8>>,
     sequence: &mut Sequence<'_>,
 ) -> Result<()> {
