@@ -119,11 +119,7 @@ fn work(
 }
 
 /// Takes the parts of chunk after chunk, until the lane whose turn it is has no more.
-fn gather(
-    ends: &[End],
-    spare_raw: &Sender<Vec<u8>>,
-    sequence: &mut Sequence<'_>,
-) -> Result<()> {
+fn gather(ends: &[End], spare_raw: &Sender<Vec<u8>>, sequence: &mut Sequence<'_>) -> Result<()> {
     for (parts, spare_output) in ends.iter().cycle() {
         loop {
             let Ok(part) = parts.recv() else {
