@@ -1,10 +1,12 @@
 //! Many small requests through one worker process: how many a second, against RQ with jobs that do nothing.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ingest_host::queue::{Server, State, Submitted};
 use ingest_host::request::NewRequest;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::contenders::{Program, Storage, script};
@@ -100,6 +102,9 @@ struct Bed<'a> {
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
+    /// What was written stays to the end: for half a minute after thousands of files were removed, ext4 makes new ones
+    /// several times slower, since it passes over the inodes that have just become free.
+    kept: RefCell<Vec<TempDir>>,
 }
 
 impl<'a> Bed<'a> {
@@ -110,6 +115,7 @@ impl<'a> Bed<'a> {
             redis: RedisServer::start(),
             input: data::write(Job::Alarms, tools.disk(), RECORDS, 0)?.path,
             runtime: Runtime::new()?,
+            kept: RefCell::default(),
         })
     }
 
@@ -127,6 +133,7 @@ impl<'a> Bed<'a> {
             Worker::RqSimple => self.run_rq("rq.SimpleWorker", &queue, requests, folder.path())?,
             Worker::RqForking => self.run_rq("rq.Worker", &queue, requests, folder.path())?,
         };
+        self.kept.borrow_mut().push(folder);
         if done != requests {
             return Err(format!("{done} requests are done of {requests}").into());
         }
@@ -146,7 +153,9 @@ impl<'a> Bed<'a> {
         self.runtime.block_on(submit(url, queue, &self.input, requests))?;
         self.settle();
         let (sample, _) = measure::run(self.host(url, queue, output.path()), folder)?;
-        Ok((sample, self.runtime.block_on(done(url, queue, output.path()))?))
+        let done = self.runtime.block_on(done(url, queue, output.path()))?;
+        self.kept.borrow_mut().push(output);
+        Ok((sample, done))
     }
 
     fn run_rq(&self, class: &str, queue: &str, requests: u64, folder: &Path) -> Result<(Sample, u64)> {
