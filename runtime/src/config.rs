@@ -5,7 +5,8 @@ use std::time::Duration;
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The lanes in which inputs are worked on, for all attempts of a process together.
+    /// The most lanes in which one input is worked on. An attempt that starts while others are at work gets its share
+    /// of them, at least one.
     pub lanes: usize,
     /// An input is cut into chunks of as many whole records as have this many bytes; mostly one is a batch.
     pub batch_bytes: usize,

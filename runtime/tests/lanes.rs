@@ -154,6 +154,30 @@ fn alarms_come_out_as_with_one_lane() {
 }
 
 #[test]
+fn json_lines_come_out_as_with_one_lane() {
+    let rows: String = (0..1_000)
+        .map(|number| format!("{{\"a\":{number},\"b\":true}}\n\nx\n"))
+        .collect();
+    let seen = Work {
+        input: rows.as_bytes(),
+        options: options(Format::Jsonl),
+        plugin: &plugin("clean"),
+        config: r#"{"columns": {"a": {"pattern": "^[^7]*$"}}}"#,
+        output_format: Some(Format::Csv),
+        batch_bytes: 300,
+    }
+    .runs_alike()
+    .unwrap();
+    let kept = (0..1_000).filter(|number: &u32| !number.to_string().contains('7'));
+    let lines: String = kept.map(|number| format!("{number},true\n")).collect();
+    assert_eq!(seen.output, format!("a,b\n{lines}"));
+    assert_eq!(
+        seen.by_code,
+        [("not-json".to_owned(), 1_000), ("pattern".to_owned(), 271)]
+    );
+}
+
+#[test]
 fn a_plugin_with_state_sees_the_whole_input_in_order() {
     let rows: String = (1..=3_000).map(|number| format!("{number}\n")).collect();
     let input = format!("n\n{rows}");

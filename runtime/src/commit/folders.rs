@@ -53,8 +53,8 @@ pub(super) struct Folder {
 struct Syncs {
     begun: u64,
     ended: u64,
-    /// The last one that failed, and why.
-    failed: Option<(u64, io::ErrorKind)>,
+    /// The last one that failed, and why: the system's number, if it gave one, says more than the kind.
+    failed: Option<(u64, Option<i32>, io::ErrorKind)>,
 }
 
 impl Folder {
@@ -91,6 +91,8 @@ impl Folder {
     pub(super) fn sync(&self) -> Result<()> {
         let mut syncs = lock(&self.syncs);
         let mine = syncs.begun + 1;
+        // The one under way may fail to write a name of mine, too, of which the next one would not be told.
+        let first = if syncs.begun > syncs.ended { mine - 1 } else { mine };
         while syncs.ended < mine && syncs.begun > syncs.ended {
             syncs = self.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
         }
@@ -102,13 +104,13 @@ impl Folder {
             syncs.ended = mine;
             // The system tells of a fault only once, so all who shared the sync are told here.
             if let Err(error) = synced {
-                syncs.failed = Some((mine, error.kind()));
+                syncs.failed = Some((mine, error.raw_os_error(), error.kind()));
             }
             self.ended.notify_all();
         }
         match syncs.failed {
-            Some((number, kind)) if number >= mine => Err(disk::failed(
-                kind.into(),
+            Some((number, code, kind)) if number >= first => Err(disk::failed(
+                code.map_or_else(|| kind.into(), io::Error::from_raw_os_error),
                 "the folder cannot be synced",
                 &self.real,
             )),

@@ -2,6 +2,8 @@
 //! other. Here stands what is known of the input as a whole: how much of it was read and where it ends.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
@@ -29,6 +31,8 @@ pub struct Splitter {
     origin: Origin,
     chunk_bytes: usize,
     record_bytes_max: usize,
+    /// Whether nobody wants the rest.
+    abandoned: Arc<AtomicBool>,
 }
 
 /// Some whole records of an input.
@@ -68,6 +72,7 @@ impl Splitter {
             }),
             chunk_bytes: limits.batch_bytes.clamp(BYTE_ORDER_MARK.len(), bytes_max),
             record_bytes_max: limits.record_bytes_max.min(bytes_max),
+            abandoned: Arc::default(),
         };
         splitter.fill(splitter.chunk_bytes)?;
         match *splitter.seen() {
@@ -84,6 +89,11 @@ impl Splitter {
             _ => {}
         }
         Ok(splitter)
+    }
+
+    /// To be set when nobody wants the rest, from any thread: no more is read then, however slowly it comes.
+    pub fn abandoned(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.abandoned)
     }
 
     /// Where the next chunk begins, before the first one was taken.
@@ -176,6 +186,12 @@ impl Splitter {
             self.buffer.resize(bytes, 0);
         }
         while self.filled < bytes && !self.ended {
+            if self.abandoned.load(Ordering::Relaxed) {
+                return Err(Error::transient(
+                    Stage::Decode,
+                    "nobody wants the rest of the input",
+                ));
+            }
             match self.reader.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => self.ended = true,
                 Ok(read) => self.filled += read,

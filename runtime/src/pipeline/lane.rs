@@ -14,8 +14,8 @@ pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
 
 /// What comes out of a lane.
 pub(super) enum Part {
-    /// Output, of a chunk that makes more than a buffer of it.
-    Output(Vec<u8>),
+    /// Output and rejects of a chunk that makes more of them than is to be held.
+    Some(Vec<u8>, Rejects),
     /// The rest of a chunk.
     End(Finished),
 }
@@ -24,48 +24,70 @@ pub(super) enum Part {
 pub(super) struct Finished {
     /// The rest of its output.
     pub(super) output: Vec<u8>,
-    /// The chunk, where the rejects' records are.
-    pub(super) raw: Vec<u8>,
-    /// Its bytes, records and lines.
-    pub(super) used: Used,
+    /// The rest of its rejects.
     pub(super) rejects: Rejects,
     pub(super) counts: RecordCounts,
+    /// Its bytes, records and lines.
+    pub(super) used: Used,
+    /// The chunk, for its memory.
+    pub(super) raw: Vec<u8>,
 }
 
-/// The rejects of a chunk.
+/// Rejects of a chunk.
 #[derive(Default)]
 pub(super) struct Rejects {
     rows: Vec<Reject>,
     /// Codes and reasons, one after the other.
     text: String,
+    /// The records as they came, one after the other.
+    raw: Vec<u8>,
 }
 
 struct Reject {
     row: Row,
     code_end: usize,
     reason_end: usize,
+    raw_end: usize,
+}
+
+/// One of them.
+pub(super) struct Rejected<'a> {
+    pub(super) row: Row,
+    pub(super) code: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) raw: &'a [u8],
 }
 
 impl Rejects {
-    fn push(&mut self, row: Row, code: &str, reason: &str) {
-        self.text.push_str(code);
+    fn push(&mut self, rejected: &Rejected<'_>) {
+        self.text.push_str(rejected.code);
         let code_end = self.text.len();
-        self.text.push_str(reason);
-        let reason_end = self.text.len();
+        self.text.push_str(rejected.reason);
+        self.raw.extend_from_slice(rejected.raw);
         self.rows.push(Reject {
-            row,
+            row: rejected.row,
             code_end,
-            reason_end,
+            reason_end: self.text.len(),
+            raw_end: self.raw.len(),
         });
     }
 
-    /// Each with its code and its reason.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Row, &str, &str)> {
-        let mut start = 0;
+    fn bytes(&self) -> usize {
+        self.text.len() + self.raw.len()
+    }
+
+    /// In their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Rejected<'_>> {
+        let (mut text, mut raw) = (0, 0);
         self.rows.iter().map(move |reject| {
-            let code = &self.text[start..reject.code_end];
-            start = reject.reason_end;
-            (reject.row, code, &self.text[reject.code_end..start])
+            let rejected = Rejected {
+                row: reject.row,
+                code: &self.text[text..reject.code_end],
+                reason: &self.text[reject.code_end..reject.reason_end],
+                raw: &self.raw[raw..reject.raw_end],
+            };
+            (text, raw) = (reject.reason_end, reject.raw_end);
+            rejected
         })
     }
 }
@@ -77,8 +99,8 @@ pub(super) struct Lane {
     pub(super) encoder: Box<dyn Encoder>,
     /// How many columns the output has.
     width: usize,
-    /// Output is handed on when it has more bytes.
-    output_bytes_max: usize,
+    /// Output and rejects are handed on when they have more bytes.
+    held_bytes_max: usize,
     plugin: String,
     batch: Batch,
     output: Vec<u8>,
@@ -100,7 +122,7 @@ impl Lane {
             instance,
             encoder,
             width: plan.output.len(),
-            output_bytes_max: 4 * batch_bytes,
+            held_bytes_max: 4 * batch_bytes,
             plugin: plugin.to_owned(),
             batch: Batch::default(),
             output: Vec::new(),
@@ -112,7 +134,7 @@ impl Lane {
     /// What comes before the first record.
     pub(super) fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         self.encoder.begin(&mut self.output);
-        sink(Part::Output(std::mem::take(&mut self.output)))
+        sink(Part::Some(std::mem::take(&mut self.output), Rejects::default()))
     }
 
     /// Puts a chunk through. `spare` is a vector to use again.
@@ -123,17 +145,11 @@ impl Lane {
         while self.decoder.next(&mut self.batch)? {
             self.batch(sink)?;
         }
-        let finished = Finished {
-            output: std::mem::take(&mut self.output),
-            used: Used {
-                bytes: self.batch.raw.len(),
-                ..self.batch.used
-            },
-            raw: self.batch.load(Vec::new()),
-            rejects: std::mem::take(&mut self.rejects),
-            counts: std::mem::take(&mut self.counts),
+        let used = Used {
+            bytes: self.batch.raw.len(),
+            ..self.batch.used
         };
-        Ok(sink(Part::End(finished))?)
+        Ok(self.end(used, sink)?)
     }
 
     /// Lets the plugin add its last rows.
@@ -142,14 +158,18 @@ impl Lane {
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
         self.emit(rows, sink)?;
-        let finished = Finished {
+        self.end(Used::default(), sink)
+    }
+
+    /// Hands on what is left.
+    fn end(&mut self, used: Used, sink: &mut Sink<'_>) -> Result<()> {
+        sink(Part::End(Finished {
             output: std::mem::take(&mut self.output),
-            raw: Vec::new(),
-            used: Used::default(),
-            rejects: Rejects::default(),
+            rejects: std::mem::take(&mut self.rejects),
             counts: std::mem::take(&mut self.counts),
-        };
-        sink(Part::End(finished))
+            used,
+            raw: self.batch.load(Vec::new()),
+        }))
     }
 
     /// Applies the plugin's changes to one batch; the malformed records take their place among the others.
@@ -242,14 +262,20 @@ impl Lane {
     }
 
     fn reject(&mut self, row: Row, code: &str, reason: &str) {
-        self.rejects.push(row, code, reason);
+        self.rejects.push(&Rejected {
+            row,
+            code,
+            reason,
+            raw: self.batch.raw(row),
+        });
         self.counts.rejected += 1;
     }
 
-    /// Keeps what is buffered small when a plugin makes much of little.
+    /// Keeps what is held small when a plugin makes much of little.
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        if self.output.len() > self.output_bytes_max {
-            sink(Part::Output(std::mem::take(&mut self.output)))?;
+        if self.output.len() + self.rejects.bytes() > self.held_bytes_max {
+            let (output, rejects) = (&mut self.output, &mut self.rejects);
+            sink(Part::Some(std::mem::take(output), std::mem::take(rejects)))?;
         }
         Ok(())
     }

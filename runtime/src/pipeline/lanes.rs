@@ -7,6 +7,7 @@
 //! Each arrow holds [`QUEUED`] chunks or parts at most.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -53,6 +54,7 @@ pub(super) fn run_threads(
     first: Option<Chunk>,
     sequence: &mut Sequence<'_>,
 ) -> Result<Vec<Lane>> {
+    let abandoned = splitter.abandoned();
     std::thread::scope(|scope| {
         let (spare_raw, spares) = mpsc::channel();
         let (mut hands, mut ends, mut threads) = (Vec::new(), Vec::new(), Vec::new());
@@ -67,9 +69,11 @@ pub(super) fn run_threads(
             ends.push((end, spare_output));
         }
         let dealer = start(scope, "split", move || deal(splitter, first, &hands, &spares))?;
-        gather(&ends, &spare_raw, sequence)?;
-        // Nobody waits for a writer that is gone.
+        let gathered = gather(&ends, &spare_raw, sequence);
+        // Nobody waits for a writer that is gone, nor reads for it.
+        abandoned.store(true, Ordering::Relaxed);
         drop(ends);
+        gathered?;
         dealer.join().unwrap_or_else(|panic| resume_unwind(panic));
         let join = |thread: ScopedJoinHandle<'_, Lane>| thread.join();
         let lanes = threads.into_iter().map(join).collect::<Result<_, _>>();

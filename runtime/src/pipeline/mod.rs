@@ -189,7 +189,9 @@ impl LaneMaker<'_> {
 
     /// A lane with an instance of its own, which must plan as the first one did.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
-        let (instance, plan) = open_plugin(self.job, decoding)?;
+        let (mut instance, plan) = open_plugin(self.job, decoding)?;
+        // What is counted when an input is opened counts once.
+        instance.forget_counters();
         if plan != self.plan {
             let why = "planned otherwise when it was opened on the same input again";
             let name = &self.job.plugin.description().name;

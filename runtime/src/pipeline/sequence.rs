@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use super::Job;
-use super::lane::{Finished, Part};
+use super::lane::{Finished, Part, Rejected, Rejects};
 use crate::batch::Origin;
 use crate::commit::{RejectWriter, Staging};
 use crate::error::{Class, Error, Result, Stage};
@@ -52,15 +52,20 @@ impl<'a> Sequence<'a> {
     /// Takes the next part. After the last one of a chunk, its vectors come back.
     pub(super) fn take(&mut self, part: Part) -> Result<Option<Spare>> {
         match part {
-            Part::Output(output) => write_to(&mut self.staging.output(), &output).map(|()| None),
+            Part::Some(output, rejects) => self.write(&output, &rejects).map(|()| None),
             Part::End(finished) => self.end(finished).map(Some),
         }
     }
 
-    fn end(&mut self, finished: Finished) -> Result<Spare> {
-        write_to(&mut self.staging.output(), &finished.output)?;
-        for (row, code, reason) in finished.rejects.iter() {
-            let raw = &finished.raw[row.start as usize..row.end as usize];
+    fn write(&mut self, output: &[u8], rejects: &Rejects) -> Result<()> {
+        write_to(&mut self.staging.output(), output)?;
+        for rejected in rejects.iter() {
+            let Rejected {
+                row,
+                code,
+                reason,
+                raw,
+            } = rejected;
             let position = self.origin.position(row);
             self.reject_writer
                 .append(&mut self.rejects, position, code, reason, raw);
@@ -69,7 +74,11 @@ impl<'a> Sequence<'a> {
                 self.write_rejects()?;
             }
         }
-        self.write_rejects()?;
+        self.write_rejects()
+    }
+
+    fn end(&mut self, finished: Finished) -> Result<Spare> {
+        self.write(&finished.output, &finished.rejects)?;
         self.counts += finished.counts;
         self.origin.advance(finished.used);
         let gauge = &self.job.gauge;

@@ -144,6 +144,11 @@ impl Instance {
         })
     }
 
+    /// Counts anew from here on.
+    pub fn forget_counters(&mut self) {
+        self.store.data_mut().forget_counters();
+    }
+
     /// What the plugin counted so far.
     pub fn counters(&self) -> &BTreeMap<String, u64> {
         self.store.data().counters()

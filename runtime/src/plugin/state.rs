@@ -63,6 +63,10 @@ impl State {
         lock(&self.log).last_printed.clone()
     }
 
+    pub(super) fn forget_counters(&mut self) {
+        self.counters.clear();
+    }
+
     pub(super) fn counters(&self) -> &BTreeMap<String, u64> {
         &self.counters
     }

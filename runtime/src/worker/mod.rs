@@ -167,8 +167,8 @@ fn remove_abandoned(destination: &Arc<Destination>, limits: &Limits) {
     );
     tokio::task::spawn_blocking(move || match destination.reap(older_than) {
         Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "abandoned staging folders removed"),
-        Err(error) => tracing::warn!(error = error.report(), "abandoned staging folders not removed"),
+        Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
+        Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
     });
 }
 

@@ -382,3 +382,24 @@ fn a_delimiter_at_the_end_of_every_line_is_a_column() {
     assert_eq!(table(&decoded), [["1", "2", ""]]);
     assert_eq!(table(&decode("a,b\n1,2,\n", &as_csv())), [["!", "ragged-row"]]);
 }
+
+#[test]
+fn nothing_more_is_read_of_an_input_that_nobody_wants() {
+    let text = format!("a\n{}", "123456789\n".repeat(100));
+    let mut splitter = open(
+        Box::new(std::io::Cursor::new(text)),
+        "a",
+        None,
+        &as_csv(),
+        &small(),
+    )
+    .unwrap()
+    .splitter;
+    let origin = splitter.origin();
+    assert!(splitter.next(Vec::new()).unwrap().is_some());
+    splitter
+        .abandoned()
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = splitter.next(Vec::new()).unwrap_err().at(&origin);
+    assert_eq!(error.to_string(), "decode nobody wants the rest of the input");
+}
