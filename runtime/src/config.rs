@@ -31,9 +31,9 @@ pub struct Limits {
     pub attempt: Duration,
     /// The bytes that a plugin returns from one call.
     pub changes_bytes_max: usize,
-    /// What a plugin logs and prints in one attempt.
+    /// What one plugin instance logs and prints; each lane has one.
     pub plugin_log_bytes: usize,
-    /// The names of counters that a plugin uses in one attempt.
+    /// The names of counters that one plugin instance uses.
     pub plugin_counters: usize,
     /// The reject codes of one attempt.
     pub reject_codes: usize,

@@ -46,7 +46,8 @@ pub trait Plugin: Sized + 'static {
     /// whole request, without another attempt.
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject>;
 
-    /// Adds rows to the end of the output. Called once, after the last record.
+    /// Adds rows to the end of the output. Called once for an input, after the last record: where several
+    /// instances share it, on one of them.
     ///
     /// # Errors
     /// A sentence that says why; it fails the whole request, without another attempt.
