@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use ingest_host::config::Limits;
+use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Stage};
 use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::format::Format;
@@ -307,7 +308,7 @@ async fn a_long_body_is_streamed_in_bounded_memory() {
         .unwrap();
     let before = peak_memory_bytes();
     let reading = tokio::task::spawn_blocking(move || {
-        let (mut reader, fetched) = source.into_reader().unwrap();
+        let (mut reader, fetched) = source.into_reader(Digesting::default()).unwrap();
         let read = std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
         assert_eq!(
             (read, fetched.digest().unwrap().bytes),

@@ -32,6 +32,7 @@ use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
+use crate::digest::Digesting;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::request::check_queue_name;
@@ -86,15 +87,15 @@ impl Destination {
         Ok(())
     }
 
-    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written to shows
+    /// Begins an attempt's output, to be digested by `digesting`. Creates the folders, so that a destination that cannot be written to shows
     /// before any work is done.
     ///
     /// # Errors
     /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
     /// module's.
-    pub fn stage(&self, queue: Option<&str>) -> Result<Staging> {
-        Staging::new(self.folders(queue)?)
+    pub fn stage(&self, queue: Option<&str>, digesting: Digesting) -> Result<Staging> {
+        Staging::new(self.folders(queue)?, digesting)
     }
 
     /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of

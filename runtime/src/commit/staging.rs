@@ -54,9 +54,9 @@ pub struct Sealed {
 }
 
 impl Staging {
-    pub(super) fn new(folders: Arc<Folders>) -> Result<Self> {
+    pub(super) fn new(folders: Arc<Folders>, digesting: Digesting) -> Result<Self> {
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let output = Staged::create(&folders.staging, &format!("{name}.output"))?;
+        let output = Staged::create(&folders.staging, &format!("{name}.output"), digesting)?;
         Ok(Self {
             folders,
             name,
@@ -77,7 +77,11 @@ impl Staging {
     pub fn rejects(&mut self) -> Result<&mut Staged> {
         let rejects = match self.rejects.take() {
             Some(rejects) => rejects,
-            None => Staged::create(&self.folders.rejects_staging, &format!("{}.rejects", self.name))?,
+            None => Staged::create(
+                &self.folders.rejects_staging,
+                &format!("{}.rejects", self.name),
+                Digesting::default(),
+            )?,
         };
         Ok(self.rejects.insert(rejects))
     }
@@ -103,21 +107,21 @@ impl Staging {
 }
 
 impl Staged {
-    fn create(folder: &Folder, name: &str) -> Result<Self> {
+    fn create(folder: &Folder, name: &str, digesting: Digesting) -> Result<Self> {
         let path = folder.path().join(name);
         match File::create_new(&path) {
-            Ok(file) => Ok(Self::new(file, path)),
+            Ok(file) => Ok(Self::new(file, path, digesting)),
             Err(error) => Err(disk::failed(error, "cannot be created", &path)),
         }
     }
 
-    fn new(file: File, path: PathBuf) -> Self {
+    fn new(file: File, path: PathBuf, digesting: Digesting) -> Self {
         Self {
             place: Temporary::new(path),
             file,
             // Grows with what comes: most outputs of small requests are far smaller.
             buffer: Vec::new(),
-            digesting: Digesting::default(),
+            digesting,
             sync: None,
             synced: 0,
         }
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_transient_error_that_names_the_file() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), Digesting::default());
         staged.write_all(b"a").unwrap();
         let error = staged.finish().expect_err("no space");
         assert_eq!(
@@ -219,7 +223,7 @@ mod tests {
         assert_eq!(error.class(), Class::Transient);
 
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), Digesting::default());
         let error = staged.write_all(&vec![0; BUFFER_BYTES]).expect_err("no space");
         let error = Error::from_io(error, Stage::Encode, Class::Permanent, "");
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));

@@ -126,12 +126,8 @@ impl CsvDecoder {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
                 continue;
             }
-            let before = [batch.spans.len(), batch.fields.len(), batch.ends.len()];
-            let take = |span| self.projection.take(raw, span, batch);
-            let found = self
-                .index
-                .record(&self.scanner, raw, used.bytes, &self.projection.wanted, take);
-            let record = match found {
+            let spans = batch.spans.len();
+            let record = match self.find(raw, used.bytes, &mut batch.spans) {
                 Ok(record) => record,
                 Err(partial) => return Err(self.never_closed(raw, used, partial)),
             };
@@ -143,12 +139,10 @@ impl CsvDecoder {
             match self.fault(raw, row, record, &mut utf8) {
                 None => {
                     batch.rows.push(row);
-                    self.projection.finish(raw, before[0], batch);
+                    self.projection.take(raw, spans, record.quoted, batch);
                 }
                 Some((code, reason)) => {
-                    batch.spans.truncate(before[0]);
-                    batch.fields.truncate(before[1]);
-                    batch.ends.truncate(before[2]);
+                    batch.spans.truncate(spans);
                     batch.malformed.push(Malformed { row, code, reason });
                 }
             }
@@ -157,6 +151,27 @@ impl CsvDecoder {
         }
         batch.used = used;
         Ok(())
+    }
+
+    /// Finds the record that begins at `start`, and adds where the columns that are read stand in it.
+    #[inline]
+    fn find(&mut self, raw: &[u8], start: usize, spans: &mut Vec<[u32; 2]>) -> Result<Record, Partial> {
+        let wanted = &self.projection.wanted;
+        let Some(ends) = self.index.ends(&self.scanner, raw, start) else {
+            let add = |span: Span| spans.push([span.start as u32, span.end as u32]);
+            return self.scanner.record(raw, start, true, wanted, add);
+        };
+        let end = ends.last().map_or(start, |&end| end as usize);
+        // Any other record is malformed.
+        if ends.len() == self.columns {
+            self.projection.spans(start as u32, ends, spans);
+        }
+        Ok(Record {
+            end,
+            next: line_end(raw, end, true).unwrap_or(raw.len()),
+            fields: ends.len(),
+            ..Record::default()
+        })
     }
 
     /// The error for a text that ends within quotes.
@@ -184,6 +199,9 @@ impl CsvDecoder {
     }
 }
 
+/// How many bytes of a field are copied at once.
+const BLOCK: usize = 32;
+
 /// Takes the fields that are read out of records.
 #[derive(Debug, Clone, Default)]
 struct Projection {
@@ -208,31 +226,63 @@ impl Projection {
         Self { quote, wanted, order }
     }
 
-    /// Takes the next field.
+    /// Adds where the columns that are read stand in a record without quotes, which begins at `start` and whose fields
+    /// end at `ends`.
     #[inline]
-    fn take(&self, raw: &[u8], span: Span, batch: &mut Batch) {
-        batch.spans.push([span.start as u32, span.end as u32]);
-        if self.order.is_empty() {
-            self.push(raw, span, batch);
-        }
-    }
-
-    /// Takes the fields of a record, whose spans are there from `spans` on, if they were not taken in their order.
-    fn finish(&self, raw: &[u8], spans: usize, batch: &mut Batch) {
-        for &index in &self.order {
-            let [start, end] = batch.spans[spans + index].map(|at| at as usize);
-            self.push(raw, Span { start, end }, batch);
-        }
-    }
-
-    #[inline]
-    fn push(&self, raw: &[u8], span: Span, batch: &mut Batch) {
-        if raw.get(span.start) == Some(&self.quote) && span.end > span.start {
-            unquote(span.of(raw), self.quote, &mut batch.fields);
+    fn spans(&self, start: u32, ends: &[u32], spans: &mut Vec<[u32; 2]>) {
+        if self.wanted.len() == ends.len() {
+            let mut start = start;
+            spans.extend(
+                ends.iter()
+                    .map(|&end| [std::mem::replace(&mut start, end + 1), end]),
+            );
         } else {
-            append(&mut batch.fields, raw, span);
+            let before = |column: usize| column.checked_sub(1).map_or(start, |before| ends[before] + 1);
+            spans.extend(self.wanted.iter().map(|&column| [before(column), ends[column]]));
         }
-        batch.ends.push(batch.fields.len() as u32);
+    }
+
+    /// Takes the fields of a record, whose spans are there from `spans` on.
+    #[inline]
+    fn take(&self, raw: &[u8], spans: usize, quoted: bool, batch: &mut Batch) {
+        let Batch { fields, ends, .. } = batch;
+        let spans = &batch.spans[spans..];
+        let [Some(first), Some(last)] = [spans.first(), spans.last()] else {
+            return;
+        };
+        if quoted || !self.order.is_empty() {
+            return self.take_each(raw, spans, fields, ends);
+        }
+        // Room for all fields at once, into which whole blocks are copied: most fields are shorter than one.
+        let mut at = fields.len();
+        fields.resize(at + (last[1] - first[0]) as usize + BLOCK, 0);
+        for &[start, end] in spans {
+            let (start, end) = (start as usize, end as usize);
+            let next = at + (end - start);
+            match (
+                raw[start..].first_chunk::<BLOCK>(),
+                fields[at..].first_chunk_mut::<BLOCK>(),
+            ) {
+                (Some(from), Some(to)) if end - start <= BLOCK => *to = *from,
+                _ => fields[at..next].copy_from_slice(&raw[start..end]),
+            }
+            at = next;
+            ends.push(at as u32);
+        }
+        fields.truncate(at);
+    }
+
+    /// The same for fields that may be quoted, and in the order in which the plugin reads the columns.
+    fn take_each(&self, raw: &[u8], spans: &[[u32; 2]], fields: &mut Vec<u8>, ends: &mut Vec<u32>) {
+        for at in 0..spans.len() {
+            let [start, end] = spans[self.order.get(at).copied().unwrap_or(at)].map(|at| at as usize);
+            if raw.get(start) == Some(&self.quote) && end > start {
+                unquote(&raw[start..end], self.quote, fields);
+            } else {
+                append(fields, raw, Span { start, end });
+            }
+            ends.push(fields.len() as u32);
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! The delimiters and line ends of a stretch of CSV, found in one go; its records are then looked up rather than
 //! searched. A record with a quote in it is left to the scanner.
 
-use crate::format::Span;
-use crate::format::csv::{BLOCK, Marks, Partial, Record, Scanner, line_end};
+use crate::format::csv::{BLOCK, Marks, Scanner};
 
 /// How many bytes are gone through at once: many records, and few enough that they and their places stay in the
 /// fastest cache.
@@ -28,47 +27,19 @@ impl Index {
         self.other = 0;
     }
 
-    /// Finds the record that begins at `start`, after all those that were found before. As [`Scanner::record`]; `raw`
+    /// Where the fields of the record that begins at `start` end, after all those that were looked up before. Nothing if
+    /// that is for the scanner to find: there is a quote in it, it is longer than a stretch, or it has no line end. `raw`
     /// holds whole records and does not change from call to call, until [`Index::clear`].
-    ///
-    /// # Errors
-    /// As [`Scanner::record`].
     #[inline]
-    pub(super) fn record(
-        &mut self,
-        scanner: &Scanner,
-        raw: &[u8],
-        start: usize,
-        wanted: &[usize],
-        mut found: impl FnMut(Span),
-    ) -> Result<Record, Partial> {
+    pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);
         if self.other == self.others.len() {
             self.fill(scanner, raw, start);
         }
-        let Some(&other) = self.others.get(self.other) else {
-            // Longer than a stretch, or without a line end.
-            return scanner.record(raw, start, true, wanted, found);
-        };
-        let places = &self.places[self.place..=other as usize];
-        let end = places[places.len() - 1] as usize;
-        if raw[end] == scanner.dialect().quote {
-            return scanner.record(raw, start, true, wanted, found);
-        }
-        for &column in wanted {
-            let Some(&end) = places.get(column) else { break };
-            let before = column.checked_sub(1).map(|before| places[before]);
-            found(Span {
-                start: before.map_or(start, |before| before as usize + 1),
-                end: end as usize,
-            });
-        }
-        Ok(Record {
-            end,
-            next: line_end(raw, end, true).unwrap_or(raw.len()),
-            fields: places.len(),
-            ..Record::default()
-        })
+        let other = *self.others.get(self.other)?;
+        let ends = &self.places[self.place..=other as usize];
+        let is_quote = raw[*ends.last()? as usize] == scanner.dialect().quote;
+        (!is_quote).then_some(ends)
     }
 
     /// Goes on to the places from `start` on.

@@ -102,12 +102,12 @@ impl Source {
     /// out: transient ones of stage fetch if the transfer breaks off, ends at another length than was
     /// announced, or the file changes meanwhile; permanent ones of stage decompress if the data is corrupt,
     /// truncated or longer than its limit; the stop's own as soon as one is requested.
-    pub fn into_reader(self) -> Result<(Box<dyn Read + Send>, Fetched)> {
+    pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
         let (raw_end, fetched) = (Fetched::default(), Fetched::default());
         let raw = Raw {
             inner: self.raw,
             name: self.name.clone(),
-            digesting: Digesting::default(),
+            digesting,
             end: raw_end.clone(),
             stop: self.stop,
         };
@@ -187,7 +187,8 @@ impl Read for Raw {
         loop {
             match self.inner.read(out) {
                 Ok(0) => {
-                    self.end.0.get_or_init(|| self.digesting.clone().finish());
+                    let digesting = &mut self.digesting;
+                    self.end.0.get_or_init(|| std::mem::take(digesting).finish());
                     return Ok(0);
                 }
                 Ok(read) => {

@@ -17,6 +17,7 @@ use self::sequence::Sequence;
 use crate::commit::{Committed, Destination, Published};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
+use crate::digest;
 use crate::encode;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Source;
@@ -104,7 +105,8 @@ pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'sta
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let name = source.name.clone();
     let (uri, etag, hint) = (source.uri.clone(), source.etag.clone(), source.format);
-    let (reader, fetched) = source.into_reader()?;
+    let [of_input, of_output] = digest::pair();
+    let (reader, fetched) = source.into_reader(of_input)?;
     let mut decoding = decode::open(reader, &name, hint, &job.input, &job.limits)?;
     let (instance, plan) = open_plugin(job, &decoding)?;
     decoding.decoder.project(&plan.reads, &plan.more_columns)?;
@@ -114,7 +116,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         output_format: job.output_format.unwrap_or(decoding.format),
     };
     let mut lanes = vec![maker.lane(&decoding, instance)?];
-    let staging = job.destination.stage(job.queue.as_deref())?;
+    let staging = job.destination.stage(job.queue.as_deref(), of_output)?;
     let mut sequence = Sequence::new(job, staging, decoding.splitter.origin());
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;

@@ -18,6 +18,7 @@ use plugins::Plugins;
 
 use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
+use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
@@ -123,7 +124,7 @@ pub async fn run(
 ) -> Result<Summary> {
     // A worker that cannot write must not take requests: it would make dead letters of them.
     for queue in &options.queues {
-        drop(destination.stage(Some(queue))?);
+        drop(destination.stage(Some(queue), Digesting::default())?);
     }
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
     let leases = Leases::start(url, &options.policy)?;

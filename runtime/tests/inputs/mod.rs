@@ -33,7 +33,7 @@ pub async fn open(uri: &str) -> Result<Source> {
 /// All of a source, read as a stage would: on a thread of its own.
 pub async fn read(source: Source) -> Result<(Vec<u8>, Digest)> {
     let reading = tokio::task::spawn_blocking(move || {
-        let (mut reader, fetched) = source.into_reader()?;
+        let (mut reader, fetched) = source.into_reader(Digesting::default())?;
         let mut bytes = Vec::new();
         let end = reader.read_to_end(&mut bytes);
         if let Err(error) = end {

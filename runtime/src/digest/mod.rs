@@ -1,0 +1,173 @@
+//! Bytes pass, their length and SHA-256 come out. Inputs, outputs and rejects are named by it in receipts.
+//!
+//! A core goes through one stream at the pace at which the steps of SHA-256 follow from each other, which leaves it idle
+//! half of the time. So an input and its output are digested as a [`pair`]: what has come of one waits for the other,
+//! and then both are gone through together, in hardly more time than one of them.
+
+mod compress;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, BufMut, BytesMut};
+
+use self::compress::{BLOCK, INITIAL, State, compress};
+use crate::request::hex;
+
+/// The length and the SHA-256 of some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// How many there are.
+    pub bytes: u64,
+    /// In lowercase hex.
+    pub sha256: String,
+}
+
+/// A [`Digest`] in the making.
+#[derive(Debug)]
+pub struct Digesting {
+    streams: Arc<Mutex<[Stream; 2]>>,
+    /// Which of the two is this one's.
+    which: usize,
+    bytes: u64,
+}
+
+/// Two that are digested together as far as possible, also if their bytes come on different threads.
+pub fn pair() -> [Digesting; 2] {
+    let streams = Arc::new(Mutex::new([Stream::default(), Stream::default()]));
+    [0, 1].map(|which| Digesting {
+        streams: Arc::clone(&streams),
+        which,
+        bytes: 0,
+    })
+}
+
+/// One on its own.
+impl Default for Digesting {
+    fn default() -> Self {
+        let [this, _] = pair();
+        this
+    }
+}
+
+impl Digesting {
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let [first, second] = &mut *self.lock();
+        match self.which {
+            0 => first.update(bytes, second),
+            _ => second.update(bytes, first),
+        }
+    }
+
+    /// How many bytes were added.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The digest of all that was added.
+    pub fn finish(self) -> Digest {
+        Digest {
+            bytes: self.bytes,
+            sha256: hex(&self.lock()[self.which].finish(self.bytes)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [Stream; 2]> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Digesting {
+    fn drop(&mut self) {
+        self.lock()[self.which].ended = true;
+    }
+}
+
+/// How far one of a pair may be ahead of the other, in bytes: as an input is, by the chunks that its lanes are at.
+const AHEAD_MAX: usize = 4 << 20;
+
+/// The bytes of one digest.
+#[derive(Debug)]
+struct Stream {
+    state: State,
+    /// What has come and is not in `state` yet: a part of a block, or more, to wait for the other of the pair.
+    waiting: BytesMut,
+    /// Whether no more will come.
+    ended: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            state: INITIAL,
+            waiting: BytesMut::new(),
+            ended: false,
+        }
+    }
+}
+
+impl Stream {
+    fn update(&mut self, bytes: &[u8], other: &mut Self) {
+        let bytes = if self.blocks().is_empty() {
+            self.catch_up(bytes, other)
+        } else {
+            bytes
+        };
+        self.waiting.extend_from_slice(bytes);
+        if other.ended || self.waiting.len() > AHEAD_MAX {
+            self.go_on();
+        }
+    }
+
+    /// Goes through bytes where they are, together with those of the other that wait or if the other has ended. What is
+    /// left is to wait.
+    fn catch_up<'a>(&mut self, bytes: &'a [u8], other: &mut Self) -> &'a [u8] {
+        let begun = self.waiting.len();
+        let (head, rest) = bytes.split_at(bytes.len().min(begun.next_multiple_of(BLOCK) - begun));
+        self.waiting.extend_from_slice(head);
+        self.go_on();
+        if !self.waiting.is_empty() {
+            return rest;
+        }
+        let blocks = rest.as_chunks().0;
+        let (both, alone) = blocks.split_at(blocks.len().min(other.blocks().len()));
+        let others = &other.waiting.as_chunks().0[..both.len()];
+        compress([&mut self.state, &mut other.state], [both, others]);
+        other.waiting.advance(both.as_flattened().len());
+        if other.ended {
+            compress([&mut self.state], [alone]);
+            return &rest[blocks.as_flattened().len()..];
+        }
+        &rest[both.as_flattened().len()..]
+    }
+
+    /// Does not wait for the other.
+    fn go_on(&mut self) {
+        let blocks = self.waiting.as_chunks().0;
+        compress([&mut self.state], [blocks]);
+        let compressed = blocks.as_flattened().len();
+        self.waiting.advance(compressed);
+    }
+
+    /// The SHA-256 of so many bytes: FIPS 180-4, section 5.1.1 says how the last block is filled up.
+    fn finish(&mut self, bytes: u64) -> [u8; 32] {
+        self.waiting.put_u8(0x80);
+        let filled = (self.waiting.len() + size_of::<u64>()).next_multiple_of(BLOCK);
+        self.waiting.resize(filled - size_of::<u64>(), 0);
+        self.waiting.put_u64(8 * bytes);
+        self.go_on();
+        let mut digest = [0; 32];
+        for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(self.state) {
+            *bytes = word.to_be_bytes();
+        }
+        digest
+    }
+
+    fn blocks(&self) -> &[[u8; BLOCK]] {
+        self.waiting.as_chunks().0
+    }
+}
+
+#[cfg(test)]
+mod tests;

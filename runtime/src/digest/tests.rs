@@ -1,0 +1,78 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+fn by_sha2(bytes: &[u8]) -> Digest {
+    Digest {
+        bytes: bytes.len() as u64,
+        sha256: hex(&Sha256::digest(bytes)),
+    }
+}
+
+#[test]
+fn each_length_of_the_last_block_is_filled_up_right() {
+    for len in 0..200 {
+        let bytes = vec![b'a'; len];
+        let mut digesting = Digesting::default();
+        digesting.update(&bytes);
+        assert_eq!(digesting.finish(), by_sha2(&bytes), "{len} bytes");
+    }
+}
+
+#[test]
+fn one_far_ahead_of_the_other_does_not_wait_for_it() {
+    let [mut first, mut second] = pair();
+    let bytes = vec![7; AHEAD_MAX + 1_000];
+    second.update(b"x");
+    for _ in 0..3 {
+        first.update(&bytes);
+        assert!(first.lock()[0].waiting.len() < BLOCK);
+    }
+    assert_eq!(first.finish(), by_sha2(&bytes.repeat(3)));
+    assert_eq!(second.finish(), by_sha2(b"x"));
+}
+
+/// Without instructions of its own the processor does the same.
+#[test]
+fn both_ways_to_compress_agree() {
+    let blocks: Vec<[u8; BLOCK]> = (0..9)
+        .map(|of| std::array::from_fn(|at| (of * 37 + at * 11) as u8))
+        .collect();
+    let (mut states, mut expected) = ([INITIAL; 2], [INITIAL; 2]);
+    let [first, second] = &mut states;
+    compress([first, second], [&blocks[..4], &blocks[5..]]);
+    for (state, blocks) in expected.iter_mut().zip([&blocks[..4], &blocks[5..]]) {
+        compress::one_by_one(state, blocks);
+    }
+    assert_eq!(states, expected);
+}
+
+proptest! {
+    /// Whatever comes of which in which pieces, and whichever ends first.
+    #[test]
+    fn a_pair_digests_as_two_on_their_own(
+        pieces in vec((0..2_usize, 0..700_usize), 0..40),
+        ends in vec(any::<bool>(), 2),
+        end_at in 0..40_usize,
+    ) {
+        let mut digesting = pair().map(Some);
+        let mut all = [Vec::new(), Vec::new()];
+        let mut found = [None, None];
+        for (number, (which, len)) in pieces.into_iter().enumerate() {
+            if number == end_at && ends[which] {
+                found[which] = digesting[which].take().map(Digesting::finish);
+            }
+            if let Some(digesting) = &mut digesting[which] {
+                let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + number) as u8).collect();
+                digesting.update(&bytes);
+                all[which].extend(bytes);
+            }
+        }
+        for which in 0..2 {
+            let found = found[which].take().or_else(|| digesting[which].take().map(Digesting::finish));
+            prop_assert_eq!(found, Some(by_sha2(&all[which])));
+        }
+    }
+}
