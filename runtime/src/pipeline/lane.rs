@@ -9,23 +9,20 @@ use crate::error::{Class, Error, Result};
 use crate::plugin::{Instance, Plan};
 use crate::receipt::RecordCounts;
 
-/// Whom a lane hands what it makes, part by part.
+/// Whom a lane hands what it makes of a chunk if that is more than is to be held.
 pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
 
-/// What comes out of a lane.
-pub(super) enum Part {
-    /// Output and rejects of a chunk that makes more of them than is to be held.
-    Some(Vec<u8>, Rejects),
-    /// The rest of a chunk.
-    End(Finished),
+/// What a lane makes.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) output: Vec<u8>,
+    pub(super) rejects: Rejects,
 }
 
 /// A chunk whose records all have their verdict.
 pub(super) struct Finished {
-    /// The rest of its output.
-    pub(super) output: Vec<u8>,
-    /// The rest of its rejects.
-    pub(super) rejects: Rejects,
+    /// What was not handed on before.
+    pub(super) rest: Part,
     pub(super) counts: RecordCounts,
     /// Its bytes, records and lines.
     pub(super) used: Used,
@@ -103,8 +100,7 @@ pub(super) struct Lane {
     held_bytes_max: usize,
     plugin: String,
     batch: Batch,
-    output: Vec<u8>,
-    rejects: Rejects,
+    made: Part,
     counts: RecordCounts,
 }
 
@@ -125,22 +121,26 @@ impl Lane {
             held_bytes_max: 4 * batch_bytes,
             plugin: plugin.to_owned(),
             batch: Batch::default(),
-            output: Vec::new(),
-            rejects: Rejects::default(),
+            made: Part::default(),
             counts: RecordCounts::default(),
         }
     }
 
     /// What comes before the first record.
-    pub(super) fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        self.encoder.begin(&mut self.output);
-        sink(Part::Some(std::mem::take(&mut self.output), Rejects::default()))
+    pub(super) fn begin(&mut self) -> Part {
+        self.encoder.begin(&mut self.made.output);
+        std::mem::take(&mut self.made)
     }
 
     /// Puts a chunk through. `spare` is a vector to use again.
-    pub(super) fn run(&mut self, chunk: Chunk, spare: Vec<u8>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        self.output = spare;
-        self.output.clear();
+    pub(super) fn run(
+        &mut self,
+        chunk: Chunk,
+        spare: Vec<u8>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Finished, Fault> {
+        self.made.output = spare;
+        self.made.output.clear();
         self.batch.load(chunk.raw);
         while self.decoder.next(&mut self.batch)? {
             self.batch(sink)?;
@@ -149,27 +149,25 @@ impl Lane {
             bytes: self.batch.raw.len(),
             ..self.batch.used
         };
-        Ok(self.end(used, sink)?)
+        Ok(self.end(used))
     }
 
     /// Lets the plugin add its last rows.
-    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> Result<Finished> {
         let emitted = self.instance.finish().map_err(|e| self.about_plugin(e))?;
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
         self.emit(rows, sink)?;
-        self.end(Used::default(), sink)
+        Ok(self.end(Used::default()))
     }
 
-    /// Hands on what is left.
-    fn end(&mut self, used: Used, sink: &mut Sink<'_>) -> Result<()> {
-        sink(Part::End(Finished {
-            output: std::mem::take(&mut self.output),
-            rejects: std::mem::take(&mut self.rejects),
+    fn end(&mut self, used: Used) -> Finished {
+        Finished {
+            rest: std::mem::take(&mut self.made),
             counts: std::mem::take(&mut self.counts),
             used,
             raw: self.batch.load(Vec::new()),
-        }))
+        }
     }
 
     /// Applies the plugin's changes to one batch; the malformed records take their place among the others.
@@ -215,7 +213,7 @@ impl Lane {
 
     /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
     fn apply(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
-        let (batch, out) = (&self.batch, &mut self.output);
+        let (batch, out) = (&self.batch, &mut self.made.output);
         let (written, count) = match verdict {
             Verdict::Keep => (self.encoder.keep(batch, index, out), &mut self.counts.kept),
             Verdict::Edit(edits) => (
@@ -250,7 +248,7 @@ impl Lane {
 
     fn emit(&mut self, rows: Rows<'_>, sink: &mut Sink<'_>) -> Result<()> {
         for fields in rows.iter() {
-            self.encoder.row(fields, &mut self.output);
+            self.encoder.row(fields, &mut self.made.output);
             self.counts.written += 1;
             self.hand_on_if_large(sink)?;
         }
@@ -262,7 +260,7 @@ impl Lane {
     }
 
     fn reject(&mut self, row: Row, code: &str, reason: &str) {
-        self.rejects.push(&Rejected {
+        self.made.rejects.push(&Rejected {
             row,
             code,
             reason,
@@ -273,9 +271,8 @@ impl Lane {
 
     /// Keeps what is held small when a plugin makes much of little.
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        if self.output.len() + self.rejects.bytes() > self.held_bytes_max {
-            let (output, rejects) = (&mut self.output, &mut self.rejects);
-            sink(Part::Some(std::mem::take(output), std::mem::take(rejects)))?;
+        if self.made.output.len() + self.made.rejects.bytes() > self.held_bytes_max {
+            sink(std::mem::take(&mut self.made))?;
         }
         Ok(())
     }

@@ -1,155 +1,182 @@
-//! Chunks dealt out to lanes, each on a thread of its own, and what they make of them gathered in order.
+//! Chunks put through lanes, by one thread or by many.
 //!
 //! ```text
-//! split ──> lane 0 ──> write        The chunks go round like cards: chunk k is lane k mod n's, so the writer knows
-//!     └───> lane 1 ──┘              where the next part comes from, and nothing has to be sorted.
+//! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
+//! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
 //! ```
-//! Each arrow holds [`QUEUED`] chunks or parts at most.
+//! Each thread takes a chunk all the way, so that it stays in the caches of one core, and holds no more than that one.
+//! Whoever is free splits the next; what was made of it is written when it is its [turn](Turns). Where all share one
+//! lane, because its plugin keeps state, that goes by turns, too.
 
-use std::panic::resume_unwind;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Span;
 
-use super::lane::{Lane, Part};
-use super::sequence::Sequence;
+use super::lane::Lane;
+use super::sequence::{Sequence, Spare};
+use super::turns::Turns;
 use crate::batch::Fault;
 use crate::decode::{Chunk, Splitter};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result};
 
-/// How many chunks wait for a lane, and how many parts for the writer.
-const QUEUED: usize = 2;
+/// What threads with one lane can do at once: split, put through, write.
+const STEPS: usize = 3;
 
-/// One chunk after the other, on the thread of the caller.
-pub(super) fn run_inline(
-    lane: &mut Lane,
+/// Puts `first` and the rest of the input through the lanes on at most `threads` threads, the caller's among them: with
+/// a lane for each, or with one for all.
+pub(super) fn run(
+    lanes: &mut [Lane],
+    threads: usize,
     splitter: &mut Splitter,
     first: Option<Chunk>,
     sequence: &mut Sequence<'_>,
 ) -> Result<()> {
-    let (mut next, mut spare) = (first, super::sequence::Spare::default());
-    while let Some(chunk) = next {
-        sequence.check_stop()?;
-        let output = std::mem::take(&mut spare.output);
-        let origin = sequence.origin;
-        lane.run(chunk, output, &mut |part| {
-            if let Some(vectors) = sequence.take(part)? {
-                spare = vectors;
-            }
-            Ok(())
-        })
-        .map_err(|fault| fault.at(&origin))?;
-        let raw = std::mem::take(&mut spare.raw);
-        next = splitter.next(raw).map_err(|fault| fault.at(&sequence.origin))?;
-    }
-    Ok(())
-}
-
-/// The same on many threads. Gives the lanes back.
-pub(super) fn run_threads(
-    lanes: Vec<Lane>,
-    splitter: &mut Splitter,
-    first: Option<Chunk>,
-    sequence: &mut Sequence<'_>,
-) -> Result<Vec<Lane>> {
     let abandoned = splitter.abandoned();
+    let deck = Deck {
+        splitter,
+        first,
+        number: 0,
+        ended: false,
+    };
+    let (shared, own) = match lanes {
+        [lane] => (Some(Turns::new(lane)), &mut [][..]),
+        _ => (None, lanes),
+    };
+    let crew = Crew {
+        deck: Mutex::new(deck),
+        abandoned,
+        shared,
+        sequence: Turns::new(sequence),
+        failed: Mutex::default(),
+    };
+    let mut places: Vec<_> = match &crew.shared {
+        Some(lane) => (0..threads.clamp(1, STEPS))
+            .map(|_| Place::Shared(lane))
+            .collect(),
+        None => own.iter_mut().take(threads).map(Place::Own).collect(),
+    };
     std::thread::scope(|scope| {
-        let (spare_raw, spares) = mpsc::channel();
-        let (mut hands, mut ends, mut threads) = (Vec::new(), Vec::new(), Vec::new());
-        for lane in lanes {
-            let (hand, chunks) = mpsc::sync_channel(QUEUED);
-            let (parts, end) = mpsc::sync_channel(QUEUED);
-            let (spare_output, outputs) = mpsc::channel();
-            threads.push(start(scope, "lane", move || {
-                work(lane, &chunks, &parts, &outputs)
-            })?);
-            hands.push(hand);
-            ends.push((end, spare_output));
+        let callers = places.pop();
+        for place in places {
+            let (crew, span) = (&crew, Span::current());
+            let thread = std::thread::Builder::new().name("lane".into());
+            // If there is none to be had, the others do its work.
+            let _ = thread.spawn_scoped(scope, move || span.in_scope(|| crew.work(place)));
         }
-        let dealer = start(scope, "split", move || deal(splitter, first, &hands, &spares))?;
-        let gathered = gather(&ends, &spare_raw, sequence);
-        // Nobody waits for a writer that is gone, nor reads for it.
-        abandoned.store(true, Ordering::Relaxed);
-        drop(ends);
-        gathered?;
-        dealer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let join = |thread: ScopedJoinHandle<'_, Lane>| thread.join();
-        let lanes = threads.into_iter().map(join).collect::<Result<_, _>>();
-        Ok(lanes.unwrap_or_else(|panic| resume_unwind(panic)))
-    })
+        if let Some(place) = callers {
+            crew.work(place);
+        }
+    });
+    let failed = crew.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(Ok(()), Err)
 }
 
-type Chunks = SyncSender<Result<Chunk, Fault>>;
-type Parts = SyncSender<Result<Part, Fault>>;
-
-/// The writer's end of a lane: its parts, and the way back for their vectors.
-type End = (Receiver<Result<Part, Fault>>, Sender<Vec<u8>>);
-
-/// Deals the chunks out until the input ends or fails, or nobody takes them any more.
-fn deal(splitter: &mut Splitter, first: Option<Chunk>, hands: &[Chunks], spares: &Receiver<Vec<u8>>) {
-    let mut next = first.map(Ok);
-    for hand in hands.iter().cycle() {
-        let Some(chunk) = next else { return };
-        let failed = chunk.is_err();
-        if hand.send(chunk).is_err() || failed {
-            return;
-        }
-        next = splitter.next(spares.try_recv().unwrap_or_default()).transpose();
-    }
+/// What the threads have in common.
+struct Crew<'a, 'job> {
+    deck: Mutex<Deck<'a>>,
+    /// Tells the splitter that nobody wants the rest.
+    abandoned: Arc<AtomicBool>,
+    /// The lane of those that have none of their own.
+    shared: Option<Turns<&'a mut Lane>>,
+    sequence: Turns<&'a mut Sequence<'job>>,
+    /// What went wrong with the first chunk that failed.
+    failed: Mutex<Option<Error>>,
 }
 
-/// A lane at work until there are no more chunks or one fails.
-fn work(
-    mut lane: Lane,
-    chunks: &Receiver<Result<Chunk, Fault>>,
-    parts: &Parts,
-    spares: &Receiver<Vec<u8>>,
-) -> Lane {
-    for chunk in chunks {
-        let spare = spares.try_recv().unwrap_or_default();
-        let mut sink = |part| {
-            let gone = |_| Error::transient(Stage::Worker, "the writer has stopped");
-            parts.send(Ok(part)).map_err(gone)
-        };
-        if let Err(fault) = chunk.and_then(|chunk| lane.run(chunk, spare, &mut sink)) {
-            // If the writer is gone, it knows why.
-            let _ = parts.send(Err(fault));
-            return lane;
-        }
-    }
-    lane
+/// The chunks that nobody has taken yet.
+struct Deck<'a> {
+    splitter: &'a mut Splitter,
+    first: Option<Chunk>,
+    /// Of the next chunk.
+    number: u64,
+    ended: bool,
 }
 
-/// Takes the parts of chunk after chunk, until the lane whose turn it is has no more.
-fn gather(ends: &[End], spare_raw: &Sender<Vec<u8>>, sequence: &mut Sequence<'_>) -> Result<()> {
-    for (parts, spare_output) in ends.iter().cycle() {
-        loop {
-            let Ok(part) = parts.recv() else {
-                return Ok(());
-            };
-            sequence.check_stop()?;
-            let part = part.map_err(|fault| fault.at(&sequence.origin))?;
-            if let Some(spare) = sequence.take(part)? {
-                // At the end of the input nobody needs them.
-                let _ = spare_raw.send(spare.raw);
-                let _ = spare_output.send(spare.output);
-                break;
+/// The lane of a thread.
+enum Place<'a, 'lane> {
+    Own(&'a mut Lane),
+    Shared(&'a Turns<&'lane mut Lane>),
+}
+
+impl Crew<'_, '_> {
+    /// Returns when no chunk is left, or one has failed.
+    fn work(&self, mut place: Place<'_, '_>) {
+        let _closing = CloseOnPanic(self);
+        let mut spare = Spare::default();
+        while let Some((number, chunk)) = self.next(spare.raw) {
+            let written = chunk.and_then(|chunk| self.put_through(&mut place, number, chunk, spare.output));
+            match written {
+                Ok(vectors) => spare = vectors,
+                Err(fault) => return self.fail(number, fault),
             }
         }
     }
-    Ok(())
+
+    /// The next chunk or why there is none, with its number; nothing at the end.
+    fn next(&self, spare: Vec<u8>) -> Option<(u64, Result<Chunk, Fault>)> {
+        let mut deck = self.deck.lock().unwrap_or_else(PoisonError::into_inner);
+        if deck.ended {
+            return None;
+        }
+        let chunk = match deck.first.take() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => deck.splitter.next(spare),
+        };
+        deck.ended = !matches!(chunk, Ok(Some(_)));
+        let number = deck.number;
+        deck.number += 1;
+        chunk.transpose().map(|chunk| (number, chunk))
+    }
+
+    /// Takes a chunk through a lane to the output. `spare` is a vector to use again.
+    fn put_through(
+        &self,
+        place: &mut Place<'_, '_>,
+        number: u64,
+        chunk: Chunk,
+        spare: Vec<u8>,
+    ) -> Result<Spare, Fault> {
+        let mut sink = |part| self.sequence.wait(number)?.write(&part);
+        let finished = match place {
+            Place::Own(lane) => lane.run(chunk, spare, &mut sink)?,
+            Place::Shared(lane) => {
+                let mut lane = lane.wait(number)?;
+                let finished = lane.run(chunk, spare, &mut sink)?;
+                lane.pass();
+                finished
+            }
+        };
+        let mut sequence = self.sequence.wait(number)?;
+        let spare = sequence.end(finished)?;
+        sequence.pass();
+        Ok(spare)
+    }
+
+    /// Ends all work, because of a chunk, unless an earlier one has ended it already.
+    fn fail(&self, number: u64, fault: Fault) {
+        if let Ok(sequence) = self.sequence.wait(number) {
+            let error = fault.at(&sequence.origin);
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            drop(sequence);
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.sequence.close();
+        self.shared.iter().for_each(Turns::close);
+    }
 }
 
-fn start<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>> {
-    let span = Span::current();
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn_scoped(scope, move || span.in_scope(work))
-        .map_err(|e| Error::transient(Stage::Worker, "cannot start a thread").because(e))
+/// Nobody is to wait for a thread that has panicked.
+struct CloseOnPanic<'a, 'crew, 'job>(&'a Crew<'crew, 'job>);
+
+impl Drop for CloseOnPanic<'_, '_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod lane;
 mod lanes;
 mod sequence;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,19 +122,20 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;
 
-    lanes[0].begin(&mut |part| sequence.take(part).map(drop))?;
-    if job.lanes > 1 && first.as_ref().is_some_and(|chunk| !chunk.last) {
-        if !maker.plan.stateful {
-            for _ in 1..job.lanes {
-                lanes.push(maker.further_lane(&decoding)?);
-            }
+    sequence.write(&lanes[0].begin())?;
+    let threads = match &first {
+        Some(chunk) if !chunk.last => job.lanes.max(1),
+        _ => 1,
+    };
+    if !maker.plan.stateful {
+        for _ in 1..threads {
+            lanes.push(maker.further_lane(&decoding)?);
         }
-        lanes = lanes::run_threads(lanes, &mut decoding.splitter, first, &mut sequence)?;
-    } else {
-        lanes::run_inline(&mut lanes[0], &mut decoding.splitter, first, &mut sequence)?;
     }
+    lanes::run(&mut lanes, threads, &mut decoding.splitter, first, &mut sequence)?;
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
-    lanes[0].finish(&mut |part| sequence.take(part).map(drop))?;
+    let finished = lanes[0].finish(&mut |part| sequence.write(&part))?;
+    sequence.end(finished)?;
 
     let input = fetched.digest().cloned().ok_or_else(|| {
         Error::permanent(Stage::Fetch, format!("{name}: the input was not read to its end"))

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use super::Job;
-use super::lane::{Finished, Part, Rejected, Rejects};
+use super::lane::{Finished, Part, Rejected};
 use crate::batch::Origin;
 use crate::commit::{RejectWriter, Staging};
 use crate::error::{Class, Error, Result, Stage};
@@ -44,22 +44,14 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// The stop's error, if one was asked for.
-    pub(super) fn check_stop(&self) -> Result<()> {
-        self.job.stop.check()
-    }
-
-    /// Takes the next part. After the last one of a chunk, its vectors come back.
-    pub(super) fn take(&mut self, part: Part) -> Result<Option<Spare>> {
-        match part {
-            Part::Some(output, rejects) => self.write(&output, &rejects).map(|()| None),
-            Part::End(finished) => self.end(finished).map(Some),
-        }
-    }
-
-    fn write(&mut self, output: &[u8], rejects: &Rejects) -> Result<()> {
-        write_to(&mut self.staging.output(), output)?;
-        for rejected in rejects.iter() {
+    /// Takes the next part.
+    ///
+    /// # Errors
+    /// Those of writing it; the stop's, if one was asked for.
+    pub(super) fn write(&mut self, part: &Part) -> Result<()> {
+        self.job.stop.check()?;
+        write_to(&mut self.staging.output(), &part.output)?;
+        for rejected in part.rejects.iter() {
             let Rejected {
                 row,
                 code,
@@ -77,8 +69,12 @@ impl<'a> Sequence<'a> {
         self.write_rejects()
     }
 
-    fn end(&mut self, finished: Finished) -> Result<Spare> {
-        self.write(&finished.output, &finished.rejects)?;
+    /// Takes the last part of a chunk. Its vectors come back.
+    ///
+    /// # Errors
+    /// As [`Sequence::write`].
+    pub(super) fn end(&mut self, finished: Finished) -> Result<Spare> {
+        self.write(&finished.rest)?;
         self.counts += finished.counts;
         self.origin.advance(finished.used);
         let gauge = &self.job.gauge;
@@ -87,7 +83,7 @@ impl<'a> Sequence<'a> {
         gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
         Ok(Spare {
             raw: finished.raw,
-            output: finished.output,
+            output: finished.rest.output,
         })
     }
 
