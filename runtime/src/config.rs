@@ -55,7 +55,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             lanes: cores().min(LANES_MAX),
-            batch_bytes: 256 << 10,
+            batch_bytes: 128 << 10,
             batch_records: 16_384,
             batch_cells: 1 << 20,
             record_bytes_max: 16 << 20,

@@ -59,6 +59,9 @@ pub(crate) struct Contender {
 impl Contender {
     pub(crate) const NATIVE: Self = Self::new(Program::Native, Cores::One, Storage::Disk);
 
+    /// The native job on any core.
+    pub(crate) const UNPINNED: Self = Self::new(Program::Native, Cores::All, Storage::Disk);
+
     pub(crate) const HOST: Self = Self::new(Program::Host, Cores::All, Storage::Disk);
 
     const fn new(program: Program, cores: Cores, storage: Storage) -> Self {

@@ -4,21 +4,38 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use crate::contenders::{Contender, Done};
+use crate::contenders::{Contender, Done, Program};
 use crate::jobs::{Input, Job};
-use crate::measure::{Sample, median};
+use crate::measure::{Sample, median, middle_ratio};
 use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// What a contender took for an input, the median of all rounds.
+/// Of the others, which mostly take ten times as long.
+const OTHERS_EVERY: usize = 3;
+
+/// What a contender took for an input.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) contender: Contender,
+    /// The median of all rounds.
     pub(crate) sample: Sample,
+    /// By round; nothing where it did not take part.
+    rounds: Vec<Option<Sample>>,
 }
 
-/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count.
+impl Row {
+    /// How many times as fast this contender is as another: the median over the rounds of both, since a round is short and
+    /// the machine may be slower in the next.
+    pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
+        let both = self.rounds.iter().zip(&other.rounds);
+        let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
+        middle_ratio(ratios)
+    }
+}
+
+/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count, of which others than
+/// the host and the native job take part in every [`OTHERS_EVERY`]th.
 ///
 /// # Errors
 /// If a contender fails, or its output or its count of rejects is not that of the native job.
@@ -28,6 +45,11 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
     let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..scale.warm_ups + scale.rounds {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
+            let is_slow = !matches!(contender.program, Program::Host | Program::Native);
+            if is_slow && round % OTHERS_EVERY != 0 {
+                samples.push(None);
+                continue;
+            }
             let sample = reference
                 .run(*contender, input, tools, scale)
                 .map_err(|e| format!("{} on {}: {e}", contender.label(input.job), input.path.display()))?;
@@ -39,16 +61,47 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
                 contender.storage,
                 sample.wall.as_secs_f64(),
             ));
-            if round >= scale.warm_ups {
-                samples.push(sample);
-            }
+            samples.push((round >= scale.warm_ups).then_some(sample));
         }
     }
-    let row = |(contender, samples): (Contender, Vec<Sample>)| Row {
+    let row = |(contender, rounds): (Contender, Vec<Option<Sample>>)| Row {
         contender,
-        sample: median(&samples),
+        sample: median(&rounds.iter().copied().flatten().collect::<Vec<_>>()),
+        rounds,
     };
     Ok(contenders.into_iter().zip(samples).map(row).collect())
+}
+
+/// How many times as much all cores do together as one of them alone, in native jobs: what a program with a thread for
+/// each can gain on this machine.
+pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64> {
+    let cores = std::thread::available_parallelism()?.get();
+    let folder = tempfile::tempdir_in(tools.disk())?;
+    let run = |copy: usize| -> Result<Sample, String> {
+        let folder = folder.path().join(copy.to_string());
+        std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+        let done = Contender::UNPINNED.run(input, tools, &folder);
+        Ok(done.map_err(|e| e.to_string())?.sample)
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..scale.rounds {
+        let alone = run(0)?;
+        let together = std::thread::scope(|scope| {
+            let copies: Vec<_> = (0..cores).map(|copy| scope.spawn(move || run(copy))).collect();
+            let join =
+                |copy: std::thread::ScopedJoinHandle<'_, _>| copy.join().expect("a run does not panic");
+            copies
+                .into_iter()
+                .map(join)
+                .collect::<Result<Vec<Sample>, String>>()
+        })?;
+        let slowest = together
+            .iter()
+            .max_by_key(|sample| sample.wall)
+            .ok_or("there is no core")?;
+        ratios.push(cores as f64 * alone.ratio(slowest));
+    }
+    Ok(middle_ratio(ratios.into_iter()))
 }
 
 /// What `ingest` takes for so many alarms; nothing of input and output stays.

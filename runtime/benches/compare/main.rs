@@ -28,7 +28,7 @@ use jobs::Job;
 use report::Findings;
 use tools::Tools;
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// How much is measured, and how often.
 struct Scale {
@@ -37,7 +37,9 @@ struct Scale {
     quoted: u64,
     bad_percent: u8,
     warm_ups: usize,
+    /// Of the files, and of the requests.
     rounds: usize,
+    request_rounds: usize,
     /// Requests for each worker.
     requests: u64,
     /// Claims from each queue, and how many requests wait in them.
@@ -53,7 +55,8 @@ const FULL: Scale = Scale {
     quoted: 200_000,
     bad_percent: 0,
     warm_ups: 1,
-    rounds: 5,
+    rounds: 15,
+    request_rounds: 5,
     requests: 3_000,
     claims: 1_000,
     waiting: [1_000, 1_000_000],
@@ -68,6 +71,7 @@ const SMALL: Scale = Scale {
     bad_percent: 5,
     warm_ups: 0,
     rounds: 1,
+    request_rounds: 1,
     requests: 40,
     claims: 3,
     waiting: [10, 100],
@@ -154,7 +158,7 @@ impl Options {
 fn bench(options: &Options) -> Result {
     let scale = if options.full { &FULL } else { &SMALL };
     let tools = Tools::find(&options.work)?;
-    let machine = machine::machine(&tools);
+    let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
     // Memory first: a child begins with what its parent has, and the queues fill this process.
     let floor = measure::floor(tools.disk())?;
@@ -162,6 +166,11 @@ fn bench(options: &Options) -> Result {
     for job in Job::ALL {
         let input = data::write(job, tools.disk(), scale.records(job), scale.bad_percent)?;
         let rows = files::compare(&input, &tools, scale)?;
+        if job == Job::Alarms {
+            let scaling = files::scaling(&input, &tools, scale)?;
+            let what = format!("{scaling:.2} times as much as one, in native jobs that run at once");
+            machine.push(("all cores do", what));
+        }
         std::fs::remove_file(&input.path)?;
         files.push((input, rows));
     }
@@ -174,6 +183,7 @@ fn bench(options: &Options) -> Result {
     let findings = Findings {
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         rounds: scale.rounds,
+        request_rounds: scale.request_rounds,
         machine,
         versions: machine::versions(&tools),
         missing,

@@ -20,6 +20,13 @@ pub(crate) struct Sample {
     pub(crate) peak_bytes: u64,
 }
 
+impl Sample {
+    /// How many times as long this took as another.
+    pub(crate) fn ratio(&self, other: &Self) -> f64 {
+        self.wall.as_secs_f64() / other.wall.as_secs_f64()
+    }
+}
+
 /// Runs a command to its end; what it took, and what it said.
 ///
 /// # Errors
@@ -67,6 +74,13 @@ pub(crate) fn median(samples: &[Sample]) -> Sample {
         cpu: middle(samples.iter().map(|sample| sample.cpu)),
         peak_bytes: middle(samples.iter().map(|sample| sample.peak_bytes)),
     }
+}
+
+/// The median of ratios.
+pub(crate) fn middle_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
+    let mut ratios: Vec<f64> = ratios.collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The median; of an even number of values the upper one of the two in the middle.

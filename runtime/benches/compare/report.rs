@@ -12,7 +12,7 @@ use crate::{Result, claims, files, requests};
 const MARKER: &str = "<!-- `make bench` writes what stands above this line and keeps what stands below. -->";
 
 const HOW: &str = " In a round each contender has one turn, as a process of its own, with the disk synced before; \
-    for files there is a round more at the start, which does not count. The inputs are made from a seed and are in the page \
+    a ratio is the median of the ratios in each round, since the machine may be slower in the next one; for files there is a round more at the start, which does not count. The inputs are made from a seed and are in the page \
     cache. The output of every run is compared with that of the native job, byte for byte, and the run fails if it differs.\n\n\
     `ingest-host` does more than the others: it computes the digests of input, output and rejects, syncs the output to the \
     disk, and writes a receipt. On tmpfs a sync costs nothing. \"One\" core is `taskset` to one; \"all\" are those of the \
@@ -29,6 +29,7 @@ const MIB: f64 = (1 << 20) as f64;
 pub(crate) struct Findings {
     pub(crate) date: String,
     pub(crate) rounds: usize,
+    pub(crate) request_rounds: usize,
     pub(crate) machine: Vec<(&'static str, String)>,
     pub(crate) versions: Vec<(&'static str, String)>,
     /// What was not measured, a sentence each.
@@ -95,7 +96,10 @@ impl Findings {
         }
         line(
             out,
-            format_args!("\nEach number is the median of {} rounds.{HOW}", self.rounds),
+            format_args!(
+                "\nEach number is the median of {} rounds, of {} for requests; others than native code take part in every third.{HOW}",
+                self.rounds, self.request_rounds
+            ),
         );
         for sentence in &self.missing {
             line(out, format_args!("**Not measured:** {sentence}\n"));
@@ -203,26 +207,28 @@ fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files:
         storage,
     } = found.contender;
     let mine = found.sample.wall.as_secs_f64();
-    // How many times as fast another contender is that has its output at the same place.
-    let times = |program: Program, cores: Cores| {
+    // Another contender that has its output at the same place.
+    let other = |program: Program, cores: Cores| {
         let wanted = Contender {
             program,
             cores,
             storage,
         };
-        let other = rows.iter().find(|row| row.contender == wanted);
-        other.map_or(f64::NAN, |other| mine / other.sample.wall.as_secs_f64())
+        rows.iter().find(|row| row.contender == wanted)
     };
-    let host_times = |cores| match program {
-        Program::Host => String::new(),
-        _ => format!("{:.2}", times(Program::Host, cores)),
+    let native = other(Program::Native, Cores::One);
+    let host_times = |cores| match other(Program::Host, cores) {
+        Some(host) if program != Program::Host => format!("{:.2}", host.times_as_fast_as(found)),
+        _ => String::new(),
     };
     let cells = [
         found.contender.label(input.job).into(),
         if cores == Cores::One { "one" } else { "all" }.into(),
         storage.to_string(),
         format!("{mine:.3}"),
-        format!("{:.2}", 1.0 / times(Program::Native, Cores::One)),
+        native.map_or_else(String::new, |native| {
+            format!("{:.2}", found.times_as_fast_as(native))
+        }),
         format!("{:.0}", mine * 1e9 / input.records as f64),
         format!("{:.0}", input.bytes as f64 / 1e6 / mine),
         format!("{:.3}", found.sample.cpu.as_secs_f64()),

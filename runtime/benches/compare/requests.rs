@@ -55,7 +55,7 @@ pub(crate) struct Row {
     pub(crate) sample: Sample,
 }
 
-/// Lets each worker have its requests done in turns, `scale.rounds` times.
+/// Lets each worker have its requests done in turns, `scale.request_rounds` times.
 ///
 /// # Errors
 /// If a worker fails, or not all of its requests are done.
@@ -73,7 +73,7 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     }
     let bed = Bed::new(tools, scale)?;
     let mut samples = vec![Vec::new(); contenders.len()];
-    for round in 0..scale.rounds {
+    for round in 0..scale.request_rounds {
         for (&(worker, storage, requests), samples) in contenders.iter().zip(&mut samples) {
             let sample = bed
                 .run(worker, storage, requests)
