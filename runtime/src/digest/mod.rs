@@ -85,7 +85,7 @@ impl Drop for Digesting {
 }
 
 /// How far one of a pair may be ahead of the other, in bytes: as an input is, by the chunks that its lanes are at.
-const AHEAD_MAX: usize = 4 << 20;
+const AHEAD_MAX: usize = 1 << 20;
 
 /// The bytes of one digest.
 #[derive(Debug)]
