@@ -21,6 +21,10 @@ demo: toolchain ## See it work: build, ingest a file of alarms, swap the plugin 
 test: toolchain redis plugins ## Run all tests (installs redis-server where it can)
 	$(CARGO) test --locked --workspace
 
+.PHONY: faults
+faults: toolchain redis plugins ## Kill, stop and cut off everything on purpose, write RELIABILITY.md (SEED=n for the same again)
+	$(CARGO) test --locked --workspace --test faults -- --full --report "$(CURDIR)/RELIABILITY.md" $(if $(SEED),--seed $(SEED))
+
 .PHONY: lint
 lint: toolchain ## Check format and lints, warnings denied, for the host and for WebAssembly
 	@scripts/toolchain.sh lint

@@ -112,10 +112,17 @@ pub struct LeasePolicy {
 
 impl Default for LeasePolicy {
     fn default() -> Self {
+        Self::of_lease(Duration::from_secs(60))
+    }
+}
+
+impl LeasePolicy {
+    /// The policy of claims that last so long; of a minute, renewals are every two seconds.
+    pub fn of_lease(lease: Duration) -> Self {
         Self {
-            lease: Duration::from_secs(60),
-            renew_every: Duration::from_secs(2),
-            margin: Duration::from_secs(5),
+            lease,
+            renew_every: lease / 30,
+            margin: lease / 12,
             attempts_max: 8,
             lost_max: 3,
             backoff_base: Duration::from_secs(1),

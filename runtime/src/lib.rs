@@ -11,6 +11,7 @@ pub mod location; // what a URI names, and how it is shown
 
 pub mod queue; // requests in, claims out, each settled once
 
+mod faults; // places at which tests make a worker die
 pub mod fetch; // a URI in, bytes out
 
 pub mod batch; // records of an input

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// Stop when the queues are empty, with exit code 1 if a request died. What other workers hold is not waited for.
     #[arg(long)]
     burst: bool,
+    /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    lease: u32,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
@@ -74,7 +78,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         limits: Arc::clone(&limits),
-        policy: LeasePolicy::default(),
+        policy: LeasePolicy::of_lease(Duration::from_secs(args.lease.into())),
     };
     let shutdown = shutdown_on_signals()?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;

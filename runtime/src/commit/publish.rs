@@ -10,6 +10,7 @@ use super::folders::Folder;
 use super::staging::Sealed;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Stage};
+use crate::faults;
 use crate::format::Format;
 use crate::location::file_uri;
 use crate::receipt::Receipt;
@@ -129,7 +130,9 @@ impl Sealed {
             _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
+        faults::pass("published", id);
         if self.create_receipt(&receipt, path)? {
+            faults::pass("receipt", id);
             return Ok(Committed::New(receipt));
         }
         let existing = read_receipt(path)?;

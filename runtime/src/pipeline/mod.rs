@@ -21,6 +21,7 @@ use crate::decode::{self, Decoding};
 use crate::digest;
 use crate::encode;
 use crate::error::{Error, Result, Stage};
+use crate::faults;
 use crate::fetch::Source;
 use crate::format::Format;
 use crate::plugin::{Instance, Plan, Plugin};
@@ -71,6 +72,13 @@ pub struct Job {
     pub gauge: Arc<Gauge>,
 }
 
+impl Job {
+    /// Its id as far as it has one, for tests.
+    fn name(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+}
+
 /// How far a job is, for whoever watches.
 #[derive(Debug, Default)]
 pub struct Gauge {
@@ -108,6 +116,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let (uri, etag, hint) = (source.uri.clone(), source.etag.clone(), source.format);
     let [of_input, of_output] = digest::pair();
     let (reader, fetched) = source.into_reader(of_input)?;
+    faults::pass("fetched", job.name());
     let mut decoding = decode::open(reader, &name, hint, &job.input, &job.limits)?;
     let (instance, plan) = open_plugin(job, &decoding)?;
     decoding.decoder.project(&plan.reads, &plan.more_columns)?;
@@ -223,6 +232,7 @@ fn commit(
     let config_sha256 = hex(&Sha256::digest(job.config.as_bytes()));
     let plugin = job.plugin.description();
     let sealed = staging.seal()?;
+    faults::pass("staged", job.name());
     job.stop.check()?;
     let id = match &job.id {
         Some(id) => id.clone(),

@@ -10,6 +10,7 @@ use super::lane::{Finished, Part, Rejected};
 use crate::batch::Origin;
 use crate::commit::{RejectWriter, Staging};
 use crate::error::{Class, Error, Result, Stage};
+use crate::faults;
 use crate::receipt::RecordCounts;
 
 /// Puts the parts together again.
@@ -50,6 +51,7 @@ impl<'a> Sequence<'a> {
     /// Those of writing it; the stop's, if one was asked for.
     pub(super) fn write(&mut self, part: &Part) -> Result<()> {
         self.job.stop.check()?;
+        faults::pass("batch", self.job.name());
         write_to(&mut self.staging.output(), &part.output)?;
         for rejected in part.rejects.iter() {
             let Rejected {

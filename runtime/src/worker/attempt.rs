@@ -11,6 +11,7 @@ use super::plugins::Plugins;
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Destination};
 use crate::error::{Class, Error, Result};
+use crate::faults;
 use crate::fetch::{Fetcher, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
@@ -38,6 +39,7 @@ impl Context {
         let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
+            faults::pass("claimed", id);
             let gauge = Arc::new(Gauge::default());
             let lease = self
                 .leases
@@ -110,6 +112,7 @@ impl Context {
             .await
         {
             Ok(()) => {
+                faults::pass("settled", &ticket.id);
                 let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
                 let binding = receipt.binding;
                 tracing::info!(plugin, binding, read, written, rejected, "done");

@@ -1,0 +1,43 @@
+//! Places at which a worker can be made to die or to stand still, so that tests can see what holds then. A build
+//! without debug assertions, as every release is, has none of it.
+
+/// A step is behind the worker, for the request `id`.
+///
+/// `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT` sends the process `KILL` or `STOP` when `PLACE` is passed for the `COUNT`th
+/// time, and `PLACE:SIGNAL:=ID` whenever it is passed for the request `ID`.
+#[cfg(debug_assertions)]
+pub(crate) fn pass(place: &str, id: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    static FAULT: OnceLock<Option<String>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    let Some(fault) = FAULT.get_or_init(|| std::env::var("INGEST_HOST_FAULT").ok()) else {
+        return;
+    };
+    let mut words = fault.splitn(3, ':');
+    let [Some(at), Some(signal), Some(when)] = [words.next(), words.next(), words.next()] else {
+        return;
+    };
+    if at != place {
+        return;
+    }
+    let is_now = match when.strip_prefix('=') {
+        Some(wanted) => id == wanted,
+        None => when.parse() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1),
+    };
+    if is_now {
+        let signal = if signal == "STOP" {
+            Signal::STOP
+        } else {
+            Signal::KILL
+        };
+        let _ = kill_process(getpid(), signal);
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn pass(_: &str, _: &str) {}

@@ -1,0 +1,187 @@
+//! Faults on purpose, and what must hold all the same: the requests that were acknowledged are done, each has one
+//! receipt and one output, that of an undisturbed run, and the queue is sound. Real servers, real workers, real signals.
+//!
+//! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into RELIABILITY.md.
+#![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
+
+mod bed;
+mod proxy;
+mod report;
+mod servers;
+mod storage;
+mod workers;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How much of each fault there is.
+pub(crate) struct Scale {
+    pub(crate) seed: u64,
+    is_full: bool,
+}
+
+impl Scale {
+    /// `all` of something in the whole suite, `few` in the slice.
+    pub(crate) fn of(&self, all: usize, few: usize) -> usize {
+        if self.is_full { all } else { few }
+    }
+
+    /// Random numbers of a row's own.
+    pub(crate) fn random(&self, row: u64) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed ^ (row << 32))
+    }
+}
+
+/// One line of the table: what is done, and how to do it. It panics if something does not hold, and otherwise says in figures
+/// what was seen.
+pub(crate) struct Row {
+    pub(crate) number: &'static str,
+    pub(crate) fault: &'static str,
+    pub(crate) run: fn(&Scale) -> String,
+}
+
+/// A row's end.
+pub(crate) struct Seen {
+    pub(crate) row: &'static Row,
+    pub(crate) holds: bool,
+    pub(crate) figures: String,
+    pub(crate) took: Duration,
+}
+
+static ROWS: &[Row] = &[
+    Row {
+        number: "1",
+        fault: "`kill -9` of random workers",
+        run: workers::random_kills,
+    },
+    Row {
+        number: "2",
+        fault: "`kill -9` behind each step",
+        run: workers::kills_at_each_step,
+    },
+    Row {
+        number: "3",
+        fault: "`kill -9` of Redis, `appendfsync always`",
+        run: servers::redis_killed_always,
+    },
+    Row {
+        number: "4",
+        fault: "`kill -9` of Redis, `appendfsync everysec`",
+        run: servers::redis_killed_everysec,
+    },
+    Row {
+        number: "5",
+        fault: "answers dropped, halved, stalled, connections reset",
+        run: servers::bad_network,
+    },
+    Row {
+        number: "6",
+        fault: "a worker stands still past its lease, before its commit",
+        run: workers::zombies,
+    },
+    Row {
+        number: "7",
+        fault: "SIGTERM in mid-request",
+        run: workers::terminated,
+    },
+    Row {
+        number: "10",
+        fault: "output full, read-only, removed",
+        run: storage::bad_output,
+    },
+    Row {
+        number: "12",
+        fault: "a request that kills its worker, among good ones",
+        run: workers::poison,
+    },
+    Row {
+        number: "13",
+        fault: "`kill -9` of SQLite workers and producers",
+        run: servers::sqlite_killed,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let is_full = arguments.iter().any(|argument| argument == "--full");
+    let seed = value("--seed").map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let scale = Scale { seed, is_full };
+    say(format_args!(
+        "faults, seed {seed} (`--seed {seed}` for the same again)"
+    ));
+    let wanted = value("--row");
+    let rows: Vec<_> = ROWS
+        .iter()
+        .filter(|row| wanted.as_deref().is_none_or(|wanted| wanted == row.number))
+        .collect();
+    let seen = run(&rows, &scale);
+    if let Some(path) = value("--report").map(PathBuf::from) {
+        report::write(&path, &seen, &scale).unwrap();
+    }
+    let failed = seen.iter().filter(|seen| !seen.holds).count();
+    say(format_args!("{} passed, {failed} failed", seen.len() - failed));
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Most of a row is waiting, so a few go on at once.
+fn run(rows: &[&'static Row], scale: &Scale) -> Vec<Seen> {
+    const AT_ONCE: usize = 3;
+
+    let next = Mutex::new(rows.iter().enumerate());
+    let seen = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some((at, row)) = next.lock().unwrap().next() else {
+                        return;
+                    };
+                    let start = Instant::now();
+                    let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(scale)));
+                    let (holds, figures) = match outcome {
+                        Ok(figures) => (true, figures),
+                        Err(_) => (false, "DOES NOT HOLD: see above".to_owned()),
+                    };
+                    let took = start.elapsed();
+                    say(format_args!(
+                        "row {:>2}, {}: {figures} ({:.0} s)",
+                        row.number,
+                        row.fault,
+                        took.as_secs_f64()
+                    ));
+                    seen.lock().unwrap().push((
+                        at,
+                        Seen {
+                            row,
+                            holds,
+                            figures,
+                            took,
+                        },
+                    ));
+                }
+            });
+        }
+    });
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_by_key(|(at, _)| *at);
+    seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+fn say(what: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{what}");
+}

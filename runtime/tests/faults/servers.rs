@@ -1,0 +1,221 @@
+//! Rows about servers that die, the network before them, and the file that several processes share.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::Scale;
+use crate::bed::{Bed, Crewman, LEASE, QUEUE, acknowledged, submit_command};
+use crate::proxy::Proxy;
+
+const FEW: usize = 100;
+
+/// Workers are at work again so long after their server is.
+const RESUMED: Duration = Duration::from_secs(10);
+
+/// An orphan may wait so long for somebody to look, after its lease is over.
+const ORPHAN: Duration = Duration::from_secs(5);
+
+pub(crate) fn redis_killed_always(scale: &Scale) -> String {
+    let seen = redis_killed(scale, scale.of(30, 2), 3, "always");
+    assert_eq!(seen.lost, 0, "acknowledged requests that the server has lost");
+    format!(
+        "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers at work again after {:.1} s at most",
+        seen.kills,
+        seen.acknowledged,
+        seen.slowest.as_secs_f64()
+    )
+}
+
+pub(crate) fn redis_killed_everysec(scale: &Scale) -> String {
+    let seen = redis_killed(scale, scale.of(30, 2), 4, "everysec");
+    format!(
+        "{} kills, {} requests acknowledged, of which the server lost {}; of the others 0 lost, 0 doubled",
+        seen.kills, seen.acknowledged, seen.lost
+    )
+}
+
+struct Seen {
+    kills: usize,
+    acknowledged: usize,
+    lost: usize,
+    slowest: Duration,
+}
+
+/// Kills the server again and again while requests are submitted and worked on.
+fn redis_killed(scale: &Scale, kills: usize, row: u64, fsync: &str) -> Seen {
+    let mut random = scale.random(row);
+    let mut bed = Bed::on_redis(&["--appendonly", "yes", "--appendfsync", fsync], FEW);
+    bed.submit(50);
+    let crew: Vec<_> = (0..2).map(|_| bed.worker(None, "", None)).collect();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..kills {
+        let producer = Producer::start(&mut bed);
+        std::thread::sleep(Duration::from_millis(random.u64(300..1_200)));
+        bed.redis().kill();
+        bed.accepted.extend(producer.stop());
+        std::thread::sleep(Duration::from_millis(random.u64(0..500)));
+        bed.redis().restart();
+        let start = Instant::now();
+        let done = bed.count("done");
+        bed.submit(20);
+        bed.wait_until("work to go on", |bed| bed.try_count("done") > Some(done));
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(slowest <= RESUMED, "workers were at work again after {slowest:?}");
+    bed.wait_for_all();
+    crew.into_iter().for_each(Crewman::stop);
+    let acknowledged = bed.accepted.len();
+    let known: HashSet<_> = done_ids(&bed);
+    let lost = bed.accepted.keys().filter(|id| !known.contains(*id)).count();
+    bed.check_audit();
+    // A request that the server has forgotten may have been done before that.
+    assert!(
+        bed.check_output().is_superset(&known),
+        "a receipt for each that is done"
+    );
+    Seen {
+        kills,
+        acknowledged,
+        lost,
+        slowest,
+    }
+}
+
+/// The requests that the server knows as done.
+fn done_ids(bed: &Bed) -> HashSet<String> {
+    let client = redis::Client::open(bed.host.url.as_str()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut ask = redis::cmd("ZRANGE");
+    ask.arg(format!("ingest:{{{QUEUE}}}:done"))
+        .arg(0)
+        .arg(-1)
+        .query(&mut connection)
+        .unwrap()
+}
+
+/// Submits again and again; what was acknowledged counts.
+struct Producer {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<HashMap<String, PathBuf>>,
+}
+
+impl Producer {
+    fn start(bed: &mut Bed) -> Self {
+        let inputs = bed.next_inputs(10);
+        let commands: Vec<_> = (0..1_000).map(|_| submit_command(&bed.host, &inputs)).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut accepted = HashMap::new();
+            for mut command in commands {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let output = command.output().unwrap();
+                // Without an answer there is no telling, and nothing was promised.
+                if output.status.success() {
+                    accepted.extend(acknowledged(&output.stdout).into_iter().zip(inputs.clone()));
+                }
+            }
+            accepted
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> HashMap<String, PathBuf> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Two workers whose connections break in every way.
+pub(crate) fn bad_network(scale: &Scale) -> String {
+    let requests = scale.of(1_500, 60);
+    let mut bed = Bed::on_redis(&[], FEW);
+    let proxy = Proxy::before(&bed.host.url, scale.random(5));
+    bed.submit(requests);
+    let crew: Vec<_> = (0..2)
+        .map(|_| bed.worker(Some(&proxy.url()), "--concurrency 2", None))
+        .collect();
+    let oldest = Mutex::new(Duration::ZERO);
+    bed.wait_until("all requests to end", |bed| {
+        let mut oldest = oldest.lock().unwrap();
+        *oldest = oldest.max(oldest_orphan(bed));
+        ["ready", "delayed", "leased"]
+            .iter()
+            .all(|state| bed.count(state) == 0)
+    });
+    let oldest = oldest.into_inner().unwrap();
+    assert!(
+        oldest <= ORPHAN,
+        "an orphan was left alone for {oldest:?} after its lease"
+    );
+    let poisoned = bed.retry_poison();
+    proxy.calm_down();
+    crew.into_iter().for_each(Crewman::stop);
+    bed.check();
+    assert!(proxy.total() > 0, "nothing happened to any connection");
+    format!(
+        "{requests} requests, {}: 0 lost, 0 doubled; no orphan waited longer than {:.1} s after its lease of {} s; \
+         {poisoned} taken for poison, retried by hand",
+        proxy.counts(),
+        oldest.as_secs_f64(),
+        LEASE.as_secs()
+    )
+}
+
+/// How long the oldest lease that nobody keeps has been over.
+fn oldest_orphan(bed: &Bed) -> Duration {
+    let client = redis::Client::open(bed.host.url.as_str()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut ask = redis::cmd("ZRANGE");
+    ask.arg(format!("ingest:{{{QUEUE}}}:leased"))
+        .arg(0)
+        .arg(0)
+        .arg("WITHSCORES");
+    let found: Vec<(String, f64)> = ask.query(&mut connection).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let over = |(_, end): &(String, f64)| now.saturating_sub(Duration::from_secs_f64(end / 1e3));
+    found.first().map_or(Duration::ZERO, over)
+}
+
+/// Kills workers and producers that share a file.
+pub(crate) fn sqlite_killed(scale: &Scale) -> String {
+    let kills = scale.of(100, 4);
+    let mut random = scale.random(13);
+    let mut bed = Bed::on_sqlite(FEW);
+    bed.submit(20);
+    let start = |bed: &Bed| bed.worker(None, "--concurrency 2", None);
+    let mut crew: Vec<_> = (0..2).map(|_| start(&bed)).collect();
+    let mut unanswered = 0;
+    for kill in 0..kills {
+        let inputs = bed.next_inputs(10);
+        let mut producer = submit_command(&bed.host, &inputs)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random.u64(0..150)));
+        producer.kill().unwrap();
+        let output = producer.wait_with_output().unwrap();
+        match acknowledged(&output.stdout) {
+            ids if ids.is_empty() => unanswered += 1,
+            ids => bed.accepted.extend(ids.into_iter().zip(inputs)),
+        }
+        let victim = kill % crew.len();
+        crew[victim].kill();
+        crew[victim] = start(&bed);
+    }
+    bed.wait_for_all();
+    let poisoned = bed.retry_poison();
+    crew.into_iter().for_each(Crewman::stop);
+    bed.check_at_least_accepted();
+    format!(
+        "{kills} kills of each: {} acknowledged, 0 lost, 0 doubled; {unanswered} producers died before their answer; \
+         {poisoned} taken for poison, retried by hand",
+        bed.accepted.len()
+    )
+}

@@ -1,0 +1,88 @@
+//! Rows about outputs that cannot be written.
+
+use crate::Scale;
+use crate::bed::{Bed, QUEUE};
+
+/// An input whose output is larger than the file system of the row: 8 MiB.
+const MANY: usize = 125_000;
+const FEW: usize = 100;
+
+/// Runs each case in a mount namespace of its own.
+pub(crate) fn bad_output(_: &Scale) -> String {
+    [full(), read_only(), removed()].join("; ")
+}
+
+/// The output's file system has 8 MiB, and each output more: tried again, nothing under a final name, and done when there is room.
+fn full() -> String {
+    let mut bed = Bed::on_redis(&[], MANY);
+    bed.submit(2);
+    std::fs::create_dir(bed.host.path("out")).unwrap();
+    let worker = bed.worker_in_mount("mount -t tmpfs -o size=8m none out", "");
+    bed.wait_until("both to be tried again", |_| {
+        worker.log().matches("failed, will be tried again").count() >= 2
+    });
+    let log = worker.log();
+    assert!(log.contains("No space left on device"), "{log}");
+    assert_eq!(bed.count("dead"), 0, "room may come back");
+    let left = worker.files("out");
+    assert!(
+        left.iter()
+            .all(|path| path.to_string_lossy().contains("/.staging/")),
+        "{left:?}"
+    );
+    drop(worker);
+    let other = bed.worker(None, "", None);
+    bed.wait_for_all();
+    other.stop();
+    bed.check();
+    "a full file system: tried again, no final name, done where there was room".into()
+}
+
+/// The output's file system can only be read: the worker refuses to start, and one at work gives its requests up.
+fn read_only() -> String {
+    let mut bed = Bed::on_redis(&[], FEW);
+    bed.submit(4);
+    std::fs::create_dir(bed.host.path("out")).unwrap();
+    let mut worker = bed.worker_in_mount("mount -t tmpfs none out && mount -o remount,ro out", "");
+    assert_eq!(worker.wait(), Some(1), "{}", worker.log());
+    assert!(worker.log().contains("Read-only file system"), "{}", worker.log());
+    assert_eq!(
+        bed.count("ready"),
+        4,
+        "a worker that cannot write takes no request"
+    );
+    drop(worker);
+
+    let worker = bed.worker_in_mount("mount -t tmpfs none out", "");
+    bed.wait_until("the first ones to be done", |bed| bed.count("done") == 4);
+    worker.run("mount -o remount,ro out");
+    let refused = bed.next_inputs(1);
+    let output = crate::bed::submit_command(&bed.host, &refused).output().unwrap();
+    assert!(output.status.success());
+    bed.wait_until("a dead letter", |bed| bed.count("dead") == 1);
+    let letters = bed.host.run(&format!("dead list --queue {QUEUE} --json")).json();
+    assert!(
+        letters[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("Read-only file system"),
+        "{letters:?}"
+    );
+    "a read-only one: refused at the start, later a dead letter that says so".into()
+}
+
+/// The folder goes while a worker is at work, and comes back by itself.
+fn removed() -> String {
+    let mut bed = Bed::on_redis(&[], FEW);
+    bed.submit(4);
+    let worker = bed.worker(None, "", None);
+    bed.wait_until("the first ones to be done", |bed| bed.count("done") == 4);
+    std::fs::remove_dir_all(bed.host.path("out")).unwrap();
+    bed.accepted.clear();
+    bed.submit(20);
+    bed.wait_until("the others to be done", |bed| bed.count("done") == 24);
+    worker.stop();
+    bed.check_audit();
+    assert_eq!(bed.check_output(), bed.accepted.keys().cloned().collect());
+    "a removed one: made again".into()
+}
