@@ -146,6 +146,11 @@ pub struct ClaimOptions {
 }
 
 impl ClaimOptions {
+    /// Whether a request that has lost so many leases is to be claimed alone.
+    fn is_suspect(&self, lost: u32) -> bool {
+        is_suspect(lost, self.lost_max)
+    }
+
     /// The nonce of one of several claims that are asked for at once, counted from 0.
     fn nonce_of(&self, number: usize) -> String {
         match number {
@@ -153,6 +158,12 @@ impl ClaimOptions {
             number => format!("{}-{number}", self.nonce),
         }
     }
+}
+
+/// Whether one more lost lease makes poison of a request that has lost so many. It may have been the others beside it that
+/// their workers died of, so now it has to be alone.
+pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
+    lost > 0 && lost + 1 >= lost_max
 }
 
 /// What becomes of a request whose attempt failed.
@@ -274,7 +285,7 @@ pub trait Queue: Send + Sync {
 
     /// Takes the next requests, at most `count`: those of the highest priority, and of those the oldest. There are none if
     /// the queue is paused, has nothing ready, or has no binding where one is needed; there may be fewer than `count` while
-    /// more is ready. To ask again with the same nonce and count, while any of the claims stands that it gave, gives those
+    /// more is ready. A request that one more lost lease makes poison is given alone. To ask again with the same nonce and count, while any of the claims stands that it gave, gives those
     /// claims once more and no others.
     ///
     /// Before that, delayed requests whose time has come and requests whose lease ran out become ready (the latter dead, if

@@ -23,7 +23,7 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::plugin::Engine;
-use crate::queue::{Claim, ClaimOptions, Counts, Server};
+use crate::queue::{Claim, ClaimOptions, Counts, Server, is_suspect};
 use crate::stop::Stop;
 
 /// How often an idle worker says why it is idle although requests wait.
@@ -142,6 +142,7 @@ pub async fn run(
         context,
         attempts: JoinSet::new(),
         stops: HashMap::new(),
+        suspect: None,
         summary: Summary::default(),
         turn: 0,
         unanswered: None,
@@ -177,6 +178,9 @@ struct Worker {
     context: Arc<Context>,
     attempts: JoinSet<Outcome>,
     stops: HashMap<tokio::task::Id, Stop>,
+    /// The attempt at a request that one more loss makes poison. It may take this worker with it, so nothing more is
+    /// claimed while it goes on.
+    suspect: Option<tokio::task::Id>,
     summary: Summary,
     turn: usize,
     /// The nonce of a claim that has given nothing so far, maybe because its answer did not arrive, and how many it was for.
@@ -192,7 +196,7 @@ impl Worker {
             while let Some(ended) = self.attempts.try_join_next_with_id() {
                 self.ended(ended);
             }
-            if self.attempts.len() >= self.context.options.concurrency {
+            if self.attempts.len() >= self.context.options.concurrency || self.suspect.is_some() {
                 self.next_event(shutdown, None).await;
                 continue;
             }
@@ -291,11 +295,15 @@ impl Worker {
     }
 
     fn begin(&mut self, claim: Claim, asked_at: Instant) {
+        let is_suspect = is_suspect(claim.lost, self.context.options.policy.lost_max);
         let stop = Stop::default();
         let (context, for_attempt) = (Arc::clone(&self.context), stop.clone());
         let task = self
             .attempts
             .spawn(async move { context.attempt(claim, asked_at, for_attempt).await });
+        if is_suspect {
+            self.suspect = Some(task.id());
+        }
         self.stops.insert(task.id(), stop);
     }
 
@@ -313,6 +321,7 @@ impl Worker {
             }
         };
         self.stops.remove(&task);
+        self.suspect = self.suspect.filter(|suspect| *suspect != task);
     }
 
     /// Waits for an attempt to end, a signal or, with `idle`, for something to claim.

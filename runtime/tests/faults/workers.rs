@@ -197,14 +197,13 @@ pub(crate) fn poison(scale: &Scale) -> String {
     bed.submit_as("poison");
     bed.submit(good - good / 2);
     let fault = Some("fetched:KILL:=poison");
-    let options = "--concurrency 1";
-    let mut crew: Vec<_> = (0..4).map(|_| bed.worker(None, options, fault)).collect();
+    let mut crew: Vec<_> = (0..4).map(|_| bed.worker(None, "", fault)).collect();
     let mut deaths = 0;
     bed.wait_until("poison to be dead", |bed| {
         for crewman in &mut crew {
             if crewman.has_ended() {
                 deaths += 1;
-                *crewman = bed.worker(None, options, fault);
+                *crewman = bed.worker(None, "", fault);
             }
         }
         bed.count("dead") == 1 && bed.count("done") == good as u64

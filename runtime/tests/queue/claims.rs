@@ -236,6 +236,29 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(bed: Bed) {
     bed.audit_is_clean().await;
 }
 
+pub(crate) async fn a_request_that_one_more_loss_makes_poison_is_claimed_alone(bed: Bed) {
+    bed.submit(&["a", "b", "c", "d"]).await;
+    let claim = async || bed.queue().claim_some(Q, &how(), 2).await.unwrap();
+    for _ in 1..how().lost_max {
+        let claims = claim().await;
+        assert_eq!(
+            ids_of(&claims),
+            ["a", "b"],
+            "what was lost once may come with others"
+        );
+        for claim in &claims {
+            let no_time = bed
+                .queue()
+                .renew(&claim.ticket, Duration::ZERO, Progress::default());
+            no_time.await.unwrap();
+        }
+    }
+    for expected in [&["a"][..], &["b"], &["c", "d"]] {
+        assert_eq!(ids_of(&claim().await), expected);
+    }
+    bed.audit_is_clean().await;
+}
+
 pub(crate) async fn an_unreadable_request_among_several_is_a_dead_letter(bed: Bed) {
     bed.submit(&["a", "newer", "b"]).await;
     bed.store_input("newer", r#"{"format":"parquet"}"#);

@@ -73,7 +73,15 @@ local function recover_lost()
   end
 end
 
--- The first ready ids that have a hash, with what tells how to claim them.
+-- Puts ids with their scores back, from one of them on.
+local function put_back(ids, from)
+  for index = from, #ids, 2 do
+    redis.call('ZADD', key('ready'), ids[index + 1], ids[index])
+  end
+end
+
+-- The first ready ids that have a hash, with what tells how to claim them. A suspect, which one more loss makes poison,
+-- comes alone.
 local function pop_ready()
   local found, popped = {}, 0
   while #found < #nonces and popped < moved_max do
@@ -83,11 +91,20 @@ local function pop_ready()
     end
     for index = 1, #ids, 2 do
       popped = popped + 1
-      local last = redis.pcall('HMGET', request_key(ids[index]), 'uri', 'attempts', 'ended', 'progress')
+      local last = redis.pcall('HMGET', request_key(ids[index]), 'uri', 'attempts', 'ended', 'progress', 'lost')
+      local lost = not last.err and count_of(last[5]) or 0
+      local is_suspect = lost > 0 and lost + 1 >= lost_max
       if last.err or not last[1] then
         bury_hashless(ids[index])
+      elseif is_suspect and #found > 0 then
+        put_back(ids, index)
+        return found
       else
         found[#found + 1] = { id = ids[index], attempts = count_of(last[2]), is_used = last[3] or last[4] }
+        if is_suspect then
+          put_back(ids, index + 2)
+          return found
+        end
       end
     end
   end

@@ -80,10 +80,17 @@ pub(super) fn claim(
     let open = !paused && (binding.is_some() || !options.needs_binding);
     while is_new && open && claims.len() < count {
         let nonce = options.nonce_of(claims.len());
+        if !claims.is_empty() && options.is_suspect(next_lost(db, queue)?) {
+            break;
+        }
         let Some(claim) = claim_ready(db, queue, &options.worker, &nonce, binding, until)? else {
             break;
         };
+        let lost = claim.lost;
         claims.push(claim);
+        if options.is_suspect(lost) {
+            break;
+        }
     }
     Ok(Step {
         claims,
@@ -104,6 +111,17 @@ fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlit
         .collect::<rusqlite::Result<Vec<_>>>()?;
     held.sort_unstable_by_key(|claim| claim.fence);
     Ok(held)
+}
+
+/// How many leases the next request has lost.
+fn next_lost(db: &Connection, queue: &str) -> rusqlite::Result<u32> {
+    let lost = db
+        .prepare_cached(
+            "SELECT lost FROM request WHERE queue = ?1 AND state = 'ready' ORDER BY priority DESC, sequence LIMIT 1",
+        )?
+        .query_row([queue], |row| row.get(0))
+        .optional()?;
+    Ok(lost.unwrap_or_default())
 }
 
 fn claim_ready(
