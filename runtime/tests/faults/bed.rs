@@ -18,8 +18,8 @@ pub(crate) const QUEUE: &str = "q";
 /// The lease that workers ask for. The default is a minute; nothing but the waiting depends on it.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
-/// How long a row waits for what must happen in the end.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a row waits while nothing changes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Records of all inputs together: there are as many different ones as that makes.
 const RECORDS: usize = 2_000;
@@ -212,11 +212,14 @@ impl Bed {
 
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let (mut before, mut changed) = (None, Instant::now());
         while !is_so(self) {
             let states = ["ready", "delayed", "leased", "done", "dead"].map(|state| self.try_count(state));
+            if before != Some(states) {
+                (before, changed) = (Some(states), Instant::now());
+            }
             assert!(
-                Instant::now() < deadline,
+                changed.elapsed() < PATIENCE,
                 "waited in vain for {what}; the states hold {states:?}"
             );
             std::thread::sleep(Duration::from_millis(50));
