@@ -318,7 +318,7 @@ pub(crate) fn submit_command(host: &Host, inputs: &[PathBuf]) -> Command {
 }
 
 /// A command in a mount namespace of its own, which needs root or a user namespace.
-fn unshare() -> Command {
+pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");

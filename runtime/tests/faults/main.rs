@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// How much of each fault there is.
 pub(crate) struct Scale {
     pub(crate) seed: u64,
-    is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl Scale {
