@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -45,6 +46,10 @@ pub(super) struct Args {
     /// Stop when the queues are empty, with exit code 1 if a request died. What other workers hold is not waited for.
     #[arg(long)]
     burst: bool,
+    /// Remove requests that have been done or cancelled for so many days; 0 keeps them for ever. Outputs, receipts and dead
+    /// letters stay. Of several workers the shortest time counts.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
+    retention: u16,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
@@ -74,7 +79,10 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         limits: Arc::clone(&limits),
-        policy: LeasePolicy::default(),
+        policy: LeasePolicy {
+            retention: days(args.retention),
+            ..LeasePolicy::default()
+        },
     };
     let shutdown = shutdown_on_signals()?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
@@ -118,6 +126,11 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A retention as people give it.
+fn days(count: u16) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(u64::from(count) * 86_400))
 }
 
 /// Who this worker is among all workers: host, process, and a random part for hosts that share a name.
