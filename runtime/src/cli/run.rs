@@ -13,8 +13,9 @@ use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
+use crate::queue::Server;
 use crate::request::check_queue_name;
 use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
 
@@ -50,6 +51,9 @@ pub(super) struct Args {
     /// letters stay. Of several workers the shortest time counts.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
     retention: u16,
+    /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
+    #[arg(long)]
+    strict: bool,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
@@ -89,6 +93,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let fetcher = Fetcher::new(Access::new(&args.allow_host, &args.allow_root)?, &limits);
     let engine = environment.engine(&limits)?;
     let server = environment.connect().await?;
+    check_settings(&server, args.strict).await?;
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -126,6 +131,16 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of what is dangerous about the queue's server, or refuses it.
+async fn check_settings(server: &Server, strict: bool) -> Result<()> {
+    let dangers = super::queues::settings(server).await;
+    if !strict || dangers.is_empty() {
+        return Ok(());
+    }
+    let why = format!("{}: --strict: {}", server.name, dangers.join("; "));
+    Err(Error::permanent(Stage::Queue, why))
 }
 
 /// A retention as people give it.

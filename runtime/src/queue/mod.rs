@@ -367,6 +367,10 @@ pub trait Queue: Send + Sync {
 
     /// Looks for requests that are in no state or in two, leases without a holder and the like; a sentence for each.
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;
+
+    /// Looks whether the server is set up to keep what it has acknowledged; for each danger, and for each thing that
+    /// could not be checked, a sentence about it: what, why, and what to set.
+    async fn settings(&self) -> Result<Vec<String>>;
 }
 
 /// A connected server.

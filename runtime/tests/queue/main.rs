@@ -16,6 +16,7 @@ mod intake;
 mod outages;
 mod registry;
 mod retention;
+mod settings;
 mod steer;
 mod walk;
 

@@ -32,6 +32,7 @@ mod invalid;
 mod link;
 mod registry;
 mod scripts;
+mod settings;
 mod wait;
 
 use std::collections::HashSet;
@@ -355,6 +356,10 @@ impl Queue for RedisServer {
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
         audit::audit(&self.link, &self.scripts, queue).await
+    }
+
+    async fn settings(&self) -> Result<Vec<String>> {
+        settings::settings(&self.link).await
     }
 }
 

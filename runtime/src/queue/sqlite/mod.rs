@@ -5,6 +5,7 @@
 mod audit;
 mod claims;
 mod registry;
+mod settings;
 mod store;
 
 use std::time::{Duration, Instant};
@@ -289,6 +290,10 @@ impl Queue for SqliteFile {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
         self.store.read(move |db, _| audit::audit(db, &queue)).await
+    }
+
+    async fn settings(&self) -> Result<Vec<String>> {
+        self.store.read(|db, _| settings::settings(db)).await
     }
 }
 
