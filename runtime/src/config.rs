@@ -108,6 +108,8 @@ pub struct LeasePolicy {
     pub drain: Duration,
     /// The longest wait of an idle worker between two looks at its queue.
     pub idle: Duration,
+    /// How long done and cancelled requests are kept; none for ever.
+    pub retention: Option<Duration>,
 }
 
 impl Default for LeasePolicy {
@@ -129,6 +131,7 @@ impl LeasePolicy {
             backoff_max: Duration::from_secs(300),
             drain: Duration::from_secs(25),
             idle: Duration::from_millis(500),
+            retention: Some(Duration::from_secs(7 * 86_400)),
         }
     }
 }

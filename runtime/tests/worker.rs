@@ -37,6 +37,9 @@ on_both_queues! {
     submit_waits_for_the_receipt
     what_fails_for_a_while_is_tried_again
     what_a_killed_worker_had_goes_to_another
+    what_ended_long_ago_is_removed_and_its_receipt_still_counts
+    an_idle_worker_removes_what_ended_long_ago
+    documents_that_are_no_requests_are_listed_and_purged
 }
 
 fn alarms(records: u64) -> Vec<u8> {
@@ -356,4 +359,97 @@ fn what_a_killed_worker_had_goes_to_another(host: &Host) {
     );
     assert_eq!(worker.stop().0, Some(0));
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+}
+
+fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("alarms.csv", alarms(100));
+    let submit = || host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let removed = || host.run("status one").code == Some(1);
+    submit();
+    run(host, "--burst --allow-host 127.0.0.1");
+    let receipt = std::fs::read(host.path("out/q/receipts/one.json")).unwrap();
+    assert!(submit().contains("was there before"));
+
+    host.end_long_ago("one");
+    run(host, "--burst --allow-host 127.0.0.1 --retention 0");
+    assert!(!removed());
+    run(host, "--burst --allow-host 127.0.0.1");
+    assert!(removed());
+    assert_eq!(
+        std::fs::read(host.path("out/q/receipts/one.json")).unwrap(),
+        receipt
+    );
+
+    // The queue does not know the id any more. The same work is found done by its receipt, and nothing is written twice.
+    assert!(submit().contains("submitted"));
+    let said = run(host, "--burst --allow-host 127.0.0.1");
+    assert!(said.starts_with("1 done"), "{said}");
+    assert_eq!(
+        host.status("one")["receipt"],
+        serde_json::from_slice::<serde_json::Value>(&receipt).unwrap()
+    );
+    assert_eq!(
+        std::fs::read(host.path("out/q/receipts/one.json")).unwrap(),
+        receipt
+    );
+    let outputs = std::fs::read_dir(host.path("out/q")).unwrap();
+    let outputs = outputs.filter(|entry| entry.as_ref().unwrap().path().is_file());
+    assert_eq!(outputs.count(), 1);
+
+    // Other work under that id is refused by it.
+    host.end_long_ago("one");
+    run(host, "--burst --allow-host 127.0.0.1");
+    files.put("alarms.csv", alarms(101));
+    submit();
+    let said = run(host, "--burst --allow-host 127.0.0.1");
+    assert!(said.starts_with("0 done, 1 dead"), "{said}");
+    let why = host.status("one")["error"].as_str().unwrap().to_owned();
+    assert!(why.contains("is a receipt for other work"), "{why}");
+    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+}
+
+fn an_idle_worker_removes_what_ended_long_ago(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("alarms.csv", alarms(10));
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    run(host, "--burst --allow-host 127.0.0.1");
+    host.end_long_ago("one");
+    let plugin = component("alarms");
+    let mut worker = host.worker(&format!("--queue q --plugin {}", plugin.display()));
+    let line = worker.wait_for_log("requests removed");
+    assert!(line.contains("\"removed\":1"), "{line}");
+    assert_eq!(host.run("status one").code, Some(1));
+    assert_eq!(worker.stop().0, Some(0));
+}
+
+fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
+    for document in ["first", "second", "third", "fourth"] {
+        host.push(document);
+    }
+    run(host, "--burst");
+    let names = || -> Vec<String> {
+        let listed = host.run("dead list --json").json();
+        let names = listed.iter().map(|one| one["name"].as_str().unwrap());
+        names.map(str::to_owned).collect()
+    };
+    let before = names();
+    assert_eq!(before.len(), 4);
+    assert!(host.run("dead list").ok().contains(&before[1]));
+    let said = host.run(&format!("dead purge {}", before[1])).ok();
+    assert_eq!(said, format!("{}  removed\n", before[1]));
+    assert_eq!(names(), [&before[0], &before[2], &before[3]].map(Clone::clone));
+
+    let said = host.run(&format!("dead purge {}", before[1])).refused(1);
+    assert!(said.contains("is not in any queue"), "{said}");
+    let said = host.run("dead purge --documents").refused(2);
+    assert!(said.contains("--queue"), "{said}");
+    let said = host.run("dead purge --documents --queue p").refused(1);
+    assert!(said.contains("no such queue"), "{said}");
+    // Dead requests are one thing, documents another.
+    assert_eq!(host.run("dead purge --all --queue q").ok(), "");
+    assert_eq!(names().len(), 3);
+    let said = host.run("dead purge --documents --queue q").ok();
+    assert_eq!(said.lines().count(), 3);
+    assert_eq!(names(), Vec::<String>::new());
 }

@@ -15,6 +15,12 @@ use crate::queue::{Server, State};
 /// How many are taken up at once.
 const PAGE: usize = 1_000;
 
+/// How many documents are, each of at most 64 KiB.
+const DOCUMENTS_PAGE: usize = 100;
+
+/// What the name of a document that is no request begins with; no id of a request has a colon.
+const DOCUMENT: &str = "document:";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List them, with the reasons.
@@ -39,7 +45,7 @@ pub(super) enum Command {
     /// Put one back into its queue, or all of them.
     Retry(Selection),
     /// Remove one for good, or all of them.
-    Purge(Selection),
+    Purge(PurgeArgs),
 }
 
 #[derive(clap::Args)]
@@ -57,6 +63,21 @@ pub(super) struct Selection {
     /// All dead requests of the queue given with --queue.
     #[arg(long, requires = "queue")]
     all: bool,
+    #[command(flatten)]
+    queues: QueueArgs,
+}
+
+#[derive(clap::Args)]
+pub(super) struct PurgeArgs {
+    /// The request, or the document under its name in the list.
+    #[arg(required_unless_present_any = ["all", "documents"], conflicts_with_all = ["all", "documents"])]
+    id: Option<String>,
+    /// All dead requests of the queue given with --queue.
+    #[arg(long, requires = "queue")]
+    all: bool,
+    /// All documents of the queue given with --queue that are no valid requests.
+    #[arg(long, requires = "queue")]
+    documents: bool,
     #[command(flatten)]
     queues: QueueArgs,
 }
@@ -83,13 +104,7 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
             })
             .await;
         }
-        Command::Purge(selection) => {
-            let queue = Arc::clone(&server.queue);
-            return each(&server, selection, "removed", async |name, id| {
-                queue.purge_dead(name, id).await
-            })
-            .await;
-        }
+        Command::Purge(args) => return purge(&server, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -110,25 +125,74 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
             ]);
         }
         for invalid in server.queue.invalid(&queue, limit).await? {
+            let name = format!("{DOCUMENT}{}", invalid.key);
             if as_json {
                 let (document, reason) = (&invalid.document, &invalid.reason);
-                out::json(
-                    &json!({ "queue": queue, "document": document, "error": reason, "at_ms": invalid.at_ms }),
-                );
+                out::json(&json!({
+                    "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
+                }));
             }
             let document: String = invalid.document.chars().take(60).collect();
-            rows.push(vec![
-                "(no request)".into(),
-                queue.clone(),
-                document,
-                invalid.reason,
-            ]);
+            rows.push(vec![name, queue.clone(), document, invalid.reason]);
         }
     }
     if !as_json {
         out::table(&["ID", "QUEUE", "INPUT", "ERROR"], &rows);
     }
     Ok(())
+}
+
+async fn purge(server: &Server, args: PurgeArgs) -> Result<ExitCode> {
+    let PurgeArgs {
+        id,
+        all,
+        documents,
+        queues,
+    } = args;
+    let key = id.as_deref().and_then(|id| id.strip_prefix(DOCUMENT));
+    if let Some(key) = key {
+        return purge_document(server, key, queues.queue.as_deref()).await;
+    }
+    if let Some(queue) = queues.queue.as_deref().filter(|_| documents) {
+        purge_documents(server, queue).await?;
+    }
+    if id.is_none() && !all {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let queue = Arc::clone(&server.queue);
+    let selection = Selection { id, all, queues };
+    each(server, selection, "removed", async |name, id| {
+        queue.purge_dead(name, id).await
+    })
+    .await
+}
+
+async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Result<ExitCode> {
+    for name in requests::queues(server, queue).await? {
+        if server.queue.purge_invalid(&name, key).await? {
+            out::line(format!("{DOCUMENT}{key}  removed"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let within = queue.unwrap_or("any queue");
+    let why = format!("{DOCUMENT}{key}: is not in {within} on {}", server.name);
+    Err(Error::permanent(Stage::Request, why))
+}
+
+async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
+    requests::known(server, queue).await?;
+    loop {
+        let found = server.queue.invalid(queue, DOCUMENTS_PAGE).await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        for invalid in found {
+            // One that is gone by now somebody else has removed.
+            if server.queue.purge_invalid(queue, &invalid.key).await? {
+                out::line(format!("{DOCUMENT}{}  removed", invalid.key));
+            }
+        }
+    }
 }
 
 /// Does `verb` to the request selected, or to all dead ones of a queue; those that it cannot be done to are named at

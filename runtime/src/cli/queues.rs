@@ -7,6 +7,7 @@ use serde_json::json;
 use super::environment::Environment;
 use super::{out, requests};
 use crate::error::Result;
+use crate::queue::Server;
 use crate::request::check_queue_name;
 
 #[derive(clap::Subcommand)]
@@ -21,7 +22,8 @@ pub(super) enum Command {
     Pause(QueueArgs),
     /// Let workers claim again.
     Resume(QueueArgs),
-    /// Check that every request is in exactly one state and every lease has a holder.
+    /// Check that every request is in exactly one state and every lease has a holder, and warn of dangerous settings of
+    /// the server.
     Audit {
         /// Only this queue.
         #[arg(long, alias = "queuename")]
@@ -92,6 +94,7 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             queue: name,
             json: as_json,
         } => {
+            settings(&server).await;
             let mut clean = true;
             for name in requests::queues(&server, name.as_deref()).await? {
                 let findings = queue.audit(&name).await?;
@@ -115,4 +118,20 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of each danger in the settings of the server, and gives it.
+pub(super) async fn settings(server: &Server) -> Vec<String> {
+    let dangers = match server.queue.settings().await {
+        Ok(dangers) => dangers,
+        Err(error) => vec![format!("its settings could not be checked: {}", error.report())],
+    };
+    for danger in &dangers {
+        tracing::warn!(
+            server = server.name,
+            danger,
+            "the queue's server may lose requests"
+        );
+    }
+    dangers
 }

@@ -13,8 +13,9 @@ use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
+use crate::queue::Server;
 use crate::request::check_queue_name;
 use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
 
@@ -49,6 +50,13 @@ pub(super) struct Args {
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     lease: u32,
+    /// Remove requests that have been done or cancelled for so many days; 0 keeps them for ever. Outputs, receipts and dead
+    /// letters stay. Of several workers the shortest time counts.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
+    retention: u16,
+    /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
+    #[arg(long)]
+    strict: bool,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
@@ -78,13 +86,17 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         limits: Arc::clone(&limits),
-        policy: LeasePolicy::of_lease(Duration::from_secs(args.lease.into())),
+        policy: LeasePolicy {
+            retention: days(args.retention),
+            ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))
+        },
     };
     let shutdown = shutdown_on_signals()?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
     let fetcher = Fetcher::new(Access::new(&args.allow_host, &args.allow_root)?, &limits);
     let engine = environment.engine(&limits)?;
     let server = environment.connect().await?;
+    check_settings(&server, args.strict).await?;
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -122,6 +134,21 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of what is dangerous about the queue's server, or refuses it.
+async fn check_settings(server: &Server, strict: bool) -> Result<()> {
+    let dangers = super::queues::settings(server).await;
+    if !strict || dangers.is_empty() {
+        return Ok(());
+    }
+    let why = format!("{}: --strict: {}", server.name, dangers.join("; "));
+    Err(Error::permanent(Stage::Queue, why))
+}
+
+/// A retention as people give it.
+fn days(count: u16) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(u64::from(count) * 86_400))
 }
 
 /// Who this worker is among all workers: host, process, and a random part for hosts that share a name.

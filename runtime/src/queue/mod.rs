@@ -28,6 +28,9 @@ const CLAIM_STEP: usize = 64;
 /// How many delayed requests, and how many lost ones, come back to the queue in one claim.
 const COMEBACK_MAX: usize = 100;
 
+/// How many ended requests one step of a reap removes, so that it does not hold up others.
+const REAP_STEP: usize = 100;
+
 /// The longest wait for something new; a longer one returns early.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
@@ -208,6 +211,24 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// What one step of a reap did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// Requests removed.
+    pub removed: usize,
+    /// Whether there may be more to remove.
+    pub more: bool,
+}
+
+impl Reaped {
+    fn of(removed: usize) -> Self {
+        Self {
+            removed,
+            more: removed >= REAP_STEP,
+        }
+    }
+}
+
 /// A request as people ask about it; its JSON form is the contract of `status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -263,6 +284,8 @@ pub struct Counts {
 /// A document from an intake list that is not a valid request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
+    /// Names it within its queue, for [`Queue::purge_invalid`].
+    pub key: String,
     /// As it was pushed; of one over 64 KiB only the beginning.
     pub document: String,
     /// What is wrong with it.
@@ -333,8 +356,16 @@ pub trait Queue: Send + Sync {
     /// Removes a dead request for good. False if it is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
+    /// Removes requests that came to be [`State::Done`] or [`State::Cancelled`] `keep` ago or earlier, by the server's
+    /// clock, and with them all that is known of their ids. Of each state those go first that ended first, a bounded
+    /// number in one call. Dead letters stay: only people remove them.
+    async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped>;
+
     /// Documents that were not valid requests, the newest first, at most `limit`.
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>>;
+
+    /// Removes a document that was not a valid request for good, by its [`Invalid::key`]. False if there is none.
+    async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool>;
 
     /// Withholds claims, or grants them again.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
@@ -347,6 +378,10 @@ pub trait Queue: Send + Sync {
 
     /// Looks for requests that are in no state or in two, leases without a holder and the like; a sentence for each.
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;
+
+    /// Looks whether the server is set up to keep what it has acknowledged; for each danger, and for each thing that
+    /// could not be checked, a sentence about it: what, why, and what to set.
+    async fn settings(&self) -> Result<Vec<String>>;
 }
 
 /// A connected server.

@@ -3,6 +3,7 @@
 mod attempt;
 mod lease;
 mod plugins;
+mod reaper;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use attempt::Context;
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
+use reaper::Reaper;
 
 use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
@@ -138,6 +140,7 @@ pub async fn run(
         destination,
         options,
     });
+    let _reaper = (!context.options.burst).then(|| Reaper::start(&context));
     let mut worker = Worker {
         context,
         attempts: JoinSet::new(),
@@ -152,6 +155,10 @@ pub async fn run(
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
+        // Where all workers are bursts, nobody else would do it.
+        if result.is_ok() && worker.context.options.burst && *shutdown.borrow() == Shutdown::No {
+            reaper::reap(&worker.context).await;
+        }
         result.map(|()| worker.summary)
     });
     match serving.await.map_err(JoinError::try_into_panic) {

@@ -172,6 +172,22 @@ impl Bed {
         }
     }
 
+    /// Makes a request that has ended one that ended at this time.
+    pub(crate) fn end_at(&self, id: &str, at_ms: u64) {
+        match &self.backend {
+            Backend::Redis(_) => {
+                for state in ["done", "dead", "cancelled"] {
+                    self.redis_command(&format!("ZADD {state} XX {at_ms} {id}"));
+                }
+            }
+            Backend::Sqlite(_) => self.database(|db| {
+                let update =
+                    "UPDATE request SET at_ms = ?2 WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')";
+                assert_eq!(db.execute(update, rusqlite::params![id, at_ms]).unwrap(), 1);
+            }),
+        }
+    }
+
     /// Runs a Redis command on one of the queue's keys: `ZADD ready 1 x`.
     pub(crate) fn redis_command(&self, line: &str) {
         let Backend::Redis(redis) = &self.backend else {

@@ -55,6 +55,37 @@ pub(crate) async fn an_invalid_document_is_kept(bed: Bed) {
     assert_eq!((counts.intake, counts.invalid), (0, 3));
 }
 
+pub(crate) async fn an_invalid_document_is_purged_by_its_key(bed: Bed) {
+    let queue = bed.queue();
+    // More than a search reads at once; the first two are the same.
+    bed.push_all((0..300).map(|n: u32| format!("broken {}", n.max(1))));
+    for _ in 0..3 {
+        bed.finds_nothing().await;
+    }
+    let before = queue.invalid(Q, 1_000).await.unwrap();
+    assert_eq!(before.len(), 300);
+    let (oldest, middle, newest) = (&before[299], &before[150], &before[0]);
+    for gone in [oldest, middle, newest] {
+        assert!(queue.purge_invalid(Q, &gone.key).await.unwrap(), "{gone:?}");
+    }
+    for none in [&middle.key, "", "0", "broken 7"] {
+        assert!(!queue.purge_invalid(Q, none).await.unwrap(), "{none}");
+    }
+    assert!(!queue.purge_invalid("other", &before[1].key).await.unwrap());
+
+    let after: Vec<_> = queue.invalid(Q, 1_000).await.unwrap();
+    let left: Vec<_> = before
+        .iter()
+        .filter(|one| ![middle, newest].contains(one))
+        .collect();
+    // Of two that are the same, one is left, whichever.
+    assert_eq!(
+        after.iter().map(|one| &one.document).collect::<Vec<_>>(),
+        left[..297].iter().map(|one| &one.document).collect::<Vec<_>>()
+    );
+    assert_eq!(queue.counts(Q).await.unwrap().invalid, 297);
+}
+
 pub(crate) async fn a_huge_document_is_clipped(bed: Bed) {
     const LIMIT: usize = 64 * 1024;
     let padded = |id: &str, length: usize| {

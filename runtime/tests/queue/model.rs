@@ -169,6 +169,14 @@ impl Model {
         dead && self.entries.remove(id).is_some()
     }
 
+    /// Removes what has ended, however long ago; how many.
+    pub(crate) fn reap(&mut self) -> usize {
+        let before = self.entries.len();
+        self.entries
+            .retain(|_, entry| !matches!(entry.state, State::Done | State::Cancelled));
+        before - self.entries.len()
+    }
+
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }

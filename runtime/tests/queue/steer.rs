@@ -255,6 +255,8 @@ pub(crate) async fn names_are_checked(bed: Bed) {
         refused(queue.cancel(name, "a").await);
         refused(queue.retry_dead(name, "a").await);
         refused(queue.purge_dead(name, "a").await);
+        refused(queue.reap(name, PATIENCE).await);
+        refused(queue.purge_invalid(name, "1").await);
         refused(queue.set_paused(name, true).await);
         refused(queue.counts(name).await);
         refused(queue.audit(name).await);

@@ -27,7 +27,7 @@ pub(crate) async fn any_walk_follows_the_model(bed: Bed) {
 async fn walk(bed: Bed, mut random: Rng) {
     let (mut model, mut tickets) = (Model::default(), Vec::new());
     for step in 0..300 {
-        let verb = random.u8(0..22);
+        let verb = random.u8(0..23);
         take_step(&bed, &mut model, &mut tickets, &mut random, verb).await;
         assert_eq!(
             bed.queue().counts(Q).await.unwrap(),
@@ -106,6 +106,13 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
         (16, _) => assert_eq!(queue.cancel(Q, id).await.unwrap(), model.cancel(id)),
         (17, _) => assert_eq!(queue.retry_dead(Q, id).await.unwrap(), model.retry_dead(id)),
         (18, _) => assert_eq!(queue.purge_dead(Q, id).await.unwrap(), model.purge_dead(id)),
+        (22, _) => {
+            // What has just ended is kept for an hour, and not for no time.
+            let keep = if random.bool() { HOUR } else { Duration::ZERO };
+            let removed = if keep.is_zero() { model.reap() } else { 0 };
+            let reaped = queue.reap(Q, keep).await.unwrap();
+            assert_eq!((reaped.removed, reaped.more), (removed, false));
+        }
         (19, _) => {
             let paused = random.u8(0..3) == 0;
             model.set_paused(paused);

@@ -211,6 +211,46 @@ impl Host {
         }
     }
 
+    /// Makes a request that is done one that has been for years, on the server itself.
+    pub(crate) fn end_long_ago(&self, id: &str) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let db = rusqlite::Connection::open(path).expect("the queue's file");
+            db.busy_timeout(PATIENCE).expect("a time-out");
+            let changed = db.execute(
+                "UPDATE request SET at_ms = 1 WHERE id = ?1 AND state = 'done'",
+                [id],
+            );
+            assert_eq!(changed.expect("an update"), 1);
+        } else {
+            let mut redis = redis::Client::open(self.url.as_str())
+                .expect("a URL")
+                .get_connection()
+                .expect("a server");
+            let mut add = redis::cmd("ZADD");
+            add.arg("ingest:{q}:done").arg("XX").arg("CH").arg(1).arg(id);
+            assert_eq!(add.query::<u64>(&mut redis).expect("an answer"), 1);
+        }
+    }
+
+    /// Puts a document on the intake list of queue `q`, as a foreign producer does.
+    pub(crate) fn push(&self, document: &str) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            // The file and its tables are there once a command has used them.
+            self.run("queue list").ok();
+            let db = rusqlite::Connection::open(path).expect("the queue's file");
+            db.busy_timeout(PATIENCE).expect("a time-out");
+            let insert = "INSERT INTO intake (queue, document) VALUES ('q', ?1)";
+            db.execute(insert, [document]).expect("an insert");
+        } else {
+            let mut redis = redis::Client::open(self.url.as_str())
+                .expect("a URL")
+                .get_connection()
+                .expect("a server");
+            let push = redis::cmd("RPUSH").arg("ingest:{q}:in").arg(document).to_owned();
+            push.query::<u64>(&mut redis).expect("an answer");
+        }
+    }
+
     /// Waits until a request is in a state.
     #[track_caller]
     pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {

@@ -77,6 +77,15 @@ impl Link {
         self.checked(answer, shared.number).await
     }
 
+    /// [`Link::query`] for a command that a server may withhold: none if it does.
+    pub(super) async fn query_if_granted<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>> {
+        let mut shared = self.shared().await?;
+        match command.query_async(&mut shared.connection).await {
+            Err(error) if is_withheld(&error) => Ok(None),
+            answer => self.checked(answer, shared.number).await.map(Some),
+        }
+    }
+
     /// Runs a command that blocks for up to `block`, or moves much, on a connection of its own. A caller that
     /// does not wait for the end takes the connection, and so the command, down with it.
     pub(super) async fn query_apart<T: FromRedisValue>(&self, command: &Cmd, block: Duration) -> Result<T> {
@@ -193,6 +202,14 @@ fn class(error: &RedisError) -> Class {
     } else {
         Class::Permanent
     }
+}
+
+/// Whether the server does not let this user run the command, or pretends not to know it.
+fn is_withheld(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
+    )
 }
 
 /// Whether TLS was refused: a certificate that is not trusted, a server that speaks none.

@@ -28,9 +28,11 @@
 //! 1970 by the server's clock. Nothing expires.
 
 mod audit;
+mod invalid;
 mod link;
 mod registry;
 mod scripts;
+mod settings;
 mod wait;
 
 use std::collections::HashSet;
@@ -49,8 +51,8 @@ use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue,
-    Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
-    progress_value,
+    REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable,
+    millis, progress_text, progress_value,
 };
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -313,19 +315,18 @@ impl Queue for RedisServer {
         self.flag(&self.scripts.purge_dead, queue, id).await
     }
 
+    async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
+        let mut call = on(&self.scripts.reap, queue)?;
+        let removed = self.link.invoke(call.arg(millis(keep)).arg(REAP_STEP)).await?;
+        Ok(Reaped::of(removed))
+    }
+
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
-        check_queue_name(queue)?;
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let list = Cmd::new()
-            .arg("LRANGE")
-            .arg(key(queue, "invalid")?)
-            .arg(0)
-            .arg(last_index(limit))
-            .to_owned();
-        let texts: Vec<Vec<u8>> = self.link.query(&list).await?;
-        texts.iter().map(|text| self.decode(text)).collect()
+        self.list_invalid(queue, limit).await
+    }
+
+    async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool> {
+        self.remove_invalid(queue, key).await
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
@@ -355,6 +356,10 @@ impl Queue for RedisServer {
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
         audit::audit(&self.link, &self.scripts, queue).await
+    }
+
+    async fn settings(&self) -> Result<Vec<String>> {
+        settings::settings(&self.link).await
     }
 }
 

@@ -5,6 +5,7 @@
 mod audit;
 mod claims;
 mod registry;
+mod settings;
 mod store;
 
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, Renewed, SUBMIT_STEP,
-    State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, REAP_STEP, Reaped,
+    Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -218,23 +220,41 @@ impl Queue for SqliteFile {
         Ok(purged.await? == 1)
     }
 
+    async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
+        check_queue_name(queue)?;
+        let queue = queue.to_owned();
+        let removed = self.store.write(move |db| reap(db, &queue, keep));
+        removed.await.map(Reaped::of)
+    }
+
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
         let list = self.store.read(move |db, _| {
             db.prepare_cached(
-                "SELECT document, reason, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
+                "SELECT number, document, reason, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
             )?
             .query_map(params![queue, rows(limit)], |row| {
                 Ok(Invalid {
-                    document: row.get(0)?,
-                    reason: row.get(1)?,
-                    at_ms: row.get(2)?,
+                    key: row.get::<_, i64>(0)?.to_string(),
+                    document: row.get(1)?,
+                    reason: row.get(2)?,
+                    at_ms: row.get(3)?,
                 })
             })?
             .collect()
         });
         list.await
+    }
+
+    async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool> {
+        let purged = self.step(queue, key, |db, queue, key| {
+            db.execute(
+                "DELETE FROM invalid WHERE queue = ?1 AND number = ?2",
+                [queue, key],
+            )
+        });
+        Ok(purged.await? == 1)
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
@@ -270,6 +290,10 @@ impl Queue for SqliteFile {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
         self.store.read(move |db, _| audit::audit(db, &queue)).await
+    }
+
+    async fn settings(&self) -> Result<Vec<String>> {
+        self.store.read(|db, _| settings::settings(db)).await
     }
 }
 
@@ -381,6 +405,23 @@ fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)
              OR EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'leased' AND at_ms <= ?2)",
     )?
     .query_row(params![queue, now_ms()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Removes the first of the requests that ended long ago; how many.
+fn reap(db: &Connection, queue: &str, keep: Duration) -> rusqlite::Result<usize> {
+    let until = now_ms().saturating_sub_unsigned(millis(keep));
+    let mut removed = 0;
+    // One state after the other, so that the index gives the first ones without a look at the rest.
+    for state in [State::Done, State::Cancelled] {
+        removed += db
+            .prepare_cached(
+                "DELETE FROM request WHERE sequence IN (
+                     SELECT sequence FROM request WHERE queue = ?1 AND state = ?2 AND at_ms <= ?3
+                     ORDER BY at_ms LIMIT ?4)",
+            )?
+            .execute(params![queue, state.name(), until, REAP_STEP - removed])?;
+    }
+    Ok(removed)
 }
 
 fn cancel(db: &Connection, queue: &str, id: &str) -> rusqlite::Result<Cancelled> {

@@ -1,0 +1,75 @@
+//! Whether the file is kept where and how requests are safe: the connection goes in, a sentence for each danger comes out.
+
+use rusqlite::Connection;
+use rustix::fs::{FsWord, StatFs, statfs};
+
+/// `PRAGMA synchronous` of a connection that syncs each commit.
+const FULL: i64 = 2;
+
+/// File systems whose files other machines write to, by the numbers in statfs(2).
+const NETWORK: [(FsWord, &str); 8] = [
+    (0x6969, "NFS"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB"),
+    (0x517B, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x00C3_6400, "Ceph"),
+    (0x4750_4653, "GPFS"),
+    (0x0BD0_0BD0, "Lustre"),
+];
+
+/// Those that are in memory.
+const MEMORY: [(FsWord, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58F6, "ramfs")];
+
+pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut dangers = Vec::new();
+    let journal: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if journal != "wal" {
+        dangers.push(format!(
+            "its journal mode is {journal}, not wal, so that workers and producers lock each other out: put it where SQLite can \
+             use WAL"
+        ));
+    }
+    let synchronous: i64 = db.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+    if synchronous < FULL {
+        dangers.push(format!(
+            "its commits are not synced (`synchronous` is {synchronous}, not {FULL}), so that a crash of the machine may lose the \
+             last ones"
+        ));
+    }
+    dangers.extend(db.path().and_then(|path| statfs(path).ok()).and_then(place));
+    Ok(dangers)
+}
+
+/// What is wrong with the file system that the file is on.
+fn place(found: StatFs) -> Option<String> {
+    let name = |systems: &[(FsWord, &'static str)]| {
+        let known = systems.iter().find(|(number, _)| *number == found.f_type);
+        known.map(|(_, name)| *name)
+    };
+    if let Some(name) = name(&NETWORK) {
+        return Some(format!(
+            "it is on a network file system ({name}), where workers of several machines would damage it: put it on a local disk, \
+             or use Redis"
+        ));
+    }
+    name(&MEMORY).map(|name| {
+        format!("it is in memory ({name}), so that a restart of the machine loses it: put it on a disk")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_may_lose_commits_is_found() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let db = Connection::open(folder.path().join("queue.db")).unwrap();
+        db.pragma_update(None, "synchronous", "NORMAL").unwrap();
+        let found = settings(&db).unwrap();
+        assert!(found.len() >= 2, "{found:?}");
+        assert!(found[0].contains("journal mode is delete"), "{found:?}");
+        assert!(found[1].contains("`synchronous` is 1"), "{found:?}");
+    }
+}

@@ -1,0 +1,72 @@
+//! Removes requests that ended long ago: the worker's queues go in, room on their server comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::attempt::Context;
+use crate::error::Result;
+use crate::queue::Queue;
+
+/// How often a worker looks.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Between two steps others have their turn.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The steps of one look; what is left waits for the next one.
+const STEPS_MAX: usize = 5_000;
+
+/// Looks from time to time, until it is dropped.
+pub(super) struct Reaper(JoinHandle<()>);
+
+impl Reaper {
+    pub(super) fn start(context: &Arc<Context>) -> Self {
+        let context = Arc::clone(context);
+        Self(tokio::spawn(async move {
+            loop {
+                reap(&context).await;
+                // Workers that were started together do not come together.
+                tokio::time::sleep(EVERY.mul_f64(0.5 + fastrand::f64())).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Removes what is due in all queues of the worker, if anything is ever to be removed.
+pub(super) async fn reap(context: &Context) {
+    let Some(keep) = context.options.policy.retention else {
+        return;
+    };
+    for name in &context.options.queues {
+        match reap_queue(&*context.server.queue, name, keep).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(queue = name, removed, "requests removed that ended long ago"),
+            Err(error) => tracing::warn!(
+                queue = name,
+                error = error.report(),
+                "requests that ended long ago not removed, trying again later"
+            ),
+        }
+    }
+}
+
+async fn reap_queue(queue: &dyn Queue, name: &str, keep: Duration) -> Result<usize> {
+    let mut removed = 0;
+    for _ in 0..STEPS_MAX {
+        let step = queue.reap(name, keep).await?;
+        removed += step.removed;
+        if !step.more {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(removed)
+}

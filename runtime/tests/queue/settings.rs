@@ -1,0 +1,131 @@
+//! Servers that may lose what they have acknowledged are told from those that do not.
+
+use ingest_host::queue::Server;
+
+use crate::bed::Bed;
+use crate::support::host::Host;
+use crate::support::redis::RedisServer;
+
+const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/// Checks that there is one sentence for each of these texts, with the text in it.
+#[track_caller]
+fn assert_dangers(found: &[String], wanted: &[&str]) {
+    let is_as_wanted = found.len() == wanted.len()
+        && found
+            .iter()
+            .zip(wanted)
+            .all(|(sentence, text)| sentence.contains(text));
+    assert!(is_as_wanted, "{wanted:?} in {found:#?}");
+}
+
+async fn dangers(url: &str) -> Vec<String> {
+    Server::connect(url)
+        .await
+        .unwrap()
+        .queue
+        .settings()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn redis_is_judged_by_its_settings() {
+    let with = |more: &[&'static str]| [&SAFE[..], more].concat();
+    let cases: [(Vec<&str>, &[&str]); 10] = [
+        (with(&[]), &[]),
+        (vec![], &["writes nothing to disk"]),
+        (vec!["--save", "3600 1"], &["`save 3600 1`"]),
+        (vec!["--appendonly", "yes"], &["`appendfsync everysec`"]),
+        (with(&["--appendfsync", "no"]), &["`appendfsync no`"]),
+        (
+            with(&["--no-appendfsync-on-rewrite", "yes"]),
+            &["`no-appendfsync-on-rewrite yes`"],
+        ),
+        (
+            with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]),
+            &["`maxmemory-policy allkeys-lru`"],
+        ),
+        (with(&["--maxmemory-policy", "allkeys-lru"]), &[]),
+        (
+            with(&["--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"]),
+            &[],
+        ),
+        (
+            with(&["--rename-command", "CONFIG", "HIDDEN"]),
+            &["`appendfsync` could not be checked"],
+        ),
+    ];
+    for (options, wanted) in cases {
+        let redis = RedisServer::start_with(&options);
+        assert_dangers(&dangers(&redis.url()).await, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_told_from_a_primary() {
+    let primary = RedisServer::start();
+    let port = primary.url().rsplit(':').next().unwrap().to_owned();
+    let replica = RedisServer::start_with(&[&SAFE[..], &["--replicaof", "127.0.0.1", &port]].concat());
+    assert_dangers(&dangers(&replica.url()).await, &["connect to its primary"]);
+}
+
+#[tokio::test]
+async fn who_may_not_ask_is_told_so() {
+    let redis = RedisServer::start_with(&SAFE);
+    let mut connection = redis::Client::open(redis.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let mut change = redis::cmd("ACL");
+    change.arg(&["SETUSER", "default", "-config"]);
+    change.query::<()>(&mut connection).unwrap();
+    assert_dangers(&dangers(&redis.url()).await, &["CONFIG GET"]);
+    let mut change = redis::cmd("ACL");
+    change.arg(&["SETUSER", "default", "-info"]);
+    change.query::<()>(&mut connection).unwrap();
+    assert_dangers(&dangers(&redis.url()).await, &["`+info`"]);
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_judged_by_its_place() {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let url = format!("sqlite:{}", disk.path().join("queue.db").display());
+    assert_dangers(&dangers(&url).await, &[]);
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let url = format!("sqlite:{}", memory.path().join("queue.db").display());
+    assert_dangers(&dangers(&url).await, &["in memory (tmpfs)"]);
+}
+
+/// A worker warns with the sentences with which it refuses when it is strict.
+#[tokio::test]
+async fn a_strict_worker_refuses_what_others_warn_of() {
+    let bed = Bed::redis().await;
+    let found = bed.queue().settings().await.unwrap();
+    assert_dangers(&found, &["writes nothing to disk"]);
+    let host = Host::on(&bed.url);
+    let said = host.run("run --queue q --burst");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stderr.contains(&found[0]), "{}", said.stderr);
+    let said = host.run("run --queue q --burst --strict");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let last = said.stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: ") && last.contains("--strict: ") && last.contains(&found[0]),
+        "{last}"
+    );
+
+    // The audit warns, and what it finds is about requests only.
+    bed.submit(&["a"]).await;
+    let said = host.run("queue audit");
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (Some(0), "bigdatastudy  clean\nq  clean\n")
+    );
+    assert!(said.stderr.contains(&found[0]), "{}", said.stderr);
+
+    let safe = RedisServer::start_with(&SAFE);
+    let said = Host::on(&safe.url()).run("run --queue q --burst --strict");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(!said.stderr.contains("may lose"), "{}", said.stderr);
+}
