@@ -43,8 +43,18 @@ pub struct Limits {
     pub http_connect: Duration,
     /// Between two pieces of an HTTP body.
     pub http_idle: Duration,
+    /// The bytes a second that must come of an HTTP body while they are waited for, on average over a window.
+    pub http_rate_min: u64,
+    /// That window, counted in time of waiting.
+    pub http_rate_window: Duration,
     /// The redirects that are followed.
     pub http_redirects: usize,
+    /// How often one HTTP transfer is resumed.
+    pub http_resumes: u32,
+    /// How often it is resumed in a row without a byte coming of it.
+    pub http_resumes_in_vain: u32,
+    /// The longest wait before the first of these; it doubles with each.
+    pub http_resume_pause: Duration,
     /// The chunks of input that wait between fetch and decode.
     pub fetch_chunks: usize,
     /// The size of such a chunk.
@@ -72,7 +82,12 @@ impl Default for Limits {
             component_bytes_max: 64 << 20,
             http_connect: Duration::from_secs(10),
             http_idle: Duration::from_secs(30),
+            http_rate_min: 1 << 10,
+            http_rate_window: Duration::from_secs(30),
             http_redirects: 5,
+            http_resumes: 1_000,
+            http_resumes_in_vain: 5,
+            http_resume_pause: Duration::from_millis(200),
             fetch_chunks: 16,
             fetch_chunk_bytes: 64 << 10,
         }

@@ -1,17 +1,16 @@
-//! HTTP: a URL goes in, the bytes of the answer's body come out, at the pace at which they are read. A task
-//! takes them from the network and puts them into a bounded channel; a blocking reader drains it.
+//! HTTP: a URL goes in, the head of an answer comes out, after all redirects, and its body at the pace at which it is
+//! read.
 
-use std::io::{self, Read};
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, IF_RANGE, LOCATION, RANGE};
 use reqwest::{Client, Response, StatusCode, dns};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::access::{NotPublic, Passage};
+use super::resume::Rest;
+use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
@@ -22,7 +21,7 @@ use crate::stop::Stop;
 /// can never serve a URI that may reach public addresses only.
 pub(super) struct Http {
     access: Arc<Access>,
-    limits: Limits,
+    pub(super) limits: Limits,
     // Made when first needed: loading the system's certificates takes a while, and local files need none.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
@@ -46,7 +45,7 @@ impl Http {
     }
 
     /// Asks for a URL, follows redirects and starts to fetch the body.
-    pub(super) async fn open(&self, url: Url, origin: Origin, stop: &Stop) -> Result<Answer> {
+    pub(super) async fn open(self: &Arc<Self>, url: Url, origin: Origin, stop: &Stop) -> Result<Answer> {
         if origin == Origin::Queued && has_credentials(&url) {
             let what = "has a user name or password, which a queued URI must not carry";
             return Err(Error::permanent(
@@ -54,31 +53,30 @@ impl Http {
                 format!("{}: {what}", redact(url.as_str())),
             ));
         }
-        let (url, response) = self.follow(url, origin).await?;
+        let (at, response) = self.follow(&url, origin, None).await?;
         let headers = response.headers().clone();
-        let (sender, pieces) = mpsc::channel(self.limits.fetch_chunks);
-        let transfer = Transfer {
-            name: redact(url.as_str()),
-            expected: header(&headers, &CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-            idle: self.limits.http_idle,
-            piece_bytes: self.limits.fetch_chunk_bytes,
-            sender,
-        };
-        let body = Body {
-            pieces,
-            piece: Bytes::new(),
-            ended: false,
-            name: transfer.name.clone(),
-            stop: stop.clone(),
-        };
-        tokio::spawn(transfer.run(response, stop.clone()));
-        Ok(Answer { url, headers, body })
+        let http = Arc::clone(self);
+        let body = transfer::start(Asked { http, url, origin }, &at, response, stop);
+        Ok(Answer {
+            url: at,
+            headers,
+            body,
+        })
     }
 
-    async fn follow(&self, first: Url, origin: Origin) -> Result<(Url, Response)> {
+    /// Asks for a URL, or the rest of what it gave before, and follows redirects; gives the last URL, too.
+    ///
+    /// # Errors
+    /// As [`Fetcher::open`](super::Fetcher::open).
+    pub(super) async fn follow(
+        &self,
+        first: &Url,
+        origin: Origin,
+        rest: Option<Rest<'_>>,
+    ) -> Result<(Url, Response)> {
         let mut url = first.clone();
         for hop in 0..=self.limits.http_redirects {
-            let answered = self.ask(&url, origin).await;
+            let answered = self.ask(&url, origin, rest).await;
             let redirected = |error: Error| match hop {
                 0 => error,
                 _ => error.about(format_args!("{} redirected", redact(first.as_str()))),
@@ -94,13 +92,15 @@ impl Http {
     }
 
     /// One request and the head of its answer, which is a success or a redirect.
-    async fn ask(&self, url: &Url, origin: Origin) -> Result<Response> {
+    async fn ask(&self, url: &Url, origin: Origin, rest: Option<Rest<'_>>) -> Result<Response> {
         let shown = redact(url.as_str());
-        let request = self
-            .client(url, origin)
-            .await?
-            .get(url.clone())
-            .header(ACCEPT_ENCODING, "identity");
+        let client = self.client(url, origin).await?;
+        let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(rest) = rest {
+            request = request
+                .header(RANGE, rest.range())
+                .header(IF_RANGE, rest.if_range());
+        }
         let patience = self.limits.http_connect + self.limits.http_idle;
         let response = match tokio::time::timeout(patience, request.send()).await {
             Ok(Ok(response)) => response,
@@ -113,6 +113,7 @@ impl Http {
         match response.status() {
             // 203: a proxy changed the answer on its way, which is still the answer.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
+            StatusCode::PARTIAL_CONTENT if rest.is_some() => Ok(response),
             status if is_redirect(status) => Ok(response),
             status => Err(Error::new(
                 Stage::Fetch,
@@ -158,10 +159,6 @@ impl Http {
 
 fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -257,105 +254,5 @@ impl dns::Resolve for Guard {
             }
             Ok(Box::new(admitted.into_iter()) as dns::Addrs)
         })
-    }
-}
-
-enum Piece {
-    Bytes(Bytes),
-    /// The body is complete. A channel that closes without it means that the transfer was cut off.
-    End,
-}
-
-/// The network's side of a body.
-struct Transfer {
-    name: String,
-    expected: Option<u64>,
-    idle: Duration,
-    piece_bytes: usize,
-    sender: mpsc::Sender<Result<Piece>>,
-}
-
-impl Transfer {
-    /// Runs until the body has ended, the reader is gone or a stop is asked for.
-    async fn run(self, response: Response, stop: Stop) {
-        let pump = async {
-            let end = self.pump(response).await.map(|()| Piece::End);
-            // Fails if the reader is gone, which then needs no end.
-            let _ = self.sender.send(end).await;
-        };
-        tokio::select! {
-            () = pump => {}
-            () = self.sender.closed() => {}
-            () = stop.requested() => {}
-        }
-    }
-
-    async fn pump(&self, mut response: Response) -> Result<()> {
-        let failed = |what: String| Error::transient(Stage::Fetch, format!("{}: {what}", self.name));
-        let mut received = 0u64;
-        loop {
-            let mut chunk = match tokio::time::timeout(self.idle, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => {
-                    let what = format!("the transfer broke off after {received} bytes");
-                    return Err(failed(what).because(error.without_url()));
-                }
-                Err(_) => {
-                    let idle = self.idle.as_secs_f32();
-                    return Err(failed(format!(
-                        "nothing came for {idle} s after {received} bytes"
-                    )));
-                }
-            };
-            received += chunk.len() as u64;
-            while !chunk.is_empty() {
-                let piece = chunk.split_to(chunk.len().min(self.piece_bytes));
-                if self.sender.send(Ok(Piece::Bytes(piece))).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        match self.expected {
-            Some(expected) if expected != received => {
-                Err(failed(format!("announced {expected} bytes and sent {received}")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The reader's side of a body. Reading blocks, so it must not be done within an async task.
-pub(super) struct Body {
-    pieces: mpsc::Receiver<Result<Piece>>,
-    piece: Bytes,
-    ended: bool,
-    name: String,
-    stop: Stop,
-}
-
-impl Body {
-    fn cut_off(&self) -> Error {
-        let what = format!("{}: the transfer was cut off", self.name);
-        self.stop
-            .check()
-            .err()
-            .unwrap_or_else(|| Error::transient(Stage::Fetch, what))
-    }
-}
-
-impl Read for Body {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.ended {
-            match self.pieces.blocking_recv() {
-                Some(Ok(Piece::Bytes(piece))) => self.piece = piece,
-                Some(Ok(Piece::End)) => self.ended = true,
-                Some(Err(error)) => return Err(error.into_io()),
-                None => return Err(self.cut_off().into_io()),
-            }
-        }
-        let taken = out.len().min(self.piece.len());
-        self.piece.copy_to_slice(&mut out[..taken]);
-        Ok(taken)
     }
 }

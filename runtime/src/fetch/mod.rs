@@ -5,7 +5,10 @@ mod access;
 mod decompress;
 mod file;
 mod http;
+mod pace;
+mod resume;
 mod source;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

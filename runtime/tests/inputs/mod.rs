@@ -1,6 +1,7 @@
 //! Inputs for tests: bytes to fetch, a way to fetch them, and HTTP servers to fetch them from.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod faulty;
 pub mod servers;
 
 use std::fs;
@@ -20,12 +21,17 @@ pub fn limits() -> Limits {
     Limits {
         http_connect: Duration::from_secs(5),
         http_idle: Duration::from_secs(5),
+        http_resume_pause: Duration::from_millis(1),
         ..Limits::default()
     }
 }
 
 pub async fn open(uri: &str) -> Result<Source> {
-    Fetcher::new(Access::default(), &limits())
+    open_with(uri, &limits()).await
+}
+
+pub async fn open_with(uri: &str, limits: &Limits) -> Result<Source> {
+    Fetcher::new(Access::default(), limits)
         .open(uri, Origin::Typed, &Stop::default())
         .await
 }

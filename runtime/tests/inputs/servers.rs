@@ -18,7 +18,7 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    fn start(mut respond: impl FnMut(TcpStream) + Send + 'static) -> Self {
+    pub(super) fn start(mut respond: impl FnMut(&str, TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
@@ -34,8 +34,8 @@ impl Server {
                     .map_while(Result::ok)
                     .take_while(|line| !line.is_empty());
                 let head = head.collect::<Vec<_>>().join("\n");
-                requests.lock().unwrap().push(head);
-                respond(connection);
+                requests.lock().unwrap().push(head.clone());
+                respond(&head, connection);
                 sent.notify_one();
             }
         });
@@ -46,7 +46,7 @@ impl Server {
 /// Sends one of the answers on each connection, in order, and closes it.
 pub fn serve(answers: Vec<Vec<u8>>) -> Server {
     let mut answers = answers.into_iter();
-    Server::start(move |mut connection| {
+    Server::start(move |_, mut connection| {
         // A client that has seen enough may be gone.
         let _ = connection.write_all(&answers.next().unwrap_or_default());
     })
@@ -55,7 +55,7 @@ pub fn serve(answers: Vec<Vec<u8>>) -> Server {
 /// Sends some bytes on each connection, then nothing more, and keeps it open.
 pub fn silent_after(bytes: Vec<u8>) -> Server {
     let mut open = Vec::new();
-    Server::start(move |mut connection| {
+    Server::start(move |_, mut connection| {
         connection.write_all(&bytes).unwrap();
         open.push(connection);
     })
@@ -63,7 +63,7 @@ pub fn silent_after(bytes: Vec<u8>) -> Server {
 
 /// Sends a body of so many bytes in chunks.
 pub fn long_body(bytes: usize) -> Server {
-    Server::start(move |mut connection| {
+    Server::start(move |_, mut connection| {
         connection
             .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             .unwrap();

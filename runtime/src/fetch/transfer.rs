@@ -1,0 +1,318 @@
+//! A body on its way. An answer goes in; a task takes its bytes from the network and puts them into a bounded channel,
+//! and a blocking reader drains it. Where the transfer breaks off, the task asks for the rest.
+
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use reqwest::Response;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+use url::Url;
+
+use super::Origin;
+use super::http::Http;
+use super::pace::{Pace, Waiting};
+use super::resume::{Rest, Version, number};
+use crate::config::Limits;
+use crate::error::{Class, Error, Result, Stage};
+use crate::location::redact;
+use crate::stop::Stop;
+
+/// What was opened, to ask for it again.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) http: Arc<Http>,
+    pub(super) url: Url,
+    pub(super) origin: Origin,
+}
+
+/// Starts to fetch the body of the answer that `url` gave in the end.
+pub(super) fn start(asked: Asked, url: &Url, response: Response, stop: &Stop) -> Body {
+    let limits = &asked.http.limits;
+    let (sender, pieces) = mpsc::channel(limits.fetch_chunks);
+    let waiting = Arc::new(Waiting::default());
+    let name = redact(url.as_str());
+    let transfer = Transfer {
+        name: name.clone(),
+        version: Version::of(url, response.status(), response.headers()),
+        received: 0,
+        total: content_length(response.headers()),
+        pace: Pace::new(limits.http_rate_min, limits.http_rate_window),
+        resumes: 0,
+        in_vain: 0,
+        waiting: Arc::clone(&waiting),
+        asked,
+    };
+    tokio::spawn(transfer.run(response, sender, stop.clone()).in_current_span());
+    Body {
+        pieces,
+        piece: Bytes::new(),
+        ended: false,
+        waiting,
+        name,
+        stop: stop.clone(),
+    }
+}
+
+/// The length that an answer announces.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    number(headers.get(CONTENT_LENGTH)?.as_bytes())
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// The body is complete. A channel that closes without it means that the transfer was cut off.
+    End,
+}
+
+type Sender = mpsc::Sender<Result<Piece>>;
+
+/// The network's side of a body.
+struct Transfer {
+    asked: Asked,
+    name: String,
+    /// What to resume, if that can be told.
+    version: Option<Version>,
+    received: u64,
+    /// The length of the whole, as soon as it is known.
+    total: Option<u64>,
+    pace: Pace,
+    resumes: u32,
+    /// The resumes since a byte came last.
+    in_vain: u32,
+    waiting: Arc<Waiting>,
+}
+
+/// One answer: the whole, or a part of it.
+struct Part {
+    response: Response,
+    start: u64,
+    /// Where it ends, if it says so.
+    end: Option<u64>,
+}
+
+impl Transfer {
+    /// Runs until the body has ended, the reader is gone or a stop is asked for.
+    async fn run(mut self, response: Response, sender: Sender, stop: Stop) {
+        let pump = async {
+            let end = self.pump(response, &sender).await.map(|()| Piece::End);
+            // Fails if the reader is gone, which then needs no end.
+            let _ = sender.send(end).await;
+        };
+        tokio::select! {
+            () = pump => {}
+            () = sender.closed() => {}
+            () = stop.requested() => {}
+        }
+    }
+
+    async fn pump(&mut self, response: Response, sender: &Sender) -> Result<()> {
+        let (start, end) = (0, self.total);
+        let mut part = Part { response, start, end };
+        while let Some(broken) = self.pass_on(&mut part, sender).await? {
+            part = self.resume(broken).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what comes of an answer. Gives the reason if there is more to come than came of this one.
+    ///
+    /// # Errors
+    /// What resuming would not mend.
+    async fn pass_on(&mut self, part: &mut Part, sender: &Sender) -> Result<Option<Error>> {
+        loop {
+            let idle = self.limits().http_idle;
+            let chunk = match tokio::time::timeout(idle, part.response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return Ok(self.ended(part)),
+                _ if self.total == Some(self.received) => return Ok(None),
+                Ok(Err(error)) => {
+                    let what = format!("the transfer broke off after {} bytes", self.received);
+                    return Ok(Some(self.failed(what).because(error.without_url())));
+                }
+                Err(_) => {
+                    let (idle, received) = (idle.as_secs_f32(), self.received);
+                    return Ok(Some(
+                        self.failed(format!("nothing came for {idle} s after {received} bytes")),
+                    ));
+                }
+            };
+            self.count(part, chunk.len())?;
+            self.send(chunk, sender).await?;
+        }
+    }
+
+    fn count(&mut self, part: &Part, bytes: usize) -> Result<()> {
+        self.received += bytes as u64;
+        if bytes > 0 {
+            self.in_vain = 0;
+        }
+        if let Some(end) = part.end.filter(|&end| self.received > end) {
+            return Err(self.failed(format!("announced {} bytes and sent more", end - part.start)));
+        }
+        let waited = self.waiting.so_far();
+        self.pace.check(waited, self.received).map_err(|slow| {
+            let (bytes, waited) = (slow.bytes, slow.waited.as_secs_f32());
+            let min = self.limits().http_rate_min;
+            self.failed(format!(
+                "too slow: {bytes} bytes came in {waited:.1} s, and {min} a second is the least; {} bytes in all",
+                self.received
+            ))
+        })
+    }
+
+    async fn send(&self, mut chunk: Bytes, sender: &Sender) -> Result<()> {
+        while !chunk.is_empty() {
+            let piece = chunk.split_to(chunk.len().min(self.limits().fetch_chunk_bytes));
+            let sent = sender.send(Ok(Piece::Bytes(piece))).await;
+            sent.map_err(|_| self.failed("nobody reads it any more"))?;
+        }
+        Ok(())
+    }
+
+    /// What is to be said of an answer that came to its end: nothing if that is the end of the whole.
+    fn ended(&self, part: &Part) -> Option<Error> {
+        let received = self.received;
+        match (part.end, self.total) {
+            (Some(end), _) if received < end => {
+                let (announced, sent) = (end - part.start, received - part.start);
+                Some(self.failed(format!("announced {announced} bytes and sent {sent}")))
+            }
+            (_, Some(total)) if received < total => {
+                Some(self.failed(format!("the answer ended after {received} of {total} bytes")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks for the rest of a transfer that broke off.
+    ///
+    /// # Errors
+    /// Transient in any case: the next attempt starts from zero, and finds out what is the matter with the file.
+    async fn resume(&mut self, mut broken: Error) -> Result<Part> {
+        let Some(version) = self.version.clone() else {
+            return Err(broken);
+        };
+        let rest = Rest {
+            version: &version,
+            from: self.received,
+            total: self.total,
+        };
+        loop {
+            let Limits {
+                http_resumes,
+                http_resumes_in_vain,
+                ..
+            } = *self.limits();
+            if self.resumes == http_resumes || self.in_vain == http_resumes_in_vain {
+                let what = format!(
+                    "the transfer broke off after {} bytes, resumed {} times",
+                    rest.from, self.resumes
+                );
+                return Err(self.failed(what).because(broken));
+            }
+            self.resumes += 1;
+            self.in_vain += 1;
+            tokio::time::sleep(self.pause()).await;
+            tracing::info!(
+                uri = self.name,
+                from = rest.from,
+                error = broken.report(),
+                "resuming a transfer"
+            );
+            match self
+                .asked
+                .http
+                .follow(&self.asked.url, self.asked.origin, Some(rest))
+                .await
+            {
+                Ok((url, response)) => {
+                    self.pace.begin(self.waiting.so_far(), self.received);
+                    return self.go_on(rest, &url, response);
+                }
+                Err(error) if error.class() == Class::Transient => broken = error,
+                Err(error) => return Err(self.not_resumed(rest.from).because(error)),
+            }
+        }
+    }
+
+    fn go_on(&mut self, rest: Rest<'_>, url: &Url, response: Response) -> Result<Part> {
+        let span = rest
+            .check(url, response.status(), response.headers())
+            .map_err(|why| self.not_resumed(rest.from).because(why))?;
+        self.total = Some(span.total);
+        Ok(Part {
+            response,
+            start: rest.from,
+            end: Some(span.end),
+        })
+    }
+
+    /// Doubles with each resume in vain. Somewhat random, so that those whom a server lost at once do not come back at once.
+    fn pause(&self) -> Duration {
+        let doubled = self.limits().http_resume_pause * (1 << (self.in_vain - 1).min(10));
+        doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    fn not_resumed(&self, from: u64) -> Error {
+        self.failed(format!(
+            "the transfer broke off after {from} bytes and could not be resumed"
+        ))
+    }
+
+    fn failed(&self, what: impl Display) -> Error {
+        Error::transient(Stage::Fetch, format!("{}: {what}", self.name))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.asked.http.limits
+    }
+}
+
+/// The reader's side of a body. Reading blocks, so it must not be done within an async task.
+pub(super) struct Body {
+    pieces: mpsc::Receiver<Result<Piece>>,
+    piece: Bytes,
+    ended: bool,
+    waiting: Arc<Waiting>,
+    name: String,
+    stop: Stop,
+}
+
+impl Body {
+    fn next(&mut self) -> Option<Result<Piece>> {
+        match self.pieces.try_recv() {
+            Ok(piece) => Some(piece),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) => self.waiting.during(|| self.pieces.blocking_recv()),
+        }
+    }
+
+    fn cut_off(&self) -> Error {
+        let what = format!("{}: the transfer was cut off", self.name);
+        self.stop
+            .check()
+            .err()
+            .unwrap_or_else(|| Error::transient(Stage::Fetch, what))
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.next() {
+                Some(Ok(Piece::Bytes(piece))) => self.piece = piece,
+                Some(Ok(Piece::End)) => self.ended = true,
+                Some(Err(error)) => return Err(error.into_io()),
+                None => return Err(self.cut_off().into_io()),
+            }
+        }
+        let taken = out.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut out[..taken]);
+        Ok(taken)
+    }
+}
