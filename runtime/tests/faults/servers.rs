@@ -11,6 +11,7 @@ use crate::bed::{Bed, Crewman, LEASE, QUEUE, acknowledged, submit_command};
 use crate::proxy::Proxy;
 
 const FEW: usize = 100;
+const SOME: usize = 1_000;
 
 /// Workers are at work again so long after their server is.
 const RESUMED: Duration = Duration::from_secs(10);
@@ -186,12 +187,17 @@ fn oldest_orphan(bed: &Bed) -> Duration {
 pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let kills = scale.of(100, 4);
     let mut random = scale.random(13);
-    let mut bed = Bed::on_sqlite(FEW);
-    bed.submit(20);
+    let mut bed = Bed::on_sqlite(SOME);
+    bed.submit(40);
     let start = |bed: &Bed| bed.worker(None, "--concurrency 2", None);
     let mut crew: Vec<_> = (0..2).map(|_| start(&bed)).collect();
     let mut unanswered = 0;
     for kill in 0..kills {
+        // Enough that each has something in hand when it dies.
+        if bed.count("ready") < 20 {
+            bed.submit(40);
+        }
+        bed.wait_until("claims", |bed| bed.count("leased") >= 2);
         let inputs = bed.next_inputs(10);
         let mut producer = submit_command(&bed.host, &inputs)
             .stdout(std::process::Stdio::piped())
