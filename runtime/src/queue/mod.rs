@@ -105,6 +105,18 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// For a request that was leased and is not there any more, which no verb brings about.
+    fn gone(&self) -> Error {
+        Error::new(
+            Stage::Queue,
+            Class::LeaseLost,
+            format!(
+                "{}: request {}: the queue's server has lost it: submit it again",
+                self.queue, self.id
+            ),
+        )
+    }
+
     fn lost(&self) -> Error {
         Error::new(
             Stage::Queue,

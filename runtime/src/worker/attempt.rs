@@ -10,6 +10,7 @@ use super::lease::{Lease, Leases};
 use super::plugins::Plugins;
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Destination};
+use crate::complaints::Complaints;
 use crate::error::{Class, Error, Result};
 use crate::faults;
 use crate::fetch::{Fetcher, Origin};
@@ -22,6 +23,9 @@ use crate::stop::Stop;
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
 
+/// What may fail for a while.
+const END: &str = "cannot end a claim, trying again";
+
 /// What every attempt of a worker needs.
 pub(super) struct Context {
     pub(super) server: Server,
@@ -29,6 +33,7 @@ pub(super) struct Context {
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
     pub(super) destination: Arc<Destination>,
+    pub(super) complaints: Arc<Complaints>,
     pub(super) options: WorkerOptions,
 }
 
@@ -179,7 +184,7 @@ impl Context {
         loop {
             match verb().await {
                 Err(error) if error.class() == Class::Transient && lease.is_good() => {
-                    tracing::warn!(error = error.report(), "queue server not reached, trying again");
+                    self.complaints.note(END, &error);
                 }
                 answer => return answer,
             }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::complaints::Complaints;
 use crate::config::LeasePolicy;
 use crate::error::{Class, Error, Result, Stage};
 use crate::pipeline::Gauge;
@@ -14,6 +15,10 @@ use crate::stop::Stop;
 
 /// How long after a failed renewal the next is tried.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What may fail for a while.
+const RENEW: &str = "cannot renew leases, trying again";
+const LOST: &str = "a lease was lost";
 
 /// The leases that are held now. Dropping it ends the thread.
 pub(super) struct Leases {
@@ -25,6 +30,7 @@ pub(super) struct Leases {
 struct Shared {
     state: Mutex<State>,
     closing: Condvar,
+    complaints: Arc<Complaints>,
 }
 
 #[derive(Default)]
@@ -45,7 +51,7 @@ struct Held {
 
 impl Leases {
     /// Starts the thread, which connects to the queue's server at `url`.
-    pub(super) fn start(url: &str, policy: &LeasePolicy) -> Result<Self> {
+    pub(super) fn start(url: &str, policy: &LeasePolicy, complaints: Arc<Complaints>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -53,6 +59,7 @@ impl Leases {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             closing: Condvar::new(),
+            complaints,
         });
         let (for_thread, policy_for_thread, url) = (Arc::clone(&shared), policy.clone(), url.to_owned());
         std::thread::Builder::new()
@@ -179,7 +186,7 @@ async fn renew_all(
         let connected = match connected {
             Ok(connected) => server.insert(connected),
             Err(error) => {
-                tracing::warn!(error = error.report(), "cannot renew leases, trying again");
+                shared.complaints.note(RENEW, &error);
                 return postpone(shared, &due);
             }
         };
@@ -231,6 +238,7 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
     };
     match renewed {
         Ok(Renewed { cancel }) => {
+            shared.complaints.works_again(RENEW);
             held.good_until = asked_at + policy.lease;
             held.renew_at = asked_at + policy.renew_every;
             if cancel {
@@ -241,13 +249,10 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");
             state.held.remove(&key);
+            shared.complaints.note(LOST, &error);
         }
         Err(error) => {
-            tracing::warn!(
-                request_id = held.ticket.id,
-                error = error.report(),
-                "cannot renew the lease, trying again"
-            );
+            shared.complaints.note(RENEW, &error);
             held.renew_at = Instant::now() + RETRY;
         }
     }

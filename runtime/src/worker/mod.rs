@@ -19,6 +19,7 @@ use plugins::Plugins;
 use reaper::Reaper;
 
 use crate::commit::Destination;
+use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits};
 use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
@@ -35,6 +36,13 @@ const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// `CLAIM_SHARE` of all that the worker does at once.
 const GATHER: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
+
+/// How long a burst waits for a server that refuses its claims.
+const BURST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What may fail for a while.
+const CLAIM: &str = "cannot claim, trying again";
+const WAIT: &str = "cannot wait for requests, looking from time to time";
 
 /// What a worker does.
 #[derive(Debug, Clone)]
@@ -129,7 +137,8 @@ pub async fn run(
         drop(destination.stage(Some(queue), Digesting::default())?);
     }
     let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
-    let leases = Leases::start(url, &options.policy)?;
+    let complaints = Arc::new(Complaints::default());
+    let leases = Leases::start(url, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);
     remove_abandoned(&destination, &options.limits);
     let context = Arc::new(Context {
@@ -138,6 +147,7 @@ pub async fn run(
         plugins,
         fetcher,
         destination,
+        complaints,
         options,
     });
     let _reaper = (!context.options.burst).then(|| Reaper::start(&context));
@@ -198,7 +208,7 @@ struct Worker {
 
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
-        let mut failures = 0;
+        let (mut failures, mut failing_since) = (0, None);
         while *shutdown.borrow() == Shutdown::No {
             while let Some(ended) = self.attempts.try_join_next_with_id() {
                 self.ended(ended);
@@ -216,9 +226,9 @@ impl Worker {
                         .await;
                 }
                 Ok(Step::Over) => return Ok(()),
-                Err(error) if error.class() == Class::Transient => {
+                Err(error) if self.may_pass(&error, failures, &mut failing_since) => {
                     failures += 1;
-                    tracing::warn!(error = error.report(), failures, "cannot claim, trying again");
+                    self.context.complaints.note(CLAIM, &error);
                     let pause = Duration::from_millis(100).saturating_mul(1 << failures.min(6));
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
@@ -229,6 +239,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether to try again after a claim failed. A burst does not wait for long; any other worker waits until an operator has
+    /// helped, whatever the server says: if it left, somebody would have to start it again.
+    fn may_pass(&self, error: &Error, failures: u32, failing_since: &mut Option<Instant>) -> bool {
+        if failures == 0 {
+            *failing_since = None;
+        }
+        let since = failing_since.get_or_insert_with(Instant::now);
+        if self.context.options.burst {
+            error.class() == Class::Transient && since.elapsed() < BURST_PATIENCE
+        } else {
+            error.class() == Class::Transient || error.stage() == Stage::Queue
+        }
     }
 
     /// Lets small attempts that end at about the same time be replaced by one claim.
@@ -292,6 +316,7 @@ impl Worker {
             // If the answer is lost, the same is asked again, and of the same queue first.
             self.turn = turn;
             let claims = context.server.queue.claim_some(queue, &claim, count).await?;
+            context.complaints.works_again(CLAIM);
             if !claims.is_empty() {
                 self.turn = turn + 1;
                 self.unanswered = None;
@@ -446,10 +471,15 @@ async fn wait_any(context: &Context, idle: Duration) {
     let mut waits = JoinSet::new();
     for name in &context.options.queues {
         let (queue, name) = (Arc::clone(&context.server.queue), name.clone());
+        let complaints = Arc::clone(&context.complaints);
         waits.spawn(async move {
-            if queue.wait(&name, idle).await.is_err() {
-                // The next claim says what is wrong; until then there is no hurry.
-                tokio::time::sleep(idle).await;
+            match queue.wait(&name, idle).await {
+                Ok(()) => complaints.works_again(WAIT),
+                Err(error) => {
+                    complaints.note(WAIT, &error);
+                    // The next claim may do all the same; until then there is no hurry.
+                    tokio::time::sleep(idle).await;
+                }
             }
         });
     }

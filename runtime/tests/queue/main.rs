@@ -18,6 +18,7 @@ mod registry;
 mod retention;
 mod settings;
 mod steer;
+mod troubles;
 mod walk;
 
 macro_rules! on_both {

@@ -299,6 +299,16 @@ impl Worker {
         }
     }
 
+    /// Waits until its log has a line with each of these texts, in whatever order they come.
+    #[track_caller]
+    pub(crate) fn wait_for_logs(&mut self, texts: &[&str]) {
+        for text in texts {
+            if !self.log.contains(text) {
+                self.wait_for_log(text);
+            }
+        }
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

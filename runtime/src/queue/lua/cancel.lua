@@ -4,7 +4,12 @@
 -- ARGV[1]  id
 -- Returns  the state that the request was in; `unknown` if there is no such request
 
+local reason = obstacle('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')
+if reason then
+  return reason
+end
 local id = ARGV[1]
+begin_in_any_case()
 local state = state_of(id)
 if state == 'ready' or state == 'delayed' then
   redis.call('ZREM', key(state), id)

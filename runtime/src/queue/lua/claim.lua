@@ -4,15 +4,20 @@
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
 --          requests may come back to the queue in one call; then a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
---          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have
+--          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have. At last the
+--          last fence given
 
+local reason = obstacle('ready', 'delayed', 'leased', 'dead', 'cancelled', 'fence', 'in')
+if reason then
+  return reason
+end
 local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
 local nonces = { unpack(ARGV, 6) }
 local now = now_ms()
 
 local function reply(open, claims)
-  return { open and 1 or 0, redis.call('LLEN', key('in')), claims }
+  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, tonumber(redis.call('GET', key('fence')) or 0) }
 end
 
 local function claim_of(id)
@@ -111,6 +116,7 @@ local function pop_ready()
   return found
 end
 
+begin_in_any_case()
 -- Asked again with nonces of claims that stand: their answer was lost on the way.
 local held = {}
 for _, id in ipairs(redis.call('HMGET', key('nonces'), unpack(nonces))) do

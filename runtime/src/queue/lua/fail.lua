@@ -4,6 +4,10 @@
 -- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
+local reason = obstacle('leased', 'ready', 'delayed', 'dead', 'cancelled')
+if reason then
+  return reason
+end
 local id, fence, nonce, why, next, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local stands = standing(id, fence, nonce)
 if stands ~= 'held' then

@@ -8,6 +8,10 @@
 --          invalid (empty if it is not), and the six of a request as in submit.lua (empty if it is invalid)
 -- Returns  how many documents were taken
 
+local reason = obstacle('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled', 'sequence', 'in', 'invalid')
+if reason then
+  return reason
+end
 local now = now_ms()
 local taken = 0
 for first = 2, #ARGV, 9 do

@@ -4,6 +4,7 @@
 -- ARGV[1]  1 to withhold, 0 to grant
 -- Returns  1
 
+begin_in_any_case()
 if ARGV[1] == '1' then
   redis.call('SET', key('paused'), '1')
 else

@@ -4,6 +4,10 @@
 -- ARGV     id, fence, nonce
 -- Returns  1, also when this claim was released before; 0 if the claim does not stand
 
+local reason = obstacle('leased', 'ready', 'cancelled')
+if reason then
+  return reason
+end
 local id, fence, nonce = ARGV[1], ARGV[2], ARGV[3]
 local stands = standing(id, fence, nonce)
 if stands ~= 'held' then

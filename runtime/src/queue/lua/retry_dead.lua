@@ -4,6 +4,10 @@
 -- ARGV[1]  id
 -- Returns  1; 0 if the request is not dead
 
+local reason = obstacle('dead', 'ready')
+if reason then
+  return reason
+end
 local id = ARGV[1]
 local hash = request_key(id)
 -- A dead letter for a lost hash has nothing to retry.

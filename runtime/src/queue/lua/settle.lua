@@ -4,6 +4,10 @@
 -- ARGV     id, fence, nonce, receipt
 -- Returns  1, also when this claim was settled before; 0 if the claim does not stand
 
+local reason = obstacle('leased', 'done')
+if reason then
+  return reason
+end
 local id, fence, nonce, receipt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local hash = request_key(id)
 local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'error', 'cancel')

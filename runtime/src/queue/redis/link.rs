@@ -167,32 +167,63 @@ impl Link {
         let message = match error.kind() {
             ErrorKind::AuthenticationFailed => "the server refuses the user or the password",
             ErrorKind::Io => "the server cannot be reached",
-            _ => "the server refuses the command",
+            _ => refusal(&error).map_or("the server refuses the command", |(_, message)| message),
         };
         Error::new(Stage::Queue, class(&error), format!("{}: {message}", self.name)).because(error)
     }
+}
+
+/// Refusals that time or an operator can mend: their codes, and what to tell people.
+const REFUSALS: [(&str, &str); 14] = [
+    ("WRONGTYPE", "a key of the queue holds something else"),
+    (
+        "NOPERM",
+        "the server does not let this user run what the queue needs: extend its ACL",
+    ),
+    (
+        "OOM",
+        "the server's memory is full: raise its `maxmemory`, or remove what is not needed",
+    ),
+    ("MISCONF", "the server cannot write to its disk: see its log"),
+    (
+        "READONLY",
+        "the server is a replica, which takes no writes: connect to its primary",
+    ),
+    ("LOADING", "the server is still loading its data"),
+    ("MASTERDOWN", "the server is a replica that has lost its primary"),
+    (
+        "NOREPLICAS",
+        "the server has fewer replicas than it needs to write",
+    ),
+    ("BUSY", "the server is busy with a script"),
+    ("UNKILLABLE", "the server is busy with a script"),
+    ("TRYAGAIN", "the cluster is moving the queue"),
+    ("CLUSTERDOWN", "the cluster is down"),
+    ("NOSCRIPT", "the server has forgotten a script"),
+    ("max number of clients", "the server has too many clients"),
+];
+
+/// Which of [`REFUSALS`] an error is. Before version 7 a server tells what stopped a script in a text only.
+fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
+    let code = error.code()?;
+    let detail = if code == "ERR" {
+        error.detail().unwrap_or_default()
+    } else {
+        ""
+    };
+    if detail.contains("can't run this command") {
+        return REFUSALS.into_iter().find(|(known, _)| *known == "NOPERM");
+    }
+    REFUSALS
+        .into_iter()
+        .find(|(known, _)| code == *known || detail.contains(known))
 }
 
 /// Transient is what time or an operator can mend without a change of the request or of this program.
 fn class(error: &RedisError) -> Class {
     let transient = match error.kind() {
         ErrorKind::Io => !is_tls_refusal(error),
-        ErrorKind::Server(kind) => match kind {
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly
-            | ServerErrorKind::NoScript => true,
-            ServerErrorKind::ResponseError => error
-                .detail()
-                .is_some_and(|d| d.starts_with("max number of clients")),
-            _ => false,
-        },
-        ErrorKind::Extension => matches!(
-            error.code(),
-            Some("BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "UNKILLABLE")
-        ),
+        ErrorKind::Server(_) | ErrorKind::Extension => refusal(error).is_some(),
         // The bytes of an answer did not make sense: the connection is dropped, another may do better.
         ErrorKind::Parse => true,
         _ => false,
@@ -309,8 +340,41 @@ mod tests {
             Class::Transient
         );
         assert_eq!(of(ErrorKind::AuthenticationFailed), Class::Permanent);
-        assert_eq!(of(ErrorKind::Server(ServerErrorKind::NoPerm)), Class::Permanent);
+        assert_eq!(of(ErrorKind::Server(ServerErrorKind::NoPerm)), Class::Transient);
+        assert_eq!(
+            of(ErrorKind::Server(ServerErrorKind::CrossSlot)),
+            Class::Permanent
+        );
         assert_eq!(of(ErrorKind::InvalidClientConfig), Class::Permanent);
+    }
+
+    #[test]
+    fn what_stopped_a_script_is_found_on_old_servers_too() {
+        let script = |detail: &str| {
+            let kind = ErrorKind::Server(ServerErrorKind::ResponseError);
+            RedisError::from((kind, "test", detail.to_owned()))
+        };
+        for (detail, code) in [
+            (
+                "Error running script (call to f_1): @user_script:9: WRONGTYPE Operation against a key",
+                "WRONGTYPE",
+            ),
+            (
+                "Error running script (call to f_1): @user_script: 9: -OOM command not allowed",
+                "OOM",
+            ),
+            (
+                "The user executing the script can't run this command or subcommand",
+                "NOPERM",
+            ),
+            ("max number of clients reached", "max number of clients"),
+        ] {
+            let error = script(detail);
+            assert_eq!(refusal(&error).map(|(code, _)| code), Some(code), "{detail}");
+            assert_eq!(class(&error), Class::Transient, "{detail}");
+        }
+        let bug = script("Error running script (call to f_1): @user_script:9: attempt to index a nil value");
+        assert_eq!((refusal(&bug), class(&bug)), (None, Class::Permanent));
     }
 
     #[test]

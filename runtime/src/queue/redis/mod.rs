@@ -35,14 +35,14 @@ mod scripts;
 mod settings;
 mod wait;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{Cmd, Script, ScriptInvocation};
 use serde::Deserialize;
-use tracing::warn;
+use tracing::error;
 use url::Url;
 
 use self::link::Link;
@@ -54,6 +54,7 @@ use super::{
     REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable,
     millis, progress_text, progress_value,
 };
+use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
 
@@ -62,12 +63,21 @@ pub(super) struct RedisServer {
     link: Arc<Link>,
     waits: Waits,
     scripts: Scripts,
-    /// Queues that this handle has put into `ingest:queues`.
-    registered: Mutex<HashSet<String>>,
+    /// When this handle last saw each queue in `ingest:queues`.
+    registered: Mutex<HashMap<String, Instant>>,
+    /// The last fence that this handle has seen of each queue.
+    fences: Mutex<HashMap<String, u64>>,
+    complaints: Complaints,
 }
 
-/// Whether claims are granted, the length of the intake list, and claims as their hashes have them.
-type ClaimAnswer = (bool, u64, Vec<[Stored; 10]>);
+/// What may fail while claims succeed.
+const IMPORT: &str = "cannot import documents, trying again";
+
+/// A server that was emptied has forgotten the names of its queues, so handles look from time to time.
+const REGISTER_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence given.
+type ClaimAnswer = (bool, u64, Vec<[Stored; 10]>, u64);
 
 type Stored = Option<Vec<u8>>;
 
@@ -91,22 +101,47 @@ impl RedisServer {
             link,
             scripts: Scripts::default(),
             registered: Mutex::default(),
+            fences: Mutex::default(),
+            complaints: Complaints::default(),
         })
     }
 
-    /// Makes the queue's name known, once for each handle. The set of names lies in another slot than the queue, so
-    /// the scripts cannot do it.
+    /// Makes the queue's name known. The set of names lies in another slot than the queue, so the scripts cannot do it.
     async fn register(&self, queue: &str) -> Result<()> {
-        let known = || self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(queue) {
+        let is_known = lock(&self.registered)
+            .get(queue)
+            .is_some_and(|seen| seen.elapsed() < REGISTER_EVERY);
+        if is_known {
             return Ok(());
         }
         check_queue_name(queue)?;
-        self.link
-            .query::<()>(Cmd::new().arg("SADD").arg("ingest:queues").arg(queue))
-            .await?;
-        known().insert(queue.into());
+        // A server whose memory is full lets nobody add, but look.
+        let on_names = |command: &str| Cmd::new().arg(command).arg("ingest:queues").arg(queue).to_owned();
+        if !self.link.query::<bool>(&on_names("SISMEMBER")).await? {
+            self.link.query::<()>(&on_names("SADD")).await?;
+        }
+        lock(&self.registered).insert(queue.into(), Instant::now());
         Ok(())
+    }
+
+    /// Compares the last fence given with one that was known before that was asked. Fences never fall: a server that
+    /// gives a lower one has lost what it knew.
+    fn witness(&self, queue: &str, known: u64, given: u64) {
+        let mut fences = lock(&self.fences);
+        let seen = fences.entry(queue.into()).or_default();
+        if given >= known {
+            *seen = given.max(*seen);
+        } else if *seen >= known {
+            *seen = given;
+            error!(
+                queue,
+                server = self.link.name(),
+                known,
+                given,
+                "the queue's server has lost data: it was emptied, or started without what it had acknowledged; submit what is \
+                 missing again, bind plugins again, and see `ingest-host queue audit` for its settings"
+            );
+        }
     }
 
     async fn claim_once(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<ClaimAnswer> {
@@ -118,7 +153,10 @@ impl RedisServer {
         for number in 0..count {
             call.arg(options.nonce_of(number));
         }
-        self.link.invoke(&call).await
+        let known = lock(&self.fences).get(queue).copied().unwrap_or(0);
+        let answer: ClaimAnswer = self.link.invoke(&call).await?;
+        self.witness(queue, known, answer.3);
+        Ok(answer)
     }
 
     /// Turns the first documents of the intake list into requests, or sets them aside.
@@ -210,7 +248,7 @@ impl Queue for RedisServer {
         self.register(queue).await?;
         let count = count.clamp(1, CLAIM_STEP);
         for _ in 0..IMPORT_STEPS_MAX {
-            let (open, intake, stored) = self.claim_once(queue, options, count).await?;
+            let (open, intake, stored, _) = self.claim_once(queue, options, count).await?;
             let imported = if intake > 0 {
                 self.import(queue).await
             } else {
@@ -228,7 +266,7 @@ impl Queue for RedisServer {
             if !claims.is_empty() {
                 // The claims stand, whatever came of the import; the next one tries it again.
                 if let Err(error) = imported {
-                    warn!(queue, error = error.report(), "intake not imported");
+                    self.complaints.note(IMPORT, &error);
                 }
                 return Ok(claims);
             }
@@ -248,6 +286,7 @@ impl Queue for RedisServer {
             .await?;
         match answer.as_str() {
             "lost" => Err(ticket.lost()),
+            "gone" => Err(ticket.gone()),
             word => Ok(Renewed {
                 cancel: word == "cancel",
             }),
@@ -372,6 +411,10 @@ impl RedisServer {
             )
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The ticket of a claim that a script has just given, so that fence and nonce are sound.

@@ -240,6 +240,12 @@ fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Docu
     Ok((documents, true))
 }
 
+/// Whether there is such a request, whoever has it.
+pub(super) fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM request WHERE queue = ?1 AND id = ?2")?
+        .exists([&ticket.queue, &ticket.id])
+}
+
 /// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
 pub(super) fn renew(
     db: &Connection,

@@ -117,15 +117,18 @@ impl Queue for SqliteFile {
 
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
         check_queue_name(&ticket.queue)?;
-        let renewed = {
+        let (renewed, is_known) = {
             let ticket = ticket.clone();
-            self.store
-                .write(move |db| claims::renew(db, &ticket, millis(lease), &progress_text(progress)))
-                .await?
+            let renew = self.store.write(move |db| {
+                let renewed = claims::renew(db, &ticket, millis(lease), &progress_text(progress))?;
+                let is_known = renewed.is_some() || claims::is_known(db, &ticket)?;
+                Ok((renewed, is_known))
+            });
+            renew.await?
         };
         renewed
             .map(|cancel| Renewed { cancel })
-            .ok_or_else(|| ticket.lost())
+            .ok_or_else(|| if is_known { ticket.lost() } else { ticket.gone() })
     }
 
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()> {

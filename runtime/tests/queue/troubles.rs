@@ -1,0 +1,501 @@
+//! Servers that are emptied, written to by others, closed to the worker or full, while real workers work: they say so
+//! once, do not run in circles, end no claim of others, and go on when they can.
+
+use std::collections::HashMap;
+
+use ingest_host::queue::{Next, Progress, Server, State};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
+use crate::support::host::{Host, Worker, component, wait_for};
+use crate::support::http::Files;
+use crate::support::redis::RedisServer;
+
+/// A server, files, and somebody who may do anything on the server whatever becomes of the others.
+struct Scene {
+    redis: RedisServer,
+    operator: redis::Connection,
+    host: Host,
+    files: Files,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let redis = RedisServer::start();
+        let host = Host::on(&redis.url());
+        let files = Files::serve();
+        files.put("small.csv", "n\n1\n2\n");
+        let operator = operator(&redis);
+        let mut scene = Self {
+            redis,
+            operator,
+            host,
+            files,
+        };
+        scene.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
+        scene
+    }
+
+    fn worker(&self, words: &str) -> Worker {
+        let plugin = component("clean");
+        self.host.worker(&format!(
+            "--queue q --allow-host 127.0.0.1 --plugin {} {words}",
+            plugin.display()
+        ))
+    }
+
+    /// Runs a command whose words are separated by spaces.
+    #[track_caller]
+    fn ask<T: redis::FromRedisValue>(&mut self, line: &str) -> T {
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command
+            .arg(words.collect::<Vec<_>>())
+            .query(&mut self.operator)
+            .unwrap()
+    }
+
+    /// Submits a request, as the operator.
+    fn submit(&self, id: &str, uri: &str) {
+        let url = self.redis.url().replace("redis://", "redis://operator:any@");
+        let mut submit = self.host.command();
+        submit
+            .env("REDIS_URL", url)
+            .args(["submit", "--queue", "q", "--id", id, "--uri", uri]);
+        let output = submit.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn submit_small(&self, ids: &[&str]) {
+        for id in ids {
+            self.submit(id, &format!("{}/small.csv", self.files.url));
+        }
+    }
+
+    /// Submits a request whose input waits for [`Files::let_go`], and waits until a worker has it.
+    fn submit_held(&mut self, id: &str) {
+        let url = self.files.hold(&format!("{id}.csv"), "n\n1\n2\n");
+        self.submit(id, &url);
+        wait_for("the held request to be leased", || self.lease_of(id));
+    }
+
+    fn lease_of(&mut self, id: &str) -> Option<u64> {
+        self.ask(&format!("ZSCORE ingest:{{q}}:leased {id}"))
+    }
+
+    fn is_done(&mut self, id: &str) -> bool {
+        self.ask::<Option<u64>>(&format!("ZSCORE ingest:{{q}}:done {id}"))
+            .is_some()
+    }
+
+    #[track_caller]
+    fn wait_until_done(&mut self, ids: &[&str]) {
+        for id in ids {
+            wait_for(&format!("{id} to be done"), || self.is_done(id).then_some(()));
+        }
+    }
+
+    /// How many scripts the server was asked for, granted or not.
+    fn scripts(&mut self) -> u64 {
+        let info: String = self.ask("INFO commandstats");
+        let evalsha = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
+        let Some(evalsha) = evalsha else { return 0 };
+        let fields: HashMap<_, _> = evalsha
+            .trim_end()
+            .split([':', ','])
+            .filter_map(|field| field.split_once('='))
+            .collect();
+        ["calls", "rejected_calls"]
+            .iter()
+            .map(|field| fields[field].parse::<u64>().unwrap())
+            .sum()
+    }
+
+    /// Looks while a worker tries again and again: each look finds a few tries more, where a busy loop would make hundreds.
+    #[track_caller]
+    fn assert_patient(&mut self) {
+        let start = self.scripts();
+        for tries in 1..=4 {
+            let now = wait_for("another try", || {
+                let now = self.scripts();
+                (now >= start + tries).then_some(now)
+            });
+            assert!(now <= start + tries + 10, "{} tries at once", now - start);
+        }
+    }
+
+    /// All that was submitted is done, at the first attempt.
+    #[track_caller]
+    fn assert_all_done(&self, ids: &[&str]) {
+        for id in ids {
+            let status = self.host.status(id);
+            assert_eq!(status["state"], "done", "{status}");
+            assert_eq!(
+                (&status["attempts"], &status["lost"]),
+                (&json!(1), &json!(0)),
+                "{status}"
+            );
+        }
+        let counts = self.host.run("queue list --json").json().remove(0);
+        assert_eq!(counts["done"], ids.len(), "{counts}");
+        assert_eq!(self.host.run("queue audit").ok(), "q  clean\n");
+    }
+}
+
+fn operator(redis: &RedisServer) -> redis::Connection {
+    redis::Client::open(redis.url())
+        .unwrap()
+        .get_connection()
+        .unwrap()
+}
+
+/// What the worker complained of; its log may hold a few lines for each attempt that ended, but not one for each try.
+#[track_caller]
+fn complaints(worker: Worker) -> Vec<String> {
+    let (code, log) = worker.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let loud: Vec<_> = lines
+        .filter(|line| line["level"] == "WARN" || line["level"] == "ERROR")
+        .filter(|line| line["message"] != "the queue's server may lose requests")
+        .map(|line| line.to_string())
+        .collect();
+    assert!(loud.len() <= 12, "{loud:#?}");
+    loud
+}
+
+fn count(complaints: &[String], text: &str) -> usize {
+    complaints.iter().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
+    let mut scene = Scene::new();
+    let mut worker = scene.worker("--concurrency 4");
+    scene.submit_held("held");
+    let url = format!("{}/small.csv", scene.files.url);
+    let many = vec![url.as_str(); 400].join(" ");
+    scene.host.run(&format!("submit --queue q --uri {many}")).ok();
+    wait_for("some to be done", || {
+        let done: u64 = scene.ask("ZCARD ingest:{q}:done");
+        (done >= 20).then_some(())
+    });
+    scene.ask::<()>("FLUSHALL");
+    worker.wait_for_logs(&[
+        "has lost data",
+        "request held: the queue's server has lost it",
+        "stopped without a commit",
+    ]);
+
+    // Another request under the id of the one that was under way; what is left of that has no say in it.
+    scene.files.let_go("held.csv");
+    scene.files.put("other.csv", "n\n1\n2\n3\n");
+    scene.submit("held", &format!("{}/other.csv", scene.files.url));
+    scene.submit_small(&["a", "b"]);
+    scene.wait_until_done(&["held", "a", "b"]);
+    assert_eq!(scene.host.status("held")["receipt"]["records"]["read"], 3);
+    scene.assert_all_done(&["held", "a", "b"]);
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "has lost data"), 1, "{loud:#?}");
+}
+
+#[test]
+fn a_server_restarted_empty_is_told_once_and_work_goes_on() {
+    let mut scene = Scene::new();
+    scene.submit_small(&["before"]);
+    let mut worker = scene.worker("");
+    scene.wait_until_done(&["before"]);
+    scene.submit_held("held");
+    scene.redis.restart();
+    scene.operator = operator(&scene.redis);
+    scene.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
+    worker.wait_for_logs(&[
+        "has lost data",
+        "request held: the queue's server has lost it",
+        "stopped without a commit",
+    ]);
+    assert!(!scene.host.path("out/q/held.csv").exists());
+    scene.files.let_go("held.csv");
+    scene.submit_small(&["held", "a"]);
+    scene.wait_until_done(&["held", "a"]);
+    scene.assert_all_done(&["held", "a"]);
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "has lost data"), 1, "{loud:#?}");
+}
+
+#[test]
+fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
+    let mut scene = Scene::new();
+    let mut worker = scene.worker("");
+    scene.submit_held("held");
+    scene.ask::<()>("SET ingest:{q}:ready oops");
+    worker.wait_for_logs(&["ingest:{q}:ready holds a string where the queue keeps a sorted set"]);
+    scene.assert_patient();
+    // What does not need that key is done.
+    scene.files.let_go("held.csv");
+    scene.wait_until_done(&["held"]);
+
+    scene.ask::<()>("DEL ingest:{q}:ready");
+    scene.submit_small(&["a", "b"]);
+    worker.wait_for_logs(&["does it again"]);
+    scene.wait_until_done(&["a", "b"]);
+    scene.assert_all_done(&["held", "a", "b"]);
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+}
+
+/// The worker's user may not run a command any more, then it may again: nothing is lost, nothing is counted.
+fn a_denied_command(command: &str) {
+    let mut scene = Scene::new();
+    let mut worker = scene.worker("--concurrency 2");
+    scene.submit_held("held");
+    scene.ask::<()>(&format!("ACL SETUSER default -{command}"));
+    scene.operator = redis::Client::open(scene.redis.url().replace("redis://", "redis://operator:any@"))
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    scene.submit_small(&["a", "b", "c"]);
+    worker.wait_for_logs(&["cannot claim, trying again", "extend its ACL"]);
+    scene.assert_patient();
+    scene.files.let_go("held.csv");
+    worker.wait_for_logs(&["cannot end a claim, trying again"]);
+    assert!(!scene.is_done("held"));
+
+    scene.ask::<()>("ACL SETUSER default +@all");
+    scene.wait_until_done(&["held", "a", "b", "c"]);
+    scene.assert_all_done(&["held", "a", "b", "c"]);
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+}
+
+#[test]
+fn a_denied_script_is_waited_for() {
+    a_denied_command("evalsha");
+}
+
+#[test]
+fn a_denied_move_leaves_each_request_where_it_is() {
+    a_denied_command("zadd");
+}
+
+#[test]
+fn a_denied_look_is_not_taken_for_a_loss() {
+    a_denied_command("hmget");
+}
+
+#[test]
+fn a_full_server_keeps_leases_and_lets_work_end() {
+    let mut scene = Scene::new();
+    let url = scene.files.hold("held.csv", "n\n1\n2\n");
+    scene.submit("held", &url);
+    scene.host.push(&format!(
+        r#"{{"id":"late","uri":"{}/small.csv"}}"#,
+        scene.files.url
+    ));
+    scene.ask::<()>("CONFIG SET maxmemory 1");
+    let mut worker = scene.worker("");
+    worker.wait_for_logs(&[
+        "\"claimed\"",
+        "cannot claim, trying again",
+        "raise its `maxmemory`",
+    ]);
+    let said = scene
+        .host
+        .run(&format!("submit --queue q --uri {url} --id refused"))
+        .refused(1);
+    assert!(said.contains("raise its `maxmemory`"), "{said}");
+    scene.assert_patient();
+    for _ in 0..2 {
+        let before = scene.lease_of("held");
+        wait_for("the lease to be renewed", || {
+            (scene.lease_of("held") > before).then_some(())
+        });
+    }
+    scene.files.let_go("held.csv");
+    scene.wait_until_done(&["held"]);
+
+    scene.ask::<()>("CONFIG SET maxmemory 0");
+    scene.wait_until_done(&["late"]);
+    scene.assert_all_done(&["held", "late"]);
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+    assert_eq!(count(&loud, "cannot renew"), 0, "{loud:#?}");
+}
+
+/// Every verb on a claim goes on while the server's memory is full.
+#[tokio::test]
+async fn claims_are_kept_and_ended_while_the_server_is_full() {
+    let bed = Bed::redis().await;
+    bed.submit(&["settled", "failed", "released", "cancelled"]).await;
+    let mut connection = bed.redis_connection();
+    let mut memory = |bytes: u64| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes);
+        set.query::<()>(&mut connection).unwrap();
+    };
+    memory(1);
+    let queue = bed.queue();
+    let refused = queue.submit(Q, &[request("new")]).await.expect_err("full");
+    assert!(
+        refused.report().contains("raise its `maxmemory`"),
+        "{}",
+        refused.report()
+    );
+    let options = how();
+    let claims = queue.claim_some(Q, &options, 4).await.unwrap();
+    assert_eq!(queue.claim_some(Q, &options, 4).await.unwrap(), claims);
+    for claim in &claims {
+        queue
+            .renew(&claim.ticket, PATIENCE, Progress::default())
+            .await
+            .unwrap();
+    }
+    queue.settle(&claims[0].ticket, "{}").await.unwrap();
+    queue.fail(&claims[1].ticket, "404", Next::Dead).await.unwrap();
+    queue.release(&claims[2].ticket).await.unwrap();
+    queue.cancel(Q, "cancelled").await.unwrap();
+    queue.release(&claims[3].ticket).await.unwrap();
+    queue.set_paused(Q, true).await.unwrap();
+    memory(0);
+    for (id, state) in [
+        ("settled", State::Done),
+        ("failed", State::Dead),
+        ("released", State::Ready),
+        ("cancelled", State::Cancelled),
+    ] {
+        assert_eq!(bed.state(id).await, state);
+    }
+    bed.audit_is_clean().await;
+}
+
+/// After the server was emptied it gives the same fences again; the nonce tells the claims apart.
+#[tokio::test]
+async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
+    let bed = Bed::redis().await;
+    bed.submit(&["a"]).await;
+    let old = bed.claim().await;
+    redis::cmd("FLUSHALL")
+        .query::<()>(&mut bed.redis_connection())
+        .unwrap();
+    let queue = bed.queue();
+    let gone = queue.renew(&old.ticket, PATIENCE, Progress::default()).await;
+    let why = gone.as_ref().expect_err("it is gone").report();
+    assert!(why.contains("submit it again"), "{why}");
+    assert_lost(gone);
+
+    bed.submit(&["a"]).await;
+    let new = bed.claim().await;
+    assert_eq!(new.ticket.fence, old.ticket.fence);
+    assert_lost(queue.renew(&old.ticket, PATIENCE, Progress::default()).await);
+    assert_lost(queue.settle(&old.ticket, "{}").await);
+    assert_lost(queue.fail(&old.ticket, "no", Next::Dead).await);
+    assert_lost(queue.release(&old.ticket).await);
+    queue.settle(&new.ticket, "{}").await.unwrap();
+    bed.audit_is_clean().await;
+}
+
+/// Whatever key of the queue holds something else, no verb leaves a request halfway.
+#[tokio::test]
+async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
+    let keys = [
+        "ready",
+        "delayed",
+        "leased",
+        "done",
+        "dead",
+        "cancelled",
+        "nonces",
+        "wake",
+        "fence",
+        "sequence",
+        "in",
+        "invalid",
+    ];
+    for key in keys {
+        let bed = Bed::redis().await;
+        let queue = bed.queue();
+        bed.submit(&["lost", "settled", "failed", "retried", "released", "waiting"])
+            .await;
+        let mut claims = queue.claim_some(Q, &how(), 5).await.unwrap();
+        queue
+            .renew(&claims[0].ticket, std::time::Duration::ZERO, Progress::default())
+            .await
+            .unwrap();
+        bed.push("no request");
+        let save = format!("ingest:{{{Q}}}:{key}");
+        let mut connection = bed.redis_connection();
+        let kept = format!("{save}:kept");
+        // A key that is not there is none that could be of another type before.
+        let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
+        if has_key {
+            redis::cmd("RENAME")
+                .arg(&save)
+                .arg(&kept)
+                .query::<()>(&mut connection)
+                .unwrap();
+        }
+        redis::cmd("SET")
+            .arg(&save)
+            .arg("oops")
+            .query::<()>(&mut connection)
+            .unwrap();
+
+        // Some of these fail, and some need not.
+        let mut failed = Vec::new();
+        let mut note =
+            |failure: Option<ingest_host::error::Error>| failed.extend(failure.map(|error| error.report()));
+        note(queue.claim(Q, &how()).await.err());
+        note(queue.submit(Q, &[request("new")]).await.err());
+        note(queue.cancel(Q, "waiting").await.err());
+        let released = claims.pop().unwrap();
+        note(queue.release(&released.ticket).await.err());
+        let retried = claims.pop().unwrap();
+        note(
+            queue
+                .fail(&retried.ticket, "503", Next::Retry(PATIENCE))
+                .await
+                .err(),
+        );
+        let failing = claims.pop().unwrap();
+        note(queue.fail(&failing.ticket, "404", Next::Dead).await.err());
+        let settled = claims.pop().unwrap();
+        note(queue.settle(&settled.ticket, "{}").await.err());
+        // An import that fails does not keep claims back.
+        assert!(!failed.is_empty() || key == "invalid", "{key}");
+        for report in &failed {
+            assert!(report.contains(&format!("{save} holds")), "{key}: {report}");
+        }
+
+        redis::cmd("DEL").arg(&save).query::<()>(&mut connection).unwrap();
+        if has_key {
+            redis::cmd("RENAME")
+                .arg(&kept)
+                .arg(&save)
+                .query::<()>(&mut connection)
+                .unwrap();
+        }
+        bed.audit_is_clean().await;
+    }
+}
+
+/// A name that the server has forgotten comes back while a worker asks for its queue.
+#[tokio::test]
+async fn a_forgotten_queue_is_listed_again() {
+    let bed = Bed::redis().await;
+    bed.submit(&["a"]).await;
+    redis::cmd("FLUSHALL")
+        .query::<()>(&mut bed.redis_connection())
+        .unwrap();
+    let other = Server::connect(&bed.url).await.unwrap();
+    eventually("the queue is listed", || async {
+        bed.queue().claim(Q, &how()).await.unwrap();
+        (other.queue.queues().await.unwrap() == [Q]).then_some(())
+    })
+    .await;
+}
