@@ -21,8 +21,14 @@ pub struct Limits {
     pub columns_max: usize,
     /// The longest name of an input's column.
     pub column_name_bytes_max: usize,
+    /// The size of an input as it is fetched.
+    pub input_raw_bytes_max: u64,
     /// The decompressed size of an input.
     pub input_bytes_max: u64,
+    /// How many times its fetched size the decompressed one may be.
+    pub input_ratio_max: u64,
+    /// The ratio is looked at when more than this was decompressed: a small file may well be all alike.
+    pub input_ratio_from_bytes: u64,
     /// The linear memory and tables of one plugin instance.
     pub plugin_memory_bytes: usize,
     /// One call into a plugin.
@@ -71,7 +77,10 @@ impl Default for Limits {
             record_bytes_max: 16 << 20,
             columns_max: 4_096,
             column_name_bytes_max: 1 << 10,
+            input_raw_bytes_max: 1 << 40,
             input_bytes_max: 1 << 40,
+            input_ratio_max: 1_000,
+            input_ratio_from_bytes: 64 << 20,
             plugin_memory_bytes: 256 << 20,
             plugin_call: Duration::from_secs(10),
             attempt: Duration::from_secs(6 * 3_600),

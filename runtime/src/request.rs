@@ -29,9 +29,25 @@ pub struct InputOptions {
     /// CSV: whether the first record names the columns; true by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
+    /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 impl InputOptions {
+    /// Checks each option and what they are together.
+    ///
+    /// # Errors
+    /// The first rule that is broken, as a sentence.
+    pub fn check(&self) -> Result<()> {
+        if let Some(sha256) = &self.sha256
+            && parse_sha256(sha256).as_ref() != Some(sha256)
+        {
+            return Err(refused(format!("sha256 {sha256:?} is not 64 hex digits")));
+        }
+        self.dialect().map(drop)
+    }
+
     /// How CSV is written.
     ///
     /// # Errors
@@ -106,6 +122,7 @@ impl NewRequest {
             delimiter: Option<char>,
             quote: Option<char>,
             header: Option<bool>,
+            sha256: Option<String>,
         }
         let document: Document =
             serde_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
@@ -120,6 +137,7 @@ impl NewRequest {
             delimiter: document.delimiter,
             quote: document.quote,
             header: document.header,
+            sha256: document.sha256.map(|text| parse_sha256(&text).unwrap_or(text)),
         };
         request.check()?;
         Ok(request)
@@ -147,7 +165,7 @@ impl NewRequest {
         if self.delay_ms > DELAY_MS_MAX {
             return Err(refused(format!("delay_ms {} is more than a year", self.delay_ms)));
         }
-        self.input.dialect().map(drop)
+        self.input.check()
     }
 
     /// SHA-256, in hex, of what the request asks for: its URI and input options, not its priority or delay.
@@ -201,6 +219,12 @@ pub fn check_queue_name(name: &str) -> Result<()> {
     check_name("queue", name, 64)
 }
 
+/// A SHA-256 in hex, as this crate writes it: in lowercase. None if it is something else.
+pub fn parse_sha256(text: &str) -> Option<String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest.then(|| text.to_ascii_lowercase())
+}
+
 /// Bytes as lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -241,6 +265,11 @@ mod tests {
             (r#"{"uri":"a","delimiter":"\""}"#, "same character"),
             (r#"{"uri":"a","delimiter":"é"}"#, "not one ASCII character"),
             (r#"{"uri":"a","format":"xml"}"#, "unknown variant `xml`"),
+            (
+                r#"{"uri":"a","sha256":"abc"}"#,
+                "sha256 \"abc\" is not 64 hex digits",
+            ),
+            (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();
             assert!(report.contains(reason), "{document}: {report}");
@@ -255,5 +284,16 @@ mod tests {
         assert_eq!(request.content_digest(), other.content_digest());
         other.input.header = Some(false);
         assert_ne!(request.content_digest(), other.content_digest());
+    }
+
+    #[test]
+    fn the_content_digest_has_the_sha256_however_it_is_spelled() {
+        let parse =
+            |sha256: &str| NewRequest::parse(&format!(r#"{{"uri":"a.csv","sha256":"{sha256}"}}"#)).unwrap();
+        let (lower, upper) = (parse(&"ab".repeat(32)), parse(&"AB".repeat(32)));
+        assert_eq!(lower.input.sha256, Some("ab".repeat(32)));
+        assert_eq!(lower.content_digest(), upper.content_digest());
+        assert_ne!(lower.content_digest(), parse(&"cd".repeat(32)).content_digest());
+        assert_ne!(lower.content_digest(), NewRequest::new("a.csv").content_digest());
     }
 }

@@ -28,6 +28,11 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             "submit --queue q --uri a --delimiter ab",
             "expected one character",
         ),
+        (
+            "submit --queue q --uri a --uri b --sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "--sha256 is of one file",
+        ),
+        ("submit --queue q --uri a --sha256 e3b0", "expected 64 hex digits"),
         ("submit --queue q --uri a --id ../x", "id \"../x\" must have"),
         ("--url mysql://x queue list", "mysql"),
         ("dead retry --all", "--queue"),

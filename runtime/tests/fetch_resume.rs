@@ -12,7 +12,7 @@ use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::stop::Stop;
 use inputs::faulty::{Deed, File, Framing, partial};
 use inputs::servers::{Server, answer, serve};
-use inputs::{digest, fails, fetch, gzip, limits, open_with, read};
+use inputs::{digest, fails, fails_with, fetch, gzip, limits, open_with, read};
 
 const A: Option<&str> = Some("\"a\"");
 
@@ -150,9 +150,7 @@ async fn resumes_in_vain_have_an_end() {
     let mut deeds = vec![Deed::Cut(10)];
     deeds.extend((0..10).map(|_| Deed::Cut(0)));
     let server = File::new(bytes.clone(), A).serve(deeds);
-    let error = read(open_with(&uri(&server), &limits).await.unwrap())
-        .await
-        .expect_err("cut");
+    let error = fails_with(&uri(&server), &limits).await;
     is_transient(&error, "broke off after 10 bytes, resumed 3 times");
     assert_eq!(server.requests().len(), 4);
 
@@ -161,9 +159,7 @@ async fn resumes_in_vain_have_an_end() {
         ..limits
     };
     let server = File::new(bytes, A).serve((0..100).map(|_| Deed::Cut(1)).collect());
-    let error = read(open_with(&uri(&server), &limits).await.unwrap())
-        .await
-        .expect_err("cut");
+    let error = fails_with(&uri(&server), &limits).await;
     is_transient(&error, "broke off after 8 bytes, resumed 7 times");
     assert_eq!(server.requests().len(), 8);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
-use crate::request::InputOptions;
+use crate::request::{InputOptions, parse_sha256};
 
 /// How to read an input, where its name does not say it.
 #[derive(clap::Args)]
@@ -21,6 +21,9 @@ pub(super) struct InputArgs {
     /// CSV input: the first record is data; the columns are column_1, column_2, ...
     #[arg(long)]
     no_header: bool,
+    /// The SHA-256 that the file must have as it is fetched, before it is decompressed; nothing is written if it has another.
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub(super) sha256: Option<String>,
 }
 
 impl InputArgs {
@@ -30,6 +33,7 @@ impl InputArgs {
             delimiter: self.delimiter,
             quote: self.quote,
             header: self.no_header.then_some(false),
+            sha256: self.sha256.clone(),
         }
     }
 }
@@ -41,6 +45,10 @@ fn character(text: &str) -> Result<char, String> {
         (_, Some(character), None) => Ok(character),
         _ => Err("expected one character".into()),
     }
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    parse_sha256(text).ok_or_else(|| "expected 64 hex digits".into())
 }
 
 /// Where output goes.

@@ -41,11 +41,14 @@ pub(super) struct Args {
 
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
     check_queue_name(&args.queue)?;
-    if args.id.is_some() && args.uri.len() > 1 {
-        return Err(Error::permanent(
-            Stage::Config,
-            "--id names one request: give one --uri with it",
-        ));
+    for (option, what) in [
+        (args.id.is_some(), "--id names one request"),
+        (args.input.sha256.is_some(), "--sha256 is of one file"),
+    ] {
+        if option && args.uri.len() > 1 {
+            let what = format!("{what}: give one --uri with it");
+            return Err(Error::permanent(Stage::Config, what));
+        }
     }
     let requests = args
         .uri

@@ -6,7 +6,9 @@
 //! an empty file. A `Content-Encoding` is binding, and what it covers may be a compressed file in turn.
 //! Whatever follows the last member or frame must be another one; trailing garbage is an error.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -89,17 +91,30 @@ pub(super) struct Promise {
     pub(super) file: Option<Compression>,
 }
 
+/// Plain bytes, and how many packed ones they came of so far; no count if they were plain before.
+pub(super) struct Unpacked {
+    pub(super) plain: Box<dyn Read + Send>,
+    pub(super) taken: Option<Taken>,
+}
+
+/// How many bytes a decoder has taken.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Undoes the compression of `input`, whose name for messages is `name`. Reads its first bytes.
 ///
 /// # Errors
 /// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
 /// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
 /// that travels inside one of `input` stays as it is.
-pub(super) fn undo(
-    mut input: Box<dyn Read + Send>,
-    name: &str,
-    promise: Promise,
-) -> Result<Box<dyn Read + Send>> {
+pub(super) fn undo(mut input: Box<dyn Read + Send>, name: &str, promise: Promise) -> Result<Unpacked> {
+    let mut taken = None;
     if let Some(promised) = promise.encoding {
         let started = Started::new(input, name)?;
         if Compression::of_magic(started.first()) != Some(promised) {
@@ -109,11 +124,15 @@ pub(super) fn undo(
             );
             return Err(Error::permanent(Stage::Decompress, what));
         }
-        input = promised.decoder(started, name)?;
+        let unpacked = promised.decoder(started, name)?;
+        (input, taken) = (unpacked.plain, unpacked.taken);
     }
     let started = Started::new(input, name)?;
     if let Some(found) = Compression::of_magic(started.first()) {
-        return found.decoder(started, name);
+        let unpacked = found.decoder(started, name)?;
+        // Of two layers, it is the outer one that was fetched.
+        let taken = taken.or(unpacked.taken);
+        return Ok(Unpacked { taken, ..unpacked });
     }
     // What came through an encoding was checked to its end, so it is as short as it should be.
     if let Some(promised) = promise.file.filter(|_| promise.encoding.is_none())
@@ -125,7 +144,8 @@ pub(super) fn undo(
         );
         return Err(Error::permanent(Stage::Decompress, what));
     }
-    Ok(Box::new(started))
+    let plain = Box::new(started);
+    Ok(Unpacked { plain, taken })
 }
 
 /// An input whose first bytes were looked at; gives them again.
@@ -194,11 +214,40 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
+/// Counts what a decoder takes, not what waits in the buffer for it.
+struct Counted {
+    inner: BufReader<Started>,
+    taken: Taken,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.taken.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.inner.consume(bytes);
+    }
+}
+
 impl Compression {
-    fn decoder(self, input: Started, name: &str) -> Result<Box<dyn Read + Send>> {
-        let input = BufReader::with_capacity(BUFFER_BYTES, input);
+    fn decoder(self, input: Started, name: &str) -> Result<Unpacked> {
+        let taken = Taken::default();
+        let input = Counted {
+            inner: BufReader::with_capacity(BUFFER_BYTES, input),
+            taken: taken.clone(),
+        };
         let (compression, name) = (self, name.to_owned());
-        Ok(match self {
+        let plain: Box<dyn Read + Send> = match self {
             Self::Gzip => {
                 let inner = MultiGzDecoder::new(input);
                 Box::new(Decoder {
@@ -217,6 +266,8 @@ impl Compression {
                     name,
                 })
             }
-        })
+        };
+        let taken = Some(taken);
+        Ok(Unpacked { plain, taken })
     }
 }

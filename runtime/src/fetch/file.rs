@@ -121,6 +121,10 @@ impl Unchanged {
         let path = path.to_owned();
         Ok(Self { file, path, opened })
     }
+
+    pub(super) fn length(&self) -> u64 {
+        self.opened.0
+    }
 }
 
 fn state(file: &File) -> io::Result<(u64, SystemTime)> {

@@ -2,10 +2,12 @@
 //! whole, in memory or on disk.
 
 mod access;
+mod checksums;
 mod decompress;
 mod file;
 mod http;
 mod pace;
+mod readers;
 mod resume;
 mod source;
 mod transfer;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
+use self::source::Bounds;
 pub use self::source::{Fetched, Source};
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
@@ -36,7 +39,7 @@ pub enum Origin {
 pub struct Fetcher {
     access: Arc<Access>,
     http: Arc<http::Http>,
-    input_bytes_max: u64,
+    bounds: Bounds,
 }
 
 impl Fetcher {
@@ -46,7 +49,7 @@ impl Fetcher {
         Self {
             http: Arc::new(http::Http::new(Arc::clone(&access), limits.clone())),
             access,
-            input_bytes_max: limits.input_bytes_max,
+            bounds: Bounds::new(limits),
         }
     }
 
@@ -73,8 +76,7 @@ impl Fetcher {
         match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => {
                 stop.check()?;
-                let source = open_file(&path, origin, &self.access, stop.clone())?;
-                Ok(source.at_most(self.input_bytes_max))
+                open_file(&path, origin, &self.access, stop.clone())?.within(self.bounds)
             }
             _ => Handle::current().block_on(self.open(uri, origin, stop)),
         }
@@ -89,7 +91,7 @@ impl Fetcher {
             // Object stores belong here.
             Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
         };
-        Ok(source.at_most(self.input_bytes_max))
+        source.within(self.bounds)
     }
 
     async fn open_file(&self, path: PathBuf, origin: Origin, stop: Stop) -> Result<Source> {

@@ -1,17 +1,20 @@
 //! An opened input: what is known of it, and the chain of readers from its raw bytes to plain ones. On the
-//! way the raw bytes are counted and hashed, and the plain ones held against their limit.
+//! way the raw bytes are counted, hashed and held against their digests, and both held against their limits.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use url::Url;
 
+use super::checksums::Checksums;
 use super::decompress::{self, Compression, Promise};
-use super::{file, http};
+use super::readers::{Plain, Raw, SharedRaw};
+use super::{file, http, transfer};
+use crate::config::Limits;
 use crate::digest::{Digest, Digesting};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::location::{file_uri, redact};
 use crate::stop::Stop;
@@ -27,15 +30,53 @@ pub struct Source {
     /// Its format as far as the content type or, failing that, the name tells.
     pub format: Option<Format>,
     promise: Promise,
-    bytes_max: u64,
+    /// As announced.
+    bytes: Option<u64>,
+    bounds: Bounds,
+    checksums: Checksums,
+    sha256: Option<String>,
     raw: Box<dyn Read + Send>,
     stop: Stop,
+}
+
+/// How large an input may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) raw_bytes_max: u64,
+    pub(super) plain_bytes_max: u64,
+    pub(super) ratio_max: u64,
+    pub(super) ratio_from_bytes: u64,
+}
+
+impl Bounds {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            raw_bytes_max: limits.input_raw_bytes_max,
+            plain_bytes_max: limits.input_bytes_max,
+            ratio_max: limits.input_ratio_max,
+            ratio_from_bytes: limits.input_ratio_from_bytes,
+        }
+    }
+
+    /// None but what a number can hold, before [`Source::within`] sets some.
+    const NONE: Self = Self {
+        raw_bytes_max: u64::MAX,
+        plain_bytes_max: u64::MAX,
+        ratio_max: u64::MAX,
+        ratio_from_bytes: u64::MAX,
+    };
+
+    pub(super) fn too_long(self, name: &str, bytes: u64) -> Error {
+        let max = self.raw_bytes_max;
+        let what = format!("{name}: has {bytes} bytes or more, and {max} is the limit of what is fetched");
+        Error::permanent(Stage::Fetch, what)
+    }
 }
 
 /// The digest of an input as it was fetched, before decompression. There is none before the reader of the
 /// plain bytes has come to their end without an error, so a digest always covers a whole and sound input.
 #[derive(Debug, Clone, Default)]
-pub struct Fetched(Arc<OnceLock<Digest>>);
+pub struct Fetched(pub(super) Arc<OnceLock<Digest>>);
 
 impl Fetched {
     /// The digest, once the reader has returned 0 bytes.
@@ -61,7 +102,10 @@ impl Source {
                 encoding: None,
                 file: compression,
             },
-            bytes_max: u64::MAX,
+            bytes: Some(file.length()),
+            bounds: Bounds::NONE,
+            checksums: Checksums::default(),
+            sha256: None,
             raw: Box::new(file),
             stop,
         }
@@ -83,14 +127,28 @@ impl Source {
                 encoding,
                 file: compression,
             },
-            bytes_max: u64::MAX,
+            bytes: transfer::content_length(&answer.headers),
+            bounds: Bounds::NONE,
+            checksums: Checksums::of_file(&answer.headers),
+            sha256: None,
             raw: Box::new(answer.body),
             stop,
         })
     }
 
-    pub(super) fn at_most(mut self, bytes_max: u64) -> Self {
-        self.bytes_max = bytes_max;
+    /// Sets bounds, and refuses what announces to be longer.
+    pub(super) fn within(mut self, bounds: Bounds) -> Result<Self> {
+        self.bounds = bounds;
+        match self.bytes.filter(|&bytes| bytes > bounds.raw_bytes_max) {
+            Some(bytes) => Err(bounds.too_long(&self.name, bytes)),
+            None => Ok(self),
+        }
+    }
+
+    /// Takes the input only if its bytes as they are fetched have this SHA-256, in lowercase hex.
+    #[must_use]
+    pub fn expect_sha256(mut self, sha256: Option<&str>) -> Self {
+        self.sha256 = sha256.map(str::to_owned);
         self
     }
 
@@ -99,26 +157,18 @@ impl Source {
     ///
     /// # Errors
     /// Those of the first read. The reader's errors carry one of this crate, which [`Error::from_io`] takes
-    /// out: transient ones of stage fetch if the transfer breaks off, ends at another length than was
-    /// announced, or the file changes meanwhile; permanent ones of stage decompress if the data is corrupt,
-    /// truncated or longer than its limit; the stop's own as soon as one is requested.
+    /// out: transient ones of stage fetch if the transfer breaks off for good, is too slow, ends at another length or
+    /// digest than was announced, or the file changes meanwhile; permanent ones if it is longer than its limit or has
+    /// not the SHA-256 that it must have; permanent ones of stage decompress if the data is corrupt, truncated or longer
+    /// than its limits; the stop's own as soon as one is requested.
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
-        let (raw_end, fetched) = (Fetched::default(), Fetched::default());
-        let raw = Raw {
-            inner: self.raw,
-            name: self.name.clone(),
-            digesting,
-            end: raw_end.clone(),
-            stop: self.stop,
-        };
-        let plain = Plain {
-            inner: decompress::undo(Box::new(raw), &self.name, self.promise)?,
-            name: self.name,
-            bytes: 0,
-            bytes_max: self.bytes_max,
-            raw_end,
-            fetched: fetched.clone(),
-        };
+        let fetched = Fetched::default();
+        let raw = Raw::new(self.raw, &self.name, self.bounds, digesting, self.stop)
+            .expecting(self.checksums, self.sha256);
+        let raw = SharedRaw::new(raw);
+        let unpacked = decompress::undo(Box::new(raw.clone()), &self.name, self.promise)
+            .map_err(|error| raw.explain(error))?;
+        let plain = Plain::new(unpacked, self.name, self.bounds, raw, fetched.clone());
         Ok((Box::new(plain), fetched))
     }
 }
@@ -167,73 +217,6 @@ fn hints(name: &str, content_type: Option<&str>) -> (Option<Format>, Option<Comp
         },
     };
     (format, Compression::of_media_type(&media_type).or(packed))
-}
-
-/// The bytes as they were fetched: looks for a stop before each read, and digests.
-struct Raw {
-    inner: Box<dyn Read + Send>,
-    name: String,
-    digesting: Digesting,
-    end: Fetched,
-    stop: Stop,
-}
-
-impl Read for Raw {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
-        }
-        self.stop.check().map_err(Error::into_io)?;
-        loop {
-            match self.inner.read(out) {
-                Ok(0) => {
-                    let digesting = &mut self.digesting;
-                    self.end.0.get_or_init(|| std::mem::take(digesting).finish());
-                    return Ok(0);
-                }
-                Ok(read) => {
-                    self.digesting.update(&out[..read]);
-                    return Ok(read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let what = format!("{}: cannot be read", self.name);
-                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what).into_io());
-                }
-            }
-        }
-    }
-}
-
-/// The plain bytes, up to a limit. At their end the digest of the raw ones is made known.
-struct Plain {
-    inner: Box<dyn Read + Send>,
-    name: String,
-    bytes: u64,
-    bytes_max: u64,
-    raw_end: Fetched,
-    fetched: Fetched,
-}
-
-impl Read for Plain {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(out)?;
-        self.bytes += read as u64;
-        if self.bytes > self.bytes_max {
-            let what = format!(
-                "{}: has more than {} bytes, the limit of an input",
-                self.name, self.bytes_max
-            );
-            return Err(Error::permanent(Stage::Decompress, what).into_io());
-        }
-        if read == 0
-            && !out.is_empty()
-            && let Some(digest) = self.raw_end.digest()
-        {
-            self.fetched.0.get_or_init(|| digest.clone());
-        }
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

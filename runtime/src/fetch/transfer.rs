@@ -9,17 +9,20 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 use url::Url;
 
 use super::Origin;
+use super::checksums::{Algorithm, Checksums};
 use super::http::Http;
 use super::pace::{Pace, Waiting};
 use super::resume::{Rest, Version, number};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
+use crate::request::hex;
 use crate::stop::Stop;
 
 /// What was opened, to ask for it again.
@@ -93,6 +96,30 @@ struct Part {
     start: u64,
     /// Where it ends, if it says so.
     end: Option<u64>,
+    /// What it says of its own content, and what came of it.
+    checks: Option<(Checksums, Sha256)>,
+}
+
+impl Part {
+    /// An answer from the first byte on. What it says of its content is about the file, whose reader checks it.
+    fn first(response: Response, end: Option<u64>) -> Self {
+        Self {
+            response,
+            start: 0,
+            end,
+            checks: None,
+        }
+    }
+
+    fn rest(response: Response, start: u64, end: u64) -> Self {
+        let checksums = Checksums::of_part(response.headers());
+        Self {
+            response,
+            start,
+            end: Some(end),
+            checks: (!checksums.is_empty()).then(|| (checksums, Sha256::new())),
+        }
+    }
 }
 
 impl Transfer {
@@ -111,8 +138,7 @@ impl Transfer {
     }
 
     async fn pump(&mut self, response: Response, sender: &Sender) -> Result<()> {
-        let (start, end) = (0, self.total);
-        let mut part = Part { response, start, end };
+        let mut part = Part::first(response, self.total);
         while let Some(broken) = self.pass_on(&mut part, sender).await? {
             part = self.resume(broken).await?;
         }
@@ -128,8 +154,12 @@ impl Transfer {
             let idle = self.limits().http_idle;
             let chunk = match tokio::time::timeout(idle, part.response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(self.ended(part)),
-                _ if self.total == Some(self.received) => return Ok(None),
+                Ok(Ok(None)) => {
+                    self.verify(part)?;
+                    return Ok(self.ended(part));
+                }
+                // Nothing is missing but the sign that nothing is.
+                _ if self.total == Some(self.received) => return self.verify(part).map(|()| None),
                 Ok(Err(error)) => {
                     let what = format!("the transfer broke off after {} bytes", self.received);
                     return Ok(Some(self.failed(what).because(error.without_url())));
@@ -142,6 +172,9 @@ impl Transfer {
                 }
             };
             self.count(part, chunk.len())?;
+            if let Some((_, sha256)) = &mut part.checks {
+                sha256.update(&chunk);
+            }
             self.send(chunk, sender).await?;
         }
     }
@@ -163,6 +196,16 @@ impl Transfer {
                 self.received
             ))
         })
+    }
+
+    /// Holds the content of a part that is whole against the digest that its answer announced.
+    fn verify(&self, part: &mut Part) -> Result<()> {
+        match part.checks.take().filter(|_| part.end == Some(self.received)) {
+            Some((checksums, sha256)) => checksums
+                .check(Algorithm::Sha256, &hex(&sha256.finalize()))
+                .map_err(|why| self.failed(why)),
+            None => Ok(()),
+        }
     }
 
     async fn send(&self, mut chunk: Bytes, sender: &Sender) -> Result<()> {
@@ -245,11 +288,7 @@ impl Transfer {
             .check(url, response.status(), response.headers())
             .map_err(|why| self.not_resumed(rest.from).because(why))?;
         self.total = Some(span.total);
-        Ok(Part {
-            response,
-            start: rest.from,
-            end: Some(span.end),
-        })
+        Ok(Part::rest(response, rest.from, span.end))
     }
 
     /// Doubles with each resume in vain. Somewhat random, so that those whom a server lost at once do not come back at once.

@@ -115,6 +115,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let name = source.name.clone();
     let (uri, etag, hint) = (source.uri.clone(), source.etag.clone(), source.format);
     let [of_input, of_output] = digest::pair();
+    let source = source.expect_sha256(job.input.sha256.as_deref());
     let (reader, fetched) = source.into_reader(of_input)?;
     faults::pass("fetched", job.name());
     let mut decoding = decode::open(reader, &name, hint, &job.input, &job.limits)?;
@@ -237,7 +238,12 @@ fn commit(
     let id = match &job.id {
         Some(id) => id.clone(),
         None => {
-            let options = serde_json::to_string(&job.input).expect("options serialize");
+            // The digest of the input is there already, wanted or not.
+            let options = InputOptions {
+                sha256: None,
+                ..job.input.clone()
+            };
+            let options = serde_json::to_string(&options).expect("options serialize");
             let of = [
                 &input.sha256,
                 &plugin.sha256,

@@ -27,6 +27,7 @@ pub enum Framing {
 }
 
 /// What is done with one request.
+#[derive(Clone)]
 pub enum Deed {
     /// What is right.
     Serve,

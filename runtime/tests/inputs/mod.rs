@@ -60,6 +60,11 @@ pub async fn fetch(uri: &str) -> Result<(Vec<u8>, Digest)> {
     read(open(uri).await?).await
 }
 
+pub async fn fails_with(uri: &str, limits: &Limits) -> Error {
+    let fetched = async { read(open_with(uri, limits).await?).await };
+    fetched.await.expect_err(uri)
+}
+
 pub async fn fails(uri: &str) -> Error {
     fetch(uri).await.expect_err(uri)
 }

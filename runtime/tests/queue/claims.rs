@@ -71,6 +71,7 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
         delimiter: Some('\t'),
         quote: Some('\''),
         header: Some(false),
+        sha256: Some("0f".repeat(32)),
     };
     bed.queue()
         .submit(Q, std::slice::from_ref(&wanted))

@@ -1,0 +1,254 @@
+//! The digests that a server announces. The headers of an answer go in; out comes whether the bytes that came are those
+//! that were sent.
+//!
+//! They stand in `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530).
+//! Algorithms other than SHA-256 and MD5 are left aside, and so is what cannot be read.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderMap;
+
+use crate::request::hex;
+
+/// An algorithm that is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Sha256,
+    Md5,
+}
+
+impl Algorithm {
+    fn of_name(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Md5]
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha-256",
+            Self::Md5 => "md5",
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Md5 => 16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Checksum {
+    header: &'static str,
+    algorithm: Algorithm,
+    hex: String,
+}
+
+/// What an answer announces.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Checksums(Vec<Checksum>);
+
+impl Checksums {
+    /// Of a file, by the answer that began with its first byte. The content of that answer is the whole file, also
+    /// if its end comes by another.
+    pub(super) fn of_file(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for value in texts(headers, "content-md5") {
+            found.add("Content-MD5", Algorithm::Md5, value);
+        }
+        for member in members(headers, "digest") {
+            if let Some((algorithm, value)) = named(member) {
+                found.add("Digest", algorithm, value);
+            }
+        }
+        found.add_fields(headers, "Repr-Digest");
+        found.add_fields(headers, "Content-Digest");
+        found
+    }
+
+    /// Of the content of an answer that is a part of a file. What else may stand there is about the file.
+    pub(super) fn of_part(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        found.add_fields(headers, "Content-Digest");
+        found
+    }
+
+    /// The fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941).
+    fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
+        for member in members(headers, header) {
+            let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {
+                continue;
+            };
+            let value = value.split(';').next().unwrap_or_default().trim();
+            if let Some(value) = value.strip_prefix(':').and_then(|value| value.strip_suffix(':')) {
+                self.add(header, algorithm, value);
+            }
+        }
+    }
+
+    fn add(&mut self, header: &'static str, algorithm: Algorithm, base64: &str) {
+        match STANDARD.decode(base64.trim()) {
+            Ok(digest) if digest.len() == algorithm.bytes() => {
+                let hex = hex(&digest);
+                self.0.push(Checksum {
+                    header,
+                    algorithm,
+                    hex,
+                });
+            }
+            _ => tracing::warn!(header, base64, "a server announced a digest that cannot be read"),
+        }
+    }
+
+    /// Whether there is one of this algorithm.
+    pub(super) fn has(&self, algorithm: Algorithm) -> bool {
+        self.0.iter().any(|checksum| checksum.algorithm == algorithm)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Holds what was announced by this algorithm against the digest of what came.
+    ///
+    /// # Errors
+    /// Which header says what, and what came.
+    pub(super) fn check(&self, algorithm: Algorithm, came: &str) -> Result<(), String> {
+        let wrong = |checksum: &&Checksum| checksum.algorithm == algorithm && checksum.hex != came;
+        match self.0.iter().find(wrong) {
+            None => Ok(()),
+            Some(Checksum { header, hex, .. }) => {
+                let name = algorithm.name();
+                Err(format!(
+                    "damaged on its way: {header} says {name} {hex}, and {came} came"
+                ))
+            }
+        }
+    }
+}
+
+fn texts<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(header)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+}
+
+/// The members of a list, which may go over several lines.
+fn members<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a str> {
+    texts(headers, header).flat_map(|line| line.split(','))
+}
+
+fn named(member: &str) -> Option<(Algorithm, &str)> {
+    let (name, value) = member.split_once('=')?;
+    Some((Algorithm::of_name(name.trim())?, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    // Of the empty input.
+    const SHA256: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    const SHA256_HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const MD5: &str = "1B2M2Y8AsgTpgAmY7PhCfg==";
+    const MD5_HEX: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+    fn headers(lines: &[(&str, String)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::try_from(*name).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn found(checksums: &Checksums) -> Vec<(&str, Algorithm, &str)> {
+        let one = |c: &'_ Checksum| (c.header, c.algorithm);
+        let hex = checksums.0.iter().map(|checksum| checksum.hex.as_str());
+        checksums
+            .0
+            .iter()
+            .map(one)
+            .zip(hex)
+            .map(|((header, algorithm), hex)| (header, algorithm, hex))
+            .collect()
+    }
+
+    #[test]
+    fn each_header_is_read_in_its_own_way() {
+        let sha256 = |header| vec![(header, Algorithm::Sha256, SHA256_HEX)];
+        let md5 = |header| vec![(header, Algorithm::Md5, MD5_HEX)];
+        for (name, value, of_file) in [
+            ("content-md5", MD5.to_owned(), md5("Content-MD5")),
+            ("digest", format!("SHA-256={SHA256}"), sha256("Digest")),
+            ("digest", format!("unixsum=30637,md5={MD5}, sha=x"), md5("Digest")),
+            (
+                "repr-digest",
+                format!("sha-512=:YQ==:,sha-256=:{SHA256}:"),
+                sha256("Repr-Digest"),
+            ),
+            (
+                "content-digest",
+                format!("sha-256=:{SHA256}:;x=1"),
+                sha256("Content-Digest"),
+            ),
+        ] {
+            let headers = headers(&[(name, value)]);
+            let checksums = Checksums::of_file(&headers);
+            assert_eq!(found(&checksums), of_file, "{name}");
+            let of_part = if name == "content-digest" {
+                of_file.len()
+            } else {
+                0
+            };
+            assert_eq!(Checksums::of_part(&headers).0.len(), of_part, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_aside() {
+        for (name, value) in [
+            ("content-md5", "d41d8cd98f00b204e9800998ecf8427e".to_owned()),
+            ("content-md5", SHA256.to_owned()),
+            ("digest", format!("sha-256={SHA256_HEX}")),
+            ("digest", format!("sha-256=:{SHA256}:")),
+            ("digest", "sha-256".to_owned()),
+            ("repr-digest", format!("sha-256={SHA256}")),
+            ("repr-digest", format!("sha-256=:{SHA256}")),
+            ("repr-digest", "sha-256=:YQ==:".to_owned()),
+            ("content-digest", "sha-256=::".to_owned()),
+            ("content-digest", format!("md5=:{MD5}:")),
+        ] {
+            assert!(
+                Checksums::of_file(&headers(&[(name, value.clone())])).is_empty(),
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_of_several_must_hold() {
+        let other = STANDARD.encode([7; 32]);
+        let lines = [
+            ("digest", format!("sha-256={SHA256},md5={MD5}")),
+            ("repr-digest", format!("sha-256=:{other}:")),
+        ];
+        let checksums = Checksums::of_file(&headers(&lines));
+        assert!(checksums.has(Algorithm::Md5) && checksums.has(Algorithm::Sha256));
+        assert_eq!(checksums.check(Algorithm::Md5, MD5_HEX), Ok(()));
+        let why = checksums
+            .check(Algorithm::Sha256, SHA256_HEX)
+            .expect_err("one is another");
+        let announced = "07".repeat(32);
+        assert_eq!(
+            why,
+            format!("damaged on its way: Repr-Digest says sha-256 {announced}, and {SHA256_HEX} came")
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The readers of an input: raw bytes go in, the same bytes come out, counted, hashed and held against what was said of
+//! them. At the end of the plain ones the digest of the raw ones is made known.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use md5::{Digest as _, Md5};
+
+use super::checksums::{Algorithm, Checksums};
+use super::decompress::{Taken, Unpacked};
+use super::source::{Bounds, Fetched};
+use crate::digest::{Digest, Digesting};
+use crate::error::{Class, Error, Result, Stage};
+use crate::request::hex;
+use crate::stop::Stop;
+
+/// The bytes as they were fetched: looks for a stop before each read, and digests.
+pub(super) struct Raw {
+    inner: Box<dyn Read + Send>,
+    name: String,
+    bounds: Bounds,
+    digesting: Digesting,
+    checksums: Checksums,
+    md5: Option<Md5>,
+    sha256: Option<String>,
+    end: Option<Digest>,
+    stop: Stop,
+}
+
+impl Raw {
+    pub(super) fn new(
+        inner: Box<dyn Read + Send>,
+        name: &str,
+        bounds: Bounds,
+        digesting: Digesting,
+        stop: Stop,
+    ) -> Self {
+        Self {
+            inner,
+            name: name.to_owned(),
+            bounds,
+            digesting,
+            checksums: Checksums::default(),
+            md5: None,
+            sha256: None,
+            end: None,
+            stop,
+        }
+    }
+
+    /// What the bytes must be: by their server, and by whoever asked for them.
+    pub(super) fn expecting(mut self, checksums: Checksums, sha256: Option<String>) -> Self {
+        self.md5 = checksums.has(Algorithm::Md5).then(Md5::new);
+        self.checksums = checksums;
+        self.sha256 = sha256;
+        self
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Result<()> {
+        self.digesting.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
+        let passed = self.digesting.bytes();
+        if passed > self.bounds.raw_bytes_max {
+            return Err(self.bounds.too_long(&self.name, passed));
+        }
+        Ok(())
+    }
+
+    /// Checks what has passed, once it is all. The server's word comes first: a transfer that did damage is tried again.
+    fn end(&mut self) -> Result<()> {
+        if self.end.is_some() {
+            return Ok(());
+        }
+        let digest = std::mem::take(&mut self.digesting).finish();
+        let damaged = |why| Error::transient(Stage::Fetch, format!("{}: {why}", self.name));
+        self.checksums
+            .check(Algorithm::Sha256, &digest.sha256)
+            .map_err(damaged)?;
+        if let Some(md5) = self.md5.take() {
+            self.checksums
+                .check(Algorithm::Md5, &hex(&md5.finalize()))
+                .map_err(damaged)?;
+        }
+        if let Some(wanted) = &self.sha256
+            && *wanted != digest.sha256
+        {
+            let (name, is) = (&self.name, &digest.sha256);
+            let what = format!("{name}: has the SHA-256 {is}, and the request asks for {wanted}");
+            return Err(Error::permanent(Stage::Fetch, what));
+        }
+        self.end = Some(digest);
+        Ok(())
+    }
+}
+
+impl Read for Raw {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        self.stop.check().map_err(Error::into_io)?;
+        loop {
+            match self.inner.read(out) {
+                Ok(read) => {
+                    let passed = if read == 0 {
+                        self.end()
+                    } else {
+                        self.pass(&out[..read])
+                    };
+                    return passed.map(|()| read).map_err(Error::into_io);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let what = format!("{}: cannot be read", self.name);
+                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what).into_io());
+                }
+            }
+        }
+    }
+}
+
+/// The raw bytes for a decoder, and at its end for whoever wants to know what they were. Both are on one thread at a
+/// time.
+#[derive(Clone)]
+pub(super) struct SharedRaw(Arc<Mutex<Raw>>);
+
+impl SharedRaw {
+    pub(super) fn new(raw: Raw) -> Self {
+        Self(Arc::new(Mutex::new(raw)))
+    }
+
+    /// Why data that cannot be unpacked is as it is: if its server announced a digest, the rest is read to find
+    /// out whether the transfer did it, which is worth another attempt.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
+        {
+            return error;
+        }
+        match io::copy(&mut *raw, &mut io::sink()) {
+            Ok(_) => error,
+            Err(other) => Error::from_io(other, Stage::Fetch, Class::Transient, "cannot be read"),
+        }
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end.clone()
+    }
+}
+
+impl Read for SharedRaw {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(out)
+    }
+}
+
+/// The plain bytes, within their limits.
+pub(super) struct Plain {
+    inner: Box<dyn Read + Send>,
+    taken: Option<Taken>,
+    name: String,
+    bytes: u64,
+    bounds: Bounds,
+    raw: SharedRaw,
+    fetched: Fetched,
+}
+
+impl Plain {
+    pub(super) fn new(
+        unpacked: Unpacked,
+        name: String,
+        bounds: Bounds,
+        raw: SharedRaw,
+        fetched: Fetched,
+    ) -> Self {
+        Self {
+            inner: unpacked.plain,
+            taken: unpacked.taken,
+            name,
+            bytes: 0,
+            bounds,
+            raw,
+            fetched,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let (name, bytes, bounds) = (&self.name, self.bytes, self.bounds);
+        let refused = |what| Err(Error::permanent(Stage::Decompress, what));
+        if bytes > bounds.plain_bytes_max {
+            let max = bounds.plain_bytes_max;
+            return refused(format!(
+                "{name}: has more than {max} bytes, the limit of an input"
+            ));
+        }
+        let Some(taken) = self.taken.as_ref().map(Taken::bytes) else {
+            return Ok(());
+        };
+        if bytes > bounds.ratio_from_bytes && bytes > taken.saturating_mul(bounds.ratio_max) {
+            let max = bounds.ratio_max;
+            return refused(format!(
+                "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Plain {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(out).map_err(|error| {
+            let what = format!("{}: cannot be read", self.name);
+            let error = Error::from_io(error, Stage::Decompress, Class::Permanent, what);
+            self.raw.explain(error).into_io()
+        })?;
+        self.bytes += read as u64;
+        self.check().map_err(Error::into_io)?;
+        if read == 0
+            && !out.is_empty()
+            && let Some(digest) = self.raw.digest()
+        {
+            self.fetched.0.get_or_init(|| digest);
+        }
+        Ok(read)
+    }
+}
