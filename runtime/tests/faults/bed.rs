@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::crew::{Crewman, unshare};
+use crate::inputs::faulty::{Deed, File};
+use crate::inputs::servers::Server as HttpServer;
 use crate::support::host::{Host, component, path_of};
 use crate::support::redis::RedisServer;
 
@@ -35,11 +38,13 @@ pub(crate) enum Server {
 pub(crate) struct Bed {
     pub(crate) host: Host,
     pub(crate) server: Server,
-    /// By the path of each input the SHA-256 of the output that it must give.
-    inputs: BTreeMap<PathBuf, String>,
+    /// The files that requests are for.
+    files: Vec<PathBuf>,
+    /// By the path or URI of each input the SHA-256 of the output that it must give.
+    outputs: HashMap<PathBuf, String>,
     /// The requests that were acknowledged, with their inputs.
     pub(crate) accepted: HashMap<String, PathBuf>,
-    /// The same for all inputs to come.
+    /// How many inputs were given out.
     next: usize,
 }
 
@@ -56,7 +61,7 @@ impl Bed {
 
     fn new(host: Host, server: Server, records: usize) -> Self {
         std::fs::create_dir(host.path("in")).unwrap();
-        let mut inputs = BTreeMap::new();
+        let (mut files, mut outputs) = (Vec::new(), HashMap::new());
         for seed in 0..(RECORDS / records).max(2) {
             let path = host.path(&format!("in/{seed}.csv"));
             let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
@@ -70,12 +75,14 @@ impl Bed {
             );
             let receipt = said.json().remove(0);
             let output = receipt["outputs"][0]["sha256"].as_str().unwrap();
-            inputs.insert(path, output.to_owned());
+            outputs.insert(path.clone(), output.to_owned());
+            files.push(path);
         }
         Self {
             host,
             server,
-            inputs,
+            files,
+            outputs,
             accepted: HashMap::new(),
             next: 0,
         }
@@ -90,10 +97,10 @@ impl Bed {
 
     /// The paths of the next inputs, in turns.
     pub(crate) fn next_inputs(&mut self, count: usize) -> Vec<PathBuf> {
-        let all: Vec<_> = self.inputs.keys().cloned().collect();
         let from = self.next;
         self.next += count;
-        (from..self.next).map(|at| all[at % all.len()].clone()).collect()
+        let file = |at| &self.files[at % self.files.len()];
+        (from..self.next).map(|at| file(at).clone()).collect()
     }
 
     /// Submits so many requests; all must be acknowledged.
@@ -122,6 +129,50 @@ impl Bed {
             )
             .ok();
         self.accepted.insert(id.to_owned(), input);
+    }
+
+    /// Submits all again under the ids that they have.
+    pub(crate) fn submit_again(&self) {
+        for (id, input) in &self.accepted {
+            let submit = format!("submit --queue {QUEUE} --id {id} --uri");
+            self.host.run_with(&submit, &[input.to_str().unwrap()]).ok();
+        }
+    }
+
+    /// What the next input has in it, and the SHA-256 of the output that it must give.
+    pub(crate) fn next_content(&mut self) -> (Vec<u8>, String) {
+        let input = self.next_inputs(1).remove(0);
+        (std::fs::read(&input).unwrap(), self.outputs[&input].clone())
+    }
+
+    /// Puts a file on a server of its own, which does these deeds first, and submits a request for it.
+    pub(crate) fn serve(&mut self, file: File, deeds: Vec<Deed>, sha256: &str) {
+        let uri = uri(&file.serve(deeds));
+        let id = self.submit_uri(&uri);
+        self.outputs.insert(uri.clone().into(), sha256.to_owned());
+        self.accepted.insert(id, uri.into());
+    }
+
+    /// The same for a file from which nothing can come; the request's id.
+    pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
+        let uri = uri(&File::new(bytes, None).serve(Vec::new()));
+        self.submit_uri(&uri)
+    }
+
+    fn submit_uri(&self, uri: &str) -> String {
+        let output = submit_command(&self.host, &[uri.into()]).output().unwrap();
+        assert!(output.status.success());
+        acknowledged(&output.stdout).remove(0)
+    }
+
+    /// Somebody who may do anything on the Redis server, whatever becomes of the others.
+    pub(crate) fn operator(&mut self) -> Operator {
+        let url = self.redis().url();
+        let client = redis::Client::open(&*url).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let words = ["SETUSER", "operator", "on", ">secret", "~*", "&*", "+@all"];
+        redis::cmd("ACL").arg(&words).exec(&mut connection).unwrap();
+        Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
     }
 
     /// Starts a worker, with more options and perhaps a fault (see `runtime/src/faults.rs`).
@@ -290,10 +341,10 @@ impl Bed {
             let output = &receipt["outputs"][0];
             assert_eq!(
                 output["sha256"],
-                self.inputs[&input].as_str(),
+                self.outputs[&input].as_str(),
                 "the receipt of {id}"
             );
-            outputs.insert(path_of(&output["uri"]), self.inputs[&input].clone());
+            outputs.insert(path_of(&output["uri"]), self.outputs[&input].clone());
             let rejects = Some(&receipt["rejects"]["uri"]).filter(|uri| !uri.is_null());
             named.extend(rejects.map(path_of));
         }
@@ -308,22 +359,42 @@ impl Bed {
     }
 }
 
+/// See [`Bed::operator`].
+pub(crate) struct Operator(redis::Client);
+
+impl Operator {
+    /// Runs a command whose words are separated by spaces.
+    pub(crate) fn ask(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut ask = redis::cmd(words.next().unwrap());
+        ask.arg(words.collect::<Vec<_>>());
+        ask.exec(&mut self.0.get_connection().unwrap()).unwrap();
+    }
+
+    /// How many commands the server has had so far.
+    pub(crate) fn commands(&self) -> u64 {
+        let mut ask = redis::cmd("INFO");
+        let info: String = ask
+            .arg("stats")
+            .query(&mut self.0.get_connection().unwrap())
+            .unwrap();
+        let count = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        count.unwrap().trim().parse().unwrap()
+    }
+}
+
+fn uri(server: &HttpServer) -> String {
+    format!("http://{}/a.csv", server.address)
+}
+
 /// `submit` for these inputs.
 pub(crate) fn submit_command(host: &Host, inputs: &[PathBuf]) -> Command {
     let mut command = host.command();
     command
         .args(["submit", "--queue", QUEUE, "--json", "--uri"])
         .args(inputs);
-    command
-}
-
-/// A command in a mount namespace of its own, which needs root or a user namespace.
-pub(crate) fn unshare() -> Command {
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    command.arg("--mount");
     command
 }
 
@@ -375,103 +446,4 @@ fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, 
         }));
     }
     digests
-}
-
-/// A worker whose log goes to a file; killed when it is dropped.
-pub(crate) struct Crewman {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Crewman {
-    fn start(mut command: Command, host: &Host) -> Self {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let log = host.path(&format!("worker-{number}.log"));
-        command
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).unwrap());
-        let child = command.spawn().unwrap();
-        Self { child, log }
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Kills it without a chance to tidy up.
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Runs a shell's command where it is, with the mounts that it sees.
-    pub(crate) fn run(&self, command: &str) {
-        let mut enter = Command::new("nsenter");
-        enter
-            .arg("--target")
-            .arg(self.child.id().to_string())
-            .arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            enter.args(["--user", "--preserve-credentials"]);
-        }
-        let folder = self.log.parent().unwrap();
-        let entered = enter.arg(format!("--wdns={}", folder.display()));
-        assert!(
-            entered.args(["sh", "-c", command]).status().unwrap().success(),
-            "{command}"
-        );
-    }
-
-    /// The files in a folder as it sees them.
-    pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
-        let folder = root.join(self.log.parent().unwrap().join(folder).strip_prefix("/").unwrap());
-        let mut files = Vec::new();
-        let mut folders = vec![folder];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { &mut folders } else { &mut files }.push(path);
-            }
-        }
-        files
-    }
-
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Whether it stands still because of a signal.
-    pub(crate) fn stands_still(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('T'))
-    }
-
-    /// Waits for its end; its exit code.
-    pub(crate) fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-
-    /// Asks it to stop, and waits until it has.
-    pub(crate) fn stop(mut self) {
-        self.signal("TERM");
-        assert_eq!(self.wait(), Some(0), "{}", self.log());
-    }
-}
-
-impl Drop for Crewman {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

@@ -5,12 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
 mod bed;
+mod crew;
 mod proxy;
 mod report;
 mod servers;
 mod storage;
+mod transfers;
+mod troubles;
 mod workers;
 
+#[path = "../inputs/mod.rs"]
+mod inputs;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -92,9 +97,24 @@ static ROWS: &[Row] = &[
         run: workers::terminated,
     },
     Row {
+        number: "8",
+        fault: "connections cut, slow, short, longer than they look",
+        run: transfers::bad_transfers,
+    },
+    Row {
+        number: "9",
+        fault: "a server that lies about ranges",
+        run: transfers::lies,
+    },
+    Row {
         number: "10",
         fault: "output full, read-only, removed",
         run: storage::bad_output,
+    },
+    Row {
+        number: "11",
+        fault: "Redis emptied, full, closed, written to by others",
+        run: troubles::server_troubles,
     },
     Row {
         number: "12",

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Scale;
-use crate::bed::{Bed, Crewman, LEASE, QUEUE, acknowledged, submit_command};
+use crate::bed::{Bed, LEASE, QUEUE, acknowledged, submit_command};
+use crate::crew::Crewman;
 use crate::proxy::Proxy;
 
 const FEW: usize = 100;

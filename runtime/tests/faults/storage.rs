@@ -1,7 +1,8 @@
 //! Rows about outputs that cannot be written.
 
 use crate::Scale;
-use crate::bed::{Bed, QUEUE, unshare};
+use crate::bed::{Bed, QUEUE};
+use crate::crew::unshare;
 
 /// An input whose output is larger than the file system of the row: 8 MiB.
 const MANY: usize = 125_000;

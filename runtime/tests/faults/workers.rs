@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::Scale;
-use crate::bed::{Bed, Crewman, LEASE, QUEUE};
+use crate::bed::{Bed, LEASE, QUEUE};
+use crate::crew::Crewman;
 
 /// Records of an input that is done in no time, and of one that takes a while.
 const FEW: usize = 100;

@@ -1,0 +1,117 @@
+//! Rows about inputs that come over a bad connection, or from a server that lies.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::Scale;
+use crate::bed::Bed;
+use crate::inputs::faulty::{Deed, File, Framing, partial};
+use crate::inputs::servers::answer;
+
+/// Records of an input, which then has about 75 KB.
+const SOME: usize = 1_000;
+const OPTIONS: &str = "--allow-host 127.0.0.1";
+const ETAG: Option<&str> = Some("\"a\"");
+
+/// A worker needs less for any of this, in MiB.
+const MEMORY_MAX: u64 = 256;
+
+/// Cuts connections, and sends what is shorter, slower or much longer than it looks.
+pub(crate) fn bad_transfers(scale: &Scale) -> String {
+    let cuts = scale.of(50, 8);
+    let mut random = scale.random(8);
+    let mut bed = Bed::on_redis(&[], SOME);
+    for cut in 0..cuts {
+        let (bytes, sha256) = bed.next_content();
+        let sent = if cut % 4 == 3 {
+            gzip_in_members(&bytes)
+        } else {
+            bytes
+        };
+        let framing = [Framing::Length, Framing::Chunked][cut % 2];
+        let at = random.usize(..sent.len());
+        bed.serve(
+            File::new(sent, ETAG).framed(framing),
+            vec![Deed::Cut(at)],
+            &sha256,
+        );
+    }
+    let (bytes, sha256) = bed.next_content();
+    let half = bytes.len() / 2;
+    // What has no strong ETag cannot be resumed, and the next attempt begins anew.
+    bed.serve(File::new(bytes.clone(), None), vec![Deed::Cut(half)], &sha256);
+    let mut slow = "";
+    if scale.is_full {
+        let drip = Deed::Trickle(half, Duration::from_secs(1));
+        bed.serve(File::new(bytes.clone(), ETAG), vec![drip], &sha256);
+        slow = "a byte a second given up and tried again, ";
+    }
+    let zipped = gzip_in_members(&bytes);
+    let truncated = bed.serve_bad(&zipped[..zipped.len() - 10]);
+    // Empty lines are no records, so nothing else stops it.
+    let header = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+    let bomb = bed.serve_bad(&gzip_in_members(&[header, &vec![b'\n'; 256 << 20]].concat()));
+
+    let worker = bed.worker(None, OPTIONS, None);
+    bed.wait_for_all();
+    let memory = worker.peak_mib();
+    let log = worker.log();
+    worker.stop();
+    bed.check();
+    assert!(memory < MEMORY_MAX, "{memory} MiB");
+    assert_eq!(log.contains("too slow"), scale.is_full, "{log}");
+    for (id, what) in [(truncated, "ends too early"), (bomb, "times")] {
+        let status = bed.host.status(&id);
+        let error = status["error"].as_str().unwrap_or_default();
+        assert!(status["state"] == "dead" && error.contains(what), "{status}");
+    }
+    format!(
+        "{cuts} cuts at random offsets resumed byte for byte, {slow}a truncated gzip and a bomb of 256 MB are dead letters; \
+         {memory} MiB at most"
+    )
+}
+
+/// Cuts a transfer and answers the request for the rest with something else.
+pub(crate) fn lies(_: &Scale) -> String {
+    let mut bed = Bed::on_redis(&[], SOME);
+    let (bytes, sha256) = bed.next_content();
+    let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+    let (at, end, total) = (1_000, bytes.len() - 1, bytes.len());
+    let rest = &bytes[at..];
+    let range = |from: usize, total: usize| format!("Content-Range: bytes {from}-{end}/{total}\r\n");
+    let lies = [
+        Deed::ServeOther(File::new(other.clone(), Some("\"b\""))),
+        Deed::Send(answer("200 OK", "ETag: \"a\"\r\n", &other)),
+        Deed::Send(answer("200 OK", "", &other)),
+        partial(&range(at - 1, total), &other[at - 1..]),
+        partial(&range(at + 1, total), &bytes[at + 1..]),
+        partial(&range(at, total + 1), rest),
+        partial(&format!("ETag: \"b\"\r\n{}", range(at, total)), &other[at..]),
+        partial("", rest),
+        Deed::Send(answer("416 Range Not Satisfiable", "", b"")),
+    ];
+    let count = lies.len();
+    for lie in lies {
+        bed.serve(File::new(bytes.clone(), ETAG), vec![Deed::Cut(at), lie], &sha256);
+    }
+    let worker = bed.worker(None, OPTIONS, None);
+    bed.wait_for_all();
+    let refused = worker.log().matches("could not be resumed").count();
+    worker.stop();
+    bed.check();
+    assert!(refused >= count, "{refused} of {count} were refused");
+    format!("{count} lies, all refused, never a splice; done when the server told the truth")
+}
+
+fn gzip_in_members(bytes: &[u8]) -> Vec<u8> {
+    let mut zipped = Vec::new();
+    for part in bytes.chunks(bytes.len().div_ceil(3)) {
+        let mut encoder = GzEncoder::new(&mut zipped, Compression::default());
+        encoder.write_all(part).unwrap();
+        encoder.finish().unwrap();
+    }
+    zipped
+}
