@@ -63,7 +63,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     bed.check();
     assert!(memory < MEMORY_MAX, "{memory} MiB");
     assert_eq!(log.contains("too slow"), scale.is_full, "{log}");
-    for (id, what) in [(truncated, "ends too early"), (bomb, "times")] {
+    for (id, what) in [(truncated, "ends too early"), (bomb, "1000 to 1")] {
         let status = bed.host.status(&id);
         let error = status["error"].as_str().unwrap_or_default();
         assert!(status["state"] == "dead" && error.contains(what), "{status}");
