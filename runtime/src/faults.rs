@@ -36,6 +36,8 @@ pub(crate) fn pass(place: &str, id: &str) {
             Signal::KILL
         };
         let _ = kill_process(getpid(), signal);
+        // Another thread may be the one that is told to stop, and this one is not to go on before that.
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
 
