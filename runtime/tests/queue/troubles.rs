@@ -284,9 +284,28 @@ fn a_denied_move_leaves_each_request_where_it_is() {
     a_denied_command("zadd");
 }
 
-#[test]
-fn a_denied_look_is_not_taken_for_a_loss() {
-    a_denied_command("hmget");
+/// A request is given up as lost only if the server says so, not if it says nothing.
+#[tokio::test]
+async fn a_denied_look_is_not_taken_for_a_loss() {
+    let bed = Bed::redis().await;
+    bed.submit(&["expired", "ready"]).await;
+    bed.claim_briefly().await;
+    let mut connection = bed.redis_connection();
+    let mut set_user = |change: &str| {
+        let mut set = redis::cmd("ACL");
+        set.arg(&["SETUSER", "default", change]);
+        set.query::<()>(&mut connection).unwrap();
+    };
+    for command in ["hexists", "hmget", "hget"] {
+        set_user(&format!("-{command}"));
+        let error = bed.queue().claim(Q, &how()).await.expect_err("a denied command");
+        assert!(error.report().contains("extend its ACL"), "{}", error.report());
+        set_user(&format!("+{command}"));
+        assert_eq!(bed.queue().counts(Q).await.unwrap().dead, 0, "{command}");
+    }
+    let claims = bed.queue().claim_some(Q, &how(), 2).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.lost).collect::<Vec<_>>(), [1, 0]);
+    bed.audit_is_clean().await;
 }
 
 #[test]

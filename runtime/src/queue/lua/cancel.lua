@@ -4,9 +4,11 @@
 -- ARGV[1]  id
 -- Returns  the state that the request was in; `unknown` if there is no such request
 
-local reason = obstacle('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')
-if reason then
-  return reason
+local fault = broken('ZCARD', unpack(STATES))
+  or broken('HLEN', 'nonces')
+  or denied('ZADD')
+if fault then
+  return fault
 end
 local id = ARGV[1]
 begin_in_any_case()

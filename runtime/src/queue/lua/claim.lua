@@ -7,9 +7,13 @@
 --          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have. At last the
 --          last fence given
 
-local reason = obstacle('ready', 'delayed', 'leased', 'dead', 'cancelled', 'fence', 'in')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
+  or broken('LLEN', 'wake', 'in')
+  or broken('HLEN', 'nonces')
+  or broken('GET', 'fence')
+  or denied('HGET', 'HSET', 'HDEL', 'HINCRBY', 'INCRBY', 'ZADD')
+if fault then
+  return fault
 end
 local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
@@ -34,8 +38,13 @@ local function forward_due()
   end
 end
 
+-- Whether the hash is there. A server that does not say ends the script, before anything of this request is changed.
 local function has_hash(id)
-  return redis.pcall('HEXISTS', request_key(id), 'uri') == 1
+  local found = redis.pcall('HEXISTS', request_key(id), 'uri')
+  if type(found) == 'table' and not string.find(found.err, 'WRONGTYPE', 1, true) then
+    error(found.err)
+  end
+  return found == 1
 end
 
 -- A request whose hash is gone (evicted, or deleted by hand) goes to the dead letters, where somebody sees it.

@@ -3,6 +3,11 @@
 -- KEYS[1]  the queue's base
 -- Returns  JSON: a number for each state, intake, invalid, paused, binding
 
+local fault = broken('ZCARD', unpack(STATES))
+  or broken('LLEN', 'in', 'invalid')
+if fault then
+  return fault
+end
 local counts = {
   intake = redis.call('LLEN', key('in')),
   invalid = redis.call('LLEN', key('invalid')),

@@ -4,9 +4,12 @@
 -- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
-local reason = obstacle('leased', 'ready', 'delayed', 'dead', 'cancelled')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
+  or broken('LLEN', 'wake')
+  or broken('HLEN', 'nonces')
+  or denied('HGET', 'HSET', 'HDEL', 'ZADD')
+if fault then
+  return fault
 end
 local id, fence, nonce, why, next, delay_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local stands = standing(id, fence, nonce)

@@ -8,9 +8,12 @@
 --          invalid (empty if it is not), and the six of a request as in submit.lua (empty if it is invalid)
 -- Returns  how many documents were taken
 
-local reason = obstacle('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled', 'sequence', 'in', 'invalid')
-if reason then
-  return reason
+local fault = broken('ZCARD', unpack(STATES))
+  or broken('LLEN', 'wake', 'in', 'invalid')
+  or broken('GET', 'sequence')
+  or denied('DEL', 'HSET', 'ZADD')
+if fault then
+  return fault
 end
 local now = now_ms()
 local taken = 0

@@ -22,40 +22,34 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- How to look at each kind of key, and at what it is.
-local PROBES = {
-  ready = 'ZCARD', delayed = 'ZCARD', leased = 'ZCARD', done = 'ZCARD', dead = 'ZCARD', cancelled = 'ZCARD',
-  nonces = 'HLEN', wake = 'LLEN', ['in'] = 'LLEN', invalid = 'LLEN', fence = 'GET', sequence = 'GET',
-}
-local TYPES = { ZCARD = 'a sorted set', HLEN = 'a hash', LLEN = 'a list', GET = 'a number' }
+-- A script that fails halfway is not taken back, and would leave a request in no state. So scripts look before their
+-- first write whether what they touch after it is as it should be.
 
--- What the scripts that move requests run, with arguments by which the server can tell.
-local COMMANDS = {
-  { 'ZADD', 1, 'x' }, { 'ZREM', 'x' }, { 'ZPOPMIN', 1 }, { 'HSET', 'x', 'x' }, { 'HDEL', 'x' }, { 'HINCRBY', 'x', 1 },
-  { 'HGET', 'x' }, { 'HMGET', 'x' }, { 'HEXISTS', 'x' }, { 'HGETALL' }, { 'DEL' }, { 'INCR' }, { 'INCRBY', 1 },
-  { 'RPUSH', 'x' }, { 'LPUSH', 'x' }, { 'LTRIM', 0, 1 },
-}
-
--- Why a script that moves requests between these keys must not begin, as an error to answer with; nil if it may. A
--- script that fails halfway is not taken back, and would leave a request in no state. Servers before version 7
--- cannot be asked what the user may run.
-local function obstacle(...)
-  for _, name in ipairs({ 'nonces', 'wake', ... }) do
-    local probe = PROBES[name]
-    local answer = redis.pcall(probe, key(name))
-    local broken = type(answer) == 'table' and answer.err
-    if broken and not string.find(broken, 'WRONGTYPE', 1, true) then
+-- An error to answer with if one of these keys is not what the queue keeps there, which is what this command is for; nil
+-- if all are. The server's own error would not name the key.
+local function broken(command, ...)
+  for _, name in ipairs({ ... }) do
+    local answer = redis.pcall(command, key(name))
+    local refusal = type(answer) == 'table' and answer.err
+    if refusal and not string.find(refusal, 'WRONGTYPE', 1, true) then
       return answer
     end
-    if broken or (probe == 'GET' and answer and not tonumber(answer)) then
+    if refusal or (command == 'GET' and answer and not tonumber(answer)) then
+      local types = { ZCARD = 'a sorted set', HLEN = 'a hash', LLEN = 'a list', GET = 'a number' }
       return redis.error_reply(string.format(
         'WRONGTYPE %s holds a %s where the queue keeps %s: another program must have written it; remove it, or bring back what it was',
-        key(name), redis.call('TYPE', key(name)).ok, TYPES[probe]))
+        key(name), redis.call('TYPE', key(name)).ok, types[command]))
     end
   end
-  for _, command in ipairs(redis.acl_check_cmd and COMMANDS or {}) do
-    if not redis.acl_check_cmd(command[1], key('nonces'), unpack(command, 2)) then
-      return redis.error_reply(string.format('NOPERM this user may not run %s on %s', command[1], key('nonces')))
+  return nil
+end
+
+-- An error to answer with if the user may not run one of these commands; nil if it may. Servers before version 7 do not
+-- tell.
+local function denied(...)
+  for _, command in ipairs(redis.acl_check_cmd and { ... } or {}) do
+    if not redis.acl_check_cmd(command, key('ready')) then
+      return redis.error_reply(string.format('NOPERM this user may not run %s on %s', command, key('ready')))
     end
   end
   return nil

@@ -4,9 +4,10 @@
 -- ARGV[1]  id
 -- Returns  1; 0 if the request is not dead
 
-local reason = obstacle('dead')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'dead')
+  or denied('DEL')
+if fault then
+  return fault
 end
 if redis.call('ZREM', key('dead'), ARGV[1]) == 0 then
   return 0

@@ -4,9 +4,10 @@
 -- ARGV     for how long an ended request is kept, in ms; how many are removed at most
 -- Returns  how many were removed
 
-local reason = obstacle('done', 'cancelled')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'done', 'cancelled')
+  or denied('DEL')
+if fault then
+  return fault
 end
 local until_ms, room = now_ms() - tonumber(ARGV[1]), tonumber(ARGV[2])
 local removed = 0

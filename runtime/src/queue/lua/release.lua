@@ -4,9 +4,12 @@
 -- ARGV     id, fence, nonce
 -- Returns  1, also when this claim was released before; 0 if the claim does not stand
 
-local reason = obstacle('leased', 'ready', 'cancelled')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'leased', 'ready', 'cancelled')
+  or broken('LLEN', 'wake')
+  or broken('HLEN', 'nonces')
+  or denied('HGET', 'HSET', 'HDEL', 'ZADD')
+if fault then
+  return fault
 end
 local id, fence, nonce = ARGV[1], ARGV[2], ARGV[3]
 local stands = standing(id, fence, nonce)

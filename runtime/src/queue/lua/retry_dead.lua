@@ -4,9 +4,11 @@
 -- ARGV[1]  id
 -- Returns  1; 0 if the request is not dead
 
-local reason = obstacle('dead', 'ready')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'dead', 'ready')
+  or broken('LLEN', 'wake')
+  or denied('HGET', 'HSET', 'HDEL', 'ZADD')
+if fault then
+  return fault
 end
 local id = ARGV[1]
 local hash = request_key(id)

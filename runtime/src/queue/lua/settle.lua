@@ -4,9 +4,11 @@
 -- ARGV     id, fence, nonce, receipt
 -- Returns  1, also when this claim was settled before; 0 if the claim does not stand
 
-local reason = obstacle('leased', 'done')
-if reason then
-  return reason
+local fault = broken('ZCARD', 'leased', 'done')
+  or broken('HLEN', 'nonces')
+  or denied('HSET', 'HDEL', 'ZADD')
+if fault then
+  return fault
 end
 local id, fence, nonce, receipt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local hash = request_key(id)

@@ -4,5 +4,9 @@
 -- ARGV[1]  id
 -- Returns  JSON: id, state, uri, attempts, lost, error, receipt and progress (as texts); nil if there is no such request
 
+local fault = broken('ZCARD', unpack(STATES))
+if fault then
+  return fault
+end
 local state = state_of(ARGV[1])
 return state and describe(ARGV[1], state)

@@ -4,9 +4,12 @@
 -- ARGV     six for each request: id, uri, priority, delay_ms, input options as JSON, content digest
 -- Returns  for each request `created`, `conflict`, or the state of the same request that was there already
 
-local reason = obstacle('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled', 'sequence')
-if reason then
-  return reason
+local fault = broken('ZCARD', unpack(STATES))
+  or broken('LLEN', 'wake')
+  or broken('GET', 'sequence')
+  or denied('DEL', 'HSET', 'ZADD')
+if fault then
+  return fault
 end
 local now = now_ms()
 local answers = {}

@@ -25,7 +25,7 @@
 //! | `ingest:component:SHA256` | text | the bytes of a component |
 //!
 //! A request's state is the sorted set that has its id (`ZSCORE`); it is in exactly one. Times are milliseconds since
-//! 1970 by the server's clock. Nothing expires.
+//! 1970 by the server's clock. Nothing expires; workers remove what ended long ago.
 
 mod audit;
 mod invalid;
