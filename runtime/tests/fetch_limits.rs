@@ -108,17 +108,17 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
             input_raw_bytes_max,
             ..limits()
         };
-        let mut uris = vec![path.clone()];
+        let mut uris = vec![(path.clone(), true)];
         let mut servers = Vec::new();
         for framing in [Framing::Length, Framing::Chunked, Framing::Close] {
             let server =
                 File::new(bytes.clone(), A)
                     .framed(framing)
                     .serve(vec![Deed::Cut(50_000); usize::from(framing != Framing::Close)]);
-            uris.push(uri(&server));
+            uris.push((uri(&server), framing == Framing::Length));
             servers.push(server);
         }
-        for uri in uris {
+        for (uri, announced) in uris {
             if fits {
                 let source = open_with(&uri, &limits).await.unwrap();
                 assert_eq!(read(source).await.unwrap().1, digest(&bytes), "{uri}");
@@ -130,6 +130,8 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
                     Class::Permanent,
                     "and 99999 is the limit of what is fetched",
                 );
+                // What says so itself is refused before a byte of it is read.
+                assert_eq!(open_with(&uri, &limits).await.is_err(), announced, "{uri}");
             }
         }
     }
