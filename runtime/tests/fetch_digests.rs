@@ -175,6 +175,24 @@ fn a_file_with_another_sha256_than_asked_for_leaves_nothing() {
 }
 
 #[test]
+fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
+    let host = Host::embedded();
+    let sha256 = digest(CSV).sha256;
+    for (framing, more, warned) in [
+        (Framing::Length, vec![], false),
+        (Framing::Chunked, vec![], false),
+        (Framing::Close, vec![], true),
+        (Framing::Close, vec!["--sha256", &sha256], false),
+    ] {
+        let server = File::new(CSV, A).framed(framing).serve(vec![]);
+        let said = ingest(&host, &format!("http://{}/a.csv", server.address), &more);
+        let is_warned = said.stderr.contains("if it is cut off, nobody will know");
+        assert_eq!(is_warned, warned, "{framing:?}: {}", said.stderr);
+        said.ok();
+    }
+}
+
+#[test]
 fn a_queued_file_with_another_sha256_is_a_dead_letter() {
     let host = Host::embedded();
     host.write("a.csv", CSV);

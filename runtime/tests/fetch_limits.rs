@@ -40,7 +40,7 @@ async fn a_server_that_drips_is_given_up() {
     for framing in [Framing::Length, Framing::Close] {
         for at_once in [0, 5_000] {
             let drip = Deed::Trickle(at_once, Duration::from_millis(10));
-            let server = File::new(vec![b'x'; 1 << 20], A)
+            let server = File::new(vec![b'x'; at_once + 300], A)
                 .framed(framing)
                 .serve(vec![drip]);
             let error = fails_with(&uri(&server), &limits).await;
@@ -70,13 +70,32 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
     let (runtime, sent) = (tokio::runtime::Handle::current(), server.sent.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, _) = source.into_reader(Digesting::default()).unwrap();
-        let mut read = vec![0; 10];
+        // Two of these bytes it has to wait for.
+        let mut read = vec![0; 32];
         reader.read_exact(&mut read).unwrap();
         // More than two windows, in which less comes than the least: but nobody waits for it.
         runtime.block_on(sent.notified());
         reader.read_to_end(&mut read).map(|_| read)
     });
     assert_eq!(reading.await.unwrap().expect("not too slow"), bytes);
+}
+
+#[tokio::test]
+async fn a_stall_that_was_resumed_is_not_held_against_the_rate() {
+    let limits = Limits {
+        http_idle: Duration::from_millis(1_200),
+        http_rate_min: 1 << 20,
+        http_rate_window: Duration::from_secs(1),
+        ..limits()
+    };
+    let bytes = vec![b'x'; 10_000];
+    let server = File::new(bytes.clone(), A).serve(vec![Deed::Stall(100)]);
+    let source = open_with(&uri(&server), &limits).await.unwrap();
+    assert_eq!(
+        read(source).await.expect("resumed"),
+        (bytes.clone(), digest(&bytes))
+    );
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -89,17 +108,17 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
             input_raw_bytes_max,
             ..limits()
         };
-        let mut uris = vec![path.clone()];
+        let mut uris = vec![(path.clone(), true)];
         let mut servers = Vec::new();
         for framing in [Framing::Length, Framing::Chunked, Framing::Close] {
             let server =
                 File::new(bytes.clone(), A)
                     .framed(framing)
                     .serve(vec![Deed::Cut(50_000); usize::from(framing != Framing::Close)]);
-            uris.push(uri(&server));
+            uris.push((uri(&server), framing == Framing::Length));
             servers.push(server);
         }
-        for uri in uris {
+        for (uri, announced) in uris {
             if fits {
                 let source = open_with(&uri, &limits).await.unwrap();
                 assert_eq!(read(source).await.unwrap().1, digest(&bytes), "{uri}");
@@ -111,6 +130,8 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
                     Class::Permanent,
                     "and 99999 is the limit of what is fetched",
                 );
+                // What says so itself is refused before a byte of it is read.
+                assert_eq!(open_with(&uri, &limits).await.is_err(), announced, "{uri}");
             }
         }
     }
@@ -132,20 +153,24 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
     let gzip_bomb = bomb(BYTES);
     assert!(BYTES / gzip_bomb.len() > 1_000, "{} bytes", gzip_bomb.len());
     let zstd_bomb = zstd::encode_all(std::io::repeat(b'0').take(BYTES as u64), 3).unwrap();
-    // Neither layer alone is a bomb.
+    // Within the larger limit layer by layer, but not from one end to the other.
     let layered = gzip(&gzip_bomb);
     let before = peak_memory_bytes();
-    for (name, packed, header) in [
-        ("a.csv.gz", &gzip_bomb, ""),
-        ("a.csv.zst", &zstd_bomb, ""),
-        ("a.csv.gz", &layered, "Content-Encoding: gzip"),
+    for (name, packed, header, input_ratio_max) in [
+        ("a.csv.gz", &gzip_bomb, "", 1_000),
+        ("a.csv.zst", &zstd_bomb, "", 1_000),
+        ("a.csv.gz", &layered, "Content-Encoding: gzip", 2_000),
     ] {
         let mut file = File::new(packed.clone(), A);
         if !header.is_empty() {
             file = file.with(header);
         }
         let server = file.serve(vec![Deed::Cut(packed.len() / 2)]);
-        let source = open_with(&format!("http://{}/{name}", server.address), &limits())
+        let limits = Limits {
+            input_ratio_max,
+            ..limits()
+        };
+        let source = open_with(&format!("http://{}/{name}", server.address), &limits)
             .await
             .unwrap();
         let (bytes, error) = drain(source).await.expect_err(name);
@@ -153,9 +178,9 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
             &error,
             Stage::Decompress,
             Class::Permanent,
-            "which is more than 1000 to 1, the limit of an input",
+            &format!("which is more than {input_ratio_max} to 1, the limit of an input"),
         );
-        let from = Limits::default().input_ratio_from_bytes;
+        let from = limits.input_ratio_from_bytes;
         assert!(
             bytes.abs_diff(from) <= 1 << 20,
             "{name}: found out after {bytes} bytes"
@@ -207,6 +232,33 @@ async fn the_ratio_counts_from_its_size_on_and_for_packed_bytes_only() {
             (Ok(_), None) => {}
             (Err((_, error)), Some(what)) => is(&error, Stage::Decompress, Class::Permanent, what),
             (result, _) => panic!("{name}: {result:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_frame_may_ask_for_as_much_memory_as_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    for (window_log, fits) in [(27u8, true), (28, false)] {
+        // RFC 8878: the magic number, a window of 2^window_log, one last block of three bytes as they are.
+        let frame = [
+            &[0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3, 0x19, 0, 0],
+            &b"a\n1"[..],
+        ]
+        .concat();
+        let path = file(folder.path(), "a.csv.zst", &frame);
+        if fits {
+            let source = open_with(&path, &limits()).await.unwrap();
+            assert_eq!(read(source).await.unwrap().0, b"a\n1");
+        } else {
+            let error = fails_with(&path, &limits()).await;
+            is(
+                &error,
+                Stage::Decompress,
+                Class::Permanent,
+                "a.csv.zst: the zstd stream is corrupt",
+            );
+            assert!(error.report().contains("memory"), "{}", error.report());
         }
     }
 }

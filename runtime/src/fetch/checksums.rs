@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 
+use super::resume::shown;
 use crate::request::hex;
 
 /// An algorithm that is checked.
@@ -98,7 +99,11 @@ impl Checksums {
                     hex,
                 });
             }
-            _ => tracing::warn!(header, base64, "a server announced a digest that cannot be read"),
+            _ => tracing::warn!(
+                header,
+                base64 = shown(base64.as_bytes()),
+                "a server announced a digest that cannot be read"
+            ),
         }
     }
 

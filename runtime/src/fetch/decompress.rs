@@ -16,6 +16,9 @@ use crate::error::{Class, Error, Result, Stage};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
+/// The most that a zstd frame may ask to be kept of what was unpacked: 128 MiB, as much as `zstd --long` does.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
 /// A way to compress that can be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -257,9 +260,11 @@ impl Compression {
                 })
             }
             Self::Zstd => {
-                let inner = zstd::stream::read::Decoder::with_buffer(input).map_err(|error| {
+                let failed = |error| {
                     Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
-                })?;
+                };
+                let mut inner = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
+                inner.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
                 Box::new(Decoder {
                     inner,
                     compression,

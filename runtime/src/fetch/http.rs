@@ -3,8 +3,10 @@
 
 use std::sync::{Arc, Once};
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, IF_RANGE, LOCATION, RANGE};
-use reqwest::{Client, Response, StatusCode, dns};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, LOCATION, RANGE, TRANSFER_ENCODING,
+};
+use reqwest::{Client, Response, StatusCode, Version, dns};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -31,6 +33,8 @@ pub(super) struct Http {
 pub(super) struct Answer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
+    /// Whether a body that was cut off can be told from a whole one.
+    pub(super) tells_its_end: bool,
     pub(super) body: Body,
 }
 
@@ -55,11 +59,15 @@ impl Http {
         }
         let (at, response) = self.follow(&url, origin, None).await?;
         let headers = response.headers().clone();
+        let tells_its_end = response.version() >= Version::HTTP_2
+            || headers.contains_key(CONTENT_LENGTH)
+            || headers.contains_key(TRANSFER_ENCODING);
         let http = Arc::clone(self);
         let body = transfer::start(Asked { http, url, origin }, &at, response, stop);
         Ok(Answer {
             url: at,
             headers,
+            tells_its_end,
             body,
         })
     }

@@ -95,14 +95,14 @@ impl Rest<'_> {
     fn check_version(&self, headers: &HeaderMap) -> Result<(), String> {
         for etag in headers.get_all(ETAG) {
             if etag != self.version.etag {
-                let (was, is) = (shown(&self.version.etag), shown(etag));
+                let (was, is) = (shown(self.version.etag.as_bytes()), shown(etag.as_bytes()));
                 return Err(format!("the file has changed, its ETag was {was} and is {is}"));
             }
         }
         match headers.get(CONTENT_ENCODING) {
             Some(encoding) if self.version.encoding.as_ref() != Some(encoding) => Err(format!(
                 "the rest has another content encoding, {}",
-                shown(encoding)
+                shown(encoding.as_bytes())
             )),
             _ => Ok(()),
         }
@@ -116,7 +116,7 @@ impl Rest<'_> {
         let refused = |why: &dyn Display| {
             format!(
                 "asked from byte {from} on, the server answered {}: {why}",
-                shown(range)
+                shown(range.as_bytes())
             )
         };
         let (first, last, total) =
@@ -191,12 +191,9 @@ fn starts_with(value: &HeaderValue, prefix: &[u8]) -> bool {
 }
 
 /// A header of a server's, for a message.
-fn shown(value: &HeaderValue) -> String {
+pub(super) fn shown(value: &[u8]) -> String {
     const CHARS_MAX: usize = 100;
-    String::from_utf8_lossy(value.as_bytes())
-        .chars()
-        .take(CHARS_MAX)
-        .collect()
+    String::from_utf8_lossy(value).chars().take(CHARS_MAX).collect()
 }
 
 #[cfg(test)]

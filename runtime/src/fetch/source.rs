@@ -32,6 +32,8 @@ pub struct Source {
     promise: Promise,
     /// As announced.
     bytes: Option<u64>,
+    /// Whether what was cut off is told from what is whole.
+    tells_its_end: bool,
     bounds: Bounds,
     checksums: Checksums,
     sha256: Option<String>,
@@ -103,6 +105,7 @@ impl Source {
                 file: compression,
             },
             bytes: Some(file.length()),
+            tells_its_end: true,
             bounds: Bounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
@@ -128,6 +131,7 @@ impl Source {
                 file: compression,
             },
             bytes: transfer::content_length(&answer.headers),
+            tells_its_end: answer.tells_its_end,
             bounds: Bounds::NONE,
             checksums: Checksums::of_file(&answer.headers),
             sha256: None,
@@ -162,6 +166,10 @@ impl Source {
     /// not the SHA-256 that it must have; permanent ones of stage decompress if the data is corrupt, truncated or longer
     /// than its limits; the stop's own as soon as one is requested.
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
+        if !self.tells_its_end && self.checksums.is_empty() && self.sha256.is_none() {
+            let what = "the server says neither where the file ends nor its digest: if it is cut off, nobody will know";
+            tracing::warn!(uri = self.uri, "{what}");
+        }
         let fetched = Fetched::default();
         let raw = Raw::new(self.raw, &self.name, self.bounds, digesting, self.stop)
             .expecting(self.checksums, self.sha256);
