@@ -63,4 +63,9 @@ pub trait Registry: Send + Sync {
 
     /// All bindings of a queue, the newest first.
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>>;
+
+    /// Grows when a claim finds that the server has lost data. Numbers of bindings may then name others than before.
+    fn losses_seen(&self) -> u64 {
+        0
+    }
 }

@@ -219,13 +219,16 @@ impl Worker {
             }
             self.gather().await;
             match self.step().await {
-                Ok(Step::Began) => failures = 0,
-                Ok(Step::Idle) => {
+                Ok(Step::Over) => return Ok(()),
+                Ok(step) => {
                     failures = 0;
+                    self.context.complaints.works_again(CLAIM);
+                    if matches!(step, Step::Began) {
+                        continue;
+                    }
                     self.next_event(shutdown, Some(self.context.options.policy.idle))
                         .await;
                 }
-                Ok(Step::Over) => return Ok(()),
                 Err(error) if self.may_pass(&error, failures, &mut failing_since) => {
                     failures += 1;
                     self.context.complaints.note(CLAIM, &error);
@@ -316,7 +319,6 @@ impl Worker {
             // If the answer is lost, the same is asked again, and of the same queue first.
             self.turn = turn;
             let claims = context.server.queue.claim_some(queue, &claim, count).await?;
-            context.complaints.works_again(CLAIM);
             if !claims.is_empty() {
                 self.turn = turn + 1;
                 self.unanswered = None;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, Result, Stage};
 use crate::plugin::{Engine, Plugin};
@@ -12,6 +12,10 @@ use crate::queue::{Binding, Claim, Registry};
 
 /// Compiled bindings that are kept; more than a worker normally serves queues.
 const KEPT_MAX: usize = 64;
+
+/// How long a binding is taken for what it was. Its number stands for it as long as the server keeps what it has; one that
+/// was emptied begins to count anew.
+const TRUSTED: Duration = Duration::from_secs(5);
 
 /// Where a worker's plugins come from.
 #[derive(Debug, Clone)]
@@ -38,14 +42,27 @@ pub(super) struct Bound {
     pub(super) number: Option<u64>,
 }
 
+impl Bound {
+    fn is(&self, binding: &Binding) -> bool {
+        self.plugin.description().sha256 == binding.sha256 && *self.config == *binding.config
+    }
+}
+
 pub(super) struct Plugins {
     engine: Engine,
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
-    bindings: Mutex<HashMap<(String, u64), Bound>>,
+    bindings: Mutex<HashMap<(String, u64), Known>>,
     /// Held while a binding is fetched and compiled, so that claims that come together do it once.
     loading: tokio::sync::Mutex<()>,
+}
+
+/// A binding that was compiled, and what was known when it was last compared with the server's.
+struct Known {
+    bound: Bound,
+    seen_at: Instant,
+    losses: u64,
 }
 
 /// What tells that a file has changed.
@@ -127,18 +144,25 @@ impl Plugins {
             Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it"))
         })?;
         let key = (queue.clone(), number);
-        if let Some(bound) = lock(&self.bindings).get(&key) {
-            return Ok(bound.clone());
+        if let Some(bound) = self.trusted(&key) {
+            return Ok(bound);
         }
         let _loading = self.loading.lock().await;
-        if let Some(bound) = lock(&self.bindings).get(&key) {
-            return Ok(bound.clone());
+        if let Some(bound) = self.trusted(&key) {
+            return Ok(bound);
         }
+        let (seen_at, losses) = (Instant::now(), self.registry.losses_seen());
         let binding = self
             .registry
             .binding(queue, number)
             .await?
             .ok_or_else(|| missing(&key, "binding"))?;
+        if let Some(known) = lock(&self.bindings).get_mut(&key)
+            && known.bound.is(&binding)
+        {
+            (known.seen_at, known.losses) = (seen_at, losses);
+            return Ok(known.bound.clone());
+        }
         let bytes = self
             .registry
             .component(&binding.sha256)
@@ -149,8 +173,21 @@ impl Plugins {
         if bindings.len() >= KEPT_MAX {
             bindings.clear();
         }
-        bindings.insert(key, bound.clone());
+        let known = Known {
+            bound: bound.clone(),
+            seen_at,
+            losses,
+        };
+        bindings.insert(key, known);
         Ok(bound)
+    }
+
+    /// What a number stood for a moment ago.
+    fn trusted(&self, key: &(String, u64)) -> Option<Bound> {
+        let losses = self.registry.losses_seen();
+        let bindings = lock(&self.bindings);
+        let known = bindings.get(key)?;
+        (known.losses == losses && known.seen_at.elapsed() < TRUSTED).then(|| known.bound.clone())
     }
 
     async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<Bound> {

@@ -205,6 +205,42 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
     assert_eq!(count(&loud, "has lost data"), 1, "{loud:#?}");
 }
 
+/// An emptied server counts bindings anew, and the plugin that a number stood for is not taken for the one that it stands
+/// for now.
+#[test]
+fn a_binding_made_after_a_loss_is_the_one_in_force() {
+    let mut scene = Scene::new();
+    let clean = component("clean");
+    let bind = |scene: &Scene, config: &str| {
+        scene
+            .host
+            .run_with("plugin push", &[clean.to_str().unwrap()])
+            .ok();
+        scene
+            .host
+            .run_with("plugin bind --queue q clean@0.1.0 --config", &[config])
+            .ok();
+    };
+    bind(
+        &scene,
+        r#"{"columns":{"n":{"type":"integer","range":{"min":2}}}}"#,
+    );
+    let mut worker = scene.host.worker("--queue q --allow-host 127.0.0.1");
+    scene.submit_small(&["before"]);
+    scene.wait_until_done(&["before"]);
+    let rejected = |scene: &Scene, id: &str| scene.host.status(id)["receipt"]["records"]["rejected"].clone();
+    assert_eq!(rejected(&scene, "before"), 1);
+
+    scene.ask::<()>("FLUSHALL");
+    bind(&scene, "{}");
+    scene.submit_small(&["after"]);
+    worker.wait_for_logs(&["has lost data"]);
+    scene.wait_until_done(&["after"]);
+    assert_eq!(scene.host.status("after")["receipt"]["binding"], 1);
+    assert_eq!(rejected(&scene, "after"), 0);
+    complaints(worker);
+}
+
 #[test]
 fn a_server_restarted_empty_is_told_once_and_work_goes_on() {
     let mut scene = Scene::new();

@@ -5,7 +5,7 @@
 --          requests may come back to the queue in one call; then a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
 --          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have. At last the
---          last fence given
+--          last fence that was given before
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -18,10 +18,10 @@ end
 local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
 local nonces = { unpack(ARGV, 6) }
-local now = now_ms()
+local now, fence_before = now_ms(), tonumber(redis.call('GET', key('fence')) or 0)
 
 local function reply(open, claims)
-  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, tonumber(redis.call('GET', key('fence')) or 0) }
+  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before }
 end
 
 local function claim_of(id)

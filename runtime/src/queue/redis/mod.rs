@@ -30,19 +30,20 @@
 mod audit;
 mod invalid;
 mod link;
+mod losses;
 mod registry;
 mod scripts;
 mod settings;
 mod wait;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{Cmd, Script, ScriptInvocation};
 use serde::Deserialize;
-use tracing::error;
 use url::Url;
 
 use self::link::Link;
@@ -67,16 +68,15 @@ pub(super) struct RedisServer {
     registered: Mutex<HashMap<String, Instant>>,
     /// The last fence that this handle has seen of each queue.
     fences: Mutex<HashMap<String, u64>>,
+    losses: AtomicU64,
     complaints: Complaints,
 }
 
 /// What may fail while claims succeed.
 const IMPORT: &str = "cannot import documents, trying again";
 
-/// A server that was emptied has forgotten the names of its queues, so handles look from time to time.
-const REGISTER_EVERY: Duration = Duration::from_secs(5);
-
-/// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence given.
+/// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence
+/// that was given before.
 type ClaimAnswer = (bool, u64, Vec<[Stored; 10]>, u64);
 
 type Stored = Option<Vec<u8>>;
@@ -102,46 +102,9 @@ impl RedisServer {
             scripts: Scripts::default(),
             registered: Mutex::default(),
             fences: Mutex::default(),
+            losses: AtomicU64::new(0),
             complaints: Complaints::default(),
         })
-    }
-
-    /// Makes the queue's name known. The set of names lies in another slot than the queue, so the scripts cannot do it.
-    async fn register(&self, queue: &str) -> Result<()> {
-        let is_known = lock(&self.registered)
-            .get(queue)
-            .is_some_and(|seen| seen.elapsed() < REGISTER_EVERY);
-        if is_known {
-            return Ok(());
-        }
-        check_queue_name(queue)?;
-        // A server whose memory is full lets nobody add, but look.
-        let on_names = |command: &str| Cmd::new().arg(command).arg("ingest:queues").arg(queue).to_owned();
-        if !self.link.query::<bool>(&on_names("SISMEMBER")).await? {
-            self.link.query::<()>(&on_names("SADD")).await?;
-        }
-        lock(&self.registered).insert(queue.into(), Instant::now());
-        Ok(())
-    }
-
-    /// Compares the last fence given with one that was known before that was asked. Fences never fall: a server that
-    /// gives a lower one has lost what it knew.
-    fn witness(&self, queue: &str, known: u64, given: u64) {
-        let mut fences = lock(&self.fences);
-        let seen = fences.entry(queue.into()).or_default();
-        if given >= known {
-            *seen = given.max(*seen);
-        } else if *seen >= known {
-            *seen = given;
-            error!(
-                queue,
-                server = self.link.name(),
-                known,
-                given,
-                "the queue's server has lost data: it was emptied, or started without what it had acknowledged; submit what is \
-                 missing again, bind plugins again, and see `ingest-host queue audit` for its settings"
-            );
-        }
     }
 
     async fn claim_once(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<ClaimAnswer> {
@@ -155,7 +118,7 @@ impl RedisServer {
         }
         let known = lock(&self.fences).get(queue).copied().unwrap_or(0);
         let answer: ClaimAnswer = self.link.invoke(&call).await?;
-        self.witness(queue, known, answer.3);
+        self.witness(queue, known, &answer);
         Ok(answer)
     }
 

@@ -1,6 +1,7 @@
 //! Components and bindings on Redis.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -91,6 +92,10 @@ impl Registry for RedisServer {
             .collect::<Result<Vec<Binding>>>()?;
         bindings.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.number));
         Ok(bindings)
+    }
+
+    fn losses_seen(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 }
 
