@@ -21,7 +21,12 @@ const RESUMED: Duration = Duration::from_secs(10);
 const ORPHAN: Duration = Duration::from_secs(5);
 
 pub(crate) fn redis_killed_always(scale: &Scale) -> String {
-    let seen = redis_killed(scale, scale.of(30, 2), 3, "always");
+    let seen = redis_killed(
+        scale,
+        scale.of(30, 2),
+        3,
+        &["--appendonly", "yes", "--appendfsync", "always"],
+    );
     assert_eq!(seen.lost, 0, "acknowledged requests that the server has lost");
     format!(
         "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers at work again after {:.1} s at most",
@@ -32,10 +37,14 @@ pub(crate) fn redis_killed_always(scale: &Scale) -> String {
 }
 
 pub(crate) fn redis_killed_everysec(scale: &Scale) -> String {
-    let seen = redis_killed(scale, scale.of(30, 2), 4, "everysec");
+    let everysec = ["--appendonly", "yes", "--appendfsync", "everysec"];
+    let seen = redis_killed(scale, scale.of(30, 2), 4, &everysec);
+    let unkept = redis_killed(scale, 1, 4, &["--appendonly", "no"]);
+    assert!(unkept.lost > 0, "a server that keeps nothing loses something");
     format!(
-        "{} kills, {} requests acknowledged, of which the server lost {}; of the others 0 lost, 0 doubled",
-        seen.kills, seen.acknowledged, seen.lost
+        "{} kills, {} requests acknowledged, of which the server lost {}; without `appendonly`, 1 kill: {} of {}; of the \
+         others 0 lost, 0 doubled",
+        seen.kills, seen.acknowledged, seen.lost, unkept.lost, unkept.acknowledged
     )
 }
 
@@ -47,9 +56,9 @@ struct Seen {
 }
 
 /// Kills the server again and again while requests are submitted and worked on.
-fn redis_killed(scale: &Scale, kills: usize, row: u64, fsync: &str) -> Seen {
+fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Seen {
     let mut random = scale.random(row);
-    let mut bed = Bed::on_redis(&["--appendonly", "yes", "--appendfsync", fsync], FEW);
+    let mut bed = Bed::on_redis(options, FEW);
     bed.submit(50);
     let crew: Vec<_> = (0..2).map(|_| bed.worker(None, "", None)).collect();
     let mut slowest = Duration::ZERO;
