@@ -23,7 +23,8 @@ pub(super) struct Raw {
     checksums: Checksums,
     md5: Option<Md5>,
     sha256: Option<String>,
-    end: Option<Digest>,
+    /// At the end of the bytes: their digest, and their MD5 if it is asked for.
+    came: Option<(Digest, Option<String>)>,
     stop: Stop,
 }
 
@@ -43,7 +44,7 @@ impl Raw {
             checksums: Checksums::default(),
             md5: None,
             sha256: None,
-            end: None,
+            came: None,
             stop,
         }
     }
@@ -68,21 +69,21 @@ impl Raw {
         Ok(())
     }
 
-    /// Checks what has passed, once it is all. The server's word comes first: a transfer that did damage is tried again.
-    fn end(&mut self) -> Result<()> {
-        if self.end.is_some() {
-            return Ok(());
-        }
-        let digest = std::mem::take(&mut self.digesting).finish();
-        let damaged = |why| Error::transient(Stage::Fetch, format!("{}: {why}", self.name));
-        self.checksums
-            .check(Algorithm::Sha256, &digest.sha256)
-            .map_err(damaged)?;
-        if let Some(md5) = self.md5.take() {
-            self.checksums
-                .check(Algorithm::Md5, &hex(&md5.finalize()))
-                .map_err(damaged)?;
-        }
+    /// The digest of what has passed, once it is all.
+    ///
+    /// # Errors
+    /// Each time, if it is not what it must be. The server's word comes first: a transfer that did damage is tried again.
+    fn end(&mut self) -> Result<Digest> {
+        let (digest, md5) = self.came.get_or_insert_with(|| {
+            let md5 = self.md5.take().map(|md5| hex(&md5.finalize()));
+            (std::mem::take(&mut self.digesting).finish(), md5)
+        });
+        let announced = self.checksums.check(Algorithm::Sha256, &digest.sha256);
+        let announced = announced.and_then(|()| match md5 {
+            Some(md5) => self.checksums.check(Algorithm::Md5, md5),
+            None => Ok(()),
+        });
+        announced.map_err(|why| Error::transient(Stage::Fetch, format!("{}: {why}", self.name)))?;
         if let Some(wanted) = &self.sha256
             && *wanted != digest.sha256
         {
@@ -90,8 +91,7 @@ impl Raw {
             let what = format!("{name}: has the SHA-256 {is}, and the request asks for {wanted}");
             return Err(Error::permanent(Stage::Fetch, what));
         }
-        self.end = Some(digest);
-        Ok(())
+        Ok(digest.clone())
     }
 }
 
@@ -105,7 +105,7 @@ impl Read for Raw {
             match self.inner.read(out) {
                 Ok(read) => {
                     let passed = if read == 0 {
-                        self.end()
+                        self.end().map(drop)
                     } else {
                         self.pass(&out[..read])
                     };
@@ -146,7 +146,8 @@ impl SharedRaw {
     }
 
     fn digest(&self) -> Option<Digest> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).end.clone()
+        let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        raw.came.is_some().then(|| raw.end().ok()).flatten()
     }
 }
 
@@ -224,5 +225,34 @@ impl Read for Plain {
             self.fetched.0.get_or_init(|| digest);
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_that_does_not_hold_is_an_error_however_often_the_end_is_read() {
+        let bounds = Bounds::NONE;
+        let wrong_md5 = [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")];
+        let headers = wrong_md5.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let announced = Checksums::of_file(&headers.into_iter().collect());
+        for (checksums, sha256) in [(announced, None), (Checksums::default(), Some("00".repeat(32)))] {
+            let raw = Raw::new(
+                Box::new(&b"a"[..]),
+                "a.csv",
+                bounds,
+                Digesting::default(),
+                Stop::default(),
+            );
+            let mut raw = SharedRaw::new(raw.expecting(checksums, sha256));
+            let mut out = [0; 8];
+            assert_eq!(raw.read(&mut out).unwrap(), 1);
+            for _ in 0..3 {
+                raw.read(&mut out).expect_err("it is not what it must be");
+                assert_eq!(raw.digest(), None);
+            }
+        }
     }
 }

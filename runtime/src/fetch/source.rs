@@ -61,7 +61,7 @@ impl Bounds {
     }
 
     /// None but what a number can hold, before [`Source::within`] sets some.
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         raw_bytes_max: u64::MAX,
         plain_bytes_max: u64::MAX,
         ratio_max: u64::MAX,
