@@ -132,6 +132,8 @@ pub struct LeasePolicy {
     pub drain: Duration,
     /// The longest wait of an idle worker between two looks at its queue.
     pub idle: Duration,
+    /// How long a burst waits for a server that refuses its claims; any other worker waits for ever.
+    pub burst_patience: Duration,
     /// How long done and cancelled requests are kept; none for ever.
     pub retention: Option<Duration>,
 }
@@ -155,6 +157,7 @@ impl LeasePolicy {
             backoff_max: Duration::from_secs(300),
             drain: Duration::from_secs(25),
             idle: Duration::from_millis(500),
+            burst_patience: Duration::from_secs(60),
             retention: Some(Duration::from_secs(7 * 86_400)),
         }
     }

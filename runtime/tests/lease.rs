@@ -5,10 +5,11 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ingest_host::commit::Destination;
 use ingest_host::config::{LeasePolicy, Limits};
+use ingest_host::error::{Class, Result};
 use ingest_host::fetch::{Access, Fetcher};
 use ingest_host::plugin::Engine;
 use ingest_host::queue::{Server, State};
@@ -23,13 +24,18 @@ use tokio::task::JoinHandle;
 const LEASE: Duration = Duration::from_secs(1);
 
 struct Running {
-    worker: JoinHandle<Summary>,
+    worker: JoinHandle<Result<Summary>>,
     shutdown: watch::Sender<Shutdown>,
     folder: tempfile::TempDir,
 }
 
 /// Starts a worker of queue `q` with short leases.
 async fn start(url: &str, limits: Limits) -> Running {
+    start_with(url, limits, |_| {}).await
+}
+
+/// Starts such a worker with other options.
+async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOptions)) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let limits = Arc::new(limits);
     let policy = LeasePolicy {
@@ -38,7 +44,7 @@ async fn start(url: &str, limits: Limits) -> Running {
         margin: LEASE / 4,
         ..LeasePolicy::default()
     };
-    let options = WorkerOptions {
+    let mut options = WorkerOptions {
         name: "test".into(),
         queues: vec!["q".into()],
         concurrency: 1,
@@ -52,6 +58,7 @@ async fn start(url: &str, limits: Limits) -> Running {
         limits: Arc::clone(&limits),
         policy,
     };
+    change(&mut options);
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
     let engine = Engine::new(&limits, Some(&cache)).unwrap();
     let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
@@ -60,9 +67,7 @@ async fn start(url: &str, limits: Limits) -> Running {
     let (shutdown, signal) = watch::channel(Shutdown::No);
     let url = url.to_owned();
     let worker = tokio::spawn(async move {
-        worker::run(&url, server, engine, fetcher, destination, options, signal)
-            .await
-            .unwrap()
+        worker::run(&url, server, engine, fetcher, destination, options, signal).await
     });
     Running {
         worker,
@@ -112,7 +117,7 @@ async fn a_long_attempt_keeps_its_lease() {
     assert_eq!((status.attempts, status.lost), (1, 0));
     running.shutdown.send_replace(Shutdown::Drain);
     assert_eq!(
-        running.worker.await.unwrap(),
+        running.worker.await.unwrap().unwrap(),
         Summary {
             done: 1,
             ..Summary::default()
@@ -138,6 +143,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
     running.shutdown.send_replace(Shutdown::Now);
     let summary = tokio::time::timeout(PATIENCE, running.worker)
         .await
+        .unwrap()
         .unwrap()
         .unwrap();
     assert_eq!(
@@ -184,11 +190,83 @@ async fn an_attempt_has_an_end_however_slow_its_input() {
     );
     running.shutdown.send_replace(Shutdown::Drain);
     assert_eq!(
-        running.worker.await.unwrap(),
+        running.worker.await.unwrap().unwrap(),
         Summary {
             dead: 1,
             ..Summary::default()
         }
     );
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+/// Waits, and keeps its thread from all else, until the lease of a request was extended so many times.
+fn watch_renewals(url: &str, id: &str, times: u32) {
+    let mut redis = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let mut ends = std::collections::BTreeSet::new();
+    let deadline = Instant::now() + PATIENCE;
+    while ends.len() <= times as usize {
+        let end: Option<u64> = redis::cmd("ZSCORE")
+            .arg("ingest:{q}:leased")
+            .arg(id)
+            .query(&mut redis)
+            .unwrap();
+        ends.insert(end.expect("the request is leased"));
+        assert!(
+            Instant::now() < deadline,
+            "extended {} times only",
+            ends.len() - 1
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_renewed_while_the_runtime_stands_still() {
+    let redis = RedisServer::start();
+    let server = Server::connect(&redis.url()).await.unwrap();
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
+    request.id = "held".into();
+    server.queue.submit("q", &[request]).await.unwrap();
+    let running = start(&redis.url(), Limits::default()).await;
+    wait_for_state(&server, "held", State::Leased).await;
+    // Each of the runtime's threads, and this one, for more than a lease's time.
+    let blocked: Vec<_> = (0..2)
+        .map(|_| {
+            let url = redis.url();
+            tokio::spawn(async move { watch_renewals(&url, "held", 15) })
+        })
+        .collect();
+    watch_renewals(&redis.url(), "held", 15);
+    for blocked in blocked {
+        blocked.await.unwrap();
+    }
+    files.let_go("alarms.csv");
+    wait_for_state(&server, "held", State::Done).await;
+    let status = server.queue.status("q", "held").await.unwrap().unwrap();
+    assert_eq!((status.attempts, status.lost), (1, 0));
+    running.shutdown.send_replace(Shutdown::Drain);
+    running.worker.await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_does_not_wait_for_ever_for_a_server_that_refuses() {
+    let redis = RedisServer::start();
+    let mut operator = redis::Client::open(redis.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let mut deny = redis::cmd("ACL");
+    deny.arg(&["SETUSER", "default", "-evalsha"]);
+    deny.query::<()>(&mut operator).unwrap();
+    let running = start_with(&redis.url(), Limits::default(), |options| {
+        options.burst = true;
+        options.policy.burst_patience = LEASE;
+    })
+    .await;
+    let ended = tokio::time::timeout(PATIENCE, running.worker).await.unwrap();
+    let error = ended.unwrap().expect_err("it gives up");
+    assert_eq!(error.class(), Class::Transient);
+    assert!(error.report().contains("extend its ACL"), "{}", error.report());
 }

@@ -37,9 +37,6 @@ const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
 const GATHER: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
-/// How long a burst waits for a server that refuses its claims.
-const BURST_PATIENCE: Duration = Duration::from_secs(60);
-
 /// What may fail for a while.
 const CLAIM: &str = "cannot claim, trying again";
 const WAIT: &str = "cannot wait for requests, looking from time to time";
@@ -251,8 +248,9 @@ impl Worker {
             *failing_since = None;
         }
         let since = failing_since.get_or_insert_with(Instant::now);
-        if self.context.options.burst {
-            error.class() == Class::Transient && since.elapsed() < BURST_PATIENCE
+        let WorkerOptions { burst, policy, .. } = &self.context.options;
+        if *burst {
+            error.class() == Class::Transient && since.elapsed() < policy.burst_patience
         } else {
             error.class() == Class::Transient || error.stage() == Stage::Queue
         }

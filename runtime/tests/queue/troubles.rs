@@ -383,6 +383,31 @@ fn a_full_server_keeps_leases_and_lets_work_end() {
     assert_eq!(count(&loud, "cannot renew"), 0, "{loud:#?}");
 }
 
+/// The same with a file: it is removed while a worker has it open.
+#[test]
+fn a_removed_file_is_told_once_and_a_new_one_is_used() {
+    let (host, files) = (Host::embedded(), Files::serve());
+    let url = files.put("small.csv", "n\n1\n2\n");
+    let plugin = component("clean");
+    let mut worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
+    host.run(&format!("submit --queue q --uri {url} --id before"))
+        .ok();
+    host.wait_for_state("before", "done");
+    for name in ["queue.db", "queue.db-wal", "queue.db-shm"] {
+        std::fs::remove_file(host.path(name)).unwrap();
+    }
+    host.run(&format!("submit --queue q --uri {url} --id after")).ok();
+    worker.wait_for_logs(&["the queue's file was removed or replaced"]);
+    host.wait_for_state("after", "done");
+    assert_eq!(host.run("status before").code, Some(1));
+    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    let loud = complaints(worker);
+    assert_eq!(count(&loud, "removed or replaced"), 1, "{loud:#?}");
+}
+
 /// Every verb on a claim goes on while the server's memory is full.
 #[tokio::test]
 async fn claims_are_kept_and_ended_while_the_server_is_full() {

@@ -4,8 +4,9 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,10 +14,13 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
+use crate::complaints::Complaints;
 use crate::error::{Class, Error, Result, Stage};
 
 /// How long a step waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
+/// How often the file is looked for where it was.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SCHEMA_VERSION: i64 = 1;
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
@@ -37,6 +41,17 @@ struct Shared {
 struct Inner {
     connection: Connection,
     seen: Seen,
+    place: Place,
+}
+
+/// Where the file was when it was opened.
+struct Place {
+    path: PathBuf,
+    name: String,
+    /// Device and inode; none if it is in no folder.
+    file: Option<(u64, u64)>,
+    looked_at: Instant,
+    complaints: Complaints,
 }
 
 #[derive(Default)]
@@ -120,13 +135,9 @@ impl Store {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking({
             let name = name.clone();
-            move || open(Path::new(&path), &name)
+            move || Inner::open(path.into(), name)
         });
-        let connection = joined(opened.await, &name)??;
-        let inner = Inner {
-            connection,
-            seen: Seen::new(),
-        };
+        let inner = joined(opened.await, &name)??;
         let shared = Shared {
             inner: Mutex::new(inner),
             waiting: Mutex::default(),
@@ -225,8 +236,52 @@ fn next_steps(waiting: &mut VecDeque<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
 }
 
 impl Inner {
+    fn open(path: PathBuf, name: String) -> Result<Self> {
+        let connection = open(&path, &name)?;
+        let place = Place {
+            file: identity(&path),
+            looked_at: Instant::now(),
+            complaints: Complaints::default(),
+            path,
+            name,
+        };
+        Ok(Self {
+            connection,
+            seen: Seen::new(),
+            place,
+        })
+    }
+
+    /// Opens the file anew if it was removed or replaced. Without this a worker would go on for ever with a file that
+    /// nobody else sees.
+    fn follow(&mut self) {
+        let place = &mut self.place;
+        if place.file.is_none() || place.looked_at.elapsed() < LOOK_EVERY {
+            return;
+        }
+        place.looked_at = Instant::now();
+        if identity(&place.path) == place.file {
+            return;
+        }
+        match Self::open(place.path.clone(), place.name.clone()) {
+            Ok(inner) => {
+                *self = inner;
+                tracing::error!(
+                    file = self.place.name,
+                    "the queue's file was removed or replaced, and what was in it is lost to this worker; the file that is there \
+                     now is used: submit what is missing again, bind plugins again"
+                );
+            }
+            Err(error) => place.complaints.note(
+                "the queue's file was removed or replaced, and cannot be opened",
+                &error,
+            ),
+        }
+    }
+
     /// Runs steps in one transaction. One that fails is taken back alone; when the transaction fails, all have failed.
     fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
+        self.follow();
         let transaction = self.run_within(&mut steps);
         for step in steps {
             step.answer(&transaction);
@@ -255,6 +310,12 @@ impl Inner {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A step that panics is taken back, so that what it leaves is sound.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What tells a file from another under the same name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// The machine's clock, in milliseconds since 1970.
