@@ -161,11 +161,6 @@ pub struct ClaimOptions {
 }
 
 impl ClaimOptions {
-    /// Whether a request that has lost so many leases is to be claimed alone.
-    fn is_suspect(&self, lost: u32) -> bool {
-        is_suspect(lost, self.lost_max)
-    }
-
     /// The nonce of one of several claims that are asked for at once, counted from 0.
     fn nonce_of(&self, number: usize) -> String {
         match number {

@@ -118,8 +118,8 @@ pub enum Shutdown {
 /// that `server` is connected to.
 ///
 /// # Errors
-/// If the output cannot be written, the plugin cannot be used, or the server refuses for good. A server that cannot be reached for a while
-/// is no error: the worker waits for it.
+/// If the output cannot be written or the plugin cannot be used. Trouble with the server is waited out, by a burst for as
+/// long as its policy says.
 pub async fn run(
     url: &str,
     server: Server,

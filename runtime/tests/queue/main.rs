@@ -12,6 +12,7 @@ mod model; // what the promises say, in memory
 mod audit;
 mod claims;
 mod ends;
+mod guards;
 mod intake;
 mod outages;
 mod registry;

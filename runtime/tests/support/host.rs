@@ -192,34 +192,20 @@ impl Host {
 
     /// Makes the lease of a request run out now, on the server itself.
     pub(crate) fn expire_lease(&self, id: &str) {
-        if let Some(path) = self.url.strip_prefix("sqlite:") {
-            let db = rusqlite::Connection::open(path).expect("the queue's file");
-            db.busy_timeout(PATIENCE).expect("a time-out");
-            let changed = db.execute(
-                "UPDATE request SET at_ms = 0 WHERE id = ?1 AND state = 'leased'",
-                [id],
-            );
-            assert_eq!(changed.expect("an update"), 1);
-        } else {
-            let mut redis = redis::Client::open(self.url.as_str())
-                .expect("a URL")
-                .get_connection()
-                .expect("a server");
-            let mut add = redis::cmd("ZADD");
-            add.arg("ingest:{q}:leased").arg("XX").arg("CH").arg(0).arg(id);
-            assert_eq!(add.query::<u64>(&mut redis).expect("an answer"), 1);
-        }
+        self.set_time("leased", id, 0);
     }
 
     /// Makes a request that is done one that has been for years, on the server itself.
     pub(crate) fn end_long_ago(&self, id: &str) {
+        self.set_time("done", id, 1);
+    }
+
+    fn set_time(&self, state: &str, id: &str, at_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let db = rusqlite::Connection::open(path).expect("the queue's file");
             db.busy_timeout(PATIENCE).expect("a time-out");
-            let changed = db.execute(
-                "UPDATE request SET at_ms = 1 WHERE id = ?1 AND state = 'done'",
-                [id],
-            );
+            let update = "UPDATE request SET at_ms = ?1 WHERE id = ?2 AND state = ?3";
+            let changed = db.execute(update, (at_ms as i64, id, state));
             assert_eq!(changed.expect("an update"), 1);
         } else {
             let mut redis = redis::Client::open(self.url.as_str())
@@ -227,7 +213,8 @@ impl Host {
                 .get_connection()
                 .expect("a server");
             let mut add = redis::cmd("ZADD");
-            add.arg("ingest:{q}:done").arg("XX").arg("CH").arg(1).arg(id);
+            let key = format!("ingest:{{q}}:{state}");
+            add.arg(key).arg("XX").arg("CH").arg(at_ms).arg(id);
             assert_eq!(add.query::<u64>(&mut redis).expect("an answer"), 1);
         }
     }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use super::store::now_ms;
 use super::{create, wake};
 use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
-use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, millis};
+use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, is_suspect, millis};
 
 /// What one step of a claim found.
 pub(super) struct Step {
@@ -80,7 +80,7 @@ pub(super) fn claim(
     let open = !paused && (binding.is_some() || !options.needs_binding);
     while is_new && open && claims.len() < count {
         let nonce = options.nonce_of(claims.len());
-        if !claims.is_empty() && options.is_suspect(next_lost(db, queue)?) {
+        if !claims.is_empty() && is_suspect(next_lost(db, queue)?, options.lost_max) {
             break;
         }
         let Some(claim) = claim_ready(db, queue, &options.worker, &nonce, binding, until)? else {
@@ -88,7 +88,7 @@ pub(super) fn claim(
         };
         let lost = claim.lost;
         claims.push(claim);
-        if options.is_suspect(lost) {
+        if is_suspect(lost, options.lost_max) {
             break;
         }
     }
