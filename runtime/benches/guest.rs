@@ -14,7 +14,7 @@ mod components;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ingest_host::batch::{Batch, Row};
+use ingest_host::batch::{Batch, IN_PLACE, Row};
 use ingest_host::config::Limits;
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Instance};
@@ -84,18 +84,25 @@ fn batches(bad_percent: u8) -> Vec<Batch> {
 }
 
 fn batch(rows: &[Vec<&str>]) -> Batch {
-    let mut batch = Batch::default();
+    let offset = |at: usize| u32::try_from(at).unwrap();
+    let mut batch = Batch {
+        in_place: true,
+        ..Batch::default()
+    };
     for (number, fields) in (0..).zip(rows) {
+        let start = offset(batch.raw.len());
+        batch.starts.push(start);
         for field in fields {
-            batch.fields.extend_from_slice(field.as_bytes());
-            batch.ends.push(u32::try_from(batch.fields.len()).unwrap());
+            batch.raw.extend_from_slice(field.as_bytes());
+            batch.ends.push(offset(batch.raw.len()));
+            batch.raw.push(b',');
         }
-        let (start, end, line) = (0, 0, number);
         batch.rows.push(Row {
             start,
-            end,
+            end: offset(batch.raw.len() - 1),
             number,
-            line,
+            line: number,
+            cells: IN_PLACE,
         });
     }
     batch

@@ -5,6 +5,7 @@
 //! before it: positions count from its start, and an error waits as a [`Fault`] until its [`Origin`] is known.
 
 use crate::error::Error;
+use crate::format::Span;
 
 /// Some consecutive records of a chunk, as they came and as the plugin reads them.
 #[derive(Debug, Default)]
@@ -15,12 +16,18 @@ pub struct Batch {
     pub used: Used,
     /// The records that go to the plugin.
     pub rows: Vec<Row>,
-    /// The fields that the plugin reads, unescaped, row after row, without separators. UTF-8.
+    /// Whether the plugin gets `raw` and reads fields where they stand in it. Those of other rows follow behind it.
+    pub in_place: bool,
+    /// The fields of the rows that are not read in place, unescaped, row after row, a byte behind each. UTF-8.
     pub fields: Vec<u8>,
-    /// Where each field ends in `fields`: `rows.len()` times the number of columns read.
+    /// Where the first field of each row begins, in `raw` followed by `fields`, or in `fields` if nothing is read in
+    /// place.
+    pub starts: Vec<u32>,
+    /// Where each field ends: `rows.len()` times the number of columns read. The next one of its row begins a byte
+    /// behind.
     pub ends: Vec<u32>,
-    /// Of CSV, where the columns read stand in `raw`, quotes included, as start and end: of each row in the order of
-    /// the input's columns.
+    /// Of CSV, where the columns read stand in `raw`, quotes included, as start and end, in the order of the input's
+    /// columns: of the rows that are not read in place, at their [`Row::cells`].
     pub spans: Vec<[u32; 2]>,
     /// The records that do not go to the plugin because they are malformed, in order.
     pub malformed: Vec<Malformed>,
@@ -48,6 +55,36 @@ pub struct Row {
     pub number: u32,
     /// How many lines of the chunk come before it.
     pub line: u32,
+    /// Where its cells begin in [`Batch::spans`]; [`IN_PLACE`] if its fields are read where they stand.
+    pub cells: u32,
+}
+
+/// Where the cells of a row begin that is read in place.
+pub const IN_PLACE: u32 = u32::MAX;
+
+/// Where the cells of one row of CSV stand in [`Batch::raw`], those that are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Cells<'a> {
+    /// Next to each other from here on, with these ends.
+    InPlace(u32, &'a [u32]),
+    /// Each with its start and its end.
+    Apart(&'a [[u32; 2]]),
+}
+
+impl Cells<'_> {
+    /// The cell of the `place`-th column that is read, in the order of the input's columns.
+    #[inline]
+    pub fn at(self, place: usize) -> Span {
+        let (start, end) = match self {
+            Self::Apart(spans) => (spans[place][0], spans[place][1]),
+            Self::InPlace(start, ends) if place == 0 => (start, ends[0]),
+            Self::InPlace(_, ends) => (ends[place - 1] + 1, ends[place]),
+        };
+        Span {
+            start: start as usize,
+            end: end as usize,
+        }
+    }
 }
 
 /// A record that could not be decoded.
@@ -83,7 +120,9 @@ impl Batch {
     /// Goes on to the next batch of the chunk; keeps the memory.
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.in_place = false;
         self.fields.clear();
+        self.starts.clear();
         self.ends.clear();
         self.spans.clear();
         self.malformed.clear();
@@ -97,6 +136,35 @@ impl Batch {
     /// The bytes of a record as they came, without the line end.
     pub fn raw(&self, row: Row) -> &[u8] {
         &self.raw[row.start as usize..row.end as usize]
+    }
+
+    /// The cells of the row of that index, of which so many are read.
+    #[inline]
+    pub fn cells(&self, row: usize, reads: usize) -> Cells<'_> {
+        let Row { start, cells, .. } = self.rows[row];
+        if cells == IN_PLACE {
+            return Cells::InPlace(start, &self.ends[row * reads..][..reads]);
+        }
+        Cells::Apart(&self.spans[cells as usize..][..reads])
+    }
+
+    /// Lends the bytes that the plugin reads fields from, to be given back with [`Batch::take_back`].
+    pub fn lend(&mut self) -> Vec<u8> {
+        if !self.in_place {
+            return std::mem::take(&mut self.fields);
+        }
+        self.raw.extend_from_slice(&self.fields);
+        std::mem::take(&mut self.raw)
+    }
+
+    /// Takes back what was lent.
+    pub fn take_back(&mut self, mut lent: Vec<u8>) {
+        if !self.in_place {
+            self.fields = lent;
+            return;
+        }
+        lent.truncate(lent.len() - self.fields.len());
+        self.raw = lent;
     }
 }
 
@@ -122,6 +190,7 @@ impl Used {
             end: end as u32,
             number: self.records,
             line: self.lines,
+            cells: IN_PLACE,
         }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use ingest_host::batch::{Batch, Row};
+use ingest_host::batch::{Batch, IN_PLACE, Row};
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Error};
 use ingest_host::format::Format;
@@ -36,12 +36,14 @@ fn batch() -> Batch {
         end: 2 * number + 1,
         number,
         line: number,
+        cells: IN_PLACE,
     };
     Batch {
         raw: b"a\nb\n".to_vec(),
+        in_place: true,
         rows: vec![row(0), row(1)],
-        fields: b"ab".to_vec(),
-        ends: vec![1, 2],
+        starts: vec![0, 2],
+        ends: vec![1, 3],
         ..Batch::default()
     }
 }

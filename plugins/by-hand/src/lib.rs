@@ -71,19 +71,19 @@ impl Guest for Component {
     }
 
     fn process(batch: Batch) -> Result<Changes, String> {
-        let rows = batch.rows as usize;
+        let rows = batch.starts.len();
         let text = std::str::from_utf8(&batch.bytes).map_err(|error| error.to_string())?;
         let mut changes = Changes {
             verdicts: Vec::with_capacity(rows),
             operands: Vec::with_capacity(rows * 9),
             bytes: Vec::with_capacity(rows * 48),
         };
-        let mut begin = 0;
-        for ends in batch.ends.as_chunks::<8>().0 {
+        for (ends, &start) in batch.ends.as_chunks::<8>().0.iter().zip(&batch.starts) {
+            let mut begin = start as usize;
             let mut fields = [""; 8];
             for (field, &end) in fields.iter_mut().zip(ends) {
                 *field = &text[begin..end as usize];
-                begin = end as usize;
+                begin = end as usize + 1;
             }
             match alarm(&fields) {
                 Ok(alarm) => alarm.write(&fields, &mut changes),

@@ -1,16 +1,18 @@
 //! The fields of a batch: the host's bytes and offsets come in and are checked, all at once; the fields of
 //! one record after the other come out, and reading one takes no check of its text again.
 
+use std::ops::Range;
+
 use crate::bindings::exports::ingest::plugin::transform::Batch;
 use crate::refusal::Refusal;
 
-/// A batch that is as the interface promises, whatever the host has sent: offsets never decrease and
-/// stay within `bytes`, and between any two of them there is valid UTF-8. Only [`Arena::check`] makes one.
+/// A batch that is as the interface promises, whatever the host has sent: each field ends behind its begin
+/// and within `bytes`, and is valid UTF-8. Only [`Arena::check`] makes one.
 #[derive(Debug)]
 pub(crate) struct Arena<'a> {
     bytes: &'a [u8],
+    starts: &'a [u32],
     ends: &'a [u32],
-    rows: usize,
     width: usize,
 }
 
@@ -18,54 +20,88 @@ pub(crate) struct Arena<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
-    /// Where the first field begins: 0, or where the record before ends.
-    begin: u32,
-    /// Where each field ends.
+    /// Where the first field begins.
+    start: u32,
+    /// Where each field ends; the next one begins a byte behind.
     ends: &'a [u32],
 }
 
 impl<'a> Arena<'a> {
     /// Checks a batch of records with `width` fields each.
     pub(crate) fn check(batch: &'a Batch, width: usize) -> Result<Self, Refusal> {
-        let rows = batch.rows as usize;
-        let (bytes, ends) = (&batch.bytes[..], &batch.ends[..]);
-        if rows.checked_mul(width) != Some(ends.len()) {
-            let found = ends.len();
+        let (bytes, starts, ends) = (&batch.bytes[..], &batch.starts[..], &batch.ends[..]);
+        if starts.len().checked_mul(width) != Some(ends.len()) {
+            let (found, rows) = (ends.len(), starts.len());
             return Err(broken(format!(
                 "has {found} fields where {rows} rows of {width} are expected"
             )));
         }
-        let is_within = ends.last().is_none_or(|&last| last as usize <= bytes.len());
-        if !is_within || !is_ascending(ends) {
+        let arena = Self {
+            bytes,
+            starts,
+            ends,
+            width,
+        };
+        if width > 0 && !arena.is_ordered() {
             return Err(broken("has a field that ends before its begin or outside"));
         }
         if !is_ascii(bytes) {
-            let text =
-                std::str::from_utf8(bytes).map_err(|error| broken(format!("is not UTF-8: {error}")))?;
-            if !ends.iter().all(|&end| text.is_char_boundary(end as usize)) {
-                return Err(broken("has a field that ends within a character"));
+            arena.check_utf8()?;
+        }
+        Ok(arena)
+    }
+
+    /// Whether each field ends at or behind its begin and within the bytes. Within a record that is so if the ends
+    /// increase, and they decrease from record to record only where the host has put one elsewhere. So all descents
+    /// are counted, which takes vectors, and those between records, of which there is one a record.
+    fn is_ordered(&self) -> bool {
+        let mut between = 0;
+        let mut is_fine = true;
+        let mut before = u32::MAX;
+        for (ends, &start) in self.ends.chunks_exact(self.width).zip(self.starts) {
+            let (first, last) = (ends[0], ends[self.width - 1]);
+            is_fine &= start <= first;
+            is_fine &= last as usize <= self.bytes.len();
+            between += u32::from(first <= before);
+            before = last;
+        }
+        // The first record comes after none.
+        is_fine && between == descents(self.ends) + u32::from(!self.ends.is_empty())
+    }
+
+    #[cold]
+    fn check_utf8(&self) -> Result<(), Refusal> {
+        let text = str::from_utf8(self.bytes).ok();
+        for fields in self.records() {
+            for field in 0..self.width {
+                let span = fields.span(field);
+                let is_text = match text {
+                    Some(text) => text.is_char_boundary(span.start) && text.is_char_boundary(span.end),
+                    None => str::from_utf8(&self.bytes[span]).is_ok(),
+                };
+                if !is_text {
+                    return Err(broken("has a field that is not UTF-8"));
+                }
             }
         }
-        Ok(Self {
-            bytes,
-            ends,
-            rows,
-            width,
-        })
+        Ok(())
+    }
+
+    /// How many records there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.starts.len()
     }
 
     /// The records, in their order.
     #[inline]
     pub(crate) fn records(&self) -> impl Iterator<Item = Fields<'a>> {
         let (bytes, width) = (self.bytes, self.width);
-        let (mut begin, mut rest) = (0, self.ends);
+        let mut rest = self.ends;
         // Not `chunks_exact`: a plugin may read no column at all.
-        (0..self.rows).map(move |_| {
+        self.starts.iter().map(move |&start| {
             let (ends, others) = rest.split_at(width);
-            let fields = Fields { bytes, begin, ends };
-            begin = ends.last().copied().unwrap_or(begin);
             rest = others;
-            fields
+            Fields { bytes, start, ends }
         })
     }
 }
@@ -78,17 +114,20 @@ impl<'a> Fields<'a> {
         reason = "what a record costs is mostly this, ten or twenty times"
     )]
     pub(crate) fn get(&self, field: u32) -> &'a str {
-        let field = field as usize;
+        // SAFETY: the arena has checked of each field that it ends at or behind its begin and within `bytes`, and that
+        // it is UTF-8. Nothing can write to either list while it is borrowed.
+        unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(self.span(field as usize))) }
+    }
+
+    #[inline]
+    fn span(&self, field: usize) -> Range<usize> {
         let end = self.ends[field];
         let begin = if field == 0 {
-            self.begin
+            self.start
         } else {
-            self.ends[field - 1]
+            self.ends[field - 1] + 1
         };
-        // SAFETY: `begin` and `end` are neighbours among the arena's offsets, or 0 and the first. The
-        // arena has checked that these never decrease, that they stay within `bytes`, and that the bytes
-        // between two of them are UTF-8. Nothing can write to either list while it is borrowed.
-        unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(begin as usize..end as usize)) }
+        begin as usize..end as usize
     }
 }
 
@@ -111,11 +150,12 @@ fn is_ascii(bytes: &[u8]) -> bool {
     seen.is_ascii() && rest.is_ascii()
 }
 
+/// How many offsets are not above the one before.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn is_ascending(ends: &[u32]) -> bool {
+fn descents(ends: &[u32]) -> u32 {
     let next = ends.get(1..).unwrap_or_default();
-    let descents = ends.iter().zip(next).map(|(end, next)| u32::from(next < end));
-    descents.fold(0, |any, descent| any | descent) == 0
+    let descents = ends.iter().zip(next).map(|(end, next)| u32::from(next <= end));
+    descents.sum()
 }
 
 #[cfg(test)]
@@ -124,9 +164,9 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn batch(rows: u32, bytes: &[u8], ends: &[u32]) -> Batch {
-        let (bytes, ends) = (bytes.to_vec(), ends.to_vec());
-        Batch { rows, bytes, ends }
+    fn batch(bytes: &[u8], starts: &[u32], ends: &[u32]) -> Batch {
+        let (bytes, starts, ends) = (bytes.to_vec(), starts.to_vec(), ends.to_vec());
+        Batch { bytes, starts, ends }
     }
 
     fn read(batch: &Batch, width: usize) -> Result<Vec<Vec<String>>, String> {
@@ -136,52 +176,49 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_between_the_ends() {
-        let batch = batch(2, "añbc".as_bytes(), &[1, 3, 3, 5]);
-        assert_eq!(read(&batch, 2).unwrap(), [["a", "ñ"], ["", "bc"]]);
+    fn fields_stand_between_start_and_ends() {
+        let bytes = "a,ñ\n,bc\n".as_bytes();
+        let rows = batch(bytes, &[0, 5], &[1, 4, 5, 8]);
+        assert_eq!(read(&rows, 2).unwrap(), [["a", "ñ"], ["", "bc"]]);
+    }
+
+    #[test]
+    fn records_stand_in_any_order_and_what_is_around_them_means_nothing() {
+        let bytes = b"\xffcd,e\xffa,\xff";
+        let rows = batch(bytes, &[6, 1, 1], &[7, 8, 3, 5, 3, 5]);
+        assert_eq!(read(&rows, 2).unwrap(), [["a", ""], ["cd", "e"], ["cd", "e"]]);
     }
 
     #[test]
     fn records_of_which_nothing_is_read_are_records() {
-        assert_eq!(read(&batch(3, b"", &[]), 0).unwrap().len(), 3);
-        assert!(read(&batch(0, b"", &[]), 4).unwrap().is_empty());
+        assert_eq!(read(&batch(b"", &[0, 9, 0], &[]), 0).unwrap().len(), 3);
+        assert!(read(&batch(b"", &[], &[]), 4).unwrap().is_empty());
     }
 
     #[test]
     #[should_panic(expected = "out of bounds")]
     fn a_column_of_another_input_reads_nothing_of_the_next_record() {
-        let batch = batch(2, b"ab", &[1, 2]);
+        let batch = batch(b"a,b", &[0, 2], &[1, 3]);
         let arena = Arena::check(&batch, 1).unwrap();
         let _ = arena.records().next().unwrap().get(1);
     }
 
     #[test]
     fn a_batch_that_breaks_a_promise_is_refused() {
-        let cases: [(Batch, &str); 6] = [
+        let outside = "has a field that ends before its begin or outside";
+        let no_text = "has a field that is not UTF-8";
+        let cases: [(Batch, &str); 8] = [
             (
-                batch(1, b"ab", &[1]),
+                batch(b"ab", &[0], &[1]),
                 "has 1 fields where 1 rows of 2 are expected",
             ),
-            (
-                batch(u32::MAX, b"", &[]),
-                "has 0 fields where 4294967295 rows of 2 are expected",
-            ),
-            (
-                batch(1, b"ab", &[2, 1]),
-                "has a field that ends before its begin or outside",
-            ),
-            (
-                batch(1, b"ab", &[1, 3]),
-                "has a field that ends before its begin or outside",
-            ),
-            (
-                batch(1, "é".as_bytes(), &[1, 2]),
-                "has a field that ends within a character",
-            ),
-            (
-                batch(1, b"a\xff", &[1, 2]),
-                "is not UTF-8: invalid utf-8 sequence of 1 bytes from index 1",
-            ),
+            (batch(b"ab", &[0], &[2, 1]), outside),
+            (batch(b"ab", &[0], &[1, 1]), outside),
+            (batch(b"ab", &[0], &[1, 3]), outside),
+            (batch(b"abcd", &[2], &[1, 3]), outside),
+            (batch(b"abcd", &[2, 0], &[2, 3, 1, 0]), outside),
+            (batch("é".as_bytes(), &[0], &[0, 2]), no_text),
+            (batch(b"a,\xff", &[0], &[1, 3]), no_text),
         ];
         for (batch, fault) in cases {
             assert_eq!(read(&batch, 2).unwrap_err(), format!("the host's batch {fault}"));
@@ -193,21 +230,31 @@ mod tests {
         #[test]
         fn what_is_accepted_are_texts(
             bytes in vec(prop_oneof![8 => 0..=127_u8, 1 => any::<u8>()], 0..200),
-            mut ends in vec(0..210_u32, 0..40),
-            is_sorted in any::<bool>(),
+            records in vec((0..190_u32, [0..12_u32, 0..12, 0..12]), 0..15),
+            any_end in proptest::option::of((any::<prop::sample::Index>(), 0..210_u32)),
         ) {
-            if is_sorted {
-                ends.sort_unstable();
+            let starts: Vec<_> = records.iter().map(|record| record.0).collect();
+            let mut ends = Vec::new();
+            for &(start, lens) in &records {
+                let mut at = start;
+                for len in lens {
+                    ends.push(at + len);
+                    at += len + 1;
+                }
             }
-            let batch = batch(ends.len() as u32, &bytes, &ends);
-            let mut begin = 0;
-            let texts: Option<Vec<_>> = ends.iter().map(|&end| {
+            if let Some((at, end)) = any_end && !ends.is_empty() {
+                let at = at.index(ends.len());
+                ends[at] = end;
+            }
+            let field = |row: usize, field: usize| {
+                let end = ends[3 * row + field];
+                let begin = if field == 0 { starts[row] } else { ends[3 * row + field - 1] + 1 };
                 let field = bytes.get(begin as usize..end as usize)?;
-                begin = end;
-                Some(vec![String::from_utf8(field.to_vec()).ok()?])
-            }).collect();
-            let texts = texts.filter(|_| std::str::from_utf8(&bytes).is_ok());
-            prop_assert_eq!(read(&batch, 1).ok(), texts);
+                String::from_utf8(field.to_vec()).ok()
+            };
+            let record = |row| (0..3).map(|at| field(row, at)).collect::<Option<Vec<_>>>();
+            let texts: Option<Vec<_>> = (0..records.len()).map(record).collect();
+            prop_assert_eq!(read(&batch(&bytes, &starts, &ends), 3).ok(), texts);
         }
 
         #[test]

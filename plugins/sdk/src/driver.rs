@@ -46,7 +46,7 @@ impl<P: Plugin> Driver<P> {
     /// Puts each record of the batch through the plugin.
     pub(crate) fn process(&mut self, batch: &Batch) -> Result<Changes, Refusal> {
         let arena = Arena::check(batch, self.layout.fields.len())?;
-        self.changes.begin(batch.rows as usize);
+        self.changes.begin(arena.rows());
         for fields in arena.records() {
             let mut record = Record::new(fields, &self.layout, &mut self.changes);
             let verdict = self.plugin.record(&mut record);

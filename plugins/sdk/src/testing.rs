@@ -197,14 +197,15 @@ fn read_csv(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 fn batch(records: &[Vec<String>], reads: &[u32]) -> Batch {
-    let mut bytes = Vec::new();
-    let mut ends = Vec::new();
+    let offset = |at: usize| u32::try_from(at).expect("a test's batch is small");
+    let (mut bytes, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
+        starts.push(offset(bytes.len()));
         for &read in reads {
             bytes.extend_from_slice(record[read as usize].as_bytes());
-            ends.push(u32::try_from(bytes.len()).expect("a test's batch is small"));
+            ends.push(offset(bytes.len()));
+            bytes.push(b',');
         }
     }
-    let rows = u32::try_from(records.len()).expect("a test's batch is small");
-    Batch { rows, bytes, ends }
+    Batch { bytes, starts, ends }
 }

@@ -97,7 +97,7 @@ impl Decoder for CsvDecoder {
             return Err(in_input(&self.name, message));
         }
         check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
-        self.projection = Projection::new(self.scanner.dialect().quote, reads);
+        self.projection = Projection::new(self.scanner.dialect().quote, reads, self.columns);
         Ok(())
     }
 
@@ -121,13 +121,14 @@ impl CsvDecoder {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
+        batch.in_place = self.projection.in_place;
         while used.bytes < raw.len() && records_left > 0 {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
                 continue;
             }
-            let spans = batch.spans.len();
-            let record = match self.find(raw, used.bytes, &mut batch.spans) {
+            let (spans, ends) = (batch.spans.len(), batch.ends.len());
+            let record = match self.find(raw, used.bytes, batch) {
                 Ok(record) => record,
                 Err(partial) => return Err(self.never_closed(raw, used, partial)),
             };
@@ -135,14 +136,20 @@ impl CsvDecoder {
                 let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
                 return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
             }
-            let row = used.row(record.end);
+            let mut row = used.row(record.end);
             match self.fault(raw, row, record, &mut utf8) {
                 None => {
+                    if batch.ends.len() == ends {
+                        row.cells = spans as u32;
+                        self.projection.take(raw, spans, record.quoted, batch);
+                    } else {
+                        batch.starts.push(row.start);
+                    }
                     batch.rows.push(row);
-                    self.projection.take(raw, spans, record.quoted, batch);
                 }
                 Some((code, reason)) => {
                     batch.spans.truncate(spans);
+                    batch.ends.truncate(ends);
                     batch.malformed.push(Malformed { row, code, reason });
                 }
             }
@@ -153,18 +160,24 @@ impl CsvDecoder {
         Ok(())
     }
 
-    /// Finds the record that begins at `start`, and adds where the columns that are read stand in it.
+    /// Finds the record that begins at `start`. Adds where its fields end if they can be read where they stand, else
+    /// where the columns that are read stand in it.
     #[inline]
-    fn find(&mut self, raw: &[u8], start: usize, spans: &mut Vec<[u32; 2]>) -> Result<Record, Partial> {
-        let wanted = &self.projection.wanted;
+    fn find(&mut self, raw: &[u8], start: usize, batch: &mut Batch) -> Result<Record, Partial> {
+        let spans = &mut batch.spans;
         let Some(ends) = self.index.ends(&self.scanner, raw, start) else {
             let add = |span: Span| spans.push([span.start as u32, span.end as u32]);
+            let wanted = &self.projection.wanted;
             return self.scanner.record(raw, start, true, wanted, add);
         };
         let end = ends.last().map_or(start, |&end| end as usize);
         // Any other record is malformed.
         if ends.len() == self.columns {
-            self.projection.spans(start as u32, ends, spans);
+            if batch.in_place {
+                batch.ends.extend_from_slice(ends);
+            } else {
+                self.projection.spans(start as u32, ends, spans);
+            }
         }
         Ok(Record {
             end,
@@ -206,6 +219,8 @@ const BLOCK: usize = 32;
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
+    /// Whether all columns are read, in their order: then fields without quotes are read where they stand.
+    in_place: bool,
     /// The columns that are read, increasing.
     wanted: Vec<usize>,
     /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`. Nothing if that is the order
@@ -214,7 +229,7 @@ struct Projection {
 }
 
 impl Projection {
-    fn new(quote: u8, reads: &[usize]) -> Self {
+    fn new(quote: u8, reads: &[usize], columns: usize) -> Self {
         let mut wanted = reads.to_vec();
         wanted.sort_unstable();
         let place = |read| wanted.binary_search(read).ok();
@@ -223,39 +238,39 @@ impl Projection {
         } else {
             reads.iter().filter_map(place).collect()
         };
-        Self { quote, wanted, order }
+        Self {
+            quote,
+            in_place: reads.iter().copied().eq(0..columns),
+            wanted,
+            order,
+        }
     }
 
     /// Adds where the columns that are read stand in a record without quotes, which begins at `start` and whose fields
     /// end at `ends`.
     #[inline]
     fn spans(&self, start: u32, ends: &[u32], spans: &mut Vec<[u32; 2]>) {
-        if self.wanted.len() == ends.len() {
-            let mut start = start;
-            spans.extend(
-                ends.iter()
-                    .map(|&end| [std::mem::replace(&mut start, end + 1), end]),
-            );
-        } else {
-            let before = |column: usize| column.checked_sub(1).map_or(start, |before| ends[before] + 1);
-            spans.extend(self.wanted.iter().map(|&column| [before(column), ends[column]]));
-        }
+        let before = |column: usize| column.checked_sub(1).map_or(start, |before| ends[before] + 1);
+        spans.extend(self.wanted.iter().map(|&column| [before(column), ends[column]]));
     }
 
     /// Takes the fields of a record, whose spans are there from `spans` on.
     #[inline]
     fn take(&self, raw: &[u8], spans: usize, quoted: bool, batch: &mut Batch) {
         let Batch { fields, ends, .. } = batch;
+        // Behind the raw bytes if these go to the plugin, too.
+        let base = if batch.in_place { raw.len() as u32 } else { 0 };
+        batch.starts.push(base + fields.len() as u32);
         let spans = &batch.spans[spans..];
         let [Some(first), Some(last)] = [spans.first(), spans.last()] else {
             return;
         };
         if quoted || !self.order.is_empty() {
-            return self.take_each(raw, spans, fields, ends);
+            return self.take_each(raw, spans, base, fields, ends);
         }
         // Room for all fields at once, into which whole blocks are copied: most fields are shorter than one.
         let mut at = fields.len();
-        fields.resize(at + (last[1] - first[0]) as usize + BLOCK, 0);
+        fields.resize(at + (last[1] - first[0]) as usize + 1 + BLOCK, 0);
         for &[start, end] in spans {
             let (start, end) = (start as usize, end as usize);
             let next = at + (end - start);
@@ -266,14 +281,21 @@ impl Projection {
                 (Some(from), Some(to)) if end - start <= BLOCK => *to = *from,
                 _ => fields[at..next].copy_from_slice(&raw[start..end]),
             }
-            at = next;
-            ends.push(at as u32);
+            ends.push(base + next as u32);
+            at = next + 1;
         }
         fields.truncate(at);
     }
 
     /// The same for fields that may be quoted, and in the order in which the plugin reads the columns.
-    fn take_each(&self, raw: &[u8], spans: &[[u32; 2]], fields: &mut Vec<u8>, ends: &mut Vec<u32>) {
+    fn take_each(
+        &self,
+        raw: &[u8],
+        spans: &[[u32; 2]],
+        base: u32,
+        fields: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+    ) {
         for at in 0..spans.len() {
             let [start, end] = spans[self.order.get(at).copied().unwrap_or(at)].map(|at| at as usize);
             if raw.get(start) == Some(&self.quote) && end > start {
@@ -281,7 +303,8 @@ impl Projection {
             } else {
                 append(fields, raw, Span { start, end });
             }
-            ends.push(fields.len() as u32);
+            ends.push(base + fields.len() as u32);
+            fields.push(b'\n');
         }
     }
 }

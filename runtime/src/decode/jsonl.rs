@@ -290,7 +290,9 @@ impl FieldReader {
                 return Err(("not-json", untextual(value)));
             }
             batch.ends.push(batch.fields.len() as u32);
+            batch.fields.push(b'\n');
         }
+        batch.starts.push(fields as u32);
         Ok(())
     }
 }

@@ -125,4 +125,4 @@ fn check_reads(reads: &[usize], columns: usize) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -85,21 +85,21 @@ impl CsvFromCsv {
         let dialect = self.scanner.dialect();
         let Row { start, end, .. } = batch.rows[row];
         let (before, end) = (out.len(), end as usize);
-        let read = &batch.spans[row * self.reads..][..self.reads];
+        let read = batch.cells(row, self.reads);
         let (mut copied, mut cells) = (start as usize, edits.spans().peekable());
         while let Some((column, text)) = cells.next_if(|&(column, _)| column < columns) {
             let Some(place) = self.read[column] else {
                 out.truncate(before);
                 return self.splice_unread(batch.raw(batch.rows[row]), columns, edits, out);
             };
-            let [cell_start, cell_end] = read[place].map(|at| at as usize);
+            let cell = read.at(place);
             let kept = Span {
                 start: copied,
-                end: cell_start,
+                end: cell.start,
             };
             append(out, &batch.raw, kept);
             self.write_edited(edits.bytes(), text, out);
-            copied = cell_end;
+            copied = cell.end;
         }
         append(out, &batch.raw, Span { start: copied, end });
         for column in columns..self.sources.len() {

@@ -111,14 +111,15 @@ impl Instance {
     /// The plugin's own sentence if it fails the request, or its trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
         let lent = wit::Batch {
-            rows: u32::try_from(batch.rows.len()).map_err(|_| broken("batch too large"))?,
-            bytes: std::mem::take(&mut batch.fields),
+            bytes: batch.lend(),
+            starts: std::mem::take(&mut batch.starts),
             ends: std::mem::take(&mut batch.ends),
         };
         let result = self.ask("process", "", |world, store| {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
-        (batch.fields, batch.ends) = (lent.bytes, lent.ends);
+        batch.take_back(lent.bytes);
+        (batch.starts, batch.ends) = (lent.starts, lent.ends);
         let changes = result?;
         self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
         Ok(Changes {

@@ -126,7 +126,7 @@ fn columns_of_jsonl_are_those_of_the_first_batch_and_more() {
     batch.load(splitter.next(Vec::new()).unwrap().unwrap().raw);
     assert!(decoder.next(&mut batch).unwrap());
     assert!(decoder.next(&mut batch).unwrap());
-    assert_eq!(batch.fields, b"5");
+    assert_eq!(super::read(&mut batch, 2), [["5", ""]]);
     let wide = (0..21)
         .map(|name| format!("{{\"{name}\":0}}\n"))
         .collect::<String>();

@@ -110,8 +110,7 @@ fn run(
         batch.load(chunk.raw);
         while decoder.next(&mut batch).map_err(|fault| fault.at(&origin))? {
             assert_eq!(batch.ends.len(), batch.rows.len() * reads.len());
-            assert_eq!(*batch.ends.last().unwrap_or(&0) as usize, batch.fields.len());
-            let mut found = records(&batch, &origin, reads.len());
+            let mut found = records(&mut batch, &origin, reads.len());
             decoded.batches.push(found.len());
             decoded.records.append(&mut found);
         }
@@ -129,19 +128,9 @@ fn run(
     Ok(decoded)
 }
 
-fn records(batch: &Batch, origin: &Origin, width: usize) -> Vec<Found> {
-    let mut starts = batch
-        .ends
-        .iter()
-        .scan(0, |start, &end| Some(std::mem::replace(start, end)..end));
-    let mut field = || {
-        let range = starts.next().unwrap();
-        String::from_utf8(batch.fields[range.start as usize..range.end as usize].to_vec()).unwrap()
-    };
-    let good = batch
-        .rows
-        .iter()
-        .map(|&row| (row, Ok((0..width).map(|_| field()).collect())));
+fn records(batch: &mut Batch, origin: &Origin, width: usize) -> Vec<Found> {
+    let rows = read(batch, width);
+    let good = batch.rows.iter().zip(rows).map(|(&row, fields)| (row, Ok(fields)));
     let mut found: Vec<_> = good.collect();
     found.extend(
         batch
@@ -158,6 +147,22 @@ fn records(batch: &Batch, origin: &Origin, width: usize) -> Vec<Found> {
             fields,
         })
         .collect()
+}
+
+/// The fields of each row, as a plugin reads them.
+pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
+    let bytes = batch.lend();
+    let field = |start: &mut usize, end: u32| {
+        let begin = std::mem::replace(start, end as usize + 1);
+        String::from_utf8(bytes[begin..end as usize].to_vec()).unwrap()
+    };
+    let row = |(number, &start): (usize, &u32)| {
+        let (mut start, ends) = (start as usize, &batch.ends[number * width..][..width]);
+        ends.iter().map(|&end| field(&mut start, end)).collect()
+    };
+    let rows = batch.starts.iter().enumerate().map(row).collect();
+    batch.take_back(bytes);
+    rows
 }
 
 /// The fields of all records; `!code` for a malformed one.

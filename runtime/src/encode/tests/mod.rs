@@ -59,6 +59,7 @@ fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch 
             end: batch.raw.len() as u32,
             number: 0,
             line: 0,
+            cells: batch.spans.len() as u32,
         });
         batch.raw.push(b'\n');
         if input == Format::Csv {
