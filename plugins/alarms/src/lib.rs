@@ -78,10 +78,12 @@ impl Plugin for Alarms {
         record.set(self.start, start);
         record.set(self.end, end);
         for &number in &self.numbers {
-            match record.get(number) {
-                NOT_SET => record.set(number, ""),
-                text if text.is_empty() || is_decimal(text) => {}
-                _ => return Err(record.reject(number, "bad-number", "is not a number")),
+            let text = record.get(number);
+            if !text.is_empty() && !is_decimal(text) {
+                return Err(record.reject(number, "bad-number", "is not a number"));
+            }
+            if text == NOT_SET {
+                record.set(number, "");
             }
         }
         record.set(self.duration_s, duration_s);

@@ -154,8 +154,16 @@ fn is_ascii(bytes: &[u8]) -> bool {
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn descents(ends: &[u32]) -> u32 {
     let next = ends.get(1..).unwrap_or_default();
-    let descents = ends.iter().zip(next).map(|(end, next)| u32::from(next <= end));
-    descents.sum()
+    let (chunks, rest) = ends[..next.len()].as_chunks::<32>();
+    let (next_chunks, next_rest) = next.as_chunks::<32>();
+    let mut counts = [0; 32];
+    for (chunk, next) in chunks.iter().zip(next_chunks) {
+        for ((count, end), next) in counts.iter_mut().zip(chunk).zip(next) {
+            *count += u32::from(next <= end);
+        }
+    }
+    let rest = rest.iter().zip(next_rest).map(|(end, next)| u32::from(next <= end));
+    counts.iter().sum::<u32>() + rest.sum::<u32>()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::plugin::Verdict;
 use crate::refusal::Refusal;
 use crate::reject::{Quoted, Reject};
 use crate::rows::Row;
-use crate::schema::{Column, Layout, Origin, OutputColumn};
+use crate::schema::{Column, Layout, OutputColumn};
 use crate::value::Value;
 
 /// A record of the input, with what the plugin makes of it.
@@ -68,10 +68,9 @@ impl<'a> Record<'a> {
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
         let place = self.layout.place(column);
         if let Some(index) = place.index {
-            let before = match place.origin {
-                Origin::Empty => Some(&[][..]),
-                Origin::Unread => None,
-                Origin::Field(field) => Some(self.fields.get(field).as_bytes()),
+            let before = match place.field {
+                Some(field) => Some(self.fields.get(field).as_bytes()),
+                None => place.is_new.then_some(&[][..]),
             };
             self.changes.set(index, before, &value);
         }

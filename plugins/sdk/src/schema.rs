@@ -64,23 +64,15 @@ pub(crate) struct Layout {
     pub(crate) width: usize,
 }
 
-/// Where an [`OutputColumn`] stands.
+/// Where an [`OutputColumn`] stands, and what its cells hold before they are set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     /// Its index in the output, unless it is dropped.
     pub(crate) index: Option<u32>,
-    pub(crate) origin: Origin,
-}
-
-/// What a cell holds before it is set.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Origin {
-    /// Nothing: the column is new.
-    Empty,
-    /// What the input has, which the plugin does not read.
-    Unread,
-    /// What the input has in this field.
-    Field(u32),
+    /// The field that it shows, if the plugin reads that.
+    pub(crate) field: Option<u32>,
+    /// Whether it shows nothing at all.
+    pub(crate) is_new: bool,
 }
 
 impl Schema {
@@ -226,10 +218,8 @@ impl Schema {
     fn layout(&self) -> Layout {
         let place = |(at, output): (usize, &Output)| Place {
             index: position(&self.order, index(at)),
-            origin: match output.source {
-                None => Origin::Empty,
-                Some(source) => position(&self.reads, source).map_or(Origin::Unread, Origin::Field),
-            },
+            field: output.source.and_then(|source| position(&self.reads, source)),
+            is_new: output.source.is_none(),
         };
         let name = |&read: &u32| self.inputs[read as usize].clone();
         Layout {
@@ -320,9 +310,9 @@ mod tests {
         assert_eq!(layout.place(d).index, Some(0));
         assert_eq!(layout.place(c).index, Some(1));
         assert_eq!(layout.place(a).index, None);
-        assert!(matches!(layout.place(a).origin, Origin::Field(1)));
-        assert!(matches!(layout.place(b).origin, Origin::Unread));
-        assert!(matches!(layout.place(d).origin, Origin::Empty));
+        assert_eq!((layout.place(a).field, layout.place(a).is_new), (Some(1), false));
+        assert_eq!((layout.place(b).field, layout.place(b).is_new), (None, false));
+        assert_eq!((layout.place(d).field, layout.place(d).is_new), (None, true));
     }
 
     #[test]
