@@ -185,29 +185,24 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// The verdict on the next row and the rows to put after it.
+    /// The verdict on the next row, and the rows to put after it if there are any.
     ///
     /// # Errors
     /// If an operand is missing or breaks a rule of the interface.
-    pub fn next_row(&mut self) -> Result<(Verdict<'a>, Rows<'a>)> {
+    #[inline]
+    pub fn next_row(&mut self) -> Result<(Verdict<'a>, Option<Rows<'a>>)> {
         let verdict = self.verdicts.get(self.next_row).copied().unwrap_or(0);
         self.next_row += 1;
-        let none = Rows {
-            ends: &[],
-            bytes: &[],
-            start: 0,
-            width: self.width,
-        };
         Ok(match verdict {
-            0 => (Verdict::Keep, none),
-            1 => (Verdict::Edit(self.edits()?), none),
-            2 => (Verdict::Replace, self.emitted()?),
-            3 => (Verdict::Drop, none),
-            4 => (self.reject()?, none),
-            EMIT => (Verdict::Keep, self.emitted()?),
+            0 => (Verdict::Keep, None),
+            1 => (Verdict::Edit(self.edits()?), None),
+            2 => (Verdict::Replace, Some(self.emitted()?)),
+            3 => (Verdict::Drop, None),
+            4 => (self.reject()?, None),
+            EMIT => (Verdict::Keep, Some(self.emitted()?)),
             9 => {
                 let edits = self.edits()?;
-                (Verdict::Edit(edits), self.emitted()?)
+                (Verdict::Edit(edits), Some(self.emitted()?))
             }
             other => return Err(broken(format!("verdict {other} does not exist"))),
         })
@@ -232,15 +227,43 @@ impl<'a> ChangesReader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn edits(&mut self) -> Result<Edits<'a>> {
         let count = self.take(1)?[0] as usize;
         if count > self.width {
-            return Err(broken(format!(
-                "{count} edits in a row of {} columns",
-                self.width
-            )));
+            return Err(self.too_many_edits(count));
         }
         let (cells, start) = (self.take(2 * count)?.as_chunks().0, self.texts.start);
+        if !self.pass_well(cells) {
+            self.pass_each(cells)?;
+        }
+        Ok(Edits {
+            cells,
+            bytes: self.texts.bytes.as_bytes(),
+            start,
+        })
+    }
+
+    /// Goes on to the end of the cells' texts, if that can be told with a few comparisons to be as it should.
+    #[inline]
+    fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
+        let (mut after, mut end) = (0, self.texts.start);
+        let mut is_well = self.texts.ascii;
+        for &[column, cell_end] in cells {
+            is_well &= (after <= u64::from(column)) & (end <= cell_end);
+            (after, end) = (u64::from(column) + 1, cell_end);
+        }
+        // Columns and ends increase, so the last ones are the greatest.
+        is_well &= (after <= self.width as u64) & (end as usize <= self.texts.bytes.len());
+        if is_well {
+            self.texts.start = end;
+        }
+        is_well
+    }
+
+    /// Goes on to the end of the cells' texts, looking at each.
+    #[cold]
+    fn pass_each(&mut self, cells: &[[u32; 2]]) -> Result<()> {
         let mut after = 0;
         for &[column, end] in cells {
             let column = column as usize;
@@ -252,11 +275,12 @@ impl<'a> ChangesReader<'a> {
             after = column + 1;
             self.texts.next(end)?;
         }
-        Ok(Edits {
-            cells,
-            bytes: self.texts.bytes.as_bytes(),
-            start,
-        })
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many_edits(&self, count: usize) -> Error {
+        broken(format!("{count} edits in a row of {} columns", self.width))
     }
 
     fn emitted(&mut self) -> Result<Rows<'a>> {
@@ -295,16 +319,22 @@ impl<'a> ChangesReader<'a> {
         Ok(Verdict::Reject { code, reason })
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u32]> {
-        let (taken, rest) = self.operands.split_at_checked(count).ok_or_else(|| {
-            broken(format!(
-                "{count} operands needed at row {}, {} left",
-                self.next_row,
-                self.operands.len()
-            ))
-        })?;
+        let Some((taken, rest)) = self.operands.split_at_checked(count) else {
+            return Err(self.too_few_operands(count));
+        };
         self.operands = rest;
         Ok(taken)
+    }
+
+    #[cold]
+    fn too_few_operands(&self, count: usize) -> Error {
+        broken(format!(
+            "{count} operands needed at row {}, {} left",
+            self.next_row,
+            self.operands.len()
+        ))
     }
 }
 

@@ -36,6 +36,7 @@ fn every_verdict_takes_its_operands() {
     };
     assert_eq!(edits.iter().collect::<Vec<_>>(), [(2, &b"a"[..])]);
     let (verdict, rows) = reader.next_row().unwrap();
+    let rows = rows.unwrap();
     assert_eq!((verdict, rows.len()), (Verdict::Replace, 1));
     assert_eq!(
         rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
@@ -49,7 +50,7 @@ fn every_verdict_takes_its_operands() {
             reason: "f"
         }
     );
-    let (Verdict::Edit(edits), rows) = reader.next_row().unwrap() else {
+    let (Verdict::Edit(edits), Some(rows)) = reader.next_row().unwrap() else {
         panic!("not an edit")
     };
     assert_eq!(edits.iter().collect::<Vec<_>>(), [(0, &b"g"[..])]);
@@ -75,6 +76,8 @@ fn what_breaks_the_interface_is_refused() {
     assert!(error(&changes(&[7], &[], ""), 1).contains("verdict 7 does not exist"));
     assert!(error(&changes(&[1], &[1, 3, 0], ""), 1).contains("edit of column 3"));
     assert!(error(&changes(&[1], &[2, 1, 0, 1, 0], ""), 1).contains("edit of column 1"));
+    assert!(error(&changes(&[1], &[1, u32::MAX, 0], ""), 1).contains("edit of column 4294967295"));
+    assert!(error(&changes(&[1], &[2, 0, 1, 1, 0], "a"), 1).contains("from 1 to 0 in 1 bytes"));
     assert!(error(&changes(&[1], &[9], ""), 1).contains("9 edits in a row of 3 columns"));
     assert!(error(&changes(&[1], &[1, 0], ""), 1).contains("2 operands needed"));
     assert!(error(&changes(&[1], &[1, 0, 2], "a"), 1).contains("from 0 to 2 in 1 bytes"));

@@ -184,7 +184,9 @@ impl Lane {
                 self.set_aside(bad);
             }
             let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
-            if self.apply(index, verdict) {
+            if self.apply(index, verdict)
+                && let Some(emitted) = emitted
+            {
                 self.emit(emitted, sink)?;
             }
             self.hand_on_if_large(sink)?;
