@@ -12,7 +12,7 @@ use super::folders::{Folder, Folders};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Error, Result};
 
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// After so many bytes the disk begins to write them, so that little is left to wait for at the end.
 const SYNC_BYTES: u64 = 16 << 20;

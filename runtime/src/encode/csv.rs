@@ -163,7 +163,7 @@ impl CsvFromCsv {
     }
 
     /// Writes the new text of a cell, which stands in `texts`.
-    #[inline]
+    #[inline(always)]
     fn write_edited(&self, texts: &[u8], text: Span, out: &mut Vec<u8>) {
         if self.plain {
             append(out, texts, text);
