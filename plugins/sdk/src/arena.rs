@@ -162,7 +162,10 @@ fn descents(ends: &[u32]) -> u32 {
             *count += u32::from(next <= end);
         }
     }
-    let rest = rest.iter().zip(next_rest).map(|(end, next)| u32::from(next <= end));
+    let rest = rest
+        .iter()
+        .zip(next_rest)
+        .map(|(end, next)| u32::from(next <= end));
     counts.iter().sum::<u32>() + rest.sum::<u32>()
 }
 

@@ -286,6 +286,7 @@ impl Projection {
                 (Some(from), Some(to)) if end - start <= BLOCK => *to = *from,
                 _ => fields[at..next].copy_from_slice(&raw[start..end]),
             }
+            fields[next] = b'\n';
             ends.push(base + next as u32);
             at = next + 1;
         }

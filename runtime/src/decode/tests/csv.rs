@@ -403,3 +403,35 @@ fn nothing_more_is_read_of_an_input_that_nobody_wants() {
     let error = splitter.next(Vec::new()).unwrap_err().at(&origin);
     assert_eq!(error.to_string(), "decode nobody wants the rest of the input");
 }
+
+#[test]
+fn fields_are_read_where_they_stand_unless_they_are_quoted_picked_or_reordered() {
+    let text = b"a,b\n1,2\n\"x\",3\n4,5\n";
+    for (reads, in_place, copied) in [
+        (&[0, 1][..], true, &b"x\n3\n"[..]),
+        (&[1], false, b"2\n3\n5\n"),
+        (&[1, 0], false, b"2\n1\n3\nx\n5\n4\n"),
+    ] {
+        let (mut batch, mut decoding) = (
+            Batch::default(),
+            open(Box::new(&text[..]), "a", None, &as_csv(), &Limits::default()).unwrap(),
+        );
+        decoding.decoder.project(reads, &[]).unwrap();
+        batch.load(decoding.splitter.next(Vec::new()).unwrap().unwrap().raw);
+        assert!(decoding.decoder.next(&mut batch).unwrap());
+        assert_eq!(
+            (batch.in_place, &batch.fields[..]),
+            (in_place, copied),
+            "{reads:?}"
+        );
+        let raw = batch.raw.clone();
+        let field = |record: [&str; 2]| reads.iter().map(|&read| record[read].to_owned()).collect();
+        let expected: Vec<Vec<_>> = [["1", "2"], ["x", "3"], ["4", "5"]].map(field).into();
+        assert_eq!(super::read(&mut batch, reads.len()), expected);
+        assert_eq!(
+            (&batch.fields[..], &batch.raw),
+            (copied, &raw),
+            "all is given back"
+        );
+    }
+}

@@ -130,7 +130,11 @@ fn run(
 
 fn records(batch: &mut Batch, origin: &Origin, width: usize) -> Vec<Found> {
     let rows = read(batch, width);
-    let good = batch.rows.iter().zip(rows).map(|(&row, fields)| (row, Ok(fields)));
+    let good = batch
+        .rows
+        .iter()
+        .zip(rows)
+        .map(|(&row, fields)| (row, Ok(fields)));
     let mut found: Vec<_> = good.collect();
     found.extend(
         batch

@@ -3,10 +3,10 @@
 mod properties;
 
 use super::*;
-use crate::batch::Row;
+use crate::batch::{IN_PLACE, Row};
 use crate::changes::{Changes, ChangesReader, Rows, Verdict};
-use crate::format::ColumnType;
 use crate::format::csv::Scanner;
+use crate::format::{ColumnType, Span};
 
 fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputColumn {
     OutputColumn {
@@ -50,28 +50,40 @@ fn with_edits<T>(edits: &[(usize, &str)], width: usize, run: impl FnOnce(Edits<'
 
 /// A batch whose second row is this record, as the decoder of a plugin that reads these columns leaves it.
 fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch {
-    let mut batch = Batch::default();
+    let mut increasing = reads.to_vec();
+    increasing.sort_unstable();
+    let mut batch = Batch {
+        in_place: reads.iter().copied().eq(0..reads.len()) && !raw.contains(&dialect.quote),
+        ..Batch::default()
+    };
     for raw in [b"#,#,#,#,#,#,#,#,#,#,#,#", raw] {
         let start = batch.raw.len();
         batch.raw.extend_from_slice(raw);
+        let cells = if batch.in_place {
+            IN_PLACE
+        } else {
+            batch.spans.len() as u32
+        };
         batch.rows.push(Row {
             start: start as u32,
             end: batch.raw.len() as u32,
             number: 0,
             line: 0,
-            cells: batch.spans.len() as u32,
+            cells,
         });
         batch.raw.push(b'\n');
         if input == Format::Csv {
-            let mut increasing = reads.to_vec();
-            increasing.sort_unstable();
-            let spans = batch.spans.len();
-            let note =
-                |span: crate::format::Span| batch.spans.push([span.start, span.end].map(|at| at as u32));
+            let mut spans = Vec::new();
+            let note = |span: Span| spans.push([span.start, span.end].map(|at| at as u32));
             Scanner::new(dialect)
                 .record(&batch.raw, start, true, &increasing, note)
                 .unwrap();
-            batch.spans.resize(spans + reads.len(), [0, 0]);
+            spans.resize(reads.len(), [0, 0]);
+            if batch.in_place {
+                batch.ends.extend(spans.iter().map(|span| span[1]));
+            } else {
+                batch.spans.extend(spans);
+            }
         }
     }
     batch
@@ -122,7 +134,8 @@ impl<'a> Case<'a> {
     fn write(&self, raw: &str, edits: &[(usize, &str)]) -> String {
         let all: Vec<_> = (0..self.columns.len()).rev().collect();
         let written = self.write_reading(&all, raw, edits);
-        for reads in [&all[..0], &all[..all.len().min(1)]] {
+        let in_place: Vec<_> = (0..self.columns.len()).collect();
+        for reads in [&all[..0], &all[..all.len().min(1)], &in_place] {
             assert_eq!(self.write_reading(reads, raw, edits), written, "{reads:?}");
         }
         written
