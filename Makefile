@@ -25,6 +25,10 @@ test: toolchain redis plugins ## Run all tests (installs redis-server where it c
 faults: toolchain redis plugins ## Kill, stop and cut off everything on purpose, write RELIABILITY.md (SEED=n for the same again)
 	$(CARGO) test --locked --workspace --test faults -- --full --report "$(CURDIR)/RELIABILITY.md" $(if $(SEED),--seed $(SEED))
 
+.PHONY: fuzz
+fuzz: toolchain ## Have libFuzzer look for bytes that break a property (SECONDS_EACH=600 for each of the targets)
+	@scripts/fuzz.sh $(or $(SECONDS_EACH),600) $(TARGETS)
+
 .PHONY: lint
 lint: toolchain ## Check format and lints, warnings denied, for the host and for WebAssembly
 	@scripts/toolchain.sh lint

@@ -21,6 +21,7 @@ mod decode;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use crate::arena::{Arena, Fields};
 use crate::bindings::exports::ingest::plugin::transform::{Batch, ColumnType, Format, Input};
 pub use crate::bindings::ingest::plugin::host::Level;
 use crate::driver::Driver;
@@ -92,6 +93,21 @@ pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal
 /// The plugin refused the config.
 pub fn check<P: Plugin>(config: impl Display) -> Result<(), Refusal> {
     crate::driver::config::<P>(&config.to_string()).map(|_| ())
+}
+
+/// The fields of a batch as it comes over the boundary, read as a plugin with `width` columns reads them.
+#[doc(hidden)]
+pub fn read_batch(
+    bytes: &[u8],
+    starts: Vec<u32>,
+    ends: Vec<u32>,
+    width: usize,
+) -> Result<Vec<Vec<String>>, Refusal> {
+    let bytes = bytes.to_vec();
+    let batch = Batch { bytes, starts, ends };
+    let arena = Arena::check(&batch, width)?;
+    let fields = |fields: Fields<'_>| (0..width).map(|at| fields.get(at as u32).to_owned()).collect();
+    Ok(arena.records().map(fields).collect())
 }
 
 /// Runs the plugin on batches of so many rows.

@@ -1,0 +1,281 @@
+//! What must hold whatever the bytes: one function for each place at which bytes that nobody has checked come in. Each
+//! takes any bytes and panics if its property does not hold. `make fuzz` has libFuzzer look for such bytes;
+//! `runtime/tests/fuzz.rs` goes through the corpus and mutations of it with each `cargo test`.
+//!
+//! The first byte of what comes says how it is to be read, so that every way is tried.
+
+mod records;
+
+use ingest_host::changes::{Changes, ChangesReader, Rows, Verdict};
+use ingest_host::encode;
+use ingest_host::format::csv::Dialect;
+use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::receipt::Receipt;
+use ingest_host::request::{InputOptions, NewRequest};
+
+use self::records::{Read, read};
+
+/// Takes any bytes, and panics if what must hold of them does not.
+pub type Property = fn(&[u8]);
+
+/// Each place, by name.
+pub const TARGETS: [(&str, Property); 7] = [
+    ("csv", csv),
+    ("jsonl", jsonl),
+    ("changes", changes),
+    ("splice", splice),
+    ("arena", arena),
+    ("request", request),
+    ("receipt", receipt),
+];
+
+/// An input in CSV, in a dialect and a projection that the first bytes choose.
+pub fn csv(data: &[u8]) {
+    let Some((&[how, pieces], text)) = data.split_first_chunk() else {
+        return;
+    };
+    let options = InputOptions {
+        format: Some(Format::Csv),
+        header: Some(how & 1 == 0),
+        delimiter: Some([',', ';', '\t', '|'][usize::from(how >> 1) % 4]),
+        quote: Some(if how & 8 == 0 { '"' } else { '\'' }),
+        ..InputOptions::default()
+    };
+    input(text, &options, how >> 4, pieces);
+}
+
+/// An input in JSON lines, with a projection that the first bytes choose.
+pub fn jsonl(data: &[u8]) {
+    let Some((&[how, pieces], text)) = data.split_first_chunk() else {
+        return;
+    };
+    let options = InputOptions {
+        format: Some(Format::Jsonl),
+        ..InputOptions::default()
+    };
+    input(text, &options, how >> 4, pieces);
+}
+
+/// However an input comes in, it is decoded to the same records, all of them accounted for; and what an encoder writes
+/// of them is decoded to them again.
+fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
+    let whole = read(text, options, projection, usize::MAX);
+    let parted = read(text, options, projection, usize::from(pieces) + 1);
+    assert_eq!(whole, parted, "how the bytes are parted makes no difference");
+    let Ok(read) = whole else { return };
+    for format in [Format::Csv, Format::Jsonl] {
+        comes_back(&read, format);
+    }
+}
+
+/// What an encoder writes of the records is decoded to them again.
+fn comes_back(records: &Read, format: Format) {
+    let names = Vec::from_iter((0..records.width).map(|column| format!("c{column}")));
+    let rows: Vec<_> = records
+        .found
+        .iter()
+        .filter_map(|found| found.fields.as_ref().ok())
+        .collect();
+    if names.is_empty() || rows.is_empty() {
+        return;
+    }
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for field in rows.iter().copied().flatten() {
+        bytes.extend_from_slice(field.as_bytes());
+        ends.push(bytes.len() as u32);
+    }
+    let output = columns(&names, |_| None);
+    let mut encoder = encode::new(format, Format::Csv, Dialect::default(), &names, &[], &output).unwrap();
+    let mut out = Vec::new();
+    encoder.begin(&mut out);
+    for fields in Rows::check(rows.len() as u32, &ends, &bytes, names.len())
+        .unwrap()
+        .iter()
+    {
+        encoder.row(fields, &mut out);
+    }
+    let again = read_all(&out, format, rows.len());
+    assert_eq!(again.columns, names);
+    let again: Vec<_> = again
+        .found
+        .iter()
+        .map(|found| found.fields.as_ref().unwrap())
+        .collect();
+    assert_eq!(
+        again,
+        rows,
+        "as {}: {:?}",
+        format.name(),
+        String::from_utf8_lossy(&out)
+    );
+}
+
+/// What a plugin returns of a batch, adversarial: it is refused, or each record has one verdict and what is written of
+/// them is as many records as are counted.
+pub fn changes(data: &[u8]) {
+    let Some((&[how, verdicts, operands], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let batch = records::sample(how & 1 == 0);
+    let (verdicts, rest) = data.split_at(usize::from(verdicts).min(data.len()));
+    let (operands, bytes) = rest.split_at((2 * usize::from(operands)).min(rest.len()));
+    let small = |pair: &[u8; 2]| u32::from(u16::from_le_bytes(*pair));
+    let changes = Changes {
+        verdicts: verdicts.iter().map(|verdict| verdict % 16).collect(),
+        operands: operands.as_chunks().0.iter().map(small).collect(),
+        bytes: bytes.to_vec(),
+    };
+    let format = if how & 2 == 0 { Format::Csv } else { Format::Jsonl };
+    let names = Vec::from_iter((0..records::SAMPLE_WIDTH).map(|column| format!("c{column}")));
+    let output = columns(&names, |column| (how & (4 << column) == 0).then_some(column));
+    let reads = Vec::from_iter(0..names.len());
+    let mut encoder = encode::new(format, Format::Csv, Dialect::default(), &names, &reads, &output).unwrap();
+    let mut out = Vec::new();
+    encoder.begin(&mut out);
+    encoder.expect(&changes.bytes);
+    let Ok(mut reader) = ChangesReader::new(&changes, batch.rows.len(), output.len()) else {
+        return;
+    };
+    let mut written = 0;
+    for row in 0..batch.rows.len() {
+        let Ok((verdict, emitted)) = reader.next_row() else {
+            return;
+        };
+        match verdict {
+            Verdict::Keep => encoder.keep(&batch, row, &mut out).unwrap(),
+            Verdict::Edit(edits) => encoder.edit(&batch, row, edits, &mut out).unwrap(),
+            Verdict::Reject { code, .. } => assert!(!code.is_empty()),
+            Verdict::Drop | Verdict::Replace => {}
+        }
+        written += usize::from(matches!(verdict, Verdict::Keep | Verdict::Edit(_)));
+        for fields in emitted.iter().flat_map(Rows::iter) {
+            encoder.row(fields, &mut out);
+            written += 1;
+        }
+    }
+    if reader.finish().is_ok() {
+        assert_eq!(read_all(&out, format, written).found.len(), written);
+    }
+}
+
+/// Records of which cells are changed come out with these changes and no other.
+pub fn splice(data: &[u8]) {
+    let Some((&[how, edited], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let text = String::from_utf8_lossy(data);
+    let mut texts = text.split('\u{1}').map(str::to_owned);
+    let batch = records::sample(how & 1 == 0);
+    let format = if how & 2 == 0 { Format::Csv } else { Format::Jsonl };
+    let names = Vec::from_iter((0..records::SAMPLE_WIDTH).map(|column| format!("c{column}")));
+    // All of them, and one more; or the other way round.
+    let source = |column| {
+        if how & 4 == 0 {
+            column
+        } else {
+            records::SAMPLE_WIDTH - 1 - column
+        }
+    };
+    let mut output = columns(&names, |column| Some(source(column)));
+    output.extend(columns(&["new".to_owned()], |_| None));
+    let reads = Vec::from_iter(0..names.len());
+    let mut encoder = encode::new(format, Format::Csv, Dialect::default(), &names, &reads, &output).unwrap();
+    let (mut changes, mut expected) = (Changes::default(), Vec::new());
+    for fields in records::SAMPLE {
+        let mut row: Vec<_> = (0..names.len())
+            .map(|column| fields[source(column)].to_owned())
+            .collect();
+        row.push(String::new());
+        changes.verdicts.push(1);
+        let count = changes.operands.len();
+        changes.operands.push(0);
+        for (column, cell) in row.iter_mut().enumerate() {
+            if edited & (1 << column) != 0
+                && let Some(text) = texts.next()
+            {
+                changes.bytes.extend_from_slice(text.as_bytes());
+                changes
+                    .operands
+                    .extend([column as u32, changes.bytes.len() as u32]);
+                changes.operands[count] += 1;
+                *cell = text;
+            }
+        }
+        expected.push(row);
+    }
+    let mut out = Vec::new();
+    encoder.begin(&mut out);
+    encoder.expect(&changes.bytes);
+    let mut reader = ChangesReader::new(&changes, batch.rows.len(), output.len()).unwrap();
+    for row in 0..batch.rows.len() {
+        let (Verdict::Edit(edits), None) = reader.next_row().unwrap() else {
+            unreachable!("only edits")
+        };
+        encoder.edit(&batch, row, edits, &mut out).unwrap();
+    }
+    reader.finish().unwrap();
+    let found = read_all(&out, format, expected.len()).found;
+    let found: Vec<_> = found.into_iter().map(|found| found.fields.unwrap()).collect();
+    assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(&out));
+}
+
+/// A batch as it comes into the sandbox: refused, or each of its fields is a text.
+pub fn arena(data: &[u8]) {
+    let Some((&[width, starts, ends], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let (starts, rest) = data.split_at(usize::from(starts).min(data.len()));
+    let (ends, bytes) = rest.split_at(usize::from(ends).min(rest.len()));
+    let offsets = |offsets: &[u8]| offsets.iter().map(|&at| u32::from(at)).collect();
+    let width = usize::from(width) % 5;
+    if let Ok(rows) = ingest_plugin::testing::read_batch(bytes, offsets(starts), offsets(ends), width) {
+        assert_eq!(rows.len(), starts.len());
+        assert!(rows.iter().all(|row| row.len() == width));
+    }
+}
+
+/// A document of a foreign producer: refused, or a request that stays what it is as a document.
+pub fn request(data: &[u8]) {
+    let Ok(document) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(request) = NewRequest::parse(document) else {
+        return;
+    };
+    request.check().unwrap();
+    let again = NewRequest::parse(&serde_json::to_string(&request).unwrap()).unwrap();
+    assert_eq!(again, request);
+    assert_eq!(again.content_digest(), request.content_digest());
+}
+
+/// A receipt that lies where one is to be written: unreadable, or the same when it is written again.
+pub fn receipt(data: &[u8]) {
+    let Ok(receipt) = serde_json::from_slice::<Receipt>(data) else {
+        return;
+    };
+    let again: Receipt = serde_json::from_slice(&serde_json::to_vec(&receipt).unwrap()).unwrap();
+    assert_eq!(again, receipt);
+    assert!(receipt.same_work(&again));
+    receipt.records.add_up();
+}
+
+fn columns(names: &[String], source: impl Fn(usize) -> Option<usize>) -> Vec<OutputColumn> {
+    let column = |(index, name): (usize, &String)| OutputColumn {
+        name: name.clone(),
+        column_type: ColumnType::Text,
+        source: source(index),
+    };
+    names.iter().enumerate().map(column).collect()
+}
+
+/// Reads an output that has no malformed record.
+fn read_all(output: &[u8], format: Format, records: usize) -> Read {
+    let options = InputOptions {
+        format: Some(format),
+        ..InputOptions::default()
+    };
+    let read = read(output, &options, 0, usize::MAX);
+    let read = read.unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(output)));
+    assert_eq!(read.found.len(), records, "{:?}", String::from_utf8_lossy(output));
+    read
+}

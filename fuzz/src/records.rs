@@ -1,0 +1,179 @@
+//! Reads an input of any bytes to its end and notes each record; and a small batch to change.
+
+use std::io::Cursor;
+
+use ingest_host::batch::{Batch, Origin, Position};
+use ingest_host::config::Limits;
+use ingest_host::decode::{self, Decoding};
+use ingest_host::format::Format;
+use ingest_host::request::InputOptions;
+
+/// All that was read of an input.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) columns: Vec<String>,
+    /// How many of them were read.
+    pub(crate) width: usize,
+    pub(crate) found: Vec<Found>,
+}
+
+/// A record, in the order of the input.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Found {
+    position: Position,
+    raw: Vec<u8>,
+    /// The fields, or why it is malformed.
+    pub(crate) fields: Result<Vec<String>, String>,
+}
+
+/// Small ones, so that short inputs meet them.
+fn limits() -> Limits {
+    Limits {
+        batch_bytes: 64,
+        batch_records: 5,
+        batch_cells: 40,
+        record_bytes_max: 1_000,
+        columns_max: 30,
+        column_name_bytes_max: 100,
+        ..Limits::default()
+    }
+}
+
+/// Hands its bytes out in pieces of one size.
+struct Pieces(Cursor<Vec<u8>>, usize);
+
+impl std::io::Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let size = out.len().min(self.1);
+        self.0.read(&mut out[..size])
+    }
+}
+
+/// Reads an input that comes in pieces of so many bytes; the error is the host's.
+pub(crate) fn read(
+    text: &[u8],
+    options: &InputOptions,
+    projection: u8,
+    piece: usize,
+) -> Result<Read, String> {
+    let limits = limits();
+    let reader = Box::new(Pieces(Cursor::new(text.to_vec()), piece));
+    let opened = decode::open(reader, "input", None, options, &limits).map_err(|error| error.report())?;
+    let Decoding {
+        mut splitter,
+        mut decoder,
+        columns,
+        ..
+    } = opened;
+    assert!(columns.len() <= limits.columns_max);
+    let reads: Vec<_> = match projection % 4 {
+        0 => (0..columns.len()).collect(),
+        1 => (0..columns.len()).rev().collect(),
+        2 => (0..columns.len()).step_by(3).collect(),
+        _ => Vec::new(),
+    };
+    decoder.project(&reads, &[]).unwrap();
+    let (mut batch, mut origin, mut found) = (Batch::default(), splitter.origin(), Vec::new());
+    while let Some(chunk) = splitter
+        .next(Vec::new())
+        .map_err(|fault| fault.at(&origin).report())?
+    {
+        let start = origin.0.offset as usize;
+        assert_eq!(text[start..][..chunk.raw.len()], chunk.raw, "no byte is left out");
+        batch.load(chunk.raw);
+        while decoder
+            .next(&mut batch)
+            .map_err(|fault| fault.at(&origin).report())?
+        {
+            assert!(batch.rows.len() + batch.malformed.len() <= limits.batch_records);
+            assert!(
+                batch.fields.len() <= batch.raw.len() + batch.ends.len(),
+                "memory is bounded"
+            );
+            note(&mut batch, &origin, reads.len(), &mut found);
+        }
+        assert_eq!(batch.used.bytes, batch.raw.len(), "the whole chunk is decoded");
+        origin.advance(batch.used);
+    }
+    assert_eq!(origin.0.offset as usize, text.len(), "the whole input is decoded");
+    for (number, record) in (1..).zip(&found) {
+        assert_eq!(record.position.record, number, "every record is accounted for");
+    }
+    Ok(Read {
+        columns,
+        width: reads.len(),
+        found,
+    })
+}
+
+/// Notes the records of a batch.
+fn note(batch: &mut Batch, origin: &Origin, width: usize, found: &mut Vec<Found>) {
+    let begun = found.len();
+    let bytes = batch.lend();
+    let mut fields = Vec::new();
+    for (row, &start) in batch.starts.iter().enumerate() {
+        let mut start = start as usize;
+        let field = |&end: &u32| {
+            let begin = std::mem::replace(&mut start, end as usize + 1);
+            String::from_utf8(bytes[begin..end as usize].to_vec()).unwrap()
+        };
+        fields.push(
+            batch.ends[row * width..][..width]
+                .iter()
+                .map(field)
+                .collect::<Vec<_>>(),
+        );
+    }
+    batch.take_back(bytes);
+    assert_eq!(fields.len(), batch.rows.len());
+    for (&row, fields) in batch.rows.iter().zip(fields) {
+        let (position, raw) = (origin.position(row), batch.raw(row).to_vec());
+        found.push(Found {
+            position,
+            raw,
+            fields: Ok(fields),
+        });
+    }
+    for bad in &batch.malformed {
+        let (position, raw) = (origin.position(bad.row), batch.raw(bad.row).to_vec());
+        let fields = Err(format!("{}: {}", bad.code, bad.reason));
+        found.push(Found {
+            position,
+            raw,
+            fields,
+        });
+    }
+    found[begun..].sort_by_key(|found| found.position.record);
+}
+
+pub(crate) const SAMPLE_WIDTH: usize = 4;
+
+/// The records of the batch.
+pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
+    ["1", "Ada", "", "x y"],
+    ["22", "", "é", "longer than a block of thirty-two bytes"],
+    ["", "", "", ""],
+    ["3", "O\"Hara, Scarlett", "line\none", "z"],
+];
+
+/// A batch to change, of which all columns are read: where they stand as far as that goes, or all apart.
+pub(crate) fn sample(in_place: bool) -> Batch {
+    let text = b"a,b,c,d\n1,Ada,,x y\n22,,\xc3\xa9,longer than a block of thirty-two bytes\n,,,\n\
+        3,\"O\"\"Hara, Scarlett\",\"line\none\",z\n";
+    let options = InputOptions {
+        format: Some(Format::Csv),
+        ..InputOptions::default()
+    };
+    let reader = Box::new(Cursor::new(text.to_vec()));
+    let mut decoding = decode::open(reader, "sample", None, &options, &Limits::default()).unwrap();
+    let mut reads: Vec<_> = (0..SAMPLE_WIDTH).collect();
+    if !in_place {
+        reads.reverse();
+    }
+    decoding.decoder.project(&reads, &[]).unwrap();
+    let mut batch = Batch::default();
+    batch.load(decoding.splitter.next(Vec::new()).unwrap().unwrap().raw);
+    assert!(decoding.decoder.next(&mut batch).unwrap());
+    assert_eq!((batch.rows.len(), batch.in_place), (SAMPLE.len(), in_place));
+    batch
+}
