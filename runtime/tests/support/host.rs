@@ -160,7 +160,13 @@ impl Host {
 
     /// Starts a worker in the background.
     pub(crate) fn worker(&self, words: &str) -> Worker {
+        self.faulty_worker(words, "")
+    }
+
+    /// Starts one with a fault: see `runtime/src/faults.rs`.
+    pub(crate) fn faulty_worker(&self, words: &str, fault: &str) -> Worker {
         let mut command = self.command();
+        command.env("INGEST_HOST_FAULT", fault);
         command
             .args(["--log-format", "json", "run"])
             .args(words.split_whitespace());
