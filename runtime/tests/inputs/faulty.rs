@@ -41,6 +41,8 @@ pub enum Deed {
     ServeOther(File),
     /// These bytes, and the end of the connection.
     Send(Vec<u8>),
+    /// What is made of the file and the byte that is asked from.
+    Invent(fn(&[u8], usize) -> Vec<u8>),
 }
 
 impl File {
@@ -74,6 +76,9 @@ impl File {
                 Deed::Cut(bytes) => self.answer(request).send(&connection, bytes),
                 Deed::ServeOther(other) => other.answer(request).send(&connection, usize::MAX),
                 Deed::Send(bytes) => write(&connection, &bytes),
+                Deed::Invent(make) => {
+                    write(&connection, &make(&self.bytes, range_start(request).unwrap_or(0)))
+                }
                 Deed::Trickle(bytes, pause) => {
                     let answer = self.answer(request);
                     answer.send(&connection, bytes) && answer.trickle(&connection, bytes, pause)
@@ -94,7 +99,7 @@ impl File {
             line.map(|value| value.trim().to_owned())
         };
         let total = self.bytes.len();
-        let from = header("range: bytes=").map(|range| range.trim_end_matches('-').parse::<usize>().unwrap());
+        let from = range_start(request);
         let current = header("if-range:").is_none_or(|etag| Some(etag.as_str()) == self.etag);
         let etag = self
             .etag
@@ -132,6 +137,14 @@ impl File {
             }
         }
     }
+}
+
+/// The byte that a request asks from, if it asks for a range.
+fn range_start(request: &str) -> Option<usize> {
+    let range = request
+        .lines()
+        .find_map(|line| line.strip_prefix("range: bytes="))?;
+    range.trim().trim_end_matches('-').parse().ok()
 }
 
 struct Answer<'a> {

@@ -302,6 +302,25 @@ impl Worker {
         }
     }
 
+    /// Waits for a line of its log that has one of these texts.
+    #[track_caller]
+    pub(crate) fn wait_for_any_log(&mut self, texts: &[&str]) {
+        while !texts.iter().any(|text| self.log.contains(text)) {
+            self.wait_for_log("");
+        }
+    }
+
+    /// Waits until a signal has made it stand still.
+    #[track_caller]
+    pub(crate) fn wait_until_stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait_for("the worker to stand still", || {
+            let stat = std::fs::read_to_string(&stat).ok()?;
+            let (_, rest) = stat.rsplit_once(") ")?;
+            rest.starts_with('T').then_some(())
+        });
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
