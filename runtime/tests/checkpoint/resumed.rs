@@ -21,7 +21,7 @@ const A: Option<&str> = Some("\"a\"");
 /// Some CSV or JSONL with all that makes records differ, and what is done with it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
     let mut work = Work::of("clean");
-    let lines = random.usize(1_000..4_000);
+    let lines = random.usize(500..2_500);
     let mut text = Vec::new();
     if random.bool() {
         work.options.format = Some(Format::Csv);
@@ -101,7 +101,7 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
     println!("seed {seed}");
     let mut random = Rng::with_seed(seed);
     let mut resumed = [0, 0];
-    for round in 0..60 {
+    for round in 0..30 {
         let (bytes, mut work) = random_input(&mut random);
         let expected = undisturbed(&bytes, &work);
         let (bed, is_file) = (Bed::new(), round % 2 == 0);
@@ -121,8 +121,8 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
         bed.is_tidy();
         resumed[usize::from(is_file)] += u32::from(receipt.attempt.resumed_from.is_some());
     }
-    println!("resumed: {resumed:?} of 30 each");
-    assert!(resumed.iter().all(|&count| count >= 10), "{resumed:?}");
+    println!("resumed: {resumed:?} of 15 each");
+    assert!(resumed.iter().all(|&count| count >= 6), "{resumed:?}");
 }
 
 #[test]
@@ -245,4 +245,26 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
         "{}",
         error.report()
     );
+}
+
+#[test]
+fn what_a_plugin_counted_before_a_checkpoint_counts_once() {
+    let bytes = alarms(7);
+    for lanes in 1..4 {
+        let mut work = Work::of("by_hand");
+        (work.config, work.lanes) = (r#"{"count":true}"#, lanes);
+        let expected = undisturbed(&bytes, &work);
+        let bed = Bed::new();
+        let cuts = vec![Deed::Cut(bytes.len() / 3), Deed::Cut(bytes.len() / 3)];
+        let server = File::new(bytes.clone(), A).serve(cuts);
+        bed.attempt(&uri(&server), &work).unwrap_err();
+        bed.attempt(&uri(&server), &work).unwrap_err();
+        let receipt = bed.attempt(&uri(&server), &work).unwrap();
+        assert!(receipt.attempt.resumed_from.is_some());
+        assert_eq!(Seen::of(&receipt), expected);
+        // The ragged ones among the records do not come to it.
+        let ragged = receipt.rejects.by_code["ragged-row"];
+        assert_eq!(receipt.counters["rows"], receipt.records.read - ragged);
+        assert_eq!((receipt.counters["opened"], receipt.counters["finished"]), (1, 1));
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn component(name: &str) -> PathBuf {
             "--message-format=json",
         ]);
         let output = cargo
-            .args(["-p", "clean", "-p", "alarms", "-p", "hostile"])
+            .args(["-p", "clean", "-p", "alarms", "-p", "hostile", "-p", "by-hand"])
             .output()
             .expect("cargo runs");
         assert!(
