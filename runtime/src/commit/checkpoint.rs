@@ -182,7 +182,9 @@ impl Checkpoints {
 impl Drop for Checkpoints {
     fn drop(&mut self) {
         // What comes of the thread is to go, too.
-        let _ = self.end_writing();
+        if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
+            drop(written);
+        }
     }
 }
 

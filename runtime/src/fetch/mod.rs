@@ -107,7 +107,7 @@ impl Fetcher {
                     return Err(Error::transient(Stage::Fetch, what));
                 }
                 file.skip(from)?;
-                Source::from_file(file, &path, stop.clone()).from_byte(from, identity)
+                Source::from_file(file, &path, stop.clone()).behind(from, identity)
             }
             (Location::Http(url), Some(version)) => {
                 let rest = Rest {
@@ -122,7 +122,7 @@ impl Fetcher {
                         answer = self.http.open_rest(url, origin, rest, stop) => answer,
                     }
                 })?;
-                Source::from_answer(answer, stop.clone())?.from_byte(from, identity)
+                Source::from_answer(answer, stop.clone())?.behind(from, identity)
             }
             _ => {
                 let what = format!("{}: is not where it was", redact(uri));

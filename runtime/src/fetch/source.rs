@@ -169,7 +169,7 @@ impl Source {
 
     /// The same, of whose first bytes nothing comes any more. What was known of the whole counts: the headers of a part
     /// tell of that.
-    pub(super) fn from_byte(mut self, from: u64, identity: &Identity) -> Self {
+    pub(super) fn behind(mut self, from: u64, identity: &Identity) -> Self {
         self.from = from;
         self.bytes = Some(identity.bytes());
         self.checksums = Checksums::announced_before(identity.sha256());

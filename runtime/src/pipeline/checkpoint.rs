@@ -64,18 +64,18 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Of a job that can have a successor: one without a queue cannot.
-    pub(super) fn of(job: &Job) -> Option<Self> {
+    /// Of a job at a request of a queue.
+    pub(super) fn of(job: &Job, queue: &str, id: &str) -> Self {
         let limits = Limits {
             // Neither shows in the output.
             lanes: 0,
             checkpoint_bytes: 0,
             ..(*job.limits).clone()
         };
-        Some(Self {
+        Self {
             host: env!("CARGO_PKG_VERSION").to_owned(),
-            queue: job.queue.clone()?,
-            id: job.id.clone()?,
+            queue: queue.to_owned(),
+            id: id.to_owned(),
             uri: job.uri.clone(),
             submitted_at: job.submitted_at.to_string(),
             options: job.input.clone(),
@@ -83,7 +83,7 @@ impl Work {
             config: hex(&Sha256::digest(job.config.as_bytes())),
             output_format: job.output_format,
             limits: hex(&Sha256::digest(format!("{limits:?}"))),
-        })
+        }
     }
 
     /// The first member in which it is another.
@@ -156,7 +156,7 @@ pub(super) struct Done<'a> {
 }
 
 impl Head {
-    /// Of an attempt that can have a successor, at an input of which the rest can be asked for.
+    /// If the attempt can have a successor and is at an input of which the rest can be asked for.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
         if job.limits.checkpoint_bytes == 0 {
             return None;
@@ -166,8 +166,10 @@ impl Head {
         if input.bytes() <= job.limits.checkpoint_bytes {
             return None;
         }
+        // Nobody succeeds an attempt that no queue knows of.
+        let (queue, id) = (job.queue.as_ref()?, job.id.as_ref()?);
         Some(Self {
-            work: Work::of(job)?,
+            work: Work::of(job, queue, id),
             input: input.clone(),
             format: decoding.format,
             columns: decoding.columns.clone(),

@@ -7,7 +7,7 @@ use super::{Input, Job, Opened, is_for_successor, work_through};
 use crate::commit::{Committed, Staging};
 use crate::decode;
 use crate::digest::{self, Digesting};
-use crate::error::Result;
+use crate::error::{Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
 
@@ -24,66 +24,79 @@ struct Resumption {
 
 /// Runs a job from its last checkpoint or, without one, from the beginning.
 pub(super) fn run(job: &Job, open: &Open<'_>) -> Result<Committed> {
-    let Some(work) = Work::of(job) else {
+    // A job without a queue is nobody's successor.
+    let (Some(queue), Some(id)) = (&job.queue, &job.id) else {
         return super::run(job, open(None)?);
     };
-    let source = match take_up(job, &work, open)? {
-        Start::At(resumption) => return go_on(job, *resumption),
-        Start::Zero(source) => source,
+    let found = match job.destination.find_checkpoint(queue, id) {
+        Ok(None) => return super::run(job, open(None)?),
+        Ok(Some(document)) => Checkpoint::parse(&document, &Work::of(job, queue, id)),
+        Err(why) => Err(why),
     };
-    super::run(job, source)
-}
-
-enum Start {
-    At(Box<Resumption>),
-    Zero(Source),
-}
-
-fn take_up(job: &Job, work: &Work, open: &Open<'_>) -> Result<Start> {
-    let found = job.destination.find_checkpoint(&work.queue, &work.id);
-    let found = found.and_then(|found| match found {
-        Some(document) => Checkpoint::parse(&document, work).map(Some),
-        None => Ok(None),
-    });
-    let checkpoint = match found {
-        Ok(None) => return open(None).map(Start::Zero),
-        Ok(Some(checkpoint)) => checkpoint,
-        Err(why) => return start_over(job, work, &why, open),
+    let taken_up = match found {
+        Ok(checkpoint) => take_up(job, queue, id, checkpoint, open)?,
+        Err(why) => Err(why),
     };
-    let [of_input, of_output] = digest::pair();
-    let (queue, id, part) = (&work.queue, &work.id, &checkpoint.staged);
-    let staging = match job.destination.take_over(queue, id, part, of_output, &job.stop)? {
-        Ok(staging) => staging,
-        Err(why) => return start_over(job, work, &why, open),
-    };
-    match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
-        Ok(source) => Ok(Start::At(Box::new(Resumption {
-            of_input: of_input.from_midstate(&checkpoint.digest),
-            checkpoint,
-            staging,
-            source,
-        }))),
-        Err(error) => {
-            // A server that cannot be reached now says nothing against the checkpoint.
-            let source = job.stop.check().and_then(|()| open(None));
-            match source {
-                Ok(source) => {
-                    tell(&error.report());
-                    Ok(Start::Zero(source))
-                }
-                Err(error) => {
-                    staging.keep();
-                    Err(error)
-                }
-            }
+    match taken_up {
+        Ok(Start::Behind(resumption)) => go_on(job, *resumption),
+        Ok(Start::Anew(source)) => super::run(job, *source),
+        Err(why) => {
+            tell(&why);
+            job.destination.forget_checkpoint(queue, id);
+            super::run(job, open(None)?)
         }
     }
 }
 
-fn start_over(job: &Job, work: &Work, why: &str, open: &Open<'_>) -> Result<Start> {
-    tell(why);
-    job.destination.forget_checkpoint(&work.queue, &work.id);
-    open(None).map(Start::Zero)
+/// Where an attempt begins.
+enum Start {
+    /// Behind what a checkpoint tells of.
+    Behind(Box<Resumption>),
+    Anew(Box<Source>),
+}
+
+/// Takes over what was staged, and opens the rest of the input. The second error is why there is nothing to take over.
+fn take_up(
+    job: &Job,
+    queue: &str,
+    id: &str,
+    checkpoint: Checkpoint,
+    open: &Open<'_>,
+) -> Result<Result<Start, String>> {
+    let [of_input, of_output] = digest::pair();
+    let taken_over = job
+        .destination
+        .take_over(queue, id, &checkpoint.staged, of_output, &job.stop);
+    let staging = match taken_over {
+        Ok(Ok(staging)) => staging,
+        Ok(Err(why)) => return Ok(Err(why)),
+        // There may be room for one of them.
+        Err(error) if error.stage() == Stage::Commit => return Ok(Err(error.report())),
+        Err(error) => return Err(error),
+    };
+    let refused = match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
+        Ok(source) => {
+            let resumption = Resumption {
+                of_input: of_input.from_midstate(&checkpoint.digest),
+                checkpoint,
+                staging,
+                source,
+            };
+            return Ok(Ok(Start::Behind(resumption.into())));
+        }
+        Err(error) => error,
+    };
+    match job.stop.check().and_then(|()| open(None)) {
+        Ok(source) => {
+            tell(&refused.report());
+            Ok(Ok(Start::Anew(source.into())))
+        }
+        // A server that cannot be reached now says nothing against the checkpoint.
+        Err(error) => {
+            staging.keep();
+            Err(error)
+        }
+    }
 }
 
 fn tell(why: &str) {

@@ -8,7 +8,7 @@ use ingest_host::config::Limits;
 use ingest_host::format::Format;
 
 use crate::bed::{BATCH_BYTES, Bed, Seen, Work, alarms, plugin, range_of, undisturbed, uri};
-use crate::inputs::faulty::{Deed, File, Framing};
+use crate::inputs::faulty::{Deed, File, Framing, Invention};
 use crate::inputs::servers::{Server, answer};
 use crate::inputs::{digest, gzip};
 
@@ -91,7 +91,7 @@ fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
     const TAG: &str = "ETag: \"a\"\r\n";
-    let lies: [fn(&[u8], usize) -> Vec<u8>; 9] = [
+    let lies: [Invention; 9] = [
         // The whole, under the same tag.
         |bytes, _| answer("200 OK", TAG, bytes),
         |bytes, from| part("", from, bytes.len(), bytes),

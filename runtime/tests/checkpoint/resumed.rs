@@ -176,7 +176,7 @@ fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
     let expected = undisturbed(&bytes, &work);
     let bed = Bed::new();
     let cuts = vec![Deed::Cut(bytes.len() / 2), Deed::Cut(10), Deed::Serve];
-    let server = File::new(bytes.clone(), A).serve(cuts);
+    let server = File::new(bytes, A).serve(cuts);
     bed.attempt(&uri(&server), &work).unwrap_err();
     assert_eq!(bed.staged(".checkpoint").len(), 1);
     bed.attempt(&uri(&server), &work).unwrap_err();

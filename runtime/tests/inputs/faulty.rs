@@ -26,6 +26,9 @@ pub enum Framing {
     Close,
 }
 
+/// Makes an answer of the file's bytes and of the one that is asked from.
+pub type Invention = fn(&[u8], usize) -> Vec<u8>;
+
 /// What is done with one request.
 #[derive(Clone)]
 pub enum Deed {
@@ -41,8 +44,8 @@ pub enum Deed {
     ServeOther(File),
     /// These bytes, and the end of the connection.
     Send(Vec<u8>),
-    /// What is made of the file and the byte that is asked from.
-    Invent(fn(&[u8], usize) -> Vec<u8>),
+    /// What is made up for it.
+    Invent(Invention),
 }
 
 impl File {
