@@ -132,7 +132,7 @@ fn workers_killed_at_random_checkpoints_lose_nothing_and_double_nothing() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut resumed = 0;
-    for round in 0..8 {
+    for round in 0..6 {
         let host = Host::embedded();
         let input = alarms(random.u64(10_000..30_000));
         let path = host.write("a.csv", &input);
@@ -145,7 +145,7 @@ fn workers_killed_at_random_checkpoints_lose_nothing_and_double_nothing() {
         let receipt = check(&host, &input, format);
         resumed += u32::from(receipt["attempt"].get("resumed_from").is_some());
     }
-    assert!(resumed >= 4, "{resumed} of 8");
+    assert!(resumed >= 3, "{resumed} of 6");
 }
 
 #[test]
