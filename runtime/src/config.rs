@@ -37,6 +37,9 @@ pub struct Limits {
     pub attempt: Duration,
     /// The bytes that a plugin returns from one call.
     pub changes_bytes_max: usize,
+    /// After so many bytes of a large input a checkpoint is written, from which a successor of a lost worker goes on; 0 for
+    /// none.
+    pub checkpoint_bytes: u64,
     /// What one plugin instance logs and prints; each lane has one.
     pub plugin_log_bytes: usize,
     /// The names of counters that one plugin instance uses.
@@ -85,6 +88,7 @@ impl Default for Limits {
             plugin_call: Duration::from_secs(10),
             attempt: Duration::from_secs(6 * 3_600),
             changes_bytes_max: 128 << 20,
+            checkpoint_bytes: 64 << 20,
             plugin_log_bytes: 64 << 10,
             plugin_counters: 64,
             reject_codes: 256,

@@ -66,6 +66,18 @@ pub struct AttemptPart {
     pub started_at: String,
     /// When the output was complete.
     pub finished_at: String,
+    /// Where it took over from an attempt that was lost; nothing if it began at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<ResumedFrom>,
+}
+
+/// A place in an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumedFrom {
+    /// The number of the next record, counted from 1.
+    pub record: u64,
+    /// The byte it starts at, counted from 0.
+    pub offset: u64,
 }
 
 /// The input as it was read.

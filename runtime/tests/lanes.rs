@@ -154,6 +154,27 @@ fn alarms_come_out_as_with_one_lane() {
 }
 
 #[test]
+fn what_a_plugin_counts_is_counted_once() {
+    let mut input = Vec::new();
+    alarm_feed::write_alarms(&mut input, 6, 1_000, 0).unwrap();
+    let seen = Work {
+        input: &input,
+        options: options(Format::Csv),
+        plugin: &plugin("by_hand"),
+        config: r#"{"count":true}"#,
+        output_format: None,
+        batch_bytes: 4_000,
+    }
+    .runs_alike()
+    .unwrap();
+    let expected = [("finished", 1), ("opened", 1), ("rows", 1_000)];
+    assert_eq!(
+        seen.counters,
+        expected.map(|(name, count)| (name.to_owned(), count))
+    );
+}
+
+#[test]
 fn json_lines_come_out_as_with_one_lane() {
     let rows: String = (0..1_000)
         .map(|number| format!("{{\"a\":{number},\"b\":true}}\n\nx\n"))

@@ -1,13 +1,18 @@
 //! The same as the plugin `alarms`, as one loop over the interface's lists: a batch's bytes and offsets come
 //! in, verdicts, operands and bytes go out. It is here to be measured against, not to be imitated: what it
-//! takes from `ingest-plugin` is the generated code of the interface and the functions that read a text.
+//! takes from `ingest-plugin` is the generated code of the interface and the functions that read a text. For the tests of the
+//! host it counts what it does if its config is `{"count":true}`.
 
 #![cfg(target_arch = "wasm32")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest_plugin::bindings::exports::ingest::plugin::transform::{
     Batch, Changes, ColumnType, Description, Emitted, Guest, Input, OutputColumn, Plan,
 };
-use ingest_plugin::{DateTime, is_decimal, is_digits};
+use ingest_plugin::{DateTime, count, is_decimal, is_digits};
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
 
 const COLUMNS: [(&str, ColumnType); 8] = [
     ("id", ColumnType::Integer),
@@ -37,7 +42,11 @@ impl Guest for Component {
         }
     }
 
-    fn open(input: Input, _: String) -> Result<Plan, String> {
+    fn open(input: Input, config: String) -> Result<Plan, String> {
+        if config == r#"{"count":true}"# {
+            COUNTS.store(true, Ordering::Relaxed);
+            count("opened", 1);
+        }
         if input.columns != COLUMNS.map(|(name, _)| name) {
             return Err(format!(
                 "the columns are {:?}, not those of an alarm",
@@ -72,6 +81,9 @@ impl Guest for Component {
 
     fn process(batch: Batch) -> Result<Changes, String> {
         let rows = batch.starts.len();
+        if COUNTS.load(Ordering::Relaxed) {
+            count("rows", rows as u64);
+        }
         let text = std::str::from_utf8(&batch.bytes).map_err(|error| error.to_string())?;
         let mut changes = Changes {
             verdicts: Vec::with_capacity(rows),
@@ -94,6 +106,9 @@ impl Guest for Component {
     }
 
     fn finish() -> Result<Emitted, String> {
+        if COUNTS.load(Ordering::Relaxed) {
+            count("finished", 1);
+        }
         let (rows, bytes, ends) = (0, Vec::new(), Vec::new());
         Ok(Emitted { rows, bytes, ends })
     }

@@ -54,6 +54,10 @@ pub(super) struct Args {
     /// letters stay. Of several workers the shortest time counts.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
     retention: u16,
+    /// Write down how far a large input is, each time that so many bytes of it were done: a successor of a worker that dies goes on
+    /// there. 0 never does.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().checkpoint_bytes)]
+    checkpoint: u64,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
@@ -69,7 +73,10 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &args.queue {
         check_queue_name(name)?;
     }
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(Limits {
+        checkpoint_bytes: args.checkpoint,
+        ..Limits::default()
+    });
     let plugin = match args.plugin {
         Some(path) => PluginSource::File {
             path,

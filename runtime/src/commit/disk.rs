@@ -85,6 +85,11 @@ impl Temporary {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Lets it be: it is somebody else's from now on.
+    pub(super) fn leave(&mut self) {
+        self.is_there = false;
+    }
 }
 
 impl Drop for Temporary {

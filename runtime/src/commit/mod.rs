@@ -10,12 +10,14 @@
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
+//! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! ```
 //! If a file of the output's or the rejects' name is there with other bytes (of an attempt that died before
 //! its receipt), the name gets the fence of the claim: `<id>.<fence>.<format>`.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
+mod checkpoint;
 mod disk;
 mod folders;
 mod publish;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::checkpoint::StagedPart;
 use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;

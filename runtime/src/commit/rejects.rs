@@ -17,6 +17,11 @@ pub struct RejectWriter {
 }
 
 impl RejectWriter {
+    /// Goes on behind so many rows.
+    pub fn behind(rows: u64) -> Self {
+        Self { has_header: rows > 0 }
+    }
+
     /// Appends one row to `out`, and the header before the first one. Allocates nothing but what `out` needs.
     pub fn append(&mut self, out: &mut Vec<u8>, position: Position, code: &str, reason: &str, raw: &[u8]) {
         if !self.has_header {

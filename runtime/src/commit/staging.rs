@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
 use super::folders::{Folder, Folders};
-use crate::digest::{Digest, Digesting};
+use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 64 << 10;
@@ -20,11 +21,12 @@ const SYNC_BYTES: u64 = 16 << 20;
 /// The output of an attempt that is under way. Dropping it removes all that was staged.
 #[derive(Debug)]
 pub struct Staging {
-    folders: Arc<Folders>,
+    pub(super) folders: Arc<Folders>,
     /// What the names of this attempt's files begin with, and of nobody else's.
-    name: String,
-    output: Staged,
-    rejects: Option<Staged>,
+    pub(super) name: String,
+    pub(super) output: Staged,
+    pub(super) rejects: Option<Staged>,
+    pub(super) checkpoints: Checkpoints,
 }
 
 /// A staged file that is being written: buffers, counts and digests what passes.
@@ -47,6 +49,9 @@ pub struct Sealed {
     /// Of the rejects' bytes; nothing if nothing was rejected.
     pub rejects: Option<Digest>,
     pub(super) folders: Arc<Folders>,
+    name: String,
+    /// Of no use once there is a receipt.
+    checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
     /// Not there yet.
@@ -62,6 +67,7 @@ impl Staging {
             name,
             output,
             rejects: None,
+            checkpoints: Checkpoints::default(),
         })
     }
 
@@ -90,7 +96,8 @@ impl Staging {
     ///
     /// # Errors
     /// Of stage commit, with the path: transient if there is no space.
-    pub fn seal(self) -> Result<Sealed> {
+    pub fn seal(mut self) -> Result<Sealed> {
+        self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
         let rejects = self.rejects.map(Staged::finish).transpose()?;
         let (rejects, staged_rejects) = rejects.filter(|(digest, _)| digest.bytes > 0).unzip();
@@ -99,10 +106,20 @@ impl Staging {
             output,
             rejects,
             folders: self.folders,
+            name: self.name,
+            checkpoints: self.checkpoints,
             staged_output,
             staged_rejects,
             staged_receipt,
         })
+    }
+}
+
+impl Sealed {
+    /// Ends the attempt without publishing, but leaves what the last checkpoint tells of to a successor.
+    pub fn keep(mut self) {
+        let staged = [Some(&mut self.staged_output), self.staged_rejects.as_mut()];
+        self.checkpoints.keep(&self.name, staged);
     }
 }
 
@@ -130,6 +147,25 @@ impl Staged {
     /// How many bytes were taken.
     pub fn bytes(&self) -> u64 {
         self.digesting.bytes() + self.buffer.len() as u64
+    }
+
+    /// Leaves nothing in the buffer. The digest of what is in the file then.
+    pub(super) fn flush_to_file(&mut self) -> Result<Midstate> {
+        self.write_buffer()?;
+        Ok(self.digesting.midstate())
+    }
+
+    /// Another handle of the file.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    pub(super) fn place(&mut self) -> &mut Temporary {
+        &mut self.place
     }
 
     fn write_through(&mut self, bytes: &[u8]) -> Result<()> {

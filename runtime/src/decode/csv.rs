@@ -30,7 +30,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::index::Index;
-use super::split::{Splitter, in_input, in_record, too_long};
+use super::split::{RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
@@ -50,8 +50,7 @@ pub(super) fn open(
     header: bool,
     limits: &Limits,
 ) -> Result<Decoding> {
-    let records_end = Box::new(move |raw: &[u8], last| records_end(raw, last, dialect));
-    let mut splitter = Splitter::open(reader, name, limits, u64::from(!header), records_end)?;
+    let mut splitter = Splitter::open(reader, name, limits, u64::from(!header), ends(dialect))?;
     let head = Head {
         name,
         scanner: Scanner::new(dialect),
@@ -60,21 +59,48 @@ pub(super) fn open(
     };
     let (columns, used) = splitter.scan(|raw, last, origin| head.columns(raw, last, origin))?;
     splitter.take(used);
+    Ok(decoding(splitter, name, dialect, columns, limits))
+}
+
+/// Goes on behind some record.
+pub(super) fn resume(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    rest: Rest,
+    dialect: Dialect,
+    columns: Vec<String>,
+    limits: &Limits,
+) -> Decoding {
+    let splitter = Splitter::resume(reader, name, limits, rest, ends(dialect));
+    decoding(splitter, name, dialect, columns, limits)
+}
+
+fn ends(dialect: Dialect) -> RecordsEnd {
+    Box::new(move |raw, last| records_end(raw, last, dialect))
+}
+
+fn decoding(
+    splitter: Splitter,
+    name: &str,
+    dialect: Dialect,
+    columns: Vec<String>,
+    limits: &Limits,
+) -> Decoding {
     let decoder = CsvDecoder {
         name: name.into(),
-        scanner: head.scanner,
+        scanner: Scanner::new(dialect),
         limits: BatchLimits::new(limits),
         columns: columns.len(),
         projection: Projection::default(),
         index: Index::default(),
     };
-    Ok(Decoding {
+    Decoding {
         splitter,
         decoder: Box::new(decoder),
         columns,
         format: Format::Csv,
         dialect,
-    })
+    }
 }
 
 /// Decodes chunks of CSV.

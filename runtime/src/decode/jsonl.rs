@@ -11,7 +11,7 @@ use std::sync::Arc;
 use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 
-use super::split::{Splitter, in_input, too_long};
+use super::split::{Rest, Splitter, in_input, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Row, Used};
@@ -30,11 +30,7 @@ type Reject = (&'static str, String);
 /// If there are too many columns; those of the reader.
 pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) -> Result<Decoding> {
     let mut splitter = Splitter::open(reader, name, limits, 1, Box::new(records_end))?;
-    let lines = Lines {
-        name: name.into(),
-        limits: BatchLimits::new(limits),
-        columns: 1,
-    };
+    let lines = Lines::new(name, limits);
     let columns = loop {
         let (columns, used, last) = splitter.scan(|raw, last, origin| {
             let Some(end) = records_end(raw, last) else {
@@ -58,6 +54,22 @@ pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) ->
         }
         splitter.take(used);
     };
+    Ok(decoding(splitter, lines, columns))
+}
+
+/// Goes on behind some line.
+pub(super) fn resume(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    rest: Rest,
+    columns: Vec<String>,
+    limits: &Limits,
+) -> Decoding {
+    let splitter = Splitter::resume(reader, name, limits, rest, Box::new(records_end));
+    decoding(splitter, Lines::new(name, limits), columns)
+}
+
+fn decoding(splitter: Splitter, lines: Lines, columns: Vec<String>) -> Decoding {
     let decoder = JsonlDecoder {
         lines: Lines {
             columns: columns.len(),
@@ -66,13 +78,13 @@ pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) ->
         names: columns.clone(),
         reader: FieldReader::default(),
     };
-    Ok(Decoding {
+    Decoding {
         splitter,
         decoder: Box::new(decoder),
         columns,
         format: Format::Jsonl,
         dialect: Dialect::default(),
-    })
+    }
 }
 
 /// Where the last complete line ends.
@@ -145,6 +157,14 @@ struct Lines {
 }
 
 impl Lines {
+    fn new(name: &str, limits: &Limits) -> Self {
+        Self {
+            name: name.into(),
+            limits: BatchLimits::new(limits),
+            columns: 1,
+        }
+    }
+
     /// Hands out the lines from `used` on, up to as many as a batch has, each with whether it is an object.
     fn objects(
         &self,

@@ -10,7 +10,7 @@ mod utf8;
 
 use std::io::Read;
 
-pub use self::split::{Chunk, Splitter};
+pub use self::split::{Chunk, Rest, Splitter};
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
@@ -80,6 +80,24 @@ pub fn open(
         }
         Format::Jsonl => jsonl::open(reader, name, limits),
     }
+}
+
+/// Opens the rest of an input whose columns are known, for somebody who had the records before.
+///
+/// # Errors
+/// If the options contradict each other.
+pub fn resume(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    rest: Rest,
+    (format, columns): (Format, Vec<String>),
+    options: &InputOptions,
+    limits: &Limits,
+) -> Result<Decoding> {
+    Ok(match format {
+        Format::Csv => csv::resume(reader, name, rest, options.dialect()?, columns, limits),
+        Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
+    })
 }
 
 /// The bounds of a batch.

@@ -14,7 +14,7 @@ use crate::format::BYTE_ORDER_MARK;
 const LINE_END_BYTES: usize = 3;
 
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
-type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
+pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
 /// An input on its way into chunks.
 pub struct Splitter {
@@ -44,6 +44,15 @@ pub struct Chunk {
     pub last: bool,
 }
 
+/// What comes behind some chunk of an input.
+#[derive(Debug)]
+pub struct Rest {
+    /// Where it begins.
+    pub origin: Origin,
+    /// Its first bytes, as far as they were read.
+    pub read: Vec<u8>,
+}
+
 impl Splitter {
     /// Starts an input and passes over its byte order mark; `record` is the number of the first record.
     ///
@@ -56,24 +65,15 @@ impl Splitter {
         record: u64,
         records_end: RecordsEnd,
     ) -> Result<Self> {
-        // Places in a chunk are numbers of 32 bits.
-        let bytes_max = u32::MAX as usize / 4;
-        let mut splitter = Self {
-            reader,
-            name: name.to_owned(),
-            records_end,
-            buffer: Vec::new(),
-            filled: 0,
-            ended: false,
+        let begin = Rest {
             origin: Origin(Position {
                 record,
                 line: 1,
                 offset: 0,
             }),
-            chunk_bytes: limits.batch_bytes.clamp(BYTE_ORDER_MARK.len(), bytes_max),
-            record_bytes_max: limits.record_bytes_max.min(bytes_max),
-            abandoned: Arc::default(),
+            read: Vec::new(),
         };
+        let mut splitter = Self::resume(reader, name, limits, begin, records_end);
         splitter.fill(splitter.chunk_bytes)?;
         match *splitter.seen() {
             [0xef, 0xbb, 0xbf, ..] => splitter.take(Used {
@@ -91,14 +91,43 @@ impl Splitter {
         Ok(splitter)
     }
 
+    /// Goes on where another one was, behind some chunk: the reader gives what that one had not read.
+    pub(super) fn resume(
+        reader: Box<dyn Read + Send>,
+        name: &str,
+        limits: &Limits,
+        Rest { origin, read }: Rest,
+        records_end: RecordsEnd,
+    ) -> Self {
+        // Places in a chunk are numbers of 32 bits.
+        let bytes_max = u32::MAX as usize / 4;
+        Self {
+            reader,
+            name: name.to_owned(),
+            records_end,
+            filled: read.len(),
+            buffer: read,
+            ended: false,
+            origin,
+            chunk_bytes: limits.batch_bytes.clamp(BYTE_ORDER_MARK.len(), bytes_max),
+            record_bytes_max: limits.record_bytes_max.min(bytes_max),
+            abandoned: Arc::default(),
+        }
+    }
+
     /// To be set when nobody wants the rest, from any thread: no more is read then, however slowly it comes.
     pub fn abandoned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.abandoned)
     }
 
-    /// Where the next chunk begins, before the first one was taken.
+    /// Where the next chunk begins, before the first one was taken; after that only its offset is kept.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What has been read of the next chunks.
+    pub fn read(&self) -> &[u8] {
+        self.seen()
     }
 
     /// The next chunk, none at the end of the input. It has as many records as `batch_bytes` of [`Limits`] hold, or one

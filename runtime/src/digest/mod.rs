@@ -9,6 +9,7 @@ mod compress;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use self::compress::{BLOCK, INITIAL, State, compress};
 use crate::request::hex;
@@ -20,6 +21,23 @@ pub struct Digest {
     pub bytes: u64,
     /// In lowercase hex.
     pub sha256: String,
+}
+
+/// How far a [`Digesting`] is, to go on from there elsewhere. Two are equal if the same bytes led to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Midstate {
+    /// How many bytes were added.
+    pub bytes: u64,
+    state: State,
+    /// The bytes after the last whole block.
+    rest: Vec<u8>,
+}
+
+impl Midstate {
+    /// Whether it can be one: it may come from a file.
+    pub fn is_sound(&self) -> bool {
+        self.rest.len() as u64 == self.bytes % BLOCK as u64
+    }
 }
 
 /// A [`Digest`] in the making.
@@ -63,6 +81,33 @@ impl Digesting {
     /// How many bytes were added.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How far it is.
+    pub fn midstate(&self) -> Midstate {
+        let streams = self.lock();
+        let stream = &streams[self.which];
+        let (mut state, waiting) = (stream.state, &stream.waiting);
+        let (blocks, rest) = waiting.as_chunks();
+        compress([&mut state], [blocks]);
+        Midstate {
+            bytes: self.bytes,
+            state,
+            rest: rest.to_vec(),
+        }
+    }
+
+    /// Goes on from there instead of from the beginning; nothing may have been added yet.
+    #[must_use]
+    pub fn from_midstate(mut self, midstate: &Midstate) -> Self {
+        debug_assert!(self.bytes == 0 && midstate.is_sound(), "{midstate:?}");
+        self.bytes = midstate.bytes;
+        let mut streams = self.lock();
+        let stream = &mut streams[self.which];
+        stream.state = midstate.state;
+        stream.waiting = midstate.rest.as_slice().into();
+        drop(streams);
+        self
     }
 
     /// The digest of all that was added.

@@ -50,6 +50,26 @@ fn both_ways_to_compress_agree() {
 }
 
 proptest! {
+    /// Wherever the first one stops, and however far the other of its pair is.
+    #[test]
+    fn a_digest_goes_on_elsewhere(bytes in vec(any::<u8>(), 0..1_000), at in 0..1_000_usize, other in 0..1_000_usize) {
+        let (head, tail) = bytes.split_at(at.min(bytes.len()));
+        let [mut first, mut beside] = pair();
+        beside.update(&bytes[..other.min(bytes.len())]);
+        first.update(head);
+        let midstate = first.midstate();
+        prop_assert!(midstate.is_sound());
+        prop_assert_eq!(midstate.bytes, head.len() as u64);
+        let document = serde_json::to_string(&midstate).unwrap();
+        let [mut second, _beside] = pair();
+        second = second.from_midstate(&serde_json::from_str(&document).unwrap());
+        second.update(tail);
+        first.update(tail);
+        prop_assert_eq!(second.midstate(), first.midstate());
+        prop_assert_eq!(second.finish(), by_sha2(&bytes));
+        prop_assert_eq!(first.finish(), by_sha2(&bytes));
+    }
+
     /// Whatever comes of which in which pieces, and whichever ends first.
     #[test]
     fn a_pair_digests_as_two_on_their_own(

@@ -69,6 +69,22 @@ impl Checksums {
         found
     }
 
+    /// What an answer before had announced of the whole file.
+    pub(super) fn announced_before(sha256: &[String]) -> Self {
+        let checksum = |hex: &String| Checksum {
+            header: "its first answer",
+            algorithm: Algorithm::Sha256,
+            hex: hex.clone(),
+        };
+        Self(sha256.iter().map(checksum).collect())
+    }
+
+    /// What is announced by this algorithm, in lowercase hex.
+    pub(super) fn announced(&self, algorithm: Algorithm) -> Vec<String> {
+        let these = self.0.iter().filter(|checksum| checksum.algorithm == algorithm);
+        these.map(|checksum| checksum.hex.clone()).collect()
+    }
+
     /// Of the content of an answer that is a part of a file. What else may stand there is about the file.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();

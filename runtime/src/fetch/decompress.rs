@@ -100,6 +100,13 @@ pub(super) struct Unpacked {
     pub(super) taken: Option<Taken>,
 }
 
+impl Unpacked {
+    /// Bytes that were plain before.
+    pub(super) fn plain(plain: Box<dyn Read + Send>) -> Self {
+        Self { plain, taken: None }
+    }
+}
+
 /// How many bytes a decoder has taken.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Taken(Arc<AtomicU64>);

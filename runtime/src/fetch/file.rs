@@ -1,7 +1,7 @@
 //! Local files: a path goes in, the bytes of a regular file come out.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Access, Origin};
+use super::{Access, Identity, Origin};
 use crate::error::{Class, Error, Result, Stage};
 
 /// Opening anything else than a regular file must neither block nor have an effect.
@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
             format!("{}: is {what}", path.display()),
         ));
     }
-    Unchanged::new(file, path)
+    Unchanged::new(file, &metadata, path).map_err(|error| failed(error, path))
 }
 
 /// The outer error says that the path is not allowed, the inner one that it cannot be opened.
@@ -113,29 +113,38 @@ pub(super) struct Unchanged {
     file: File,
     path: PathBuf,
     opened: (u64, SystemTime),
+    identity: Identity,
 }
 
 impl Unchanged {
-    fn new(file: File, path: &Path) -> Result<Self> {
-        let opened = state(&file).map_err(|error| failed(error, path))?;
-        let path = path.to_owned();
-        Ok(Self { file, path, opened })
+    fn new(file: File, metadata: &Metadata, path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            opened: state(metadata)?,
+            identity: Identity::of_file(metadata),
+        })
     }
 
-    pub(super) fn length(&self) -> u64 {
-        self.opened.0
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Goes on behind so many bytes.
+    pub(super) fn skip(&mut self, bytes: u64) -> Result<()> {
+        let sought = self.file.seek(SeekFrom::Start(bytes));
+        sought.map(drop).map_err(|error| failed(error, &self.path))
     }
 }
 
-fn state(file: &File) -> io::Result<(u64, SystemTime)> {
-    let metadata = file.metadata()?;
+fn state(metadata: &Metadata) -> io::Result<(u64, SystemTime)> {
     Ok((metadata.len(), metadata.modified()?))
 }
 
 impl Read for Unchanged {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self.file.read(out) {
-            Ok(0) if !out.is_empty() && state(&self.file)? != self.opened => {
+            Ok(0) if !out.is_empty() && state(&self.file.metadata()?)? != self.opened => {
                 let what = format!("{}: changed while it was read", self.path.display());
                 Err(Error::transient(Stage::Fetch, what).into_io())
             }

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Once};
 
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, LOCATION, RANGE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version, dns};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::access::{NotPublic, Passage};
-use super::resume::Rest;
+use super::resume::{Rest, Version as FileVersion};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
@@ -33,6 +33,8 @@ pub(super) struct Http {
 pub(super) struct Answer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
+    /// Of which file it is, if the rest of that can be asked for.
+    pub(super) version: Option<FileVersion>,
     /// Whether a body that was cut off can be told from a whole one.
     pub(super) tells_its_end: bool,
     pub(super) body: Body,
@@ -50,24 +52,59 @@ impl Http {
 
     /// Asks for a URL, follows redirects and starts to fetch the body.
     pub(super) async fn open(self: &Arc<Self>, url: Url, origin: Origin, stop: &Stop) -> Result<Answer> {
-        if origin == Origin::Queued && has_credentials(&url) {
-            let what = "has a user name or password, which a queued URI must not carry";
-            return Err(Error::permanent(
-                Stage::Fetch,
-                format!("{}: {what}", redact(url.as_str())),
-            ));
-        }
+        check_credentials(&url, origin)?;
         let (at, response) = self.follow(&url, origin, None).await?;
         let headers = response.headers().clone();
         let tells_its_end = response.version() >= Version::HTTP_2
             || headers.contains_key(CONTENT_LENGTH)
             || headers.contains_key(TRANSFER_ENCODING);
+        let version = FileVersion::of(&at, response.status(), response.headers());
         let http = Arc::clone(self);
-        let body = transfer::start(Asked { http, url, origin }, &at, response, stop);
+        let asked = Asked { http, url, origin };
+        let body = transfer::start(asked, &at, version.clone(), response, stop);
         Ok(Answer {
             url: at,
             headers,
+            version,
             tells_its_end,
+            body,
+        })
+    }
+
+    /// Asks for the rest of a file of which somebody had the first bytes.
+    ///
+    /// # Errors
+    /// As [`Http::open`]; transient, if what is answered may be of another version.
+    pub(super) async fn open_rest(
+        self: &Arc<Self>,
+        url: Url,
+        origin: Origin,
+        rest: Rest<'_>,
+        stop: &Stop,
+    ) -> Result<Answer> {
+        check_credentials(&url, origin)?;
+        let (at, response) = self.follow(&url, origin, Some(rest)).await?;
+        let headers = response.headers().clone();
+        // Longer ago than within one transfer, the tag has to be said again: RFC 9110, section 15.3.7.
+        let span = match rest.check(&at, response.status(), &headers) {
+            Ok(_) if !headers.contains_key(ETAG) => {
+                Err("the server does not say the ETag of the rest".into())
+            }
+            checked => checked,
+        };
+        let refused = |why: String| {
+            let what = format!("{}: the rest from byte {} on", redact(at.as_str()), rest.from);
+            Error::transient(Stage::Fetch, what).because(why)
+        };
+        let span = span.map_err(refused)?;
+        let http = Arc::clone(self);
+        let asked = Asked { http, url, origin };
+        let body = transfer::start_rest(asked, &at, rest, span, response, stop);
+        Ok(Answer {
+            url: at,
+            headers,
+            version: Some(rest.version.clone()),
+            tells_its_end: true,
             body,
         })
     }
@@ -165,8 +202,16 @@ impl Http {
     }
 }
 
-fn has_credentials(url: &Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
+fn check_credentials(url: &Url, origin: Origin) -> Result<()> {
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    if origin == Origin::Queued && has_credentials {
+        let what = "has a user name or password, which a queued URI must not carry";
+        return Err(Error::permanent(
+            Stage::Fetch,
+            format!("{}: {what}", redact(url.as_str())),
+        ));
+    }
+    Ok(())
 }
 
 fn is_redirect(status: StatusCode) -> bool {

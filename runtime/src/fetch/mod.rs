@@ -6,6 +6,7 @@ mod checksums;
 mod decompress;
 mod file;
 mod http;
+mod identity;
 mod pace;
 mod readers;
 mod resume;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
+pub use self::identity::Identity;
+use self::resume::Rest;
 use self::source::Bounds;
 pub use self::source::{Fetched, Source};
 use crate::config::Limits;
@@ -80,6 +83,53 @@ impl Fetcher {
             }
             _ => Handle::current().block_on(self.open(uri, origin, stop)),
         }
+    }
+
+    /// As [`Fetcher::open_blocking`], but opens the bytes of an input from `from` on, which is not its end, if it is still the one that
+    /// `identity` tells of.
+    ///
+    /// # Errors
+    /// As [`Fetcher::open`]; transient, if it is another one or its rest alone cannot be had.
+    pub fn open_rest_blocking(
+        &self,
+        uri: &str,
+        origin: Origin,
+        identity: &Identity,
+        from: u64,
+        stop: &Stop,
+    ) -> Result<Source> {
+        stop.check()?;
+        let source = match (Location::parse(uri, Stage::Fetch)?, identity.version()) {
+            (Location::File(path), _) => {
+                let mut file = file::open(&path, origin, &self.access)?;
+                if file.identity() != identity {
+                    let what = format!("{}: is not the file that it was", path.display());
+                    return Err(Error::transient(Stage::Fetch, what));
+                }
+                file.skip(from)?;
+                Source::from_file(file, &path, stop.clone()).behind(from, identity)
+            }
+            (Location::Http(url), Some(version)) => {
+                let rest = Rest {
+                    version: &version,
+                    from,
+                    total: Some(identity.bytes()),
+                };
+                let answer = Handle::current().block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = stop.requested() => Err(stop.error()),
+                        answer = self.http.open_rest(url, origin, rest, stop) => answer,
+                    }
+                })?;
+                Source::from_answer(answer, stop.clone())?.behind(from, identity)
+            }
+            _ => {
+                let what = format!("{}: is not where it was", redact(uri));
+                return Err(Error::transient(Stage::Fetch, what));
+            }
+        };
+        source.within(self.bounds)
     }
 
     async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {

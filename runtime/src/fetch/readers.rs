@@ -2,14 +2,14 @@
 //! them. At the end of the plain ones the digest of the raw ones is made known.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use md5::{Digest as _, Md5};
 
 use super::checksums::{Algorithm, Checksums};
 use super::decompress::{Taken, Unpacked};
-use super::source::{Bounds, Fetched};
-use crate::digest::{Digest, Digesting};
+use super::source::Bounds;
+use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Error, Result, Stage};
 use crate::request::hex;
 use crate::stop::Stop;
@@ -145,6 +145,12 @@ impl SharedRaw {
         }
     }
 
+    /// How far the digest is, before the end.
+    pub(super) fn midstate(&self) -> Option<Midstate> {
+        let raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        raw.came.is_none().then(|| raw.digesting.midstate())
+    }
+
     fn digest(&self) -> Option<Digest> {
         let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         raw.came.is_some().then(|| raw.end().ok()).flatten()
@@ -165,25 +171,27 @@ pub(super) struct Plain {
     bytes: u64,
     bounds: Bounds,
     raw: SharedRaw,
-    fetched: Fetched,
+    digest: Arc<OnceLock<Digest>>,
 }
 
 impl Plain {
+    /// `bytes` of them came before.
     pub(super) fn new(
         unpacked: Unpacked,
         name: String,
+        bytes: u64,
         bounds: Bounds,
         raw: SharedRaw,
-        fetched: Fetched,
+        digest: Arc<OnceLock<Digest>>,
     ) -> Self {
         Self {
             inner: unpacked.plain,
             taken: unpacked.taken,
             name,
-            bytes: 0,
+            bytes,
             bounds,
             raw,
-            fetched,
+            digest,
         }
     }
 
@@ -222,7 +230,7 @@ impl Read for Plain {
             && !out.is_empty()
             && let Some(digest) = self.raw.digest()
         {
-            self.fetched.0.get_or_init(|| digest);
+            self.digest.get_or_init(|| digest);
         }
         Ok(read)
     }

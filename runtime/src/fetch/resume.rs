@@ -18,9 +18,9 @@ use crate::location::redact;
 /// What a file was when its transfer began.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
-    url: Url,
-    etag: HeaderValue,
-    encoding: Option<HeaderValue>,
+    pub(super) url: Url,
+    pub(super) etag: HeaderValue,
+    pub(super) encoding: Option<HeaderValue>,
 }
 
 /// What is asked for: the bytes of a version from a position on.

@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use url::Url;
 
-use super::checksums::Checksums;
-use super::decompress::{self, Compression, Promise};
+use super::checksums::{Algorithm, Checksums};
+use super::decompress::{self, Compression, Promise, Unpacked};
 use super::readers::{Plain, Raw, SharedRaw};
-use super::{file, http, transfer};
+use super::{Identity, file, http, transfer};
 use crate::config::Limits;
-use crate::digest::{Digest, Digesting};
+use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::location::{file_uri, redact};
@@ -37,6 +37,10 @@ pub struct Source {
     bounds: Bounds,
     checksums: Checksums,
     sha256: Option<String>,
+    /// What tells that it is the same when its rest is asked for.
+    identity: Option<Identity>,
+    /// What comes before this byte is known already.
+    from: u64,
     raw: Box<dyn Read + Send>,
     stop: Stop,
 }
@@ -77,13 +81,27 @@ impl Bounds {
 
 /// The digest of an input as it was fetched, before decompression. There is none before the reader of the
 /// plain bytes has come to their end without an error, so a digest always covers a whole and sound input.
-#[derive(Debug, Clone, Default)]
-pub struct Fetched(pub(super) Arc<OnceLock<Digest>>);
+#[derive(Clone)]
+pub struct Fetched {
+    digest: Arc<OnceLock<Digest>>,
+    raw: SharedRaw,
+    identity: Option<Identity>,
+}
 
 impl Fetched {
     /// The digest, once the reader has returned 0 bytes.
     pub fn digest(&self) -> Option<&Digest> {
-        self.0.get()
+        self.digest.get()
+    }
+
+    /// What the rest of the input can be asked for by later, if it can be.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// How far the digest is: the bytes that were read so far. Nothing at the end of the input.
+    pub fn midstate(&self) -> Option<Midstate> {
+        self.raw.midstate()
     }
 }
 
@@ -104,11 +122,13 @@ impl Source {
                 encoding: None,
                 file: compression,
             },
-            bytes: Some(file.length()),
+            bytes: Some(file.identity().bytes()),
             tells_its_end: true,
             bounds: Bounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
+            identity: Some(file.identity().clone()),
+            from: 0,
             raw: Box::new(file),
             stop,
         }
@@ -121,6 +141,11 @@ impl Source {
         let (format, compression) = hints(&name, header(CONTENT_TYPE));
         let encoding = Compression::of_content_encoding(header(CONTENT_ENCODING).unwrap_or_default())
             .map_err(|error| error.about(&uri))?;
+        let bytes = transfer::content_length(&answer.headers);
+        let checksums = Checksums::of_file(&answer.headers);
+        let sha256 = checksums.announced(Algorithm::Sha256);
+        let identity = answer.version.as_ref().zip(bytes);
+        let identity = identity.and_then(|(version, bytes)| Identity::of_version(version, bytes, sha256));
         Ok(Self {
             uri,
             name,
@@ -130,14 +155,27 @@ impl Source {
                 encoding,
                 file: compression,
             },
-            bytes: transfer::content_length(&answer.headers),
+            bytes,
             tells_its_end: answer.tells_its_end,
             bounds: Bounds::NONE,
-            checksums: Checksums::of_file(&answer.headers),
+            checksums,
             sha256: None,
+            identity,
+            from: 0,
             raw: Box::new(answer.body),
             stop,
         })
+    }
+
+    /// The same, of whose first bytes nothing comes any more. What was known of the whole counts: the headers of a part
+    /// tell of that.
+    pub(super) fn behind(mut self, from: u64, identity: &Identity) -> Self {
+        self.from = from;
+        self.bytes = Some(identity.bytes());
+        self.checksums = Checksums::announced_before(identity.sha256());
+        self.promise = Promise::default();
+        self.identity = Some(identity.clone());
+        self
     }
 
     /// Sets bounds, and refuses what announces to be longer.
@@ -156,8 +194,8 @@ impl Source {
         self
     }
 
-    /// The input's bytes, decompressed, and the digest of what is fetched for them. This and the reader
-    /// block, so they must not be used within an async task.
+    /// The input's bytes, decompressed, and the digest of what is fetched for them. Of a rest, `digesting` has had the bytes
+    /// that come before. This and the reader block, so they must not be used within an async task.
     ///
     /// # Errors
     /// Those of the first read. The reader's errors carry one of this crate, which [`Error::from_io`] takes
@@ -170,13 +208,28 @@ impl Source {
             let what = "the server says neither where the file ends nor its digest: if it is cut off, nobody will know";
             tracing::warn!(uri = self.uri, "{what}");
         }
-        let fetched = Fetched::default();
+        assert_eq!(digesting.bytes(), self.from, "a digest of what comes before");
+        // There is no going on with an MD5 elsewhere. Where there is a SHA-256 to check, that says as much.
+        let is_checkable = !self.checksums.has(Algorithm::Md5)
+            || self.checksums.has(Algorithm::Sha256)
+            || self.sha256.is_some();
         let raw = Raw::new(self.raw, &self.name, self.bounds, digesting, self.stop)
             .expecting(self.checksums, self.sha256);
         let raw = SharedRaw::new(raw);
-        let unpacked = decompress::undo(Box::new(raw.clone()), &self.name, self.promise)
-            .map_err(|error| raw.explain(error))?;
-        let plain = Plain::new(unpacked, self.name, self.bounds, raw, fetched.clone());
+        let bytes: Box<dyn Read + Send> = Box::new(raw.clone());
+        let unpacked = match self.from {
+            0 => decompress::undo(bytes, &self.name, self.promise).map_err(|error| raw.explain(error))?,
+            // Only of plain inputs there is a rest, whatever that begins with.
+            _ => Unpacked::plain(bytes),
+        };
+        let is_plain = unpacked.taken.is_none();
+        let fetched = Fetched {
+            digest: Arc::default(),
+            raw: raw.clone(),
+            identity: self.identity.filter(|_| is_plain && is_checkable),
+        };
+        let digest = Arc::clone(&fetched.digest);
+        let plain = Plain::new(unpacked, self.name, self.from, self.bounds, raw, digest);
         Ok((Box::new(plain), fetched))
     }
 }

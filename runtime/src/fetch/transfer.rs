@@ -18,7 +18,7 @@ use super::Origin;
 use super::checksums::{Algorithm, Checksums};
 use super::http::Http;
 use super::pace::{Pace, Waiting};
-use super::resume::{Rest, Version, number};
+use super::resume::{Rest, Span, Version, number};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
@@ -33,24 +33,58 @@ pub(super) struct Asked {
     pub(super) origin: Origin,
 }
 
-/// Starts to fetch the body of the answer that `url` gave in the end.
-pub(super) fn start(asked: Asked, url: &Url, response: Response, stop: &Stop) -> Body {
+/// Starts to fetch the body of the answer that `url` gave in the end, which is the whole of a version.
+pub(super) fn start(
+    asked: Asked,
+    url: &Url,
+    version: Option<Version>,
+    response: Response,
+    stop: &Stop,
+) -> Body {
+    let total = content_length(response.headers());
+    begin(asked, url, version, total, Part::first(response, total), stop)
+}
+
+/// Starts to fetch the body of an answer that was found to be the rest of a version, or a part of that.
+pub(super) fn start_rest(
+    asked: Asked,
+    url: &Url,
+    rest: Rest<'_>,
+    span: Span,
+    response: Response,
+    stop: &Stop,
+) -> Body {
+    let part = Part::rest(response, rest.from, span.end);
+    let version = Some(rest.version.clone());
+    begin(asked, url, version, Some(span.total), part, stop)
+}
+
+fn begin(
+    asked: Asked,
+    url: &Url,
+    version: Option<Version>,
+    total: Option<u64>,
+    part: Part,
+    stop: &Stop,
+) -> Body {
     let limits = &asked.http.limits;
     let (sender, pieces) = mpsc::channel(limits.fetch_chunks);
     let waiting = Arc::new(Waiting::default());
     let name = redact(url.as_str());
+    let mut pace = Pace::new(limits.http_rate_min, limits.http_rate_window);
+    pace.begin(Duration::ZERO, part.start);
     let transfer = Transfer {
         name: name.clone(),
-        version: Version::of(url, response.status(), response.headers()),
-        received: 0,
-        total: content_length(response.headers()),
-        pace: Pace::new(limits.http_rate_min, limits.http_rate_window),
+        version,
+        received: part.start,
+        total,
+        pace,
         resumes: 0,
         in_vain: 0,
         waiting: Arc::clone(&waiting),
         asked,
     };
-    tokio::spawn(transfer.run(response, sender, stop.clone()).in_current_span());
+    tokio::spawn(transfer.run(part, sender, stop.clone()).in_current_span());
     Body {
         pieces,
         piece: Bytes::new(),
@@ -124,9 +158,9 @@ impl Part {
 
 impl Transfer {
     /// Runs until the body has ended, the reader is gone or a stop is asked for.
-    async fn run(mut self, response: Response, sender: Sender, stop: Stop) {
+    async fn run(mut self, part: Part, sender: Sender, stop: Stop) {
         let pump = async {
-            let end = self.pump(response, &sender).await.map(|()| Piece::End);
+            let end = self.pump(part, &sender).await.map(|()| Piece::End);
             // Fails if the reader is gone, which then needs no end.
             let _ = sender.send(end).await;
         };
@@ -137,8 +171,7 @@ impl Transfer {
         }
     }
 
-    async fn pump(&mut self, response: Response, sender: &Sender) -> Result<()> {
-        let mut part = Part::first(response, self.total);
+    async fn pump(&mut self, mut part: Part, sender: &Sender) -> Result<()> {
         while let Some(broken) = self.pass_on(&mut part, sender).await? {
             part = self.resume(broken).await?;
         }

@@ -1,6 +1,8 @@
 //! A chunk in, its output and its rejects out: decoded, sent through a plugin instance of the lane's own, encoded.
 //! What is done with each verdict stands here. Lanes know nothing of each other, nor of what came before a chunk.
 
+use std::collections::BTreeMap;
+
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::changes::{Changes, ChangesReader, Rows, Verdict};
 use crate::decode::{Chunk, Decoder};
@@ -24,6 +26,8 @@ pub(super) struct Finished {
     /// What was not handed on before.
     pub(super) rest: Part,
     pub(super) counts: RecordCounts,
+    /// What the plugin counted.
+    pub(super) counters: BTreeMap<String, u64>,
     /// Its bytes, records and lines.
     pub(super) used: Used,
     /// The chunk, for its memory.
@@ -165,6 +169,7 @@ impl Lane {
         Finished {
             rest: std::mem::take(&mut self.made),
             counts: std::mem::take(&mut self.counts),
+            counters: self.instance.take_counters(),
             used,
             raw: self.batch.load(Vec::new()),
         }

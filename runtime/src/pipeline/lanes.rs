@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Span;
 
+use super::checkpoint::{Mark, Marker};
 use super::lane::Lane;
 use super::sequence::{Sequence, Spare};
 use super::turns::Turns;
@@ -30,12 +31,14 @@ pub(super) fn run(
     threads: usize,
     splitter: &mut Splitter,
     first: Option<Chunk>,
+    marker: Option<Marker<'_>>,
     sequence: &mut Sequence<'_>,
 ) -> Result<()> {
     let abandoned = splitter.abandoned();
     let deck = Deck {
         splitter,
         first,
+        marker,
         number: 0,
         ended: false,
     };
@@ -88,9 +91,17 @@ struct Crew<'a, 'job> {
 struct Deck<'a> {
     splitter: &'a mut Splitter,
     first: Option<Chunk>,
+    /// Says behind which chunks a checkpoint is written.
+    marker: Option<Marker<'a>>,
     /// Of the next chunk.
     number: u64,
     ended: bool,
+}
+
+/// A chunk, and what is known of the input behind it if there is to be a checkpoint.
+struct Dealt {
+    chunk: Chunk,
+    mark: Option<Mark>,
 }
 
 /// The lane of a thread.
@@ -104,8 +115,8 @@ impl Crew<'_, '_> {
     fn work(&self, mut place: Place<'_, '_>) {
         let _closing = CloseOnPanic(self);
         let mut spare = Spare::default();
-        while let Some((number, chunk)) = self.next(spare.raw) {
-            let written = chunk.and_then(|chunk| self.put_through(&mut place, number, chunk, spare.output));
+        while let Some((number, dealt)) = self.next(spare.raw) {
+            let written = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt, spare.output));
             match written {
                 Ok(vectors) => spare = vectors,
                 Err(fault) => return self.fail(number, fault),
@@ -114,8 +125,9 @@ impl Crew<'_, '_> {
     }
 
     /// The next chunk or why there is none, with its number; nothing at the end.
-    fn next(&self, spare: Vec<u8>) -> Option<(u64, Result<Chunk, Fault>)> {
+    fn next(&self, spare: Vec<u8>) -> Option<(u64, Result<Dealt, Fault>)> {
         let mut deck = self.deck.lock().unwrap_or_else(PoisonError::into_inner);
+        let deck = &mut *deck;
         if deck.ended {
             return None;
         }
@@ -126,7 +138,12 @@ impl Crew<'_, '_> {
         deck.ended = !matches!(chunk, Ok(Some(_)));
         let number = deck.number;
         deck.number += 1;
-        chunk.transpose().map(|chunk| (number, chunk))
+        let dealt = chunk.transpose()?.map(|chunk| {
+            let marker = deck.marker.as_mut();
+            let mark = marker.and_then(|marker| marker.mark(deck.splitter, &chunk));
+            Dealt { chunk, mark }
+        });
+        Some((number, dealt))
     }
 
     /// Takes a chunk through a lane to the output. `spare` is a vector to use again.
@@ -134,7 +151,7 @@ impl Crew<'_, '_> {
         &self,
         place: &mut Place<'_, '_>,
         number: u64,
-        chunk: Chunk,
+        Dealt { chunk, mark }: Dealt,
         spare: Vec<u8>,
     ) -> Result<Spare, Fault> {
         let mut sink = |part| self.sequence.wait(number)?.write(&part);
@@ -148,7 +165,7 @@ impl Crew<'_, '_> {
             }
         };
         let mut sequence = self.sequence.wait(number)?;
-        let spare = sequence.end(finished)?;
+        let spare = sequence.end(finished, mark)?;
         sequence.pass();
         Ok(spare)
     }

@@ -1,32 +1,36 @@
 //! One input through all stages: split, then decoded, transformed and encoded in lanes, put together again in order,
 //! committed.
 
+mod checkpoint;
 mod lane;
 mod lanes;
+mod resume;
 mod sequence;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use self::checkpoint::{Head, Marker};
 use self::lane::Lane;
 use self::sequence::Sequence;
 use crate::commit::{Committed, Destination, Published};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
-use crate::digest;
+use crate::digest::{self, Digesting};
 use crate::encode;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
-use crate::fetch::Source;
+use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::plugin::{Instance, Plan, Plugin};
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RejectsPart, RequestPart,
+    ResumedFrom,
 };
 use crate::request::{InputOptions, hex};
 use crate::stop::Stop;
@@ -96,8 +100,24 @@ pub struct Gauge {
 /// # Errors
 /// As `open` and [`run`].
 pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'static) -> Result<Committed> {
+    on_a_thread(move || run(&job, open()?)).await
+}
+
+/// The same, from the last checkpoint of an attempt at the same work that was lost, if there is one that can be used. `open`
+/// opens the whole input or, of the one that it is given, the bytes from a position on.
+///
+/// # Errors
+/// As `open` and [`run`].
+pub async fn spawn_or_resume(
+    job: Job,
+    open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
+) -> Result<Committed> {
+    on_a_thread(move || resume::run(&job, &open)).await
+}
+
+async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) -> Result<Committed> {
     let span = tracing::Span::current();
-    let running = tokio::task::spawn_blocking(move || span.in_scope(|| run(&job, open()?)));
+    let running = tokio::task::spawn_blocking(move || span.in_scope(work));
     running.await.unwrap_or_else(|_| {
         let why = "the pipeline panicked: this is a bug of the host, its log says more";
         Err(Error::permanent(Stage::Worker, why))
@@ -112,54 +132,148 @@ pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'sta
 /// # Errors
 /// Of any stage; then there is no receipt of this attempt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
-    let name = source.name.clone();
-    let (uri, etag, hint) = (source.uri.clone(), source.etag.clone(), source.format);
     let [of_input, of_output] = digest::pair();
-    let source = source.expect_sha256(job.input.sha256.as_deref());
-    let (reader, fetched) = source.into_reader(of_input)?;
-    faults::pass("fetched", job.name());
-    let mut decoding = decode::open(reader, &name, hint, &job.input, &job.limits)?;
-    let (instance, plan) = open_plugin(job, &decoding)?;
-    decoding.decoder.project(&plan.reads, &plan.more_columns)?;
-    let maker = LaneMaker {
-        job,
-        plan,
-        output_format: job.output_format.unwrap_or(decoding.format),
-    };
-    let mut lanes = vec![maker.lane(&decoding, instance)?];
+    let hint = source.format;
+    let (input, reader) = Input::open(job, source, of_input)?;
+    let decoding = decode::open(reader, &input.name, hint, &job.input, &job.limits)?;
+    let mut opened = Opened::new(job, input, decoding)?;
     let staging = job.destination.stage(job.queue.as_deref(), of_output)?;
-    let mut sequence = Sequence::new(job, staging, decoding.splitter.origin());
+    let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
+    sequence.count(opened.lane.instance.take_counters());
+    sequence.write(&opened.lane.begin())?;
+    work_through(job, opened, sequence, None)
+}
+
+/// What is known of the source, while it is read.
+struct Input {
+    name: String,
+    uri: String,
+    etag: Option<String>,
+    fetched: Fetched,
+}
+
+impl Input {
+    fn open(job: &Job, source: Source, of_input: Digesting) -> Result<(Self, Box<dyn Read + Send>)> {
+        let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
+        let source = source.expect_sha256(job.input.sha256.as_deref());
+        let (reader, fetched) = source.into_reader(of_input)?;
+        faults::pass("fetched", job.name());
+        let input = Self {
+            name,
+            uri,
+            etag,
+            fetched,
+        };
+        Ok((input, reader))
+    }
+}
+
+/// An input and a first lane for it.
+struct Opened<'a> {
+    input: Input,
+    decoding: Decoding,
+    maker: LaneMaker<'a>,
+    lane: Lane,
+}
+
+impl<'a> Opened<'a> {
+    fn new(job: &'a Job, input: Input, mut decoding: Decoding) -> Result<Self> {
+        let (instance, plan) = open_plugin(job, &decoding)?;
+        decoding.decoder.project(&plan.reads, &plan.more_columns)?;
+        let maker = LaneMaker {
+            job,
+            plan,
+            output_format: job.output_format.unwrap_or(decoding.format),
+        };
+        let lane = maker.lane(&decoding, instance)?;
+        Ok(Self {
+            input,
+            decoding,
+            maker,
+            lane,
+        })
+    }
+}
+
+/// Puts all chunks through, to the committed receipt.
+fn work_through(
+    job: &Job,
+    opened: Opened<'_>,
+    mut sequence: Sequence<'_>,
+    resumed_from: Option<ResumedFrom>,
+) -> Result<Committed> {
+    let Opened {
+        input,
+        mut decoding,
+        maker,
+        lane,
+    } = opened;
+    match put_through(job, &input, &mut decoding, &maker, lane, &mut sequence) {
+        Ok(input) => commit(job, input, maker.output_format, sequence, resumed_from),
+        Err(error) => {
+            // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
+            // in the end was found to be damaged.
+            let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
+            let broke_off = is_fetch && input.fetched.midstate().is_some();
+            if is_for_successor(&error) || broke_off && sequence.staging.has_checkpoint() {
+                sequence.staging.keep();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether an attempt ends through no fault of its work, so that another one goes on with it.
+fn is_for_successor(error: &Error) -> bool {
+    matches!(error.class(), Class::LeaseLost | Class::Cancelled)
+}
+
+/// Puts all chunks through; what was read.
+fn put_through(
+    job: &Job,
+    input: &Input,
+    decoding: &mut Decoding,
+    maker: &LaneMaker<'_>,
+    lane: Lane,
+    sequence: &mut Sequence<'_>,
+) -> Result<InputPart> {
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;
-
-    sequence.write(&lanes[0].begin())?;
     let threads = match &first {
         Some(chunk) if !chunk.last => job.lanes.max(1),
         _ => 1,
     };
+    let mut lanes = vec![lane];
+    let mut marker = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
-            lanes.push(maker.further_lane(&decoding)?);
+            lanes.push(maker.further_lane(decoding)?);
+        }
+        if let Some(head) = Head::of(job, decoding, &input.fetched) {
+            let every = job.limits.checkpoint_bytes;
+            marker = Some(Marker::new(&head, every, sequence.origin, &input.fetched));
+            sequence.write_checkpoints(head);
         }
     }
-    lanes::run(&mut lanes, threads, &mut decoding.splitter, first, &mut sequence)?;
+    let splitter = &mut decoding.splitter;
+    lanes::run(&mut lanes, threads, splitter, first, marker, sequence)?;
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part| sequence.write(&part))?;
-    sequence.end(finished)?;
+    sequence.end(finished, None)?;
 
-    let input = fetched.digest().cloned().ok_or_else(|| {
-        Error::permanent(Stage::Fetch, format!("{name}: the input was not read to its end"))
+    let digest = input.fetched.digest().cloned().ok_or_else(|| {
+        let what = format!("{}: the input was not read to its end", input.name);
+        Error::permanent(Stage::Fetch, what)
     })?;
     job.stop.check()?;
-    let input = InputPart {
-        uri,
-        bytes: input.bytes,
-        sha256: input.sha256,
-        etag,
+    Ok(InputPart {
+        uri: input.uri.clone(),
+        bytes: digest.bytes,
+        sha256: digest.sha256,
+        etag: input.etag.clone(),
         format: decoding.format,
-        columns: decoding.columns,
-    };
-    commit(job, input, maker.output_format, sequence, &lanes)
+        columns: std::mem::take(&mut decoding.columns),
+    })
 }
 
 fn open_plugin(job: &Job, decoding: &Decoding) -> Result<(Instance, Plan)> {
@@ -205,7 +319,7 @@ impl LaneMaker<'_> {
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
         let (mut instance, plan) = open_plugin(self.job, decoding)?;
         // What is counted when an input is opened counts once.
-        instance.forget_counters();
+        instance.take_counters();
         if plan != self.plan {
             let why = "planned otherwise when it was opened on the same input again";
             let name = &self.job.plugin.description().name;
@@ -221,12 +335,13 @@ fn commit(
     input: InputPart,
     output_format: Format,
     sequence: Sequence<'_>,
-    lanes: &[Lane],
+    resumed_from: Option<ResumedFrom>,
 ) -> Result<Committed> {
     let Sequence {
         staging,
         counts,
         by_code,
+        counters,
         ..
     } = sequence;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
@@ -234,7 +349,12 @@ fn commit(
     let plugin = job.plugin.description();
     let sealed = staging.seal()?;
     faults::pass("staged", job.name());
-    job.stop.check()?;
+    if let Err(error) = job.stop.check() {
+        if is_for_successor(&error) {
+            sealed.keep();
+        }
+        return Err(error);
+    }
     let id = match &job.id {
         Some(id) => id.clone(),
         None => {
@@ -269,6 +389,7 @@ fn commit(
             worker: job.worker.clone(),
             started_at: job.started_at.to_string(),
             finished_at: Timestamp::now().to_string(),
+            resumed_from,
         },
         input,
         plugin: PluginPart {
@@ -294,19 +415,9 @@ fn commit(
             sha256: published.rejects.as_ref().map(|r| r.sha256.clone()),
             by_code,
         },
-        counters: counters(lanes),
+        counters,
     };
     sealed.publish(&id, job.fence, output_format, receipt)
-}
-
-/// What the instances counted, all together.
-fn counters(lanes: &[Lane]) -> BTreeMap<String, u64> {
-    let mut sum = BTreeMap::new();
-    for (name, count) in lanes.iter().flat_map(|lane| lane.instance.counters()) {
-        let counter: &mut u64 = sum.entry(name.clone()).or_default();
-        *counter = counter.saturating_add(*count);
-    }
-    sum
 }
 
 /// An id that is the same for the same work: the input's name and a digest of what makes the output.

@@ -6,9 +6,10 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use super::Job;
+use super::checkpoint::{Checkpoint, Done, Head, Mark};
 use super::lane::{Finished, Part, Rejected};
 use crate::batch::Origin;
-use crate::commit::{RejectWriter, Staging};
+use crate::commit::{RejectWriter, StagedPart, Staging};
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::receipt::RecordCounts;
@@ -21,6 +22,10 @@ pub(super) struct Sequence<'a> {
     pub(super) origin: Origin,
     pub(super) counts: RecordCounts,
     pub(super) by_code: BTreeMap<String, u64>,
+    /// What the plugin counted.
+    pub(super) counters: BTreeMap<String, u64>,
+    /// If checkpoints are written.
+    head: Option<Head>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
 }
@@ -40,9 +45,31 @@ impl<'a> Sequence<'a> {
             origin,
             counts: RecordCounts::default(),
             by_code: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            head: None,
             reject_writer: RejectWriter::default(),
             rejects: Vec::new(),
         }
+    }
+
+    /// Goes on behind a checkpoint, whose bytes are staged already.
+    pub(super) fn resume(job: &'a Job, staging: Staging, checkpoint: Checkpoint) -> Self {
+        let sequence = Self {
+            counts: checkpoint.records,
+            reject_writer: RejectWriter::behind(checkpoint.records.rejected),
+            ..Self::new(job, staging, checkpoint.rest().origin)
+        };
+        sequence.show();
+        Self {
+            by_code: checkpoint.by_code,
+            counters: checkpoint.counters,
+            ..sequence
+        }
+    }
+
+    /// Has a checkpoint written behind each chunk with a mark.
+    pub(super) fn write_checkpoints(&mut self, head: Head) {
+        self.head = Some(head);
     }
 
     /// Takes the next part.
@@ -75,18 +102,43 @@ impl<'a> Sequence<'a> {
     ///
     /// # Errors
     /// As [`Sequence::write`].
-    pub(super) fn end(&mut self, finished: Finished) -> Result<Spare> {
+    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Spare> {
         self.write(&finished.rest)?;
         self.counts += finished.counts;
+        self.count(finished.counters);
         self.origin.advance(finished.used);
-        let gauge = &self.job.gauge;
-        gauge.bytes.store(self.origin.0.offset, Ordering::Relaxed);
-        gauge.records.store(self.counts.read, Ordering::Relaxed);
-        gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
+        self.show();
+        if let (Some(head), Some(mark)) = (&self.head, mark) {
+            let done = Done {
+                origin: self.origin,
+                mark,
+                records: self.counts,
+                by_code: &self.by_code,
+                counters: &self.counters,
+            };
+            let tell = |staged: &StagedPart| head.document(done, staged);
+            self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
+        }
         Ok(Spare {
             raw: finished.raw,
             output: finished.rest.output,
         })
+    }
+
+    /// Adds what a plugin counted.
+    pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
+        for (name, count) in counters {
+            let counter = self.counters.entry(name).or_default();
+            *counter = counter.saturating_add(count);
+        }
+    }
+
+    /// Lets people see how far it is.
+    fn show(&self) {
+        let gauge = &self.job.gauge;
+        gauge.bytes.store(self.origin.0.offset, Ordering::Relaxed);
+        gauge.records.store(self.counts.read, Ordering::Relaxed);
+        gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
     }
 
     fn count_code(&mut self, code: &str) -> Result<()> {

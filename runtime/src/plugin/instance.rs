@@ -145,14 +145,9 @@ impl Instance {
         })
     }
 
-    /// Counts anew from here on.
-    pub fn forget_counters(&mut self) {
-        self.store.data_mut().forget_counters();
-    }
-
-    /// What the plugin counted so far.
-    pub fn counters(&self) -> &BTreeMap<String, u64> {
-        self.store.data().counters()
+    /// What the plugin counted since this was asked last.
+    pub fn take_counters(&mut self) -> BTreeMap<String, u64> {
+        self.store.data_mut().take_counters()
     }
 
     /// One call into the guest: within its time, and never after one that failed.

@@ -22,7 +22,8 @@ pub(super) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
-    counters: BTreeMap<String, u64>,
+    /// What was counted since it was taken last, by name.
+    counters: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
     /// When the call under way must be over.
@@ -63,12 +64,11 @@ impl State {
         lock(&self.log).last_printed.clone()
     }
 
-    pub(super) fn forget_counters(&mut self) {
-        self.counters.clear();
-    }
-
-    pub(super) fn counters(&self) -> &BTreeMap<String, u64> {
-        &self.counters
+    /// Names that were met count for the limit for good.
+    pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
+        let counters = self.counters.iter_mut();
+        let counted = counters.filter_map(|(name, count)| Some((name.clone(), count.take()?)));
+        counted.collect()
     }
 }
 
@@ -88,9 +88,9 @@ impl Host for State {
 
     fn count(&mut self, name: String, delta: u64) {
         if let Some(counter) = self.counters.get_mut(&name) {
-            *counter = counter.saturating_add(delta);
+            *counter = Some(counter.unwrap_or_default().saturating_add(delta));
         } else if self.counters.len() < self.counters_max && name.len() <= 64 {
-            self.counters.insert(name, delta);
+            self.counters.insert(name, Some(delta));
         } else {
             lock(&self.log).write(
                 Level::Warn,

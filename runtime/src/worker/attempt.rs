@@ -13,7 +13,7 @@ use crate::commit::{Committed, Destination};
 use crate::complaints::Complaints;
 use crate::error::{Class, Error, Result};
 use crate::faults;
-use crate::fetch::{Fetcher, Origin};
+use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Next, Server, Ticket};
@@ -98,7 +98,11 @@ impl Context {
             gauge,
         };
         let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
-        pipeline::spawn(job, move || fetcher.open_blocking(&uri, Origin::Queued, &stop)).await
+        let open = move |rest: Option<(&Identity, u64)>| match rest {
+            None => fetcher.open_blocking(&uri, Origin::Queued, &stop),
+            Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Queued, identity, from, &stop),
+        };
+        pipeline::spawn_or_resume(job, open).await
     }
 
     async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {
@@ -153,12 +157,23 @@ impl Context {
             tracing::warn!(error = error.report(), "failed but not settled");
             return Outcome::Lost;
         }
+        if matches!(outcome, Outcome::Dead | Outcome::Cancelled) {
+            self.forget_checkpoint(ticket).await;
+        }
         match outcome {
             Outcome::Dead => tracing::error!(error = report, "given up: a dead letter"),
             Outcome::Retried => tracing::warn!(error = report, "failed, will be tried again"),
             _ => tracing::info!("cancelled"),
         }
         outcome
+    }
+
+    /// Nobody goes on with a request that has ended.
+    async fn forget_checkpoint(&self, ticket: &Ticket) {
+        let (destination, ticket) = (Arc::clone(&self.destination), ticket.clone());
+        let forget = move || destination.forget_checkpoint(&ticket.queue, &ticket.id);
+        // What is left after a panic goes with what else is abandoned.
+        let _ = tokio::task::spawn_blocking(forget).await;
     }
 
     async fn release(&self, ticket: &Ticket, lease: &Lease) -> Outcome {

@@ -112,6 +112,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             worker: "worker-1".into(),
             started_at: "2026-01-01T00:00:00Z".into(),
             finished_at: "2026-01-01T00:00:01Z".into(),
+            resumed_from: None,
         },
         input: InputPart {
             uri: "file:///in/day-1.csv".into(),

@@ -7,8 +7,9 @@ use crate::Scale;
 use crate::bed::{Bed, LEASE, QUEUE};
 use crate::crew::Crewman;
 
-/// Records of an input that is done in no time, and of one that takes a while.
+/// Records of an input that is done in no time, of one that has several chunks, and of one that takes a while.
 const FEW: usize = 100;
+const SOME: usize = 20_000;
 const MANY: usize = 60_000;
 
 /// The places of `runtime/src/faults.rs`, in the order of an attempt.
@@ -97,11 +98,36 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     let poisoned = bed.retry_poison();
     survivor.stop();
     bed.check();
+    let resumed = kills_at_checkpoints(kills, &mut random);
     format!(
-        "{kills} kills behind each of {}: 0 lost, 0 doubled of {}; {poisoned} taken for poison, retried by hand",
+        "{kills} kills behind each of {}: 0 lost, 0 doubled of {}; {poisoned} taken for poison, retried by hand; \
+         {kills} behind a checkpoint, of whose successors {resumed} went on from there",
         STEPS.join(", "),
         bed.accepted.len()
     )
+}
+
+/// Has workers die at longer inputs, behind a checkpoint. How many successors went on from one.
+fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
+    const OPTIONS: &str = "--concurrency 1 --burst --checkpoint 1";
+    let mut bed = Bed::on_redis(&[], SOME);
+    let (mut died, mut resumed) = (0, 0);
+    while died < kills {
+        let id = format!("long-{}", bed.accepted.len());
+        bed.submit_as(&id);
+        let fault = format!("checkpoint:KILL:{}", random.u32(1..4));
+        if bed.worker(None, OPTIONS, Some(&fault)).wait().is_some() {
+            continue; // It was done before it came to so many.
+        }
+        died += 1;
+        bed.host.expire_lease(&id);
+        let mut successor = bed.worker(None, OPTIONS, None);
+        assert_eq!(successor.wait(), Some(0), "{}", successor.log());
+        resumed += usize::from(successor.log().contains("resumed from a checkpoint"));
+    }
+    bed.check();
+    assert!(resumed > 0, "nobody went on from a checkpoint");
+    resumed
 }
 
 /// Has workers stop when their output is sealed, lets their leases run out and others do the work, and wakes them up.

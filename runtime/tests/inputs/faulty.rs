@@ -26,6 +26,9 @@ pub enum Framing {
     Close,
 }
 
+/// Makes an answer of the file's bytes and of the one that is asked from.
+pub type Invention = fn(&[u8], usize) -> Vec<u8>;
+
 /// What is done with one request.
 #[derive(Clone)]
 pub enum Deed {
@@ -41,6 +44,8 @@ pub enum Deed {
     ServeOther(File),
     /// These bytes, and the end of the connection.
     Send(Vec<u8>),
+    /// What is made up for it.
+    Invent(Invention),
 }
 
 impl File {
@@ -74,6 +79,9 @@ impl File {
                 Deed::Cut(bytes) => self.answer(request).send(&connection, bytes),
                 Deed::ServeOther(other) => other.answer(request).send(&connection, usize::MAX),
                 Deed::Send(bytes) => write(&connection, &bytes),
+                Deed::Invent(make) => {
+                    write(&connection, &make(&self.bytes, range_start(request).unwrap_or(0)))
+                }
                 Deed::Trickle(bytes, pause) => {
                     let answer = self.answer(request);
                     answer.send(&connection, bytes) && answer.trickle(&connection, bytes, pause)
@@ -94,7 +102,7 @@ impl File {
             line.map(|value| value.trim().to_owned())
         };
         let total = self.bytes.len();
-        let from = header("range: bytes=").map(|range| range.trim_end_matches('-').parse::<usize>().unwrap());
+        let from = range_start(request);
         let current = header("if-range:").is_none_or(|etag| Some(etag.as_str()) == self.etag);
         let etag = self
             .etag
@@ -132,6 +140,14 @@ impl File {
             }
         }
     }
+}
+
+/// The byte that a request asks from, if it asks for a range.
+fn range_start(request: &str) -> Option<usize> {
+    let range = request
+        .lines()
+        .find_map(|line| line.strip_prefix("range: bytes="))?;
+    range.trim().trim_end_matches('-').parse().ok()
 }
 
 struct Answer<'a> {

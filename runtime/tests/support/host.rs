@@ -27,7 +27,7 @@ pub(crate) fn component(name: &str) -> PathBuf {
             "--message-format=json",
         ]);
         let output = cargo
-            .args(["-p", "clean", "-p", "alarms", "-p", "hostile"])
+            .args(["-p", "clean", "-p", "alarms", "-p", "hostile", "-p", "by-hand"])
             .output()
             .expect("cargo runs");
         assert!(
@@ -160,7 +160,13 @@ impl Host {
 
     /// Starts a worker in the background.
     pub(crate) fn worker(&self, words: &str) -> Worker {
+        self.faulty_worker(words, "")
+    }
+
+    /// Starts one with a fault: see `runtime/src/faults.rs`.
+    pub(crate) fn faulty_worker(&self, words: &str, fault: &str) -> Worker {
         let mut command = self.command();
+        command.env("INGEST_HOST_FAULT", fault);
         command
             .args(["--log-format", "json", "run"])
             .args(words.split_whitespace());
@@ -294,6 +300,25 @@ impl Worker {
                 self.wait_for_log(text);
             }
         }
+    }
+
+    /// Waits for a line of its log that has one of these texts.
+    #[track_caller]
+    pub(crate) fn wait_for_any_log(&mut self, texts: &[&str]) {
+        while !texts.iter().any(|text| self.log.contains(text)) {
+            self.wait_for_log("");
+        }
+    }
+
+    /// Waits until a signal has made it stand still.
+    #[track_caller]
+    pub(crate) fn wait_until_stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait_for("the worker to stand still", || {
+            let stat = std::fs::read_to_string(&stat).ok()?;
+            let (_, rest) = stat.rsplit_once(") ")?;
+            rest.starts_with('T').then_some(())
+        });
     }
 
     /// Sends a signal by its name.

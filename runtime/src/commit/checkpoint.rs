@@ -1,0 +1,359 @@
+//! Checkpoints: what an attempt has staged so far goes to the disk for good, followed by a document that tells of it; if the
+//! attempt is lost, its successor gets the document and takes over a copy of what was staged.
+//!
+//! The document is in the staging folder, under a name that all attempts at a request share. Nobody writes to the staged
+//! files of another attempt: one that was thought to be lost may still be at work on them. What a checkpoint tells of does
+//! not change any more, and whoever takes it over digests it again.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::disk::{self, Temporary};
+use super::folders::Folders;
+use super::staging::Staged;
+use super::{Destination, STAGING, Staging};
+use crate::digest::{Digesting, Midstate};
+use crate::error::{Class, Error, Result, Stage};
+use crate::faults;
+use crate::request::hex;
+use crate::stop::Stop;
+
+/// The longest document: an input has so many columns with so long names, and its rejects so many codes.
+const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// The first bytes of an attempt's staged files, which are on the disk for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagedPart {
+    /// What the names of the attempt's files begin with.
+    name: String,
+    output: Midstate,
+    rejects: Option<Midstate>,
+}
+
+impl StagedPart {
+    /// Whether it can be one. Its name leads to files, so it must not lead elsewhere.
+    fn is_sound(&self) -> bool {
+        let rejects = self.rejects.as_ref();
+        self.name.len() == 32
+            && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && self.output.is_sound()
+            && rejects.is_none_or(Midstate::is_sound)
+    }
+}
+
+/// The checkpoints of an attempt. Dropping them removes the last one, and what was left of the attempt before.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    /// The document, once there is one.
+    document: Option<Temporary>,
+    /// Whether it is of this attempt and not of the one before.
+    is_own: bool,
+    /// What the attempt before had staged, until a checkpoint of this attempt takes its place.
+    inherited: Vec<Temporary>,
+    writing: Option<JoinHandle<Written>>,
+}
+
+/// How the writing of a checkpoint ended.
+struct Written {
+    /// Whether what was staged is on the disk. The kernel tells of a fault only once, so it counts here.
+    synced: Result<()>,
+    /// The document, if it is on the disk, too.
+    document: Option<Temporary>,
+    inherited: Vec<Temporary>,
+}
+
+impl Staging {
+    /// Has a thread bring all that was staged so far to the disk, and then the document that `tell` makes of it. Does
+    /// nothing while the checkpoint before is still on its way.
+    ///
+    /// # Errors
+    /// If what was staged cannot be written. Without its document an attempt goes on.
+    pub fn checkpoint(
+        &mut self,
+        queue: &str,
+        id: &str,
+        tell: impl FnOnce(&StagedPart) -> String,
+    ) -> Result<()> {
+        let checkpoints = &mut self.checkpoints;
+        if checkpoints.writing.as_ref().is_some_and(|it| !it.is_finished()) {
+            return Ok(());
+        }
+        checkpoints.end_writing()?;
+        let output = self.output.flush_to_file()?;
+        let rejects = self.rejects.as_mut().map(Staged::flush_to_file).transpose()?;
+        let part = StagedPart {
+            name: self.name.clone(),
+            output,
+            rejects,
+        };
+        let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
+        let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
+        // Without a handle there is no checkpoint, as without a thread.
+        let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
+            return Ok(());
+        };
+        let staging = self.folders.staging.path();
+        let writer = Writer {
+            folders: Arc::clone(&self.folders),
+            files,
+            document: tell(&part),
+            new_path: staging.join(format!("{}.checkpoint", self.name)),
+            path: staging.join(file_name(queue, id)),
+            id: id.to_owned(),
+            inherited: std::mem::take(&mut checkpoints.inherited),
+        };
+        let span = tracing::Span::current();
+        let thread = std::thread::Builder::new().name("checkpoint".into());
+        checkpoints.writing = thread.spawn(move || span.in_scope(|| writer.write())).ok();
+        Ok(())
+    }
+
+    /// Whether this attempt has left a checkpoint of its own behind.
+    pub fn has_checkpoint(&mut self) -> bool {
+        let is_written = self.checkpoints.end_writing().is_ok();
+        is_written && self.checkpoints.is_own
+    }
+
+    /// Ends the attempt, but leaves what the last checkpoint tells of to a successor.
+    pub fn keep(mut self) {
+        let rejects = self.rejects.as_mut().map(Staged::place);
+        self.checkpoints
+            .keep(&self.name, [Some(self.output.place()), rejects]);
+    }
+}
+
+impl Checkpoints {
+    /// Of an attempt that takes over what another one left.
+    fn inherit(document: PathBuf, staged: Vec<PathBuf>) -> Self {
+        Self {
+            document: Some(Temporary::new(document)),
+            is_own: false,
+            inherited: staged.into_iter().map(Temporary::new).collect(),
+            writing: None,
+        }
+    }
+
+    /// Waits for the checkpoint under way.
+    pub(super) fn end_writing(&mut self) -> Result<()> {
+        let Some(writing) = self.writing.take() else {
+            return Ok(());
+        };
+        let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        self.inherited = written.inherited;
+        if let Some(document) = written.document {
+            if let Some(before) = &mut self.document {
+                before.leave(); // It was replaced.
+            }
+            self.document = Some(document);
+            self.is_own = true;
+        }
+        written.synced
+    }
+
+    /// Leaves what the last checkpoint tells of where it is: files of this attempt, which are named `name`, or those that it
+    /// inherited.
+    pub(super) fn keep(&mut self, name: &str, staged: [Option<&mut Temporary>; 2]) {
+        if self.end_writing().is_err() {
+            return;
+        }
+        let Some(document) = &mut self.document else {
+            return;
+        };
+        self.inherited.iter_mut().for_each(Temporary::leave);
+        // A successor may have replaced it meanwhile, and then does not need these files any more.
+        let tells_of_these = fs::read_to_string(document.path()).is_ok_and(|text| text.contains(name));
+        if self.is_own && tells_of_these {
+            staged.into_iter().flatten().for_each(Temporary::leave);
+        }
+        document.leave();
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        // What comes of the thread is to go, too.
+        if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
+            drop(written);
+        }
+    }
+}
+
+/// A checkpoint on its way to the disk.
+struct Writer {
+    folders: Arc<Folders>,
+    files: Vec<(File, PathBuf)>,
+    document: String,
+    new_path: PathBuf,
+    path: PathBuf,
+    id: String,
+    inherited: Vec<Temporary>,
+}
+
+impl Writer {
+    fn write(self) -> Written {
+        let mut written = Written {
+            synced: Ok(()),
+            document: None,
+            inherited: Vec::new(),
+        };
+        for (file, path) in &self.files {
+            if let Err(error) = file.sync_data() {
+                written.synced = Err(disk::failed(error, "cannot be synced", path));
+                return written;
+            }
+        }
+        match self.write_document() {
+            Ok(()) => {
+                written.document = Some(Temporary::new(self.path));
+                drop(self.inherited);
+                faults::pass("checkpoint", &self.id);
+            }
+            Err(error) => {
+                tracing::warn!(error = error.report(), "a checkpoint was not written");
+                written.inherited = self.inherited;
+            }
+        }
+        written
+    }
+
+    fn write_document(&self) -> Result<()> {
+        let (document, path) = (&self.document, &self.new_path);
+        let mut new = Temporary::new(path.clone());
+        let digest = hex(&Sha256::digest(document));
+        let written = File::create(path).and_then(|mut file| {
+            file.write_all(format!("{document}\n{digest}\n").as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(|error| disk::failed(error, "cannot be written", path))?;
+        // The names of the staged files first, then that of what tells of them.
+        self.folders.staging.sync()?;
+        self.folders.rejects_staging.sync()?;
+        fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
+        new.leave();
+        self.folders.staging.sync()
+    }
+}
+
+impl Destination {
+    /// The document of the last checkpoint of a request, as its writer told it; nothing if there is none.
+    ///
+    /// # Errors
+    /// Why what is there is none.
+    pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<String>, String> {
+        let mut text = String::new();
+        let read = File::open(self.checkpoint_path(queue, id))
+            .and_then(|file| file.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("the checkpoint cannot be read: {error}")),
+        }
+        let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
+        match parts {
+            Some((document, digest)) if hex(&Sha256::digest(document)) == digest => {
+                Ok(Some(document.to_owned()))
+            }
+            _ => Err("the checkpoint is damaged".to_owned()),
+        }
+    }
+
+    /// Begins an attempt's output with what another attempt at the same request had staged. As [`Destination::stage`], and
+    /// what the other one left goes when this one ends. The second error is why that cannot be taken over.
+    ///
+    /// # Errors
+    /// As [`Destination::stage`]; the stop's, if one is asked for.
+    pub fn take_over(
+        &self,
+        queue: &str,
+        id: &str,
+        part: &StagedPart,
+        digesting: Digesting,
+        stop: &Stop,
+    ) -> Result<Result<Staging, String>> {
+        if !part.is_sound() {
+            return Ok(Err("the checkpoint names no staged files".to_owned()));
+        }
+        let mut staging = self.stage(Some(queue), digesting)?;
+        let [output, rejects] = self.staged_paths(part);
+        if let Err(why) = copy(&output, staging.output(), &part.output, stop)? {
+            return Ok(Err(why));
+        }
+        if let Some(of_rejects) = &part.rejects
+            && let Err(why) = copy(&rejects, staging.rejects()?, of_rejects, stop)?
+        {
+            return Ok(Err(why));
+        }
+        staging.checkpoints = Checkpoints::inherit(self.checkpoint_path(queue, id), vec![output, rejects]);
+        Ok(Ok(staging))
+    }
+
+    /// Removes the last checkpoint of a request and what it tells of, if there is one.
+    pub fn forget_checkpoint(&self, queue: &str, id: &str) {
+        #[derive(Deserialize)]
+        struct Document {
+            staged: StagedPart,
+        }
+        let found = self.find_checkpoint(queue, id);
+        if let Ok(Some(document)) = &found
+            && let Ok(Document { staged }) = serde_json::from_str(document)
+            && staged.is_sound()
+        {
+            drop(self.staged_paths(&staged).map(Temporary::new));
+        }
+        if !matches!(found, Ok(None)) {
+            drop(Temporary::new(self.checkpoint_path(queue, id)));
+        }
+    }
+
+    fn checkpoint_path(&self, queue: &str, id: &str) -> PathBuf {
+        self.output.join(STAGING).join(file_name(queue, id))
+    }
+
+    /// Of the output and of the rejects.
+    fn staged_paths(&self, part: &StagedPart) -> [PathBuf; 2] {
+        [(&self.output, "output"), (&self.rejects, "rejects")].map(|(folder, what)| {
+            let name = format!("{}.{what}", part.name);
+            folder.join(STAGING).join(name)
+        })
+    }
+}
+
+/// Copies the first bytes of a staged file, which must be those of the digest.
+fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Result<(), String>> {
+    let unusable = |why: &dyn std::fmt::Display| Ok(Err(format!("{}: {why}", from.display())));
+    let mut file = match File::open(from) {
+        Ok(file) => file.take(expected.bytes),
+        Err(error) => return unusable(&error),
+    };
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        stop.check()?;
+        match file.read(&mut block) {
+            Ok(0) => break,
+            Ok(read) => to.write_all(&block[..read]).map_err(|error| {
+                Error::from_io(error, Stage::Commit, Class::Transient, "cannot write to staging")
+            })?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return unusable(&error),
+        }
+    }
+    if to.flush_to_file()? != *expected {
+        return unusable(&"is not what the checkpoint tells of");
+    }
+    Ok(Ok(()))
+}
+
+/// The same for all attempts at a request.
+fn file_name(queue: &str, id: &str) -> String {
+    format!("{}.checkpoint", hex(&Sha256::digest(format!("{queue}\n{id}"))))
+}

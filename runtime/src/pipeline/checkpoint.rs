@@ -1,0 +1,248 @@
+//! How far an attempt is goes in; out comes the document from which a successor goes on as if it had done all of it
+//! itself, or why it cannot.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::Job;
+use crate::batch::{Origin, Position};
+use crate::commit::StagedPart;
+use crate::config::Limits;
+use crate::decode::{Chunk, Decoding, Rest, Splitter};
+use crate::digest::Midstate;
+use crate::fetch::{Fetched, Identity};
+use crate::format::Format;
+use crate::receipt::RecordCounts;
+use crate::request::{InputOptions, hex};
+
+/// The version of the document.
+const VERSION: u32 = 1;
+
+/// How far an attempt was, behind some chunk of its input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checkpoint {
+    checkpoint: u32,
+    work: Work,
+    pub(super) input: Identity,
+    pub(super) format: Format,
+    pub(super) columns: Vec<String>,
+    /// The number of the next record.
+    pub(super) record: u64,
+    /// The line that it starts on.
+    pub(super) line: u64,
+    /// The byte that it starts at.
+    pub(super) offset: u64,
+    /// What was read already from there on.
+    pub(super) read: Vec<u8>,
+    /// Of the input up to the end of that.
+    pub(super) digest: Midstate,
+    pub(super) records: RecordCounts,
+    pub(super) by_code: BTreeMap<String, u64>,
+    pub(super) counters: BTreeMap<String, u64>,
+    /// What was made of it.
+    pub(super) staged: StagedPart,
+}
+
+/// All that the bytes of an output depend on, but for the input's: only who does the same may go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Work {
+    host: String,
+    pub(super) queue: String,
+    pub(super) id: String,
+    uri: String,
+    submitted_at: String,
+    options: InputOptions,
+    plugin: String,
+    config: String,
+    output_format: Option<Format>,
+    limits: String,
+}
+
+impl Work {
+    /// Of a job at a request of a queue.
+    pub(super) fn of(job: &Job, queue: &str, id: &str) -> Self {
+        let limits = Limits {
+            // Neither shows in the output.
+            lanes: 0,
+            checkpoint_bytes: 0,
+            ..(*job.limits).clone()
+        };
+        Self {
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            queue: queue.to_owned(),
+            id: id.to_owned(),
+            uri: job.uri.clone(),
+            submitted_at: job.submitted_at.to_string(),
+            options: job.input.clone(),
+            plugin: job.plugin.description().sha256.clone(),
+            config: hex(&Sha256::digest(job.config.as_bytes())),
+            output_format: job.output_format,
+            limits: hex(&Sha256::digest(format!("{limits:?}"))),
+        }
+    }
+
+    /// The first member in which it is another.
+    fn difference(&self, other: &Self) -> Option<String> {
+        let members = |work: &Self| match serde_json::to_value(work) {
+            Ok(Value::Object(members)) => members,
+            _ => unreachable!("a struct with text keys"),
+        };
+        let others = members(other);
+        let differs = |(name, value): &(String, Value)| others.get(name) != Some(value);
+        members(self).into_iter().find(differs).map(|(name, _)| name)
+    }
+}
+
+impl Checkpoint {
+    /// Reads a document, of a checkpoint of this very work.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(super) fn parse(document: &str, work: &Work) -> Result<Self, String> {
+        let checkpoint: Self = serde_json::from_str(document)
+            .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
+        if checkpoint.checkpoint != VERSION {
+            return Err(format!("the checkpoint has version {}", checkpoint.checkpoint));
+        }
+        if let Some(member) = work.difference(&checkpoint.work) {
+            return Err(format!("the checkpoint is of other work: its {member} differs"));
+        }
+        let Self {
+            offset, read, digest, ..
+        } = &checkpoint;
+        let is_sound = digest.is_sound()
+            && offset.checked_add(read.len() as u64) == Some(digest.bytes)
+            && digest.bytes < checkpoint.input.bytes()
+            && checkpoint.records.add_up();
+        if is_sound {
+            Ok(checkpoint)
+        } else {
+            Err("the checkpoint contradicts itself".to_owned())
+        }
+    }
+
+    /// What the splitter goes on with.
+    pub(super) fn rest(&self) -> Rest {
+        let &Self {
+            record, line, offset, ..
+        } = self;
+        Rest {
+            origin: Origin(Position { record, line, offset }),
+            read: self.read.clone(),
+        }
+    }
+}
+
+/// What stays the same in all checkpoints of an attempt.
+pub(super) struct Head {
+    pub(super) work: Work,
+    input: Identity,
+    format: Format,
+    columns: Vec<String>,
+}
+
+/// What was done up to some chunk.
+pub(super) struct Done<'a> {
+    pub(super) origin: Origin,
+    pub(super) mark: Mark,
+    pub(super) records: RecordCounts,
+    pub(super) by_code: &'a BTreeMap<String, u64>,
+    pub(super) counters: &'a BTreeMap<String, u64>,
+}
+
+impl Head {
+    /// If the attempt can have a successor and is at an input of which the rest can be asked for.
+    pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
+        if job.limits.checkpoint_bytes == 0 {
+            return None;
+        }
+        let input = fetched.identity()?;
+        // A small one never comes to its first checkpoint.
+        if input.bytes() <= job.limits.checkpoint_bytes {
+            return None;
+        }
+        // Nobody succeeds an attempt that no queue knows of.
+        let (queue, id) = (job.queue.as_ref()?, job.id.as_ref()?);
+        Some(Self {
+            work: Work::of(job, queue, id),
+            input: input.clone(),
+            format: decoding.format,
+            columns: decoding.columns.clone(),
+        })
+    }
+
+    pub(super) fn document(&self, done: Done<'_>, staged: &StagedPart) -> String {
+        let Position { record, line, offset } = done.origin.0;
+        let checkpoint = Checkpoint {
+            checkpoint: VERSION,
+            work: self.work.clone(),
+            input: self.input.clone(),
+            format: self.format,
+            columns: self.columns.clone(),
+            record,
+            line,
+            offset,
+            read: done.mark.read,
+            digest: done.mark.digest,
+            records: done.records,
+            by_code: done.by_code.clone(),
+            counters: done.counters.clone(),
+            staged: staged.clone(),
+        };
+        serde_json::to_string(&checkpoint).expect("a checkpoint serializes")
+    }
+}
+
+/// What is known of the input behind a chunk, when the chunk is split off.
+#[derive(Debug)]
+pub(super) struct Mark {
+    read: Vec<u8>,
+    digest: Midstate,
+}
+
+/// Sets marks behind chunks, every so many bytes.
+pub(super) struct Marker<'a> {
+    fetched: &'a Fetched,
+    every: u64,
+    next: u64,
+    total: u64,
+}
+
+impl<'a> Marker<'a> {
+    pub(super) fn new(head: &Head, every: u64, from: Origin, fetched: &'a Fetched) -> Self {
+        Self {
+            fetched,
+            every,
+            next: from.0.offset + every,
+            total: head.input.bytes(),
+        }
+    }
+
+    /// A mark behind the chunk that the splitter gave last, if it is time for one.
+    pub(super) fn mark(&mut self, splitter: &Splitter, chunk: &Chunk) -> Option<Mark> {
+        let Position { offset, .. } = splitter.origin().0;
+        let read = splitter.read();
+        // Behind a very long record more may have been read than a document should hold.
+        if offset < self.next || chunk.last || read.len() > READ_BYTES_MAX {
+            return None;
+        }
+        let digest = self.fetched.midstate()?;
+        let is_whole = digest.bytes == offset + read.len() as u64;
+        if !is_whole || digest.bytes >= self.total {
+            return None;
+        }
+        self.next = offset + self.every;
+        Some(Mark {
+            read: read.to_vec(),
+            digest,
+        })
+    }
+}
+
+/// Of the input's bytes in a document.
+const READ_BYTES_MAX: usize = 256 << 10;

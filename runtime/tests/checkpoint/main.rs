@@ -1,0 +1,13 @@
+//! What a lost attempt had done its successor does not do again, and nobody can tell from the output. Where anything is not
+//! as it was, the successor begins anew.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod bed;
+mod doubts;
+mod resumed;
+mod workers;
+
+#[path = "../inputs/mod.rs"]
+mod inputs;
+#[path = "../support/mod.rs"]
+mod support;
