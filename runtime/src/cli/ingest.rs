@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::environment::Environment;
-use super::options::{InputArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, InputArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
 use super::signals::Signals;
 use crate::commit::{Committed, Destination};
@@ -36,6 +36,8 @@ pub(super) struct Args {
     id: Option<String>,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// Print the receipt.
     #[arg(long)]
     json: bool,
@@ -53,7 +55,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     plugin
         .check(&config.as_written)
         .map_err(|e| e.about(args.plugin.display()))?;
-    let fetcher = Fetcher::new(Access::default(), &limits);
+    let fetcher = Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let gauge = Arc::new(Gauge::default());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result, Stage};
+use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::request::{InputOptions, parse_sha256};
 
@@ -63,6 +64,22 @@ pub(super) struct OutputArgs {
     /// Format of the output; by default that of the input.
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+}
+
+/// What this host is known by to servers.
+#[derive(clap::Args)]
+pub(super) struct CredentialArgs {
+    /// JSON file with the headers that servers want, by origin: {"https://HOST": {"authorization": "Bearer ..."}}.
+    #[arg(long = "credentials", env = "INGEST_HOST_CREDENTIALS", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl CredentialArgs {
+    pub(super) fn read(&self) -> Result<Credentials> {
+        self.file
+            .as_deref()
+            .map_or_else(|| Ok(Credentials::default()), Credentials::read)
+    }
 }
 
 /// The config document of a plugin.

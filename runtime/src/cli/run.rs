@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::environment::Environment;
-use super::options::{OutputArgs, plugin_config};
+use super::options::{CredentialArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
@@ -63,6 +63,8 @@ pub(super) struct Args {
     /// May be given again: a folder that requests may read from.
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
@@ -93,7 +95,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     };
     let shutdown = shutdown_on_signals()?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
-    let fetcher = Fetcher::new(Access::new(&args.allow_host, &args.allow_root)?, &limits);
+    let access = Access::new(&args.allow_host, &args.allow_root)?;
+    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;
     let server = environment.connect().await?;
     check_settings(&server, args.strict).await?;

@@ -3,9 +3,11 @@
 
 mod access;
 mod checksums;
+mod credentials;
 mod decompress;
 mod file;
 mod http;
+mod names;
 mod pace;
 mod readers;
 mod resume;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
+pub use self::credentials::Credentials;
 use self::source::Bounds;
 pub use self::source::{Fetched, Source};
 use crate::config::Limits;
@@ -45,9 +48,14 @@ pub struct Fetcher {
 impl Fetcher {
     /// A fetcher that lets queued URIs reach public addresses and what `access` names.
     pub fn new(access: Access, limits: &Limits) -> Self {
+        Self::with_credentials(access, Credentials::default(), limits)
+    }
+
+    /// The same, with credentials for servers, whoever names a URI there.
+    pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
         let access = Arc::new(access);
         Self {
-            http: Arc::new(http::Http::new(Arc::clone(&access), limits.clone())),
+            http: Arc::new(http::Http::new(Arc::clone(&access), credentials, limits.clone())),
             access,
             bounds: Bounds::new(limits),
         }
