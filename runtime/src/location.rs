@@ -55,6 +55,11 @@ impl Location {
     }
 }
 
+/// Whether a text is a URI, well-formed or not, and no path: see [`Location::parse`].
+pub fn is_uri(text: &str) -> bool {
+    scheme(text).is_some()
+}
+
 fn scheme(text: &str) -> Option<String> {
     let (scheme, _) = text.split_once(':')?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');

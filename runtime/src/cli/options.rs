@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
+use crate::location::is_uri;
 use crate::request::{InputOptions, parse_sha256};
 
 /// How to read an input, where its name does not say it.
@@ -124,7 +125,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
 
 /// What a person types for a local file becomes what a worker elsewhere on this machine can find.
 pub(super) fn absolute(uri: &str) -> String {
-    if uri.contains("://") || uri.starts_with("file:") {
+    if is_uri(uri) {
         return uri.to_owned();
     }
     std::path::absolute(PathBuf::from(uri)).map_or_else(|_| uri.to_owned(), |path| path.display().to_string())
@@ -149,7 +150,9 @@ mod tests {
     fn only_plain_paths_are_made_absolute() {
         assert_eq!(absolute("https://example.com/a.csv"), "https://example.com/a.csv");
         assert_eq!(absolute("file:/data/a.csv"), "file:/data/a.csv");
+        assert_eq!(absolute("http:\\\\example.com"), "http:\\\\example.com");
         assert!(absolute("a.csv").starts_with('/'));
+        assert!(absolute("./a:b.csv").starts_with('/'));
     }
 
     #[test]
