@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
+use crate::gate::{Gate, Rule};
 use crate::location::is_uri;
 use crate::request::{InputOptions, parse_sha256};
 
@@ -65,6 +66,35 @@ pub(super) struct OutputArgs {
     /// Format of the output; by default that of the input.
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+}
+
+/// How many records may be rejected.
+#[derive(clap::Args)]
+pub(super) struct GateArgs {
+    /// May be given again: publish nothing if more records than this are rejected, in all or with one code. The request
+    /// then goes to the dead letters, and its rejects into quarantine.
+    #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
+    max_rejects: Vec<Rule>,
+    /// What a reject means for its file: `fail` is `--max-rejects 0`.
+    #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
+    on_reject: OnReject,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnReject {
+    /// The others are published.
+    SetAside,
+    /// Nothing is published.
+    Fail,
+}
+
+impl GateArgs {
+    pub(super) fn gate(&self) -> Gate {
+        match self.on_reject {
+            OnReject::SetAside => Gate::new(self.max_rejects.clone()),
+            OnReject::Fail => Gate::closed(),
+        }
+    }
 }
 
 /// What this host is known by to servers.

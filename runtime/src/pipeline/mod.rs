@@ -24,6 +24,7 @@ use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::fetch::Source;
 use crate::format::Format;
+use crate::gate::Gate;
 use crate::plugin::{Instance, Plan, Plugin};
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RejectsPart, RequestPart,
@@ -59,6 +60,8 @@ pub struct Job {
     pub binding: Option<u64>,
     /// The format of the output; by default that of the input.
     pub output_format: Option<Format>,
+    /// Whether the output may be published.
+    pub gate: Gate,
     /// Where output, rejects and receipt go.
     pub destination: Arc<Destination>,
     /// In how many lanes a large input is worked on if its plugin keeps no state. With one or none, nothing of it is done
@@ -159,6 +162,9 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         format: decoding.format,
         columns: decoding.columns,
     };
+    if let Some(verdict) = job.gate.check(&sequence.counts, &sequence.by_code) {
+        return quarantine(job, &name, &input, maker.output_format, sequence, &verdict);
+    }
     commit(job, input, maker.output_format, sequence, &lanes)
 }
 
@@ -215,6 +221,36 @@ impl LaneMaker<'_> {
     }
 }
 
+/// Keeps the rejects of an input whose output must not be published, for people to look at. The same input, plugin and
+/// config make the same output again, so that is not kept.
+///
+/// # Errors
+/// The verdict, unless an attempt before has published: the request is done then, whatever this worker's gate says.
+fn quarantine(
+    job: &Job,
+    name: &str,
+    input: &InputPart,
+    output_format: Format,
+    sequence: Sequence<'_>,
+    verdict: &str,
+) -> Result<Committed> {
+    let sealed = sequence.staging.seal()?;
+    job.stop.check()?;
+    let id = id_of(job, input, output_format);
+    if let Some(receipt) = sealed.existing(&request_part(job, &id))? {
+        return Ok(Committed::Existing(receipt));
+    }
+    let kept = sealed.quarantine(&id, job.fence)?;
+    // Before the verdict, which may be too long for a dead letter.
+    let kept = kept.map_or(String::new(), |kept| {
+        format!(", and the rejects are in {}", kept.uri)
+    });
+    Err(Error::permanent(
+        Stage::Commit,
+        format!("{name}: nothing was published{kept}: {verdict}"),
+    ))
+}
+
 /// Publishes what was staged, and the receipt.
 fn commit(
     job: &Job,
@@ -230,39 +266,16 @@ fn commit(
         ..
     } = sequence;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
-    let config_sha256 = hex(&Sha256::digest(job.config.as_bytes()));
+    let config_sha256 = config_sha256(job);
     let plugin = job.plugin.description();
     let sealed = staging.seal()?;
     faults::pass("staged", job.name());
     job.stop.check()?;
-    let id = match &job.id {
-        Some(id) => id.clone(),
-        None => {
-            // The digest of the input is there already, wanted or not.
-            let options = InputOptions {
-                sha256: None,
-                ..job.input.clone()
-            };
-            let options = serde_json::to_string(&options).expect("options serialize");
-            let of = [
-                &input.sha256,
-                &plugin.sha256,
-                &config_sha256,
-                &options,
-                output_format.name(),
-            ];
-            derived_id(&job.uri, &of)
-        }
-    };
+    let id = id_of(job, &input, output_format);
     let receipt = |published: &Published| Receipt {
         receipt: RECEIPT_VERSION,
         host: env!("CARGO_PKG_VERSION").to_owned(),
-        request: RequestPart {
-            id: id.clone(),
-            queue: job.queue.clone(),
-            uri: job.uri.clone(),
-            submitted_at: job.submitted_at.to_string(),
-        },
+        request: request_part(job, &id),
         attempt: AttemptPart {
             number: job.attempt,
             fence: job.fence,
@@ -292,11 +305,49 @@ fn commit(
             records: counts.rejected,
             bytes: published.rejects.as_ref().map_or(0, |r| r.bytes),
             sha256: published.rejects.as_ref().map(|r| r.sha256.clone()),
-            by_code,
+            by_code: by_code
+                .into_iter()
+                .map(|(code, rejects)| (code, rejects.count))
+                .collect(),
         },
         counters: counters(lanes),
     };
     sealed.publish(&id, job.fence, output_format, receipt)
+}
+
+fn request_part(job: &Job, id: &str) -> RequestPart {
+    RequestPart {
+        id: id.to_owned(),
+        queue: job.queue.clone(),
+        uri: job.uri.clone(),
+        submitted_at: job.submitted_at.to_string(),
+    }
+}
+
+fn config_sha256(job: &Job) -> String {
+    hex(&Sha256::digest(job.config.as_bytes()))
+}
+
+/// The job's id, or one made of what makes its output.
+fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
+    if let Some(id) = &job.id {
+        return id.clone();
+    }
+    // The digest of the input is there already, wanted or not.
+    let options = InputOptions {
+        sha256: None,
+        ..job.input.clone()
+    };
+    let options = serde_json::to_string(&options).expect("options serialize");
+    let plugin = &job.plugin.description().sha256;
+    let of = [
+        &input.sha256,
+        plugin,
+        &config_sha256(job),
+        &options,
+        output_format.name(),
+    ];
+    derived_id(&job.uri, &of)
 }
 
 /// What the instances counted, all together.
