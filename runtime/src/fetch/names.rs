@@ -11,7 +11,9 @@ use super::access::{Access, NotPublic, Passage};
 
 /// Who tells the addresses of a name.
 #[derive(Clone)]
-pub(super) struct Lookup(Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>);
+pub(super) struct Lookup(Arc<Ask>);
+
+type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 impl Lookup {
     pub(super) fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
