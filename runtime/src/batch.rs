@@ -4,6 +4,8 @@
 //! An input is dealt out in chunks that are decoded apart from each other. Whoever has one does not know what came
 //! before it: positions count from its start, and an error waits as a [`Fault`] until its [`Origin`] is known.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::format::Span;
 
@@ -99,7 +101,7 @@ pub struct Malformed {
 }
 
 /// Where a record stands in the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Counted from 1, without the header.
     pub record: u64,

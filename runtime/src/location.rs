@@ -55,6 +55,11 @@ impl Location {
     }
 }
 
+/// Whether a text is a URI, well-formed or not, and no path: see [`Location::parse`].
+pub fn is_uri(text: &str) -> bool {
+    scheme(text).is_some()
+}
+
 fn scheme(text: &str) -> Option<String> {
     let (scheme, _) = text.split_once(':')?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -96,23 +101,65 @@ pub fn redact(uri: &str) -> String {
     url.into()
 }
 
+/// A text for people, with each URI in it as [`redact`] shows it. For what others wrote: a document that is no request, a
+/// library's error.
+pub fn redact_within(text: &str) -> String {
+    // What ends a URI within JSON, Markdown or a sentence.
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+    let is_scheme = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    let mut from = 0;
+    while let Some(colon) = rest[from..].find(':').map(|at| from + at) {
+        let scheme_bytes = rest[..colon].chars().rev().take_while(is_scheme).count();
+        let start = colon - scheme_bytes;
+        let is_http = ["http", "https"]
+            .iter()
+            .any(|scheme| rest[start..colon].eq_ignore_ascii_case(scheme));
+        from = colon + 1;
+        if !is_http && !rest[from..].starts_with("//") {
+            continue;
+        }
+        let end = rest[colon..]
+            .find(ends)
+            .map_or(rest.len(), |length| colon + length);
+        shown.push_str(&rest[..start]);
+        match Url::parse(&rest[start..end]) {
+            Ok(_) => shown.push_str(&redact(&rest[start..end])),
+            // Where the host begins nobody knows.
+            Err(_) => shown.push_str(&format!("{}:***", &rest[start..colon])),
+        }
+        (rest, from) = (&rest[end..], 0);
+    }
+    shown + rest
+}
+
 fn shown_parameter(parameter: &str) -> String {
-    const WITHIN: [&str; 8] = [
+    const WITHIN: [&str; 12] = [
         "signature",
         "token",
         "secret",
         "passw",
+        "passphrase",
         "credential",
         "apikey",
-        "api_key",
-        "api-key",
+        "accesskey",
+        "session",
+        "authorization",
+        "hmac",
+        "jwt",
     ];
-    const WHOLE: [&str; 4] = ["sig", "key", "auth", "pwd"];
+    const WHOLE: [&str; 12] = [
+        "sig", "auth", "code", "pass", "pwd", "pw", "sas", "sid", "hdnea", "hdnts", "policy", "otp",
+    ];
     let (name, _) = form_urlencoded::parse(parameter.as_bytes())
         .next()
         .unwrap_or_default();
     let name = name.to_lowercase();
-    if WHOLE.contains(&name.as_str()) || WITHIN.iter().any(|word| name.contains(word)) {
+    // `key`, `api_key` and `Subscription-Key`, but not `monkey`.
+    let is_key = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| word == "key");
+    if is_key || WHOLE.contains(&name.as_str()) || WITHIN.iter().any(|word| name.contains(word)) {
         format!("{}=***", parameter.split('=').next().unwrap_or_default())
     } else {
         parameter.to_owned()
@@ -176,12 +223,48 @@ mod tests {
                 "https://b.example/k?sv=1&sig=ab%2F",
                 "https://b.example/k?sv=1&sig=***",
             ),
+            (
+                "https://b.example/k?Subscription-Key=a&monkey=b&api_key=c&x-functions-key=d&page=2",
+                "https://b.example/k?Subscription-Key=***&monkey=b&api_key=***&x-functions-key=***&page=2",
+            ),
+            (
+                "https://b.example/k?code=a&zipcode=b&SESSIONID=c&jwt=d&AccessKeyId=e",
+                "https://b.example/k?code=***&zipcode=b&SESSIONID=***&jwt=***&AccessKeyId=***",
+            ),
             ("http://me:p@w@[::zz]/x?token=1", "http://[::zz]/x"),
             ("s3://id:key@bucket/a.csv", "s3://bucket/a.csv"),
             ("a@b.csv", "a@b.csv"),
             ("http://example.com", "http://example.com"),
         ] {
             assert_eq!(redact(uri), shown);
+        }
+    }
+
+    #[test]
+    fn uris_within_a_text_are_found() {
+        for (text, shown) in [
+            (
+                r#"{"uri":"http://me:s3cret@h/a","url":"https://b?sig=s3cret&page=1","id":"a:b"}"#,
+                r#"{"uri":"http://h/a","url":"https://b/?sig=***&page=1","id":"a:b"}"#,
+            ),
+            (r#"{"uri":"http:me:s3cret@h/a"}"#, r#"{"uri":"http://h/a"}"#),
+            (
+                r#"{"uri":"HTTPS:\\\\me:s3cret@h\\a"}"#,
+                r#"{"uri":"https://h//a"}"#,
+            ),
+            (r#"{"uri":"http://me:s3cret\u0040h/a"}"#, r#"{"uri":"http:***"}"#),
+            (
+                "é→http://me:s3cret@h then ftp://u:s3cret@i/x",
+                "é→http://h/ then ftp://i/x",
+            ),
+            ("no scheme: ://me:s3cret@h", "no scheme: :***"),
+            (
+                "fetch a.csv: record 3: no http://",
+                "fetch a.csv: record 3: no http:***",
+            ),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(redact_within(text), shown);
         }
     }
 

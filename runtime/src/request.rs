@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
@@ -154,6 +155,12 @@ impl NewRequest {
                 "uri must have 1 to {URI_BYTES_MAX} bytes and no control characters"
             )));
         }
+        if has_credentials(&self.uri) {
+            return Err(refused(
+                "uri has a user name or password, which would be in the queue for all to see: give them to the worker, with \
+                 --credentials",
+            ));
+        }
         if !PRIORITY.contains(&self.priority) {
             return Err(refused(format!(
                 "priority {} is not between {} and {}",
@@ -211,6 +218,10 @@ pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     Ok(())
 }
 
+fn has_credentials(uri: &str) -> bool {
+    Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+}
+
 /// Checks the name of a queue.
 ///
 /// # Errors
@@ -259,6 +270,12 @@ mod tests {
             ("[]", "invalid length"),
             (r#"{"uri":""}"#, "uri must have"),
             (r#"{"uri":"a\nb"}"#, "control characters"),
+            (
+                r#"{"uri":"https://me:pw@a.example/b"}"#,
+                "a user name or password",
+            ),
+            (r#"{"uri":"HTTP:\\\\me@a.example/b"}"#, "a user name or password"),
+            (r#"{"uri":"s3://:pw@bucket/b"}"#, "a user name or password"),
             (r#"{"uri":"a","prioritty":1}"#, "unknown field `prioritty`"),
             (r#"{"uri":"a","priority":101}"#, "priority 101 is not between"),
             (r#"{"uri":"a","id":"../x"}"#, "id \"../x\" must have"),

@@ -11,6 +11,7 @@ use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::format::Format;
+use ingest_host::gate::Gate;
 use ingest_host::pipeline::{self, Gauge, Job};
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Receipt, RecordCounts};
@@ -76,6 +77,7 @@ impl Work<'_> {
             config: self.config.into(),
             binding: None,
             output_format: self.output_format,
+            gate: Gate::default(),
             destination: Arc::new(
                 Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
             ),

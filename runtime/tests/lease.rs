@@ -11,6 +11,7 @@ use ingest_host::commit::Destination;
 use ingest_host::config::{LeasePolicy, Limits};
 use ingest_host::error::{Class, Result};
 use ingest_host::fetch::{Access, Fetcher};
+use ingest_host::gate::Gate;
 use ingest_host::plugin::Engine;
 use ingest_host::queue::{Server, State};
 use ingest_host::request::NewRequest;
@@ -55,6 +56,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
             watch: false,
         },
         output_format: None,
+        gate: Gate::default(),
         limits: Arc::clone(&limits),
         policy,
     };

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::out;
 use super::requests::{self, RequestArgs};
 use crate::error::{Error, Result, Stage};
-use crate::location::redact;
+use crate::location::{redact, redact_within};
 use crate::queue::{Server, State};
 
 /// How many are taken up at once.
@@ -126,14 +126,15 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
         }
         for invalid in server.queue.invalid(&queue, limit).await? {
             let name = format!("{DOCUMENT}{}", invalid.key);
+            // Nobody has looked at it: its URI may well have a password.
+            let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
-                let (document, reason) = (&invalid.document, &invalid.reason);
                 out::json(&json!({
                     "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
                 }));
             }
-            let document: String = invalid.document.chars().take(60).collect();
-            rows.push(vec![name, queue.clone(), document, invalid.reason]);
+            let document: String = document.chars().take(60).collect();
+            rows.push(vec![name, queue.clone(), document, reason]);
         }
     }
     if !as_json {

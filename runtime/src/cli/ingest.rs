@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::environment::Environment;
-use super::options::{InputArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, InputArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
 use super::signals::Signals;
 use crate::commit::{Committed, Destination};
@@ -31,11 +31,15 @@ pub(super) struct Args {
     plugin_config: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    gate: GateArgs,
     /// Name of the output; by default made of the input's name and a digest of input, plugin and config.
     #[arg(long)]
     id: Option<String>,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// Print the receipt.
     #[arg(long)]
     json: bool,
@@ -53,7 +57,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     plugin
         .check(&config.as_written)
         .map_err(|e| e.about(args.plugin.display()))?;
-    let fetcher = Fetcher::new(Access::default(), &limits);
+    let fetcher = Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let gauge = Arc::new(Gauge::default());
@@ -73,6 +77,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         config: config.canonical.into(),
         binding: None,
         output_format: args.output.format,
+        gate: args.gate.gate(),
         destination: Arc::new(destination),
         lanes: limits.lanes,
         limits,

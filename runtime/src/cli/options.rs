@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result, Stage};
+use crate::fetch::Credentials;
 use crate::format::Format;
+use crate::gate::{Gate, Rule};
+use crate::location::is_uri;
 use crate::request::{InputOptions, parse_sha256};
 
 /// How to read an input, where its name does not say it.
@@ -65,6 +68,51 @@ pub(super) struct OutputArgs {
     pub(super) format: Option<Format>,
 }
 
+/// How many records may be rejected.
+#[derive(clap::Args)]
+pub(super) struct GateArgs {
+    /// May be given again: publish nothing if more records than this are rejected, in all or with one code. The request
+    /// then goes to the dead letters, and its rejects into quarantine.
+    #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
+    max_rejects: Vec<Rule>,
+    /// What a reject means for its file: `fail` is `--max-rejects 0`.
+    #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
+    on_reject: OnReject,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnReject {
+    /// The others are published.
+    SetAside,
+    /// Nothing is published.
+    Fail,
+}
+
+impl GateArgs {
+    pub(super) fn gate(&self) -> Gate {
+        match self.on_reject {
+            OnReject::SetAside => Gate::new(self.max_rejects.clone()),
+            OnReject::Fail => Gate::closed(),
+        }
+    }
+}
+
+/// What this host is known by to servers.
+#[derive(clap::Args)]
+pub(super) struct CredentialArgs {
+    /// JSON file with the headers that servers want, by origin: {"https://HOST": {"authorization": "Bearer ..."}}.
+    #[arg(long = "credentials", env = "INGEST_HOST_CREDENTIALS", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl CredentialArgs {
+    pub(super) fn read(&self) -> Result<Credentials> {
+        self.file
+            .as_deref()
+            .map_or_else(|| Ok(Credentials::default()), Credentials::read)
+    }
+}
+
 /// The config document of a plugin.
 pub(super) struct PluginConfig {
     /// As it was written, for a plugin to check: the positions in its errors are then those that a person sees.
@@ -107,7 +155,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
 
 /// What a person types for a local file becomes what a worker elsewhere on this machine can find.
 pub(super) fn absolute(uri: &str) -> String {
-    if uri.contains("://") || uri.starts_with("file:") {
+    if is_uri(uri) {
         return uri.to_owned();
     }
     std::path::absolute(PathBuf::from(uri)).map_or_else(|_| uri.to_owned(), |path| path.display().to_string())
@@ -132,7 +180,9 @@ mod tests {
     fn only_plain_paths_are_made_absolute() {
         assert_eq!(absolute("https://example.com/a.csv"), "https://example.com/a.csv");
         assert_eq!(absolute("file:/data/a.csv"), "file:/data/a.csv");
+        assert_eq!(absolute("http:\\\\example.com"), "http:\\\\example.com");
         assert!(absolute("a.csv").starts_with('/'));
+        assert!(absolute("./a:b.csv").starts_with('/'));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::environment::Environment;
-use super::options::{OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
@@ -41,6 +41,8 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    gate: GateArgs,
     /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
@@ -67,6 +69,8 @@ pub(super) struct Args {
     /// May be given again: a folder that requests may read from.
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
@@ -92,6 +96,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         burst: args.burst,
         plugin,
         output_format: args.output.format,
+        gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         policy: LeasePolicy {
             retention: days(args.retention),
@@ -100,7 +105,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     };
     let shutdown = shutdown_on_signals()?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
-    let fetcher = Fetcher::new(Access::new(&args.allow_host, &args.allow_root)?, &limits);
+    let access = Access::new(&args.allow_host, &args.allow_root)?;
+    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;
     let server = environment.connect().await?;
     check_settings(&server, args.strict).await?;

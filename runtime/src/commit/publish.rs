@@ -13,8 +13,11 @@ use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
 use crate::location::file_uri;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, RequestPart};
 use crate::request::check_name;
+
+/// What the names of rejects end with whose output was not published.
+const QUARANTINE: &str = "quarantine.csv";
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,36 @@ impl Sealed {
             self.take_back(&placed, &path);
         }
         committed
+    }
+
+    /// The receipt of an attempt before at the same request of a queue, if it has one.
+    ///
+    /// # Errors
+    /// Of stage commit, if there is a receipt that cannot be read.
+    pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
+        check_name("id", &request.id, 128)?;
+        let path = self.folders.receipts.path().join(format!("{}.json", request.id));
+        if request.queue.is_none() || !path.exists() {
+            return Ok(None);
+        }
+        let existing = read_receipt(&path)?;
+        Ok((existing.request == *request).then_some(existing))
+    }
+
+    /// Gives the rejects a final name of their own, `<id>.quarantine.csv`, for people to look at, and drops the output.
+    /// Without rejects there is nothing to look at. No receipt names them.
+    ///
+    /// # Errors
+    /// As [`Sealed::publish`].
+    pub fn quarantine(mut self, id: &str, fence: u64) -> Result<Option<Artifact>> {
+        check_name("id", id, 128)?;
+        let (Some(digest), Some(staged)) = (&self.rejects, &mut self.staged_rejects) else {
+            return Ok(None);
+        };
+        let names = [format!("{id}.{QUARANTINE}"), format!("{id}.{fence}.{QUARANTINE}")];
+        let artifact = place(staged, digest, &self.folders.rejects, &names, &mut Vec::new())?;
+        self.folders.rejects.sync()?;
+        Ok(Some(artifact))
     }
 
     /// Removes what this attempt published if no receipt names it and none can come to name it: another

@@ -2,12 +2,14 @@
 //! only the worker can see: its own network, a cloud's metadata service, its disk.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
+use super::names::Lookup;
 use crate::error::{Error, Result, Stage};
 
 /// What a queued URI may reach beside public addresses: hosts, networks and folders that the operator named.
@@ -17,6 +19,7 @@ pub struct Access {
     hosts: Vec<HostRule>,
     networks: Vec<IpNet>,
     roots: Vec<Root>,
+    pub(super) lookup: Lookup,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,16 @@ impl Access {
             access.allow_root(root)?;
         }
         Ok(access)
+    }
+
+    /// Asks `lookup` for the addresses of a name, on a thread that may block, where it would ask the system.
+    #[must_use]
+    pub fn looking_up(
+        mut self,
+        lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        self.lookup = Lookup::new(lookup);
+        self
     }
 
     fn allow_host(&mut self, text: &str) -> Result<()> {
@@ -101,7 +114,7 @@ impl Access {
         };
         let real = folder.canonicalize().map_err(refused)?;
         if !real.is_dir() {
-            return Err(refused(std::io::ErrorKind::NotADirectory.into()));
+            return Err(refused(io::ErrorKind::NotADirectory.into()));
         }
         let as_given = std::path::absolute(folder).map_err(refused)?;
         self.roots.push(Root { as_given, real });

@@ -6,11 +6,13 @@ use std::sync::{Arc, Once};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, TRANSFER_ENCODING,
 };
-use reqwest::{Client, Response, StatusCode, Version, dns};
+use reqwest::{Client, Response, StatusCode, Version};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::access::{NotPublic, Passage};
+use super::credentials::Credentials;
+use super::names::Resolver;
 use super::resume::{Rest, Version as FileVersion};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
@@ -23,6 +25,7 @@ use crate::stop::Stop;
 /// can never serve a URI that may reach public addresses only.
 pub(super) struct Http {
     access: Arc<Access>,
+    credentials: Credentials,
     pub(super) limits: Limits,
     // Made when first needed: loading the system's certificates takes a while, and local files need none.
     any: OnceCell<Client>,
@@ -41,9 +44,10 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(access: Arc<Access>, limits: Limits) -> Self {
+    pub(super) fn new(access: Arc<Access>, credentials: Credentials, limits: Limits) -> Self {
         Self {
             access,
+            credentials,
             limits,
             any: OnceCell::new(),
             guarded: OnceCell::new(),
@@ -141,6 +145,9 @@ impl Http {
         let shown = redact(url.as_str());
         let client = self.client(url, origin).await?;
         let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(headers) = self.credentials.headers_for(url) {
+            request = request.headers(headers.clone());
+        }
         if let Some(rest) = rest {
             request = request
                 .header(RANGE, rest.range())
@@ -187,14 +194,14 @@ impl Http {
         static PROVIDER: Once = Once::new();
         // Fails if the program has chosen a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let mut client = Client::builder()
+        let access = Arc::clone(&self.access);
+        let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if passage == Passage::Guarded {
-            client = client.dns_resolver(Guard(Arc::clone(&self.access)));
-        }
+            // A proxy of the environment's would look names up itself, and connect to whatever they are.
+            .no_proxy()
+            .dns_resolver(Resolver { access, passage });
         client.build().map_err(|error| {
             let what = "cannot set up TLS; are the system's CA certificates installed?";
             Error::permanent(Stage::Fetch, what).because(error)
@@ -252,6 +259,12 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
             next.scheme()
         )));
     }
+    if url.scheme() == "https" && next.scheme() == "http" {
+        return Err(refused(&format!(
+            "with a location without encryption, {}; if that is as good, ask for it",
+            redact(next.as_str())
+        )));
+    }
     let (user, password) = match next.origin() == url.origin() {
         true => (url.username(), url.password()),
         false => ("", None),
@@ -285,27 +298,4 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
         next = error.source();
     }
     None
-}
-
-/// Resolves names to those addresses that a queued URI may reach. The connection is made to the addresses
-/// that were checked: there is no second look-up that a malicious name server could answer otherwise.
-struct Guard(Arc<Access>);
-
-impl dns::Resolve for Guard {
-    fn resolve(&self, name: dns::Name) -> dns::Resolving {
-        let access = Arc::clone(&self.0);
-        Box::pin(async move {
-            let host = name.as_str();
-            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
-            let (admitted, refused): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .partition(|found| access.admits_address(found.ip()));
-            if let (true, Some(refused)) = (admitted.is_empty(), refused.first()) {
-                let host = host.to_owned();
-                let address = refused.ip();
-                return Err(NotPublic { host, address }.into());
-            }
-            Ok(Box::new(admitted.into_iter()) as dns::Addrs)
-        })
-    }
 }

@@ -3,10 +3,12 @@
 
 mod access;
 mod checksums;
+mod credentials;
 mod decompress;
 mod file;
 mod http;
 mod identity;
+mod names;
 mod pace;
 mod readers;
 mod resume;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
+pub use self::credentials::Credentials;
 pub use self::identity::Identity;
 use self::resume::Rest;
 use self::source::Bounds;
@@ -48,9 +51,14 @@ pub struct Fetcher {
 impl Fetcher {
     /// A fetcher that lets queued URIs reach public addresses and what `access` names.
     pub fn new(access: Access, limits: &Limits) -> Self {
+        Self::with_credentials(access, Credentials::default(), limits)
+    }
+
+    /// The same, with credentials for servers, whoever names a URI there.
+    pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
         let access = Arc::new(access);
         Self {
-            http: Arc::new(http::Http::new(Arc::clone(&access), limits.clone())),
+            http: Arc::new(http::Http::new(Arc::clone(&access), credentials, limits.clone())),
             access,
             bounds: Bounds::new(limits),
         }

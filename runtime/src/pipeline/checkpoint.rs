@@ -15,6 +15,7 @@ use crate::decode::{Chunk, Decoding, Rest, Splitter};
 use crate::digest::Midstate;
 use crate::fetch::{Fetched, Identity};
 use crate::format::Format;
+use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
 use crate::request::{InputOptions, hex};
 
@@ -41,7 +42,7 @@ pub(super) struct Checkpoint {
     /// Of the input up to the end of that.
     pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
-    pub(super) by_code: BTreeMap<String, u64>,
+    pub(super) by_code: BTreeMap<String, Rejects>,
     pub(super) counters: BTreeMap<String, u64>,
     /// What was made of it.
     pub(super) staged: StagedPart,
@@ -151,7 +152,7 @@ pub(super) struct Done<'a> {
     pub(super) origin: Origin,
     pub(super) mark: Mark,
     pub(super) records: RecordCounts,
-    pub(super) by_code: &'a BTreeMap<String, u64>,
+    pub(super) by_code: &'a BTreeMap<String, Rejects>,
     pub(super) counters: &'a BTreeMap<String, u64>,
 }
 

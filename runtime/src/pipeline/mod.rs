@@ -2,6 +2,7 @@
 //! committed.
 
 mod checkpoint;
+mod conclude;
 mod lane;
 mod lanes;
 mod resume;
@@ -13,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use self::checkpoint::{Head, Marker};
+use self::conclude::conclude;
 use self::lane::Lane;
 use self::sequence::Sequence;
-use crate::commit::{Committed, Destination, Published};
+use crate::commit::{Committed, Destination};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::digest::{self, Digesting};
@@ -27,12 +28,10 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
+use crate::gate::Gate;
 use crate::plugin::{Instance, Plan, Plugin};
-use crate::receipt::{
-    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RejectsPart, RequestPart,
-    ResumedFrom,
-};
-use crate::request::{InputOptions, hex};
+use crate::receipt::{InputPart, ResumedFrom};
+use crate::request::InputOptions;
 use crate::stop::Stop;
 
 /// One attempt at one input.
@@ -63,6 +62,8 @@ pub struct Job {
     pub binding: Option<u64>,
     /// The format of the output; by default that of the input.
     pub output_format: Option<Format>,
+    /// Whether the output may be published.
+    pub gate: Gate,
     /// Where output, rejects and receipt go.
     pub destination: Arc<Destination>,
     /// In how many lanes a large input is worked on if its plugin keeps no state. With one or none, nothing of it is done
@@ -209,7 +210,14 @@ fn work_through(
         lane,
     } = opened;
     match put_through(job, &input, &mut decoding, &maker, lane, &mut sequence) {
-        Ok(input) => commit(job, input, maker.output_format, sequence, resumed_from),
+        Ok(read) => conclude(
+            job,
+            &input.name,
+            read,
+            maker.output_format,
+            sequence,
+            resumed_from,
+        ),
         Err(error) => {
             // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
             // in the end was found to be damaged.
@@ -326,127 +334,5 @@ impl LaneMaker<'_> {
             return Err(Error::permanent(Stage::Plugin, why).about(name));
         }
         self.lane(decoding, instance)
-    }
-}
-
-/// Publishes what was staged, and the receipt.
-fn commit(
-    job: &Job,
-    input: InputPart,
-    output_format: Format,
-    sequence: Sequence<'_>,
-    resumed_from: Option<ResumedFrom>,
-) -> Result<Committed> {
-    let Sequence {
-        staging,
-        counts,
-        by_code,
-        counters,
-        ..
-    } = sequence;
-    assert!(counts.add_up(), "every record has one verdict: {counts:?}");
-    let config_sha256 = hex(&Sha256::digest(job.config.as_bytes()));
-    let plugin = job.plugin.description();
-    let sealed = staging.seal()?;
-    faults::pass("staged", job.name());
-    if let Err(error) = job.stop.check() {
-        if is_for_successor(&error) {
-            sealed.keep();
-        }
-        return Err(error);
-    }
-    let id = match &job.id {
-        Some(id) => id.clone(),
-        None => {
-            // The digest of the input is there already, wanted or not.
-            let options = InputOptions {
-                sha256: None,
-                ..job.input.clone()
-            };
-            let options = serde_json::to_string(&options).expect("options serialize");
-            let of = [
-                &input.sha256,
-                &plugin.sha256,
-                &config_sha256,
-                &options,
-                output_format.name(),
-            ];
-            derived_id(&job.uri, &of)
-        }
-    };
-    let receipt = |published: &Published| Receipt {
-        receipt: RECEIPT_VERSION,
-        host: env!("CARGO_PKG_VERSION").to_owned(),
-        request: RequestPart {
-            id: id.clone(),
-            queue: job.queue.clone(),
-            uri: job.uri.clone(),
-            submitted_at: job.submitted_at.to_string(),
-        },
-        attempt: AttemptPart {
-            number: job.attempt,
-            fence: job.fence,
-            worker: job.worker.clone(),
-            started_at: job.started_at.to_string(),
-            finished_at: Timestamp::now().to_string(),
-            resumed_from,
-        },
-        input,
-        plugin: PluginPart {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            sha256: plugin.sha256.clone(),
-            interface: plugin.interface.clone(),
-        },
-        binding: job.binding,
-        config_sha256,
-        records: counts,
-        outputs: vec![OutputPart {
-            uri: published.output.uri.clone(),
-            format: output_format,
-            records: counts.written,
-            bytes: published.output.bytes,
-            sha256: published.output.sha256.clone(),
-        }],
-        rejects: RejectsPart {
-            uri: published.rejects.as_ref().map(|r| r.uri.clone()),
-            records: counts.rejected,
-            bytes: published.rejects.as_ref().map_or(0, |r| r.bytes),
-            sha256: published.rejects.as_ref().map(|r| r.sha256.clone()),
-            by_code,
-        },
-        counters,
-    };
-    sealed.publish(&id, job.fence, output_format, receipt)
-}
-
-/// An id that is the same for the same work: the input's name and a digest of what makes the output.
-fn derived_id(uri: &str, digests: &[&str]) -> String {
-    let name = uri.rsplit('/').next().unwrap_or_default();
-    let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
-    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let stem: String = stem.chars().filter(allowed).take(64).collect();
-    let digest = hex(&Sha256::digest(digests.join(" ")));
-    format!(
-        "{}-{}",
-        if stem.is_empty() { "input" } else { &stem },
-        &digest[..12]
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::derived_id;
-
-    #[test]
-    fn a_derived_id_is_a_name_and_a_digest() {
-        let id = derived_id("/data/alarm-2017.csv.gz", &["a", "b"]);
-        assert!(id.starts_with("alarm-2017-"), "{id}");
-        assert_eq!(
-            id,
-            derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"])
-        );
-        assert_ne!(id, derived_id("/data/alarm-2017.csv", &["a", "c"]));
-        assert!(derived_id("/", &[]).starts_with("input-"));
     }
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
 use super::lane::{Finished, Part, Rejected};
-use crate::batch::Origin;
+use crate::batch::{Origin, Position};
 use crate::commit::{RejectWriter, StagedPart, Staging};
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
+use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
 
 /// Puts the parts together again.
@@ -21,7 +22,7 @@ pub(super) struct Sequence<'a> {
     /// Where the next chunk begins.
     pub(super) origin: Origin,
     pub(super) counts: RecordCounts,
-    pub(super) by_code: BTreeMap<String, u64>,
+    pub(super) by_code: BTreeMap<String, Rejects>,
     /// What the plugin counted.
     pub(super) counters: BTreeMap<String, u64>,
     /// If checkpoints are written.
@@ -90,7 +91,7 @@ impl<'a> Sequence<'a> {
             let position = self.origin.position(row);
             self.reject_writer
                 .append(&mut self.rejects, position, code, reason, raw);
-            self.count_code(code)?;
+            self.count_code(code, reason, position)?;
             if self.rejects.len() > self.job.limits.batch_bytes {
                 self.write_rejects()?;
             }
@@ -141,10 +142,10 @@ impl<'a> Sequence<'a> {
         gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
     }
 
-    fn count_code(&mut self, code: &str) -> Result<()> {
+    fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
         // Looked up first because `entry` would need an owned key for each reject.
-        if let Some(count) = self.by_code.get_mut(code) {
-            *count += 1;
+        if let Some(rejects) = self.by_code.get_mut(code) {
+            rejects.count += 1;
             return Ok(());
         }
         let codes_max = self.job.limits.reject_codes;
@@ -155,7 +156,8 @@ impl<'a> Sequence<'a> {
             let plugin = &self.job.plugin.description().name;
             return Err(Error::permanent(Stage::Plugin, why).about(plugin));
         }
-        self.by_code.insert(code.to_owned(), 1);
+        self.by_code
+            .insert(code.to_owned(), Rejects::first(position, reason));
         Ok(())
     }
 

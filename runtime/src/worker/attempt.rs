@@ -90,6 +90,7 @@ impl Context {
             config: bound.config,
             binding: bound.number,
             output_format: self.options.output_format,
+            gate: self.options.gate.clone(),
             destination: Arc::clone(&self.destination),
             // Attempts at once share the cores.
             lanes: self.options.limits.lanes / self.leases.count().max(1),

@@ -25,6 +25,7 @@ use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
+use crate::gate::Gate;
 use crate::plugin::Engine;
 use crate::queue::{Claim, ClaimOptions, Counts, Server, is_suspect};
 use crate::stop::Stop;
@@ -56,6 +57,8 @@ pub struct WorkerOptions {
     pub plugin: PluginSource,
     /// The format of the output; by default that of each input.
     pub output_format: Option<Format>,
+    /// Whether an output may be published.
+    pub gate: Gate,
     /// The bounds of an attempt.
     pub limits: Arc<Limits>,
     /// How it treats its claims.

@@ -10,6 +10,7 @@ use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Identity, Origin};
 use ingest_host::format::Format;
+use ingest_host::gate::Gate;
 use ingest_host::pipeline::{self, Gauge, Job};
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Receipt, RecordCounts};
@@ -146,6 +147,7 @@ impl Bed {
         let out = self.folder.path().join("out");
         let work = work.clone();
         let job = Job {
+            gate: Gate::default(),
             id: Some("one".to_owned()),
             queue: Some("q".to_owned()),
             uri: uri.to_owned(),

@@ -17,8 +17,10 @@ mod intake;
 mod outages;
 mod registry;
 mod retention;
+mod rights;
 mod settings;
 mod steer;
+mod tls;
 mod troubles;
 mod walk;
 

@@ -3,7 +3,7 @@
 use ingest_host::queue::Server;
 
 use crate::bed::Bed;
-use crate::support::host::{Host, component};
+use crate::support::host::Host;
 use crate::support::redis::RedisServer;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
@@ -128,57 +128,4 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     let said = Host::on(&safe.url()).run("run --queue q --burst --strict");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(!said.stderr.contains("may lose"), "{}", said.stderr);
-}
-
-/// The rights that the README names are enough for all that this program does.
-#[test]
-fn the_rights_in_the_readme_are_enough() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER"));
-    let line = line
-        .expect("the README names the rights")
-        .replace(">PASSWORD", ">secret");
-    let redis = RedisServer::start_with(&SAFE);
-    let mut connection = redis::Client::open(redis.url())
-        .unwrap()
-        .get_connection()
-        .unwrap();
-    let mut words = line.split(' ');
-    let mut set_user = redis::cmd(words.next().unwrap());
-    let set_user = set_user.arg(words.collect::<Vec<_>>());
-    set_user.query::<()>(&mut connection).unwrap();
-
-    let host = Host::on(&redis.url().replace("redis://", "redis://ingest:secret@"));
-    host.write("in.csv", "n\n1\n");
-    host.push("no request");
-    let clean = component("clean");
-    host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
-    host.run("plugin bind --queue q clean@0.1.0").ok();
-    for (id, file) in [("one", "in.csv"), ("two", "none.csv"), ("three", "in.csv")] {
-        host.run(&format!("submit --queue q --uri {file} --id {id}")).ok();
-    }
-    host.run("cancel three").ok();
-    let said = host.run("run --queue q --burst --strict --allow-root .");
-    assert!(
-        said.stdout.starts_with("1 done, 1 dead"),
-        "{}{}",
-        said.stdout,
-        said.stderr
-    );
-    for words in [
-        "queue audit",
-        "queue list",
-        "queue pause --queue q",
-        "queue resume --queue q",
-        "requests --queue q",
-        "dead list",
-        "dead retry two",
-        "dead purge --documents --queue q",
-        "plugin list",
-        "plugin history --queue q",
-    ] {
-        let said = host.run(words);
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{words}");
-    }
 }

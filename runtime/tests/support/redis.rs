@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::tls::Authority;
+
 const START: Duration = Duration::from_secs(20);
 
 /// A running server; it ends with this value, also when the test panics.
@@ -41,6 +43,26 @@ impl RedisServer {
             }
         }
         panic!("redis-server does not start: {}", log(&folder));
+    }
+
+    /// Starts a server that speaks TLS on another port, too; that port.
+    pub(crate) fn start_with_tls(authority: &Authority, options: &[&str]) -> (Self, u16) {
+        let port = free_port();
+        let [ca, certificate, key] =
+            ["ca.pem", "cert.pem", "key.pem"].map(|name| authority.path(name).display().to_string());
+        let tls = [
+            "--tls-port",
+            &port.to_string(),
+            "--tls-auth-clients",
+            "no",
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+        ];
+        (Self::start_with(&[&tls[..], options].concat()), port)
     }
 
     /// The address of the server.

@@ -211,7 +211,7 @@ fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
     } else {
         ""
     };
-    if detail.contains("can't run this command") {
+    if detail.contains("can't run this command") || detail.contains("can't access at least one of the keys") {
         return REFUSALS.into_iter().find(|(known, _)| *known == "NOPERM");
     }
     REFUSALS
@@ -365,6 +365,10 @@ mod tests {
             ),
             (
                 "The user executing the script can't run this command or subcommand",
+                "NOPERM",
+            ),
+            (
+                "The user executing the script can't access at least one of the keys mentioned in the command arguments",
                 "NOPERM",
             ),
             ("max number of clients reached", "max number of clients"),

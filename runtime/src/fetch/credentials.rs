@@ -1,0 +1,177 @@
+//! What this host is known by to servers: a document of the operator's goes in, the headers for one URL come out.
+//!
+//! Requests never carry credentials, so that they are in no queue, log or receipt. The operator gives them to this host,
+//! for one origin (scheme, host and port) each, and they go to that origin only, wherever a redirect leads.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use reqwest::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
+    TRANSFER_ENCODING, USER_AGENT,
+};
+use url::{Origin, Url};
+
+use crate::error::{Error, Result, Stage};
+
+/// The headers that each origin gets.
+#[derive(Default)]
+pub struct Credentials(HashMap<Origin, HeaderMap>);
+
+/// What is this program's own to say.
+const OWN: [HeaderName; 8] = [
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_LENGTH,
+    HOST,
+    IF_RANGE,
+    RANGE,
+    TRANSFER_ENCODING,
+    USER_AGENT,
+];
+
+impl Credentials {
+    /// Reads a file with a JSON document: an object of origins, each an object of headers, as in
+    /// `{"https://files.example.com": {"authorization": "Bearer ..."}}`.
+    ///
+    /// # Errors
+    /// Permanent, of stage config; no error quotes a value.
+    pub fn read(path: &Path) -> Result<Self> {
+        let refused =
+            |why: String| Error::permanent(Stage::Config, format!("--credentials {}: {why}", path.display()));
+        let text =
+            std::fs::read_to_string(path).map_err(|error| refused("cannot be read".into()).because(error))?;
+        Self::parse(&text).map_err(refused)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The parser's own words may quote a value.
+        let document: HashMap<String, HashMap<String, String>> =
+            serde_json::from_str(text).map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                format!(
+                    "line {line}, column {column}: expected {{\"https://HOST\": {{\"HEADER\": \"VALUE\"}}}}"
+                )
+            })?;
+        let mut credentials = HashMap::new();
+        for (origin, headers) in document {
+            let url = origin_url(&origin)?;
+            if credentials
+                .insert(url.origin(), header_map(&url, headers)?)
+                .is_some()
+            {
+                return Err(format!("{url} is there twice"));
+            }
+        }
+        Ok(Self(credentials))
+    }
+
+    /// The headers for a URL. Nothing if it carries a user or a password of its own, which a person may type.
+    pub(super) fn headers_for(&self, url: &Url) -> Option<&HeaderMap> {
+        let is_bare = url.username().is_empty() && url.password().is_none();
+        self.0.get(&url.origin()).filter(|_| is_bare)
+    }
+}
+
+/// An origin as a URL without a path. What it has more could be a secret, and is not quoted.
+fn origin_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("an origin: {error}"))?;
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    let ends = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && is_bare && ends {
+        return Ok(url);
+    }
+    Err("an origin is a scheme, a host and maybe a port, as in https://files.example.com:8443".into())
+}
+
+fn header_map(origin: &Url, headers: HashMap<String, String>) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let header: HeaderName = name
+            .parse()
+            .map_err(|_| format!("{origin}: {name:?} is not the name of a header"))?;
+        if OWN.contains(&header) {
+            return Err(format!("{origin}: {header} cannot be set"));
+        }
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| format!("{origin}: not a value for {header}"))?;
+        value.set_sensitive(true);
+        map.insert(header, value);
+    }
+    Ok(map)
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials for {} origins", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let text = r#"{"https://Files.example": {"Authorization": "Bearer t", "x-key": "k"},
+                       "http://10.0.0.5:8080": {"authorization": "Basic YTpi"}}"#;
+        let credentials = Credentials::parse(text).unwrap();
+        let known = |url: &str| {
+            credentials
+                .headers_for(&Url::parse(url).unwrap())
+                .map(HeaderMap::len)
+        };
+        for (url, headers) in [
+            ("https://files.example/a.csv", Some(2)),
+            ("https://files.example:443/", Some(2)),
+            ("https://FILES.example/b?c", Some(2)),
+            ("http://10.0.0.5:8080/", Some(1)),
+            ("http://files.example/", None),
+            ("https://files.example:8443/", None),
+            ("https://sub.files.example/", None),
+            ("https://files.example.org/", None),
+            ("http://10.0.0.5/", None),
+            ("https://me:pw@files.example/a.csv", None),
+        ] {
+            assert_eq!(known(url), headers, "{url}");
+        }
+        assert_eq!(format!("{credentials:?}"), "Credentials for 2 origins");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_and_never_quoted() {
+        for (text, reason) in [
+            ("", "line 1"),
+            (r#"{"https://a.example": "s3cret"}"#, "line 1, column"),
+            (
+                r#"{"https://a.example": {"authorization": ["s3cret"]}}"#,
+                "line 1, column",
+            ),
+            (r#"{"https://me:s3cret@a.example": {}}"#, "an origin is"),
+            (r#"{"https://a.example/x?s3cret": {}}"#, "an origin is"),
+            (r#"{"ftp://a.example": {}}"#, "an origin is"),
+            (r#"{"s3cret": {}}"#, "an origin: "),
+            (
+                r#"{"https://a.example": {"a b": "s3cret"}}"#,
+                "not the name of a header",
+            ),
+            (
+                r#"{"https://a.example": {"Host": "s3cret"}}"#,
+                "host cannot be set",
+            ),
+            (
+                r#"{"https://a.example": {"range": "s3cret"}}"#,
+                "range cannot be set",
+            ),
+            (r#"{"https://a.example": {"x": "s3cret\n"}}"#, "not a value for x"),
+            (
+                r#"{"https://a.example": {}, "https://A.example:443/": {}}"#,
+                "is there twice",
+            ),
+        ] {
+            let error = Credentials::parse(text).expect_err(text);
+            assert!(error.contains(reason) && !error.contains("s3cret"), "{error}");
+        }
+    }
+}

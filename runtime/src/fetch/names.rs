@@ -1,0 +1,70 @@
+//! Names of hosts go in, the addresses that a connection may be made to come out.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use reqwest::dns;
+
+use super::access::{Access, NotPublic, Passage};
+
+/// Who tells the addresses of a name.
+#[derive(Clone)]
+pub(super) struct Lookup(Arc<Ask>);
+
+type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
+impl Lookup {
+    pub(super) fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lookup))
+    }
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self::new(|name| Ok((name, 0).to_socket_addrs()?.map(|found| found.ip()).collect()))
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup")
+    }
+}
+
+/// Resolves names, for a queued URI to those addresses only that it may reach. The connection is made to the addresses
+/// that were checked: there is no second look-up that a malicious name server could answer otherwise.
+pub(super) struct Resolver {
+    pub(super) access: Arc<Access>,
+    pub(super) passage: Passage,
+}
+
+impl dns::Resolve for Resolver {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        let (access, passage) = (Arc::clone(&self.access), self.passage);
+        Box::pin(async move {
+            // The system's look-up blocks.
+            let resolving = tokio::task::spawn_blocking(move || addresses(&access, passage, name.as_str()));
+            let found = resolving.await??;
+            Ok(Box::new(found.into_iter()) as dns::Addrs)
+        })
+    }
+}
+
+type Resolved = Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>;
+
+fn addresses(access: &Access, passage: Passage, host: &str) -> Resolved {
+    let found = (access.lookup.0)(host)?;
+    let may_reach = |address: &IpAddr| passage == Passage::Any || access.admits_address(*address);
+    let (admitted, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(may_reach);
+    if let (true, Some(&address)) = (admitted.is_empty(), refused.first()) {
+        let host = host.to_owned();
+        return Err(NotPublic { host, address }.into());
+    }
+    // The port of the URL takes the place of this one.
+    Ok(admitted
+        .into_iter()
+        .map(|address| SocketAddr::new(address, 0))
+        .collect())
+}

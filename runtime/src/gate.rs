@@ -1,0 +1,311 @@
+//! The publish gate: the rejects of a whole input go in; out comes whether its output may be published, or why not.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Position;
+use crate::receipt::RecordCounts;
+
+/// Codes that are named when the gate is closed, those with the most rejects first.
+const CODES_SHOWN: usize = 8;
+
+/// How much of a reason is quoted.
+const REASON_CHARS_MAX: usize = 120;
+
+/// A part in a million: shares are exact to the fourth decimal of a percentage.
+const WHOLE: u128 = 1_000_000;
+
+/// How many records may be rejected. By default any number, which is also what an empty list of rules allows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gate(Vec<Rule>);
+
+/// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The rejects that it is about: those of one code, or all.
+    code: Option<String>,
+    limit: Limit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Count(u64),
+    /// Of the records that were read, in parts of [`WHOLE`].
+    Share(u32),
+}
+
+/// The rejects of one code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejects {
+    /// How many there are.
+    pub count: u64,
+    /// Where the first of them stands.
+    pub first: Position,
+    /// Why it was rejected.
+    pub reason: String,
+}
+
+impl Rejects {
+    /// The first of its code.
+    pub fn first(first: Position, reason: &str) -> Self {
+        Self {
+            count: 1,
+            first,
+            reason: reason
+                .chars()
+                .take(REASON_CHARS_MAX)
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect(),
+        }
+    }
+}
+
+impl Gate {
+    /// Lets pass what none of the rules forbids.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules)
+    }
+
+    /// Lets no reject pass.
+    pub fn closed() -> Self {
+        let limit = Limit::Count(0);
+        Self(vec![Rule { code: None, limit }])
+    }
+
+    /// None if the output may be published; else the rules that forbid it, and what was rejected.
+    pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, Rejects>) -> Option<String> {
+        let count = |code: &Option<String>| match code {
+            Some(code) => by_code.get(code).map_or(0, |rejects| rejects.count),
+            None => records.rejected,
+        };
+        let broken: Vec<_> = self
+            .0
+            .iter()
+            .filter(|rule| !rule.limit.allows(count(&rule.code), records.read))
+            .map(|rule| {
+                let code = rule
+                    .code
+                    .as_ref()
+                    .map_or(String::new(), |code| format!(" as {code}"));
+                let (rejected, read) = (count(&rule.code), records.read);
+                format!(
+                    "{rejected} of {read} records were rejected{code}, and at most {} may be",
+                    rule.limit
+                )
+            })
+            .collect();
+        (!broken.is_empty()).then(|| format!("{}; {}", broken.join("; "), shown(by_code)))
+    }
+}
+
+/// The rejects by code, as people read them.
+fn shown(by_code: &BTreeMap<String, Rejects>) -> String {
+    let mut codes: Vec<_> = by_code.iter().collect();
+    codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
+    let mut text = String::from("by code:");
+    for (code, Rejects { count, first, reason }) in codes.iter().take(CODES_SHOWN) {
+        let Position { record, line, .. } = first;
+        let _ = write!(
+            text,
+            " {count} {code} (first record {record}, line {line}: {reason}),"
+        );
+    }
+    text.pop();
+    if let Some(more) = codes.len().checked_sub(CODES_SHOWN).filter(|more| *more > 0) {
+        let _ = write!(text, " and {more} codes more");
+    }
+    text
+}
+
+impl Limit {
+    fn allows(self, rejected: u64, read: u64) -> bool {
+        match self {
+            Self::Count(most) => rejected <= most,
+            Self::Share(parts) => u128::from(rejected) * WHOLE <= u128::from(parts) * u128::from(read),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(most) => write!(f, "{most}"),
+            Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / 10_000.0),
+        }
+    }
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (code, limit) = match text.split_once('=') {
+            Some((code, limit)) => (Some(code), limit),
+            None => (None, text),
+        };
+        let is_code = |code: &str| {
+            code.bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        };
+        if let Some(code) = code
+            && !(is_code(code) && (1..=64).contains(&code.len()))
+        {
+            return Err(format!("{code:?} is not a code of rejects"));
+        }
+        let limit = match limit.strip_suffix('%') {
+            Some(share) => parts(share).map(Limit::Share),
+            None => limit.parse().ok().map(Limit::Count),
+        };
+        let limit =
+            limit.ok_or("expected a number or a percentage, as in 10, 0.5%, bad-id=10 or bad-id=0.5%")?;
+        Ok(Self {
+            code: code.map(str::to_owned),
+            limit,
+        })
+    }
+}
+
+/// A percentage in parts of [`WHOLE`]; none if it is not one, or not exact.
+fn parts(share: &str) -> Option<u32> {
+    let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || decimals.len() > 4 {
+        return None;
+    }
+    let parts = whole.parse::<u32>().ok()?.checked_mul(10_000)?;
+    let parts = parts.checked_add(format!("{decimals:0<4}").parse().ok()?)?;
+    (u128::from(parts) <= WHOLE).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(rules: &[&str]) -> Gate {
+        Gate::new(rules.iter().map(|rule| rule.parse().unwrap()).collect())
+    }
+
+    fn check(gate: &Gate, read: u64, codes: &[(&str, u64)]) -> Option<String> {
+        let first = Position {
+            record: 812,
+            line: 815,
+            offset: 9,
+        };
+        let by_code: BTreeMap<_, _> = codes
+            .iter()
+            .map(|&(code, count)| {
+                (
+                    code.to_owned(),
+                    Rejects {
+                        count,
+                        ..Rejects::first(first, "is empty")
+                    },
+                )
+            })
+            .collect();
+        let rejected = codes.iter().map(|(_, count)| count).sum();
+        let records = RecordCounts {
+            read,
+            rejected,
+            ..RecordCounts::default()
+        };
+        gate.check(&records, &by_code)
+    }
+
+    #[test]
+    fn each_limit_is_the_last_that_passes() {
+        for (rules, read, codes, passes) in [
+            (&[][..], 10, &[("a", 10)][..], true),
+            (&["0"], 10, &[], true),
+            (&["0"], 10, &[("a", 1)], false),
+            (&["3"], 10, &[("a", 2), ("b", 1)], true),
+            (&["3"], 10, &[("a", 2), ("b", 2)], false),
+            (&["18446744073709551615"], u64::MAX, &[("a", u64::MAX)], true),
+            // A share of nothing is nothing, and no record is no reject.
+            (&["0%"], 0, &[], true),
+            (&["50%"], 0, &[], true),
+            (&["0%"], 10, &[("a", 1)], false),
+            (&["10%"], 10, &[("a", 1)], true),
+            (&["10%"], 10, &[("a", 2)], false),
+            (&["10%"], 19, &[("a", 2)], false),
+            (&["10%"], 20, &[("a", 2)], true),
+            (&["0.0001%"], 1_000_000, &[("a", 1)], true),
+            (&["0.0001%"], 999_999, &[("a", 1)], false),
+            (&["100%"], u64::MAX, &[("a", u64::MAX)], true),
+            (&["99.9999%"], u64::MAX, &[("a", u64::MAX)], false),
+            (&["a=1"], 10, &[("a", 1), ("b", 9)], true),
+            (&["a=1"], 10, &[("a", 2)], false),
+            (&["a=20%"], 10, &[("a", 2)], true),
+            (&["a=20%"], 10, &[("a", 3)], false),
+            (&["5", "a=1"], 10, &[("a", 1), ("b", 4)], true),
+            (&["5", "a=1"], 10, &[("a", 1), ("b", 5)], false),
+            (&["5", "a=1"], 10, &[("a", 2)], false),
+        ] {
+            let verdict = check(&gate(rules), read, codes);
+            assert_eq!(
+                verdict.is_none(),
+                passes,
+                "{rules:?} {read} {codes:?}: {verdict:?}"
+            );
+        }
+        assert!(check(&Gate::closed(), 1, &[("a", 1)]).is_some());
+        assert!(check(&Gate::closed(), 1, &[]).is_none());
+    }
+
+    #[test]
+    fn the_verdict_has_the_rules_and_the_codes() {
+        let verdict = check(
+            &gate(&["0.5%", "bad-id=1"]),
+            10,
+            &[("bad-id", 2), ("required", 3)],
+        )
+        .unwrap();
+        assert_eq!(
+            verdict,
+            "5 of 10 records were rejected, and at most 0.5% may be; \
+             2 of 10 records were rejected as bad-id, and at most 1 may be; \
+             by code: 3 required (first record 812, line 815: is empty), \
+             2 bad-id (first record 812, line 815: is empty)"
+        );
+        let codes: Vec<_> = (0..256).map(|number| format!("code-{number}")).collect();
+        let codes: Vec<_> = codes.iter().map(|code| (code.as_str(), 1)).collect();
+        let verdict = check(&Gate::closed(), 999, &codes).unwrap();
+        assert!(
+            verdict.ends_with(" and 248 codes more") && verdict.len() < 2_000,
+            "{verdict}"
+        );
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_is_refused() {
+        for rule in [
+            "",
+            "-1",
+            "1.5",
+            "%",
+            "5 %",
+            ".5%",
+            "5.%",
+            "0.00001%",
+            "101%",
+            "100.0001%",
+            "=1",
+            "A=1",
+            "a=",
+            "a=b=1",
+        ] {
+            rule.parse::<Rule>().expect_err(rule);
+        }
+        for (rule, limit) in [
+            ("100%", "100%"),
+            ("0.5%", "0.5%"),
+            ("00.5000%", "0.5%"),
+            ("7", "7"),
+        ] {
+            assert_eq!(rule.parse::<Rule>().unwrap().limit.to_string(), limit);
+        }
+    }
+}

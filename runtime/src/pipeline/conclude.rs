@@ -1,0 +1,209 @@
+//! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, its rejects
+//! in quarantine.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::sequence::Sequence;
+use super::{Job, is_for_successor};
+use crate::commit::{Committed, Published, Sealed, Staging};
+use crate::error::{Error, Result, Stage};
+use crate::faults;
+use crate::format::Format;
+use crate::receipt::{
+    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RejectsPart, RequestPart,
+    ResumedFrom,
+};
+use crate::request::{InputOptions, hex};
+
+/// Ends an attempt of which all records were put through. `name` is the input's, in errors.
+///
+/// # Errors
+/// The gate's verdict; those of the commit; the stop's.
+pub(super) fn conclude(
+    job: &Job,
+    name: &str,
+    input: InputPart,
+    output_format: Format,
+    sequence: Sequence<'_>,
+    resumed_from: Option<ResumedFrom>,
+) -> Result<Committed> {
+    match job.gate.check(&sequence.counts, &sequence.by_code) {
+        Some(verdict) => quarantine(job, name, &input, output_format, sequence, &verdict),
+        None => commit(job, input, output_format, sequence, resumed_from),
+    }
+}
+
+/// Keeps the rejects of an input whose output must not be published, for people to look at. The same input, plugin and
+/// config make the same output again, so that is not kept.
+///
+/// # Errors
+/// The verdict, unless an attempt before has published: the request is done then, whatever this worker's gate says.
+fn quarantine(
+    job: &Job,
+    name: &str,
+    input: &InputPart,
+    output_format: Format,
+    sequence: Sequence<'_>,
+    verdict: &str,
+) -> Result<Committed> {
+    let sealed = seal(job, sequence.staging)?;
+    let id = id_of(job, input, output_format);
+    if let Some(receipt) = sealed.existing(&request_part(job, &id))? {
+        return Ok(Committed::Existing(receipt));
+    }
+    let kept = sealed.quarantine(&id, job.fence)?;
+    // Before the verdict, which may be too long for a dead letter.
+    let kept = kept.map_or(String::new(), |kept| {
+        format!(", and the rejects are in {}", kept.uri)
+    });
+    Err(Error::permanent(
+        Stage::Commit,
+        format!("{name}: nothing was published{kept}: {verdict}"),
+    ))
+}
+
+/// Publishes what was staged, and the receipt.
+fn commit(
+    job: &Job,
+    input: InputPart,
+    output_format: Format,
+    sequence: Sequence<'_>,
+    resumed_from: Option<ResumedFrom>,
+) -> Result<Committed> {
+    let Sequence {
+        staging,
+        counts,
+        by_code,
+        counters,
+        ..
+    } = sequence;
+    assert!(counts.add_up(), "every record has one verdict: {counts:?}");
+    let config_sha256 = config_sha256(job);
+    let plugin = job.plugin.description();
+    let sealed = seal(job, staging)?;
+    let id = id_of(job, &input, output_format);
+    let receipt = |published: &Published| Receipt {
+        receipt: RECEIPT_VERSION,
+        host: env!("CARGO_PKG_VERSION").to_owned(),
+        request: request_part(job, &id),
+        attempt: AttemptPart {
+            number: job.attempt,
+            fence: job.fence,
+            worker: job.worker.clone(),
+            started_at: job.started_at.to_string(),
+            finished_at: Timestamp::now().to_string(),
+            resumed_from,
+        },
+        input,
+        plugin: PluginPart {
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            sha256: plugin.sha256.clone(),
+            interface: plugin.interface.clone(),
+        },
+        binding: job.binding,
+        config_sha256,
+        records: counts,
+        outputs: vec![OutputPart {
+            uri: published.output.uri.clone(),
+            format: output_format,
+            records: counts.written,
+            bytes: published.output.bytes,
+            sha256: published.output.sha256.clone(),
+        }],
+        rejects: RejectsPart {
+            uri: published.rejects.as_ref().map(|r| r.uri.clone()),
+            records: counts.rejected,
+            bytes: published.rejects.as_ref().map_or(0, |r| r.bytes),
+            sha256: published.rejects.as_ref().map(|r| r.sha256.clone()),
+            by_code: by_code
+                .into_iter()
+                .map(|(code, rejects)| (code, rejects.count))
+                .collect(),
+        },
+        counters,
+    };
+    sealed.publish(&id, job.fence, output_format, receipt)
+}
+
+/// Seals what was staged. If the attempt is to end now, a successor may go on with it.
+fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
+    let sealed = staging.seal()?;
+    faults::pass("staged", job.name());
+    match job.stop.check() {
+        Ok(()) => Ok(sealed),
+        Err(error) => {
+            if is_for_successor(&error) {
+                sealed.keep();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn request_part(job: &Job, id: &str) -> RequestPart {
+    RequestPart {
+        id: id.to_owned(),
+        queue: job.queue.clone(),
+        uri: job.uri.clone(),
+        submitted_at: job.submitted_at.to_string(),
+    }
+}
+
+fn config_sha256(job: &Job) -> String {
+    hex(&Sha256::digest(job.config.as_bytes()))
+}
+
+/// The job's id, or one made of what makes its output.
+fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
+    if let Some(id) = &job.id {
+        return id.clone();
+    }
+    // The digest of the input is there already, wanted or not.
+    let options = InputOptions {
+        sha256: None,
+        ..job.input.clone()
+    };
+    let options = serde_json::to_string(&options).expect("options serialize");
+    let plugin = &job.plugin.description().sha256;
+    let of = [
+        &input.sha256,
+        plugin,
+        &config_sha256(job),
+        &options,
+        output_format.name(),
+    ];
+    derived_id(&job.uri, &of)
+}
+
+/// An id that is the same for the same work: the input's name and a digest of what makes the output.
+fn derived_id(uri: &str, digests: &[&str]) -> String {
+    let name = uri.rsplit('/').next().unwrap_or_default();
+    let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let stem: String = stem.chars().filter(allowed).take(64).collect();
+    let digest = hex(&Sha256::digest(digests.join(" ")));
+    format!(
+        "{}-{}",
+        if stem.is_empty() { "input" } else { &stem },
+        &digest[..12]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::derived_id;
+
+    #[test]
+    fn a_derived_id_is_a_name_and_a_digest() {
+        let id = derived_id("/data/alarm-2017.csv.gz", &["a", "b"]);
+        assert!(id.starts_with("alarm-2017-"), "{id}");
+        assert_eq!(
+            id,
+            derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"])
+        );
+        assert_ne!(id, derived_id("/data/alarm-2017.csv", &["a", "c"]));
+        assert!(derived_id("/", &[]).starts_with("input-"));
+    }
+}

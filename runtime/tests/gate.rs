@@ -1,0 +1,222 @@
+//! The publish gate: an input with too many rejects is not published at all, is not tried again, and tells what was wrong
+//! with it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use serde_json::Value;
+use support::host::{Host, Said, component};
+use support::redis::RedisServer;
+
+/// A file with so many good records, ragged ones and ones with a stray quote.
+fn csv(good: usize, ragged: usize, stray: usize) -> String {
+    format!(
+        "a,b\n{}{}{}",
+        "1,2\n".repeat(good),
+        "1\n".repeat(ragged),
+        "x\"y,2\n".repeat(stray)
+    )
+}
+
+/// All files below the folder `out`, but those of staging, which must be empty.
+fn files(host: &Host) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![host.path("out")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(
+                    path.strip_prefix(host.path("out"))
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn run(host: &Host, gate: &str) -> String {
+    let clean = component("clean").display().to_string();
+    let said = host.run(&format!(
+        "run --queue q --burst --allow-root . --plugin {clean} {gate}"
+    ));
+    assert!(said.stderr.contains("worker stopped"), "{}", said.stderr);
+    said.stdout
+}
+
+fn ingest(host: &Host, input: &str, gate: &str) -> Said {
+    let clean = component("clean").display().to_string();
+    host.run(&format!("ingest {input} --id in --plugin {clean} {gate}"))
+}
+
+fn dead(host: &Host, id: &str) -> (String, Value) {
+    let status = host.status(id);
+    assert_eq!(status["state"], "dead", "{status}");
+    (status["error"].as_str().unwrap().to_owned(), status)
+}
+
+fn the_limit_passes_and_one_more_does_not(host: &Host) {
+    host.write("good.csv", csv(7, 1, 1));
+    host.write("bad.csv", csv(7, 2, 1));
+    for name in ["good", "bad"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    assert_eq!(
+        run(host, "--max-rejects 2"),
+        "1 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+    );
+    assert_eq!(host.status("good")["receipt"]["records"]["written"], 7);
+    let (error, status) = dead(host, "bad");
+    assert_eq!(status["attempts"], 1);
+    let folder = host.path("out/rejects/q").canonicalize().unwrap();
+    assert_eq!(
+        error,
+        format!(
+            "commit bad.csv: nothing was published, and the rejects are in file://{}/bad.quarantine.csv: 3 of 10 records were rejected, and at most 2 may be; \
+             by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
+             1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
+            folder.display()
+        )
+    );
+    let found = [
+        "q/good.csv",
+        "q/receipts/good.json",
+        "rejects/q/bad.quarantine.csv",
+        "rejects/q/good.rejects.csv",
+    ];
+    assert_eq!(files(host), found);
+    let kept = std::fs::read_to_string(folder.join("bad.quarantine.csv")).unwrap();
+    assert_eq!(kept.lines().count(), 4, "{kept}");
+    assert!(
+        kept.starts_with("record,line,offset,code,reason,raw\n8,9,32,\"ragged-row\","),
+        "{kept}"
+    );
+
+    // Tried again behind the same gate it is the same, and behind a wider one it is published.
+    host.run("dead retry bad").ok();
+    assert!(run(host, "--max-rejects 2").starts_with("0 done, 1 dead"));
+    assert_eq!(files(host), found);
+    host.run("dead retry bad").ok();
+    assert!(run(host, "--max-rejects 3").starts_with("1 done, 0 dead"));
+    assert!(files(host).contains(&"q/bad.csv".to_owned()));
+}
+
+#[test]
+fn the_limit_passes_and_one_more_does_not_on_a_file() {
+    the_limit_passes_and_one_more_does_not(&Host::embedded());
+}
+
+#[test]
+fn the_limit_passes_and_one_more_does_not_on_redis() {
+    let redis = RedisServer::start();
+    the_limit_passes_and_one_more_does_not(&Host::on(&redis.url()));
+}
+
+#[test]
+fn shares_and_codes_have_their_edges_too() {
+    for (input, gate, passes) in [
+        (csv(9, 1, 0), "--max-rejects 10%", true),
+        (csv(8, 1, 0), "--max-rejects 10%", false),
+        (csv(0, 3, 0), "--max-rejects 100%", true),
+        // No record is none too many.
+        (csv(0, 0, 0), "--max-rejects 0%", true),
+        (csv(0, 0, 0), "--on-reject fail", true),
+        (csv(1, 1, 5), "--max-rejects ragged-row=1", true),
+        (csv(1, 2, 0), "--max-rejects ragged-row=1", false),
+        (csv(8, 1, 1), "--max-rejects ragged-row=10%,stray-quote=10%", true),
+        (
+            csv(7, 1, 2),
+            "--max-rejects ragged-row=10% --max-rejects stray-quote=10%",
+            false,
+        ),
+        (csv(7, 1, 2), "--max-rejects 3 --max-rejects stray-quote=2", true),
+        (csv(3, 0, 1), "--on-reject set-aside", true),
+        (csv(3, 0, 1), "--on-reject fail", false),
+        (csv(3, 0, 0), "--on-reject fail", true),
+        (csv(3, 0, 1), "", true),
+    ] {
+        let host = Host::embedded();
+        host.write("in.csv", &input);
+        let said = ingest(&host, "in.csv", gate);
+        let is_published = files(&host).contains(&"receipts/in.json".to_owned());
+        assert_eq!(
+            (said.code == Some(0), is_published),
+            (passes, passes),
+            "{gate} {input}: {}",
+            said.stderr
+        );
+        if !passes {
+            assert_eq!(files(&host), ["rejects/in.quarantine.csv"], "{gate}");
+            assert!(said.stderr.contains("in.quarantine.csv"), "{}", said.stderr);
+        }
+    }
+}
+
+/// More rejects than one batch has, in several lanes: each of them is counted and kept.
+#[test]
+fn the_quarantine_has_every_reject_of_a_large_input() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(150_000, 0, 0) + &csv(50_000, 70_001, 0)[4..]);
+    ingest(&host, "in.csv", "--max-rejects 70001").ok();
+    let host = Host::embedded();
+    host.write("in.csv", csv(150_000, 0, 0) + &csv(50_000, 70_001, 0)[4..]);
+    let said = ingest(&host, "in.csv", "--max-rejects 70000").refused(1);
+    assert!(
+        said.contains("70001 of 270001 records were rejected, and at most 70000 may be"),
+        "{said}"
+    );
+    assert!(
+        said.contains("70001 ragged-row (first record 200001, line 200002: "),
+        "{said}"
+    );
+    let kept = std::fs::read_to_string(host.path("out/rejects/in.quarantine.csv")).unwrap();
+    assert_eq!(kept.lines().count(), 1 + 70_001);
+}
+
+/// A worker dies between its receipt and its settle; the next one has a narrower gate. The output is published, so the
+/// request is done.
+#[test]
+fn what_was_published_stays_done_behind_a_narrower_gate() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(3, 2, 0));
+    host.run("submit --queue q --id one --uri in.csv").ok();
+    let mut killed = host.command();
+    killed
+        .args("run --queue q --burst --allow-root . --max-rejects 2 --plugin".split(' '))
+        .arg(component("clean"));
+    let status = killed
+        .env("INGEST_HOST_FAULT", "receipt:KILL:1")
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    assert_eq!(host.status("one")["state"], "leased");
+    host.expire_lease("one");
+    assert!(run(&host, "--on-reject fail").starts_with("1 done, 0 dead"));
+    assert_eq!(host.status("one")["receipt"]["records"]["rejected"], 2);
+    assert_eq!(
+        files(&host),
+        ["q/one.csv", "q/receipts/one.json", "rejects/q/one.rejects.csv"]
+    );
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_wrong_usage() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(1, 0, 0));
+    for gate in [
+        "--max-rejects -1",
+        "--max-rejects 101%",
+        "--max-rejects Bad=1",
+        "--max-rejects 1 --on-reject fail",
+    ] {
+        ingest(&host, "in.csv", gate).refused(2);
+    }
+}

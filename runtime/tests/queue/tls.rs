@@ -1,0 +1,60 @@
+//! A queue over TLS: to a server that a known authority vouches for, under its name, and to no other.
+
+use std::process::Command;
+
+use crate::support::host::{Host, component};
+use crate::support::redis::RedisServer;
+use crate::support::tls::Authority;
+
+fn run(host: &Host, ca: Option<&Authority>, words: &str) -> (Option<i32>, String) {
+    let mut command: Command = host.command();
+    if let Some(authority) = ca {
+        command.env("SSL_CERT_FILE", authority.path("ca.pem"));
+    }
+    let output = command.args(words.split_whitespace()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_queue_works_over_tls() {
+    let authority = Authority::new();
+    let (_redis, port) = RedisServer::start_with_tls(&authority, &["--requirepass", "s3cret"]);
+    let host = Host::on(&format!("rediss://:s3cret@localhost:{port}"));
+    host.write("in.csv", "n\n1\n");
+    let clean = component("clean").display().to_string();
+    for (words, said) in [
+        ("submit --queue q --uri in.csv --id one".to_owned(), "submitted"),
+        (
+            format!("run --queue q --burst --allow-root . --plugin {clean}"),
+            "1 done, 0 dead",
+        ),
+        ("status one".to_owned(), "one  done"),
+    ] {
+        let (code, text) = run(&host, Some(&authority), &words);
+        assert_eq!(code, Some(0), "{words}: {text}");
+        assert!(text.contains(said) && !text.contains("s3cret"), "{words}: {text}");
+    }
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_gets_no_password() {
+    let authority = Authority::new();
+    let (_redis, port) = RedisServer::start_with_tls(&authority, &["--requirepass", "s3cret"]);
+    let stranger = Authority::new();
+    for (name, ca) in [
+        // The system's authorities do not know it, another one does not, and it is not called so.
+        ("localhost", None),
+        ("localhost", Some(&stranger)),
+        ("127.0.0.1", Some(&authority)),
+    ] {
+        let host = Host::on(&format!("rediss://:s3cret@{name}:{port}"));
+        let (code, text) = run(&host, ca, "queue list");
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("certificate") && !text.contains("s3cret"), "{text}");
+    }
+    // The client library would take this for a wish not to check.
+    let host = Host::on(&format!("rediss://:s3cret@localhost:{port}/#insecure"));
+    let (code, text) = run(&host, None, "queue list");
+    assert_eq!(code, Some(2), "{text}");
+}
