@@ -33,6 +33,10 @@ pub struct Limits {
     pub plugin_memory_bytes: usize,
     /// One call into a plugin.
     pub plugin_call: Duration,
+    /// The records of one attempt that are set aside because a plugin without state traps on them.
+    pub traps: usize,
+    /// The records of one attempt that are set aside because such a plugin does not come back from them.
+    pub timeouts: usize,
     /// One attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
     /// The bytes that a plugin returns from one call.
@@ -83,6 +87,8 @@ impl Default for Limits {
             input_ratio_from_bytes: 64 << 20,
             plugin_memory_bytes: 256 << 20,
             plugin_call: Duration::from_secs(10),
+            traps: 100,
+            timeouts: 10,
             attempt: Duration::from_secs(6 * 3_600),
             changes_bytes_max: 128 << 20,
             plugin_log_bytes: 64 << 10,

@@ -1,6 +1,6 @@
 //! A fixture for the tests of the host: `{"mode": "panic", "at": 3}` makes this plugin panic at the
-//! third record of its input. Up to there, and after it where it comes back, it keeps every record as
-//! it is.
+//! third record of its input, `{"mode": "panic", "on": "x"}` at each record whose first field is `x`. Before that, and
+//! after it where it comes back, it keeps every record as it is.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +9,7 @@ use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdi
 use serde::Deserialize;
 
 /// What to do, and where.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -18,6 +18,11 @@ pub struct Config {
     /// ignore it.
     #[serde(default = "first")]
     at: u64,
+    /// The first field of the records to do it at, instead. The plugin then keeps no state.
+    on: Option<String>,
+    /// Whether to count each record as `seen`.
+    #[serde(default)]
+    count: bool,
 }
 
 fn first() -> u64 {
@@ -37,15 +42,21 @@ enum Mode {
     Reject,
     /// Never returns from the record.
     Loop,
+    /// Returns from the record in its own good time.
+    Dawdle,
     /// Never returns from `open`.
     LoopInOpen,
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
+    /// Panics with a message of 16 MiB in many lines.
+    LongPanic,
     PanicInOpen,
     PanicInFinish,
     /// Takes memory until there is none.
     Allocate,
+    /// Keeps 1 MiB for each record to its end.
+    Leak,
     /// Calls itself until the stack is used up.
     Recurse,
     /// Logs a million lines.
@@ -87,8 +98,8 @@ pub struct Hostile {
 impl Plugin for Hostile {
     type Config = Config;
 
-    // It counts the records that it has seen.
-    const STATEFUL: bool = true;
+    // It counts the records that it has seen, unless it goes by what is in them.
+    const STATEFUL: bool = false;
 
     fn check(config: &Config) -> Result<(), Refusal> {
         match config.mode {
@@ -106,6 +117,9 @@ impl Plugin for Hostile {
             Mode::PanicInOpen => panic!("asked to panic in open"),
             _ => {}
         }
+        if config.on.is_none() {
+            schema.keep_state();
+        }
         let first = schema.columns()[0].clone();
         let column = schema.read(&first)?;
         Ok(Self {
@@ -117,7 +131,14 @@ impl Plugin for Hostile {
 
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         self.seen += 1;
-        if self.seen == self.config.at {
+        if self.config.count {
+            count("seen", 1);
+        }
+        let is_meant = match &self.config.on {
+            Some(on) => record.get(self.column) == on,
+            None => self.seen == self.config.at,
+        };
+        if is_meant {
             self.misbehave(record)?;
         }
         Ok(Verdict::Keep)
@@ -141,8 +162,14 @@ impl Hostile {
             Mode::Edit => record.set(self.column, "edited"),
             Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
             Mode::Loop => spin(),
-            Mode::Panic => panic!("asked to panic at record {}", self.seen),
+            Mode::Dawdle => dawdle(),
+            Mode::Panic => match &self.config.on {
+                Some(on) => panic!("asked to panic\nat {on:?}"),
+                None => panic!("asked to panic at record {}", self.seen),
+            },
+            Mode::LongPanic => panic!("{}", "a long story\n".repeat(16 << 20 >> 4)),
             Mode::Allocate => allocate(),
+            Mode::Leak => std::mem::forget(black_box(vec![1_u8; 1 << 20])),
             Mode::Recurse => {
                 recurse(0);
             }
@@ -170,6 +197,13 @@ impl Hostile {
 fn spin() -> ! {
     loop {
         black_box(());
+    }
+}
+
+fn dawdle() {
+    let mut turns = 0_u64;
+    while turns < 5_000_000 {
+        turns = black_box(turns + 1);
     }
 }
 
@@ -252,5 +286,13 @@ mod tests {
         assert_eq!(refusal.to_string(), "asked to fail");
         assert!(testing::check::<Hostile>(r#"{"mode": "refuse-config"}"#).is_err());
         assert!(testing::check::<Hostile>(r#"{"mode": "explode"}"#).is_err());
+    }
+
+    #[test]
+    fn it_acts_on_the_records_it_is_told() {
+        let config = r#"{"mode": "reject", "on": "2", "count": true}"#;
+        let report = testing::run::<Hostile>(config, "a\n1\n2\n2\n").unwrap();
+        assert_eq!((report.kept, report.rejects.len()), (1, 2));
+        assert_eq!(report.counters["seen"], 3);
     }
 }

@@ -1,9 +1,11 @@
 //! One input through all stages: split, then decoded, transformed and encoded in lanes, put together again in order,
 //! committed.
 
+mod guest;
 mod lane;
 mod lanes;
 mod sequence;
+mod traps;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
 use crate::commit::{Committed, Destination, Published};
@@ -119,11 +122,19 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let (reader, fetched) = source.into_reader(of_input)?;
     faults::pass("fetched", job.name());
     let mut decoding = decode::open(reader, &name, hint, &job.input, &job.limits)?;
-    let (instance, plan) = open_plugin(job, &decoding)?;
+    let opener = Opener {
+        plugin: job.plugin.with_limits(Arc::clone(&job.limits)),
+        columns: decoding.columns.clone(),
+        format: decoding.format,
+        config: Arc::clone(&job.config),
+        stop: job.stop.clone(),
+    };
+    let (instance, plan) = opener.open()?;
     decoding.decoder.project(&plan.reads, &plan.more_columns)?;
     let maker = LaneMaker {
         job,
-        plan,
+        opener: Arc::new(opener),
+        plan: Arc::new(plan),
         output_format: job.output_format.unwrap_or(decoding.format),
     };
     let mut lanes = vec![maker.lane(&decoding, instance)?];
@@ -162,17 +173,11 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     commit(job, input, maker.output_format, sequence, &lanes)
 }
 
-fn open_plugin(job: &Job, decoding: &Decoding) -> Result<(Instance, Plan)> {
-    let Decoding { columns, format, .. } = decoding;
-    job.plugin
-        .open(columns, *format, &job.config, job.stop.clone())
-        .map_err(|e| e.about(&job.plugin.description().name))
-}
-
 /// What the lanes of a job have in common.
 struct LaneMaker<'a> {
     job: &'a Job,
-    plan: Plan,
+    opener: Arc<Opener>,
+    plan: Arc<Plan>,
     output_format: Format,
 }
 
@@ -188,30 +193,23 @@ impl LaneMaker<'_> {
             &self.plan.reads,
             &self.plan.output,
         )?;
+        let guest = Guest::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
         let name = &self.job.plugin.description().name;
-        let batch_bytes = self.job.limits.batch_bytes;
-        let decoder = decoding.decoder.fork();
+        let (width, limits) = (self.plan.output.len(), &self.job.limits);
         Ok(Lane::new(
-            decoder,
-            instance,
+            decoding.decoder.fork(),
+            guest,
             encoder,
-            &self.plan,
+            width,
             name,
-            batch_bytes,
+            limits,
         ))
     }
 
-    /// A lane with an instance of its own, which must plan as the first one did.
+    /// A lane with an instance of its own.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
-        let (mut instance, plan) = open_plugin(self.job, decoding)?;
-        // What is counted when an input is opened counts once.
-        instance.forget_counters();
-        if plan != self.plan {
-            let why = "planned otherwise when it was opened on the same input again";
-            let name = &self.job.plugin.description().name;
-            return Err(Error::permanent(Stage::Plugin, why).about(name));
-        }
-        self.lane(decoding, instance)
+        let log_bytes = self.job.limits.plugin_log_bytes;
+        self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)
     }
 }
 
@@ -302,9 +300,9 @@ fn commit(
 /// What the instances counted, all together.
 fn counters(lanes: &[Lane]) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
-    for (name, count) in lanes.iter().flat_map(|lane| lane.instance.counters()) {
-        let counter: &mut u64 = sum.entry(name.clone()).or_default();
-        *counter = counter.saturating_add(*count);
+    for (name, count) in lanes.iter().flat_map(|lane| lane.guest.counters()) {
+        let counter: &mut u64 = sum.entry(name).or_default();
+        *counter = counter.saturating_add(count);
     }
     sum
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::Job;
 use super::lane::{Finished, Part, Rejected};
+use super::traps::Traps;
 use crate::batch::Origin;
 use crate::commit::{RejectWriter, Staging};
 use crate::error::{Class, Error, Result, Stage};
@@ -23,6 +24,7 @@ pub(super) struct Sequence<'a> {
     pub(super) by_code: BTreeMap<String, u64>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
+    traps: Traps,
 }
 
 /// Vectors to use again: of a chunk and of its output.
@@ -42,6 +44,7 @@ impl<'a> Sequence<'a> {
             by_code: BTreeMap::new(),
             reject_writer: RejectWriter::default(),
             rejects: Vec::new(),
+            traps: Traps::default(),
         }
     }
 
@@ -74,8 +77,11 @@ impl<'a> Sequence<'a> {
     /// Takes the last part of a chunk. Its vectors come back.
     ///
     /// # Errors
-    /// As [`Sequence::write`].
+    /// As [`Sequence::write`]; more traps than the request may have.
     pub(super) fn end(&mut self, finished: Finished) -> Result<Spare> {
+        self.traps
+            .add(&finished.traps, &self.origin, &self.job.limits)
+            .map_err(|e| e.about(&self.job.plugin.description().name))?;
         self.write(&finished.rest)?;
         self.counts += finished.counts;
         self.origin.advance(finished.used);

@@ -101,6 +101,7 @@ impl Engine {
         let mut plugin = Plugin {
             engine: self.clone(),
             pre,
+            limits: Arc::clone(&self.limits),
             description: Arc::new(Description {
                 name: String::new(),
                 version: String::new(),
@@ -119,10 +120,6 @@ impl Engine {
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
-    }
 }
 
 /// A compiled plugin. Cheap to clone.
@@ -130,6 +127,7 @@ impl Engine {
 pub struct Plugin {
     engine: Engine,
     pre: PluginPre<State>,
+    limits: Arc<Limits>,
     description: Arc<Description>,
 }
 
@@ -150,7 +148,22 @@ impl Plugin {
     /// # Errors
     /// If the instance would need more than the limits allow, or traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
-        Instance::start(&self.engine, &self.pre, &self.description.name, stop)
+        let name = &self.description.name;
+        Instance::start(&self.engine, &self.pre, name, &self.limits, stop)
+    }
+
+    /// The bounds of its instances.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The same plugin with other bounds for its instances.
+    #[must_use]
+    pub fn with_limits(&self, limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            ..self.clone()
+        }
     }
 
     /// Whether the plugin accepts a config, asked of an instance of its own.

@@ -1,7 +1,8 @@
 //! One plugin at work on one input.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
@@ -10,6 +11,7 @@ use super::bindings::{Plugin as World, PluginPre};
 use super::engine::Engine;
 use super::pool::INSTANCES_MAX;
 use super::state::State;
+use super::trap::{Failure, Trap, short};
 use super::{Emitted, Plan};
 use crate::batch::Batch;
 use crate::changes::Changes;
@@ -22,22 +24,29 @@ use crate::stop::Stop;
 pub struct Instance {
     store: Store<State>,
     world: World,
-    limits: Limits,
+    limits: Arc<Limits>,
     poisoned: bool,
 }
 
 impl Instance {
-    pub(super) fn start(engine: &Engine, pre: &PluginPre<State>, name: &str, stop: Stop) -> Result<Self> {
-        let limits = engine.limits().clone();
+    pub(super) fn start(
+        engine: &Engine,
+        pre: &PluginPre<State>,
+        name: &str,
+        limits: &Arc<Limits>,
+        stop: Stop,
+    ) -> Result<Self> {
+        let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), State::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            let state = context.data();
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
             state.stop.check()?;
             if Instant::now() < state.deadline {
                 return Ok(UpdateDeadline::Continue(1));
             }
+            state.is_late = true;
             Err(wasmtime::Error::msg("the time limit is exceeded"))
         });
         store.data_mut().deadline = Instant::now() + limits.plugin_call;
@@ -47,7 +56,9 @@ impl Instance {
                 let what = format!("more than {INSTANCES_MAX} plugin instances at once");
                 return Err(Error::transient(Stage::Plugin, what).because(error));
             }
-            Err(error) => return Err(failed(&store, &limits, "start", &error)),
+            Err(error) => {
+                return Err(failed(&store, &limits, "start", limits.plugin_call, &error).into());
+            }
         };
         Ok(Self {
             store,
@@ -62,7 +73,7 @@ impl Instance {
     /// # Errors
     /// If the plugin traps, or what it gives breaks the interface's rules.
     pub fn describe(&mut self) -> Result<(String, String)> {
-        let description = self.call("describe", |world, store| {
+        let description = self.call(self.limits.plugin_call, "describe", |world, store| {
             world.ingest_plugin_transform().call_describe(store)
         })?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
@@ -110,12 +121,20 @@ impl Instance {
     /// # Errors
     /// The plugin's own sentence if it fails the request, or its trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
+        Ok(self.process_within(batch, self.limits.plugin_call)?)
+    }
+
+    /// [`Instance::process`] in a time of its own.
+    ///
+    /// # Errors
+    /// The same, with the trap told apart from the rest.
+    pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
         let lent = wit::Batch {
             rows: u32::try_from(batch.rows.len()).map_err(|_| broken("batch too large"))?,
             bytes: std::mem::take(&mut batch.fields),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.ask("process", "", |world, store| {
+        let result = self.ask_within(limit, "process", "", |world, store| {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
         (batch.fields, batch.ends) = (lent.bytes, lent.ends);
@@ -149,26 +168,38 @@ impl Instance {
         self.store.data_mut().forget_counters();
     }
 
-    /// What the plugin counted so far.
+    /// What the plugin counted in calls that returned.
     pub fn counters(&self) -> &BTreeMap<String, u64> {
         self.store.data().counters()
+    }
+
+    /// How much more it may log.
+    pub fn log_bytes_left(&self) -> usize {
+        self.store.data().log_bytes_left()
     }
 
     /// One call into the guest: within its time, and never after one that failed.
     fn call<T>(
         &mut self,
+        limit: Duration,
         name: &str,
         call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<T>,
-    ) -> Result<T> {
+    ) -> Result<T, Failure> {
         if self.poisoned {
-            return Err(broken("was called after it had failed"));
+            return Err(broken("was called after it had failed").into());
         }
-        self.store.data_mut().deadline = Instant::now() + self.limits.plugin_call;
+        self.store.data_mut().deadline = Instant::now() + limit;
         self.store.set_epoch_deadline(1);
-        call(&self.world, &mut self.store).map_err(|error| {
-            self.poisoned = true;
-            failed(&self.store, &self.limits, name, &error)
-        })
+        match call(&self.world, &mut self.store) {
+            Ok(answer) => {
+                self.store.data_mut().keep_counts();
+                Ok(answer)
+            }
+            Err(error) => {
+                self.poisoned = true;
+                Err(failed(&self.store, &self.limits, name, limit, &error))
+            }
+        }
     }
 
     /// A call that the guest may answer with a sentence instead, which ends it as a trap does.
@@ -178,9 +209,19 @@ impl Instance {
         before: &str,
         call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T> {
-        self.call(name, call)?.map_err(|sentence| {
+        Ok(self.ask_within(self.limits.plugin_call, name, before, call)?)
+    }
+
+    fn ask_within<T>(
+        &mut self,
+        limit: Duration,
+        name: &str,
+        before: &str,
+        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
+    ) -> Result<T, Failure> {
+        self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
-            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence)))
+            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence))).into()
         })
     }
 
@@ -196,26 +237,29 @@ impl Instance {
     }
 }
 
-/// Why a call into the guest did not return, in the plugin's own words where it left any.
-fn failed(store: &Store<State>, limits: &Limits, call: &str, error: &wasmtime::Error) -> Error {
+/// Why a call into the guest did not return.
+fn failed(
+    store: &Store<State>,
+    limits: &Limits,
+    call: &str,
+    limit: Duration,
+    error: &wasmtime::Error,
+) -> Failure {
     let state = store.data();
     if let Err(stopped) = state.stop.check() {
-        return stopped;
+        return stopped.into();
     }
     let message = if state.memory.exceeded() {
-        format!(
-            "{call} needed more memory than the limit of {} bytes",
-            limits.plugin_memory_bytes
-        )
-    } else if Instant::now() >= state.deadline {
-        format!("{call} took longer than the limit of {:?}", limits.plugin_call)
-    } else if let Some(line) = state.last_printed() {
-        format!("{call} trapped: {}", short(&line))
+        let bytes = limits.plugin_memory_bytes;
+        format!("{call} needed more memory than the limit of {bytes} bytes")
+    } else if state.is_late {
+        format!("{call} took longer than the limit of {limit:?}")
+    } else if let Some(words) = state.last_words() {
+        format!("{call} trapped: {}", short(&words))
     } else {
         format!("{call} trapped")
     };
-    // The backtrace is the outermost context; the trap itself is what a person can use.
-    Error::permanent(Stage::Plugin, message).because(error.root_cause().to_string())
+    Failure::Trap(Trap::new(state.is_late, message, error))
 }
 
 fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
@@ -282,15 +326,4 @@ fn column_type(column_type: wit::ColumnType) -> ColumnType {
 
 fn broken(message: impl Into<String>) -> Error {
     Error::permanent(Stage::Plugin, format!("breaks the interface: {}", message.into()))
-}
-
-/// A guest's text as a part of a message: bounded, on one line.
-fn short(text: &str) -> String {
-    const CHARS_MAX: usize = 1_000;
-    let line: String = text
-        .chars()
-        .take(CHARS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    line.trim().to_owned()
 }

@@ -8,9 +8,11 @@ mod instance;
 mod memory;
 mod pool;
 mod state;
+mod trap;
 
 pub use engine::{Engine, Plugin, read_component};
 pub use instance::Instance;
+pub use trap::{Failure, Trap};
 
 use crate::format::OutputColumn;
 

@@ -5,3 +5,4 @@
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod redis;
+pub(crate) mod work;
