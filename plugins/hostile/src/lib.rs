@@ -20,6 +20,8 @@ pub struct Config {
     at: u64,
     /// The first field of the records to do it at, instead. The plugin then keeps no state.
     on: Option<String>,
+    /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
+    size: Option<usize>,
     /// Whether to count each record as `seen`.
     #[serde(default)]
     count: bool,
@@ -59,15 +61,15 @@ enum Mode {
     Leak,
     /// Calls itself until the stack is used up.
     Recurse,
-    /// Logs a million lines.
+    /// Logs a million lines, or `size`.
     FloodLog,
     /// Logs one line of 16 MiB.
     LongLog,
-    /// Counts under a million names.
+    /// Counts under a million names, or `size`.
     FloodCounters,
-    /// Emits ten million rows for the record.
+    /// Emits ten million rows for the record, or `size`.
     FloodOutput,
-    /// Writes a cell of 64 MiB.
+    /// Writes a cell of 64 MiB, or `size`.
     LongCell,
     /// Writes to stdout and stderr.
     Print,
@@ -158,6 +160,7 @@ export!(Hostile);
 
 impl Hostile {
     fn misbehave(&self, record: &mut Record<'_>) -> Result<(), Reject> {
+        let size = |usual| self.config.size.unwrap_or(usual);
         match self.config.mode {
             Mode::Edit => record.set(self.column, "edited"),
             Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
@@ -173,11 +176,11 @@ impl Hostile {
             Mode::Recurse => {
                 recurse(0);
             }
-            Mode::FloodLog => flood_log(),
+            Mode::FloodLog => flood_log(size(1_000_000)),
             Mode::LongLog => log::info("x".repeat(16 << 20)),
-            Mode::FloodCounters => flood_counters(),
-            Mode::FloodOutput => self.flood_output(record),
-            Mode::LongCell => record.set(self.column, "x".repeat(64 << 20)),
+            Mode::FloodCounters => flood_counters(size(1_000_000)),
+            Mode::FloodOutput => self.flood_output(record, size(10_000_000)),
+            Mode::LongCell => record.set(self.column, "x".repeat(size(64 << 20))),
             Mode::Print => print(),
             Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),
@@ -187,8 +190,8 @@ impl Hostile {
         Ok(())
     }
 
-    fn flood_output(&self, record: &mut Record<'_>) {
-        for _ in 0..10_000_000 {
+    fn flood_output(&self, record: &mut Record<'_>, rows: usize) {
+        for _ in 0..rows {
             record.emit().set(self.column, "flood");
         }
     }
@@ -222,14 +225,14 @@ fn recurse(depth: u64) -> u64 {
     recurse(frame[63] + 1) + black_box(&frame)[0]
 }
 
-fn flood_log() {
-    for line in 0..1_000_000 {
+fn flood_log(lines: usize) {
+    for line in 0..lines {
         log::warn(format_args!("line {line} of a flood"));
     }
 }
 
-fn flood_counters() {
-    for name in 0..1_000_000 {
+fn flood_counters(names: usize) {
+    for name in 0..names {
         count(&format!("counter-{name}"), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::request::{InputOptions, parse_sha256};
@@ -63,6 +64,21 @@ pub(super) struct OutputArgs {
     /// Format of the output; by default that of the input.
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+}
+
+/// What plugins and components may take.
+#[derive(clap::Args)]
+pub(super) struct LimitArgs {
+    /// May be given again: a limit, such as memory=64MiB, call-time=500ms, request-time=1h, traps=0. SECURITY.md lists them all,
+    /// with their defaults.
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    settings: Vec<Setting>,
+}
+
+impl LimitArgs {
+    pub(super) fn limits(&self) -> Limits {
+        Limits::default().with(&self.settings)
+    }
 }
 
 /// The config document of a plugin.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::environment::Environment;
-use super::options::{OutputArgs, plugin_config};
+use super::options::{LimitArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
-use crate::config::{LeasePolicy, Limits};
+use crate::config::LeasePolicy;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
@@ -41,6 +41,8 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
@@ -69,7 +71,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &args.queue {
         check_queue_name(name)?;
     }
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(args.limits.limits());
     let plugin = match args.plugin {
         Some(path) => PluginSource::File {
             path,
@@ -102,6 +104,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         queues = options.queues.join(","),
         server = server.name,
         output = args.output.output,
+        limits = %limits,
         "worker started"
     );
     tracing::debug!(?limits, policy = ?options.policy, "bounds");

@@ -13,7 +13,7 @@ use crate::changes::{Changes, ChangesReader, Rows, Verdict};
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, Stage};
 use crate::plugin::{Instance, Trap};
 use crate::receipt::RecordCounts;
 
@@ -223,6 +223,9 @@ impl Lane {
             let row = self.batch.rows[index];
             self.set_aside_before(row, malformed);
             let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
+            if emitted.len() > self.limits.record_rows_max {
+                return Err(self.in_row(row, self.too_many_rows(emitted.len())));
+            }
             if self.apply(index, verdict) {
                 self.emit(emitted, sink)?;
             }
@@ -308,6 +311,12 @@ impl Lane {
             sink(std::mem::take(&mut self.made))?;
         }
         Ok(())
+    }
+
+    fn too_many_rows(&self, rows: usize) -> Error {
+        let max = self.limits.record_rows_max;
+        let why = format!("made {rows} rows of one record, more than the limit of {max}");
+        Error::permanent(Stage::Plugin, why)
     }
 
     fn in_batch(&self, error: Error) -> Fault {

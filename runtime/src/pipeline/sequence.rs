@@ -25,6 +25,8 @@ pub(super) struct Sequence<'a> {
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
     traps: Traps,
+    /// Bytes of output and rejects.
+    written: u64,
 }
 
 /// Vectors to use again: of a chunk and of its output.
@@ -45,16 +47,18 @@ impl<'a> Sequence<'a> {
             reject_writer: RejectWriter::default(),
             rejects: Vec::new(),
             traps: Traps::default(),
+            written: 0,
         }
     }
 
     /// Takes the next part.
     ///
     /// # Errors
-    /// Those of writing it; the stop's, if one was asked for.
+    /// Those of writing it; the stop's, if one was asked for; an output that is too large.
     pub(super) fn write(&mut self, part: &Part) -> Result<()> {
         self.job.stop.check()?;
         faults::pass("batch", self.job.name());
+        self.count_bytes(part.output.len())?;
         write_to(&mut self.staging.output(), &part.output)?;
         for rejected in part.rejects.iter() {
             let Rejected {
@@ -95,6 +99,16 @@ impl<'a> Sequence<'a> {
         })
     }
 
+    fn count_bytes(&mut self, bytes: usize) -> Result<()> {
+        self.written += bytes as u64;
+        let max = self.job.limits.output_bytes_max;
+        if self.written <= max {
+            return Ok(());
+        }
+        let why = format!("output and rejects have more than the limit of {max} bytes");
+        Err(Error::permanent(Stage::Commit, why))
+    }
+
     fn count_code(&mut self, code: &str) -> Result<()> {
         // Looked up first because `entry` would need an owned key for each reject.
         if let Some(count) = self.by_code.get_mut(code) {
@@ -115,6 +129,7 @@ impl<'a> Sequence<'a> {
 
     fn write_rejects(&mut self) -> Result<()> {
         if !self.rejects.is_empty() {
+            self.count_bytes(self.rejects.len())?;
             write_to(&mut self.staging.rejects()?, &self.rejects)?;
             self.rejects.clear();
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
@@ -19,6 +19,9 @@ use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
 use crate::stop::Stop;
+
+/// Resources of the host's that a plugin holds at once: the standard streams, mostly.
+const HANDLES_MAX: usize = 1_000;
 
 /// A plugin instance. After an error of any call it must not be called again, and says so if it is.
 pub struct Instance {
@@ -39,6 +42,9 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), State::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
+        // Counted before anything is copied, and also for lists that lie over each other in the guest.
+        store.set_hostcall_fuel(limits.changes_bytes_max);
+        store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
@@ -139,7 +145,6 @@ impl Instance {
         });
         (batch.fields, batch.ends) = (lent.bytes, lent.ends);
         let changes = result?;
-        self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
         Ok(Changes {
             verdicts: changes.verdicts,
             operands: changes.operands,
@@ -155,7 +160,6 @@ impl Instance {
         let emitted = self.ask("finish", "", |world, store| {
             world.ingest_plugin_transform().call_finish(store)
         })?;
-        self.check_size(emitted.bytes.len() + 4 * emitted.ends.len())?;
         Ok(Emitted {
             rows: emitted.rows,
             bytes: emitted.bytes,
@@ -224,17 +228,6 @@ impl Instance {
             Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence))).into()
         })
     }
-
-    fn check_size(&mut self, bytes: usize) -> Result<()> {
-        if bytes <= self.limits.changes_bytes_max {
-            return Ok(());
-        }
-        self.poisoned = true;
-        Err(broken(format!(
-            "returned {bytes} bytes, more than the limit of {}",
-            self.limits.changes_bytes_max
-        )))
-    }
 }
 
 /// Why a call into the guest did not return.
@@ -248,6 +241,13 @@ fn failed(
     let state = store.data();
     if let Err(stopped) = state.stop.check() {
         return stopped.into();
+    }
+    let returned = error.downcast_ref::<WasmBacktrace>().is_none();
+    if returned && !state.memory.exceeded() && !state.is_late {
+        let bytes_max = limits.changes_bytes_max;
+        let what =
+            format!("{call} returned what cannot be read, or more than the limit of {bytes_max} bytes");
+        return broken(what).because(error.root_cause().to_string()).into();
     }
     let message = if state.memory.exceeded() {
         let bytes = limits.plugin_memory_bytes;

@@ -17,6 +17,11 @@ use super::memory::MemoryLimit;
 use crate::config::Limits;
 use crate::stop::Stop;
 
+/// Random bytes that a plugin gets at once.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+/// What the host keeps for a plugin's resources.
+const RESOURCES_MAX: usize = 1_000;
+
 /// The data of one store.
 pub(super) struct State {
     wasi: WasiCtx,
@@ -37,6 +42,8 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(plugin: &str, limits: &Limits, stop: Stop) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
         let log = Arc::new(Mutex::new(PluginLog::new(plugin, limits.plugin_log_bytes)));
         let printed = Printed(Arc::clone(&log));
         let wasi = WasiCtx::builder()
@@ -45,6 +52,7 @@ impl State {
             .secure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random_seed(0)
+            .max_random_size(RANDOM_BYTES_MAX)
             .wall_clock(StillClock)
             .monotonic_clock(StillClock)
             .allow_tcp(false)
@@ -53,7 +61,7 @@ impl State {
             .build();
         Self {
             wasi,
-            table: ResourceTable::new(),
+            table,
             log,
             counters: BTreeMap::new(),
             counting: BTreeMap::new(),

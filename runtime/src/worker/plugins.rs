@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::{Limits, Lowered};
 use crate::error::{Error, Result, Stage};
 use crate::plugin::{Engine, Plugin};
 use crate::queue::{Binding, Claim, Registry};
@@ -38,18 +39,24 @@ pub enum PluginSource {
 pub(super) struct Bound {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
+    /// The worker's, lowered by the binding's.
+    pub(super) limits: Arc<Limits>,
+    lowered: Lowered,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
 
 impl Bound {
     fn is(&self, binding: &Binding) -> bool {
-        self.plugin.description().sha256 == binding.sha256 && *self.config == *binding.config
+        self.plugin.description().sha256 == binding.sha256
+            && *self.config == *binding.config
+            && self.lowered == binding.limits
     }
 }
 
 pub(super) struct Plugins {
     engine: Engine,
+    limits: Arc<Limits>,
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
@@ -70,9 +77,15 @@ type Stamp = (SystemTime, u64);
 
 impl Plugins {
     /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
-    pub(super) fn new(engine: Engine, registry: Arc<dyn Registry>, source: PluginSource) -> Result<Self> {
+    pub(super) fn new(
+        engine: Engine,
+        registry: Arc<dyn Registry>,
+        source: PluginSource,
+        limits: &Arc<Limits>,
+    ) -> Result<Self> {
         let plugins = Self {
             engine,
+            limits: Arc::clone(limits),
             registry,
             source,
             file: Mutex::new(None),
@@ -191,6 +204,7 @@ impl Plugins {
     }
 
     async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<Bound> {
+        let limits = Arc::new(self.limits.lowered(&binding.limits)?);
         let engine = self.engine.clone();
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
@@ -204,6 +218,8 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: binding.config.into(),
+            limits,
+            lowered: binding.limits,
             number: Some(binding.number),
         })
     }
@@ -214,6 +230,8 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: Arc::clone(config),
+            limits: Arc::clone(&self.limits),
+            lowered: Lowered::new(),
             number: None,
         })
     }

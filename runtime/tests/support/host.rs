@@ -63,7 +63,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
