@@ -18,12 +18,16 @@ use jiff::Timestamp;
 
 use super::host::{component, path_of};
 
-/// An example plugin.
-pub(crate) fn plugin(name: &str) -> Plugin {
+/// One for all tests of a program.
+pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let engine = ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap());
-    engine.load_file(&component(name)).unwrap()
+    ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap())
+}
+
+/// An example plugin.
+pub(crate) fn plugin(name: &str) -> Plugin {
+    engine().load_file(&component(name)).unwrap()
 }
 
 /// What is to be done, however many lanes there are.
