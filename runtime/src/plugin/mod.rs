@@ -3,6 +3,7 @@
 //! folder knows wasmtime.
 
 mod bindings;
+mod compile;
 mod engine;
 mod instance;
 mod memory;
@@ -10,6 +11,7 @@ mod pool;
 mod state;
 mod trap;
 
+pub use compile::{COMMAND, UNFIT, compile};
 pub use engine::{Engine, Plugin, read_component};
 pub use instance::Instance;
 pub use trap::{Failure, Trap};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Limits, Lowered};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::plugin::{Engine, Plugin};
 use crate::queue::{Binding, Claim, Registry};
 
@@ -61,8 +61,11 @@ pub(super) struct Plugins {
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
     bindings: Mutex<HashMap<(String, u64), Known>>,
-    /// Held while a binding is fetched and compiled, so that claims that come together do it once.
-    loading: tokio::sync::Mutex<()>,
+    /// Of each queue, held while its binding is fetched and compiled: claims that come together do it once, and other queues
+    /// do not wait for it.
+    loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Why components cannot be used, by digest. To find out may have taken minutes.
+    unfit: Mutex<HashMap<String, String>>,
 }
 
 /// A binding that was compiled, and what was known when it was last compared with the server's.
@@ -90,7 +93,8 @@ impl Plugins {
             source,
             file: Mutex::new(None),
             bindings: Mutex::new(HashMap::new()),
-            loading: tokio::sync::Mutex::new(()),
+            loading: Mutex::default(),
+            unfit: Mutex::default(),
         };
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
@@ -160,7 +164,8 @@ impl Plugins {
         if let Some(bound) = self.trusted(&key) {
             return Ok(bound);
         }
-        let _loading = self.loading.lock().await;
+        let loading = Arc::clone(lock(&self.loading).entry(queue.clone()).or_default());
+        let _loading = loading.lock().await;
         if let Some(bound) = self.trusted(&key) {
             return Ok(bound);
         }
@@ -175,6 +180,9 @@ impl Plugins {
         {
             (known.seen_at, known.losses) = (seen_at, losses);
             return Ok(known.bound.clone());
+        }
+        if let Some(why) = lock(&self.unfit).get(&binding.sha256) {
+            return Err(Error::permanent(Stage::Plugin, why.clone()));
         }
         let bytes = self
             .registry
@@ -208,7 +216,8 @@ impl Plugins {
         let engine = self.engine.clone();
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
-            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))??;
+            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))?;
+        let plugin = plugin.map_err(|error| self.remember(&binding, error))?;
         if plugin.description().sha256 != binding.sha256 {
             return Err(Error::permanent(
                 Stage::Plugin,
@@ -222,6 +231,17 @@ impl Plugins {
             lowered: binding.limits,
             number: Some(binding.number),
         })
+    }
+
+    fn remember(&self, binding: &Binding, error: Error) -> Error {
+        let error = error.about(format_args!("{}@{}", binding.name, binding.version));
+        let report = error.report();
+        let why = report.strip_prefix("plugin ").unwrap_or(&report);
+        let mut unfit = lock(&self.unfit);
+        if error.class() == Class::Permanent && unfit.len() < KEPT_MAX {
+            unfit.insert(binding.sha256.clone(), why.to_owned());
+        }
+        error
     }
 
     fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {
