@@ -43,7 +43,8 @@ pub struct Limits {
     pub timeouts: usize,
     /// One attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
-    /// The bytes that a plugin returns from one call, or hands the host in one.
+    /// The bytes that a plugin returns from one call, or hands the host in one. Each may be six in the output, and is there
+    /// three times for a moment.
     pub changes_bytes_max: usize,
     /// The rows that a plugin makes of one record.
     pub record_rows_max: usize,
@@ -102,7 +103,7 @@ impl Default for Limits {
             traps: 100,
             timeouts: 10,
             attempt: Duration::from_secs(6 * 3_600),
-            changes_bytes_max: 64 << 20,
+            changes_bytes_max: 20 << 20,
             record_rows_max: 100_000,
             output_bytes_max: 1 << 40,
             plugin_log_bytes: 64 << 10,

@@ -164,12 +164,12 @@ fn lists_lie_in_the_memory() {
 
 #[test]
 fn lists_over_each_other_count_each() {
-    // 32 MiB three times, one over the other, in a memory of 33.
+    // 8 MiB three times, one over the other, in a memory of 9.
     let overlapping = ByHand {
-        pages: 33 * 16,
-        ..lists((0, 32 << 20), (0, 8 << 20), (0, 32 << 20))
+        pages: 9 * 16,
+        ..lists((0, 8 << 20), (0, 2 << 20), (0, 8 << 20))
     };
-    let why = "returned what cannot be read, or more than the limit of 67108864 bytes";
+    let why = "returned what cannot be read, or more than the limit of 20971520 bytes";
     fails_with(&overlapping, why);
 }
 

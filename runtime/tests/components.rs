@@ -159,7 +159,7 @@ fn deep_nesting_takes_no_more_than_the_compiler_has() {
 #[test]
 fn what_compiles_for_minutes_is_given_up() {
     let host = Host::embedded();
-    host.write("blocks.wasm", blocks(200_000));
+    host.write("blocks.wasm", blocks(100_000));
     let pushed = push(&host, "blocks.wasm", "--limit compile-time=1s");
     is_refused(
         &pushed,

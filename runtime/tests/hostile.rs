@@ -16,6 +16,7 @@ use wait4::Wait4;
 const PEAK_MAX: u64 = 256 << 20;
 
 const GOOD: &str = "a,b\n1,2\n3,4\n";
+const GOOD_JSONL: &str = "{\"a\":\"1\",\"b\":\"2\"}\n{\"a\":\"3\",\"b\":\"4\"}\n";
 
 /// A worker's queues: `good`, and others for what is hostile.
 struct Bed {
@@ -91,7 +92,12 @@ impl Bed {
         let neighbour = host.status(&good);
         assert_eq!(neighbour["state"], "done", "{config}: {neighbour}");
         let output = path_of(&neighbour["receipt"]["outputs"][0]["uri"]);
-        assert_eq!(std::fs::read_to_string(output).unwrap(), GOOD);
+        let wanted = if limits.contains("jsonl") {
+            GOOD_JSONL
+        } else {
+            GOOD
+        };
+        assert_eq!(std::fs::read_to_string(output).unwrap(), wanted);
         host.status(&queue)
     }
 }
@@ -249,6 +255,13 @@ fn one_that_floods() {
             0,
         );
     }
+    let escapes = r#"{"mode": "long-escapes", "size": 20900000}"#;
+    is_done(&bed.run(escapes, "--format jsonl"), 2, 0);
+    let reason = r#"{"mode": "long-reason", "size": 20900000}"#;
+    let status = bed.run(reason, "");
+    is_done(&status, 2, 1);
+    let rejects = status["receipt"]["rejects"]["bytes"].as_u64().unwrap();
+    assert!((4_000..5_000).contains(&rejects), "{status}");
     let status = bed.run(r#"{"mode": "long-panic"}"#, "--limit call-time=1m");
     is_dead(&status, "process trapped: a long story a long story");
     assert!(

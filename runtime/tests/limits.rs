@@ -130,6 +130,18 @@ fn a_plugin_logs_so_many_bytes() {
 }
 
 #[test]
+fn the_instances_after_a_trap_log_what_is_left() {
+    // `seen`, and what each line costs.
+    let cost = 4 + 32;
+    let config = r#"{"mode": "panic", "on": "2", "log": true}"#;
+    for lines in [0, 1, 3] {
+        let said = ingest(config, &[&format!("log-bytes={}", lines * cost)]);
+        assert_eq!(said.stderr.matches(" seen").count(), lines, "{}", said.stderr);
+        said.ok();
+    }
+}
+
+#[test]
 fn a_call_and_a_request_take_so_long() {
     let said = ingest(r#"{"mode": "loop-in-finish"}"#, &["call-time=50ms"]).refused(1);
     assert!(

@@ -137,21 +137,24 @@ fn a_batch_that_is_slow_in_all_its_records_fails() {
 fn an_instance_that_has_become_unfit_is_replaced() {
     let input = format!("n\n{}", "x\n".repeat(100));
     let plugin = plugin("hostile");
-    let leaky = |traps| Work {
+    let leaky = |traps, batch_records| Work {
         input: input.as_bytes(),
         options: InputOptions::default(),
         plugin: &plugin,
         config: r#"{"mode": "leak", "on": "x"}"#,
         output_format: None,
         limits: Limits {
-            batch_bytes: 10,
+            batch_records,
             traps,
             ..limits()
         },
     };
-    let seen = leaky(100).runs_alike().unwrap();
-    assert_eq!((seen.output, seen.records.kept), (input.clone(), 100));
-    let error = leaky(0).run(1).unwrap_err().report();
+    // Also where a batch is one record, none is blamed for what those before it left.
+    for batch_records in [1, 2, 5, 7] {
+        let seen = leaky(100, batch_records).runs_alike().unwrap();
+        assert_eq!((seen.output, seen.records.kept), (input.clone(), 100));
+    }
+    let error = leaky(0, 5).run(1).unwrap_err().report();
     assert!(
         error.contains("traps: 1, more than the limit of 0; the first: record "),
         "{error}"

@@ -25,6 +25,9 @@ pub struct Config {
     /// Whether to count each record as `seen`.
     #[serde(default)]
     count: bool,
+    /// Whether to log a line for each record.
+    #[serde(default)]
+    log: bool,
 }
 
 fn first() -> u64 {
@@ -71,6 +74,10 @@ enum Mode {
     FloodOutput,
     /// Writes a cell of 64 MiB, or `size`.
     LongCell,
+    /// Writes a cell as long of what takes six bytes each in JSON.
+    LongEscapes,
+    /// Rejects the record for a reason as long.
+    LongReason,
     /// Writes to stdout and stderr.
     Print,
     /// Writes to stdout and stderr in `check`.
@@ -136,6 +143,9 @@ impl Plugin for Hostile {
         if self.config.count {
             count("seen", 1);
         }
+        if self.config.log {
+            log::info("seen");
+        }
         let is_meant = match &self.config.on {
             Some(on) => record.get(self.column) == on,
             None => self.seen == self.config.at,
@@ -181,6 +191,11 @@ impl Hostile {
             Mode::FloodCounters => flood_counters(size(1_000_000)),
             Mode::FloodOutput => self.flood_output(record, size(10_000_000)),
             Mode::LongCell => record.set(self.column, "x".repeat(size(64 << 20))),
+            Mode::LongEscapes => record.set(self.column, "\u{1}".repeat(size(64 << 20))),
+            Mode::LongReason => {
+                let reason = "é".repeat(size(64 << 20) / 2);
+                return Err(record.reject(self.column, "asked-to", reason));
+            }
             Mode::Print => print(),
             Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),

@@ -67,6 +67,8 @@ pub(super) struct Guest {
     plan: Arc<Plan>,
     /// None if there is no other one to be had.
     instance: Option<Instance>,
+    /// Whether it has seen no record yet. Only then is a trap the fault of the one that it sees.
+    is_fresh: bool,
     /// What those before it counted.
     counters: BTreeMap<String, u64>,
 }
@@ -87,6 +89,7 @@ impl Guest {
             opener,
             plan,
             instance: Some(instance),
+            is_fresh: true,
             counters: BTreeMap::new(),
         }
     }
@@ -103,11 +106,15 @@ impl Guest {
                 continue;
             }
             let is_whole = part.rows.len() == batch.rows.len();
+            let is_alone = part.rows.len() == 1;
+            if is_alone && !is_whole && !self.is_fresh {
+                self.replace()?;
+            }
+            let was_fresh = std::mem::replace(&mut self.is_fresh, false);
             let limit = search.limit(part.rows.len());
             let started = Instant::now();
-            let instance = self.instance()?;
             let result = if is_whole {
-                instance.process_within(batch, limit)
+                self.instance()?.process_within(batch, limit)
             } else {
                 let mut batch = batch.part(part.rows.clone(), self.plan.reads.len());
                 self.instance()?.process_within(&mut batch, limit)
@@ -121,15 +128,11 @@ impl Guest {
                 Err(Failure::Trap(trap)) if self.plan.stateful => return Err(trap.into_error(HAS_STATE)),
                 Err(Failure::Trap(trap)) => {
                     self.replace()?;
-                    if part.rows.len() == 1 {
-                        search.unexplained = None;
-                        search.found = true;
+                    if is_alone && was_fresh {
+                        search.found();
                         return Ok(Some(Piece::Trapped(part.rows.start, trap)));
                     }
-                    search.halve(part.rows);
-                    if !search.found {
-                        search.unexplained = Some(trap);
-                    }
+                    search.trapped(part, trap);
                 }
             }
         }
@@ -162,6 +165,7 @@ impl Guest {
         // It makes room for the next one.
         drop(before);
         self.instance = Some(self.opener.open_again(&self.plan, log_bytes)?);
+        self.is_fresh = true;
         Ok(())
     }
 }
@@ -176,7 +180,7 @@ pub(super) struct Search {
     /// What the parts that passed took.
     passed: Duration,
     /// Whether a record was found to be the reason of a trap.
-    found: bool,
+    is_explained: bool,
     unexplained: Option<Trap>,
 }
 
@@ -199,7 +203,7 @@ impl Search {
             rows,
             time,
             passed: Duration::ZERO,
-            found: false,
+            is_explained: false,
             unexplained: None,
         }
     }
@@ -223,6 +227,23 @@ impl Search {
                 is_suspect: false,
             });
         }
+    }
+
+    /// What trapped is tried again: in halves or, if that cannot be, on the new instance.
+    fn trapped(&mut self, part: Part, trap: Trap) {
+        if part.rows.len() > 1 {
+            self.halve(part.rows);
+        } else {
+            self.parts.push(part);
+        }
+        if !self.is_explained {
+            self.unexplained = Some(trap);
+        }
+    }
+
+    fn found(&mut self) {
+        self.is_explained = true;
+        self.unexplained = None;
     }
 
     fn passed(&mut self, part: &Part, took: Duration) -> Result<()> {

@@ -20,6 +20,9 @@ use crate::receipt::RecordCounts;
 const TRAP: &str = "plugin-trap";
 const TIMEOUT: &str = "plugin-timeout";
 
+/// Of a reason this is kept.
+const REASON_BYTES_MAX: usize = 4 << 10;
+
 /// Whom a lane hands what it makes of a chunk if that is more than is to be held.
 pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
 
@@ -265,7 +268,7 @@ impl Lane {
                 return true;
             }
             Verdict::Reject { code, reason } => {
-                self.reject(self.batch.rows[index], code, reason);
+                self.reject(self.batch.rows[index], code, clip(reason));
                 return false;
             }
         };
@@ -341,6 +344,11 @@ impl Lane {
     fn about_plugin(&self, error: Error) -> Error {
         about(&self.plugin, error)
     }
+}
+
+/// The beginning of a reason that is no sentence any more.
+fn clip(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
 /// Names the plugin in an error of its own.
