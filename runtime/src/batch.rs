@@ -4,6 +4,8 @@
 //! An input is dealt out in chunks that are decoded apart from each other. Whoever has one does not know what came
 //! before it: positions count from its start, and an error waits as a [`Fault`] until its [`Origin`] is known.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -135,6 +137,29 @@ impl Batch {
         self.rows.is_empty() && self.malformed.is_empty()
     }
 
+    /// Some of the records as a plugin sees them, as a batch of their own. `width` is how many columns it reads.
+    pub fn part(&self, rows: Range<usize>, width: usize) -> Self {
+        let mut part = Self {
+            rows: self.rows[rows.clone()].to_vec(),
+            ..Self::default()
+        };
+        let behind = if self.in_place { self.raw.len() } else { 0 };
+        for row in rows {
+            let (start, ends) = (self.starts[row], &self.ends[row * width..][..width]);
+            let end = ends.last().copied().unwrap_or(start);
+            let [from, to] = [start, end].map(|at| at as usize);
+            let moved = part.fields.len() as u32;
+            part.starts.push(moved);
+            part.ends.extend(ends.iter().map(|end| end - start + moved));
+            part.fields.extend_from_slice(match from.checked_sub(behind) {
+                Some(from) => &self.fields[from..to - behind],
+                None => &self.raw[from..to],
+            });
+            part.fields.push(b'\n');
+        }
+        part
+    }
+
     /// The bytes of a record as they came, without the line end.
     pub fn raw(&self, row: Row) -> &[u8] {
         &self.raw[row.start as usize..row.end as usize]
@@ -243,5 +268,40 @@ impl From<Error> for Fault {
 impl std::fmt::Debug for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Fault")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_the_fields_of_its_records() {
+        let mut used = Used::default();
+        let rows = (1..=3).map(|next| {
+            let row = used.row(next);
+            used.record(next, 1);
+            row
+        });
+        let batch = Batch {
+            rows: rows.collect(),
+            fields: b"abbcccdd".to_vec(),
+            ends: vec![1, 3, 6, 6, 6, 8],
+            ..Batch::default()
+        };
+        let part = batch.part(1..3, 2);
+        assert_eq!(part.rows, batch.rows[1..]);
+        assert_eq!(
+            (&part.fields[..], &part.ends[..]),
+            (&b"cccdd"[..], &[3, 3, 3, 5][..])
+        );
+        assert_eq!(batch.part(0..1, 2).fields, b"abb");
+        // A plugin may read no column at all.
+        let blind = Batch {
+            fields: Vec::new(),
+            ends: Vec::new(),
+            ..batch
+        };
+        assert_eq!(blind.part(1..2, 0).rows.len(), 1);
     }
 }

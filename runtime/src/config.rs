@@ -1,6 +1,10 @@
 //! The bounds of attempts and leases, in one place.
 
+mod setting;
+
 use std::time::Duration;
+
+pub use setting::{Lowered, Setting};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
@@ -33,13 +37,22 @@ pub struct Limits {
     pub plugin_memory_bytes: usize,
     /// One call into a plugin.
     pub plugin_call: Duration,
+    /// The records of one attempt that are set aside because a plugin without state traps on them.
+    pub traps: usize,
+    /// The records of one attempt that are set aside because such a plugin does not come back from them.
+    pub timeouts: usize,
     /// One attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
-    /// The bytes that a plugin returns from one call.
+    /// The bytes that a plugin returns from one call, or hands the host in one. Each may be six in the output, and is there
+    /// three times for a moment.
     pub changes_bytes_max: usize,
     /// After so many bytes of a large input a checkpoint is written, from which a successor of a lost worker goes on; 0 for
     /// none.
     pub checkpoint_bytes: u64,
+    /// The rows that a plugin makes of one record.
+    pub record_rows_max: usize,
+    /// The bytes of an output and its rejects.
+    pub output_bytes_max: u64,
     /// What one plugin instance logs and prints; each lane has one.
     pub plugin_log_bytes: usize,
     /// The names of counters that one plugin instance uses.
@@ -48,6 +61,10 @@ pub struct Limits {
     pub reject_codes: usize,
     /// The size of a component.
     pub component_bytes_max: usize,
+    /// The processor time to compile a component.
+    pub compile: Duration,
+    /// The memory to compile a component.
+    pub compile_memory_bytes: u64,
     /// To connect to an HTTP server.
     pub http_connect: Duration,
     /// Between two pieces of an HTTP body.
@@ -84,15 +101,21 @@ impl Default for Limits {
             input_bytes_max: 1 << 40,
             input_ratio_max: 1_000,
             input_ratio_from_bytes: 64 << 20,
-            plugin_memory_bytes: 256 << 20,
+            plugin_memory_bytes: 128 << 20,
             plugin_call: Duration::from_secs(10),
+            traps: 100,
+            timeouts: 10,
             attempt: Duration::from_secs(6 * 3_600),
-            changes_bytes_max: 128 << 20,
+            changes_bytes_max: 20 << 20,
             checkpoint_bytes: 64 << 20,
+            record_rows_max: 100_000,
+            output_bytes_max: 1 << 40,
             plugin_log_bytes: 64 << 10,
             plugin_counters: 64,
             reject_codes: 256,
             component_bytes_max: 64 << 20,
+            compile: Duration::from_secs(120),
+            compile_memory_bytes: 1 << 30,
             http_connect: Duration::from_secs(10),
             http_idle: Duration::from_secs(30),
             http_rate_min: 1 << 10,

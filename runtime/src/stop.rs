@@ -4,8 +4,24 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{Class, Error, Result, Stage};
+
+/// Why an attempt is stopped when its time is over.
+pub const TOO_LONG: &str = "the attempt took longer than its limit";
+
+/// Waits for work, which it stops at a deadline. The stages then find themselves stopped.
+pub async fn stop_at<T>(deadline: Instant, stop: &Stop, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    match tokio::time::timeout_at(deadline, &mut work).await {
+        Ok(result) => result,
+        Err(_) => {
+            stop.request(Class::Permanent, TOO_LONG);
+            work.await
+        }
+    }
+}
 
 /// A request to stop that several threads share. Clones are the same request.
 #[derive(Debug, Clone)]

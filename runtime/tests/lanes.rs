@@ -3,119 +3,18 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
-
-use ingest_host::commit::{Committed, Destination};
 use ingest_host::config::Limits;
-use ingest_host::error::Error;
-use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::format::Format;
-use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Gauge, Job};
-use ingest_host::plugin::{Engine, Plugin};
-use ingest_host::receipt::{Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
-use ingest_host::stop::Stop;
-use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::host::{component, path_of};
+use support::work::{Work, plugin};
 
-fn plugin(name: &str) -> Plugin {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let engine = ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap());
-    engine.load_file(&component(name)).unwrap()
-}
-
-/// What is to be done, however many lanes there are.
-struct Work<'a> {
-    input: &'a [u8],
-    options: InputOptions,
-    plugin: &'a Plugin,
-    config: &'a str,
-    output_format: Option<Format>,
-    batch_bytes: usize,
-}
-
-/// All that a reader can see of a run.
-#[derive(Debug, PartialEq)]
-struct Seen {
-    output: String,
-    rejects: String,
-    records: RecordCounts,
-    by_code: Vec<(String, u64)>,
-    counters: Vec<(String, u64)>,
-}
-
-impl Work<'_> {
-    fn run(&self, lanes: usize) -> Result<Seen, Error> {
-        let folder = tempfile::tempdir().unwrap();
-        let input = folder.path().join("in");
-        std::fs::write(&input, self.input).unwrap();
-        let limits = Limits {
-            batch_bytes: self.batch_bytes,
-            batch_records: 7,
-            ..Limits::default()
-        };
-        let uri = input.to_str().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let fetcher = Fetcher::new(Access::default(), &limits);
-        let source = runtime.block_on(fetcher.open(uri, Origin::Typed, &Stop::default()))?;
-        let job = Job {
-            id: None,
-            queue: None,
-            uri: "in".to_owned(),
-            submitted_at: Timestamp::UNIX_EPOCH,
-            attempt: 1,
-            fence: 0,
-            worker: "test".to_owned(),
-            started_at: Timestamp::UNIX_EPOCH,
-            input: self.options.clone(),
-            plugin: self.plugin.clone(),
-            config: self.config.into(),
-            binding: None,
-            output_format: self.output_format,
-            gate: Gate::default(),
-            destination: Arc::new(
-                Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
-            ),
-            lanes,
-            limits: Arc::new(limits),
-            stop: Stop::default(),
-            gauge: Arc::new(Gauge::default()),
-        };
-        let Committed::New(receipt) = pipeline::run(&job, source)? else {
-            panic!("the folder was empty");
-        };
-        Ok(Seen::of(&receipt))
-    }
-
-    /// Runs with one lane and with several, which must not differ.
-    fn runs_alike(&self) -> Result<Seen, String> {
-        let one = self.run(1).map_err(|error| error.report());
-        for lanes in [2, 3] {
-            assert_eq!(
-                self.run(lanes).map_err(|error| error.report()),
-                one,
-                "{lanes} lanes"
-            );
-        }
-        one
-    }
-}
-
-impl Seen {
-    fn of(receipt: &Receipt) -> Self {
-        let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
-        Self {
-            output: text(&receipt.outputs[0].uri),
-            rejects: receipt.rejects.uri.as_deref().map(text).unwrap_or_default(),
-            records: receipt.records,
-            by_code: receipt.rejects.by_code.clone().into_iter().collect(),
-            counters: receipt.counters.clone().into_iter().collect(),
-        }
+fn in_batches_of(bytes: usize) -> Limits {
+    Limits {
+        batch_bytes: bytes,
+        batch_records: 7,
+        ..Limits::default()
     }
 }
 
@@ -136,7 +35,7 @@ fn alarms_come_out_as_with_one_lane() {
         plugin: &plugin("alarms"),
         config: "{}",
         output_format: None,
-        batch_bytes: 4_000,
+        limits: in_batches_of(4_000),
     }
     .runs_alike()
     .unwrap();
@@ -165,7 +64,7 @@ fn what_a_plugin_counts_is_counted_once() {
         plugin: &plugin("by_hand"),
         config: r#"{"count":true}"#,
         output_format: None,
-        batch_bytes: 4_000,
+        limits: in_batches_of(4_000),
     }
     .runs_alike()
     .unwrap();
@@ -187,7 +86,7 @@ fn json_lines_come_out_as_with_one_lane() {
         plugin: &plugin("clean"),
         config: r#"{"columns": {"a": {"pattern": "^[^7]*$"}}}"#,
         output_format: Some(Format::Csv),
-        batch_bytes: 300,
+        limits: in_batches_of(300),
     }
     .runs_alike()
     .unwrap();
@@ -211,7 +110,7 @@ fn a_plugin_with_state_sees_the_whole_input_in_order() {
             plugin: &plugin("hostile"),
             config,
             output_format: None,
-            batch_bytes: 500,
+            limits: in_batches_of(500),
         }
         .runs_alike()
     };
@@ -241,7 +140,7 @@ fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
         plugin: &plugin("clean"),
         config: "{}",
         output_format: None,
-        batch_bytes: 100,
+        limits: in_batches_of(100),
     }
     .runs_alike()
     .unwrap_err();
@@ -269,7 +168,7 @@ proptest! {
             plugin: &plugin,
             config: r#"{"columns": {"a": {"trim": true, "null": ["a", "1"], "pattern": "^[^c]*$"}, "k": {"constant": "x"}}}"#,
             output_format: jsonl.then_some(Format::Jsonl),
-            batch_bytes,
+            limits: in_batches_of(batch_bytes),
         };
         if let Ok(seen) = work.runs_alike() {
             prop_assert!(seen.records.add_up());
@@ -289,7 +188,7 @@ proptest! {
             plugin: &plugin,
             config: r#"{"columns": {"a": {"null": ["a", "1"], "pattern": "^[^c]*$"}}}"#,
             output_format: csv.then_some(Format::Csv),
-            batch_bytes,
+            limits: in_batches_of(batch_bytes),
         };
         if let Ok(seen) = work.runs_alike() {
             prop_assert!(seen.records.add_up());

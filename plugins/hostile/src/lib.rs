@@ -1,6 +1,6 @@
 //! A fixture for the tests of the host: `{"mode": "panic", "at": 3}` makes this plugin panic at the
-//! third record of its input. Up to there, and after it where it comes back, it keeps every record as
-//! it is.
+//! third record of its input, `{"mode": "panic", "on": "x"}` at each record whose first field is `x`. Before that, and
+//! after it where it comes back, it keeps every record as it is.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +9,7 @@ use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdi
 use serde::Deserialize;
 
 /// What to do, and where.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -18,6 +18,16 @@ pub struct Config {
     /// ignore it.
     #[serde(default = "first")]
     at: u64,
+    /// The first field of the records to do it at, instead. The plugin then keeps no state.
+    on: Option<String>,
+    /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
+    size: Option<usize>,
+    /// Whether to count each record as `seen`.
+    #[serde(default)]
+    count: bool,
+    /// Whether to log a line for each record.
+    #[serde(default)]
+    log: bool,
 }
 
 fn first() -> u64 {
@@ -37,27 +47,37 @@ enum Mode {
     Reject,
     /// Never returns from the record.
     Loop,
+    /// Returns from the record in its own good time.
+    Dawdle,
     /// Never returns from `open`.
     LoopInOpen,
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
+    /// Panics with a message of 16 MiB in many lines.
+    LongPanic,
     PanicInOpen,
     PanicInFinish,
     /// Takes memory until there is none.
     Allocate,
+    /// Keeps 1 MiB for each record to its end.
+    Leak,
     /// Calls itself until the stack is used up.
     Recurse,
-    /// Logs a million lines.
+    /// Logs a million lines, or `size`.
     FloodLog,
     /// Logs one line of 16 MiB.
     LongLog,
-    /// Counts under a million names.
+    /// Counts under a million names, or `size`.
     FloodCounters,
-    /// Emits ten million rows for the record.
+    /// Emits ten million rows for the record, or `size`.
     FloodOutput,
-    /// Writes a cell of 64 MiB.
+    /// Writes a cell of 64 MiB, or `size`.
     LongCell,
+    /// Writes a cell as long of what takes six bytes each in JSON.
+    LongEscapes,
+    /// Rejects the record for a reason as long.
+    LongReason,
     /// Writes to stdout and stderr.
     Print,
     /// Writes to stdout and stderr in `check`.
@@ -87,8 +107,8 @@ pub struct Hostile {
 impl Plugin for Hostile {
     type Config = Config;
 
-    // It counts the records that it has seen.
-    const STATEFUL: bool = true;
+    // It counts the records that it has seen, unless it goes by what is in them.
+    const STATEFUL: bool = false;
 
     fn check(config: &Config) -> Result<(), Refusal> {
         match config.mode {
@@ -106,6 +126,9 @@ impl Plugin for Hostile {
             Mode::PanicInOpen => panic!("asked to panic in open"),
             _ => {}
         }
+        if config.on.is_none() {
+            schema.keep_state();
+        }
         let first = schema.columns()[0].clone();
         let column = schema.read(&first)?;
         Ok(Self {
@@ -117,7 +140,17 @@ impl Plugin for Hostile {
 
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         self.seen += 1;
-        if self.seen == self.config.at {
+        if self.config.count {
+            count("seen", 1);
+        }
+        if self.config.log {
+            log::info("seen");
+        }
+        let is_meant = match &self.config.on {
+            Some(on) => record.get(self.column) == on,
+            None => self.seen == self.config.at,
+        };
+        if is_meant {
             self.misbehave(record)?;
         }
         Ok(Verdict::Keep)
@@ -137,20 +170,32 @@ export!(Hostile);
 
 impl Hostile {
     fn misbehave(&self, record: &mut Record<'_>) -> Result<(), Reject> {
+        let size = |usual| self.config.size.unwrap_or(usual);
         match self.config.mode {
             Mode::Edit => record.set(self.column, "edited"),
             Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
             Mode::Loop => spin(),
-            Mode::Panic => panic!("asked to panic at record {}", self.seen),
+            Mode::Dawdle => dawdle(),
+            Mode::Panic => match &self.config.on {
+                Some(on) => panic!("asked to panic\nat {on:?}"),
+                None => panic!("asked to panic at record {}", self.seen),
+            },
+            Mode::LongPanic => panic!("{}", "a long story\n".repeat(16 << 20 >> 4)),
             Mode::Allocate => allocate(),
+            Mode::Leak => std::mem::forget(black_box(vec![1_u8; 1 << 20])),
             Mode::Recurse => {
                 recurse(0);
             }
-            Mode::FloodLog => flood_log(),
+            Mode::FloodLog => flood_log(size(1_000_000)),
             Mode::LongLog => log::info("x".repeat(16 << 20)),
-            Mode::FloodCounters => flood_counters(),
-            Mode::FloodOutput => self.flood_output(record),
-            Mode::LongCell => record.set(self.column, "x".repeat(64 << 20)),
+            Mode::FloodCounters => flood_counters(size(1_000_000)),
+            Mode::FloodOutput => self.flood_output(record, size(10_000_000)),
+            Mode::LongCell => record.set(self.column, "x".repeat(size(64 << 20))),
+            Mode::LongEscapes => record.set(self.column, "\u{1}".repeat(size(64 << 20))),
+            Mode::LongReason => {
+                let reason = "é".repeat(size(64 << 20) / 2);
+                return Err(record.reject(self.column, "asked-to", reason));
+            }
             Mode::Print => print(),
             Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),
@@ -160,8 +205,8 @@ impl Hostile {
         Ok(())
     }
 
-    fn flood_output(&self, record: &mut Record<'_>) {
-        for _ in 0..10_000_000 {
+    fn flood_output(&self, record: &mut Record<'_>, rows: usize) {
+        for _ in 0..rows {
             record.emit().set(self.column, "flood");
         }
     }
@@ -170,6 +215,13 @@ impl Hostile {
 fn spin() -> ! {
     loop {
         black_box(());
+    }
+}
+
+fn dawdle() {
+    let mut turns = 0_u64;
+    while turns < 5_000_000 {
+        turns = black_box(turns + 1);
     }
 }
 
@@ -188,14 +240,14 @@ fn recurse(depth: u64) -> u64 {
     recurse(frame[63] + 1) + black_box(&frame)[0]
 }
 
-fn flood_log() {
-    for line in 0..1_000_000 {
+fn flood_log(lines: usize) {
+    for line in 0..lines {
         log::warn(format_args!("line {line} of a flood"));
     }
 }
 
-fn flood_counters() {
-    for name in 0..1_000_000 {
+fn flood_counters(names: usize) {
+    for name in 0..names {
         count(&format!("counter-{name}"), 1);
     }
 }
@@ -252,5 +304,13 @@ mod tests {
         assert_eq!(refusal.to_string(), "asked to fail");
         assert!(testing::check::<Hostile>(r#"{"mode": "refuse-config"}"#).is_err());
         assert!(testing::check::<Hostile>(r#"{"mode": "explode"}"#).is_err());
+    }
+
+    #[test]
+    fn it_acts_on_the_records_it_is_told() {
+        let config = r#"{"mode": "reject", "on": "2", "count": true}"#;
+        let report = testing::run::<Hostile>(config, "a\n1\n2\n2\n").unwrap();
+        assert_eq!((report.kept, report.rejects.len()), (1, 2));
+        assert_eq!(report.counters["seen"], 3);
     }
 }

@@ -44,6 +44,7 @@ pub struct Schema {
     outputs: Vec<Output>,
     /// The outputs that are not dropped, in their order.
     order: Vec<u32>,
+    keeps_state: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl Schema {
             reads: Vec::new(),
             outputs: Vec::new(),
             order: Vec::new(),
+            keeps_state: false,
         };
         for name in input.columns {
             schema.add_input(name);
@@ -159,6 +161,12 @@ impl Schema {
         self.order = columns.iter().map(|column| column.0).collect();
     }
 
+    /// Says that with this config a record's fate depends on the records before, although
+    /// [`STATEFUL`](crate::Plugin::STATEFUL) is false.
+    pub fn keep_state(&mut self) {
+        self.keeps_state = true;
+    }
+
     /// What the plugin is going to do.
     pub(crate) fn plan(self, stateful: bool) -> Result<(Plan, Layout), Refusal> {
         self.check_output()?;
@@ -175,7 +183,7 @@ impl Schema {
             output: self.order.iter().map(planned).collect(),
             more_columns: self.inputs[self.listed..].to_vec(),
             reads: self.reads,
-            stateful,
+            stateful: stateful || self.keeps_state,
         };
         Ok((plan, layout))
     }
@@ -293,6 +301,13 @@ mod tests {
         assert_eq!(plan.output[2].column_type, ColumnType::Integer);
         assert!(plan.reads.is_empty());
         assert_eq!(layout.width, 3);
+    }
+
+    #[test]
+    fn state_is_a_matter_of_the_config_too() {
+        let mut schema = schema(Format::Csv, &["a"]);
+        schema.keep_state();
+        assert!(schema.plan(false).unwrap().0.stateful);
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(super) fn load_dotenv() -> Result<()> {
     }
 }
 
+/// The one that runs, even if its file was replaced meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 pub(super) struct Environment {
     /// The URL of the queue's server; may hold a password.
     pub(super) url: String,
@@ -59,15 +62,16 @@ impl Environment {
         let folder =
             user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
         let Some(folder) = folder else {
-            return Engine::new(limits, None);
+            return Ok(Engine::new(limits, None)?.compiling_apart(THIS_PROGRAM.into(), None));
         };
         // Without a cache a start costs a second more, nothing else.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         match private_folder(&folder).and_then(|()| Engine::new(limits, Some(&folder))) {
             Err(error) => {
                 tracing::warn!(error = error.report(), "compiling without a cache");
-                Engine::new(limits, None)
+                Ok(Engine::new(limits, None)?.compiling_apart(THIS_PROGRAM.into(), None))
             }
-            engine => engine,
+            Ok(engine) => Ok(engine.compiling_apart(THIS_PROGRAM.into(), Some(folder))),
         }
     }
 }

@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::environment::Environment;
-use super::options::{CredentialArgs, GateArgs, InputArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
 use super::signals::Signals;
 use crate::commit::{Committed, Destination};
-use crate::config::Limits;
 use crate::error::{Class, Result};
 use crate::fetch::{Access, Fetcher, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::request::check_name;
-use crate::stop::Stop;
+use crate::stop::{Stop, stop_at};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -40,6 +40,8 @@ pub(super) struct Args {
     input: InputArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Print the receipt.
     #[arg(long)]
     json: bool,
@@ -49,7 +51,9 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     if let Some(id) = &args.id {
         check_name("id", id, 128)?;
     }
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(args.limits.limits());
+    let deadline = Instant::now() + limits.attempt;
+    tracing::info!(%limits, "limits");
     let config = plugin_config(args.plugin_config.as_deref())?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
     let engine = environment.engine(&limits)?;
@@ -62,7 +66,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     stop_on_signals(&stop)?;
     let gauge = Arc::new(Gauge::default());
     let now = Timestamp::now();
-    let source = fetcher.open(&args.uri, Origin::Typed, &stop).await?;
+    let source = stop_at(deadline, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
     let job = Job {
         id: args.id,
         queue: None,
@@ -81,11 +85,11 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         destination: Arc::new(destination),
         lanes: limits.lanes,
         limits,
-        stop,
+        stop: stop.clone(),
         gauge: Arc::clone(&gauge),
     };
     let line = ProgressLine::of_job(gauge);
-    let result = pipeline::spawn(job, move || Ok(source)).await;
+    let result = stop_at(deadline, &stop, pipeline::spawn(job, move || Ok(source))).await;
     drop(line);
     let receipt = match result? {
         Committed::New(receipt) => receipt,

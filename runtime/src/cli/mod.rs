@@ -1,6 +1,7 @@
 //! The command line: arguments and environment in, results on stdout, logs and progress on stderr. Exit codes:
 //! 0 done, 1 failed, 2 wrong usage.
 
+mod compile;
 mod dead;
 mod environment;
 mod ingest;
@@ -22,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
+use crate::plugin::COMMAND;
 use environment::Environment;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
@@ -70,6 +72,8 @@ enum Command {
     /// Store plugins and bind them to queues.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    #[command(name = COMMAND, hide = true)]
+    Compile(compile::Args),
 }
 
 /// Runs the program on the process's own arguments.
@@ -77,6 +81,10 @@ pub fn main() -> ExitCode {
     // First of all, because the arguments take defaults from the environment.
     let dotenv = environment::load_dotenv();
     let cli = Cli::parse();
+    // Within its limits there is room for nothing else.
+    if let Command::Compile(args) = &cli.command {
+        return compile::run(args);
+    }
     let log_format = cli.log_format;
     start_log(&cli);
     let result = dotenv.and_then(|()| {
@@ -118,6 +126,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Queue(command) => queues::queue(command, &environment).await,
         Command::Ingest(args) => ingest::ingest(args, &environment).await,
         Command::Plugin(command) => plugin::plugin(command, &environment).await,
+        Command::Compile(_) => unreachable!("done before there is an environment"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
@@ -110,6 +111,21 @@ impl CredentialArgs {
         self.file
             .as_deref()
             .map_or_else(|| Ok(Credentials::default()), Credentials::read)
+    }
+}
+
+/// What plugins and components may take.
+#[derive(clap::Args)]
+pub(super) struct LimitArgs {
+    /// May be given again: a limit, such as memory=64MiB, call-time=500ms, request-time=1h, traps=0. SECURITY.md lists them all,
+    /// with their defaults.
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    settings: Vec<Setting>,
+}
+
+impl LimitArgs {
+    pub(super) fn limits(&self) -> Limits {
+        Limits::default().with(&self.settings)
     }
 }
 

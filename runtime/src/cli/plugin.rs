@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::environment::Environment;
-use super::options::plugin_config;
+use super::options::{LimitArgs, plugin_config};
 use super::out;
-use crate::config::Limits;
+use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
@@ -20,6 +20,8 @@ pub(super) enum Command {
     Push {
         /// The component.
         file: PathBuf,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// Run a queue's requests through a stored component from their next claim on.
     Bind {
@@ -31,6 +33,10 @@ pub(super) enum Command {
         /// Config of the component.
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
+        /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
+        /// traps=0. Where a worker's own is lower, that counts. SECURITY.md lists them all.
+        #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
+        limits: Vec<Setting>,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -60,17 +66,24 @@ pub(super) enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
+}
+
+fn of_binding(text: &str) -> Result<Setting, String> {
+    text.parse::<Setting>()?.in_binding()
 }
 
 pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
     match command {
-        Command::Push { file } => push(&file, environment).await?,
+        Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,
             plugin,
             config,
-        } => bind(&queue, &plugin, config.as_deref(), environment).await?,
+            limits,
+        } => bind(&queue, &plugin, config.as_deref(), &limits, environment).await?,
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
             let components = environment.connect().await?.registry.components().await?;
@@ -91,19 +104,18 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
                 out::table(&["BINDING", "PLUGIN", "BOUND", "CONFIG", "SHA256", ""], &rows);
             }
         }
-        Command::Inspect { file, json } => {
-            let plugin = environment.engine(&Limits::default())?.load_file(&file)?;
+        Command::Inspect { file, json, limits } => {
+            let plugin = environment.engine(&limits.limits())?.load_file(&file)?;
             inspect(plugin.description(), json);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn push(file: &Path, environment: &Environment) -> Result<()> {
-    let limits = Limits::default();
-    let bytes = read_component(file, &limits)?;
+async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result<()> {
+    let bytes = read_component(file, limits)?;
     let plugin = environment
-        .engine(&limits)?
+        .engine(limits)?
         .load(&bytes)
         .map_err(|e| e.about(file.display()))?;
     let Description {
@@ -132,7 +144,13 @@ async fn push(file: &Path, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Environment) -> Result<()> {
+async fn bind(
+    queue: &str,
+    plugin: &str,
+    config: Option<&str>,
+    limits: &[Setting],
+    environment: &Environment,
+) -> Result<()> {
     check_queue_name(queue)?;
     let config = plugin_config(config)?;
     let registry = environment.connect().await?.registry;
@@ -143,6 +161,7 @@ async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Env
         name: component.name,
         version: component.version,
         config: config.canonical,
+        limits: limits.iter().map(|setting| setting.parts()).collect(),
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
@@ -195,8 +214,13 @@ async fn put_in_force(
         )
     })?;
     let candidate = format!("{}@{}", binding.name, binding.version);
+    // Whoever pushed it has decided on its size.
+    let limits = Limits {
+        component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
+        ..Limits::default().lowered(&binding.limits)?
+    };
     let plugin = environment
-        .engine(&Limits::default())?
+        .engine(&limits)?
         .load(&bytes)
         .map_err(|e| e.about(&candidate))?;
     plugin.check(config_as_written).map_err(|e| e.about(&candidate))?;
@@ -288,10 +312,17 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         time(binding.bound_ms),
         beginning(&binding.config, 40),
         beginning(&binding.sha256, 12),
-        binding
-            .rollback_of
-            .map_or(String::new(), |number| format!("rollback to {number}")),
+        remarks(binding),
     ]
+}
+
+fn remarks(binding: &Binding) -> String {
+    let rollback = binding.rollback_of.map(|number| format!("rollback to {number}"));
+    let limits = binding
+        .limits
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    rollback.into_iter().chain(limits).collect::<Vec<_>>().join(" ")
 }
 
 fn beginning(text: &str, chars: usize) -> String {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::environment::Environment;
-use super::options::{CredentialArgs, GateArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
-use crate::config::{LeasePolicy, Limits};
+use crate::config::LeasePolicy;
+use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
@@ -43,6 +44,8 @@ pub(super) struct Args {
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
@@ -79,7 +82,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     }
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint,
-        ..Limits::default()
+        ..args.limits.limits()
     });
     let plugin = match args.plugin {
         Some(path) => PluginSource::File {
@@ -115,6 +118,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         queues = options.queues.join(","),
         server = server.name,
         output = args.output.output,
+        limits = %limits,
         "worker started"
     );
     tracing::debug!(?limits, policy = ?options.policy, "bounds");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Job;
+use super::traps::Traps;
 use crate::batch::{Origin, Position};
 use crate::commit::StagedPart;
 use crate::config::Limits;
@@ -44,6 +45,9 @@ pub(super) struct Checkpoint {
     pub(super) records: RecordCounts,
     pub(super) by_code: BTreeMap<String, Rejects>,
     pub(super) counters: BTreeMap<String, u64>,
+    pub(super) traps: Traps,
+    /// Bytes of output and rejects.
+    pub(super) written: u64,
     /// What was made of it.
     pub(super) staged: StagedPart,
 }
@@ -154,6 +158,8 @@ pub(super) struct Done<'a> {
     pub(super) records: RecordCounts,
     pub(super) by_code: &'a BTreeMap<String, Rejects>,
     pub(super) counters: &'a BTreeMap<String, u64>,
+    pub(super) traps: &'a Traps,
+    pub(super) written: u64,
 }
 
 impl Head {
@@ -193,6 +199,8 @@ impl Head {
             records: done.records,
             by_code: done.by_code.clone(),
             counters: done.counters.clone(),
+            traps: done.traps.clone(),
+            written: done.written,
             staged: staged.clone(),
         };
         serde_json::to_string(&checkpoint).expect("a checkpoint serializes")

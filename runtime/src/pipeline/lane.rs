@@ -2,14 +2,27 @@
 //! What is done with each verdict stands here. Lanes know nothing of each other, nor of what came before a chunk.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::Range;
+use std::slice::Iter;
+use std::sync::Arc;
 
+use super::guest::{Guest, Piece, Search};
+use super::traps::Notes;
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::changes::{Changes, ChangesReader, Rows, Verdict};
+use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
-use crate::error::{Class, Error, Result};
-use crate::plugin::{Instance, Plan};
+use crate::error::{Class, Error, Result, Stage};
+use crate::plugin::{Instance, Trap};
 use crate::receipt::RecordCounts;
+
+const TRAP: &str = "plugin-trap";
+const TIMEOUT: &str = "plugin-timeout";
+
+/// Of a reason this is kept.
+const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// Whom a lane hands what it makes of a chunk if that is more than is to be held.
 pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
@@ -28,6 +41,8 @@ pub(super) struct Finished {
     pub(super) counts: RecordCounts,
     /// What the plugin counted.
     pub(super) counters: BTreeMap<String, u64>,
+    /// More than a request may have if the plugin was given up in the middle of the chunk.
+    pub(super) traps: Notes,
     /// Its bytes, records and lines.
     pub(super) used: Used,
     /// The chunk, for its memory.
@@ -96,37 +111,38 @@ impl Rejects {
 /// A decoder, a plugin instance and an encoder, in a row.
 pub(super) struct Lane {
     pub(super) decoder: Box<dyn Decoder>,
-    pub(super) instance: Instance,
+    pub(super) guest: Guest,
     pub(super) encoder: Box<dyn Encoder>,
     /// How many columns the output has.
     width: usize,
-    /// Output and rejects are handed on when they have more bytes.
-    held_bytes_max: usize,
+    limits: Arc<Limits>,
     plugin: String,
     batch: Batch,
     made: Part,
     counts: RecordCounts,
+    traps: Notes,
 }
 
 impl Lane {
     pub(super) fn new(
         decoder: Box<dyn Decoder>,
-        instance: Instance,
+        guest: Guest,
         encoder: Box<dyn Encoder>,
-        plan: &Plan,
+        width: usize,
         plugin: &str,
-        batch_bytes: usize,
+        limits: &Arc<Limits>,
     ) -> Self {
         Self {
             decoder,
-            instance,
+            guest,
             encoder,
-            width: plan.output.len(),
-            held_bytes_max: 4 * batch_bytes,
+            width,
+            limits: Arc::clone(limits),
             plugin: plugin.to_owned(),
             batch: Batch::default(),
             made: Part::default(),
             counts: RecordCounts::default(),
+            traps: Notes::default(),
         }
     }
 
@@ -146,7 +162,7 @@ impl Lane {
         self.made.output = spare;
         self.made.output.clear();
         self.batch.load(chunk.raw);
-        while self.decoder.next(&mut self.batch)? {
+        while !self.traps.are_too_many(&self.limits) && self.decoder.next(&mut self.batch)? {
             self.batch(sink)?;
         }
         let used = Used {
@@ -158,7 +174,8 @@ impl Lane {
 
     /// Lets the plugin add its last rows.
     pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> Result<Finished> {
-        let emitted = self.instance.finish().map_err(|e| self.about_plugin(e))?;
+        let emitted = self.guest.instance().and_then(Instance::finish);
+        let emitted = emitted.map_err(|e| self.about_plugin(e))?;
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
         self.emit(rows, sink)?;
@@ -169,26 +186,55 @@ impl Lane {
         Finished {
             rest: std::mem::take(&mut self.made),
             counts: std::mem::take(&mut self.counts),
-            counters: self.instance.take_counters(),
+            counters: self.guest.take_counters(),
+            traps: std::mem::take(&mut self.traps),
             used,
             raw: self.batch.load(Vec::new()),
         }
     }
 
-    /// Applies the plugin's changes to one batch; the malformed records take their place among the others.
+    /// Applies what the plugin makes of one batch; the malformed records take their place among the others.
     fn batch(&mut self, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let changes = self.process()?;
-        let rows = self.batch.rows.len();
-        let mut reader = ChangesReader::new(&changes, rows, self.width).map_err(|e| self.about_plugin(e))?;
-        self.encoder.expect(&changes.bytes);
         let malformed = std::mem::take(&mut self.batch.malformed);
         let mut left = malformed.iter().peekable();
-        for index in 0..rows {
-            let row = self.batch.rows[index];
-            while let Some(bad) = left.next_if(|bad| bad.row.number < row.number) {
-                self.set_aside(bad);
+        let mut search = Search::new(self.batch.rows.len(), self.limits.plugin_call);
+        loop {
+            let next = self.guest.next(&mut search, &mut self.batch);
+            match next.map_err(|e| self.in_batch(e))? {
+                None => break,
+                Some(Piece::Changed(rows, changes)) => self.change(rows, &changes, &mut left, sink)?,
+                Some(Piece::Trapped(index, trap)) => self.trapped(index, &trap, &mut left),
+                Some(Piece::Unexplained(trap)) => self.traps.push(self.batch.rows[0], &trap),
             }
+            if self.traps.are_too_many(&self.limits) {
+                return Ok(());
+            }
+        }
+        left.for_each(|bad| self.set_aside(bad));
+        self.counts.read += (self.batch.rows.len() + malformed.len()) as u64;
+        self.batch.malformed = malformed;
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        rows: Range<usize>,
+        changes: &Changes,
+        malformed: &mut Peekable<Iter<'_, Malformed>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Fault> {
+        let mut reader =
+            ChangesReader::new(changes, rows.len(), self.width).map_err(|e| self.about_plugin(e))?;
+        self.encoder.expect(&changes.bytes);
+        for index in rows {
+            let row = self.batch.rows[index];
+            self.set_aside_before(row, malformed);
             let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
+            if let Some(rows) = &emitted
+                && rows.len() > self.limits.record_rows_max
+            {
+                return Err(self.in_row(row, self.too_many_rows(rows.len())));
+            }
             if self.apply(index, verdict)
                 && let Some(emitted) = emitted
             {
@@ -196,26 +242,20 @@ impl Lane {
             }
             self.hand_on_if_large(sink)?;
         }
-        left.for_each(|bad| self.set_aside(bad));
-        self.counts.read += (rows + malformed.len()) as u64;
-        self.batch.malformed = malformed;
         reader.finish().map_err(|e| self.about_plugin(e).into())
     }
 
-    /// What the plugin makes of the batch.
-    fn process(&mut self) -> Result<Changes, Fault> {
-        let (Some(&first), Some(&last)) = (self.batch.rows.first(), self.batch.rows.last()) else {
-            return Ok(Changes::default());
-        };
-        let error = match self.instance.process(&mut self.batch) {
-            Ok(changes) => return Ok(changes),
-            Err(error) => error,
-        };
-        let plugin = self.plugin.clone();
-        Err(Fault::new(move |origin| {
-            let [first, last] = [first, last].map(|row| origin.position(row).record);
-            about(&plugin, error.about(format_args!("records {first} to {last}")))
-        }))
+    fn trapped(&mut self, index: usize, trap: &Trap, malformed: &mut Peekable<Iter<'_, Malformed>>) {
+        let row = self.batch.rows[index];
+        self.set_aside_before(row, malformed);
+        self.reject(row, if trap.is_timeout { TIMEOUT } else { TRAP }, &trap.text());
+        self.traps.push(row, trap);
+    }
+
+    fn set_aside_before(&mut self, row: Row, malformed: &mut Peekable<Iter<'_, Malformed>>) {
+        while let Some(bad) = malformed.next_if(|bad| bad.row.number < row.number) {
+            self.set_aside(bad);
+        }
     }
 
     /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
@@ -236,7 +276,7 @@ impl Lane {
                 return true;
             }
             Verdict::Reject { code, reason } => {
-                self.reject(self.batch.rows[index], code, reason);
+                self.reject(self.batch.rows[index], code, clip(reason));
                 return false;
             }
         };
@@ -278,10 +318,27 @@ impl Lane {
 
     /// Keeps what is held small when a plugin makes much of little.
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        if self.made.output.len() + self.made.rejects.bytes() > self.held_bytes_max {
+        if self.made.output.len() + self.made.rejects.bytes() > 4 * self.limits.batch_bytes {
             sink(std::mem::take(&mut self.made))?;
         }
         Ok(())
+    }
+
+    fn too_many_rows(&self, rows: usize) -> Error {
+        let max = self.limits.record_rows_max;
+        let why = format!("made {rows} rows of one record, more than the limit of {max}");
+        Error::permanent(Stage::Plugin, why)
+    }
+
+    fn in_batch(&self, error: Error) -> Fault {
+        let (Some(&first), Some(&last)) = (self.batch.rows.first(), self.batch.rows.last()) else {
+            return self.about_plugin(error).into();
+        };
+        let plugin = self.plugin.clone();
+        Fault::new(move |origin: &Origin| {
+            let [first, last] = [first, last].map(|row| origin.position(row).record);
+            about(&plugin, error.about(format_args!("records {first} to {last}")))
+        })
     }
 
     fn in_row(&self, row: Row, error: Error) -> Fault {
@@ -295,6 +352,11 @@ impl Lane {
     fn about_plugin(&self, error: Error) -> Error {
         about(&self.plugin, error)
     }
+}
+
+/// The beginning of a reason that is no sentence any more.
+fn clip(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
 /// Names the plugin in an error of its own.

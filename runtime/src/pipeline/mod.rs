@@ -3,10 +3,12 @@
 
 mod checkpoint;
 mod conclude;
+mod guest;
 mod lane;
 mod lanes;
 mod resume;
 mod sequence;
+mod traps;
 mod turns;
 
 use std::io::Read;
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 
 use self::checkpoint::{Head, Marker};
 use self::conclude::conclude;
+use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
 use crate::commit::{Committed, Destination};
@@ -140,7 +143,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let mut opened = Opened::new(job, input, decoding)?;
     let staging = job.destination.stage(job.queue.as_deref(), of_output)?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
-    sequence.count(opened.lane.instance.take_counters());
+    sequence.count(opened.lane.guest.take_counters());
     sequence.write(&opened.lane.begin())?;
     work_through(job, opened, sequence, None)
 }
@@ -179,11 +182,19 @@ struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     fn new(job: &'a Job, input: Input, mut decoding: Decoding) -> Result<Self> {
-        let (instance, plan) = open_plugin(job, &decoding)?;
+        let opener = Opener {
+            plugin: job.plugin.with_limits(Arc::clone(&job.limits)),
+            columns: decoding.columns.clone(),
+            format: decoding.format,
+            config: Arc::clone(&job.config),
+            stop: job.stop.clone(),
+        };
+        let (instance, plan) = opener.open()?;
         decoding.decoder.project(&plan.reads, &plan.more_columns)?;
         let maker = LaneMaker {
             job,
-            plan,
+            opener: Arc::new(opener),
+            plan: Arc::new(plan),
             output_format: job.output_format.unwrap_or(decoding.format),
         };
         let lane = maker.lane(&decoding, instance)?;
@@ -284,17 +295,11 @@ fn put_through(
     })
 }
 
-fn open_plugin(job: &Job, decoding: &Decoding) -> Result<(Instance, Plan)> {
-    let Decoding { columns, format, .. } = decoding;
-    job.plugin
-        .open(columns, *format, &job.config, job.stop.clone())
-        .map_err(|e| e.about(&job.plugin.description().name))
-}
-
 /// What the lanes of a job have in common.
 struct LaneMaker<'a> {
     job: &'a Job,
-    plan: Plan,
+    opener: Arc<Opener>,
+    plan: Arc<Plan>,
     output_format: Format,
 }
 
@@ -310,29 +315,22 @@ impl LaneMaker<'_> {
             &self.plan.reads,
             &self.plan.output,
         )?;
+        let guest = Guest::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
         let name = &self.job.plugin.description().name;
-        let batch_bytes = self.job.limits.batch_bytes;
-        let decoder = decoding.decoder.fork();
+        let (width, limits) = (self.plan.output.len(), &self.job.limits);
         Ok(Lane::new(
-            decoder,
-            instance,
+            decoding.decoder.fork(),
+            guest,
             encoder,
-            &self.plan,
+            width,
             name,
-            batch_bytes,
+            limits,
         ))
     }
 
-    /// A lane with an instance of its own, which must plan as the first one did.
+    /// A lane with an instance of its own.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
-        let (mut instance, plan) = open_plugin(self.job, decoding)?;
-        // What is counted when an input is opened counts once.
-        instance.take_counters();
-        if plan != self.plan {
-            let why = "planned otherwise when it was opened on the same input again";
-            let name = &self.job.plugin.description().name;
-            return Err(Error::permanent(Stage::Plugin, why).about(name));
-        }
-        self.lane(decoding, instance)
+        let log_bytes = self.job.limits.plugin_log_bytes;
+        self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)
     }
 }

@@ -149,6 +149,6 @@ fn open_rest<'a>(
     )?;
     let mut opened = Opened::new(job, input, decoding)?;
     // What is counted when an input is opened was counted before.
-    opened.lane.instance.take_counters();
+    opened.lane.guest.take_counters();
     Ok(opened)
 }

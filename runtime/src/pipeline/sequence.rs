@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
 use super::lane::{Finished, Part, Rejected};
+use super::traps::Traps;
 use crate::batch::{Origin, Position};
 use crate::commit::{RejectWriter, StagedPart, Staging};
 use crate::error::{Class, Error, Result, Stage};
@@ -29,6 +30,9 @@ pub(super) struct Sequence<'a> {
     head: Option<Head>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
+    traps: Traps,
+    /// Bytes of output and rejects.
+    written: u64,
 }
 
 /// Vectors to use again: of a chunk and of its output.
@@ -50,6 +54,8 @@ impl<'a> Sequence<'a> {
             head: None,
             reject_writer: RejectWriter::default(),
             rejects: Vec::new(),
+            traps: Traps::default(),
+            written: 0,
         }
     }
 
@@ -64,6 +70,8 @@ impl<'a> Sequence<'a> {
         Self {
             by_code: checkpoint.by_code,
             counters: checkpoint.counters,
+            traps: checkpoint.traps,
+            written: checkpoint.written,
             ..sequence
         }
     }
@@ -76,10 +84,11 @@ impl<'a> Sequence<'a> {
     /// Takes the next part.
     ///
     /// # Errors
-    /// Those of writing it; the stop's, if one was asked for.
+    /// Those of writing it; the stop's, if one was asked for; an output that is too large.
     pub(super) fn write(&mut self, part: &Part) -> Result<()> {
         self.job.stop.check()?;
         faults::pass("batch", self.job.name());
+        self.count_bytes(part.output.len())?;
         write_to(&mut self.staging.output(), &part.output)?;
         for rejected in part.rejects.iter() {
             let Rejected {
@@ -102,8 +111,11 @@ impl<'a> Sequence<'a> {
     /// Takes the last part of a chunk. Its vectors come back.
     ///
     /// # Errors
-    /// As [`Sequence::write`].
+    /// As [`Sequence::write`]; more traps than the request may have.
     pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Spare> {
+        self.traps
+            .add(&finished.traps, &self.origin, &self.job.limits)
+            .map_err(|e| e.about(&self.job.plugin.description().name))?;
         self.write(&finished.rest)?;
         self.counts += finished.counts;
         self.count(finished.counters);
@@ -116,6 +128,8 @@ impl<'a> Sequence<'a> {
                 records: self.counts,
                 by_code: &self.by_code,
                 counters: &self.counters,
+                traps: &self.traps,
+                written: self.written,
             };
             let tell = |staged: &StagedPart| head.document(done, staged);
             self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
@@ -142,6 +156,16 @@ impl<'a> Sequence<'a> {
         gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
     }
 
+    fn count_bytes(&mut self, bytes: usize) -> Result<()> {
+        self.written += bytes as u64;
+        let max = self.job.limits.output_bytes_max;
+        if self.written <= max {
+            return Ok(());
+        }
+        let why = format!("output and rejects have more than the limit of {max} bytes");
+        Err(Error::permanent(Stage::Commit, why))
+    }
+
     fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
         // Looked up first because `entry` would need an owned key for each reject.
         if let Some(rejects) = self.by_code.get_mut(code) {
@@ -163,6 +187,7 @@ impl<'a> Sequence<'a> {
 
     fn write_rejects(&mut self) -> Result<()> {
         if !self.rejects.is_empty() {
+            self.count_bytes(self.rejects.len())?;
             write_to(&mut self.staging.rejects()?, &self.rejects)?;
             self.rejects.clear();
         }

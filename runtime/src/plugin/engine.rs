@@ -1,6 +1,6 @@
 //! From a component file to a plugin that can be started: checked, compiled once, and asked for its name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy};
 use wasmtime_wasi::p2::DynPollable;
 
 use super::bindings::{self, PluginPre};
+use super::compile::Compiler;
 use super::instance::Instance;
 use super::state::State;
 use super::{Description, INTERFACE, pool};
@@ -36,6 +37,8 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<State>>,
     limits: Arc<Limits>,
+    /// None if this process compiles.
+    compiler: Option<Arc<Compiler>>,
     _ticker: Arc<Ticker>,
 }
 
@@ -46,6 +49,33 @@ impl Engine {
     /// # Errors
     /// If the machine does not let code be compiled at run time, or the folder cannot be used.
     pub fn new(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
+        Self::start(limits, cache, |config| {
+            config.allocation_strategy(pool::config());
+            // Without a pool where the process is not granted so much address space.
+            wasmtime::Engine::new(config).or_else(|_| start_without_pool(config))
+        })
+    }
+
+    /// An engine that takes as little as one instance needs, and compiles as [`Engine::new`] does.
+    pub(super) fn without_pool(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
+        Self::start(limits, cache, start_without_pool)
+    }
+
+    /// The same engine, but one that compiles in processes of their own, within the limits. `program` is this program, `cache`
+    /// that of this engine.
+    #[must_use]
+    pub fn compiling_apart(self, program: PathBuf, cache: Option<PathBuf>) -> Self {
+        Self {
+            compiler: Some(Arc::new(Compiler { program, cache })),
+            ..self
+        }
+    }
+
+    fn start(
+        limits: &Limits,
+        cache: Option<&Path>,
+        start: impl FnOnce(&mut Config) -> wasmtime::Result<wasmtime::Engine>,
+    ) -> Result<Self> {
         let mut config = Config::new();
         config.concurrency_support(false).epoch_interruption(true);
         if let Some(folder) = cache {
@@ -58,6 +88,7 @@ impl Engine {
             wasmtime,
             linker: Arc::new(linker),
             limits: Arc::new(limits.clone()),
+            compiler: None,
         })
     }
 
@@ -81,6 +112,9 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
+        if let Some(compiler) = &self.compiler {
+            compiler.compile(bytes, &self.limits)?;
+        }
         let component = Component::new(&self.wasmtime, bytes)
             .map_err(|e| refused("the component is not valid").because(e))?;
         let ty = component.component_type();
@@ -101,6 +135,7 @@ impl Engine {
         let mut plugin = Plugin {
             engine: self.clone(),
             pre,
+            limits: Arc::clone(&self.limits),
             description: Arc::new(Description {
                 name: String::new(),
                 version: String::new(),
@@ -119,10 +154,6 @@ impl Engine {
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
-    }
 }
 
 /// A compiled plugin. Cheap to clone.
@@ -130,6 +161,7 @@ impl Engine {
 pub struct Plugin {
     engine: Engine,
     pre: PluginPre<State>,
+    limits: Arc<Limits>,
     description: Arc<Description>,
 }
 
@@ -150,7 +182,22 @@ impl Plugin {
     /// # Errors
     /// If the instance would need more than the limits allow, or traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
-        Instance::start(&self.engine, &self.pre, &self.description.name, stop)
+        let name = &self.description.name;
+        Instance::start(&self.engine, &self.pre, name, &self.limits, stop)
+    }
+
+    /// The bounds of its instances.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The same plugin with other bounds for its instances.
+    #[must_use]
+    pub fn with_limits(&self, limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            ..self.clone()
+        }
     }
 
     /// Whether the plugin accepts a config, asked of an instance of its own.
@@ -192,13 +239,9 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
 }
 
-/// An engine with a pool of instances; without one where the process is not granted so much address space.
-fn start(config: &mut Config) -> wasmtime::Result<wasmtime::Engine> {
-    config.allocation_strategy(pool::config());
-    wasmtime::Engine::new(config).or_else(|_| {
-        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-        wasmtime::Engine::new(config)
-    })
+fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine> {
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    wasmtime::Engine::new(config)
 }
 
 /// All that a plugin can import: the host's own interface, and WASI with nothing behind it.

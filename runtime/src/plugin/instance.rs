@@ -1,15 +1,17 @@
 //! One plugin at work on one input.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
 use super::engine::Engine;
 use super::pool::INSTANCES_MAX;
 use super::state::State;
+use super::trap::{Failure, Trap, short};
 use super::{Emitted, Plan};
 use crate::batch::Batch;
 use crate::changes::Changes;
@@ -18,26 +20,39 @@ use crate::error::{Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
 use crate::stop::Stop;
 
+/// Resources of the host's that a plugin holds at once: the standard streams, mostly.
+const HANDLES_MAX: usize = 1_000;
+
 /// A plugin instance. After an error of any call it must not be called again, and says so if it is.
 pub struct Instance {
     store: Store<State>,
     world: World,
-    limits: Limits,
+    limits: Arc<Limits>,
     poisoned: bool,
 }
 
 impl Instance {
-    pub(super) fn start(engine: &Engine, pre: &PluginPre<State>, name: &str, stop: Stop) -> Result<Self> {
-        let limits = engine.limits().clone();
+    pub(super) fn start(
+        engine: &Engine,
+        pre: &PluginPre<State>,
+        name: &str,
+        limits: &Arc<Limits>,
+        stop: Stop,
+    ) -> Result<Self> {
+        let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), State::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
+        // Counted before anything is copied, and also for lists that lie over each other in the guest.
+        store.set_hostcall_fuel(limits.changes_bytes_max);
+        store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            let state = context.data();
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
             state.stop.check()?;
             if Instant::now() < state.deadline {
                 return Ok(UpdateDeadline::Continue(1));
             }
+            state.is_late = true;
             Err(wasmtime::Error::msg("the time limit is exceeded"))
         });
         store.data_mut().deadline = Instant::now() + limits.plugin_call;
@@ -47,7 +62,9 @@ impl Instance {
                 let what = format!("more than {INSTANCES_MAX} plugin instances at once");
                 return Err(Error::transient(Stage::Plugin, what).because(error));
             }
-            Err(error) => return Err(failed(&store, &limits, "start", &error)),
+            Err(error) => {
+                return Err(failed(&store, &limits, "start", limits.plugin_call, &error).into());
+            }
         };
         Ok(Self {
             store,
@@ -62,7 +79,7 @@ impl Instance {
     /// # Errors
     /// If the plugin traps, or what it gives breaks the interface's rules.
     pub fn describe(&mut self) -> Result<(String, String)> {
-        let description = self.call("describe", |world, store| {
+        let description = self.call(self.limits.plugin_call, "describe", |world, store| {
             world.ingest_plugin_transform().call_describe(store)
         })?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
@@ -110,18 +127,25 @@ impl Instance {
     /// # Errors
     /// The plugin's own sentence if it fails the request, or its trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
+        Ok(self.process_within(batch, self.limits.plugin_call)?)
+    }
+
+    /// [`Instance::process`] in a time of its own.
+    ///
+    /// # Errors
+    /// The same, with the trap told apart from the rest.
+    pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
         let lent = wit::Batch {
             bytes: batch.lend(),
             starts: std::mem::take(&mut batch.starts),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.ask("process", "", |world, store| {
+        let result = self.ask_within(limit, "process", "", |world, store| {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
         batch.take_back(lent.bytes);
         (batch.starts, batch.ends) = (lent.starts, lent.ends);
         let changes = result?;
-        self.check_size(changes.bytes.len() + 4 * changes.operands.len() + changes.verdicts.len())?;
         Ok(Changes {
             verdicts: changes.verdicts,
             operands: changes.operands,
@@ -137,7 +161,6 @@ impl Instance {
         let emitted = self.ask("finish", "", |world, store| {
             world.ingest_plugin_transform().call_finish(store)
         })?;
-        self.check_size(emitted.bytes.len() + 4 * emitted.ends.len())?;
         Ok(Emitted {
             rows: emitted.rows,
             bytes: emitted.bytes,
@@ -145,26 +168,38 @@ impl Instance {
         })
     }
 
-    /// What the plugin counted since this was asked last.
+    /// What the plugin counted, in calls that returned, since this was asked last.
     pub fn take_counters(&mut self) -> BTreeMap<String, u64> {
         self.store.data_mut().take_counters()
+    }
+
+    /// How much more it may log.
+    pub fn log_bytes_left(&self) -> usize {
+        self.store.data().log_bytes_left()
     }
 
     /// One call into the guest: within its time, and never after one that failed.
     fn call<T>(
         &mut self,
+        limit: Duration,
         name: &str,
         call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<T>,
-    ) -> Result<T> {
+    ) -> Result<T, Failure> {
         if self.poisoned {
-            return Err(broken("was called after it had failed"));
+            return Err(broken("was called after it had failed").into());
         }
-        self.store.data_mut().deadline = Instant::now() + self.limits.plugin_call;
+        self.store.data_mut().deadline = Instant::now() + limit;
         self.store.set_epoch_deadline(1);
-        call(&self.world, &mut self.store).map_err(|error| {
-            self.poisoned = true;
-            failed(&self.store, &self.limits, name, &error)
-        })
+        match call(&self.world, &mut self.store) {
+            Ok(answer) => {
+                self.store.data_mut().keep_counts();
+                Ok(answer)
+            }
+            Err(error) => {
+                self.poisoned = true;
+                Err(failed(&self.store, &self.limits, name, limit, &error))
+            }
+        }
     }
 
     /// A call that the guest may answer with a sentence instead, which ends it as a trap does.
@@ -174,44 +209,53 @@ impl Instance {
         before: &str,
         call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T> {
-        self.call(name, call)?.map_err(|sentence| {
-            self.poisoned = true;
-            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence)))
-        })
+        Ok(self.ask_within(self.limits.plugin_call, name, before, call)?)
     }
 
-    fn check_size(&mut self, bytes: usize) -> Result<()> {
-        if bytes <= self.limits.changes_bytes_max {
-            return Ok(());
-        }
-        self.poisoned = true;
-        Err(broken(format!(
-            "returned {bytes} bytes, more than the limit of {}",
-            self.limits.changes_bytes_max
-        )))
+    fn ask_within<T>(
+        &mut self,
+        limit: Duration,
+        name: &str,
+        before: &str,
+        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
+    ) -> Result<T, Failure> {
+        self.call(limit, name, call)?.map_err(|sentence| {
+            self.poisoned = true;
+            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence))).into()
+        })
     }
 }
 
-/// Why a call into the guest did not return, in the plugin's own words where it left any.
-fn failed(store: &Store<State>, limits: &Limits, call: &str, error: &wasmtime::Error) -> Error {
+/// Why a call into the guest did not return.
+fn failed(
+    store: &Store<State>,
+    limits: &Limits,
+    call: &str,
+    limit: Duration,
+    error: &wasmtime::Error,
+) -> Failure {
     let state = store.data();
     if let Err(stopped) = state.stop.check() {
-        return stopped;
+        return stopped.into();
+    }
+    let returned = error.downcast_ref::<WasmBacktrace>().is_none();
+    if returned && !state.memory.exceeded() && !state.is_late {
+        let bytes_max = limits.changes_bytes_max;
+        let what =
+            format!("{call} returned what cannot be read, or more than the limit of {bytes_max} bytes");
+        return broken(what).because(error.root_cause().to_string()).into();
     }
     let message = if state.memory.exceeded() {
-        format!(
-            "{call} needed more memory than the limit of {} bytes",
-            limits.plugin_memory_bytes
-        )
-    } else if Instant::now() >= state.deadline {
-        format!("{call} took longer than the limit of {:?}", limits.plugin_call)
-    } else if let Some(line) = state.last_printed() {
-        format!("{call} trapped: {}", short(&line))
+        let bytes = limits.plugin_memory_bytes;
+        format!("{call} needed more memory than the limit of {bytes} bytes")
+    } else if state.is_late {
+        format!("{call} took longer than the limit of {limit:?}")
+    } else if let Some(words) = state.last_words() {
+        format!("{call} trapped: {}", short(&words))
     } else {
         format!("{call} trapped")
     };
-    // The backtrace is the outermost context; the trap itself is what a person can use.
-    Error::permanent(Stage::Plugin, message).because(error.root_cause().to_string())
+    Failure::Trap(Trap::new(state.is_late, message, error))
 }
 
 fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
@@ -278,15 +322,4 @@ fn column_type(column_type: wit::ColumnType) -> ColumnType {
 
 fn broken(message: impl Into<String>) -> Error {
     Error::permanent(Stage::Plugin, format!("breaks the interface: {}", message.into()))
-}
-
-/// A guest's text as a part of a message: bounded, on one line.
-fn short(text: &str) -> String {
-    const CHARS_MAX: usize = 1_000;
-    let line: String = text
-        .chars()
-        .take(CHARS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    line.trim().to_owned()
 }

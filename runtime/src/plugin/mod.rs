@@ -3,14 +3,18 @@
 //! folder knows wasmtime.
 
 mod bindings;
+mod compile;
 mod engine;
 mod instance;
 mod memory;
 mod pool;
 mod state;
+mod trap;
 
+pub use compile::{COMMAND, UNFIT, compile};
 pub use engine::{Engine, Plugin, read_component};
 pub use instance::Instance;
+pub use trap::{Failure, Trap};
 
 use crate::format::OutputColumn;
 

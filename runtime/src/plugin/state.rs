@@ -17,22 +17,33 @@ use super::memory::MemoryLimit;
 use crate::config::Limits;
 use crate::stop::Stop;
 
+/// Random bytes that a plugin gets at once.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
+/// What the host keeps for a plugin's resources.
+const RESOURCES_MAX: usize = 1_000;
+
 /// The data of one store.
 pub(super) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
-    /// What was counted since it was taken last, by name.
-    counters: BTreeMap<String, Option<u64>>,
+    /// What was counted in calls that returned, since it was taken last.
+    counters: BTreeMap<String, u64>,
+    /// What was counted in the call under way, by each name that was ever met: these count for the limit for good.
+    counting: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
     /// When the call under way must be over.
     pub(super) deadline: Instant,
+    /// Whether it was not.
+    pub(super) is_late: bool,
     pub(super) stop: Stop,
 }
 
 impl State {
     pub(super) fn new(plugin: &str, limits: &Limits, stop: Stop) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
         let log = Arc::new(Mutex::new(PluginLog::new(plugin, limits.plugin_log_bytes)));
         let printed = Printed(Arc::clone(&log));
         let wasi = WasiCtx::builder()
@@ -41,6 +52,7 @@ impl State {
             .secure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random_seed(0)
+            .max_random_size(RANDOM_BYTES_MAX)
             .wall_clock(StillClock)
             .monotonic_clock(StillClock)
             .allow_tcp(false)
@@ -49,26 +61,40 @@ impl State {
             .build();
         Self {
             wasi,
-            table: ResourceTable::new(),
+            table,
             log,
             counters: BTreeMap::new(),
+            counting: BTreeMap::new(),
             counters_max: limits.plugin_counters,
             memory: MemoryLimit::new(limits.plugin_memory_bytes),
             deadline: Instant::now(),
+            is_late: false,
             stop,
         }
     }
 
-    /// The last line that the plugin printed: after a trap, mostly the panic's message.
-    pub(super) fn last_printed(&self) -> Option<String> {
-        lock(&self.log).last_printed.clone()
+    /// What the plugin said before a trap: the message of its panic, or the last line that it printed.
+    pub(super) fn last_words(&self) -> Option<String> {
+        lock(&self.log).last_words()
     }
 
-    /// Names that were met count for the limit for good.
+    pub(super) fn log_bytes_left(&self) -> usize {
+        lock(&self.log).left
+    }
+
+    /// Adds up what was counted in a call that has returned. What a call counts that does not return is lost with it: its
+    /// records are counted when they are put through again.
+    pub(super) fn keep_counts(&mut self) {
+        for (name, count) in &mut self.counting {
+            if let Some(count) = count.take() {
+                let counter = self.counters.entry(name.clone()).or_default();
+                *counter = counter.saturating_add(count);
+            }
+        }
+    }
+
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
-        let counters = self.counters.iter_mut();
-        let counted = counters.filter_map(|(name, count)| Some((name.clone(), count.take()?)));
-        counted.collect()
+        std::mem::take(&mut self.counters)
     }
 }
 
@@ -87,10 +113,10 @@ impl Host for State {
     }
 
     fn count(&mut self, name: String, delta: u64) {
-        if let Some(counter) = self.counters.get_mut(&name) {
+        if let Some(counter) = self.counting.get_mut(&name) {
             *counter = Some(counter.unwrap_or_default().saturating_add(delta));
-        } else if self.counters.len() < self.counters_max && name.len() <= 64 {
-            self.counters.insert(name, Some(delta));
+        } else if self.counting.len() < self.counters_max && name.len() <= 64 {
+            self.counting.insert(name, Some(delta));
         } else {
             lock(&self.log).write(
                 Level::Warn,
@@ -126,14 +152,27 @@ impl HostMonotonicClock for StillClock {
 /// Lines from a plugin on their way to the host's log, up to a number of bytes.
 struct PluginLog {
     plugin: String,
+    /// Whether there was room for anything.
+    had_room: bool,
     left: usize,
     dropped: u64,
     line: Vec<u8>,
-    panicked_at: Option<String>,
+    panic: Option<Panic>,
     last_printed: Option<String>,
 }
 
+/// What a panic has to say.
+struct Panic {
+    place: String,
+    message: String,
+    /// Whether all of it was said.
+    is_told: bool,
+}
+
 const LINE_BYTES_MAX: usize = 2048;
+/// Beyond this no line is added to a panic's message.
+const PANIC_BYTES_MAX: usize = 2048;
+const PANIC_CHARS_TOLD: usize = 800;
 /// What a line costs beside its text, so that empty ones have an end, too.
 const LINE_COST: usize = 32;
 
@@ -141,10 +180,11 @@ impl PluginLog {
     fn new(plugin: &str, bytes: usize) -> Self {
         Self {
             plugin: plugin.to_owned(),
+            had_room: bytes > 0,
             left: bytes,
             dropped: 0,
             line: Vec::new(),
-            panicked_at: None,
+            panic: None,
             last_printed: None,
         }
     }
@@ -180,27 +220,64 @@ impl PluginLog {
         }
     }
 
-    /// Keeps the last line even when the log is full, because it is what a panic has to say. A panic in Rust prints
-    /// where it was, then its message, then a note on an environment variable that no plugin has.
+    /// Keeps what a panic says, which becomes part of an error or a reject instead of a line of the log. A panic in Rust
+    /// prints where it was, then its message, then a note on an environment variable that no plugin has.
     fn printed(&mut self, line: String) {
-        if line.is_empty() || line.starts_with("note: run with `RUST_BACKTRACE") {
+        match &mut self.panic {
+            Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
+                panic.is_told = true;
+                return;
+            }
+            Some(panic) if !panic.is_told => {
+                if !line.is_empty() && panic.message.len() < PANIC_BYTES_MAX {
+                    let between = if panic.message.is_empty() { "" } else { " " };
+                    panic.message.push_str(between);
+                    panic.message.push_str(&line);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if line.is_empty() {
+            return;
+        }
+        if let Some(place) = panic_place(&line) {
+            self.panic = Some(Panic {
+                place: place.to_owned(),
+                message: String::new(),
+                is_told: false,
+            });
             return;
         }
         self.write(Level::Info, &line);
-        if let Some((_, place)) = line.rsplit_once(" panicked at ") {
-            self.panicked_at = Some(place.trim_end_matches(':').to_owned());
-            return;
-        }
-        self.last_printed = Some(match self.panicked_at.take() {
-            Some(place) => format!("{line} (at {place})"),
-            None => line,
-        });
+        self.last_printed = Some(line);
     }
+
+    fn last_words(&self) -> Option<String> {
+        let Some(panic) = &self.panic else {
+            return self.last_printed.clone();
+        };
+        // The place is to be told however long the message is.
+        let clip = |message: &str| message.chars().take(PANIC_CHARS_TOLD).collect::<String>();
+        let message = if panic.message.is_empty() {
+            // Its only line has no end yet.
+            clip(&String::from_utf8_lossy(&self.line))
+        } else {
+            clip(&panic.message)
+        };
+        Some(format!("{message} (at {})", panic.place))
+    }
+}
+
+/// Where a panic was, if this is the first line of its message.
+fn panic_place(line: &str) -> Option<&str> {
+    let (thread, place) = line.rsplit_once(" panicked at ")?;
+    thread.starts_with("thread '").then(|| place.strip_suffix(':'))?
 }
 
 impl Drop for PluginLog {
     fn drop(&mut self) {
-        if self.dropped > 0 {
+        if self.dropped > 0 && self.had_room {
             tracing::warn!(
                 plugin = self.plugin,
                 lines = self.dropped,

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Lowered;
 use crate::error::Result;
 
 /// A component in the server's store.
@@ -34,6 +35,9 @@ pub struct Binding {
     pub version: String,
     /// The JSON document that the plugin is opened with.
     pub config: String,
+    /// Limits that are lower than a worker's own.
+    #[serde(default, skip_serializing_if = "Lowered::is_empty")]
+    pub limits: Lowered,
     /// When it was made, in milliseconds since 1970.
     pub bound_ms: i64,
     /// The binding whose plugin and config this one brought back.

@@ -7,18 +7,18 @@ use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
-use super::plugins::Plugins;
+use super::plugins::{Bound, Plugins};
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Destination};
 use crate::complaints::Complaints;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Next, Server, Ticket};
 use crate::receipt::Receipt;
-use crate::stop::Stop;
+use crate::stop::{Stop, TOO_LONG, stop_at};
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -59,23 +59,28 @@ impl Context {
 
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
     async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
-        let work = self.work(claim, stop, gauge);
-        tokio::pin!(work);
-        match tokio::time::timeout(self.options.limits.attempt, &mut work).await {
-            Ok(result) => result,
-            Err(_) => {
-                stop.request(Class::Permanent, "the attempt took longer than its limit");
-                work.await
-            }
-        }
-    }
-
-    async fn work(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
         let started_at = Timestamp::now();
+        let begin = tokio::time::Instant::now();
+        let limit = self.options.limits.attempt;
         let bound = tokio::select! {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
+            () = tokio::time::sleep(limit) => {
+                return Err(Error::permanent(Stage::Worker, format!("stopped: {TOO_LONG}")));
+            }
         };
+        let deadline = begin + bound.limits.attempt;
+        stop_at(deadline, stop, self.work(claim, stop, gauge, bound, started_at)).await
+    }
+
+    async fn work(
+        &self,
+        claim: &Claim,
+        stop: &Stop,
+        gauge: Arc<Gauge>,
+        bound: Bound,
+        started_at: Timestamp,
+    ) -> Result<Committed> {
         let job = Job {
             id: Some(claim.request.id.clone()),
             queue: Some(claim.request.queue.clone()),
@@ -94,7 +99,7 @@ impl Context {
             destination: Arc::clone(&self.destination),
             // Attempts at once share the cores.
             lanes: self.options.limits.lanes / self.leases.count().max(1),
-            limits: Arc::clone(&self.options.limits),
+            limits: bound.limits,
             stop: stop.clone(),
             gauge,
         };

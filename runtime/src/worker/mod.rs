@@ -136,7 +136,8 @@ pub async fn run(
     for queue in &options.queues {
         drop(destination.stage(Some(queue), Digesting::default())?);
     }
-    let plugins = Plugins::new(engine, Arc::clone(&server.registry), options.plugin.clone())?;
+    let (registry, source) = (Arc::clone(&server.registry), options.plugin.clone());
+    let plugins = Plugins::new(engine, registry, source, &options.limits)?;
     let complaints = Arc::new(Complaints::default());
     let leases = Leases::start(url, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);

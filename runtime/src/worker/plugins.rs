@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::error::{Error, Result, Stage};
+use crate::config::{Limits, Lowered};
+use crate::error::{Class, Error, Result, Stage};
 use crate::plugin::{Engine, Plugin};
 use crate::queue::{Binding, Claim, Registry};
 
@@ -38,24 +39,33 @@ pub enum PluginSource {
 pub(super) struct Bound {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
+    /// The worker's, lowered by the binding's.
+    pub(super) limits: Arc<Limits>,
+    lowered: Lowered,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
 
 impl Bound {
     fn is(&self, binding: &Binding) -> bool {
-        self.plugin.description().sha256 == binding.sha256 && *self.config == *binding.config
+        self.plugin.description().sha256 == binding.sha256
+            && *self.config == *binding.config
+            && self.lowered == binding.limits
     }
 }
 
 pub(super) struct Plugins {
     engine: Engine,
+    limits: Arc<Limits>,
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
     bindings: Mutex<HashMap<(String, u64), Known>>,
-    /// Held while a binding is fetched and compiled, so that claims that come together do it once.
-    loading: tokio::sync::Mutex<()>,
+    /// Of each queue, held while its binding is fetched and compiled: claims that come together do it once, and other queues
+    /// do not wait for it.
+    loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Why components cannot be used, by digest. To find out may have taken minutes.
+    unfit: Mutex<HashMap<String, String>>,
 }
 
 /// A binding that was compiled, and what was known when it was last compared with the server's.
@@ -70,14 +80,21 @@ type Stamp = (SystemTime, u64);
 
 impl Plugins {
     /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
-    pub(super) fn new(engine: Engine, registry: Arc<dyn Registry>, source: PluginSource) -> Result<Self> {
+    pub(super) fn new(
+        engine: Engine,
+        registry: Arc<dyn Registry>,
+        source: PluginSource,
+        limits: &Arc<Limits>,
+    ) -> Result<Self> {
         let plugins = Self {
             engine,
+            limits: Arc::clone(limits),
             registry,
             source,
             file: Mutex::new(None),
             bindings: Mutex::new(HashMap::new()),
-            loading: tokio::sync::Mutex::new(()),
+            loading: Mutex::default(),
+            unfit: Mutex::default(),
         };
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
@@ -147,7 +164,8 @@ impl Plugins {
         if let Some(bound) = self.trusted(&key) {
             return Ok(bound);
         }
-        let _loading = self.loading.lock().await;
+        let loading = Arc::clone(lock(&self.loading).entry(queue.clone()).or_default());
+        let _loading = loading.lock().await;
         if let Some(bound) = self.trusted(&key) {
             return Ok(bound);
         }
@@ -162,6 +180,9 @@ impl Plugins {
         {
             (known.seen_at, known.losses) = (seen_at, losses);
             return Ok(known.bound.clone());
+        }
+        if let Some(why) = lock(&self.unfit).get(&binding.sha256) {
+            return Err(Error::permanent(Stage::Plugin, why.clone()));
         }
         let bytes = self
             .registry
@@ -191,10 +212,12 @@ impl Plugins {
     }
 
     async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<Bound> {
+        let limits = Arc::new(self.limits.lowered(&binding.limits)?);
         let engine = self.engine.clone();
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
-            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))??;
+            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))?;
+        let plugin = plugin.map_err(|error| self.remember(&binding, error))?;
         if plugin.description().sha256 != binding.sha256 {
             return Err(Error::permanent(
                 Stage::Plugin,
@@ -204,8 +227,21 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: binding.config.into(),
+            limits,
+            lowered: binding.limits,
             number: Some(binding.number),
         })
+    }
+
+    fn remember(&self, binding: &Binding, error: Error) -> Error {
+        let error = error.about(format_args!("{}@{}", binding.name, binding.version));
+        let report = error.report();
+        let why = report.strip_prefix("plugin ").unwrap_or(&report);
+        let mut unfit = lock(&self.unfit);
+        if error.class() == Class::Permanent && unfit.len() < KEPT_MAX {
+            unfit.insert(binding.sha256.clone(), why.to_owned());
+        }
+        error
     }
 
     fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {
@@ -214,6 +250,8 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: Arc::clone(config),
+            limits: Arc::clone(&self.limits),
+            lowered: Lowered::new(),
             number: None,
         })
     }

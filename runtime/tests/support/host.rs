@@ -63,7 +63,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -319,6 +319,15 @@ impl Worker {
             let (_, rest) = stat.rsplit_once(") ")?;
             rest.starts_with('T').then_some(())
         });
+    }
+
+    /// The most memory that it has taken so far, without the processes that it started.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the worker lives");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.expect("a peak").trim().trim_end_matches(" kB");
+        kib.parse::<u64>().expect("a number") << 10
     }
 
     /// Sends a signal by its name.

@@ -6,3 +6,5 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod redis;
 pub(crate) mod tls;
+pub(crate) mod wat;
+pub(crate) mod work;

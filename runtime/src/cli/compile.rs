@@ -1,0 +1,30 @@
+//! `compile-component`: what this program starts itself with for a component that it is to take up. Nobody else calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::out;
+use crate::config::{Limits, Setting};
+use crate::plugin::{UNFIT, compile};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// All limits, as NAME=VALUE.
+    settings: Vec<Setting>,
+    /// Where compiled components are kept.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let limits = Limits::default().with(&args.settings);
+    match compile(&limits, args.cache.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever reads it adds the stage again.
+            let report = error.report();
+            out::line(report.strip_prefix("plugin ").unwrap_or(&report));
+            ExitCode::from(UNFIT)
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The limits that an operator may set, by name: `memory=64MiB` in, other [`Limits`] out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Limits;
+use crate::error::{Error, Result, Stage};
+
+/// Limits of a binding by name, as they were written. They only ever lower those of a worker.
+pub type Lowered = BTreeMap<String, String>;
+
+/// One limit with a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    limit: &'static Named,
+    value: u64,
+}
+
+/// A limit that has a name.
+#[derive(Debug)]
+struct Named {
+    name: &'static str,
+    unit: Unit,
+    range: RangeInclusive<u64>,
+    /// Whether it is about what a request does, so that a binding may lower it.
+    in_binding: bool,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Milliseconds,
+    Count,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const DAY_MS: u64 = 86_400_000;
+
+/// SECURITY.md says what each of them bounds.
+static NAMED: [Named; 12] = [
+    Named {
+        name: "memory",
+        unit: Unit::Bytes,
+        range: MIB..=4 * GIB,
+        in_binding: true,
+        get: |limits| limits.plugin_memory_bytes as u64,
+        set: |limits, value| limits.plugin_memory_bytes = value as usize,
+    },
+    Named {
+        name: "call-time",
+        unit: Unit::Milliseconds,
+        range: 50..=DAY_MS,
+        in_binding: true,
+        get: |limits| limits.plugin_call.as_millis() as u64,
+        set: |limits, value| limits.plugin_call = Duration::from_millis(value),
+    },
+    Named {
+        name: "call-bytes",
+        unit: Unit::Bytes,
+        range: 64 * KIB..=GIB,
+        in_binding: true,
+        get: |limits| limits.changes_bytes_max as u64,
+        set: |limits, value| limits.changes_bytes_max = value as usize,
+    },
+    Named {
+        name: "record-rows",
+        unit: Unit::Count,
+        range: 1..=u32::MAX as u64,
+        in_binding: true,
+        get: |limits| limits.record_rows_max as u64,
+        set: |limits, value| limits.record_rows_max = value as usize,
+    },
+    Named {
+        name: "output-bytes",
+        unit: Unit::Bytes,
+        range: 0..=1024 * TIB,
+        in_binding: true,
+        get: |limits| limits.output_bytes_max,
+        set: |limits, value| limits.output_bytes_max = value,
+    },
+    Named {
+        name: "request-time",
+        unit: Unit::Milliseconds,
+        range: 50..=30 * DAY_MS,
+        in_binding: true,
+        get: |limits| limits.attempt.as_millis() as u64,
+        set: |limits, value| limits.attempt = Duration::from_millis(value),
+    },
+    Named {
+        name: "log-bytes",
+        unit: Unit::Bytes,
+        range: 0..=GIB,
+        in_binding: true,
+        get: |limits| limits.plugin_log_bytes as u64,
+        set: |limits, value| limits.plugin_log_bytes = value as usize,
+    },
+    Named {
+        name: "traps",
+        unit: Unit::Count,
+        range: 0..=1_000_000,
+        in_binding: true,
+        get: |limits| limits.traps as u64,
+        set: |limits, value| limits.traps = value as usize,
+    },
+    Named {
+        name: "timeouts",
+        unit: Unit::Count,
+        range: 0..=1_000_000,
+        in_binding: true,
+        get: |limits| limits.timeouts as u64,
+        set: |limits, value| limits.timeouts = value as usize,
+    },
+    Named {
+        name: "component-bytes",
+        unit: Unit::Bytes,
+        range: 1..=GIB,
+        in_binding: false,
+        get: |limits| limits.component_bytes_max as u64,
+        set: |limits, value| limits.component_bytes_max = value as usize,
+    },
+    Named {
+        name: "compile-time",
+        unit: Unit::Milliseconds,
+        range: 1_000..=DAY_MS,
+        in_binding: false,
+        get: |limits| limits.compile.as_millis() as u64,
+        set: |limits, value| limits.compile = Duration::from_millis(value),
+    },
+    Named {
+        name: "compile-memory",
+        unit: Unit::Bytes,
+        range: 64 * MIB..=TIB,
+        in_binding: false,
+        get: |limits| limits.compile_memory_bytes,
+        set: |limits, value| limits.compile_memory_bytes = value,
+    },
+];
+
+impl Limits {
+    /// These limits but for some that an operator has set.
+    #[must_use]
+    pub fn with(mut self, settings: &[Setting]) -> Self {
+        for Setting { limit, value } in settings {
+            (limit.set)(&mut self, *value);
+        }
+        self
+    }
+
+    /// These limits or, where it has lower ones, those of a binding.
+    ///
+    /// # Errors
+    /// If a limit of the binding is none that this host knows.
+    pub fn lowered(&self, binding: &Lowered) -> Result<Self> {
+        let mut limits = self.clone();
+        for (name, value) in binding {
+            let Setting { limit, value } = setting(name, value)
+                .and_then(Setting::in_binding)
+                .map_err(|why| Error::permanent(Stage::Plugin, format!("limit of the binding: {why}")))?;
+            if value < (limit.get)(self) {
+                (limit.set)(&mut limits, value);
+            }
+        }
+        Ok(limits)
+    }
+}
+
+/// The limits that have names, each as it is set.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, limit) in NAMED.iter().enumerate() {
+            let value = (limit.get)(self);
+            let between = if index == 0 { "" } else { " " };
+            write!(f, "{between}{}", Setting { limit, value })?;
+        }
+        Ok(())
+    }
+}
+
+impl Setting {
+    /// The same, for a binding.
+    ///
+    /// # Errors
+    /// If it is for the worker alone to set.
+    pub fn in_binding(self) -> Result<Self, String> {
+        if self.limit.in_binding {
+            return Ok(self);
+        }
+        Err(format!(
+            "{} is for a worker to set, not for a binding",
+            self.limit.name
+        ))
+    }
+
+    /// Name and value, to be kept with a binding.
+    pub fn parts(self) -> (String, String) {
+        (self.limit.name.to_owned(), written(self.limit.unit, self.value))
+    }
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+        setting(name, value)
+    }
+}
+
+/// As it is set.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Named { name, unit, .. } = self.limit;
+        write!(f, "{name}={}", written(*unit, self.value))
+    }
+}
+
+fn setting(name: &str, value: &str) -> Result<Setting, String> {
+    let Some(limit) = NAMED.iter().find(|limit| limit.name == name) else {
+        let names: Vec<_> = NAMED.iter().map(|limit| limit.name).collect();
+        return Err(format!("there is no limit {name:?}, only {}", names.join(", ")));
+    };
+    let (value, range) = (parse(limit.unit, value)?, &limit.range);
+    if !range.contains(&value) {
+        let [least, most] = [range.start(), range.end()].map(|bound| written(limit.unit, *bound));
+        return Err(format!("{name} is from {least} to {most}"));
+    }
+    Ok(Setting { limit, value })
+}
+
+/// The units of a value, the largest first.
+fn units(unit: Unit) -> &'static [(&'static str, u64)] {
+    match unit {
+        Unit::Bytes => &[("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("", 1)],
+        Unit::Milliseconds => &[("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)],
+        Unit::Count => &[("", 1)],
+    }
+}
+
+fn parse(unit: Unit, text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let factor = units(unit).iter().find(|(name, _)| *name == suffix);
+    let value = number.parse::<u64>().ok().zip(factor);
+    value
+        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
+        .ok_or_else(|| match unit {
+            Unit::Bytes => format!("{text:?} is no size: write 1000, 64KiB, 64MiB, 1GiB"),
+            Unit::Milliseconds => format!("{text:?} is no time: write 500ms, 10s, 5m, 6h"),
+            Unit::Count => format!("{text:?} is no number"),
+        })
+}
+
+fn written(unit: Unit, value: u64) -> String {
+    let fits = |(_, factor): &&(&str, u64)| value.is_multiple_of(*factor) && value > 0;
+    let (name, factor) = units(unit).iter().find(fits).unwrap_or(match unit {
+        Unit::Milliseconds => &("ms", 1),
+        _ => &("", 1),
+    });
+    format!("{}{name}", value / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        text.parse::<Setting>().expect_err("refused")
+    }
+
+    #[test]
+    fn a_setting_is_written_as_it_is_read() {
+        let texts = [
+            "memory=64MiB",
+            "call-time=1500ms",
+            "call-time=2m",
+            "traps=0",
+            "output-bytes=1000",
+        ];
+        for text in texts {
+            assert_eq!(text.parse::<Setting>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "memory=1024MiB".parse::<Setting>().unwrap().to_string(),
+            "memory=1GiB"
+        );
+        assert!(refused("memory").contains("NAME=VALUE"));
+        assert!(refused("memry=1MiB").contains("there is no limit \"memry\", only memory, call-time"));
+        assert!(refused("memory=64MB").contains("is no size"));
+        assert!(refused("memory=99999999999999999999TiB").contains("is no size"));
+        assert!(refused("call-time=5").contains("is no time"));
+        assert!(refused("traps=-1").contains("is no number"));
+    }
+
+    #[test]
+    fn each_limit_has_a_least_and_a_most() {
+        assert_eq!(refused("memory=1023KiB"), "memory is from 1MiB to 4GiB");
+        for limit in &NAMED {
+            let text = |value| format!("{}={}", limit.name, written(limit.unit, value));
+            let (least, most) = (*limit.range.start(), *limit.range.end());
+            for value in [least, most] {
+                let mut limits = Limits::default();
+                limits = limits.with(&[text(value).parse().unwrap()]);
+                assert_eq!((limit.get)(&limits), value, "{}", limit.name);
+            }
+            refused(&text(most + 1));
+            if least > 0 {
+                refused(&text(least - 1));
+            }
+            let default = (limit.get)(&Limits::default());
+            assert!(limit.range.contains(&default), "{}", limit.name);
+        }
+    }
+
+    #[test]
+    fn a_binding_only_lowers() {
+        let of_worker =
+            Limits::default().with(&["memory=32MiB".parse().unwrap(), "traps=7".parse().unwrap()]);
+        let binding = |limits: &[(&str, &str)]| {
+            let limits = limits
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            of_worker.lowered(&limits.collect())
+        };
+        let limits = binding(&[("memory", "64MiB"), ("traps", "3")]).unwrap();
+        assert_eq!((limits.plugin_memory_bytes, limits.traps), (32 << 20, 3));
+        let error = binding(&[("component-bytes", "1MiB")]).unwrap_err().to_string();
+        assert!(
+            error.contains("component-bytes is for a worker to set"),
+            "{error}"
+        );
+        assert!(binding(&[("from-the-future", "1")]).is_err());
+    }
+
+    #[test]
+    fn the_page_on_security_has_them_all() {
+        let page = include_str!("../../../SECURITY.md");
+        for limit in &NAMED {
+            let value = written(limit.unit, (limit.get)(&Limits::default()));
+            let row = format!("| `{}` | {value} |", limit.name);
+            assert!(page.contains(&row), "no row {row}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What is left of a call that did not return: wasmtime's error in; a sentence, its cause and the guest's functions out,
+//! all bounded.
+
+use wasmtime::WasmBacktrace;
+
+use crate::error::{Error, Stage};
+
+/// Functions of a backtrace that are told.
+const FRAMES_MAX: usize = 8;
+const FRAME_CHARS_MAX: usize = 120;
+const TEXT_CHARS_MAX: usize = 1_000;
+
+/// What stands between the author's code and the trap: a panic on its way, an allocation.
+const RUN_TIME: [&str; 15] = [
+    "core::",
+    "<core::",
+    "std::",
+    "<std::",
+    "alloc::",
+    "<alloc::",
+    "__rust",
+    "rust_",
+    "panic_abort",
+    "abort",
+    "sbrk",
+    "dlmalloc",
+    "malloc",
+    "calloc",
+    "realloc",
+];
+
+/// Why a call into a guest did not give what was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// It did not return: another instance may do better, or with another input.
+    Trap(Trap),
+    /// All else.
+    Other(Error),
+}
+
+/// The end of a call that did not return: a trap, or memory or time that was used up.
+#[derive(Debug)]
+pub struct Trap {
+    /// Whether it was the time.
+    pub is_timeout: bool,
+    /// What happened, in the plugin's own words where it left any.
+    message: String,
+    /// The machine's word for it, and where in the guest it was.
+    cause: String,
+}
+
+impl Trap {
+    pub(super) fn new(is_timeout: bool, message: String, error: &wasmtime::Error) -> Self {
+        // The backtrace is the outermost context; the trap itself is what a person can use.
+        let mut cause = short(&error.root_cause().to_string());
+        let frames = error.downcast_ref().map(frames).unwrap_or_default();
+        if !frames.is_empty() {
+            cause = format!("{cause}; backtrace: {}", frames.join(" <- "));
+        }
+        Self {
+            is_timeout,
+            message,
+            cause,
+        }
+    }
+
+    /// The error of a request that ends by it, with a note on why it does.
+    pub fn into_error(self, note: &str) -> Error {
+        Error::permanent(Stage::Plugin, format!("{} ({note})", self.message)).because(self.cause)
+    }
+
+    /// All that is known, on one line.
+    pub fn text(&self) -> String {
+        format!("{}: {}", self.message, self.cause)
+    }
+}
+
+impl From<Trap> for Error {
+    fn from(trap: Trap) -> Self {
+        Self::permanent(Stage::Plugin, trap.message).because(trap.cause)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Trap(trap) => trap.into(),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+/// The guest's functions, the innermost first, from the author's code on.
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
+        Some(name) => short(&format!("{:#}", rustc_demangle::demangle(name))),
+        None => format!("function {}", frame.func_index()),
+    });
+    let names: Vec<String> = names
+        .map(|name| name.chars().take(FRAME_CHARS_MAX).collect())
+        .collect();
+    let is_run_time = |name: &String| RUN_TIME.iter().any(|prefix| name.starts_with(prefix));
+    let begin = names.iter().position(|name| !is_run_time(name)).unwrap_or(0);
+    names.into_iter().skip(begin).take(FRAMES_MAX).collect()
+}
+
+/// A guest's text as a part of a message: bounded, on one line.
+pub(super) fn short(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .take(TEXT_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    line.trim().to_owned()
+}

@@ -1,0 +1,248 @@
+//! Components that are made to hurt whoever compiles them are refused within limits, and a worker that meets one goes on.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::fmt::Write;
+use std::fs::File;
+use std::process::Stdio;
+
+use ingest_host::config::Lowered;
+use ingest_host::queue::{Binding, Component, Server};
+use sha2::{Digest, Sha256};
+use support::host::{Host, component};
+use support::wat::ByHand;
+use wait4::Wait4;
+
+/// What the program and the process that it compiles in take at most, each.
+const PEAK_MAX: u64 = 256 << 20;
+
+/// What came of pushing a component.
+struct Pushed {
+    code: Option<i32>,
+    said: String,
+    peak: u64,
+}
+
+/// Pushes a file of the host's folder.
+fn push(host: &Host, file: &str, limits: &str) -> Pushed {
+    let mut child = host
+        .command()
+        .args(["plugin", "push", file])
+        .args(limits.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(File::create(host.path("said")).unwrap())
+        .spawn()
+        .unwrap();
+    let ended = child.wait4().unwrap();
+    let said = std::fs::read_to_string(host.path("said")).unwrap();
+    let peak = ended.rusage.maxrss;
+    Pushed {
+        code: ended.status.code(),
+        said,
+        peak,
+    }
+}
+
+#[track_caller]
+fn is_refused(pushed: &Pushed, why: &str) {
+    assert_eq!(pushed.code, Some(1), "{}", pushed.said);
+    assert!(pushed.said.contains(why), "expected {why:?}: {}", pushed.said);
+    assert!(pushed.said.len() < 4_000, "{}", pushed.said);
+    assert!(pushed.peak < PEAK_MAX, "{} bytes: {}", pushed.peak, pushed.said);
+}
+
+/// A number as WebAssembly writes it.
+fn leb128(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            bytes.push(byte);
+            return bytes;
+        }
+        bytes.push(byte | 0x80);
+    }
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id], &leb128(content.len())[..], content].concat()
+}
+
+/// A plugin with a function of so many blocks within each other. What it takes to compile it grows with their square.
+fn blocks(depth: usize) -> Vec<u8> {
+    let core = format!("(func {} {})", "block ".repeat(depth), "end ".repeat(depth));
+    ByHand {
+        core,
+        ..ByHand::default()
+    }
+    .component()
+}
+
+/// A plugin with components in it, so many within each other.
+fn nested(depth: usize) -> Vec<u8> {
+    let empty = b"\0asm\x0d\0\x01\0".to_vec();
+    let inner = (0..depth).fold(empty.clone(), |inner, _| {
+        [&empty[..], &section(4, &inner)].concat()
+    });
+    [ByHand::default().component(), section(4, &inner)].concat()
+}
+
+/// A plugin and so many types.
+fn types(count: usize) -> Vec<u8> {
+    let types = [leb128(count), vec![0x7f; count]].concat();
+    [ByHand::default().component(), section(7, &types)].concat()
+}
+
+/// A plugin and a list of lists of lists, so many within each other, as what a function takes.
+fn lists(depth: usize) -> String {
+    let mut types = "(type $t0 (list u8))".to_owned();
+    for at in 1..depth {
+        write!(types, "(type $t{at} (list $t{}))", at - 1).unwrap();
+    }
+    let last = depth - 1;
+    format!("{types} (import \"deep\" (instance (export \"f\" (func (param \"x\" $t{last})))))")
+}
+
+#[test]
+fn a_hundred_megabytes_are_not_even_read() {
+    let host = Host::embedded();
+    let file = host.write("large.wasm", std::fs::read(component("clean")).unwrap());
+    File::options()
+        .write(true)
+        .open(file)
+        .unwrap()
+        .set_len(100 << 20)
+        .unwrap();
+    let pushed = push(&host, "large.wasm", "");
+    is_refused(
+        &pushed,
+        "the component has 104857600 bytes, more than the limit of 67108864",
+    );
+    assert!(pushed.peak < 32 << 20, "{}", pushed.peak);
+}
+
+#[test]
+fn a_million_types_are_a_few_too_many() {
+    let host = Host::embedded();
+    host.write("types.wasm", types(990_000));
+    let pushed = push(&host, "types.wasm", "");
+    assert_eq!(pushed.code, Some(0), "{}", pushed.said);
+    assert!(pushed.peak < PEAK_MAX, "{}", pushed.peak);
+    host.write("types.wasm", types(1_000_000));
+    is_refused(
+        &push(&host, "types.wasm", ""),
+        "types count exceeds limit of 1000000",
+    );
+}
+
+#[test]
+fn deep_nesting_takes_no_more_than_the_compiler_has() {
+    let host = Host::embedded();
+    host.write("nested.wasm", nested(50));
+    assert_eq!(push(&host, "nested.wasm", "").code, Some(0));
+    host.write("nested.wasm", nested(20_000));
+    let pushed = push(&host, "nested.wasm", "--limit compile-memory=128MiB");
+    is_refused(
+        &pushed,
+        "compiling the component needed more than the limit of 134217728 bytes of memory",
+    );
+    let plugin = ByHand {
+        imports: lists(50_000),
+        ..ByHand::default()
+    };
+    host.write("lists.wasm", plugin.component());
+    is_refused(&push(&host, "lists.wasm", ""), "the component");
+}
+
+#[test]
+fn what_compiles_for_minutes_is_given_up() {
+    let host = Host::embedded();
+    host.write("blocks.wasm", blocks(100_000));
+    let pushed = push(&host, "blocks.wasm", "--limit compile-time=1s");
+    is_refused(
+        &pushed,
+        "compiling the component took more than the limit of 1s of processor time",
+    );
+    host.write("blocks.wasm", blocks(1_000));
+    assert_eq!(
+        push(&host, "blocks.wasm", "--limit compile-time=1s").code,
+        Some(0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_bound_to_one_goes_on() {
+    let host = Host::embedded();
+    host.write("in.csv", "a,b\n1,2\n");
+    host.run_with("plugin push", &[component("clean").to_str().unwrap()])
+        .ok();
+    let clean = format!("clean@{}", env!("CARGO_PKG_VERSION"));
+    host.run(&format!("plugin bind --queue good {clean}")).ok();
+    // Whoever can write to the server can store what `plugin push` would refuse.
+    let server = Server::connect(&host.url).await.unwrap();
+    for (queue, bytes) in [("slow", blocks(500_000)), ("large", nested(20_000))] {
+        let sha256: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let component = Component {
+            sha256: sha256.clone(),
+            name: "evil".into(),
+            version: "1.0.0".into(),
+            bytes: bytes.len() as u64,
+            pushed_ms: 0,
+        };
+        server.registry.push_component(&component, &bytes).await.unwrap();
+        let binding = Binding {
+            number: 0,
+            sha256,
+            name: "evil".into(),
+            version: "1.0.0".into(),
+            config: "{}".into(),
+            limits: Lowered::new(),
+            bound_ms: 0,
+            rollback_of: None,
+        };
+        server.registry.bind(queue, &binding, None).await.unwrap();
+    }
+    tokio::task::block_in_place(|| survives(&host));
+}
+
+fn survives(host: &Host) {
+    for (queue, id) in [
+        ("slow", "slow-1"),
+        ("slow", "slow-2"),
+        ("large", "large-1"),
+        ("good", "good-1"),
+    ] {
+        host.run(&format!("submit --queue {queue} --uri in.csv --id {id}"))
+            .ok();
+    }
+    let worker = host.worker(
+        "--queue slow --queue large --queue good --allow-root . --limit compile-time=2s --limit compile-memory=512MiB",
+    );
+    for (id, why) in [
+        (
+            "slow-1",
+            "plugin evil@1.0.0: compiling the component took more than the limit of 2s of processor time",
+        ),
+        (
+            "slow-2",
+            "plugin evil@1.0.0: compiling the component took more than the limit of 2s of processor time",
+        ),
+        (
+            "large-1",
+            "plugin evil@1.0.0: compiling the component needed more than the limit of 536870912 bytes of memory",
+        ),
+    ] {
+        let status = host.wait_for_state(id, "dead");
+        assert!(status["error"].as_str().unwrap().starts_with(why), "{status}");
+    }
+    host.wait_for_state("good-1", "done");
+    host.run("submit --queue good --uri in.csv --id good-2").ok();
+    host.wait_for_state("good-2", "done");
+    assert!(worker.peak_bytes() < PEAK_MAX, "{}", worker.peak_bytes());
+    assert_eq!(worker.stop().0, Some(0));
+}
