@@ -242,7 +242,9 @@ impl<'a> Marker<'a> {
         }
         let digest = self.fetched.midstate()?;
         let is_whole = digest.bytes == offset + read.len() as u64;
-        if !is_whole || digest.bytes >= self.total {
+        let left = self.total.saturating_sub(digest.bytes);
+        // What is soon at its end would have to wait for its checkpoint there.
+        if !is_whole || left <= self.every / 2 {
             return None;
         }
         self.next = offset + self.every;

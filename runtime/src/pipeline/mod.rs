@@ -13,7 +13,7 @@ mod turns;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
@@ -33,7 +33,7 @@ use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::gate::Gate;
 use crate::plugin::{Instance, Plan, Plugin};
-use crate::receipt::{InputPart, ResumedFrom};
+use crate::receipt::{InputPart, RecordCounts, ResumedFrom};
 use crate::request::InputOptions;
 use crate::stop::Stop;
 
@@ -96,6 +96,14 @@ pub struct Gauge {
     pub records: AtomicU64,
     /// Records that were rejected.
     pub rejects: AtomicU64,
+}
+
+impl Gauge {
+    fn show(&self, bytes: u64, records: RecordCounts) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.records.store(records.read, Ordering::Relaxed);
+        self.rejects.store(records.rejected, Ordering::Relaxed);
+    }
 }
 
 /// Opens a source and runs a job on it, both on a thread of their own: they block, and may do so for hours. The

@@ -63,6 +63,8 @@ fn take_up(
     checkpoint: Checkpoint,
     open: &Open<'_>,
 ) -> Result<Result<Start, String>> {
+    // To copy what is staged takes a while.
+    job.gauge.show(checkpoint.offset, checkpoint.records);
     let [of_input, of_output] = digest::pair();
     let taken_over = job
         .destination

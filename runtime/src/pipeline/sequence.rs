@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::atomic::Ordering;
 
 use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
@@ -61,18 +60,15 @@ impl<'a> Sequence<'a> {
 
     /// Goes on behind a checkpoint, whose bytes are staged already.
     pub(super) fn resume(job: &'a Job, staging: Staging, checkpoint: Checkpoint) -> Self {
-        let sequence = Self {
-            counts: checkpoint.records,
-            reject_writer: RejectWriter::behind(checkpoint.records.rejected),
-            ..Self::new(job, staging, checkpoint.rest().origin)
-        };
-        sequence.show();
+        let begin = Self::new(job, staging, checkpoint.rest().origin);
         Self {
+            counts: checkpoint.records,
             by_code: checkpoint.by_code,
             counters: checkpoint.counters,
             traps: checkpoint.traps,
             written: checkpoint.written,
-            ..sequence
+            reject_writer: RejectWriter::behind(checkpoint.records.rejected),
+            ..begin
         }
     }
 
@@ -120,7 +116,7 @@ impl<'a> Sequence<'a> {
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
-        self.show();
+        self.job.gauge.show(self.origin.0.offset, self.counts);
         if let (Some(head), Some(mark)) = (&self.head, mark) {
             let done = Done {
                 origin: self.origin,
@@ -146,14 +142,6 @@ impl<'a> Sequence<'a> {
             let counter = self.counters.entry(name).or_default();
             *counter = counter.saturating_add(count);
         }
-    }
-
-    /// Lets people see how far it is.
-    fn show(&self) {
-        let gauge = &self.job.gauge;
-        gauge.bytes.store(self.origin.0.offset, Ordering::Relaxed);
-        gauge.records.store(self.counts.read, Ordering::Relaxed);
-        gauge.rejects.store(self.counts.rejected, Ordering::Relaxed);
     }
 
     fn count_bytes(&mut self, bytes: usize) -> Result<()> {

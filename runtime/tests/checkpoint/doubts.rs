@@ -140,6 +140,28 @@ fn without_a_strong_etag_a_length_or_ranges_there_is_no_checkpoint() {
 }
 
 #[test]
+fn an_input_that_is_soon_at_its_end_does_not_wait_for_a_checkpoint() {
+    let (bytes, work) = (alarms(5), Work::of("alarms"));
+    let length = bytes.len() as u64;
+    for (every, count) in [(length / 3, 1), (length - 20_000, 0), (length, 0), (0, 0)] {
+        let limits = Limits {
+            batch_bytes: BATCH_BYTES,
+            checkpoint_bytes: every,
+            http_resumes: 0,
+            ..Limits::default()
+        };
+        let bed = Bed::new();
+        let server = File::new(bytes.clone(), A).serve(vec![Deed::Cut(bytes.len() - 1)]);
+        bed.attempt_within(&uri(&server), &work, limits).unwrap_err();
+        assert_eq!(
+            bed.staged(".checkpoint").len(),
+            count,
+            "every {every} of {length}"
+        );
+    }
+}
+
+#[test]
 fn packed_inputs_and_plugins_with_state_begin_anew() {
     let packed = Lost::of(|bytes| File::new(gzip(&bytes), A), Vec::new(), Work::of("alarms"));
     packed.bed.is_tidy();
