@@ -283,25 +283,26 @@ mod tests {
             used.record(next, 1);
             row
         });
+        // The second record is not read in place.
         let batch = Batch {
+            raw: b"a,bb\n\"\",c\n,dd\n".to_vec(),
+            in_place: true,
             rows: rows.collect(),
-            fields: b"abbcccdd".to_vec(),
-            ends: vec![1, 3, 6, 6, 6, 8],
+            fields: b"\nc\n".to_vec(),
+            starts: vec![0, 14, 10],
+            ends: vec![1, 4, 14, 16, 10, 13],
             ..Batch::default()
         };
         let part = batch.part(1..3, 2);
         assert_eq!(part.rows, batch.rows[1..]);
-        assert_eq!(
-            (&part.fields[..], &part.ends[..]),
-            (&b"cccdd"[..], &[3, 3, 3, 5][..])
-        );
-        assert_eq!(batch.part(0..1, 2).fields, b"abb");
+        assert_eq!(part.fields, b"\nc\n,dd\n");
+        assert_eq!((part.starts, part.ends), (vec![0, 3], vec![0, 2, 3, 6]));
+        assert_eq!(batch.part(0..1, 2).fields, b"a,bb\n");
         // A plugin may read no column at all.
         let blind = Batch {
-            fields: Vec::new(),
             ends: Vec::new(),
             ..batch
         };
-        assert_eq!(blind.part(1..2, 0).rows.len(), 1);
+        assert_eq!(blind.part(1..2, 0).starts.len(), 1);
     }
 }
