@@ -132,7 +132,7 @@ impl ByHand {
                 (func (export "describe") (result i32) (i32.const 16))
                 (func (export "open") (param i32 i32 i32 i32 i32) (result i32) {open})
                 (func (export "check") (param i32 i32) (result i32) (i32.const 600))
-                (func (export "process") (param i32 i32 i32 i32 i32) (result i32) {process})
+                (func (export "process") (param i32 i32 i32 i32 i32 i32) (result i32) {process})
                 (func (export "finish") (result i32) {finish}))
               (core instance $i (instantiate $core {with}))
               {TYPES}
@@ -156,7 +156,7 @@ const TYPES: &str = r#"
   (type $plan' (record (field "reads" (list u32)) (field "more-columns" (list string))
     (field "output" (list $output-column)) (field "stateful" bool)))
   (export $plan "plan" (type $plan'))
-  (type $batch' (record (field "rows" u32) (field "bytes" (list u8)) (field "ends" (list u32))))
+  (type $batch' (record (field "bytes" (list u8)) (field "starts" (list u32)) (field "ends" (list u32))))
   (export $batch "batch" (type $batch'))
   (type $changes' (record (field "verdicts" (list u8)) (field "operands" (list u32)) (field "bytes" (list u8))))
   (export $changes "changes" (type $changes'))
