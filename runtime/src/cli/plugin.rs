@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::environment::Environment;
-use super::options::plugin_config;
+use super::options::{GateArgs, plugin_config};
 use super::out;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
+use crate::gate::Gate;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
 use crate::request::check_queue_name;
@@ -31,6 +32,8 @@ pub(super) enum Command {
         /// Config of the component.
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
+        #[command(flatten)]
+        gate: GateArgs,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -70,7 +73,8 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             queue,
             plugin,
             config,
-        } => bind(&queue, &plugin, config.as_deref(), environment).await?,
+            gate,
+        } => bind(&queue, &plugin, config.as_deref(), gate.gate(), environment).await?,
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
             let components = environment.connect().await?.registry.components().await?;
@@ -88,7 +92,18 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
                 bindings.iter().for_each(out::json);
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
-                out::table(&["BINDING", "PLUGIN", "BOUND", "CONFIG", "SHA256", ""], &rows);
+                out::table(
+                    &[
+                        "BINDING",
+                        "PLUGIN",
+                        "BOUND",
+                        "CONFIG",
+                        "MAX REJECTS",
+                        "SHA256",
+                        "",
+                    ],
+                    &rows,
+                );
             }
         }
         Command::Inspect { file, json } => {
@@ -132,7 +147,13 @@ async fn push(file: &Path, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Environment) -> Result<()> {
+async fn bind(
+    queue: &str,
+    plugin: &str,
+    config: Option<&str>,
+    gate: Gate,
+    environment: &Environment,
+) -> Result<()> {
     check_queue_name(queue)?;
     let config = plugin_config(config)?;
     let registry = environment.connect().await?.registry;
@@ -143,6 +164,7 @@ async fn bind(queue: &str, plugin: &str, config: Option<&str>, environment: &Env
         name: component.name,
         version: component.version,
         config: config.canonical,
+        gate,
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
@@ -287,6 +309,7 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
         beginning(&binding.config, 40),
+        binding.gate.to_string(),
         beginning(&binding.sha256, 12),
         binding
             .rollback_of

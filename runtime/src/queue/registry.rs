@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::gate::Gate;
 
 /// A component in the server's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Binding {
     pub version: String,
     /// The JSON document that the plugin is opened with.
     pub config: String,
+    /// Which outputs may be published, whatever else the worker demands. An empty list is left out.
+    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    pub gate: Gate,
     /// When it was made, in milliseconds since 1970.
     pub bound_ms: i64,
     /// The binding whose plugin and config this one brought back.

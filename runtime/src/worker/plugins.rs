@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, Result, Stage};
+use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin};
 use crate::queue::{Binding, Claim, Registry};
 
@@ -38,13 +39,16 @@ pub enum PluginSource {
 pub(super) struct Bound {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
+    pub(super) gate: Gate,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
 
 impl Bound {
     fn is(&self, binding: &Binding) -> bool {
-        self.plugin.description().sha256 == binding.sha256 && *self.config == *binding.config
+        self.plugin.description().sha256 == binding.sha256
+            && *self.config == *binding.config
+            && self.gate == binding.gate
     }
 }
 
@@ -204,6 +208,7 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: binding.config.into(),
+            gate: binding.gate,
             number: Some(binding.number),
         })
     }
@@ -214,6 +219,7 @@ impl Plugins {
         Ok(Bound {
             plugin,
             config: Arc::clone(config),
+            gate: Gate::default(),
             number: None,
         })
     }
