@@ -19,11 +19,13 @@ const REASON_CHARS_MAX: usize = 120;
 const WHOLE: u128 = 1_000_000;
 
 /// How many records may be rejected. By default any number, which is also what an empty list of rules allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Gate(Vec<Rule>);
 
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Rule {
     /// The rejects that it is about: those of one code, or all.
     code: Option<String>,
@@ -73,6 +75,17 @@ impl Gate {
     pub fn closed() -> Self {
         let limit = Limit::Count(0);
         Self(vec![Rule { code: None, limit }])
+    }
+
+    /// Whether anything passes.
+    pub fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lets pass what both let pass.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self([self.0.as_slice(), &other.0].concat())
     }
 
     /// None if the output may be published; else the rules that forbid it, and what was rejected.
@@ -135,6 +148,36 @@ impl fmt::Display for Limit {
             Self::Count(most) => write!(f, "{most}"),
             Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / 10_000.0),
         }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{code}={}", self.limit),
+            None => write!(f, "{}", self.limit),
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules: Vec<_> = self.0.iter().map(Rule::to_string).collect();
+        f.write_str(&rules.join(","))
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -277,6 +320,17 @@ mod tests {
             verdict.ends_with(" and 248 codes more") && verdict.len() < 2_000,
             "{verdict}"
         );
+    }
+
+    #[test]
+    fn a_gate_is_kept_as_it_is_written() {
+        let both = gate(&["0.5%", "bad-id=10"]).and(&gate(&["7"]));
+        let document = serde_json::to_string(&both).unwrap();
+        assert_eq!(document, r#"["0.5%","bad-id=10","7"]"#);
+        assert_eq!(serde_json::from_str::<Gate>(&document).unwrap(), both);
+        assert_eq!(both.to_string(), "0.5%,bad-id=10,7");
+        assert!(serde_json::from_str::<Gate>(r#"["101%"]"#).is_err());
+        assert!(Gate::default().is_open() && !both.is_open());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -30,9 +31,23 @@ pub struct InputOptions {
     /// CSV: whether the first record names the columns; true by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
+    /// CSV: where to learn the delimiter and the quote that are not given; by default nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<DialectFrom>,
+    /// The encoding, by its name in the Encoding Standard and in lowercase; UTF-8 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+/// Where to learn how CSV is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DialectFrom {
+    /// From the first records.
+    Auto,
 }
 
 impl InputOptions {
@@ -46,10 +61,29 @@ impl InputOptions {
         {
             return Err(refused(format!("sha256 {sha256:?} is not 64 hex digits")));
         }
+        self.encoding()?;
         self.dialect().map(drop)
     }
 
-    /// How CSV is written.
+    /// How to make UTF-8 of the input; none if it is UTF-8.
+    ///
+    /// # Errors
+    /// If the encoding is not one that [`parse_encoding`] gives.
+    pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
+        let Some(name) = &self.encoding else {
+            return Ok(None);
+        };
+        match Encoding::for_label(name.as_bytes()) {
+            Some(encoding) if parse_encoding(name).as_ref() == Some(name) => {
+                Ok((encoding != encoding_rs::UTF_8).then_some(encoding))
+            }
+            _ => Err(refused(format!(
+                "encoding {name:?} is not known: it may be utf-16 or latin-1"
+            ))),
+        }
+    }
+
+    /// How CSV is written, as far as it is given.
     ///
     /// # Errors
     /// If the delimiter or the quote is not one ASCII character, is a line end, or is the same as the other.
@@ -123,6 +157,8 @@ impl NewRequest {
             delimiter: Option<char>,
             quote: Option<char>,
             header: Option<bool>,
+            dialect: Option<DialectFrom>,
+            encoding: Option<String>,
             sha256: Option<String>,
         }
         let document: Document =
@@ -138,6 +174,10 @@ impl NewRequest {
             delimiter: document.delimiter,
             quote: document.quote,
             header: document.header,
+            dialect: document.dialect,
+            encoding: document
+                .encoding
+                .map(|label| parse_encoding(&label).unwrap_or(label)),
             sha256: document.sha256.map(|text| parse_sha256(&text).unwrap_or(text)),
         };
         request.check()?;
@@ -236,6 +276,18 @@ pub fn parse_sha256(text: &str) -> Option<String> {
     is_digest.then(|| text.to_ascii_lowercase())
 }
 
+/// An encoding's name as this crate writes it, by a label of the Encoding Standard such as `utf-16` or `latin1`, or by
+/// `latin-1`. As there, Latin-1 is what Windows makes of it: a text has no control characters where that has letters.
+pub fn parse_encoding(label: &str) -> Option<String> {
+    let label = if label.eq_ignore_ascii_case("latin-1") {
+        "latin1"
+    } else {
+        label
+    };
+    let encoding = Encoding::for_label_no_replacement(label.as_bytes())?;
+    Some(encoding.name().to_ascii_lowercase())
+}
+
 /// Bytes as lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -286,11 +338,42 @@ mod tests {
                 r#"{"uri":"a","sha256":"abc"}"#,
                 "sha256 \"abc\" is not 64 hex digits",
             ),
+            (
+                r#"{"uri":"a","encoding":"utf-17"}"#,
+                "encoding \"utf-17\" is not known",
+            ),
+            (r#"{"uri":"a","encoding":"iso-2022-kr"}"#, "is not known"),
+            (r#"{"uri":"a","dialect":"excel"}"#, "unknown variant `excel`"),
             (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();
             assert!(report.contains(reason), "{document}: {report}");
         }
+    }
+
+    #[test]
+    fn an_encoding_has_one_name() {
+        for (label, name) in [
+            ("UTF-16", "utf-16le"),
+            ("utf-16be", "utf-16be"),
+            ("Latin-1", "windows-1252"),
+            ("latin1", "windows-1252"),
+            ("iso-8859-1", "windows-1252"),
+            ("cp1252", "windows-1252"),
+            ("ISO-8859-15", "iso-8859-15"),
+            ("utf8", "utf-8"),
+            ("sjis", "shift_jis"),
+        ] {
+            let request = NewRequest::parse(&format!(r#"{{"uri":"a","encoding":"{label}"}}"#)).unwrap();
+            assert_eq!(request.input.encoding.as_deref(), Some(name));
+        }
+        let utf8 = NewRequest::parse(r#"{"uri":"a","encoding":"utf-8"}"#).unwrap();
+        assert_eq!(utf8.input.encoding().unwrap(), None);
+        let wrong = InputOptions {
+            encoding: Some("latin1".into()),
+            ..InputOptions::default()
+        };
+        assert!(wrong.check().is_err(), "a queue holds names, not labels");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::process::Stdio;
 
 use ingest_host::config::Lowered;
+use ingest_host::gate::Gate;
 use ingest_host::queue::{Binding, Component, Server};
 use sha2::{Digest, Sha256};
 use support::host::{Host, component};
@@ -202,6 +203,7 @@ async fn a_worker_that_is_bound_to_one_goes_on() {
             version: "1.0.0".into(),
             config: "{}".into(),
             limits: Lowered::new(),
+            gate: Gate::default(),
             bound_ms: 0,
             rollback_of: None,
         };

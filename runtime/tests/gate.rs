@@ -160,6 +160,50 @@ fn shares_and_codes_have_their_edges_too() {
     }
 }
 
+/// A binding's gate holds for each worker, beside the worker's own, and a rollback brings back the one before.
+fn a_binding_has_a_gate(host: &Host) {
+    let clean = component("clean");
+    host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    host.run("plugin bind --queue q clean@0.1.0 --max-rejects 50%,ragged-row=1")
+        .ok();
+    let history = host.run("plugin history --queue q --json").json();
+    assert_eq!(history[0]["gate"], serde_json::json!(["50%", "ragged-row=1"]));
+    assert_eq!(history[1]["gate"], Value::Null);
+    host.write("bad.csv", csv(9, 2, 0));
+    host.write("good.csv", csv(9, 1, 1));
+    for name in ["bad", "good"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    let run = |gate: &str| {
+        host.run(&format!("run --queue q --burst --allow-root . {gate}"))
+            .stdout
+    };
+    assert!(run("").starts_with("1 done, 1 dead"));
+    assert!(
+        dead(host, "bad")
+            .0
+            .contains("2 of 11 records were rejected as ragged-row, and at most 1 may be")
+    );
+    host.run("plugin rollback --queue q").ok();
+    host.run("dead retry bad").ok();
+    assert!(run("--max-rejects 1").starts_with("0 done, 1 dead"));
+    host.run("dead retry bad").ok();
+    assert!(run("").starts_with("1 done, 0 dead"));
+}
+
+#[test]
+fn a_binding_has_a_gate_on_a_file() {
+    a_binding_has_a_gate(&Host::embedded());
+}
+
+#[test]
+fn a_binding_has_a_gate_on_redis() {
+    let redis = RedisServer::start();
+    a_binding_has_a_gate(&Host::on(&redis.url()));
+}
+
 /// More rejects than one batch has, in several lanes: each of them is counted and kept.
 #[test]
 fn the_quarantine_has_every_reject_of_a_large_input() {

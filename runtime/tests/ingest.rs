@@ -232,3 +232,46 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     files
 }
+
+/// What a spreadsheet writes in one part of the world: semicolons, decimal commas, an encoding of its own. The output is in
+/// UTF-8 and in the same dialect, by a worker as by hand.
+#[test]
+fn another_encoding_and_dialect_are_read_as_declared() {
+    let host = Host::embedded();
+    let text = "name;price\ncafé;1,5\n";
+    let latin1: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    host.write("latin1.csv", &latin1);
+    host.write("utf16.csv", &utf16);
+    let mut outputs = Vec::new();
+    for (file, encoding) in [("latin1.csv", "latin-1"), ("utf16.csv", "utf-16be")] {
+        let receipt = ingest(
+            &host,
+            file,
+            "clean",
+            &["--encoding", encoding, "--dialect", "auto"],
+        );
+        assert_eq!(receipt["input"]["columns"], serde_json::json!(["name", "price"]));
+        assert_eq!(
+            receipt["input"]["sha256"],
+            sha256sum(&host.path(file)),
+            "as it was fetched"
+        );
+        outputs.push(path_of(&receipt["outputs"][0]["uri"]));
+    }
+    let path = host.path("latin1.csv");
+    host.push(&format!(
+        r#"{{"id":"one","uri":"{}","encoding":"latin1","dialect":"auto"}}"#,
+        path.display()
+    ));
+    let clean = component("clean").display().to_string();
+    host.run(&format!("run --queue q --burst --allow-root . --plugin {clean}"))
+        .ok();
+    outputs.push(path_of(&host.status("one")["receipt"]["outputs"][0]["uri"]));
+    for output in outputs {
+        assert_eq!(std::fs::read_to_string(output).unwrap(), text);
+    }
+    // Undeclared, the record is not lost in silence.
+    let receipt = ingest(&host, "latin1.csv", "clean", &["--delimiter", ";"]);
+    assert_eq!(receipt["rejects"]["by_code"]["not-utf8"], 1);
+}

@@ -8,7 +8,7 @@ use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
 use crate::location::is_uri;
-use crate::request::{InputOptions, parse_sha256};
+use crate::request::{DialectFrom, InputOptions, parse_encoding, parse_sha256};
 
 /// How to read an input, where its name does not say it.
 #[derive(clap::Args)]
@@ -22,6 +22,12 @@ pub(super) struct InputArgs {
     /// CSV input: the character around fields that need it.
     #[arg(long, value_name = "CHAR", value_parser = character)]
     quote: Option<char>,
+    /// CSV input: `auto` tells the delimiter and the quote that are not given from the first records.
+    #[arg(long, value_enum)]
+    dialect: Option<DialectFrom>,
+    /// Encoding of the input, such as utf-16 or latin-1; the output is UTF-8.
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    encoding: Option<String>,
     /// CSV input: the first record is data; the columns are column_1, column_2, ...
     #[arg(long)]
     no_header: bool,
@@ -37,6 +43,8 @@ impl InputArgs {
             delimiter: self.delimiter,
             quote: self.quote,
             header: self.no_header.then_some(false),
+            dialect: self.dialect,
+            encoding: self.encoding.clone(),
             sha256: self.sha256.clone(),
         }
     }
@@ -49,6 +57,10 @@ fn character(text: &str) -> Result<char, String> {
         (_, Some(character), None) => Ok(character),
         _ => Err("expected one character".into()),
     }
+}
+
+fn encoding(label: &str) -> Result<String, String> {
+    parse_encoding(label).ok_or_else(|| "expected an encoding such as utf-16, latin-1 or shift_jis".into())
 }
 
 fn sha256(text: &str) -> Result<String, String> {

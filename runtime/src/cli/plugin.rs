@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::environment::Environment;
-use super::options::{LimitArgs, plugin_config};
+use super::options::{GateArgs, LimitArgs, plugin_config};
 use super::out;
 use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
+use crate::gate::Gate;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
 use crate::request::check_queue_name;
@@ -37,6 +38,8 @@ pub(super) enum Command {
         /// traps=0. Where a worker's own is lower, that counts. SECURITY.md lists them all.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
         limits: Vec<Setting>,
+        #[command(flatten)]
+        gate: GateArgs,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -83,7 +86,11 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             plugin,
             config,
             limits,
-        } => bind(&queue, &plugin, config.as_deref(), &limits, environment).await?,
+            gate,
+        } => {
+            let gate = gate.gate();
+            bind(&queue, &plugin, config.as_deref(), &limits, gate, environment).await?;
+        }
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
             let components = environment.connect().await?.registry.components().await?;
@@ -101,7 +108,18 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
                 bindings.iter().for_each(out::json);
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
-                out::table(&["BINDING", "PLUGIN", "BOUND", "CONFIG", "SHA256", ""], &rows);
+                out::table(
+                    &[
+                        "BINDING",
+                        "PLUGIN",
+                        "BOUND",
+                        "CONFIG",
+                        "MAX REJECTS",
+                        "SHA256",
+                        "",
+                    ],
+                    &rows,
+                );
             }
         }
         Command::Inspect { file, json, limits } => {
@@ -149,6 +167,7 @@ async fn bind(
     plugin: &str,
     config: Option<&str>,
     limits: &[Setting],
+    gate: Gate,
     environment: &Environment,
 ) -> Result<()> {
     check_queue_name(queue)?;
@@ -162,6 +181,7 @@ async fn bind(
         version: component.version,
         config: config.canonical,
         limits: limits.iter().map(|setting| setting.parts()).collect(),
+        gate,
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
@@ -311,6 +331,7 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
         beginning(&binding.config, 40),
+        binding.gate.to_string(),
         beginning(&binding.sha256, 12),
         remarks(binding),
     ]

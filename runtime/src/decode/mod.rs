@@ -5,15 +5,19 @@
 mod csv;
 mod index;
 mod jsonl;
+mod sniff;
 mod split;
+mod transcode;
 mod utf8;
 
 use std::io::Read;
 
+use self::split::in_input;
 pub use self::split::{Chunk, Rest, Splitter};
+use self::transcode::Transcoded;
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Class, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::request::InputOptions;
@@ -73,31 +77,57 @@ pub fn open(
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
+    let reader = match options.encoding()? {
+        Some(encoding) => Box::new(Transcoded::new(reader, name, encoding)),
+        None => reader,
+    };
     match options.format.or(hint).unwrap_or(Format::Csv) {
         Format::Csv => {
             let header = options.header.unwrap_or(true);
-            csv::open(reader, name, options.dialect()?, header, limits)
+            let (dialect, reader) = dialect(reader, name, options)?;
+            csv::open(reader, name, dialect, header, limits)
         }
         Format::Jsonl => jsonl::open(reader, name, limits),
     }
 }
 
-/// Opens the rest of an input whose columns are known, for somebody who had the records before.
-///
-/// # Errors
-/// If the options contradict each other.
+/// Opens the rest of an input of which the format, the columns and the dialect are known, for somebody who had the records
+/// before.
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
     rest: Rest,
-    (format, columns): (Format, Vec<String>),
-    options: &InputOptions,
+    (format, columns, dialect): (Format, Vec<String>, Dialect),
     limits: &Limits,
-) -> Result<Decoding> {
-    Ok(match format {
-        Format::Csv => csv::resume(reader, name, rest, options.dialect()?, columns, limits),
+) -> Decoding {
+    match format {
+        Format::Csv => csv::resume(reader, name, rest, dialect, columns, limits),
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
-    })
+    }
+}
+
+type Reader = Box<dyn Read + Send>;
+
+/// The dialect as it was asked for, or as the first records tell it.
+fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialect, Reader)> {
+    let given = options.dialect()?;
+    if options.dialect.is_none() {
+        return Ok((given, reader));
+    }
+    let (sample, reader) = sniff::peek(reader).map_err(|error| {
+        let what = format!("{name}: reading failed at its beginning");
+        Error::from_io(error, Stage::Decode, Class::Transient, what)
+    })?;
+    let delimiter = options.delimiter.map(|_| given.delimiter);
+    let quote = options.quote.map(|_| given.quote);
+    let told = sniff::tell(&sample, delimiter, quote).map_err(|message| in_input(name, message))?;
+    tracing::info!(
+        name,
+        delimiter = %char::from(told.delimiter).escape_debug(),
+        quote = %char::from(told.quote),
+        "dialect told by the first records"
+    );
+    Ok((told, reader))
 }
 
 /// The bounds of a batch.

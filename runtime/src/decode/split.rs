@@ -81,10 +81,7 @@ impl Splitter {
                 ..Used::default()
             }),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                return Err(in_input(
-                    name,
-                    "is UTF-16, which is not read: convert it to UTF-8",
-                ));
+                return Err(in_input(name, "is UTF-16: say so, with --encoding utf-16"));
             }
             _ => {}
         }

@@ -6,12 +6,13 @@
 //! pandas and the crate `csv` have it. Within a quoted field they are text.
 
 use memchr::{memchr, memrchr2};
+use serde::{Deserialize, Serialize};
 use wide::u8x16;
 
 use super::{BYTE_ORDER_MARK, Span};
 
 /// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
     /// Stands between fields.
     pub delimiter: u8,

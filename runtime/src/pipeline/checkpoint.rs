@@ -16,6 +16,7 @@ use crate::decode::{Chunk, Decoding, Rest, Splitter};
 use crate::digest::Midstate;
 use crate::fetch::{Fetched, Identity};
 use crate::format::Format;
+use crate::format::csv::Dialect;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
 use crate::request::{InputOptions, hex};
@@ -32,6 +33,7 @@ pub(super) struct Checkpoint {
     pub(super) input: Identity,
     pub(super) format: Format,
     pub(super) columns: Vec<String>,
+    pub(super) dialect: Dialect,
     /// The number of the next record.
     pub(super) record: u64,
     /// The line that it starts on.
@@ -149,6 +151,7 @@ pub(super) struct Head {
     input: Identity,
     format: Format,
     columns: Vec<String>,
+    dialect: Dialect,
 }
 
 /// What was done up to some chunk.
@@ -165,7 +168,8 @@ pub(super) struct Done<'a> {
 impl Head {
     /// If the attempt can have a successor and is at an input of which the rest can be asked for.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
-        if job.limits.checkpoint_bytes == 0 {
+        // Of another encoding nobody knows which byte of the file a record begins at.
+        if job.limits.checkpoint_bytes == 0 || job.input.encoding.is_some() {
             return None;
         }
         let input = fetched.identity()?;
@@ -180,6 +184,7 @@ impl Head {
             input: input.clone(),
             format: decoding.format,
             columns: decoding.columns.clone(),
+            dialect: decoding.dialect,
         })
     }
 
@@ -191,6 +196,7 @@ impl Head {
             input: self.input.clone(),
             format: self.format,
             columns: self.columns.clone(),
+            dialect: self.dialect,
             record,
             line,
             offset,

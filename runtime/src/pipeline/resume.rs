@@ -145,10 +145,9 @@ fn open_rest<'a>(
         reader,
         &input.name,
         checkpoint.rest(),
-        (checkpoint.format, checkpoint.columns.clone()),
-        &job.input,
+        (checkpoint.format, checkpoint.columns.clone(), checkpoint.dialect),
         &job.limits,
-    )?;
+    );
     let mut opened = Opened::new(job, input, decoding)?;
     // What is counted when an input is opened was counted before.
     opened.lane.guest.take_counters();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Lowered;
 use crate::error::Result;
+use crate::gate::Gate;
 
 /// A component in the server's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Binding {
     /// Limits that are lower than a worker's own.
     #[serde(default, skip_serializing_if = "Lowered::is_empty")]
     pub limits: Lowered,
+    /// Which outputs may be published, whatever else the worker demands. An empty list is left out.
+    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    pub gate: Gate,
     /// When it was made, in milliseconds since 1970.
     pub bound_ms: i64,
     /// The binding whose plugin and config this one brought back.

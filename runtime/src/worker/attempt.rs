@@ -95,7 +95,7 @@ impl Context {
             config: bound.config,
             binding: bound.number,
             output_format: self.options.output_format,
-            gate: self.options.gate.clone(),
+            gate: self.options.gate.and(&bound.gate),
             destination: Arc::clone(&self.destination),
             // Attempts at once share the cores.
             lanes: self.options.limits.lanes / self.leases.count().max(1),

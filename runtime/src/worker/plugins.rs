@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Limits, Lowered};
 use crate::error::{Class, Error, Result, Stage};
+use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin};
 use crate::queue::{Binding, Claim, Registry};
 
@@ -42,6 +43,7 @@ pub(super) struct Bound {
     /// The worker's, lowered by the binding's.
     pub(super) limits: Arc<Limits>,
     lowered: Lowered,
+    pub(super) gate: Gate,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
@@ -51,6 +53,7 @@ impl Bound {
         self.plugin.description().sha256 == binding.sha256
             && *self.config == *binding.config
             && self.lowered == binding.limits
+            && self.gate == binding.gate
     }
 }
 
@@ -229,6 +232,7 @@ impl Plugins {
             config: binding.config.into(),
             limits,
             lowered: binding.limits,
+            gate: binding.gate,
             number: Some(binding.number),
         })
     }
@@ -252,6 +256,7 @@ impl Plugins {
             config: Arc::clone(config),
             limits: Arc::clone(&self.limits),
             lowered: Lowered::new(),
+            gate: Gate::default(),
             number: None,
         })
     }

@@ -118,7 +118,7 @@ fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
 }
 
 #[test]
-fn without_a_strong_etag_a_length_or_ranges_there_is_no_checkpoint() {
+fn without_a_strong_etag_a_length_ranges_or_utf8_there_is_no_checkpoint() {
     let files: [fn(Vec<u8>) -> File; 5] = [
         |bytes| File::new(bytes, None),
         |bytes| File::new(bytes, Some("W/\"a\"")),
@@ -134,6 +134,11 @@ fn without_a_strong_etag_a_length_or_ranges_there_is_no_checkpoint() {
             lost.starts_over_and_gives_the_same();
         }
     }
+    let mut work = Work::of("alarms");
+    work.options.encoding = Some("latin1".to_owned());
+    Lost::of(|bytes| File::new(bytes, A), Vec::new(), work)
+        .bed
+        .is_tidy();
     let mut work = Work::of("alarms");
     work.options.sha256 = Some(digest(&alarms(5)).sha256);
     Lost::of(files[4], Vec::new(), work).has_checkpoint();

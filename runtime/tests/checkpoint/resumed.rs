@@ -7,6 +7,7 @@ use fastrand::Rng;
 use ingest_host::error::Class;
 use ingest_host::format::Format;
 use ingest_host::pipeline::Gauge;
+use ingest_host::request::DialectFrom;
 use ingest_host::stop::Stop;
 
 use ingest_host::receipt::Receipt;
@@ -37,6 +38,12 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
                 _ => format!("{line}, b\n"),
             };
             text.extend_from_slice(row.as_bytes());
+        }
+        if random.bool() {
+            work.options.dialect = Some(DialectFrom::Auto);
+            text.iter_mut()
+                .filter(|byte| **byte == b',')
+                .for_each(|byte| *byte = b';');
         }
     } else {
         work.options.format = Some(Format::Jsonl);

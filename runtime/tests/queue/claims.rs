@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ingest_host::format::Format;
 use ingest_host::queue::{Claim, Next, Progress, State, Submitted};
-use ingest_host::request::InputOptions;
+use ingest_host::request::{DialectFrom, InputOptions};
 
 use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
 
@@ -72,6 +72,8 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
         quote: Some('\''),
         header: Some(false),
         sha256: Some("0f".repeat(32)),
+        dialect: Some(DialectFrom::Auto),
+        encoding: Some("windows-1252".into()),
     };
     bed.queue()
         .submit(Q, std::slice::from_ref(&wanted))

@@ -178,7 +178,7 @@ fn an_input_that_cannot_be_told_into_records_is_an_error() {
         ),
         (
             b"\xff\xfea\0",
-            "orders.csv: is UTF-16, which is not read: convert it to UTF-8",
+            "orders.csv: is UTF-16: say so, with --encoding utf-16",
         ),
         (
             b"a,b,a\n",

@@ -1,6 +1,7 @@
 //! Files as the world writes them, and what comes out of them.
 
 mod csv;
+mod csv_as_found;
 mod jsonl;
 mod properties;
 

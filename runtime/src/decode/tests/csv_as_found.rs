@@ -1,0 +1,366 @@
+//! One test for each row of the table in FORMATS.md, named after it.
+
+use super::*;
+use crate::request::DialectFrom;
+
+/// The columns and the records; `!` and a code for one that is rejected.
+#[track_caller]
+fn assert_read(text: impl AsRef<[u8]>, options: &InputOptions, columns: &[&str], rows: &[&[&str]]) {
+    let text = text.as_ref();
+    for sizes in [&[usize::MAX][..], &[1, 3, 2]] {
+        let decoded = run(text, options, &Limits::default(), None, sizes).unwrap();
+        assert_eq!(decoded.columns, columns);
+        assert_eq!(table(&decoded), rows, "{:?}", String::from_utf8_lossy(text));
+    }
+}
+
+#[track_caller]
+fn assert_refused(text: impl AsRef<[u8]>, options: &InputOptions, message: &str) {
+    let error = error(text.as_ref(), options);
+    assert!(error.to_string().contains(message), "{error}");
+    assert_eq!(error.class(), Class::Permanent);
+}
+
+fn from_first_records() -> InputOptions {
+    InputOptions {
+        dialect: Some(DialectFrom::Auto),
+        ..as_csv()
+    }
+}
+
+/// All records, without the helper that compares places with the bytes of the file: those are in another encoding.
+#[track_caller]
+fn transcoded(bytes: Vec<u8>, encoding: &str) -> (Vec<String>, Vec<u8>) {
+    let options = InputOptions {
+        encoding: Some(encoding.into()),
+        ..as_csv()
+    };
+    let reader = Box::new(std::io::Cursor::new(bytes));
+    let mut decoding = open(reader, "orders.csv", None, &options, &Limits::default()).unwrap();
+    let chunk = decoding
+        .splitter
+        .next(Vec::new())
+        .map_err(|_| "a fault")
+        .unwrap()
+        .unwrap();
+    (decoding.columns, chunk.raw)
+}
+
+#[test]
+fn each_row_of_the_page_has_its_test() {
+    let page = include_str!("../../../../FORMATS.md");
+    let tests = include_str!("csv_as_found.rs");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let rows: Vec<_> = rows.filter(|row| *row != "found").collect();
+    assert_eq!(rows.len(), tests.matches("#[test]").count() - 2, "{rows:?}");
+    for row in rows {
+        let words: Vec<_> = row
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let test = format!("\nfn {}() {{", words.join("_"));
+        assert!(tests.contains(&test), "no test {test:?}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark() {
+    assert_read("\u{feff}a,b\n1,2\n", &as_csv(), &["a", "b"], &[&["1", "2"]]);
+    assert_read("\u{feff}\"a\",b\n1,2\n", &as_csv(), &["a", "b"], &[&["1", "2"]]);
+    assert_read(
+        "\u{feff}a;b\n1;2\n",
+        &from_first_records(),
+        &["a", "b"],
+        &[&["1", "2"]],
+    );
+}
+
+#[test]
+fn lf_crlf_or_a_lone_cr_mixed_too() {
+    assert_read(
+        "a\n1\r\n2\r3\n4",
+        &as_csv(),
+        &["a"],
+        &[&["1"], &["2"], &["3"], &["4"]],
+    );
+}
+
+#[test]
+fn a_line_end_within_quotes() {
+    assert_read(
+        "a,b\n\"1\n\",\"\r\n2\r\"\n3,4",
+        &as_csv(),
+        &["a", "b"],
+        &[&["1\n", "\r\n2\r"], &["3", "4"]],
+    );
+}
+
+#[test]
+fn two_quotes_within_quotes() {
+    assert_read(
+        "a\n\"say \"\"hi\"\"\"\n\"\"\"\"\n",
+        &as_csv(),
+        &["a"],
+        &[&["say \"hi\""], &["\""]],
+    );
+}
+
+#[test]
+fn a_quote_within_an_unquoted_field() {
+    assert_read(
+        "a,b\n5\" pipe,1\n3,4\n",
+        &as_csv(),
+        &["a", "b"],
+        &[&["!", "stray-quote"], &["3", "4"]],
+    );
+}
+
+#[test]
+fn text_after_a_closing_quote() {
+    assert_read(
+        "a,b\n\"1\"x,2\n3,4\n",
+        &as_csv(),
+        &["a", "b"],
+        &[&["!", "stray-quote"], &["3", "4"]],
+    );
+}
+
+#[test]
+fn a_quote_that_is_never_closed() {
+    assert_refused(
+        "a,b\n1,2\n3,\"4\n5,6\n",
+        &as_csv(),
+        "the quote that opens on line 3 is never closed",
+    );
+}
+
+#[test]
+fn nul_and_other_control_characters() {
+    assert_read(
+        "a,b\n\0,\u{1}\u{b}\u{1a}\n",
+        &as_csv(),
+        &["a", "b"],
+        &[&["\0", "\u{1}\u{b}\u{1a}"]],
+    );
+}
+
+#[test]
+fn bytes_that_are_not_utf_8() {
+    assert_read(
+        b"a\ncaf\xe9\ncaf\xc3\xa9\n",
+        &as_csv(),
+        &["a"],
+        &[&["!", "not-utf8"], &["café"]],
+    );
+    assert_refused(
+        b"caf\xe9\n1\n",
+        &as_csv(),
+        "header (line 1): byte 4 of the record, 0xe9, is not UTF-8",
+    );
+}
+
+#[test]
+fn utf_16_without_a_declaration() {
+    assert_refused(
+        b"\xff\xfea\0\n\0",
+        &as_csv(),
+        "is UTF-16: say so, with --encoding utf-16",
+    );
+    assert_refused(
+        b"\xfe\xff\0a\0\n",
+        &as_csv(),
+        "is UTF-16: say so, with --encoding utf-16",
+    );
+    // Without a mark the line feeds, and the letters below 256, still are bytes of ASCII, with a NUL beside each.
+    let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_read(&text, &as_csv(), &["a\0"], &[&["!", "not-utf8"], &["\0"]]);
+}
+
+#[test]
+fn utf_16_or_latin_1_by_declaration() {
+    let text = "name,\"what\n\"\nżółć,日本\r\n";
+    let utf16 = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+    for (bytes, encoding) in [
+        (utf16(u16::to_le_bytes), "utf-16le"),
+        (utf16(u16::to_be_bytes), "utf-16be"),
+        (
+            [b"\xff\xfe".to_vec(), utf16(u16::to_le_bytes)].concat(),
+            "utf-16le",
+        ),
+        (
+            [b"\xfe\xff".to_vec(), utf16(u16::to_be_bytes)].concat(),
+            "utf-16le",
+        ),
+    ] {
+        let (columns, raw) = transcoded(bytes, encoding);
+        assert_eq!(columns, ["name", "what\n"]);
+        assert_eq!(raw, "żółć,日本\r\n".as_bytes(), "{encoding}");
+    }
+    let (columns, raw) = transcoded(b"caf\xe9\n\x80 5\n".to_vec(), "windows-1252");
+    assert_eq!(
+        (columns[0].as_str(), raw.as_slice()),
+        ("café", "€ 5\n".as_bytes())
+    );
+    let odd = InputOptions {
+        encoding: Some("utf-16le".into()),
+        ..as_csv()
+    };
+    assert_refused(b"a\0\n\0x", &odd, "byte 4 of the file is no text in UTF-16LE");
+}
+
+#[test]
+fn an_empty_line() {
+    assert_read("\n\r\na\n\n1\n\r\n\r2\n\n", &as_csv(), &["a"], &[&["1"], &["2"]]);
+}
+
+#[test]
+fn more_or_fewer_fields_than_the_header() {
+    let ragged: &[&str] = &["!", "ragged-row"];
+    assert_read(
+        "a,b\n1\n1,2\n1,2,3\n",
+        &as_csv(),
+        &["a", "b"],
+        &[ragged, &["1", "2"], ragged],
+    );
+}
+
+#[test]
+fn a_delimiter_at_the_end_of_a_line() {
+    assert_read(
+        "a,b,\n1,2,\n",
+        &as_csv(),
+        &["a", "b", "column_3"],
+        &[&["1", "2", ""]],
+    );
+    assert_read("a,b\n1,2,\n", &as_csv(), &["a", "b"], &[&["!", "ragged-row"]]);
+}
+
+#[test]
+fn no_line_end_after_the_last_record() {
+    assert_read("a,b\n1,2", &as_csv(), &["a", "b"], &[&["1", "2"]]);
+    assert_read("a,b\n1,\"2\"", &as_csv(), &["a", "b"], &[&["1", "2"]]);
+    assert_read("a,b\n1,", &as_csv(), &["a", "b"], &[&["1", ""]]);
+}
+
+#[test]
+fn one_column() {
+    assert_read("a\n1\n\n\"\"\n2\n", &as_csv(), &["a"], &[&["1"], &[""], &["2"]]);
+}
+
+#[test]
+fn a_header_and_nothing_else() {
+    for text in ["a,b", "a,b\n", "a,b\r\n\r\n"] {
+        assert_read(text, &as_csv(), &["a", "b"], &[]);
+    }
+}
+
+#[test]
+fn an_empty_file() {
+    for options in [
+        as_csv(),
+        from_first_records(),
+        InputOptions {
+            header: Some(false),
+            ..as_csv()
+        },
+    ] {
+        for text in ["", "\n\r\n", "\u{feff}"] {
+            assert_refused(text, &options, "is empty: expected a line that tells the columns");
+        }
+    }
+}
+
+#[test]
+fn two_columns_of_one_name() {
+    assert_refused("a,b,a\n", &as_csv(), "columns 1 and 3 are both named \"a\"");
+}
+
+#[test]
+fn a_column_without_a_name() {
+    assert_read(
+        "a,,\"\"\n1,2,3\n",
+        &as_csv(),
+        &["a", "column_2", "column_3"],
+        &[&["1", "2", "3"]],
+    );
+}
+
+#[test]
+fn a_huge_field() {
+    let huge = "x".repeat((16 << 20) - 2);
+    let decoded = decode(&format!("a,b\n{huge},1\n"), &as_csv());
+    assert_eq!(table(&decoded), [[huge.as_str(), "1"]]);
+    let text = format!("a,b\n1,2\n{huge}xx,1\n");
+    let error = run(
+        text.as_bytes(),
+        &as_csv(),
+        &Limits::default(),
+        None,
+        &[usize::MAX],
+    )
+    .expect_err("too long");
+    assert!(
+        error
+            .to_string()
+            .contains("record 2 (line 3): is longer than the 16777216 bytes allowed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn white_space_around_a_field() {
+    assert_read(" a ,b\n 1,2\t\n", &as_csv(), &[" a ", "b"], &[&[" 1", "2\t"]]);
+    // And so a quote after it is one within a field.
+    assert_read(
+        "a,b\n1, \"2\"\n",
+        &as_csv(),
+        &["a", "b"],
+        &[&["!", "stray-quote"]],
+    );
+}
+
+#[test]
+fn another_delimiter_or_quote() {
+    let options = InputOptions {
+        delimiter: Some('\t'),
+        quote: Some('\''),
+        ..as_csv()
+    };
+    assert_read("a\tb\n'1\t,'\t\"2\n", &options, &["a", "b"], &[&["1\t,", "\"2"]]);
+}
+
+#[test]
+fn a_dialect_that_nobody_told() {
+    let auto = from_first_records();
+    assert_read("a;b\n1,5;it's\n", &auto, &["a", "b"], &[&["1,5", "it's"]]);
+    assert_read("a|b\n'1|\n'|2\n", &auto, &["a", "b"], &[&["1|\n", "2"]]);
+    assert_read("a\n1;2\n", &auto, &["a"], &[&["1;2"]]);
+    assert_refused(
+        "a;b\n1\n2;3;4\n",
+        &auto,
+        "say which it is, with --delimiter and --quote",
+    );
+    // What is given is not questioned.
+    let given = InputOptions {
+        delimiter: Some(','),
+        ..auto
+    };
+    assert_read("a;b\n1;2\n", &given, &["a;b"], &[&["1;2"]]);
+}
+
+#[test]
+fn no_header() {
+    let options = InputOptions {
+        header: Some(false),
+        ..as_csv()
+    };
+    assert_read(
+        "1,2\n3,4\n",
+        &options,
+        &["column_1", "column_2"],
+        &[&["1", "2"], &["3", "4"]],
+    );
+}
