@@ -226,7 +226,7 @@ impl Lane {
             let row = self.batch.rows[index];
             self.set_aside_before(row, malformed);
             let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
-            if emitted.len() > self.limits.record_rows_max {
+            if !emitted.is_empty() && emitted.len() > self.limits.record_rows_max {
                 return Err(self.in_row(row, self.too_many_rows(emitted.len())));
             }
             if self.apply(index, verdict) {
