@@ -15,6 +15,9 @@ use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
 use crate::request::check_queue_name;
 
+/// Of a component on the server that is to be bound: the most that a worker's limit can be.
+const COMPONENT_BYTES_MAX: usize = 1 << 30;
+
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Store a component on the queue's server.
@@ -227,12 +230,15 @@ async fn put_in_force(
     registry: &dyn Registry,
     environment: &Environment,
 ) -> Result<()> {
-    let bytes = registry.component(&binding.sha256).await?.ok_or_else(|| {
-        Error::permanent(
-            Stage::Plugin,
-            format!("the server does not have component {}", binding.sha256),
-        )
-    })?;
+    let bytes = registry
+        .component(&binding.sha256, COMPONENT_BYTES_MAX)
+        .await?
+        .ok_or_else(|| {
+            Error::permanent(
+                Stage::Plugin,
+                format!("the server does not have component {}", binding.sha256),
+            )
+        })?;
     let candidate = format!("{}@{}", binding.name, binding.version);
     // Whoever pushed it has decided on its size.
     let limits = Limits {

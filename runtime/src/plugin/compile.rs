@@ -37,7 +37,11 @@ impl Compiler {
     /// # Errors
     /// As [`Engine::load`]; what the process died of.
     pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<()> {
-        let failed = |e| refused("cannot start a process to compile the component in").because(e);
+        // What it lacks, another moment may have.
+        let failed = |e| {
+            let what = "cannot run a process to compile the component in";
+            Error::transient(Stage::Plugin, what).because(e)
+        };
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
         let said = read(child.stdout.take());
@@ -129,7 +133,7 @@ fn read(from: Option<impl Read>) -> String {
 fn death(status: ExitStatus, limits: &Limits) -> String {
     let seconds = Duration::from_secs(limits.compile.as_secs().max(1));
     match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU | Signal::KILL) => {
+        Some(Signal::XCPU) => {
             format!("compiling the component took more than the limit of {seconds:?} of processor time")
         }
         Some(Signal::ABORT | Signal::SEGV | Signal::BUS) => format!(

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Lowered;
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 
 /// A component in the server's store.
@@ -55,8 +55,9 @@ pub trait Registry: Send + Sync {
     /// means this one.
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
 
-    /// The bytes of a component; none if the server does not have it. The caller checks the digest.
-    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>>;
+    /// The bytes of a component; none if the server does not have it. The caller checks the digest. An error of class
+    /// [`crate::error::Class::Permanent`] if it has more than `bytes_max`, none of which is fetched.
+    async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>>;
 
     /// All components, the newest first.
     async fn components(&self) -> Result<Vec<Component>>;
@@ -76,4 +77,13 @@ pub trait Registry: Send + Sync {
     fn losses_seen(&self) -> u64 {
         0
     }
+}
+
+/// Checks what a server has before it is fetched.
+pub(super) fn check_size(bytes: u64, bytes_max: usize) -> Result<()> {
+    if bytes <= bytes_max as u64 {
+        return Ok(());
+    }
+    let why = format!("the component has {bytes} bytes, more than the limit of {bytes_max}");
+    Err(Error::permanent(Stage::Plugin, why))
 }

@@ -189,7 +189,7 @@ impl Plugins {
         }
         let bytes = self
             .registry
-            .component(&binding.sha256)
+            .component(&binding.sha256, self.limits.component_bytes_max)
             .await?
             .ok_or_else(|| missing(&key, "component"))?;
         let bound = self.compile(bytes, binding).await?;

@@ -31,7 +31,7 @@ fn binding(sha256: &str) -> Binding {
 
 pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
     let registry = bed.registry();
-    assert_eq!(registry.component("aa").await.unwrap(), None);
+    assert_eq!(registry.component("aa", 4).await.unwrap(), None);
     let bytes = [0, 0xff, b'\r', b'\n'];
     registry
         .push_component(&component("aa", "1.0.0", 1_000), &bytes)
@@ -47,9 +47,13 @@ pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
         .await
         .unwrap();
     assert_eq!(
-        registry.component("aa").await.unwrap().as_deref(),
+        registry.component("aa", 4).await.unwrap().as_deref(),
         Some(&bytes[..])
     );
+    let error = registry.component("aa", 3).await.expect_err("too large");
+    assert_eq!(error.class(), Class::Permanent);
+    let sentence = "plugin the component has 4 bytes, more than the limit of 3";
+    assert_eq!(error.to_string(), sentence);
     let components = registry.components().await.unwrap();
     assert_eq!(
         components,

@@ -53,6 +53,8 @@ pub(crate) fn component(name: &str) -> PathBuf {
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
+    /// Where compiled plugins are kept; by default all tests share them.
+    pub(crate) cache: PathBuf,
 }
 
 /// What a command said.
@@ -112,7 +114,11 @@ impl Host {
     pub(crate) fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("queue.db").display());
-        Self { folder, url }
+        Self {
+            folder,
+            url,
+            cache: env!("CARGO_TARGET_TMPDIR").into(),
+        }
     }
 
     /// With the queue at this URL.
@@ -120,6 +126,7 @@ impl Host {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
             url: url.to_owned(),
+            cache: env!("CARGO_TARGET_TMPDIR").into(),
         }
     }
 
@@ -134,14 +141,14 @@ impl Host {
         path
     }
 
-    /// The program, ready for arguments. Compiled plugins are shared among all tests.
+    /// The program, ready for arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
         command
             .current_dir(self.folder.path())
             .env_clear()
             .env("HOME", self.folder.path())
-            .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")))
+            .env("XDG_CACHE_HOME", &self.cache)
             .env("REDIS_URL", &self.url)
             .stdin(Stdio::null());
         command

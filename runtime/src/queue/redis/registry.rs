@@ -9,6 +9,7 @@ use redis::Cmd;
 
 use super::{RedisServer, key, on};
 use crate::error::{Error, Result, Stage};
+use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
@@ -47,7 +48,9 @@ impl Registry for RedisServer {
         self.link.query(&list).await
     }
 
-    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+    async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
+        let size = Cmd::new().arg("STRLEN").arg(bytes_key(sha256)).to_owned();
+        check_size(self.link.query(&size).await?, bytes_max)?;
         let get = Cmd::new().arg("GET").arg(bytes_key(sha256)).to_owned();
         self.link.query_apart(&get, TRANSFER).await
     }

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteFile, register, wake};
 use crate::error::Result;
+use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, wrong_binding};
 use crate::request::check_queue_name;
 
@@ -30,17 +31,20 @@ impl Registry for SqliteFile {
         pushed.await.map(drop)
     }
 
-    async fn component(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+    async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
         let sha256 = sha256.to_owned();
         let found = self.store.read(move |db, _| {
-            db.query_row(
-                "SELECT content FROM component WHERE sha256 = ?1",
-                [sha256],
-                |row| row.get(0),
-            )
-            .optional()
+            let size = "SELECT length(content) FROM component WHERE sha256 = ?1";
+            let size: Option<u64> = db.query_row(size, [&sha256], |row| row.get(0)).optional()?;
+            if let Err(error) = check_size(size.unwrap_or_default(), bytes_max) {
+                return Ok(Err(error));
+            }
+            let content = "SELECT content FROM component WHERE sha256 = ?1";
+            db.query_row(content, [&sha256], |row| row.get(0))
+                .optional()
+                .map(Ok)
         });
-        found.await
+        found.await?
     }
 
     async fn components(&self) -> Result<Vec<Component>> {
