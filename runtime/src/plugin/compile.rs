@@ -1,6 +1,7 @@
 //! A component goes in; whether it can be compiled, linked and asked for its name within its limits comes out. A process of
 //! its own finds out, because a hostile component may take hours, all memory, or the whole stack of the compiler.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use sha2::{Digest, Sha256};
 
 use super::Engine;
 use super::trap::short;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
+use crate::request::hex;
 
 /// The command of this program that [`compile`]s.
 pub const COMMAND: &str = "compile-component";
@@ -32,11 +35,35 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    /// Compiles a component in a process of its own.
+    /// Compiles a component in a process of its own, unless that has gone well before.
     ///
     /// # Errors
     /// As [`Engine::load`]; what the process died of.
     pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<()> {
+        let mark = self.mark(component, limits);
+        if mark.as_ref().is_some_and(|mark| mark.exists()) {
+            return Ok(());
+        }
+        self.compile_apart(component, limits)?;
+        // Without it the next process compiles apart once more.
+        if let Some(mark) = mark
+            && let Some(folder) = mark.parent()
+        {
+            let _ = fs::create_dir_all(folder).and_then(|()| fs::write(&mark, []));
+        }
+        Ok(())
+    }
+
+    /// The file that says that this version has compiled a component within these limits.
+    fn mark(&self, component: &[u8], limits: &Limits) -> Option<PathBuf> {
+        let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+        digest.update(limits.to_string());
+        digest.update(Sha256::digest(component));
+        let name = hex(&digest.finalize());
+        Some(self.cache.as_ref()?.join("fit").join(name))
+    }
+
+    fn compile_apart(&self, component: &[u8], limits: &Limits) -> Result<()> {
         // What it lacks, another moment may have.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
