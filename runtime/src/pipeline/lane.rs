@@ -252,6 +252,7 @@ impl Lane {
         self.traps.push(row, trap);
     }
 
+    #[inline]
     fn set_aside_before(&mut self, row: Row, malformed: &mut Peekable<Iter<'_, Malformed>>) {
         while let Some(bad) = malformed.next_if(|bad| bad.row.number < row.number) {
             self.set_aside(bad);
@@ -259,6 +260,7 @@ impl Lane {
     }
 
     /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
+    #[inline(always)]
     fn apply(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
         let (batch, out) = (&self.batch, &mut self.made.output);
         let (written, count) = match verdict {
@@ -317,6 +319,7 @@ impl Lane {
     }
 
     /// Keeps what is held small when a plugin makes much of little.
+    #[inline]
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         if self.made.output.len() + self.made.rejects.bytes() > 4 * self.limits.batch_bytes {
             sink(std::mem::take(&mut self.made))?;
