@@ -55,6 +55,8 @@ enum Mode {
     LoopInFinish,
     Panic,
     /// Panics with a message of 16 MiB in many lines.
+    /// At each record but the first that an instance sees.
+    PanicInCompany,
     LongPanic,
     PanicInOpen,
     PanicInFinish,
@@ -180,6 +182,7 @@ impl Hostile {
                 Some(on) => panic!("asked to panic\nat {on:?}"),
                 None => panic!("asked to panic at record {}", self.seen),
             },
+            Mode::PanicInCompany if self.seen > 1 => panic!("asked to panic in company"),
             Mode::LongPanic => panic!("{}", "a long story\n".repeat(16 << 20 >> 4)),
             Mode::Allocate => allocate(),
             Mode::Leak => std::mem::forget(black_box(vec![1_u8; 1 << 20])),

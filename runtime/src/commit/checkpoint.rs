@@ -11,6 +11,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -207,7 +208,9 @@ impl Writer {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            if let Err(error) = file.sync_data() {
+            // What a checkpoint tells of is as young as it is, for whoever removes what is old.
+            let touched = file.set_modified(SystemTime::now());
+            if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
                 return written;
             }

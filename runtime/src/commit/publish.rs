@@ -92,7 +92,10 @@ impl Sealed {
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
         check_name("id", &request.id, 128)?;
         let path = self.folders.receipts.path().join(format!("{}.json", request.id));
-        if request.queue.is_none() || !path.exists() {
+        let is_there = path
+            .try_exists()
+            .map_err(|error| disk::failed(error, "cannot be read", &path))?;
+        if request.queue.is_none() || !is_there {
             return Ok(None);
         }
         let existing = read_receipt(&path)?;

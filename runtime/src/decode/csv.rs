@@ -147,7 +147,8 @@ impl CsvDecoder {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
-        batch.in_place = self.projection.in_place;
+        // The whole chunk crosses then, which must not be a long one of which this batch is a small part.
+        batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
             if matches!(raw[used.bytes], b'\n' | b'\r') {
                 used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));

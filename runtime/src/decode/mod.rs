@@ -118,6 +118,10 @@ fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialec
         let what = format!("{name}: reading failed at its beginning");
         Error::from_io(error, Stage::Decode, Class::Transient, what)
     })?;
+    // The error that this is comes when the header is read.
+    if sniff::is_utf16(&sample) {
+        return Ok((given, reader));
+    }
     let delimiter = options.delimiter.map(|_| given.delimiter);
     let quote = options.quote.map(|_| given.quote);
     let told = sniff::tell(&sample, delimiter, quote).map_err(|message| in_input(name, message))?;
@@ -136,6 +140,8 @@ struct BatchLimits {
     records: usize,
     cells: usize,
     record_bytes_max: usize,
+    /// The longest chunk of which fields are read in place.
+    in_place_bytes_max: usize,
 }
 
 impl BatchLimits {
@@ -144,6 +150,7 @@ impl BatchLimits {
             records: limits.batch_records.max(1),
             cells: limits.batch_cells,
             record_bytes_max: limits.record_bytes_max,
+            in_place_bytes_max: limits.batch_bytes.saturating_mul(2),
         }
     }
 

@@ -35,6 +35,11 @@ pub(super) fn peek(mut reader: Box<dyn Read + Send>) -> io::Result<(Sample, Box<
     Ok((Sample { bytes, whole }, reader))
 }
 
+/// Whether a text begins as UTF-16 does.
+pub(super) fn is_utf16(sample: &Sample) -> bool {
+    matches!(sample.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+}
+
 /// Tells the dialect; a delimiter or a quote that is `known` is not questioned.
 ///
 /// # Errors

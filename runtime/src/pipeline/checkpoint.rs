@@ -169,7 +169,7 @@ impl Head {
     /// If the attempt can have a successor and is at an input of which the rest can be asked for.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
         // Of another encoding nobody knows which byte of the file a record begins at.
-        if job.limits.checkpoint_bytes == 0 || job.input.encoding.is_some() {
+        if job.limits.checkpoint_bytes == 0 || !matches!(job.input.encoding(), Ok(None)) {
             return None;
         }
         let input = fetched.identity()?;

@@ -17,6 +17,12 @@ use crate::stop::Stop;
 /// A part of a batch has the share of the batch's time that it has of the records, but never less than this part of it.
 const TIME_SHARES_MAX: u32 = 16;
 
+/// How often parts of a batch may trap for each halving on the way to a record: as a plugin does that leaks memory, and fails on
+/// whatever comes last.
+const TRAPS_A_HALVING: usize = 4;
+
+const NO_SINGLE_RECORD: &str = "and so on many parts of the batch, and on none of its records alone";
+
 const HAS_STATE: &str = "the plugin keeps state between records, so none of these can be set aside";
 
 /// Opens instances of a plugin on an input.
@@ -132,7 +138,7 @@ impl Guest {
                         search.found();
                         return Ok(Some(Piece::Trapped(part.rows.start, trap)));
                     }
-                    search.trapped(part, trap);
+                    search.trapped(part, trap)?;
                 }
             }
         }
@@ -179,8 +185,9 @@ pub(super) struct Search {
     time: Duration,
     /// What the parts that passed took.
     passed: Duration,
-    /// Whether a record was found to be the reason of a trap.
-    is_explained: bool,
+    /// How many parts have trapped, and how many records were found to be the reason.
+    trapped: usize,
+    found: usize,
     unexplained: Option<Trap>,
 }
 
@@ -203,7 +210,8 @@ impl Search {
             rows,
             time,
             passed: Duration::ZERO,
-            is_explained: false,
+            trapped: 0,
+            found: 0,
             unexplained: None,
         }
     }
@@ -230,19 +238,29 @@ impl Search {
     }
 
     /// What trapped is tried again: in halves or, if that cannot be, on the new instance.
-    fn trapped(&mut self, part: Part, trap: Trap) {
+    ///
+    /// # Errors
+    /// If it has trapped far more often than the records that were found explain: the way to each is no longer than the
+    /// halvings that lead to it.
+    fn trapped(&mut self, part: Part, trap: Trap) -> Result<()> {
+        self.trapped += 1;
+        let halvings = self.rows.ilog2() as usize + 2;
+        if self.trapped > TRAPS_A_HALVING * halvings * (self.found + 1) {
+            return Err(trap.into_error(NO_SINGLE_RECORD));
+        }
         if part.rows.len() > 1 {
             self.halve(part.rows);
         } else {
             self.parts.push(part);
         }
-        if !self.is_explained {
+        if self.found == 0 {
             self.unexplained = Some(trap);
         }
+        Ok(())
     }
 
     fn found(&mut self) {
-        self.is_explained = true;
+        self.found += 1;
         self.unexplained = None;
     }
 

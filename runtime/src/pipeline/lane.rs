@@ -248,7 +248,12 @@ impl Lane {
     fn trapped(&mut self, index: usize, trap: &Trap, malformed: &mut Peekable<Iter<'_, Malformed>>) {
         let row = self.batch.rows[index];
         self.set_aside_before(row, malformed);
-        self.reject(row, if trap.is_timeout { TIMEOUT } else { TRAP }, &trap.text());
+        // Where a clock met it is another place each time, so that stays out of the rejects.
+        if trap.is_timeout {
+            self.reject(row, TIMEOUT, trap.message());
+        } else {
+            self.reject(row, TRAP, &trap.text());
+        }
         self.traps.push(row, trap);
     }
 

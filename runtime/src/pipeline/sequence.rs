@@ -139,6 +139,11 @@ impl<'a> Sequence<'a> {
     /// Adds what a plugin counted.
     pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
         for (name, count) in counters {
+            // Each instance has as many names, but all of them together no more.
+            let is_full = self.counters.len() >= self.job.limits.plugin_counters;
+            if is_full && !self.counters.contains_key(&name) {
+                continue;
+            }
             let counter = self.counters.entry(name).or_default();
             *counter = counter.saturating_add(count);
         }

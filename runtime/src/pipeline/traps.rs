@@ -67,7 +67,7 @@ impl Traps {
             if self.reasons.len() < REASONS_MAX {
                 let reason: String = text.chars().take(REASON_CHARS_MAX).collect();
                 if self.reasons.is_empty() {
-                    tracing::warn!(record, reason, "the plugin trapped, going on without the record");
+                    tracing::warn!(record, reason, "the plugin trapped, going on");
                 }
                 self.reasons.push(format!("record {record}: {reason}"));
             }

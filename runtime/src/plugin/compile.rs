@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
 use super::Engine;
@@ -80,7 +80,7 @@ impl Compiler {
         if status.code() == Some(UNFIT.into()) {
             return Err(refused(said));
         }
-        Err(refused(death(status, limits)).because(complained))
+        Err(death(status, limits).because(complained))
     }
 
     fn command(&self, limits: &Limits) -> Command {
@@ -92,6 +92,8 @@ impl Compiler {
         command
             .env_clear()
             .current_dir("/")
+            // What a terminal sends to this program is not meant for it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -130,9 +132,15 @@ fn confine(limits: &Limits) -> Result<()> {
             limits.compile_memory_bytes,
         ),
     ] {
+        // Nobody may go beyond what this process was given.
+        let at_most = |wanted: u64| {
+            getrlimit(resource)
+                .maximum
+                .map_or(wanted, |given| wanted.min(given))
+        };
         let limit = Rlimit {
-            current: Some(soft),
-            maximum: Some(hard),
+            current: Some(at_most(soft)),
+            maximum: Some(at_most(hard)),
         };
         setrlimit(resource, limit).map_err(failed)?;
     }
@@ -157,17 +165,22 @@ fn read(from: Option<impl Read>) -> String {
     short(text.split("note: run with").next().unwrap_or_default())
 }
 
-fn death(status: ExitStatus, limits: &Limits) -> String {
+fn death(status: ExitStatus, limits: &Limits) -> Error {
     let seconds = Duration::from_secs(limits.compile.as_secs().max(1));
-    match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => {
-            format!("compiling the component took more than the limit of {seconds:?} of processor time")
-        }
-        Some(Signal::ABORT | Signal::SEGV | Signal::BUS) => format!(
+    match status.signal().map(Signal::from_named_raw) {
+        Some(Some(Signal::XCPU)) => refused(format!(
+            "compiling the component took more than the limit of {seconds:?} of processor time"
+        )),
+        Some(Some(Signal::ABORT | Signal::SEGV | Signal::BUS)) => refused(format!(
             "compiling the component needed more than the limit of {} bytes of memory, or more stack than there is",
             limits.compile_memory_bytes
-        ),
-        _ => format!("the compiler failed on the component ({status})"),
+        )),
+        // Somebody else's doing, which says nothing about the component.
+        Some(_) => {
+            let what = format!("the process that compiled the component was killed ({status})");
+            Error::transient(Stage::Plugin, what)
+        }
+        None => refused(format!("the compiler failed on the component ({status})")),
     }
 }
 

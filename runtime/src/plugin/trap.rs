@@ -69,6 +69,11 @@ impl Trap {
         Error::permanent(Stage::Plugin, format!("{} ({note})", self.message)).because(self.cause)
     }
 
+    /// What happened, without where: that is another place each time a clock has found it.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// All that is known, on one line.
     pub fn text(&self) -> String {
         format!("{}: {}", self.message, self.cause)

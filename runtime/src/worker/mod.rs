@@ -141,7 +141,6 @@ pub async fn run(
     let complaints = Arc::new(Complaints::default());
     let leases = Leases::start(url, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);
-    remove_abandoned(&destination, &options.limits);
     let context = Arc::new(Context {
         server,
         leases,
@@ -177,19 +176,6 @@ pub async fn run(
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(error)) => Err(Error::permanent(Stage::Worker, "the async runtime has ended").because(error)),
     }
-}
-
-/// Removes, aside of all else, what attempts that were killed left in staging.
-fn remove_abandoned(destination: &Arc<Destination>, limits: &Limits) {
-    let (destination, older_than) = (
-        Arc::clone(destination),
-        limits.attempt + Duration::from_secs(3_600),
-    );
-    tokio::task::spawn_blocking(move || match destination.reap(older_than) {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
-        Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
-    });
 }
 
 struct Worker {

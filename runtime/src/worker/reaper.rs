@@ -1,4 +1,5 @@
-//! Removes requests that ended long ago: the worker's queues go in, room on their server comes out.
+//! Removes requests that ended long ago, and what attempts that were killed left in staging: the worker's queues and its
+//! output go in, room on their server and on the disk comes out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +7,15 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::attempt::Context;
+use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
 
 /// How often a worker looks.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// At every so many looks, from the first one on, it looks at staging, too: about once an hour.
+const STAGING_EVERY: u64 = 60;
 
 /// Between two steps others have their turn.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -25,7 +30,10 @@ impl Reaper {
     pub(super) fn start(context: &Arc<Context>) -> Self {
         let context = Arc::clone(context);
         Self(tokio::spawn(async move {
-            loop {
+            for look in 0_u64.. {
+                if look.is_multiple_of(STAGING_EVERY) {
+                    reap_staging(&context).await;
+                }
                 reap(&context).await;
                 // Workers that were started together do not come together.
                 tokio::time::sleep(EVERY.mul_f64(0.5 + fastrand::f64())).await;
@@ -56,6 +64,20 @@ pub(super) async fn reap(context: &Context) {
             ),
         }
     }
+}
+
+/// Removes staged files that are older than any attempt, of a worker with the usual limits, too.
+async fn reap_staging(context: &Context) {
+    let destination = Arc::clone(&context.destination);
+    let attempt = context.options.limits.attempt.max(Limits::default().attempt);
+    let older_than = attempt + Duration::from_secs(3_600);
+    // After a panic the next look tries again.
+    let _ = tokio::task::spawn_blocking(move || match destination.reap(older_than) {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
+        Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
+    })
+    .await;
 }
 
 async fn reap_queue(queue: &dyn Queue, name: &str, keep: Duration) -> Result<usize> {

@@ -435,3 +435,35 @@ fn fields_are_read_where_they_stand_unless_they_are_quoted_picked_or_reordered()
         );
     }
 }
+
+#[test]
+fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
+    let limits = Limits {
+        record_bytes_max: 4_000,
+        ..small()
+    };
+    let mut text = b"a,b\n".to_vec();
+    text.extend([b'x'; 1_000]);
+    text.extend(b"\n1,2\n".repeat(40));
+    let mut decoding = open(
+        Box::new(std::io::Cursor::new(text)),
+        "a",
+        None,
+        &as_csv(),
+        &limits,
+    )
+    .unwrap();
+    decoding.decoder.project(&[0, 1], &[]).unwrap();
+    let (mut batch, mut is_long, mut records) = (Batch::default(), false, 0);
+    while let Some(chunk) = decoding.splitter.next(Vec::new()).unwrap() {
+        is_long |= chunk.raw.len() > 1_000;
+        batch.load(chunk.raw);
+        while decoding.decoder.next(&mut batch).unwrap() {
+            records += super::read(&mut batch, 2).len();
+            let lent = batch.lend();
+            assert!(lent.len() <= 2 * limits.batch_bytes, "{}", lent.len());
+            batch.take_back(lent);
+        }
+    }
+    assert_eq!((is_long, records), (true, 40));
+}
