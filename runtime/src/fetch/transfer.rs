@@ -268,7 +268,7 @@ impl Transfer {
     /// Asks for the rest of a transfer that broke off.
     ///
     /// # Errors
-    /// Transient in any case: the next attempt starts from zero, and finds out what is the matter with the file.
+    /// Transient in any case: the next attempt starts from zero or a checkpoint, and finds out what is the matter with the file.
     async fn resume(&mut self, mut broken: Error) -> Result<Part> {
         let Some(version) = self.version.clone() else {
             return Err(broken);
