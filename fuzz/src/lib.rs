@@ -7,13 +7,14 @@
 mod records;
 
 use ingest_host::changes::{Changes, ChangesReader, Rows, Verdict};
+use ingest_host::config::Limits;
 use ingest_host::encode;
 use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::receipt::Receipt;
 use ingest_host::request::{InputOptions, NewRequest};
 
-use self::records::{Read, read};
+use self::records::{Read, read, small};
 
 /// Takes any bytes, and panics if what must hold of them does not.
 pub type Property = fn(&[u8]);
@@ -59,8 +60,8 @@ pub fn jsonl(data: &[u8]) {
 /// However an input comes in, it is decoded to the same records, all of them accounted for; and what an encoder writes
 /// of them is decoded to them again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
-    let whole = read(text, options, projection, usize::MAX);
-    let parted = read(text, options, projection, usize::from(pieces) + 1);
+    let whole = read(text, options, projection, usize::MAX, &small());
+    let parted = read(text, options, projection, usize::from(pieces) + 1, &small());
     assert_eq!(whole, parted, "how the bytes are parted makes no difference");
     let Ok(read) = whole else { return };
     for format in [Format::Csv, Format::Jsonl] {
@@ -274,7 +275,12 @@ fn read_all(output: &[u8], format: Format, records: usize) -> Read {
         format: Some(format),
         ..InputOptions::default()
     };
-    let read = read(output, &options, 0, usize::MAX);
+    // What was written may be longer than what was read.
+    let limits = Limits {
+        record_bytes_max: 1 << 20,
+        ..small()
+    };
+    let read = read(output, &options, 0, usize::MAX, &limits);
     let read = read.unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(output)));
     assert_eq!(read.found.len(), records, "{:?}", String::from_utf8_lossy(output));
     read

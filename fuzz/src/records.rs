@@ -27,7 +27,7 @@ pub(crate) struct Found {
 }
 
 /// Small ones, so that short inputs meet them.
-fn limits() -> Limits {
+pub(crate) fn small() -> Limits {
     Limits {
         batch_bytes: 64,
         batch_records: 5,
@@ -55,10 +55,10 @@ pub(crate) fn read(
     options: &InputOptions,
     projection: u8,
     piece: usize,
+    limits: &Limits,
 ) -> Result<Read, String> {
-    let limits = limits();
     let reader = Box::new(Pieces(Cursor::new(text.to_vec()), piece));
-    let opened = decode::open(reader, "input", None, options, &limits).map_err(|error| error.report())?;
+    let opened = decode::open(reader, "input", None, options, limits).map_err(|error| error.report())?;
     let Decoding {
         mut splitter,
         mut decoder,
