@@ -5,23 +5,15 @@ mod support;
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;
-use ingest_host::request::InputOptions;
 use support::host::{Host, Said, component};
 use support::work::{Seen, Work, plugin};
 
 /// Puts `n` and these records through the hostile plugin.
 fn run(config: &str, records: &str, limits: Limits) -> Result<Seen, String> {
     let input = format!("n\n{records}");
-    Work {
-        input: input.as_bytes(),
-        options: InputOptions::default(),
-        plugin: &plugin("hostile"),
-        config,
-        output_format: None,
-        limits,
-    }
-    .run(1)
-    .map_err(|error| error.report())
+    Work::of(&plugin("hostile"), config, &input, limits)
+        .run(1)
+        .map_err(|error| error.report())
 }
 
 /// Runs the program on a small file with the hostile plugin.

@@ -22,15 +22,7 @@ fn limits() -> Limits {
 }
 
 fn run(config: &str, input: &str, limits: Limits) -> Result<Seen, String> {
-    Work {
-        input: input.as_bytes(),
-        options: InputOptions::default(),
-        plugin: &plugin("hostile"),
-        config,
-        output_format: None,
-        limits,
-    }
-    .runs_alike()
+    Work::of(&plugin("hostile"), config, input, limits).runs_alike()
 }
 
 /// Numbers from 1, each a record, some of them a record that is `x` instead.

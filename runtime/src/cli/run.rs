@@ -12,8 +12,7 @@ use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_con
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
-use crate::config::LeasePolicy;
-use crate::config::Limits;
+use crate::config::{LeasePolicy, Limits};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;

@@ -1,8 +1,8 @@
 //! Attempts at one request within this process. Each has its own lanes and limits; what they share is a folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ingest_host::commit::{Committed, Destination};
@@ -12,8 +12,8 @@ use ingest_host::fetch::{Access, Fetcher, Identity, Origin};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
 use ingest_host::pipeline::{self, Gauge, Job};
-use ingest_host::plugin::{Engine, Plugin};
-use ingest_host::receipt::{Receipt, RecordCounts};
+use ingest_host::plugin::Plugin;
+use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::inputs::servers::Server;
-use crate::support::host::{component, path_of};
+use crate::support::work::{self, plugin};
 
 /// Of a chunk.
 pub(crate) const BATCH_BYTES: usize = 2_000;
@@ -33,13 +33,6 @@ pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     let header = csv.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     csv.splice(header..header, *b"ragged\n");
     csv
-}
-
-pub(crate) fn plugin(name: &str) -> Plugin {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let engine = ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap());
-    engine.load_file(&component(name)).unwrap()
 }
 
 /// What is to be done with an input, and by how many lanes.
@@ -78,24 +71,15 @@ pub(crate) struct Bed {
 /// All that a reader can see of a run, but for its attempt.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
-    output: String,
-    rejects: String,
-    records: RecordCounts,
-    by_code: Vec<(String, u64)>,
-    counters: Vec<(String, u64)>,
+    output: work::Seen,
     input: (u64, String, Vec<String>),
 }
 
 impl Seen {
     pub(crate) fn of(receipt: &Receipt) -> Self {
-        let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
         let input = &receipt.input;
         Self {
-            output: text(&receipt.outputs[0].uri),
-            rejects: receipt.rejects.uri.as_deref().map(text).unwrap_or_default(),
-            records: receipt.records,
-            by_code: receipt.rejects.by_code.clone().into_iter().collect(),
-            counters: receipt.counters.clone().into_iter().collect(),
+            output: work::Seen::of(receipt),
             input: (input.bytes, input.sha256.clone(), input.columns.clone()),
         }
     }

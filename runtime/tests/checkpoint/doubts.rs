@@ -7,10 +7,11 @@ use std::path::Path;
 use ingest_host::config::Limits;
 use ingest_host::format::Format;
 
-use crate::bed::{BATCH_BYTES, Bed, Seen, Work, alarms, plugin, range_of, undisturbed, uri};
+use crate::bed::{BATCH_BYTES, Bed, Seen, Work, alarms, range_of, undisturbed, uri};
 use crate::inputs::faulty::{Deed, File, Framing, Invention};
 use crate::inputs::servers::{Server, answer};
 use crate::inputs::{digest, gzip};
+use crate::support::work::plugin;
 
 const A: Option<&str> = Some("\"a\"");
 

@@ -51,7 +51,19 @@ pub(crate) struct Seen {
     pub(crate) counters: Vec<(String, u64)>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// CSV through a plugin.
+    pub(crate) fn of(plugin: &'a Plugin, config: &'a str, input: &'a str, limits: Limits) -> Self {
+        Self {
+            input: input.as_bytes(),
+            options: InputOptions::default(),
+            plugin,
+            config,
+            output_format: None,
+            limits,
+        }
+    }
+
     pub(crate) fn run(&self, lanes: usize) -> Result<Seen, Error> {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("in");
@@ -105,7 +117,7 @@ impl Work<'_> {
 }
 
 impl Seen {
-    fn of(receipt: &Receipt) -> Self {
+    pub(crate) fn of(receipt: &Receipt) -> Self {
         let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
         Self {
             output: text(&receipt.outputs[0].uri),

@@ -2,6 +2,8 @@
 //! a name resolves to, wherever a redirect leads.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod addresses;
+#[path = "../inputs/mod.rs"]
 mod inputs;
 
 use std::collections::HashMap;
@@ -9,6 +11,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 
+use addresses::{ELSEWHERE, METADATA, THIS_MACHINE};
 use ingest_host::error::{Class, Error};
 use ingest_host::fetch::{Access, Fetcher, Origin, Source};
 use ingest_host::stop::Stop;
@@ -96,119 +99,6 @@ async fn refused(access: Access, uri: &str) -> Error {
         .err()
         .unwrap_or_else(|| panic!("{uri} was opened"))
 }
-
-/// Addresses of this machine, spelled in ways that some library, somewhere, has taken for something else.
-const THIS_MACHINE: [&str; 54] = [
-    "http://127.0.0.1:PORT/",
-    "http://127.0.0.1.:PORT/",
-    "http://127.1:PORT/",
-    "http://127.0.1:PORT/",
-    "http://2130706433:PORT/",
-    "http://0x7f000001:PORT/",
-    "http://0x7F000001:PORT/",
-    "http://0x7f.0.0.1:PORT/",
-    "http://0x7f.0x0.0x0.0x1:PORT/",
-    "http://0x7f.1:PORT/",
-    "http://0177.0.0.1:PORT/",
-    "http://00000177.0.0.1:PORT/",
-    "http://0177.0x0.1:PORT/",
-    "http://017700000001:PORT/",
-    "http://127.0x000001:PORT/",
-    "http://0:PORT/",
-    "http://0.0.0.0:PORT/",
-    "http://0x0:PORT/",
-    "http://127.255.255.254:PORT/",
-    "http://localhost:PORT/",
-    "http://localhost.:PORT/",
-    "http://LocalHost:PORT/",
-    "http://loc\u{ad}alhost:PORT/",
-    "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ:PORT/",
-    "http://ｌｏｃａｌｈｏｓｔ:PORT/",
-    "http://%6c%6f%63alhost:PORT/",
-    "http://%31%32%37.0.0.1:PORT/",
-    "http://127%2e0%2e0%2e1:PORT/",
-    "http://①②⑦.⓪.⓪.①:PORT/",
-    "http://１２７.０.０.１:PORT/",
-    "http://127。0。0。1:PORT/",
-    "http://127.0.\t0.1:PORT/",
-    "  http://127.0.0.1:PORT/",
-    "http://[::1]:PORT/",
-    "http://[0:0:0:0:0:0:0:1]:PORT/",
-    "http://[0000::0001]:PORT/",
-    "http://[::]:PORT/",
-    "http://[::127.0.0.1]:PORT/",
-    "http://[::ffff:127.0.0.1]:PORT/",
-    "http://[::FFFF:7F00:1]:PORT/",
-    "http://[0:0:0:0:0:ffff:127.0.0.1]:PORT/",
-    "http://[::ffff:0.0.0.0]:PORT/",
-    "http:127.0.0.1:PORT/",
-    "http:/127.0.0.1:PORT/",
-    "http:///127.0.0.1:PORT/",
-    "http:////127.0.0.1:PORT/",
-    "http:\\\\127.0.0.1:PORT\\",
-    "http://127.0.0.1:PORT\\@example.com/",
-    "http://127.0.0.1:PORT#@example.com/",
-    "http://127.0.0.1:PORT?@example.com/",
-    "http://127.0.0.1:PORT/@example.com/",
-    "hTTp://127.0.0.1:PORT/",
-    "https://127.0.0.1:PORT/",
-    "https://localhost:PORT/",
-];
-
-/// Addresses that are nobody's on the public network, one of each kind, and some that clouds answer their guests at.
-const ELSEWHERE: [&str; 41] = [
-    "0.0.0.1",
-    "10.0.0.1",
-    "10.255.255.255",
-    "100.64.0.1",
-    "100.100.100.200",
-    "127.0.0.53",
-    "168.63.129.16",
-    "169.254.0.1",
-    "169.254.169.254",
-    "169.254.170.2",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.0.0.192",
-    "192.0.2.1",
-    "192.88.99.1",
-    "192.168.0.1",
-    "198.18.0.1",
-    "198.51.100.1",
-    "203.0.113.1",
-    "224.0.0.1",
-    "239.255.255.250",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
-    "::10.0.0.1",
-    "::ffff:169.254.169.254",
-    "::ffff:0:10.0.0.1",
-    "64:ff9b::169.254.169.254",
-    "64:ff9b:1::a9fe:a9fe",
-    "100::1",
-    "2001::a9fe:a9fe",
-    "2001:20::1",
-    "2001:db8::1",
-    "2002:a9fe:a9fe::1",
-    "3fff::1",
-    "fc00::1",
-    "fd00:ec2::254",
-    "fe80::1",
-    "fec0::1",
-    "ff02::1",
-];
-
-/// Other ways to write addresses of a cloud's metadata service.
-const METADATA: [&str; 6] = [
-    "http://2852039166/",
-    "http://0xa9fea9fe/",
-    "http://0251.0376.0251.0376/",
-    "http://169.254.43518/",
-    "http://169.16689662/",
-    "http://[::ffff:a9fe:a9fe]/",
-];
 
 fn url_of(address: &str) -> String {
     match address.parse().unwrap() {
