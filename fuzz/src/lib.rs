@@ -6,11 +6,14 @@
 
 mod records;
 
+use std::io::Cursor;
+
 use ingest_host::changes::{Changes, ChangesReader, Rows, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::encode;
 use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
 use ingest_host::request::{InputOptions, NewRequest};
 
@@ -206,6 +209,7 @@ pub fn splice(data: &[u8]) {
     }
     let mut out = Vec::new();
     encoder.begin(&mut out);
+    let begin = out.len();
     encoder.expect(&changes.bytes);
     let mut reader = ChangesReader::new(&changes, batch.rows.len(), output.len()).unwrap();
     for row in 0..batch.rows.len() {
@@ -218,6 +222,26 @@ pub fn splice(data: &[u8]) {
     let found = read_all(&out, format, expected.len()).found;
     let found: Vec<_> = found.into_iter().map(|found| found.fields.unwrap()).collect();
     assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(&out));
+    let columns = output.into_iter().map(|column| column.name).collect();
+    profiled(format, columns, out.split_off(begin), &expected);
+}
+
+/// A profile counts each row and each filled cell.
+fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec<String>]) {
+    let layout = Layout {
+        format,
+        columns,
+        dialect: Dialect::default(),
+    };
+    let mut profiler = Profiler::new(layout, &small()).unwrap();
+    let rows = profiler.add(rows).unwrap();
+    profiler.add_all(Cursor::new(rows)).unwrap();
+    let quality = profiler.quality();
+    assert_eq!(quality.records, 2 * expected.len() as u64);
+    for (index, column) in quality.columns.iter().enumerate() {
+        let filled = expected.iter().filter(|row| !row[index].is_empty()).count();
+        assert_eq!(column.filled, 2 * filled as u64, "{}", column.name);
+    }
 }
 
 /// A batch as it comes into the sandbox: refused, or each of its fields is a text.

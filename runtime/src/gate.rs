@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Position;
-use crate::receipt::RecordCounts;
+use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 
 /// Codes that are named when the gate is closed, those with the most rejects first.
 const CODES_SHOWN: usize = 8;
@@ -40,27 +40,22 @@ enum Limit {
 }
 
 /// The rejects of one code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejects {
     /// How many there are.
     pub count: u64,
-    /// Where the first of them stands.
-    pub first: Position,
-    /// Why it was rejected.
-    pub reason: String,
+    /// The first of them.
+    pub examples: Vec<Example>,
 }
 
 impl Rejects {
-    /// The first of its code.
-    pub fn first(first: Position, reason: &str) -> Self {
-        Self {
-            count: 1,
-            first,
-            reason: reason
-                .chars()
-                .take(REASON_CHARS_MAX)
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
+    /// Takes the next one.
+    pub fn add(&mut self, position: Position, reason: &str) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            let mut reason = reason.chars().take(REASON_CHARS_MAX).collect::<String>();
+            reason = reason.replace(char::is_control, " ");
+            self.examples.push(Example { position, reason });
         }
     }
 }
@@ -119,12 +114,13 @@ fn shown(by_code: &BTreeMap<String, Rejects>) -> String {
     let mut codes: Vec<_> = by_code.iter().collect();
     codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
     let mut text = String::from("by code:");
-    for (code, Rejects { count, first, reason }) in codes.iter().take(CODES_SHOWN) {
-        let Position { record, line, .. } = first;
-        let _ = write!(
-            text,
-            " {count} {code} (first record {record}, line {line}: {reason}),"
-        );
+    for (code, Rejects { count, examples }) in codes.iter().take(CODES_SHOWN) {
+        let _ = write!(text, " {count} {code}");
+        if let Some(Example { position, reason }) = examples.first() {
+            let Position { record, line, .. } = position;
+            let _ = write!(text, " (first record {record}, line {line}: {reason})");
+        }
+        text.push(',');
     }
     text.pop();
     if let Some(more) = codes.len().checked_sub(CODES_SHOWN).filter(|more| *more > 0) {
@@ -240,13 +236,10 @@ mod tests {
         let by_code: BTreeMap<_, _> = codes
             .iter()
             .map(|&(code, count)| {
-                (
-                    code.to_owned(),
-                    Rejects {
-                        count,
-                        ..Rejects::first(first, "is empty")
-                    },
-                )
+                let mut rejects = Rejects::default();
+                rejects.add(first, "is\nempty");
+                rejects.count = count;
+                (code.to_owned(), rejects)
             })
             .collect();
         let rejected = codes.iter().map(|(_, count)| count).sum();

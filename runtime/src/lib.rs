@@ -26,6 +26,8 @@ pub mod plugin; // batches in, changes out, in a sandbox
 
 pub mod encode; // records and verdicts in, bytes out
 
+pub mod quality; // bytes of the output in, what its columns hold out
+
 pub mod commit; // bytes staged, checked and published under their final names
 pub mod gate; // whether there are too many rejects
 pub mod receipt; // the document that says that a request is done

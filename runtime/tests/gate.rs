@@ -80,7 +80,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     assert_eq!(
         error,
         format!(
-            "commit bad.csv: nothing was published, and the rejects are in file://{}/bad.quarantine.csv: 3 of 10 records were rejected, and at most 2 may be; \
+            "commit bad.csv: nothing was published; see file://{}/bad.quarantine.json: 3 of 10 records were rejected, and at most 2 may be; \
              by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
              1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
             folder.display()
@@ -90,6 +90,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
         "q/good.csv",
         "q/receipts/good.json",
         "rejects/q/bad.quarantine.csv",
+        "rejects/q/bad.quarantine.json",
         "rejects/q/good.rejects.csv",
     ];
     assert_eq!(files(host), found);
@@ -154,8 +155,12 @@ fn shares_and_codes_have_their_edges_too() {
             said.stderr
         );
         if !passes {
-            assert_eq!(files(&host), ["rejects/in.quarantine.csv"], "{gate}");
-            assert!(said.stderr.contains("in.quarantine.csv"), "{}", said.stderr);
+            assert_eq!(
+                files(&host),
+                ["rejects/in.quarantine.csv", "rejects/in.quarantine.json"],
+                "{gate}"
+            );
+            assert!(said.stderr.contains("in.quarantine.json"), "{}", said.stderr);
         }
     }
 }

@@ -56,6 +56,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
             watch: false,
         },
         output_format: None,
+        profile: false,
         gate: Gate::default(),
         limits: Arc::clone(&limits),
         policy,

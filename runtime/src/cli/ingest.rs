@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::environment::Environment;
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
+use super::report;
 use super::signals::Signals;
 use crate::commit::{Committed, Destination};
 use crate::error::{Class, Result};
@@ -81,6 +82,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         config: config.canonical.into(),
         binding: None,
         output_format: args.output.format,
+        profile: args.output.profile,
         gate: args.gate.gate(),
         destination: Arc::new(destination),
         lanes: limits.lanes,
@@ -95,6 +97,9 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         Committed::New(receipt) => receipt,
         Committed::Existing(receipt) => {
             out::note("done before: the same input, plugin and config gave this output");
+            if args.output.profile && receipt.quality.is_none() {
+                out::note("the receipt of that time has no profile; with another --id there will be one");
+            }
             receipt
         }
     };
@@ -107,6 +112,9 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         out::json(&receipt);
     } else {
         out::receipt(&receipt);
+        if let Some(quality) = &receipt.quality {
+            report::columns(quality);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ mod options;
 mod out;
 mod plugin;
 mod queues;
+mod report;
 mod requests;
 mod run;
 mod signals;
@@ -57,6 +58,8 @@ enum Command {
     Submit(submit::Args),
     /// Show one request.
     Status(requests::StatusArgs),
+    /// Show what became of an input, as a page: its rejects with examples and, after `--profile`, what its output holds.
+    Report(report::Args),
     /// List requests of a queue.
     Requests(requests::Args),
     /// Withdraw a request.
@@ -120,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(args, &environment).await,
         Command::Submit(args) => submit::submit(args, &environment).await,
         Command::Status(args) => requests::status(args, &environment).await,
+        Command::Report(args) => report::report(args, &environment).await,
         Command::Requests(args) => requests::list(args, &environment).await,
         Command::Cancel(args) => requests::cancel(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,

@@ -79,6 +79,10 @@ pub(super) struct OutputArgs {
     /// Format of the output; by default that of the input.
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
+    /// Tell in the receipt what the columns of the output hold: how many cells are filled, how many values there are, the
+    /// smallest and the largest, their lengths and their type. `report` shows it.
+    #[arg(long)]
+    pub(super) profile: bool,
 }
 
 /// How many records may be rejected.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::pipeline::Gauge;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, RecordCounts};
 
 /// A line of results. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any other
 /// failure ends the program.
@@ -62,9 +62,8 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// A receipt for people.
-pub(super) fn receipt(receipt: &Receipt) {
-    let records = &receipt.records;
+/// What became of records.
+pub(super) fn records(records: &RecordCounts) {
     line(format!(
         "{} records: {} kept, {} edited, {} replaced, {} dropped, {} rejected; {} written",
         records.read,
@@ -75,6 +74,11 @@ pub(super) fn receipt(receipt: &Receipt) {
         records.rejected,
         records.written
     ));
+}
+
+/// A receipt for people.
+pub(super) fn receipt(receipt: &Receipt) {
+    records(&receipt.records);
     for (code, count) in &receipt.rejects.by_code {
         line(format!("  {count:>8}  {code}"));
     }

@@ -98,6 +98,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         burst: args.burst,
         plugin,
         output_format: args.output.format,
+        profile: args.output.profile,
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         policy: LeasePolicy {

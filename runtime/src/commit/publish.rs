@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::disk::{self, Temporary};
 use super::folders::Folder;
 use super::staging::Sealed;
@@ -13,11 +15,11 @@ use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
 use crate::location::file_uri;
-use crate::receipt::{Receipt, RequestPart};
+use crate::receipt::{Receipt, Report, RequestPart};
 use crate::request::check_name;
 
-/// What the names of rejects end with whose output was not published.
-const QUARANTINE: &str = "quarantine.csv";
+/// What the names of rejects and a report have in them if the output was not published.
+const QUARANTINE: &str = "quarantine";
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,20 +104,40 @@ impl Sealed {
         Ok((existing.request == *request).then_some(existing))
     }
 
-    /// Gives the rejects a final name of their own, `<id>.quarantine.csv`, for people to look at, and drops the output.
-    /// Without rejects there is nothing to look at. No receipt names them.
+    /// Gives the rejects a final name of their own, `<id>.quarantine.csv`, writes a report that names them,
+    /// `<id>.quarantine.json`, and drops the output. No receipt names either. What is given is the report.
     ///
     /// # Errors
     /// As [`Sealed::publish`].
-    pub fn quarantine(mut self, id: &str, fence: u64) -> Result<Option<Artifact>> {
+    pub fn quarantine(
+        mut self,
+        id: &str,
+        fence: u64,
+        make_report: impl FnOnce(Option<&Artifact>) -> Report,
+    ) -> Result<Artifact> {
         check_name("id", id, 128)?;
-        let (Some(digest), Some(staged)) = (&self.rejects, &mut self.staged_rejects) else {
-            return Ok(None);
+        let (folder, mut placed) = (&self.folders.rejects, Vec::new());
+        let names = |format| {
+            [
+                format!("{id}.{QUARANTINE}.{format}"),
+                format!("{id}.{fence}.{QUARANTINE}.{format}"),
+            ]
         };
-        let names = [format!("{id}.{QUARANTINE}"), format!("{id}.{fence}.{QUARANTINE}")];
-        let artifact = place(staged, digest, &self.folders.rejects, &names, &mut Vec::new())?;
-        self.folders.rejects.sync()?;
-        Ok(Some(artifact))
+        let rejects = match (&self.rejects, &mut self.staged_rejects) {
+            (Some(digest), Some(staged)) => Some(place(staged, digest, folder, &names("csv"), &mut placed)?),
+            _ => None,
+        };
+        let report = make_report(rejects.as_ref());
+        let (mut staged, document) = write_document(&self.staged_report, &report)?;
+        let artifact = place(
+            &mut staged,
+            &Digest::of(&document),
+            folder,
+            &names("json"),
+            &mut placed,
+        )?;
+        folder.sync()?;
+        Ok(artifact)
     }
 
     /// Removes what this attempt published if no receipt names it and none can come to name it: another
@@ -187,14 +209,7 @@ impl Sealed {
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
     fn create_receipt(&self, receipt: &Receipt, path: &Path) -> Result<bool> {
-        let mut staged = Temporary::new(self.staged_receipt.clone());
-        let mut document = serde_json::to_vec_pretty(receipt).expect("a receipt serializes");
-        document.push(b'\n');
-        let written = File::create(staged.path()).and_then(|mut file| {
-            file.write_all(&document)?;
-            file.sync_all()
-        });
-        written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;
+        let (mut staged, _) = write_document(&self.staged_receipt, receipt)?;
         // On most file systems the sync above has written the new names to the journal, and these have little to do.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
@@ -204,6 +219,19 @@ impl Sealed {
         self.folders.receipts.sync()?;
         Ok(is_new)
     }
+}
+
+/// Writes and syncs a document.
+fn write_document(path: &Path, document: &impl Serialize) -> Result<(Temporary, Vec<u8>)> {
+    let staged = Temporary::new(path.to_owned());
+    let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
+    bytes.push(b'\n');
+    let written = File::create(staged.path()).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;
+    Ok((staged, bytes))
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.

@@ -1,7 +1,7 @@
 //! An attempt's bytes on their way to the disk, under names that nobody else uses or looks at.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,8 +54,9 @@ pub struct Sealed {
     checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
-    /// Not there yet.
+    /// Not there yet: there will be the one or the other.
     pub(super) staged_receipt: PathBuf,
+    pub(super) staged_report: PathBuf,
 }
 
 impl Staging {
@@ -74,6 +75,17 @@ impl Staging {
     /// Takes the output's bytes.
     pub fn output(&mut self) -> &mut Staged {
         &mut self.output
+    }
+
+    /// What was taken of the output so far, from a byte on, to be read again.
+    ///
+    /// # Errors
+    /// Of stage commit, with the path.
+    pub fn read_output(&mut self, from: u64) -> Result<File> {
+        self.output.write_buffer()?;
+        let path = self.output.path();
+        let opened = File::open(path).and_then(|mut file| file.seek(SeekFrom::Start(from)).map(|_| file));
+        opened.map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
     /// Takes the rejects' bytes; the first call creates the file.
@@ -99,6 +111,11 @@ impl Staging {
     pub fn seal(mut self) -> Result<Sealed> {
         self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
+        let staged_report = self
+            .folders
+            .rejects_staging
+            .path()
+            .join(format!("{}.report", self.name));
         let rejects = self.rejects.map(Staged::finish).transpose()?;
         let (rejects, staged_rejects) = rejects.filter(|(digest, _)| digest.bytes > 0).unzip();
         let (output, staged_output) = self.output.finish()?;
@@ -111,6 +128,7 @@ impl Staging {
             staged_output,
             staged_rejects,
             staged_receipt,
+            staged_report,
         })
     }
 }

@@ -185,11 +185,13 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-fn is_number(text: &[u8]) -> bool {
+/// Whether a text is a number as JSON writes it.
+pub fn is_number(text: &[u8]) -> bool {
     matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text)
 }
 
-fn is_integer(text: &[u8]) -> bool {
+/// Whether a text is a whole number as JSON writes it.
+pub fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit)
 }

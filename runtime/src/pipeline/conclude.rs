@@ -1,76 +1,73 @@
 //! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, its rejects
 //! in quarantine.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::sequence::Sequence;
 use super::{Job, is_for_successor};
-use crate::commit::{Committed, Published, Sealed, Staging};
+use crate::commit::{Artifact, Committed, Published, Sealed, Staging};
 use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
+use crate::gate::Rejects;
 use crate::receipt::{
-    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RejectsPart, RequestPart,
-    ResumedFrom,
+    AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
+    RejectsPart, Report, RequestPart, ResumedFrom,
 };
 use crate::request::{InputOptions, hex};
 
-/// Ends an attempt of which all records were put through. `name` is the input's, in errors.
+/// What is known of an input when all its records were put through.
+pub(super) struct Whole<'a> {
+    /// Its name in errors.
+    pub(super) name: &'a str,
+    pub(super) input: InputPart,
+    pub(super) output_format: Format,
+    pub(super) quality: Option<QualityPart>,
+    pub(super) resumed_from: Option<ResumedFrom>,
+}
+
+/// Ends an attempt.
 ///
 /// # Errors
 /// The gate's verdict; those of the commit; the stop's.
-pub(super) fn conclude(
-    job: &Job,
-    name: &str,
-    input: InputPart,
-    output_format: Format,
-    sequence: Sequence<'_>,
-    resumed_from: Option<ResumedFrom>,
-) -> Result<Committed> {
+pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committed> {
     match job.gate.check(&sequence.counts, &sequence.by_code) {
-        Some(verdict) => quarantine(job, name, &input, output_format, sequence, &verdict),
-        None => commit(job, input, output_format, sequence, resumed_from),
+        Some(verdict) => quarantine(job, whole, sequence, &verdict),
+        None => commit(job, whole, sequence),
     }
 }
 
-/// Keeps the rejects of an input whose output must not be published, for people to look at. The same input, plugin and
-/// config make the same output again, so that is not kept.
+/// Keeps the rejects of an input whose output must not be published, and a report, for people to look at. The same input,
+/// plugin and config make the same output again, so that is not kept.
 ///
 /// # Errors
 /// The verdict, unless an attempt before has published: the request is done then, whatever this worker's gate says.
-fn quarantine(
-    job: &Job,
-    name: &str,
-    input: &InputPart,
-    output_format: Format,
-    sequence: Sequence<'_>,
-    verdict: &str,
-) -> Result<Committed> {
+fn quarantine(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>, verdict: &str) -> Result<Committed> {
     let sealed = seal(job, sequence.staging)?;
-    let id = id_of(job, input, output_format);
-    if let Some(receipt) = sealed.existing(&request_part(job, &id))? {
+    let id = id_of(job, &whole.input, whole.output_format);
+    let request = request_part(job, &id);
+    if let Some(receipt) = sealed.existing(&request)? {
         return Ok(Committed::Existing(receipt));
     }
-    let kept = sealed.quarantine(&id, job.fence)?;
+    let report = |rejects: Option<&Artifact>| Report {
+        request,
+        refused: Some(verdict.to_owned()),
+        records: sequence.counts,
+        rejects: rejects_part(rejects, sequence.counts, sequence.by_code),
+        quality: whole.quality,
+    };
+    let kept = sealed.quarantine(&id, job.fence, report)?;
     // Before the verdict, which may be too long for a dead letter.
-    let kept = kept.map_or(String::new(), |kept| {
-        format!(", and the rejects are in {}", kept.uri)
-    });
-    Err(Error::permanent(
-        Stage::Commit,
-        format!("{name}: nothing was published{kept}: {verdict}"),
-    ))
+    let name = whole.name;
+    let what = format!("{name}: nothing was published; see {}: {verdict}", kept.uri);
+    Err(Error::permanent(Stage::Commit, what))
 }
 
 /// Publishes what was staged, and the receipt.
-fn commit(
-    job: &Job,
-    input: InputPart,
-    output_format: Format,
-    sequence: Sequence<'_>,
-    resumed_from: Option<ResumedFrom>,
-) -> Result<Committed> {
+fn commit(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committed> {
     let Sequence {
         staging,
         counts,
@@ -79,10 +76,11 @@ fn commit(
         ..
     } = sequence;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
+    let output_format = whole.output_format;
     let config_sha256 = config_sha256(job);
     let plugin = job.plugin.description();
     let sealed = seal(job, staging)?;
-    let id = id_of(job, &input, output_format);
+    let id = id_of(job, &whole.input, output_format);
     let receipt = |published: &Published| Receipt {
         receipt: RECEIPT_VERSION,
         host: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,9 +91,9 @@ fn commit(
             worker: job.worker.clone(),
             started_at: job.started_at.to_string(),
             finished_at: Timestamp::now().to_string(),
-            resumed_from,
+            resumed_from: whole.resumed_from,
         },
-        input,
+        input: whole.input,
         plugin: PluginPart {
             name: plugin.name.clone(),
             version: plugin.version.clone(),
@@ -112,19 +110,30 @@ fn commit(
             bytes: published.output.bytes,
             sha256: published.output.sha256.clone(),
         }],
-        rejects: RejectsPart {
-            uri: published.rejects.as_ref().map(|r| r.uri.clone()),
-            records: counts.rejected,
-            bytes: published.rejects.as_ref().map_or(0, |r| r.bytes),
-            sha256: published.rejects.as_ref().map(|r| r.sha256.clone()),
-            by_code: by_code
-                .into_iter()
-                .map(|(code, rejects)| (code, rejects.count))
-                .collect(),
-        },
+        rejects: rejects_part(published.rejects.as_ref(), counts, by_code),
         counters,
+        quality: whole.quality,
     };
     sealed.publish(&id, job.fence, output_format, receipt)
+}
+
+fn rejects_part(
+    artifact: Option<&Artifact>,
+    counts: RecordCounts,
+    by_code: BTreeMap<String, Rejects>,
+) -> RejectsPart {
+    let counted = |(code, rejects): (&String, &Rejects)| (code.clone(), rejects.count);
+    RejectsPart {
+        uri: artifact.map(|artifact| artifact.uri.clone()),
+        records: counts.rejected,
+        bytes: artifact.map_or(0, |artifact| artifact.bytes),
+        sha256: artifact.map(|artifact| artifact.sha256.clone()),
+        by_code: by_code.iter().map(counted).collect(),
+        examples: by_code
+            .into_iter()
+            .map(|(code, rejects)| (code, rejects.examples))
+            .collect(),
+    }
 }
 
 /// Seals what was staged. If the attempt is to end now, a successor may go on with it.

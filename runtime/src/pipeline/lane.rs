@@ -16,6 +16,7 @@ use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
 use crate::error::{Class, Error, Result, Stage};
 use crate::plugin::{Instance, Trap};
+use crate::quality::Profiler;
 use crate::receipt::RecordCounts;
 
 const TRAP: &str = "plugin-trap";
@@ -113,6 +114,8 @@ pub(super) struct Lane {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) guest: Guest,
     pub(super) encoder: Box<dyn Encoder>,
+    /// Looks at what the encoder wrote, if that was asked for.
+    pub(super) profiler: Option<Profiler>,
     /// How many columns the output has.
     width: usize,
     limits: Arc<Limits>,
@@ -128,6 +131,7 @@ impl Lane {
         decoder: Box<dyn Decoder>,
         guest: Guest,
         encoder: Box<dyn Encoder>,
+        profiler: Option<Profiler>,
         width: usize,
         plugin: &str,
         limits: &Arc<Limits>,
@@ -136,6 +140,7 @@ impl Lane {
             decoder,
             guest,
             encoder,
+            profiler,
             width,
             limits: Arc::clone(limits),
             plugin: plugin.to_owned(),
@@ -169,7 +174,7 @@ impl Lane {
             bytes: self.batch.raw.len(),
             ..self.batch.used
         };
-        Ok(self.end(used))
+        Ok(self.end(used)?)
     }
 
     /// Lets the plugin add its last rows.
@@ -179,18 +184,18 @@ impl Lane {
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
         self.emit(rows, sink)?;
-        Ok(self.end(Used::default()))
+        self.end(Used::default())
     }
 
-    fn end(&mut self, used: Used) -> Finished {
-        Finished {
-            rest: std::mem::take(&mut self.made),
+    fn end(&mut self, used: Used) -> Result<Finished> {
+        Ok(Finished {
+            rest: self.hand_on()?,
             counts: std::mem::take(&mut self.counts),
             counters: self.guest.take_counters(),
             traps: std::mem::take(&mut self.traps),
             used,
             raw: self.batch.load(Vec::new()),
-        }
+        })
     }
 
     /// Applies what the plugin makes of one batch; the malformed records take their place among the others.
@@ -327,9 +332,17 @@ impl Lane {
     #[inline]
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         if self.made.output.len() + self.made.rejects.bytes() > 4 * self.limits.batch_bytes {
-            sink(std::mem::take(&mut self.made))?;
+            sink(self.hand_on()?)?;
         }
         Ok(())
+    }
+
+    fn hand_on(&mut self) -> Result<Part> {
+        let mut made = std::mem::take(&mut self.made);
+        if let Some(profiler) = &mut self.profiler {
+            made.output = profiler.add(made.output)?;
+        }
+        Ok(made)
     }
 
     fn too_many_rows(&self, rows: usize) -> Error {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use self::checkpoint::{Head, Marker};
-use self::conclude::conclude;
+use self::conclude::{Whole, conclude};
 use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
@@ -33,7 +33,8 @@ use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::gate::Gate;
 use crate::plugin::{Instance, Plan, Plugin};
-use crate::receipt::{InputPart, RecordCounts, ResumedFrom};
+use crate::quality::{Layout, Profiler};
+use crate::receipt::{InputPart, QualityPart, RecordCounts, ResumedFrom};
 use crate::request::InputOptions;
 use crate::stop::Stop;
 
@@ -65,6 +66,8 @@ pub struct Job {
     pub binding: Option<u64>,
     /// The format of the output; by default that of the input.
     pub output_format: Option<Format>,
+    /// Whether the receipt tells what the output's columns hold.
+    pub profile: bool,
     /// Whether the output may be published.
     pub gate: Gate,
     /// Where output, rejects and receipt go.
@@ -229,14 +232,16 @@ fn work_through(
         lane,
     } = opened;
     match put_through(job, &input, &mut decoding, &maker, lane, &mut sequence) {
-        Ok(read) => conclude(
-            job,
-            &input.name,
-            read,
-            maker.output_format,
-            sequence,
-            resumed_from,
-        ),
+        Ok((read, quality)) => {
+            let whole = Whole {
+                name: &input.name,
+                input: read,
+                output_format: maker.output_format,
+                quality,
+                resumed_from,
+            };
+            conclude(job, whole, sequence)
+        }
         Err(error) => {
             // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
             // in the end was found to be damaged.
@@ -255,7 +260,7 @@ fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
 
-/// Puts all chunks through; what was read.
+/// Puts all chunks through; what was read and, if that was asked for, what was made of it.
 fn put_through(
     job: &Job,
     input: &Input,
@@ -263,7 +268,7 @@ fn put_through(
     maker: &LaneMaker<'_>,
     lane: Lane,
     sequence: &mut Sequence<'_>,
-) -> Result<InputPart> {
+) -> Result<(InputPart, Option<QualityPart>)> {
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;
     let threads = match &first {
@@ -293,14 +298,16 @@ fn put_through(
         Error::permanent(Stage::Fetch, what)
     })?;
     job.stop.check()?;
-    Ok(InputPart {
+    let read = InputPart {
         uri: input.uri.clone(),
         bytes: digest.bytes,
         sha256: digest.sha256,
         etag: input.etag.clone(),
         format: decoding.format,
         columns: std::mem::take(&mut decoding.columns),
-    })
+    };
+    let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
+    Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))
 }
 
 /// What the lanes of a job have in common.
@@ -323,6 +330,7 @@ impl LaneMaker<'_> {
             &self.plan.reads,
             &self.plan.output,
         )?;
+        let profiler = self.job.profile.then(|| self.profiler(decoding)).transpose()?;
         let guest = Guest::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
         let name = &self.job.plugin.description().name;
         let (width, limits) = (self.plan.output.len(), &self.job.limits);
@@ -330,10 +338,25 @@ impl LaneMaker<'_> {
             decoding.decoder.fork(),
             guest,
             encoder,
+            profiler,
             width,
             name,
             limits,
         ))
+    }
+
+    fn profiler(&self, decoding: &Decoding) -> Result<Profiler> {
+        let layout = Layout {
+            format: self.output_format,
+            columns: self
+                .plan
+                .output
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
+            dialect: decoding.dialect,
+        };
+        Profiler::new(layout, &self.job.limits)
     }
 
     /// A lane with an instance of its own.

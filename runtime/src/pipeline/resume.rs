@@ -108,11 +108,11 @@ fn tell(why: &str) {
 fn go_on(job: &Job, resumption: Resumption) -> Result<Committed> {
     let Resumption {
         checkpoint,
-        staging,
+        mut staging,
         of_input,
         source,
     } = resumption;
-    let opened = match open_rest(job, &checkpoint, source, of_input) {
+    let opened = match open_rest(job, &checkpoint, &mut staging, source, of_input) {
         Ok(opened) => opened,
         Err(error) => {
             if is_for_successor(&error) {
@@ -137,6 +137,7 @@ fn go_on(job: &Job, resumption: Resumption) -> Result<Committed> {
 fn open_rest<'a>(
     job: &'a Job,
     checkpoint: &Checkpoint,
+    staging: &mut Staging,
     source: Source,
     of_input: Digesting,
 ) -> Result<Opened<'a>> {
@@ -151,5 +152,9 @@ fn open_rest<'a>(
     let mut opened = Opened::new(job, input, decoding)?;
     // What is counted when an input is opened was counted before.
     opened.lane.guest.take_counters();
+    let before_the_rows = opened.lane.begin().output.len() as u64;
+    if let Some(profiler) = &mut opened.lane.profiler {
+        profiler.add_all(staging.read_output(before_the_rows)?)?;
+    }
     Ok(opened)
 }

@@ -162,7 +162,7 @@ impl<'a> Sequence<'a> {
     fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
         // Looked up first because `entry` would need an owned key for each reject.
         if let Some(rejects) = self.by_code.get_mut(code) {
-            rejects.count += 1;
+            rejects.add(position, reason);
             return Ok(());
         }
         let codes_max = self.job.limits.reject_codes;
@@ -173,8 +173,8 @@ impl<'a> Sequence<'a> {
             let plugin = &self.job.plugin.description().name;
             return Err(Error::permanent(Stage::Plugin, why).about(plugin));
         }
-        self.by_code
-            .insert(code.to_owned(), Rejects::first(position, reason));
+        let rejects = self.by_code.entry(code.to_owned()).or_default();
+        rejects.add(position, reason);
         Ok(())
     }
 

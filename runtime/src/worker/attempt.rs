@@ -95,6 +95,7 @@ impl Context {
             config: bound.config,
             binding: bound.number,
             output_format: self.options.output_format,
+            profile: self.options.profile,
             gate: self.options.gate.and(&bound.gate),
             destination: Arc::clone(&self.destination),
             // Attempts at once share the cores.

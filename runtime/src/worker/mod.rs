@@ -57,6 +57,8 @@ pub struct WorkerOptions {
     pub plugin: PluginSource,
     /// The format of the output; by default that of each input.
     pub output_format: Option<Format>,
+    /// Whether receipts tell what the columns of outputs hold.
+    pub profile: bool,
     /// Whether an output may be published.
     pub gate: Gate,
     /// The bounds of an attempt.

@@ -131,6 +131,7 @@ impl Bed {
         let out = self.folder.path().join("out");
         let work = work.clone();
         let job = Job {
+            profile: true,
             gate: Gate::default(),
             id: Some("one".to_owned()),
             queue: Some("q".to_owned()),

@@ -144,8 +144,10 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             bytes: rejects.as_ref().map_or(0, |rejects| rejects.bytes),
             sha256: rejects.map(|rejects| rejects.sha256),
             by_code: BTreeMap::new(),
+            examples: BTreeMap::new(),
         },
         counters: BTreeMap::new(),
+        quality: None,
     }
 }
 

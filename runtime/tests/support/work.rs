@@ -12,7 +12,7 @@ use ingest_host::format::Format;
 use ingest_host::gate::Gate;
 use ingest_host::pipeline::{self, Gauge, Job};
 use ingest_host::plugin::{Engine, Plugin};
-use ingest_host::receipt::{Receipt, RecordCounts};
+use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
 use jiff::Timestamp;
@@ -48,7 +48,9 @@ pub(crate) struct Seen {
     pub(crate) rejects: String,
     pub(crate) records: RecordCounts,
     pub(crate) by_code: Vec<(String, u64)>,
+    pub(crate) examples: Vec<(String, Vec<Example>)>,
     pub(crate) counters: Vec<(String, u64)>,
+    pub(crate) quality: QualityPart,
 }
 
 impl<'a> Work<'a> {
@@ -87,6 +89,7 @@ impl<'a> Work<'a> {
             config: self.config.into(),
             binding: None,
             output_format: self.output_format,
+            profile: true,
             gate: Gate::default(),
             destination: Arc::new(
                 Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
@@ -124,7 +127,9 @@ impl Seen {
             rejects: receipt.rejects.uri.as_deref().map(text).unwrap_or_default(),
             records: receipt.records,
             by_code: receipt.rejects.by_code.clone().into_iter().collect(),
+            examples: receipt.rejects.examples.clone().into_iter().collect(),
             counters: receipt.counters.clone().into_iter().collect(),
+            quality: receipt.quality.clone().unwrap(),
         }
     }
 }

@@ -1,0 +1,316 @@
+//! The cells of one column in; what they have in common out.
+
+use std::cmp::Ordering;
+
+use jiff::civil::Date;
+use rapidhash::v3::rapidhash_v3;
+
+use super::distinct::Distinct;
+use crate::format::jsonl::{is_integer, is_number};
+use crate::receipt::{ColumnQuality, Inferred};
+
+/// Of a text so much is kept, so that a column takes little memory however long its cells are.
+const KEPT_BYTES: usize = 64;
+
+/// Any number of so many digits is exact as a float.
+const EXACT_DIGITS: usize = 15;
+
+/// Values of which it is known that they were met lately.
+const RECENT: usize = 64;
+
+/// What is known of a column.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    filled: u64,
+    distinct: Distinct,
+    /// Hashes, each at the place that its last bits say; 0 for none. What was met before tells nothing new.
+    recent: Box<[u64; RECENT]>,
+    /// Nothing without a filled cell.
+    cells: Option<Cells>,
+}
+
+/// What the filled cells have in common.
+#[derive(Debug, Clone)]
+struct Cells {
+    inferred: Inferred,
+    /// The first and the last in the order of their bytes.
+    texts: [Vec<u8>; 2],
+    /// The smallest and the largest, as long as all are numbers.
+    numbers: Option<[Number; 2]>,
+    /// The lengths of the shortest and the longest, in characters.
+    characters: [u64; 2],
+}
+
+/// A number, as it was written.
+#[derive(Debug, Clone)]
+struct Number<Text = Vec<u8>> {
+    value: f64,
+    text: Text,
+}
+
+impl Column {
+    /// One of so many.
+    pub(super) fn one_of(columns: usize) -> Self {
+        Self {
+            filled: 0,
+            distinct: Distinct::one_of(columns),
+            recent: Box::new([0; RECENT]),
+            cells: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        self.filled += 1;
+        let hash = rapidhash_v3(text);
+        let recent = &mut self.recent[hash as usize % RECENT];
+        if *recent == hash {
+            return;
+        }
+        *recent = hash;
+        self.distinct.add(hash);
+        match &mut self.cells {
+            Some(cells) => cells.add(text),
+            None => self.cells = Some(Cells::of(text)),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.filled += other.filled;
+        self.distinct.merge(&other.distinct);
+        match (&mut self.cells, other.cells) {
+            (Some(cells), Some(others)) => cells.merge(others),
+            (None, others) => self.cells = others,
+            (Some(_), None) => {}
+        }
+    }
+
+    pub(super) fn quality(self, name: String) -> ColumnQuality {
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect()
+        };
+        let (filled, cells) = (self.filled, self.cells.as_ref());
+        let [min, max] = [0, 1].map(|end| {
+            let cells = cells?;
+            let numbers = cells.numbers.as_ref();
+            Some(text(
+                numbers.map_or(&cells.texts[end], |numbers| &numbers[end].text),
+            ))
+        });
+        let [min_length, max_length] = [0, 1].map(|end| cells.map(|cells| cells.characters[end]));
+        ColumnQuality {
+            name,
+            inferred: cells.map(|cells| cells.inferred),
+            filled,
+            distinct: self.distinct.count().min(filled),
+            min,
+            max,
+            min_length,
+            max_length,
+        }
+    }
+}
+
+impl Cells {
+    fn of(text: &[u8]) -> Self {
+        let inferred = infer(text);
+        let kept = clip(text).to_vec();
+        let characters = characters(text);
+        let number = Number::of(inferred, text);
+        Self {
+            inferred,
+            numbers: number.map(|number| [number.owned(), number.owned()]),
+            texts: [kept.clone(), kept],
+            characters: [characters, characters],
+        }
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let kept = clip(text);
+        let [first, last] = &mut self.texts;
+        if kept < first.as_slice() {
+            kept.clone_into(first);
+        } else if kept > last.as_slice() {
+            kept.clone_into(last);
+        }
+        self.meet_length(characters(text));
+        if self.inferred != Inferred::Text {
+            let inferred = infer(text);
+            self.inferred = self.inferred.join(inferred);
+            self.meet_number(Number::of(inferred, text));
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        let ([first, last], [others_first, others_last]) = (&mut self.texts, other.texts);
+        if others_first < *first {
+            *first = others_first;
+        }
+        if others_last > *last {
+            *last = others_last;
+        }
+        other
+            .characters
+            .into_iter()
+            .for_each(|length| self.meet_length(length));
+        self.inferred = self.inferred.join(other.inferred);
+        match &other.numbers {
+            Some(numbers) => numbers
+                .iter()
+                .for_each(|number| self.meet_number(Some(number.borrowed()))),
+            None => self.numbers = None,
+        }
+    }
+
+    fn meet_length(&mut self, characters: u64) {
+        let [shortest, longest] = &mut self.characters;
+        *shortest = characters.min(*shortest);
+        *longest = characters.max(*longest);
+    }
+
+    fn meet_number(&mut self, number: Option<Number<&[u8]>>) {
+        let (Some(number), Some([min, max])) = (number, &mut self.numbers) else {
+            self.numbers = None;
+            return;
+        };
+        if number.cmp(&min.borrowed()).is_lt() {
+            *min = number.owned();
+        }
+        if number.cmp(&max.borrowed()).is_gt() {
+            *max = number.owned();
+        }
+    }
+}
+
+impl<'a> Number<&'a [u8]> {
+    fn of(inferred: Inferred, text: &'a [u8]) -> Option<Self> {
+        if !matches!(inferred, Inferred::Integer | Inferred::Number) {
+            return None;
+        }
+        let value = match text {
+            // Exact, and faster.
+            [b'0'..=b'9', ..] if inferred == Inferred::Integer && text.len() <= EXACT_DIGITS => {
+                let add = |value, digit: &u8| 10.0 * value + f64::from(digit - b'0');
+                text.iter().fold(0.0, add)
+            }
+            _ => std::str::from_utf8(text).ok()?.parse().ok()?,
+        };
+        Some(Self {
+            value,
+            text: clip(text),
+        })
+    }
+
+    /// By the text where the values are equal, so that which one is kept does not depend on their order.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_value = self.value.total_cmp(&other.value);
+        by_value.then_with(|| self.text.cmp(other.text))
+    }
+
+    fn owned(&self) -> Number {
+        Number {
+            value: self.value,
+            text: self.text.to_vec(),
+        }
+    }
+}
+
+impl Number {
+    fn borrowed(&self) -> Number<&[u8]> {
+        Number {
+            value: self.value,
+            text: &self.text,
+        }
+    }
+}
+
+/// The narrowest type of a text.
+fn infer(text: &[u8]) -> Inferred {
+    if is_integer(text) {
+        return Inferred::Integer;
+    }
+    if matches!(text, b"true" | b"false") {
+        return Inferred::Boolean;
+    }
+    if !matches!(text, [b'-' | b'0'..=b'9', ..]) {
+        return Inferred::Text;
+    }
+    if let [_, _, _, _, b'-', _, _, b'-', ..] = text {
+        return infer_time(text);
+    }
+    if is_number(text) {
+        Inferred::Number
+    } else {
+        Inferred::Text
+    }
+}
+
+/// The same, of what might be a date or a time in ISO 8601.
+fn infer_time(text: &[u8]) -> Inferred {
+    let Some((date, time)) = text.split_at_checked("2017-10-23".len()) else {
+        return Inferred::Text;
+    };
+    let parts = (digits(&date[..4]), digits(&date[5..7]), digits(&date[8..]));
+    let is_date = match parts {
+        (Some(year), Some(month), Some(day)) => Date::new(year, month as i8, day as i8).is_ok(),
+        _ => false,
+    };
+    match time {
+        [] if is_date => Inferred::Date,
+        [b'T' | b' ', time @ ..] if is_date && is_time(time) => Inferred::Timestamp,
+        _ => Inferred::Text,
+    }
+}
+
+/// Whether it is a time of day, `hh:mm:ss[.fraction][zone]`.
+fn is_time(text: &[u8]) -> bool {
+    let &[h1, h2, b':', m1, m2, b':', s1, s2, ref rest @ ..] = text else {
+        return false;
+    };
+    let zone = match rest {
+        [b'.', fraction @ ..] => {
+            let end = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if end == 0 {
+                return false;
+            }
+            &fraction[end..]
+        }
+        _ => rest,
+    };
+    let is_below = |digits_of: [u8; 2], bound| digits(&digits_of).is_some_and(|value| value < bound);
+    let is_zone = match *zone {
+        [] | [b'Z'] => true,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => is_below([h1, h2], 24) && is_below([m1, m2], 60),
+        _ => false,
+    };
+    is_zone && is_below([h1, h2], 24) && is_below([m1, m2], 60) && is_below([s1, s2], 60)
+}
+
+/// The number that at most four digits stand for.
+fn digits(text: &[u8]) -> Option<i16> {
+    text.iter().try_fold(0, |value, byte| {
+        byte.is_ascii_digit().then(|| 10 * value + i16::from(byte - b'0'))
+    })
+}
+
+/// The beginning of a text, in whole characters.
+fn clip(text: &[u8]) -> &[u8] {
+    if text.len() <= KEPT_BYTES {
+        return text;
+    }
+    let is_inside = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
+    let end = (0..=KEPT_BYTES).rev().find(|&at| !is_inside(text[at]));
+    &text[..end.unwrap_or_default()]
+}
+
+fn characters(text: &[u8]) -> u64 {
+    text.iter()
+        .filter(|byte| **byte & 0b1100_0000 != 0b1000_0000)
+        .count() as u64
+}

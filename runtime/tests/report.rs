@@ -1,0 +1,185 @@
+//! The quality report: what was rejected and why, with examples, and what the output's columns hold; in receipts, in
+//! quarantine, and as a page.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::host::{Host, component};
+use support::redis::RedisServer;
+
+const READINGS: &str = "\
+station,at,value,note
+Oulu,2017-10-23 12:00:00,14,
+Vienna,2017-10-23 12:05:00,68.5,\"cold,
+very\"
+Mars,2017-10-23 12:10:00,-99
+Oulu,2017-10-24 00:00:00,9,
+x\"y,2017-10-24 00:00:00,9,
+Mars,2017-10-24 00:00:00
+";
+
+fn ingest(host: &Host, more: &str) -> Value {
+    let clean = component("clean").display().to_string();
+    let command = format!("ingest readings.csv --id r --plugin {clean} --json {more}");
+    host.run(&command).json().remove(0)
+}
+
+fn quality() -> Value {
+    let column = |name: &str, kind: &str, filled: u64, distinct: u64, ends: [&str; 2], lengths: [u64; 2]| {
+        json!({
+            "name": name, "type": kind, "filled": filled, "distinct": distinct,
+            "min": ends[0], "max": ends[1], "min_length": lengths[0], "max_length": lengths[1],
+        })
+    };
+    json!({"records": 3, "columns": [
+        column("station", "text", 3, 2, ["Oulu", "Vienna"], [4, 6]),
+        column("at", "timestamp", 3, 3, ["2017-10-23 12:00:00", "2017-10-24 00:00:00"], [19, 19]),
+        column("value", "number", 3, 3, ["9", "68.5"], [1, 4]),
+        column("note", "text", 1, 1, ["cold, very", "cold, very"], [10, 10]),
+    ]})
+}
+
+const PAGE: &str = "\
+6 records: 3 kept, 0 edited, 0 replaced, 0 dropped, 3 rejected; 3 written
+";
+
+const REJECTS: &str = "
+REJECTS      COUNT  FIRST             REASON
+ragged-row   2      record 3, line 5  expected 4 fields, found 3
+                    record 6, line 8  expected 4 fields, found 2
+stray-quote  1      record 5, line 7  \" at byte 2 of the record, within a field that does not begin with one
+";
+
+const COLUMNS: &str = "
+COLUMN   TYPE       FILLED  DISTINCT  MIN                  MAX                  LENGTH
+station  text       100%    2         Oulu                 Vienna               4-6
+at       timestamp  100%    3         2017-10-23 12:00:00  2017-10-24 00:00:00  19
+value    number     100%    3         9                    68.5                 1-4
+note     text       33.33%  1         cold, very           cold, very           10
+of 3 rows of the output; DISTINCT is an estimate above 64, LENGTH in characters
+";
+
+fn page(host: &Host, what: &str) -> String {
+    host.run(&format!("report {what}")).ok()
+}
+
+#[test]
+fn a_receipt_has_examples_and_on_request_a_profile() {
+    let host = Host::embedded();
+    host.write("readings.csv", READINGS);
+    let receipt = ingest(&host, "");
+    assert_eq!(receipt["quality"], Value::Null);
+    let ragged = &receipt["rejects"]["examples"]["ragged-row"];
+    let offset = |record| READINGS.find(record).unwrap();
+    let offsets = ["Mars,2017-10-23", "Mars,2017-10-24"].map(offset);
+    assert_eq!(
+        *ragged,
+        json!([
+            {"record": 3, "line": 5, "offset": offsets[0], "reason": "expected 4 fields, found 3"},
+            {"record": 6, "line": 8, "offset": offsets[1], "reason": "expected 4 fields, found 2"},
+        ])
+    );
+    let said = page(&host, "out/receipts/r.json");
+    assert!(said.contains(PAGE) && said.contains("--profile"), "{said}");
+
+    let receipt = ingest(&host, "--profile --output other");
+    assert_eq!(receipt["quality"], quality());
+    assert_eq!(receipt["rejects"]["examples"]["ragged-row"], *ragged);
+    let said = page(&host, "other/receipts/r.json");
+    assert!(said.contains(PAGE), "{said}");
+    assert!(said.contains(REJECTS), "{said}");
+    assert!(said.ends_with(COLUMNS), "{said}");
+}
+
+#[test]
+fn the_profile_is_of_the_output() {
+    let host = Host::embedded();
+    host.write("readings.csv", READINGS);
+    let receipt = ingest(
+        &host,
+        r#"--profile --format jsonl --plugin-config {"columns":{"station":{"rename":"place"}}}"#,
+    );
+    let mut expected = quality();
+    expected["columns"][0]["name"] = "place".into();
+    assert_eq!(receipt["quality"], expected);
+}
+
+#[test]
+fn of_many_rejects_the_first_ones_are_examples() {
+    let host = Host::embedded();
+    host.write("readings.csv", format!("a,b\n{}", "1\n".repeat(100_000)));
+    let receipt = ingest(&host, "--profile");
+    assert_eq!(receipt["rejects"]["by_code"]["ragged-row"], 100_000);
+    let examples = receipt["rejects"]["examples"]["ragged-row"].as_array().unwrap();
+    let records: Vec<_> = examples
+        .iter()
+        .map(|example| example["record"].as_u64())
+        .collect();
+    assert_eq!(records, [Some(1), Some(2), Some(3)]);
+    assert_eq!(receipt["quality"]["records"], 0);
+    let a = &receipt["quality"]["columns"][0];
+    assert_eq!(
+        (&a["filled"], &a["type"], &a["min"]),
+        (&json!(0), &Value::Null, &Value::Null)
+    );
+}
+
+fn a_request_is_reported(host: &Host) {
+    host.write("readings.csv", READINGS);
+    let clean = component("clean").display().to_string();
+    for id in ["good", "bad"] {
+        host.run(&format!("submit --queue q --id {id} --uri readings.csv"))
+            .ok();
+        let gate = if id == "bad" { "--max-rejects 2" } else { "" };
+        host.run(&format!(
+            "run --queue q --burst --allow-root . --profile --plugin {clean} {gate}"
+        ));
+    }
+    let said = page(host, "good");
+    assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
+
+    // A dead letter names its report, which has the same and says why.
+    let said = host.run("report bad").refused(1);
+    let (_, path) = said.split_once("see file://").unwrap();
+    let (path, _) = path.split_once(": 3 of 6").unwrap();
+    let document = std::fs::read_to_string(path).unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["quality"], quality());
+    assert_eq!(document["request"]["id"], "bad");
+    let said = page(host, path);
+    assert!(
+        said.contains("nothing was published: 3 of 6 records were rejected, and at most 2 may be"),
+        "{said}"
+    );
+    assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
+    assert!(said.contains("/out/rejects/q/bad.quarantine.csv\n"), "{said}");
+}
+
+#[test]
+fn a_request_is_reported_on_a_file() {
+    a_request_is_reported(&Host::embedded());
+}
+
+#[test]
+fn a_request_is_reported_on_redis() {
+    let redis = RedisServer::start();
+    a_request_is_reported(&Host::on(&redis.url()));
+}
+
+#[test]
+fn what_has_no_report_is_told() {
+    let host = Host::embedded();
+    host.write("readings.csv", READINGS);
+    host.write("other.json", "{}");
+    host.run("submit --queue q --id waits --uri readings.csv").ok();
+    for (what, code, why) in [
+        ("waits", 1, "is ready, so it has no receipt"),
+        ("nobody", 1, "is not in any queue"),
+        ("./no.json", 2, "cannot be read"),
+        ("other.json", 2, "is neither a receipt nor a report"),
+    ] {
+        let said = host.run(&format!("report {what}")).refused(code);
+        assert!(said.contains(why), "{what}: {said}");
+    }
+}
