@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::panic::resume_unwind;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+
+use rustix::fs::{Advice, fadvise};
 
 use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// After so many bytes the disk begins to write them, so that little is left to wait for at the end.
-const SYNC_BYTES: u64 = 16 << 20;
+const WRITE_OUT_BYTES: u64 = 4 << 20;
 
 /// The output of an attempt that is under way. Dropping it removes all that was staged.
 #[derive(Debug)]
@@ -36,9 +37,8 @@ pub struct Staged {
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
-    /// A sync that was begun while more is written, and how many bytes were taken then.
-    sync: Option<JoinHandle<io::Result<()>>>,
-    synced: u64,
+    /// Up to where the kernel was told to begin.
+    written_out: u64,
 }
 
 /// The output of an attempt, complete, on the disk and not yet visible. Dropping it removes it.
@@ -157,8 +157,7 @@ impl Staged {
             // Grows with what comes: most outputs of small requests are far smaller.
             buffer: Vec::new(),
             digesting,
-            sync: None,
-            synced: 0,
+            written_out: 0,
         }
     }
 
@@ -191,34 +190,19 @@ impl Staged {
         self.file
             .write_all(bytes)
             .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))?;
-        if self.digesting.bytes() - self.synced >= SYNC_BYTES {
-            self.begin_sync()?;
+        if self.digesting.bytes() - self.written_out >= WRITE_OUT_BYTES {
+            self.begin_write_out();
         }
         Ok(())
     }
 
-    /// Has a thread sync what was written so far, unless the one before is still at it.
-    fn begin_sync(&mut self) -> Result<()> {
-        if self.sync.as_ref().is_some_and(|sync| !sync.is_finished()) {
-            return Ok(());
-        }
-        self.end_sync()?;
-        self.synced = self.digesting.bytes();
-        // Without a handle or a thread all is synced at the end.
-        if let Ok(file) = self.file.try_clone() {
-            let thread = std::thread::Builder::new().name("sync".into());
-            self.sync = thread.spawn(move || file.sync_data()).ok();
-        }
-        Ok(())
-    }
-
-    /// Waits for the sync under way. Its error counts: the kernel tells it once only.
-    fn end_sync(&mut self) -> Result<()> {
-        let Some(sync) = self.sync.take() else {
-            return Ok(());
-        };
-        let synced = sync.join().unwrap_or_else(|panic| resume_unwind(panic));
-        synced.map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))
+    /// Has the kernel begin to write what it holds of the file, without waiting for it. That is what this advice does; what
+    /// is not written yet it does not forget either. Errors are told by the sync at the end.
+    fn begin_write_out(&mut self) {
+        let (from, to) = (self.written_out, self.digesting.bytes());
+        // Where no advice is taken all is written at the end.
+        let _ = fadvise(&self.file, from, NonZeroU64::new(to - from), Advice::DontNeed);
+        self.written_out = to;
     }
 
     fn write_buffer(&mut self) -> Result<()> {
@@ -231,7 +215,6 @@ impl Staged {
 
     fn finish(mut self) -> Result<(Digest, Temporary)> {
         self.write_buffer()?;
-        self.end_sync()?;
         self.file
             .sync_all()
             .map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))?;
