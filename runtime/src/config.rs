@@ -4,7 +4,7 @@ mod setting;
 
 use std::time::Duration;
 
-pub use setting::{Lowered, Setting};
+pub use setting::{Lowered, Setting, parse_size};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]

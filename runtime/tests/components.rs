@@ -5,13 +5,16 @@ mod support;
 
 use std::fmt::Write;
 use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Stdio;
 
 use ingest_host::config::Lowered;
 use ingest_host::gate::Gate;
 use ingest_host::queue::{Binding, Component, Server};
+use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
-use support::host::{Host, component};
+use support::host::{Host, Said, component, wait_for};
 use support::wat::ByHand;
 use wait4::Wait4;
 
@@ -185,17 +188,36 @@ fn what_compiles_for_minutes_is_given_up() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_bound_to_one_goes_on() {
+/// What was compiled within some limits once is known to be fit: no other process is needed for it, as one that has no
+/// program to start shows.
+#[test]
+fn a_component_is_compiled_apart_once() {
     let host = host();
-    host.write("in.csv", "a,b\n1,2\n");
-    host.run_with("plugin push", &[component("clean").to_str().unwrap()])
-        .ok();
-    let clean = format!("clean@{}", env!("CARGO_PKG_VERSION"));
-    host.run(&format!("plugin bind --queue good {clean}")).ok();
-    // Whoever can write to the server can store what `plugin push` would refuse.
+    host.write("blocks.wasm", blocks(10));
+    let program = host.path("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_ingest-host"), &program).unwrap();
+    let handle = File::open(&program).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    let removed = format!("/proc/{}/fd/{}", std::process::id(), handle.as_raw_fd());
+    let push_alone = |limits: &str| {
+        let mut command = host.command_of(Path::new(&removed));
+        command.args("plugin push blocks.wasm".split(' ')).args(limits.split_whitespace());
+        Said::new(&command.output().unwrap())
+    };
+    let said = push_alone("").refused(1);
+    assert!(said.contains("cannot run a process to compile the component in"), "{said}");
+    assert_eq!(push(&host, "blocks.wasm", "").code, Some(0));
+    push_alone("").ok();
+    // Within other limits it is not known.
+    push_alone("--limit compile-memory=512MiB").refused(1);
+    host.write("blocks.wasm", blocks(11));
+    push_alone("").refused(1);
+}
+
+/// A binding of each queue to a component that anybody who can write to the server can store, though `plugin push` would refuse it.
+async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     let server = Server::connect(&host.url).await.unwrap();
-    for (queue, bytes) in [("slow", blocks(500_000)), ("large", nested(20_000))] {
+    for (queue, bytes) in components {
         let sha256: String = Sha256::digest(&bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -221,6 +243,46 @@ async fn a_worker_that_is_bound_to_one_goes_on() {
         };
         server.registry.bind(queue, &binding, None).await.unwrap();
     }
+}
+
+/// That the process was killed says nothing about the component; and it does not outlive who asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiler_that_was_killed_is_no_reason_to_give_a_request_up() {
+    let host = host();
+    host.write("in.csv", "a,b\n1,2\n");
+    bind_unseen(&host, vec![("slow", blocks(500_000))]).await;
+    host.run("submit --queue slow --uri in.csv --id one").ok();
+    let mut worker = host.worker("--queue slow --allow-root .");
+    let compiler = || wait_for("a compiler", || worker.children().pop());
+    kill_process(Pid::from_raw(compiler() as i32).unwrap(), Signal::KILL).unwrap();
+    let status = wait_for("the attempt to end", || {
+        let status = host.status("one");
+        status["error"].is_string().then_some(status)
+    });
+    let error = status["error"].as_str().unwrap();
+    assert!(error.contains("the process that compiled the component was killed"), "{error}");
+    assert_ne!(status["state"], "dead", "{status}");
+
+    let second = compiler();
+    worker.signal("KILL");
+    worker.ended();
+    let stat = format!("/proc/{second}/stat");
+    wait_for("the compiler to die with its worker", || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        // Gone, or waiting for somebody to ask how it ended.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z')).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_bound_to_one_goes_on() {
+    let host = host();
+    host.write("in.csv", "a,b\n1,2\n");
+    host.run_with("plugin push", &[component("clean").to_str().unwrap()])
+        .ok();
+    let clean = format!("clean@{}", env!("CARGO_PKG_VERSION"));
+    host.run(&format!("plugin bind --queue good {clean}")).ok();
+    bind_unseen(&host, vec![("slow", blocks(500_000)), ("large", nested(20_000))]).await;
     tokio::task::block_in_place(|| survives(&host));
 }
 

@@ -75,6 +75,20 @@ fn what_a_plugin_counts_is_counted_once() {
     );
 }
 
+/// Each lane's instance has its names; all together have no more than one.
+#[test]
+fn names_of_counters_are_bounded_whatever_the_lanes() {
+    let rows: String = (1..=3_000).map(|number| format!("{number}\n")).collect();
+    let config = r#"{"on": "none", "count_fields": true}"#;
+    let input = format!("n\n{rows}");
+    let seen = Work::of(&plugin("hostile"), config, &input, in_batches_of(1_000))
+        .runs_alike()
+        .unwrap();
+    let mut names: Vec<u64> = seen.counters.iter().map(|(name, _)| name.parse().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, Vec::from_iter(1..=64));
+}
+
 #[test]
 fn json_lines_come_out_as_with_one_lane() {
     let rows: String = (0..1_000)

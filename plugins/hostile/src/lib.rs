@@ -25,6 +25,9 @@ pub struct Config {
     /// Whether to count each record as `seen`.
     #[serde(default)]
     count: bool,
+    /// Whether to count each record under its first field.
+    #[serde(default)]
+    count_fields: bool,
     /// Whether to log a line for each record.
     #[serde(default)]
     log: bool,
@@ -54,9 +57,9 @@ enum Mode {
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
-    /// Panics with a message of 16 MiB in many lines.
     /// At each record but the first that an instance sees.
     PanicInCompany,
+    /// Panics with a message of 16 MiB in many lines.
     LongPanic,
     PanicInOpen,
     PanicInFinish,
@@ -144,6 +147,9 @@ impl Plugin for Hostile {
         self.seen += 1;
         if self.config.count {
             count("seen", 1);
+        }
+        if self.config.count_fields {
+            count(record.get(self.column), 1);
         }
         if self.config.log {
             log::info("seen");

@@ -12,7 +12,7 @@ use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_con
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
-use crate::config::{LeasePolicy, Limits};
+use crate::config::{LeasePolicy, Limits, parse_size};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
@@ -58,9 +58,9 @@ pub(super) struct Args {
     /// letters stay. Of several workers the shortest time counts.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
     retention: u16,
-    /// Write down how far a large input is, each time that so many bytes of it were done: a successor of a worker that dies goes on
+    /// Write down how far a large input is, each time that so much of it was done: a successor of a worker that dies goes on
     /// there. 0 never does.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().checkpoint_bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     checkpoint: u64,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]

@@ -10,6 +10,7 @@
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
 //! <rejects>/[<queue>/]<id>.quarantine.csv     rejects of an input with too many of them: no receipt names it
+//! <rejects>/[<queue>/]<id>.quarantine.json    what became of that input
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! ```

@@ -235,6 +235,14 @@ fn setting(name: &str, value: &str) -> Result<Setting, String> {
     Ok(Setting { limit, value })
 }
 
+/// Reads a size, as `64MiB`.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    parse(Unit::Bytes, text)
+}
+
 /// The units of a value, the largest first.
 fn units(unit: Unit) -> &'static [(&'static str, u64)] {
     match unit {
