@@ -272,13 +272,19 @@ fn another_encoding_and_dialect_are_read_as_declared() {
         assert_eq!(std::fs::read_to_string(output).unwrap(), text);
     }
     // Without a declaration UTF-16 is told by its mark, before anybody looks for a dialect in it.
-    let marked: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let marked: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
     host.write("marked.csv", marked);
     let clean = component("clean").display().to_string();
     let said = host
         .run(&format!("ingest marked.csv --dialect auto --plugin {clean}"))
         .refused(1);
-    assert!(said.contains("is UTF-16: say so, with --encoding utf-16"), "{said}");
+    assert!(
+        said.contains("is UTF-16: say so, with --encoding utf-16"),
+        "{said}"
+    );
     // Undeclared, the record is not lost in silence.
     let receipt = ingest(&host, "latin1.csv", "clean", &["--delimiter", ";"]);
     assert_eq!(receipt["rejects"]["by_code"]["not-utf8"], 1);

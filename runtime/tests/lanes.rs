@@ -84,7 +84,11 @@ fn names_of_counters_are_bounded_whatever_the_lanes() {
     let seen = Work::of(&plugin("hostile"), config, &input, in_batches_of(1_000))
         .runs_alike()
         .unwrap();
-    let mut names: Vec<u64> = seen.counters.iter().map(|(name, _)| name.parse().unwrap()).collect();
+    let mut names: Vec<u64> = seen
+        .counters
+        .iter()
+        .map(|(name, _)| name.parse().unwrap())
+        .collect();
     names.sort_unstable();
     assert_eq!(names, Vec::from_iter(1..=64));
 }

@@ -64,6 +64,10 @@ impl Compiler {
     }
 
     fn compile_apart(&self, component: &[u8], limits: &Limits) -> Result<()> {
+        tracing::info!(
+            bytes = component.len(),
+            "compiling a component in a process of its own"
+        );
         // What it lacks, another moment may have.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";

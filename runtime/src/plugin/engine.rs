@@ -326,7 +326,8 @@ fn check_interface(exports: &[String]) -> Result<String> {
 
 fn open_cache(folder: &Path) -> Result<Cache> {
     let mut config = CacheConfig::new();
-    config.with_directory(folder);
+    // Of its own: it removes what it does not know.
+    config.with_directory(folder.join("compiled"));
     Cache::new(config)
         .map_err(|e| refused(format!("cannot use the compilation cache {}", folder.display())).because(e))
 }

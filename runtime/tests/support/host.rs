@@ -143,12 +143,7 @@ impl Host {
 
     /// The program, ready for arguments.
     pub(crate) fn command(&self) -> Command {
-        self.command_of(Path::new(env!("CARGO_BIN_EXE_ingest-host")))
-    }
-
-    /// The same, of the program at another place.
-    pub(crate) fn command_of(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
         command
             .current_dir(self.folder.path())
             .env_clear()
@@ -325,11 +320,15 @@ impl Worker {
     /// The processes that it has started, as long as they run.
     pub(crate) fn children(&self) -> Vec<u32> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let lists = threads.expect("it runs").flatten().filter_map(|thread| {
-            std::fs::read_to_string(thread.path().join("children")).ok()
-        });
+        let lists = threads
+            .expect("it runs")
+            .flatten()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
         let pids = |list: String| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        lists.flat_map(pids).map(|pid| pid.parse().expect("a number")).collect()
+        lists
+            .flat_map(pids)
+            .map(|pid| pid.parse().expect("a number"))
+            .collect()
     }
 
     /// Waits until a signal has made it stand still.
