@@ -282,6 +282,8 @@ pub struct Report {
     pub refused: Option<String>,
     /// What became of the records.
     pub records: RecordCounts,
+    /// The output objects.
+    pub outputs: Vec<OutputPart>,
     /// What was set aside.
     pub rejects: RejectsPart,
     /// What the columns of the output hold, or would have held, if that was asked for.

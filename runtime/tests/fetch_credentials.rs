@@ -97,16 +97,22 @@ fn ingest(host: &Host, authority: &Authority, uri: &str) -> (Option<i32>, String
     )
 }
 
-#[test]
-fn no_redirect_leads_from_https_to_http() {
-    let authority = Authority::new();
-    let plain = serve(vec![answer("200 OK", "", CSV)]);
-    let (port, heads) = authority.serve(redirect_to(&format!("http://{}/a.csv?sig=s3cret", plain.address)));
+/// One that has a key for the server at this port.
+fn host_with_key_for(port: u16) -> Host {
     let host = Host::embedded();
     host.write(
         "credentials.json",
         format!(r#"{{"https://localhost:{port}": {{"x-key": "k"}}}}"#),
     );
+    host
+}
+
+#[test]
+fn no_redirect_leads_from_https_to_http() {
+    let authority = Authority::new();
+    let plain = serve(vec![answer("200 OK", "", CSV)]);
+    let (port, heads) = authority.serve(redirect_to(&format!("http://{}/a.csv?sig=s3cret", plain.address)));
+    let host = host_with_key_for(port);
     let (code, said) = ingest(&host, &authority, &format!("https://localhost:{port}/a.csv"));
     assert_eq!(code, Some(1), "{said}");
     assert!(
@@ -123,11 +129,7 @@ fn no_redirect_leads_from_https_to_http() {
 fn a_server_that_nobody_vouches_for_gets_no_credentials() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (port, heads) = stranger.serve(answer("200 OK", "", CSV));
-    let host = Host::embedded();
-    host.write(
-        "credentials.json",
-        format!(r#"{{"https://localhost:{port}": {{"x-key": "k"}}}}"#),
-    );
+    let host = host_with_key_for(port);
     let (code, said) = ingest(&host, &authority, &format!("https://localhost:{port}/a.csv"));
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("certificate"), "{said}");

@@ -88,6 +88,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     );
     let found = [
         "q/good.csv",
+        "q/quarantine/bad.csv",
         "q/receipts/good.json",
         "rejects/q/bad.quarantine.csv",
         "rejects/q/bad.quarantine.json",
@@ -100,6 +101,9 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
         kept.starts_with("record,line,offset,code,reason,raw\n8,9,32,\"ragged-row\","),
         "{kept}"
     );
+
+    let good = std::fs::read_to_string(host.path("out/q/quarantine/bad.csv")).unwrap();
+    assert_eq!(good, csv(7, 0, 0));
 
     // Tried again behind the same gate it is the same, and behind a wider one it is published.
     host.run("dead retry bad").ok();
@@ -157,7 +161,11 @@ fn shares_and_codes_have_their_edges_too() {
         if !passes {
             assert_eq!(
                 files(&host),
-                ["rejects/in.quarantine.csv", "rejects/in.quarantine.json"],
+                [
+                    "quarantine/in.csv",
+                    "rejects/in.quarantine.csv",
+                    "rejects/in.quarantine.json"
+                ],
                 "{gate}"
             );
             assert!(said.stderr.contains("in.quarantine.json"), "{}", said.stderr);

@@ -64,6 +64,14 @@ fn page(report: &Report) {
     if let Some(why) = &report.refused {
         out::line(format!("nothing was published: {why}"));
     }
+    for output in &report.outputs {
+        let place = if report.refused.is_some() {
+            "in quarantine"
+        } else {
+            "output"
+        };
+        out::line(format!("{place}: {}", output.uri));
+    }
     if report.rejects.records > 0 {
         rejects(&report.rejects);
     }

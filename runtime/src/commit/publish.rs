@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::QUARANTINE;
 use super::disk::{self, Temporary};
 use super::folders::Folder;
 use super::staging::Sealed;
@@ -17,9 +18,6 @@ use crate::format::Format;
 use crate::location::file_uri;
 use crate::receipt::{Receipt, Report, RequestPart};
 use crate::request::check_name;
-
-/// What the names of rejects and a report have in them if the output was not published.
-const QUARANTINE: &str = "quarantine";
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +102,8 @@ impl Sealed {
         Ok((existing.request == *request).then_some(existing))
     }
 
-    /// Gives the rejects a final name of their own, `<id>.quarantine.csv`, writes a report that names them,
-    /// `<id>.quarantine.json`, and drops the output. No receipt names either. What is given is the report.
+    /// Gives output and rejects final names in quarantine, and writes the report that `make_report` makes, which alone names
+    /// them. What is given is the report.
     ///
     /// # Errors
     /// As [`Sealed::publish`].
@@ -113,21 +111,27 @@ impl Sealed {
         mut self,
         id: &str,
         fence: u64,
-        make_report: impl FnOnce(Option<&Artifact>) -> Report,
+        output_format: Format,
+        make_report: impl FnOnce(&Published) -> Report,
     ) -> Result<Artifact> {
         check_name("id", id, 128)?;
-        let (folder, mut placed) = (&self.folders.rejects, Vec::new());
-        let names = |format| {
-            [
-                format!("{id}.{QUARANTINE}.{format}"),
-                format!("{id}.{fence}.{QUARANTINE}.{format}"),
-            ]
-        };
+        let mut placed = Vec::new();
+        let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
+        let output = place(
+            &mut self.staged_output,
+            &self.output,
+            &outputs,
+            &names(id, fence, output_format.name()),
+            &mut placed,
+        )?;
+        outputs.sync()?;
+        let folder = &self.folders.rejects;
+        let names = |format| names(id, fence, &format!("{QUARANTINE}.{format}"));
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
             (Some(digest), Some(staged)) => Some(place(staged, digest, folder, &names("csv"), &mut placed)?),
             _ => None,
         };
-        let report = make_report(rejects.as_ref());
+        let report = make_report(&Published { output, rejects });
         let (mut staged, document) = write_document(&self.staged_report, &report)?;
         let artifact = place(
             &mut staged,
@@ -169,7 +173,7 @@ impl Sealed {
         path: &Path,
         placed: &mut Vec<Placed>,
     ) -> Result<Committed> {
-        let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
+        let names = |suffix| names(id, fence, suffix);
         let output = place(
             &mut self.staged_output,
             &self.output,
@@ -219,6 +223,11 @@ impl Sealed {
         self.folders.receipts.sync()?;
         Ok(is_new)
     }
+}
+
+/// The name of a request's file, and the one that it gets where that is taken.
+fn names(id: &str, fence: u64, suffix: &str) -> [String; 2] {
+    [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")]
 }
 
 /// Writes and syncs a document.

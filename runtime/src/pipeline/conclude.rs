@@ -40,29 +40,31 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
     }
 }
 
-/// Keeps the rejects of an input whose output must not be published, and a report, for people to look at. The same input,
-/// plugin and config make the same output again, so that is not kept.
+/// Keeps what must not be published, and a report, for people to look at.
 ///
 /// # Errors
 /// The verdict, unless an attempt before has published: the request is done then, whatever this worker's gate says.
 fn quarantine(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>, verdict: &str) -> Result<Committed> {
     let sealed = seal(job, sequence.staging)?;
-    let id = id_of(job, &whole.input, whole.output_format);
+    let output_format = whole.output_format;
+    let id = id_of(job, &whole.input, output_format);
     let request = request_part(job, &id);
     if let Some(receipt) = sealed.existing(&request)? {
         return Ok(Committed::Existing(receipt));
     }
-    let report = |rejects: Option<&Artifact>| Report {
+    let counts = sequence.counts;
+    let report = |kept: &Published| Report {
         request,
         refused: Some(verdict.to_owned()),
-        records: sequence.counts,
-        rejects: rejects_part(rejects, sequence.counts, sequence.by_code),
+        records: counts,
+        outputs: vec![output_part(&kept.output, output_format, counts)],
+        rejects: rejects_part(kept.rejects.as_ref(), counts, sequence.by_code),
         quality: whole.quality,
     };
-    let kept = sealed.quarantine(&id, job.fence, report)?;
+    let report = sealed.quarantine(&id, job.fence, output_format, report)?;
     // Before the verdict, which may be too long for a dead letter.
-    let name = whole.name;
-    let what = format!("{name}: nothing was published; see {}: {verdict}", kept.uri);
+    let (name, uri) = (whole.name, report.uri);
+    let what = format!("{name}: nothing was published; see {uri}: {verdict}");
     Err(Error::permanent(Stage::Commit, what))
 }
 
@@ -103,18 +105,22 @@ fn commit(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committ
         binding: job.binding,
         config_sha256,
         records: counts,
-        outputs: vec![OutputPart {
-            uri: published.output.uri.clone(),
-            format: output_format,
-            records: counts.written,
-            bytes: published.output.bytes,
-            sha256: published.output.sha256.clone(),
-        }],
+        outputs: vec![output_part(&published.output, output_format, counts)],
         rejects: rejects_part(published.rejects.as_ref(), counts, by_code),
         counters,
         quality: whole.quality,
     };
     sealed.publish(&id, job.fence, output_format, receipt)
+}
+
+fn output_part(artifact: &Artifact, format: Format, counts: RecordCounts) -> OutputPart {
+    OutputPart {
+        uri: artifact.uri.clone(),
+        format,
+        records: counts.written,
+        bytes: artifact.bytes,
+        sha256: artifact.sha256.clone(),
+    }
 }
 
 fn rejects_part(
