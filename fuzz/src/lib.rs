@@ -16,6 +16,7 @@ use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
 use ingest_host::request::{InputOptions, NewRequest};
+use ingest_host::stop::Stop;
 
 use self::records::{Read, read, small};
 
@@ -235,7 +236,7 @@ fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec
     };
     let mut profiler = Profiler::new(layout, &small()).unwrap();
     let rows = profiler.add(rows).unwrap();
-    profiler.add_all(Cursor::new(rows)).unwrap();
+    profiler.add_all(Cursor::new(rows), &Stop::default()).unwrap();
     let quality = profiler.quality();
     assert_eq!(quality.records, 2 * expected.len() as u64);
     for (index, column) in quality.columns.iter().enumerate() {

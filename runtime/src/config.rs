@@ -4,7 +4,7 @@ mod setting;
 
 use std::time::Duration;
 
-pub use setting::{Lowered, Setting, parse_size};
+pub use setting::{Lowered, Setting, Size};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]

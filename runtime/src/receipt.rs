@@ -207,6 +207,9 @@ pub struct QualityPart {
     pub columns: Vec<ColumnQuality>,
 }
 
+/// Up to so many different values are counted, above that they are estimated.
+pub const EXACT_MAX: u64 = 64;
+
 /// What a column holds. A cell is filled unless it is empty or null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnQuality {
@@ -217,10 +220,10 @@ pub struct ColumnQuality {
     pub inferred: Option<Inferred>,
     /// How many cells are filled.
     pub filled: u64,
-    /// How many different texts they are; above 64 an estimate with a standard error of 1.6 %, of more than 256 columns of up
+    /// How many different texts they are; above [`EXACT_MAX`] an estimate with a standard error of 1.6 %, of more than 256 columns of up
     /// to 6.5 %.
     pub distinct: u64,
-    /// The smallest number if all are numbers, else the first text by its bytes; the first 64 bytes of it.
+    /// The smallest number if all are numbers, else the first text by its bytes. Of one longer than 64 bytes that many, and `…`.
     pub min: Option<String>,
     /// The largest or last one.
     pub max: Option<String>,
@@ -240,9 +243,10 @@ pub enum Inferred {
     Number,
     /// `true` and `false`.
     Boolean,
-    /// Dates in ISO 8601.
+    /// Dates in ISO 8601, `YYYY-MM-DD`.
     Date,
-    /// Times in ISO 8601, with or without a zone.
+    /// Times in ISO 8601, `YYYY-MM-DDThh:mm:ss` with a fraction and a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`) or without; a space may
+    /// stand for the T.
     Timestamp,
     /// Anything.
     Text,
@@ -272,11 +276,22 @@ impl Inferred {
     }
 }
 
-/// What became of an input: a part of its receipt or, if nothing was published, a document of its own in quarantine.
+/// What became of an input: what its receipt says or, if nothing was published, a document of its own in quarantine, with the
+/// same members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// What was asked for.
     pub request: RequestPart,
+    /// Who did it, and when.
+    pub attempt: AttemptPart,
+    /// What was read.
+    pub input: InputPart,
+    /// What transformed it.
+    pub plugin: PluginPart,
+    /// The number of the queue's binding, if the plugin came from one.
+    pub binding: Option<u64>,
+    /// Of the config document that the plugin was opened with.
+    pub config_sha256: String,
     /// Why nothing was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -284,11 +299,34 @@ pub struct Report {
     pub records: RecordCounts,
     /// The output objects.
     pub outputs: Vec<OutputPart>,
-    /// What was set aside.
+    /// The rejects object.
     pub rejects: RejectsPart,
-    /// What the columns of the output hold, or would have held, if that was asked for.
+    /// What the plugin counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
+    /// What the output's columns hold, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityPart>,
+}
+
+impl Report {
+    /// Of what would have been a receipt, and why there is none.
+    pub fn of_refused(receipt: Receipt, why: String) -> Self {
+        Self {
+            request: receipt.request,
+            attempt: receipt.attempt,
+            input: receipt.input,
+            plugin: receipt.plugin,
+            binding: receipt.binding,
+            config_sha256: receipt.config_sha256,
+            refused: Some(why),
+            records: receipt.records,
+            outputs: receipt.outputs,
+            rejects: receipt.rejects,
+            counters: receipt.counters,
+            quality: receipt.quality,
+        }
+    }
 }
 
 impl Receipt {

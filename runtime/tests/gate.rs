@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::host::{Host, Said, component};
+use support::host::{Host, Said, component, path_of};
 use support::redis::RedisServer;
 
 /// A file with so many good records, ragged ones and ones with a stray quote.
@@ -80,29 +80,29 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     assert_eq!(
         error,
         format!(
-            "commit bad.csv: nothing was published; see file://{}/bad.quarantine.json: 3 of 10 records were rejected, and at most 2 may be; \
+            "commit bad.csv: nothing was published; see file://{}/.quarantine/bad.json: 3 of 10 records were rejected, and at most 2 may be; \
              by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
              1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
             folder.display()
         )
     );
     let found = [
+        "q/.quarantine/bad.csv",
         "q/good.csv",
-        "q/quarantine/bad.csv",
         "q/receipts/good.json",
-        "rejects/q/bad.quarantine.csv",
-        "rejects/q/bad.quarantine.json",
+        "rejects/q/.quarantine/bad.json",
+        "rejects/q/.quarantine/bad.rejects.csv",
         "rejects/q/good.rejects.csv",
     ];
     assert_eq!(files(host), found);
-    let kept = std::fs::read_to_string(folder.join("bad.quarantine.csv")).unwrap();
+    let kept = std::fs::read_to_string(folder.join(".quarantine/bad.rejects.csv")).unwrap();
     assert_eq!(kept.lines().count(), 4, "{kept}");
     assert!(
         kept.starts_with("record,line,offset,code,reason,raw\n8,9,32,\"ragged-row\","),
         "{kept}"
     );
 
-    let good = std::fs::read_to_string(host.path("out/q/quarantine/bad.csv")).unwrap();
+    let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
     assert_eq!(good, csv(7, 0, 0));
 
     // Tried again behind the same gate it is the same, and behind a wider one it is published.
@@ -162,13 +162,17 @@ fn shares_and_codes_have_their_edges_too() {
             assert_eq!(
                 files(&host),
                 [
-                    "quarantine/in.csv",
-                    "rejects/in.quarantine.csv",
-                    "rejects/in.quarantine.json"
+                    ".quarantine/in.csv",
+                    "rejects/.quarantine/in.json",
+                    "rejects/.quarantine/in.rejects.csv"
                 ],
                 "{gate}"
             );
-            assert!(said.stderr.contains("in.quarantine.json"), "{}", said.stderr);
+            assert!(
+                said.stderr.contains("rejects/.quarantine/in.json"),
+                "{}",
+                said.stderr
+            );
         }
     }
 }
@@ -234,8 +238,53 @@ fn the_quarantine_has_every_reject_of_a_large_input() {
         said.contains("70001 ragged-row (first record 200001, line 200002: "),
         "{said}"
     );
-    let kept = std::fs::read_to_string(host.path("out/rejects/in.quarantine.csv")).unwrap();
+    let kept = std::fs::read_to_string(host.path("out/rejects/.quarantine/in.rejects.csv")).unwrap();
     assert_eq!(kept.lines().count(), 1 + 70_001);
+}
+
+/// The report is of the last time. What it names of other inputs is not touched.
+#[test]
+fn an_input_is_refused_as_often_as_it_is_tried() {
+    let host = Host::embedded();
+    for (ragged, gate) in [(1, "0"), (1, "0"), (2, "1"), (3, "0"), (2, "1")] {
+        host.write("in.csv", csv(1, ragged, 0));
+        let said = ingest(&host, "in.csv", &format!("--max-rejects {gate}")).refused(1);
+        let verdict = format!(
+            "{ragged} of {} records were rejected, and at most {gate} may be",
+            1 + ragged
+        );
+        assert!(said.contains(&verdict), "{said}");
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(host.path("out/rejects/.quarantine/in.json")).unwrap())
+                .unwrap();
+        assert!(
+            report["refused"].as_str().unwrap().starts_with(&verdict),
+            "{report}"
+        );
+        let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
+        assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
+    }
+    // One output, for it is always the same, and three times rejects.
+    assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
+}
+
+/// Where there can be no quarantine the verdict is told all the same, and nothing is left behind.
+#[test]
+fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(1, 1, 0));
+    std::fs::create_dir_all(host.path("out/rejects")).unwrap();
+    host.write("out/rejects/.quarantine", "in the way");
+    let said = ingest(&host, "in.csv", "--on-reject fail").refused(1);
+    assert!(
+        said.contains("1 of 2 records were rejected, and at most 0 may be"),
+        "{said}"
+    );
+    assert!(
+        said.contains(".quarantine: the folder cannot be created"),
+        "{said}"
+    );
+    assert_eq!(files(&host), ["rejects/.quarantine"]);
 }
 
 /// A worker dies between its receipt and its settle; the next one has a narrower gate. The output is published, so the

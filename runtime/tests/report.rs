@@ -36,7 +36,7 @@ fn quality() -> Value {
         column("station", "text", 3, 2, ["Oulu", "Vienna"], [4, 6]),
         column("at", "timestamp", 3, 3, ["2017-10-23 12:00:00", "2017-10-24 00:00:00"], [19, 19]),
         column("value", "number", 3, 3, ["9", "68.5"], [1, 4]),
-        column("note", "text", 1, 1, ["cold, very", "cold, very"], [10, 10]),
+        column("note", "text", 1, 1, ["cold,\nvery"; 2], [10, 10]),
     ]})
 }
 
@@ -56,8 +56,7 @@ COLUMN   TYPE       FILLED  DISTINCT  MIN                  MAX                  
 station  text       100%    2         Oulu                 Vienna               4-6
 at       timestamp  100%    3         2017-10-23 12:00:00  2017-10-24 00:00:00  19
 value    number     100%    3         9                    68.5                 1-4
-note     text       33.33%  1         cold, very           cold, very           10
-of 3 rows of the output; DISTINCT is an estimate above 64, LENGTH in characters
+note     text       33.33%  1         cold,\\nvery          cold,\\nvery          10
 ";
 
 fn page(host: &Host, what: &str) -> String {
@@ -125,6 +124,52 @@ fn of_many_rejects_the_first_ones_are_examples() {
     );
 }
 
+/// What is in the output and cannot be told into columns is not in the profile, and the page says so.
+#[test]
+fn rows_that_cannot_be_read_back_are_told() {
+    let host = Host::embedded();
+    host.write(
+        "readings.csv",
+        "{\"a\":1,\"b\":1}\n{\"a\":2,\"b\":1,\"b\":2}\n{\"a\":3}\n",
+    );
+    let config = r#"{"columns":{"a":{}}}"#;
+    let receipt = ingest(
+        &host,
+        &format!("--profile --input-format jsonl --plugin-config {config}"),
+    );
+    assert_eq!(receipt["records"]["written"], 3);
+    assert_eq!(receipt["quality"]["records"], 2);
+    let said = page(&host, "out/receipts/r.json");
+    assert!(said.contains("of 2 of the 3 rows of the output"), "{said}");
+}
+
+/// A receipt of before there were examples.
+#[test]
+fn rejects_without_examples_are_counted() {
+    let host = Host::embedded();
+    host.write("readings.csv", READINGS);
+    let mut receipt = ingest(&host, "");
+    receipt["rejects"].as_object_mut().unwrap().remove("examples");
+    host.write("old.json", receipt.to_string());
+    let said = page(&host, "old.json");
+    assert!(said.contains("\nragged-row   2\nstray-quote  1\n"), "{said}");
+}
+
+/// A file may say what it likes, but not to the terminal.
+#[test]
+fn names_and_values_give_no_orders() {
+    let host = Host::embedded();
+    host.write("readings.csv", "a\u{1b}[31m,\"b\nc\"\n\u{1b}[0m,2\n");
+    let said = ingest(&host, "--profile");
+    assert_eq!(said["quality"]["columns"][0]["name"], "a\u{1b}[31m");
+    let said = page(&host, "out/receipts/r.json");
+    assert!(!said.contains('\u{1b}'), "{said}");
+    assert!(
+        said.contains("a\\u{1b}[31m") && said.contains("\nb\\nc "),
+        "{said}"
+    );
+}
+
 fn a_request_is_reported(host: &Host) {
     host.write("readings.csv", READINGS);
     let clean = component("clean").display().to_string();
@@ -141,19 +186,25 @@ fn a_request_is_reported(host: &Host) {
 
     // A dead letter names its report, which has the same and says why.
     let said = host.run("report bad").refused(1);
-    let (_, path) = said.split_once("see file://").unwrap();
-    let (path, _) = path.split_once(": 3 of 6").unwrap();
-    let document = std::fs::read_to_string(path).unwrap();
-    let document: Value = serde_json::from_str(&document).unwrap();
+    let (_, uri) = said.split_once("see ").unwrap();
+    let (uri, _) = uri.split_once(": 3 of 6").unwrap();
+    assert!(uri.starts_with("file:///"), "{uri}");
+    let document = host.run(&format!("report {uri} --json")).json().remove(0);
     assert_eq!(document["quality"], quality());
     assert_eq!(document["request"]["id"], "bad");
-    let said = page(host, path);
+    assert_eq!(document["plugin"]["name"], "clean");
+    assert_eq!(document["attempt"]["number"], 1);
+    let said = page(host, uri);
     assert!(
         said.contains("nothing was published: 3 of 6 records were rejected, and at most 2 may be"),
         "{said}"
     );
     assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
-    assert!(said.contains("/out/rejects/q/bad.quarantine.csv\n"), "{said}");
+    assert!(said.contains("/out/q/.quarantine/bad.csv\n"), "{said}");
+    assert!(
+        said.contains("/out/rejects/q/.quarantine/bad.rejects.csv\n"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -177,6 +228,12 @@ fn what_has_no_report_is_told() {
         ("waits", 1, "is ready, so it has no receipt"),
         ("nobody", 1, "is not in any queue"),
         ("./no.json", 2, "cannot be read"),
+        ("no.json", 1, "there is no such file here, and as a request: "),
+        (
+            "https://example.com/a.json",
+            2,
+            "is neither a request nor a local file",
+        ),
         ("other.json", 2, "is neither a receipt nor a report"),
     ] {
         let said = host.run(&format!("report {what}")).refused(code);

@@ -98,7 +98,9 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         Committed::Existing(receipt) => {
             out::note("done before: the same input, plugin and config gave this output");
             if args.output.profile && receipt.quality.is_none() {
-                out::note("the receipt of that time has no profile; with another --id there will be one");
+                out::note(
+                    "the receipt of that time has no profile: --id or --output of another name make a new one",
+                );
             }
             receipt
         }
@@ -113,7 +115,8 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     } else {
         out::receipt(&receipt);
         if let Some(quality) = &receipt.quality {
-            report::columns(quality);
+            out::line("");
+            report::columns(quality, receipt.records.written);
         }
     }
     Ok(ExitCode::SUCCESS)

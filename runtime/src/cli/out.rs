@@ -1,5 +1,6 @@
 //! How results, errors and progress look.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::pipeline::Gauge;
-use crate::receipt::{Receipt, RecordCounts};
+use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 
 /// A line of results. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any other
 /// failure ends the program.
@@ -41,10 +42,33 @@ pub(super) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// A text without what a terminal takes for more than text: files say what they like.
+fn plain(text: &str) -> Cow<'_, str> {
+    let is_order = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_order) {
+        return text.into();
+    }
+    let mut plain = String::new();
+    for c in text.chars() {
+        match is_order(c) {
+            true => plain.extend(c.escape_default()),
+            false => plain.push(c),
+        }
+    }
+    plain.into()
+}
+
 /// A table with its columns aligned.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
+        .collect();
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -57,8 +81,8 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
         line(text.trim_end());
     };
     print(head.to_vec());
-    for row in rows {
-        print(row.iter().map(String::as_str).collect());
+    for row in &rows {
+        print(row.iter().map(AsRef::as_ref).collect());
     }
 }
 
@@ -82,15 +106,22 @@ pub(super) fn receipt(receipt: &Receipt) {
     for (code, count) in &receipt.rejects.by_code {
         line(format!("  {count:>8}  {code}"));
     }
-    let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
-    match receipt.binding {
-        Some(number) => line(format!("plugin   {plugin}, binding {number}")),
-        None => line(format!("plugin   {plugin}")),
-    }
-    for output in &receipt.outputs {
+    made_by(&receipt.plugin, receipt.binding);
+    objects(&receipt.outputs, &receipt.rejects);
+}
+
+/// The plugin that ran.
+pub(super) fn made_by(plugin: &PluginPart, binding: Option<u64>) {
+    let binding = binding.map_or(String::new(), |number| format!(", binding {number}"));
+    line(format!("plugin   {}@{}{binding}", plugin.name, plugin.version));
+}
+
+/// Where everything is.
+pub(super) fn objects(outputs: &[OutputPart], rejects: &RejectsPart) {
+    for output in outputs {
         line(format!("output   {}", output.uri));
     }
-    if let Some(uri) = &receipt.rejects.uri {
+    if let Some(uri) = &rejects.uri {
         line(format!("rejects  {uri}"));
     }
 }
@@ -154,5 +185,16 @@ impl Drop for ProgressLine {
             task.abort();
         }
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_text_gives_no_orders_to_a_terminal() {
+        assert_eq!(plain("naïve “text” 汉字"), "naïve “text” 汉字");
+        assert_eq!(plain("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{1b}[31mb\\nc\\u{202e}d");
     }
 }

@@ -3,38 +3,55 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use indicatif::HumanCount;
-
 use super::environment::Environment;
 use super::out;
 use super::requests::RequestArgs;
 use crate::error::{Error, Result, Stage};
-use crate::receipt::{ColumnQuality, Inferred, QualityPart, RejectsPart, Report};
+use crate::location::Location;
+use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A request that is done; or, as a path, a receipt or a report in quarantine.
+    /// A request that is done; or a receipt or a report in quarantine, as a path or a file: URI.
     #[arg(value_name = "ID|FILE")]
     what: String,
     /// The queue of the request; needed only if several queues have one of that id.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn report(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let report = match file(&args.what) {
+    let report = match file(&args.what)? {
         Some(path) => read(&path)?,
-        None => find(RequestArgs::new(args.what, args.queue), environment).await?,
+        None => find(args.what, args.queue, environment).await?,
     };
-    page(&report);
+    if args.json {
+        out::json(&report);
+    } else {
+        page(&report);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// No id has a slash; a document in this folder may have none either.
-fn file(what: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(what);
-    let is_document = path.extension().is_some_and(|extension| extension == "json") && path.is_file();
-    (what.contains('/') || is_document).then_some(path)
+fn file(what: &str) -> Result<Option<PathBuf>> {
+    if !what.contains('/') {
+        return Ok(Some(PathBuf::from(what)).filter(|path| is_document(path) && path.is_file()));
+    }
+    match Location::parse(what, Stage::Config)? {
+        Location::File(path) => Ok(Some(path)),
+        _ => Err(Error::permanent(
+            Stage::Config,
+            format!("{what}: is neither a request nor a local file"),
+        )),
+    }
+}
+
+fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
 }
 
 fn read(path: &Path) -> Result<Report> {
@@ -44,13 +61,18 @@ fn read(path: &Path) -> Result<Report> {
         .map_err(|error| refused("is neither a receipt nor a report").because(error))
 }
 
-async fn find(request: RequestArgs, environment: &Environment) -> Result<Report> {
+async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
     let server = environment.connect().await?;
-    let status = request.find(&server).await?;
+    let was_meant = is_document(Path::new(&id));
+    let status = RequestArgs::new(id, queue).find(&server).await;
+    let status = status.map_err(|error| match was_meant {
+        true => error.about("there is no such file here, and as a request"),
+        false => error,
+    })?;
     let refused = |why| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
     let Some(receipt) = status.receipt else {
         let state = status.state.name();
-        // It names the file if there is one.
+        // It names the report if there is one.
         let error = status.error.map_or(String::new(), |error| format!(": {error}"));
         return Err(refused(format!("is {state}, so it has no receipt{error}")));
     };
@@ -60,26 +82,24 @@ async fn find(request: RequestArgs, environment: &Environment) -> Result<Report>
 
 fn page(report: &Report) {
     out::line(format!("{}  {}", report.request.id, report.request.uri));
-    out::records(&report.records);
     if let Some(why) = &report.refused {
         out::line(format!("nothing was published: {why}"));
     }
-    for output in &report.outputs {
-        let place = if report.refused.is_some() {
-            "in quarantine"
-        } else {
-            "output"
-        };
-        out::line(format!("{place}: {}", output.uri));
-    }
+    out::records(&report.records);
+    out::made_by(&report.plugin, report.binding);
+    let attempt = &report.attempt;
+    out::line(format!(
+        "attempt  {}, by {}, {}",
+        attempt.number, attempt.worker, attempt.finished_at
+    ));
+    out::objects(&report.outputs, &report.rejects);
     if report.rejects.records > 0 {
         rejects(&report.rejects);
     }
+    out::line("");
     match &report.quality {
-        Some(quality) => columns(quality),
-        None => out::line(
-            "\n(for what the columns of an output hold, --profile must be given to whoever makes it)",
-        ),
+        Some(quality) => columns(quality, report.records.written),
+        None => out::line("no profile: run with --profile to see what the columns of the output hold"),
     }
 }
 
@@ -89,25 +109,28 @@ fn rejects(rejects: &RejectsPart) {
     codes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let mut rows = Vec::new();
     for (code, count) in codes {
-        let mut named = [code.clone(), HumanCount(*count).to_string()];
-        for example in rejects.examples.get(code).into_iter().flatten() {
-            let [code, count] = std::mem::take(&mut named);
-            let at = format!(
-                "record {}, line {}",
-                example.position.record, example.position.line
-            );
-            rows.push(vec![code, count, at, example.reason.clone()]);
+        let examples = rejects.examples.get(code).into_iter().flatten();
+        let mut examples: Vec<_> = examples
+            .map(|example| {
+                let at = format!(
+                    "record {}, line {}",
+                    example.position.record, example.position.line
+                );
+                vec![String::new(), String::new(), at, example.reason.clone()]
+            })
+            .collect();
+        if examples.is_empty() {
+            examples.push(vec![String::new(); 4]);
         }
+        examples[0][0].clone_from(code);
+        examples[0][1] = count.to_string();
+        rows.append(&mut examples);
     }
     out::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
-    if let Some(uri) = &rejects.uri {
-        out::line(format!("all of them: {uri}"));
-    }
 }
 
-/// What the columns hold, as a table.
-pub(super) fn columns(quality: &QualityPart) {
-    out::line("");
+/// What the columns hold, as a table. `written` is how many rows the output has.
+pub(super) fn columns(quality: &QualityPart, written: u64) {
     let row = |column: &ColumnQuality| {
         let text = |value: &Option<String>| value.as_deref().map_or(String::new(), short);
         let lengths = match (column.min_length, column.max_length) {
@@ -115,11 +138,12 @@ pub(super) fn columns(quality: &QualityPart) {
             (Some(min), Some(max)) => format!("{min}-{max}"),
             _ => String::new(),
         };
+        let about = if column.distinct > EXACT_MAX { "~" } else { "" };
         vec![
             short(&column.name),
-            column.inferred.map_or("(empty)", Inferred::name).into(),
+            column.inferred.map_or("-", Inferred::name).into(),
             share(column.filled, quality.records),
-            HumanCount(column.distinct).to_string(),
+            format!("{about}{}", column.distinct),
             text(&column.min),
             text(&column.max),
             lengths,
@@ -128,15 +152,17 @@ pub(super) fn columns(quality: &QualityPart) {
     let rows: Vec<_> = quality.columns.iter().map(row).collect();
     let head = ["COLUMN", "TYPE", "FILLED", "DISTINCT", "MIN", "MAX", "LENGTH"];
     out::table(&head, &rows);
-    let records = HumanCount(quality.records);
-    out::line(format!(
-        "of {records} rows of the output; DISTINCT is an estimate above 64, LENGTH in characters"
-    ));
+    if quality.records < written {
+        out::line(format!(
+            "of {} of the {written} rows of the output; the others cannot be read back, as objects with a member twice",
+            quality.records
+        ));
+    }
 }
 
 /// What fits into a table.
 fn short(text: &str) -> String {
-    const CHARACTERS: usize = 24;
+    const CHARACTERS: usize = 32;
     match text.char_indices().nth(CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -145,6 +171,9 @@ fn short(text: &str) -> String {
 
 /// A share in percent. What is not all or nothing does not look like it.
 fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".into();
+    }
     if part == whole {
         return "100%".into();
     }
@@ -163,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_share_is_whole_only_if_nothing_is_missing() {
-        assert_eq!(share(0, 0), "100%");
+        assert_eq!(share(0, 0), "-");
         assert_eq!(share(3, 3), "100%");
         assert_eq!(share(999_999, 1_000_000), "99.99%");
         assert_eq!(share(1, 1_000_000), "0.01%");
@@ -173,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        assert_eq!(short(&"é".repeat(24)), "é".repeat(24));
-        assert_eq!(short(&"é".repeat(25)), format!("{}…", "é".repeat(24)));
+        assert_eq!(short(&"é".repeat(32)), "é".repeat(32));
+        assert_eq!(short(&"é".repeat(33)), format!("{}…", "é".repeat(32)));
     }
 }

@@ -12,7 +12,7 @@ use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_con
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
-use crate::config::{LeasePolicy, Limits, parse_size};
+use crate::config::{LeasePolicy, Limits, Size};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
@@ -60,8 +60,8 @@ pub(super) struct Args {
     retention: u16,
     /// Write down how far a large input is, each time that so much of it was done: a successor of a worker that dies goes on
     /// there. 0 never does.
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    checkpoint: u64,
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().checkpoint_bytes))]
+    checkpoint: Size,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
@@ -80,7 +80,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         check_queue_name(name)?;
     }
     let limits = Arc::new(Limits {
-        checkpoint_bytes: args.checkpoint,
+        checkpoint_bytes: args.checkpoint.0,
         ..args.limits.limits()
     });
     let plugin = match args.plugin {

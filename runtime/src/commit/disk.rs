@@ -69,6 +69,13 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
+/// Gives a staged file a name, instead of the file that had it.
+pub(super) fn replace(staged: &mut Temporary, path: &Path) -> Result<()> {
+    fs::rename(&staged.path, path).map_err(|error| failed(error, "cannot be replaced", path))?;
+    staged.is_there = false;
+    Ok(())
+}
+
 /// A file that goes when its owner does, unless it was published.
 #[derive(Debug)]
 pub(super) struct Temporary {

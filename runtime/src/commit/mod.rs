@@ -9,9 +9,9 @@
 //! <output>/[<queue>/]<id>.<format>            output
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/[<queue>/]quarantine/<id>.<format> output of an input with too many rejects: no receipt names it
-//! <rejects>/[<queue>/]<id>.quarantine.csv     its rejects
-//! <rejects>/[<queue>/]<id>.quarantine.json    what became of it: the report
+//! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
+//! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
+//! <rejects>/[<queue>/].quarantine/<id>.json           what became of it: the report
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! ```
@@ -45,7 +45,8 @@ use crate::request::check_queue_name;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
-const QUARANTINE: &str = "quarantine";
+/// With a dot: who reads a folder of outputs passes over such names.
+const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
 
 /// Queues whose folders are kept open; more than a worker normally serves.
@@ -86,12 +87,9 @@ impl Destination {
     pub fn check_queue(&self, queue: &str) -> Result<()> {
         check_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
-        let taken = [RECEIPTS, QUARANTINE].map(|name| self.output.join(name));
-        let is_taken = taken.contains(&output) || taken.contains(&rejects);
-        if is_taken || output == self.rejects || rejects == self.output {
-            let what = format!(
-                "queue {queue:?}: the folder of that name is for output, receipts, rejects or quarantine"
-            );
+        let receipts = self.output.join(RECEIPTS);
+        if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
+            let what = format!("queue {queue:?}: the folder of that name is for output, receipts or rejects");
             return Err(Error::permanent(Stage::Config, what));
         }
         Ok(())

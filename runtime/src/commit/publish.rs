@@ -102,46 +102,56 @@ impl Sealed {
         Ok((existing.request == *request).then_some(existing))
     }
 
-    /// Gives output and rejects final names in quarantine, and writes the report that `make_report` makes, which alone names
-    /// them. What is given is the report.
+    /// Puts output and rejects into quarantine, and the report that `make_report` makes, which alone names them. It takes the
+    /// place of one of an attempt before. The report's URI.
     ///
     /// # Errors
-    /// As [`Sealed::publish`].
+    /// As [`Sealed::publish`]; then nothing stays that was not there before.
     pub fn quarantine(
         mut self,
         id: &str,
-        fence: u64,
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
-    ) -> Result<Artifact> {
+    ) -> Result<String> {
         check_name("id", id, 128)?;
         let mut placed = Vec::new();
+        let kept = self.place_and_report(id, output_format, make_report, &mut placed);
+        if kept.is_err() {
+            remove_unnamed(&placed, None);
+        }
+        kept
+    }
+
+    fn place_and_report(
+        &mut self,
+        id: &str,
+        output_format: Format,
+        make_report: impl FnOnce(&Published) -> Report,
+        placed: &mut Vec<Placed>,
+    ) -> Result<String> {
+        // Other bytes of an attempt before stay, under another name than any of these.
+        let names = |suffix: &str, digest: &Digest| {
+            let start = &digest.sha256[..12];
+            [format!("{id}.{suffix}"), format!("{id}.{start}.{suffix}")]
+        };
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
-        let output = place(
-            &mut self.staged_output,
-            &self.output,
-            &outputs,
-            &names(id, fence, output_format.name()),
-            &mut placed,
-        )?;
+        let named = names(output_format.name(), &self.output);
+        let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
         outputs.sync()?;
-        let folder = &self.folders.rejects;
-        let names = |format| names(id, fence, &format!("{QUARANTINE}.{format}"));
+        let folder = Folder::open(&self.folders.rejects.path().join(QUARANTINE))?;
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
-            (Some(digest), Some(staged)) => Some(place(staged, digest, folder, &names("csv"), &mut placed)?),
+            (Some(digest), Some(staged)) => {
+                let named = names("rejects.csv", digest);
+                Some(place(staged, digest, &folder, &named, placed)?)
+            }
             _ => None,
         };
         let report = make_report(&Published { output, rejects });
-        let (mut staged, document) = write_document(&self.staged_report, &report)?;
-        let artifact = place(
-            &mut staged,
-            &Digest::of(&document),
-            folder,
-            &names("json"),
-            &mut placed,
-        )?;
+        let mut staged = write_document(&self.staged_report, &report)?;
+        let path = folder.path().join(format!("{id}.json"));
+        disk::replace(&mut staged, &path)?;
         folder.sync()?;
-        Ok(artifact)
+        Ok(file_uri(&path))
     }
 
     /// Removes what this attempt published if no receipt names it and none can come to name it: another
@@ -173,7 +183,7 @@ impl Sealed {
         path: &Path,
         placed: &mut Vec<Placed>,
     ) -> Result<Committed> {
-        let names = |suffix| names(id, fence, suffix);
+        let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
         let output = place(
             &mut self.staged_output,
             &self.output,
@@ -213,7 +223,7 @@ impl Sealed {
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
     fn create_receipt(&self, receipt: &Receipt, path: &Path) -> Result<bool> {
-        let (mut staged, _) = write_document(&self.staged_receipt, receipt)?;
+        let mut staged = write_document(&self.staged_receipt, receipt)?;
         // On most file systems the sync above has written the new names to the journal, and these have little to do.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
@@ -225,13 +235,8 @@ impl Sealed {
     }
 }
 
-/// The name of a request's file, and the one that it gets where that is taken.
-fn names(id: &str, fence: u64, suffix: &str) -> [String; 2] {
-    [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")]
-}
-
 /// Writes and syncs a document.
-fn write_document(path: &Path, document: &impl Serialize) -> Result<(Temporary, Vec<u8>)> {
+fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
     let staged = Temporary::new(path.to_owned());
     let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
     bytes.push(b'\n');
@@ -240,7 +245,7 @@ fn write_document(path: &Path, document: &impl Serialize) -> Result<(Temporary, 
         file.sync_all()
     });
     written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;
-    Ok((staged, bytes))
+    Ok(staged)
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.

@@ -196,8 +196,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Has the kernel begin to write what it holds of the file, without waiting for it. That is what this advice does; what
-    /// is not written yet it does not forget either. Errors are told by the sync at the end.
+    /// Has the kernel begin to write what it holds of the file, so that the sync at the end has little left to wait for; that
+    /// one tells of errors. On Linux this advice begins to write all that is dirty, waits for none of it, and forgets only what is
+    /// clean (`mm/fadvise.c`).
     fn begin_write_out(&mut self) {
         let (from, to) = (self.written_out, self.digesting.bytes());
         // Where no advice is taken all is written at the end.

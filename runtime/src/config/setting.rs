@@ -235,12 +235,22 @@ fn setting(name: &str, value: &str) -> Result<Setting, String> {
     Ok(Setting { limit, value })
 }
 
-/// Reads a size, as `64MiB`.
-///
-/// # Errors
-/// If it is none.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    parse(Unit::Bytes, text)
+/// A number of bytes that is written as `64MiB`.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(Unit::Bytes, text).map(Self)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(Unit::Bytes, self.0))
+    }
 }
 
 /// The units of a value, the largest first.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::sequence::Sequence;
 use super::{Job, is_for_successor};
-use crate::commit::{Artifact, Committed, Published, Sealed, Staging};
+use crate::commit::{Committed, Published, Sealed, Staging};
 use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
@@ -34,42 +34,6 @@ pub(super) struct Whole<'a> {
 /// # Errors
 /// The gate's verdict; those of the commit; the stop's.
 pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committed> {
-    match job.gate.check(&sequence.counts, &sequence.by_code) {
-        Some(verdict) => quarantine(job, whole, sequence, &verdict),
-        None => commit(job, whole, sequence),
-    }
-}
-
-/// Keeps what must not be published, and a report, for people to look at.
-///
-/// # Errors
-/// The verdict, unless an attempt before has published: the request is done then, whatever this worker's gate says.
-fn quarantine(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>, verdict: &str) -> Result<Committed> {
-    let sealed = seal(job, sequence.staging)?;
-    let output_format = whole.output_format;
-    let id = id_of(job, &whole.input, output_format);
-    let request = request_part(job, &id);
-    if let Some(receipt) = sealed.existing(&request)? {
-        return Ok(Committed::Existing(receipt));
-    }
-    let counts = sequence.counts;
-    let report = |kept: &Published| Report {
-        request,
-        refused: Some(verdict.to_owned()),
-        records: counts,
-        outputs: vec![output_part(&kept.output, output_format, counts)],
-        rejects: rejects_part(kept.rejects.as_ref(), counts, sequence.by_code),
-        quality: whole.quality,
-    };
-    let report = sealed.quarantine(&id, job.fence, output_format, report)?;
-    // Before the verdict, which may be too long for a dead letter.
-    let (name, uri) = (whole.name, report.uri);
-    let what = format!("{name}: nothing was published; see {uri}: {verdict}");
-    Err(Error::permanent(Stage::Commit, what))
-}
-
-/// Publishes what was staged, and the receipt.
-fn commit(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committed> {
     let Sequence {
         staging,
         counts,
@@ -78,15 +42,44 @@ fn commit(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committ
         ..
     } = sequence;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
-    let output_format = whole.output_format;
-    let config_sha256 = config_sha256(job);
-    let plugin = job.plugin.description();
+    let verdict = job.gate.check(&counts, &by_code);
     let sealed = seal(job, staging)?;
+    let (name, output_format) = (whole.name, whole.output_format);
     let id = id_of(job, &whole.input, output_format);
-    let receipt = |published: &Published| Receipt {
+    let request = request_part(job, &id);
+    let receipt = |published: &Published| {
+        let counted = (counts, by_code, counters);
+        receipt(job, request.clone(), whole, counted, published)
+    };
+    match verdict {
+        None => sealed.publish(&id, job.fence, output_format, receipt),
+        // An attempt before has published: the request is done, whatever this worker's gate says.
+        Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
+        Some(verdict) => {
+            let report = |kept: &Published| Report::of_refused(receipt(kept), verdict.clone());
+            let kept = sealed.quarantine(&id, output_format, report);
+            // Why there is nothing to see is said beside the verdict, not instead of it.
+            let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
+            // Before the verdict, which may be too long for a dead letter.
+            let what = format!("{name}: nothing was published; see {report}: {verdict}");
+            Err(Error::permanent(Stage::Commit, what))
+        }
+    }
+}
+
+fn receipt(
+    job: &Job,
+    request: RequestPart,
+    whole: Whole<'_>,
+    (counts, by_code, counters): (RecordCounts, BTreeMap<String, Rejects>, BTreeMap<String, u64>),
+    published: &Published,
+) -> Receipt {
+    let plugin = job.plugin.description();
+    let (output, rejects) = (&published.output, published.rejects.as_ref());
+    Receipt {
         receipt: RECEIPT_VERSION,
         host: env!("CARGO_PKG_VERSION").to_owned(),
-        request: request_part(job, &id),
+        request,
         attempt: AttemptPart {
             number: job.attempt,
             fence: job.fence,
@@ -103,42 +96,31 @@ fn commit(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committ
             interface: plugin.interface.clone(),
         },
         binding: job.binding,
-        config_sha256,
+        config_sha256: config_sha256(job),
         records: counts,
-        outputs: vec![output_part(&published.output, output_format, counts)],
-        rejects: rejects_part(published.rejects.as_ref(), counts, by_code),
+        outputs: vec![OutputPart {
+            uri: output.uri.clone(),
+            format: whole.output_format,
+            records: counts.written,
+            bytes: output.bytes,
+            sha256: output.sha256.clone(),
+        }],
+        rejects: RejectsPart {
+            uri: rejects.map(|rejects| rejects.uri.clone()),
+            records: counts.rejected,
+            bytes: rejects.map_or(0, |rejects| rejects.bytes),
+            sha256: rejects.map(|rejects| rejects.sha256.clone()),
+            by_code: by_code
+                .iter()
+                .map(|(code, rejects)| (code.clone(), rejects.count))
+                .collect(),
+            examples: by_code
+                .into_iter()
+                .map(|(code, rejects)| (code, rejects.examples))
+                .collect(),
+        },
         counters,
         quality: whole.quality,
-    };
-    sealed.publish(&id, job.fence, output_format, receipt)
-}
-
-fn output_part(artifact: &Artifact, format: Format, counts: RecordCounts) -> OutputPart {
-    OutputPart {
-        uri: artifact.uri.clone(),
-        format,
-        records: counts.written,
-        bytes: artifact.bytes,
-        sha256: artifact.sha256.clone(),
-    }
-}
-
-fn rejects_part(
-    artifact: Option<&Artifact>,
-    counts: RecordCounts,
-    by_code: BTreeMap<String, Rejects>,
-) -> RejectsPart {
-    let counted = |(code, rejects): (&String, &Rejects)| (code.clone(), rejects.count);
-    RejectsPart {
-        uri: artifact.map(|artifact| artifact.uri.clone()),
-        records: counts.rejected,
-        bytes: artifact.map_or(0, |artifact| artifact.bytes),
-        sha256: artifact.map(|artifact| artifact.sha256.clone()),
-        by_code: by_code.iter().map(counted).collect(),
-        examples: by_code
-            .into_iter()
-            .map(|(code, rejects)| (code, rejects.examples))
-            .collect(),
     }
 }
 

@@ -154,7 +154,7 @@ fn open_rest<'a>(
     opened.lane.guest.take_counters();
     let before_the_rows = opened.lane.begin().output.len() as u64;
     if let Some(profiler) = &mut opened.lane.profiler {
-        profiler.add_all(staging.read_output(before_the_rows)?)?;
+        profiler.add_all(staging.read_output(before_the_rows)?, &job.stop)?;
     }
     Ok(opened)
 }

@@ -94,6 +94,8 @@ impl State {
     }
 
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
+        // What comes next has its own names, as it has where another instance gets it.
+        self.counting.clear();
         std::mem::take(&mut self.counters)
     }
 }

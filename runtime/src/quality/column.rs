@@ -1,5 +1,6 @@
 //! The cells of one column in; what they have in common out.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use jiff::civil::Date;
@@ -89,12 +90,7 @@ impl Column {
     }
 
     pub(super) fn quality(self, name: String) -> ColumnQuality {
-        let text = |bytes: &[u8]| {
-            String::from_utf8_lossy(bytes)
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect()
-        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (filled, cells) = (self.filled, self.cells.as_ref());
         let [min, max] = [0, 1].map(|end| {
             let cells = cells?;
@@ -120,7 +116,7 @@ impl Column {
 impl Cells {
     fn of(text: &[u8]) -> Self {
         let inferred = infer(text);
-        let kept = clip(text).to_vec();
+        let kept = clip(text).into_owned();
         let characters = characters(text);
         let number = Number::of(inferred, text);
         Self {
@@ -134,10 +130,10 @@ impl Cells {
     fn add(&mut self, text: &[u8]) {
         let kept = clip(text);
         let [first, last] = &mut self.texts;
-        if kept < first.as_slice() {
-            kept.clone_into(first);
-        } else if kept > last.as_slice() {
-            kept.clone_into(last);
+        if *kept < *first.as_slice() {
+            *first = kept.into_owned();
+        } else if *kept > *last.as_slice() {
+            *last = kept.into_owned();
         }
         self.meet_length(characters(text));
         if self.inferred != Inferred::Text {
@@ -201,22 +197,30 @@ impl<'a> Number<&'a [u8]> {
             }
             _ => std::str::from_utf8(text).ok()?.parse().ok()?,
         };
-        Some(Self {
-            value,
-            text: clip(text),
-        })
+        Some(Self { value, text })
     }
 
-    /// By the text where the values are equal, so that which one is kept does not depend on their order.
+    /// Of numbers that are equal as floats, whole ones digit by digit; any others by their texts, so that which one is kept
+    /// does not depend on their order.
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_value = self.value.total_cmp(&other.value);
-        by_value.then_with(|| self.text.cmp(other.text))
+        let (own, others) = (self.text, other.text);
+        self.value.total_cmp(&other.value).then_with(|| {
+            if !is_integer(own) || !is_integer(others) {
+                return own.cmp(others);
+            }
+            let by_size = (own.len(), own).cmp(&(others.len(), others));
+            if own.starts_with(b"-") {
+                by_size.reverse()
+            } else {
+                by_size
+            }
+        })
     }
 
     fn owned(&self) -> Number {
         Number {
             value: self.value,
-            text: self.text.to_vec(),
+            text: clip(self.text).into_owned(),
         }
     }
 }
@@ -286,7 +290,10 @@ fn is_time(text: &[u8]) -> bool {
     let is_below = |digits_of: [u8; 2], bound| digits(&digits_of).is_some_and(|value| value < bound);
     let is_zone = match *zone {
         [] | [b'Z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => is_below([h1, h2], 24) && is_below([m1, m2], 60),
+        [b'+' | b'-', h1, h2] => is_below([h1, h2], 24),
+        [b'+' | b'-', h1, h2, m1, m2] | [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            is_below([h1, h2], 24) && is_below([m1, m2], 60)
+        }
         _ => false,
     };
     is_zone && is_below([h1, h2], 24) && is_below([m1, m2], 60) && is_below([s1, s2], 60)
@@ -299,14 +306,14 @@ fn digits(text: &[u8]) -> Option<i16> {
     })
 }
 
-/// The beginning of a text, in whole characters.
-fn clip(text: &[u8]) -> &[u8] {
+/// The text or, if it is long, its beginning in whole characters and a mark.
+fn clip(text: &[u8]) -> Cow<'_, [u8]> {
     if text.len() <= KEPT_BYTES {
-        return text;
+        return text.into();
     }
     let is_inside = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
     let end = (0..=KEPT_BYTES).rev().find(|&at| !is_inside(text[at]));
-    &text[..end.unwrap_or_default()]
+    [&text[..end.unwrap_or_default()], "…".as_bytes()].concat().into()
 }
 
 fn characters(text: &[u8]) -> u64 {

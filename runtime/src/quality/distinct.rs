@@ -1,8 +1,10 @@
 //! Hashes of values in, about how many different ones there were out: a HyperLogLog sketch, with the estimator of O. Ertl, "New
 //! cardinality estimation algorithms for HyperLogLog sketches", 2017, section 4.
 //!
-//! As long as there are few, they are counted. It is written here because a receipt must not depend on how the records were dealt to lanes. The crates keep sums up
-//! to date that depend on the order in which values come; this one looks at its registers only when it is asked.
+//! As long as there are few, they are counted. It looks at its registers only when it is asked, so what comes out does not
+//! depend on the order of what came in.
+
+use crate::receipt::EXACT_MAX;
 
 /// Registers are this many bits of an index. With 12 the standard error is 1.04 / sqrt(2^12), 1.6 %.
 const BITS_MAX: u32 = 12;
@@ -12,7 +14,7 @@ const BITS_MIN: u32 = 8;
 const BYTES_MAX: usize = 1 << 20;
 
 /// So many are counted.
-const FEW: usize = 64;
+const FEW: usize = EXACT_MAX as usize;
 
 /// 1 / (2 ln 2).
 const ALPHA: f64 = 0.5 / std::f64::consts::LN_2;
@@ -93,7 +95,10 @@ impl Distinct {
             sum = 0.5 * (sum + f64::from(*count));
         }
         sum += registers * sigma(f64::from(with_rank[0]) / registers);
-        (ALPHA * registers * registers / sum).round() as u64
+        // There are more than are counted.
+        (ALPHA * registers * registers / sum)
+            .round()
+            .max(FEW as f64 + 1.0) as u64
     }
 }
 
@@ -158,10 +163,12 @@ mod tests {
             (20_000, 1, 0.05),
             (1_000_000, 1, 0.05),
             (1_000_000, 4_096, 0.20),
+            (65, 4_096, 0.3),
         ] {
             let found = of(0..count, columns).count();
             let off = (found as f64 - count as f64).abs();
             assert!(off <= error * count as f64, "{found} of {count}");
+            assert_eq!(found > EXACT_MAX, count > EXACT_MAX, "{found} of {count}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::format::csv::Dialect;
 use crate::receipt::QualityPart;
+use crate::stop::Stop;
 
 const OUTPUT: &str = "output";
 
@@ -84,11 +85,12 @@ impl Profiler {
     /// Looks at all rows that a reader gives.
     ///
     /// # Errors
-    /// As [`Profiler::add`]; those of the reader.
-    pub fn add_all(&mut self, rows: impl Read + Send + 'static) -> Result<()> {
+    /// As [`Profiler::add`]; those of the reader; the stop's, if one is asked for.
+    pub fn add_all(&mut self, rows: impl Read + Send + 'static, stop: &Stop) -> Result<()> {
         let mut splitter = decoding(&self.layout, &self.limits, Box::new(rows)).splitter;
         let mut spare = Vec::new();
         while let Some(chunk) = splitter.next(spare).map_err(|fault| fault.at(&BEGIN))? {
+            stop.check()?;
             spare = self.add(chunk.raw)?;
         }
         Ok(())

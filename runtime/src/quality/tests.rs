@@ -48,6 +48,14 @@ fn a_column_has_the_narrowest_type_of_its_filled_cells() {
             &["2017-10-23T12:00:25.5Z", "2017-10-23T12:00:25+07:00"],
             Some(Timestamp),
         ),
+        (
+            &["2017-10-23T12:00:25+07", "2017-10-23T12:00:25-0730"],
+            Some(Timestamp),
+        ),
+        (
+            &["2017-10-23T12:00:25+7", "2017-10-23T12:00:25+24:00"],
+            Some(Text),
+        ),
         (&["2017-10-23 25:00:00"], Some(Text)),
         (&["2017-10-23 23:59:60"], Some(Text)),
         (&["2017-10-23 12:00"], Some(Text)),
@@ -68,9 +76,16 @@ fn a_column_has_the_narrowest_type_of_its_filled_cells() {
 fn numbers_are_compared_as_numbers_unless_a_cell_is_none() {
     assert_eq!(ends(&column(&["9", "10", "-3", "-20"])), ("-20", "10"));
     assert_eq!(ends(&column(&["9", "10.5", "1e3"])), ("9", "1e3"));
-    // Of those that are equal as floats, the first by its bytes.
-    let large = ["9007199254740993", "9007199254740992", "999999999999999"];
-    assert_eq!(ends(&column(&large)), (large[2], large[0]));
+    // Whole numbers are told apart even where floats are not.
+    for (min, max) in [
+        ("9999999999999999999", "10000000000000000000"),
+        ("9007199254740992", "9007199254740993"),
+        ("-9007199254740993", "-9007199254740992"),
+        ("-10000000000000000000", "-9999999999999999999"),
+    ] {
+        assert_eq!(ends(&column(&[min, max])), (min, max));
+        assert_eq!(ends(&column(&[max, min])), (min, max));
+    }
     assert_eq!(ends(&column(&["9", "10", "x"])), ("10", "x"));
     assert_eq!(ends(&column(&["x", "9", "10"])), ("10", "x"));
     let times = ["2017-10-23 12:00:25", "2017-10-22 23:59:59"];
@@ -105,7 +120,7 @@ fn members_are_read_as_their_texts() {
     );
     assert_eq!(
         (b.inferred, b.filled, ends(b)),
-        (Some(Inferred::Text), 1, ("x y", "x y"))
+        (Some(Inferred::Text), 1, ("x\ny", "x\ny"))
     );
 }
 
@@ -113,7 +128,8 @@ fn members_are_read_as_their_texts() {
 fn of_a_long_cell_only_its_beginning_is_kept() {
     let long = "é".repeat(1 << 20);
     let column = column(&[&long]);
-    assert_eq!(ends(&column), ("é".repeat(32).as_str(), "é".repeat(32).as_str()));
+    let kept = "é".repeat(32) + "…";
+    assert_eq!(ends(&column), (kept.as_str(), kept.as_str()));
     assert_eq!(column.max_length, Some(1 << 20));
 }
 
@@ -128,7 +144,9 @@ fn a_row_may_be_longer_than_a_record_of_the_input() {
     let rows = format!("{},1\n2,3\n", "x".repeat(1_000));
     let mut profiler = Profiler::new(layout, &limits).unwrap();
     profiler.add(rows.clone().into_bytes()).unwrap();
-    profiler.add_all(std::io::Cursor::new(rows)).unwrap();
+    profiler
+        .add_all(std::io::Cursor::new(rows), &Stop::default())
+        .unwrap();
     assert_eq!(profiler.records, 4);
 }
 

@@ -339,7 +339,6 @@ fn a_queue_whose_folder_is_taken_is_refused() {
     };
     for (rejects, queue) in [
         (None, "receipts"),
-        (None, "quarantine"),
         (None, "rejects"),
         (None, "a/b"),
         (Some(out.join("bad")), "bad"),
