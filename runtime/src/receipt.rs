@@ -208,7 +208,7 @@ pub struct QualityPart {
 }
 
 /// Up to so many different values are counted, above that they are estimated.
-pub const EXACT_MAX: u64 = 64;
+pub const EXACT_MAX: u64 = 24;
 
 /// What a column holds. A cell is filled unless it is empty or null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
