@@ -16,16 +16,17 @@ const KEPT_BYTES: usize = 64;
 /// Any number of so many digits is exact as a float.
 const EXACT_DIGITS: usize = 15;
 
-/// Values of which it is known that they were met lately.
-const RECENT: usize = 64;
+/// Of so many values it is known that they were met lately, of all columns together, and of so many in one at most.
+const RECENT: usize = 1 << 16;
+const RECENT_MAX: usize = 1 << 8;
 
 /// What is known of a column.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     filled: u64,
     distinct: Distinct,
-    /// Hashes, each at the place that its last bits say; 0 for none. What was met before tells nothing new.
-    recent: Box<[u64; RECENT]>,
+    /// Hashes, each at the place that its first bits say; 0 for none. What was met before tells nothing new.
+    recent: Box<[u64]>,
     /// Nothing without a filled cell.
     cells: Option<Cells>,
 }
@@ -55,7 +56,7 @@ impl Column {
         Self {
             filled: 0,
             distinct: Distinct::one_of(columns),
-            recent: Box::new([0; RECENT]),
+            recent: vec![0; (RECENT / columns.max(1)).clamp(1, RECENT_MAX)].into(),
             cells: None,
         }
     }
@@ -67,7 +68,8 @@ impl Column {
         }
         self.filled += 1;
         let hash = rapidhash_v3(text);
-        let recent = &mut self.recent[hash as usize % RECENT];
+        let place = (u128::from(hash) * self.recent.len() as u128) >> 64;
+        let recent = &mut self.recent[place as usize];
         if *recent == hash {
             return;
         }
