@@ -23,15 +23,6 @@ pub struct Digest {
     pub sha256: String,
 }
 
-impl Digest {
-    /// Of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut digesting = Digesting::default();
-        digesting.update(bytes);
-        digesting.finish()
-    }
-}
-
 /// How far a [`Digesting`] is, to go on from there elsewhere. Two are equal if the same bytes led to them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Midstate {

@@ -1,5 +1,5 @@
-//! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, its rejects
-//! in quarantine.
+//! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, in
+//! quarantine.
 
 use std::collections::BTreeMap;
 
