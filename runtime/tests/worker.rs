@@ -453,3 +453,28 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert_eq!(said.lines().count(), 3);
     assert_eq!(names(), Vec::<String>::new());
 }
+
+/// They may be started at the same time; and a network that fails at that moment is no reason to leave.
+#[test]
+fn a_worker_waits_for_its_server_to_start() {
+    let mut server = RedisServer::start();
+    let host = Host::on(&server.url());
+    host.write("in.csv", alarms(10));
+    server.kill();
+    let words = format!(
+        "--queue q --allow-root . --plugin {}",
+        component("alarms").display()
+    );
+    let mut worker = host.worker(&words);
+    worker.wait_for_log("the queue's server cannot be reached, trying again");
+    server.restart();
+    host.run("submit --queue q --id one --uri in.csv").ok();
+    host.wait_for_state("one", "done");
+    assert_eq!(worker.stop().0, Some(0));
+
+    server.kill();
+    let mut waiting = host.worker(&words);
+    waiting.wait_for_log("the queue's server cannot be reached, trying again");
+    let (code, log) = waiting.stop();
+    assert_eq!(code, Some(1), "{log}");
+}

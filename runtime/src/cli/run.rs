@@ -6,18 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
+use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits, Size};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
 use crate::request::check_queue_name;
 use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
+
+/// How long a worker waits at its start for the queue's server, and how long between two looks.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -111,7 +117,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let access = Access::new(&args.allow_host, &args.allow_root)?;
     let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;
-    let server = environment.connect().await?;
+    let server = connect(environment, shutdown.clone()).await?;
     check_settings(&server, args.strict).await?;
     tracing::info!(
         worker = options.name,
@@ -151,6 +157,26 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits a while for a server that cannot be reached, which may start at the same time as its workers. An address that is
+/// wrong shows by that, too.
+async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Server> {
+    let (complaints, deadline) = (Complaints::default(), Instant::now() + CONNECT_PATIENCE);
+    loop {
+        let error = match environment.connect().await {
+            Err(error) if error.class() == Class::Transient && Instant::now() < deadline => error,
+            answer => return answer,
+        };
+        complaints.note(
+            "the queue's server cannot be reached, trying again for half a minute",
+            &error,
+        );
+        tokio::select! {
+            () = tokio::time::sleep(CONNECT_PAUSE) => {}
+            _ = shutdown.changed() => return Err(error),
+        }
+    }
 }
 
 /// Warns of what is dangerous about the queue's server, or refuses it.
