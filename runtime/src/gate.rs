@@ -53,8 +53,8 @@ impl Rejects {
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
-            let mut reason = reason.chars().take(REASON_CHARS_MAX).collect::<String>();
-            reason = reason.replace(char::is_control, " ");
+            let start = reason.chars().take(REASON_CHARS_MAX);
+            let reason = start.map(|c| if c.is_control() { ' ' } else { c }).collect();
             self.examples.push(Example { position, reason });
         }
     }

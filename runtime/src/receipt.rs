@@ -223,7 +223,7 @@ pub struct ColumnQuality {
     /// How many different texts they are; above [`EXACT_MAX`] an estimate with a standard error of 1.6 %, of more than 256 columns of up
     /// to 6.5 %.
     pub distinct: u64,
-    /// The smallest number if all are numbers, else the first text by its bytes. Of one longer than 64 bytes that many, and `…`.
+    /// The smallest number if all are numbers, else the first text by its bytes. Of a long one the first 64 characters, and `…`.
     pub min: Option<String>,
     /// The largest or last one.
     pub max: Option<String>,
@@ -276,57 +276,15 @@ impl Inferred {
     }
 }
 
-/// What became of an input: what its receipt says or, if nothing was published, a document of its own in quarantine, with the
-/// same members.
+/// What became of an input: its receipt or, if nothing was published, a document in quarantine of what would have been one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// What was asked for.
-    pub request: RequestPart,
-    /// Who did it, and when.
-    pub attempt: AttemptPart,
-    /// What was read.
-    pub input: InputPart,
-    /// What transformed it.
-    pub plugin: PluginPart,
-    /// The number of the queue's binding, if the plugin came from one.
-    pub binding: Option<u64>,
-    /// Of the config document that the plugin was opened with.
-    pub config_sha256: String,
     /// Why nothing was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What became of the records.
-    pub records: RecordCounts,
-    /// The output objects.
-    pub outputs: Vec<OutputPart>,
-    /// The rejects object.
-    pub rejects: RejectsPart,
-    /// What the plugin counted.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub counters: BTreeMap<String, u64>,
-    /// What the output's columns hold, if that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quality: Option<QualityPart>,
-}
-
-impl Report {
-    /// Of what would have been a receipt, and why there is none.
-    pub fn of_refused(receipt: Receipt, why: String) -> Self {
-        Self {
-            request: receipt.request,
-            attempt: receipt.attempt,
-            input: receipt.input,
-            plugin: receipt.plugin,
-            binding: receipt.binding,
-            config_sha256: receipt.config_sha256,
-            refused: Some(why),
-            records: receipt.records,
-            outputs: receipt.outputs,
-            rejects: receipt.rejects,
-            counters: receipt.counters,
-            quality: receipt.quality,
-        }
-    }
+    /// What is there, or in quarantine.
+    #[serde(flatten)]
+    pub receipt: Receipt,
 }
 
 impl Receipt {

@@ -61,6 +61,14 @@ fn plain(text: &str) -> Cow<'_, str> {
     plain.into()
 }
 
+/// What of a text fits into a table.
+pub(super) fn beginning(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A table with its columns aligned.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     let rows: Vec<Vec<_>> = rows
@@ -190,7 +198,13 @@ impl Drop for ProgressLine {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{beginning, plain};
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(beginning("éé", 2), "éé");
+        assert_eq!(beginning("ééé", 2), "éé…");
+    }
 
     #[test]
     fn a_text_gives_no_orders_to_a_terminal() {

@@ -336,9 +336,9 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         binding.number.to_string(),
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
-        beginning(&binding.config, 40),
+        out::beginning(&binding.config, 40),
         binding.gate.to_string(),
-        beginning(&binding.sha256, 12),
+        out::beginning(&binding.sha256, 12),
         remarks(binding),
     ]
 }
@@ -350,13 +350,6 @@ fn remarks(binding: &Binding) -> String {
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
     rollback.into_iter().chain(limits).collect::<Vec<_>>().join(" ")
-}
-
-fn beginning(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 fn time(ms: i64) -> String {

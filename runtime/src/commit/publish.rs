@@ -147,7 +147,12 @@ impl Sealed {
             _ => None,
         };
         let report = make_report(&Published { output, rejects });
-        let mut staged = write_document(&self.staged_report, &report)?;
+        let staged = self
+            .folders
+            .rejects_staging
+            .path()
+            .join(format!("{}.report", self.name));
+        let mut staged = write_document(&staged, &report)?;
         let path = folder.path().join(format!("{id}.json"));
         disk::replace(&mut staged, &path)?;
         folder.sync()?;

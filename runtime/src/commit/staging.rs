@@ -49,14 +49,13 @@ pub struct Sealed {
     /// Of the rejects' bytes; nothing if nothing was rejected.
     pub rejects: Option<Digest>,
     pub(super) folders: Arc<Folders>,
-    name: String,
+    pub(super) name: String,
     /// Of no use once there is a receipt.
     checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
-    /// Not there yet: there will be the one or the other.
+    /// Not there yet.
     pub(super) staged_receipt: PathBuf,
-    pub(super) staged_report: PathBuf,
 }
 
 impl Staging {
@@ -111,11 +110,6 @@ impl Staging {
     pub fn seal(mut self) -> Result<Sealed> {
         self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
-        let staged_report = self
-            .folders
-            .rejects_staging
-            .path()
-            .join(format!("{}.report", self.name));
         let rejects = self.rejects.map(Staged::finish).transpose()?;
         let (rejects, staged_rejects) = rejects.filter(|(digest, _)| digest.bytes > 0).unzip();
         let (output, staged_output) = self.output.finish()?;
@@ -128,7 +122,6 @@ impl Staging {
             staged_output,
             staged_rejects,
             staged_receipt,
-            staged_report,
         })
     }
 }

@@ -56,7 +56,10 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
         // An attempt before has published: the request is done, whatever this worker's gate says.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {
-            let report = |kept: &Published| Report::of_refused(receipt(kept), verdict.clone());
+            let report = |kept: &Published| Report {
+                refused: Some(verdict.clone()),
+                receipt: receipt(kept),
+            };
             let kept = sealed.quarantine(&id, output_format, report);
             // Why there is nothing to see is said beside the verdict, not instead of it.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
