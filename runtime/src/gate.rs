@@ -77,6 +77,14 @@ impl Gate {
         self.0.is_empty()
     }
 
+    /// Codes that it has a rule for and that no reject has, though there are rejects: rules that are mistyped never close it.
+    pub fn codes_without(&self, rejects: &BTreeMap<String, u64>) -> Vec<&str> {
+        let codes = self.0.iter().filter_map(|rule| rule.code.as_deref());
+        codes
+            .filter(|code| !rejects.is_empty() && !rejects.contains_key(*code))
+            .collect()
+    }
+
     /// Lets pass what both let pass.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -45,6 +45,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
 #[test]
 fn failures_exit_with_1_and_name_the_thing() {
     let host = Host::embedded();
+    host.run("submit --queue q --uri a.csv --id one").ok();
     let clean = component("clean");
     let clean = clean.to_str().unwrap();
     for (words, args, why) in [
@@ -54,7 +55,19 @@ fn failures_exit_with_1_and_name_the_thing() {
             "request nobody: is not in any queue on sqlite:",
         ),
         ("ingest no.csv --plugin", vec![clean], "no.csv"),
-        ("ingest x.csv --plugin no.wasm", vec![], "no.wasm"),
+        (
+            "ingest x.csv --plugin clean",
+            vec![],
+            "clean: a component is named by its path: No such file",
+        ),
+        ("report no.json", vec![], "neither a file here nor a request: "),
+        (
+            "requests --queue Q",
+            vec![],
+            "Q: there is no such queue on sqlite:",
+        ),
+        ("queue resume --queue Q", vec![], "(it has: q)"),
+        ("plugin history --queue Q", vec![], "Q: there is no such queue"),
         ("ingest s3://b/x.csv --plugin", vec![clean], "s3"),
         ("ingest . --plugin", vec![clean], "is a folder"),
         ("dead show nobody", vec![], "request nobody: is not in any queue"),
@@ -68,6 +81,52 @@ fn failures_exit_with_1_and_name_the_thing() {
             "`{words}`: {said}"
         );
         assert_eq!(said.lines().count(), 1, "`{words}`: {said}");
+    }
+}
+
+#[test]
+fn a_mistyped_file_is_no_empty_queue() {
+    let host = Host::embedded();
+    for words in [
+        "queue list",
+        "queue resume --queue q",
+        "queue audit",
+        "status one",
+        "requests --queue q",
+        "report one",
+        "cancel one",
+        "dead list",
+        "plugin list",
+        "plugin history --queue q",
+        "plugin rollback --queue q",
+        "plugin bind --queue q clean@0.1.0",
+    ] {
+        let said = host.run(words).refused(1);
+        let why = "queue.db: there is no such file; `submit`, `run` and `plugin push` make one";
+        assert!(said.contains(why), "`{words}`: {said}");
+        assert!(!host.path("queue.db").exists(), "`{words}`");
+        // Nor is the one that nobody named.
+        let mut command = host.command();
+        command.env_remove("REDIS_URL").args(words.split(' '));
+        assert_eq!(command.output().unwrap().status.code(), Some(1));
+        assert!(!host.path(".local").exists(), "`{words}`");
+    }
+}
+
+#[test]
+fn a_queue_that_is_new_is_told() {
+    let host = Host::embedded();
+    let said = host.run("queue pause --queue q");
+    assert!(said.stderr.starts_with("q is new on sqlite:"), "{}", said.stderr);
+    assert_eq!(host.run("queue pause --queue q").stderr, "");
+    let burst = |queue: &str| {
+        let words = format!("run --queue {queue} --burst --plugin");
+        host.run_with(&words, &[component("clean").to_str().unwrap()])
+    };
+    let new = "the queue is new: nothing was submitted to it yet";
+    for (queue, is_new) in [("q", false), ("Q", true)] {
+        let said = burst(queue).stderr;
+        assert_eq!(said.contains(new), is_new, "{said}");
     }
 }
 

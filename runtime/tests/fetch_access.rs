@@ -124,6 +124,17 @@ async fn a_queued_path_stays_below_its_root() {
         "in/relative.csv",
         "in/folder/secret.csv",
         "in/magic/etc/passwd",
+    ] {
+        let error = refused(root(&inside), &at(path)).await;
+        assert_eq!(error.class(), Class::Permanent);
+        assert!(
+            error
+                .to_string()
+                .contains("a link in it leads out of the allowed folder"),
+            "{error}"
+        );
+    }
+    for path in [
         "in/../out/secret.csv",
         "out/secret.csv",
         "out/missing.csv",

@@ -80,7 +80,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     assert_eq!(
         error,
         format!(
-            "commit bad.csv: nothing was published; see file://{}/.quarantine/bad.json: 3 of 10 records were rejected, and at most 2 may be; \
+            "commit bad.csv: nothing was published (see file://{}/.quarantine/bad.json): 3 of 10 records were rejected, and at most 2 may be; \
              by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
              1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
             folder.display()
@@ -311,6 +311,24 @@ fn what_was_published_stays_done_behind_a_narrower_gate() {
         files(&host),
         ["q/one.csv", "q/receipts/one.json", "rejects/q/one.rejects.csv"]
     );
+}
+
+/// No rule for a code can tell whether it is mistyped, but a person can.
+#[test]
+fn a_code_that_no_reject_has_is_named() {
+    let note = "--max-rejects: no reject has the code ragged; there are ragged-row, stray-quote";
+    for (rejects, gate, is_named) in [
+        (2, "--max-rejects ragged=1", true),
+        (2, "--max-rejects ragged-row=2,ragged=1", true),
+        (2, "--max-rejects ragged-row=2,stray-quote=1,9", false),
+        (0, "--max-rejects ragged=1", false),
+    ] {
+        let host = Host::embedded();
+        host.write("in.csv", csv(3, rejects, rejects / 2));
+        let said = ingest(&host, "in.csv", gate);
+        assert_eq!(said.stderr.contains(note), is_named, "{gate}: {}", said.stderr);
+        said.ok();
+    }
 }
 
 #[test]

@@ -46,17 +46,17 @@ const PAGE: &str = "\
 
 const REJECTS: &str = "
 REJECTS      COUNT  FIRST             REASON
-ragged-row   2      record 3, line 5  expected 4 fields, found 3
+ragged-row       2  record 3, line 5  expected 4 fields, found 3
                     record 6, line 8  expected 4 fields, found 2
-stray-quote  1      record 5, line 7  \" at byte 2 of the record, within a field that does not begin with one
+stray-quote      1  record 5, line 7  \" at byte 2 of the record, within a field that does not begin with one
 ";
 
 const COLUMNS: &str = "
 COLUMN   TYPE       FILLED  DISTINCT  MIN                  MAX                  LENGTH
-station  text       100%    2         Oulu                 Vienna               4-6
-at       timestamp  100%    3         2017-10-23 12:00:00  2017-10-24 00:00:00  19
-value    number     100%    3         9                    68.5                 1-4
-note     text       33.33%  1         cold,\\nvery          cold,\\nvery          10
+station  text         100%         2  Oulu                 Vienna               4-6
+at       timestamp    100%         3  2017-10-23 12:00:00  2017-10-24 00:00:00  19
+value    number       100%         3  9                    68.5                 1-4
+note     text       33.33%         1  cold,\\nvery          cold,\\nvery          10
 ";
 
 fn page(host: &Host, what: &str) -> String {
@@ -152,7 +152,10 @@ fn rejects_without_examples_are_counted() {
     receipt["rejects"].as_object_mut().unwrap().remove("examples");
     host.write("old.json", receipt.to_string());
     let said = page(&host, "old.json");
-    assert!(said.contains("\nragged-row   2\nstray-quote  1\n"), "{said}");
+    assert!(
+        said.contains("\nragged-row       2\nstray-quote      1\n"),
+        "{said}"
+    );
 }
 
 /// A file may say what it likes, but not to the terminal.
@@ -186,8 +189,8 @@ fn a_request_is_reported(host: &Host) {
 
     // A dead letter names its report, which has the same and says why.
     let said = host.run("report bad").refused(1);
-    let (_, uri) = said.split_once("see ").unwrap();
-    let (uri, _) = uri.split_once(": 3 of 6").unwrap();
+    let (_, uri) = said.split_once("(see ").unwrap();
+    let (uri, _) = uri.split_once("): 3 of 6").unwrap();
     assert!(uri.starts_with("file:///"), "{uri}");
     let document = host.run(&format!("report {uri} --json")).json().remove(0);
     assert_eq!(document["quality"], quality());
@@ -228,7 +231,7 @@ fn what_has_no_report_is_told() {
         ("waits", 1, "is ready, so it has no receipt"),
         ("nobody", 1, "is not in any queue"),
         ("./no.json", 2, "cannot be read"),
-        ("no.json", 1, "there is no such file here, and as a request: "),
+        ("no.json", 1, "neither a file here nor a request: "),
         (
             "https://example.com/a.json",
             2,

@@ -32,28 +32,42 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(super) struct Environment {
     /// The URL of the queue's server; may hold a password.
     pub(super) url: String,
+    /// The folder of this user that a SQLite file is in which nobody named.
+    own_folder: Option<PathBuf>,
 }
 
 impl Environment {
     pub(super) fn new(url: Option<String>) -> Result<Self> {
-        let url = match url {
-            Some(url) => url,
-            None => match redis_url(&variable)? {
-                Some(url) => url,
-                None => {
-                    let folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?.unwrap_or_default();
-                    // Requests may have credentials in their URIs. An empty path is the current folder.
-                    if !folder.as_os_str().is_empty() {
-                        private_folder(&folder)?;
-                    }
-                    format!("sqlite:{}", folder.join("queue.db").display())
-                }
-            },
+        let named = match url {
+            Some(url) => Some(url),
+            None => redis_url(&variable)?,
         };
-        Ok(Self { url })
+        if let Some(url) = named {
+            let own_folder = None;
+            return Ok(Self { url, own_folder });
+        }
+        let own_folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?;
+        let file = own_folder.clone().unwrap_or_default().join("queue.db");
+        let url = format!("sqlite:{}", file.display());
+        Ok(Self { url, own_folder })
     }
 
+    /// The server, for what makes no sense on an empty one: a mistyped path must not look like a queue without requests.
     pub(super) async fn connect(&self) -> Result<Server> {
+        if let Some(path) = self.url.strip_prefix("sqlite:")
+            && !path.is_empty()
+            && !Path::new(path).exists()
+        {
+            let why = "there is no such file; `submit`, `run` and `plugin push` make one";
+            return Err(Error::permanent(Stage::Queue, format!("{}: {why}", self.url)));
+        }
+        self.connect_or_create().await
+    }
+
+    /// The server; a SQLite file is made if it is not there.
+    pub(super) async fn connect_or_create(&self) -> Result<Server> {
+        // Requests may have credentials in their URIs.
+        self.own_folder.as_deref().map_or(Ok(()), private_folder)?;
         Server::connect(&self.url).await
     }
 

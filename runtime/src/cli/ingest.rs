@@ -65,6 +65,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let fetcher = Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits);
     let stop = Stop::default();
     stop_on_signals(&stop)?;
+    let gate = args.gate.gate();
     let gauge = Arc::new(Gauge::default());
     let now = Timestamp::now();
     let source = stop_at(deadline, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
@@ -83,7 +84,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         binding: None,
         output_format: args.output.format,
         profile: args.output.profile,
-        gate: args.gate.gate(),
+        gate: gate.clone(),
         destination: Arc::new(destination),
         lanes: limits.lanes,
         limits,
@@ -109,6 +110,15 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         out::note(
             "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
         );
+    }
+    let codes = gate.codes_without(&receipt.rejects.by_code);
+    if !codes.is_empty() {
+        let there: Vec<&str> = receipt.rejects.by_code.keys().map(String::as_str).collect();
+        out::note(format!(
+            "--max-rejects: no reject has the code {}; there are {}",
+            codes.join(" or "),
+            there.join(", ")
+        ));
     }
     if args.json {
         out::json(&receipt);

@@ -88,8 +88,8 @@ pub(super) struct OutputArgs {
 /// How many records may be rejected.
 #[derive(clap::Args)]
 pub(super) struct GateArgs {
-    /// May be given again: publish nothing if more records than this are rejected, in all or with one code. The request
-    /// then goes to the dead letters, and its rejects into quarantine.
+    /// May be given again: publish nothing if more records than this are rejected, in all or with one code. All goes into
+    /// quarantine then; a request of a queue is dead.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
     /// What a reject means for its file: `fail` is `--max-rejects 0`.

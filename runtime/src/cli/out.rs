@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::error::Error;
 use crate::pipeline::Gauge;
@@ -69,22 +70,38 @@ pub(super) fn beginning(text: &str, chars: usize) -> String {
     }
 }
 
-/// A table with its columns aligned.
+/// A count, a share or an estimate; `-` stands where there is none.
+fn is_number(cell: &str) -> bool {
+    let digits = cell.strip_prefix('~').unwrap_or(cell);
+    let digits = digits.strip_suffix('%').unwrap_or(digits);
+    cell == "-" || digits.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// A table with its columns aligned, numbers by their last digit.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     let rows: Vec<Vec<_>> = rows
         .iter()
         .map(|row| row.iter().map(|cell| plain(cell)).collect())
         .collect();
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
+    let columns: Vec<(usize, bool)> = (0..head.len())
+        .map(|column| {
+            let cells = || {
+                rows.iter()
+                    .map(|row| &*row[column])
+                    .filter(|cell| !cell.is_empty())
+            };
+            let width = cells()
+                .map(UnicodeWidthStr::width)
+                .fold(head[column].width(), usize::max);
+            (width, cells().count() > 0 && cells().all(is_number))
+        })
+        .collect();
     let print = |cells: Vec<&str>| {
         let mut text = String::new();
-        for (cell, width) in cells.iter().zip(&widths) {
-            text.push_str(&format!("{cell:<width$}  "));
+        for (cell, (width, is_numbers)) in cells.iter().zip(&columns) {
+            let room = " ".repeat(width - cell.width());
+            let [before, behind] = if *is_numbers { [&*room, ""] } else { ["", &*room] };
+            text.extend([before, cell, behind, "  "]);
         }
         line(text.trim_end());
     };
@@ -96,8 +113,9 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
 
 /// What became of records.
 pub(super) fn records(records: &RecordCounts) {
+    let noun = if records.read == 1 { "record" } else { "records" };
     line(format!(
-        "{} records: {} kept, {} edited, {} replaced, {} dropped, {} rejected; {} written",
+        "{} {noun}: {} kept, {} edited, {} replaced, {} dropped, {} rejected; {} written",
         records.read,
         records.kept,
         records.edited,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::environment::Environment;
 use super::options::{GateArgs, LimitArgs, plugin_config};
-use super::out;
+use super::{out, requests};
 use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
@@ -105,8 +105,9 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             }
         }
         Command::History { queue, json } => {
-            check_queue_name(&queue)?;
-            let bindings = environment.connect().await?.registry.bindings(&queue).await?;
+            let server = environment.connect().await?;
+            requests::known(&server, &queue).await?;
+            let bindings = server.registry.bindings(&queue).await?;
             if json {
                 bindings.iter().for_each(out::json);
             } else {
@@ -145,7 +146,7 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
         sha256,
         ..
     } = plugin.description().clone();
-    let registry = environment.connect().await?.registry;
+    let registry = environment.connect_or_create().await?.registry;
     let before = find(&*registry, &format!("{name}@{version}")).await.ok();
     let component = Component {
         sha256: sha256.clone(),
@@ -203,7 +204,7 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     let target = current.rollback_of.unwrap_or(current.number) - 1;
     let target = bindings.iter().find(|binding| binding.number == target);
     let target =
-        target.ok_or_else(|| refused("has no binding before that one; bind another with `plugin bind`"))?;
+        target.ok_or_else(|| refused("has no binding before that one: `plugin history` shows what it had, `plugin bind` binds any of it again"))?;
     let binding = Binding {
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: Some(target.rollback_of.unwrap_or(target.number)),

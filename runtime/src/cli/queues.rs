@@ -42,7 +42,10 @@ pub(super) struct QueueArgs {
 }
 
 pub(super) async fn queue(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
+    let server = match command {
+        Command::Pause(_) => environment.connect_or_create().await?,
+        _ => environment.connect().await?,
+    };
     let queue = &server.queue;
     match command {
         Command::List { json } => {
@@ -82,11 +85,15 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
         }
         Command::Pause(QueueArgs { queue: name }) => {
             check_queue_name(&name)?;
+            let is_new = !queue.queues().await?.contains(&name);
             queue.set_paused(&name, true).await?;
             out::line(format!("{name}  paused"));
+            if is_new {
+                out::note(format!("{name} is new on {}", server.name));
+            }
         }
         Command::Resume(QueueArgs { queue: name }) => {
-            check_queue_name(&name)?;
+            requests::known(&server, &name).await?;
             queue.set_paused(&name, false).await?;
             out::line(format!("{name}  resumed"));
         }

@@ -69,7 +69,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
     let was_meant = is_document(Path::new(&id));
     let status = RequestArgs::new(id, queue).find(&server).await;
     let status = status.map_err(|error| match was_meant {
-        true => error.about("there is no such file here, and as a request"),
+        true => error.about("neither a file here nor a request"),
         false => error,
     })?;
     let refused = |why| Error::permanent(Stage::Request, format!("{}: {why}", status.id));

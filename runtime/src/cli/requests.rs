@@ -10,6 +10,9 @@ use crate::queue::{Cancelled, Server, State, Status};
 use crate::receipt::Receipt;
 use crate::request::check_queue_name;
 
+/// So many queues are named in an error.
+const QUEUES_SHOWN: usize = 8;
+
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -54,13 +57,17 @@ pub(super) struct Args {
 /// Checks that the server has the queue: a mistyped name must not look like an empty queue.
 pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
     check_queue_name(queue)?;
-    if server.queue.queues().await?.iter().any(|name| name == queue) {
+    let queues = server.queue.queues().await?;
+    if queues.iter().any(|name| name == queue) {
         return Ok(());
     }
-    Err(Error::permanent(
-        Stage::Queue,
-        format!("{queue}: there is no such queue on {}", server.name),
-    ))
+    let has = match queues.len() {
+        0 => String::new(),
+        1..=QUEUES_SHOWN => format!(" (it has: {})", queues.join(", ")),
+        _ => " (`queue list` shows those that it has)".into(),
+    };
+    let why = format!("{queue}: there is no such queue on {}{has}", server.name);
+    Err(Error::permanent(Stage::Queue, why))
 }
 
 /// The queue named, which must be there, or all queues.

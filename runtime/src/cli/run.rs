@@ -119,6 +119,13 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let engine = environment.engine(&limits)?;
     let server = connect(environment, shutdown.clone()).await?;
     check_settings(&server, args.strict).await?;
+    for queue in new_queues(&server, &options.queues).await? {
+        tracing::info!(
+            queue,
+            server = server.name,
+            "the queue is new: nothing was submitted to it yet"
+        );
+    }
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -164,7 +171,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
 async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Server> {
     let (complaints, deadline) = (Complaints::default(), Instant::now() + CONNECT_PATIENCE);
     loop {
-        let error = match environment.connect().await {
+        let error = match environment.connect_or_create().await {
             Err(error) if error.class() == Class::Transient && Instant::now() < deadline => error,
             answer => return answer,
         };
@@ -177,6 +184,13 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
             _ = shutdown.changed() => return Err(error),
         }
     }
+}
+
+/// Those that the server does not have, which may be mistyped.
+async fn new_queues(server: &Server, queues: &[String]) -> Result<Vec<String>> {
+    let there = server.queue.queues().await?;
+    let is_new = |queue: &&String| !there.contains(queue);
+    Ok(queues.iter().filter(is_new).cloned().collect())
 }
 
 /// Warns of what is dangerous about the queue's server, or refuses it.

@@ -55,7 +55,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         .iter()
         .map(|uri| new_request(&args, uri))
         .collect::<Result<Vec<_>>>()?;
-    let server = environment.connect().await?;
+    let server = environment.connect_or_create().await?;
     let answers = server.queue.submit(&args.queue, &requests).await?;
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(answers) {

@@ -19,6 +19,7 @@
 //! | no line end after the last record | makes no difference |
 //! | one column | a record each line; an empty field is written `""`, since an empty line is none |
 //! | a header and nothing else | no records |
+//! | a page of HTML in its place | an error |
 //! | an empty file, or only empty lines | an error: nothing tells the columns |
 //! | two columns of one name | an error |
 //! | a column without a name | is `column_N`, with its number |
@@ -393,6 +394,11 @@ impl Head<'_> {
         }
         let (row, dialect) = (used.row(record.end), self.scanner.dialect());
         Utf8::default().check(raw, row).map_err(refused)?;
+        if is_html(&raw[used.bytes..record.end]) {
+            return Err(refused(
+                "begins a page of HTML, not CSV: is this the address of the file itself?".into(),
+            ));
+        }
         if let Some(at) = record.stray {
             return Err(refused(stray_quote(raw, row, at, dialect)));
         }
@@ -400,6 +406,16 @@ impl Head<'_> {
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((names, used)))
     }
+}
+
+/// Whether a text begins like a page, such as a site shows for a file or instead of one.
+fn is_html(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let begins = |tag: &[u8]| {
+        text.get(..tag.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(tag))
+    };
+    begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its

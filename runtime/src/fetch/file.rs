@@ -72,8 +72,18 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
         Err(error) if access.spells_root(&absolute) => return Ok(Err(error)),
         Err(_) => return Err(not_allowed()),
     };
-    let (root, rest) = access.root_of(&real).ok_or_else(not_allowed)?;
+    let (root, rest) = access
+        .root_of(&real)
+        .ok_or_else(|| match access.spells_root(&absolute) {
+            true => leads_out(path),
+            false => not_allowed(),
+        })?;
     Ok(open_beneath(root, rest).map_err(io::Error::from))
+}
+
+fn leads_out(path: &Path) -> Error {
+    let why = "a link in it leads out of the allowed folder, which a queued URI must not leave";
+    Error::permanent(Stage::Fetch, format!("{}: {why}", path.display()))
 }
 
 /// Walks from the root to a file through real folders only. Whoever puts a link in the place of a folder

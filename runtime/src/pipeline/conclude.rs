@@ -29,6 +29,10 @@ pub(super) struct Whole<'a> {
     pub(super) resumed_from: Option<ResumedFrom>,
 }
 
+fn to_the_millisecond(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
 /// Ends an attempt.
 ///
 /// # Errors
@@ -64,7 +68,7 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
             // Why there is nothing to see is said beside the verdict, not instead of it.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // Before the verdict, which may be too long for a dead letter.
-            let what = format!("{name}: nothing was published; see {report}: {verdict}");
+            let what = format!("{name}: nothing was published (see {report}): {verdict}");
             Err(Error::permanent(Stage::Commit, what))
         }
     }
@@ -87,8 +91,8 @@ fn receipt(
             number: job.attempt,
             fence: job.fence,
             worker: job.worker.clone(),
-            started_at: job.started_at.to_string(),
-            finished_at: Timestamp::now().to_string(),
+            started_at: to_the_millisecond(job.started_at),
+            finished_at: to_the_millisecond(Timestamp::now()),
             resumed_from: whole.resumed_from,
         },
         input: whole.input,

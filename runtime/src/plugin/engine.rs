@@ -231,7 +231,7 @@ impl Plugin {
 /// If it cannot be read.
 pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let size = std::fs::metadata(path)
-        .map_err(|e| refused(path.display().to_string()).because(e))?
+        .map_err(|e| refused(format!("{}: a component is named by its path", path.display())).because(e))?
         .len();
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));

@@ -422,14 +422,17 @@ impl Server {
         let url = url::Url::parse(url).map_err(|e| {
             Error::permanent(
                 Stage::Config,
-                "--url: cannot be read; expected redis://..., rediss://... or sqlite:PATH",
+                "the URL of the queue's server (--url, REDIS_URL) cannot be read: expected redis://..., rediss://... or sqlite:PATH",
             )
             .because(e)
         })?;
         if !matches!(url.scheme(), "redis" | "rediss") {
             return Err(Error::permanent(
                 Stage::Config,
-                format!("--url: {:?} is not redis, rediss or sqlite", url.scheme()),
+                format!(
+                    "the URL of the queue's server (--url, REDIS_URL): {:?} is not redis, rediss or sqlite",
+                    url.scheme()
+                ),
             ));
         }
         let server = Arc::new(RedisServer::connect(&url).await?);

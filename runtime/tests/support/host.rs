@@ -235,8 +235,11 @@ impl Host {
     /// Puts a document on the intake list of queue `q`, as a foreign producer does.
     pub(crate) fn push(&self, document: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            // The file and its tables are there once a command has used them.
-            self.run("queue list").ok();
+            // The file and its tables are there once a worker was.
+            if !Path::new(path).exists() {
+                let plugin = component("clean").display().to_string();
+                self.run(&format!("run --queue q --burst --plugin {plugin}")).ok();
+            }
             let db = rusqlite::Connection::open(path).expect("the queue's file");
             db.busy_timeout(PATIENCE).expect("a time-out");
             let insert = "INSERT INTO intake (queue, document) VALUES ('q', ?1)";

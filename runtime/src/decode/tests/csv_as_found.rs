@@ -274,6 +274,24 @@ fn an_empty_file() {
 }
 
 #[test]
+fn a_page_of_html_in_its_place() {
+    for page in [
+        "<!DOCTYPE html>\n<html lang=\"en\">\n",
+        "\n  <html lang=\"en\">\n<head>\n",
+        "\u{feff}<HTML>",
+    ] {
+        assert_refused(page, &as_csv(), "begins a page of HTML");
+        assert_refused(page, &from_first_records(), "begins a page of HTML");
+    }
+    assert_read(
+        "<htm,<!doctype\n1,2\n",
+        &as_csv(),
+        &["<htm", "<!doctype"],
+        &[&["1", "2"]],
+    );
+}
+
+#[test]
 fn two_columns_of_one_name() {
     assert_refused("a,b,a\n", &as_csv(), "columns 1 and 3 are both named \"a\"");
 }
