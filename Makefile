@@ -30,11 +30,12 @@ fuzz: toolchain ## Have libFuzzer look for bytes that break a property (SECONDS_
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600) $(TARGETS)
 
 .PHONY: lint
-lint: toolchain ## Check format and lints, warnings denied, for the host and for WebAssembly
+lint: toolchain ## Check format, lints (warnings denied) and lock files, for the host, for WebAssembly and for fuzzing
 	@scripts/toolchain.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(PLUGINS) -p boundary-guest $(WASM) -- -D warnings
+	$(CARGO) update --quiet --locked --workspace --manifest-path fuzz/Cargo.toml
 
 .PHONY: plugins
 plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.wasm
