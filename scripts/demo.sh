@@ -98,8 +98,8 @@ mkdir -p "$DEMO"
 RUN=$(date +%H%M%S)
 QUEUE=bigdatastudy
 if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
-    # Somebody may work with that queue on this server.
-    if ingest-host queue list --json | grep -q '"queue": *"'"$QUEUE"'"'; then
+    # Somebody may work with that queue on this server. If it cannot be asked, the first command below says so.
+    if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
         say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
         QUEUE=$QUEUE-demo-$RUN
     fi

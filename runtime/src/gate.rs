@@ -1,6 +1,6 @@
 //! The publish gate: the rejects of a whole input go in; out comes whether its output may be published, or why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Position;
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 
-/// Codes that are named when the gate is closed, those with the most rejects first.
+/// So many codes are named; when the gate is closed, those with the most rejects first.
 const CODES_SHOWN: usize = 8;
 
 /// How much of a reason is quoted.
@@ -77,12 +77,19 @@ impl Gate {
         self.0.is_empty()
     }
 
-    /// Codes that it has a rule for and that no reject has, though there are rejects: rules that are mistyped never close it.
-    pub fn codes_without(&self, rejects: &BTreeMap<String, u64>) -> Vec<&str> {
-        let codes = self.0.iter().filter_map(|rule| rule.code.as_deref());
-        codes
-            .filter(|code| !rejects.is_empty() && !rejects.contains_key(*code))
-            .collect()
+    /// A sentence if there are rejects and a rule is for a code that none of them has: one that is mistyped never closes
+    /// the gate.
+    pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
+        let of_rules = self.0.iter().filter_map(|rule| rule.code.as_deref());
+        let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
+        if by_code.is_empty() || without.is_empty() {
+            return None;
+        }
+        let list =
+            |codes: &mut dyn Iterator<Item = &str>| codes.take(CODES_SHOWN).collect::<Vec<_>>().join(", ");
+        let without = list(&mut without.into_iter());
+        let there = list(&mut by_code.keys().map(String::as_str));
+        Some(format!("no reject has the code {without}; there are {there}"))
     }
 
     /// Lets pass what both let pass.

@@ -60,7 +60,12 @@ fn failures_exit_with_1_and_name_the_thing() {
             vec![],
             "clean: a component is named by its path: No such file",
         ),
-        ("report no.json", vec![], "neither a file here nor a request: "),
+        ("plugin rollback --queue Q", vec![], "Q: there is no such queue"),
+        (
+            "report no.json",
+            vec![],
+            "no.json: no such file here; as a request: no.json: is not in any queue",
+        ),
         (
             "requests --queue Q",
             vec![],
@@ -123,7 +128,7 @@ fn a_queue_that_is_new_is_told() {
         let words = format!("run --queue {queue} --burst --plugin");
         host.run_with(&words, &[component("clean").to_str().unwrap()])
     };
-    let new = "the queue is new: nothing was submitted to it yet";
+    let new = "the server does not know this queue yet";
     for (queue, is_new) in [("q", false), ("Q", true)] {
         let said = burst(queue).stderr;
         assert_eq!(said.contains(new), is_new, "{said}");
@@ -141,6 +146,11 @@ fn a_worker_that_cannot_write_takes_no_request() {
     let said = host.run_with(words, &[clean.to_str().unwrap()]).refused(1);
     assert!(said.contains("not-a-folder"), "{said}");
     assert_eq!(host.status("one")["state"], "ready");
+    let said = host.run("run --queue q --burst --plugin clean").refused(1);
+    assert!(
+        said.contains("clean: a component is named by its path: No such file"),
+        "{said}"
+    );
     let said = host
         .run_with(
             "run --queue receipts --burst --plugin",

@@ -130,7 +130,7 @@ async fn a_queued_path_stays_below_its_root() {
         assert!(
             error
                 .to_string()
-                .contains("a link in it leads out of the allowed folder"),
+                .contains("a link on the way leads out of the allowed folders"),
             "{error}"
         );
     }

@@ -82,7 +82,7 @@ async fn a_link_may_lead_to_another_allowed_folder() {
     assert!(
         error
             .to_string()
-            .contains("a link in it leads out of the allowed folder"),
+            .contains("a link on the way leads out of the allowed folders"),
         "{error}"
     );
 }
@@ -106,7 +106,7 @@ async fn a_link_of_proc_is_no_way_out() {
         assert!(
             error
                 .to_string()
-                .contains("a link in it leads out of the allowed folder"),
+                .contains("a link on the way leads out of the allowed folders"),
             "{path}: {error}"
         );
     }

@@ -231,7 +231,11 @@ fn what_has_no_report_is_told() {
         ("waits", 1, "is ready, so it has no receipt"),
         ("nobody", 1, "is not in any queue"),
         ("./no.json", 2, "cannot be read"),
-        ("no.json", 1, "neither a file here nor a request: "),
+        (
+            "no.json",
+            1,
+            "no.json: no such file here; as a request: no.json: is not in any queue",
+        ),
         (
             "https://example.com/a.json",
             2,

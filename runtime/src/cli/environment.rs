@@ -56,7 +56,7 @@ impl Environment {
     pub(super) async fn connect(&self) -> Result<Server> {
         if let Some(path) = self.url.strip_prefix("sqlite:")
             && !path.is_empty()
-            && !Path::new(path).exists()
+            && matches!(Path::new(path).try_exists(), Ok(false))
         {
             let why = "there is no such file; `submit`, `run` and `plugin push` make one";
             return Err(Error::permanent(Stage::Queue, format!("{}: {why}", self.url)));

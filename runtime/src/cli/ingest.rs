@@ -68,6 +68,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let gate = args.gate.gate();
     let gauge = Arc::new(Gauge::default());
     let now = Timestamp::now();
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let source = stop_at(deadline, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
     let job = Job {
         id: args.id,
@@ -111,14 +112,8 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
             "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
         );
     }
-    let codes = gate.codes_without(&receipt.rejects.by_code);
-    if !codes.is_empty() {
-        let there: Vec<&str> = receipt.rejects.by_code.keys().map(String::as_str).collect();
-        out::note(format!(
-            "--max-rejects: no reject has the code {}; there are {}",
-            codes.join(" or "),
-            there.join(", ")
-        ));
+    if let Some(doubt) = gate.doubt(&receipt.rejects.by_code) {
+        out::note(format!("--max-rejects: {doubt}"));
     }
     if args.json {
         out::json(&receipt);

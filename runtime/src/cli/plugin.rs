@@ -194,8 +194,9 @@ async fn bind(
 
 /// Goes back to what was in force before; from a rollback, one step further.
 async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
-    check_queue_name(queue)?;
-    let registry = environment.connect().await?.registry;
+    let server = environment.connect().await?;
+    requests::known(&server, queue).await?;
+    let registry = server.registry;
     let bindings = registry.bindings(queue).await?;
     let refused = |why: &str| Error::permanent(Stage::Queue, format!("{queue}: {why}"));
     let current = bindings
@@ -204,7 +205,7 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     let target = current.rollback_of.unwrap_or(current.number) - 1;
     let target = bindings.iter().find(|binding| binding.number == target);
     let target =
-        target.ok_or_else(|| refused("has no binding before that one: `plugin history` shows what it had, `plugin bind` binds any of it again"))?;
+        target.ok_or_else(|| refused("has no binding before it: `plugin history` shows what it had, `plugin bind` binds any of it again"))?;
     let binding = Binding {
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: Some(target.rollback_of.unwrap_or(target.number)),

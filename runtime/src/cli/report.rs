@@ -65,12 +65,15 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
-    let server = environment.connect().await?;
-    let was_meant = is_document(Path::new(&id));
-    let status = RequestArgs::new(id, queue).find(&server).await;
-    let status = status.map_err(|error| match was_meant {
-        true => error.about("neither a file here nor a request"),
-        false => error,
+    let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
+    let status = async {
+        RequestArgs::new(id, queue)
+            .find(&environment.connect().await?)
+            .await
+    };
+    let status = status.await.map_err(|error| match as_request {
+        Some(words) => error.about(words),
+        None => error,
     })?;
     let refused = |why| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
     let Some(receipt) = status.receipt else {

@@ -119,13 +119,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let engine = environment.engine(&limits)?;
     let server = connect(environment, shutdown.clone()).await?;
     check_settings(&server, args.strict).await?;
-    for queue in new_queues(&server, &options.queues).await? {
-        tracing::info!(
-            queue,
-            server = server.name,
-            "the queue is new: nothing was submitted to it yet"
-        );
-    }
+    tell_new_queues(&server, &options.queues).await;
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -186,11 +180,18 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
     }
 }
 
-/// Those that the server does not have, which may be mistyped.
-async fn new_queues(server: &Server, queues: &[String]) -> Result<Vec<String>> {
-    let there = server.queue.queues().await?;
-    let is_new = |queue: &&String| !there.contains(queue);
-    Ok(queues.iter().filter(is_new).cloned().collect())
+/// Names those that may be mistyped. A server that does not answer is told of when the work begins.
+async fn tell_new_queues(server: &Server, queues: &[String]) {
+    let Ok(known) = server.queue.queues().await else {
+        return;
+    };
+    for queue in queues.iter().filter(|queue| !known.contains(queue)) {
+        tracing::info!(
+            queue,
+            server = server.name,
+            "the server does not know this queue yet"
+        );
+    }
 }
 
 /// Warns of what is dangerous about the queue's server, or refuses it.

@@ -31,6 +31,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::index::Index;
+use super::sniff::is_html;
 use super::split::{RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
@@ -365,6 +366,10 @@ impl Head<'_> {
             let message = "is empty: expected a line that tells the columns";
             return Err(in_input(self.name, message));
         }
+        if is_html(&raw[used.bytes..], last) {
+            let message = "is a page of HTML, not CSV: is this the address of the file itself?";
+            return Err(in_input(self.name, message));
+        }
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
         let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
         let record = self
@@ -394,11 +399,6 @@ impl Head<'_> {
         }
         let (row, dialect) = (used.row(record.end), self.scanner.dialect());
         Utf8::default().check(raw, row).map_err(refused)?;
-        if is_html(&raw[used.bytes..record.end]) {
-            return Err(refused(
-                "begins a page of HTML, not CSV: is this the address of the file itself?".into(),
-            ));
-        }
         if let Some(at) = record.stray {
             return Err(refused(stray_quote(raw, row, at, dialect)));
         }
@@ -406,16 +406,6 @@ impl Head<'_> {
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((names, used)))
     }
-}
-
-/// Whether a text begins like a page, such as a site shows for a file or instead of one.
-fn is_html(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
-    let begins = |tag: &[u8]| {
-        text.get(..tag.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(tag))
-    };
-    begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its

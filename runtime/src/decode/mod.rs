@@ -119,7 +119,7 @@ fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialec
         Error::from_io(error, Stage::Decode, Class::Transient, what)
     })?;
     // The error that this is comes when the header is read.
-    if sniff::is_utf16(&sample) {
+    if sniff::is_foreign(&sample) {
         return Ok((given, reader));
     }
     let delimiter = options.delimiter.map(|_| given.delimiter);

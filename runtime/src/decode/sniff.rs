@@ -35,9 +35,27 @@ pub(super) fn peek(mut reader: Box<dyn Read + Send>) -> io::Result<(Sample, Box<
     Ok((Sample { bytes, whole }, reader))
 }
 
-/// Whether a text begins as UTF-16 does.
-pub(super) fn is_utf16(sample: &Sample) -> bool {
-    matches!(sample.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+/// Whether it is none of a CSV file: the header's error says what it is.
+pub(super) fn is_foreign(sample: &Sample) -> bool {
+    let is_utf16 = matches!(sample.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+    is_utf16 || is_html(&sample.bytes, sample.whole)
+}
+
+/// Whether a text begins as a page does, such as sites show for a file or for a login; `last` says that it ends here.
+pub(super) fn is_html(text: &[u8], last: bool) -> bool {
+    let text = text
+        .strip_prefix(BYTE_ORDER_MARK)
+        .unwrap_or(text)
+        .trim_ascii_start();
+    [&b"<!doctype html"[..], b"<html"].iter().any(|tag| {
+        let Some((start, rest)) = text.split_at_checked(tag.len()) else {
+            return false;
+        };
+        let ends = rest
+            .first()
+            .map_or(last, |next| *next == b'>' || next.is_ascii_whitespace());
+        ends && start.eq_ignore_ascii_case(tag)
+    })
 }
 
 /// Tells the dialect; a delimiter or a quote that is `known` is not questioned.

@@ -82,7 +82,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
 }
 
 fn leads_out(path: &Path) -> Error {
-    let why = "a link in it leads out of the allowed folder, which a queued URI must not leave";
+    let why = "a link on the way leads out of the allowed folders; a queued URI follows it only with --allow-root of where it leads";
     Error::permanent(Stage::Fetch, format!("{}: {why}", path.display()))
 }
 

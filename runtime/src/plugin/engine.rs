@@ -1,5 +1,6 @@
 //! From a component file to a plugin that can be started: checked, compiled once, and asked for its name.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,13 +231,25 @@ impl Plugin {
 /// # Errors
 /// If it cannot be read.
 pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
-    let size = std::fs::metadata(path)
-        .map_err(|e| refused(format!("{}: a component is named by its path", path.display())).because(e))?
-        .len();
+    let size = component_metadata(path)?.len();
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));
     }
     std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
+}
+
+/// What the file system knows of a component's file.
+///
+/// # Errors
+/// If it knows nothing.
+pub fn component_metadata(path: &Path) -> Result<Metadata> {
+    std::fs::metadata(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => ": a component is named by its path",
+            _ => "",
+        };
+        refused(format!("{}{hint}", path.display())).because(error)
+    })
 }
 
 fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine> {

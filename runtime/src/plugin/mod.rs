@@ -12,7 +12,7 @@ mod state;
 mod trap;
 
 pub use compile::{COMMAND, UNFIT, compile};
-pub use engine::{Engine, Plugin, read_component};
+pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
 pub use trap::{Failure, Trap};
 

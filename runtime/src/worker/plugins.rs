@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::{Limits, Lowered};
 use crate::error::{Class, Error, Result, Stage};
 use crate::gate::Gate;
-use crate::plugin::{Engine, Plugin};
+use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
 
 /// Compiled bindings that are kept; more than a worker normally serves queues.
@@ -263,9 +263,11 @@ impl Plugins {
 }
 
 fn stamp(path: &std::path::Path) -> Result<Stamp> {
-    std::fs::metadata(path)
-        .and_then(|meta| Ok((meta.modified()?, meta.len())))
-        .map_err(|e| Error::permanent(Stage::Plugin, path.display().to_string()).because(e))
+    let metadata = component_metadata(path)?;
+    let modified = metadata
+        .modified()
+        .map_err(|e| Error::permanent(Stage::Plugin, path.display().to_string()).because(e))?;
+    Ok((modified, metadata.len()))
 }
 
 fn missing((queue, number): &(String, u64), what: &str) -> Error {

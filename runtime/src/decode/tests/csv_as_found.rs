@@ -276,18 +276,31 @@ fn an_empty_file() {
 #[test]
 fn a_page_of_html_in_its_place() {
     for page in [
-        "<!DOCTYPE html>\n<html lang=\"en\">\n",
-        "\n  <html lang=\"en\">\n<head>\n",
-        "\u{feff}<HTML>",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n".as_bytes(),
+        b"\n  <html lang=\"en\">\n<head>\n",
+        b"\xef\xbb\xbf<HTML>",
+        b"<html",
+        b"<!doctype html><title>caf\xe9</title><script>f(1,\"un;",
     ] {
-        assert_refused(page, &as_csv(), "begins a page of HTML");
-        assert_refused(page, &from_first_records(), "begins a page of HTML");
+        let without_header = InputOptions {
+            header: Some(false),
+            ..as_csv()
+        };
+        for options in [as_csv(), from_first_records(), without_header] {
+            assert_refused(page, &options, "is a page of HTML, not CSV");
+        }
     }
     assert_read(
-        "<htm,<!doctype\n1,2\n",
+        "<html-note>,b\n1,2\n",
         &as_csv(),
-        &["<htm", "<!doctype"],
+        &["<html-note>", "b"],
         &[&["1", "2"]],
+    );
+    assert_read(
+        "a,<html>\n1,<html>\n",
+        &as_csv(),
+        &["a", "<html>"],
+        &[&["1", "<html>"]],
     );
 }
 
