@@ -204,7 +204,7 @@ fn rollback_goes_back_step_by_step_and_history_tells() {
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 4"));
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 5"));
     let said = host.run("plugin rollback --queue q").refused(1);
-    assert!(said.contains("has no binding before that one"), "{said}");
+    assert!(said.contains("has no binding before it"), "{said}");
     let history = host.run("plugin history --queue q --json").json();
     let column = |name: &str| {
         history
