@@ -287,6 +287,24 @@ pub struct Report {
     pub receipt: Receipt,
 }
 
+/// What stands before and behind a report's URI in an error. A space is no part of a URI.
+const NOTICE: (&str, &str) = ("nothing was published (see ", "): ");
+
+impl Report {
+    /// What an error says of the report at `uri`.
+    pub fn notice(uri: &str, refused: &str) -> String {
+        let (before, behind) = NOTICE;
+        format!("{before}{uri}{behind}{refused}")
+    }
+
+    /// The URI of the report that an error speaks of.
+    pub fn uri_in(error: &str) -> Option<&str> {
+        let (before, behind) = NOTICE;
+        let (_, rest) = error.split_once(before)?;
+        rest.split_once(behind).map(|(uri, _)| uri)
+    }
+}
+
 impl Receipt {
     /// Whether the other receipt is for the very same request of a queue. The attempt that wrote it may have died
     /// before it could settle; the request is done all the same, even if its plugin or its input is another by now.

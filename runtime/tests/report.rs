@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::host::{Host, component};
+use support::host::{Host, component, path_of};
 use support::redis::RedisServer;
 
 const READINGS: &str = "\
@@ -188,8 +188,8 @@ fn a_request_is_reported(host: &Host) {
     assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
 
     // A dead letter names its report, which has the same and says why.
-    let said = host.run("report bad").refused(1);
-    let (_, uri) = said.split_once("(see ").unwrap();
+    let error = host.status("bad")["error"].as_str().unwrap().to_owned();
+    let (_, uri) = error.split_once("(see ").unwrap();
     let (uri, _) = uri.split_once("): 3 of 6").unwrap();
     assert!(uri.starts_with("file:///"), "{uri}");
     let document = host.run(&format!("report {uri} --json")).json().remove(0);
@@ -197,6 +197,7 @@ fn a_request_is_reported(host: &Host) {
     assert_eq!(document["request"]["id"], "bad");
     assert_eq!(document["plugin"]["name"], "clean");
     assert_eq!(document["attempt"]["number"], 1);
+    assert_eq!(page(host, "bad"), page(host, uri));
     let said = page(host, uri);
     assert!(
         said.contains("nothing was published: 3 of 6 records were rejected, and at most 2 may be"),
@@ -208,6 +209,21 @@ fn a_request_is_reported(host: &Host) {
         said.contains("/out/rejects/q/.quarantine/bad.rejects.csv\n"),
         "{said}"
     );
+
+    // Whoever swaps it or removes it is found out.
+    let path = path_of(&uri.into());
+    std::fs::copy(host.path("out/q/receipts/good.json"), &path).unwrap();
+    let said = host.run("report bad").refused(1);
+    assert!(said.contains("is about another request"), "{said}");
+    std::fs::remove_file(&path).unwrap();
+    let said = host.run("report bad").refused(1);
+    assert!(
+        said.contains("bad: is dead, so it has no receipt: ") && said.contains("cannot be read"),
+        "{said}"
+    );
+    host.run("dead retry bad").ok();
+    let said = host.run("report bad").refused(1);
+    assert!(said.contains("bad: is ready, so it has no receipt"), "{said}");
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Deserialize;
+
 use super::environment::Environment;
 use super::out;
 use super::requests::RequestArgs;
 use crate::error::{Error, Result, Stage};
 use crate::location::Location;
+use crate::queue::{State, Status};
 use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
 
 /// Of names and values so much is shown: more than a time with its zone.
@@ -15,7 +18,8 @@ const CELL_CHARS: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A request that is done; or a receipt or a report in quarantine, as a path or a file: URI.
+    /// A request that is done, or that the publish gate refused; or a receipt or a report in quarantine, as a path or a
+    /// file: URI.
     #[arg(value_name = "ID|FILE")]
     what: String,
     /// The queue of the request; needed only if several queues have one of that id.
@@ -76,14 +80,28 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         None => error,
     })?;
     let refused = |why| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
-    let Some(receipt) = status.receipt else {
-        let state = status.state.name();
-        // It names the report if there is one.
-        let error = status.error.map_or(String::new(), |error| format!(": {error}"));
-        return Err(refused(format!("is {state}, so it has no receipt{error}")));
-    };
-    serde_json::from_value(receipt)
-        .map_err(|error| refused("its receipt cannot be read".into()).because(error))
+    if let Some(receipt) = &status.receipt {
+        return Report::deserialize(receipt)
+            .map_err(|error| refused("its receipt cannot be read".into()).because(error));
+    }
+    let error = status.error.as_deref();
+    let said = error.map_or(String::new(), |error| format!(": {error}"));
+    let why = refused(format!("is {}, so it has no receipt{said}", status.state.name()));
+    match error.and_then(Report::uri_in) {
+        Some(uri) if status.state == State::Dead => of_dead(&status, uri).map_err(|error| why.because(error)),
+        _ => Err(why),
+    }
+}
+
+/// The report on a request that the gate refused, if it is on this machine.
+fn of_dead(status: &Status, uri: &str) -> Result<Report> {
+    let refused = |why: &str| Error::permanent(Stage::Request, format!("{uri}: {why}"));
+    let report = read(&file(uri)?.ok_or_else(|| refused("is no file"))?)?;
+    let about = &report.receipt.request;
+    if about.id == status.id && about.queue.as_ref() == Some(&status.queue) {
+        return Ok(report);
+    }
+    Err(refused("is about another request"))
 }
 
 fn page(Report { refused, receipt }: &Report) {

@@ -67,9 +67,9 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
             let kept = sealed.quarantine(&id, output_format, report);
             // Why there is nothing to see is said beside the verdict, not instead of it.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
-            // Before the verdict, which may be too long for a dead letter.
-            let what = format!("{name}: nothing was published (see {report}): {verdict}");
-            Err(Error::permanent(Stage::Commit, what))
+            // The verdict may be too long for a dead letter, so it stands last.
+            let notice = Report::notice(&report, &verdict);
+            Err(Error::permanent(Stage::Commit, format!("{name}: {notice}")))
         }
     }
 }
