@@ -85,10 +85,8 @@ impl Gate {
         if by_code.is_empty() || without.is_empty() {
             return None;
         }
-        let list =
-            |codes: &mut dyn Iterator<Item = &str>| codes.take(CODES_SHOWN).collect::<Vec<_>>().join(", ");
-        let without = list(&mut without.into_iter());
-        let there = list(&mut by_code.keys().map(String::as_str));
+        let there = by_code.keys().map(String::as_str);
+        let [without, there] = [listed(without), listed(there)];
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
@@ -122,6 +120,12 @@ impl Gate {
             .collect();
         (!broken.is_empty()).then(|| format!("{}; {}", broken.join("; "), shown(by_code)))
     }
+}
+
+/// The first of some codes.
+fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
+    let first: Vec<_> = codes.into_iter().take(CODES_SHOWN).collect();
+    first.join(", ")
 }
 
 /// The rejects by code, as people read them.

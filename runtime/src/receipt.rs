@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Position;
@@ -10,6 +11,12 @@ use crate::format::Format;
 
 /// The version of the document; members may be added within it, none changes its meaning.
 pub const RECEIPT_VERSION: u32 = 1;
+
+/// The time, to the millisecond as queues have it.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
 
 /// A receipt, version 1. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::environment::Environment;
@@ -17,6 +16,7 @@ use crate::error::{Class, Result};
 use crate::fetch::{Access, Fetcher, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
+use crate::receipt;
 use crate::request::check_name;
 use crate::stop::{Stop, stop_at};
 
@@ -67,8 +67,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     stop_on_signals(&stop)?;
     let gate = args.gate.gate();
     let gauge = Arc::new(Gauge::default());
-    let now = Timestamp::now();
-    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    let now = receipt::now();
     let source = stop_at(deadline, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
     let job = Job {
         id: args.id,

@@ -77,8 +77,13 @@ fn is_number(cell: &str) -> bool {
     cell == "-" || digits.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A table with its columns aligned, numbers by their last digit.
+/// A table.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
+    aligned(head, rows).iter().for_each(line);
+}
+
+/// The lines of a table with its columns aligned, numbers by their last digit.
+fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let rows: Vec<Vec<_>> = rows
         .iter()
         .map(|row| row.iter().map(|cell| plain(cell)).collect())
@@ -96,19 +101,20 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
             (width, cells().count() > 0 && cells().all(is_number))
         })
         .collect();
-    let print = |cells: Vec<&str>| {
+    let aligned = |cells: &[Cow<'_, str>]| {
         let mut text = String::new();
         for (cell, (width, is_numbers)) in cells.iter().zip(&columns) {
             let room = " ".repeat(width - cell.width());
             let [before, behind] = if *is_numbers { [&*room, ""] } else { ["", &*room] };
             text.extend([before, cell, behind, "  "]);
         }
-        line(text.trim_end());
+        text.trim_end().to_owned()
     };
-    print(head.to_vec());
-    for row in &rows {
-        print(row.iter().map(AsRef::as_ref).collect());
-    }
+    let head: Vec<_> = head.iter().map(|cell| Cow::from(*cell)).collect();
+    std::iter::once(&head)
+        .chain(&rows)
+        .map(|cells| aligned(cells))
+        .collect()
 }
 
 /// What became of records.
@@ -216,7 +222,27 @@ impl Drop for ProgressLine {
 
 #[cfg(test)]
 mod tests {
-    use super::{beginning, plain};
+    use super::{aligned, beginning, plain};
+
+    #[test]
+    fn columns_are_aligned_by_what_they_hold_and_how_wide_it_is() {
+        let rows = [
+            ["汉字", "~100", "", "-", "1"],
+            ["é", "7", "", "-5.5", "n/a"],
+            ["plain", "", "", "33.33%", ""],
+        ];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let lines = aligned(&["NAME", "COUNT", "NONE", "SHARE", "MIXED"], &rows);
+        assert_eq!(
+            lines,
+            [
+                "NAME   COUNT  NONE   SHARE  MIXED",
+                "汉字    ~100             -  1",
+                "é          7          -5.5  n/a",
+                "plain                33.33%",
+            ]
+        );
+    }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {

@@ -205,7 +205,9 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     let target = current.rollback_of.unwrap_or(current.number) - 1;
     let target = bindings.iter().find(|binding| binding.number == target);
     let target =
-        target.ok_or_else(|| refused("has no binding before it: `plugin history` shows what it had, `plugin bind` binds any of it again"))?;
+        target.ok_or_else(|| refused(
+            "has no binding before it: `plugin history` shows what it had, `plugin bind` binds any of it again",
+        ))?;
     let binding = Binding {
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: Some(target.rollback_of.unwrap_or(target.number)),

@@ -1,4 +1,5 @@
-//! The beginning of a CSV file in, its dialect out. Only on request: what is told from a sample can be told wrong.
+//! The beginning of a file in; out comes whether it is a page of HTML and, on request only, its dialect of CSV: what is told
+//! from a sample can be told wrong.
 
 use std::io::{self, Cursor, Read};
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::sequence::Sequence;
@@ -15,7 +14,7 @@ use crate::format::Format;
 use crate::gate::Rejects;
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
-    RejectsPart, Report, RequestPart, ResumedFrom,
+    RejectsPart, Report, RequestPart, ResumedFrom, now,
 };
 use crate::request::{InputOptions, hex};
 
@@ -27,10 +26,6 @@ pub(super) struct Whole<'a> {
     pub(super) output_format: Format,
     pub(super) quality: Option<QualityPart>,
     pub(super) resumed_from: Option<ResumedFrom>,
-}
-
-fn to_the_millisecond(time: Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 /// Ends an attempt.
@@ -91,8 +86,8 @@ fn receipt(
             number: job.attempt,
             fence: job.fence,
             worker: job.worker.clone(),
-            started_at: to_the_millisecond(job.started_at),
-            finished_at: to_the_millisecond(Timestamp::now()),
+            started_at: job.started_at.to_string(),
+            finished_at: now().to_string(),
             resumed_from: whole.resumed_from,
         },
         input: whole.input,

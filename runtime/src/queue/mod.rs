@@ -4,18 +4,17 @@
 mod intake;
 mod redis;
 mod registry;
+mod server;
 mod sqlite;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use self::redis::RedisServer;
 pub use self::registry::{Binding, Component, Registry};
-use self::sqlite::SqliteFile;
+pub use self::server::Server;
 use crate::error::{Class, Error, Result, Stage};
 use crate::request::{NewRequest, Request};
 
@@ -315,8 +314,8 @@ pub trait Queue: Send + Sync {
 
     /// Takes the next requests, at most `count`: those of the highest priority, and of those the oldest. There are none if
     /// the queue is paused, has nothing ready, or has no binding where one is needed; there may be fewer than `count` while
-    /// more is ready. A request that one more lost lease makes poison is given alone. To ask again with the same nonce and count, while any of the claims stands that it gave, gives those
-    /// claims once more and no others.
+    /// more is ready. A request that one more lost lease makes poison is given alone. To ask again with the same nonce and
+    /// count, while any of the claims stands that it gave, gives those claims once more and no others.
     ///
     /// Before that, delayed requests whose time has come and requests whose lease ran out become ready (the latter dead, if
     /// that was their last loss), and documents from the intake list become requests or are set aside as [`Invalid`]: a
@@ -333,7 +332,8 @@ pub trait Queue: Send + Sync {
     /// [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
-    /// Ends a claim as done, with its receipt, whether a cancel is asked for or not. [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
+    /// Ends a claim as done, with its receipt, whether a cancel is asked for or not.
+    /// [`crate::error::Class::LeaseLost`] if it is not this ticket's any more.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
 
     /// Ends a claim as failed, for the reason given. A retry becomes a cancel if one is asked for.
@@ -389,59 +389,6 @@ pub trait Queue: Send + Sync {
     /// Looks whether the server is set up to keep what it has acknowledged; for each danger, and for each thing that
     /// could not be checked, a sentence about it: what, why, and what to set.
     async fn settings(&self) -> Result<Vec<String>>;
-}
-
-/// A connected server.
-#[derive(Clone)]
-pub struct Server {
-    /// Its requests.
-    pub queue: Arc<dyn Queue>,
-    /// Its plugins.
-    pub registry: Arc<dyn Registry>,
-    /// Its URL without credentials, for people.
-    pub name: String,
-}
-
-impl Server {
-    /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
-    /// there). Errors and logs never show a password in it.
-    ///
-    /// # Errors
-    /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
-    /// [`crate::error::Class::Transient`] if the server cannot be reached.
-    pub async fn connect(url: &str) -> Result<Self> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let file = Arc::new(SqliteFile::open(path).await?);
-            return Ok(Self {
-                queue: file.clone(),
-                registry: file,
-                name: url.to_owned(),
-            });
-        }
-        // The parser's error names the fault only, never the text; the text may have a password in it.
-        let url = url::Url::parse(url).map_err(|e| {
-            Error::permanent(
-                Stage::Config,
-                "the URL of the queue's server (--url, REDIS_URL) cannot be read: expected redis://..., rediss://... or sqlite:PATH",
-            )
-            .because(e)
-        })?;
-        if !matches!(url.scheme(), "redis" | "rediss") {
-            return Err(Error::permanent(
-                Stage::Config,
-                format!(
-                    "the URL of the queue's server (--url, REDIS_URL): {:?} is not redis, rediss or sqlite",
-                    url.scheme()
-                ),
-            ));
-        }
-        let server = Arc::new(RedisServer::connect(&url).await?);
-        Ok(Self {
-            queue: server.clone(),
-            registry: server,
-            name: crate::location::redact(url.as_str()),
-        })
-    }
 }
 
 /// A time span in whole milliseconds; a part of one counts, so that no wait becomes none. At most 1,000 years.

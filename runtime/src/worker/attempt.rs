@@ -17,7 +17,7 @@ use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Next, Server, Ticket};
-use crate::receipt::Receipt;
+use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TOO_LONG, stop_at};
 
 /// The most of an error that goes to the queue, for people to read.
@@ -59,7 +59,7 @@ impl Context {
 
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
     async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
-        let started_at = Timestamp::now();
+        let started_at = receipt::now();
         let begin = tokio::time::Instant::now();
         let limit = self.options.limits.attempt;
         let bound = tokio::select! {
