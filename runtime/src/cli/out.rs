@@ -239,7 +239,7 @@ mod tests {
                 "NAME   COUNT  NONE   SHARE  MIXED",
                 "汉字    ~100             -  1",
                 "é          7          -5.5  n/a",
-                "plain                33.33%",
+                "plain               33.33%",
             ]
         );
     }
