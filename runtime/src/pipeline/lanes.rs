@@ -4,18 +4,18 @@
 //! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
 //! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
 //! ```
-//! Each thread takes a chunk all the way, so that it stays in the caches of one core, and holds no more than that one.
-//! Whoever is free splits the next; what was made of it is written when it is its [turn](Turns). Where all share one
-//! lane, because its plugin keeps state, that goes by turns, too.
+//! Each thread takes a chunk all the way, so that it stays in the caches of one core. Whoever is free splits the next. If it
+//! is not a chunk's [turn](Turns) to be written, what was made of it is left to the thread that is before it: cores need
+//! not be equally fast. Where all share one lane, because its plugin keeps state, that goes by turns, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Span;
 
 use super::checkpoint::{Mark, Marker};
-use super::lane::Lane;
-use super::sequence::{Sequence, Spare};
+use super::lane::{Finished, Lane};
+use super::sequence::Sequence;
 use super::turns::Turns;
 use crate::batch::Fault;
 use crate::decode::{Chunk, Splitter};
@@ -43,14 +43,15 @@ pub(super) fn run(
         ended: false,
     };
     let (shared, own) = match lanes {
-        [lane] => (Some(Turns::new(lane)), &mut [][..]),
+        [lane] => (Some(Turns::new(lane, 0)), &mut [][..]),
         _ => (None, lanes),
     };
     let crew = Crew {
         deck: Mutex::new(deck),
         abandoned,
         shared,
-        sequence: Turns::new(sequence),
+        sequence: Turns::new(sequence, threads),
+        spare: Mutex::default(),
         failed: Mutex::default(),
     };
     let mut places: Vec<_> = match &crew.shared {
@@ -82,7 +83,9 @@ struct Crew<'a, 'job> {
     abandoned: Arc<AtomicBool>,
     /// The lane of those that have none of their own.
     shared: Option<Turns<&'a mut Lane>>,
-    sequence: Turns<&'a mut Sequence<'job>>,
+    sequence: Turns<&'a mut Sequence<'job>, Result<Done, Fault>>,
+    /// Vectors of outputs, to use again.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// What went wrong with the first chunk that failed.
     failed: Mutex<Option<Error>>,
 }
@@ -104,6 +107,12 @@ struct Dealt {
     mark: Option<Mark>,
 }
 
+/// What was made of a chunk.
+struct Done {
+    finished: Finished,
+    mark: Option<Mark>,
+}
+
 /// The lane of a thread.
 enum Place<'a, 'lane> {
     Own(&'a mut Lane),
@@ -114,12 +123,19 @@ impl Crew<'_, '_> {
     /// Returns when no chunk is left, or one has failed.
     fn work(&self, mut place: Place<'_, '_>) {
         let _closing = CloseOnPanic(self);
-        let mut spare = Spare::default();
-        while let Some((number, dealt)) = self.next(spare.raw) {
-            let written = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt, spare.output));
-            match written {
-                Ok(vectors) => spare = vectors,
-                Err(fault) => return self.fail(number, fault),
+        let mut raw = Vec::new();
+        while let Some((number, dealt)) = self.next(raw) {
+            let mut done = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt));
+            raw = done
+                .as_mut()
+                .map_or_else(|_| Vec::new(), |done| std::mem::take(&mut done.finished.raw));
+            match self
+                .sequence
+                .leave(number, done, |sequence, done| self.write(sequence, done))
+            {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.fail(error),
             }
         }
     }
@@ -146,14 +162,14 @@ impl Crew<'_, '_> {
         Some((number, dealt))
     }
 
-    /// Takes a chunk through a lane to the output. `spare` is a vector to use again.
+    /// Takes a chunk through a lane.
     fn put_through(
         &self,
         place: &mut Place<'_, '_>,
         number: u64,
         Dealt { chunk, mark }: Dealt,
-        spare: Vec<u8>,
-    ) -> Result<Spare, Fault> {
+    ) -> Result<Done, Fault> {
+        let spare = self.spare().pop().unwrap_or_default();
         let mut sink = |part| self.sequence.wait(number)?.write(&part);
         let finished = match place {
             Place::Own(lane) => lane.run(chunk, spare, &mut sink)?,
@@ -164,20 +180,25 @@ impl Crew<'_, '_> {
                 finished
             }
         };
-        let mut sequence = self.sequence.wait(number)?;
-        let spare = sequence.end(finished, mark)?;
-        sequence.pass();
-        Ok(spare)
+        Ok(Done { finished, mark })
     }
 
-    /// Ends all work, because of a chunk, unless an earlier one has ended it already.
-    fn fail(&self, number: u64, fault: Fault) {
-        if let Ok(sequence) = self.sequence.wait(number) {
-            let error = fault.at(&sequence.origin);
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            drop(sequence);
-            self.close();
-        }
+    /// Writes what was made of the next chunk.
+    fn write(&self, sequence: &mut Sequence<'_>, done: Result<Done, Fault>) -> Result<()> {
+        let Done { finished, mark } = done.map_err(|fault| fault.at(&sequence.origin))?;
+        let spare = sequence.end(finished, mark)?;
+        self.spare().push(spare);
+        Ok(())
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all work.
+    fn fail(&self, error: Error) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.close();
     }
 
     fn close(&self) {

@@ -34,13 +34,6 @@ pub(super) struct Sequence<'a> {
     written: u64,
 }
 
-/// Vectors to use again: of a chunk and of its output.
-#[derive(Default)]
-pub(super) struct Spare {
-    pub(super) raw: Vec<u8>,
-    pub(super) output: Vec<u8>,
-}
-
 impl<'a> Sequence<'a> {
     pub(super) fn new(job: &'a Job, staging: Staging, origin: Origin) -> Self {
         Self {
@@ -104,11 +97,11 @@ impl<'a> Sequence<'a> {
         self.write_rejects()
     }
 
-    /// Takes the last part of a chunk. Its vectors come back.
+    /// Takes the last part of a chunk. The vector of its output comes back.
     ///
     /// # Errors
     /// As [`Sequence::write`]; more traps than the request may have.
-    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Spare> {
+    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Vec<u8>> {
         self.traps
             .add(&finished.traps, &self.origin, &self.job.limits)
             .map_err(|e| e.about(&self.job.plugin.description().name))?;
@@ -130,10 +123,7 @@ impl<'a> Sequence<'a> {
             let tell = |staged: &StagedPart| head.document(done, staged);
             self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
         }
-        Ok(Spare {
-            raw: finished.raw,
-            output: finished.rest.output,
-        })
+        Ok(finished.rest.output)
     }
 
     /// Adds what a plugin counted.
