@@ -1,12 +1,12 @@
 //! Bytes pass, their length and SHA-256 come out. Inputs, outputs and rejects are named by it in receipts.
 //!
 //! A core goes through one stream at the pace at which the steps of SHA-256 follow from each other, which leaves it idle
-//! half of the time. So an input and its output are digested as a [`pair`]: what has come of one waits for the other,
-//! and then both are gone through together, in hardly more time than one of them.
+//! half of the time. So an input and its output are digested as a [`pair`]: what has come of the input waits for its
+//! output, and then both are gone through together, in hardly more time than one of them. Nobody waits meanwhile.
 
 mod compress;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -43,17 +43,18 @@ impl Midstate {
 /// A [`Digest`] in the making.
 #[derive(Debug)]
 pub struct Digesting {
-    streams: Arc<Mutex<[Stream; 2]>>,
+    pair: Arc<Pair>,
     /// Which of the two is this one's.
     which: usize,
     bytes: u64,
 }
 
-/// Two that are digested together as far as possible, also if their bytes come on different threads.
+/// Two that are digested together as far as possible, also if their bytes come on different threads. The first waits for
+/// the second.
 pub fn pair() -> [Digesting; 2] {
-    let streams = Arc::new(Mutex::new([Stream::default(), Stream::default()]));
+    let pair = Arc::new(Pair::default());
     [0, 1].map(|which| Digesting {
-        streams: Arc::clone(&streams),
+        pair: Arc::clone(&pair),
         which,
         bytes: 0,
     })
@@ -62,7 +63,7 @@ pub fn pair() -> [Digesting; 2] {
 /// One on its own.
 impl Default for Digesting {
     fn default() -> Self {
-        let [this, _] = pair();
+        let [_, this] = pair();
         this
     }
 }
@@ -71,11 +72,7 @@ impl Digesting {
     /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let [first, second] = &mut *self.lock();
-        match self.which {
-            0 => first.update(bytes, second),
-            _ => second.update(bytes, first),
-        }
+        self.pair.update(self.which, bytes);
     }
 
     /// How many bytes were added.
@@ -85,8 +82,8 @@ impl Digesting {
 
     /// How far it is.
     pub fn midstate(&self) -> Midstate {
-        let streams = self.lock();
-        let stream = &streams[self.which];
+        let pair = self.pair.wait();
+        let stream = &pair.streams[self.which];
         let (mut state, waiting) = (stream.state, &stream.waiting);
         let (blocks, rest) = waiting.as_chunks();
         compress([&mut state], [blocks]);
@@ -102,11 +99,11 @@ impl Digesting {
     pub fn from_midstate(mut self, midstate: &Midstate) -> Self {
         debug_assert!(self.bytes == 0 && midstate.is_sound(), "{midstate:?}");
         self.bytes = midstate.bytes;
-        let mut streams = self.lock();
-        let stream = &mut streams[self.which];
+        let mut pair = self.pair.wait();
+        let stream = &mut pair.streams[self.which];
         stream.state = midstate.state;
         stream.waiting = midstate.rest.as_slice().into();
-        drop(streams);
+        drop(pair);
         self
     }
 
@@ -114,23 +111,87 @@ impl Digesting {
     pub fn finish(self) -> Digest {
         Digest {
             bytes: self.bytes,
-            sha256: hex(&self.lock()[self.which].finish(self.bytes)),
+            sha256: hex(&self.pair.wait().streams[self.which].finish(self.bytes)),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, [Stream; 2]> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Digesting {
     fn drop(&mut self) {
-        self.lock()[self.which].ended = true;
+        self.pair.wait().streams[self.which].ended = true;
     }
 }
 
 /// How far one of a pair may be ahead of the other, in bytes: as an input is, by the chunks that its lanes are at.
 const AHEAD_MAX: usize = 1 << 20;
+
+/// Two streams. A thread takes both to go through them.
+#[derive(Debug, Default)]
+struct Pair {
+    state: Mutex<PairState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct PairState {
+    /// Empty while they are taken.
+    streams: [Stream; 2],
+    taken: bool,
+    /// What came meanwhile.
+    came: [Vec<u8>; 2],
+    /// Whether somebody waits for them.
+    awaited: bool,
+}
+
+impl Pair {
+    fn update(&self, which: usize, bytes: &[u8]) {
+        let mut state = self.lock();
+        if state.taken && state.came[which].len() < AHEAD_MAX {
+            return state.came[which].extend_from_slice(bytes);
+        }
+        drop(state);
+        state = self.wait();
+        if which == 0 && state.streams[0].waiting.len() < AHEAD_MAX && !state.streams[1].ended {
+            return state.streams[0].waiting.extend_from_slice(bytes);
+        }
+        state.taken = true;
+        let mut streams = std::mem::take(&mut state.streams);
+        drop(state);
+        let [first, second] = &mut streams;
+        match which {
+            0 => first.update(bytes, second),
+            _ => second.update(bytes, first),
+        }
+        self.put_back(streams);
+    }
+
+    fn put_back(&self, mut streams: [Stream; 2]) {
+        let mut state = self.lock();
+        for (stream, came) in streams.iter_mut().zip(&mut state.came) {
+            stream.waiting.extend_from_slice(came);
+            came.clear();
+        }
+        state.streams = streams;
+        state.taken = false;
+        if std::mem::take(&mut state.awaited) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until nobody has them.
+    fn wait(&self) -> MutexGuard<'_, PairState> {
+        let is_taken = |state: &mut PairState| {
+            state.awaited |= state.taken;
+            state.taken
+        };
+        let state = self.changed.wait_while(self.lock(), is_taken);
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PairState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The bytes of one digest.
 #[derive(Debug)]
@@ -154,6 +215,14 @@ impl Default for Stream {
 
 impl Stream {
     fn update(&mut self, bytes: &[u8], other: &mut Self) {
+        let (ours, others) = (self.waiting.as_chunks().0, other.waiting.as_chunks().0);
+        let both = ours.len().min(others.len());
+        compress(
+            [&mut self.state, &mut other.state],
+            [&ours[..both], &others[..both]],
+        );
+        self.waiting.advance(both * BLOCK);
+        other.waiting.advance(both * BLOCK);
         let bytes = if self.blocks().is_empty() {
             self.catch_up(bytes, other)
         } else {

@@ -23,15 +23,35 @@ fn each_length_of_the_last_block_is_filled_up_right() {
 
 #[test]
 fn one_far_ahead_of_the_other_does_not_wait_for_it() {
-    let [mut first, mut second] = pair();
-    let bytes = vec![7; AHEAD_MAX + 1_000];
-    second.update(b"x");
-    for _ in 0..3 {
-        first.update(&bytes);
-        assert!(first.lock()[0].waiting.len() < BLOCK);
+    let bytes = vec![7; AHEAD_MAX / 2 + 1_000];
+    for which in 0..2 {
+        let mut pair = pair();
+        pair[1 - which].update(b"x");
+        for _ in 0..9 {
+            pair[which].update(&bytes);
+            assert!(pair[which].pair.lock().streams[which].waiting.len() < AHEAD_MAX + bytes.len());
+        }
+        let digests = pair.map(Digesting::finish);
+        assert_eq!(digests[which], by_sha2(&bytes.repeat(9)));
+        assert_eq!(digests[1 - which], by_sha2(b"x"));
     }
-    assert_eq!(first.finish(), by_sha2(&bytes.repeat(3)));
-    assert_eq!(second.finish(), by_sha2(b"x"));
+}
+
+#[test]
+fn bytes_that_come_while_others_are_gone_through_are_not_lost() {
+    let pieces = |of: u8| (1..400).map(move |len| vec![of; len * 61]);
+    let threads = pair().map(|mut digesting| {
+        std::thread::spawn(move || {
+            pieces(digesting.which as u8).for_each(|piece| digesting.update(&piece));
+            digesting.finish()
+        })
+    });
+    for (of, thread) in threads.into_iter().enumerate() {
+        assert_eq!(
+            thread.join().unwrap(),
+            by_sha2(&pieces(of as u8).flatten().collect::<Vec<u8>>())
+        );
+    }
 }
 
 /// Without instructions of its own the processor does the same.
