@@ -216,6 +216,11 @@ fn a_component_is_compiled_apart_once() {
     assert!(compiles(10, "--limit compile-memory=512MiB"));
     assert!(compiles(11, ""));
     assert!(!compiles(10, ""));
+    for kept in std::fs::read_dir(host.cache.join("ingest-host/components")).unwrap() {
+        std::fs::write(kept.unwrap().path(), "damaged").unwrap();
+    }
+    assert!(compiles(10, ""));
+    assert!(!compiles(10, ""));
 }
 
 /// A binding of each queue to a component that anybody who can write to the server can store, though `plugin push` would refuse it.

@@ -1,6 +1,6 @@
 //! `compile-component`: what this program starts itself with for a component that it is to take up. Nobody else calls it.
 
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
 
 use super::out;
@@ -11,15 +11,15 @@ use crate::plugin::{UNFIT, compile};
 pub(super) struct Args {
     /// All limits, as NAME=VALUE.
     settings: Vec<Setting>,
-    /// Where compiled components are kept.
-    #[arg(long)]
-    cache: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
     let limits = Limits::default().with(&args.settings);
-    match compile(&limits, args.cache.as_deref()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match compile(&limits) {
+        // If it cannot be written, nobody is there who could be told.
+        Ok(code) => std::io::stdout()
+            .write_all(&code)
+            .map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS),
         Err(error) => {
             // Whoever reads it adds the stage again.
             let report = error.report();

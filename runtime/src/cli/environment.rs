@@ -75,18 +75,15 @@ impl Environment {
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folder =
             user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
-        let Some(folder) = folder else {
-            return Ok(Engine::new(limits, None)?.compiling_apart(THIS_PROGRAM.into(), None));
-        };
         // Without a cache a start costs a second more, nothing else.
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
-        match private_folder(&folder).and_then(|()| Engine::new(limits, Some(&folder))) {
-            Err(error) => {
-                tracing::warn!(error = error.report(), "compiling without a cache");
-                Ok(Engine::new(limits, None)?.compiling_apart(THIS_PROGRAM.into(), None))
-            }
-            Ok(engine) => Ok(engine.compiling_apart(THIS_PROGRAM.into(), Some(folder))),
-        }
+        let folder = folder.and_then(|folder| {
+            let absolute = std::path::absolute(&folder).unwrap_or(folder);
+            let private = private_folder(&absolute);
+            let warned = private
+                .inspect_err(|error| tracing::warn!(error = error.report(), "compiling without a cache"));
+            warned.is_ok().then_some(absolute)
+        });
+        Ok(Engine::new(limits, folder.as_deref())?.compiling_apart(THIS_PROGRAM.into()))
     }
 }
 

@@ -1,21 +1,18 @@
-//! A component goes in; whether it can be compiled, linked and asked for its name within its limits comes out. A process of
-//! its own finds out, because a hostile component may take hours, all memory, or the whole stack of the compiler.
+//! A component goes in; its code comes out, if it can be compiled, linked and asked for its name within its limits. A process
+//! of its own does that, because a hostile component may take hours, all memory, or the whole stack of the compiler.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use sha2::{Digest, Sha256};
 
 use super::Engine;
 use super::trap::short;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
-use crate::request::hex;
 
 /// The command of this program that [`compile`]s.
 pub const COMMAND: &str = "compile-component";
@@ -26,44 +23,23 @@ const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// How the process ends whose component is unfit, with the reason on its standard output.
 pub const UNFIT: u8 = 1;
 
-/// Where components are compiled before this process takes them up: it then finds the outcome in the cache.
+/// Compiles components in processes of their own.
 #[derive(Debug, Clone)]
 pub(super) struct Compiler {
     /// This program.
-    pub(super) program: PathBuf,
-    pub(super) cache: Option<PathBuf>,
+    program: PathBuf,
 }
 
 impl Compiler {
-    /// Compiles a component in a process of its own, unless that has gone well before.
+    pub(super) fn new(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// The compiled code of a component that can be used.
     ///
     /// # Errors
     /// As [`Engine::load`]; what the process died of.
-    pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<()> {
-        let mark = self.mark(component, limits);
-        if mark.as_ref().is_some_and(|mark| mark.exists()) {
-            return Ok(());
-        }
-        self.compile_apart(component, limits)?;
-        // Without it the next process compiles apart once more.
-        if let Some(mark) = mark
-            && let Some(folder) = mark.parent()
-        {
-            let _ = fs::create_dir_all(folder).and_then(|()| fs::write(&mark, []));
-        }
-        Ok(())
-    }
-
-    /// The file that says that this version has compiled a component within these limits.
-    fn mark(&self, component: &[u8], limits: &Limits) -> Option<PathBuf> {
-        let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
-        digest.update(limits.to_string());
-        digest.update(Sha256::digest(component));
-        let name = hex(&digest.finalize());
-        Some(self.cache.as_ref()?.join("fit").join(name))
-    }
-
-    fn compile_apart(&self, component: &[u8], limits: &Limits) -> Result<()> {
+    pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         tracing::info!(
             bytes = component.len(),
             "compiling a component in a process of its own"
@@ -75,25 +51,23 @@ impl Compiler {
         };
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
-        let said = read(child.stdout.take());
-        let complained = read(child.stderr.take());
+        let said = read(child.stdout.take(), limits.compile_memory_bytes);
+        let complained = read(child.stderr.take(), WORDS_BYTES_MAX);
         let status = child.wait().map_err(failed)?;
         if status.success() {
-            return Ok(());
+            return Ok(said);
         }
         if status.code() == Some(UNFIT.into()) {
-            return Err(refused(said));
+            return Err(refused(words(&said)));
         }
-        Err(death(status, limits).because(complained))
+        Err(death(status, limits).because(words(&complained)))
     }
 
     fn command(&self, limits: &Limits) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(COMMAND).args(limits.to_string().split(' '));
-        if let Some(cache) = &self.cache {
-            command.arg("--cache").arg(cache);
-        }
         command
+            .arg(COMMAND)
+            .args(limits.to_string().split(' '))
             .env_clear()
             .current_dir("/")
             // What a terminal sends to this program is not meant for it.
@@ -105,19 +79,18 @@ impl Compiler {
     }
 }
 
-/// What the process does: takes a component from standard input, within the limits. `cache` is where this program keeps what it
-/// compiled.
+/// What the process does: takes a component from standard input, within the limits, and returns its compiled code.
 ///
 /// # Errors
 /// As [`Engine::load`].
-pub fn compile(limits: &Limits, cache: Option<&Path>) -> Result<()> {
+pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     confine(limits)?;
     let mut component = Vec::new();
     std::io::stdin()
         .take(limits.component_bytes_max as u64 + 1)
         .read_to_end(&mut component)
         .map_err(|e| refused("cannot read the component").because(e))?;
-    Engine::without_pool(limits, cache)?.load(&component).map(drop)
+    Engine::without_pool(limits)?.load(&component)?.code()
 }
 
 /// Bounds this process, for good.
@@ -158,13 +131,17 @@ fn feed(child: &mut Child, component: &[u8]) {
     }
 }
 
-fn read(from: Option<impl Read>) -> String {
+fn read(from: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // What cannot be read is missing in a message.
-        let _ = from.take(WORDS_BYTES_MAX).read_to_end(&mut bytes);
+        // Half of a message is better than none, and half of some code is found out.
+        let _ = from.take(bytes_max).read_to_end(&mut bytes);
     }
-    let text = String::from_utf8_lossy(&bytes);
+    bytes
+}
+
+fn words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
     // A panic's note on an environment variable that it does not have.
     short(text.split("note: run with").next().unwrap_or_default())
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
-use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy};
+use wasmtime::{Config, InstanceAllocationStrategy};
 use wasmtime_wasi::p2::DynPollable;
 
 use super::bindings::{self, PluginPre};
+use super::cache::{self, Cache};
 use super::compile::Compiler;
 use super::instance::Instance;
 use super::state::State;
@@ -38,6 +39,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<State>>,
     limits: Arc<Limits>,
+    cache: Option<Arc<Cache>>,
     /// None if this process compiles.
     compiler: Option<Arc<Compiler>>,
     _ticker: Arc<Ticker>,
@@ -48,40 +50,39 @@ impl Engine {
     /// anew in each process if there is none.
     ///
     /// # Errors
-    /// If the machine does not let code be compiled at run time, or the folder cannot be used.
+    /// If the machine does not let code be compiled at run time.
     pub fn new(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
-        Self::start(limits, cache, |config| {
+        let engine = Self::start(limits, |config| {
             config.allocation_strategy(pool::config());
             // Without a pool where the process is not granted so much address space.
             wasmtime::Engine::new(config).or_else(|_| start_without_pool(config))
+        })?;
+        Ok(Self {
+            cache: cache.map(|folder| Arc::new(Cache::new(folder))),
+            ..engine
         })
     }
 
-    /// An engine that takes as little as one instance needs, and compiles as [`Engine::new`] does.
-    pub(super) fn without_pool(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
-        Self::start(limits, cache, start_without_pool)
+    /// An engine that takes as little as one instance needs.
+    pub(super) fn without_pool(limits: &Limits) -> Result<Self> {
+        Self::start(limits, start_without_pool)
     }
 
-    /// The same engine, but one that compiles in processes of their own, within the limits. `program` is this program, `cache`
-    /// that of this engine.
+    /// The same engine, but one that compiles in processes of their own, within the limits. `program` is this program.
     #[must_use]
-    pub fn compiling_apart(self, program: PathBuf, cache: Option<PathBuf>) -> Self {
+    pub fn compiling_apart(self, program: PathBuf) -> Self {
         Self {
-            compiler: Some(Arc::new(Compiler { program, cache })),
+            compiler: Some(Arc::new(Compiler::new(program))),
             ..self
         }
     }
 
     fn start(
         limits: &Limits,
-        cache: Option<&Path>,
         start: impl FnOnce(&mut Config) -> wasmtime::Result<wasmtime::Engine>,
     ) -> Result<Self> {
         let mut config = Config::new();
         config.concurrency_support(false).epoch_interruption(true);
-        if let Some(folder) = cache {
-            config.cache(Some(open_cache(folder)?));
-        }
         let wasmtime = start(&mut config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
         let linker = link(&wasmtime).map_err(|e| refused("cannot link the interface").because(e))?;
         Ok(Self {
@@ -89,6 +90,7 @@ impl Engine {
             wasmtime,
             linker: Arc::new(linker),
             limits: Arc::new(limits.clone()),
+            cache: None,
             compiler: None,
         })
     }
@@ -113,11 +115,7 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        if let Some(compiler) = &self.compiler {
-            compiler.compile(bytes, &self.limits)?;
-        }
-        let component = Component::new(&self.wasmtime, bytes)
-            .map_err(|e| refused("the component is not valid").because(e))?;
+        let component = self.component(bytes)?;
         let ty = component.component_type();
         let exports: Vec<String> = ty
             .exports(&self.wasmtime)
@@ -152,6 +150,35 @@ impl Engine {
         Ok(plugin)
     }
 
+    /// Compiled now, or before.
+    fn component(&self, bytes: &[u8]) -> Result<Component> {
+        let cache = self.cache.as_ref();
+        if let Some(component) = cache.and_then(|cache| cache.get(&self.wasmtime, bytes, &self.limits)) {
+            return Ok(component);
+        }
+        let (component, code) = match &self.compiler {
+            Some(compiler) => {
+                let code = compiler.compile(bytes, &self.limits)?;
+                let component = cache::take_up(&self.wasmtime, &code);
+                (
+                    component.map_err(|e| refused("cannot use what was compiled").because(e))?,
+                    code,
+                )
+            }
+            None => {
+                let component = Component::new(&self.wasmtime, bytes)
+                    .map_err(|e| refused("the component is not valid").because(e))?;
+                let code = code_of(&component)?;
+                (component, code)
+            }
+        };
+        // Without it the next process compiles once more.
+        if let Some(Err(error)) = cache.map(|cache| cache.put(bytes, &self.limits, &code)) {
+            tracing::warn!(%error, "cannot keep a compiled component");
+        }
+        Ok(component)
+    }
+
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
@@ -176,6 +203,11 @@ impl Plugin {
     /// Who it is.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// What it was compiled to, for [`cache::take_up`].
+    pub(super) fn code(&self) -> Result<Vec<u8>> {
+        code_of(self.pre.instance_pre().component())
     }
 
     /// A new instance, for one input; it ends early when `stop` is requested.
@@ -337,12 +369,9 @@ fn check_interface(exports: &[String]) -> Result<String> {
     )))
 }
 
-fn open_cache(folder: &Path) -> Result<Cache> {
-    let mut config = CacheConfig::new();
-    // Of its own: it removes what it does not know.
-    config.with_directory(folder.join("compiled"));
-    Cache::new(config)
-        .map_err(|e| refused(format!("cannot use the compilation cache {}", folder.display())).because(e))
+fn code_of(component: &Component) -> Result<Vec<u8>> {
+    let code = component.serialize();
+    code.map_err(|e| refused("cannot write down what was compiled").because(e))
 }
 
 fn too_large(bytes: u64, limits: &Limits) -> Error {

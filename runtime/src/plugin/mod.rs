@@ -3,6 +3,7 @@
 //! folder knows wasmtime.
 
 mod bindings;
+mod cache;
 mod compile;
 mod engine;
 mod instance;

@@ -1,0 +1,166 @@
+//! Compiled components, kept in a folder that nobody else can write to: what is in there is run.
+
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::config::Limits;
+use crate::request::hex;
+
+/// How many are kept. One has some hundred kilobytes, if its author did not mean harm.
+const KEPT_MAX: usize = 256;
+
+/// One folder, which processes share.
+pub(super) struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    pub(super) fn new(folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        Self { folder }
+    }
+
+    /// What this version compiled of a component within these limits, if it is there and can be used.
+    pub(super) fn get(&self, engine: &Engine, component: &[u8], limits: &Limits) -> Option<Component> {
+        let path = self.path(component, limits);
+        let code = fs::read(&path).ok()?;
+        let compiled = take_up(engine, &code).ok()?;
+        // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        Some(compiled)
+    }
+
+    /// Keeps what was compiled.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to.
+    pub(super) fn put(&self, component: &[u8], limits: &Limits, code: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.path(component, limits);
+        let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+        let written = write(&temporary, code).and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written.and_then(|()| self.prune())
+    }
+
+    fn path(&self, component: &[u8], limits: &Limits) -> PathBuf {
+        let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+        digest.update(limits.to_string());
+        digest.update(Sha256::digest(component));
+        self.folder.join(hex(&digest.finalize()))
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let entries: Vec<DirEntry> = fs::read_dir(&self.folder)?.collect::<io::Result<_>>()?;
+        let mut files: Vec<_> = entries
+            .iter()
+            // Another process may have removed it.
+            .filter_map(|entry| entry.metadata().ok().map(|metadata| (metadata, entry.path())))
+            .filter(|(metadata, _)| metadata.is_file())
+            .filter_map(|(metadata, path)| Some((metadata.modified().ok()?, path)))
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, path) in files.iter().skip(KEPT_MAX) {
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+}
+
+/// Makes a component of what a process of this program has compiled.
+///
+/// # Errors
+/// If it was compiled by another version, or for another processor.
+pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    #[allow(unsafe_code, reason = "it is run as it is")]
+    // SAFETY: this program has written it, where nobody else can.
+    unsafe {
+        Component::deserialize(engine, code)
+    }
+}
+
+/// After a power cut the file must not be there by half.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The smallest one.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn cache() -> (Cache, Engine, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Cache::new(folder.path()), Engine::default(), folder)
+    }
+
+    fn files(cache: &Cache) -> usize {
+        fs::read_dir(&cache.folder).unwrap().count()
+    }
+
+    #[test]
+    fn what_was_put_in_is_found_under_its_component_and_limits() {
+        let (cache, engine, _folder) = cache();
+        let limits = Limits::default();
+        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
+        assert!(cache.get(&engine, COMPONENT, &limits).is_none());
+        cache.put(COMPONENT, &limits, &code).unwrap();
+        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        let others = Limits {
+            compile_memory_bytes: 1,
+            ..Limits::default()
+        };
+        assert!(cache.get(&engine, COMPONENT, &others).is_none());
+        assert!(cache.get(&engine, b"another", &limits).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_replaced() {
+        let (cache, engine, _folder) = cache();
+        let limits = Limits::default();
+        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
+        cache.put(COMPONENT, &limits, &code[..code.len() / 2]).unwrap();
+        assert!(cache.get(&engine, COMPONENT, &limits).is_none());
+        cache.put(COMPONENT, &limits, &code).unwrap();
+        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        assert_eq!(files(&cache), 1);
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first() {
+        let (cache, engine, _folder) = cache();
+        let limits = Limits::default();
+        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
+        cache.put(COMPONENT, &limits, &code).unwrap();
+        cache.put(b"unused", &limits, &code).unwrap();
+        let set_age = |component: &[u8], hours: u64| {
+            let file = File::open(cache.path(component, &limits)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_hours(hours))
+                .unwrap();
+        };
+        set_age(COMPONENT, 9);
+        set_age(b"unused", 8);
+        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        for number in 0..KEPT_MAX - 2 {
+            fs::write(cache.folder.join(number.to_string()), []).unwrap();
+        }
+        cache.put(b"one more", &limits, &code).unwrap();
+        assert_eq!(files(&cache), KEPT_MAX);
+        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        assert!(cache.get(&engine, b"unused", &limits).is_none());
+    }
+}
