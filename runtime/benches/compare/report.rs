@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::contenders::{Contender, Cores, Program};
+use crate::files::MEMORY_RUNS;
 use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
@@ -111,7 +112,7 @@ impl Findings {
         line(
             out,
             format_args!(
-                "Default settings, all cores. A program that does nothing has a peak of {:.1} MiB when measured this way.\n",
+                "Default settings, all cores, medians of {MEMORY_RUNS} runs. A program that does nothing has a peak of {:.1} MiB when measured this way.\n",
                 self.floor.peak_bytes as f64 / MIB
             ),
         );

@@ -144,13 +144,13 @@ struct PairState {
 }
 
 impl Pair {
+    /// Adds to one. What comes of the first waits; what comes of the second takes it along.
     fn update(&self, which: usize, bytes: &[u8]) {
         let mut state = self.lock();
         if state.taken && state.came[which].len() < AHEAD_MAX {
             return state.came[which].extend_from_slice(bytes);
         }
-        drop(state);
-        state = self.wait();
+        state = self.wait_with(state);
         if which == 0 && state.streams[0].waiting.len() < AHEAD_MAX && !state.streams[1].ended {
             return state.streams[0].waiting.extend_from_slice(bytes);
         }
@@ -180,11 +180,15 @@ impl Pair {
 
     /// Waits until nobody has them.
     fn wait(&self) -> MutexGuard<'_, PairState> {
+        self.wait_with(self.lock())
+    }
+
+    fn wait_with<'a>(&self, state: MutexGuard<'a, PairState>) -> MutexGuard<'a, PairState> {
         let is_taken = |state: &mut PairState| {
             state.awaited |= state.taken;
             state.taken
         };
-        let state = self.changed.wait_while(self.lock(), is_taken);
+        let state = self.changed.wait_while(state, is_taken);
         state.unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
 //! A component goes in; its code comes out, if it can be compiled, linked and asked for its name within its limits. A process
 //! of its own does that, because a hostile component may take hours, all memory, or the whole stack of the compiler.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -52,8 +52,10 @@ impl Compiler {
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
         let said = read(child.stdout.take(), limits.compile_memory_bytes);
-        let complained = read(child.stderr.take(), WORDS_BYTES_MAX);
+        // What cannot be read is missing in a message.
+        let complained = read(child.stderr.take(), WORDS_BYTES_MAX).unwrap_or_default();
         let status = child.wait().map_err(failed)?;
+        let said = said.map_err(failed)?;
         if status.success() {
             return Ok(said);
         }
@@ -131,13 +133,12 @@ fn feed(child: &mut Child, component: &[u8]) {
     }
 }
 
-fn read(from: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
+fn read(from: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // Half of a message is better than none, and half of some code is found out.
-        let _ = from.take(bytes_max).read_to_end(&mut bytes);
+        from.take(bytes_max).read_to_end(&mut bytes)?;
     }
-    bytes
+    Ok(bytes)
 }
 
 fn words(bytes: &[u8]) -> String {
