@@ -20,7 +20,7 @@ use super::disk::{self, Temporary};
 use super::folders::Folders;
 use super::staging::Staged;
 use super::{Destination, STAGING, Staging};
-use crate::digest::{Digesting, Midstate};
+use crate::digest::Midstate;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::request::hex;
@@ -280,13 +280,12 @@ impl Destination {
         queue: &str,
         id: &str,
         part: &StagedPart,
-        digesting: Digesting,
         stop: &Stop,
     ) -> Result<Result<Staging, String>> {
         if !part.is_sound() {
             return Ok(Err("the checkpoint names no staged files".to_owned()));
         }
-        let mut staging = self.stage(Some(queue), digesting)?;
+        let mut staging = self.stage(Some(queue))?;
         let [output, rejects] = self.staged_paths(part);
         if let Err(why) = copy(&output, staging.output(), &part.output, stop)? {
             return Ok(Err(why));

@@ -38,7 +38,6 @@ use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
-use crate::digest::Digesting;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::request::check_queue_name;
@@ -102,8 +101,8 @@ impl Destination {
     /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
     /// module's.
-    pub fn stage(&self, queue: Option<&str>, digesting: Digesting) -> Result<Staging> {
-        Staging::new(self.folders(queue)?, digesting)
+    pub fn stage(&self, queue: Option<&str>) -> Result<Staging> {
+        Staging::new(self.folders(queue)?)
     }
 
     /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of

@@ -11,7 +11,7 @@ use rustix::fs::{Advice, fadvise};
 use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
 use super::folders::{Folder, Folders};
-use crate::digest::{Digest, Digesting, Midstate};
+use crate::digest::{Digest, Digesting, Midstate, update_both};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 64 << 10;
@@ -59,9 +59,9 @@ pub struct Sealed {
 }
 
 impl Staging {
-    pub(super) fn new(folders: Arc<Folders>, digesting: Digesting) -> Result<Self> {
+    pub(super) fn new(folders: Arc<Folders>) -> Result<Self> {
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let output = Staged::create(&folders.staging, &format!("{name}.output"), digesting)?;
+        let output = Staged::create(&folders.staging, &format!("{name}.output"))?;
         Ok(Self {
             folders,
             name,
@@ -94,11 +94,7 @@ impl Staging {
     pub fn rejects(&mut self) -> Result<&mut Staged> {
         let rejects = match self.rejects.take() {
             Some(rejects) => rejects,
-            None => Staged::create(
-                &self.folders.rejects_staging,
-                &format!("{}.rejects", self.name),
-                Digesting::default(),
-            )?,
+            None => Staged::create(&self.folders.rejects_staging, &format!("{}.rejects", self.name))?,
         };
         Ok(self.rejects.insert(rejects))
     }
@@ -135,21 +131,21 @@ impl Sealed {
 }
 
 impl Staged {
-    fn create(folder: &Folder, name: &str, digesting: Digesting) -> Result<Self> {
+    fn create(folder: &Folder, name: &str) -> Result<Self> {
         let path = folder.path().join(name);
         match File::create_new(&path) {
-            Ok(file) => Ok(Self::new(file, path, digesting)),
+            Ok(file) => Ok(Self::new(file, path)),
             Err(error) => Err(disk::failed(error, "cannot be created", &path)),
         }
     }
 
-    fn new(file: File, path: PathBuf, digesting: Digesting) -> Self {
+    fn new(file: File, path: PathBuf) -> Self {
         Self {
             place: Temporary::new(path),
             file,
             // Grows with what comes: most outputs of small requests are far smaller.
             buffer: Vec::new(),
-            digesting,
+            digesting: Digesting::default(),
             written_out: 0,
         }
     }
@@ -178,8 +174,37 @@ impl Staged {
         &mut self.place
     }
 
-    fn write_through(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Takes bytes and adds others to a digest beside its own: at once, if they are many.
+    ///
+    /// # Errors
+    /// Of stage commit, with the path: transient if there is no space.
+    pub fn write_beside(&mut self, bytes: &[u8], (digesting, others): (&mut Digesting, &[u8])) -> Result<()> {
+        if bytes.len() < BUFFER_BYTES {
+            digesting.update(others);
+            return self.take(bytes);
+        }
+        self.write_buffer()?;
+        update_both((&mut self.digesting, bytes), (digesting, others));
+        self.write_digested(bytes)
+    }
+
+    /// Takes bytes.
+    ///
+    /// # Errors
+    /// As [`Staged::write_beside`].
+    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.write_buffer()?;
+        }
+        if bytes.len() < BUFFER_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
         self.digesting.update(bytes);
+        self.write_digested(bytes)
+    }
+
+    fn write_digested(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
             .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))?;
@@ -201,7 +226,8 @@ impl Staged {
 
     fn write_buffer(&mut self) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let written = self.write_through(&buffer);
+        self.digesting.update(&buffer);
+        let written = self.write_digested(&buffer);
         buffer.clear();
         self.buffer = buffer;
         written
@@ -219,14 +245,7 @@ impl Staged {
 /// Errors carry one of this crate, which [`Error::from_io`] takes out. After an error the file is of no use.
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
-            self.write_buffer().map_err(Error::into_io)?;
-        }
-        if bytes.len() >= BUFFER_BYTES {
-            self.write_through(bytes).map_err(Error::into_io)?;
-        } else {
-            self.buffer.extend_from_slice(bytes);
-        }
+        self.take(bytes).map_err(Error::into_io)?;
         Ok(bytes.len())
     }
 
@@ -243,7 +262,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_transient_error_that_names_the_file() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), Digesting::default());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
         staged.write_all(b"a").unwrap();
         let error = staged.finish().expect_err("no space");
         assert_eq!(
@@ -254,7 +273,7 @@ mod tests {
         assert_eq!(error.class(), Class::Transient);
 
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), Digesting::default());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
         let error = staged.write_all(&vec![0; BUFFER_BYTES]).expect_err("no space");
         let error = Error::from_io(error, Stage::Encode, Class::Permanent, "");
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));

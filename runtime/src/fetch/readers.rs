@@ -2,7 +2,7 @@
 //! them. At the end of the plain ones the digest of the raw ones is made known.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use md5::{Digest as _, Md5};
 
@@ -19,12 +19,15 @@ pub(super) struct Raw {
     inner: Box<dyn Read + Send>,
     name: String,
     bounds: Bounds,
-    digesting: Digesting,
+    bytes: u64,
+    /// Nothing while somebody else digests, and at the end.
+    digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
     sha256: Option<String>,
     /// At the end of the bytes: their digest, and their MD5 if it is asked for.
     came: Option<(Digest, Option<String>)>,
+    ended: bool,
     stop: Stop,
 }
 
@@ -40,11 +43,13 @@ impl Raw {
             inner,
             name: name.to_owned(),
             bounds,
-            digesting,
+            bytes: digesting.bytes(),
+            digesting: Some(digesting),
             checksums: Checksums::default(),
             md5: None,
             sha256: None,
             came: None,
+            ended: false,
             stop,
         }
     }
@@ -58,26 +63,32 @@ impl Raw {
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<()> {
-        self.digesting.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if let Some(digesting) = &mut self.digesting {
+            digesting.update(bytes);
+        }
         if let Some(md5) = &mut self.md5 {
             md5.update(bytes);
         }
-        let passed = self.digesting.bytes();
-        if passed > self.bounds.raw_bytes_max {
-            return Err(self.bounds.too_long(&self.name, passed));
+        if self.bytes > self.bounds.raw_bytes_max {
+            return Err(self.bounds.too_long(&self.name, self.bytes));
         }
         Ok(())
     }
 
-    /// The digest of what has passed, once it is all.
+    /// The digest of what has passed, once it is all; nothing if somebody else digests.
     ///
     /// # Errors
     /// Each time, if it is not what it must be. The server's word comes first: a transfer that did damage is tried again.
-    fn end(&mut self) -> Result<Digest> {
-        let (digest, md5) = self.came.get_or_insert_with(|| {
+    fn end(&mut self) -> Result<Option<Digest>> {
+        self.ended = true;
+        if let Some(digesting) = self.digesting.take() {
             let md5 = self.md5.take().map(|md5| hex(&md5.finalize()));
-            (std::mem::take(&mut self.digesting).finish(), md5)
-        });
+            self.came = Some((digesting.finish(), md5));
+        }
+        let Some((digest, md5)) = &self.came else {
+            return Ok(None);
+        };
         let announced = self.checksums.check(Algorithm::Sha256, &digest.sha256);
         let announced = announced.and_then(|()| match md5 {
             Some(md5) => self.checksums.check(Algorithm::Md5, md5),
@@ -91,7 +102,7 @@ impl Raw {
             let what = format!("{name}: has the SHA-256 {is}, and the request asks for {wanted}");
             return Err(Error::permanent(Stage::Fetch, what));
         }
-        Ok(digest.clone())
+        Ok(Some(digest.clone()))
     }
 }
 
@@ -134,7 +145,7 @@ impl SharedRaw {
     /// Why data that cannot be unpacked is as it is: if its server announced a digest, the rest is read to find
     /// out whether the transfer did it, which is worth another attempt.
     pub(super) fn explain(&self, error: Error) -> Error {
-        let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut raw = self.lock();
         if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
         {
             return error;
@@ -147,19 +158,41 @@ impl SharedRaw {
 
     /// How far the digest is, before the end.
     pub(super) fn midstate(&self) -> Option<Midstate> {
-        let raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        raw.came.is_none().then(|| raw.digesting.midstate())
+        self.lock().digesting.as_ref().map(Digesting::midstate)
+    }
+
+    /// Whether all has come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// The digest of what has passed, to be gone on with elsewhere. Nothing at the end, or if there is a digest that it must
+    /// be: what damaged data does to a decoder is not to be told before that.
+    pub(super) fn hand_over(&self) -> Option<Digesting> {
+        let mut raw = self.lock();
+        let is_checked = raw.md5.is_some() || raw.sha256.is_some() || !raw.checksums.is_empty();
+        raw.digesting.take_if(|_| !is_checked)
+    }
+
+    /// Whether a digest has had all that has passed, and nothing is to come.
+    pub(super) fn is_whole(&self, digesting: &Digesting) -> bool {
+        let raw = self.lock();
+        raw.ended && raw.bytes == digesting.bytes()
     }
 
     fn digest(&self) -> Option<Digest> {
-        let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        raw.came.is_some().then(|| raw.end().ok()).flatten()
+        let mut raw = self.lock();
+        raw.came.is_some().then(|| raw.end().ok()).flatten().flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Raw> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Read for SharedRaw {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(out)
+        self.lock().read(out)
     }
 }
 

@@ -85,11 +85,12 @@ impl Bounds {
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
     raw: SharedRaw,
+    is_plain: bool,
     identity: Option<Identity>,
 }
 
 impl Fetched {
-    /// The digest, once the reader has returned 0 bytes.
+    /// The digest, once the reader has returned 0 bytes or it was taken back.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.get()
     }
@@ -99,9 +100,29 @@ impl Fetched {
         self.identity.as_ref()
     }
 
-    /// How far the digest is: the bytes that were read so far. Nothing at the end of the input.
+    /// How far the digest is: the bytes that were read so far. Nothing at the end of the input, and after
+    /// [`Fetched::hand_over`].
     pub fn midstate(&self) -> Option<Midstate> {
         self.raw.midstate()
+    }
+
+    /// Whether the input was read to its end.
+    pub fn has_ended(&self) -> bool {
+        self.raw.has_ended()
+    }
+
+    /// The digest of what was read, for whoever has the input's own bytes at a place where it costs less to digest them. It
+    /// is to be [taken back](Self::take_back). Nothing if the bytes of the reader are not those, or are digested as they come
+    /// because they are to be compared with something.
+    pub fn hand_over(&self) -> Option<Digesting> {
+        self.is_plain.then(|| self.raw.hand_over()).flatten()
+    }
+
+    /// Ends a digest that was handed over, if it has had all bytes of the input.
+    pub fn take_back(&self, digesting: Digesting) {
+        if self.raw.is_whole(&digesting) {
+            self.digest.get_or_init(|| digesting.finish());
+        }
     }
 }
 
@@ -226,6 +247,7 @@ impl Source {
         let fetched = Fetched {
             digest: Arc::default(),
             raw: raw.clone(),
+            is_plain,
             identity: self.identity.filter(|_| is_plain && is_checkable),
         };
         let digest = Arc::clone(&fetched.digest);

@@ -157,7 +157,8 @@ pub(super) struct Head {
 /// What was done up to some chunk.
 pub(super) struct Done<'a> {
     pub(super) origin: Origin,
-    pub(super) mark: Mark,
+    pub(super) read: Vec<u8>,
+    pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
     pub(super) by_code: &'a BTreeMap<String, Rejects>,
     pub(super) counters: &'a BTreeMap<String, u64>,
@@ -200,8 +201,8 @@ impl Head {
             record,
             line,
             offset,
-            read: done.mark.read,
-            digest: done.mark.digest,
+            read: done.read,
+            digest: done.digest,
             records: done.records,
             by_code: done.by_code.clone(),
             counters: done.counters.clone(),
@@ -214,24 +215,35 @@ impl Head {
 }
 
 /// What is known of the input behind a chunk, when the chunk is split off.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Mark {
-    read: Vec<u8>,
-    digest: Midstate,
+    /// What was read from there on.
+    pub(super) read: Vec<u8>,
+    /// Of the input up to the end of that. Nothing if chunks are digested when they are written: then that one knows it.
+    pub(super) digest: Option<Midstate>,
 }
 
 /// Sets marks behind chunks, every so many bytes.
 pub(super) struct Marker<'a> {
     fetched: &'a Fetched,
+    /// From where on chunks are digested when they are written, if they are.
+    digested: Option<u64>,
     every: u64,
     next: u64,
     total: u64,
 }
 
 impl<'a> Marker<'a> {
-    pub(super) fn new(head: &Head, every: u64, from: Origin, fetched: &'a Fetched) -> Self {
+    pub(super) fn new(
+        head: &Head,
+        every: u64,
+        from: Origin,
+        fetched: &'a Fetched,
+        digested: Option<u64>,
+    ) -> Self {
         Self {
             fetched,
+            digested,
             every,
             next: from.0.offset + every,
             total: head.input.bytes(),
@@ -241,22 +253,33 @@ impl<'a> Marker<'a> {
     /// A mark behind the chunk that the splitter gave last, if it is time for one.
     pub(super) fn mark(&mut self, splitter: &Splitter, chunk: &Chunk) -> Option<Mark> {
         let Position { offset, .. } = splitter.origin().0;
+        if offset < self.next || chunk.last {
+            return None;
+        }
+        let mark = match self.digested {
+            Some(from) => (offset >= from).then_some(Mark::default())?,
+            None => self.of_what_was_read(splitter, offset)?,
+        };
+        let left = self.total.saturating_sub(offset + mark.read.len() as u64);
+        // What is soon at its end would have to wait for its checkpoint there.
+        if left <= self.every / 2 {
+            return None;
+        }
+        self.next = offset + self.every;
+        Some(mark)
+    }
+
+    fn of_what_was_read(&self, splitter: &Splitter, offset: u64) -> Option<Mark> {
         let read = splitter.read();
         // Behind a very long record more may have been read than a document should hold.
-        if offset < self.next || chunk.last || read.len() > READ_BYTES_MAX {
+        if read.len() > READ_BYTES_MAX {
             return None;
         }
         let digest = self.fetched.midstate()?;
         let is_whole = digest.bytes == offset + read.len() as u64;
-        let left = self.total.saturating_sub(digest.bytes);
-        // What is soon at its end would have to wait for its checkpoint there.
-        if !is_whole || left <= self.every / 2 {
-            return None;
-        }
-        self.next = offset + self.every;
-        Some(Mark {
+        is_whole.then(|| Mark {
             read: read.to_vec(),
-            digest,
+            digest: Some(digest),
         })
     }
 }

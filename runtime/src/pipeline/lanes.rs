@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::checkpoint::{Mark, Marker};
 use super::lane::{Finished, Lane};
-use super::sequence::Sequence;
+use super::sequence::{Sequence, Spare};
 use super::turns::Turns;
 use crate::batch::Fault;
 use crate::decode::{Chunk, Splitter};
@@ -84,8 +84,7 @@ struct Crew<'a, 'job> {
     /// The lane of those that have none of their own.
     shared: Option<Turns<&'a mut Lane>>,
     sequence: Turns<&'a mut Sequence<'job>, Result<Done, Fault>>,
-    /// Vectors of outputs, to use again.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Vec<Spare>>,
     /// What went wrong with the first chunk that failed.
     failed: Mutex<Option<Error>>,
 }
@@ -123,12 +122,12 @@ impl Crew<'_, '_> {
     /// Returns when no chunk is left, or one has failed.
     fn work(&self, mut place: Place<'_, '_>) {
         let _closing = CloseOnPanic(self);
-        let mut raw = Vec::new();
-        while let Some((number, dealt)) = self.next(raw) {
-            let mut done = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt));
-            raw = done
-                .as_mut()
-                .map_or_else(|_| Vec::new(), |done| std::mem::take(&mut done.finished.raw));
+        loop {
+            let Spare { raw, output } = self.spare().pop().unwrap_or_default();
+            let Some((number, dealt)) = self.next(raw) else {
+                return;
+            };
+            let done = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt, output));
             match self
                 .sequence
                 .leave(number, done, |sequence, done| self.write(sequence, done))
@@ -162,14 +161,14 @@ impl Crew<'_, '_> {
         Some((number, dealt))
     }
 
-    /// Takes a chunk through a lane.
+    /// Takes a chunk through a lane. `spare` is a vector to use again.
     fn put_through(
         &self,
         place: &mut Place<'_, '_>,
         number: u64,
         Dealt { chunk, mark }: Dealt,
+        spare: Vec<u8>,
     ) -> Result<Done, Fault> {
-        let spare = self.spare().pop().unwrap_or_default();
         let mut sink = |part| self.sequence.wait(number)?.write(&part);
         let finished = match place {
             Place::Own(lane) => lane.run(chunk, spare, &mut sink)?,
@@ -191,7 +190,7 @@ impl Crew<'_, '_> {
         Ok(())
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -25,7 +25,7 @@ use self::sequence::Sequence;
 use crate::commit::{Committed, Destination};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
-use crate::digest::{self, Digesting};
+use crate::digest::Digesting;
 use crate::encode;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
@@ -147,12 +147,11 @@ async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) 
 /// # Errors
 /// Of any stage; then there is no receipt of this attempt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
-    let [of_input, of_output] = digest::pair();
     let hint = source.format;
-    let (input, reader) = Input::open(job, source, of_input)?;
+    let (input, reader) = Input::open(job, source, Digesting::default())?;
     let decoding = decode::open(reader, &input.name, hint, &job.input, &job.limits)?;
     let mut opened = Opened::new(job, input, decoding)?;
-    let staging = job.destination.stage(job.queue.as_deref(), of_output)?;
+    let staging = job.destination.stage(job.queue.as_deref())?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
     sequence.count(opened.lane.guest.take_counters());
     sequence.write(&opened.lane.begin())?;
@@ -246,7 +245,7 @@ fn work_through(
             // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
             // in the end was found to be damaged.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
-            let broke_off = is_fetch && input.fetched.midstate().is_some();
+            let broke_off = is_fetch && !input.fetched.has_ended();
             if is_for_successor(&error) || broke_off && sequence.staging.has_checkpoint() {
                 sequence.staging.keep();
             }
@@ -275,6 +274,10 @@ fn put_through(
         Some(chunk) if !chunk.last => job.lanes.max(1),
         _ => 1,
     };
+    // Of another encoding a chunk's bytes are not the input's.
+    if matches!(job.input.encoding(), Ok(None)) {
+        sequence.digest_input(input.fetched.hand_over());
+    }
     let mut lanes = vec![lane];
     let mut marker = None;
     if !maker.plan.stateful {
@@ -283,7 +286,13 @@ fn put_through(
         }
         if let Some(head) = Head::of(job, decoding, &input.fetched) {
             let every = job.limits.checkpoint_bytes;
-            marker = Some(Marker::new(&head, every, sequence.origin, &input.fetched));
+            marker = Some(Marker::new(
+                &head,
+                every,
+                sequence.origin,
+                &input.fetched,
+                sequence.digested(),
+            ));
             sequence.write_checkpoints(head);
         }
     }
@@ -292,6 +301,9 @@ fn put_through(
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part| sequence.write(&part))?;
     sequence.end(finished, None)?;
+    if let Some(of_input) = sequence.end_input() {
+        input.fetched.take_back(of_input);
+    }
 
     let digest = input.fetched.digest().cloned().ok_or_else(|| {
         let what = format!("{}: the input was not read to its end", input.name);

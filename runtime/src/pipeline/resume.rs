@@ -6,7 +6,7 @@ use super::sequence::Sequence;
 use super::{Input, Job, Opened, is_for_successor, work_through};
 use crate::commit::{Committed, Staging};
 use crate::decode;
-use crate::digest::{self, Digesting};
+use crate::digest::Digesting;
 use crate::error::{Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
@@ -65,10 +65,9 @@ fn take_up(
 ) -> Result<Result<Start, String>> {
     // To copy what is staged takes a while.
     job.gauge.show(checkpoint.offset, checkpoint.records);
-    let [of_input, of_output] = digest::pair();
     let taken_over = job
         .destination
-        .take_over(queue, id, &checkpoint.staged, of_output, &job.stop);
+        .take_over(queue, id, &checkpoint.staged, &job.stop);
     let staging = match taken_over {
         Ok(Ok(staging)) => staging,
         Ok(Err(why)) => return Ok(Err(why)),
@@ -79,7 +78,7 @@ fn take_up(
     let refused = match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
         Ok(source) => {
             let resumption = Resumption {
-                of_input: of_input.from_midstate(&checkpoint.digest),
+                of_input: Digesting::from_midstate(checkpoint.digest.clone()),
                 checkpoint,
                 staging,
                 source,

@@ -10,6 +10,7 @@ use super::lane::{Finished, Part, Rejected};
 use super::traps::Traps;
 use crate::batch::{Origin, Position};
 use crate::commit::{RejectWriter, StagedPart, Staging};
+use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::gate::Rejects;
@@ -32,6 +33,15 @@ pub(super) struct Sequence<'a> {
     traps: Traps,
     /// Bytes of output and rejects.
     written: u64,
+    /// Of the input, if it is digested with the output.
+    of_input: Option<Digesting>,
+}
+
+/// Vectors to use again: of a chunk and of its output.
+#[derive(Default)]
+pub(super) struct Spare {
+    pub(super) raw: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 impl<'a> Sequence<'a> {
@@ -48,6 +58,7 @@ impl<'a> Sequence<'a> {
             rejects: Vec::new(),
             traps: Traps::default(),
             written: 0,
+            of_input: None,
         }
     }
 
@@ -70,15 +81,44 @@ impl<'a> Sequence<'a> {
         self.head = Some(head);
     }
 
+    /// Digests the input, too, from where its digest is: what a chunk was made of is then at hand.
+    pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
+        self.of_input = of_input;
+    }
+
+    /// Up to where, if it is digested here.
+    pub(super) fn digested(&self) -> Option<u64> {
+        self.of_input.as_ref().map(Digesting::bytes)
+    }
+
+    /// The digest of the input, if it was digested here.
+    pub(super) fn end_input(&mut self) -> Option<Digesting> {
+        self.of_input.take()
+    }
+
     /// Takes the next part.
     ///
     /// # Errors
     /// Those of writing it; the stop's, if one was asked for; an output that is too large.
     pub(super) fn write(&mut self, part: &Part) -> Result<()> {
+        self.take(part, &[])
+    }
+
+    /// Takes a part and the bytes of its chunk, if it is the last one of that.
+    fn take(&mut self, part: &Part, chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
         faults::pass("batch", self.job.name());
         self.count_bytes(part.output.len())?;
-        write_to(&mut self.staging.output(), &part.output)?;
+        let output = self.staging.output();
+        match &mut self.of_input {
+            Some(of_input) => {
+                // What was read before they were digested here.
+                let before = of_input.bytes().saturating_sub(self.origin.0.offset);
+                let rest = chunk.get(before as usize..).unwrap_or_default();
+                output.write_beside(&part.output, (of_input, rest))?;
+            }
+            None => output.take(&part.output)?,
+        }
         for rejected in part.rejects.iter() {
             let Rejected {
                 row,
@@ -97,23 +137,28 @@ impl<'a> Sequence<'a> {
         self.write_rejects()
     }
 
-    /// Takes the last part of a chunk. The vector of its output comes back.
+    /// Takes the last part of a chunk. Its vectors come back.
     ///
     /// # Errors
     /// As [`Sequence::write`]; more traps than the request may have.
-    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Vec<u8>> {
+    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Spare> {
         self.traps
             .add(&finished.traps, &self.origin, &self.job.limits)
             .map_err(|e| e.about(&self.job.plugin.description().name))?;
-        self.write(&finished.rest)?;
+        self.take(&finished.rest, &finished.raw)?;
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
         self.job.gauge.show(self.origin.0.offset, self.counts);
-        if let (Some(head), Some(mark)) = (&self.head, mark) {
+        if let (Some(head), Some(mark)) = (&self.head, mark)
+            && let Some(digest) = mark
+                .digest
+                .or_else(|| self.of_input.as_ref().map(Digesting::midstate))
+        {
             let done = Done {
                 origin: self.origin,
-                mark,
+                read: mark.read,
+                digest,
                 records: self.counts,
                 by_code: &self.by_code,
                 counters: &self.counters,
@@ -123,7 +168,10 @@ impl<'a> Sequence<'a> {
             let tell = |staged: &StagedPart| head.document(done, staged);
             self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
         }
-        Ok(finished.rest.output)
+        Ok(Spare {
+            raw: finished.raw,
+            output: finished.rest.output,
+        })
     }
 
     /// Adds what a plugin counted.

@@ -21,7 +21,6 @@ use reaper::Reaper;
 use crate::commit::Destination;
 use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits};
-use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
@@ -136,7 +135,7 @@ pub async fn run(
 ) -> Result<Summary> {
     // A worker that cannot write must not take requests: it would make dead letters of them.
     for queue in &options.queues {
-        drop(destination.stage(Some(queue), Digesting::default())?);
+        drop(destination.stage(Some(queue))?);
     }
     let (registry, source) = (Arc::clone(&server.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;

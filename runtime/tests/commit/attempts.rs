@@ -241,7 +241,7 @@ fn what_another_attempt_names_or_may_name_is_not_taken_back() {
 fn without_a_queue_a_conflict_does_not_blame_the_time() {
     let place = Place::new();
     let commit = |fence: u64, output: &[u8]| {
-        let mut staging = place.destination.stage(None, Digesting::default()).unwrap();
+        let mut staging = place.destination.stage(None).unwrap();
         staging.output().write_all(output).unwrap();
         staging.seal().unwrap().publish(ID, 0, Format::Csv, |published| {
             let mut receipt = receipt(0, published);

@@ -45,7 +45,7 @@ impl Place {
     }
 
     fn seal(&self, output: &[u8], rejects: &[u8]) -> Sealed {
-        let mut staging = self.destination.stage(QUEUE, Digesting::default()).unwrap();
+        let mut staging = self.destination.stage(QUEUE).unwrap();
         staging.output().write_all(output).unwrap();
         if !rejects.is_empty() {
             staging.rejects().unwrap().write_all(rejects).unwrap();
@@ -170,7 +170,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         offset: 3,
     };
     RejectWriter::default().append(&mut rejects, position, "bad-id", "id is empty", b",x");
-    let mut staging = place.destination.stage(QUEUE, Digesting::default()).unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
     // Pieces below, at and above the size of the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -209,7 +209,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE, Digesting::default()).unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
@@ -224,7 +224,7 @@ fn without_rejects_there_is_no_file_of_them() {
 #[test]
 fn what_is_not_published_leaves_nothing() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE, Digesting::default()).unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     assert_eq!(place.files().len(), 2);
@@ -256,7 +256,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
         "before there is anything"
     );
     place.commit(1, b"a\n").unwrap();
-    let mut staging = place.destination.stage(QUEUE, Digesting::default()).unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
     assert_eq!(place.destination.reap(Duration::from_secs(3600)).unwrap(), 0);
@@ -267,7 +267,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE, Digesting::default()).unwrap();
+    let mut staging = place.destination.stage(QUEUE).unwrap();
     let staged = place.path(&place.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
@@ -367,7 +367,7 @@ fn rejects_may_live_elsewhere() {
         root.join("re#jects"),
     );
     let destination = Destination::new(&output, rejects.to_str()).unwrap();
-    let mut staging = destination.stage(None, Digesting::default()).unwrap();
+    let mut staging = destination.stage(None).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     publish(staging.seal().unwrap(), 0).unwrap();
@@ -402,10 +402,7 @@ fn a_destination_that_cannot_be_is_refused() {
     }
     let place = Place::new();
     for queue in ["../x", "a/b", "", "receipts", "rejects"] {
-        let error = place
-            .destination
-            .stage(Some(queue), Digesting::default())
-            .expect_err(queue);
+        let error = place.destination.stage(Some(queue)).expect_err(queue);
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
     let sealed = place.seal(b"", b"");
@@ -429,7 +426,7 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
     ] {
         let error = Destination::new(path.to_str().unwrap(), None)
             .unwrap()
-            .stage(None, Digesting::default())
+            .stage(None)
             .expect_err("no folder");
         assert_eq!(
             (error.stage(), error.class()),
