@@ -216,7 +216,7 @@ fn a_component_is_compiled_apart_once() {
     assert!(compiles(10, "--limit compile-memory=512MiB"));
     assert!(compiles(11, ""));
     assert!(!compiles(10, ""));
-    for kept in std::fs::read_dir(host.cache.join("ingest-host/components")).unwrap() {
+    for kept in std::fs::read_dir(host.cache.join("ingest-host/components/code")).unwrap() {
         std::fs::write(kept.unwrap().path(), "damaged").unwrap();
     }
     assert!(compiles(10, ""));

@@ -17,9 +17,11 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let limits = Limits::default().with(&args.settings);
     match compile(&limits) {
         // If it cannot be written, nobody is there who could be told.
-        Ok(code) => std::io::stdout()
-            .write_all(&code)
-            .map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS),
+        Ok(code) => {
+            let mut out = std::io::stdout();
+            let written = out.write_all(&code).and_then(|()| out.flush());
+            written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS)
+        }
         Err(error) => {
             // Whoever reads it adds the stage again.
             let report = error.report();

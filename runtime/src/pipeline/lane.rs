@@ -44,6 +44,8 @@ pub(super) struct Finished {
     pub(super) counters: BTreeMap<String, u64>,
     /// More than a request may have if the plugin was given up in the middle of the chunk.
     pub(super) traps: Notes,
+    /// Whether it was, so that nobody wants the rest of the input.
+    pub(super) is_given_up: bool,
     /// Its bytes, records and lines.
     pub(super) used: Used,
     /// The chunk, for its memory.
@@ -192,6 +194,7 @@ impl Lane {
             rest: self.hand_on()?,
             counts: std::mem::take(&mut self.counts),
             counters: self.guest.take_counters(),
+            is_given_up: self.traps.are_too_many(&self.limits),
             traps: std::mem::take(&mut self.traps),
             used,
             raw: self.batch.load(Vec::new()),

@@ -42,9 +42,9 @@ pub(super) fn run(
         number: 0,
         ended: false,
     };
-    let (shared, own) = match lanes {
-        [lane] => (Some(Turns::new(lane, 0)), &mut [][..]),
-        _ => (None, lanes),
+    let (shared, own, threads) = match lanes {
+        [lane] => (Some(Turns::new(lane, 0)), &mut [][..], threads.clamp(1, STEPS)),
+        _ => (None, lanes, threads),
     };
     let crew = Crew {
         deck: Mutex::new(deck),
@@ -55,9 +55,7 @@ pub(super) fn run(
         failed: Mutex::default(),
     };
     let mut places: Vec<_> = match &crew.shared {
-        Some(lane) => (0..threads.clamp(1, STEPS))
-            .map(|_| Place::Shared(lane))
-            .collect(),
+        Some(lane) => (0..threads).map(|_| Place::Shared(lane)).collect(),
         None => own.iter_mut().take(threads).map(Place::Own).collect(),
     };
     std::thread::scope(|scope| {
@@ -118,8 +116,8 @@ enum Place<'a, 'lane> {
     Shared(&'a Turns<&'lane mut Lane>),
 }
 
-impl Crew<'_, '_> {
-    /// Returns when no chunk is left, or one has failed.
+impl<'a> Crew<'a, '_> {
+    /// Returns when no chunk is left, or one has failed: at once if it is this thread's own.
     fn work(&self, mut place: Place<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {
@@ -128,12 +126,16 @@ impl Crew<'_, '_> {
                 return;
             };
             let done = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt, output));
+            let has_failed = done.as_ref().map_or(true, |done| done.finished.is_given_up);
+            if has_failed {
+                self.deck().ended = true;
+            }
             match self
                 .sequence
                 .leave(number, done, |sequence, done| self.write(sequence, done))
             {
-                Ok(true) => {}
-                Ok(false) => return,
+                Ok(true) if !has_failed => {}
+                Ok(_) => return,
                 Err(error) => return self.fail(error),
             }
         }
@@ -141,7 +143,7 @@ impl Crew<'_, '_> {
 
     /// The next chunk or why there is none, with its number; nothing at the end.
     fn next(&self, spare: Vec<u8>) -> Option<(u64, Result<Dealt, Fault>)> {
-        let mut deck = self.deck.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deck = self.deck();
         let deck = &mut *deck;
         if deck.ended {
             return None;
@@ -188,6 +190,10 @@ impl Crew<'_, '_> {
         let spare = sequence.end(finished, mark)?;
         self.spare().push(spare);
         Ok(())
+    }
+
+    fn deck(&self) -> MutexGuard<'_, Deck<'a>> {
+        self.deck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {

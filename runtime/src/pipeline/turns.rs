@@ -134,7 +134,7 @@ impl<T> State<T> {
 }
 
 impl<V, T> Turn<'_, V, T> {
-    /// Lets the next one in.
+    /// Lets the next one in. It must not have been [left](Turns::leave) anything, which nobody would bring in.
     pub(super) fn pass(self) {
         self.turns.lock().number += 1;
     }
@@ -192,13 +192,21 @@ mod tests {
     #[test]
     fn what_is_left_while_another_thread_is_at_the_value_it_brings_in() {
         let turns = Said::new(Vec::new(), 1);
-        let mut turn = turns.wait(0).unwrap();
-        assert_eq!(turns.leave(1, 1, note), Ok(true));
-        turn.push(0);
-        drop(turn);
-        assert_eq!(notes(&turns, 0), [0]);
-        assert_eq!(turns.leave(0, 7, note), Ok(true));
-        assert_eq!(notes(&turns, 2), [0, 7, 1]);
+        let mut early = turns.wait(0).unwrap();
+        early.push(7);
+        drop(early);
+        let brought = turns.leave(0, 0, |notes: &mut Vec<u64>, thing| {
+            if thing == 0 {
+                // It is not told before this thread is done with the value.
+                assert_eq!(
+                    turns.leave(1, 1, |_, _| panic!("this is taken")),
+                    Ok::<_, u64>(true)
+                );
+            }
+            note(notes, thing)
+        });
+        assert_eq!(brought, Ok(true));
+        assert_eq!(notes(&turns, 2), [7, 0, 1]);
     }
 
     #[test]

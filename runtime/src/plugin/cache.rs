@@ -1,7 +1,8 @@
 //! Compiled components, kept in a folder that nobody else can write to: what is in there is run.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,25 +13,34 @@ use wasmtime::component::Component;
 use crate::config::Limits;
 use crate::request::hex;
 
-/// How many are kept. One has some hundred kilobytes, if its author did not mean harm.
+/// How many are kept, and how many bytes. One has some hundred kilobytes, if its author did not mean harm.
 const KEPT_MAX: usize = 256;
+const BYTES_MAX: u64 = 512 << 20;
 
-/// One folder, which processes share.
+/// What a file ends with: the SHA-256 of what is before it. A processor would run a byte that a disk has turned.
+const CHECKSUM_BYTES: usize = 32;
+
+/// One folder, which processes share. What else is in there is removed when it gets old.
 pub(super) struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
+    /// In a folder of its own below this one.
     pub(super) fn new(folder: &Path) -> Self {
-        let folder = folder.to_owned();
+        let folder = folder.join("code");
         Self { folder }
     }
 
     /// What this version compiled of a component within these limits, if it is there and can be used.
     pub(super) fn get(&self, engine: &Engine, component: &[u8], limits: &Limits) -> Option<Component> {
         let path = self.path(component, limits);
-        let code = fs::read(&path).ok()?;
-        let compiled = take_up(engine, &code).ok()?;
+        let file = fs::read(&path).ok()?;
+        let (code, checksum) = file.split_last_chunk::<CHECKSUM_BYTES>()?;
+        if Sha256::digest(code)[..] != *checksum {
+            return None;
+        }
+        let compiled = take_up(engine, code).ok()?;
         // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(compiled)
@@ -41,7 +51,10 @@ impl Cache {
     /// # Errors
     /// If the folder cannot be written to.
     pub(super) fn put(&self, component: &[u8], limits: &Limits, code: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)?;
         let path = self.path(component, limits);
         let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
         let written = write(&temporary, code).and_then(|()| fs::rename(&temporary, &path));
@@ -64,12 +77,15 @@ impl Cache {
             .iter()
             // Another process may have removed it.
             .filter_map(|entry| entry.metadata().ok().map(|metadata| (metadata, entry.path())))
-            .filter(|(metadata, _)| metadata.is_file())
-            .filter_map(|(metadata, path)| Some((metadata.modified().ok()?, path)))
+            .filter_map(|(metadata, path)| Some((metadata.modified().ok()?, path, metadata.len())))
             .collect();
         files.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, path) in files.iter().skip(KEPT_MAX) {
-            let _ = fs::remove_file(path);
+        let mut bytes = 0;
+        for (number, (_, path, len)) in files.iter().enumerate() {
+            bytes += len;
+            if number >= KEPT_MAX || bytes > BYTES_MAX {
+                let _ = fs::remove_file(path);
+            }
         }
         Ok(())
     }
@@ -91,6 +107,7 @@ pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Componen
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
+    file.write_all(&Sha256::digest(bytes))?;
     file.sync_all()
 }
 
@@ -133,10 +150,25 @@ mod tests {
         let (cache, engine, _folder) = cache();
         let limits = Limits::default();
         let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        cache.put(COMPONENT, &limits, &code[..code.len() / 2]).unwrap();
+        let path = cache.path(COMPONENT, &limits);
+        cache.put(COMPONENT, &limits, b"of another version").unwrap();
         assert!(cache.get(&engine, COMPONENT, &limits).is_none());
-        cache.put(COMPONENT, &limits, &code).unwrap();
-        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        for damage in [
+            |file: &mut Vec<u8>| file.truncate(20),
+            |file: &mut Vec<u8>| file.truncate(file.len() / 2),
+            |file: &mut Vec<u8>| *file.last_mut().unwrap() ^= 1,
+            |file: &mut Vec<u8>| {
+                let middle = file.len() / 2;
+                file[middle] ^= 1;
+            },
+        ] {
+            cache.put(COMPONENT, &limits, &code).unwrap();
+            assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+            let mut file = fs::read(&path).unwrap();
+            damage(&mut file);
+            fs::write(&path, file).unwrap();
+            assert!(cache.get(&engine, COMPONENT, &limits).is_none());
+        }
         assert_eq!(files(&cache), 1);
     }
 
@@ -162,5 +194,20 @@ mod tests {
         assert_eq!(files(&cache), KEPT_MAX);
         assert!(cache.get(&engine, COMPONENT, &limits).is_some());
         assert!(cache.get(&engine, b"unused", &limits).is_none());
+    }
+
+    #[test]
+    fn many_bytes_are_not_kept_either() {
+        let (cache, engine, _folder) = cache();
+        let limits = Limits::default();
+        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
+        cache.put(COMPONENT, &limits, &code).unwrap();
+        let large = File::create(cache.folder.join("large")).unwrap();
+        large.set_len(BYTES_MAX).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_hours(9);
+        large.set_modified(long_ago).unwrap();
+        cache.put(b"one more", &limits, &code).unwrap();
+        assert_eq!(files(&cache), 2);
+        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
     }
 }

@@ -51,12 +51,19 @@ impl Compiler {
         };
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
-        let said = read(child.stdout.take(), limits.compile_memory_bytes);
-        // What cannot be read is missing in a message.
-        let complained = read(child.stderr.take(), WORDS_BYTES_MAX).unwrap_or_default();
+        let (out, complaints) = (child.stdout.take(), child.stderr.take());
+        let (said, complained) = std::thread::scope(|scope| {
+            let complained = scope.spawn(|| read(complaints, WORDS_BYTES_MAX));
+            let said = read(out, limits.compile_memory_bytes + 1);
+            // What cannot be read is missing in a message.
+            (
+                said,
+                complained.join().ok().and_then(Result::ok).unwrap_or_default(),
+            )
+        });
         let status = child.wait().map_err(failed)?;
         let said = said.map_err(failed)?;
-        if status.success() {
+        if status.success() && said.len() as u64 <= limits.compile_memory_bytes {
             return Ok(said);
         }
         if status.code() == Some(UNFIT.into()) {

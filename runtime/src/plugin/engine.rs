@@ -108,7 +108,8 @@ impl Engine {
     /// name and version.
     ///
     /// # Errors
-    /// One sentence for each way in which the bytes can be unfit; always permanent.
+    /// One permanent sentence for each way in which the bytes can be unfit; transient ones if there is no process to compile
+    /// them in, or it was killed.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
         blocking(|| self.load_now(bytes))
     }
@@ -159,11 +160,11 @@ impl Engine {
         let (component, code) = match &self.compiler {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
-                let component = cache::take_up(&self.wasmtime, &code);
-                (
-                    component.map_err(|e| refused("cannot use what was compiled").because(e))?,
-                    code,
-                )
+                let component = cache::take_up(&self.wasmtime, &code).map_err(|e| {
+                    // It is fit. What this process lacks, another moment may have.
+                    Error::transient(Stage::Plugin, "cannot take up the compiled component").because(e)
+                })?;
+                (component, code)
             }
             None => {
                 let component = Component::new(&self.wasmtime, bytes)
