@@ -116,7 +116,7 @@ enum Place<'a, 'lane> {
     Shared(&'a Turns<&'lane mut Lane>),
 }
 
-impl<'a> Crew<'a, '_> {
+impl Crew<'_, '_> {
     /// Returns when no chunk is left, or one has failed: at once if it is this thread's own.
     fn work(&self, mut place: Place<'_, '_>) {
         let _closing = CloseOnPanic(self);
@@ -128,7 +128,8 @@ impl<'a> Crew<'a, '_> {
             let done = dealt.and_then(|dealt| self.put_through(&mut place, number, dealt, output));
             let has_failed = done.as_ref().map_or(true, |done| done.finished.is_given_up);
             if has_failed {
-                self.deck().ended = true;
+                // Its turn may be a while off.
+                self.abandoned.store(true, Ordering::Relaxed);
             }
             match self
                 .sequence
@@ -143,7 +144,7 @@ impl<'a> Crew<'a, '_> {
 
     /// The next chunk or why there is none, with its number; nothing at the end.
     fn next(&self, spare: Vec<u8>) -> Option<(u64, Result<Dealt, Fault>)> {
-        let mut deck = self.deck();
+        let mut deck = self.deck.lock().unwrap_or_else(PoisonError::into_inner);
         let deck = &mut *deck;
         if deck.ended {
             return None;
@@ -190,10 +191,6 @@ impl<'a> Crew<'a, '_> {
         let spare = sequence.end(finished, mark)?;
         self.spare().push(spare);
         Ok(())
-    }
-
-    fn deck(&self) -> MutexGuard<'_, Deck<'a>> {
-        self.deck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {
