@@ -1,5 +1,6 @@
 //! The readers of an input: raw bytes go in, the same bytes come out, counted, hashed and held against what was said of
-//! them. At the end of the plain ones the digest of the raw ones is made known.
+//! them. At the end of the plain ones the digest of the raw ones is made known, unless it was handed over to somebody who
+//! goes on with it.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -170,7 +171,7 @@ impl SharedRaw {
     /// be: what damaged data does to a decoder is not to be told before that.
     pub(super) fn hand_over(&self) -> Option<Digesting> {
         let mut raw = self.lock();
-        let is_checked = raw.md5.is_some() || raw.sha256.is_some() || !raw.checksums.is_empty();
+        let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
     }
 

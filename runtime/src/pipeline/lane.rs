@@ -48,7 +48,7 @@ pub(super) struct Finished {
     pub(super) is_given_up: bool,
     /// Its bytes, records and lines.
     pub(super) used: Used,
-    /// The chunk, for its memory.
+    /// The chunk as it was, to be digested, and for its memory.
     pub(super) raw: Vec<u8>,
 }
 

@@ -1,8 +1,7 @@
 //! What the lanes made of one chunk after the other in, in the order of the input; the output and the rejects of the
-//! whole, staged, and its counts out.
+//! whole, staged, and its counts out. The input's digest, too, if it was handed over: here is what a chunk consisted of.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
@@ -11,7 +10,7 @@ use super::traps::Traps;
 use crate::batch::{Origin, Position};
 use crate::commit::{RejectWriter, StagedPart, Staging};
 use crate::digest::Digesting;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
@@ -168,9 +167,10 @@ impl<'a> Sequence<'a> {
             let tell = |staged: &StagedPart| head.document(done, staged);
             self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
         }
+        let bytes_max = 8 * self.job.limits.batch_bytes;
         Ok(Spare {
-            raw: finished.raw,
-            output: finished.rest.output,
+            raw: within(finished.raw, bytes_max),
+            output: within(finished.rest.output, bytes_max),
         })
     }
 
@@ -219,14 +219,18 @@ impl<'a> Sequence<'a> {
     fn write_rejects(&mut self) -> Result<()> {
         if !self.rejects.is_empty() {
             self.count_bytes(self.rejects.len())?;
-            write_to(&mut self.staging.rejects()?, &self.rejects)?;
+            self.staging.rejects()?.take(&self.rejects)?;
             self.rejects.clear();
         }
         Ok(())
     }
 }
 
-fn write_to(file: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    let written = file.write_all(bytes);
-    written.map_err(|e| Error::from_io(e, Stage::Commit, Class::Transient, "cannot write to staging"))
+/// The vector to use again, or another one: a long record was in it.
+fn within(vector: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    if vector.capacity() <= bytes_max {
+        vector
+    } else {
+        Vec::new()
+    }
 }

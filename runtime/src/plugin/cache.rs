@@ -46,11 +46,14 @@ impl Cache {
         Some(compiled)
     }
 
-    /// Keeps what was compiled.
+    /// Keeps what was compiled, unless there is no room for anything else then.
     ///
     /// # Errors
     /// If the folder cannot be written to.
     pub(super) fn put(&self, component: &[u8], limits: &Limits, code: &[u8]) -> io::Result<()> {
+        if code.len() as u64 > BYTES_MAX / 2 {
+            return Ok(());
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

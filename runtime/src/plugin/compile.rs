@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -51,19 +52,21 @@ impl Compiler {
         };
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
-        let (out, complaints) = (child.stdout.take(), child.stderr.take());
-        let (said, complained) = std::thread::scope(|scope| {
-            let complained = scope.spawn(|| read(complaints, WORDS_BYTES_MAX));
-            let said = read(out, limits.compile_memory_bytes + 1);
-            // What cannot be read is missing in a message.
-            (
-                said,
-                complained.join().ok().and_then(Result::ok).unwrap_or_default(),
-            )
-        });
+        let complaints = child.stderr.take();
+        let complained = thread::Builder::new().spawn(move || read(complaints, WORDS_BYTES_MAX));
+        let bytes_max = limits.compile_memory_bytes;
+        let said = read(child.stdout.take(), bytes_max + 1);
+        // What cannot be read is missing in a message.
+        let complained = complained.and_then(|reading| reading.join().unwrap_or_else(|_| Ok(Vec::new())));
+        let complained = complained.unwrap_or_default();
         let status = child.wait().map_err(failed)?;
         let said = said.map_err(failed)?;
-        if status.success() && said.len() as u64 <= limits.compile_memory_bytes {
+        if said.len() as u64 > bytes_max {
+            return Err(refused(format!(
+                "the component compiles to more than {bytes_max} bytes"
+            )));
+        }
+        if status.success() {
             return Ok(said);
         }
         if status.code() == Some(UNFIT.into()) {
