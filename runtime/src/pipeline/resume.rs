@@ -18,7 +18,6 @@ pub(super) type Open<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 
 struct Resumption {
     checkpoint: Checkpoint,
     staging: Staging,
-    of_input: Digesting,
     source: Source,
 }
 
@@ -78,7 +77,6 @@ fn take_up(
     let refused = match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
         Ok(source) => {
             let resumption = Resumption {
-                of_input: Digesting::from_midstate(checkpoint.digest.clone()),
                 checkpoint,
                 staging,
                 source,
@@ -108,10 +106,9 @@ fn go_on(job: &Job, resumption: Resumption) -> Result<Committed> {
     let Resumption {
         checkpoint,
         mut staging,
-        of_input,
         source,
     } = resumption;
-    let opened = match open_rest(job, &checkpoint, &mut staging, source, of_input) {
+    let opened = match open_rest(job, &checkpoint, &mut staging, source) {
         Ok(opened) => opened,
         Err(error) => {
             if is_for_successor(&error) {
@@ -138,8 +135,8 @@ fn open_rest<'a>(
     checkpoint: &Checkpoint,
     staging: &mut Staging,
     source: Source,
-    of_input: Digesting,
 ) -> Result<Opened<'a>> {
+    let of_input = Digesting::from_midstate(checkpoint.digest.clone());
     let (input, reader) = Input::open(job, source, of_input)?;
     let decoding = decode::resume(
         reader,

@@ -32,9 +32,10 @@ impl Cache {
         Self { folder }
     }
 
-    /// What this version compiled of a component within these limits, if it is there and can be used.
-    pub(super) fn get(&self, engine: &Engine, component: &[u8], limits: &Limits) -> Option<Component> {
-        let path = self.path(component, limits);
+    /// What this version compiled of a component within these limits, if it is there and can be used. `sha256` names the
+    /// component.
+    pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
+        let path = self.path(sha256, limits);
         let file = fs::read(&path).ok()?;
         let (code, checksum) = file.split_last_chunk::<CHECKSUM_BYTES>()?;
         if Sha256::digest(code)[..] != *checksum {
@@ -50,7 +51,7 @@ impl Cache {
     ///
     /// # Errors
     /// If the folder cannot be written to.
-    pub(super) fn put(&self, component: &[u8], limits: &Limits, code: &[u8]) -> io::Result<()> {
+    pub(super) fn put(&self, sha256: &str, limits: &Limits, code: &[u8]) -> io::Result<()> {
         if code.len() as u64 > BYTES_MAX / 2 {
             return Ok(());
         }
@@ -58,7 +59,7 @@ impl Cache {
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)?;
-        let path = self.path(component, limits);
+        let path = self.path(sha256, limits);
         let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
         let written = write(&temporary, code).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
@@ -67,10 +68,10 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    fn path(&self, component: &[u8], limits: &Limits) -> PathBuf {
+    fn path(&self, sha256: &str, limits: &Limits) -> PathBuf {
         let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
         digest.update(limits.to_string());
-        digest.update(Sha256::digest(component));
+        digest.update(sha256);
         self.folder.join(hex(&digest.finalize()))
     }
 
@@ -123,9 +124,14 @@ mod tests {
     /// The smallest one.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    fn cache() -> (Cache, Engine, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        (Cache::new(folder.path()), Engine::default(), folder)
+    /// Stands for its digest.
+    const NAME: &str = "component";
+
+    /// An empty cache, and what can be put into it.
+    fn cache() -> (Cache, Engine, Limits, Vec<u8>, tempfile::TempDir) {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
+        (Cache::new(folder.path()), engine, Limits::default(), code, folder)
     }
 
     fn files(cache: &Cache) -> usize {
@@ -134,28 +140,24 @@ mod tests {
 
     #[test]
     fn what_was_put_in_is_found_under_its_component_and_limits() {
-        let (cache, engine, _folder) = cache();
-        let limits = Limits::default();
-        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        assert!(cache.get(&engine, COMPONENT, &limits).is_none());
-        cache.put(COMPONENT, &limits, &code).unwrap();
-        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        let (cache, engine, limits, code, _folder) = cache();
+        assert!(cache.get(&engine, NAME, &limits).is_none());
+        cache.put(NAME, &limits, &code).unwrap();
+        assert!(cache.get(&engine, NAME, &limits).is_some());
         let others = Limits {
             compile_memory_bytes: 1,
             ..Limits::default()
         };
-        assert!(cache.get(&engine, COMPONENT, &others).is_none());
-        assert!(cache.get(&engine, b"another", &limits).is_none());
+        assert!(cache.get(&engine, NAME, &others).is_none());
+        assert!(cache.get(&engine, "another", &limits).is_none());
     }
 
     #[test]
     fn what_cannot_be_used_is_replaced() {
-        let (cache, engine, _folder) = cache();
-        let limits = Limits::default();
-        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        let path = cache.path(COMPONENT, &limits);
-        cache.put(COMPONENT, &limits, b"of another version").unwrap();
-        assert!(cache.get(&engine, COMPONENT, &limits).is_none());
+        let (cache, engine, limits, code, _folder) = cache();
+        let path = cache.path(NAME, &limits);
+        cache.put(NAME, &limits, b"of another version").unwrap();
+        assert!(cache.get(&engine, NAME, &limits).is_none());
         for damage in [
             |file: &mut Vec<u8>| file.truncate(20),
             |file: &mut Vec<u8>| file.truncate(file.len() / 2),
@@ -165,52 +167,48 @@ mod tests {
                 file[middle] ^= 1;
             },
         ] {
-            cache.put(COMPONENT, &limits, &code).unwrap();
-            assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+            cache.put(NAME, &limits, &code).unwrap();
+            assert!(cache.get(&engine, NAME, &limits).is_some());
             let mut file = fs::read(&path).unwrap();
             damage(&mut file);
             fs::write(&path, file).unwrap();
-            assert!(cache.get(&engine, COMPONENT, &limits).is_none());
+            assert!(cache.get(&engine, NAME, &limits).is_none());
         }
         assert_eq!(files(&cache), 1);
     }
 
     #[test]
     fn the_longest_unused_goes_first() {
-        let (cache, engine, _folder) = cache();
-        let limits = Limits::default();
-        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        cache.put(COMPONENT, &limits, &code).unwrap();
-        cache.put(b"unused", &limits, &code).unwrap();
-        let set_age = |component: &[u8], hours: u64| {
-            let file = File::open(cache.path(component, &limits)).unwrap();
+        let (cache, engine, limits, code, _folder) = cache();
+        cache.put(NAME, &limits, &code).unwrap();
+        cache.put("unused", &limits, &code).unwrap();
+        let set_age = |name: &str, hours: u64| {
+            let file = File::open(cache.path(name, &limits)).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_hours(hours))
                 .unwrap();
         };
-        set_age(COMPONENT, 9);
-        set_age(b"unused", 8);
-        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        set_age(NAME, 9);
+        set_age("unused", 8);
+        assert!(cache.get(&engine, NAME, &limits).is_some());
         for number in 0..KEPT_MAX - 2 {
             fs::write(cache.folder.join(number.to_string()), []).unwrap();
         }
-        cache.put(b"one more", &limits, &code).unwrap();
+        cache.put("one more", &limits, &code).unwrap();
         assert_eq!(files(&cache), KEPT_MAX);
-        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
-        assert!(cache.get(&engine, b"unused", &limits).is_none());
+        assert!(cache.get(&engine, NAME, &limits).is_some());
+        assert!(cache.get(&engine, "unused", &limits).is_none());
     }
 
     #[test]
     fn many_bytes_are_not_kept_either() {
-        let (cache, engine, _folder) = cache();
-        let limits = Limits::default();
-        let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        cache.put(COMPONENT, &limits, &code).unwrap();
+        let (cache, engine, limits, code, _folder) = cache();
+        cache.put(NAME, &limits, &code).unwrap();
         let large = File::create(cache.folder.join("large")).unwrap();
         large.set_len(BYTES_MAX).unwrap();
         let long_ago = SystemTime::now() - Duration::from_hours(9);
         large.set_modified(long_ago).unwrap();
-        cache.put(b"one more", &limits, &code).unwrap();
+        cache.put("one more", &limits, &code).unwrap();
         assert_eq!(files(&cache), 2);
-        assert!(cache.get(&engine, COMPONENT, &limits).is_some());
+        assert!(cache.get(&engine, NAME, &limits).is_some());
     }
 }

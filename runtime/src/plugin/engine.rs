@@ -116,7 +116,8 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        let component = self.component(bytes)?;
+        let sha256 = hex(&Sha256::digest(bytes));
+        let component = self.component(bytes, &sha256)?;
         let ty = component.component_type();
         let exports: Vec<String> = ty
             .exports(&self.wasmtime)
@@ -139,7 +140,7 @@ impl Engine {
             description: Arc::new(Description {
                 name: String::new(),
                 version: String::new(),
-                sha256: hex(&Sha256::digest(bytes)),
+                sha256,
                 interface,
                 bytes: bytes.len() as u64,
                 imports,
@@ -152,9 +153,9 @@ impl Engine {
     }
 
     /// Compiled now, or before.
-    fn component(&self, bytes: &[u8]) -> Result<Component> {
+    fn component(&self, bytes: &[u8], sha256: &str) -> Result<Component> {
         let cache = self.cache.as_ref();
-        if let Some(component) = cache.and_then(|cache| cache.get(&self.wasmtime, bytes, &self.limits)) {
+        if let Some(component) = cache.and_then(|cache| cache.get(&self.wasmtime, sha256, &self.limits)) {
             return Ok(component);
         }
         let (component, code) = match &self.compiler {
@@ -174,7 +175,7 @@ impl Engine {
             }
         };
         // Without it the next process compiles once more.
-        if let Some(Err(error)) = cache.map(|cache| cache.put(bytes, &self.limits, &code)) {
+        if let Some(Err(error)) = cache.map(|cache| cache.put(sha256, &self.limits, &code)) {
             tracing::warn!(%error, "cannot keep a compiled component");
         }
         Ok(component)

@@ -92,6 +92,11 @@ pub(crate) fn undisturbed(bytes: &[u8], work: &Work) -> Seen {
     std::fs::write(&path, bytes).unwrap();
     let receipt = bed.attempt(path.to_str().unwrap(), work).unwrap();
     assert_eq!(receipt.attempt.resumed_from, None);
+    let digest = crate::inputs::digest(bytes);
+    assert_eq!(
+        (receipt.input.bytes, &receipt.input.sha256),
+        (digest.bytes, &digest.sha256)
+    );
     Seen::of(&receipt)
 }
 
