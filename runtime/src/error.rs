@@ -71,6 +71,7 @@ pub struct Error {
     class: Class,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    leaves_output: bool,
 }
 
 impl Error {
@@ -82,6 +83,7 @@ impl Error {
             class,
             message: message.into(),
             source: None,
+            leaves_output: false,
         }
     }
 
@@ -114,6 +116,18 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Says that the attempt has published something that no receipt names, and could not take it back.
+    #[must_use]
+    pub fn leaving_output(mut self) -> Self {
+        self.leaves_output = true;
+        self
+    }
+
+    /// Whether the attempt has left something behind that is visible and that no receipt names.
+    pub fn leaves_output(&self) -> bool {
+        self.leaves_output
     }
 
     /// Puts `subject: ` before the message, to say which file or request it was about.

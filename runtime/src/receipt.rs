@@ -313,10 +313,16 @@ impl Report {
 }
 
 impl Receipt {
-    /// Whether the other receipt is for the very same request of a queue. The attempt that wrote it may have died
-    /// before it could settle; the request is done all the same, even if its plugin or its input is another by now.
-    pub fn same_request(&self, other: &Self) -> bool {
-        self.request.queue.is_some() && self.request == other.request
+    /// Whether it is for this request of a queue. The attempt that wrote it may have died before it could settle; the request
+    /// is done all the same, even if its plugin or its input is another by now.
+    pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {
+        let RequestPart {
+            id: own_id,
+            queue: own_queue,
+            submitted_at: own_submitted_at,
+            ..
+        } = &self.request;
+        own_queue.as_deref() == Some(queue) && own_id == id && own_submitted_at == submitted_at
     }
 
     /// Whether the other receipt stands for the same work: the same input made into the same output by the

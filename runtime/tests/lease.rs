@@ -60,6 +60,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
         gate: Gate::default(),
         limits: Arc::clone(&limits),
         policy,
+        move_output: false,
     };
     change(&mut options);
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{ClaimOptions, Server};
+use ingest_host::queue::{ClaimOptions, OutputId, Server};
 use tokio::runtime::Runtime;
 
 use crate::measure::middle;
@@ -84,6 +84,8 @@ impl Line {
             lease: Duration::from_secs(60),
             lost_max: 3,
             needs_binding: false,
+            output: OutputId::default(),
+            move_output: false,
         };
         let start = Instant::now();
         let claim = self.server.queue.claim(&self.queue, &options).await?;

@@ -76,6 +76,8 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         submitted_at: now,
         attempt: 1,
         fence: 0,
+        life_ms: 0,
+        is_contested: false,
         worker: "ingest".into(),
         started_at: now,
         input: args.input.options(),

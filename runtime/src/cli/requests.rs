@@ -137,7 +137,14 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
 
 /// A request for people.
 pub(super) fn show(status: &Status) {
-    out::line(format!("{}  {}", status.id, status.state.name()));
+    let state = status.ending.as_deref().unwrap_or(status.state.name());
+    out::line(format!("{}  {state}", status.id));
+    if let Some(waits_for) = status.waits_for() {
+        out::line(format!("waits    {waits_for}"));
+    }
+    if let Some(note) = &status.note {
+        out::line(format!("note     {note}"));
+    }
     out::line(format!("queue    {}", status.queue));
     out::line(format!("input    {}", redact(&status.uri)));
     out::line(format!(
@@ -182,7 +189,10 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
 fn row(status: &Status) -> Vec<String> {
     vec![
         status.id.clone(),
-        status.state.name().into(),
+        status
+            .ending
+            .clone()
+            .unwrap_or_else(|| status.state.name().into()),
         status.attempts.to_string(),
         status.lost.to_string(),
         redact(&status.uri),
@@ -196,7 +206,18 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
     let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
     match server.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => out::line(format!("{id}  cancelled")),
-        Cancelled::Asked => out::line(format!("{id}  is being worked on; its worker was told to stop")),
+        Cancelled::Asked => {
+            // It may have ended meanwhile.
+            let status = server.queue.status(&found.queue, id).await?;
+            let waits_for = status.as_ref().and_then(Status::waits_for);
+            let ended = || {
+                status
+                    .as_ref()
+                    .map_or("is not known any more", |status| status.state.name())
+                    .to_owned()
+            };
+            out::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
+        }
         Cancelled::TooLate(state) => {
             return Err(refused(format!("{id}: is {} already", state.name())));
         }

@@ -71,6 +71,10 @@ pub(super) struct Args {
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
+    /// Also take requests of which a worker with another output was lost. What that one may have published there stays there:
+    /// use it when that output is gone for good.
+    #[arg(long)]
+    move_output: bool,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
@@ -107,6 +111,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         profile: args.output.profile,
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
+        move_output: args.move_output,
         policy: LeasePolicy {
             retention: days(args.retention),
             ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk::{self, Temporary};
 use super::folders::Folders;
 use super::staging::Staged;
-use super::{Destination, STAGING, Staging};
+use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
@@ -28,6 +28,9 @@ use crate::stop::Stop;
 
 /// The longest document: an input has so many columns with so long names, and its rejects so many codes.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+
+/// Two times 32 hexadecimal digits, and a number between them.
+const STAGED_NAME_CHARS_MAX: usize = 96;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -45,8 +48,12 @@ impl StagedPart {
     /// Whether it can be one. Its name leads to files, so it must not lead elsewhere.
     fn is_sound(&self) -> bool {
         let rejects = self.rejects.as_ref();
-        self.name.len() == 32
-            && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
+        self.name.len() <= STAGED_NAME_CHARS_MAX
+            && self
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b'.')
+            && !self.name.starts_with('.')
             && self.output.is_sound()
             && rejects.is_none_or(Midstate::is_sound)
     }
@@ -274,18 +281,16 @@ impl Destination {
     /// what the other one left goes when this one ends. The second error is why that cannot be taken over.
     ///
     /// # Errors
-    /// As [`Destination::stage`]; the stop's, if one is asked for.
-    pub fn take_over(
-        &self,
-        queue: &str,
-        id: &str,
-        part: &StagedPart,
-        stop: &Stop,
-    ) -> Result<Result<Staging, String>> {
+    /// As [`Destination::stage`]; the stop's, if one is asked for. The owner must be a request of a queue.
+    pub fn take_over(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Result<Staging, String>> {
         if !part.is_sound() {
             return Ok(Err("the checkpoint names no staged files".to_owned()));
         }
-        let mut staging = self.stage(Some(queue))?;
+        let document = match (&owner.queue, &owner.id) {
+            (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
+            _ => return Ok(Err("the attempt is at no request of a queue".to_owned())),
+        };
+        let mut staging = self.stage(owner)?;
         let [output, rejects] = self.staged_paths(part);
         if let Err(why) = copy(&output, staging.output(), &part.output, stop)? {
             return Ok(Err(why));
@@ -295,7 +300,7 @@ impl Destination {
         {
             return Ok(Err(why));
         }
-        staging.checkpoints = Checkpoints::inherit(self.checkpoint_path(queue, id), vec![output, rejects]);
+        staging.checkpoints = Checkpoints::inherit(document, vec![output, rejects]);
         Ok(Ok(staging))
     }
 

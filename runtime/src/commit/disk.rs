@@ -46,7 +46,8 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(failed)
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+/// Makes the names that are in a folder now outlast a power cut.
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
 }
@@ -65,6 +66,19 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     match published {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(error, "cannot be published", path)),
+    }
+}
+
+/// Gives a staged file its final name, and leaves it the one that it has. Returns false if the final name is taken. Where the file
+/// system has no links, the final name is the only one afterwards.
+pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
+    match fs::hard_link(&staged.path, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+            publish(staged, path)
+        }
         Err(error) => Err(failed(error, "cannot be published", path)),
     }
 }

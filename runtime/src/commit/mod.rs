@@ -14,14 +14,17 @@
 //! <rejects>/[<queue>/].quarantine/<id>.json           what became of it: the report
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
+//! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
+//! <output>/.output-id                         tells this output apart from any other
 //! ```
-//! If a file of the output's or the rejects' name is there with other bytes (of an attempt that died before
-//! its receipt), the name gets the fence of the claim: `<id>.<fence>.<format>`.
+//! If a file of the output's or the rejects' name is there with other bytes, and not of an attempt at the same request, the
+//! name gets the fence of the claim: `<id>.<fence>.<format>`.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
 mod checkpoint;
 mod disk;
+mod fencing;
 mod folders;
 mod publish;
 mod rejects;
@@ -29,17 +32,20 @@ mod staging;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use self::checkpoint::StagedPart;
+pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::error::{Error, Result, Stage};
-use crate::location::{Location, redact};
+use crate::location::{Location, file_uri, redact};
 use crate::request::check_queue_name;
 
 const RECEIPTS: &str = "receipts";
@@ -47,6 +53,14 @@ const REJECTS: &str = "rejects";
 /// With a dot: who reads a folder of outputs passes over such names.
 const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
+/// Within the staging folder: what keeps attempts at one request apart, see `fencing.rs`.
+const FENCES: &str = "fences";
+/// Within the output's folder: tells it apart from any other, on whatever machine and under whatever path.
+const OUTPUT_ID: &str = ".output-id";
+
+/// A staged file that was published under a final name too stays this many times as long as another: until the request is
+/// concluded it alone tells whose the published file is.
+const PUBLISHED_KEPT_TIMES: u32 = 24;
 
 /// Queues whose folders are kept open; more than a worker normally serves.
 const KEPT_MAX: usize = 64;
@@ -57,6 +71,7 @@ pub struct Destination {
     output: PathBuf,
     rejects: PathBuf,
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
+    identity: Mutex<Option<String>>,
 }
 
 impl Destination {
@@ -75,7 +90,42 @@ impl Destination {
             output,
             rejects,
             kept: Mutex::default(),
+            identity: Mutex::default(),
         })
+    }
+
+    /// Tells the output apart from any other: a random word that is kept in its folder, so that it is the same on each machine
+    /// and under each path that leads there. Creates the folder.
+    ///
+    /// # Errors
+    /// As [`Destination::stage`].
+    pub fn identity(&self) -> Result<String> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = &*identity {
+            return Ok(identity.clone());
+        }
+        let mut found = folder_identity(&self.output, None)?;
+        if !self.rejects.starts_with(&self.output) {
+            found = format!("{found}+{}", folder_identity(&self.rejects, None)?);
+        }
+        *identity = Some(found.clone());
+        Ok(found)
+    }
+
+    /// The output's folder as a URI, for people.
+    pub fn uri(&self) -> String {
+        file_uri(&self.output)
+    }
+
+    /// Keeps the identity in the folders if somebody has removed them meanwhile.
+    fn keep_identity(&self) -> Result<()> {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = &*identity {
+            for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
+                folder_identity(folder, Some(identity))?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too; a worker
@@ -94,15 +144,15 @@ impl Destination {
         Ok(())
     }
 
-    /// Begins an attempt's output, to be digested by `digesting`. Creates the folders, so that a destination that cannot be written to shows
-    /// before any work is done.
+    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written to shows before any work is
+    /// done.
     ///
     /// # Errors
     /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
     /// module's.
-    pub fn stage(&self, queue: Option<&str>) -> Result<Staging> {
-        Staging::new(self.folders(queue)?)
+    pub fn stage(&self, owner: Owner) -> Result<Staging> {
+        Staging::new(self.folders(owner.queue.as_deref())?, owner)
     }
 
     /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of
@@ -127,6 +177,7 @@ impl Destination {
             staging: Folder::open(&self.output.join(STAGING))?,
             rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
         });
+        self.keep_identity()?;
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {
             kept.clear();
@@ -142,22 +193,57 @@ impl Destination {
     /// If the staging folder is there and cannot be read.
     pub fn reap(&self, older_than: Duration) -> Result<usize> {
         let mut removed = 0;
-        for folder in [self.output.join(STAGING), self.rejects.join(STAGING)] {
+        let fences = self.output.join(STAGING).join(FENCES);
+        for folder in [self.output.join(STAGING), self.rejects.join(STAGING), fences] {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(disk::failed(error, "cannot be read", &folder)),
             };
             for file in entries.flatten() {
-                let written = file.metadata().and_then(|metadata| metadata.modified());
-                let idle = written.ok().and_then(|written| written.elapsed().ok());
-                if idle.is_some_and(|idle| idle > older_than) && fs::remove_file(file.path()).is_ok() {
+                let Ok(metadata) = file.metadata() else { continue };
+                let is_published = metadata.nlink() > 1;
+                let kept = older_than * if is_published { PUBLISHED_KEPT_TIMES } else { 1 };
+                let idle = metadata
+                    .modified()
+                    .ok()
+                    .and_then(|written| written.elapsed().ok());
+                if idle.is_some_and(|idle| idle > kept) && fs::remove_file(file.path()).is_ok() {
                     removed += 1;
                 }
             }
         }
         Ok(removed)
     }
+}
+
+/// The identity of a folder; a new one, or the one given, if it has none yet.
+fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
+    let path = disk::create_folders(folder)?.join(OUTPUT_ID);
+    for _ in 0..2 {
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => {
+                return Ok(text.trim().to_owned());
+            }
+            Ok(_) => {
+                let what = format!("{}: is damaged: remove it if no worker runs", path.display());
+                return Err(Error::permanent(Stage::Commit, what));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
+        }
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let new = path.with_extension(&random);
+        let mut staged = disk::Temporary::new(new.clone());
+        let written = fs::write(&new, format!("{}\n", given.unwrap_or(&random)));
+        written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
+        // If another worker was faster, its word counts.
+        disk::publish(&mut staged, &path)?;
+    }
+    Err(Error::transient(
+        Stage::Commit,
+        format!("{}: disappears", path.display()),
+    ))
 }
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {

@@ -9,14 +9,15 @@ use serde::Serialize;
 
 use super::QUARANTINE;
 use super::disk::{self, Temporary};
-use super::folders::Folder;
+use super::fencing::{RequestKey, RequestLock};
+use super::folders::{Folder, Folders};
 use super::staging::Sealed;
 use crate::digest::Digest;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
-use crate::location::file_uri;
-use crate::receipt::{Receipt, Report, RequestPart};
+use crate::location::{Location, file_uri};
+use crate::receipt::{Receipt, RejectsPart, Report, RequestPart};
 use crate::request::check_name;
 
 /// What was published under final names, for the receipt to name.
@@ -60,27 +61,49 @@ impl Sealed {
     /// changes a file that is there; if a receipt is there that stands for the same work, that one counts.
     ///
     /// # Errors
-    /// Of stage commit. Permanent if there is a receipt for other work: the error says what differs. If no
-    /// receipt could be created, what was published is taken back; output that stays nevertheless, after a
-    /// crash or while another attempt publishes, is not trusted by readers and taken over by the next attempt.
+    /// Of stage commit. Permanent if there is a receipt for other work, or the request was ended: the error says which. Of class
+    /// lease lost if another attempt has taken over. If no receipt could be created, what was published is taken back.
     pub fn publish(
         mut self,
         id: &str,
-        fence: u64,
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
         check_name("id", id, 128)?;
-        let path = self.folders.receipts.path().join(format!("{id}.json"));
+        let key = RequestKey::of(self.owner.queue.as_deref(), id);
+        let receipt = receipt_path(&self.folders, id);
+        // Before the look for others: see `fencing.rs`.
+        let document = Document::create(&self.staged_receipt)?;
+        // Outside a queue nobody says who may commit, so one waits for the other.
+        let alone = match self.owner.queue {
+            None => Some(key.lock(&self.folders)?),
+            Some(_) => None,
+        };
+        if alone.is_none() && (self.owner.is_contested || key.has_lock_file(&self.folders)?) {
+            self.take_over(&key, id)?;
+        }
         let mut placed = Vec::new();
-        // Without a lock, on a file system that has none, nothing is taken back either.
-        let publishing = File::open(self.folders.receipts.path())
-            .and_then(|folder| folder.lock_shared().map(|()| folder))
-            .ok();
-        let committed = self.place_and_record(id, fence, output_format, make_receipt, &path, &mut placed);
-        drop(publishing);
-        if committed.is_err() {
-            self.take_back(&placed, &path);
+        let committed = match read_receipt(&receipt)? {
+            Some(existing) => self.compare(id, output_format, make_receipt, existing, &receipt),
+            None => self.place_and_record(
+                &key,
+                id,
+                output_format,
+                make_receipt,
+                document,
+                &receipt,
+                &mut placed,
+            ),
+        };
+        let committed = match committed {
+            Err(error) if !self.take_back(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
+            committed => committed,
+        };
+        if committed.is_ok() && self.is_fenced {
+            key.lock(&self.folders).map(RequestLock::remove).ok();
+        }
+        if let Some(lock) = alone {
+            lock.remove();
         }
         committed
     }
@@ -91,15 +114,35 @@ impl Sealed {
     /// Of stage commit, if there is a receipt that cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
         check_name("id", &request.id, 128)?;
-        let path = self.folders.receipts.path().join(format!("{}.json", request.id));
-        let is_there = path
-            .try_exists()
-            .map_err(|error| disk::failed(error, "cannot be read", &path))?;
-        if request.queue.is_none() || !is_there {
+        let Some(queue) = &request.queue else {
             return Ok(None);
+        };
+        let existing = read_receipt(&receipt_path(&self.folders, &request.id))?;
+        Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
+    }
+
+    /// Stops every other attempt at the request, and removes what it has published if no receipt names it.
+    ///
+    /// # Errors
+    /// Of class lease lost, if another attempt has stopped this one; permanent, if the request was ended.
+    fn take_over(&mut self, key: &RequestKey, id: &str) -> Result<()> {
+        let _lock = key.lock(&self.folders)?;
+        self.is_fenced = true;
+        key.check_life(&self.folders, self.owner.life_ms)?;
+        if !self.is_in_force()? {
+            return Err(superseded(id));
         }
-        let existing = read_receipt(&path)?;
-        Ok((existing.request == *request).then_some(existing))
+        let revoked = key.revoke(&self.folders, Some(&self.name))?;
+        let receipt = read_receipt(&receipt_path(&self.folders, id))?;
+        RequestKey::remove_published(&self.folders, id, revoked, receipt.as_ref())?;
+        Ok(())
+    }
+
+    /// Whether no other attempt has taken this one's staged files away.
+    fn is_in_force(&self) -> Result<bool> {
+        let path = self.staged_output.path();
+        path.try_exists()
+            .map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
     /// Puts output and rejects into quarantine, and the report that `make_report` makes, which alone names them. It takes the
@@ -117,7 +160,8 @@ impl Sealed {
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
-            remove_unnamed(&placed, None);
+            // What stays is in quarantine, which nobody trusts.
+            let _ = remove_unnamed(&placed, None);
         }
         kept
     }
@@ -159,98 +203,219 @@ impl Sealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes what this attempt published if no receipt names it and none can come to name it: another
-    /// attempt that made the same bytes may be about to.
-    fn take_back(&self, placed: &[Placed], receipt: &Path) {
-        let Ok(folder) = File::open(self.folders.receipts.path()) else {
-            return;
-        };
-        if folder.try_lock().is_err() {
-            return;
+    /// Removes what this attempt published, unless another one has taken over: then that one has removed it. Where it cannot be
+    /// removed the staged files stay, from which a successor tells whose it is. False if something of it stays.
+    fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[Placed]) -> bool {
+        if placed.iter().all(|placed| !placed.is_new) {
+            return true;
         }
-        let existing = match fs::symlink_metadata(receipt) {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            _ => match read_receipt(receipt) {
-                Ok(existing) => Some(existing),
-                Err(_) => return,
-            },
+        let taken_back = || -> Result<()> {
+            let lock = if is_locked {
+                None
+            } else {
+                Some(key.lock(&self.folders)?)
+            };
+            let receipt = read_receipt(&receipt_path(&self.folders, id))?;
+            if is_locked || self.is_in_force()? {
+                remove_unnamed(placed, receipt.as_ref())?;
+            }
+            if let (Some(lock), Some(_)) = (lock, receipt) {
+                lock.remove();
+            }
+            Ok(())
         };
-        remove_unnamed(placed, existing.as_ref());
+        let is_taken_back = taken_back().is_ok();
+        if !is_taken_back {
+            self.staged_output.leave();
+            self.staged_rejects.iter_mut().for_each(Temporary::leave);
+        }
+        is_taken_back
+    }
+
+    /// What counts where a receipt is there already.
+    fn compare(
+        &self,
+        id: &str,
+        output_format: Format,
+        make_receipt: impl FnOnce(&Published) -> Receipt,
+        existing: Receipt,
+        path: &Path,
+    ) -> Result<Committed> {
+        let name = |suffix: &str| format!("{id}.{suffix}");
+        let output = self.folders.output.path().join(name(output_format.name()));
+        let rejects = self.folders.rejects.path().join(name("rejects.csv"));
+        let own = make_receipt(&Published {
+            output: artifact(&output, &self.output),
+            rejects: self.rejects.as_ref().map(|digest| artifact(&rejects, digest)),
+        });
+        existing_or_conflict(existing, &own, path)
     }
 
     /// Publishes, and tells in `placed` what; then creates the receipt at `path`.
+    #[expect(clippy::too_many_arguments, reason = "one step of a commit, in two parts")]
     fn place_and_record(
         &mut self,
+        key: &RequestKey,
         id: &str,
-        fence: u64,
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
+        document: Document,
         path: &Path,
         placed: &mut Vec<Placed>,
     ) -> Result<Committed> {
+        let fence = self.owner.fence;
         let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
+        let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
+        // A taken name may be that of an attempt that the queue's server has forgotten.
+        let is_taken = self.folders.output.path().join(&outputs[0]).exists()
+            || self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists();
+        if is_taken && self.owner.queue.is_some() && !self.owner.is_contested {
+            self.take_over(key, id)?;
+        }
         let output = place(
             &mut self.staged_output,
             &self.output,
             &self.folders.output,
-            &names(output_format.name()),
+            &outputs,
             placed,
         )?;
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
-            (Some(digest), Some(staged)) => Some(place(
-                staged,
-                digest,
-                &self.folders.rejects,
-                &names("rejects.csv"),
-                placed,
-            )?),
+            (Some(digest), Some(staged)) => {
+                Some(place(staged, digest, &self.folders.rejects, &rejects, placed)?)
+            }
             _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
         faults::pass("published", id);
-        if self.create_receipt(&receipt, path)? {
+        if self.create_receipt(document, &receipt, path)? {
             faults::pass("receipt", id);
             return Ok(Committed::New(receipt));
         }
-        let existing = read_receipt(path)?;
-        // That receipt stands for good, so nobody will ever name what was placed here in vain.
-        remove_unnamed(placed, Some(&existing));
-        if existing.same_request(&receipt) || existing.same_work(&receipt) {
-            return Ok(Committed::Existing(existing));
+        let committed = match read_receipt(path)? {
+            Some(existing) => existing_or_conflict(existing, &receipt, path),
+            None => Err(superseded(id)),
+        };
+        if self.take_back(key, id, self.owner.queue.is_none(), placed) {
+            placed.clear();
         }
-        let what = format!(
-            "{}: is a receipt for other work; {}",
-            path.display(),
-            differences(&existing, &receipt)
-        );
-        Err(Error::permanent(Stage::Commit, what))
+        committed
     }
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
-    fn create_receipt(&self, receipt: &Receipt, path: &Path) -> Result<bool> {
-        let mut staged = write_document(&self.staged_receipt, receipt)?;
+    fn create_receipt(&self, document: Document, receipt: &Receipt, path: &Path) -> Result<bool> {
+        let mut staged = document.write(receipt)?;
         // On most file systems the sync above has written the new names to the journal, and these have little to do.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
             self.folders.rejects.sync()?;
         }
-        let is_new = disk::publish(&mut staged, path)?;
+        let is_new = match disk::publish(&mut staged, path) {
+            // Another attempt has taken the staged receipt away.
+            Err(_) if !staged.path().exists() => return Err(superseded(path.display())),
+            is_new => is_new?,
+        };
         self.folders.receipts.sync()?;
         Ok(is_new)
     }
 }
 
-/// Writes and syncs a document.
-fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
-    let staged = Temporary::new(path.to_owned());
-    let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
-    bytes.push(b'\n');
-    let written = File::create(staged.path()).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;
-    Ok(staged)
+/// Where the receipt of a request is, or is to be.
+pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
+    folders.receipts.path().join(format!("{id}.json"))
+}
+
+/// The error of an attempt that another one has stopped.
+fn superseded(of: impl std::fmt::Display) -> Error {
+    let what = format!("{of}: another attempt at the request has taken over");
+    Error::new(Stage::Commit, Class::LeaseLost, what)
+}
+
+/// The receipt that is there, if it stands for the same request or the same work.
+fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result<Committed> {
+    let is_same_request = own
+        .request
+        .queue
+        .as_deref()
+        .is_some_and(|queue| existing.is_for(queue, &own.request.id, &own.request.submitted_at));
+    if is_same_request {
+        return Ok(Committed::Existing(existing));
+    }
+    if existing.same_work(own) {
+        check_outputs(&existing, path)?;
+        return Ok(Committed::Existing(existing));
+    }
+    let what = format!(
+        "{}: is a receipt for other work; {}",
+        path.display(),
+        differences(&existing, own)
+    );
+    Err(Error::permanent(Stage::Commit, what))
+}
+
+/// Work counts as done before only if what the receipt names is there and as the receipt says.
+fn check_outputs(receipt: &Receipt, path: &Path) -> Result<()> {
+    let outputs = receipt
+        .outputs
+        .iter()
+        .map(|output| (&output.uri, output.bytes, &output.sha256));
+    let RejectsPart {
+        uri, bytes, sha256, ..
+    } = &receipt.rejects;
+    let rejects = uri
+        .as_ref()
+        .zip(sha256.as_ref())
+        .map(|(uri, sha256)| (uri, *bytes, sha256));
+    for (uri, bytes, sha256) in outputs.chain(rejects) {
+        let digest = Digest {
+            bytes,
+            sha256: sha256.clone(),
+        };
+        let found = match Location::parse(uri, Stage::Commit)? {
+            Location::File(file) => disk::has_bytes(&file, &digest)?,
+            _ => None,
+        };
+        let what = match found {
+            Some(true) => continue,
+            Some(false) => "has other bytes than the receipt says",
+            None => "is not there any more",
+        };
+        let what = format!(
+            "{}: this work was done before, but {uri} {what}: bring it back, or remove both to have it made again",
+            path.display()
+        );
+        return Err(Error::permanent(Stage::Commit, what));
+    }
+    Ok(())
+}
+
+/// The staged file of a document, still empty.
+pub(super) struct Document {
+    staged: Temporary,
+    file: File,
+}
+
+impl Document {
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|error| disk::failed(error, "cannot be created", path))?;
+        Ok(Self {
+            staged: Temporary::new(path.to_owned()),
+            file,
+        })
+    }
+
+    /// Writes and syncs it.
+    fn write(mut self, document: &impl Serialize) -> Result<Temporary> {
+        let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
+        bytes.push(b'\n');
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_all());
+        written.map_err(|error| disk::failed(error, "cannot be written", self.staged.path()))?;
+        Ok(self.staged)
+    }
+}
+
+/// Writes and syncs a document under a name of its own.
+pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
+    Document::create(path)?.write(document)
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.
@@ -275,7 +440,7 @@ fn place(
     // A name can become free again while it is looked at, when another attempt takes its own file back.
     for name in names.iter().flat_map(|name| [name, name]) {
         let path = folder.path().join(name);
-        let is_new = disk::publish(staged, &path)?;
+        let is_new = disk::link(staged, &path)?;
         if is_new || disk::has_bytes(&path, digest)? == Some(true) {
             let artifact = artifact(&path, digest);
             placed.push(Placed { path, is_new });
@@ -291,12 +456,13 @@ fn place(
 }
 
 /// Removes what was published in vain: no receipt names it.
-fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) {
+fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) -> Result<()> {
     for Placed { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
-            let _ = fs::remove_file(path);
+            fs::remove_file(path).map_err(|error| disk::failed(error, "cannot be removed", path))?;
         }
     }
+    Ok(())
 }
 
 fn artifact(path: &Path, digest: &Digest) -> Artifact {
@@ -307,14 +473,21 @@ fn artifact(path: &Path, digest: &Digest) -> Artifact {
     }
 }
 
-fn read_receipt(path: &Path) -> Result<Receipt> {
-    let document = fs::read(path).map_err(|error| disk::failed(error, "the receipt cannot be read", path))?;
-    serde_json::from_slice(&document).map_err(|error| {
+/// Reads a receipt; nothing if there is none.
+pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
+    let document = match fs::read(path) {
+        Ok(document) => document,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
+    };
+    let receipt = serde_json::from_slice(&document).map_err(|error| {
         Error::permanent(Stage::Commit, format!("{}: is not a receipt", path.display())).because(error)
-    })
+    })?;
+    Ok(Some(receipt))
 }
 
-fn names_file(receipt: &Receipt, path: &Path) -> bool {
+/// Whether the receipt names this file as output or rejects.
+pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);
     receipt.rejects.uri.as_ref() == Some(&uri) || receipt.outputs.iter().any(|output| output.uri == uri)
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
+use super::fencing::{Owner, RequestKey};
 use super::folders::{Folder, Folders};
 use crate::digest::{Digest, Digesting, Midstate, update_both};
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ const WRITE_OUT_BYTES: u64 = 4 << 20;
 /// The output of an attempt that is under way. Dropping it removes all that was staged.
 #[derive(Debug)]
 pub struct Staging {
+    pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
     /// What the names of this attempt's files begin with, and of nobody else's.
     pub(super) name: String,
@@ -48,6 +50,7 @@ pub struct Sealed {
     pub output: Digest,
     /// Of the rejects' bytes; nothing if nothing was rejected.
     pub rejects: Option<Digest>,
+    pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
     /// Of no use once there is a receipt.
@@ -56,13 +59,20 @@ pub struct Sealed {
     pub(super) staged_rejects: Option<Temporary>,
     /// Not there yet.
     pub(super) staged_receipt: PathBuf,
+    /// Whether it has taken over from other attempts at its request.
+    pub(super) is_fenced: bool,
 }
 
 impl Staging {
-    pub(super) fn new(folders: Arc<Folders>) -> Result<Self> {
-        let name = uuid::Uuid::new_v4().simple().to_string();
+    pub(super) fn new(folders: Arc<Folders>, owner: Owner) -> Result<Self> {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let name = match &owner.id {
+            Some(id) => RequestKey::of(owner.queue.as_deref(), id).staged_name(owner.fence, &random),
+            None => random,
+        };
         let output = Staged::create(&folders.staging, &format!("{name}.output"))?;
         Ok(Self {
+            owner,
             folders,
             name,
             output,
@@ -112,12 +122,14 @@ impl Staging {
         Ok(Sealed {
             output,
             rejects,
+            owner: self.owner,
             folders: self.folders,
             name: self.name,
             checkpoints: self.checkpoints,
             staged_output,
             staged_rejects,
             staged_receipt,
+            is_fenced: false,
         })
     }
 }

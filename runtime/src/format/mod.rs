@@ -30,6 +30,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// All formats.
+    pub const ALL: [Self; 2] = [Self::Csv, Self::Jsonl];
+
     /// The word for it, which is also the file name extension.
     pub fn name(self) -> &'static str {
         match self {

@@ -51,7 +51,7 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
         receipt(job, request.clone(), whole, counted, published)
     };
     match verdict {
-        None => sealed.publish(&id, job.fence, output_format, receipt),
+        None => sealed.publish(&id, output_format, receipt),
         // An attempt before has published: the request is done, whatever this worker's gate says.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {

@@ -22,7 +22,7 @@ use self::conclude::{Whole, conclude};
 use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
-use crate::commit::{Committed, Destination};
+use crate::commit::{Committed, Destination, Owner};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
@@ -52,6 +52,10 @@ pub struct Job {
     pub attempt: u32,
     /// The fence of the claim; 0 without a queue.
     pub fence: u64,
+    /// When this life of the request began: see [`crate::queue::Claim::life_ms`]; 0 without a queue.
+    pub life_ms: i64,
+    /// Whether an earlier attempt at the request was lost and may still be at work.
+    pub is_contested: bool,
     /// The worker's name.
     pub worker: String,
     /// When the attempt began.
@@ -84,6 +88,17 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whose output it is.
+    fn owner(&self) -> Owner {
+        Owner {
+            queue: self.queue.clone(),
+            id: self.id.clone(),
+            fence: self.fence,
+            life_ms: self.life_ms,
+            is_contested: self.is_contested,
+        }
+    }
+
     /// Its id as far as it has one, for tests.
     fn name(&self) -> &str {
         self.id.as_deref().unwrap_or_default()
@@ -151,7 +166,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let (input, reader) = Input::open(job, source, Digesting::default())?;
     let decoding = decode::open(reader, &input.name, hint, &job.input, &job.limits)?;
     let mut opened = Opened::new(job, input, decoding)?;
-    let staging = job.destination.stage(job.queue.as_deref())?;
+    let staging = job.destination.stage(job.owner())?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
     sequence.count(opened.lane.guest.take_counters());
     sequence.write(&opened.lane.begin())?;

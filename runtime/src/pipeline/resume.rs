@@ -33,7 +33,7 @@ pub(super) fn run(job: &Job, open: &Open<'_>) -> Result<Committed> {
         Err(why) => Err(why),
     };
     let taken_up = match found {
-        Ok(checkpoint) => take_up(job, queue, id, checkpoint, open)?,
+        Ok(checkpoint) => take_up(job, checkpoint, open)?,
         Err(why) => Err(why),
     };
     match taken_up {
@@ -55,18 +55,12 @@ enum Start {
 }
 
 /// Takes over what was staged, and opens the rest of the input. The second error is why there is nothing to take over.
-fn take_up(
-    job: &Job,
-    queue: &str,
-    id: &str,
-    checkpoint: Checkpoint,
-    open: &Open<'_>,
-) -> Result<Result<Start, String>> {
+fn take_up(job: &Job, checkpoint: Checkpoint, open: &Open<'_>) -> Result<Result<Start, String>> {
     // To copy what is staged takes a while.
     job.gauge.show(checkpoint.offset, checkpoint.records);
     let taken_over = job
         .destination
-        .take_over(queue, id, &checkpoint.staged, &job.stop);
+        .take_over(job.owner(), &checkpoint.staged, &job.stop);
     let staging = match taken_over {
         Ok(Ok(staging)) => staging,
         Ok(Err(why)) => return Ok(Err(why)),

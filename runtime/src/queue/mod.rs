@@ -27,6 +27,9 @@ const CLAIM_STEP: usize = 64;
 /// How many delayed requests, and how many lost ones, come back to the queue in one claim.
 const COMEBACK_MAX: usize = 100;
 
+/// How many ready requests a claim looks at for such as its worker may have.
+const LOOK_MAX: usize = 1_000;
+
 /// How many ended requests one step of a reap removes, so that it does not hold up others.
 const REAP_STEP: usize = 100;
 
@@ -141,6 +144,48 @@ pub struct Claim {
     pub lost: u32,
     /// The number of the queue's binding at the moment of the claim.
     pub binding: Option<u64>,
+    /// When this life of the request began, in ms since 1970 by the server's clock: it was submitted, or retried as a dead letter.
+    pub life_ms: i64,
+    /// Whether a claim of this request was lost since it last came to an end. The attempt may still be at work, and may have
+    /// published or committed something.
+    pub is_contested: bool,
+    /// The request is to be ended without an attempt.
+    pub ending: Option<Ending>,
+    /// The output that the claim before recorded, if the request was taken over from another one.
+    pub moved_from: Option<String>,
+}
+
+/// How a request is to be ended, unless an attempt has committed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody has cancelled it.
+    Cancel,
+    /// It is given up, for this reason.
+    Dead(String),
+}
+
+/// Where a worker's output goes. A claim records it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutputId {
+    /// A word that tells it from any other output.
+    pub id: String,
+    /// Where it is, for people.
+    pub uri: String,
+}
+
+impl std::fmt::Display for OutputId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.id, self.uri)
+    }
+}
+
+/// Requests that wait for a worker with another output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Where the output is.
+    pub uri: String,
+    /// How many requests.
+    pub requests: u64,
 }
 
 /// How to claim.
@@ -157,6 +202,10 @@ pub struct ClaimOptions {
     pub lost_max: u32,
     /// Claim nothing while the queue has no binding.
     pub needs_binding: bool,
+    /// Where the worker's output goes. A request of which a claim was lost goes to workers with the output of that claim.
+    pub output: OutputId,
+    /// Take requests of other outputs, too.
+    pub move_output: bool,
 }
 
 impl ClaimOptions {
@@ -184,6 +233,8 @@ pub enum Next {
     Dead,
     /// Cancelled, because [`Renewed::cancel`] said so.
     Cancelled,
+    /// Left to the next claim to end, which is given after this time: what an attempt left behind could not be removed.
+    Conclude(Duration),
 }
 
 /// How far a worker is with a request; renewals carry it.
@@ -209,7 +260,7 @@ pub struct Renewed {
 pub enum Cancelled {
     /// The request was waiting and is cancelled now.
     Now,
-    /// The request is leased; its worker was told to stop.
+    /// The request is leased, and its worker was told to stop; or a claim of it was lost, and the next worker ends it.
     Asked,
     /// The request had come to its end before, in this state.
     TooLate(State),
@@ -255,8 +306,62 @@ pub struct Status {
     /// How far its worker is, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// `cancelling` or `ending`, while a worker still has to end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// Where a lost attempt has written to: only a worker with this output goes on with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// What else is to be said of how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The receipt, once done.
     pub receipt: Option<serde_json::Value>,
+}
+
+impl Status {
+    /// What a request that a worker still has to end waits for, for people.
+    pub fn waits_for(&self) -> Option<String> {
+        let ending = self.ending.as_deref()?;
+        Some(match (self.state, &self.output) {
+            (State::Leased, _) if ending == CANCELLING => {
+                "cancelling: its worker was told to stop".to_owned()
+            }
+            (State::Leased, _) => format!("{ending}: a worker looks whether it was committed"),
+            (_, Some(output)) => format!(
+                "{ending}: waits for a worker with the output {output}, which looks whether it was committed"
+            ),
+            (_, None) => format!("{ending}: waits for a worker, which looks whether it was committed"),
+        })
+    }
+}
+
+const CANCELLING: &str = "cancelling";
+
+/// The word for how a request is ending.
+fn ending_word(state: State, cancel: bool, ending: bool) -> Option<String> {
+    let has_ended = matches!(state, State::Done | State::Dead | State::Cancelled);
+    match (cancel, ending) {
+        _ if has_ended => None,
+        (true, _) => Some(CANCELLING.to_owned()),
+        (false, true) => Some("ending".to_owned()),
+        (false, false) => None,
+    }
+}
+
+/// How a claim is to end its request.
+fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
+    if cancel {
+        Some(Ending::Cancel)
+    } else {
+        ending.map(Ending::Dead)
+    }
+}
+
+/// Where an output is that a claim has recorded, if it is another than the worker's own.
+fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
+    let (id, uri) = recorded?.split_once(' ')?;
+    (id != own.id).then(|| uri.to_owned())
 }
 
 /// How much of what a queue has.
@@ -317,7 +422,9 @@ pub trait Queue: Send + Sync {
     /// more is ready. A request that one more lost lease makes poison is given alone. To ask again with the same nonce and
     /// count, while any of the claims stands that it gave, gives those claims once more and no others.
     ///
-    /// Before that, delayed requests whose time has come and requests whose lease ran out become ready (the latter dead, if
+    /// A request that is only to be ended ([`Claim::ending`]) comes first, and also where claims are withheld.
+    ///
+    /// Before that, delayed requests whose time has come and requests whose lease ran out become ready (the latter to be ended, if
     /// that was their last loss), and documents from the intake list become requests or are set aside as [`Invalid`]: a
     /// bounded number of each, so that a claim is quick, and documents at the latest in time for the next claim. A request
     /// that this host cannot read becomes a dead letter, and the next one is taken.
@@ -347,14 +454,17 @@ pub trait Queue: Send + Sync {
     /// Returns when there may be something new to claim, at the latest after `timeout`. It may return early.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
+    /// Requests that are ready and wait for workers with other outputs, as far as a claim would look.
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>>;
+
     /// One request; none if the queue does not know it.
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>>;
 
     /// Requests in a state, those that come next or came last first, at most `limit`.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way, a lost
-    /// lease included, but by a settle or in the dead letters.
+    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way but by a settle or
+    /// in the dead letters. If a claim of it was lost, a worker has to end it: the next one that claims it is told so.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
     /// Puts a dead request back to ready, its attempts and losses forgotten. False if it is not dead.

@@ -9,19 +9,22 @@ use tracing::Instrument;
 use super::lease::{Lease, Leases};
 use super::plugins::{Bound, Plugins};
 use super::{Outcome, WorkerOptions};
-use crate::commit::{Committed, Destination};
+use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
-use crate::queue::{Claim, Next, Server, Ticket};
+use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TOO_LONG, stop_at};
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
+
+/// After this time a request is claimed again that could not be ended.
+const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What may fail for a while.
 const END: &str = "cannot end a claim, trying again";
@@ -33,8 +36,22 @@ pub(super) struct Context {
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
     pub(super) destination: Arc<Destination>,
+    /// What claims record of it.
+    pub(super) output: OutputId,
     pub(super) complaints: Arc<Complaints>,
     pub(super) options: WorkerOptions,
+}
+
+/// What the output knows a claimed request by.
+struct ClaimedRequest {
+    queue: String,
+    id: String,
+    submitted_at: String,
+    life_ms: i64,
+}
+
+fn submitted_at(claim: &Claim) -> Timestamp {
+    Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default()
 }
 
 impl Context {
@@ -49,6 +66,15 @@ impl Context {
             let lease = self
                 .leases
                 .hold(claim.ticket.clone(), stop.clone(), Arc::clone(&gauge), asked_at);
+            if let Some(moved_from) = &claim.moved_from {
+                tracing::warn!(
+                    output_before = moved_from,
+                    "taken over from another output: what the lost attempt may have published there stays"
+                );
+            }
+            if let Some(ending) = &claim.ending {
+                return self.conclude(&claim, &lease, ending).await;
+            }
             match self.work_in_time(&claim, &stop, gauge).await {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
                 Err(error) => self.fail(&claim, &lease, error).await,
@@ -59,6 +85,11 @@ impl Context {
 
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
     async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
+        if claim.is_contested
+            && let Some(receipt) = self.committed_before(claim).await?
+        {
+            return Ok(Committed::Existing(receipt));
+        }
         let started_at = receipt::now();
         let begin = tokio::time::Instant::now();
         let limit = self.options.limits.attempt;
@@ -85,9 +116,11 @@ impl Context {
             id: Some(claim.request.id.clone()),
             queue: Some(claim.request.queue.clone()),
             uri: redact(&claim.request.uri),
-            submitted_at: Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default(),
+            submitted_at: submitted_at(claim),
             attempt: claim.attempt,
             fence: claim.ticket.fence,
+            life_ms: claim.life_ms,
+            is_contested: claim.is_contested,
             worker: self.options.name.clone(),
             started_at,
             input: claim.request.input.clone(),
@@ -110,6 +143,98 @@ impl Context {
             Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Queued, identity, from, &stop),
         };
         pipeline::spawn_or_resume(job, open).await
+    }
+
+    /// The receipt of an attempt before that was lost, if it had committed. What else it left behind is removed then.
+    async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
+        let found = self
+            .on_output(claim, |destination, claim| {
+                destination.committed((&claim.queue, &claim.id), &claim.submitted_at)
+            })
+            .await?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        // It does not end anything where there is a receipt.
+        match self.conclude_output(claim, State::Done).await? {
+            Concluded::Committed(receipt) => Ok(Some(*receipt)),
+            Concluded::Ended => Err(Error::transient(Stage::Commit, "the receipt has disappeared")),
+        }
+    }
+
+    /// Ends a request without an attempt, as the queue asks for.
+    async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
+        let (next, state) = match ending {
+            Ending::Cancel => (Next::Cancelled, State::Cancelled),
+            Ending::Dead(_) => (Next::Dead, State::Dead),
+        };
+        match self.conclude_output(claim, state).await {
+            Ok(Concluded::Committed(receipt)) => {
+                self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
+                    .await
+            }
+            Ok(Concluded::Ended) => {
+                let why = match ending {
+                    Ending::Cancel => "cancelled after a worker was lost",
+                    Ending::Dead(why) => why,
+                };
+                self.end(claim, lease, why, next).await
+            }
+            Err(error) => self.conclude_later(claim, lease, &error.report()).await,
+        }
+    }
+
+    /// Looks whether an attempt has committed the request; if not, removes what is visible of it, and keeps late attempts from
+    /// committing it.
+    async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
+        let worker = self.options.name.clone();
+        self.on_output(claim, move |destination, claim| {
+            let request = (&*claim.queue, &*claim.id);
+            destination.conclude(request, &claim.submitted_at, claim.life_ms, state.name(), &worker)
+        })
+        .await
+    }
+
+    /// Runs what blocks on the output.
+    async fn on_output<T: Send + 'static>(
+        &self,
+        claim: &Claim,
+        work: impl FnOnce(&Destination, &ClaimedRequest) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let destination = Arc::clone(&self.destination);
+        let claim = ClaimedRequest {
+            queue: claim.ticket.queue.clone(),
+            id: claim.ticket.id.clone(),
+            submitted_at: submitted_at(claim).to_string(),
+            life_ms: claim.life_ms,
+        };
+        let span = tracing::Span::current();
+        let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
+        working.await.unwrap_or_else(|_| {
+            let why = "the commit panicked: this is a bug of the host, its log says more";
+            Err(Error::transient(Stage::Worker, why))
+        })
+    }
+
+    /// Leaves it to a later claim to end the request.
+    async fn conclude_later(&self, claim: &Claim, lease: &Lease, why: &str) -> Outcome {
+        tracing::warn!(
+            error = why,
+            "cannot be ended yet: what an attempt left behind cannot be looked at, trying again"
+        );
+        let why: String = why.chars().take(REPORT_CHARS_MAX).collect();
+        let ticket = &claim.ticket;
+        let next = Next::Conclude(CONCLUDE_AGAIN);
+        match self
+            .insist(lease, || self.server.queue.fail(ticket, &why, next))
+            .await
+        {
+            Ok(()) => Outcome::Retried,
+            Err(error) => {
+                tracing::warn!(error = error.report(), "not handed back");
+                Outcome::Lost
+            }
+        }
     }
 
     async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {
@@ -145,34 +270,57 @@ impl Context {
     async fn fail(&self, claim: &Claim, lease: &Lease, error: Error) -> Outcome {
         let (ticket, policy) = (&claim.ticket, &self.options.policy);
         let report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
-        let (next, outcome) = match error.class() {
+        let (next, state) = match error.class() {
             Class::LeaseLost => {
                 tracing::warn!(error = report, "stopped without a commit");
                 return Outcome::Lost;
             }
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
-            Class::Cancelled => (Next::Cancelled, Outcome::Cancelled),
+            Class::Cancelled => (Next::Cancelled, State::Cancelled),
             Class::Transient if claim.attempt < policy.attempts_max => {
-                (Next::Retry(policy.backoff(claim.attempt)), Outcome::Retried)
+                (Next::Retry(policy.backoff(claim.attempt)), State::Delayed)
             }
-            Class::Transient | Class::Permanent => (Next::Dead, Outcome::Dead),
+            Class::Transient | Class::Permanent => (Next::Dead, State::Dead),
         };
+        let may_have_left = claim.is_contested || error.leaves_output();
+        if may_have_left && state != State::Delayed {
+            match self.conclude_output(claim, state).await {
+                Ok(Concluded::Committed(receipt)) => {
+                    return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
+                }
+                Ok(Concluded::Ended) => {}
+                Err(_) => return self.conclude_later(claim, lease, &report).await,
+            }
+        }
+        self.end(claim, lease, &report, next).await
+    }
+
+    /// Ends a claim as failed.
+    async fn end(&self, claim: &Claim, lease: &Lease, why: &str, next: Next) -> Outcome {
+        let ticket = &claim.ticket;
         let failed = self
-            .insist(lease, || self.server.queue.fail(ticket, &report, next))
+            .insist(lease, || self.server.queue.fail(ticket, why, next))
             .await;
         if let Err(error) = failed {
             tracing::warn!(error = error.report(), "failed but not settled");
             return Outcome::Lost;
         }
-        if matches!(outcome, Outcome::Dead | Outcome::Cancelled) {
-            self.forget_checkpoint(ticket).await;
+        match next {
+            Next::Dead => {
+                self.forget_checkpoint(ticket).await;
+                tracing::error!(error = why, "given up: a dead letter");
+                Outcome::Dead
+            }
+            Next::Cancelled => {
+                self.forget_checkpoint(ticket).await;
+                tracing::info!("cancelled");
+                Outcome::Cancelled
+            }
+            Next::Retry(_) | Next::Conclude(_) => {
+                tracing::warn!(error = why, "failed, will be tried again");
+                Outcome::Retried
+            }
         }
-        match outcome {
-            Outcome::Dead => tracing::error!(error = report, "given up: a dead letter"),
-            Outcome::Retried => tracing::warn!(error = report, "failed, will be tried again"),
-            _ => tracing::info!("cancelled"),
-        }
-        outcome
     }
 
     /// Nobody goes on with a request that has ended.

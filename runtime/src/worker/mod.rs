@@ -5,7 +5,7 @@ mod lease;
 mod plugins;
 mod reaper;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub use plugins::PluginSource;
 use plugins::Plugins;
 use reaper::Reaper;
 
-use crate::commit::Destination;
+use crate::commit::{Destination, Owner};
 use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits};
 use crate::error::{Class, Error, Result, Stage};
@@ -26,7 +26,7 @@ use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::gate::Gate;
 use crate::plugin::Engine;
-use crate::queue::{Claim, ClaimOptions, Counts, Server, is_suspect};
+use crate::queue::{Claim, ClaimOptions, Counts, Elsewhere, OutputId, Server, is_suspect};
 use crate::stop::Stop;
 
 /// How often an idle worker says why it is idle although requests wait.
@@ -64,6 +64,8 @@ pub struct WorkerOptions {
     pub limits: Arc<Limits>,
     /// How it treats its claims.
     pub policy: LeasePolicy,
+    /// Whether it takes requests of which a worker with another output was lost.
+    pub move_output: bool,
 }
 
 /// How an attempt ended.
@@ -135,8 +137,16 @@ pub async fn run(
 ) -> Result<Summary> {
     // A worker that cannot write must not take requests: it would make dead letters of them.
     for queue in &options.queues {
-        drop(destination.stage(Some(queue))?);
+        let owner = Owner {
+            queue: Some(queue.clone()),
+            ..Owner::default()
+        };
+        drop(destination.stage(owner)?);
     }
+    let output = OutputId {
+        id: destination.identity()?,
+        uri: destination.uri(),
+    };
     let (registry, source) = (Arc::clone(&server.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;
     let complaints = Arc::new(Complaints::default());
@@ -148,6 +158,7 @@ pub async fn run(
         plugins,
         fetcher,
         destination,
+        output,
         complaints,
         options,
     });
@@ -161,6 +172,7 @@ pub async fn run(
         turn: 0,
         unanswered: None,
         explained: None,
+        told_elsewhere: HashSet::new(),
     };
     // As a task, because the attempts are tasks too: each wake of what runs right here may be one of another thread.
     let serving = tokio::spawn(async move {
@@ -192,6 +204,8 @@ struct Worker {
     unanswered: Option<(String, usize)>,
     /// When it was last said why an idle worker is idle.
     explained: Option<Instant>,
+    /// The queues of which it was said that requests wait for workers with other outputs.
+    told_elsewhere: HashSet<String>,
 }
 
 impl Worker {
@@ -302,6 +316,8 @@ impl Worker {
                 lease: options.policy.lease,
                 lost_max: options.policy.lost_max,
                 needs_binding: context.plugins.needs_binding(),
+                output: context.output.clone(),
+                move_output: options.move_output,
             };
             let (queue, count) = (&options.queues[turn], *count);
             let asked_at = Instant::now();
@@ -318,7 +334,8 @@ impl Worker {
     }
 
     fn begin(&mut self, claim: Claim, asked_at: Instant) {
-        let is_suspect = is_suspect(claim.lost, self.context.options.policy.lost_max);
+        let is_suspect =
+            claim.ending.is_none() && is_suspect(claim.lost, self.context.options.policy.lost_max);
         let stop = Stop::default();
         let (context, for_attempt) = (Arc::clone(&self.context), stop.clone());
         let task = self
@@ -364,9 +381,11 @@ impl Worker {
     }
 
     /// Whether a burst is over: nothing is left that this worker could get.
-    async fn is_empty(&self) -> Result<bool> {
-        for name in &self.context.options.queues {
-            let counts = self.context.server.queue.counts(name).await?;
+    async fn is_empty(&mut self) -> Result<bool> {
+        let context = Arc::clone(&self.context);
+        for name in &context.options.queues {
+            let mut counts = context.server.queue.counts(name).await?;
+            counts.ready = counts.ready.saturating_sub(self.elsewhere(&counts).await?);
             match self.obstacle(&counts) {
                 Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Queue, why)),
                 Some(Obstacle::Paused) => {
@@ -380,9 +399,11 @@ impl Worker {
     }
 
     /// Says why nothing is claimed although requests wait.
-    async fn explain(&self) -> Result<()> {
-        for name in &self.context.options.queues {
-            let counts = self.context.server.queue.counts(name).await?;
+    async fn explain(&mut self) -> Result<()> {
+        let context = Arc::clone(&self.context);
+        for name in &context.options.queues {
+            let mut counts = context.server.queue.counts(name).await?;
+            counts.ready = counts.ready.saturating_sub(self.elsewhere(&counts).await?);
             match self.obstacle(&counts) {
                 Some(Obstacle::Unbound(why)) => {
                     tracing::warn!(queue = name, why, "requests cannot be claimed");
@@ -392,6 +413,35 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// How many requests of a queue are ready for workers with other outputs only. Says so, once.
+    async fn elsewhere(&mut self, counts: &Counts) -> Result<u64> {
+        let queue = &counts.queue;
+        if counts.ready == 0 || self.context.options.move_output {
+            self.told_elsewhere.remove(queue);
+            return Ok(0);
+        }
+        let elsewhere = self
+            .context
+            .server
+            .queue
+            .elsewhere(queue, &self.context.output)
+            .await?;
+        if elsewhere.is_empty() {
+            self.told_elsewhere.remove(queue);
+        } else if self.told_elsewhere.insert(queue.clone()) {
+            for Elsewhere { uri, requests } in &elsewhere {
+                tracing::warn!(
+                    queue,
+                    requests,
+                    output = uri,
+                    "left to a worker with this output, to which a lost worker has written: start one there, or use \
+                     `--move-output` if that output is gone"
+                );
+            }
+        }
+        Ok(elsewhere.iter().map(|elsewhere| elsewhere.requests).sum())
     }
 
     fn obstacle(&self, counts: &Counts) -> Option<Obstacle> {

@@ -144,6 +144,8 @@ impl Bed {
             submitted_at: Timestamp::UNIX_EPOCH,
             attempt: 1,
             fence: 1,
+            life_ms: 0,
+            is_contested: false,
             worker: "test".to_owned(),
             started_at: Timestamp::UNIX_EPOCH,
             input: work.options,

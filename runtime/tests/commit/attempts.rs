@@ -1,5 +1,7 @@
 //! Of several attempts at a request, whatever becomes of each, one counts and the others leave nothing.
 
+use ingest_host::commit::Concluded;
+
 use super::*;
 
 #[test]
@@ -22,7 +24,7 @@ fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
     let place = Place::new();
     place.commit(1, b"a\n").unwrap();
     let before = place.receipt();
-    let error = publish_other(place.seal(b"b\n", b""), 2).expect_err("a conflict");
+    let error = publish_other(place.seal(2, b"b\n", b""), 2).expect_err("a conflict");
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     let (theirs, ours) = (digest(b"a\n").sha256, digest(b"b\n").sha256);
     let text = format!("its output is {theirs}, here it is {ours}");
@@ -41,7 +43,7 @@ fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
 #[test]
 fn what_a_dead_attempt_left_is_not_replaced() {
     let place = Place::new();
-    place.seal(b"", b"");
+    place.seal(1, b"", b"");
     fs::write(place.path("orders/day-1.csv"), "dead").unwrap();
     let committed = place.commit(5, b"a\n").unwrap();
     assert!(matches!(committed, Committed::New(_)), "{committed:?}");
@@ -51,14 +53,14 @@ fn what_a_dead_attempt_left_is_not_replaced() {
 
     // With the same bytes it is as good as our own.
     let place = Place::new();
-    place.seal(b"", b"");
+    place.seal(1, b"", b"");
     fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
     place.commit(5, b"a\n").unwrap();
     assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
 
     // A folder or a link in the way is as bad as other bytes.
     let place = Place::new();
-    place.seal(b"", b"");
+    place.seal(1, b"", b"");
     fs::create_dir(place.path("orders/day-1.csv")).unwrap();
     fs::write(place.path("orders/day-1.5.csv"), "dead too").unwrap();
     let error = place.commit(5, b"a\n").expect_err("no name is free");
@@ -88,9 +90,9 @@ fn a_request_is_done_once_even_if_its_plugin_was_swapped_in_between() {
 fn a_zombie_that_publishes_late_damages_nothing() {
     let place = Place::new();
     // The zombie gets as far as the output's name before the winner comes, and no further.
-    let zombie = place.seal(b"zombie\n", b"zombie's rejects\n");
+    let zombie = place.seal(1, b"zombie\n", b"zombie's rejects\n");
     fs::write(place.path("orders/day-1.csv"), "zombie\n").unwrap();
-    let winner = place.seal(b"winner\n", b"");
+    let winner = place.seal(2, b"winner\n", b"");
     publish(winner, 2).unwrap();
     let receipt = place.receipt();
     assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.2.csv"));
@@ -124,7 +126,7 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
                         } else {
                             format!("{fence}\n")
                         };
-                        let sealed = place.seal(output.as_bytes(), output.as_bytes());
+                        let sealed = place.seal(fence, output.as_bytes(), output.as_bytes());
                         barrier.wait();
                         if same {
                             publish(sealed, fence)
@@ -143,11 +145,14 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
             .iter()
             .filter(|result| matches!(result, Ok(Committed::New(_))))
             .count();
-        let existing = results
-            .iter()
-            .filter(|result| matches!(result, Ok(Committed::Existing(_))))
-            .count();
-        assert_eq!((created, existing), (1, if same { 7 } else { 0 }), "{results:?}");
+        assert_eq!(created, 1, "{results:?}");
+        // The others found its receipt, or were told that somebody had taken over. For another request there is a conflict.
+        let gave_way = |result: &Result<Committed>| match result {
+            Ok(Committed::New(_)) => true,
+            Ok(Committed::Existing(_)) => same,
+            Err(error) => error.class() == Class::LeaseLost || !same && error.class() == Class::Permanent,
+        };
+        assert!(results.iter().all(gave_way), "{results:?}");
         // What the receipt names is there, and nothing else is.
         let receipt = place.receipt();
         let named = [
@@ -169,81 +174,189 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
 
 /// Makes it impossible to create a receipt.
 fn spoil_receipt(place: &Place) {
-    let staged = place
-        .files()
-        .into_iter()
-        .find(|file| file.ends_with(".output"))
-        .unwrap();
-    fs::create_dir(place.path(&staged).with_extension("receipt")).unwrap();
+    fs::remove_dir_all(place.path("orders/receipts")).unwrap();
 }
 
 #[test]
 fn without_a_receipt_what_was_published_is_taken_back() {
     let place = Place::new();
-    let sealed = place.seal(b"a\n", b"r\n");
-    spoil_receipt(&place);
-    let error = publish(sealed, 1).expect_err("no receipt");
+    let fail = |sealed: Sealed| {
+        let failed = sealed.publish(ID, Format::Csv, |published| {
+            assert!(place.path("orders/day-1.csv").exists(), "it is published");
+            spoil_receipt(&place);
+            receipt(1, published)
+        });
+        failed.expect_err("no receipt")
+    };
+    let error = fail(place.seal(1, b"a\n", b"r\n"));
     assert!(
-        error.to_string().ends_with(".receipt: cannot be written"),
+        error.to_string().ends_with("day-1.json: cannot be published"),
         "{error}"
     );
-    assert_eq!(place.files(), [""; 0]);
+    assert!(!error.leaves_output());
+    assert_eq!(place.visible_files(), [""; 0]);
 
     // What was there before is not this attempt's to remove.
     fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
-    let sealed = place.seal(b"a\n", b"");
-    spoil_receipt(&place);
-    publish(sealed, 2).expect_err("no receipt");
-    assert_eq!(place.files(), ["orders/day-1.csv"]);
+    fail(place.seal(2, b"a\n", b""));
+    assert_eq!(place.visible_files(), ["orders/day-1.csv"]);
 }
 
 #[test]
-fn what_another_attempt_names_or_may_name_is_not_taken_back() {
-    // The other has its receipt when this one fails.
+fn what_another_attempt_names_is_not_taken_back() {
     let place = Place::new();
-    let sealed = place.seal(b"a\n", b"");
-    spoil_receipt(&place);
-    let failed = sealed.publish(ID, 1, Format::Csv, |published| {
+    let failed = place.seal(1, b"a\n", b"").publish(ID, Format::Csv, |published| {
+        // The other finds the name taken, takes over, and has its receipt when this one goes on.
         place.commit(2, b"a\n").unwrap();
         receipt(1, published)
     });
-    failed.expect_err("no receipt");
+    assert_eq!(failed.expect_err("taken over").class(), Class::LeaseLost);
+    assert_eq!(place.receipt().attempt.fence, 2);
     assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+}
 
-    // The other has taken the file for its own and is about to create its receipt.
+#[test]
+fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
+    let contested = |fence| Owner {
+        is_contested: true,
+        ..owner(ID, fence)
+    };
+    let commit_other = |place: &Place| {
+        let other = place.seal_as(contested(2), b"other\n", b"other's rejects\n");
+        assert!(matches!(publish(other, 2), Ok(Committed::New(_))));
+    };
+    let check = |place: &Place| {
+        assert_eq!(place.receipt().attempt.fence, 2);
+        assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"other\n");
+        let files = [
+            "orders/day-1.csv",
+            "orders/receipts/day-1.json",
+            "rejects/orders/day-1.rejects.csv",
+        ];
+        assert_eq!(place.files(), files);
+    };
+    // It is sealed when the other one comes.
     let place = Place::new();
-    let sealed = place.seal(b"a\n", b"");
-    spoil_receipt(&place);
-    let (placed, other_placed) = (Barrier::new(2), Barrier::new(2));
-    let failed = Barrier::new(2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            placed.wait();
-            let other = place.seal(b"a\n", b"").publish(ID, 2, Format::Csv, |published| {
-                other_placed.wait();
-                failed.wait();
-                receipt(2, published)
-            });
-            assert!(matches!(other, Ok(Committed::New(_))), "{other:?}");
-        });
-        let result = sealed.publish(ID, 1, Format::Csv, |published| {
-            placed.wait();
-            other_placed.wait();
+    let first = place.seal(1, b"first\n", b"");
+    commit_other(&place);
+    assert!(matches!(publish(first, 1), Ok(Committed::Existing(_))));
+    check(&place);
+
+    // It has published when the other one comes, which removes that.
+    let place = Place::new();
+    let first = place.seal(1, b"first\n", b"first's rejects\n");
+    let failed = first.publish(ID, Format::Csv, |published| {
+        commit_other(&place);
+        receipt(1, published)
+    });
+    assert_eq!(failed.expect_err("taken over").class(), Class::LeaseLost);
+    check(&place);
+}
+
+#[test]
+fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
+    let end = |place: &Place| {
+        let ended = place
+            .destination
+            .conclude(("orders", ID), "2026-01-01T00:00:00Z", 5, "cancelled", "w");
+        assert_eq!(ended.unwrap(), Concluded::Ended);
+    };
+    let late = |life_ms| Owner {
+        life_ms,
+        ..owner(ID, 1)
+    };
+    // It comes late with all its bytes, or between what it publishes and its receipt.
+    let place = Place::new();
+    let sealed = place.seal_as(late(5), b"late\n", b"");
+    end(&place);
+    publish(sealed, 1).expect_err("it was ended");
+    assert_eq!(place.visible_files(), [""; 0]);
+    let failed = place
+        .seal_as(late(5), b"late\n", b"")
+        .publish(ID, Format::Csv, |_| unreachable!("never published"));
+    assert_eq!(failed.expect_err("it was ended").class(), Class::Permanent);
+
+    let place = Place::new();
+    let failed = place
+        .seal_as(late(5), b"late\n", b"")
+        .publish(ID, Format::Csv, |published| {
+            end(&place);
             receipt(1, published)
         });
-        failed.wait();
-        result.expect_err("no receipt");
-    });
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(failed.expect_err("it was ended").class(), Class::LeaseLost);
+    assert_eq!(place.visible_files(), [""; 0]);
+    end(&place);
+
+    let sealed = place.seal_as(late(6), b"again\n", b"");
+    assert!(matches!(publish(sealed, 1), Ok(Committed::New(_))));
+    assert_eq!(
+        place.visible_files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+    let concluded = place
+        .destination
+        .conclude(("orders", ID), "2026-01-01T00:00:00Z", 6, "dead", "w");
+    assert_eq!(concluded.unwrap(), Concluded::Committed(place.receipt().into()));
+}
+
+#[test]
+fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
+    for dies_with_rejects in [false, true] {
+        let place = Place::new();
+        let rejects: &[u8] = if dies_with_rejects { b"dead\n" } else { b"" };
+        let dying = place.seal(1, b"dead\n", rejects);
+        // As if the process had died here: nothing is taken back.
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = dying.publish(ID, Format::Csv, |_| {
+                for folder in [".staging", "rejects/.staging"] {
+                    keep(&place.path(folder));
+                }
+                panic!("dies")
+            });
+        }));
+        assert!(caught.is_err());
+        for folder in [".staging", "rejects/.staging"] {
+            restore(&place.path(folder));
+        }
+        assert!(place.path("orders/day-1.csv").exists());
+        // The successor makes other bytes, and has the name that readers expect all the same.
+        place.commit(2, b"successor\n").unwrap();
+        assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1.csv"));
+        assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"successor\n");
+        assert_eq!(
+            place.visible_files(),
+            ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        );
+    }
+}
+
+/// Keeps what is in a folder from being removed with it: a second name for each file.
+fn keep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let kept = folder.with_extension("kept");
+    fs::create_dir_all(&kept).unwrap();
+    for file in entries.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        fs::hard_link(file.path(), kept.join(file.file_name())).unwrap();
+    }
+}
+
+fn restore(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder.with_extension("kept")) else {
+        return;
+    };
+    for file in entries.map(Result::unwrap) {
+        fs::rename(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    fs::remove_dir(folder.with_extension("kept")).unwrap();
 }
 
 #[test]
 fn without_a_queue_a_conflict_does_not_blame_the_time() {
     let place = Place::new();
     let commit = |fence: u64, output: &[u8]| {
-        let mut staging = place.destination.stage(None).unwrap();
+        let mut staging = place.destination.stage(Owner::default()).unwrap();
         staging.output().write_all(output).unwrap();
-        staging.seal().unwrap().publish(ID, 0, Format::Csv, |published| {
+        staging.seal().unwrap().publish(ID, Format::Csv, |published| {
             let mut receipt = receipt(0, published);
             receipt.request.queue = None;
             receipt.request.submitted_at = format!("2026-02-01T00:00:0{fence}Z");
@@ -258,7 +371,7 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
 #[test]
 fn a_receipt_that_cannot_be_read_is_a_conflict() {
     let place = Place::new();
-    place.seal(b"", b"");
+    place.seal(1, b"", b"");
     fs::write(place.path("orders/receipts/day-1.json"), "{}").unwrap();
     let error: Error = place.commit(1, b"a\n").expect_err("a conflict");
     assert_eq!(error.class(), Class::Permanent);

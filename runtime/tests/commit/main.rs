@@ -11,7 +11,7 @@ use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
 use ingest_host::batch::Position;
-use ingest_host::commit::{Artifact, Committed, Destination, Published, RejectWriter, Sealed};
+use ingest_host::commit::{Artifact, Committed, Destination, Owner, Published, RejectWriter, Sealed};
 use ingest_host::digest::{Digest, Digesting};
 use ingest_host::error::{Class, Error, Result, Stage};
 use ingest_host::format::Format;
@@ -44,8 +44,12 @@ impl Place {
         format!("file://{}", self.path(path).display())
     }
 
-    fn seal(&self, output: &[u8], rejects: &[u8]) -> Sealed {
-        let mut staging = self.destination.stage(QUEUE).unwrap();
+    fn seal(&self, fence: u64, output: &[u8], rejects: &[u8]) -> Sealed {
+        self.seal_as(owner(ID, fence), output, rejects)
+    }
+
+    fn seal_as(&self, owner: Owner, output: &[u8], rejects: &[u8]) -> Sealed {
+        let mut staging = self.destination.stage(owner).unwrap();
         staging.output().write_all(output).unwrap();
         if !rejects.is_empty() {
             staging.rejects().unwrap().write_all(rejects).unwrap();
@@ -55,7 +59,7 @@ impl Place {
 
     /// One attempt from staging to receipt.
     fn commit(&self, fence: u64, output: &[u8]) -> Result<Committed> {
-        publish(self.seal(output, b""), fence)
+        publish(self.seal(fence, output, b""), fence)
     }
 
     /// All files, hidden ones too.
@@ -75,19 +79,36 @@ impl Place {
         files
     }
 
+    /// The files that a reader sees.
+    fn visible_files(&self) -> Vec<String> {
+        let mut files = self.files();
+        files.retain(|file| !file.split('/').any(|part| part.starts_with('.')));
+        files
+    }
+
     fn receipt(&self) -> Receipt {
         serde_json::from_slice(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
     }
 }
 
+/// An attempt at a request of the queue.
+fn owner(id: &str, fence: u64) -> Owner {
+    Owner {
+        queue: QUEUE.map(Into::into),
+        id: Some(id.into()),
+        fence,
+        ..Owner::default()
+    }
+}
+
 /// One attempt at the request.
 fn publish(sealed: Sealed, fence: u64) -> Result<Committed> {
-    sealed.publish(ID, fence, Format::Csv, |published| receipt(fence, published))
+    sealed.publish(ID, Format::Csv, |published| receipt(fence, published))
 }
 
 /// An attempt at another request that has the same id, as after the loss of the queue's server.
 fn publish_other(sealed: Sealed, fence: u64) -> Result<Committed> {
-    sealed.publish(ID, fence, Format::Csv, |published| {
+    sealed.publish(ID, Format::Csv, |published| {
         let mut receipt = receipt(fence, published);
         receipt.request.submitted_at = format!("2026-02-01T00:00:{fence:02}Z");
         receipt
@@ -170,7 +191,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         offset: 3,
     };
     RejectWriter::default().append(&mut rejects, position, "bad-id", "id is empty", b",x");
-    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     // Pieces below, at and above the size of the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -209,7 +230,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
@@ -224,19 +245,19 @@ fn without_rejects_there_is_no_file_of_them() {
 #[test]
 fn what_is_not_published_leaves_nothing() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     assert_eq!(place.files().len(), 2);
     drop(staging);
-    drop(place.seal(b"a\n", b"b\n"));
+    drop(place.seal(1, b"a\n", b"b\n"));
     assert_eq!(place.files(), [""; 0]);
 }
 
 #[test]
 fn a_staged_file_that_changed_is_not_published() {
     let place = Place::new();
-    let sealed = place.seal(b"a\n", b"");
+    let sealed = place.seal(1, b"a\n", b"");
     let staged = place.files().remove(0);
     fs::write(place.path(&staged), "").unwrap();
     let error = publish(sealed, 1).expect_err("truncated");
@@ -256,7 +277,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
         "before there is anything"
     );
     place.commit(1, b"a\n").unwrap();
-    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
     assert_eq!(place.destination.reap(Duration::from_secs(3600)).unwrap(), 0);
@@ -267,7 +288,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let place = Place::new();
-    let mut staging = place.destination.stage(QUEUE).unwrap();
+    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     let staged = place.path(&place.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
@@ -317,9 +338,8 @@ fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
                 barrier.wait();
                 for round in 0..8 {
                     let id = format!("day-{number}-{round}");
-                    let sealed = place.seal(id.as_bytes(), b"");
-                    let committed =
-                        sealed.publish(&id, number, Format::Csv, |published| receipt(number, published));
+                    let sealed = place.seal_as(owner(&id, number), id.as_bytes(), b"");
+                    let committed = sealed.publish(&id, Format::Csv, |published| receipt(number, published));
                     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
                 }
             });
@@ -367,7 +387,7 @@ fn rejects_may_live_elsewhere() {
         root.join("re#jects"),
     );
     let destination = Destination::new(&output, rejects.to_str()).unwrap();
-    let mut staging = destination.stage(None).unwrap();
+    let mut staging = destination.stage(Owner::default()).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     publish(staging.seal().unwrap(), 0).unwrap();
@@ -402,12 +422,18 @@ fn a_destination_that_cannot_be_is_refused() {
     }
     let place = Place::new();
     for queue in ["../x", "a/b", "", "receipts", "rejects"] {
-        let error = place.destination.stage(Some(queue)).expect_err(queue);
+        let error = place
+            .destination
+            .stage(Owner {
+                queue: Some(queue.into()),
+                ..Owner::default()
+            })
+            .expect_err(queue);
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
-    let sealed = place.seal(b"", b"");
+    let sealed = place.seal(1, b"", b"");
     let error = sealed
-        .publish("../x", 0, Format::Csv, |published| receipt(0, published))
+        .publish("../x", Format::Csv, |published| receipt(0, published))
         .expect_err("an id");
     assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
 }
@@ -426,7 +452,7 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
     ] {
         let error = Destination::new(path.to_str().unwrap(), None)
             .unwrap()
-            .stage(None)
+            .stage(Owner::default())
             .expect_err("no folder");
         assert_eq!(
             (error.stage(), error.class()),

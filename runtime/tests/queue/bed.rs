@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Claim, ClaimOptions, Progress, Queue, Registry, Server, State, Status};
+use ingest_host::queue::{Claim, ClaimOptions, OutputId, Progress, Queue, Registry, Server, State, Status};
 use ingest_host::request::NewRequest;
 use tempfile::TempDir;
 
@@ -239,6 +239,16 @@ pub(crate) fn how() -> ClaimOptions {
         lease: Duration::from_secs(60),
         lost_max: 3,
         needs_binding: false,
+        output: output("here"),
+        move_output: false,
+    }
+}
+
+/// An output of this name.
+pub(crate) fn output(name: &str) -> OutputId {
+    OutputId {
+        id: name.into(),
+        uri: format!("file:///{name}"),
     }
 }
 

@@ -82,6 +82,8 @@ impl<'a> Work<'a> {
             submitted_at: Timestamp::UNIX_EPOCH,
             attempt: 1,
             fence: 0,
+            life_ms: 0,
+            is_contested: false,
             worker: "test".to_owned(),
             started_at: Timestamp::UNIX_EPOCH,
             input: self.options.clone(),

@@ -34,7 +34,8 @@ local function check_members(id, state, score, hash)
   end
   if state == 'leased' then
     check_lease(id, hash)
-  elseif state == 'ready' and hash.rank and tonumber(hash.rank) ~= tonumber(score) then
+  elseif state == 'ready' and hash.rank
+    and tonumber((hash.cancel or hash.ending) and FIRST or hash.rank) ~= tonumber(score) then
     fault(id, 'is ready at a place that is not its own')
   elseif state == 'done' and not hash.receipt then
     fault(id, 'is done but has no receipt')

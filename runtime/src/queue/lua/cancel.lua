@@ -1,12 +1,14 @@
--- Withdraws a request, or asks the worker that has it to stop.
+-- Withdraws a request, or asks the worker that has it to stop. What a lost attempt may have left behind only a worker can look
+-- at, so such a request is ended by the next worker that claims it.
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id
--- Returns  the state that the request was in; `unknown` if there is no such request
+-- Returns  the state that the request was in; `ending` if a worker has to end it; `unknown` if there is no such request
 
 local fault = broken('ZCARD', unpack(STATES))
   or broken('HLEN', 'nonces')
-  or denied('ZADD')
+  or broken('LLEN', 'wake')
+  or denied('HSET', 'HDEL', 'ZADD')
 if fault then
   return fault
 end
@@ -15,6 +17,12 @@ begin_in_any_case()
 local state = state_of(id)
 if state == 'ready' or state == 'delayed' then
   redis.call('ZREM', key(state), id)
+  if redis.call('HEXISTS', request_key(id), 'stray') == 1 then
+    redis.call('HSET', request_key(id), 'cancel', 1)
+    make_ready(id)
+    return 'ending'
+  end
+  forget_marks(id)
   redis.call('ZADD', key('cancelled'), now_ms(), id)
 elseif state == 'leased' then
   redis.call('HSET', request_key(id), 'cancel', 1)

@@ -2,10 +2,11 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
---          requests may come back to the queue in one call; then a nonce for each request that is wanted
+--          requests may come back to the queue in one call, how many ready ones are looked at, the worker's output (an id and a
+--          URI), whether requests of other outputs are taken (1 or 0); then a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
---          submitted_ms, input, fence, nonce, attempts, lost, binding; nil for what its hash does not have. At last the
---          last fence that was given before
+--          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, output of the claim
+--          before; nil for what its hash does not have. At last the last fence that was given before
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -17,17 +18,21 @@ if fault then
 end
 local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
-local nonces = { unpack(ARGV, 6) }
+local look_max, output, takes_all = tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1'
+local output_id = string.match(output, '^%S+')
+local nonces = { unpack(ARGV, 9) }
 local now, fence_before = now_ms(), tonumber(redis.call('GET', key('fence')) or 0)
 
 local function reply(open, claims)
   return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before }
 end
 
-local function claim_of(id)
+local function claim_of(id, output_before)
   local claim = redis.call('HMGET', request_key(id),
-    'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding')
+    'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
+    'ending')
   table.insert(claim, 1, id)
+  claim[15] = output_before or false
   return claim
 end
 
@@ -63,18 +68,18 @@ end
 
 local function lose_lease(id)
   local hash = request_key(id)
+  local last = redis.call('HMGET', hash, 'concluding', 'cancel', 'worker')
   end_claim(id, 'lost')
-  uncount_attempt(id)
-  local lost = redis.call('HINCRBY', hash, 'lost', 1)
-  if cancel_if_asked(id, now) then
-    return
+  redis.call('HSET', hash, 'stray', 1)
+  if not last[1] then
+    uncount_attempt(id)
+    local lost = redis.call('HINCRBY', hash, 'lost', 1)
+    if lost >= lost_max and not last[2] then
+      redis.call('HSET', hash, 'ending', string.format(
+        'poison: %d leases were lost, the last by worker %s', lost, last[3] or '?'))
+    end
   end
-  if lost < lost_max then
-    return make_ready(id)
-  end
-  redis.call('HSET', hash, 'error', string.format(
-    'poison: %d leases were lost, the last by worker %s', lost, redis.call('HGET', hash, 'worker') or '?'))
-  redis.call('ZADD', key('dead'), now, id)
+  make_ready(id)
 end
 
 local function recover_lost()
@@ -87,40 +92,44 @@ local function recover_lost()
   end
 end
 
--- Puts ids with their scores back, from one of them on.
-local function put_back(ids, from)
-  for index = from, #ids, 2 do
-    redis.call('ZADD', key('ready'), ids[index + 1], ids[index])
-  end
-end
-
--- The first ready ids that have a hash, with what tells how to claim them. A suspect, which one more loss makes poison,
--- comes alone.
-local function pop_ready()
-  local found, popped = {}, 0
-  while #found < #nonces and popped < moved_max do
-    local ids = redis.call('ZPOPMIN', key('ready'), math.min(#nonces - #found, moved_max - popped))
+-- The first ready ids that this worker may have, with what tells how to claim them. A suspect, which one more loss makes
+-- poison, comes alone. Where claims are withheld, there is only what is to be ended.
+local function take_ready(open)
+  local found, gone, looked = {}, {}, 0
+  local is_full = false
+  while not is_full and #found < #nonces and looked < look_max do
+    local count = #nonces - #found
+    local ids = open and redis.call('ZRANGE', key('ready'), looked, looked + count - 1)
+      or redis.call('ZRANGEBYSCORE', key('ready'), FIRST, FIRST, 'LIMIT', looked, count)
     if #ids == 0 then
       break
     end
-    for index = 1, #ids, 2 do
-      popped = popped + 1
-      local last = redis.pcall('HMGET', request_key(ids[index]), 'uri', 'attempts', 'ended', 'progress', 'lost')
-      local lost = not last.err and count_of(last[5]) or 0
-      local is_suspect = lost > 0 and lost + 1 >= lost_max
+    looked = looked + #ids
+    for _, id in ipairs(ids) do
+      local last = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'ended', 'progress', 'lost', 'output', 'cancel',
+        'ending')
       if last.err or not last[1] then
-        bury_hashless(ids[index])
-      elseif is_suspect and #found > 0 then
-        put_back(ids, index)
-        return found
-      else
-        found[#found + 1] = { id = ids[index], attempts = count_of(last[2]), is_used = last[3] or last[4] }
+        gone[#gone + 1] = id
+      elseif takes_all or not last[6] or string.match(last[6], '^%S+') == output_id then
+        local lost, is_ending = count_of(last[5]), last[7] or last[8]
+        local is_suspect = not is_ending and lost > 0 and lost + 1 >= lost_max
+        if is_suspect and #found > 0 then
+          is_full = true
+          break
+        end
+        found[#found + 1] = {
+          id = id, attempts = count_of(last[2]), is_used = last[3] or last[4], is_ending = is_ending, output = last[6],
+        }
         if is_suspect then
-          put_back(ids, index + 2)
-          return found
+          is_full = true
+          break
         end
       end
     end
+  end
+  for _, id in ipairs(gone) do
+    redis.call('ZREM', key('ready'), id)
+    bury_hashless(id)
   end
   return found
 end
@@ -142,27 +151,33 @@ recover_lost()
 forward_due()
 local binding = redis.call('GET', key('binding'))
 local open = redis.call('EXISTS', key('paused')) == 0 and (binding or not needs_binding) and true or false
-local found = open and pop_ready() or {}
+local found = take_ready(open)
 if #found == 0 then
   redis.call('DEL', key('wake'))
   return reply(open, {})
 end
 
 local fence = redis.call('INCRBY', key('fence'), #found) - #found
-local claims, leases, holders = {}, {}, {}
+local claims, leases, holders, taken = {}, {}, {}, {}
 for index, request in ipairs(found) do
   local hash, nonce = request_key(request.id), nonces[index]
+  taken[index] = request.id
   if request.is_used then
     redis.call('HDEL', hash, 'ended', 'progress')
   end
-  redis.call('HSET', hash, 'attempts', request.attempts + 1, 'fence', fence + index, 'nonce', nonce, 'worker', worker)
+  local attempts = request.attempts + (request.is_ending and 0 or 1)
+  redis.call('HSET', hash, 'attempts', attempts, 'fence', fence + index, 'nonce', nonce, 'worker', worker, 'output', output)
+  if request.is_ending then
+    redis.call('HSET', hash, 'concluding', 1)
+  end
   if binding then
     redis.call('HSET', hash, 'binding', binding)
   end
   leases[2 * index - 1], leases[2 * index] = now + lease_ms, request.id
   holders[2 * index - 1], holders[2 * index] = nonce, request.id
-  claims[index] = claim_of(request.id)
+  claims[index] = claim_of(request.id, request.output)
 end
+redis.call('ZREM', key('ready'), unpack(taken))
 redis.call('HSET', key('nonces'), unpack(holders))
 redis.call('ZADD', key('leased'), unpack(leases))
 return reply(true, claims)

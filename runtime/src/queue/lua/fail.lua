@@ -1,13 +1,15 @@
--- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel.
+-- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel. `conclude` leaves it to the next
+-- claim to end the request, for the reason given unless there is one already.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms
+-- ARGV     id, fence, nonce, why, what next (`retry`, `dead`, `cancelled` or `conclude`), delay of
+--          the next claim in ms
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
   or broken('LLEN', 'wake')
   or broken('HLEN', 'nonces')
-  or denied('HGET', 'HSET', 'HDEL', 'ZADD')
+  or denied('HGET', 'HSET', 'HSETNX', 'HDEL', 'ZADD')
 if fault then
   return fault
 end
@@ -20,16 +22,13 @@ local now = now_ms()
 end_claim(id, 'fail')
 redis.call('HSET', request_key(id), 'error', why)
 if next == 'retry' then
-  if cancel_if_asked(id, now) then
-    return 1
-  end
-  if delay_ms > 0 then
-    redis.call('ZADD', key('delayed'), now + delay_ms, id)
-  else
-    make_ready(id)
-  end
+  put_back_or_cancel(id, now, delay_ms)
+elseif next == 'conclude' then
+  redis.call('HSETNX', request_key(id), 'ending', why)
+  redis.call('HSET', request_key(id), 'stray', 1)
+  redis.call('ZADD', key('delayed'), now + delay_ms, id)
 else
-  redis.call('HDEL', request_key(id), 'cancel')
+  forget_marks(id)
   redis.call('ZADD', key(next), now, id)
 end
 return 1

@@ -4,6 +4,11 @@
 --          that the braces put them into one cluster slot.
 --
 -- A request is a hash, and its id is a member of exactly one of the sorted sets in STATES.
+--
+-- Only a worker sees what an attempt has published. So once a claim of a request was lost (its hash has `stray`), only a
+-- worker ends it: a cancel (`cancel`) and the last loss (`ending`, the reason) mark it, it comes first of all that is ready,
+-- and the claim that it is then given (`concluding`) is there to end it without an attempt. Until it has ended, it goes to
+-- workers with the output of the lost attempt (`output`, an id and a URI).
 
 local base = KEYS[1]
 local STATES = { 'ready', 'delayed', 'leased', 'done', 'dead', 'cancelled' }
@@ -80,9 +85,13 @@ local function wake(count)
   end
 end
 
--- A request whose hash is gone comes first: the next claim finds it out.
+-- The place of what is only to be ended, and of a request whose hash is gone: before all others.
+local FIRST = 0
+
 local function make_ready(id)
-  redis.call('ZADD', key('ready'), redis.call('HGET', request_key(id), 'rank') or 0, id)
+  local request = redis.call('HMGET', request_key(id), 'rank', 'cancel', 'ending')
+  local is_ending = request[2] or request[3]
+  redis.call('ZADD', key('ready'), not is_ending and request[1] or FIRST, id)
   wake(1)
 end
 
@@ -136,17 +145,35 @@ end
 
 -- Takes back that an attempt was counted.
 local function uncount_attempt(id)
+  if redis.call('HEXISTS', request_key(id), 'concluding') == 1 then
+    return
+  end
   local attempts = tonumber(redis.call('HGET', request_key(id), 'attempts') or 0) or 0
   redis.call('HSET', request_key(id), 'attempts', math.max(0, attempts - 1))
 end
 
--- Whether the request is to be cancelled rather than tried again; if so, it is.
-local function cancel_if_asked(id, now)
-  if redis.call('HDEL', request_key(id), 'cancel') == 0 then
-    return false
+-- Forgets what matters only as long as a request has not ended.
+local function forget_marks(id)
+  redis.call('HDEL', request_key(id), 'cancel', 'ending', 'concluding', 'stray', 'output')
+end
+
+-- Puts a request back whose claim ended without a result, unless somebody asked to cancel it. What a lost attempt may have
+-- left behind only a worker can look at, so then a worker has to end it.
+local function put_back_or_cancel(id, now, delay_ms)
+  local marks = redis.call('HMGET', request_key(id), 'cancel', 'stray')
+  if marks[1] and not marks[2] then
+    forget_marks(id)
+    redis.call('ZADD', key('cancelled'), now, id)
+    return
   end
-  redis.call('ZADD', key('cancelled'), now, id)
-  return true
+  if not marks[2] then
+    redis.call('HDEL', request_key(id), 'output')
+  end
+  if delay_ms > 0 and not marks[1] then
+    redis.call('ZADD', key('delayed'), now + delay_ms, id)
+  else
+    make_ready(id)
+  end
 end
 
 -- A count as people see it: a whole number from 0, whatever the hash holds.
@@ -157,7 +184,8 @@ end
 
 -- A request as a JSON text, for people. One that is broken must not hide the others.
 local function describe(id, state)
-  local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress')
+  local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'cancel',
+    'ending', 'stray', 'output', 'note')
   if hash.err then
     hash = { [4] = hash.err }
   end
@@ -165,5 +193,7 @@ local function describe(id, state)
     id = id, state = state, uri = hash[1] or '', attempts = count_of(hash[2]),
     lost = count_of(hash[3]), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
     progress = state == 'leased' and hash[6] or cjson.null,
+    cancel = hash[7] and true or false, ending = hash[8] or cjson.null,
+    output = hash[9] and hash[10] or cjson.null, note = hash[11] or cjson.null,
   })
 end

@@ -18,7 +18,5 @@ if stands ~= 'held' then
 end
 end_claim(id, 'release')
 uncount_attempt(id)
-if not cancel_if_asked(id, now_ms()) then
-  make_ready(id)
-end
+put_back_or_cancel(id, now_ms(), 0)
 return 1

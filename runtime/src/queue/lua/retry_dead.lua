@@ -17,7 +17,11 @@ if not redis.call('ZSCORE', key('dead'), id) or redis.call('HEXISTS', hash, 'ran
   return 0
 end
 redis.call('ZREM', key('dead'), id)
-redis.call('HSET', hash, 'attempts', 0, 'lost', 0)
+-- A new life: what is left of attempts from before cannot commit it any more.
+local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
+local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
+redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))
 redis.call('HDEL', hash, 'error')
+forget_marks(id)
 make_ready(id)
 return 1

@@ -12,7 +12,7 @@ if fault then
 end
 local id, fence, nonce, receipt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local hash = request_key(id)
-local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'error', 'cancel')
+local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'cancel', 'ending')
 if last[1] ~= fence or last[2] ~= nonce then
   return 0
 end
@@ -22,7 +22,9 @@ end
 redis.call('HDEL', key('nonces'), nonce)
 redis.call('HSET', hash, 'ended', 'settle', 'receipt', receipt)
 if last[4] or last[5] then
-  redis.call('HDEL', hash, 'error', 'cancel')
+  redis.call('HSET', hash, 'note', last[4] and 'the cancel came too late: its output was committed'
+    or 'it was to be given up (' .. last[5] .. '), but its output was committed')
 end
+redis.call('HDEL', hash, 'error', 'cancel', 'ending', 'concluding', 'stray', 'output')
 redis.call('ZADD', key('done'), now_ms(), id)
 return 1

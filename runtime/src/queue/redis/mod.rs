@@ -51,9 +51,9 @@ use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue,
-    REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable,
-    millis, progress_text, progress_value,
+    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Elsewhere, Invalid, LOOK_MAX, Next,
+    OutputId, Progress, Queue, REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket,
+    WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
 use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
@@ -77,7 +77,10 @@ const IMPORT: &str = "cannot import documents, trying again";
 
 /// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence
 /// that was given before.
-type ClaimAnswer = (bool, u64, Vec<[Stored; 10]>, u64);
+type ClaimAnswer = (bool, u64, Vec<[Stored; STORED]>, u64);
+
+/// What the script tells of a claim: see `claim.lua`.
+const STORED: usize = 15;
 
 type Stored = Option<Vec<u8>>;
 
@@ -91,6 +94,11 @@ struct StatusPart {
     error: Option<String>,
     receipt: Option<String>,
     progress: Option<String>,
+    #[serde(default)]
+    cancel: bool,
+    ending: Option<String>,
+    output: Option<String>,
+    note: Option<String>,
 }
 
 impl RedisServer {
@@ -112,7 +120,10 @@ impl RedisServer {
         call.arg(&options.worker).arg(millis(options.lease));
         call.arg(options.lost_max)
             .arg(u8::from(options.needs_binding))
-            .arg(COMEBACK_MAX);
+            .arg(COMEBACK_MAX)
+            .arg(LOOK_MAX)
+            .arg(options.output.to_string())
+            .arg(u8::from(options.move_output));
         for number in 0..count {
             call.arg(options.nonce_of(number));
         }
@@ -168,6 +179,13 @@ impl RedisServer {
             lost: part.lost,
             error: part.error,
             progress: part.progress.as_deref().and_then(progress_value),
+            ending: super::ending_word(part.state, part.cancel, part.ending.is_some()),
+            output: part
+                .output
+                .as_deref()
+                .and_then(|output| output.split_once(' '))
+                .map(|(_, uri)| uri.to_owned()),
+            note: part.note,
             receipt: part.receipt.map(super::receipt_value),
         })
     }
@@ -221,7 +239,7 @@ impl Queue for RedisServer {
             let has_claims = !stored.is_empty();
             for stored in stored {
                 let ticket = ticket_of(queue, &stored);
-                match accept(ticket.clone(), stored) {
+                match accept(ticket.clone(), stored, &options.output) {
                     Ok(claim) => claims.push(claim),
                     Err(why) => bury_unreadable(self, &ticket, &why).await?,
                 }
@@ -265,6 +283,7 @@ impl Queue for RedisServer {
             Next::Retry(delay) => ("retry", millis(delay)),
             Next::Dead => (State::Dead.name(), 0),
             Next::Cancelled => (State::Cancelled.name(), 0),
+            Next::Conclude(delay) => ("conclude", millis(delay)),
         };
         self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms.to_string()])
             .await
@@ -277,6 +296,18 @@ impl Queue for RedisServer {
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
         check_queue_name(queue)?;
         self.waits.wait(&key(queue, "wake")?, timeout.min(WAIT_MAX)).await
+    }
+
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
+        let mut call = on(&self.scripts.elsewhere, queue)?;
+        let found: Vec<(String, u64)> = self.link.invoke(call.arg(own.to_string()).arg(LOOK_MAX)).await?;
+        let elsewhere = |(output, requests): (String, u64)| Elsewhere {
+            uri: output
+                .split_once(' ')
+                .map_or(String::new(), |(_, uri)| uri.to_owned()),
+            requests,
+        };
+        Ok(found.into_iter().map(elsewhere).collect())
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
@@ -299,8 +330,10 @@ impl Queue for RedisServer {
 
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled> {
         let word: String = self.link.invoke(on(&self.scripts.cancel, queue)?.arg(id)).await?;
-        if word == "unknown" {
-            return Ok(Cancelled::Unknown);
+        match word.as_str() {
+            "unknown" => return Ok(Cancelled::Unknown),
+            "ending" => return Ok(Cancelled::Asked),
+            _ => {}
         }
         Ok(match self.state(&word)? {
             State::Ready | State::Delayed => Cancelled::Now,
@@ -381,7 +414,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The ticket of a claim that a script has just given, so that fence and nonce are sound.
-fn ticket_of(queue: &str, stored: &[Stored; 10]) -> Ticket {
+fn ticket_of(queue: &str, stored: &[Stored; STORED]) -> Ticket {
     let text = |index: usize| {
         let bytes = stored[index].as_deref().unwrap_or_default();
         String::from_utf8_lossy(bytes).into_owned()
@@ -396,7 +429,7 @@ fn ticket_of(queue: &str, stored: &[Stored; 10]) -> Ticket {
 
 /// The claim as its hash has it, or why this host cannot read that: another version of this program may have
 /// written it.
-fn accept(ticket: Ticket, stored: [Stored; 10]) -> Result<Claim, String> {
+fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Claim, String> {
     let [
         _,
         uri,
@@ -408,6 +441,11 @@ fn accept(ticket: Ticket, stored: [Stored; 10]) -> Result<Claim, String> {
         attempts,
         lost,
         binding,
+        life_ms,
+        stray,
+        cancel,
+        ending,
+        output,
     ] = stored;
     let text = |name: &str, stored: Stored| {
         let bytes = stored.ok_or_else(|| format!("it has no {name}"))?;
@@ -416,13 +454,22 @@ fn accept(ticket: Ticket, stored: [Stored; 10]) -> Result<Claim, String> {
     fn number<N: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<N, String> {
         text.parse().map_err(|e| format!("{name}: {e}"))
     }
+    let submitted_ms = number("submitted_ms", &text("submitted_ms", submitted_ms)?)?;
+    let lossy = |stored: Stored| stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Ok(Claim {
+        life_ms: match life_ms {
+            Some(life_ms) => number("life_ms", &text("life_ms", Some(life_ms))?)?,
+            None => submitted_ms,
+        },
+        is_contested: stray.is_some(),
+        ending: super::ending_of(cancel.is_some(), lossy(ending)),
+        moved_from: super::moved_from(lossy(output).as_deref(), own),
         request: Request {
             id: ticket.id.clone(),
             queue: ticket.queue.clone(),
             uri: text("uri", uri)?,
             priority: number("priority", &text("priority", priority)?)?,
-            submitted_ms: number("submitted_ms", &text("submitted_ms", submitted_ms)?)?,
+            submitted_ms,
             input: serde_json::from_str(&text("input", input)?).map_err(|e| e.to_string())?,
         },
         ticket,

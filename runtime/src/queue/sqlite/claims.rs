@@ -1,11 +1,13 @@
 //! The life of a claim in SQLite: taken, renewed, and ended by exactly one verb.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::store::now_ms;
-use super::{create, wake};
+use super::{FORGET_MARKS, create, wake};
 use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
-use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, Submitted, Ticket, is_suspect, millis};
+use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, State, Submitted, Ticket, is_suspect, millis};
 
 /// What one step of a claim found.
 pub(super) struct Step {
@@ -28,9 +30,16 @@ pub(super) struct ClaimRow {
     pub(super) attempt: u32,
     pub(super) lost: u32,
     pub(super) binding: Option<u64>,
+    pub(super) life_ms: Option<i64>,
+    pub(super) stray: bool,
+    pub(super) cancel: bool,
+    pub(super) ending: Option<String>,
+    /// The output that the claim before recorded.
+    pub(super) moved_from: Option<String>,
 }
 
-const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding";
+const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
+    life_ms, stray, cancel, ending";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -45,6 +54,11 @@ impl ClaimRow {
             attempt: row.get(7)?,
             lost: row.get(8)?,
             binding: row.get(9)?,
+            life_ms: row.get(10)?,
+            stray: row.get(11)?,
+            cancel: row.get(12)?,
+            ending: row.get(13)?,
+            moved_from: None,
         })
     }
 
@@ -78,17 +92,17 @@ pub(super) fn claim(
         .prepare_cached("SELECT paused, binding, changes FROM queue WHERE name = ?1")?
         .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let open = !paused && (binding.is_some() || !options.needs_binding);
-    while is_new && open && claims.len() < count {
-        let nonce = options.nonce_of(claims.len());
-        if !claims.is_empty() && is_suspect(next_lost(db, queue)?, options.lost_max) {
-            break;
-        }
-        let Some(claim) = claim_ready(db, queue, &options.worker, &nonce, binding, until)? else {
+    while is_new && claims.len() < count {
+        let Some(next) = next(db, queue, open, options)? else {
             break;
         };
-        let lost = claim.lost;
-        claims.push(claim);
-        if is_suspect(lost, options.lost_max) {
+        let is_suspect = !next.is_ending && is_suspect(next.lost, options.lost_max);
+        if is_suspect && !claims.is_empty() {
+            break;
+        }
+        let nonce = options.nonce_of(claims.len());
+        claims.push(claim_ready(db, queue, options, &nonce, binding, until, next)?);
+        if is_suspect {
             break;
         }
     }
@@ -113,51 +127,84 @@ fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlit
     Ok(held)
 }
 
-/// How many leases the next request has lost.
-fn next_lost(db: &Connection, queue: &str) -> rusqlite::Result<u32> {
-    let lost = db
-        .prepare_cached(
-            "SELECT lost FROM request WHERE queue = ?1 AND state = 'ready' ORDER BY priority DESC, sequence LIMIT 1",
-        )?
-        .query_row([queue], |row| row.get(0))
-        .optional()?;
-    Ok(lost.unwrap_or_default())
+/// The request that a claim takes next.
+struct NextReady {
+    sequence: i64,
+    lost: u32,
+    is_ending: bool,
+    output: Option<(String, String)>,
+}
+
+/// The first request that is only to be ended or, where claims are granted, else the first that is ready; of those that this
+/// worker may have.
+fn next(
+    db: &Connection,
+    queue: &str,
+    open: bool,
+    options: &ClaimOptions,
+) -> rusqlite::Result<Option<NextReady>> {
+    let output = &options.output;
+    let find = |is_ending: bool, sql: &str| {
+        let columns = "sequence, lost, output_id, output_uri";
+        db.prepare_cached(&format!(
+            "SELECT {columns} FROM request WHERE queue = ?1 AND state = 'ready' AND {sql}
+                 AND (?2 OR output_id IS NULL OR output_id = ?3) ORDER BY {} LIMIT 1",
+            if is_ending {
+                "sequence"
+            } else {
+                "priority DESC, sequence"
+            }
+        ))?
+        .query_row(params![queue, options.move_output, output.id], |row| {
+            let output_id: Option<String> = row.get(2)?;
+            Ok(NextReady {
+                sequence: row.get(0)?,
+                lost: row.get(1)?,
+                is_ending,
+                output: output_id.zip(row.get(3)?),
+            })
+        })
+        .optional()
+    };
+    let ending = find(true, "(cancel OR ending IS NOT NULL)")?;
+    if ending.is_some() || !open {
+        return Ok(ending);
+    }
+    find(false, "NOT cancel AND ending IS NULL")
 }
 
 fn claim_ready(
     db: &Connection,
     queue: &str,
-    worker: &str,
+    options: &ClaimOptions,
     nonce: &str,
     binding: Option<u64>,
     until: i64,
-) -> rusqlite::Result<Option<ClaimRow>> {
-    let next: Option<i64> = db
-        .prepare_cached(
-            "SELECT sequence FROM request WHERE queue = ?1 AND state = 'ready'
-             ORDER BY priority DESC, sequence LIMIT 1",
-        )?
-        .query_row([queue], |row| row.get(0))
-        .optional()?;
-    let Some(sequence) = next else {
-        return Ok(None);
-    };
+    next: NextReady,
+) -> rusqlite::Result<ClaimRow> {
     let fence: u64 = db
         .prepare_cached("UPDATE queue SET fence = fence + 1 WHERE name = ?1 RETURNING fence")?
         .query_row([queue], |row| row.get(0))?;
-    db.prepare_cached(&format!(
-        "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + 1, fence = :fence,
-             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL
-         WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
-    ))?
-    .query_row(
-        named_params! {
-            ":until": until, ":fence": fence, ":nonce": nonce, ":worker": worker, ":binding": binding,
-            ":sequence": sequence,
-        },
-        ClaimRow::read,
-    )
-    .map(Some)
+    let mut claim = db
+        .prepare_cached(&format!(
+            "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + NOT :ending, fence = :fence,
+                 nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL,
+                 output_id = :output_id, output_uri = :output_uri, concluding = :ending
+             WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
+        ))?
+        .query_row(
+            named_params! {
+                ":until": until, ":fence": fence, ":nonce": nonce, ":worker": options.worker, ":binding": binding,
+                ":output_id": options.output.id, ":output_uri": options.output.uri, ":ending": next.is_ending,
+                ":sequence": next.sequence,
+            },
+            ClaimRow::read,
+        )?;
+    claim.moved_from = next
+        .output
+        .filter(|(id, _)| *id != options.output.id)
+        .map(|(_, uri)| uri);
+    Ok(claim)
 }
 
 fn forward_due(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<()> {
@@ -175,11 +222,11 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
     let moved = db
         .prepare_cached(
             "UPDATE request SET
-                 state = CASE WHEN cancel THEN 'cancelled' WHEN lost + 1 >= :lost_max THEN 'dead' ELSE 'ready' END,
-                 error = CASE WHEN NOT cancel AND lost + 1 >= :lost_max
+                 state = 'ready', at_ms = :now, ended = 'lost', stray = 1,
+                 ending = CASE WHEN NOT concluding AND NOT cancel AND lost + 1 >= :lost_max
                      THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
-                     ELSE error END,
-                 at_ms = :now, attempts = max(attempts - 1, 0), lost = lost + 1, ended = 'lost', cancel = 0
+                     ELSE ending END,
+                 attempts = max(attempts - NOT concluding, 0), lost = lost + NOT concluding
              WHERE sequence IN (
                  SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
                  ORDER BY at_ms LIMIT :most)",
@@ -273,10 +320,14 @@ pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlit
     if !end(db, ticket, "settle")? {
         return ended(db, ticket, "settle");
     }
-    db.prepare_cached(
-        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL, cancel = 0
-         WHERE queue = ?1 AND id = ?2",
-    )?
+    db.prepare_cached(&format!(
+        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL,
+             note = CASE WHEN cancel THEN 'the cancel came too late: its output was committed'
+                 WHEN ending IS NOT NULL THEN 'it was to be given up (' || ending || '), but its output was committed'
+                 ELSE note END,
+             {FORGET_MARKS}
+         WHERE queue = ?1 AND id = ?2"
+    ))?
     .execute(params![ticket.queue, ticket.id, now_ms(), receipt])?;
     Ok(true)
 }
@@ -287,25 +338,54 @@ pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) ->
     if !end(db, ticket, "fail")? {
         return ended(db, ticket, "fail");
     }
-    let (state, delay_ms) = match next {
-        Next::Retry(delay) if millis(delay) == 0 => ("ready", 0),
-        Next::Retry(delay) => ("delayed", millis(delay)),
-        Next::Dead => ("dead", 0),
-        Next::Cancelled => ("cancelled", 0),
-    };
     let now = now_ms();
+    let due = |delay: Duration| now.saturating_add_unsigned(millis(delay));
+    match next {
+        Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
+        Next::Conclude(delay) => {
+            db.prepare_cached(
+                "UPDATE request SET error = ?3, ending = coalesce(ending, ?3), stray = 1, state = 'delayed', at_ms = ?4
+                 WHERE queue = ?1 AND id = ?2",
+            )?
+            .execute(params![ticket.queue, ticket.id, error, due(delay)])?;
+        }
+        Next::Dead | Next::Cancelled => {
+            let state = if next == Next::Dead {
+                State::Dead
+            } else {
+                State::Cancelled
+            };
+            db.prepare_cached(&format!(
+                "UPDATE request SET error = ?3, state = ?4, at_ms = ?5, {FORGET_MARKS} WHERE queue = ?1 AND id = ?2"
+            ))?
+            .execute(params![ticket.queue, ticket.id, error, state.name(), now])?;
+        }
+    }
+    wake(db, &ticket.queue)?;
+    Ok(true)
+}
+
+/// Puts a request back whose claim has ended without a result, unless somebody asked to cancel it. What a lost attempt may
+/// have left behind only a worker can look at, so then a worker has to end it.
+fn put_back_or_cancel(
+    db: &Connection,
+    ticket: &Ticket,
+    error: Option<&str>,
+    now: i64,
+    due: i64,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "UPDATE request SET error = :error, cancel = 0,
-             state = CASE WHEN cancel AND :state <> 'dead' THEN 'cancelled' ELSE :state END,
-             at_ms = CASE WHEN cancel THEN :now ELSE :at END
+        "UPDATE request SET error = coalesce(:error, error),
+             state = CASE WHEN cancel AND NOT stray THEN 'cancelled' WHEN cancel OR :due <= :now THEN 'ready' ELSE 'delayed' END,
+             at_ms = CASE WHEN cancel THEN :now ELSE :due END,
+             cancel = cancel AND stray,
+             output_id = CASE WHEN stray THEN output_id END, output_uri = CASE WHEN stray THEN output_uri END
          WHERE queue = :queue AND id = :id",
     )?
     .execute(named_params! {
-        ":error": error, ":state": state, ":now": now, ":at": now.saturating_add_unsigned(delay_ms),
-        ":queue": ticket.queue, ":id": ticket.id,
+        ":error": error, ":now": now, ":due": due, ":queue": ticket.queue, ":id": ticket.id,
     })?;
-    wake(db, &ticket.queue)?;
-    Ok(true)
+    Ok(())
 }
 
 /// Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled. False if
@@ -315,11 +395,11 @@ pub(super) fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool
         return ended(db, ticket, "release");
     }
     db.prepare_cached(
-        "UPDATE request SET state = CASE WHEN cancel THEN 'cancelled' ELSE 'ready' END,
-             at_ms = ?3, attempts = max(attempts - 1, 0), cancel = 0
-         WHERE queue = ?1 AND id = ?2",
+        "UPDATE request SET attempts = max(attempts - NOT concluding, 0) WHERE queue = ?1 AND id = ?2",
     )?
-    .execute(params![ticket.queue, ticket.id, now_ms()])?;
+    .execute([&ticket.queue, &ticket.id])?;
+    let now = now_ms();
+    put_back_or_cancel(db, ticket, None, now, now)?;
     wake(db, &ticket.queue)?;
     Ok(true)
 }

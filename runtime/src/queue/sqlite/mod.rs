@@ -16,9 +16,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Invalid, Next, Progress, Queue, REAP_STEP, Reaped,
-    Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
-    progress_value,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Elsewhere, Invalid, LOOK_MAX, Next, OutputId,
+    Progress, Queue, REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX,
+    bury_unreadable, millis, progress_text, progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name};
@@ -164,6 +164,27 @@ impl Queue for SqliteFile {
         }
     }
 
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
+        check_queue_name(queue)?;
+        let (queue, own) = (queue.to_owned(), own.id.clone());
+        let found = self.store.read(move |db, _| {
+            db.prepare_cached(
+                "SELECT output_uri, count(*) FROM (
+                     SELECT output_id, output_uri FROM request
+                     WHERE queue = ?1 AND state = 'ready' AND output_id <> ?2 LIMIT ?3)
+                 GROUP BY output_id ORDER BY 2 DESC",
+            )?
+            .query_map(params![queue, own, LOOK_MAX], |row| {
+                Ok(Elsewhere {
+                    uri: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
+                    requests: row.get(1)?,
+                })
+            })?
+            .collect()
+        });
+        found.await
+    }
+
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
         check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
@@ -202,10 +223,14 @@ impl Queue for SqliteFile {
 
     async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
         let retried = self.step(queue, id, |db, queue, id| {
+            // A new life: what is left of attempts from before cannot commit it any more.
             let moved = db.execute(
-                "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL
-                 WHERE queue = ?1 AND id = ?2 AND state = 'dead'",
-                [queue, id],
+                &format!(
+                    "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL, {FORGET_MARKS},
+                         life_ms = max(?3, coalesce(life_ms, submitted_ms) + 1)
+                     WHERE queue = ?1 AND id = ?2 AND state = 'dead'"
+                ),
+                params![queue, id, now_ms()],
             )?;
             wake(db, queue)?;
             Ok(moved == 1)
@@ -302,6 +327,10 @@ impl Queue for SqliteFile {
 
 fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
     Ok(Claim {
+        life_ms: row.life_ms.unwrap_or(row.submitted_ms),
+        is_contested: row.stray,
+        ending: super::ending_of(row.cancel, row.ending),
+        moved_from: row.moved_from,
         request: Request {
             id: ticket.id.clone(),
             queue: ticket.queue.clone(),
@@ -319,14 +348,22 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
 
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
 const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
-    CASE state WHEN 'leased' THEN progress END";
+    CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note";
+
+/// Forgets what matters only as long as a request has not ended.
+const FORGET_MARKS: &str =
+    "cancel = 0, ending = NULL, concluding = 0, stray = 0, output_id = NULL, output_uri = NULL";
 
 fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
+    let state = state(row, 3)?;
     Ok(Status {
         id: row.get(0)?,
         queue: row.get(1)?,
         uri: row.get(2)?,
-        state: state(row, 3)?,
+        state,
+        ending: super::ending_word(state, row.get(9)?, row.get(10)?),
+        output: row.get(11)?,
+        note: row.get(12)?,
         attempts: row.get(4)?,
         lost: row.get(5)?,
         error: row.get(6)?,
@@ -429,26 +466,37 @@ fn reap(db: &Connection, queue: &str, keep: Duration) -> rusqlite::Result<usize>
 
 fn cancel(db: &Connection, queue: &str, id: &str) -> rusqlite::Result<Cancelled> {
     let found = db
-        .prepare_cached("SELECT state FROM request WHERE queue = ?1 AND id = ?2")?
-        .query_row([queue, id], |row| state(row, 0))
+        .prepare_cached("SELECT state, stray FROM request WHERE queue = ?1 AND id = ?2")?
+        .query_row([queue, id], |row| Ok((state(row, 0)?, row.get(1)?)))
         .optional()?;
     Ok(match found {
         None => Cancelled::Unknown,
-        Some(State::Ready | State::Delayed) => {
+        // What a lost attempt may have left behind only a worker can look at.
+        Some((State::Ready | State::Delayed, true)) => {
             db.execute(
-                "UPDATE request SET state = 'cancelled', at_ms = ?3 WHERE queue = ?1 AND id = ?2",
+                "UPDATE request SET state = 'ready', cancel = 1, at_ms = ?3 WHERE queue = ?1 AND id = ?2",
+                params![queue, id, now_ms()],
+            )?;
+            wake(db, queue)?;
+            Cancelled::Asked
+        }
+        Some((State::Ready | State::Delayed, false)) => {
+            db.execute(
+                &format!(
+                    "UPDATE request SET state = 'cancelled', at_ms = ?3, {FORGET_MARKS} WHERE queue = ?1 AND id = ?2"
+                ),
                 params![queue, id, now_ms()],
             )?;
             Cancelled::Now
         }
-        Some(State::Leased) => {
+        Some((State::Leased, _)) => {
             db.execute(
                 "UPDATE request SET cancel = 1 WHERE queue = ?1 AND id = ?2",
                 [queue, id],
             )?;
             Cancelled::Asked
         }
-        Some(ended) => Cancelled::TooLate(ended),
+        Some((ended, _)) => Cancelled::TooLate(ended),
     })
 }
 

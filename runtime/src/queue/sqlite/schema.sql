@@ -32,10 +32,20 @@ CREATE TABLE request (
     worker       TEXT,
     binding      INTEGER,
     ended        TEXT, -- the verb that ended it
+    -- Until the request has ended:
+    output_id    TEXT, -- the output that the last claim's worker writes to
+    output_uri   TEXT,
+    stray        INTEGER NOT NULL DEFAULT 0, -- whether a claim was lost, so that only a worker can end the request
+    ending       TEXT, -- why it is to be given up; the next claim ends it
+    concluding   INTEGER NOT NULL DEFAULT 0, -- whether the last claim is there to end it
+    -- Of a request that was retried as a dead letter: when its present life began.
+    life_ms      INTEGER,
+    note         TEXT, -- what else is to be said of how it ended
     UNIQUE (queue, id)
 ) STRICT;
 
 CREATE INDEX request_ready ON request (queue, priority DESC, sequence) WHERE state = 'ready';
+CREATE INDEX request_ending ON request (queue, sequence) WHERE state = 'ready' AND (cancel OR ending IS NOT NULL);
 CREATE INDEX request_state ON request (queue, state, at_ms);
 CREATE UNIQUE INDEX request_nonce ON request (queue, nonce) WHERE state = 'leased';
 
@@ -72,4 +82,4 @@ CREATE TABLE binding (
     PRIMARY KEY (queue, number)
 ) STRICT, WITHOUT ROWID;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -21,7 +21,7 @@ use crate::error::{Class, Error, Result, Stage};
 const BUSY: Duration = Duration::from_secs(10);
 /// How often the file is looked for where it was.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
 const STEPS_MAX: usize = 64;
@@ -355,6 +355,10 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     if version == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
         version = SCHEMA_VERSION;
+    }
+    if version == 1 {
+        transaction.execute_batch(include_str!("schema_2.sql"))?;
+        version = 2;
     }
     transaction.commit()?;
     Ok(version)

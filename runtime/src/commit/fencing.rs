@@ -1,0 +1,420 @@
+//! An attempt at a request goes in; out comes the certainty that no other attempt at it can publish or commit any more, and
+//! that nothing is visible but what a receipt names.
+//!
+//! A worker that was thought to be lost may still be at work. So each file that an attempt stages has a name of its own,
+//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking that name to the final one. Whoever takes the
+//! staged name away has stopped the attempt for good: its next link, or the rename of its receipt, fails. While the staged
+//! name is there, it tells which final name is the attempt's own, by the inode.
+//!
+//! An attempt creates its receipt's staged file first and then looks whether there is a lock file for the request. Whoever
+//! takes over creates the lock file first and then lists the staged files. So at least one of the two sees the other.
+//!
+//! ```text
+//! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
+//! <output>/.staging/<key>.revoked.<fence>.<random>.output    taken away from its attempt
+//! <output>/.staging/fences/<key>.lock     there was more than one attempt; held by the one that takes over
+//! <output>/.staging/fences/<key>.ended    the request ended without a receipt: no attempt of that life may commit
+//! ```
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::disk;
+use super::folders::Folders;
+use super::publish::{names_file, read_receipt, receipt_path, write_document};
+use super::{Destination, FENCES};
+use crate::error::{Error, Result, Stage};
+use crate::faults;
+use crate::format::Format;
+use crate::receipt::Receipt;
+use crate::request::hex;
+
+/// How long to wait for another process that takes over the same request. It holds the lock for some file operations only.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// The characters of a key: half of a SHA-256 in hex.
+const KEY_CHARS: usize = 32;
+
+const REVOKED: &str = "revoked";
+
+/// The attempt that an output belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The queue of the request; none outside a queue.
+    pub queue: Option<String>,
+    /// The request's id; none if it becomes known only when the input was read.
+    pub id: Option<String>,
+    /// The fence of the claim; 0 outside a queue.
+    pub fence: u64,
+    /// When this life of the request began, in ms since 1970 by the server's clock: see [`crate::queue::Claim::life_ms`].
+    pub life_ms: i64,
+    /// Whether an earlier attempt at the request was lost and may still be at work.
+    pub is_contested: bool,
+}
+
+/// How a request that is to end without another attempt has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concluded {
+    /// An attempt had committed it: it is done.
+    Committed(Box<Receipt>),
+    /// Nothing of it is visible, and no late attempt can commit it any more.
+    Ended,
+}
+
+/// The document that keeps late attempts at a request that ended without a receipt from committing.
+#[derive(Debug, Serialize, Deserialize)]
+struct EndedMarker {
+    queue: String,
+    id: String,
+    life_ms: i64,
+    /// `cancelled` or `dead`.
+    state: String,
+    worker: String,
+    at: String,
+}
+
+/// Names the files of all attempts at one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RequestKey(String);
+
+impl RequestKey {
+    pub(super) fn of(queue: Option<&str>, id: &str) -> Self {
+        let mut key = hex(&Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
+        key.truncate(KEY_CHARS);
+        Self(key)
+    }
+
+    /// What the names of an attempt's staged files begin with.
+    pub(super) fn staged_name(&self, fence: u64, random: &str) -> String {
+        format!("{}.{fence}.{random}", self.0)
+    }
+
+    fn lock_path(&self, folders: &Folders) -> PathBuf {
+        folders
+            .staging
+            .path()
+            .join(FENCES)
+            .join(format!("{}.lock", self.0))
+    }
+
+    fn ended_path(&self, folders: &Folders) -> PathBuf {
+        folders
+            .staging
+            .path()
+            .join(FENCES)
+            .join(format!("{}.ended", self.0))
+    }
+
+    /// Whether somebody has taken over from an attempt at this request.
+    pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
+        let path = self.lock_path(folders);
+        path.try_exists()
+            .map_err(|error| disk::failed(error, "cannot be read", &path))
+    }
+
+    /// Takes the request's lock. Other attempts see from now on that they are not alone.
+    ///
+    /// # Errors
+    /// Transient, if another process holds it for longer than it should.
+    pub(super) fn lock(&self, folders: &Folders) -> Result<RequestLock> {
+        let path = self.lock_path(folders);
+        if let Some(parent) = path.parent() {
+            disk::create_folders(parent)?;
+        }
+        let failed = |error| disk::failed(error, "cannot be locked", &path);
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_POLL);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = format!(
+                        "{}: another process holds this lock and does not go on: look for a worker that stands still",
+                        path.display()
+                    );
+                    return Err(Error::transient(Stage::Commit, what));
+                }
+                // A file system without locks. Then two processes that take over at the same moment could disturb each other.
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // Whoever held it may have removed it.
+            if fs::metadata(&path)
+                .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()))
+            {
+                // For whoever removes what is old.
+                let _ = file.set_modified(SystemTime::now());
+                return Ok(RequestLock { path, _file: file });
+            }
+        }
+    }
+
+    /// An error if the request's life, or a later one, was ended without a receipt.
+    pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
+        let path = self.ended_path(folders);
+        let document = match fs::read(&path) {
+            Ok(document) => document,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
+        };
+        let marker: EndedMarker = serde_json::from_slice(&document).map_err(|error| {
+            let what = format!(
+                "{}: is damaged: remove it if the request is to be done",
+                path.display()
+            );
+            Error::permanent(Stage::Commit, what).because(error)
+        })?;
+        if marker.life_ms < life_ms {
+            return Ok(());
+        }
+        let what = format!(
+            "{} {}: worker {} ended it as {} at {}, so no attempt from before that may commit it; `dead retry` has it done anew",
+            marker.queue, marker.id, marker.worker, marker.state, marker.at
+        );
+        Err(Error::permanent(Stage::Commit, what))
+    }
+
+    /// Takes the staged files of all attempts at the request away from them, but for those whose names begin with `own`.
+    /// From now on none of them can publish or commit. The caller holds the request's lock.
+    pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
+        let mut revoked = Vec::new();
+        let mut visited = Vec::new();
+        for folder in [&folders.staging, &folders.rejects_staging] {
+            let folder = folder.path();
+            if visited.contains(&folder) {
+                continue;
+            }
+            visited.push(folder);
+            let failed = |error| disk::failed(error, "cannot be read", folder);
+            for entry in fs::read_dir(folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if own.is_some_and(|own| starts_with(&entry.file_name(), own)) {
+                    continue;
+                }
+                if let Some(file) = self.parse(folder, &entry.file_name())
+                    && let Some(file) = file.revoke(self)?
+                {
+                    revoked.push(file);
+                }
+            }
+        }
+        Ok(revoked)
+    }
+
+    fn parse(&self, folder: &Path, name: &OsStr) -> Option<StagedFile> {
+        let name = name.to_str()?;
+        let rest = name.strip_prefix(&*self.0)?.strip_prefix('.')?;
+        let (is_revoked, rest) = match rest.strip_prefix(REVOKED) {
+            Some(rest) => (true, rest.strip_prefix('.')?),
+            None => (false, rest),
+        };
+        let (fence, what) = (rest.split('.').next()?, rest.rsplit('.').next()?);
+        Some(StagedFile {
+            path: folder.join(name),
+            rest: rest.to_owned(),
+            is_revoked,
+            fence: fence.parse().ok()?,
+            what: what.to_owned(),
+        })
+    }
+
+    /// Removes from their final names what attempts have published whose staged files were taken away, but for what the
+    /// receipt names; then the files themselves. The caller holds the request's lock.
+    pub(super) fn remove_published(
+        folders: &Folders,
+        id: &str,
+        revoked: Vec<RevokedFile>,
+        receipt: Option<&Receipt>,
+    ) -> Result<usize> {
+        let mut removed = 0;
+        for file in revoked {
+            let folder = if file.is_rejects {
+                &folders.rejects
+            } else {
+                &folders.output
+            };
+            for name in file.final_names(id) {
+                let path = folder.path().join(name);
+                let is_it =
+                    fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == file.inode);
+                if is_it && !receipt.is_some_and(|receipt| names_file(receipt, &path)) {
+                    fs::remove_file(&path)
+                        .map_err(|error| disk::failed(error, "cannot be removed", &path))?;
+                    removed += 1;
+                }
+            }
+            let _ = fs::remove_file(&file.path);
+        }
+        Ok(removed)
+    }
+}
+
+/// The lock of a request, held until it is dropped.
+pub(super) struct RequestLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl RequestLock {
+    /// Removes the lock file: there is a receipt, so that no other attempt can commit any more.
+    pub(super) fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn starts_with(name: &OsStr, prefix: &str) -> bool {
+    name.as_encoded_bytes().starts_with(prefix.as_bytes())
+}
+
+struct StagedFile {
+    path: PathBuf,
+    /// Of its name, behind the key.
+    rest: String,
+    is_revoked: bool,
+    fence: u64,
+    what: String,
+}
+
+impl StagedFile {
+    /// Takes the file away from its attempt. None if there is nothing of it that could be visible, or somebody was faster.
+    fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
+        let is_rejects = match &*self.what {
+            "output" => false,
+            "rejects" => true,
+            _ => {
+                let _ = fs::remove_file(&self.path);
+                return Ok(None);
+            }
+        };
+        let path = match self.is_revoked {
+            true => self.path,
+            false => {
+                let path = self
+                    .path
+                    .with_file_name(format!("{}.{REVOKED}.{}", key.0, self.rest));
+                match fs::rename(&self.path, &path) {
+                    Ok(()) => path,
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(disk::failed(error, "cannot be renamed", &self.path)),
+                }
+            }
+        };
+        match fs::symlink_metadata(&path) {
+            Ok(found) => Ok(Some(RevokedFile {
+                inode: (found.dev(), found.ino()),
+                path,
+                fence: self.fence,
+                is_rejects,
+            })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(disk::failed(error, "cannot be read", &path)),
+        }
+    }
+}
+
+/// A staged file that was taken away from its attempt.
+pub(super) struct RevokedFile {
+    path: PathBuf,
+    /// Device and inode.
+    inode: (u64, u64),
+    fence: u64,
+    is_rejects: bool,
+}
+
+impl RevokedFile {
+    /// The names under which its attempt may have published it.
+    fn final_names(&self, id: &str) -> Vec<String> {
+        let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{}.{suffix}", self.fence)];
+        if self.is_rejects {
+            return names("rejects.csv").to_vec();
+        }
+        Format::ALL
+            .iter()
+            .flat_map(|format| names(format.name()))
+            .collect()
+    }
+}
+
+impl Destination {
+    /// Ends a request without another attempt: as done, if an attempt had committed it; else so that nothing of it is visible and
+    /// no attempt that is still at work can commit it. `submitted_at` and `life_ms` are those of the request; `state` is what it
+    /// is to become, for people to read. To call it again does nothing more.
+    ///
+    /// # Errors
+    /// Of stage commit, with the path; then the request has not ended.
+    pub fn conclude(
+        &self,
+        (queue, id): (&str, &str),
+        submitted_at: &str,
+        life_ms: i64,
+        state: &str,
+        worker: &str,
+    ) -> Result<Concluded> {
+        let folders = self.folders(Some(queue))?;
+        let key = RequestKey::of(Some(queue), id);
+        let lock = key.lock(&folders)?;
+        faults::pass("fenced", id);
+        let revoked = key.revoke(&folders, None)?;
+        faults::pass("revoked", id);
+        let receipt = read_receipt(&receipt_path(&folders, id))?;
+        let removed = RequestKey::remove_published(&folders, id, revoked, receipt.as_ref())?;
+        if removed > 0 {
+            tracing::info!(
+                removed,
+                "files removed that a lost attempt had published without a receipt"
+            );
+        }
+        faults::pass("cleaned", id);
+        if let Some(receipt) = receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
+            self.forget_checkpoint(queue, id);
+            lock.remove();
+            return Ok(Concluded::Committed(Box::new(receipt)));
+        }
+        let marker = EndedMarker {
+            queue: queue.to_owned(),
+            id: id.to_owned(),
+            life_ms,
+            state: state.to_owned(),
+            worker: worker.to_owned(),
+            at: crate::receipt::now().to_string(),
+        };
+        let ended = key.ended_path(&folders);
+        let mut staged = write_document(&ended.with_extension("new"), &marker)?;
+        folders.output.sync()?;
+        folders.rejects.sync()?;
+        disk::replace(&mut staged, &ended)?;
+        if let Some(fences) = ended.parent() {
+            disk::sync_folder(fences)?;
+        }
+        faults::pass("ended", id);
+        self.forget_checkpoint(queue, id);
+        Ok(Concluded::Ended)
+    }
+
+    /// The receipt of a request, if an attempt at it has committed.
+    ///
+    /// # Errors
+    /// Of stage commit, if there is a receipt that cannot be read.
+    pub fn committed(&self, (queue, id): (&str, &str), submitted_at: &str) -> Result<Option<Receipt>> {
+        let folders = self.folders(Some(queue))?;
+        let receipt = read_receipt(&receipt_path(&folders, id))?;
+        Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
+    }
+}
