@@ -410,7 +410,7 @@ pub(crate) fn acknowledged(stdout: &[u8]) -> Vec<String> {
     lines.lines().map(id).collect()
 }
 
-fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
+pub(crate) fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
     let mut receipts = BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -434,7 +434,7 @@ fn final_files(folder: &Path) -> HashSet<PathBuf> {
 }
 
 /// As the system's own `sha256sum` gives them.
-fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, String> {
+pub(crate) fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, String> {
     let mut digests = HashMap::new();
     let paths: Vec<_> = paths.collect();
     for some in paths.chunks(500) {

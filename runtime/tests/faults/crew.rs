@@ -101,6 +101,19 @@ impl Crewman {
         self.child.wait().unwrap().code()
     }
 
+    /// Waits for its end, and asks it to stop if it has not ended by itself after a while.
+    pub(crate) fn stop_or_end(&mut self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !self.has_ended() {
+            if std::time::Instant::now() > deadline {
+                self.signal("TERM");
+                self.wait();
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");

@@ -6,6 +6,7 @@
 
 mod bed;
 mod crew;
+mod endings;
 mod proxy;
 mod report;
 mod servers;
@@ -125,6 +126,11 @@ static ROWS: &[Row] = &[
         number: "13",
         fault: "`kill -9` of SQLite workers and producers",
         run: servers::sqlite_killed,
+    },
+    Row {
+        number: "14",
+        fault: "an attempt stops behind each step, and its request then ends in each way",
+        run: endings::endings,
     },
 ];
 

@@ -13,7 +13,7 @@ const SOME: usize = 20_000;
 const MANY: usize = 60_000;
 
 /// The places of `runtime/src/faults.rs`, in the order of an attempt.
-const STEPS: [&str; 7] = [
+pub(crate) const STEPS: [&str; 7] = [
     "claimed",
     "fetched",
     "batch",

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ingest_host::format::Format;
-use ingest_host::queue::{Claim, Next, Progress, State, Submitted};
+use ingest_host::queue::{
+    Cancelled, Claim, ClaimOptions, Elsewhere, Ending, Next, Progress, State, Submitted,
+};
 use ingest_host::request::{DialectFrom, InputOptions};
 
-use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
+use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, output, request};
 
 pub(crate) async fn submitting_twice_does_nothing_more(bed: Bed) {
     let queue = bed.queue();
@@ -320,14 +322,106 @@ pub(crate) async fn the_third_loss_is_poison(bed: Bed) {
         let claim = bed.claim_briefly().await;
         assert_eq!((claim.attempt, claim.lost), (1, lost));
     }
-    bed.finds_nothing().await;
+    // A worker ends it, without an attempt, also if it is the fourth one to be lost.
+    let why = "poison: 3 leases were lost, the last by worker worker-1";
+    for is_lost in [true, false] {
+        let claim = if is_lost {
+            bed.claim_briefly().await
+        } else {
+            bed.claim().await
+        };
+        assert_eq!(claim.ending, Some(Ending::Dead(why.into())));
+        assert_eq!((claim.attempt, claim.lost, claim.is_contested), (0, 3, true));
+        assert_eq!(bed.status("a").await.ending.as_deref(), Some("ending"));
+        if !is_lost {
+            bed.queue().fail(&claim.ticket, why, Next::Dead).await.unwrap();
+        }
+    }
     let status = bed.status("a").await;
     assert_eq!((status.state, status.attempts, status.lost), (State::Dead, 0, 3));
-    let error = status.error.unwrap();
-    assert_eq!(error, "poison: 3 leases were lost, the last by worker worker-1");
+    assert_eq!((status.error.as_deref(), status.ending), (Some(why), None));
 
     assert!(bed.queue().retry_dead(Q, "a").await.unwrap());
-    assert_eq!(bed.claim().await.lost, 0);
+    let again = bed.claim().await;
+    assert_eq!(
+        (again.attempt, again.lost, again.is_contested, again.ending),
+        (1, 0, false, None)
+    );
+    assert!(again.life_ms > again.request.submitted_ms, "a new life");
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(bed: Bed) {
+    let elsewhere = |move_output| ClaimOptions {
+        output: output("elsewhere"),
+        move_output,
+        ..how()
+    };
+    bed.submit(&["lost", "released", "retried", "new"]).await;
+    bed.claim_briefly().await;
+    let (released, retried) = (bed.claim().await, bed.claim().await);
+    // These workers have said that nothing of theirs is left.
+    bed.queue().release(&released.ticket).await.unwrap();
+    bed.queue()
+        .fail(&retried.ticket, "reset", Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    for wanted in ["released", "retried", "new"] {
+        let claim = bed.queue().claim(Q, &elsewhere(false)).await.unwrap().unwrap();
+        assert_eq!((&*claim.request.id, claim.is_contested), (wanted, false));
+        bed.queue().settle(&claim.ticket, "{}").await.unwrap();
+    }
+    assert_eq!(bed.queue().claim(Q, &elsewhere(false)).await.unwrap(), None);
+    let waiting = bed.queue().elsewhere(Q, &output("elsewhere")).await.unwrap();
+    assert_eq!(
+        waiting,
+        [Elsewhere {
+            uri: "file:///here".into(),
+            requests: 1
+        }]
+    );
+    assert_eq!(bed.queue().elsewhere(Q, &output("here")).await.unwrap(), []);
+    assert_eq!(bed.status("lost").await.output.as_deref(), Some("file:///here"));
+
+    let moved = bed.queue().claim(Q, &elsewhere(true)).await.unwrap().unwrap();
+    assert_eq!((&*moved.request.id, moved.is_contested), ("lost", true));
+    assert_eq!(moved.moved_from.as_deref(), Some("file:///here"));
+    bed.queue().settle(&moved.ticket, "{}").await.unwrap();
+    assert_eq!(bed.status("lost").await.output, None);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn what_is_to_be_ended_is_given_while_claims_are_withheld(bed: Bed) {
+    bed.submit(&["a", "b"]).await;
+    bed.claim_briefly().await;
+    bed.queue().set_paused(Q, true).await.unwrap();
+    bed.finds_nothing().await;
+    assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
+    let status = bed.status("a").await;
+    assert_eq!(
+        (status.state, status.ending.as_deref()),
+        (State::Ready, Some("cancelling"))
+    );
+    let waits_for = status.waits_for().unwrap();
+    assert!(waits_for.contains("file:///here"), "{waits_for}");
+    let claim = bed.claim().await;
+    assert_eq!((&*claim.request.id, &claim.ending), ("a", &Some(Ending::Cancel)));
+    // What is left behind cannot be looked at for now.
+    bed.queue()
+        .fail(&claim.ticket, "disk", Next::Conclude(Duration::ZERO))
+        .await
+        .unwrap();
+    let claim = bed.claim().await;
+    assert_eq!(claim.ending, Some(Ending::Cancel));
+    bed.queue().settle(&claim.ticket, "{}").await.unwrap();
+    let status = bed.status("a").await;
+    assert_eq!((status.state, status.error), (State::Done, None));
+    assert_eq!(
+        status.note.as_deref(),
+        Some("the cancel came too late: its output was committed")
+    );
+    bed.finds_nothing().await;
+    bed.audit_is_clean().await;
 }
 
 pub(crate) async fn a_renewed_lease_is_kept(bed: Bed) {

@@ -20,7 +20,15 @@ pub(crate) struct Entry {
     /// The last claim, and the verb that ended it.
     last: Option<(Ticket, Option<&'static str>)>,
     lease_over: bool,
-    cancel: bool,
+    pub(crate) cancel: bool,
+    /// Why a worker is to give it up.
+    pub(crate) ending: bool,
+    /// Whether a claim was lost, so that only a worker can end it.
+    pub(crate) stray: bool,
+    /// Whether the last claim is there to end it.
+    pub(crate) concluding: bool,
+    /// The output of the last claim, until it has ended.
+    pub(crate) output: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +60,10 @@ impl Model {
             last: None,
             lease_over: false,
             cancel: false,
+            ending: false,
+            stray: false,
+            concluding: false,
+            output: None,
         };
         self.entries.insert(request.id.clone(), entry);
         Submitted::Created
@@ -67,35 +79,41 @@ impl Model {
         held.last.as_ref().map(|(ticket, _)| ticket.clone())
     }
 
-    /// The id that a claim must give.
-    pub(crate) fn claim(&mut self) -> Option<String> {
+    /// The id that a claim by a worker with this output must give.
+    pub(crate) fn claim(&mut self, output: &str) -> Option<String> {
         for entry in self.entries.values_mut() {
             if entry.state == State::Leased && entry.lease_over {
-                entry.lost += 1;
-                entry.attempts -= 1;
                 entry.end("lost");
-                entry.state = match entry.cancel {
-                    true => State::Cancelled,
-                    false if entry.lost >= LOST_MAX => State::Dead,
-                    false => State::Ready,
-                };
-                entry.cancel = false;
+                entry.state = State::Ready;
+                entry.stray = true;
+                if !entry.concluding {
+                    entry.lost += 1;
+                    entry.attempts -= 1;
+                    entry.ending |= !entry.cancel && entry.lost >= LOST_MAX;
+                }
             }
         }
-        let ready = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.state == State::Ready && !self.paused);
+        let ready = self.entries.iter().filter(|(_, entry)| {
+            let is_open = entry.is_ending() || !self.paused;
+            let is_here = entry.output.is_none_or(|before| before == output);
+            entry.state == State::Ready && is_open && is_here
+        });
         ready
-            .min_by_key(|(_, entry)| (-entry.priority, entry.age))
+            .min_by_key(|(_, entry)| match entry.is_ending() {
+                // What is to be ended comes first, in whatever order.
+                true => (i32::MIN, 0),
+                false => (-entry.priority, entry.age),
+            })
             .map(|(id, _)| id.clone())
     }
 
     /// Notes the ticket that the claim gave.
-    pub(crate) fn claimed(&mut self, ticket: &Ticket) {
+    pub(crate) fn claimed(&mut self, ticket: &Ticket, output: &'static str) {
         let entry = self.entries.get_mut(&ticket.id).unwrap();
         entry.state = State::Leased;
-        entry.attempts += 1;
+        entry.concluding = entry.is_ending();
+        entry.attempts += u32::from(!entry.concluding);
+        entry.output = Some(output);
         entry.lease_over = false;
         entry.last = Some((ticket.clone(), None));
     }
@@ -108,27 +126,29 @@ impl Model {
     }
 
     pub(crate) fn settle(&mut self, ticket: &Ticket) -> bool {
-        self.end(ticket, "settle", |_| State::Done)
+        self.end(ticket, "settle", |entry| entry.forget(State::Done))
     }
 
     pub(crate) fn fail(&mut self, ticket: &Ticket, next: Next) -> bool {
         self.end(ticket, "fail", |entry| match next {
-            Next::Dead => State::Dead,
-            Next::Cancelled => State::Cancelled,
-            Next::Retry(_) if entry.cancel => State::Cancelled,
-            Next::Retry(delay) if delay.is_zero() => State::Ready,
-            Next::Retry(_) => State::Delayed,
+            Next::Dead => entry.forget(State::Dead),
+            Next::Cancelled => entry.forget(State::Cancelled),
+            Next::Retry(delay) => entry.put_back(if delay.is_zero() {
+                State::Ready
+            } else {
+                State::Delayed
+            }),
+            Next::Conclude(_) => {
+                (entry.ending, entry.stray) = (true, true);
+                State::Delayed
+            }
         })
     }
 
     pub(crate) fn release(&mut self, ticket: &Ticket) -> bool {
         self.end(ticket, "release", |entry| {
-            entry.attempts -= 1;
-            if entry.cancel {
-                State::Cancelled
-            } else {
-                State::Ready
-            }
+            entry.attempts -= u32::from(!entry.concluding);
+            entry.put_back(State::Ready)
         })
     }
 
@@ -137,8 +157,12 @@ impl Model {
             return Cancelled::Unknown;
         };
         match entry.state {
+            State::Ready | State::Delayed if entry.stray => {
+                (entry.state, entry.cancel) = (State::Ready, true);
+                Cancelled::Asked
+            }
             State::Ready | State::Delayed => {
-                entry.state = State::Cancelled;
+                entry.state = entry.forget(State::Cancelled);
                 Cancelled::Now
             }
             State::Leased => {
@@ -157,7 +181,7 @@ impl Model {
         else {
             return false;
         };
-        (entry.state, entry.attempts, entry.lost) = (State::Ready, 0, 0);
+        (entry.state, entry.attempts, entry.lost) = (entry.forget(State::Ready), 0, 0);
         true
     }
 
@@ -206,7 +230,6 @@ impl Model {
     fn end(&mut self, ticket: &Ticket, verb: &'static str, next: impl FnOnce(&mut Entry) -> State) -> bool {
         if let Some(entry) = self.held(ticket) {
             entry.state = next(entry);
-            entry.cancel = false;
             entry.end(verb);
             return true;
         }
@@ -216,6 +239,27 @@ impl Model {
 }
 
 impl Entry {
+    /// Whether the next claim is to end it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.cancel || self.ending
+    }
+
+    fn forget(&mut self, state: State) -> State {
+        (self.cancel, self.ending, self.stray, self.concluding) = (false, false, false, false);
+        self.output = None;
+        state
+    }
+
+    fn put_back(&mut self, state: State) -> State {
+        match (self.cancel, self.stray) {
+            (true, false) => return self.forget(State::Cancelled),
+            (true, true) => return State::Ready,
+            (false, false) => self.output = None,
+            (false, true) => {}
+        }
+        state
+    }
+
     fn end(&mut self, verb: &'static str) {
         if let Some((_, ended)) = &mut self.last {
             *ended = Some(verb);

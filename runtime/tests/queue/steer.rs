@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingest_host::error::{Class, Result};
-use ingest_host::queue::{Cancelled, Claim, Counts, Next, Progress, State, Ticket};
+use ingest_host::queue::{Cancelled, Claim, Counts, Ending, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -116,6 +116,15 @@ pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
                     .unwrap()
                     .cancel
             ),
+        }
+        if id == "lost" {
+            // Only a worker can look what the lost one has left.
+            let last = bed.claim().await;
+            assert_eq!(last.ending, Some(Ending::Cancel));
+            queue
+                .fail(&last.ticket, "cancelled", Next::Cancelled)
+                .await
+                .unwrap();
         }
         bed.finds_nothing().await;
         let wanted = if id == "dead" {

@@ -7,10 +7,12 @@ use fastrand::Rng;
 use ingest_host::error::{Class, Result};
 use ingest_host::queue::{Next, Progress, Renewed, Ticket};
 
-use crate::bed::{Bed, PATIENCE, Q, how, request};
+use crate::bed::{Bed, PATIENCE, Q, how, output, request};
 use crate::model::{LOST_MAX, Model};
 
 const IDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+/// The first one is met most often.
+const OUTPUTS: [&str; 2] = ["here", "there"];
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[expect(
@@ -27,7 +29,7 @@ pub(crate) async fn any_walk_follows_the_model(bed: Bed) {
 async fn walk(bed: Bed, mut random: Rng) {
     let (mut model, mut tickets) = (Model::default(), Vec::new());
     for step in 0..300 {
-        let verb = random.u8(0..23);
+        let verb = random.u8(0..24);
         take_step(&bed, &mut model, &mut tickets, &mut random, verb).await;
         assert_eq!(
             bed.queue().counts(Q).await.unwrap(),
@@ -64,7 +66,10 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
             let wanted = model.submit(&request);
             assert_eq!(queue.submit(Q, &[request]).await.unwrap(), [wanted]);
         }
-        (5..=9, _) => take_claim(bed, model, tickets, how().nonce).await,
+        (5..=9, _) => {
+            let output = OUTPUTS[usize::from(random.u8(0..8) == 0)];
+            take_claim(bed, model, tickets, how().nonce, output).await;
+        }
         (20..=21, Some(ticket)) => match model.claim_again(&ticket.nonce) {
             Some(held) => {
                 let mut options = how();
@@ -72,7 +77,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
                 let claim = queue.claim(Q, &options).await.unwrap();
                 assert_eq!(claim.map(|claim| claim.ticket), Some(held));
             }
-            None => take_claim(bed, model, tickets, ticket.nonce).await,
+            None => take_claim(bed, model, tickets, ticket.nonce, OUTPUTS[0]).await,
         },
         (10..=11, Some(ticket)) => {
             let to_nothing = random.bool();
@@ -91,6 +96,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
                 Next::Retry(HOUR),
                 Next::Dead,
                 Next::Cancelled,
+                Next::Conclude(HOUR),
             ];
             let next = ways[random.usize(0..ways.len())];
             let wanted = model.fail(&ticket, next);
@@ -113,6 +119,16 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
             let reaped = queue.reap(Q, keep).await.unwrap();
             assert_eq!((reaped.removed, reaped.more), (removed, false));
         }
+        (23, _) => {
+            let id = IDS[random.usize(0..IDS.len())];
+            let (status, entry) = (queue.status(Q, id).await.unwrap(), model.entries.get(id));
+            let ending = entry.map(|entry| match (entry.cancel, entry.ending) {
+                (true, _) => Some("cancelling".to_owned()),
+                (false, true) => Some("ending".to_owned()),
+                (false, false) => None,
+            });
+            assert_eq!(status.map(|status| status.ending), ending, "{id}");
+        }
         (19, _) => {
             let paused = random.u8(0..3) == 0;
             model.set_paused(paused);
@@ -123,15 +139,31 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
 }
 
 /// A claim under a nonce that no claim that stands was asked for with.
-async fn take_claim(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, nonce: String) {
+async fn take_claim(
+    bed: &Bed,
+    model: &mut Model,
+    tickets: &mut Vec<Ticket>,
+    nonce: String,
+    output_name: &'static str,
+) {
     let mut options = how();
-    (options.nonce, options.lost_max) = (nonce, LOST_MAX);
+    (options.nonce, options.lost_max, options.output) = (nonce, LOST_MAX, output(output_name));
     let claim = bed.queue().claim(Q, &options).await.unwrap();
-    assert_eq!(claim.as_ref().map(|claim| claim.ticket.id.clone()), model.claim());
+    let wanted = model.claim(output_name);
+    let given = claim.as_ref().map(|claim| &claim.ticket.id);
+    let is_ending = |id: &String| model.entries[id].is_ending();
+    // Those that are to be ended come in whatever order.
+    if !(given.is_some_and(is_ending) && wanted.as_ref().is_some_and(is_ending)) {
+        assert_eq!(given, wanted.as_ref());
+    }
     if let Some(claim) = claim {
-        model.claimed(&claim.ticket);
+        model.claimed(&claim.ticket, output_name);
         let entry = &model.entries[&claim.ticket.id];
         assert_eq!((claim.attempt, claim.lost), (entry.attempts, entry.lost));
+        assert_eq!(
+            (claim.is_contested, claim.ending.is_some()),
+            (entry.stray, entry.concluding)
+        );
         assert_eq!(claim.request.uri, entry.uri);
         tickets.push(claim.ticket);
     }

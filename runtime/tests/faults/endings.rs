@@ -1,0 +1,361 @@
+//! The product of two things: behind which step an attempt stops, and how its request then ends. Each time the folder must
+//! hold what receipts name and nothing else, never two outputs of one request at a time, and the queue must agree with it.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Scale;
+use crate::bed::{Bed, QUEUE, read_receipts, sha256sums};
+use crate::crew::Crewman;
+use crate::support::host::{component, path_of};
+use crate::workers::STEPS;
+
+const FEW: usize = 100;
+
+/// The places of `runtime/src/commit/fencing.rs` that a worker passes that ends a request without an attempt.
+const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
+
+/// How the attempt stops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stops {
+    /// Its process dies.
+    Killed,
+    /// It stands still, and goes on when all is over.
+    Asleep,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Next {
+    Successor,
+    /// Another plugin is bound.
+    NewBinding,
+    /// The same plugin is bound with another config.
+    NewConfig,
+    /// A successor begins, and is told to stop before it is done.
+    Released,
+    /// A worker with another output comes first.
+    OtherOutput,
+    /// Cancelled while the lease is good.
+    Cancel,
+    /// Cancelled when the lease has run out and was noticed.
+    CancelLater,
+    /// Cancelled, and the worker that ends it dies behind a step of that.
+    CancelAndDie(&'static str),
+    /// It was the third worker that was lost.
+    Poison,
+    PoisonAndDie(&'static str),
+    /// As poison, then a retry of the dead letter.
+    PoisonRetried,
+    /// The same with another plugin.
+    PoisonRetriedElsewhere,
+    /// As poison, then the dead letter is purged and the id submitted again.
+    PoisonPurged,
+}
+
+fn all_nexts() -> Vec<Next> {
+    let mut nexts = vec![
+        Next::Successor,
+        Next::NewBinding,
+        Next::NewConfig,
+        Next::Released,
+        Next::OtherOutput,
+        Next::Cancel,
+        Next::CancelLater,
+        Next::Poison,
+        Next::PoisonRetried,
+        Next::PoisonRetriedElsewhere,
+        Next::PoisonPurged,
+    ];
+    nexts.extend(CONCLUSION_STEPS.map(Next::CancelAndDie));
+    nexts.extend(CONCLUSION_STEPS.map(Next::PoisonAndDie));
+    nexts
+}
+
+/// Walks the product; in the slice each pair once, on one of the queues and with one of the ways to stop.
+pub(crate) fn endings(scale: &Scale) -> String {
+    let mut cases = Vec::new();
+    for (row, step) in STEPS.into_iter().enumerate() {
+        for (column, next) in all_nexts().into_iter().enumerate() {
+            for (number, stops) in [Stops::Killed, Stops::Asleep].into_iter().enumerate() {
+                for on_redis in [true, false] {
+                    let is_in_slice = (row + column) % 2 == number && (row / 2 + column) % 2 == usize::from(on_redis);
+                    if scale.is_full || is_in_slice {
+                        cases.push((on_redis, step, stops, next));
+                    }
+                }
+            }
+        }
+    }
+    let mut ended = [0; 3];
+    for on_redis in [true, false] {
+        let mut walk = Walk::new(if on_redis { Bed::on_redis(&[], FEW) } else { Bed::on_sqlite(FEW) });
+        for (_, step, stops, next) in cases.iter().filter(|case| case.0 == on_redis) {
+            let state = walk.run(step, *stops, *next);
+            let states = ["done", "cancelled", "dead"];
+            ended[states.iter().position(|known| *known == state).unwrap()] += 1;
+        }
+        walk.bed.check_audit();
+    }
+    let [done, cancelled, dead] = ended;
+    assert!(done > 0 && cancelled > 0 && dead > 0, "{ended:?}");
+    format!(
+        "{} cases: {} steps at which an attempt is killed or stands still, {} ways to go on, two queues; {done} done, {cancelled} \
+         cancelled, {dead} dead; each time nothing visible but what a receipt names, and the queue agrees",
+        cases.len(),
+        STEPS.len(),
+        all_nexts().len()
+    )
+}
+
+struct Walk {
+    bed: Bed,
+    cases: usize,
+}
+
+impl Walk {
+    fn new(bed: Bed) -> Self {
+        for plugin in ["alarms", "clean"] {
+            let path = component(plugin);
+            bed.host.run_with("plugin push", &[path.to_str().unwrap()]).ok();
+        }
+        Self { bed, cases: 0 }
+    }
+
+    /// Runs one case; the state in which the request ended.
+    fn run(&mut self, step: &str, stops: Stops, next: Next) -> String {
+        self.cases += 1;
+        let case = format!("{step}, {stops:?}, {next:?}");
+        let id = format!("case-{}", self.cases);
+        self.bind("alarms@0.1.0", "{}");
+        self.bed.submit_as(&id);
+        let watch = Watch::start(self.bed.host.path("out"), id.clone());
+
+        let signal = if stops == Stops::Killed { "KILL" } else { "STOP" };
+        let mut first = self.worker("out", "", Some(&format!("{step}:{signal}:={id}")));
+        match stops {
+            Stops::Killed => assert_eq!(first.wait(), None, "{case}: {}", first.log()),
+            Stops::Asleep => self.bed.wait_until("the worker to stand still", |_| first.stands_still()),
+        }
+        self.go_on(&case, &id, next);
+        if stops == Stops::Asleep {
+            first.signal("CONT");
+            first.stop_or_end();
+            // What a sleeper does when it wakes up may leave something to do.
+            self.finish();
+        }
+        watch.stop(&case);
+        self.check(&case, &id, step, next)
+    }
+
+    fn go_on(&mut self, case: &str, id: &str, next: Next) {
+        let is_leased = self.state(id) == "leased";
+        if let Next::Poison
+        | Next::PoisonAndDie(_)
+        | Next::PoisonRetried
+        | Next::PoisonRetriedElsewhere
+        | Next::PoisonPurged = next
+            && is_leased
+        {
+            self.set_lost(id, 2);
+        }
+        match next {
+            Next::Cancel | Next::CancelAndDie(_) => self.cancel(id, is_leased),
+            Next::NewBinding => self.bind("clean@0.1.0", "{}"),
+            Next::NewConfig => self.bind("alarms@0.1.0", r#"{"max_distance_m": 1}"#),
+            _ => {}
+        }
+        if is_leased {
+            self.bed.host.expire_lease(id);
+        }
+        match next {
+            Next::CancelLater => {
+                self.bed.host.run(&format!("queue pause {QUEUE}")).ok();
+                self.finish();
+                self.cancel(id, is_leased);
+                self.bed.host.run(&format!("queue resume {QUEUE}")).ok();
+            }
+            Next::Released => {
+                let fault = format!("fetched:STOP:={id}");
+                let mut second = self.worker("out", "", Some(&fault));
+                self.bed.wait_until("the second one to stop or end", |_| {
+                    second.stands_still() || second.has_ended()
+                });
+                if !second.has_ended() {
+                    second.signal("TERM");
+                    second.signal("CONT");
+                    self.bed.wait_until("the second one to hear it", |_| {
+                        second.log().contains("stopping") || second.has_ended()
+                    });
+                    if !second.has_ended() {
+                        second.signal("TERM");
+                    }
+                    second.wait();
+                }
+            }
+            Next::OtherOutput => {
+                let mut other = self.worker("other", "", None);
+                other.wait();
+                assert!(
+                    !is_leased || other.log().matches("left to a worker with this output").count() == 1,
+                    "{case}: {}",
+                    other.log()
+                );
+                assert_eq!(visible(&self.bed.host.path("other"), id), HashSet::new(), "{case}");
+            }
+            Next::CancelAndDie(place) | Next::PoisonAndDie(place) => {
+                let mut second = self.worker("out", "", Some(&format!("{place}:KILL:={id}")));
+                if second.wait().is_none() {
+                    let status = self.bed.host.status(id);
+                    assert!(status["ending"].is_string(), "{case}: {status}");
+                    self.bed.host.expire_lease(id);
+                }
+            }
+            _ => {}
+        }
+        self.finish();
+        match next {
+            Next::PoisonRetried | Next::PoisonRetriedElsewhere if self.state(id) == "dead" => {
+                if next == Next::PoisonRetriedElsewhere {
+                    self.bind("clean@0.1.0", "{}");
+                }
+                assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
+                self.bed.host.run(&format!("dead retry --queue {QUEUE} {id}")).ok();
+            }
+            Next::PoisonPurged if self.state(id) == "dead" => {
+                self.bed.host.run(&format!("dead purge --queue {QUEUE} {id}")).ok();
+                assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
+                self.bed.submit_as(id);
+            }
+            _ => return,
+        }
+        self.finish();
+    }
+
+    /// Whatever is to be done is done by a worker that nothing happens to.
+    fn finish(&self) {
+        let mut worker = self.worker("out", "", None);
+        worker.wait();
+    }
+
+    fn check(&self, case: &str, id: &str, step: &str, next: Next) -> String {
+        let status = self.bed.host.status(id);
+        let state = status["state"].as_str().unwrap().to_owned();
+        let was_committed = matches!(step, "receipt" | "settled");
+        let wanted = match next {
+            _ if was_committed => "done",
+            Next::Cancel | Next::CancelLater | Next::CancelAndDie(_) => "cancelled",
+            Next::Poison | Next::PoisonAndDie(_) => "dead",
+            _ => "done",
+        };
+        assert_eq!(state, wanted, "{case}: {status}");
+        assert_eq!(status["ending"], Value::Null, "{case}: {status}");
+        let folder = self.bed.host.path("out").join(QUEUE);
+        let receipts = read_receipts(&folder.join("receipts"));
+        let receipt = receipts.get(id);
+        assert_eq!(receipt.is_some(), state == "done", "{case}: {receipt:?}");
+        let mut named = HashSet::new();
+        if let Some(receipt) = receipt {
+            assert_eq!(&status["receipt"], receipt, "{case}");
+            let output = path_of(&receipt["outputs"][0]["uri"]);
+            assert_eq!(output, folder.canonicalize().unwrap().join(format!("{id}.csv")), "{case}");
+            let sums = sha256sums(std::iter::once(&output));
+            assert_eq!(receipt["outputs"][0]["sha256"], sums[&output].as_str(), "{case}");
+            named.insert(output);
+            named.extend(Some(&receipt["rejects"]["uri"]).filter(|uri| !uri.is_null()).map(path_of));
+        }
+        assert_eq!(visible(&self.bed.host.path("out"), id), named, "{case}");
+        state
+    }
+
+    fn worker(&self, output: &str, options: &str, fault: Option<&str>) -> Crewman {
+        let mut command = self.bed.host.command();
+        let words = format!(
+            "--log-format json run --queue {QUEUE} --burst --concurrency 1 --lease 5 --output {output} {options} --allow-root"
+        );
+        command.args(words.split_whitespace()).arg(self.bed.host.path("in"));
+        if let Some(fault) = fault {
+            command.env("INGEST_HOST_FAULT", fault);
+        }
+        Crewman::start(command, &self.bed.host)
+    }
+
+    fn bind(&self, plugin: &str, config: &str) {
+        let bind = format!("plugin bind --queue {QUEUE} {plugin} --config");
+        self.bed.host.run_with(&bind, &[config]).ok();
+    }
+
+    fn state(&self, id: &str) -> String {
+        self.bed.host.status(id)["state"].as_str().unwrap().to_owned()
+    }
+
+    fn cancel(&self, id: &str, must_work: bool) {
+        let said = self.bed.host.run(&format!("cancel {id}"));
+        assert_eq!(said.code == Some(0), must_work, "{}{}", said.stdout, said.stderr);
+    }
+
+    fn set_lost(&self, id: &str, lost: u32) {
+        if let Some(path) = self.bed.host.url.strip_prefix("sqlite:") {
+            let db = rusqlite::Connection::open(path).unwrap();
+            db.busy_timeout(Duration::from_secs(10)).unwrap();
+            let changed = db.execute("UPDATE request SET lost = ?1 WHERE id = ?2", (lost, id));
+            assert_eq!(changed.unwrap(), 1);
+        } else {
+            let client = redis::Client::open(self.bed.host.url.as_str()).unwrap();
+            let key = format!("ingest:{{{QUEUE}}}:request:{id}");
+            let mut set = redis::cmd("HSET");
+            set.arg(key).arg("lost").arg(lost);
+            set.exec(&mut client.get_connection().unwrap()).unwrap();
+        }
+    }
+}
+
+/// The files of a request that a reader of the output sees, without its receipt.
+fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
+    let mut found = HashSet::new();
+    for folder in [output.join(QUEUE), output.join("rejects").join(QUEUE)] {
+        let Ok(folder) = folder.canonicalize() else { continue };
+        let entries = std::fs::read_dir(&folder).into_iter().flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        found.extend(paths.filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
+        }));
+    }
+    found
+}
+
+/// Looks all the time whether two outputs of a request are visible at once.
+struct Watch {
+    is_over: Arc<AtomicBool>,
+    watching: std::thread::JoinHandle<Option<HashSet<PathBuf>>>,
+}
+
+impl Watch {
+    fn start(output: PathBuf, id: String) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&is_over);
+        let watching = std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                let mut found = visible(&output, &id);
+                found.retain(|path| !path.to_str().unwrap().ends_with(".rejects.csv"));
+                if found.len() > 1 {
+                    return Some(found);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            None
+        });
+        Self { is_over, watching }
+    }
+
+    fn stop(self, case: &str) {
+        self.is_over.store(true, Ordering::Relaxed);
+        assert_eq!(self.watching.join().unwrap(), None, "{case}: two outputs at once");
+    }
+}
