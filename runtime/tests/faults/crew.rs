@@ -101,14 +101,17 @@ impl Crewman {
         self.child.wait().unwrap().code()
     }
 
-    /// Waits for its end, and asks it to stop if it has not ended by itself after a while.
-    pub(crate) fn stop_or_end(&mut self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    /// Wakes it up as often as it stands still, and waits for its end.
+    pub(crate) fn wake_until_it_ends(&mut self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !self.has_ended() {
-            if std::time::Instant::now() > deadline {
-                self.signal("TERM");
-                self.wait();
-                return;
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it does not end: {}",
+                self.log()
+            );
+            if self.stands_still() {
+                self.signal("CONT");
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }

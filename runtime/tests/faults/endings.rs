@@ -17,6 +17,10 @@ use crate::workers::STEPS;
 
 const FEW: usize = 100;
 
+/// Two configs with different outputs and rejects.
+const CONFIG: &str = r#"{"columns": {"value": {"type": "number"}}}"#;
+const NEW_CONFIG: &str = r#"{"columns": {"value": {"rename": "measured"}}}"#;
+
 /// The places of `runtime/src/commit/fencing.rs` that a worker passes that ends a request without an attempt.
 const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 
@@ -84,7 +88,8 @@ pub(crate) fn endings(scale: &Scale) -> String {
         for (column, next) in all_nexts().into_iter().enumerate() {
             for (number, stops) in [Stops::Killed, Stops::Asleep].into_iter().enumerate() {
                 for on_redis in [true, false] {
-                    let is_in_slice = (row + column) % 2 == number && (row / 2 + column) % 2 == usize::from(on_redis);
+                    let is_in_slice =
+                        (row + column) % 2 == number && (row / 2 + column) % 2 == usize::from(on_redis);
                     if scale.is_full || is_in_slice {
                         cases.push((on_redis, step, stops, next));
                     }
@@ -94,7 +99,11 @@ pub(crate) fn endings(scale: &Scale) -> String {
     }
     let mut ended = [0; 3];
     for on_redis in [true, false] {
-        let mut walk = Walk::new(if on_redis { Bed::on_redis(&[], FEW) } else { Bed::on_sqlite(FEW) });
+        let mut walk = Walk::new(if on_redis {
+            Bed::on_redis(&[], FEW)
+        } else {
+            Bed::on_sqlite(FEW)
+        });
         for (_, step, stops, next) in cases.iter().filter(|case| case.0 == on_redis) {
             let state = walk.run(step, *stops, *next);
             let states = ["done", "cancelled", "dead"];
@@ -132,7 +141,7 @@ impl Walk {
         self.cases += 1;
         let case = format!("{step}, {stops:?}, {next:?}");
         let id = format!("case-{}", self.cases);
-        self.bind("alarms@0.1.0", "{}");
+        self.bind("clean@0.1.0", CONFIG);
         self.bed.submit_as(&id);
         let watch = Watch::start(self.bed.host.path("out"), id.clone());
 
@@ -140,12 +149,13 @@ impl Walk {
         let mut first = self.worker("out", "", Some(&format!("{step}:{signal}:={id}")));
         match stops {
             Stops::Killed => assert_eq!(first.wait(), None, "{case}: {}", first.log()),
-            Stops::Asleep => self.bed.wait_until("the worker to stand still", |_| first.stands_still()),
+            Stops::Asleep => self
+                .bed
+                .wait_until("the worker to stand still", |_| first.stands_still()),
         }
         self.go_on(&case, &id, next);
         if stops == Stops::Asleep {
-            first.signal("CONT");
-            first.stop_or_end();
+            first.wake_until_it_ends();
             // What a sleeper does when it wakes up may leave something to do.
             self.finish();
         }
@@ -166,8 +176,8 @@ impl Walk {
         }
         match next {
             Next::Cancel | Next::CancelAndDie(_) => self.cancel(id, is_leased),
-            Next::NewBinding => self.bind("clean@0.1.0", "{}"),
-            Next::NewConfig => self.bind("alarms@0.1.0", r#"{"max_distance_m": 1}"#),
+            Next::NewBinding => self.bind("alarms@0.1.0", "{}"),
+            Next::NewConfig => self.bind("clean@0.1.0", NEW_CONFIG),
             _ => {}
         }
         if is_leased {
@@ -175,10 +185,10 @@ impl Walk {
         }
         match next {
             Next::CancelLater => {
-                self.bed.host.run(&format!("queue pause {QUEUE}")).ok();
+                self.bed.host.run(&format!("queue pause --queue {QUEUE}")).ok();
                 self.finish();
                 self.cancel(id, is_leased);
-                self.bed.host.run(&format!("queue resume {QUEUE}")).ok();
+                self.bed.host.run(&format!("queue resume --queue {QUEUE}")).ok();
             }
             Next::Released => {
                 let fault = format!("fetched:STOP:={id}");
@@ -190,12 +200,15 @@ impl Walk {
                     second.signal("TERM");
                     second.signal("CONT");
                     self.bed.wait_until("the second one to hear it", |_| {
+                        if second.stands_still() {
+                            second.signal("CONT");
+                        }
                         second.log().contains("stopping") || second.has_ended()
                     });
                     if !second.has_ended() {
                         second.signal("TERM");
                     }
-                    second.wait();
+                    second.wake_until_it_ends();
                 }
             }
             Next::OtherOutput => {
@@ -206,7 +219,11 @@ impl Walk {
                     "{case}: {}",
                     other.log()
                 );
-                assert_eq!(visible(&self.bed.host.path("other"), id), HashSet::new(), "{case}");
+                assert_eq!(
+                    visible(&self.bed.host.path("other"), id),
+                    HashSet::new(),
+                    "{case}"
+                );
             }
             Next::CancelAndDie(place) | Next::PoisonAndDie(place) => {
                 let mut second = self.worker("out", "", Some(&format!("{place}:KILL:={id}")));
@@ -222,13 +239,19 @@ impl Walk {
         match next {
             Next::PoisonRetried | Next::PoisonRetriedElsewhere if self.state(id) == "dead" => {
                 if next == Next::PoisonRetriedElsewhere {
-                    self.bind("clean@0.1.0", "{}");
+                    self.bind("alarms@0.1.0", "{}");
                 }
                 assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
-                self.bed.host.run(&format!("dead retry --queue {QUEUE} {id}")).ok();
+                self.bed
+                    .host
+                    .run(&format!("dead retry --queue {QUEUE} {id}"))
+                    .ok();
             }
             Next::PoisonPurged if self.state(id) == "dead" => {
-                self.bed.host.run(&format!("dead purge --queue {QUEUE} {id}")).ok();
+                self.bed
+                    .host
+                    .run(&format!("dead purge --queue {QUEUE} {id}"))
+                    .ok();
                 assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
                 self.bed.submit_as(id);
             }
@@ -263,11 +286,19 @@ impl Walk {
         if let Some(receipt) = receipt {
             assert_eq!(&status["receipt"], receipt, "{case}");
             let output = path_of(&receipt["outputs"][0]["uri"]);
-            assert_eq!(output, folder.canonicalize().unwrap().join(format!("{id}.csv")), "{case}");
+            assert_eq!(
+                output,
+                folder.canonicalize().unwrap().join(format!("{id}.csv")),
+                "{case}"
+            );
             let sums = sha256sums(std::iter::once(&output));
             assert_eq!(receipt["outputs"][0]["sha256"], sums[&output].as_str(), "{case}");
             named.insert(output);
-            named.extend(Some(&receipt["rejects"]["uri"]).filter(|uri| !uri.is_null()).map(path_of));
+            named.extend(
+                Some(&receipt["rejects"]["uri"])
+                    .filter(|uri| !uri.is_null())
+                    .map(path_of),
+            );
         }
         assert_eq!(visible(&self.bed.host.path("out"), id), named, "{case}");
         state
@@ -278,7 +309,9 @@ impl Walk {
         let words = format!(
             "--log-format json run --queue {QUEUE} --burst --concurrency 1 --lease 5 --output {output} {options} --allow-root"
         );
-        command.args(words.split_whitespace()).arg(self.bed.host.path("in"));
+        command
+            .args(words.split_whitespace())
+            .arg(self.bed.host.path("in"));
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
@@ -319,7 +352,9 @@ impl Walk {
 fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for folder in [output.join(QUEUE), output.join("rejects").join(QUEUE)] {
-        let Ok(folder) = folder.canonicalize() else { continue };
+        let Ok(folder) = folder.canonicalize() else {
+            continue;
+        };
         let entries = std::fs::read_dir(&folder).into_iter().flatten();
         let paths = entries.flatten().map(|entry| entry.path());
         found.extend(paths.filter(|path| {
