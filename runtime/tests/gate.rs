@@ -18,7 +18,7 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// All files below the folder `out`, but those of staging, which must be empty.
+/// All files below the folder `out`, but the one that tells it from other outputs. Staging must be empty.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -27,7 +27,7 @@ fn files(host: &Host) -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if !path.ends_with(".output-id") {
                 found.push(
                     path.strip_prefix(host.path("out"))
                         .unwrap()

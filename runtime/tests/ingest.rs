@@ -112,6 +112,50 @@ fn the_same_work_gives_the_same_bytes_and_is_recognised() {
 }
 
 #[test]
+fn work_whose_output_is_damaged_or_gone_was_not_done_before() {
+    let host = Host::embedded();
+    host.write("alarms.csv", ALARMS);
+    let receipt = ingest(&host, "alarms.csv", "alarms", &[]);
+    let (output, rejects) = (&receipt["outputs"][0]["uri"], &receipt["rejects"]["uri"]);
+    let plugin = component("alarms");
+    let again = || host.run_with("ingest alarms.csv --plugin", &[plugin.to_str().unwrap()]);
+    for uri in [output, rejects] {
+        let path = path_of(uri);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[3] ^= 1;
+        for (damage, what) in [
+            (Some(flipped), "has other bytes than the receipt says"),
+            (Some(bytes[1..].to_vec()), "has other bytes than the receipt says"),
+            (None, "is not there any more"),
+        ] {
+            match damage {
+                Some(damaged) => std::fs::write(&path, damaged).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let error = again().refused(1);
+            assert!(
+                error.contains(what) && error.contains(uri.as_str().unwrap()),
+                "{error}"
+            );
+            assert!(!error.contains("done before:"), "{error}");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    let said = again();
+    assert!(said.stderr.contains("done before"), "{}", said.stderr);
+    // As the error says: without the receipt the work is done again.
+    for uri in [output, rejects] {
+        std::fs::remove_file(path_of(uri)).unwrap();
+    }
+    let receipts = host.path("out/receipts");
+    std::fs::remove_dir_all(receipts).unwrap();
+    let anew = ingest(&host, "alarms.csv", "alarms", &[]);
+    assert_eq!(anew["outputs"][0]["sha256"], receipt["outputs"][0]["sha256"]);
+    assert!(path_of(output).exists());
+}
+
+#[test]
 fn an_id_that_stands_for_other_work_is_refused_and_nothing_is_overwritten() {
     let host = Host::embedded();
     host.write("a.csv", "a\n1\n");

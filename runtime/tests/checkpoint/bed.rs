@@ -172,11 +172,12 @@ impl Bed {
 
     /// The files in staging whose names end so.
     pub(crate) fn staged(&self, end: &str) -> Vec<PathBuf> {
-        let folders = ["out/.staging", "out/rejects/.staging"].map(|folder| self.folder.path().join(folder));
+        let folders = ["out/.staging", "out/.staging/fences", "out/rejects/.staging"]
+            .map(|folder| self.folder.path().join(folder));
         let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
         let paths = entries.flatten().map(|entry| entry.unwrap().path());
         paths
-            .filter(|path| path.to_str().unwrap().ends_with(end))
+            .filter(|path| path.is_file() && path.to_str().unwrap().ends_with(end))
             .collect()
     }
 

@@ -91,11 +91,13 @@ fn check(host: &Host, input: &[u8], format: &str) -> Value {
 
 /// The names of what is in staging.
 fn staged(host: &Host) -> Vec<String> {
-    let folders = ["out/.staging", "out/rejects/.staging"].map(|folder| host.path(folder));
+    let folders =
+        ["out/.staging", "out/.staging/fences", "out/rejects/.staging"].map(|folder| host.path(folder));
     let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
-    entries
-        .flatten()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    let files = entries.flatten().map(Result::unwrap);
+    files
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
         .collect()
 }
 

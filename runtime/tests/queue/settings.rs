@@ -129,3 +129,45 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(!said.stderr.contains("may lose"), "{}", said.stderr);
 }
+
+#[tokio::test]
+async fn a_file_of_version_1_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let url = format!("sqlite:{}", path.display());
+    let server = Server::connect(&url).await.unwrap();
+    server
+        .queue
+        .submit("q", &[crate::bed::request("old")])
+        .await
+        .unwrap();
+    drop(server);
+    // As version 1 had it.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "DROP INDEX request_ending;
+         ALTER TABLE request DROP COLUMN output_id;
+         ALTER TABLE request DROP COLUMN output_uri;
+         ALTER TABLE request DROP COLUMN stray;
+         ALTER TABLE request DROP COLUMN ending;
+         ALTER TABLE request DROP COLUMN concluding;
+         ALTER TABLE request DROP COLUMN life_ms;
+         ALTER TABLE request DROP COLUMN note;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    let server = Server::connect(&url).await.unwrap();
+    let claim = server
+        .queue
+        .claim("q", &crate::bed::how())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&*claim.request.id, claim.life_ms),
+        ("old", claim.request.submitted_ms)
+    );
+    server.queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(server.queue.audit("q").await.unwrap(), Vec::<String>::new());
+}
