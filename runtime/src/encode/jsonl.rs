@@ -1,7 +1,10 @@
 //! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white
 //! space: whole records, and in an edited record each other member.
 
+use std::collections::HashSet;
+
 use memchr::memchr;
+use memchr::memmem::Finder;
 
 use super::{Encoder, Unfit};
 use crate::batch::Batch;
@@ -131,31 +134,67 @@ impl Encoder for JsonlFromCsv {
     }
 }
 
-/// What becomes of a member whose key is known.
+/// What becomes of a member whose name is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
-    /// It is in no column of the output.
+    /// It is in a column of the input that no column of the output shows.
     Nowhere,
     /// It is the column of the output that has its name.
     Same(usize),
     /// It is a column of the output, under another name.
     Renamed(usize),
-    /// It is in no column of the input, and its name is taken by a column of the output that another member
-    /// has.
+    /// It is in no column of the input, but a column of the output has its name. To write it would give that column
+    /// a value of the input's, to leave it out would lose data in silence.
     Taken,
 }
 
-/// JSON objects of JSON objects. A member in no column of the input stays as it is.
+/// JSON objects of JSON objects. A member in no column of the input stays as it is, unless its name is taken.
 pub(super) struct JsonlFromJsonl {
     columns: Vec<Column>,
     sources: Vec<Option<usize>>,
-    /// The names of the input's columns, then those of the output's.
+    /// The names of the input's columns, then those that only the output has.
     keys: Keys,
     /// What becomes of a member, by the index of its key.
     places: Vec<Place>,
-    /// Whether a kept record is copied as a whole.
+    /// Whether a kept record is copied as a whole, unless it has a member whose name is taken.
     same: bool,
+    taken: Taken,
     record: Record,
+}
+
+/// The names of [`Place::Taken`], to be looked for in a record without taking it apart.
+enum Taken {
+    /// One finder for each name as a JSON string.
+    Few(Vec<Finder<'static>>),
+    Many,
+}
+
+impl Taken {
+    /// Taking a record apart costs about as much as looking for so many names.
+    const FEW_MAX: usize = 8;
+
+    fn new(columns: &[Column]) -> Self {
+        if columns.len() > Self::FEW_MAX {
+            return Self::Many;
+        }
+        Self::Few(
+            columns
+                .iter()
+                .map(|column| Finder::new(&column.key).into_owned())
+                .collect(),
+        )
+    }
+
+    /// Whether such a member may be in the record: a name that is written in another way has a backslash.
+    fn may_be_in(&self, raw: &[u8]) -> bool {
+        match self {
+            Self::Few(names) if names.is_empty() => false,
+            Self::Few(names) => {
+                memchr(b'\\', raw).is_some() || names.iter().any(|name| name.find(raw).is_some())
+            }
+            Self::Many => true,
+        }
+    }
 }
 
 /// What is known of the record at hand.
@@ -188,18 +227,18 @@ impl JsonlFromJsonl {
             }
         }
         let same = !copies && places.iter().all(|place| matches!(place, Place::Same(_)));
-        let unknown = |(index, column): (usize, &OutputColumn)| match column.source {
-            None => Place::Same(index),
-            Some(_) => Place::Taken,
-        };
-        places.extend(output.iter().enumerate().map(unknown));
-        let names = columns.iter().chain(output.iter().map(|column| &column.name));
+        let known: HashSet<_> = columns.iter().collect();
+        let is_new = |column: &&OutputColumn| !known.contains(&column.name);
+        let new: Vec<_> = output.iter().filter(is_new).cloned().collect();
+        places.resize(columns.len() + new.len(), Place::Taken);
+        let names = columns.iter().chain(new.iter().map(|column| &column.name));
         Self {
             columns: json_columns(output),
             sources: output.iter().map(|column| column.source).collect(),
             keys: Keys::new(names.map(String::as_str)),
             places,
             same,
+            taken: Taken::new(&json_columns(&new)),
             record: Record {
                 texts: Vec::new(),
                 edits: vec![None; output.len()],
@@ -236,7 +275,7 @@ impl JsonlFromJsonl {
                     continue;
                 }
                 Some(Place::Nowhere) => continue,
-                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, TAKEN)),
+                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, NAME_TAKEN)),
                 Some(Place::Same(index)) => (index, key),
                 Some(Place::Renamed(index)) => (index, &*self.columns[index].key),
             };
@@ -265,7 +304,7 @@ impl JsonlFromJsonl {
     }
 }
 
-const TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
+const NAME_TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
 
 impl Record {
     /// Writes the value of a column: the edited one or else the original.
@@ -282,7 +321,7 @@ impl Encoder for JsonlFromJsonl {
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let raw = batch.raw(batch.rows[row]);
-        if self.same {
+        if self.same && !self.taken.may_be_in(raw) {
             out.extend_from_slice(raw);
             out.push(b'\n');
             return Ok(());

@@ -62,16 +62,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The names in the order of their indices. Of two equal ones the first counts.
+    /// The names in the order of their indices. They must differ: what is found of two equal ones would depend on the
+    /// guess.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
-        let index = names
-            .iter()
-            .cloned()
-            .enumerate()
-            .rev()
-            .map(|(index, name)| (name, index))
-            .collect();
+        let index: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
+        debug_assert_eq!(index.len(), names.len(), "no two names are equal");
         Self {
             names,
             index,
