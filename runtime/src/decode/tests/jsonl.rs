@@ -44,6 +44,24 @@ fn jsonl_as_the_world_writes_it() {
 }
 
 #[test]
+fn blank_lines_are_passed_over_however_many_there_are() {
+    let limits = small();
+    for blank in ["\n", "\r\n", " \t\n", " \r\r\n"] {
+        let padding = "\u{feff}".to_owned() + &blank.repeat(10 * limits.record_bytes_max);
+        let text = format!("{padding}{{\"a\":1}}\n{}{{\"a\":2}}", &padding[3..]);
+        let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
+        assert_eq!(table(&decoded), [["1"], ["2"]], "{blank:?}");
+    }
+    // A line is as long as a record at most, whatever is in it.
+    let text = " ".repeat(2 * limits.record_bytes_max) + "\n{}";
+    let message = error(text.as_bytes(), &as_jsonl()).to_string();
+    assert!(
+        message.contains("record 1 (line 1): is longer than the 200 bytes allowed"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_malformed_line_is_set_aside() {
     for (line, code, reason) in [
         (
@@ -124,7 +142,11 @@ fn a_member_stands_there_once_wherever_it_is() {
             let decoded = run(text.as_bytes(), &as_jsonl(), &small(), Some(&[0]), &[usize::MAX]).unwrap();
             assert_eq!(decoded.columns, ["a", "b"]);
             let reason = format!("member {twice} stands there more than once");
-            assert_eq!(decoded.records[6].fields, Err(("duplicate-member", reason)), "{object}");
+            assert_eq!(
+                decoded.records[6].fields,
+                Err(("duplicate-member", reason)),
+                "{object}"
+            );
             assert_eq!(decoded.records[7].fields, Ok(vec!["3".to_owned()]), "{object}");
         }
     }
