@@ -156,43 +156,42 @@ pub(super) struct JsonlFromJsonl {
     keys: Keys,
     /// What becomes of a member, by the index of its key.
     places: Vec<Place>,
-    /// Whether a kept record is copied as a whole, unless it has a member whose name is taken.
-    same: bool,
-    taken: Taken,
+    whole: Whole,
     record: Record,
 }
 
-/// The names of [`Place::Taken`], to be looked for in a record without taking it apart.
-enum Taken {
-    /// One finder for each name as a JSON string.
-    Few(Vec<Finder<'static>>),
-    Many,
+/// Whether a kept record is copied as a whole.
+enum Whole {
+    Always,
+    /// Unless it may have a member of one of these names, as JSON strings, which are those of [`Place::Taken`].
+    Unless(Vec<Finder<'static>>),
+    Never,
 }
 
-impl Taken {
+impl Whole {
     /// Taking a record apart costs about as much as looking for so many names.
-    const FEW_MAX: usize = 8;
+    const NAMES_MAX: usize = 8;
 
-    fn new(columns: &[Column]) -> Self {
-        if columns.len() > Self::FEW_MAX {
-            return Self::Many;
+    fn unless(taken: &[Column]) -> Self {
+        match taken.len() {
+            0 => Self::Always,
+            1..=Self::NAMES_MAX => {
+                let finder = |column: &Column| Finder::new(&column.key).into_owned();
+                Self::Unless(taken.iter().map(finder).collect())
+            }
+            _ => Self::Never,
         }
-        Self::Few(
-            columns
-                .iter()
-                .map(|column| Finder::new(&column.key).into_owned())
-                .collect(),
-        )
     }
 
-    /// Whether such a member may be in the record: a name that is written in another way has a backslash.
-    fn may_be_in(&self, raw: &[u8]) -> bool {
+    #[inline]
+    fn is_copied(&self, raw: &[u8]) -> bool {
         match self {
-            Self::Few(names) if names.is_empty() => false,
-            Self::Few(names) => {
-                memchr(b'\\', raw).is_some() || names.iter().any(|name| name.find(raw).is_some())
+            Self::Always => true,
+            // A name that is written in another way has a backslash.
+            Self::Unless(names) => {
+                memchr(b'\\', raw).is_none() && names.iter().all(|name| name.find(raw).is_none())
             }
-            Self::Many => true,
+            Self::Never => false,
         }
     }
 }
@@ -237,8 +236,11 @@ impl JsonlFromJsonl {
             sources: output.iter().map(|column| column.source).collect(),
             keys: Keys::new(names.map(String::as_str)),
             places,
-            same,
-            taken: Taken::new(&json_columns(&new)),
+            whole: if same {
+                Whole::unless(&json_columns(&new))
+            } else {
+                Whole::Never
+            },
             record: Record {
                 texts: Vec::new(),
                 edits: vec![None; output.len()],
@@ -321,7 +323,7 @@ impl Encoder for JsonlFromJsonl {
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let raw = batch.raw(batch.rows[row]);
-        if self.same && !self.taken.may_be_in(raw) {
+        if self.whole.is_copied(raw) {
             out.extend_from_slice(raw);
             out.push(b'\n');
             return Ok(());

@@ -1,5 +1,6 @@
 //! What goes out for each pair of formats, for records kept, edited and made.
 
+mod model;
 mod properties;
 
 use super::*;
@@ -265,8 +266,19 @@ fn csv_becomes_jsonl_with_types() {
         ),
         ("7,+5,1.0", r#"{"i":"1.0","n":"+5","t \"x\"":"7"}"#),
         ("x, 5,-", r#"{"i":"-","n":" 5","t \"x\"":"x"}"#),
+        // A number column holds what a float can hold.
+        ("x,1e308,-7", r#"{"i":-7,"n":1e308,"t \"x\"":"x"}"#),
+        ("x,1e309,1", r#"{"i":1,"n":"1e309","t \"x\"":"x"}"#),
+        ("x,-1E+400,inf", r#"{"i":"inf","n":"-1E+400","t \"x\"":"x"}"#),
+        ("x,1e-999,1", r#"{"i":1,"n":1e-999,"t \"x\"":"x"}"#),
     ] {
         assert_eq!(case.write(raw, &[]), written);
+    }
+    let digits = |count: usize| "9".repeat(count);
+    for (count, quote) in [(308, ""), (309, "\""), (400, "\"")] {
+        let digits = digits(count);
+        let written = format!(r#"{{"i":{quote}{digits}{quote},"n":{quote}-{digits}{quote},"t \"x\"":"x"}}"#);
+        assert_eq!(case.write(&format!("x,-{digits},{digits}"), &[]), written);
     }
     assert_eq!(
         case.write("x,1,2", &[(0, "3"), (2, "y")]),
@@ -365,6 +377,33 @@ fn jsonl_with_other_columns_keeps_the_rest() {
         case.row(&["1", "", "\t"]),
         "{\"z\":\"1\",\"b\":null,\"b2\":\"\\t\"}\n"
     );
+}
+
+#[test]
+fn a_name_of_the_plugins_is_taken_however_many_it_adds() {
+    let names: Vec<_> = (0..20).map(|number| format!("new {number}=")).collect();
+    for count in [1, 8, 9, 20] {
+        let output: Vec<_> = ["a"]
+            .into_iter()
+            .chain(names[..count].iter().map(String::as_str))
+            .collect();
+        let case = Case::new(Format::Jsonl, Format::Jsonl, &["a"], &output);
+        for raw in [r#" { "a": 1 , "n":"new 0" }"#, r#"{"n":"\n","a":"new"}"#, "{}"] {
+            assert_eq!(case.write(raw, &[]), raw, "{count}");
+        }
+        let last = count - 1;
+        for raw in [
+            format!(r#"{{"new {last}":1}}"#),
+            format!(r#"{{"a":1,"n\u0065w {last}":1}}"#),
+        ] {
+            assert_eq!(case.write(&raw, &[]), "!unexpected-member", "{raw}");
+            assert_eq!(
+                case.write(&raw, &[(0, "2"), (1, "3")]),
+                "!unexpected-member",
+                "{raw}"
+            );
+        }
+    }
 }
 
 #[test]
