@@ -77,4 +77,18 @@ fn the_plugin_of_the_readme_builds_and_does_what_it_says() {
         output,
         "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
     );
+
+    // What is no finite number is none, nor is what the plugin computes of it: the last one in the list is finite.
+    let not_finite = ["NaN", "-nan", "inf", "Infinity", "1e999", "1e308"];
+    host.write(
+        "not_finite.csv",
+        format!("station,fahrenheit\nX,{}\n", not_finite.join("\nX,")),
+    );
+    let said = host
+        .run_with("ingest not_finite.csv --plugin", &[component.to_str().unwrap()])
+        .ok();
+    assert!(
+        said.contains("6 rejected; 0 written\n         6  bad-value\n"),
+        "{said}"
+    );
 }

@@ -187,6 +187,18 @@ mod tests {
                 r#"value: "1.5.0" is not a number"#,
             ),
             (",2", ",NaN", "bad-number", r#"threshold: "NaN" is not a number"#),
+            (
+                ",2",
+                ",-inf",
+                "bad-number",
+                r#"threshold: "-inf" is not a number"#,
+            ),
+            (
+                ",1.5",
+                ",1e999",
+                "bad-number",
+                r#"value: "1e999" is not a number"#,
+            ),
         ];
         for (from, to, code, reason) in cases {
             let at = good.rfind(from).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ingest_plugin::{
-    Column, ColumnType, OutputColumn, Plugin, Record, Refusal, Reject, Schema, Value, Verdict, export,
+    Column, ColumnType, Format, OutputColumn, Plugin, Record, Refusal, Reject, Schema, Value, Verdict, export,
 };
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
@@ -96,7 +96,10 @@ export!(Clean);
 
 impl Clean {
     fn add(&mut self, schema: &mut Schema, name: &str, rule: Rule) -> Result<(), Refusal> {
-        let is_new = rule.constant.is_some() && !schema.columns().iter().any(|c| c == name);
+        // Of JSONL any name is one to look for: the first records may not have it, and later ones must not keep theirs.
+        let is_new = rule.constant.is_some()
+            && schema.format() == Format::Csv
+            && !schema.columns().iter().any(|c| c == name);
         let column = if is_new {
             schema.add(name, ColumnType::Text)
         } else {
@@ -104,6 +107,8 @@ impl Clean {
         };
         if let Some(kind) = rule.kind {
             schema.convert(column, kind.column_type());
+        } else if rule.constant.is_some() {
+            schema.convert(column, ColumnType::Text);
         }
         if let Some(name) = &rule.rename {
             schema.rename(column, name);

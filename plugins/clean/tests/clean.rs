@@ -88,8 +88,22 @@ fn integers_and_numbers_are_written_as_json_allows() {
         report.column("v"),
         ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "100"]
     );
-    let report = run(&rule, &["1,5", "NaN", "inf", "1e999"]);
-    assert_eq!(report.rejected, 4);
+    let not_finite = ["NaN", "-nan", "inf", "+Infinity", "1e999", "-1e999"];
+    let report = run(&rule, &[&["1,5"], &not_finite[..]].concat());
+    assert_eq!(report.rejected, 7);
+    let ranged = json!({ "type": "number", "range": { "max": 5 } });
+    assert!(
+        codes(&run(&ranged, &not_finite))
+            .iter()
+            .all(|reject| reject.1 == "not-number")
+    );
+    for value in not_finite {
+        let constant = json!({ "type": "number", "constant": value });
+        assert!(refusal(&constant).contains("is not a number"), "{value}");
+    }
+    let endless = r#"{"columns": {"v": {"type": "number", "range": {"max": 1e999}}}}"#;
+    let refusal = testing::check::<Clean>(endless).unwrap_err().to_string();
+    assert!(refusal.contains("number out of range"), "{refusal}");
     assert_eq!(report.rejects[0].code, "not-number");
     assert_eq!(report.rejects[0].reason, "v: \"1,5\" is not a number");
 }

@@ -40,6 +40,8 @@ pub(crate) struct ChangesWriter {
     cells: u32,
     /// The first column behind those that are set.
     next: u32,
+    /// The first column of the row under way that was given a value that cannot be written.
+    unwritable: Option<u32>,
     /// The new rows of the row under way.
     emitted: Rows,
 }
@@ -56,6 +58,7 @@ impl ChangesWriter {
             text_start: 0,
             cells: 0,
             next: 0,
+            unwritable: None,
             emitted: Rows::new(layout),
         }
     }
@@ -81,12 +84,15 @@ impl ChangesWriter {
         }
     }
 
-    /// Sets a cell of the row under way. `before` is what the cell holds otherwise, as far as known.
+    /// Sets a cell of the row under way. `before` is what the cell holds otherwise, as far as known; `is_number` says
+    /// that its column is one of numbers.
     #[inline]
-    pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value) {
+    pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value, is_number: bool) {
         let start = self.text.len();
-        value::append(&mut self.text, value);
-        if column < self.next {
+        if value::append(&mut self.text, value, is_number).is_err() {
+            self.text.truncate(start);
+            self.unwritable.get_or_insert(column);
+        } else if column < self.next {
             self.insert(column, before, start);
         } else if self.is_last_text(start, before) {
             self.text.truncate(start);
@@ -140,6 +146,12 @@ impl ChangesWriter {
     /// Ends the row under way.
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
+        let verdict = match verdict {
+            Ok(verdict) if self.unwritable.is_some() || self.emitted.unwritable().is_some() => {
+                self.checked(verdict)
+            }
+            verdict => verdict,
+        };
         match verdict {
             Ok(Verdict::Keep) => self.keep(),
             Ok(Verdict::Drop) => self.drop(),
@@ -148,6 +160,19 @@ impl ChangesWriter {
         self.settled += 1;
         self.start_row();
         Ok(())
+    }
+
+    /// The verdict, or a reject if something cannot be written that it asks for.
+    #[cold]
+    fn checked(&self, verdict: Verdict) -> Result<Verdict, Reject> {
+        let cell = match verdict {
+            Verdict::Keep => self.unwritable,
+            Verdict::Drop => None,
+        };
+        match cell.or(self.emitted.unwritable()) {
+            Some(column) => Err(Reject::new("bad-value", self.emitted.layout().unwritable(column))),
+            None => Ok(verdict),
+        }
     }
 
     #[inline]
@@ -185,7 +210,7 @@ impl ChangesWriter {
                 self.emitted.clear();
                 self.push(code::REJECT);
                 for text in [&*code, &*reason] {
-                    value::append(&mut self.text, &text);
+                    value::append(&mut self.text, &text, false).expect("a text is one");
                     self.operands.push(self.text.end());
                 }
                 Ok(())
@@ -225,6 +250,7 @@ impl ChangesWriter {
         self.text_start = self.text.len();
         self.cells = 0;
         self.next = 0;
+        self.unwritable = None;
     }
 }
 

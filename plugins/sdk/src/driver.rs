@@ -59,6 +59,6 @@ impl<P: Plugin> Driver<P> {
     pub(crate) fn finish(&mut self) -> Result<Emitted, Refusal> {
         let mut rows = Rows::new(Rc::clone(&self.layout));
         self.plugin.finish(&mut rows)?;
-        Ok(rows.into_emitted())
+        rows.into_emitted()
     }
 }

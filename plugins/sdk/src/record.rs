@@ -1,5 +1,6 @@
 //! One record as the author sees it: fields come in from the arena, edits go out to the changes.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -40,14 +41,20 @@ impl<'a> Record<'a> {
         self.fields.get(column.field)
     }
 
-    /// The field in `column` as a `T`, such as an integer or a float.
+    /// The field in `column` as a `T`, such as an integer or a float. A float is finite: comparisons with NaN are all
+    /// false, so that it would pass most checks, and `1e999` is infinite. A plugin that wants these too parses what
+    /// [`get`](Self::get) gives.
     ///
     /// # Errors
-    /// A reject with the code `bad-value`, if the field is no `T`.
+    /// A reject with the code `bad-value`, if the field is no `T`, or is `NaN`, infinite or beyond the range of the
+    /// float.
     #[inline]
-    pub fn parse<T: FromStr<Err: Display>>(&self, column: Column) -> Result<T, Reject> {
-        let parsed = self.get(column).parse();
-        parsed.map_err(|error| self.bad_value(column, &error))
+    pub fn parse<T: FromStr<Err: Display> + 'static>(&self, column: Column) -> Result<T, Reject> {
+        match self.get(column).parse() {
+            Ok(value) if is_finite(&value) => Ok(value),
+            Ok(_) => Err(self.bad_value(column, &"not a finite number")),
+            Err(error) => Err(self.bad_value(column, &error)),
+        }
     }
 
     /// Like [`parse`](Self::parse), with `None` for an empty field.
@@ -55,7 +62,10 @@ impl<'a> Record<'a> {
     /// # Errors
     /// As [`parse`](Self::parse).
     #[inline]
-    pub fn parse_optional<T: FromStr<Err: Display>>(&self, column: Column) -> Result<Option<T>, Reject> {
+    pub fn parse_optional<T: FromStr<Err: Display> + 'static>(
+        &self,
+        column: Column,
+    ) -> Result<Option<T>, Reject> {
         if self.get(column).is_empty() {
             return Ok(None);
         }
@@ -64,6 +74,9 @@ impl<'a> Record<'a> {
 
     /// Gives the output cell in `column` another value; of several the last one holds. A value equal to
     /// what the cell has from the input changes nothing, and neither does setting a dropped column.
+    ///
+    /// A float that is not finite cannot be written: the record is rejected as `bad-value` instead of kept. So is one
+    /// whose text in a column of numbers is `NaN` or `inf`. Write `None` where a cell is to be empty.
     #[inline]
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
         let place = self.layout.place(column);
@@ -72,7 +85,7 @@ impl<'a> Record<'a> {
                 Some(field) => Some(self.fields.get(field).as_bytes()),
                 None => place.is_new.then_some(&[][..]),
             };
-            self.changes.set(index, before, &value);
+            self.changes.set(index, before, &value, place.is_number);
         }
     }
 
@@ -107,5 +120,15 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn settle(self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         self.changes.settle(verdict)
+    }
+}
+
+/// Whether a value is a finite float, or none at all.
+#[inline]
+fn is_finite(value: &dyn Any) -> bool {
+    match (value.downcast_ref::<f64>(), value.downcast_ref::<f32>()) {
+        (Some(float), _) => float.is_finite(),
+        (_, Some(float)) => float.is_finite(),
+        _ => true,
     }
 }

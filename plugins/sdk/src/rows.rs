@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::bindings::exports::ingest::plugin::transform::Emitted;
+use crate::refusal::Refusal;
 use crate::schema::{Layout, OutputColumn};
 use crate::text::{Text, offset};
 use crate::value::{self, Value};
@@ -15,6 +16,8 @@ pub struct Rows {
     count: usize,
     text: Text,
     ends: Vec<u32>,
+    /// The first column that was given a value that cannot be written.
+    unwritable: Option<u32>,
 }
 
 /// One new row of the output. Its cells are empty until they are set.
@@ -28,6 +31,7 @@ impl Rows {
             count: 0,
             text: Text::default(),
             ends: Vec::new(),
+            unwritable: None,
         }
     }
 
@@ -46,6 +50,17 @@ impl Rows {
         self.count = 0;
         self.text.clear();
         self.ends.clear();
+        self.unwritable = None;
+    }
+
+    /// The first column that was given a value that cannot be written.
+    #[inline]
+    pub(crate) fn unwritable(&self) -> Option<u32> {
+        self.unwritable
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The number of rows, their texts, and where each of these ends.
@@ -54,13 +69,20 @@ impl Rows {
         (self.count, &self.text, &self.ends)
     }
 
-    pub(crate) fn into_emitted(mut self) -> Emitted {
+    /// The rows as they go over the boundary.
+    ///
+    /// # Errors
+    /// If one of them cannot be written.
+    pub(crate) fn into_emitted(mut self) -> Result<Emitted, Refusal> {
+        if let Some(column) = self.unwritable {
+            return Err(Refusal::new(self.layout.unwritable(column)));
+        }
         self.complete();
-        Emitted {
+        Ok(Emitted {
             rows: u32::try_from(self.count).expect("there are fewer than 2^32 rows"),
             bytes: self.text.into_bytes(),
             ends: self.ends,
-        }
+        })
     }
 
     /// Fills the last row up with empty cells.
@@ -74,15 +96,22 @@ impl Rows {
 }
 
 impl Row<'_> {
-    /// Gives the cell in `column` a value; of several the last one holds. A dropped column stays out.
+    /// Gives the cell in `column` a value; of several the last one holds. A dropped column stays out. A float that is
+    /// not finite rejects the record, as in [`Record::set`](crate::Record::set), or at the end of the input fails the
+    /// request.
     ///
     /// Cells that are set in the order of the output are the cheapest.
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) -> &mut Self {
         let rows = &mut *self.0;
-        if let Some(index) = rows.layout.place(column).index {
+        let place = rows.layout.place(column);
+        if let Some(index) = place.index {
             let cell = (rows.count - 1) * rows.layout.width + index as usize;
             let start = rows.text.len();
-            value::append(&mut rows.text, &value);
+            if value::append(&mut rows.text, &value, place.is_number).is_err() {
+                rows.text.truncate(start);
+                rows.unwritable.get_or_insert(index);
+                return self;
+            }
             if rows.ends.len() <= cell {
                 rows.ends.resize(cell, offset(start));
                 rows.ends.push(rows.text.end());
@@ -128,7 +157,7 @@ mod tests {
         rows.emit();
         rows.emit().set(b, "bb").set(a, "é").set(c, "?").set(b, "b");
         rows.emit().set(d, 1).set(a, "").set(a, "aaa");
-        let emitted = rows.into_emitted();
+        let emitted = rows.into_emitted().unwrap();
         assert_eq!(emitted.rows, 3);
         assert_eq!(emitted.bytes, "ébaaa1".as_bytes());
         assert_eq!(emitted.ends, [0, 0, 0, 2, 3, 3, 6, 6, 7]);

@@ -63,6 +63,8 @@ pub(crate) struct Layout {
     places: Vec<Place>,
     /// How many columns the output has.
     pub(crate) width: usize,
+    /// Their names.
+    pub(crate) names: Vec<String>,
 }
 
 /// Where an [`OutputColumn`] stands, and what its cells hold before they are set.
@@ -74,6 +76,8 @@ pub(crate) struct Place {
     pub(crate) field: Option<u32>,
     /// Whether it shows nothing at all.
     pub(crate) is_new: bool,
+    /// Whether its values are numbers.
+    pub(crate) is_number: bool,
 }
 
 impl Schema {
@@ -134,7 +138,9 @@ impl Schema {
         Ok(self.find(name)?.1)
     }
 
-    /// Adds a column at the end of the output. It is empty where it is not set.
+    /// Adds a column at the end of the output. It is empty where it is not set, whatever the input has: a record of
+    /// JSONL with a member of that name, which the first records did not have, is rejected as `unexpected-member`. To
+    /// replace such members use [`output`](Self::output) instead.
     pub fn add(&mut self, name: &str, column_type: ColumnType) -> OutputColumn {
         self.add_output(name.to_owned(), column_type, None)
     }
@@ -156,7 +162,8 @@ impl Schema {
         self.entry(column).column_type = column_type;
     }
 
-    /// Gives the output exactly these columns, in this order. What is added later follows them.
+    /// Gives the output exactly these columns, in this order. What is added later follows them. Members of JSONL that
+    /// the first records did not have are in no column, and stay in the output all the same.
     pub fn select(&mut self, columns: &[OutputColumn]) {
         self.order = columns.iter().map(|column| column.0).collect();
     }
@@ -228,12 +235,18 @@ impl Schema {
             index: position(&self.order, index(at)),
             field: output.source.and_then(|source| position(&self.reads, source)),
             is_new: output.source.is_none(),
+            is_number: matches!(output.column_type, ColumnType::Integer | ColumnType::Number),
         };
         let name = |&read: &u32| self.inputs[read as usize].clone();
         Layout {
             fields: self.reads.iter().map(name).collect(),
             places: self.outputs.iter().enumerate().map(place).collect(),
             width: self.order.len(),
+            names: self
+                .order
+                .iter()
+                .map(|&at| self.outputs[at as usize].name.clone())
+                .collect(),
         }
     }
 
@@ -261,6 +274,13 @@ impl Schema {
 }
 
 impl Layout {
+    /// The sentence about a value in this column that cannot be written.
+    #[cold]
+    pub(crate) fn unwritable(&self, column: u32) -> String {
+        let name = &self.names[column as usize];
+        format!("{name}: the plugin's value is not a finite number")
+    }
+
     #[inline]
     pub(crate) fn place(&self, column: impl Into<OutputColumn>) -> Place {
         self.places[column.into().0 as usize]

@@ -17,7 +17,8 @@ pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// Only what `out` returns.
+    /// What `out` returns, or that the value has no text, as a float that is not finite. Then the record is rejected
+    /// as `bad-value`.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
 
@@ -93,6 +94,9 @@ macro_rules! floats {
     ($($float:ty)*) => {$(
         impl Value for $float {
             fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+                if !self.is_finite() {
+                    return Err(fmt::Error);
+                }
                 write!(out, "{self}")
             }
         }
@@ -101,12 +105,37 @@ macro_rules! floats {
 
 floats! { f32 f64 }
 
-/// Appends the text of `value`.
+/// A value that cannot be written into a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unwritable;
+
+/// Appends the text of `value`; `is_number` says that it is for a column of numbers.
+///
+/// # Errors
+/// If it has none, or none for such a column. A part of it may have been appended.
 #[inline]
-pub(crate) fn append(text: &mut Text, value: &impl Value) {
-    value
-        .write(text)
-        .expect("a value writes its text without an error of its own");
+pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
+    let start = text.len();
+    value.write(text).map_err(|fmt::Error| Unwritable)?;
+    // How such a text ends, which is no digit.
+    let may_end = |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y' | b' ');
+    let text = &text.as_bytes()[start..];
+    if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
+        return Err(Unwritable);
+    }
+    Ok(())
+}
+
+/// Whether a text is what a float that is not finite looks like: formatted by the plugin, it comes as a text.
+#[cold]
+fn is_not_finite(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let word = text
+        .strip_prefix(b"-")
+        .or(text.strip_prefix(b"+"))
+        .unwrap_or(text);
+    let is_word = |other: &&[u8]| word.eq_ignore_ascii_case(other);
+    [&b"nan"[..], b"inf", b"infinity"].iter().any(is_word)
 }
 
 #[cfg(test)]
@@ -117,7 +146,7 @@ mod tests {
     fn each_type_has_its_text() {
         fn text(value: impl Value) -> String {
             let mut text = Text::default();
-            append(&mut text, &value);
+            append(&mut text, &value, true).unwrap();
             String::from_utf8(text.into_bytes()).unwrap()
         }
         assert_eq!(text("é"), "é");
@@ -131,5 +160,24 @@ mod tests {
         assert_eq!(text(Some(1)), "1");
         assert_eq!(text(None::<&str>), "");
         assert_eq!(text(format_args!("{:03}", 7)), "007");
+        assert_eq!(text(f64::MAX).len(), 309);
+    }
+
+    #[test]
+    fn a_float_that_is_not_finite_has_no_text() {
+        fn is_written(value: impl Value, is_number: bool) -> bool {
+            append(&mut Text::default(), &value, is_number).is_ok()
+        }
+        for float in [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(!is_written(float, false));
+            assert!(!is_written(Some(float), false));
+            assert!(!is_written(float as f32, true));
+            assert!(!is_written(format_args!("{float:+9.1}"), true));
+            // What a column of texts says is its own business.
+            assert!(is_written(format_args!("{float}"), false));
+        }
+        for text in ["", "-", "info", "nano", "-1", "1e5", "n/a", "infinit"] {
+            assert!(is_written(text, true), "{text}");
+        }
     }
 }

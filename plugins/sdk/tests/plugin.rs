@@ -1,7 +1,10 @@
 //! What the host and an author may rely on around the records: configs, refusals, logs and counters.
 
 use ingest_plugin::testing::{self, Level};
-use ingest_plugin::{Column, NoConfig, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, log};
+use ingest_plugin::{
+    Column, ColumnType, NoConfig, OutputColumn, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict,
+    count, log,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -125,4 +128,157 @@ fn a_field_that_does_not_parse_is_a_reject() {
 fn a_refusal_from_a_record_fails_the_request() {
     let refusal = testing::run::<Limited>(r#"{"max": 3}"#, "value\n666\n").unwrap_err();
     assert_eq!(refusal.to_string(), "the value 666 fails the request");
+}
+
+/// How a plugin that works with floats writes them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum How {
+    Set,
+    Formatted,
+    Emit,
+    /// Sets a cell, and drops the record.
+    Drop,
+    /// Sets a cell, and rejects the record with a code of its own.
+    Reject,
+    Sum,
+    /// Parses without the crate.
+    Raw,
+    /// Parses as a float of 32 bits, too.
+    Narrow,
+}
+
+#[derive(Deserialize)]
+struct Floats {
+    how: How,
+}
+
+/// Adds a column with ten times the value.
+struct Tenfold {
+    how: How,
+    value: Column,
+    tenfold: OutputColumn,
+    sum: f64,
+}
+
+impl Plugin for Tenfold {
+    type Config = Floats;
+    const STATEFUL: bool = true;
+
+    fn open(schema: &mut Schema, config: Floats) -> Result<Self, Refusal> {
+        Ok(Self {
+            how: config.how,
+            value: schema.read("value")?,
+            tenfold: schema.add("tenfold", ColumnType::Number),
+            sum: 0.0,
+        })
+    }
+
+    fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+        if matches!(self.how, How::Raw) {
+            return match record.get(self.value).parse::<f64>() {
+                Ok(_) => Ok(Verdict::Keep),
+                Err(_) => Ok(Verdict::Drop),
+            };
+        }
+        let tenfold = 10.0 * record.parse::<f64>(self.value)?;
+        match self.how {
+            How::Narrow => drop(record.parse_optional::<f32>(self.value)?),
+            How::Formatted => record.set(self.tenfold, format_args!("{tenfold:.1}")),
+            How::Emit => drop(record.emit().set(self.tenfold, Some(tenfold))),
+            How::Sum => self.sum += tenfold,
+            _ => record.set(self.tenfold, tenfold),
+        }
+        match self.how {
+            How::Set | How::Formatted | How::Narrow => Ok(Verdict::Keep),
+            How::Reject => Err(record.reject(self.value, "too-much", "is too much")),
+            _ => Ok(Verdict::Drop),
+        }
+    }
+
+    fn finish(&mut self, rows: &mut Rows) -> Result<(), Refusal> {
+        if matches!(self.how, How::Sum) {
+            rows.emit().set(self.tenfold, self.sum);
+        }
+        Ok(())
+    }
+}
+
+fn tenfold(how: &str, values: &[&str]) -> Result<testing::Report, Refusal> {
+    let csv = format!("value\n{}\n", values.join("\n"));
+    testing::run::<Tenfold>(format!("{{\"how\": {how:?}}}"), &csv)
+}
+
+#[test]
+fn a_float_that_is_not_finite_is_not_parsed() {
+    let infinite = [
+        "NaN",
+        "nan",
+        "-NaN",
+        "inf",
+        "-inf",
+        "+Infinity",
+        "INFINITY",
+        "1e999",
+        "-1e999",
+        "1e400",
+    ];
+    for value in infinite {
+        let report = tenfold("set", &["1", value, "2"]).unwrap();
+        assert_eq!(report.csv(), "value,tenfold\n1,10\n2,20\n");
+        let reject = &report.rejects[0];
+        assert_eq!((reject.record, reject.code.as_str()), (2, "bad-value"));
+        let reason = format!("value: {value:?} is not readable: not a finite number");
+        assert_eq!(reject.reason, reason);
+        // What parses by itself decides by itself.
+        assert_eq!(tenfold("raw", &[value]).unwrap().kept, 1);
+    }
+    // Within the range of one float and beyond that of the other.
+    let report = tenfold("narrow", &["1e39", "-0", "1e-999"]).unwrap();
+    assert_eq!(report.column("value"), ["-0", "1e-999"]);
+    assert_eq!(report.rejects[0].code, "bad-value");
+    assert_eq!(tenfold("set", &["1e39"]).unwrap().edited, 1);
+}
+
+#[test]
+fn a_text_that_parses_as_one_is_no_float() {
+    struct Texts(Column);
+    impl Plugin for Texts {
+        type Config = NoConfig;
+        const STATEFUL: bool = false;
+
+        fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
+            Ok(Self(schema.read("name")?))
+        }
+
+        fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+            let name: String = record.parse(self.0)?;
+            record.set(self.0, name);
+            Ok(Verdict::Keep)
+        }
+    }
+    let report = testing::run::<Texts>("{}", "name\nNan\nInf\n").unwrap();
+    assert_eq!(report.column("name"), ["Nan", "Inf"]);
+}
+
+#[test]
+fn a_float_that_is_not_finite_is_not_written() {
+    let reason = "tenfold: the plugin's value is not a finite number";
+    // Each value is finite, ten times the second is not.
+    let run = |how| tenfold(how, &["1", "1e308", "2"]);
+    for how in ["set", "formatted", "emit"] {
+        let report = run(how).unwrap();
+        assert_eq!((report.read, report.rejected), (3, 1), "{how}");
+        let reject = &report.rejects[0];
+        assert_eq!((reject.record, reject.code.as_str()), (2, "bad-value"), "{how}");
+        assert_eq!(reject.reason, reason, "{how}");
+        assert_eq!(report.column("tenfold").len(), 2, "{how}");
+        assert!(!report.csv().contains("inf"), "{how}");
+    }
+    // What is not written matters to nobody, and a reject of the plugin's own says more.
+    assert_eq!(run("drop").unwrap().dropped, 3);
+    let rejects = run("reject").unwrap().rejects;
+    assert_eq!(rejects.len(), 3);
+    assert!(rejects.iter().all(|reject| reject.code == "too-much"));
+    assert_eq!(run("sum").unwrap_err().to_string(), reason);
 }

@@ -2,15 +2,17 @@
 
 use std::io::Write;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::batch::Position;
 
 /// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns
 /// `record,line,offset,code,reason,raw`. The first three say where the record stands in the decompressed
-/// input (see [`Position`]); `raw` is the record as it came, without its line end. Bytes in it that are not
-/// UTF-8 become `\xNN` with two lowercase hex digits; all else stands as it is, backslashes too, so a record
-/// with such bytes is told from one that spells them out only by its place in the input.
+/// input (see [`Position`]); `raw` is the record as it came, without its line end.
+///
+/// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
+/// not UTF-8 are written so, and a backslash that would otherwise be read so: a record has `\x5cxff` where it spells
+/// out `\xff`. Who replaces each `\xNN` by its byte has the record back, whatever it was (FORMATS.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
@@ -30,24 +32,40 @@ impl RejectWriter {
         }
         let Position { record, line, offset } = position;
         write!(out, "{record},{line},{offset},").expect("a vector takes everything");
-        append_quoted(out, code.as_bytes());
-        out.push(b',');
-        append_quoted(out, reason.as_bytes());
-        out.push(b',');
-        append_quoted(out, raw);
-        out.push(b'\n');
+        for text in [code, reason] {
+            out.push(b'"');
+            append_doubling_quotes(out, text.as_bytes());
+            out.extend_from_slice(b"\",");
+        }
+        out.push(b'"');
+        append_raw(out, raw);
+        out.extend_from_slice(b"\"\n");
     }
 }
 
-fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    for chunk in text.utf8_chunks() {
-        append_doubling_quotes(out, chunk.valid().as_bytes());
-        for byte in chunk.invalid() {
-            write!(out, "\\x{byte:02x}").expect("a vector takes everything");
+/// Appends the bytes of a record as a text that can be turned back.
+fn append_raw(out: &mut Vec<u8>, raw: &[u8]) {
+    for chunk in raw.utf8_chunks() {
+        let mut text = chunk.valid().as_bytes();
+        while let Some(at) = find_escape(text) {
+            append_doubling_quotes(out, &text[..at]);
+            append_escape(out, text[at]);
+            text = &text[at + 1..];
         }
+        append_doubling_quotes(out, text);
+        chunk.invalid().iter().for_each(|&byte| append_escape(out, byte));
     }
-    out.push(b'"');
+}
+
+fn append_escape(out: &mut Vec<u8>, byte: u8) {
+    write!(out, "\\x{byte:02x}").expect("a vector takes everything");
+}
+
+/// The first backslash that spells out a byte.
+fn find_escape(text: &[u8]) -> Option<usize> {
+    let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    memchr_iter(b'\\', text)
+        .find(|&at| matches!(&text[at + 1..], [b'x', high, low, ..] if is_digit(high) && is_digit(low)))
 }
 
 fn append_doubling_quotes(out: &mut Vec<u8>, mut text: &[u8]) {
@@ -61,6 +79,8 @@ fn append_doubling_quotes(out: &mut Vec<u8>, mut text: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     const POSITION: Position = Position {
@@ -94,7 +114,93 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
+    /// The `raw` of a row that is made of this record, read as FORMATS.md says.
+    fn raw_of(record: &[u8]) -> String {
+        let mut out = Vec::new();
+        RejectWriter::default().append(&mut out, POSITION, "code", "why", record);
+        let mut rows = csv::Reader::from_reader(out.as_slice()).into_records();
+        let row = rows.next().expect("a row").expect("UTF-8");
+        assert!(rows.next().is_none());
+        row[5].to_owned()
+    }
+
+    /// The record that `raw` stands for: each `\xNN` replaced, from left to right.
+    fn record_of(raw: &str) -> Vec<u8> {
+        let (mut record, mut rest) = (Vec::new(), raw);
+        while let Some((before, after)) = rest.split_once("\\x") {
+            record.extend_from_slice(before.as_bytes());
+            let digits = after.get(..2).filter(|digits| {
+                let is_digit = |digit: char| digit.is_ascii_digit() || ('a'..='f').contains(&digit);
+                digits.chars().all(is_digit)
+            });
+            let Some(digits) = digits else {
+                record.push(b'\\');
+                rest = &rest[before.len() + 1..];
+                continue;
+            };
+            record.push(u8::from_str_radix(digits, 16).expect("hex digits"));
+            rest = &after[2..];
+        }
+        record.extend_from_slice(rest.as_bytes());
+        record
+    }
+
+    #[test]
+    fn a_record_that_is_not_utf8_is_told_from_one_that_spells_it_out() {
+        for (record, raw) in [
+            (&b"a,\xff"[..], r"a,\xff"),
+            (br"a,\xff", r"a,\x5cxff"),
+            (br"\x5cxff", r"\x5cx5cxff"),
+            (b"\\\xff", r"\\xff"),
+            (b"\\x\xff", r"\x\xff"),
+            (b"\\xf\xff", r"\xf\xff"),
+            (br"\\xff", r"\\x5cxff"),
+            (
+                br#"{"a\"":"\u00ff\\","b":"C:\\xyz\\xFF"}"#,
+                r#"{"a\"":"\u00ff\\","b":"C:\\xyz\\xFF"}"#,
+            ),
+        ] {
+            assert_eq!(raw_of(record), raw);
+            assert_eq!(record_of(raw), record, "{raw}");
+        }
+    }
+
+    #[test]
+    fn every_byte_comes_back_wherever_it_stands() {
+        for first in 0..=u8::MAX {
+            for second in 0..=u8::MAX {
+                let record = [b'\\', first, b'x', second, b'0', b'a', b'\\', b'x', first, second];
+                assert_eq!(record_of(&raw_of(&record)), record);
+            }
+        }
+    }
+
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_record_comes_back_whatever_it_is(
+            pieces in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::sample::select(vec![
+                        &b"\\"[..], b"x", b"\\x", b"\\x5c", b"\\xff", b"x5", b"c", b"f", b"0", b"F", b"\"", b"\n", b"\r\n",
+                        b"\xff", b"\xc3", b"\xc3\xa9", b"\xed\xa0\x80", b"\0", b",",
+                    ]).prop_map(<[u8]>::to_vec),
+                    proptest::collection::vec(proptest::prelude::any::<u8>(), 1..4),
+                ],
+                0..20,
+            ),
+        ) {
+            let record = pieces.concat();
+            let raw = raw_of(&record);
+            proptest::prop_assert_eq!(record_of(&raw), record.as_slice());
+            if let Ok(text) = std::str::from_utf8(&record)
+                && !text.contains("\\x")
+            {
+                proptest::prop_assert_eq!(raw, text);
+            }
+        }
+
         #[test]
         fn a_csv_reader_gets_back_what_was_written(raw in "(?s).*", reason in "(?s).*") {
             let mut out = Vec::new();

@@ -59,8 +59,13 @@ pub(super) fn open(
         header,
         limits,
     };
-    let (columns, used) = splitter.scan(|raw, last, origin| head.columns(raw, last, origin))?;
-    splitter.take(used);
+    let columns = loop {
+        let (columns, used) = splitter.scan(|raw, last, origin| head.columns(raw, last, origin))?;
+        splitter.take(used);
+        if let Some(columns) = columns {
+            break columns;
+        }
+    };
     Ok(decoding(splitter, name, dialect, columns, limits))
 }
 
@@ -353,37 +358,47 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The columns, and the header if it is used up, once the first record is there.
-    fn columns(&self, raw: &[u8], last: bool, origin: &Origin) -> Result<Option<(Vec<String>, Used)>> {
+    /// The columns, and the header if it is used up, once the first record is there; before that the empty lines to pass
+    /// over, so that none are held.
+    fn columns(
+        &self,
+        raw: &[u8],
+        last: bool,
+        origin: &Origin,
+    ) -> Result<Option<(Option<Vec<String>>, Used)>> {
         let mut used = Used::default();
-        while let Some(b'\n' | b'\r') = raw.get(used.bytes) {
-            let Some(next) = line_end(raw, used.bytes, last) else {
-                return Ok(None);
-            };
+        while let Some(b'\n' | b'\r') = raw.get(used.bytes)
+            && let Some(next) = line_end(raw, used.bytes, last)
+        {
             used.blank_line(next);
         }
-        if used.bytes == raw.len() && last {
+        if used.bytes > 0 {
+            return Ok(Some((None, used)));
+        }
+        if raw.is_empty() && last {
             let message = "is empty: expected a line that tells the columns";
             return Err(in_input(self.name, message));
         }
-        if is_html(&raw[used.bytes..], last) {
+        // The first half of a line end.
+        if raw == b"\r" {
+            return Ok(None);
+        }
+        if is_html(raw, last) {
             let message = "is a page of HTML, not CSV: is this the address of the file itself?";
             return Err(in_input(self.name, message));
         }
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
         let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
-        let record = self
-            .scanner
-            .record(raw, used.bytes, last, &every, |span| spans.push(span));
+        let record = self.scanner.record(raw, 0, last, &every, |span| spans.push(span));
         let record = match record {
             Ok(record) => record,
             Err(Partial { quote: Some(open) }) if last => {
-                let feeds = line_feeds(&raw[used.bytes..open]);
+                let feeds = line_feeds(&raw[..open]);
                 return Err(never_closed(self.name, origin, used, feeds));
             }
             Err(_) => return Ok(None),
         };
-        if record.end - used.bytes > bytes_max {
+        if record.end > bytes_max {
             return Err(too_long(self.name, origin, used, bytes_max));
         }
         let refused = |message: String| in_record(self.name, origin, used, message);
@@ -395,7 +410,7 @@ impl Head<'_> {
         }
         if !self.header {
             let names = (1..=record.fields).map(unnamed).collect();
-            return Ok(Some((names, Used::default())));
+            return Ok(Some((Some(names), used)));
         }
         let (row, dialect) = (used.row(record.end), self.scanner.dialect());
         Utf8::default().check(raw, row).map_err(refused)?;
@@ -404,7 +419,7 @@ impl Head<'_> {
         }
         let names = names(raw, &spans, dialect.quote, self.limits.column_name_bytes_max).map_err(refused)?;
         used.record(record.next, record.line_feeds + 1);
-        Ok(Some((names, used)))
+        Ok(Some((Some(names), used)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! JSON objects in, one a line; batches out. A line ends at LF or CRLF, and blank ones are passed over.
 //!
 //! The columns are the members of the first batch's objects, in the order in which they appear. A line that
-//! is not an object or not UTF-8 is malformed, and so is one that has a member twice that the plugin reads:
-//! RFC 8259 leaves open which one counts.
+//! is not an object or not UTF-8 is malformed, and so is one that has a member twice, whether or not the plugin reads
+//! it: RFC 8259 leaves open which one counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -120,8 +120,10 @@ impl Decoder for JsonlDecoder {
         self.lines.columns = met.len();
         self.reader = FieldReader {
             keys: Keys::new(names().map(String::as_str)),
+            met: vec![0; met.len()],
             slots,
             values: vec![None; reads.len()],
+            ..FieldReader::default()
         };
         Ok(())
     }
@@ -270,36 +272,50 @@ impl Columns {
 #[derive(Clone, Default)]
 struct FieldReader {
     keys: Keys,
+    /// How many objects have been read, the one at hand included.
+    objects: u64,
+    /// For each column the last object that had it.
+    met: Vec<u64>,
     /// For each column where it is among those read, if it is.
     slots: Vec<Option<usize>>,
     /// For each column read where its value is in the record at hand.
     values: Vec<Option<Span>>,
+    others: Others,
+}
+
+/// The members of an object that are in no column.
+#[derive(Clone, Default)]
+struct Others {
+    /// Their names, unescaped, one after the other.
+    names: Vec<u8>,
+    /// Of each its name, as a part of `names`, and its raw key, as one of the object.
+    members: Vec<(Span, Span)>,
 }
 
 impl FieldReader {
     /// Appends the fields of an object to those of the batch.
     fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), Reject> {
         self.values.fill(None);
+        self.others.clear();
+        self.objects += 1;
         let mut guess = 0;
         for member in members(object) {
             let key = member.key.of(object);
-            let Some(column) = self
-                .keys
-                .find(key, guess)
-                .map_err(|Untextual| ("not-json", untextual(key)))?
-            else {
+            let known = self.keys.find(key, guess);
+            let Some(column) = known.map_err(|Untextual| ("not-json", untextual(key)))? else {
+                self.others.push(object, member.key);
                 continue;
             };
             guess = column + 1;
-            if let Some(slot) = self.slots[column]
-                && self.values[slot].replace(member.value).is_some()
-            {
-                let key = clip(key);
-                return Err((
-                    "duplicate-member",
-                    format!("member {key} stands there more than once"),
-                ));
+            if std::mem::replace(&mut self.met[column], self.objects) == self.objects {
+                return Err(duplicate(key));
             }
+            if let Some(slot) = self.slots[column] {
+                self.values[slot] = Some(member.value);
+            }
+        }
+        if let Some(key) = self.others.duplicate() {
+            return Err(duplicate(key.of(object)));
         }
         let (fields, ends) = (batch.fields.len(), batch.ends.len());
         for value in &self.values {
@@ -314,5 +330,38 @@ impl FieldReader {
         }
         batch.starts.push(fields as u32);
         Ok(())
+    }
+}
+
+fn duplicate(key: &[u8]) -> Reject {
+    let reason = format!("member {} stands there more than once", clip(key));
+    ("duplicate-member", reason)
+}
+
+impl Others {
+    fn clear(&mut self) {
+        self.names.clear();
+        self.members.clear();
+    }
+
+    /// Adds one whose key is known to have a text.
+    fn push(&mut self, object: &[u8], key: Span) {
+        let start = self.names.len();
+        if text(key.of(object), &mut self.names).is_ok() {
+            let end = self.names.len();
+            self.members.push((Span { start, end }, key));
+        }
+    }
+
+    /// The key of one that has the name of another.
+    fn duplicate(&mut self) -> Option<Span> {
+        if self.members.len() < 2 {
+            return None;
+        }
+        let names = self.names.as_slice();
+        self.members
+            .sort_unstable_by_key(|&(name, key)| (name.of(names), key.start));
+        let twice = |pair: &&[(Span, Span)]| pair[0].0.of(names) == pair[1].0.of(names);
+        self.members.windows(2).find(twice).map(|pair| pair[1].1)
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn is_html(text: &[u8], last: bool) -> bool {
 /// Tells the dialect; a delimiter or a quote that is `known` is not questioned.
 ///
 /// # Errors
-/// If no dialect makes the records alike, as a sentence.
+/// If no dialect makes the records alike, or the sample ends before the first record does, as a sentence.
 pub(super) fn tell(
     sample: &Sample,
     delimiter: Option<u8>,
@@ -76,13 +76,22 @@ pub(super) fn tell(
         None => vec![SINGLE_QUOTE, default.quote],
     };
     let mut best: Option<(usize, Dialect)> = None;
-    let mut has_columns = false;
+    let (mut has_records, mut has_columns) = (false, false);
     for &quote in &quotes {
         for &delimiter in &delimiters {
             let dialect = Dialect { delimiter, quote };
-            let Some(Alike { percent, quoted }) = alike(sample, dialect) else {
+            let Some(Alike {
+                fields,
+                percent,
+                quoted,
+            }) = alike(sample, dialect)
+            else {
                 continue;
             };
+            has_records = true;
+            if fields == 1 {
+                continue;
+            }
             has_columns = true;
             let is_used = quoted || quotes.last() == Some(&quote);
             if is_used && percent >= ALIKE_PERCENT && best.is_none_or(|(most, _)| percent > most) {
@@ -95,6 +104,9 @@ pub(super) fn tell(
         None if has_columns => Err(
             "no dialect gives its first records as many fields each: say which it is, with --delimiter and --quote",
         ),
+        None if !has_records && !sample.whole && (delimiter.is_none() || quote.is_none()) => {
+            Err("no record ends in its first 64 KiB: say which dialect it is, with --delimiter and --quote")
+        }
         // One column, or nothing at all, which is said elsewhere.
         None => Ok(Dialect {
             delimiter: delimiter.unwrap_or(default.delimiter),
@@ -105,13 +117,15 @@ pub(super) fn tell(
 
 /// How alike records are.
 struct Alike {
+    /// How many fields the first has.
+    fields: usize,
     /// How many of a hundred have as many fields as the first, none with a stray quote.
     percent: usize,
     /// Whether any field stands in quotes.
     quoted: bool,
 }
 
-/// None if the first record has one field only.
+/// None if no record ends in the sample.
 fn alike(sample: &Sample, dialect: Dialect) -> Option<Alike> {
     if dialect.delimiter == dialect.quote {
         return None;
@@ -142,9 +156,11 @@ fn alike(sample: &Sample, dialect: Dialect) -> Option<Alike> {
         at = record.next;
     }
     let percent = 100 * alike / records.max(1);
-    first
-        .filter(|&fields| fields > 1)
-        .map(|_| Alike { percent, quoted })
+    first.map(|fields| Alike {
+        fields,
+        percent,
+        quoted,
+    })
 }
 
 #[cfg(test)]
@@ -199,6 +215,28 @@ mod tests {
         let text = format!("a;b\n{}", format!("\"{}\n\";2\n", "x".repeat(3_000)).repeat(40));
         assert!(text.len() > SAMPLE_BYTES);
         assert_eq!(told(&text), Ok((';', '"')));
+    }
+
+    #[test]
+    fn a_sample_without_a_record_tells_nothing() {
+        let message =
+            "no record ends in its first 64 KiB: say which dialect it is, with --delimiter and --quote";
+        let wide = "a_long_name;".repeat(6_000) + "b\n1;2\n";
+        let padded = "\r\n".repeat(SAMPLE_BYTES) + "a;b\n1;2\n";
+        for text in [&wide, &padded] {
+            assert_eq!(told(text), Err(message));
+            let (sample, _) = peek(Box::new(Cursor::new(text.clone().into_bytes()))).unwrap();
+            assert_eq!(tell(&sample, Some(b';'), None), Err(message));
+            let given = Dialect {
+                delimiter: b';',
+                quote: b'"',
+            };
+            assert_eq!(tell(&sample, Some(b';'), Some(b'"')), Ok(given));
+        }
+        assert_eq!(
+            told(&("\n".repeat(SAMPLE_BYTES / 2) + "a;b\n1;2\n")),
+            Ok((';', '"'))
+        );
     }
 
     #[test]

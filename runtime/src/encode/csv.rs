@@ -255,13 +255,7 @@ impl CsvFromJsonl {
                 ));
             };
             guess = column + 1;
-            if self.values[column].replace(member.value).is_some() {
-                return Err(Unfit::member(
-                    "duplicate-member",
-                    key,
-                    "stands there more than once",
-                ));
-            }
+            self.values[column] = Some(member.value);
         }
         Ok(())
     }

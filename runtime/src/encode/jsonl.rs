@@ -1,7 +1,10 @@
 //! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white
 //! space: whole records, and in an edited record each other member.
 
+use std::collections::HashSet;
+
 use memchr::memchr;
+use memchr::memmem::Finder;
 
 use super::{Encoder, Unfit};
 use crate::batch::Batch;
@@ -131,31 +134,66 @@ impl Encoder for JsonlFromCsv {
     }
 }
 
-/// What becomes of a member whose key is known.
+/// What becomes of a member whose name is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
-    /// It is in no column of the output.
+    /// It is in a column of the input that no column of the output shows.
     Nowhere,
     /// It is the column of the output that has its name.
     Same(usize),
     /// It is a column of the output, under another name.
     Renamed(usize),
-    /// It is in no column of the input, and its name is taken by a column of the output that another member
-    /// has.
+    /// It is in no column of the input, but a column of the output has its name. To write it would give that column
+    /// a value of the input's, to leave it out would lose data in silence.
     Taken,
 }
 
-/// JSON objects of JSON objects. A member in no column of the input stays as it is.
+/// JSON objects of JSON objects. A member in no column of the input stays as it is, unless its name is taken.
 pub(super) struct JsonlFromJsonl {
     columns: Vec<Column>,
     sources: Vec<Option<usize>>,
-    /// The names of the input's columns, then those of the output's.
+    /// The names of the input's columns, then those that only the output has.
     keys: Keys,
     /// What becomes of a member, by the index of its key.
     places: Vec<Place>,
-    /// Whether a kept record is copied as a whole.
-    same: bool,
+    whole: Whole,
     record: Record,
+}
+
+/// Whether a kept record is copied as a whole.
+enum Whole {
+    Always,
+    /// Unless it may have a member of one of these names, as JSON strings, which are those of [`Place::Taken`].
+    Unless(Vec<Finder<'static>>),
+    Never,
+}
+
+impl Whole {
+    /// Taking a record apart costs about as much as looking for so many names.
+    const NAMES_MAX: usize = 8;
+
+    fn unless(taken: &[Column]) -> Self {
+        match taken.len() {
+            0 => Self::Always,
+            1..=Self::NAMES_MAX => {
+                let finder = |column: &Column| Finder::new(&column.key).into_owned();
+                Self::Unless(taken.iter().map(finder).collect())
+            }
+            _ => Self::Never,
+        }
+    }
+
+    #[inline]
+    fn is_copied(&self, raw: &[u8]) -> bool {
+        match self {
+            Self::Always => true,
+            // A name that is written in another way has a backslash.
+            Self::Unless(names) => {
+                memchr(b'\\', raw).is_none() && names.iter().all(|name| name.find(raw).is_none())
+            }
+            Self::Never => false,
+        }
+    }
 }
 
 /// What is known of the record at hand.
@@ -188,18 +226,21 @@ impl JsonlFromJsonl {
             }
         }
         let same = !copies && places.iter().all(|place| matches!(place, Place::Same(_)));
-        let unknown = |(index, column): (usize, &OutputColumn)| match column.source {
-            None => Place::Same(index),
-            Some(_) => Place::Taken,
-        };
-        places.extend(output.iter().enumerate().map(unknown));
-        let names = columns.iter().chain(output.iter().map(|column| &column.name));
+        let known: HashSet<_> = columns.iter().collect();
+        let is_new = |column: &&OutputColumn| !known.contains(&column.name);
+        let new: Vec<_> = output.iter().filter(is_new).cloned().collect();
+        places.resize(columns.len() + new.len(), Place::Taken);
+        let names = columns.iter().chain(new.iter().map(|column| &column.name));
         Self {
             columns: json_columns(output),
             sources: output.iter().map(|column| column.source).collect(),
             keys: Keys::new(names.map(String::as_str)),
             places,
-            same,
+            whole: if same {
+                Whole::unless(&json_columns(&new))
+            } else {
+                Whole::Never
+            },
             record: Record {
                 texts: Vec::new(),
                 edits: vec![None; output.len()],
@@ -236,7 +277,7 @@ impl JsonlFromJsonl {
                     continue;
                 }
                 Some(Place::Nowhere) => continue,
-                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, TAKEN)),
+                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, NAME_TAKEN)),
                 Some(Place::Same(index)) => (index, key),
                 Some(Place::Renamed(index)) => (index, &*self.columns[index].key),
             };
@@ -265,7 +306,7 @@ impl JsonlFromJsonl {
     }
 }
 
-const TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
+const NAME_TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
 
 impl Record {
     /// Writes the value of a column: the edited one or else the original.
@@ -282,7 +323,7 @@ impl Encoder for JsonlFromJsonl {
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let raw = batch.raw(batch.rows[row]);
-        if self.same {
+        if self.whole.is_copied(raw) {
             out.extend_from_slice(raw);
             out.push(b'\n');
             return Ok(());

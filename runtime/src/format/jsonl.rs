@@ -62,16 +62,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The names in the order of their indices. Of two equal ones the first counts.
+    /// The names in the order of their indices. They must differ: what is found of two equal ones would depend on the
+    /// guess.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
-        let index = names
-            .iter()
-            .cloned()
-            .enumerate()
-            .rev()
-            .map(|(index, name)| (name, index))
-            .collect();
+        let index: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
+        debug_assert_eq!(index.len(), names.len(), "no two names are equal");
         Self {
             names,
             index,
@@ -117,8 +113,8 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
 
 /// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
 ///
-/// A text that is no literal of the column's type, such as `007` in a column of integers, is written as a
-/// string, as it stands: what it means is for the plugin to say. An empty one is null, unless the type is
+/// A text that is no literal of the column's type, such as `007` in a column of integers or `1e999` in one of numbers,
+/// is written as a string, as it stands: what it means is for the plugin to say. An empty one is null, unless the type is
 /// text. With [`ColumnType::Inherit`] the type is that of the original value.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
     let literal = match (column_type, original.and_then(<[u8]>::first)) {
@@ -185,15 +181,28 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-/// Whether a text is a number as JSON writes it.
+/// Any number of so many characters and without an exponent is within the range of a float of 64 bits.
+const FINITE_BYTES_MAX: usize = 308;
+
+/// Whether a text is a number as JSON writes it, within the range of a float of 64 bits: beyond it readers of JSON make
+/// it infinite, or fail.
 pub fn is_number(text: &[u8]) -> bool {
-    matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text)
+    matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text) && is_finite(text)
 }
 
-/// Whether a text is a whole number as JSON writes it.
+/// Whether a text is a whole number as JSON writes it, within the range of a float of 64 bits.
 pub fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit)
+    matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit) && is_finite(text)
+}
+
+/// Whether a number is within the range of a float of 64 bits.
+fn is_finite(number: &[u8]) -> bool {
+    if number.len() <= FINITE_BYTES_MAX && memchr2(b'e', b'E', number).is_none() {
+        return true;
+    }
+    let float = std::str::from_utf8(number).map(str::parse::<f64>);
+    float.is_ok_and(|float| float.is_ok_and(f64::is_finite))
 }
 
 /// What stands between the quotes of a raw string.

@@ -467,3 +467,39 @@ fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
     }
     assert_eq!((is_long, records), (true, 40));
 }
+
+#[test]
+fn empty_lines_before_the_first_record() {
+    // More of them than the longest record that is allowed, and each kind of line end.
+    let limits = small();
+    for blank in ["\n", "\r", "\r\n", "\n\r\n\r"] {
+        for mark in ["", "\u{feff}"] {
+            let padding = mark.to_owned() + &blank.repeat(10 * limits.record_bytes_max);
+            let lines = padding.replace("\r\n", "\n").replace('\r', "\n").lines().count() as u64;
+            for header in [true, false] {
+                let text = padding.clone() + if header { "a,b\n" } else { "" } + "1,2\n";
+                let options = InputOptions {
+                    header: Some(header),
+                    ..as_csv()
+                };
+                // However the bytes are parted, also within a CRLF.
+                for sizes in [&[usize::MAX][..], &[1], &[7, 64]] {
+                    let decoded = run(text.as_bytes(), &options, &limits, None, sizes).unwrap();
+                    assert_eq!(decoded.columns.len(), 2);
+                    assert_eq!(table(&decoded), [["1", "2"]], "{blank:?}");
+                    let line = lines + 1 + u64::from(header);
+                    assert_eq!(decoded.records[0].position.line, line, "{blank:?}");
+                }
+            }
+            let message = error(padding.as_bytes(), &as_csv()).to_string();
+            assert!(message.contains("is empty"), "{message}");
+            let message = error((padding.clone() + "a,a\n").as_bytes(), &as_csv()).to_string();
+            assert!(
+                message.contains(&format!("header (line {}): ", lines + 1)),
+                "{message}"
+            );
+            let message = error((padding + "<html>").as_bytes(), &as_csv()).to_string();
+            assert!(message.contains("is a page of HTML"), "{message}");
+        }
+    }
+}

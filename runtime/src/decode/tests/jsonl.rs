@@ -44,6 +44,24 @@ fn jsonl_as_the_world_writes_it() {
 }
 
 #[test]
+fn blank_lines_are_passed_over_however_many_there_are() {
+    let limits = small();
+    for blank in ["\n", "\r\n", " \t\n", " \r\r\n"] {
+        let padding = "\u{feff}".to_owned() + &blank.repeat(10 * limits.record_bytes_max);
+        let text = format!("{padding}{{\"a\":1}}\n{}{{\"a\":2}}", &padding[3..]);
+        let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
+        assert_eq!(table(&decoded), [["1"], ["2"]], "{blank:?}");
+    }
+    // A line is as long as a record at most, whatever is in it.
+    let text = " ".repeat(2 * limits.record_bytes_max) + "\n{}";
+    let message = error(text.as_bytes(), &as_jsonl()).to_string();
+    assert!(
+        message.contains("record 1 (line 1): is longer than the 200 bytes allowed"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_malformed_line_is_set_aside() {
     for (line, code, reason) in [
         (
@@ -100,10 +118,42 @@ fn a_malformed_line_is_set_aside() {
 }
 
 #[test]
-fn members_that_are_not_read_are_let_alone() {
-    let text = br#"{"a":1,"b":2,"b":3,"c":"\ud800"}"#;
+fn values_that_are_not_read_are_let_alone() {
+    let text = br#"{"a":1,"b":2,"c":"\ud800"}"#;
     let decoded = run(text, &as_jsonl(), &small(), Some(&[0]), &[usize::MAX]).unwrap();
     assert_eq!(table(&decoded), [["1"]]);
+}
+
+#[test]
+fn a_member_stands_there_once_wherever_it_is() {
+    let known = "{\"a\":0,\"b\":0}\n".repeat(5);
+    for (object, twice) in [
+        (r#"{"a":1,"b":2,"a":1}"#, r#""a""#),
+        // One that is not read.
+        (r#"{"b":1,"a":2,"\u0062":1}"#, r#""\u0062""#),
+        // One that is in no column.
+        (r#"{"z":1,"y":1,"a":1,"\u007a":2}"#, r#""\u007a""#),
+        (r#"{"a\"":1,"x":1,"a\u0022":1,"x":1}"#, r#""a\u0022""#),
+        (r#"{"":1,"":1}"#, r#""""#),
+    ] {
+        // What comes before it in the chunk makes no difference.
+        for before in ["{}\n", "{\"z\":1,\"y\":1,\"a\":1}\n", "{\"x\":1}\n"] {
+            let text = format!("{known}{before}{object}\n{{\"a\":3}}\n");
+            let decoded = run(text.as_bytes(), &as_jsonl(), &small(), Some(&[0]), &[usize::MAX]).unwrap();
+            assert_eq!(decoded.columns, ["a", "b"]);
+            let reason = format!("member {twice} stands there more than once");
+            assert_eq!(
+                decoded.records[6].fields,
+                Err(("duplicate-member", reason)),
+                "{object}"
+            );
+            assert_eq!(decoded.records[7].fields, Ok(vec!["3".to_owned()]), "{object}");
+        }
+    }
+    // Each object on its own, and nested ones are values.
+    let text = format!("{known}{{\"z\":{{\"q\":1,\"q\":2}}}}\n{{\"z\":1,\"y\":1}}\n{{\"y\":1,\"z\":1}}\n");
+    let decoded = run(text.as_bytes(), &as_jsonl(), &small(), None, &[usize::MAX]).unwrap();
+    assert!(decoded.records.iter().all(|found| found.fields.is_ok()));
 }
 
 #[test]

@@ -1,0 +1,972 @@
+//! Encoders against a slow and obvious one. Random inputs are decoded in small batches, so that members do come behind
+//! the first batch; random plans and verdicts are applied as a lane applies them, for each pair of formats. What comes
+//! out, and what is rejected with which code, must be what the model says.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use proptest::test_runner::{TestError, TestRunner};
+use serde_json::Value;
+
+use super::*;
+use crate::config::Limits;
+use crate::decode::{self, Decoding};
+use crate::request::InputOptions;
+
+/// Inputs for each pair of formats.
+const CASES: u32 = 2_600;
+
+/// Names of columns and members, some of which JSON or CSV have to escape.
+const NAMES: [&str; 9] = ["id", "card", "a", "b", "é", "q\"t", "x,y", "\\u", "verified"];
+
+/// A key that is no text.
+const BAD_KEY: &str = r#""\ud800""#;
+
+const TYPES: [ColumnType; 6] = [
+    ColumnType::Inherit,
+    ColumnType::Text,
+    ColumnType::Integer,
+    ColumnType::Number,
+    ColumnType::Boolean,
+    ColumnType::Timestamp,
+];
+
+/// Values of JSONL as they are written.
+const VALUES: [&str; 17] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-1.5e3",
+    "12345678901234567890123",
+    r#""""#,
+    r#"" 1""#,
+    r#""4111 1111""#,
+    r#""é\u00e9\ud83d\ude00""#,
+    r#""\"q\",\\\n""#,
+    r#""null""#,
+    r#"{"id":1,"card": {"a":[1 , "}"]}}"#,
+    "[ {}, []]",
+    "{}",
+    r#""card\":\"""#,
+    r#""\udc00""#,
+];
+
+/// Texts of CSV, and what a plugin writes.
+const TEXTS: [&str; 21] = [
+    "",
+    "",
+    "x",
+    " 1",
+    "7",
+    "-0",
+    "007",
+    "-1.5e3",
+    "1e308",
+    "-1e999",
+    "NaN",
+    "true",
+    "null",
+    "2024-01-01T00:00:00",
+    r#"{"k": 1}"#,
+    "[1",
+    "[]",
+    "a,b;c",
+    "\"é\"\\日",
+    "line\nline\r\n",
+    "a text that is longer than thirty-two bytes",
+];
+
+/// One record of an input.
+#[derive(Debug, Clone)]
+enum Line {
+    Object(Vec<Member>, Style),
+    Row(Vec<Cell>),
+    Broken,
+    Blank,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    name: &'static str,
+    key: String,
+    value: &'static str,
+}
+
+/// A field of CSV.
+#[derive(Debug, Clone)]
+struct Cell {
+    text: &'static str,
+    quoted: bool,
+}
+
+/// The white space of an object.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    open: &'static str,
+    comma: &'static str,
+    colon: &'static str,
+    close: &'static str,
+}
+
+const STYLES: [Style; 3] = [
+    Style {
+        open: "{",
+        comma: ",",
+        colon: ":",
+        close: "}",
+    },
+    Style {
+        open: "{ ",
+        comma: ", ",
+        colon: ": ",
+        close: " }",
+    },
+    Style {
+        open: " {\t",
+        comma: " ,",
+        colon: " : ",
+        close: "} ",
+    },
+];
+
+/// What a plugin does with an input column.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Keep,
+    Drop,
+    Rename(&'static str),
+    KeepAndCopy(&'static str),
+    CopyAndKeep(&'static str),
+}
+
+/// What a plugin does with a record: cells of the output by any number.
+#[derive(Debug, Clone)]
+enum Act {
+    Keep(usize),
+    Edit(Vec<(usize, &'static str)>, usize),
+    Replace(usize),
+    Drop,
+    Reject,
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    header: Vec<&'static str>,
+    lines: Vec<Line>,
+    batch_bytes: usize,
+    more: Vec<&'static str>,
+    fates: Vec<(Fate, ColumnType)>,
+    added: Vec<(&'static str, ColumnType)>,
+    /// Keys by which the columns of the output are sorted, if they are.
+    order: Option<Vec<u8>>,
+    /// The same for the columns read, of which some are left out.
+    reads: Vec<(u8, bool)>,
+    acts: Vec<Act>,
+    made: Vec<&'static str>,
+}
+
+/// What the plugin of a case asks for.
+struct Plan {
+    /// The input's columns and the further ones.
+    columns: Vec<String>,
+    more: Vec<String>,
+    reads: Vec<usize>,
+    output: Vec<OutputColumn>,
+}
+
+/// What came out of a case.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// Of JSONL the lines, of CSV the fields, the header first.
+    rows: Vec<Vec<String>>,
+    /// The numbers and codes of the rejects.
+    rejects: Vec<(usize, String)>,
+}
+
+/// How often what matters came up, over all cases of a pair.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    cases: u32,
+    written: usize,
+    /// Records with a member in no column, in another order than the columns, or without one of them.
+    late: usize,
+    shuffled: usize,
+    missing: usize,
+    /// Records with a member in no column, with the name of a column of the output.
+    taken: usize,
+    /// Records with a column that the plugin dropped, while another has its name.
+    replaced: usize,
+    duplicates: usize,
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    select(NAMES.as_slice())
+}
+
+fn member(name: &'static str) -> impl Strategy<Value = Member> {
+    let usual = VALUES.len() - 1;
+    (any::<u8>(), 0..usual).prop_map(move |(spelled, value)| {
+        let key = match spelled {
+            0..32 => format!("\"{}\"", escaped(name)),
+            32 => BAD_KEY.to_owned(),
+            _ => string(name),
+        };
+        Member {
+            name,
+            key,
+            value: VALUES[if spelled == 33 { usual } else { value }],
+        }
+    })
+}
+
+/// A name of which each character is escaped.
+fn escaped(name: &str) -> String {
+    name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
+}
+
+fn object(names: Vec<&'static str>) -> impl Strategy<Value = Line> {
+    let count = names.len();
+    let members = subsequence(names, 0..=count).prop_shuffle();
+    let members = members.prop_flat_map(|names| names.into_iter().map(member).collect::<Vec<_>>());
+    let twice = (
+        any::<u8>(),
+        any::<prop::sample::Index>(),
+        select(VALUES.as_slice()),
+    );
+    (members, twice, select(STYLES.as_slice())).prop_map(|(mut members, (twice, which, value), style)| {
+        if twice < 8 && !members.is_empty() {
+            let Member { name, .. } = *which.get(&members);
+            let key = string(name);
+            members.push(Member { name, key, value });
+        }
+        Line::Object(members, style)
+    })
+}
+
+fn lines_of_jsonl() -> impl Strategy<Value = Vec<Line>> {
+    let rare = || prop_oneof![Just(Line::Broken), Just(Line::Blank)];
+    let early = subsequence(NAMES.to_vec(), 0..=5);
+    early.prop_flat_map(move |early| {
+        let first = prop_oneof![15 => object(early), 1 => rare()];
+        let later = prop_oneof![15 => object(NAMES.to_vec()), 1 => rare()];
+        (vec(first, 1..6), vec(later, 0..8)).prop_map(|(first, later)| [first, later].concat())
+    })
+}
+
+fn lines_of_csv(width: usize) -> impl Strategy<Value = Vec<Line>> {
+    let cell = (select(TEXTS.as_slice()), any::<bool>()).prop_map(|(text, quoted)| Cell { text, quoted });
+    let row = |width: usize| vec(cell.clone(), width).prop_map(Line::Row);
+    let line = prop_oneof![14 => row(width), 1 => row(width + 1), 1 => Just(Line::Blank)];
+    vec(line, 0..12)
+}
+
+fn case(input: Format) -> impl Strategy<Value = Case> {
+    let read = match input {
+        Format::Csv => subsequence(NAMES.to_vec(), 1..=6)
+            .prop_shuffle()
+            .prop_flat_map(|header| (lines_of_csv(header.len()), Just(header)))
+            .boxed(),
+        Format::Jsonl => (lines_of_jsonl(), Just(vec![])).boxed(),
+    };
+    let fate = prop_oneof![
+        6 => Just(Fate::Keep),
+        2 => Just(Fate::Drop),
+        1 => name().prop_map(Fate::Rename),
+        1 => name().prop_map(Fate::KeepAndCopy),
+        1 => name().prop_map(Fate::CopyAndKeep),
+    ];
+    // Often nothing but what is added or dropped, which is what can be copied.
+    let fates = prop_oneof![
+        Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
+        vec((Just(Fate::Keep), column_type()), 12),
+        vec((fate, column_type()), 12),
+    ];
+    let text = || select(TEXTS.as_slice());
+    let act = prop_oneof![
+        4 => prop_oneof![3 => Just(0), 1 => 1..3_usize].prop_map(Act::Keep),
+        6 => (vec((0..16_usize, text()), 0..5), prop_oneof![3 => Just(0), 1 => 1..3_usize])
+            .prop_map(|(cells, emitted)| Act::Edit(cells, emitted)),
+        1 => (1..3_usize).prop_map(Act::Replace),
+        1 => Just(Act::Drop),
+        1 => Just(Act::Reject),
+    ];
+    let acts = prop_oneof![1 => Just(vec![Act::Keep(0)]), 9 => vec(act, 1..8)];
+    let more = match input {
+        Format::Csv => Just(vec![]).boxed(),
+        Format::Jsonl => prop_oneof![2 => Just(vec![]), 1 => subsequence(NAMES.to_vec(), 0..=3)].boxed(),
+    };
+    (
+        read,
+        select(vec![64_usize, 1 << 16]),
+        more,
+        fates,
+        vec((name(), column_type()), 0..3),
+        prop::option::weighted(0.3, vec(any::<u8>(), 24)),
+        prop_oneof![
+            2 => Just(vec![(0, true); 16]),
+            3 => vec((any::<u8>(), any::<bool>()), 16)
+        ],
+        acts,
+        vec(text(), 7),
+    )
+        .prop_map(
+            |((lines, header), batch_bytes, more, fates, added, order, reads, acts, made)| Case {
+                header,
+                lines,
+                batch_bytes,
+                more,
+                fates,
+                added,
+                order,
+                reads,
+                acts,
+                made,
+            },
+        )
+}
+
+fn column_type() -> impl Strategy<Value = ColumnType> {
+    prop_oneof![Just(ColumnType::Inherit), select(TYPES.as_slice())]
+}
+
+impl Case {
+    /// The input's bytes.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if !self.header.is_empty() {
+            let header = self.header.iter().map(|&text| Cell { text, quoted: false });
+            text += &csv_line(&header.collect::<Vec<_>>());
+            text.push('\n');
+        }
+        for (number, line) in self.lines.iter().enumerate() {
+            match line {
+                Line::Object(members, style) => text += &raw(members, *style),
+                Line::Row(cells) => text += &csv_line(cells),
+                Line::Broken => text += "{\"id\":1,",
+                Line::Blank => {}
+            }
+            text += if number % 3 == 2 { "\r\n" } else { "\n" };
+        }
+        text
+    }
+
+    /// The records, without blank lines.
+    fn records(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| !matches!(line, Line::Blank))
+    }
+
+    fn plan(&self, columns: &[String]) -> Plan {
+        let more = self.more.iter().map(|&name| name.to_owned());
+        let more: Vec<_> = more.filter(|name| !columns.contains(name)).collect();
+        let columns = [columns, &more].concat();
+        let mut output = vec![];
+        for (source, own) in columns.iter().enumerate() {
+            let (fate, column_type) = self.fates[source % self.fates.len()];
+            let names: &[&str] = match fate {
+                Fate::Keep => &[own],
+                Fate::Drop => &[],
+                Fate::Rename(name) => &[name],
+                Fate::KeepAndCopy(name) => &[own, name],
+                Fate::CopyAndKeep(name) => &[name, own],
+            };
+            output.extend(names.iter().map(|name| column(name, column_type, Some(source))));
+        }
+        output.extend(self.added.iter().map(|&(name, typed)| column(name, typed, None)));
+        if let Some(order) = &self.order {
+            let mut places: Vec<_> = output.into_iter().zip(order.iter().cycle()).collect();
+            places.sort_by_key(|&(_, place)| place);
+            output = places.into_iter().map(|(column, _)| column).collect();
+        }
+        let mut met = HashSet::new();
+        output.retain(|column| met.insert(column.name.clone()));
+        if output.is_empty() {
+            output.push(column("only", ColumnType::Text, None));
+        }
+        let mut reads: Vec<_> = (0..columns.len()).filter(|&read| self.reads[read].1).collect();
+        reads.sort_by_key(|&read| self.reads[read].0);
+        Plan {
+            columns,
+            more,
+            reads,
+            output,
+        }
+    }
+
+    fn act(&self, record: usize) -> &Act {
+        &self.acts[record % self.acts.len()]
+    }
+
+    /// A field of a row that the plugin makes.
+    fn made(&self, record: usize, cell: usize) -> &'static str {
+        self.made[(record + cell) % self.made.len()]
+    }
+
+    /// What the plugin says of some records, as flat lists.
+    fn changes(&self, records: &[usize], width: usize) -> Changes {
+        let mut changes = Changes::default();
+        let all_kept = |&record: &usize| matches!(self.act(record), Act::Keep(0));
+        if records.iter().all(all_kept) {
+            return changes;
+        }
+        for &record in records {
+            let mut texts = vec![];
+            let (verdict, emitted) = match self.act(record) {
+                Act::Keep(emitted) => (0, *emitted),
+                Act::Edit(cells, emitted) => {
+                    let cells = edits(cells, width);
+                    changes.operands.push(cells.len() as u32);
+                    for (column, text) in cells {
+                        changes.operands.push(column as u32);
+                        add(&mut changes, text);
+                    }
+                    (1, *emitted)
+                }
+                Act::Replace(emitted) => (2, *emitted),
+                Act::Drop => (3, 0),
+                Act::Reject => {
+                    texts.extend(["by-plugin", "as it likes"]);
+                    (4, 0)
+                }
+            };
+            changes.verdicts.push(if verdict < 2 && emitted > 0 {
+                verdict + 8
+            } else {
+                verdict
+            });
+            if emitted > 0 {
+                changes.operands.push(emitted as u32);
+                texts.extend((0..emitted * width).map(|cell| self.made(record, cell)));
+            }
+            texts.iter().for_each(|text| add(&mut changes, text));
+        }
+        changes
+    }
+}
+
+fn add(changes: &mut Changes, text: &str) {
+    changes.bytes.extend_from_slice(text.as_bytes());
+    changes.operands.push(changes.bytes.len() as u32);
+}
+
+/// The edited cells, by column; of several the last one holds.
+fn edits(cells: &[(usize, &'static str)], width: usize) -> BTreeMap<usize, &'static str> {
+    cells
+        .iter()
+        .map(|&(column, text)| (column % width, text))
+        .collect()
+}
+
+fn raw(members: &[Member], style: Style) -> String {
+    let pairs = members
+        .iter()
+        .map(|Member { key, value, .. }| (key.clone(), (*value).to_owned()));
+    written(&pairs.collect::<Vec<_>>(), style)
+}
+
+fn written(pairs: &[(String, String)], style: Style) -> String {
+    let Style {
+        open,
+        comma,
+        colon,
+        close,
+    } = style;
+    let pairs = pairs.iter().map(|(key, value)| format!("{key}{colon}{value}"));
+    format!("{open}{}{close}", pairs.collect::<Vec<_>>().join(comma))
+}
+
+fn csv_line(cells: &[Cell]) -> String {
+    let cell = |Cell { text, quoted }: &Cell| {
+        if *quoted || cells.len() == 1 || text.contains(['"', ',', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            (*text).to_owned()
+        }
+    };
+    cells.iter().map(cell).collect::<Vec<_>>().join(",")
+}
+
+fn string(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
+/// The text of a value, if it has one.
+fn text_of(value: &str) -> Option<String> {
+    match serde_json::from_str(value) {
+        Ok(Value::Null) => Some(String::new()),
+        Ok(Value::String(text)) => Some(text),
+        Ok(_) => Some(value.to_owned()),
+        Err(_) => None,
+    }
+}
+
+/// A text as a value of this type, in the place of another value.
+fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
+    let original = original.and_then(|value| serde_json::from_str(value).ok());
+    let is_string = matches!(original, Some(Value::String(_)));
+    if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
+        return string(text);
+    }
+    if text.is_empty() {
+        return "null".to_owned();
+    }
+    let parsed = serde_json::from_str(text).unwrap_or(Value::Null);
+    let stands = match column_type {
+        ColumnType::Text | ColumnType::Timestamp => false,
+        ColumnType::Integer => parsed.is_number() && !text.contains(['.', 'e']),
+        ColumnType::Number => parsed.is_number(),
+        ColumnType::Boolean => parsed.is_boolean(),
+        ColumnType::Inherit => {
+            !parsed.is_null()
+                && original.is_some_and(|original| {
+                    std::mem::discriminant(&original) == std::mem::discriminant(&parsed)
+                })
+        }
+    };
+    if stands && text == text.trim() {
+        text.to_owned()
+    } else {
+        string(text)
+    }
+}
+
+/// What the interface says of one record.
+struct Model<'a> {
+    plan: &'a Plan,
+    pair: (Format, Format),
+    edits: BTreeMap<usize, &'static str>,
+}
+
+impl Model<'_> {
+    fn is_column(&self, name: &str) -> bool {
+        self.plan.columns.iter().any(|column| column == name)
+    }
+
+    fn is_output(&self, name: &str) -> bool {
+        self.plan.output.iter().any(|column| column.name == name)
+    }
+
+    /// Why a record does not come to the plugin; of several reasons any may be told.
+    fn faults(&self, line: &Line, width: usize) -> Vec<&'static str> {
+        let mut faults = vec![];
+        match line {
+            Line::Broken => faults.push("not-json"),
+            Line::Row(cells) if cells.len() != width => faults.push("ragged-row"),
+            Line::Object(members, _) => {
+                let is_read = |member: &&Member| {
+                    let reads = &self.plan.reads;
+                    reads.iter().any(|&read| self.plan.columns[read] == member.name)
+                };
+                if members.iter().any(|member| member.key == BAD_KEY)
+                    || members
+                        .iter()
+                        .filter(is_read)
+                        .any(|member| text_of(member.value).is_none())
+                {
+                    faults.push("not-json");
+                }
+                let mut names = HashSet::new();
+                let texts = members.iter().filter(|member| member.key != BAD_KEY);
+                if texts.map(|member| member.name).any(|name| !names.insert(name)) {
+                    faults.push("duplicate-member");
+                }
+            }
+            Line::Row(_) | Line::Blank => {}
+        }
+        faults
+    }
+
+    /// The texts of a record's columns: none if it has no such member, or that is no text.
+    fn texts(&self, line: &Line) -> Vec<Option<String>> {
+        let text = |(index, name): (usize, &String)| match line {
+            Line::Row(cells) => Some(cells[index].text.to_owned()),
+            _ => original(line, name).map_or(Some(String::new()), text_of),
+        };
+        self.plan.columns.iter().enumerate().map(text).collect()
+    }
+
+    /// What is written of a record, or the code of its reject.
+    fn write(&self, line: &Line) -> Result<Vec<String>, &'static str> {
+        if let Line::Object(members, _) = line {
+            let homeless = |member: &Member| {
+                let is_output = self.pair.1 == Format::Csv || self.is_output(member.name);
+                !self.is_column(member.name) && is_output
+            };
+            if members.iter().any(homeless) {
+                return Err("unexpected-member");
+            }
+        }
+        if let (Line::Object(members, style), Format::Jsonl) = (line, self.pair.1) {
+            return Ok(vec![self.object(line, members, *style)]);
+        }
+        let texts = self.texts(line);
+        let cell = |(index, column): (usize, &OutputColumn)| match (self.edits.get(&index), column.source) {
+            (Some(text), _) => Ok((*text).to_owned()),
+            (None, Some(source)) => texts[source].clone().ok_or("not-json"),
+            (None, None) => Ok(String::new()),
+        };
+        let cells: Vec<_> = self
+            .plan
+            .output
+            .iter()
+            .enumerate()
+            .map(cell)
+            .collect::<Result<_, _>>()?;
+        Ok(self.row(&cells))
+    }
+
+    /// A row of texts.
+    fn row(&self, cells: &[String]) -> Vec<String> {
+        if self.pair.1 == Format::Csv {
+            return cells.to_vec();
+        }
+        let pair = |(column, text): (&OutputColumn, &String)| {
+            let column_type = match (self.pair.0, column.column_type) {
+                (Format::Csv, ColumnType::Inherit) => ColumnType::Text,
+                (_, column_type) => column_type,
+            };
+            (string(&column.name), value_of(text, column_type, None))
+        };
+        let pairs: Vec<_> = self.plan.output.iter().zip(cells).map(pair).collect();
+        vec![written(&pairs, STYLES[0])]
+    }
+
+    fn object(&self, line: &Line, members: &[Member], style: Style) -> String {
+        let value = |index: usize| {
+            let OutputColumn {
+                column_type, source, ..
+            } = self.plan.output[index];
+            let original = source.and_then(|source| original(line, &self.plan.columns[source]));
+            match (self.edits.get(&index), original) {
+                // What is empty and was not there before stays away.
+                (Some(&""), None) | (None, None) => None,
+                (Some(text), _) => Some(value_of(text, column_type, original)),
+                (None, Some(original)) => Some(original.to_owned()),
+            }
+        };
+        let mut pairs = vec![];
+        let mut left: Vec<_> = (0..self.plan.output.len()).collect();
+        for member in members {
+            if !self.is_column(member.name) {
+                pairs.push((member.key.clone(), member.value.to_owned()));
+                continue;
+            }
+            let shows = |column: &OutputColumn| {
+                column
+                    .source
+                    .is_some_and(|source| self.plan.columns[source] == member.name)
+            };
+            if let Some(index) = self.plan.output.iter().position(shows) {
+                let name = &self.plan.output[index].name;
+                let key = if name == member.name {
+                    member.key.clone()
+                } else {
+                    string(name)
+                };
+                pairs.push((key, value(index).unwrap()));
+                left.retain(|&other| other != index);
+            }
+        }
+        for index in left {
+            if let Some(value) = value(index) {
+                pairs.push((string(&self.plan.output[index].name), value));
+            }
+        }
+        // Of the white space, what stands between two members can be told from two.
+        let style = match members.len() {
+            0 => {
+                let raw = raw(members, style);
+                let open = raw.find('{').unwrap() + 1;
+                let inside = written(
+                    &pairs,
+                    Style {
+                        open: "",
+                        close: "",
+                        ..STYLES[0]
+                    },
+                );
+                return format!("{}{inside}{}", &raw[..open], &raw[open..]);
+            }
+            1 => Style { comma: ",", ..style },
+            _ => style,
+        };
+        written(&pairs, style)
+    }
+}
+
+/// The value of a member.
+fn original<'a>(line: &'a Line, name: &str) -> Option<&'a str> {
+    let Line::Object(members, _) = line else {
+        return None;
+    };
+    members
+        .iter()
+        .find(|member| member.name == name)
+        .map(|member| member.value)
+}
+
+/// What must come out.
+fn expected(
+    case: &Case,
+    plan: &Plan,
+    pair: (Format, Format),
+    found: &Outcome,
+    counts: &mut Counts,
+) -> Outcome {
+    let mut outcome = Outcome {
+        rows: vec![],
+        rejects: vec![],
+    };
+    if pair.1 == Format::Csv {
+        outcome.rows.push(column_names(&plan.output));
+    }
+    let width = plan.output.len();
+    for (record, line) in case.records().enumerate() {
+        let act = case.act(record);
+        let model = Model {
+            plan,
+            pair,
+            edits: match act {
+                Act::Edit(cells, _) => edits(cells, width),
+                _ => BTreeMap::new(),
+            },
+        };
+        counts.note(line, &model);
+        let faults = model.faults(line, case.header.len());
+        if let Some(fault) = faults.first() {
+            let mut told = found.rejects.iter().filter(|reject| reject.0 == record);
+            let code = told.next().map_or(*fault, |told| &told.1);
+            let code = if faults.contains(&code) { code } else { fault };
+            outcome.rejects.push((record, code.to_owned()));
+            continue;
+        }
+        let (written, emitted) = match act {
+            Act::Keep(emitted) | Act::Edit(_, emitted) => (model.write(line).map(Some), *emitted),
+            Act::Replace(emitted) => (Ok(None), *emitted),
+            Act::Drop => (Ok(None), 0),
+            Act::Reject => (Err("by-plugin"), 0),
+        };
+        match written {
+            Ok(row) => outcome.rows.extend(row),
+            Err(code) => {
+                outcome.rejects.push((record, code.to_owned()));
+                continue;
+            }
+        }
+        for row in 0..emitted {
+            let cells = (row * width..(row + 1) * width).map(|cell| case.made(record, cell).to_owned());
+            outcome.rows.push(model.row(&cells.collect::<Vec<_>>()));
+        }
+    }
+    counts.written += outcome.rows.len();
+    outcome
+}
+
+impl Counts {
+    fn note(&mut self, line: &Line, model: &Model<'_>) {
+        let Line::Object(members, _) = line else { return };
+        let columns = &model.plan.columns;
+        let place = |member: &Member| columns.iter().position(|column| column == member.name);
+        let places: Vec<_> = members.iter().filter_map(place).collect();
+        self.late += usize::from(places.len() < members.len());
+        self.shuffled += usize::from(!places.is_sorted());
+        self.missing += usize::from(columns.iter().any(|name| original(line, name).is_none()));
+        let taken = |member: &Member| place(member).is_none() && model.is_output(member.name);
+        self.taken += usize::from(members.iter().any(taken));
+        let is_shown = |at: usize| model.plan.output.iter().any(|column| column.source == Some(at));
+        let replaced =
+            |member: &Member| place(member).is_some_and(|at| !is_shown(at)) && model.is_output(member.name);
+        self.replaced += usize::from(members.iter().any(replaced));
+        let faults = model.faults(line, 0);
+        self.duplicates += usize::from(faults.contains(&"duplicate-member"));
+    }
+}
+
+/// Puts a case through decoder, changes and encoder, as a lane does.
+fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
+    let limits = Limits {
+        batch_bytes: case.batch_bytes,
+        batch_records: 3,
+        ..Limits::default()
+    };
+    let options = InputOptions {
+        format: Some(pair.0),
+        ..InputOptions::default()
+    };
+    let reader = Box::new(std::io::Cursor::new(case.text().into_bytes()));
+    let Decoding {
+        mut splitter,
+        mut decoder,
+        columns,
+        dialect,
+        ..
+    } = decode::open(reader, "x", None, &options, &limits).unwrap();
+    check_columns(case, pair.0, &columns);
+    let plan = case.plan(&columns);
+    decoder.project(&plan.reads, &plan.more).unwrap();
+    let mut encoder = new(pair.1, pair.0, dialect, &plan.columns, &plan.reads, &plan.output).unwrap();
+    let lines: Vec<_> = case.records().collect();
+    let (mut batch, mut begun, mut out, mut rejects) = (Batch::default(), 0, vec![], vec![]);
+    encoder.begin(&mut out);
+    while let Some(chunk) = splitter.next(Vec::new()).unwrap() {
+        batch.load(chunk.raw);
+        while decoder.next(&mut batch).unwrap() {
+            let records: Vec<_> = batch.rows.iter().map(|row| begun + row.number as usize).collect();
+            check_fields(&plan, pair, &records, &lines, &mut batch);
+            for bad in &batch.malformed {
+                rejects.push((begun + bad.row.number as usize, bad.code.to_owned()));
+            }
+            let changes = case.changes(&records, plan.output.len());
+            let mut reader = ChangesReader::new(&changes, records.len(), plan.output.len()).unwrap();
+            encoder.expect(&changes.bytes);
+            for (row, &record) in records.iter().enumerate() {
+                let (verdict, emitted) = reader.next_row().unwrap();
+                let written = match verdict {
+                    Verdict::Keep => encoder.keep(&batch, row, &mut out).map_err(|unfit| unfit.code),
+                    Verdict::Edit(edits) => encoder
+                        .edit(&batch, row, edits, &mut out)
+                        .map_err(|unfit| unfit.code),
+                    Verdict::Replace | Verdict::Drop => Ok(()),
+                    Verdict::Reject { code, .. } => Err(code),
+                };
+                match written {
+                    Ok(()) => emitted
+                        .iter()
+                        .flat_map(Rows::iter)
+                        .for_each(|row| encoder.row(row, &mut out)),
+                    Err(code) => rejects.push((record, code.to_owned())),
+                }
+            }
+            reader.finish().unwrap();
+        }
+        begun += batch.used.records as usize;
+    }
+    rejects.sort();
+    let rows = rows_of(std::str::from_utf8(&out).unwrap(), pair.1);
+    (plan, Outcome { rows, rejects })
+}
+
+/// The columns of JSONL are the members of the first records, as many of them as a batch has at most.
+fn check_columns(case: &Case, input: Format, columns: &[String]) {
+    if input == Format::Csv {
+        assert_eq!(columns, case.header);
+        return;
+    }
+    let mut met = vec![];
+    let mut first = case.records().take(3).map(|line| {
+        if let Line::Object(members, _) = line {
+            for member in members.iter().filter(|member| member.key != BAD_KEY) {
+                if !met.contains(&member.name) {
+                    met.push(member.name);
+                }
+            }
+        }
+        columns == met
+    });
+    assert!(columns.is_empty() || first.any(|is_all| is_all), "{columns:?}");
+}
+
+/// The plugin sees what it asked for.
+fn check_fields(plan: &Plan, pair: (Format, Format), records: &[usize], lines: &[&Line], batch: &mut Batch) {
+    let model = Model {
+        plan,
+        pair,
+        edits: BTreeMap::new(),
+    };
+    let fields = crate::decode::tests::read(batch, plan.reads.len());
+    assert_eq!(fields.len(), records.len());
+    for (fields, &record) in fields.iter().zip(records) {
+        let texts = model.texts(lines[record]);
+        let read = plan.reads.iter().map(|&read| texts[read].clone().unwrap());
+        assert_eq!(*fields, read.collect::<Vec<_>>());
+    }
+}
+
+fn rows_of(out: &str, format: Format) -> Vec<Vec<String>> {
+    match format {
+        Format::Jsonl => {
+            let is_valid = |line: &str| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
+            assert!(out.lines().all(is_valid), "{out}");
+            out.split_terminator('\n')
+                .map(|line| vec![line.to_owned()])
+                .collect()
+        }
+        Format::Csv => {
+            let mut reader = ::csv::ReaderBuilder::new()
+                .has_headers(false)
+                .from_reader(out.as_bytes());
+            let row =
+                |row: ::csv::Result<::csv::StringRecord>| row.unwrap().iter().map(str::to_owned).collect();
+            reader.records().map(row).collect()
+        }
+    }
+}
+
+/// Tries many cases of a pair, and counts what came up in them.
+fn agree(input: Format, output: Format) -> Counts {
+    let counts = RefCell::new(Counts::default());
+    let mut runner = TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(CASES)
+    });
+    let tried = runner.run(&case(input), |case| {
+        let (plan, found) = run(&case, (input, output));
+        let mut counts = counts.borrow_mut();
+        counts.cases += 1;
+        let expected = expected(&case, &plan, (input, output), &found, &mut counts);
+        prop_assert_eq!(
+            found,
+            expected,
+            "{}\nplan {:?} {:?}",
+            case.text(),
+            plan.reads,
+            plan.output
+        );
+        Ok(())
+    });
+    if let Err(TestError::Fail(reason, case)) = &tried {
+        panic!("{reason}\n{case:?}");
+    }
+    tried.unwrap();
+    let counts = counts.into_inner();
+    assert_eq!(counts.cases, CASES);
+    assert!(counts.written > 2 * CASES as usize, "{counts:?}");
+    counts
+}
+
+/// Whatever can become of a member came up often.
+fn assert_members(counts: Counts) {
+    let often = CASES as usize / 4;
+    let all = [
+        counts.late,
+        counts.shuffled,
+        counts.missing,
+        counts.taken,
+        counts.replaced,
+    ];
+    assert!(all.iter().all(|&count| count > often), "{counts:?}");
+    assert!(counts.duplicates > often / 4, "{counts:?}");
+}
+
+#[test]
+fn csv_from_csv() {
+    agree(Format::Csv, Format::Csv);
+}
+
+#[test]
+fn jsonl_from_csv() {
+    agree(Format::Csv, Format::Jsonl);
+}
+
+#[test]
+fn csv_from_jsonl() {
+    assert_members(agree(Format::Jsonl, Format::Csv));
+}
+
+#[test]
+fn jsonl_from_jsonl() {
+    assert_members(agree(Format::Jsonl, Format::Jsonl));
+}

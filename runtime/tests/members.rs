@@ -1,0 +1,180 @@
+//! A member of a JSON object is found by its name: in which order a record has its members, which of them it lacks and
+//! whether the first records had them makes no difference. All of it through whole pipelines, in small batches.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::cell::Cell;
+
+use ingest_host::config::Limits;
+use ingest_host::format::Format;
+use ingest_host::request::InputOptions;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+use proptest::test_runner::TestRunner;
+use serde_json::{Map, Value, json};
+use support::work::{Seen, Work, plugin};
+
+const CASES: u32 = 200;
+
+/// Puts JSON lines through a plugin, three records a batch.
+fn run(plugin_name: &str, config: &Value, lines: &str, output: Format) -> Seen {
+    let work = Work {
+        input: lines.as_bytes(),
+        options: InputOptions {
+            format: Some(Format::Jsonl),
+            ..InputOptions::default()
+        },
+        plugin: &plugin(plugin_name),
+        config: &config.to_string(),
+        output_format: Some(output),
+        limits: Limits {
+            batch_bytes: 256,
+            batch_records: 3,
+            ..Limits::default()
+        },
+    };
+    work.run(2).unwrap()
+}
+
+fn objects(lines: &str) -> Vec<Map<String, Value>> {
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn lines(objects: &[Map<String, Value>]) -> String {
+    objects
+        .iter()
+        .map(|object| format!("{}\n", json!(object)))
+        .collect()
+}
+
+/// Some members, in any order, as a line: `serde_json` would sort them.
+fn line(names: &[&str], number: usize) -> String {
+    let member = |name: &&str| format!("{}: {}", json!(name), json!(format!(" {name} {number}")));
+    format!(
+        "{{{}}}\n",
+        names.iter().map(member).collect::<Vec<_>>().join(", ")
+    )
+}
+
+#[test]
+fn shuffled_missing_and_late_members_are_no_faults() {
+    let names = vec!["id", "card", "email", "source", "é\"", "x"];
+    let record = subsequence(names, 0..=6).prop_shuffle();
+    let config = json!({ "columns": {
+        "id": { "trim": true },
+        "card": { "drop": true },
+        "email": { "rename": "mail" },
+        "source": { "constant": "7" },
+    }});
+    let tried = Cell::new((0, 0));
+    let mut runner = TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(CASES)
+    });
+    let all = runner.run(&proptest::collection::vec(record, 1..30), |records| {
+        let input: String = records
+            .iter()
+            .enumerate()
+            .map(|(number, names)| line(names, number))
+            .collect();
+        let seen = run("clean", &config, &input, Format::Jsonl);
+        prop_assert_eq!(seen.records.rejected, 0, "{}\n{}", input, seen.rejects);
+        let mut expected = objects(&input);
+        for object in &mut expected {
+            object.remove("card");
+            if let Some(id) = object.get_mut("id") {
+                *id = id.as_str().unwrap().trim().into();
+            }
+            if let Some(email) = object.remove("email") {
+                object.insert("mail".to_owned(), email);
+            }
+            object.insert("source".to_owned(), "7".into());
+        }
+        prop_assert_eq!(objects(&seen.output), expected, "{}", input);
+        tried.set((tried.get().0 + 1, tried.get().1 + records.len()));
+        Ok(())
+    });
+    all.unwrap();
+    let (cases, records) = tried.get();
+    assert_eq!(cases, CASES);
+    assert!(records > 5 * CASES as usize, "{records}");
+}
+
+#[test]
+fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
+    let config =
+        json!({ "columns": { "id": { "trim": true }, "email": { "trim": true }, "card": { "drop": true } } });
+    let input = r#"{"id":" 1"}
+{}
+{"id":null}
+{"email":" a@x ","id":" 2"}
+{"card":"4111","\u0065mail":"b@x"}
+"#;
+    let seen = run("clean", &config, input, Format::Csv);
+    assert_eq!(seen.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
+    assert_eq!(seen.records.rejected, 0, "{}", seen.rejects);
+    // A member that nobody knew of has no column.
+    let seen = run(
+        "clean",
+        &config,
+        &format!("{input}{{\"x\":1,\"id\":\"3\"}}\n"),
+        Format::Csv,
+    );
+    assert_eq!(seen.by_code, [("unexpected-member".to_owned(), 1)]);
+}
+
+/// `alarms` adds `duration_s`, which it leaves empty where an alarm has no end.
+#[test]
+fn the_input_cannot_write_into_a_column_of_the_plugin() {
+    let alarm = |more: Value| {
+        let mut object = json!({
+            "id": 1, "station_id": 2, "alarm_id": 3, "parameter_id": 4, "start_time": "2019-02-28 10:00:00",
+            "end_time": "", "value": 1, "threshold": 2,
+        });
+        let more = more.as_object().unwrap().clone();
+        object.as_object_mut().unwrap().extend(more);
+        object.as_object().unwrap().clone()
+    };
+    let plain = alarm(json!({}));
+    let mut input = vec![plain; 4];
+    let ended = json!({ "end_time": "2019-02-28 10:00:05" });
+    let forged = json!({ "duration_s": 666 });
+    input.push(alarm(forged.clone()));
+    input.push(alarm(
+        json!({ "duration_s": null, "end_time": "2019-02-28 10:00:05" }),
+    ));
+    input.push(alarm(ended));
+    for format in [Format::Jsonl, Format::Csv] {
+        let seen = run("alarms", &json!({}), &lines(&input), format);
+        assert_eq!(seen.by_code, [("unexpected-member".to_owned(), 2)]);
+        assert_eq!(seen.records.written, 5);
+        assert!(!seen.output.contains("666"), "{}", seen.output);
+        assert_eq!(seen.output.matches("10:00:05").count(), 1);
+        // The record is there, as it came.
+        assert!(
+            seen.rejects.contains("\"\"duration_s\"\":666"),
+            "{}",
+            seen.rejects
+        );
+    }
+    // At the beginning of the file it is a column, and the plugin says that it cannot have two of a name.
+    input.insert(0, alarm(forged));
+    let input = lines(&input);
+    let work = Work {
+        input: input.as_bytes(),
+        options: InputOptions {
+            format: Some(Format::Jsonl),
+            ..InputOptions::default()
+        },
+        plugin: &plugin("alarms"),
+        config: "{}",
+        output_format: None,
+        limits: Limits::default(),
+    };
+    let error = work.run(1).unwrap_err().report();
+    assert!(error.contains("two columns \"duration_s\""), "{error}");
+}
