@@ -170,7 +170,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
         }
     };
     let config: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&as_written).map_err(|e| {
+        strict_json::from_str(&as_written).map_err(|e| {
             let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
             let hint = if is_file {
                 format!("; write @{argument} for the file")

@@ -309,7 +309,7 @@ fn artifact(path: &Path, digest: &Digest) -> Artifact {
 
 fn read_receipt(path: &Path) -> Result<Receipt> {
     let document = fs::read(path).map_err(|error| disk::failed(error, "the receipt cannot be read", path))?;
-    serde_json::from_slice(&document).map_err(|error| {
+    strict_json::from_slice(&document).map_err(|error| {
         Error::permanent(Stage::Commit, format!("{}: is not a receipt", path.display())).because(error)
     })
 }
