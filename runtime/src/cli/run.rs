@@ -18,7 +18,7 @@ use crate::config::{LeasePolicy, Limits, Size};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::queue::Server;
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
@@ -83,7 +83,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
     for name in &args.queue {
-        check_queue_name(name)?;
+        check_usable_queue_name(name)?;
     }
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint.0,

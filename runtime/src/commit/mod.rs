@@ -40,7 +40,7 @@ pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, redact};
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
@@ -84,7 +84,7 @@ impl Destination {
     /// # Errors
     /// Permanent, of stage config, if the queue's name is invalid or taken by a folder of this module's.
     pub fn check_queue(&self, queue: &str) -> Result<()> {
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
         let receipts = self.output.join(RECEIPTS);
         if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {

@@ -55,6 +55,10 @@ impl Bed {
         }
     }
 
+    pub(crate) fn is_redis(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
+    }
+
     pub(crate) fn queue(&self) -> &dyn Queue {
         &*self.server.queue
     }
@@ -112,6 +116,14 @@ impl Bed {
 
     pub(crate) async fn state(&self, id: &str) -> State {
         self.status(id).await.state
+    }
+
+    /// Waits until so many requests are dead.
+    pub(crate) async fn wait_for_dead(&self, count: u64) {
+        eventually("requests to be dead", || async {
+            (self.queue().counts(Q).await.unwrap().dead == count).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn audit_is_clean(&self) {
