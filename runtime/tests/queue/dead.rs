@@ -305,7 +305,8 @@ pub(crate) async fn a_list_by_time_has_each_once(bed: Bed) {
 pub(crate) async fn an_interrupted_retry_leaves_whole_steps(bed: Bed) {
     let all: Vec<_> = (0..1_500).map(|n| format!("{}{n:04}", "r".repeat(120))).collect();
     kill(&bed, &all).await;
-    let mut command = Host::on(&bed.url).command();
+    let host = Host::on(&bed.url);
+    let mut command = host.command();
     command
         .args(["dead", "retry", "--all", "--queue", Q])
         .stdout(Stdio::piped())
@@ -327,9 +328,7 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(bed: Bed) {
     );
     bed.audit_is_clean().await;
     // The rest is retried later.
-    let said = Host::on(&bed.url)
-        .run(&format!("dead retry --all --queue {Q}"))
-        .ok();
+    let said = host.run(&format!("dead retry --all --queue {Q}")).ok();
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 

@@ -57,7 +57,7 @@ on_both! {
         an_interrupted_retry_leaves_whole_steps;
     steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
-        names_are_checked;
+        names_are_checked, reserved_names_are_not_filled;
     intake: documents_become_requests, an_invalid_document_is_kept, an_invalid_document_is_purged_by_its_key, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
