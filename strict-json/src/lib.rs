@@ -419,7 +419,9 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
         let error = from_str::<Value>(&deep).expect_err("too deep").to_string();
         assert!(error.contains("recursion limit"), "{error}");
-        let error = from_str::<Point>("{\"x\": 1,\n \"z\": true, \"y\": true}").unwrap_err();
-        assert_eq!((error.line(), error.column()), (2, 22));
+        // Positions are those of Serde's own.
+        let text = "{\"x\": 1,\n \"z\": true, \"y\": true}";
+        let (strict, lax) = (from_str::<Point>(text), serde_json::from_str::<Point>(text));
+        assert_eq!(strict.unwrap_err().to_string(), lax.unwrap_err().to_string());
     }
 }

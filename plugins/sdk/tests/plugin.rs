@@ -126,3 +126,11 @@ fn a_refusal_from_a_record_fails_the_request() {
     let refusal = testing::run::<Limited>(r#"{"max": 3}"#, "value\n666\n").unwrap_err();
     assert_eq!(refusal.to_string(), "the value 666 fails the request");
 }
+
+#[test]
+fn no_config_is_an_empty_object() {
+    for config in ["[]", "null", r#"{"a": 1}"#, "{} {}"] {
+        testing::check::<Plain>(config).expect_err(config);
+    }
+    testing::check::<Plain>("{}").unwrap();
+}

@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
         let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
         assert!(refused("[1]").contains("not a JSON object"));
+        assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
         assert!(refused("@/no/such/file").contains("/no/such/file"));
         assert!(refused("/proc/version").contains("write @/proc/version for the file"));
     }

@@ -16,7 +16,8 @@
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! ```
 //! If a file of the output's or the rejects' name is there with other bytes (of an attempt that died before
-//! its receipt), the name gets the fence of the claim: `<id>.<fence>.<format>`.
+//! its receipt), the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so that no name is one of
+//! another request.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
@@ -100,7 +101,7 @@ impl Destination {
     /// # Errors
     /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
-    /// module's.
+    /// module's, or if the rejects' folder is that of the outputs.
     pub fn stage(&self, queue: Option<&str>) -> Result<Staging> {
         Staging::new(self.folders(queue)?)
     }
@@ -120,13 +121,22 @@ impl Destination {
             output.push(queue);
             rejects.push(queue);
         }
-        let folders = Arc::new(Folders {
+        let folders = Folders {
             output: Folder::open(&output)?,
             receipts: Folder::open(&output.join(RECEIPTS))?,
             rejects: Folder::open(&rejects)?,
             staging: Folder::open(&self.output.join(STAGING))?,
             rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
-        });
+        };
+        if folders.output.path() == folders.rejects.path() {
+            let what = format!(
+                "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request \
+                 `x.rejects` would have one name: give it a folder of its own",
+                folders.rejects.path().display()
+            );
+            return Err(Error::permanent(Stage::Config, what));
+        }
+        let folders = Arc::new(folders);
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {
             kept.clear();
