@@ -156,7 +156,18 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         lost,
         left,
     } = summary;
-    tracing::info!(done, dead, retried, cancelled, released, lost, "worker stopped");
+    tracing::info!(
+        done,
+        dead,
+        retried,
+        cancelled,
+        released,
+        lost,
+        left = left.count,
+        for_later = left.later,
+        invalid = left.invalid,
+        "worker stopped"
+    );
     if burst {
         let rest = rest(&left);
         out::line(format!(

@@ -184,6 +184,20 @@ impl Bed {
         }
     }
 
+    /// Removes a request that is ready, as nobody should.
+    pub(crate) fn forget(&self, id: &str) {
+        match &self.backend {
+            Backend::Redis(_) => {
+                self.redis_command(&format!("ZREM ready {id}"));
+                self.redis_command(&format!("DEL request:{id}"));
+            }
+            Backend::Sqlite(_) => self.database(|db| {
+                let delete = "DELETE FROM request WHERE id = ?1 AND state = 'ready'";
+                assert_eq!(db.execute(delete, [id]).unwrap(), 1);
+            }),
+        }
+    }
+
     /// Makes a request that has ended one that ended at this time.
     pub(crate) fn end_at(&self, id: &str, at_ms: u64) {
         match &self.backend {

@@ -6,11 +6,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ingest_host::queue::{Next, Place, Revived, State};
 
-use crate::bed::{Bed, Q, how, request};
-use crate::support::host::Host;
+use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
+use crate::support::host::{Host, Said};
 
 const MANY: usize = 500;
 
@@ -92,6 +93,27 @@ fn kill_again(bed: &Bed) -> Option<Meddler> {
     None
 }
 
+/// Runs a command that must end, whatever others do.
+#[track_caller]
+fn run_to_its_end(bed: &Bed, words: &str) -> Said {
+    let host = Host::on(&bed.url);
+    let mut command = host.command();
+    command
+        .args(words.split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("`{words}` does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Said::new(&child.wait_with_output().unwrap())
+}
+
 /// How often each request was retried.
 fn retried(bed: &Bed) -> BTreeMap<String, u64> {
     if bed.is_redis() {
@@ -114,7 +136,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(bed: Bed) {
     let dead = ids(MANY);
     kill(&bed, &dead).await;
     let meddler = kill_again(&bed);
-    let said = Host::on(&bed.url).run(&format!("dead retry --all --queue {Q}"));
+    let said = run_to_its_end(&bed, &format!("dead retry --all --queue {Q}"));
     let mut told: Vec<_> = said.stdout.lines().map(str::to_owned).collect();
     told.sort_unstable();
     let expected: Vec<_> = dead.iter().map(|id| format!("{id}  ready")).collect();
@@ -157,7 +179,7 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(bed: Bed) {
         });
         None
     };
-    let said = Host::on(&bed.url).run(&format!("dead purge --all --queue {Q}"));
+    let said = run_to_its_end(&bed, &format!("dead purge --all --queue {Q}"));
     drop(meddler);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let removed: BTreeSet<_> = said.stdout.lines().map(str::to_owned).collect();
@@ -213,7 +235,7 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
     assert_eq!(oldest.document, "broken 0");
     assert!(bed.queue().purge_invalid(Q, &oldest.key).await.unwrap());
     assert!(!bed.queue().purge_invalid(Q, "no such key").await.unwrap());
-    let said = Host::on(&bed.url).run(&format!("dead purge --documents --queue {Q}"));
+    let said = run_to_its_end(&bed, &format!("dead purge --documents --queue {Q}"));
     drop(meddler);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let removed: BTreeSet<_> = said.stdout.lines().map(str::to_owned).collect();
@@ -332,6 +354,36 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(bed: Bed) {
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 
+/// What others did to one of them keeps nobody from hearing of the others.
+pub(crate) async fn a_wait_for_several_tells_of_each(bed: Bed) {
+    let mut command = Host::on(&bed.url).command();
+    command
+        .current_dir("/")
+        .args(["submit", "--wait", "--queue", Q, "--uri", "a.csv", "b.csv"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let waiting = command.spawn().unwrap();
+    let submitted = eventually("both to be there", || async {
+        let ready = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+        (ready.len() == 2).then_some(ready)
+    })
+    .await;
+    let [first, second] = &submitted[..] else {
+        panic!("{submitted:?}")
+    };
+    bed.forget(&first.id);
+    bed.queue().cancel(Q, &second.id).await.unwrap();
+    let output = waiting.wait_with_output().unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    let gone = format!("request {}: is not in {Q} any more", first.id);
+    assert!(stderr.contains(&gone), "{stderr}");
+    assert!(stdout.contains(&format!("{}  cancelled:", second.id)), "{stdout}");
+}
+
 /// What a request was is gone, or is something else: it is named, and the others are retried.
 #[tokio::test]
 async fn what_cannot_be_retried_is_named() {
@@ -340,12 +392,12 @@ async fn what_cannot_be_retried_is_named() {
     bed.redis_command("DEL request:r0001");
     bed.redis_command("DEL request:r0002");
     bed.redis_command("RPUSH request:r0002 x");
-    let said = Host::on(&bed.url).run(&format!("dead retry --all --queue {Q}"));
+    let said = run_to_its_end(&bed, &format!("dead retry --all --queue {Q}"));
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     assert_eq!(said.stdout, "r0000  ready\nr0003  ready\n");
     let note = "2 of 4 retried; 2 not possible: the server has lost what they were (r0001, r0002)";
     assert!(said.stderr.contains(note), "{}", said.stderr);
-    let said = Host::on(&bed.url).run(&format!("dead purge --all --queue {Q}"));
+    let said = run_to_its_end(&bed, &format!("dead purge --all --queue {Q}"));
     assert_eq!(said.stderr, format!("{Q}: 2 of 2 removed\n"));
     bed.audit_is_clean().await;
 }
