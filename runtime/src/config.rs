@@ -4,7 +4,7 @@ mod setting;
 
 use std::time::Duration;
 
-pub use setting::{Lowered, Setting, Size};
+pub use setting::{Lowered, Setting, Size, Span};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
@@ -161,6 +161,8 @@ pub struct LeasePolicy {
     pub idle: Duration,
     /// How long a burst waits for a server that refuses its claims; any other worker waits for ever.
     pub burst_patience: Duration,
+    /// How long a burst that has nothing to do waits for something, retries included.
+    pub burst_wait: Duration,
     /// How long done and cancelled requests are kept; none for ever.
     pub retention: Option<Duration>,
 }
@@ -185,6 +187,7 @@ impl LeasePolicy {
             drain: Duration::from_secs(25),
             idle: Duration::from_millis(500),
             burst_patience: Duration::from_secs(60),
+            burst_wait: Duration::from_secs(300),
             retention: Some(Duration::from_secs(7 * 86_400)),
         }
     }

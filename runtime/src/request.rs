@@ -1,8 +1,11 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+use std::fmt;
+
 use encoding_rs::Encoding;
-use serde::{Deserialize, Serialize};
+use serde::de::{IntoDeserializer, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -10,7 +13,7 @@ use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::Dialect;
 
-const URI_BYTES_MAX: usize = 8 * 1024;
+const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 
 /// The range of [`NewRequest::priority`].
@@ -141,34 +144,24 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
+    /// A document is valid if it is by `examples/request.schema.json`, and its URI has no credentials, its delimiter and quote
+    /// differ, and its encoding is known.
+    ///
     /// # Errors
-    /// If it is not JSON, has an unknown member, or breaks a rule of [`NewRequest::check`].
+    /// The first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Document {
-            id: Option<String>,
-            uri: String,
-            #[serde(default)]
-            priority: i32,
-            #[serde(default)]
-            delay_ms: u64,
-            format: Option<Format>,
-            delimiter: Option<char>,
-            quote: Option<char>,
-            header: Option<bool>,
-            dialect: Option<DialectFrom>,
-            encoding: Option<String>,
-            sha256: Option<String>,
+        if document.starts_with('\u{feff}') {
+            return Err(refused("begins with a byte order mark: leave it away"));
         }
         let document: Document =
-            serde_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
+            strict_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
         }
-        request.priority = document.priority;
-        request.delay_ms = document.delay_ms;
+        let (priority, delay_ms) = (document.priority.0, document.delay_ms.0);
+        request.priority = i32::try_from(priority).map_err(|_| priority_refused(priority))?;
+        request.delay_ms = u64::try_from(delay_ms).map_err(|_| delay_refused(delay_ms))?;
         request.input = InputOptions {
             format: document.format,
             delimiter: document.delimiter,
@@ -190,9 +183,10 @@ impl NewRequest {
     /// The first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
         check_name("id", &self.id, 128)?;
-        if self.uri.is_empty() || self.uri.len() > URI_BYTES_MAX || self.uri.contains(char::is_control) {
+        let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
+        if self.uri.is_empty() || is_long || self.uri.contains(char::is_control) {
             return Err(refused(format!(
-                "uri must have 1 to {URI_BYTES_MAX} bytes and no control characters"
+                "uri must have 1 to {URI_CHARS_MAX} characters and no control characters"
             )));
         }
         if has_credentials(&self.uri) {
@@ -202,15 +196,10 @@ impl NewRequest {
             ));
         }
         if !PRIORITY.contains(&self.priority) {
-            return Err(refused(format!(
-                "priority {} is not between {} and {}",
-                self.priority,
-                PRIORITY.start(),
-                PRIORITY.end()
-            )));
+            return Err(priority_refused(self.priority.into()));
         }
         if self.delay_ms > DELAY_MS_MAX {
-            return Err(refused(format!("delay_ms {} is more than a year", self.delay_ms)));
+            return Err(delay_refused(i64::try_from(self.delay_ms).unwrap_or(i64::MAX)));
         }
         self.input.check()
     }
@@ -221,6 +210,82 @@ impl NewRequest {
         let content = serde_json::to_vec(&(&self.uri, &self.input)).expect("strings serialize");
         hex(&Sha256::digest(content))
     }
+}
+
+/// What a producer writes. A member that is not given is left out, not `null`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default, deserialize_with = "given")]
+    id: Option<String>,
+    uri: String,
+    #[serde(default)]
+    priority: Integer,
+    #[serde(default)]
+    delay_ms: Integer,
+    #[serde(default, deserialize_with = "word")]
+    format: Option<Format>,
+    #[serde(default, deserialize_with = "given")]
+    delimiter: Option<char>,
+    #[serde(default, deserialize_with = "given")]
+    quote: Option<char>,
+    #[serde(default, deserialize_with = "given")]
+    header: Option<bool>,
+    #[serde(default, deserialize_with = "word")]
+    dialect: Option<DialectFrom>,
+    #[serde(default, deserialize_with = "given")]
+    encoding: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    sha256: Option<String>,
+}
+
+/// A number without a fraction, however it is written: `1`, `1.0` and `10e-1` are one integer.
+#[derive(Default)]
+struct Integer(i64);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Integral;
+        impl Visitor<'_> for Integral {
+            type Value = Integer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> std::result::Result<Integer, E> {
+                Ok(Integer(value))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> std::result::Result<Integer, E> {
+                Ok(Integer(i64::try_from(value).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> std::result::Result<Integer, E> {
+                if value.fract() != 0.0 {
+                    return Err(E::invalid_type(Unexpected::Float(value), &self));
+                }
+                // What is out of range becomes its end, which is out of the range of every member.
+                Ok(Integer(value as i64))
+            }
+        }
+        deserializer.deserialize_any(Integral)
+    }
+}
+
+/// The value of a member that is there, and so not `null`.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// One of some words, as a string.
+fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    T::deserialize(word.into_deserializer()).map(Some)
 }
 
 /// A request as a queue holds it.
@@ -270,6 +335,30 @@ pub fn check_queue_name(name: &str) -> Result<()> {
     check_name("queue", name, 64)
 }
 
+/// Names that no queue may have: below an output, the folders of these names hold something else. Those that begin with a
+/// dot no name may have anyhow.
+const RESERVED: [&str; 2] = ["receipts", "rejects"];
+
+/// Checks the name of a queue that is to be filled or served. What a queue of a reserved name has, of a time when one could
+/// be filled, can still be looked at, cancelled and purged.
+///
+/// # Errors
+/// As [`check_queue_name`], and if the name is reserved, in whatever case: not all file systems tell `Receipts` from
+/// `receipts`.
+pub fn check_usable_queue_name(name: &str) -> Result<()> {
+    check_queue_name(name)?;
+    if RESERVED
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    {
+        let why = format!(
+            "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"
+        );
+        return Err(Error::permanent(Stage::Config, why));
+    }
+    Ok(())
+}
+
 /// A SHA-256 in hex, as this crate writes it: in lowercase. None if it is something else.
 pub fn parse_sha256(text: &str) -> Option<String> {
     let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -299,6 +388,17 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
+fn priority_refused(priority: i64) -> Error {
+    let (least, most) = (PRIORITY.start(), PRIORITY.end());
+    refused(format!("priority {priority} is not between {least} and {most}"))
+}
+
+fn delay_refused(delay_ms: i64) -> Error {
+    refused(format!(
+        "delay_ms {delay_ms} is not between 0 and {DELAY_MS_MAX}, a year"
+    ))
+}
+
 fn refused(message: impl Into<String>) -> Error {
     Error::permanent(Stage::Config, format!("request: {}", message.into()))
 }
@@ -319,7 +419,35 @@ mod tests {
     fn a_document_that_breaks_a_rule_is_refused_with_the_reason() {
         for (document, reason) in [
             ("", "EOF"),
-            ("[]", "invalid length"),
+            ("[]", "invalid type: sequence"),
+            (r#"["id","a.csv",0,0]"#, "invalid type: sequence"),
+            ("\u{feff}{\"uri\":\"a\"}", "byte order mark"),
+            (r#"{"uri":"a"} {}"#, "trailing characters"),
+            (r#"{"uri":"a","uri":"a"}"#, "the member \"uri\" is there twice"),
+            (
+                r#"{"uri":"a","priority":null}"#,
+                "invalid type: null, expected an integer",
+            ),
+            (
+                r#"{"uri":"a","id":null}"#,
+                "invalid type: null, expected a string",
+            ),
+            (
+                r#"{"uri":"a","format":null}"#,
+                "invalid type: null, expected a string",
+            ),
+            (
+                r#"{"uri":"a","format":{"csv":null}}"#,
+                "invalid type: map, expected a string",
+            ),
+            (
+                r#"{"uri":"a","priority":1.5}"#,
+                "floating point `1.5`, expected an integer",
+            ),
+            (r#"{"uri":"a","priority":"1"}"#, "expected an integer"),
+            (r#"{"uri":"a","delay_ms":-1}"#, "delay_ms -1 is not between"),
+            (r#"{"uri":"a","delay_ms":1e300}"#, "is not between"),
+            (r#"{"uri":"a","priority":1e999}"#, "number out of range"),
             (r#"{"uri":""}"#, "uri must have"),
             (r#"{"uri":"a\nb"}"#, "control characters"),
             (
@@ -348,6 +476,36 @@ mod tests {
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();
             assert!(report.contains(reason), "{document}: {report}");
+        }
+    }
+
+    #[test]
+    fn an_integer_is_one_however_it_is_written() {
+        for (text, priority) in [
+            ("1", 1),
+            ("1.0", 1),
+            ("1e1", 10),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("-1000e-2", -10),
+        ] {
+            let request = NewRequest::parse(&format!(r#"{{"uri":"a","priority":{text}}}"#)).unwrap();
+            assert_eq!(request.priority, priority, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_queue_can_be_looked_at_only() {
+        for name in ["receipts", "Receipts", "rejects", "REJECTS"] {
+            check_queue_name(name).unwrap();
+            let why = check_usable_queue_name(name).expect_err(name).to_string();
+            assert!(why.contains("reserved"), "{why}");
+        }
+        for name in [".staging", ".quarantine", ".", "..", "", "a/b"] {
+            check_queue_name(name).expect_err(name);
+        }
+        for name in ["receipt", "receipts2", "q"] {
+            check_usable_queue_name(name).unwrap();
         }
     }
 

@@ -212,3 +212,35 @@ fn a_column_that_the_input_lacks_is_refused() {
         r#"the input has no column "x", it has ["a", "b"]"#
     );
 }
+
+#[test]
+fn a_config_is_what_its_keys_say_at_any_depth() {
+    for (config, reason) in [
+        (
+            r#"[{"v": {"trim": true}}]"#,
+            "invalid type: sequence, expected struct Config",
+        ),
+        (
+            r#"{"columns": {"v": [true]}}"#,
+            "invalid type: sequence, expected struct Rule",
+        ),
+        (
+            r#"{"columns": {"v": {"type": "number", "range": [0, 1]}}}"#,
+            "invalid type: sequence, expected struct Range",
+        ),
+        (
+            r#"{"columns": {"v": {"trim": true}, "v": {"drop": true}}}"#,
+            "the member \"v\" is there twice",
+        ),
+        (
+            r#"{"columns": {"v": {"trim": true, "trim": false}}}"#,
+            "the member \"trim\" is there twice",
+        ),
+    ] {
+        let refusal = testing::check::<Clean>(config).expect_err(config).to_string();
+        assert!(
+            refusal.contains(reason) && refusal.contains(" at line 1 column "),
+            "{refusal}"
+        );
+    }
+}

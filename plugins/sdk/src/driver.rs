@@ -21,7 +21,7 @@ pub(crate) struct Driver<P> {
 
 /// Reads and checks a config, as far as that is possible without an input.
 pub(crate) fn config<P: Plugin>(json: &str) -> Result<P::Config, Refusal> {
-    let config = serde_json::from_str(json).map_err(|error| Refusal::new(format!("config: {error}")))?;
+    let config = strict_json::from_str(json).map_err(|error| Refusal::new(format!("config: {error}")))?;
     P::check(&config)?;
     Ok(config)
 }

@@ -282,3 +282,11 @@ fn a_float_that_is_not_finite_is_not_written() {
     assert!(rejects.iter().all(|reject| reject.code == "too-much"));
     assert_eq!(run("sum").unwrap_err().to_string(), reason);
 }
+
+#[test]
+fn no_config_is_an_empty_object() {
+    for config in ["[]", "null", r#"{"a": 1}"#, "{} {}"] {
+        testing::check::<Plain>(config).expect_err(config);
+    }
+    testing::check::<Plain>("{}").unwrap();
+}

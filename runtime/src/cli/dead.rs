@@ -1,7 +1,7 @@
 //! `dead`: requests that were given up, and documents that never became requests.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -10,13 +10,16 @@ use super::out;
 use super::requests::{self, RequestArgs};
 use crate::error::{Error, Result, Stage};
 use crate::location::{redact, redact_within};
-use crate::queue::{Server, State};
+use crate::queue::{Place, Queue, Revived, Server, State};
 
-/// How many are taken up at once.
+/// How many are listed in one look at the server.
 const PAGE: usize = 1_000;
 
-/// How many documents are, each of at most 64 KiB.
-const DOCUMENTS_PAGE: usize = 100;
+/// How many are retried or purged in one step, and told when it is taken.
+const STEP: usize = 100;
+
+/// So many ids are named in a note.
+const IDS_SHOWN: usize = 20;
 
 /// What the name of a document that is no request begins with; no id of a request has a colon.
 const DOCUMENT: &str = "document:";
@@ -42,9 +45,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put one back into its queue, or all of them.
+    /// Put one back into its queue, or all that are dead now: each once, even if it dies again meanwhile.
     Retry(Selection),
-    /// Remove one for good, or all of them.
+    /// Remove one for good, or all that are dead now.
     Purge(PurgeArgs),
 }
 
@@ -97,13 +100,7 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
                 requests::show(&status);
             }
         }
-        Command::Retry(selection) => {
-            let queue = Arc::clone(&server.queue);
-            return each(&server, selection, "ready", async |name, id| {
-                queue.retry_dead(name, id).await
-            })
-            .await;
-        }
+        Command::Retry(selection) => return revive(&server, selection, Verb::Retry).await,
         Command::Purge(args) => return purge(&server, args).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -160,12 +157,7 @@ async fn purge(server: &Server, args: PurgeArgs) -> Result<ExitCode> {
     if id.is_none() && !all {
         return Ok(ExitCode::SUCCESS);
     }
-    let queue = Arc::clone(&server.queue);
-    let selection = Selection { id, all, queues };
-    each(server, selection, "removed", async |name, id| {
-        queue.purge_dead(name, id).await
-    })
-    .await
+    revive(server, Selection { id, all, queues }, Verb::Purge).await
 }
 
 async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Result<ExitCode> {
@@ -180,73 +172,144 @@ async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Resu
     Err(Error::permanent(Stage::Request, why))
 }
 
+/// Purges the documents that are there now; those that come meanwhile nobody has looked at.
 async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
     requests::known(server, queue).await?;
+    let (until_ms, mut count) = (server.queue.now_ms().await?, 0);
     loop {
-        let found = server.queue.invalid(queue, DOCUMENTS_PAGE).await?;
-        if found.is_empty() {
-            return Ok(());
+        let keys = server.queue.purge_invalid_until(queue, until_ms).await?;
+        if keys.is_empty() {
+            break;
         }
-        for invalid in found {
-            // One that is gone by now somebody else has removed.
-            if server.queue.purge_invalid(queue, &invalid.key).await? {
-                out::line(format!("{DOCUMENT}{}  removed", invalid.key));
-            }
+        count += keys.len();
+        for key in keys {
+            out::line(format!("{DOCUMENT}{key}  removed"));
+        }
+    }
+    let left = server.queue.counts(queue).await?.invalid;
+    if left > 0 {
+        out::note(format!(
+            "{queue}: {count} documents removed; {left} have come since and are left"
+        ));
+    }
+    Ok(())
+}
+
+/// What is done to dead requests.
+#[derive(Clone, Copy)]
+enum Verb {
+    Retry,
+    Purge,
+}
+
+impl Verb {
+    async fn one(self, queue: &dyn Queue, name: &str, id: &str) -> Result<bool> {
+        match self {
+            Self::Retry => queue.retry_dead(name, id).await,
+            Self::Purge => queue.purge_dead(name, id).await,
+        }
+    }
+
+    async fn several(self, queue: &dyn Queue, name: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        match self {
+            Self::Retry => queue.retry_deaths(name, deaths).await,
+            Self::Purge => queue.purge_deaths(name, deaths).await,
+        }
+    }
+
+    /// What the request is then.
+    fn state(self) -> &'static str {
+        match self {
+            Self::Retry => "ready",
+            Self::Purge => "removed",
+        }
+    }
+
+    /// What was done to it.
+    fn participle(self) -> &'static str {
+        match self {
+            Self::Retry => "retried",
+            Self::Purge => "removed",
         }
     }
 }
 
-/// Does `verb` to the request selected, or to all dead ones of a queue; those that it cannot be done to are named at
-/// the end.
-async fn each(
-    server: &Server,
-    selection: Selection,
-    done: &str,
-    verb: impl AsyncFn(&str, &str) -> Result<bool>,
-) -> Result<ExitCode> {
-    let queue = match (selection.id, selection.queues.queue) {
+async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<ExitCode> {
+    match (selection.id, selection.queues.queue) {
         (Some(id), queue) => {
             let found = RequestArgs::new(id, queue).find(server).await?;
-            if !verb(&found.queue, &found.id).await? {
+            if !verb.one(&*server.queue, &found.queue, &found.id).await? {
                 return Err(not_dead(&found.id));
             }
-            out::line(format!("{}  {done}", found.id));
-            return Ok(ExitCode::SUCCESS);
+            out::line(format!("{}  {}", found.id, verb.state()));
+            Ok(ExitCode::SUCCESS)
         }
-        (None, Some(queue)) => queue,
-        (None, None) => return Err(Error::permanent(Stage::Config, "--all needs --queue")),
-    };
-    requests::known(server, &queue).await?;
-    let mut refused = Vec::new();
-    loop {
-        // Those that were refused stay where they are, at the head of the list.
-        let dead = server
-            .queue
-            .requests(&queue, State::Dead, refused.len() + PAGE)
-            .await?;
-        let next: Vec<_> = dead
-            .into_iter()
-            .filter(|status| !refused.contains(&status.id))
-            .collect();
-        if next.is_empty() {
-            break;
-        }
-        for status in next {
-            if verb(&queue, &status.id).await? {
-                out::line(format!("{}  {done}", status.id));
-            } else {
-                refused.push(status.id);
+        (None, Some(queue)) => revive_all(server, &queue, verb).await,
+        (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
+    }
+}
+
+/// Retries or purges the requests that are dead now, each once. Others go on meanwhile: a request that somebody else took is
+/// skipped, one that dies later is left, and both are counted.
+async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode> {
+    requests::known(server, queue).await?;
+    let deaths = deaths(&*server.queue, queue).await?;
+    let (mut done, mut gone, mut lost) = (0, 0, Vec::new());
+    for step in deaths.chunks(STEP) {
+        let answers = verb.several(&*server.queue, queue, step).await?;
+        for (Place { id, .. }, answer) in step.iter().zip(answers) {
+            match answer {
+                Revived::Done => {
+                    done += 1;
+                    out::line(format!("{id}  {}", verb.state()));
+                }
+                Revived::Gone => gone += 1,
+                Revived::Lost => lost.push(id.as_str()),
             }
         }
     }
-    if refused.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    let dead = server.queue.counts(queue).await?.dead;
+    let since = dead.saturating_sub(lost.len() as u64);
+    let mut note = format!("{queue}: {done} of {} {}", deaths.len(), verb.participle());
+    if gone > 0 {
+        note += &format!("; {gone} skipped: somebody else has retried or removed them meanwhile");
     }
-    out::note(format!(
-        "not possible for {}: the server has lost what they were",
-        refused.join(", ")
-    ));
-    Ok(ExitCode::FAILURE)
+    if since > 0 {
+        note += &format!("; {since} have died since and are left");
+    }
+    if !lost.is_empty() {
+        let shown = lost[..lost.len().min(IDS_SHOWN)].join(", ");
+        let more = if lost.len() > IDS_SHOWN { ", ..." } else { "" };
+        note += &format!(
+            "; {} not possible: the server has lost what they were ({shown}{more}): purge them, and submit them again",
+            lost.len()
+        );
+    }
+    out::note(note);
+    Ok(if lost.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The requests that are dead now, those first that died first. Nothing is done to them before all are known, so what comes
+/// back to the dead meanwhile is not taken for another one; and no more are read than there are at the start.
+async fn deaths(queue: &dyn Queue, name: &str) -> Result<Vec<Place>> {
+    let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
+    let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), Place::default());
+    while left > 0 {
+        let page = queue.after(name, State::Dead, &last, left.min(PAGE)).await?;
+        let Some(end) = page.last() else { break };
+        last = end.place.clone();
+        left -= page.len();
+        for listed in page {
+            if known.insert(listed.place.id.clone()) {
+                deaths.push(listed.place);
+            }
+        }
+    }
+    Ok(deaths)
 }
 
 fn not_dead(id: &str) -> Error {

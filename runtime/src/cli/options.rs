@@ -170,7 +170,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
         }
     };
     let config: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&as_written).map_err(|e| {
+        strict_json::from_str(&as_written).map_err(|e| {
             let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
             let hint = if is_file {
                 format!("; write @{argument} for the file")
@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
         let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
         assert!(refused("[1]").contains("not a JSON object"));
+        assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
         assert!(refused("@/no/such/file").contains("/no/such/file"));
         assert!(refused("/proc/version").contains("write @/proc/version for the file"));
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 
 /// Of a component on the server that is to be bound: the most that a worker's limit can be.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
@@ -174,7 +174,7 @@ async fn bind(
     gate: Gate,
     environment: &Environment,
 ) -> Result<()> {
-    check_queue_name(queue)?;
+    check_usable_queue_name(queue)?;
     let config = plugin_config(config)?;
     let registry = environment.connect().await?.registry;
     let component = find(&*registry, plugin).await?;

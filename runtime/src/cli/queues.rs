@@ -8,7 +8,7 @@ use super::environment::Environment;
 use super::{out, requests};
 use crate::error::Result;
 use crate::queue::Server;
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -84,7 +84,7 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             }
         }
         Command::Pause(QueueArgs { queue: name }) => {
-            check_queue_name(&name)?;
+            check_usable_queue_name(&name)?;
             let is_new = !queue.queues().await?.contains(&name);
             queue.set_paused(&name, true).await?;
             out::line(format!("{name}  paused"));

@@ -64,7 +64,7 @@ fn is_document(path: &Path) -> bool {
 fn read(path: &Path) -> Result<Report> {
     let refused = |what| Error::permanent(Stage::Config, format!("{}: {what}", path.display()));
     let document = std::fs::read(path).map_err(|error| refused("cannot be read").because(error))?;
-    serde_json::from_slice(&document)
+    strict_json::from_slice(&document)
         .map_err(|error| refused("is neither a receipt nor a report").because(error))
 }
 

@@ -14,12 +14,12 @@ use super::out;
 use super::signals::Signals;
 use crate::commit::Destination;
 use crate::complaints::Complaints;
-use crate::config::{LeasePolicy, Limits, Size};
+use crate::config::{LeasePolicy, Limits, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
-use crate::queue::Server;
-use crate::request::check_queue_name;
-use crate::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
+use crate::queue::{Server, State};
+use crate::request::check_usable_queue_name;
+use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -54,9 +54,15 @@ pub(super) struct Args {
     /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// Stop when the queues are empty, with exit code 1 if a request died. What other workers hold is not waited for.
+    /// Stop when nothing is to do and nothing will be within --burst-wait. The exit code is 1 if a request died, if a document
+    /// was no request, or if anything is left but requests that are delayed for longer than that: in a queue that is paused or
+    /// has no plugin, to be tried again, or in the hands of another worker. A list shows what is left.
     #[arg(long)]
     burst: bool,
+    /// How long a burst that has nothing to do waits: for delayed requests and retries that are due within this time, and for
+    /// requests of other workers, which come back if their worker dies. 0s waits for nothing.
+    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
+    burst_wait: Span,
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     lease: u32,
@@ -87,7 +93,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
     for name in &args.queue {
-        check_queue_name(name)?;
+        check_usable_queue_name(name)?;
     }
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint.0,
@@ -114,6 +120,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         move_output: args.move_output,
         policy: LeasePolicy {
             retention: days(args.retention),
+            burst_wait: args.burst_wait.0,
             ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))
         },
     };
@@ -152,17 +159,81 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         cancelled,
         released,
         lost,
+        left,
     } = summary;
-    tracing::info!(done, dead, retried, cancelled, released, lost, "worker stopped");
+    tracing::info!(
+        done,
+        dead,
+        retried,
+        cancelled,
+        released,
+        lost,
+        left = left.count,
+        for_later = left.later,
+        invalid = left.invalid,
+        "worker stopped"
+    );
     if burst {
+        let rest = rest(&left);
         out::line(format!(
-            "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost"
+            "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
-        if dead > 0 {
+        list(&left);
+        if dead > 0 || !left.is_clean() {
             return Ok(ExitCode::FAILURE);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the summary of a burst says of what it has left, if anything.
+fn rest(left: &Left) -> String {
+    let mut text = String::new();
+    if left.count > 0 {
+        text += &format!(", {} left", left.count);
+    }
+    if left.later > 0 {
+        let from = left.later_from_ms.map(time).unwrap_or_default();
+        text += &format!(", {} for later (from {from} on)", left.later);
+    }
+    if left.invalid > 0 {
+        text += &format!(", {} invalid", left.invalid);
+    }
+    text
+}
+
+/// Lists what a burst has left, the first of it.
+fn list(left: &Left) {
+    if left.invalid > 0 {
+        out::line("documents were set aside that are no requests: `dead list` shows them");
+    }
+    if left.shown.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = left
+        .shown
+        .iter()
+        .map(|request| {
+            vec![
+                request.id.clone().unwrap_or_else(|| "(documents)".into()),
+                request.queue.clone(),
+                request.state.map_or("intake", State::name).into(),
+                request.at_ms.map(time).unwrap_or_default(),
+                request.why.into(),
+            ]
+        })
+        .collect();
+    out::table(&["ID", "QUEUE", "STATE", "UNTIL", "LEFT BECAUSE"], &rows);
+    if left.count > left.shown.len() as u64 {
+        let (shown, count) = (left.shown.len(), left.count);
+        out::line(format!(
+            "the first {shown} of {count}; `requests --queue Q` lists them"
+        ));
+    }
+}
+
+fn time(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| at.to_string())
 }
 
 /// Waits a while for a server that cannot be reached, which may start at the same time as its workers. An address that is

@@ -13,7 +13,7 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Progress, Server, State, Status, Submitted};
 use crate::receipt::Receipt;
-use crate::request::{NewRequest, check_queue_name};
+use crate::request::{NewRequest, check_usable_queue_name};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -40,7 +40,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
-    check_queue_name(&args.queue)?;
+    check_usable_queue_name(&args.queue)?;
     for (option, what) in [
         (args.id.is_some(), "--id names one request"),
         (args.input.sha256.is_some(), "--sha256 is of one file"),
@@ -66,7 +66,15 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
     let mut failed = accepted.len() < requests.len();
     if args.wait {
         for request in accepted {
-            failed |= !wait(&args, &server, &request.id).await?;
+            match wait(&args, &server, &request.id).await {
+                Ok(ended_well) => failed |= !ended_well,
+                // What others did to one is no reason not to tell of the rest.
+                Err(error) if error.stage() == Stage::Request => {
+                    out::error(&error);
+                    failed = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(if failed {
@@ -128,10 +136,8 @@ async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
             }
             Ok(Some(status)) => progress.say(under_way(&status)),
             Ok(None) => {
-                return Err(Error::permanent(
-                    Stage::Queue,
-                    format!("{}: request {id} is not known any more", args.queue),
-                ));
+                let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
+                return Err(Error::permanent(Stage::Request, why));
             }
             // The request goes on, whether it is watched or not.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),

@@ -312,7 +312,7 @@ impl Destination {
         }
         let found = self.find_checkpoint(queue, id);
         if let Ok(Some(document)) = &found
-            && let Ok(Document { staged }) = serde_json::from_str(document)
+            && let Ok(Document { staged }) = strict_json::from_str(document)
             && staged.is_sound()
         {
             drop(self.staged_paths(&staged).map(Temporary::new));

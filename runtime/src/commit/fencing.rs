@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk;
 use super::folders::Folders;
-use super::publish::{names_file, read_receipt, receipt_path, write_document};
+use super::publish::{names, names_file, read_receipt, receipt_path, write_document};
 use super::{Destination, FENCES};
 use crate::error::{Error, Result, Stage};
 use crate::faults;
@@ -341,7 +341,8 @@ pub(super) struct RevokedFile {
 impl RevokedFile {
     /// The names under which its attempt may have published it.
     fn final_names(&self, id: &str) -> Vec<String> {
-        let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{}.{suffix}", self.fence)];
+        let fence = self.fence.to_string();
+        let names = |suffix: &str| names(id, &fence, suffix);
         if self.is_rejects {
             return names("rejects.csv").to_vec();
         }

@@ -18,7 +18,7 @@
 //! <output>/.output-id                         tells this output apart from any other
 //! ```
 //! If a file of the output's or the rejects' name is there with other bytes, and not of an attempt at the same request, the
-//! name gets the fence of the claim: `<id>.<fence>.<format>`.
+//! name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so that no name is one of another request.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
@@ -46,7 +46,7 @@ pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
@@ -134,7 +134,7 @@ impl Destination {
     /// # Errors
     /// Permanent, of stage config, if the queue's name is invalid or taken by a folder of this module's.
     pub fn check_queue(&self, queue: &str) -> Result<()> {
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
         let receipts = self.output.join(RECEIPTS);
         if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
@@ -150,7 +150,7 @@ impl Destination {
     /// # Errors
     /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
-    /// module's.
+    /// module's, or if the rejects' folder is that of the outputs.
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
         Staging::new(self.folders(owner.queue.as_deref())?, owner)
     }
@@ -170,14 +170,23 @@ impl Destination {
             output.push(queue);
             rejects.push(queue);
         }
-        let folders = Arc::new(Folders {
+        let folders = Folders {
             output: Folder::open(&output)?,
             receipts: Folder::open(&output.join(RECEIPTS))?,
             rejects: Folder::open(&rejects)?,
             staging: Folder::open(&self.output.join(STAGING))?,
             rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
-        });
+        };
+        if folders.output.path() == folders.rejects.path() {
+            let what = format!(
+                "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request \
+                 `x.rejects` would have one name: give it a folder of its own",
+                folders.rejects.path().display()
+            );
+            return Err(Error::permanent(Stage::Config, what));
+        }
         self.keep_identity()?;
+        let folders = Arc::new(folders);
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {
             kept.clear();

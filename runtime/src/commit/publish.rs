@@ -174,10 +174,7 @@ impl Sealed {
         placed: &mut Vec<Placed>,
     ) -> Result<String> {
         // Other bytes of an attempt before stay, under another name than any of these.
-        let names = |suffix: &str, digest: &Digest| {
-            let start = &digest.sha256[..12];
-            [format!("{id}.{suffix}"), format!("{id}.{start}.{suffix}")]
-        };
+        let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..12], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
         let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
@@ -263,8 +260,8 @@ impl Sealed {
         path: &Path,
         placed: &mut Vec<Placed>,
     ) -> Result<Committed> {
-        let fence = self.owner.fence;
-        let names = |suffix: &str| [format!("{id}.{suffix}"), format!("{id}.{fence}.{suffix}")];
+        let fence = self.owner.fence.to_string();
+        let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
         // A taken name may be that of an attempt that the queue's server has forgotten.
         let is_taken = self.folders.output.path().join(&outputs[0]).exists()
@@ -317,6 +314,12 @@ impl Sealed {
         self.folders.receipts.sync()?;
         Ok(is_new)
     }
+}
+
+/// The names that a file of a request may get: its own, and one with a mark for when that is taken. No id has a `~`, so none
+/// of them is ever a name of another request's file of that kind.
+pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
+    [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }
 
 /// Where the receipt of a request is, or is to be.
@@ -480,7 +483,7 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
     };
-    let receipt = serde_json::from_slice(&document).map_err(|error| {
+    let receipt = strict_json::from_slice(&document).map_err(|error| {
         Error::permanent(Stage::Commit, format!("{}: is not a receipt", path.display())).because(error)
     })?;
     Ok(Some(receipt))
@@ -527,4 +530,59 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
         }
     }
     text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Ids that differ in what ids may have: marks, formats, dots, the case.
+    fn ids() -> Vec<String> {
+        let parts = [
+            "a",
+            "A",
+            "5",
+            "1",
+            "csv",
+            "jsonl",
+            "rejects",
+            "0123456789ab",
+            "-",
+            "_",
+        ];
+        let mut ids: Vec<String> = parts.map(str::to_owned).to_vec();
+        for _ in 0..2 {
+            let longer: Vec<_> = ids
+                .iter()
+                .flat_map(|id| parts.map(|part| format!("{id}.{part}")))
+                .collect();
+            ids.extend(longer);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    #[test]
+    fn files_of_two_requests_never_have_one_name() {
+        let ids = ids();
+        assert!(ids.len() > 1_000);
+        // In each folder there is one kind of files; outputs may be of either format.
+        for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
+            let mut owners = HashMap::new();
+            for id in &ids {
+                check_name("id", id, 128).unwrap();
+                for suffix in suffixes {
+                    for mark in ["1", "5", "51", "0123456789ab"] {
+                        for name in names(id, mark, suffix) {
+                            let owner = owners.entry(name.clone()).or_insert(id);
+                            assert_eq!(*owner, id, "{name}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

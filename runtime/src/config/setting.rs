@@ -253,6 +253,18 @@ impl fmt::Display for Size {
     }
 }
 
+/// A time that is written as `5m`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(Unit::Milliseconds, text).map(|millis| Self(Duration::from_millis(millis)))
+    }
+}
+
 /// The units of a value, the largest first.
 fn units(unit: Unit) -> &'static [(&'static str, u64)] {
     match unit {
@@ -315,6 +327,10 @@ mod tests {
         assert!(refused("memory=99999999999999999999TiB").contains("is no size"));
         assert!(refused("call-time=5").contains("is no time"));
         assert!(refused("traps=-1").contains("is no number"));
+        for (text, millis) in [("0s", 0), ("500ms", 500), ("5m", 300_000), ("1h", 3_600_000)] {
+            assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_millis(millis));
+        }
+        assert!("5".parse::<Span>().is_err() && "".parse::<Span>().is_err());
     }
 
     #[test]

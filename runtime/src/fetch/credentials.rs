@@ -48,7 +48,7 @@ impl Credentials {
     fn parse(text: &str) -> Result<Self, String> {
         // The parser's own words may quote a value.
         let document: HashMap<String, HashMap<String, String>> =
-            serde_json::from_str(text).map_err(|error| {
+            strict_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 format!(
                     "line {line}, column {column}: expected {{\"https://HOST\": {{\"HEADER\": \"VALUE\"}}}}"
@@ -97,7 +97,10 @@ fn header_map(origin: &Url, headers: HashMap<String, String>) -> Result<HeaderMa
         let mut value =
             HeaderValue::try_from(value).map_err(|_| format!("{origin}: not a value for {header}"))?;
         value.set_sensitive(true);
-        map.insert(header, value);
+        let known = header.clone();
+        if map.insert(header, value).is_some() {
+            return Err(format!("{origin}: {known} is there twice"));
+        }
     }
     Ok(map)
 }
@@ -143,6 +146,15 @@ mod tests {
     fn what_cannot_be_used_is_refused_and_never_quoted() {
         for (text, reason) in [
             ("", "line 1"),
+            (
+                r#"{"https://a.example": {"x": "s3cret"}, "https://a.example": {}}"#,
+                "line 1, column",
+            ),
+            (
+                r#"{"https://a.example": {"x": "s3cret", "X": "1"}}"#,
+                "x is there twice",
+            ),
+            (r#"[["https://a.example", {"x": "s3cret"}]]"#, "line 1, column"),
             (r#"{"https://a.example": "s3cret"}"#, "line 1, column"),
             (
                 r#"{"https://a.example": {"authorization": ["s3cret"]}}"#,

@@ -111,7 +111,7 @@ impl Checkpoint {
     /// # Errors
     /// Why it is none.
     pub(super) fn parse(document: &str, work: &Work) -> Result<Self, String> {
-        let checkpoint: Self = serde_json::from_str(document)
+        let checkpoint: Self = strict_json::from_str(document)
             .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
         if checkpoint.checkpoint != VERSION {
             return Err(format!("the checkpoint has version {}", checkpoint.checkpoint));

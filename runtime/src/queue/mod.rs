@@ -29,6 +29,11 @@ const COMEBACK_MAX: usize = 100;
 
 /// How many ready requests a claim looks at for such as its worker may have.
 const LOOK_MAX: usize = 1_000;
+/// How many dead requests one step retries or purges, so that it does not hold up others.
+const DEAD_STEP: usize = 100;
+
+/// How many documents one step purges, each of at most 64 KiB.
+const PURGE_STEP: usize = 100;
 
 /// How many ended requests one step of a reap removes, so that it does not hold up others.
 const REAP_STEP: usize = 100;
@@ -268,6 +273,36 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// Where a request stands among those of its state: by the state's time for it, then by its id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// In milliseconds since 1970 by the server's clock: of a delayed request when it is due, of a leased one the end of its
+    /// lease, of an ended one when it ended.
+    pub at_ms: i64,
+    /// The request.
+    pub id: String,
+}
+
+/// A request in a list by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it stands.
+    pub place: Place,
+    /// Attempts begun, without those lost or handed back.
+    pub attempts: u32,
+}
+
+/// What became of one dead request of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revived {
+    /// It was retried or purged.
+    Done,
+    /// This death is over: somebody else has retried or purged the request, and maybe it has died again.
+    Gone,
+    /// The server has lost what the request was, so that it cannot be tried again.
+    Lost,
+}
+
 /// What one step of a reap did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reaped {
@@ -465,6 +500,15 @@ pub trait Queue: Send + Sync {
 
     /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way but by a settle or
     /// in the dead letters. If a claim of it was lost, a worker has to end it: the next one that claims it is told so.
+    /// Requests in a state other than [`State::Ready`] that stand behind a place, the first first, at most `limit`. To go on
+    /// behind the last one gives each request once that stays where it is, whatever others do meanwhile.
+    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>>;
+
+    /// The server's time, in milliseconds since 1970.
+    async fn now_ms(&self) -> Result<i64>;
+
+    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way, a lost
+    /// lease included, but by a settle or in the dead letters.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
     /// Puts a dead request back to ready, its attempts and losses forgotten. False if it is not dead.
@@ -472,6 +516,12 @@ pub trait Queue: Send + Sync {
 
     /// Removes a dead request for good. False if it is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
+
+    /// [`Queue::retry_dead`] for several, each only if it stands at this place among the dead; the answers are in their order.
+    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
+
+    /// [`Queue::purge_dead`] for several, as [`Queue::retry_deaths`].
+    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
 
     /// Removes requests that came to be [`State::Done`] or [`State::Cancelled`] `keep` ago or earlier, by the server's
     /// clock, and with them all that is known of their ids. Of each state those go first that ended first, a bounded
@@ -483,6 +533,10 @@ pub trait Queue: Send + Sync {
 
     /// Removes a document that was not a valid request for good, by its [`Invalid::key`]. False if there is none.
     async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool>;
+
+    /// Removes documents that were found not to be valid requests at this time or before, by the server's clock: the oldest
+    /// first, a bounded number in one call. Their keys; none if there is nothing left to remove.
+    async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>>;
 
     /// Withholds claims, or grants them again.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
@@ -519,7 +573,7 @@ fn progress_text(progress: Progress) -> String {
 }
 
 fn progress_value(text: &str) -> Option<Progress> {
-    serde_json::from_str(text).ok()
+    strict_json::from_str(text).ok()
 }
 
 /// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to

@@ -1,6 +1,7 @@
 //! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
 
 mod attempt;
+mod burst;
 mod lease;
 mod plugins;
 mod reaper;
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use attempt::Context;
+use burst::Outlook;
+pub use burst::{Left, LeftRequest};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
@@ -50,7 +53,7 @@ pub struct WorkerOptions {
     pub queues: Vec<String>,
     /// Attempts at once.
     pub concurrency: usize,
-    /// Stop when the queues are empty.
+    /// Stop when nothing is to do and, within the policy's `burst_wait`, nothing will be.
     pub burst: bool,
     /// Where its plugins come from.
     pub plugin: PluginSource,
@@ -80,7 +83,7 @@ enum Outcome {
 }
 
 /// What a worker did, by how its attempts ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// Committed and settled.
     pub done: u64,
@@ -94,6 +97,8 @@ pub struct Summary {
     pub released: u64,
     /// Claims that went to somebody else.
     pub lost: u64,
+    /// What a burst that ended by itself has left.
+    pub left: Left,
 }
 
 impl Summary {
@@ -120,7 +125,7 @@ pub enum Shutdown {
     Now,
 }
 
-/// Runs a worker until it is told to stop or, in a burst, until its queues are empty. `url` names the server
+/// Runs a worker until it is told to stop or, in a burst, until nothing is to do for a while. `url` names the server
 /// that `server` is connected to.
 ///
 /// # Errors
@@ -173,6 +178,9 @@ pub async fn run(
         unanswered: None,
         explained: None,
         told_elsewhere: HashSet::new(),
+        idle_since: None,
+        told_of_waiting: None,
+        invalid_before: None,
     };
     // As a task, because the attempts are tasks too: each wake of what runs right here may be one of another thread.
     let serving = tokio::spawn(async move {
@@ -206,6 +214,12 @@ struct Worker {
     explained: Option<Instant>,
     /// The queues of which it was said that requests wait for workers with other outputs.
     told_elsewhere: HashSet<String>,
+    /// Since when a burst has nothing to do.
+    idle_since: Option<Instant>,
+    /// When it last said what it waits for.
+    told_of_waiting: Option<Instant>,
+    /// How many documents were no requests when a burst began.
+    invalid_before: Option<u64>,
 }
 
 impl Worker {
@@ -276,16 +290,19 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Result<Step> {
+        if self.context.options.burst && self.invalid_before.is_none() {
+            self.invalid_before = Some(Outlook::of(&self.context).await?.invalid());
+        }
         let (claims, asked_at) = self.claim_any().await?;
         if !claims.is_empty() {
             for claim in claims {
                 self.begin(claim, asked_at);
             }
+            self.idle_since = None;
             return Ok(Step::Began);
         }
         if self.context.options.burst {
-            let is_over = self.attempts.is_empty() && self.is_empty().await?;
-            return Ok(if is_over { Step::Over } else { Step::Idle });
+            return self.idle_in_burst().await;
         }
         if self.explained.is_none_or(|at| at.elapsed() > EXPLAIN_EVERY) {
             self.explained = Some(Instant::now());
@@ -380,22 +397,42 @@ impl Worker {
         }
     }
 
-    /// Whether a burst is over: nothing is left that this worker could get.
-    async fn is_empty(&mut self) -> Result<bool> {
-        let context = Arc::clone(&self.context);
-        for name in &context.options.queues {
-            let mut counts = context.server.queue.counts(name).await?;
-            counts.ready = counts.ready.saturating_sub(self.elsewhere(&counts).await?);
-            match self.obstacle(&counts) {
-                Some(Obstacle::Unbound(why)) => return Err(Error::permanent(Stage::Queue, why)),
-                Some(Obstacle::Paused) => {
-                    tracing::warn!(queue = name, "queue is paused, leaving its requests");
-                }
-                None if waiting(&counts) > 0 => return Ok(false),
-                None => {}
-            }
+    /// Whether a burst that has found nothing to claim waits, and for what, or is over.
+    async fn idle_in_burst(&mut self) -> Result<Step> {
+        if !self.attempts.is_empty() {
+            self.idle_since = None;
+            return Ok(Step::Idle);
         }
-        Ok(true)
+        let LeasePolicy { burst_wait, idle, .. } = self.context.options.policy;
+        let outlook = Outlook::of(&self.context).await?;
+        if outlook.is_importing() {
+            self.idle_since = None;
+            return Ok(Step::Idle);
+        }
+        if self.idle_since.is_none() {
+            self.told_of_waiting = None;
+        }
+        let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
+        let left = burst_wait.saturating_sub(waited);
+        // What can be claimed is claimed at the next look, or the one after it.
+        let grace = burst_wait.saturating_add(4 * idle).saturating_sub(waited);
+        if outlook.is_awaited(left, grace) {
+            if self.told_of_waiting.is_none_or(|at| at.elapsed() > EXPLAIN_EVERY) {
+                self.told_of_waiting = Some(Instant::now());
+                outlook.tell(left);
+            }
+            return Ok(Step::Idle);
+        }
+        let invalid_before = self.invalid_before.unwrap_or_default();
+        let Some(all) = outlook
+            .left(&self.context, burst_wait, left, invalid_before)
+            .await?
+        else {
+            return Ok(Step::Idle);
+        };
+        self.explain().await?;
+        self.summary.left = all;
+        Ok(Step::Over)
     }
 
     /// Says why nothing is claimed although requests wait.
@@ -404,7 +441,7 @@ impl Worker {
         for name in &context.options.queues {
             let mut counts = context.server.queue.counts(name).await?;
             counts.ready = counts.ready.saturating_sub(self.elsewhere(&counts).await?);
-            match self.obstacle(&counts) {
+            match obstacle(&context, &counts) {
                 Some(Obstacle::Unbound(why)) => {
                     tracing::warn!(queue = name, why, "requests cannot be claimed");
                 }
@@ -442,19 +479,6 @@ impl Worker {
             }
         }
         Ok(elsewhere.iter().map(|elsewhere| elsewhere.requests).sum())
-    }
-
-    fn obstacle(&self, counts: &Counts) -> Option<Obstacle> {
-        let (name, waiting) = (&counts.queue, waiting(counts));
-        if waiting == 0 {
-            None
-        } else if counts.binding.is_none() && self.context.plugins.needs_binding() {
-            Some(Obstacle::Unbound(format!(
-                "{name}: has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
-            )))
-        } else {
-            counts.paused.then_some(Obstacle::Paused)
-        }
     }
 
     /// Lets the attempts end, or makes them.
@@ -501,6 +525,28 @@ enum Step {
 enum Obstacle {
     Unbound(String),
     Paused,
+}
+
+impl Obstacle {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unbound(_) => "the queue has no plugin",
+            Self::Paused => "the queue is paused",
+        }
+    }
+}
+
+fn obstacle(context: &Context, counts: &Counts) -> Option<Obstacle> {
+    let (name, waiting) = (&counts.queue, waiting(counts));
+    if waiting == 0 {
+        None
+    } else if counts.binding.is_none() && context.plugins.needs_binding() {
+        Some(Obstacle::Unbound(format!(
+            "{name}: has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
+        )))
+    } else {
+        counts.paused.then_some(Obstacle::Paused)
+    }
 }
 
 fn waiting(counts: &Counts) -> u64 {

@@ -47,8 +47,8 @@ fn what_a_dead_attempt_left_is_not_replaced() {
     fs::write(place.path("orders/day-1.csv"), "dead").unwrap();
     let committed = place.commit(5, b"a\n").unwrap();
     assert!(matches!(committed, Committed::New(_)), "{committed:?}");
-    assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1.5.csv"));
-    assert_eq!(fs::read(place.path("orders/day-1.5.csv")).unwrap(), b"a\n");
+    assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1~5.csv"));
+    assert_eq!(fs::read(place.path("orders/day-1~5.csv")).unwrap(), b"a\n");
     assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"dead");
 
     // With the same bytes it is as good as our own.
@@ -62,13 +62,13 @@ fn what_a_dead_attempt_left_is_not_replaced() {
     let place = Place::new();
     place.seal(1, b"", b"");
     fs::create_dir(place.path("orders/day-1.csv")).unwrap();
-    fs::write(place.path("orders/day-1.5.csv"), "dead too").unwrap();
+    fs::write(place.path("orders/day-1~5.csv"), "dead too").unwrap();
     let error = place.commit(5, b"a\n").expect_err("no name is free");
     assert_eq!(error.class(), Class::Transient);
     assert!(
         error
             .to_string()
-            .ends_with("orders/day-1.5.csv: is there already, with other bytes"),
+            .ends_with("orders/day-1~5.csv: is there already, with other bytes"),
         "{error}"
     );
 }
@@ -95,17 +95,17 @@ fn a_zombie_that_publishes_late_damages_nothing() {
     let winner = place.seal(2, b"winner\n", b"");
     publish(winner, 2).unwrap();
     let receipt = place.receipt();
-    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.2.csv"));
+    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1~2.csv"));
 
     assert_eq!(publish(zombie, 1).unwrap(), Committed::Existing(receipt.clone()));
     assert_eq!(place.receipt(), receipt);
-    assert_eq!(fs::read(place.path("orders/day-1.2.csv")).unwrap(), b"winner\n");
+    assert_eq!(fs::read(place.path("orders/day-1~2.csv")).unwrap(), b"winner\n");
     // Its rejects were published in vain and are taken back.
     assert_eq!(
         place.files(),
         [
-            "orders/day-1.2.csv",
             "orders/day-1.csv",
+            "orders/day-1~2.csv",
             "orders/receipts/day-1.json"
         ]
     );

@@ -319,7 +319,7 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
     std::os::unix::fs::symlink(&elsewhere, place.path("orders")).unwrap();
     fs::remove_file(elsewhere.join("receipts/day-1.json")).unwrap();
     place.commit(2, b"b\n").unwrap();
-    let output = elsewhere.join("day-1.2.csv");
+    let output = elsewhere.join("day-1~2.csv");
     assert_eq!(
         place.receipt().outputs[0].uri,
         format!("file://{}", output.display())
@@ -360,7 +360,9 @@ fn a_queue_whose_folder_is_taken_is_refused() {
     for (rejects, queue) in [
         (None, "receipts"),
         (None, "rejects"),
+        (None, "Receipts"),
         (None, "a/b"),
+        (Some(out.join("bad")), "rejects"),
         (Some(out.join("bad")), "bad"),
         (Some(out.clone()), "receipts"),
         (Some(folder.path().to_owned()), "out"),
@@ -370,12 +372,29 @@ fn a_queue_whose_folder_is_taken_is_refused() {
     }
     for (rejects, queue) in [
         (None, "orders"),
-        (Some(out.join("bad")), "rejects"),
+        (Some(out.join("bad")), "good"),
         (Some(out.clone()), "orders"),
     ] {
         check(rejects, queue).expect(queue);
     }
     assert!(!out.exists(), "a check leaves nothing");
+}
+
+#[test]
+fn rejects_do_not_go_where_outputs_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    for rejects in [out.clone(), out.join("."), link] {
+        let destination = Destination::new(out.to_str().unwrap(), rejects.to_str()).unwrap();
+        for queue in [None, QUEUE] {
+            let error = destination.stage(queue).expect_err("one folder");
+            assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+            assert!(error.to_string().contains("a folder of its own"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
             let mut crew = Vec::new();
             for _ in 0..(kills - died).min(4) {
                 let fault = format!("{step}:KILL:{}", random.u32(1..4));
-                crew.push(bed.worker(None, "--concurrency 1 --burst", Some(&fault)));
+                crew.push(bed.worker(None, "--concurrency 1 --burst --burst-wait 0s", Some(&fault)));
             }
             for crewman in &mut crew {
                 match crewman.wait() {
@@ -109,7 +109,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
 
 /// Has workers die at longer inputs, behind a checkpoint. How many successors went on from one.
 fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
-    const OPTIONS: &str = "--concurrency 1 --burst --checkpoint 1";
+    const OPTIONS: &str = "--concurrency 1 --burst --burst-wait 0s --checkpoint 1";
     let mut bed = Bed::on_redis(&[], SOME);
     let (mut died, mut resumed) = (0, 0);
     while died < kills {

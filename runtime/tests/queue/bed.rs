@@ -55,6 +55,10 @@ impl Bed {
         }
     }
 
+    pub(crate) fn is_redis(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
+    }
+
     pub(crate) fn queue(&self) -> &dyn Queue {
         &*self.server.queue
     }
@@ -114,6 +118,14 @@ impl Bed {
         self.status(id).await.state
     }
 
+    /// Waits until so many requests are dead.
+    pub(crate) async fn wait_for_dead(&self, count: u64) {
+        eventually("requests to be dead", || async {
+            (self.queue().counts(Q).await.unwrap().dead == count).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn audit_is_clean(&self) {
         assert_eq!(self.queue().audit(Q).await.unwrap(), Vec::<String>::new());
     }
@@ -168,6 +180,20 @@ impl Bed {
             Backend::Sqlite(_) => self.database(|db| {
                 let update = "UPDATE request SET input = ?2 WHERE id = ?1";
                 db.execute(update, [id, input]).unwrap();
+            }),
+        }
+    }
+
+    /// Removes a request that is ready, as nobody should.
+    pub(crate) fn forget(&self, id: &str) {
+        match &self.backend {
+            Backend::Redis(_) => {
+                self.redis_command(&format!("ZREM ready {id}"));
+                self.redis_command(&format!("DEL request:{id}"));
+            }
+            Backend::Sqlite(_) => self.database(|db| {
+                let delete = "DELETE FROM request WHERE id = ?1 AND state = 'ready'";
+                assert_eq!(db.execute(delete, [id]).unwrap(), 1);
             }),
         }
     }

@@ -11,6 +11,7 @@ mod model; // what the promises say, in memory
 
 mod audit;
 mod claims;
+mod dead;
 mod ends;
 mod guards;
 mod intake;
@@ -52,9 +53,12 @@ on_both! {
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     ends: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
         a_dead_letter_is_retried_or_purged, a_release_does_not_count, each_end_may_be_asked_again;
+    dead: a_retry_of_all_takes_each_once, a_purge_of_all_leaves_what_dies_later,
+        a_purge_of_documents_leaves_what_comes_later, a_death_that_is_over_is_skipped, a_list_by_time_has_each_once,
+        an_interrupted_retry_leaves_whole_steps, a_wait_for_several_tells_of_each;
     steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
-        names_are_checked;
+        names_are_checked, reserved_names_are_not_filled;
     intake: documents_become_requests, an_invalid_document_is_kept, an_invalid_document_is_purged_by_its_key, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use ingest_host::config::Lowered;
 use ingest_host::error::{Class, Result};
-use ingest_host::queue::{Cancelled, Claim, Counts, Ending, Next, Progress, State, Ticket};
+use ingest_host::gate::Gate;
+use ingest_host::queue::{
+    Binding, Cancelled, Claim, Component, Counts, Ending, Next, Place, Progress, State, Ticket,
+};
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -262,7 +266,13 @@ pub(crate) async fn names_are_checked(bed: Bed) {
             refused(queue.invalid(name, limit).await);
         }
         refused(queue.cancel(name, "a").await);
+        for limit in [0, 1] {
+            refused(queue.after(name, State::Dead, &Place::default(), limit).await);
+        }
         refused(queue.retry_dead(name, "a").await);
+        refused(queue.retry_deaths(name, &[]).await);
+        refused(queue.purge_deaths(name, &[]).await);
+        refused(queue.purge_invalid_until(name, 0).await);
         refused(queue.purge_dead(name, "a").await);
         refused(queue.reap(name, PATIENCE).await);
         refused(queue.purge_invalid(name, "1").await);
@@ -271,6 +281,47 @@ pub(crate) async fn names_are_checked(bed: Bed) {
         refused(queue.audit(name).await);
         refused(registry.binding(name, 1).await);
         refused(registry.bindings(name).await);
+    }
+    assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
+}
+
+/// Nobody could serve them: see [`ingest_host::request::check_usable_queue_name`]. What they have can be looked at, and
+/// removed.
+pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
+    let queue = bed.queue();
+    let reserved = |result: Result<()>| {
+        let error = result.expect_err("a reserved name");
+        assert_eq!(error.class(), Class::Permanent, "{}", error.report());
+        assert!(error.to_string().contains("is reserved"), "{error}");
+    };
+    let component = Component {
+        sha256: "0".repeat(64),
+        name: "clean".into(),
+        version: "0.1.0".into(),
+        bytes: 1,
+        pushed_ms: 1,
+    };
+    bed.registry().push_component(&component, b"x").await.unwrap();
+    let binding = Binding {
+        number: 0,
+        sha256: component.sha256,
+        name: component.name,
+        version: component.version,
+        config: "{}".into(),
+        limits: Lowered::default(),
+        gate: Gate::default(),
+        bound_ms: 1,
+        rollback_of: None,
+    };
+    for name in ["receipts", "rejects", "Receipts", "REJECTS"] {
+        reserved(queue.submit(name, &[request("a")]).await.map(drop));
+        reserved(queue.claim(name, &how()).await.map(drop));
+        reserved(queue.set_paused(name, true).await);
+        reserved(bed.registry().bind(name, &binding, None).await.map(drop));
+        assert_eq!(queue.status(name, "a").await.unwrap(), None);
+        assert_eq!(queue.cancel(name, "a").await.unwrap(), Cancelled::Unknown);
+        assert_eq!(queue.counts(name).await.unwrap().ready, 0);
+        assert!(!queue.purge_dead(name, "a").await.unwrap());
     }
     assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
 }

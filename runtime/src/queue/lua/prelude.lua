@@ -76,6 +76,12 @@ local function state_of(id)
   return nil
 end
 
+-- Whether a request is dead and, if a time is given, since that time.
+local function is_dead(id, died_ms)
+  local since = redis.call('ZSCORE', key('dead'), id)
+  return since and (died_ms == '' or tonumber(since) == tonumber(died_ms))
+end
+
 -- Lets up to `count` waiting workers look again. Tokens that nobody waits for are bounded, and go when a
 -- claim finds nothing.
 local function wake(count)

@@ -1,16 +1,23 @@
--- Removes a dead request for good.
+-- Removes dead requests for good.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  id
--- Returns  1; 0 if the request is not dead
+-- ARGV     two for each request: its id, and the time of its death (empty if any will do)
+-- Returns  for each request `done`; `gone` if it is not dead, or not since that time
 
 local fault = broken('ZCARD', 'dead')
   or denied('DEL')
 if fault then
   return fault
 end
-if redis.call('ZREM', key('dead'), ARGV[1]) == 0 then
-  return 0
+local answers = {}
+for index = 1, #ARGV, 2 do
+  local id = ARGV[index]
+  if is_dead(id, ARGV[index + 1]) then
+    redis.call('ZREM', key('dead'), id)
+    redis.call('DEL', request_key(id))
+    answers[#answers + 1] = 'done'
+  else
+    answers[#answers + 1] = 'gone'
+  end
 end
-redis.call('DEL', request_key(ARGV[1]))
-return 1
+return answers

@@ -1,8 +1,8 @@
--- Puts a dead request back to ready, as if it were new.
+-- Puts dead requests back to ready, as if they were new.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  id
--- Returns  1; 0 if the request is not dead
+-- ARGV     two for each request: its id, and the time of its death (empty if any will do)
+-- Returns  for each request `done`; `gone` if it is not dead, or not since that time; `lost` if its hash is
 
 local fault = broken('ZCARD', 'dead', 'ready')
   or broken('LLEN', 'wake')
@@ -10,18 +10,30 @@ local fault = broken('ZCARD', 'dead', 'ready')
 if fault then
   return fault
 end
-local id = ARGV[1]
-local hash = request_key(id)
--- A dead letter for a lost hash has nothing to retry.
-if not redis.call('ZSCORE', key('dead'), id) or redis.call('HEXISTS', hash, 'rank') == 0 then
-  return 0
+
+local function retry(id, died_ms)
+  local hash = request_key(id)
+  if not is_dead(id, died_ms) then
+    return 'gone'
+  end
+  -- A dead letter for a lost hash has nothing to retry, and one for what another program has put there neither.
+  local rank = redis.pcall('HGET', hash, 'rank')
+  if type(rank) ~= 'string' then
+    return 'lost'
+  end
+  redis.call('ZREM', key('dead'), id)
+  -- A new life: what is left of attempts from before cannot commit it any more.
+  local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
+  local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
+  redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))
+  redis.call('HDEL', hash, 'error')
+  forget_marks(id)
+  make_ready(id)
+  return 'done'
 end
-redis.call('ZREM', key('dead'), id)
--- A new life: what is left of attempts from before cannot commit it any more.
-local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
-local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
-redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))
-redis.call('HDEL', hash, 'error')
-forget_marks(id)
-make_ready(id)
-return 1
+
+local answers = {}
+for index = 1, #ARGV, 2 do
+  answers[#answers + 1] = retry(ARGV[index], ARGV[index + 1])
+end
+return answers

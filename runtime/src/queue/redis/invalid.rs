@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 
 use super::{RedisServer, key, last_index};
 use crate::error::Result;
-use crate::queue::Invalid;
+use crate::queue::{Invalid, PURGE_STEP};
 use crate::request::{check_queue_name, hex};
 
 /// How many hex digits of its digest name a document: enough to tell millions apart.
 const KEY_DIGITS: usize = 16;
 
 /// The most documents that one step of a search reads; each has at most 64 KiB.
-const PAGE_MAX: usize = 128;
+const PAGE_MAX: i64 = 128;
 
 /// An element of the list.
 #[derive(Deserialize)]
@@ -46,28 +46,55 @@ impl RedisServer {
         Ok(found)
     }
 
-    /// Looks from the newest on, in pages that grow: who removes all of them finds each at once.
+    /// Looks from the newest on, in pages that grow. Others push to that end meanwhile, so places are counted from the other
+    /// one: the search ends with the documents that are there now.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
-        let (mut first, mut page) = (0, 1);
-        loop {
-            let last = first + last_index(page);
-            let texts = self.range_of_invalid(queue, first, last).await?;
+        let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
+        let (mut left, mut page) = (self.link.query::<i64>(&length).await?, 1);
+        while left > 0 {
+            let last = (left - page).max(0) + 1;
+            let texts = self.range_of_invalid(queue, -left, -last).await?;
             if let Some(text) = texts.iter().find(|text| key_of(text) == wanted) {
-                // By its value: the list may have grown since.
-                let remove = Cmd::new()
-                    .arg("LREM")
-                    .arg(key(queue, "invalid")?)
-                    .arg(1)
-                    .arg(text)
-                    .to_owned();
-                return self.link.query(&remove).await;
+                return self.remove_entry(queue, 1, text).await;
             }
-            if texts.len() < page {
-                return Ok(false);
-            }
-            first = last + 1;
+            left = last - 1;
             page = (2 * page).min(PAGE_MAX);
         }
+        Ok(false)
+    }
+
+    /// Removes from the end that nobody pushes to.
+    pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
+        loop {
+            let page = last_index(PURGE_STEP) + 1;
+            let texts = self.range_of_invalid(queue, -page, -1).await?;
+            let (mut keys, mut are_due) = (Vec::new(), false);
+            for text in texts.iter().rev() {
+                let Entry { at_ms, .. } = self.decode(text)?;
+                if at_ms > until_ms {
+                    break;
+                }
+                are_due = true;
+                // One that is gone by now somebody else has removed.
+                if self.remove_entry(queue, -1, text).await? {
+                    keys.push(key_of(text));
+                }
+            }
+            if !keys.is_empty() || !are_due {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Removes one entry by its value, since the list may have changed; the first from the beginning (1) or the end (-1).
+    async fn remove_entry(&self, queue: &str, from: i64, text: &[u8]) -> Result<bool> {
+        let remove = Cmd::new()
+            .arg("LREM")
+            .arg(key(queue, "invalid")?)
+            .arg(from)
+            .arg(text)
+            .to_owned();
+        self.link.query(&remove).await
     }
 
     async fn range_of_invalid(&self, queue: &str, first: i64, last: i64) -> Result<Vec<Vec<u8>>> {

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::{ClaimAnswer, RedisServer, lock, ticket_of};
 use crate::error::Result;
-use crate::request::check_queue_name;
+use crate::request::check_usable_queue_name;
 
 /// A server that was emptied has forgotten the names of its queues, so handles look from time to time.
 const REGISTER_EVERY: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ impl RedisServer {
         if is_known {
             return Ok(());
         }
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         // A server whose memory is full lets nobody add, but look.
         let on_names = |command: &str| Cmd::new().arg(command).arg("ingest:queues").arg(queue).to_owned();
         if !self.link.query::<bool>(&on_names("SISMEMBER")).await? {

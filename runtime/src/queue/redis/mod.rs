@@ -51,9 +51,10 @@ use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, Elsewhere, Invalid, LOOK_MAX, Next,
-    OutputId, Progress, Queue, REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket,
-    WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
+    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
+    LOOK_MAX, Listed, Next, OutputId, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    progress_value,
 };
 use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
@@ -164,6 +165,32 @@ impl RedisServer {
         }
     }
 
+    /// Runs a script that does something to dead requests, on one of them whenever it died.
+    async fn revive_any(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
+        let mut call = on(script, queue)?;
+        let words: Vec<String> = self.link.invoke(call.arg(id).arg("")).await?;
+        Ok(words == ["done"])
+    }
+
+    /// Runs such a script on several, each as it died at that time.
+    async fn revive(&self, script: &Script, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        check_queue_name(queue)?;
+        let mut answers = Vec::with_capacity(deaths.len());
+        for step in deaths.chunks(DEAD_STEP) {
+            let mut call = on(script, queue)?;
+            for Place { at_ms, id } in step {
+                call.arg(id).arg(*at_ms);
+            }
+            let words: Vec<String> = self.link.invoke(&call).await?;
+            answers.extend(words.iter().map(|word| match word.as_str() {
+                "done" => Revived::Done,
+                "lost" => Revived::Lost,
+                _ => Revived::Gone,
+            }));
+        }
+        Ok(answers)
+    }
+
     async fn flag(&self, script: &Script, queue: &str, argument: &str) -> Result<bool> {
         self.link.invoke(on(script, queue)?.arg(argument)).await
     }
@@ -192,7 +219,7 @@ impl RedisServer {
 
     fn decode<T: for<'de> Deserialize<'de>>(&self, text: &[u8]) -> Result<T> {
         // Documents are shown as they were pushed, which need not be UTF-8.
-        serde_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
+        strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
                 format!("{}: holds what no script wrote", self.link.name()),
@@ -342,12 +369,49 @@ impl Queue for RedisServer {
         })
     }
 
+    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>> {
+        check_queue_name(queue)?;
+        // Those of the same time come by their ids, which the server cannot begin at.
+        let mut wanted = limit;
+        loop {
+            let mut call = on(&self.scripts.after, queue)?;
+            call.arg(state.name()).arg(place.at_ms).arg(wanted);
+            let found: Vec<(String, i64, u32)> = self.link.invoke(&call).await?;
+            let are_all = found.len() < wanted;
+            let listed = found.into_iter().map(|(id, at_ms, attempts)| Listed {
+                place: Place { at_ms, id },
+                attempts,
+            });
+            let behind: Vec<_> = listed
+                .filter(|listed| listed.place > *place)
+                .take(limit)
+                .collect();
+            if are_all || !behind.is_empty() || limit == 0 {
+                return Ok(behind);
+            }
+            wanted *= 2;
+        }
+    }
+
+    async fn now_ms(&self) -> Result<i64> {
+        let (seconds, micros): (i64, i64) = self.link.query(&Cmd::new().arg("TIME").to_owned()).await?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
+
     async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.flag(&self.scripts.retry_dead, queue, id).await
+        self.revive_any(&self.scripts.retry_dead, queue, id).await
     }
 
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.flag(&self.scripts.purge_dead, queue, id).await
+        self.revive_any(&self.scripts.purge_dead, queue, id).await
+    }
+
+    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        self.revive(&self.scripts.retry_dead, queue, deaths).await
+    }
+
+    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        self.revive(&self.scripts.purge_dead, queue, deaths).await
     }
 
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
@@ -362,6 +426,10 @@ impl Queue for RedisServer {
 
     async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool> {
         self.remove_invalid(queue, key).await
+    }
+
+    async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
+        self.remove_invalid_until(queue, until_ms).await
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
@@ -470,7 +538,7 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
             uri: text("uri", uri)?,
             priority: number("priority", &text("priority", priority)?)?,
             submitted_ms,
-            input: serde_json::from_str(&text("input", input)?).map_err(|e| e.to_string())?,
+            input: strict_json::from_str(&text("input", input)?).map_err(|e| e.to_string())?,
         },
         ticket,
         attempt: number("attempts", &text("attempts", attempts)?)?,

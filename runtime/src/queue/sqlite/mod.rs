@@ -16,12 +16,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, Elsewhere, Invalid, LOOK_MAX, Next, OutputId,
-    Progress, Queue, REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX,
-    bury_unreadable, millis, progress_text, progress_value,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, LOOK_MAX, Listed,
+    Next, OutputId, PURGE_STEP, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived, SUBMIT_STEP,
+    State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
 use crate::error::Result;
-use crate::request::{NewRequest, Request, check_queue_name};
+use crate::request::{NewRequest, Request, check_queue_name, check_usable_queue_name};
 
 /// How often an idle worker looks whether another process has changed something.
 const POLL: Duration = Duration::from_millis(20);
@@ -52,6 +52,30 @@ impl SqliteFile {
         if stands { Ok(()) } else { Err(ticket.lost()) }
     }
 
+    /// Does something to dead requests, each as it died at that time.
+    async fn revive(
+        &self,
+        queue: &str,
+        deaths: &[Place],
+        verb: impl Fn(&Connection, &str, &str, Option<i64>) -> rusqlite::Result<bool> + Copy + Send + 'static,
+    ) -> Result<Vec<Revived>> {
+        check_queue_name(queue)?;
+        let mut answers = Vec::with_capacity(deaths.len());
+        for step in deaths.chunks(DEAD_STEP) {
+            let (queue, step) = (queue.to_owned(), step.to_vec());
+            let revived = self.store.write(move |db| {
+                step.iter()
+                    .map(|Place { at_ms, id }| match verb(db, &queue, id, Some(*at_ms))? {
+                        true => Ok(Revived::Done),
+                        false => Ok(Revived::Gone),
+                    })
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            });
+            answers.extend(revived.await?);
+        }
+        Ok(answers)
+    }
+
     /// Runs a step that may change one request.
     async fn step<T: Send + 'static>(
         &self,
@@ -68,7 +92,7 @@ impl SqliteFile {
 #[async_trait]
 impl Queue for SqliteFile {
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         requests.iter().try_for_each(NewRequest::check)?;
         let mut answers = Vec::with_capacity(requests.len());
         for step in requests.chunks(SUBMIT_STEP) {
@@ -86,7 +110,7 @@ impl Queue for SqliteFile {
     }
 
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>> {
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         let count = count.clamp(1, CLAIM_STEP);
         for _ in 0..IMPORT_STEPS_MAX {
             let (name, how) = (queue.to_owned(), options.clone());
@@ -221,31 +245,52 @@ impl Queue for SqliteFile {
         self.step(queue, id, cancel).await
     }
 
-    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        let retried = self.step(queue, id, |db, queue, id| {
-            // A new life: what is left of attempts from before cannot commit it any more.
-            let moved = db.execute(
-                &format!(
-                    "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL, {FORGET_MARKS},
-                         life_ms = max(?3, coalesce(life_ms, submitted_ms) + 1)
-                     WHERE queue = ?1 AND id = ?2 AND state = 'dead'"
-                ),
-                params![queue, id, now_ms()],
-            )?;
-            wake(db, queue)?;
-            Ok(moved == 1)
+    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>> {
+        check_queue_name(queue)?;
+        let (queue, place) = (queue.to_owned(), place.clone());
+        let list = self.store.read(move |db, _| {
+            db.prepare_cached(
+                "SELECT at_ms, id, max(attempts, 0) FROM request
+                 WHERE queue = ?1 AND state = ?2 AND at_ms >= ?3 AND (at_ms > ?3 OR id > ?4)
+                 ORDER BY at_ms, id LIMIT ?5",
+            )?
+            .query_map(
+                params![queue, state.name(), place.at_ms, place.id, rows(limit)],
+                |row| {
+                    Ok(Listed {
+                        place: Place {
+                            at_ms: row.get(0)?,
+                            id: row.get(1)?,
+                        },
+                        attempts: row.get(2)?,
+                    })
+                },
+            )?
+            .collect()
         });
-        retried.await
+        list.await
+    }
+
+    async fn now_ms(&self) -> Result<i64> {
+        Ok(now_ms())
+    }
+
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.step(queue, id, |db, queue, id| retry_dead(db, queue, id, None))
+            .await
     }
 
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        let purged = self.step(queue, id, |db, queue, id| {
-            db.execute(
-                "DELETE FROM request WHERE queue = ?1 AND id = ?2 AND state = 'dead'",
-                [queue, id],
-            )
-        });
-        Ok(purged.await? == 1)
+        self.step(queue, id, |db, queue, id| purge_dead(db, queue, id, None))
+            .await
+    }
+
+    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        self.revive(queue, deaths, retry_dead).await
+    }
+
+    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+        self.revive(queue, deaths, purge_dead).await
     }
 
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
@@ -285,8 +330,25 @@ impl Queue for SqliteFile {
         Ok(purged.await? == 1)
     }
 
-    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+    async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         check_queue_name(queue)?;
+        let queue = queue.to_owned();
+        let purged = self.store.write(move |db| {
+            db.prepare_cached(
+                "DELETE FROM invalid WHERE number IN (
+                     SELECT number FROM invalid WHERE queue = ?1 AND at_ms <= ?2 ORDER BY number LIMIT ?3)
+                 RETURNING number",
+            )?
+            .query_map(params![queue, until_ms, rows(PURGE_STEP)], |row| {
+                Ok(row.get::<_, i64>(0)?.to_string())
+            })?
+            .collect()
+        });
+        purged.await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        check_usable_queue_name(queue)?;
         let queue = queue.to_owned();
         let set = self.store.write(move |db| {
             register(db, &queue)?;
@@ -337,7 +399,7 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
             uri: row.uri,
             priority: row.priority,
             submitted_ms: row.submitted_ms,
-            input: serde_json::from_str(&row.input)?,
+            input: strict_json::from_str(&row.input)?,
         },
         ticket,
         attempt: row.attempt,
@@ -445,6 +507,30 @@ fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)
              OR EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'leased' AND at_ms <= ?2)",
     )?
     .query_row(params![queue, now_ms()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Puts a request back to ready if it is dead and, if a time is given, since that time.
+fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
+    let moved = db
+        // A new life: what is left of attempts from before cannot commit it any more.
+        .prepare_cached(&format!(
+            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL, {FORGET_MARKS},
+                 life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
+             WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)"
+        ))?
+        .execute(params![queue, id, died_ms, now_ms()])?;
+    wake(db, queue)?;
+    Ok(moved == 1)
+}
+
+/// Removes such a request for good.
+fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
+    let removed = db
+        .prepare_cached(
+            "DELETE FROM request WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)",
+        )?
+        .execute(params![queue, id, died_ms])?;
+    Ok(removed == 1)
 }
 
 /// Removes the first of the requests that ended long ago; how many.

@@ -7,7 +7,7 @@ use super::{SqliteFile, register, wake};
 use crate::error::Result;
 use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, wrong_binding};
-use crate::request::check_queue_name;
+use crate::request::{check_queue_name, check_usable_queue_name};
 
 #[async_trait]
 impl Registry for SqliteFile {
@@ -67,7 +67,7 @@ impl Registry for SqliteFile {
     }
 
     async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64> {
-        check_queue_name(queue)?;
+        check_usable_queue_name(queue)?;
         let (name, mut binding) = (queue.to_owned(), binding.clone());
         let bound = self.store.write(move |db| {
             register(db, &name)?;
@@ -122,6 +122,6 @@ impl Registry for SqliteFile {
 }
 
 fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Binding> {
-    serde_json::from_str(row.get_ref(0)?.as_str()?)
+    strict_json::from_str(row.get_ref(0)?.as_str()?)
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, e.into()))
 }

@@ -1,0 +1,20 @@
+-- Requests in a state that stand at a time or behind it.
+--
+-- KEYS[1]  the queue's base
+-- ARGV     state, the time, how many at most
+-- Returns  for each request: id, time, attempts
+
+local state = ARGV[1]
+local fault = broken('ZCARD', state)
+if fault then
+  return fault
+end
+local found = redis.call('ZRANGEBYSCORE', key(state), ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+local answers = {}
+for index = 1, #found, 2 do
+  local attempts = redis.pcall('HGET', request_key(found[index]), 'attempts')
+  answers[#answers + 1] = {
+    found[index], string.format('%.0f', tonumber(found[index + 1])), count_of(type(attempts) == 'string' and attempts or 0),
+  }
+end
+return answers

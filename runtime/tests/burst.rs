@@ -1,0 +1,238 @@
+//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves; on both queues.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::host::{Host, Said, Worker, component};
+use support::http::Files;
+use support::redis::RedisServer;
+
+macro_rules! on_both_queues {
+    ($($name:ident)+) => {
+        mod embedded {
+            $(#[test] fn $name() { super::$name(&super::Host::embedded()); })+
+        }
+        mod redis {
+            $(#[test] fn $name() {
+                let server = super::RedisServer::start();
+                super::$name(&super::Host::on(&server.url()));
+            })+
+        }
+    };
+}
+
+on_both_queues! {
+    what_is_delayed_for_a_year_is_told_and_no_failure
+    what_is_due_soon_is_waited_for
+    a_retry_that_is_not_due_in_time_is_left
+    what_another_worker_keeps_is_left
+    what_another_worker_loses_is_done
+    what_a_paused_queue_has_is_left_and_the_others_are_done
+    a_queue_without_a_plugin_is_left
+    a_document_that_is_no_request_is_a_failure_once
+    the_list_of_what_is_left_is_short
+}
+
+const WAITS: &str = "the burst has nothing to do and waits";
+
+/// The default bound of its waiting is longer than this.
+const AT_ONCE: Duration = Duration::from_secs(100);
+
+fn words(more: &str) -> String {
+    let clean = component("clean").display().to_string();
+    format!("--queue q --burst --allow-host 127.0.0.1 --plugin {clean} {more}")
+}
+
+fn burst(host: &Host, more: &str) -> Said {
+    let start = Instant::now();
+    let said = host.run(&format!("run {}", words(more)));
+    assert!(start.elapsed() < AT_ONCE, "{}", said.stderr);
+    said
+}
+
+#[track_caller]
+fn assert_said(said: &Said, code: i32, first: &str) {
+    assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.starts_with(first), "{}", said.stdout);
+}
+
+/// Whether the list has a line with these words.
+fn lists(said: &Said, words: &[&str]) -> bool {
+    let mut lines = said.stdout.lines().skip(1);
+    lines.any(|line| words.iter().all(|word| line.contains(word)))
+}
+
+/// Makes sure that the queue is there, so that documents can be pushed to it.
+fn with_file(host: &Host) -> (Files, String) {
+    let files = Files::serve();
+    let url = files.put("in.csv", "n\n1\n");
+    assert_said(&burst(host, ""), 0, "0 done");
+    (files, url)
+}
+
+fn what_is_delayed_for_a_year_is_told_and_no_failure(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.push(&format!(
+        r#"{{"uri":"{url}","id":"late","delay_ms":31622400000}}"#
+    ));
+    host.push(&format!(r#"{{"uri":"{url}","id":"now"}}"#));
+    let said = burst(host, "");
+    assert_said(
+        &said,
+        0,
+        "1 done, 0 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost, 1 for later (from 20",
+    );
+    assert_eq!(said.stdout.lines().count(), 1, "{}", said.stdout);
+    assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
+    assert_eq!(host.status("late")["state"], "delayed");
+}
+
+fn what_is_due_soon_is_waited_for(host: &Host) {
+    let (_files, url) = with_file(host);
+    for (id, delay_ms) in [("soon", 1_000), ("sooner", 700), ("late", 3_600_000)] {
+        host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
+    }
+    let said = burst(host, "--burst-wait 1m");
+    assert_said(&said, 0, "2 done");
+    assert!(said.stdout.contains(" lost, 1 for later"), "{}", said.stdout);
+    let told: Vec<_> = said.stderr.lines().filter(|line| line.contains(WAITS)).collect();
+    assert!((1..=2).contains(&told.len()), "{told:#?}");
+    assert!(told[0].contains("delayed=3 next_due_in_s=0."), "{told:#?}");
+}
+
+fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
+    let (files, url) = with_file(host);
+    files.fail("in.csv", 1_000);
+    host.push(&format!(r#"{{"uri":"{url}","id":"busy"}}"#));
+    let said = burst(host, "--burst-wait 0s");
+    assert_said(&said, 1, "0 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 1 left\n"), "{}", said.stdout);
+    assert!(
+        lists(&said, &["busy", "q", "delayed", "failed, to be tried again"]),
+        "{}",
+        said.stdout
+    );
+    // With the usual bound all retries are waited for.
+    files.fail("in.csv", 1);
+    assert_said(&burst(host, ""), 0, "1 done");
+}
+
+/// A worker that has a request and does not end it.
+fn holder(host: &Host, files: &Files) -> Worker {
+    let url = files.hold("held.csv", "n\n1\n2\n");
+    host.run(&format!("submit --queue q --uri {url} --id held")).ok();
+    let clean = component("clean").display().to_string();
+    let mut holder = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {clean}"));
+    holder.wait_for_log("claimed");
+    holder
+}
+
+fn what_another_worker_keeps_is_left(host: &Host) {
+    let (files, _) = with_file(host);
+    let holder = holder(host, &files);
+    for (wait, told) in [("1s", 1), ("0s", 0)] {
+        let said = burst(host, &format!("--burst-wait {wait}"));
+        assert_said(&said, 1, "0 done, 0 dead");
+        assert!(said.stdout.contains(" lost, 1 left\n"), "{}", said.stdout);
+        assert!(
+            lists(&said, &["held", "leased", "20", "another worker has it"]),
+            "{}",
+            said.stdout
+        );
+        assert_eq!(said.stderr.matches(WAITS).count(), told, "{}", said.stderr);
+    }
+    files.let_go("held.csv");
+    host.wait_for_state("held", "done");
+    assert_eq!(holder.stop().0, Some(0));
+}
+
+fn what_another_worker_loses_is_done(host: &Host) {
+    let (files, _) = with_file(host);
+    let mut holder = holder(host, &files);
+    let mut waiting = host.worker(&words(""));
+    let line = waiting.wait_for_log(WAITS);
+    assert!(line.contains(r#""leased_by_others":1"#), "{line}");
+    holder.signal("KILL");
+    holder.ended();
+    files.let_go("held.csv");
+    host.expire_lease("held");
+    let (code, log) = waiting.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(host.status("held")["state"], "done");
+}
+
+fn what_a_paused_queue_has_is_left_and_the_others_are_done(host: &Host) {
+    let (_files, url) = with_file(host);
+    for queue in ["q", "p"] {
+        host.run(&format!("submit --queue {queue} --uri {url} --id {queue}1"))
+            .ok();
+    }
+    host.push(&format!(r#"{{"uri":"{url}","id":"soon","delay_ms":60000}}"#));
+    host.push(&format!(r#"{{"uri":"{url}","id":"late","delay_ms":3600000}}"#));
+    host.run("queue pause --queue q").ok();
+    let said = burst(host, "--queue p");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(
+        said.stdout.contains(" lost, 2 left, 1 for later"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        lists(&said, &["q1", "ready", "the queue is paused"]),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        lists(&said, &["soon", "delayed", "the queue is paused"]),
+        "{}",
+        said.stdout
+    );
+    assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
+    assert_eq!(host.status("p1")["state"], "done");
+
+    // What is delayed for longer than the burst waits is none of its business, paused or not.
+    host.run("cancel q1").ok();
+    host.run("cancel soon").ok();
+    let said = burst(host, "");
+    assert_said(&said, 0, "0 done");
+    assert!(said.stdout.contains(" lost, 1 for later"), "{}", said.stdout);
+}
+
+fn a_queue_without_a_plugin_is_left(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let said = host.run("run --queue q --burst --allow-host 127.0.0.1");
+    assert_said(&said, 1, "0 done, 0 dead");
+    assert!(
+        lists(&said, &["one", "ready", "the queue has no plugin"]),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stderr.contains("plugin bind --queue q"), "{}", said.stderr);
+}
+
+fn a_document_that_is_no_request_is_a_failure_once(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.push("no request");
+    host.push(&format!(r#"{{"uri":"{url}","id":"one"}}"#));
+    let said = burst(host, "");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 1 invalid\n"), "{}", said.stdout);
+    assert!(said.stdout.contains("`dead list` shows them"), "{}", said.stdout);
+    assert_said(&burst(host, ""), 0, "0 done");
+}
+
+fn the_list_of_what_is_left_is_short(host: &Host) {
+    let (_files, url) = with_file(host);
+    let uris = format!("--uri {url} ").repeat(30);
+    host.run("queue pause --queue q").ok();
+    host.run(&format!("submit --queue q {uris}")).ok();
+    let said = burst(host, "");
+    assert_said(&said, 1, "0 done");
+    assert!(said.stdout.contains(" lost, 30 left\n"), "{}", said.stdout);
+    // The summary, a head, the first of them, and how many there are.
+    assert_eq!(said.stdout.lines().count(), 1 + 1 + 20 + 1, "{}", said.stdout);
+    assert!(said.stdout.ends_with("lists them\n"), "{}", said.stdout);
+}
