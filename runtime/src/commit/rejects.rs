@@ -1,6 +1,6 @@
 //! Rejected records go in, one at a time; rows of a CSV file come out.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use memchr::memchr;
 
@@ -22,41 +22,51 @@ impl RejectWriter {
         Self { has_header: rows > 0 }
     }
 
-    /// Appends one row to `out`, and the header before the first one. Allocates nothing but what `out` needs.
-    pub fn append(&mut self, out: &mut Vec<u8>, position: Position, code: &str, reason: &str, raw: &[u8]) {
+    /// Writes one row to `out`, and the header before the first one. Allocates nothing.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn append(
+        &mut self,
+        out: &mut impl Write,
+        position: Position,
+        code: &str,
+        reason: &str,
+        raw: &[u8],
+    ) -> io::Result<()> {
         if !self.has_header {
-            out.extend_from_slice(b"record,line,offset,code,reason,raw\n");
+            out.write_all(b"record,line,offset,code,reason,raw\n")?;
             self.has_header = true;
         }
         let Position { record, line, offset } = position;
-        write!(out, "{record},{line},{offset},").expect("a vector takes everything");
-        append_quoted(out, code.as_bytes());
-        out.push(b',');
-        append_quoted(out, reason.as_bytes());
-        out.push(b',');
-        append_quoted(out, raw);
-        out.push(b'\n');
+        write!(out, "{record},{line},{offset},")?;
+        append_quoted(out, code.as_bytes())?;
+        out.write_all(b",")?;
+        append_quoted(out, reason.as_bytes())?;
+        out.write_all(b",")?;
+        append_quoted(out, raw)?;
+        out.write_all(b"\n")
     }
 }
 
-fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
+fn append_quoted(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    out.write_all(b"\"")?;
     for chunk in text.utf8_chunks() {
-        append_doubling_quotes(out, chunk.valid().as_bytes());
+        append_doubling_quotes(out, chunk.valid().as_bytes())?;
         for byte in chunk.invalid() {
-            write!(out, "\\x{byte:02x}").expect("a vector takes everything");
+            write!(out, "\\x{byte:02x}")?;
         }
     }
-    out.push(b'"');
+    out.write_all(b"\"")
 }
 
-fn append_doubling_quotes(out: &mut Vec<u8>, mut text: &[u8]) {
+fn append_doubling_quotes(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while let Some(quote) = memchr(b'"', text) {
-        out.extend_from_slice(&text[..=quote]);
-        out.push(b'"');
+        out.write_all(&text[..=quote])?;
+        out.write_all(b"\"")?;
         text = &text[quote + 1..];
     }
-    out.extend_from_slice(text);
+    out.write_all(text)
 }
 
 #[cfg(test)]
@@ -72,20 +82,24 @@ mod tests {
     #[test]
     fn a_row_has_the_place_the_reason_and_the_record() {
         let (mut out, mut writer) = (Vec::new(), RejectWriter::default());
-        writer.append(
-            &mut out,
-            POSITION,
-            "bad-id",
-            "id is empty",
-            b"1,\"a \"\"b\"\"\",c",
-        );
-        writer.append(
-            &mut out,
-            POSITION,
-            "bad-utf8",
-            "not UTF-8, \"really\"",
-            b"a\nb\xff\xc3(\\x",
-        );
+        writer
+            .append(
+                &mut out,
+                POSITION,
+                "bad-id",
+                "id is empty",
+                b"1,\"a \"\"b\"\"\",c",
+            )
+            .unwrap();
+        writer
+            .append(
+                &mut out,
+                POSITION,
+                "bad-utf8",
+                "not UTF-8, \"really\"",
+                b"a\nb\xff\xc3(\\x",
+            )
+            .unwrap();
         let text = concat!(
             "record,line,offset,code,reason,raw\n",
             "812,815,40961,\"bad-id\",\"id is empty\",\"1,\"\"a \"\"\"\"b\"\"\"\"\"\",c\"\n",
@@ -98,7 +112,7 @@ mod tests {
         #[test]
         fn a_csv_reader_gets_back_what_was_written(raw in "(?s).*", reason in "(?s).*") {
             let mut out = Vec::new();
-            RejectWriter::default().append(&mut out, POSITION, "code", &reason, raw.as_bytes());
+            RejectWriter::default().append(&mut out, POSITION, "code", &reason, raw.as_bytes()).unwrap();
             let mut reader = csv::Reader::from_reader(out.as_slice());
             let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
             let row = csv::StringRecord::from(vec!["812", "815", "40961", "code", &reason, &raw]);
