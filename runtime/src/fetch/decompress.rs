@@ -385,3 +385,89 @@ impl Compression {
         Ok(Unpacked { plain, taken })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::memory::MemoryBudget;
+    use crate::stop::Stop;
+
+    const TEXT: &[u8] = b"a,b\n1,2\n";
+
+    /// Gives a byte a time, so that each header is cut at each place.
+    struct Slowly(io::Cursor<Vec<u8>>);
+
+    impl Read for Slowly {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let one = out.len().min(1);
+            self.0.read(&mut out[..one])
+        }
+    }
+
+    fn frame(window_log: u32, announces_size: bool) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.include_contentsize(announces_size).unwrap();
+        if announces_size {
+            encoder.set_pledged_src_size(Some(TEXT.len() as u64)).unwrap();
+        }
+        encoder.write_all(TEXT).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Unpacks with so much memory: the bytes, and how much of the memory was held in the end.
+    fn unpack(packed: &[u8], mib: u64) -> (io::Result<Vec<u8>>, usize) {
+        let budget = MemoryBudget::new(mib << 20);
+        let share = budget.share(&Stop::default());
+        let input = Box::new(Slowly(io::Cursor::new(packed.to_vec())));
+        let mut unpacked = undo(input, "a.csv.zst", Promise::default(), &share).unwrap();
+        let mut bytes = Vec::new();
+        let read = unpacked.plain.read_to_end(&mut bytes).map(|_| bytes);
+        (read, budget.held())
+    }
+
+    #[test]
+    fn the_largest_window_is_held() {
+        let skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        for (logs, held) in [(&[10, 12][..], 12), (&[20, 10], 20), (&[10, 27, 17], 27)] {
+            let mut packed = skippable.clone();
+            for &log in logs {
+                packed.extend(frame(log, false));
+                packed.extend(&skippable);
+            }
+            let (read, found) = unpack(&packed, 1_024);
+            assert_eq!(read.unwrap(), TEXT.repeat(logs.len()));
+            assert_eq!(found, 1 << held);
+        }
+        let (read, held) = unpack(&frame(27, true), 1_024);
+        assert_eq!((read.unwrap(), held), (TEXT.to_vec(), TEXT.len()));
+    }
+
+    #[test]
+    fn a_window_that_a_request_may_not_hold_is_an_error_of_the_hosts() {
+        let error = unpack(&frame(27, false), 128).0.unwrap_err();
+        let error = Error::from_io(error, Stage::Decompress, Class::Permanent, "not typed");
+        assert_eq!((error.stage(), error.class()), (Stage::Worker, Class::Transient));
+    }
+
+    #[test]
+    fn a_header_tells_its_window() {
+        let header = |descriptor: u8, rest: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, descriptor], rest].concat();
+        for (header, bytes) in [
+            (header(0, &[0]), 1 << 10),
+            (header(0, &[0b1000_1001]), (1 << 27) + (1 << 24)),
+            (header(0b10_0000, &[9]), 9),
+            (header(0b110_0001, &[7, 1, 1]), 256 + 257),
+            (header(0b1010_0011, &[1, 2, 3, 4, 5, 0, 0, 1]), (1 << 24) + 5),
+            (header(0b1110_0000, &[0, 0, 0, 0, 1, 0, 0, 0]), 1 << 32),
+        ] {
+            assert_eq!(window(&header), Some(bytes), "{header:x?}");
+            for end in 0..header.len() {
+                assert_eq!(window(&header[..end]), None, "{header:x?} up to {end}");
+            }
+        }
+        assert_eq!(window(b"\x50\x2a\x4d\x18"), Some(0));
+    }
+}
