@@ -132,6 +132,25 @@ impl Batch {
         self.malformed.clear();
     }
 
+    /// The bytes that a call into the plugin gets.
+    pub fn lent_bytes(&self) -> usize {
+        let raw = if self.in_place { self.raw.len() } else { 0 };
+        raw + self.fields.len() + size_of::<u32>() * (self.starts.len() + self.ends.len())
+    }
+
+    /// Gives vectors back that are longer than a usual batch needs.
+    pub fn shrink(&mut self, bytes_max: usize) {
+        if self.fields.capacity() > bytes_max {
+            self.fields = Vec::new();
+        }
+        if size_of::<u32>() * self.ends.capacity() > bytes_max {
+            self.ends = Vec::new();
+        }
+        if size_of::<[u32; 2]>() * self.spans.capacity() > bytes_max {
+            self.spans = Vec::new();
+        }
+    }
+
     /// Whether there is neither a record nor a malformed one.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.malformed.is_empty()

@@ -4,6 +4,8 @@ mod setting;
 
 use std::time::Duration;
 
+use crate::memory::MemoryShare;
+
 pub use setting::{Lowered, Setting, Size, Span};
 
 /// The bounds of one attempt.
@@ -53,6 +55,8 @@ pub struct Limits {
     pub record_rows_max: usize,
     /// The bytes of an output and its rejects.
     pub output_bytes_max: u64,
+    /// The bytes of the rejects of a small input; those of a larger one may be [`REJECTS_RATIO`] times what was read of it.
+    pub rejects_bytes_max: u64,
     /// What one plugin instance logs and prints; each lane has one.
     pub plugin_log_bytes: usize,
     /// The names of counters that one plugin instance uses.
@@ -85,7 +89,14 @@ pub struct Limits {
     pub fetch_chunks: usize,
     /// The size of such a chunk.
     pub fetch_chunk_bytes: usize,
+    /// What the attempt may hold of its worker's memory.
+    pub memory: MemoryShare,
 }
+
+/// How many times what was read of an input its rejects may be, if that is more than [`Limits::rejects_bytes_max`]: a reject has
+/// its record, its place and the reason. So an input that is rejected as a whole mostly stays within it, and a small file
+/// that unpacks to a thousand times its size and is then written four times over (`\xff` for a byte) does not.
+pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -110,6 +121,7 @@ impl Default for Limits {
             checkpoint_bytes: 64 << 20,
             record_rows_max: 100_000,
             output_bytes_max: 1 << 40,
+            rejects_bytes_max: 64 << 20,
             plugin_log_bytes: 64 << 10,
             plugin_counters: 64,
             reject_codes: 256,
@@ -126,6 +138,7 @@ impl Default for Limits {
             http_resume_pause: Duration::from_millis(200),
             fetch_chunks: 16,
             fetch_chunk_bytes: 64 << 10,
+            memory: MemoryShare::default(),
         }
     }
 }

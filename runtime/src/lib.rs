@@ -6,6 +6,8 @@ pub mod error; // the one error type
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
+pub mod memory; // what the attempts of a worker may hold together
+
 mod complaints; // what fails for a while, said now and then
 
 pub mod digest; // the length and the SHA-256 of bytes that pass

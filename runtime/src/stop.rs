@@ -2,6 +2,7 @@
 //! between two pieces of work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,15 +12,33 @@ use crate::error::{Class, Error, Result, Stage};
 /// Why an attempt is stopped when its time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit";
 
+/// How often it is looked whether time that is not to count has come to an end.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Waits for work, which it stops at a deadline. The stages then find themselves stopped.
 pub async fn stop_at<T>(deadline: Instant, stop: &Stop, work: impl Future<Output = T>) -> T {
+    stop_later(deadline, || Duration::ZERO, stop, work).await
+}
+
+/// The same, at a deadline that is later by a time for which the work is not to blame, and which may grow.
+pub async fn stop_later<T>(
+    deadline: Instant,
+    excused: impl Fn() -> Duration,
+    stop: &Stop,
+    work: impl Future<Output = T>,
+) -> T {
     tokio::pin!(work);
-    match tokio::time::timeout_at(deadline, &mut work).await {
-        Ok(result) => result,
-        Err(_) => {
-            stop.request(Class::Permanent, TOO_LONG);
-            work.await
+    let mut until = deadline;
+    loop {
+        if let Ok(result) = tokio::time::timeout_at(until, &mut work).await {
+            return result;
         }
+        let (now, later) = (Instant::now(), deadline + excused());
+        if later <= now {
+            stop.request(Class::Permanent, TOO_LONG);
+            return work.await;
+        }
+        until = later.max(now + LOOK_AGAIN);
     }
 }
 

@@ -12,6 +12,7 @@ use ingest_host::config::{LeasePolicy, Limits};
 use ingest_host::error::{Class, Result};
 use ingest_host::fetch::{Access, Fetcher};
 use ingest_host::gate::Gate;
+use ingest_host::memory::MemoryBudget;
 use ingest_host::plugin::Engine;
 use ingest_host::queue::{Server, State};
 use ingest_host::request::NewRequest;
@@ -59,6 +60,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
         profile: false,
         gate: Gate::default(),
         limits: Arc::clone(&limits),
+        memory: MemoryBudget::new(1 << 30),
         policy,
         move_output: false,
     };

@@ -17,6 +17,7 @@ use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
+use crate::memory::{self, MemoryBudget, TOTAL_MIN};
 use crate::queue::{Server, State};
 use crate::request::check_usable_queue_name;
 use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
@@ -74,6 +75,10 @@ pub(super) struct Args {
     /// there. 0 never does.
     #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().checkpoint_bytes))]
     checkpoint: Size,
+    /// The memory that all requests at once may hold; one may hold three quarters of it, and waits for others to end. A half of
+    /// what the machine or the control group has by default.
+    #[arg(long, value_name = "SIZE", value_parser = memory_total)]
+    memory_total: Option<Size>,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
@@ -107,6 +112,9 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         },
         None => PluginSource::Bindings,
     };
+    let memory_total = args
+        .memory_total
+        .map_or_else(memory::default_total, |size| size.0);
     let options = WorkerOptions {
         name: worker_name(),
         queues: args.queue,
@@ -118,6 +126,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         move_output: args.move_output,
+        memory: MemoryBudget::new(memory_total),
         policy: LeasePolicy {
             retention: days(args.retention),
             burst_wait: args.burst_wait.0,
@@ -138,6 +147,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         server = server.name,
         output = args.output.output,
         limits = %limits,
+        memory_total = %Size(memory_total),
         "worker started"
     );
     tracing::debug!(?limits, policy = ?options.policy, "bounds");
@@ -278,6 +288,14 @@ async fn check_settings(server: &Server, strict: bool) -> Result<()> {
     }
     let why = format!("{}: --strict: {}", server.name, dangers.join("; "));
     Err(Error::permanent(Stage::Queue, why))
+}
+
+fn memory_total(text: &str) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    if size.0 < TOTAL_MIN {
+        return Err(format!("{} is the least", Size(TOTAL_MIN)));
+    }
+    Ok(size)
 }
 
 /// A retention as people give it.

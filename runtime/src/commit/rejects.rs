@@ -1,6 +1,6 @@
 //! Rejected records go in, one at a time; rows of a CSV file come out.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use memchr::{memchr, memchr_iter};
 
@@ -24,41 +24,55 @@ impl RejectWriter {
         Self { has_header: rows > 0 }
     }
 
-    /// Appends one row to `out`, and the header before the first one. Allocates nothing but what `out` needs.
-    pub fn append(&mut self, out: &mut Vec<u8>, position: Position, code: &str, reason: &str, raw: &[u8]) {
+    /// Writes one row to `out`, and the header before the first one. Allocates nothing.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn append(
+        &mut self,
+        out: &mut impl Write,
+        position: Position,
+        code: &str,
+        reason: &str,
+        raw: &[u8],
+    ) -> io::Result<()> {
         if !self.has_header {
-            out.extend_from_slice(b"record,line,offset,code,reason,raw\n");
+            out.write_all(b"record,line,offset,code,reason,raw\n")?;
             self.has_header = true;
         }
         let Position { record, line, offset } = position;
-        write!(out, "{record},{line},{offset},").expect("a vector takes everything");
+        write!(out, "{record},{line},{offset},")?;
         for text in [code, reason] {
-            out.push(b'"');
-            append_doubling_quotes(out, text.as_bytes());
-            out.extend_from_slice(b"\",");
+            out.write_all(b"\"")?;
+            append_doubling_quotes(out, text.as_bytes())?;
+            out.write_all(b"\",")?;
         }
-        out.push(b'"');
-        append_raw(out, raw);
-        out.extend_from_slice(b"\"\n");
+        out.write_all(b"\"")?;
+        append_raw(out, raw)?;
+        out.write_all(b"\"\n")
     }
 }
 
-/// Appends the bytes of a record as a text that can be turned back.
-fn append_raw(out: &mut Vec<u8>, raw: &[u8]) {
+/// Writes the bytes of a record as a text that can be turned back.
+fn append_raw(out: &mut impl Write, raw: &[u8]) -> io::Result<()> {
     for chunk in raw.utf8_chunks() {
         let mut text = chunk.valid().as_bytes();
         while let Some(at) = find_escape(text) {
-            append_doubling_quotes(out, &text[..at]);
-            append_escape(out, text[at]);
+            append_doubling_quotes(out, &text[..at])?;
+            append_escape(out, text[at])?;
             text = &text[at + 1..];
         }
-        append_doubling_quotes(out, text);
-        chunk.invalid().iter().for_each(|&byte| append_escape(out, byte));
+        append_doubling_quotes(out, text)?;
+        chunk
+            .invalid()
+            .iter()
+            .try_for_each(|&byte| append_escape(out, byte))?;
     }
+    Ok(())
 }
 
-fn append_escape(out: &mut Vec<u8>, byte: u8) {
-    write!(out, "\\x{byte:02x}").expect("a vector takes everything");
+fn append_escape(out: &mut impl Write, byte: u8) -> io::Result<()> {
+    write!(out, "\\x{byte:02x}")
 }
 
 /// The first backslash that spells out a byte.
@@ -68,13 +82,13 @@ fn find_escape(text: &[u8]) -> Option<usize> {
         .find(|&at| matches!(&text[at + 1..], [b'x', high, low, ..] if is_digit(high) && is_digit(low)))
 }
 
-fn append_doubling_quotes(out: &mut Vec<u8>, mut text: &[u8]) {
+fn append_doubling_quotes(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while let Some(quote) = memchr(b'"', text) {
-        out.extend_from_slice(&text[..=quote]);
-        out.push(b'"');
+        out.write_all(&text[..=quote])?;
+        out.write_all(b"\"")?;
         text = &text[quote + 1..];
     }
-    out.extend_from_slice(text);
+    out.write_all(text)
 }
 
 #[cfg(test)]
@@ -92,20 +106,24 @@ mod tests {
     #[test]
     fn a_row_has_the_place_the_reason_and_the_record() {
         let (mut out, mut writer) = (Vec::new(), RejectWriter::default());
-        writer.append(
-            &mut out,
-            POSITION,
-            "bad-id",
-            "id is empty",
-            b"1,\"a \"\"b\"\"\",c",
-        );
-        writer.append(
-            &mut out,
-            POSITION,
-            "bad-utf8",
-            "not UTF-8, \"really\"",
-            b"a\nb\xff\xc3(\\x",
-        );
+        writer
+            .append(
+                &mut out,
+                POSITION,
+                "bad-id",
+                "id is empty",
+                b"1,\"a \"\"b\"\"\",c",
+            )
+            .unwrap();
+        writer
+            .append(
+                &mut out,
+                POSITION,
+                "bad-utf8",
+                "not UTF-8, \"really\"",
+                b"a\nb\xff\xc3(\\x",
+            )
+            .unwrap();
         let text = concat!(
             "record,line,offset,code,reason,raw\n",
             "812,815,40961,\"bad-id\",\"id is empty\",\"1,\"\"a \"\"\"\"b\"\"\"\"\"\",c\"\n",
@@ -117,7 +135,9 @@ mod tests {
     /// The `raw` of a row that is made of this record, read as FORMATS.md says.
     fn raw_of(record: &[u8]) -> String {
         let mut out = Vec::new();
-        RejectWriter::default().append(&mut out, POSITION, "code", "why", record);
+        RejectWriter::default()
+            .append(&mut out, POSITION, "code", "why", record)
+            .unwrap();
         let mut rows = csv::Reader::from_reader(out.as_slice()).into_records();
         let row = rows.next().expect("a row").expect("UTF-8");
         assert!(rows.next().is_none());
@@ -204,7 +224,7 @@ mod tests {
         #[test]
         fn a_csv_reader_gets_back_what_was_written(raw in "(?s).*", reason in "(?s).*") {
             let mut out = Vec::new();
-            RejectWriter::default().append(&mut out, POSITION, "code", &reason, raw.as_bytes());
+            RejectWriter::default().append(&mut out, POSITION, "code", &reason, raw.as_bytes()).unwrap();
             let mut reader = csv::Reader::from_reader(out.as_slice());
             let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
             let row = csv::StringRecord::from(vec!["812", "815", "40961", "code", &reason, &raw]);

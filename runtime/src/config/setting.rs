@@ -45,7 +45,7 @@ const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 /// SECURITY.md says what each of them bounds.
-static NAMED: [Named; 12] = [
+static NAMED: [Named; 13] = [
     Named {
         name: "memory",
         unit: Unit::Bytes,
@@ -85,6 +85,14 @@ static NAMED: [Named; 12] = [
         in_binding: true,
         get: |limits| limits.output_bytes_max,
         set: |limits, value| limits.output_bytes_max = value,
+    },
+    Named {
+        name: "rejects-bytes",
+        unit: Unit::Bytes,
+        range: 0..=1024 * TIB,
+        in_binding: true,
+        get: |limits| limits.rejects_bytes_max,
+        set: |limits, value| limits.rejects_bytes_max = value,
     },
     Named {
         name: "request-time",

@@ -9,9 +9,13 @@ use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
+use crate::memory::{Held, MemoryShare};
 
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;
+
+/// What a chunk of one long record is held for, in memory: itself, its fields, and its output or its reject.
+const LONG_CHUNK_COPIES: usize = 3;
 
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
 pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
@@ -31,6 +35,9 @@ pub struct Splitter {
     origin: Origin,
     chunk_bytes: usize,
     record_bytes_max: usize,
+    memory: MemoryShare,
+    /// For the buffer, if it is longer than a usual one, and what will be made of it.
+    held: Held,
     /// Whether nobody wants the rest.
     abandoned: Arc<AtomicBool>,
 }
@@ -42,6 +49,8 @@ pub struct Chunk {
     pub raw: Vec<u8>,
     /// Whether the input is known to end with them.
     pub last: bool,
+    /// The memory for them and what is made of them, if they are more than usual.
+    pub held: Held,
 }
 
 /// What comes behind some chunk of an input.
@@ -108,6 +117,8 @@ impl Splitter {
             origin,
             chunk_bytes: limits.batch_bytes.clamp(BYTE_ORDER_MARK.len(), bytes_max),
             record_bytes_max: limits.record_bytes_max.min(bytes_max),
+            memory: limits.memory.clone(),
+            held: limits.memory.hold(),
             abandoned: Arc::default(),
         }
     }
@@ -142,17 +153,52 @@ impl Splitter {
         if end == 0 {
             return Ok(None);
         }
-        let (left, mut buffer) = (self.filled - end, spare);
-        if buffer.capacity() > 2 * self.chunk_bytes {
+        let mut buffer = spare;
+        if buffer.capacity() > self.usual_bytes() {
             buffer = Vec::new(); // A long record was in it.
         }
+        self.origin.0.offset += end as u64;
+        if self.buffer.len() > self.usual_bytes() && end <= self.usual_bytes() {
+            return Ok(Some(self.cut_off(end, buffer, last)));
+        }
+        let left = self.filled - end;
+        let held = self.hold(left)?;
         buffer.resize(self.chunk_bytes.max(left), 0);
         buffer[..left].copy_from_slice(&self.buffer[end..self.filled]);
         let mut raw = std::mem::replace(&mut self.buffer, buffer);
         self.filled = left;
         raw.truncate(end);
-        self.origin.0.offset += end as u64;
-        Ok(Some(Chunk { raw, last }))
+        let held = std::mem::replace(&mut self.held, held);
+        Ok(Some(Chunk { raw, last, held }))
+    }
+
+    /// A chunk of which the bytes are copied: what is in the buffer for a long record is not handed on with a short one.
+    fn cut_off(&mut self, end: usize, mut raw: Vec<u8>, last: bool) -> Chunk {
+        raw.clear();
+        raw.extend_from_slice(&self.buffer[..end]);
+        self.buffer.copy_within(end..self.filled, 0);
+        self.filled -= end;
+        if self.filled <= self.usual_bytes() {
+            self.buffer.truncate(self.usual_bytes());
+            self.buffer.shrink_to_fit();
+            self.held.lower(0);
+        }
+        let held = self.memory.hold();
+        Chunk { raw, last, held }
+    }
+
+    /// What a buffer has without a long record.
+    fn usual_bytes(&self) -> usize {
+        2 * self.chunk_bytes
+    }
+
+    /// Memory for a chunk of so many bytes and what is made of it; none if it is a usual one.
+    fn hold(&self, bytes: usize) -> Result<Held> {
+        let mut held = self.memory.hold();
+        if bytes > self.usual_bytes() {
+            held.raise(bytes.saturating_mul(LONG_CHUNK_COPIES))?;
+        }
+        Ok(held)
     }
 
     /// Looks for what stands before the first record: reads on until `scan` finds it in the bytes that come next; it
@@ -206,6 +252,9 @@ impl Splitter {
 
     /// Reads until there are `bytes` bytes or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.usual_bytes() {
+            self.held.raise(bytes.saturating_mul(LONG_CHUNK_COPIES))?;
+        }
         if self.buffer.is_empty() {
             self.buffer = vec![0; bytes]; // Zeroed by the system, page by page as it is used.
         } else if self.buffer.len() < bytes {

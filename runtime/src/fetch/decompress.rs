@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
+use zstd::stream::zio;
 
 use crate::error::{Class, Error, Result, Stage};
+use crate::memory::{Held, MemoryShare};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -123,7 +126,12 @@ impl Taken {
 /// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
 /// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
 /// that travels inside one of `input` stays as it is.
-pub(super) fn undo(mut input: Box<dyn Read + Send>, name: &str, promise: Promise) -> Result<Unpacked> {
+pub(super) fn undo(
+    mut input: Box<dyn Read + Send>,
+    name: &str,
+    promise: Promise,
+    memory: &MemoryShare,
+) -> Result<Unpacked> {
     let mut taken = None;
     if let Some(promised) = promise.encoding {
         let started = Started::new(input, name)?;
@@ -134,12 +142,12 @@ pub(super) fn undo(mut input: Box<dyn Read + Send>, name: &str, promise: Promise
             );
             return Err(Error::permanent(Stage::Decompress, what));
         }
-        let unpacked = promised.decoder(started, name)?;
+        let unpacked = promised.decoder(started, name, memory)?;
         (input, taken) = (unpacked.plain, unpacked.taken);
     }
     let started = Started::new(input, name)?;
     if let Some(found) = Compression::of_magic(started.first()) {
-        let unpacked = found.decoder(started, name)?;
+        let unpacked = found.decoder(started, name, memory)?;
         // Of two layers, it is the outer one that was fetched.
         let taken = taken.or(unpacked.taken);
         return Ok(Unpacked { taken, ..unpacked });
@@ -224,6 +232,100 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
+/// Unpacks zstd. The window of each frame, which a decoder keeps in memory, is asked for as soon as its header says how large
+/// it is.
+struct Frames {
+    decoder: raw::Decoder<'static>,
+    /// The first bytes of a frame, until they are a whole header.
+    header: Vec<u8>,
+    is_begun: bool,
+    held: Held,
+}
+
+impl Frames {
+    fn new(memory: &MemoryShare) -> io::Result<Self> {
+        let mut decoder = raw::Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+        Ok(Self {
+            decoder,
+            header: Vec::new(),
+            is_begun: false,
+            held: memory.hold(),
+        })
+    }
+
+    /// Looks at the header. How much of the header is there already is told by what the decoder has taken before.
+    fn look(&mut self, next: &[u8]) -> io::Result<()> {
+        let room = ZSTD_HEADER_BYTES_MAX - self.header.len();
+        self.header.extend_from_slice(&next[..next.len().min(room)]);
+        let Some(window) = window(&self.header) else {
+            return Ok(());
+        };
+        self.is_begun = true;
+        // A longer one is refused by the decoder.
+        if window <= 1 << ZSTD_WINDOW_LOG_MAX {
+            self.held.raise(window as usize).map_err(Error::into_io)?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for Frames {
+    fn run<C: WriteBuf + ?Sized>(
+        &mut self,
+        input: &mut InBuffer<'_>,
+        output: &mut OutBuffer<'_, C>,
+    ) -> io::Result<usize> {
+        if self.is_begun {
+            return self.decoder.run(input, output);
+        }
+        let (before, known) = (input.pos(), self.header.len());
+        self.look(&input.src[before..])?;
+        let hint = self.decoder.run(input, output)?;
+        self.header.truncate(known + (input.pos() - before));
+        Ok(hint)
+    }
+
+    fn reinit(&mut self) -> io::Result<()> {
+        (self.is_begun, self.header) = (false, Vec::new());
+        self.decoder.reinit()
+    }
+
+    fn finish<C: WriteBuf + ?Sized>(
+        &mut self,
+        output: &mut OutBuffer<'_, C>,
+        finished_frame: bool,
+    ) -> io::Result<usize> {
+        self.decoder.finish(output, finished_frame)
+    }
+}
+
+/// The longest header of a frame: RFC 8878, section 3.1.1.1.
+const ZSTD_HEADER_BYTES_MAX: usize = 18;
+
+/// The window of the frame that begins so; none yet if its header is not whole, 0 if it is no frame that has one.
+fn window(frame: &[u8]) -> Option<u64> {
+    let [0x28, 0xb5, 0x2f, 0xfd] = frame.get(..4)? else {
+        return Some(0);
+    };
+    let descriptor = *frame.get(4)?;
+    let is_single_segment = descriptor & 0b10_0000 != 0;
+    if !is_single_segment {
+        let byte = *frame.get(5)?;
+        let base = 1_u64 << (10 + (byte >> 3));
+        return Some(base + base / 8 * u64::from(byte & 0b111));
+    }
+    let dictionary_id_bytes = [0, 1, 2, 4][usize::from(descriptor & 0b11)];
+    let size_bytes = 1 << (descriptor >> 6);
+    let size = frame.get(5 + dictionary_id_bytes..)?.get(..size_bytes)?;
+    let number = size
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte));
+    // Two bytes begin where one byte ends.
+    Some(if size_bytes == 2 { number + 256 } else { number })
+}
+
 /// Counts what a decoder takes, not what waits in the buffer for it.
 struct Counted {
     inner: BufReader<Started>,
@@ -250,7 +352,7 @@ impl BufRead for Counted {
 }
 
 impl Compression {
-    fn decoder(self, input: Started, name: &str) -> Result<Unpacked> {
+    fn decoder(self, input: Started, name: &str, memory: &MemoryShare) -> Result<Unpacked> {
         let taken = Taken::default();
         let input = Counted {
             inner: BufReader::with_capacity(BUFFER_BYTES, input),
@@ -270,8 +372,8 @@ impl Compression {
                 let failed = |error| {
                     Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
                 };
-                let mut inner = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
-                inner.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
+                let frames = Frames::new(memory).map_err(failed)?;
+                let inner = zio::Reader::new(input, frames);
                 Box::new(Decoder {
                     inner,
                     compression,
@@ -281,5 +383,91 @@ impl Compression {
         };
         let taken = Some(taken);
         Ok(Unpacked { plain, taken })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::memory::MemoryBudget;
+    use crate::stop::Stop;
+
+    const TEXT: &[u8] = b"a,b\n1,2\n";
+
+    /// Gives a byte a time, so that each header is cut at each place.
+    struct Slowly(io::Cursor<Vec<u8>>);
+
+    impl Read for Slowly {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let one = out.len().min(1);
+            self.0.read(&mut out[..one])
+        }
+    }
+
+    fn frame(window_log: u32, announces_size: bool) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.include_contentsize(announces_size).unwrap();
+        if announces_size {
+            encoder.set_pledged_src_size(Some(TEXT.len() as u64)).unwrap();
+        }
+        encoder.write_all(TEXT).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Unpacks with so much memory: the bytes, and how much of the memory was held in the end.
+    fn unpack(packed: &[u8], mib: u64) -> (io::Result<Vec<u8>>, usize) {
+        let budget = MemoryBudget::new(mib << 20);
+        let share = budget.share(&Stop::default());
+        let input = Box::new(Slowly(io::Cursor::new(packed.to_vec())));
+        let mut unpacked = undo(input, "a.csv.zst", Promise::default(), &share).unwrap();
+        let mut bytes = Vec::new();
+        let read = unpacked.plain.read_to_end(&mut bytes).map(|_| bytes);
+        (read, budget.held())
+    }
+
+    #[test]
+    fn the_largest_window_is_held() {
+        let skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        for (logs, held) in [(&[10, 12][..], 12), (&[20, 10], 20), (&[10, 27, 17], 27)] {
+            let mut packed = skippable.clone();
+            for &log in logs {
+                packed.extend(frame(log, false));
+                packed.extend(&skippable);
+            }
+            let (read, found) = unpack(&packed, 1_024);
+            assert_eq!(read.unwrap(), TEXT.repeat(logs.len()));
+            assert_eq!(found, 1 << held);
+        }
+        let (read, held) = unpack(&frame(27, true), 1_024);
+        assert_eq!((read.unwrap(), held), (TEXT.to_vec(), TEXT.len()));
+    }
+
+    #[test]
+    fn a_window_that_a_request_may_not_hold_is_an_error_of_the_hosts() {
+        let error = unpack(&frame(27, false), 128).0.unwrap_err();
+        let error = Error::from_io(error, Stage::Decompress, Class::Permanent, "not typed");
+        assert_eq!((error.stage(), error.class()), (Stage::Worker, Class::Transient));
+    }
+
+    #[test]
+    fn a_header_tells_its_window() {
+        let header = |descriptor: u8, rest: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, descriptor], rest].concat();
+        for (header, bytes) in [
+            (header(0, &[0]), 1 << 10),
+            (header(0, &[0b1000_1001]), (1 << 27) + (1 << 24)),
+            (header(0b10_0000, &[9]), 9),
+            (header(0b110_0001, &[7, 1, 1]), 256 + 257),
+            (header(0b1010_0011, &[1, 2, 3, 4, 5, 0, 0, 1]), (1 << 24) + 5),
+            (header(0b1110_0000, &[0, 0, 0, 0, 1, 0, 0, 0]), 1 << 32),
+        ] {
+            assert_eq!(window(&header), Some(bytes), "{header:x?}");
+            for end in 0..header.len() {
+                assert_eq!(window(&header[..end]), None, "{header:x?} up to {end}");
+            }
+        }
+        assert_eq!(window(b"\x50\x2a\x4d\x18"), Some(0));
     }
 }

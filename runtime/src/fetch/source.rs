@@ -17,6 +17,7 @@ use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::location::{file_uri, redact};
+use crate::memory::MemoryShare;
 use crate::stop::Stop;
 
 /// An opened input.
@@ -42,6 +43,7 @@ pub struct Source {
     /// What comes before this byte is known already.
     from: u64,
     raw: Box<dyn Read + Send>,
+    memory: MemoryShare,
     stop: Stop,
 }
 
@@ -151,6 +153,7 @@ impl Source {
             identity: Some(file.identity().clone()),
             from: 0,
             raw: Box::new(file),
+            memory: MemoryShare::default(),
             stop,
         }
     }
@@ -184,6 +187,7 @@ impl Source {
             identity,
             from: 0,
             raw: Box::new(answer.body),
+            memory: MemoryShare::default(),
             stop,
         })
     }
@@ -215,6 +219,13 @@ impl Source {
         self
     }
 
+    /// Asks for memory here, if a decompressor needs more than usual.
+    #[must_use]
+    pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
+        self.memory = memory.clone();
+        self
+    }
+
     /// The input's bytes, decompressed, and the digest of what is fetched for them. Of a rest, `digesting` has had the bytes
     /// that come before. This and the reader block, so they must not be used within an async task.
     ///
@@ -239,7 +250,8 @@ impl Source {
         let raw = SharedRaw::new(raw);
         let bytes: Box<dyn Read + Send> = Box::new(raw.clone());
         let unpacked = match self.from {
-            0 => decompress::undo(bytes, &self.name, self.promise).map_err(|error| raw.explain(error))?,
+            0 => decompress::undo(bytes, &self.name, self.promise, &self.memory)
+                .map_err(|error| raw.explain(error))?,
             // Only of plain inputs there is a rest, whatever that begins with.
             _ => Unpacked::plain(bytes),
         };

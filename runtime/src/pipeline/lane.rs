@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
 use crate::error::{Class, Error, Result, Stage};
+use crate::memory::Held;
 use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
 use crate::receipt::RecordCounts;
@@ -25,8 +26,21 @@ const TIMEOUT: &str = "plugin-timeout";
 /// Of a reason this is kept.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
-/// Whom a lane hands what it makes of a chunk if that is more than is to be held.
-pub(super) type Sink<'a> = dyn FnMut(Part) -> Result<()> + 'a;
+/// What a call into a plugin gets, beyond which memory is asked for before it is called.
+const USUAL_CALL_BYTES: usize = 512 << 10;
+
+/// How much memory a plugin may need for a long batch before it has to ask for more: the batch, its records as the plugin
+/// takes them up, and its answer.
+const CALL_COPIES_INSIDE: usize = 3;
+
+/// The same of the host: the answer, and texts that are put together for an output.
+const CALL_COPIES_OUTSIDE: usize = 2;
+
+/// What a lane keeps of each of its vectors for the next chunk.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Whom a lane hands what it makes of a chunk, with the chunk's bytes, if that is more than is to be held.
+pub(super) type Sink<'a> = dyn FnMut(Part, &[u8]) -> Result<()> + 'a;
 
 /// What a lane makes.
 #[derive(Default)]
@@ -50,6 +64,8 @@ pub(super) struct Finished {
     pub(super) used: Used,
     /// The chunk as it was, to be digested, and for its memory.
     pub(super) raw: Vec<u8>,
+    /// The memory for all that, if it is more than usual.
+    pub(super) held: Held,
 }
 
 /// Rejects of a chunk.
@@ -58,23 +74,19 @@ pub(super) struct Rejects {
     rows: Vec<Reject>,
     /// Codes and reasons, one after the other.
     text: String,
-    /// The records as they came, one after the other.
-    raw: Vec<u8>,
 }
 
 struct Reject {
     row: Row,
     code_end: usize,
     reason_end: usize,
-    raw_end: usize,
 }
 
-/// One of them.
+/// One of them. Its record stands in the chunk.
 pub(super) struct Rejected<'a> {
     pub(super) row: Row,
     pub(super) code: &'a str,
     pub(super) reason: &'a str,
-    pub(super) raw: &'a [u8],
 }
 
 impl Rejects {
@@ -82,30 +94,27 @@ impl Rejects {
         self.text.push_str(rejected.code);
         let code_end = self.text.len();
         self.text.push_str(rejected.reason);
-        self.raw.extend_from_slice(rejected.raw);
         self.rows.push(Reject {
             row: rejected.row,
             code_end,
             reason_end: self.text.len(),
-            raw_end: self.raw.len(),
         });
     }
 
     fn bytes(&self) -> usize {
-        self.text.len() + self.raw.len()
+        self.text.len() + size_of::<Reject>() * self.rows.len()
     }
 
     /// In their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Rejected<'_>> {
-        let (mut text, mut raw) = (0, 0);
+        let mut text = 0;
         self.rows.iter().map(move |reject| {
             let rejected = Rejected {
                 row: reject.row,
                 code: &self.text[text..reject.code_end],
                 reason: &self.text[reject.code_end..reject.reason_end],
-                raw: &self.raw[raw..reject.raw_end],
             };
-            (text, raw) = (reject.reason_end, reject.raw_end);
+            text = reject.reason_end;
             rejected
         })
     }
@@ -126,6 +135,10 @@ pub(super) struct Lane {
     made: Part,
     counts: RecordCounts,
     traps: Notes,
+    /// For a chunk that is longer than usual.
+    chunk_held: Held,
+    /// For what calls on long batches give, and a long output.
+    held: Held,
 }
 
 impl Lane {
@@ -150,6 +163,8 @@ impl Lane {
             made: Part::default(),
             counts: RecordCounts::default(),
             traps: Notes::default(),
+            chunk_held: limits.memory.hold(),
+            held: limits.memory.hold(),
         }
     }
 
@@ -169,6 +184,7 @@ impl Lane {
         self.made.output = spare;
         self.made.output.clear();
         self.batch.load(chunk.raw);
+        self.chunk_held = chunk.held;
         while !self.traps.are_too_many(&self.limits) && self.decoder.next(&mut self.batch)? {
             self.batch(sink)?;
         }
@@ -190,19 +206,26 @@ impl Lane {
     }
 
     fn end(&mut self, used: Used) -> Result<Finished> {
+        let rest = self.hand_on()?;
+        if self.held.bytes() > 0 || self.chunk_held.bytes() > 0 {
+            self.batch.shrink(KEPT_BYTES);
+            self.held.lower(0);
+        }
         Ok(Finished {
-            rest: self.hand_on()?,
+            rest,
             counts: std::mem::take(&mut self.counts),
             counters: self.guest.take_counters(),
             is_given_up: self.traps.are_too_many(&self.limits),
             traps: std::mem::take(&mut self.traps),
             used,
             raw: self.batch.load(Vec::new()),
+            held: std::mem::replace(&mut self.chunk_held, self.limits.memory.hold()),
         })
     }
 
     /// Applies what the plugin makes of one batch; the malformed records take their place among the others.
     fn batch(&mut self, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.prepare()?;
         let malformed = std::mem::take(&mut self.batch.malformed);
         let mut left = malformed.iter().peekable();
         let mut search = Search::new(self.batch.rows.len(), self.limits.plugin_call);
@@ -221,6 +244,16 @@ impl Lane {
         left.for_each(|bad| self.set_aside(bad));
         self.counts.read += (self.batch.rows.len() + malformed.len()) as u64;
         self.batch.malformed = malformed;
+        Ok(())
+    }
+
+    /// Waits for memory that a call on a long batch needs, since nothing waits within it.
+    fn prepare(&mut self) -> Result<()> {
+        let bytes = self.batch.lent_bytes();
+        if bytes > USUAL_CALL_BYTES {
+            self.held.raise(CALL_COPIES_OUTSIDE * bytes)?;
+            self.guest.instance()?.prepare(CALL_COPIES_INSIDE * bytes)?;
+        }
         Ok(())
     }
 
@@ -322,12 +355,7 @@ impl Lane {
     }
 
     fn reject(&mut self, row: Row, code: &str, reason: &str) {
-        self.made.rejects.push(&Rejected {
-            row,
-            code,
-            reason,
-            raw: self.batch.raw(row),
-        });
+        self.made.rejects.push(&Rejected { row, code, reason });
         self.counts.rejected += 1;
     }
 
@@ -335,7 +363,11 @@ impl Lane {
     #[inline]
     fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         if self.made.output.len() + self.made.rejects.bytes() > 4 * self.limits.batch_bytes {
-            sink(self.hand_on()?)?;
+            if self.made.output.len() > self.held.bytes() + KEPT_BYTES {
+                self.held.raise(self.made.output.len())?;
+            }
+            let part = self.hand_on()?;
+            sink(part, &self.batch.raw)?;
         }
         Ok(())
     }
@@ -343,6 +375,9 @@ impl Lane {
     fn hand_on(&mut self) -> Result<Part> {
         let mut made = std::mem::take(&mut self.made);
         if let Some(profiler) = &mut self.profiler {
+            if made.output.len() > KEPT_BYTES {
+                self.held.raise(2 * made.output.len())?;
+            }
             made.output = profiler.add(made.output)?;
         }
         Ok(made)

@@ -172,7 +172,7 @@ impl Crew<'_, '_> {
         Dealt { chunk, mark }: Dealt,
         spare: Vec<u8>,
     ) -> Result<Done, Fault> {
-        let mut sink = |part| self.sequence.wait(number)?.write(&part);
+        let mut sink = |part, raw: &[u8]| self.sequence.wait(number)?.write(&part, raw);
         let finished = match place {
             Place::Own(lane) => lane.run(chunk, spare, &mut sink)?,
             Place::Shared(lane) => {

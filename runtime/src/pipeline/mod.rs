@@ -32,6 +32,7 @@ use crate::faults;
 use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::gate::Gate;
+use crate::memory::{ATTEMPT_BYTES, LANE_BYTES};
 use crate::plugin::{Instance, Plan, Plugin};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, RecordCounts, ResumedFrom};
@@ -142,7 +143,36 @@ pub async fn spawn_or_resume(
     job: Job,
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
-    on_a_thread(move || resume::run(&job, &open)).await
+    on_a_thread(move || within_memory(&job, || resume::run(&job, &open))).await
+}
+
+/// Does a job's work within its share of memory. What was refused memory in a place that cannot wait, or more than a request
+/// may hold, is done again alone: with all that a request may hold, and in one lane. So what becomes of it does not depend on
+/// what else is done at once.
+fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
+    let memory = &job.limits.memory;
+    let begin = || -> Result<Committed> {
+        let mut held = memory.hold();
+        held.raise(ATTEMPT_BYTES + profile_bytes(job))?;
+        work()
+    };
+    match begin() {
+        Err(error) if memory.is_refused() => {
+            job.stop.check()?;
+            tracing::info!(
+                why = error.report(),
+                "has no room beside other requests, waiting to be alone"
+            );
+            memory.be_alone()?;
+            begin()
+        }
+        result => result,
+    }
+}
+
+/// What a lane needs more if it makes a profile.
+fn profile_bytes(job: &Job) -> usize {
+    if job.profile { LANE_BYTES } else { 0 }
 }
 
 async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) -> Result<Committed> {
@@ -169,7 +199,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let staging = job.destination.stage(job.owner())?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
     sequence.count(opened.lane.guest.take_counters());
-    sequence.write(&opened.lane.begin())?;
+    sequence.write(&opened.lane.begin(), &[])?;
     work_through(job, opened, sequence, None)
 }
 
@@ -185,6 +215,7 @@ impl Input {
     fn open(job: &Job, source: Source, of_input: Digesting) -> Result<(Self, Box<dyn Read + Send>)> {
         let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
         let source = source.expect_sha256(job.input.sha256.as_deref());
+        let source = source.hold_in(&job.limits.memory);
         let (reader, fetched) = source.into_reader(of_input)?;
         faults::pass("fetched", job.name());
         let input = Self {
@@ -261,7 +292,8 @@ fn work_through(
             // in the end was found to be damaged.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
-            if is_for_successor(&error) || broke_off && sequence.staging.has_checkpoint() {
+            let is_done_again = job.limits.memory.is_refused();
+            if is_for_successor(&error) || is_done_again || broke_off && sequence.staging.has_checkpoint() {
                 sequence.staging.keep();
             }
             Err(error)
@@ -285,20 +317,27 @@ fn put_through(
 ) -> Result<(InputPart, Option<QualityPart>)> {
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&sequence.origin))?;
-    let threads = match &first {
-        Some(chunk) if !chunk.last => job.lanes.max(1),
+    let mut threads = match &first {
+        Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
     // Of another encoding a chunk's bytes are not the input's.
     if matches!(job.input.encoding(), Ok(None)) {
         sequence.digest_input(input.fetched.hand_over());
     }
+    let mut for_lanes = job.limits.memory.hold();
     let mut lanes = vec![lane];
     let mut marker = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
+            // Fewer lanes make the same.
+            let bytes = for_lanes.bytes() + LANE_BYTES + profile_bytes(job);
+            if !for_lanes.try_raise(bytes) {
+                break;
+            }
             lanes.push(maker.further_lane(decoding)?);
         }
+        threads = lanes.len();
         if let Some(head) = Head::of(job, decoding, &input.fetched) {
             let every = job.limits.checkpoint_bytes;
             marker = Some(Marker::new(
@@ -314,7 +353,7 @@ fn put_through(
     let splitter = &mut decoding.splitter;
     lanes::run(&mut lanes, threads, splitter, first, marker, sequence)?;
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
-    let finished = lanes[0].finish(&mut |part| sequence.write(&part))?;
+    let finished = lanes[0].finish(&mut |part, raw: &[u8]| sequence.write(&part, raw))?;
     sequence.end(finished, None)?;
     if let Some(of_input) = sequence.end_input() {
         input.fetched.take_back(of_input);

@@ -2,15 +2,17 @@
 //! whole, staged, and its counts out. The input's digest, too, if it was handed over: here is what a chunk consisted of.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
 use super::lane::{Finished, Part, Rejected};
 use super::traps::Traps;
-use crate::batch::{Origin, Position};
-use crate::commit::{RejectWriter, StagedPart, Staging};
+use crate::batch::{Origin, Position, Row};
+use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
+use crate::config::{Limits, REJECTS_RATIO, Size};
 use crate::digest::Digesting;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
@@ -95,16 +97,16 @@ impl<'a> Sequence<'a> {
         self.of_input.take()
     }
 
-    /// Takes the next part.
+    /// Takes the next part of what was made of the chunk `raw`.
     ///
     /// # Errors
     /// Those of writing it; the stop's, if one was asked for; an output that is too large.
-    pub(super) fn write(&mut self, part: &Part) -> Result<()> {
-        self.take(part, &[])
+    pub(super) fn write(&mut self, part: &Part, raw: &[u8]) -> Result<()> {
+        self.take(part, raw, &[])
     }
 
-    /// Takes a part and the bytes of its chunk, if it is the last one of that.
-    fn take(&mut self, part: &Part, chunk: &[u8]) -> Result<()> {
+    /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
+    fn take(&mut self, part: &Part, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
         faults::pass("batch", self.job.name());
         self.count_bytes(part.output.len())?;
@@ -119,21 +121,44 @@ impl<'a> Sequence<'a> {
             None => output.take(&part.output)?,
         }
         for rejected in part.rejects.iter() {
-            let Rejected {
-                row,
-                code,
-                reason,
-                raw,
-            } = rejected;
-            let position = self.origin.position(row);
-            self.reject_writer
-                .append(&mut self.rejects, position, code, reason, raw);
-            self.count_code(code, reason, position)?;
-            if self.rejects.len() > self.job.limits.batch_bytes {
-                self.write_rejects()?;
-            }
+            self.reject(&rejected, raw)?;
         }
         self.write_rejects()
+    }
+
+    fn reject(&mut self, rejected: &Rejected<'_>, raw: &[u8]) -> Result<()> {
+        let Rejected { row, code, reason } = *rejected;
+        let position = self.origin.position(row);
+        self.count_code(code, reason, position)?;
+        let raw = &raw[row.start as usize..row.end as usize];
+        let bytes_max = self.rejects_bytes_max(row);
+        let mut text = RejectText {
+            text: &mut self.rejects,
+            text_bytes_max: self.job.limits.batch_bytes,
+            staged: self.staging.rejects()?,
+            written: &mut self.written,
+            limits: &self.job.limits,
+            bytes_max,
+        };
+        let written = self.reject_writer.append(&mut text, position, code, reason, raw);
+        written.map_err(|error| {
+            Error::from_io(
+                error,
+                Stage::Commit,
+                Class::Transient,
+                "rejects cannot be written",
+            )
+        })?;
+        text.check()
+    }
+
+    /// How many bytes the rejects may have up to this record.
+    fn rejects_bytes_max(&self, row: Row) -> u64 {
+        let read = self.origin.0.offset + u64::from(row.end);
+        self.job
+            .limits
+            .rejects_bytes_max
+            .max(read.saturating_mul(REJECTS_RATIO))
     }
 
     /// Takes the last part of a chunk. Its vectors come back.
@@ -144,7 +169,7 @@ impl<'a> Sequence<'a> {
         self.traps
             .add(&finished.traps, &self.origin, &self.job.limits)
             .map_err(|e| e.about(&self.job.plugin.description().name))?;
-        self.take(&finished.rest, &finished.raw)?;
+        self.take(&finished.rest, &finished.raw, &finished.raw)?;
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
@@ -168,10 +193,13 @@ impl<'a> Sequence<'a> {
             self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
         }
         let bytes_max = 8 * self.job.limits.batch_bytes;
-        Ok(Spare {
+        let spare = Spare {
             raw: within(finished.raw, bytes_max),
             output: within(finished.rest.output, bytes_max),
-        })
+        };
+        // What it was for is gone now.
+        drop(finished.held);
+        Ok(spare)
     }
 
     /// Adds what a plugin counted.
@@ -188,13 +216,7 @@ impl<'a> Sequence<'a> {
     }
 
     fn count_bytes(&mut self, bytes: usize) -> Result<()> {
-        self.written += bytes as u64;
-        let max = self.job.limits.output_bytes_max;
-        if self.written <= max {
-            return Ok(());
-        }
-        let why = format!("output and rejects have more than the limit of {max} bytes");
-        Err(Error::permanent(Stage::Commit, why))
+        count_bytes(&mut self.written, bytes, &self.job.limits)
     }
 
     fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
@@ -223,6 +245,63 @@ impl<'a> Sequence<'a> {
             self.rejects.clear();
         }
         Ok(())
+    }
+}
+
+fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
+    *written += bytes as u64;
+    let max = limits.output_bytes_max;
+    if *written <= max {
+        return Ok(());
+    }
+    let why = format!("output and rejects have more than the limit of {max} bytes");
+    Err(Error::permanent(Stage::Commit, why))
+}
+
+/// The text of rejects on its way to the staged file: what is long is not held as a whole.
+struct RejectText<'a> {
+    text: &'a mut Vec<u8>,
+    text_bytes_max: usize,
+    staged: &'a mut Staged,
+    written: &'a mut u64,
+    limits: &'a Limits,
+    bytes_max: u64,
+}
+
+impl RejectText<'_> {
+    fn check(&self) -> Result<()> {
+        if self.staged.bytes() + self.text.len() as u64 <= self.bytes_max {
+            return Ok(());
+        }
+        let (max, limit) = (self.bytes_max, Size(self.limits.rejects_bytes_max));
+        let why = format!(
+            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times what was read of the input; is the input what it seems?"
+        );
+        Err(Error::permanent(Stage::Commit, why))
+    }
+
+    fn write_staged(&mut self) -> Result<()> {
+        self.check()?;
+        count_bytes(self.written, self.text.len(), self.limits)?;
+        self.staged.take(self.text)?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+/// Errors carry one of this crate.
+impl Write for RejectText<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.text_bytes_max {
+            self.write_staged().map_err(Error::into_io)?;
+        }
+        let some = &bytes[..bytes.len().min(self.text_bytes_max.max(1))];
+        self.text.extend_from_slice(some);
+        Ok(some.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_staged().map_err(Error::into_io)
     }
 }
 

@@ -63,7 +63,7 @@ impl Instance {
                 return Err(Error::transient(Stage::Plugin, what).because(error));
             }
             Err(error) => {
-                return Err(failed(&store, &limits, "start", limits.plugin_call, &error).into());
+                return Err(failed(&mut store, &limits, "start", limits.plugin_call, &error).into());
             }
         };
         Ok(Self {
@@ -153,6 +153,15 @@ impl Instance {
         })
     }
 
+    /// Waits until the worker has memory for a call that will need so much more than the instance has: within a call nothing
+    /// waits.
+    ///
+    /// # Errors
+    /// As [`crate::memory::Held::raise`].
+    pub fn prepare(&mut self, more: usize) -> Result<()> {
+        self.store.data_mut().memory.prepare(more)
+    }
+
     /// Tells the plugin that the input is over and gives the rows that it makes then.
     ///
     /// # Errors
@@ -197,7 +206,7 @@ impl Instance {
             }
             Err(error) => {
                 self.poisoned = true;
-                Err(failed(&self.store, &self.limits, name, limit, &error))
+                Err(failed(&mut self.store, &self.limits, name, limit, &error))
             }
         }
     }
@@ -228,12 +237,15 @@ impl Instance {
 
 /// Why a call into the guest did not return.
 fn failed(
-    store: &Store<State>,
+    store: &mut Store<State>,
     limits: &Limits,
     call: &str,
     limit: Duration,
     error: &wasmtime::Error,
 ) -> Failure {
+    if let Some(refused) = store.data_mut().memory.take_refused() {
+        return refused.into();
+    }
     let state = store.data();
     if let Err(stopped) = state.stop.check() {
         return stopped.into();

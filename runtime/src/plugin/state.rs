@@ -66,7 +66,7 @@ impl State {
             counters: BTreeMap::new(),
             counting: BTreeMap::new(),
             counters_max: limits.plugin_counters,
-            memory: MemoryLimit::new(limits.plugin_memory_bytes),
+            memory: MemoryLimit::new(limits),
             deadline: Instant::now(),
             is_late: false,
             stop,

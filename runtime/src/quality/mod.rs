@@ -22,6 +22,9 @@ use crate::stop::Stop;
 
 const OUTPUT: &str = "output";
 
+/// What is kept of each vector for the next rows.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// How the rows of an output are written.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -76,6 +79,7 @@ impl Profiler {
         loop {
             let next = self.decoder.next(&mut self.batch);
             if !next.map_err(|fault| fault.at(&BEGIN))? {
+                self.batch.shrink(KEPT_BYTES);
                 return Ok(self.batch.load(Vec::new()));
             }
             self.batch();

@@ -11,6 +11,7 @@ use super::plugins::{Bound, Plugins};
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
+use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
@@ -18,7 +19,7 @@ use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
-use crate::stop::{Stop, TOO_LONG, stop_at};
+use crate::stop::{Stop, TOO_LONG, stop_later};
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -93,7 +94,7 @@ impl Context {
         let started_at = receipt::now();
         let begin = tokio::time::Instant::now();
         let limit = self.options.limits.attempt;
-        let bound = tokio::select! {
+        let mut bound = tokio::select! {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
             () = tokio::time::sleep(limit) => {
@@ -101,7 +102,15 @@ impl Context {
             }
         };
         let deadline = begin + bound.limits.attempt;
-        stop_at(deadline, stop, self.work(claim, stop, gauge, bound, started_at)).await
+        // To wait for other requests' memory is no work.
+        let memory = self.options.memory.share(stop);
+        let limits = Limits {
+            memory: memory.clone(),
+            ..Limits::clone(&bound.limits)
+        };
+        bound.limits = Arc::new(limits);
+        let work = self.work(claim, stop, gauge, bound, started_at);
+        stop_later(deadline, || memory.waited(), stop, work).await
     }
 
     async fn work(

@@ -28,6 +28,7 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::gate::Gate;
+use crate::memory::MemoryBudget;
 use crate::plugin::Engine;
 use crate::queue::{Claim, ClaimOptions, Counts, Elsewhere, OutputId, Server, is_suspect};
 use crate::stop::Stop;
@@ -65,6 +66,8 @@ pub struct WorkerOptions {
     pub gate: Gate,
     /// The bounds of an attempt.
     pub limits: Arc<Limits>,
+    /// What its attempts may hold in memory together.
+    pub memory: MemoryBudget,
     /// How it treats its claims.
     pub policy: LeasePolicy,
     /// Whether it takes requests of which a worker with another output was lost.

@@ -190,7 +190,9 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         line: 2,
         offset: 3,
     };
-    RejectWriter::default().append(&mut rejects, position, "bad-id", "id is empty", b",x");
+    RejectWriter::default()
+        .append(&mut rejects, position, "bad-id", "id is empty", b",x")
+        .unwrap();
     let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     // Pieces below, at and above the size of the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
@@ -390,7 +392,12 @@ fn rejects_do_not_go_where_outputs_go() {
     for rejects in [out.clone(), out.join("."), link] {
         let destination = Destination::new(out.to_str().unwrap(), rejects.to_str()).unwrap();
         for queue in [None, QUEUE] {
-            let error = destination.stage(queue).expect_err("one folder");
+            let error = destination
+                .stage(Owner {
+                    queue: queue.map(Into::into),
+                    ..Owner::default()
+                })
+                .expect_err("one folder");
             assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
             assert!(error.to_string().contains("a folder of its own"), "{error}");
         }
