@@ -6,6 +6,8 @@ pub mod error; // the one error type
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
+mod trust; // whether others can change what this program trusts
+
 mod complaints; // what fails for a while, said now and then
 
 pub mod digest; // the length and the SHA-256 of bytes that pass

@@ -3,6 +3,7 @@
 
 mod compile;
 mod dead;
+mod dotenv;
 mod environment;
 mod ingest;
 mod options;
@@ -81,8 +82,6 @@ enum Command {
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    // First of all, because the arguments take defaults from the environment.
-    let dotenv = environment::load_dotenv();
     let cli = Cli::parse();
     // Within its limits there is room for nothing else.
     if let Command::Compile(args) = &cli.command {
@@ -90,14 +89,12 @@ pub fn main() -> ExitCode {
     }
     let log_format = cli.log_format;
     start_log(&cli);
-    let result = dotenv.and_then(|()| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(runtime_threads())
-            .enable_all()
-            .build()
-            .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))?
-            .block_on(dispatch(cli))
-    });
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(runtime_threads())
+        .enable_all()
+        .build()
+        .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -118,7 +115,7 @@ fn runtime_threads() -> usize {
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
-    let environment = Environment::new(cli.url)?;
+    let environment = Environment::new(cli.url);
     match cli.command {
         Command::Run(args) => run::run(args, &environment).await,
         Command::Submit(args) => submit::submit(args, &environment).await,

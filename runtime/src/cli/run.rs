@@ -31,7 +31,6 @@ pub(super) struct Args {
     #[arg(
         long,
         alias = "queuename",
-        required = true,
         env = "QUEUE_NAME",
         value_delimiter = ','
     )]
@@ -82,7 +81,15 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
-    for name in &args.queue {
+    let queues = match args.queue {
+        queues if queues.is_empty() => environment.queues()?,
+        queues => queues,
+    };
+    if queues.is_empty() {
+        let why = "say which queues to serve: --queue NAME, or QUEUE_NAME in the environment or in .env";
+        return Err(Error::permanent(Stage::Config, why));
+    }
+    for name in &queues {
         check_queue_name(name)?;
     }
     let limits = Arc::new(Limits {
@@ -99,7 +106,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     };
     let options = WorkerOptions {
         name: worker_name(),
-        queues: args.queue,
+        queues,
         concurrency: args.concurrency.into(),
         burst: args.burst,
         plugin,
@@ -131,7 +138,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     tracing::debug!(?limits, policy = ?options.policy, "bounds");
     let burst = options.burst;
     let summary = worker::run(
-        &environment.url,
+        &environment.url()?,
         server,
         engine,
         fetcher,
