@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -62,7 +63,9 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
         return Err(failed("is not a folder but a symbolic link or a file: remove it"));
     }
     if found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(failed("belongs to another user: remove it, or choose another place"));
+        return Err(failed(
+            "belongs to another user: remove it, or choose another place",
+        ));
     }
     if found.mode() & 0o022 != 0 {
         return Err(failed(
@@ -74,6 +77,17 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
         private.map_err(|e| failed("cannot be made private").because(e))?;
     }
     Ok(())
+}
+
+/// Checks that the machine's clock can be held against certificates: the TLS library panics before 1970.
+///
+/// # Errors
+/// What to do.
+pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
+    let is_sane = SystemTime::now() >= UNIX_EPOCH;
+    is_sane
+        .then_some(())
+        .ok_or("the machine's clock says a time before 1970, at which no certificate is valid: set it")
 }
 
 #[cfg(test)]

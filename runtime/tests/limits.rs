@@ -5,7 +5,7 @@ mod support;
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;
-use support::host::{cache, Host, Said, component};
+use support::host::{Host, Said, cache, component};
 use support::work::{Seen, Work, plugin};
 
 /// Puts `n` and these records through the hostile plugin.

@@ -92,8 +92,11 @@ impl Environment {
     /// An engine with a compilation cache in this user's cache folder, if there is one. The secret that proves that this
     /// program filled it is in another folder of the user's.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
-        let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?
-            .zip(user_folder(&variable, "XDG_STATE_HOME", ".local/state")?);
+        let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
+            &variable,
+            "XDG_STATE_HOME",
+            ".local/state",
+        )?);
         // Without a cache a start costs a second more, nothing else.
         let cache = folders.and_then(|(folder, secret)| {
             let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);

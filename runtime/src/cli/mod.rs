@@ -25,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
+use crate::location::redact_within;
 use crate::plugin::COMMAND;
 use environment::Environment;
 
@@ -82,7 +83,7 @@ enum Command {
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse_arguments(&error));
     // Within its limits there is room for nothing else.
     if let Command::Compile(args) = &cli.command {
         return compile::run(args);
@@ -106,6 +107,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }
+}
+
+/// Ends the program with what clap says of its arguments, which may quote a URL with a password.
+fn refuse_arguments(error: &clap::Error) -> ! {
+    let said = error.to_string();
+    let shown = redact_within(&said);
+    if !error.use_stderr() || shown == said {
+        error.exit();
+    }
+    out::note(shown.trim_end());
+    std::process::exit(error.exit_code());
 }
 
 /// Records are worked on by threads of their own, and these wait for servers. The fewer there are, the less they wake

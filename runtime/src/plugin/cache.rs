@@ -92,10 +92,7 @@ impl Cache {
         let mut code = Vec::with_capacity(found.len() as usize);
         file.take(BYTES_MAX).read_to_end(&mut code)?;
         let unsigned = || io::Error::other("its signature is wrong");
-        let length = code
-            .len()
-            .checked_sub(SIGNATURE_BYTES)
-            .ok_or_else(unsigned)?;
+        let length = code.len().checked_sub(SIGNATURE_BYTES).ok_or_else(unsigned)?;
         let signature = code.split_off(length);
         let signed = self.signed(name, &code).verify_slice(&signature);
         signed.map_err(|_| unsigned())?;
@@ -115,8 +112,7 @@ impl Cache {
         let path = self.folder.join(&name);
         let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
         let signature = self.signed(&name, code).finalize().into_bytes();
-        let written =
-            write(&temporary, &[code, &signature[..]]).and_then(|()| fs::rename(&temporary, &path));
+        let written = write(&temporary, &[code, &signature[..]]).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -180,7 +176,10 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     private_folder(folder)?;
     let path = folder.join(SECRET_FILE);
     let failed = |error: io::Error| {
-        let what = format!("{}: cannot be used; remove it, and a new one is made", path.display());
+        let what = format!(
+            "{}: cannot be used; remove it, and a new one is made",
+            path.display()
+        );
         Error::permanent(Stage::Config, what).because(error)
     };
     match read_secret(&path) {
@@ -195,7 +194,15 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let made = write(&temporary, &[&secret])
         // Another process may have been faster; then its secret counts.
-        .and_then(|()| Ok(rustix::fs::renameat_with(CWD, &temporary, CWD, &path, RenameFlags::NOREPLACE)?));
+        .and_then(|()| {
+            Ok(rustix::fs::renameat_with(
+                CWD,
+                &temporary,
+                CWD,
+                &path,
+                RenameFlags::NOREPLACE,
+            )?)
+        });
     if made.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -385,9 +392,14 @@ mod tests {
             let error = open().err().expect(why).report();
             assert!(error.contains(why), "{error}");
         };
-        let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let set_mode =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(fs::metadata(&cache.folder).unwrap().mode() & 0o777, 0o700);
-        for shared in [folder.path().join("cache"), cache.folder.clone(), folder.path().join("state")] {
+        for shared in [
+            folder.path().join("cache"),
+            cache.folder.clone(),
+            folder.path().join("state"),
+        ] {
             set_mode(&shared, 0o770);
             refused("others can write");
             set_mode(&shared, 0o700);
@@ -419,10 +431,16 @@ mod tests {
     fn processes_that_start_at_once_have_one_secret() {
         let folder = tempfile::tempdir().unwrap();
         let secrets: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| secret(folder.path()).unwrap())).collect();
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| secret(folder.path()).unwrap()))
+                .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(secrets.iter().all(|secret| *secret == secrets[0]));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
     }
 }
