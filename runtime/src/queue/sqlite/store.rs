@@ -465,7 +465,13 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
         ) => Class::Transient,
         _ => Class::Permanent,
     };
-    Error::new(Stage::Queue, class, format!("{name}: the file cannot be used")).because(error)
+    let what = match error.sqlite_error().map(|error| error.extended_code) {
+        Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
+            "its -wal was removed or cut while others have it open: stop all that use it, and start them again"
+        }
+        _ => "the file cannot be used",
+    };
+    Error::new(Stage::Queue, class, format!("{name}: {what}")).because(error)
 }
 
 /// The result of a blocking step; its panic goes on in the caller.
