@@ -108,6 +108,9 @@ fn redact_one(uri: &str) -> String {
     let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
     let clean = |text: &str| hide_values(&strip_userinfo(text), is_path);
     let shown = clean(uri);
+    if !shown.contains('%') {
+        return shown;
+    }
     let shown = hide_encoded(&shown, &clean);
     if !at_some_level(&shown, |text| clean(text) != text) {
         return shown;
@@ -230,6 +233,9 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
         }
         let behind = if c == ':' { &rest[1..] } else { rest };
         let slashes = behind.len() - behind.trim_start_matches(is_slash).len();
+        if c != ':' && slashes < 2 {
+            return None;
+        }
         let scheme_bytes = before
             .bytes()
             .rev()
@@ -382,9 +388,6 @@ fn value_length(text: &str, is_query: bool) -> usize {
 
 /// A text with `***` for what has a secret once it is percent-decoded.
 fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
-    }
     let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
     let mut shown = String::with_capacity(text.len());
     for part in text.split_inclusive(is_delimiter) {

@@ -135,7 +135,9 @@ fn nothing_tells(url: &str, host: Host) {
     ] {
         heard.host.push(&format!(r#"{{"uri":"{uri}"}}"#));
         heard.host.push(&format!(r#"{{"url":"{uri}"}}"#));
-        heard.host.push(&format!(r#"{{"uri":"jdbc:{uri}","auth":{{"user":"s3cr3t"}}}}"#));
+        heard
+            .host
+            .push(&format!(r#"{{"uri":"jdbc:{uri}","auth":{{"user":"s3cr3t"}}}}"#));
         heard.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
         heard.host.push(&format!("{uri}?{SIGNED}"));
     }

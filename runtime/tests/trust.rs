@@ -510,7 +510,11 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         let said = meanwhile();
         let is_refused = said.code == Some(1);
         if is_refused {
-            assert!(said.stderr.contains("stop all that use it"), "{way}: {}", said.stderr);
+            assert!(
+                said.stderr.contains("stop all that use it"),
+                "{way}: {}",
+                said.stderr
+            );
         }
         assert_eq!(is_refused, way == "wal", "{way}: {}", said.stderr);
         let error = submit(&idle, "refused").unwrap_err().report();

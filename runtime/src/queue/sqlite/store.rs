@@ -84,6 +84,8 @@ struct Work<T, F> {
 enum Fault {
     /// The files that the connection has open are not those that others see.
     Lost,
+    /// They cannot be opened anew.
+    Closed(Class, String),
     Sqlite(Arc<rusqlite::Error>),
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
 }
@@ -204,6 +206,13 @@ impl Store {
         match answer.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Fault::Sqlite(error))) => Err(failed(&self.name, error)),
+            Ok(Err(Fault::Closed(class, why))) => {
+                let what = format!(
+                    "{}: its files were changed under this program, and cannot be opened",
+                    self.name
+                );
+                Err(Error::new(Stage::Queue, class, what).because(why))
+            }
             Ok(Err(Fault::Lost)) => Err(Error::transient(Stage::Queue, format!("{}: {LOST}", self.name))),
             Ok(Err(Fault::Panic(panic))) => match lock(&panic).take() {
                 Some(panic) => resume_unwind(panic),
@@ -270,7 +279,10 @@ impl Inner {
     /// this a worker would go on for ever with files that nobody else sees, and acknowledge what goes into them.
     fn check(&mut self) -> Result<(), Fault> {
         let Some(open) = &mut self.open else {
-            self.open = Some(Open::new(&self.path, &self.name).map_err(|error| self.told(&error))?);
+            self.open = Some(
+                Open::new(&self.path, &self.name)
+                    .map_err(|error| Fault::Closed(error.class(), error.report()))?,
+            );
             self.seen.clear();
             return Ok(());
         };
@@ -305,15 +317,6 @@ impl Inner {
         if let Some(open) = self.open.take() {
             open.abandon();
         }
-    }
-
-    fn told(&self, error: &Error) -> Fault {
-        tracing::warn!(
-            file = self.name,
-            error = error.report(),
-            "the queue's file cannot be opened again"
-        );
-        Fault::Lost
     }
 
     fn run_within(&mut self, steps: &mut [Box<dyn Step>]) -> Result<(), Fault> {
