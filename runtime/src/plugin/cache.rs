@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(fs::metadata(&cache.folder).unwrap().mode() & 0o777, 0o700);
         for shared in [
             folder.path().join("cache"),
-            cache.folder.clone(),
+            cache.folder,
             folder.path().join("state"),
         ] {
             set_mode(&shared, 0o770);
