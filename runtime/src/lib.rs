@@ -7,11 +7,13 @@ pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
 pub mod memory; // what the attempts of a worker may hold together
+mod trust; // whether others can change what this program trusts
 
 mod complaints; // what fails for a while, said now and then
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
-pub mod location; // what a URI names, and how it is shown
+pub mod location; // what a URI names
+mod redact; // how URIs and what others wrote are shown: without secrets
 
 pub mod queue; // requests in, claims out, each settled once
 

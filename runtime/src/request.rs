@@ -2,6 +2,7 @@
 //! from a queue's intake list; goes to the queue.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use encoding_rs::Encoding;
 use serde::de::{IntoDeserializer, Unexpected, Visitor};
@@ -12,6 +13,7 @@ use url::Url;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::Dialect;
+use crate::location::{has_userinfo, is_uri, redact};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
@@ -115,7 +117,7 @@ impl InputOptions {
 
 /// A request as a producer submits it. The JSON form is the contract with producers in other languages:
 /// `examples/request.schema.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
     /// Names the request within its queue; submitting the same id again does nothing more.
     pub id: String,
@@ -130,11 +132,23 @@ pub struct NewRequest {
     pub input: InputOptions,
 }
 
+impl fmt::Debug for NewRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewRequest")
+            .field("id", &self.id)
+            .field("uri", &redact(&self.uri))
+            .field("priority", &self.priority)
+            .field("delay_ms", &self.delay_ms)
+            .field("input", &self.input)
+            .finish()
+    }
+}
+
 impl NewRequest {
     /// A request for `uri` under a random id, all else at its default.
     pub fn new(uri: impl Into<String>) -> Self {
         Self {
-            id: uuid::Uuid::now_v7().to_string(),
+            id: random_id(),
             uri: uri.into(),
             priority: 0,
             delay_ms: 0,
@@ -189,12 +203,7 @@ impl NewRequest {
                 "uri must have 1 to {URI_CHARS_MAX} characters and no control characters"
             )));
         }
-        if has_credentials(&self.uri) {
-            return Err(refused(
-                "uri has a user name or password, which would be in the queue for all to see: give them to the worker, with \
-                 --credentials",
-            ));
-        }
+        check_uri(&self.uri)?;
         if !PRIORITY.contains(&self.priority) {
             return Err(priority_refused(self.priority.into()));
         }
@@ -289,7 +298,7 @@ fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 /// A request as a queue holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Unique within the queue.
     pub id: String,
@@ -303,6 +312,19 @@ pub struct Request {
     pub submitted_ms: i64,
     /// How to read the input.
     pub input: InputOptions,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("id", &self.id)
+            .field("queue", &self.queue)
+            .field("uri", &redact(&self.uri))
+            .field("priority", &self.priority)
+            .field("submitted_ms", &self.submitted_ms)
+            .field("input", &self.input)
+            .finish()
+    }
 }
 
 /// Checks a name that becomes part of keys and file names.
@@ -323,8 +345,28 @@ pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     Ok(())
 }
 
-fn has_credentials(uri: &str) -> bool {
-    Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+/// An id that nobody else has; those of later requests are greater. Also with a clock before 1970, where its time stands still.
+fn random_id() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
+    uuid::Uuid::new_v7(time).to_string()
+}
+
+/// Checks that a URI carries no user name or password. What cannot be told is refused.
+///
+/// # Errors
+/// If it does, or may do so; never quotes it.
+pub fn check_uri(uri: &str) -> Result<()> {
+    if has_userinfo(uri) {
+        return Err(refused(
+            "uri has a user name or password, which would be in the queue for all to see: give them to the worker, with \
+             --credentials",
+        ));
+    }
+    match Url::parse(uri) {
+        Err(error) if is_uri(uri) => Err(refused("uri is not a valid URL").because(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the name of a queue.

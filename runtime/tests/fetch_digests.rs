@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ingest_host::error::{Class, Stage};
 use inputs::faulty::{Deed, File, Framing, partial};
+use inputs::servers::serve;
 use inputs::{CSV, digest, fails, fetch, gzip};
 use md5::{Digest as _, Md5};
 use serde_json::Value;
@@ -189,6 +190,91 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
         let is_warned = said.stderr.contains("if it is cut off, nobody will know");
         assert_eq!(is_warned, warned, "{framing:?}: {}", said.stderr);
         said.ok();
+    }
+}
+
+/// Whatever a head says, a body that ends with its connection is warned of, and one that is known to be cut is an error.
+#[test]
+fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
+    let host = Host::embedded();
+    let chunked = "4\r\nn\n1\n\r\n4\r\n2\n3\n\r\n0\r\n\r\n";
+    // The head's first lines, the body, and whether it may be cut.
+    let published = [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4", "n\n1\n", false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", chunked, false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED", chunked, false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: x, chunked", chunked, false),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked",
+            chunked,
+            false,
+        ),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 4", "n\n1\n", false),
+        ("HTTP/1.0 200 OK", "n\n1\n", true),
+        ("HTTP/1.1 200 OK", "n\n1\n", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity", "n\n1\n", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip", "n\n1\n", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: sharded", "n\n1\n", true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding:", "n\n1\n", true),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity",
+            "n\n1\n",
+            true,
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunkedx", "n\n1\n", true),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            "n\n1\n",
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 4",
+            "n\n1\n",
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: gzip",
+            "n\n1\n",
+            true,
+        ),
+    ];
+    for (head, body, is_warned) in published {
+        let answer = format!("{head}\r\nConnection: close\r\n\r\n{body}");
+        let server = serve(vec![answer.into_bytes()]);
+        let said = ingest(
+            &host,
+            &format!("http://{}/a.csv", server.address),
+            &["--id", "one"],
+        );
+        let warned = said.stderr.contains("if it is cut off, nobody will know");
+        assert_eq!(warned, is_warned, "{head:?}: {}", said.stderr);
+        said.ok();
+        std::fs::remove_dir_all(host.path("out")).unwrap();
+    }
+    let cut = [
+        // Of an answer of HTTP/1.0 with a transfer coding nobody knows the end.
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nn\n1\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
+        // Its length is not what says where it ends, and says too little.
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nn\n1\n\r\n4\r\n2",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 8\r\n\r\nn\n1\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nn\n1\n",
+    ];
+    for answer in cut {
+        let server = serve(vec![answer.as_bytes().to_vec()]);
+        let said = ingest(
+            &host,
+            &format!("http://{}/a.csv", server.address),
+            &["--id", "one"],
+        );
+        let error = said.refused(1);
+        assert!(error.contains("error: fetch http://"), "{answer:?}: {error}");
+        assert_eq!(
+            files(&host.path("out")),
+            [] as [std::path::PathBuf; 0],
+            "{answer:?}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ use ingest_host::plugin::Engine;
 use ingest_host::queue::{Server, State};
 use ingest_host::request::NewRequest;
 use ingest_host::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
-use support::host::{PATIENCE, component};
+use support::host::{PATIENCE, cache, component};
 use support::http::Files;
 use support::redis::RedisServer;
 use tokio::sync::watch;
@@ -65,8 +65,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
         move_output: false,
     };
     change(&mut options);
-    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let engine = Engine::new(&limits, Some(&cache)).unwrap();
+    let engine = Engine::new(&limits, Some(cache())).unwrap();
     let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
     let destination = Destination::new(folder.path().to_str().unwrap(), None).unwrap();
     let server = Server::connect(url).await.unwrap();

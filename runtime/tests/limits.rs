@@ -5,7 +5,7 @@ mod support;
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;
-use support::host::{Host, Said, component};
+use support::host::{Host, Said, cache, component};
 use support::work::{Seen, Work, plugin};
 
 /// Puts `n` and these records through the hostile plugin.
@@ -151,13 +151,12 @@ fn a_call_and_a_request_take_so_long() {
 #[test]
 fn a_component_has_so_many_bytes() {
     let bytes = std::fs::read(component("clean")).unwrap();
-    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
     let load = |bytes_max| {
         let limits = Limits {
             component_bytes_max: bytes_max,
             ..Limits::default()
         };
-        let engine = Engine::new(&limits, Some(&cache)).unwrap();
+        let engine = Engine::new(&limits, Some(cache())).unwrap();
         engine.load_file(&component("clean")).and(engine.load(&bytes))
     };
     load(bytes.len()).unwrap();

@@ -11,11 +11,10 @@ use ingest_host::error::{Class, Error};
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::stop::Stop;
-use support::host::{Host, component, path_of};
+use support::host::{Host, cache, component, path_of};
 
 fn hostile(limits: &Limits) -> Plugin {
-    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    Engine::new(limits, Some(&cache))
+    Engine::new(limits, Some(cache()))
         .unwrap()
         .load_file(&component("hostile"))
         .unwrap()

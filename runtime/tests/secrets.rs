@@ -12,7 +12,9 @@ use support::host::{Host, component};
 use support::redis::RedisServer;
 
 const SECRET: &str = "s3cr3t";
-const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=s3cr3t&api_key=s3cr3t#s3cr3t";
+const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=s3cr3t&api_key=s3cr3t&authkey=s3cr3t&\
+    sign=s3cr3t&bearer=s3cr3t&ticket=s3cr3t&PHPSESSID=s3cr3t&url=http://h/?token=s3cr3t&\
+    next=http%3A%2F%2Fi%2F%3Ftoken%3Ds3cr3t#s3cr3t";
 
 /// What fails for a while only, and would be tried again and again.
 const BROKEN: &str = "broken";
@@ -113,6 +115,11 @@ fn nothing_tells(url: &str, host: Host) {
         "http://me:s3cr3t@a.example/b",
         "s3://s3cr3t@bucket/b",
         "http:\\\\me:s3cr3t@a.example",
+        "jdbc:http://me:s3cr3t@a.example",
+        "jdbc:oracle:thin:me/s3cr3t@a.example",
+        "http://me:/s3cr3t@a.example",
+        "http://me:pass/s3cr3t@a.example",
+        "https://a.example/?next=http%3A%2F%2Fme:s3cr3t%40b.example",
     ] {
         assert!(
             heard
@@ -128,7 +135,20 @@ fn nothing_tells(url: &str, host: Host) {
     ] {
         heard.host.push(&format!(r#"{{"uri":"{uri}"}}"#));
         heard.host.push(&format!(r#"{{"url":"{uri}"}}"#));
+        heard
+            .host
+            .push(&format!(r#"{{"uri":"jdbc:{uri}","auth":{{"user":"s3cr3t"}}}}"#));
+        heard.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
         heard.host.push(&format!("{uri}?{SIGNED}"));
+    }
+    // Nor what is not understood.
+    for words in [
+        "submit http://me:s3cr3t@a.example --queue q",
+        "redis://:s3cr3t@a.example",
+        "submit --queue q --uri http://me:s3cr3t",
+        "submit --queue q --uri http://me:s3cr3t%40a.example",
+    ] {
+        heard.say(words);
     }
     let for_good = || servers.iter().filter(|(name, _)| *name != BROKEN);
     for (name, server) in for_good() {

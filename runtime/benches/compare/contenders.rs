@@ -153,6 +153,7 @@ impl Contender {
         command.arg("--output").arg(output).current_dir(folder);
         command.env_clear().env("HOME", folder);
         command.env("XDG_CACHE_HOME", &tools.cache);
+        command.env("XDG_STATE_HOME", &tools.cache);
         command
     }
 

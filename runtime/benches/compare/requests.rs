@@ -180,6 +180,7 @@ impl<'a> Bed<'a> {
         command.arg("--output").arg(output).current_dir(output);
         command.env_clear().env("HOME", output).env("REDIS_URL", url);
         command.env("XDG_CACHE_HOME", &self.tools.cache);
+        command.env("XDG_STATE_HOME", &self.tools.cache);
         command
     }
 

@@ -2,104 +2,144 @@
 //! reads it, beside the defaults that arguments declare.
 
 use std::env::VarError;
-use std::fs::DirBuilder;
 use std::num::ParseIntError;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::dotenv::Dotenv;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
-use crate::plugin::Engine;
+use crate::plugin::{Cache, Engine};
 use crate::queue::Server;
-
-/// Adds the variables of a `.env` file in the current folder, or one above, to those that are not set.
-pub(super) fn load_dotenv() -> Result<()> {
-    match dotenvy::dotenv() {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        // The error quotes the line, which may hold a password.
-        Err(dotenvy::Error::LineParse(..)) => Err(Error::permanent(
-            Stage::Config,
-            ".env: a line is not NAME=VALUE; a value with blanks needs quotes",
-        )),
-        Err(error) => Err(Error::permanent(Stage::Config, ".env").because(error)),
-    }
-}
+use crate::trust::{self, private_folder};
 
 /// The one that runs, even if its file was replaced meanwhile.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// The names that say where the queue's server is, and with which password.
+pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
+
+/// What the environment says. Where a real variable and `.env` have the same name, the variable counts.
 pub(super) struct Environment {
-    /// The URL of the queue's server; may hold a password.
-    pub(super) url: String,
+    /// The URL that was typed.
+    url: Option<String>,
+    dotenv: Dotenv,
+}
+
+/// Where the queue's server is.
+struct Place {
+    /// Its URL; may hold a password.
+    url: String,
     /// The folder of this user that a SQLite file is in which nobody named.
     own_folder: Option<PathBuf>,
 }
 
 impl Environment {
-    pub(super) fn new(url: Option<String>) -> Result<Self> {
-        let named = match url {
-            Some(url) => Some(url),
-            None => redis_url(&variable)?,
-        };
-        if let Some(url) = named {
-            let own_folder = None;
-            return Ok(Self { url, own_folder });
+    pub(super) fn new(url: Option<String>) -> Self {
+        warn_of_authorities();
+        let dotenv = Dotenv::load();
+        Self { url, dotenv }
+    }
+
+    /// The URL of the queue's server; may hold a password.
+    ///
+    /// # Errors
+    /// If a variable cannot be understood.
+    pub(super) fn url(&self) -> Result<String> {
+        self.place().map(|place| place.url)
+    }
+
+    fn place(&self) -> Result<Place> {
+        let own_folder = None;
+        if let Some(url) = self.url.clone() {
+            return Ok(Place { url, own_folder });
+        }
+        let is_set = |name: &str| std::env::var_os(name).is_some();
+        if let Some(url) = server_url(&variable, &is_set, &|name| self.dotenv.get(name))? {
+            return Ok(Place { url, own_folder });
         }
         let own_folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?;
         let file = own_folder.clone().unwrap_or_default().join("queue.db");
         let url = format!("sqlite:{}", file.display());
-        Ok(Self { url, own_folder })
+        Ok(Place { url, own_folder })
+    }
+
+    /// The queues that a worker serves, unless it was told which ones.
+    ///
+    /// # Errors
+    /// If `.env` cannot be understood.
+    pub(super) fn queues(&self) -> Result<Vec<String>> {
+        self.dotenv.queues()
     }
 
     /// The server, for what makes no sense on an empty one: a mistyped path must not look like a queue without requests.
     pub(super) async fn connect(&self) -> Result<Server> {
-        if let Some(path) = self.url.strip_prefix("sqlite:")
+        let place = self.place()?;
+        if let Some(path) = place.url.strip_prefix("sqlite:")
             && !path.is_empty()
             && matches!(Path::new(path).try_exists(), Ok(false))
         {
             let why = "there is no such file; `submit`, `run` and `plugin push` make one";
-            return Err(Error::permanent(Stage::Queue, format!("{}: {why}", self.url)));
+            return Err(Error::permanent(Stage::Queue, format!("{}: {why}", place.url)));
         }
-        self.connect_or_create().await
+        place.connect().await
     }
 
     /// The server; a SQLite file is made if it is not there.
     pub(super) async fn connect_or_create(&self) -> Result<Server> {
+        self.place()?.connect().await
+    }
+
+    /// An engine with a compilation cache in this user's cache folder, if there is one. The secret that proves that this
+    /// program filled it is in another folder of the user's.
+    pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
+        let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
+            &variable,
+            "XDG_STATE_HOME",
+            ".local/state",
+        )?);
+        // Without a cache a start costs a second more, nothing else.
+        let cache = folders.and_then(|(folder, secret)| {
+            let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
+            let (folder, secret) = (absolute(folder), absolute(secret));
+            let cache =
+                private_folder(&folder).and_then(|()| Cache::open(&folder.join("components"), &secret));
+            cache
+                .inspect_err(|error| tracing::warn!(error = error.report(), "compiling without a cache"))
+                .ok()
+        });
+        Ok(Engine::new(limits, cache)?.compiling_apart(THIS_PROGRAM.into()))
+    }
+}
+
+impl Place {
+    async fn connect(&self) -> Result<Server> {
         // Requests may have credentials in their URIs.
         self.own_folder.as_deref().map_or(Ok(()), private_folder)?;
         Server::connect(&self.url).await
     }
-
-    /// An engine with a compilation cache in this user's cache folder, if there is one.
-    pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
-        let folder =
-            user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.map(|folder| folder.join("components"));
-        // Without a cache a start costs a second more, nothing else.
-        let folder = folder.and_then(|folder| {
-            let absolute = std::path::absolute(&folder).unwrap_or(folder);
-            let private = private_folder(&absolute);
-            let warned = private
-                .inspect_err(|error| tracing::warn!(error = error.report(), "compiling without a cache"));
-            warned.is_ok().then_some(absolute)
-        });
-        Ok(Engine::new(limits, folder.as_deref())?.compiling_apart(THIS_PROGRAM.into()))
-    }
 }
 
-/// Makes a folder that only this user can use, and checks that it is one.
-fn private_folder(folder: &Path) -> Result<()> {
-    let failed = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", folder.display()));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| failed("cannot be created").because(e))?;
-    let found = std::fs::metadata(folder).map_err(|e| failed("cannot be looked at").because(e))?;
-    if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
-        return Err(failed("belongs to somebody else, or others can write to it"));
+/// Warns if others can say which authorities TLS trusts.
+fn warn_of_authorities() {
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let Some(value) = std::env::var_os(name) else {
+            continue;
+        };
+        for path in std::env::split_paths(&value) {
+            let changed = std::fs::metadata(&path)
+                .ok()
+                .and_then(|found| trust::changed_by_others(&found));
+            if let Some(why) = changed {
+                let path = path.display().to_string();
+                tracing::warn!(
+                    name,
+                    path,
+                    why,
+                    "whoever changes this decides which servers TLS trusts: make it yours, and `chmod go-w` it"
+                );
+            }
+        }
     }
-    Ok(())
 }
 
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
@@ -113,6 +153,30 @@ fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
+/// The server's URL as the real environment names it, or else `.env`. All of it comes from one of them: a password of
+/// the real environment's must not go to a host that a file of a stranger's names.
+fn server_url(
+    real: Variable<'_>,
+    is_set: &dyn Fn(&str) -> bool,
+    dotenv: Variable<'_>,
+) -> Result<Option<String>> {
+    let Some(set) = SERVER_NAMES.into_iter().find(|name| is_set(name)) else {
+        return redis_url(dotenv);
+    };
+    if let Some(url) = redis_url(real)? {
+        return Ok(Some(url));
+    }
+    for name in ["REDIS_URL", "REDIS_HOST"] {
+        if !is_set(name) && dotenv(name)?.is_some() {
+            let why = format!(
+                "{set} is set in the environment and {name} in .env: name the server and its password in one of them"
+            );
+            return Err(Error::permanent(Stage::Config, why));
+        }
+    }
+    Ok(None)
+}
+
 /// `REDIS_URL`, or one made of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
 fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
@@ -124,11 +188,11 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     let refused = |message: String| Error::permanent(Stage::Config, message);
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
     url.set_host(Some(&host))
-        .map_err(|e| refused(format!("REDIS_HOST {host:?}")).because(e))?;
+        .map_err(|e| refused("REDIS_HOST is not the name or address of a host".into()).because(e))?;
     if let Some(port) = variable("REDIS_PORT")? {
         let port: u16 = port
             .parse()
-            .map_err(|e: ParseIntError| refused(format!("REDIS_PORT {port:?}")).because(e))?;
+            .map_err(|e: ParseIntError| refused("REDIS_PORT is not a port".into()).because(e))?;
         url.set_port(Some(port))
             .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }
@@ -200,17 +264,35 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_write_to_is_not_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b");
-        private_folder(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(
-            private_folder(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("others can write")
+    fn a_server_is_named_in_one_place() {
+        fn value(values: &[(&str, &str)], name: &str) -> Option<String> {
+            let found = values.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        }
+        let url = |real: &[(&str, &str)], dotenv: &[(&str, &str)]| {
+            server_url(
+                &|name| Ok(value(real, name).filter(|value| !value.is_empty())),
+                &|name| value(real, name).is_some(),
+                &|name| Ok(value(dotenv, name)),
+            )
+        };
+        let (mine, theirs) = (("REDIS_HOST", "mine"), ("REDIS_HOST", "theirs"));
+        let their_url = ("REDIS_URL", "redis://theirs/");
+        let password = ("REDIS_PASSWORD", "s3cret");
+        assert_eq!(url(&[], &[]).unwrap(), None);
+        assert_eq!(url(&[], &[theirs]).unwrap().unwrap(), "redis://theirs:6379/");
+        assert_eq!(
+            url(&[mine], &[their_url, password]).unwrap().unwrap(),
+            "redis://mine:6379/"
         );
+        assert_eq!(url(&[("REDIS_URL", "")], &[their_url]).unwrap(), None);
+        assert_eq!(url(&[password], &[]).unwrap(), None);
+        for there in [theirs, their_url] {
+            let error = url(&[password], &[there]).unwrap_err().report();
+            assert!(
+                error.contains("REDIS_PASSWORD is set in the environment") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
     }
 }

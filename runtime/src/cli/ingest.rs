@@ -128,7 +128,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C or SIGTERM stops between two batches and leaves nothing behind; the second ends the process.
+/// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process.
 fn stop_on_signals(stop: &Stop) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();

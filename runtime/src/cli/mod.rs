@@ -3,6 +3,7 @@
 
 mod compile;
 mod dead;
+mod dotenv;
 mod environment;
 mod ingest;
 mod options;
@@ -24,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
+use crate::location::redact_within;
 use crate::plugin::COMMAND;
 use environment::Environment;
 
@@ -81,23 +83,19 @@ enum Command {
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    // First of all, because the arguments take defaults from the environment.
-    let dotenv = environment::load_dotenv();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse_arguments(&error));
     // Within its limits there is room for nothing else.
     if let Command::Compile(args) = &cli.command {
         return compile::run(args);
     }
     let log_format = cli.log_format;
     start_log(&cli);
-    let result = dotenv.and_then(|()| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(runtime_threads())
-            .enable_all()
-            .build()
-            .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))?
-            .block_on(dispatch(cli))
-    });
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(runtime_threads())
+        .enable_all()
+        .build()
+        .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -111,6 +109,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Ends the program with what clap says of its arguments, which may quote a URL with a password.
+fn refuse_arguments(error: &clap::Error) -> ! {
+    let said = error.to_string();
+    let shown = redact_within(&said);
+    if !error.use_stderr() || shown == said {
+        error.exit();
+    }
+    out::note(shown.trim_end());
+    std::process::exit(error.exit_code());
+}
+
 /// Records are worked on by threads of their own, and these wait for servers. The fewer there are, the less they wake
 /// each other: of small requests, one thread serves thousands a second.
 fn runtime_threads() -> usize {
@@ -118,7 +127,7 @@ fn runtime_threads() -> usize {
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
-    let environment = Environment::new(cli.url)?;
+    let environment = Environment::new(cli.url);
     match cli.command {
         Command::Run(args) => run::run(args, &environment).await,
         Command::Submit(args) => submit::submit(args, &environment).await,

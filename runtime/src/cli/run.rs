@@ -29,13 +29,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// May be given again: a queue to serve, each in its turn.
-    #[arg(
-        long,
-        alias = "queuename",
-        required = true,
-        env = "QUEUE_NAME",
-        value_delimiter = ','
-    )]
+    #[arg(long, alias = "queuename", env = "QUEUE_NAME", value_delimiter = ',')]
     queue: Vec<String>,
     /// Run every request through this component instead of the one that its queue is bound to.
     #[arg(long, value_name = "FILE")]
@@ -97,7 +91,15 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
-    for name in &args.queue {
+    let queues = match args.queue {
+        queues if queues.is_empty() => environment.queues()?,
+        queues => queues,
+    };
+    if queues.is_empty() {
+        let why = "say which queues to serve: --queue NAME, or QUEUE_NAME in the environment or in .env";
+        return Err(Error::permanent(Stage::Config, why));
+    }
+    for name in &queues {
         check_usable_queue_name(name)?;
     }
     let limits = Arc::new(Limits {
@@ -117,7 +119,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         .map_or_else(memory::default_total, |size| size.0);
     let options = WorkerOptions {
         name: worker_name(),
-        queues: args.queue,
+        queues,
         concurrency: args.concurrency.into(),
         burst: args.burst,
         plugin,
@@ -153,7 +155,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     tracing::debug!(?limits, policy = ?options.policy, "bounds");
     let burst = options.burst;
     let summary = worker::run(
-        &environment.url,
+        &environment.url()?,
         server,
         engine,
         fetcher,

@@ -1,4 +1,5 @@
-//! The signals that ask for an end: SIGTERM, as service managers send it, and Ctrl-C.
+//! The signals that ask for an end: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, as a terminal sends it that is
+//! closed.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,6 +8,8 @@ use crate::error::{Error, Result, Stage};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// None if whoever started the process has it ignored, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -15,17 +18,34 @@ impl Signals {
         let listen = |kind| {
             signal(kind).map_err(|e| Error::permanent(Stage::Worker, "cannot listen for signals").because(e))
         };
+        let is_ignored = is_ignored(SignalKind::hangup());
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: (!is_ignored).then(|| listen(SignalKind::hangup())).transpose()?,
         })
     }
 
     /// Waits for the next one.
     pub(super) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether the process was started with a signal ignored, by proc(5).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }

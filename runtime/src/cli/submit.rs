@@ -13,7 +13,7 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Progress, Server, State, Status, Submitted};
 use crate::receipt::Receipt;
-use crate::request::{NewRequest, check_usable_queue_name};
+use crate::request::{NewRequest, check_uri, check_usable_queue_name};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -85,6 +85,8 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
 }
 
 fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
+    // As it was typed: a path made of it may look otherwise.
+    check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));
     if let Some(id) = &args.id {
         request.id.clone_from(id);

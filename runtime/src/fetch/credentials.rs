@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{File, Metadata};
 use std::path::Path;
 
 use reqwest::header::{
@@ -14,6 +15,7 @@ use reqwest::header::{
 use url::{Origin, Url};
 
 use crate::error::{Error, Result, Stage};
+use crate::trust;
 
 /// The headers that each origin gets.
 #[derive(Default)]
@@ -40,8 +42,11 @@ impl Credentials {
     pub fn read(path: &Path) -> Result<Self> {
         let refused =
             |why: String| Error::permanent(Stage::Config, format!("--credentials {}: {why}", path.display()));
-        let text =
-            std::fs::read_to_string(path).map_err(|error| refused("cannot be read".into()).because(error))?;
+        let unread = |error| refused("cannot be read".into()).because(error);
+        let file = File::open(path).map_err(unread)?;
+        let found = file.metadata().map_err(unread)?;
+        warn_of_others(path, &found);
+        let text = std::io::read_to_string(file).map_err(unread)?;
         Self::parse(&text).map_err(refused)
     }
 
@@ -72,6 +77,21 @@ impl Credentials {
         let is_bare = url.username().is_empty() && url.password().is_none();
         self.0.get(&url.origin()).filter(|_| is_bare)
     }
+}
+
+/// Warns if others know the credentials, or can say which are used.
+fn warn_of_others(path: &Path, found: &Metadata) {
+    let why = match trust::changed_by_others(found) {
+        Some(why) => why,
+        None if trust::read_by_others(found) => "others can read it",
+        None => return,
+    };
+    let path = path.display().to_string();
+    tracing::warn!(
+        path,
+        why,
+        "the file of credentials is not this user's alone: make it yours, and `chmod go-rwx` it"
+    );
 }
 
 /// An origin as a URL without a path. What it has more could be a secret, and is not quoted.

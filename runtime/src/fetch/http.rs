@@ -20,6 +20,7 @@ use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
+use crate::trust;
 
 /// Fetches from HTTP servers. The two clients share nothing: a connection that was made to an allowed host
 /// can never serve a URI that may reach public addresses only.
@@ -59,9 +60,7 @@ impl Http {
         check_credentials(&url, origin)?;
         let (at, response) = self.follow(&url, origin, None).await?;
         let headers = response.headers().clone();
-        let tells_its_end = response.version() >= Version::HTTP_2
-            || headers.contains_key(CONTENT_LENGTH)
-            || headers.contains_key(TRANSFER_ENCODING);
+        let tells_its_end = tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
         let http = Arc::clone(self);
         let asked = Asked { http, url, origin };
@@ -182,6 +181,9 @@ impl Http {
                 Error::permanent(Stage::Fetch, format!("{}: {refusal}", redact(url.as_str())))
             })?,
         };
+        if url.scheme() == "https" {
+            trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, why))?;
+        }
         let cell = if passage == Passage::Any {
             &self.any
         } else {
@@ -223,6 +225,23 @@ fn check_credentials(url: &Url, origin: Origin) -> Result<()> {
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Whether a body has an end of its own, so that one that was cut off shows: RFC 9112, section 6.3. A transfer coding counts
+/// before a length; without `chunked` as the last one the body is as long as its connection, whatever else is said.
+fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
+    if version >= Version::HTTP_2 {
+        return true;
+    }
+    let codings = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    match codings {
+        Some(codings) => codings
+            .as_bytes()
+            .rsplit(|&byte| byte == b',')
+            .next()
+            .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked")),
+        None => headers.contains_key(CONTENT_LENGTH),
+    }
 }
 
 /// What an answer without the file means for a retry.

@@ -16,7 +16,7 @@ use url::Url;
 use crate::location::redact;
 
 /// What a file was when its transfer began.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Version {
     pub(super) url: Url,
     pub(super) etag: HeaderValue,
@@ -24,7 +24,7 @@ pub(super) struct Version {
 }
 
 /// What is asked for: the bytes of a version from a position on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Rest<'a> {
     pub(super) version: &'a Version,
     pub(super) from: u64,

@@ -268,8 +268,10 @@ impl Source {
     }
 }
 
-/// The last part of a URL's path, or its host if there is none.
+/// The last part of a URL's path without secrets, or its host if there is none.
 fn file_name(url: &Url) -> String {
+    let shown = Url::parse(&redact(url.as_str()));
+    let url = shown.as_ref().unwrap_or(url);
     let last = url
         .path_segments()
         .and_then(|mut parts| parts.next_back())

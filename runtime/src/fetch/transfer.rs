@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use reqwest::Response;
-use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tracing::Instrument;
@@ -130,6 +130,8 @@ struct Part {
     start: u64,
     /// Where it ends, if it says so.
     end: Option<u64>,
+    /// Whether it has a transfer coding, which alone says where it ends, whatever length it announces.
+    is_coded: bool,
     /// What it says of its own content, and what came of it.
     checks: Option<(Checksums, Sha256)>,
 }
@@ -138,6 +140,7 @@ impl Part {
     /// An answer from the first byte on. What it says of its content is about the file, whose reader checks it.
     fn first(response: Response, end: Option<u64>) -> Self {
         Self {
+            is_coded: response.headers().contains_key(TRANSFER_ENCODING),
             response,
             start: 0,
             end,
@@ -148,6 +151,7 @@ impl Part {
     fn rest(response: Response, start: u64, end: u64) -> Self {
         let checksums = Checksums::of_part(response.headers());
         Self {
+            is_coded: response.headers().contains_key(TRANSFER_ENCODING),
             response,
             start,
             end: Some(end),
@@ -192,7 +196,9 @@ impl Transfer {
                     return Ok(self.ended(part));
                 }
                 // Nothing is missing but the sign that nothing is.
-                _ if self.total == Some(self.received) => return self.verify(part).map(|()| None),
+                _ if self.total == Some(self.received) && !part.is_coded => {
+                    return self.verify(part).map(|()| None);
+                }
                 Ok(Err(error)) => {
                     let what = format!("the transfer broke off after {} bytes", self.received);
                     return Ok(Some(self.failed(what).because(error.without_url())));

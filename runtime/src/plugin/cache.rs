@@ -1,50 +1,102 @@
-//! Compiled components, kept in a folder that nobody else can write to: what is in there is run.
+//! Compiled components, kept in a folder of this user's. What is in there is run, so each is signed with a secret that only
+//! this user can read, and whatever does not bear that signature is compiled anew.
 
-use std::fs::{self, DirBuilder, DirEntry, File};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use hmac::{Hmac, Mac};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::rand::GetRandomFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::config::Limits;
+use crate::error::{Error, Result, Stage};
 use crate::request::hex;
+use crate::trust::{self, private_folder};
 
 /// How many are kept, and how many bytes. One has some hundred kilobytes, if its author did not mean harm.
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
-/// What a file ends with: the SHA-256 of what is before it. A processor would run a byte that a disk has turned.
-const CHECKSUM_BYTES: usize = 32;
+/// What a file ends with: the HMAC-SHA-256 of its name and of what is before it. It also tells of a byte that a disk has
+/// turned.
+const SIGNATURE_BYTES: usize = 32;
+
+const SECRET_FILE: &str = "cache.key";
+const SECRET_BYTES: usize = 32;
 
 /// One folder, which processes share. What else is in there is removed when it gets old.
-pub(super) struct Cache {
+pub struct Cache {
     folder: PathBuf,
+    secret: [u8; SECRET_BYTES],
+    /// Whether it was told that something in there is not this program's.
+    told: AtomicBool,
 }
 
 impl Cache {
-    /// In a folder of its own below this one.
-    pub(super) fn new(folder: &Path) -> Self {
+    /// Opens a cache in a folder, signed with the secret in another one; makes them if they are not there.
+    ///
+    /// # Errors
+    /// If others can change one of the folders, or may have read the secret.
+    pub fn open(folder: &Path, secret_folder: &Path) -> Result<Self> {
+        private_folder(folder)?;
         let folder = folder.join("code");
-        Self { folder }
+        private_folder(&folder)?;
+        Ok(Self {
+            folder,
+            secret: secret(secret_folder)?,
+            told: AtomicBool::new(false),
+        })
     }
 
     /// What this version compiled of a component within these limits, if it is there and can be used. `sha256` names the
     /// component.
     pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
-        let path = self.path(sha256, limits);
-        let file = fs::read(&path).ok()?;
-        let (code, checksum) = file.split_last_chunk::<CHECKSUM_BYTES>()?;
-        if Sha256::digest(code)[..] != *checksum {
-            return None;
-        }
-        let compiled = take_up(engine, code).ok()?;
+        let name = name(sha256, limits);
+        let code = match self.read(&name) {
+            Ok(code) => code,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        file = self.folder.join(&name).display().to_string(),
+                        %error,
+                        "a compiled component is not as this user's program left it: it is not run, but compiled again"
+                    );
+                }
+                return None;
+            }
+        };
+        let compiled = take_up(engine, &code).ok()?;
         // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
+        let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(compiled)
+    }
+
+    /// The code in a file, if its signature is right.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let (file, found) = trust::open_regular(&self.folder.join(name))?;
+        if let Some(why) = trust::changed_by_others(&found) {
+            return Err(io::Error::other(why));
+        }
+        if found.len() > BYTES_MAX {
+            return Err(io::Error::other("it is too long"));
+        }
+        let mut code = Vec::with_capacity(found.len() as usize);
+        file.take(BYTES_MAX).read_to_end(&mut code)?;
+        let unsigned = || io::Error::other("its signature is wrong");
+        let length = code.len().checked_sub(SIGNATURE_BYTES).ok_or_else(unsigned)?;
+        let signature = code.split_off(length);
+        let signed = self.signed(name, &code).verify_slice(&signature);
+        signed.map_err(|_| unsigned())?;
+        Ok(code)
     }
 
     /// Keeps what was compiled, unless there is no room for anything else then.
@@ -55,24 +107,24 @@ impl Cache {
         if code.len() as u64 > BYTES_MAX / 2 {
             return Ok(());
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
-        let path = self.path(sha256, limits);
+        private_folder(&self.folder).map_err(Error::into_io)?;
+        let name = name(sha256, limits);
+        let path = self.folder.join(&name);
         let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
-        let written = write(&temporary, code).and_then(|()| fs::rename(&temporary, &path));
+        let signature = self.signed(&name, code).finalize().into_bytes();
+        let written = write(&temporary, &[code, &signature[..]]).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
         written.and_then(|()| self.prune())
     }
 
-    fn path(&self, sha256: &str, limits: &Limits) -> PathBuf {
-        let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
-        digest.update(limits.to_string());
-        digest.update(sha256);
-        self.folder.join(hex(&digest.finalize()))
+    /// A signature is of a name, too: what was compiled of one component cannot stand for another.
+    fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
+        mac.update(name.as_bytes());
+        mac.update(code);
+        mac
     }
 
     fn prune(&self) -> io::Result<()> {
@@ -95,28 +147,102 @@ impl Cache {
     }
 }
 
+/// What a file is called: what it was made of. All names have the same length.
+fn name(sha256: &str, limits: &Limits) -> String {
+    let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+    digest.update(limits.to_string());
+    digest.update(sha256);
+    hex(&digest.finalize())
+}
+
 /// Makes a component of what a process of this program has compiled.
 ///
 /// # Errors
 /// If it was compiled by another version, or for another processor.
 pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     #[allow(unsafe_code, reason = "it is run as it is")]
-    // SAFETY: this program has written it, where nobody else can.
+    // SAFETY: this program has compiled it: it comes from a process of its own, or bears a signature that only this user's
+    // programs can give.
     unsafe {
         Component::deserialize(engine, code)
     }
 }
 
+/// Reads the secret in a folder; makes it if it is not there.
+///
+/// # Errors
+/// If others can change the folder, or the file is not one that only this user can read.
+fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
+    private_folder(folder)?;
+    let path = folder.join(SECRET_FILE);
+    let failed = |error: io::Error| {
+        let what = format!(
+            "{}: cannot be used; remove it, and a new one is made",
+            path.display()
+        );
+        Error::permanent(Stage::Config, what).because(error)
+    };
+    match read_secret(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read.map_err(failed),
+    }
+    let mut secret = [0; SECRET_BYTES];
+    let random = rustix::rand::getrandom(&mut secret, GetRandomFlags::empty());
+    if random != Ok(SECRET_BYTES) {
+        return Err(failed(io::Error::other("there are no random numbers")));
+    }
+    let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+    let made = write(&temporary, &[&secret])
+        // Another process may have been faster; then its secret counts.
+        .and_then(|()| {
+            Ok(rustix::fs::renameat_with(
+                CWD,
+                &temporary,
+                CWD,
+                &path,
+                RenameFlags::NOREPLACE,
+            )?)
+        });
+    if made.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => read_secret(&path).map_err(failed),
+    }
+}
+
+fn read_secret(path: &Path) -> io::Result<[u8; SECRET_BYTES]> {
+    let (file, found) = trust::open_regular(path)?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(io::Error::other("others can use it"));
+    }
+    let mut secret = Vec::new();
+    file.take(SECRET_BYTES as u64 + 1).read_to_end(&mut secret)?;
+    secret
+        .try_into()
+        .map_err(|_| io::Error::other(format!("it does not have {SECRET_BYTES} bytes")))
+}
+
 /// After a power cut the file must not be there by half.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.write_all(&Sha256::digest(bytes))?;
+fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use super::*;
@@ -131,7 +257,11 @@ mod tests {
     fn cache() -> (Cache, Engine, Limits, Vec<u8>, tempfile::TempDir) {
         let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
         let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
-        (Cache::new(folder.path()), engine, Limits::default(), code, folder)
+        (opened(&folder), engine, Limits::default(), code, folder)
+    }
+
+    fn opened(folder: &tempfile::TempDir) -> Cache {
+        Cache::open(&folder.path().join("cache"), &folder.path().join("state")).unwrap()
     }
 
     fn files(cache: &Cache) -> usize {
@@ -155,7 +285,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_replaced() {
         let (cache, engine, limits, code, _folder) = cache();
-        let path = cache.path(NAME, &limits);
+        let path = cache.folder.join(name(NAME, &limits));
         cache.put(NAME, &limits, b"of another version").unwrap();
         assert!(cache.get(&engine, NAME, &limits).is_none());
         for damage in [
@@ -183,7 +313,7 @@ mod tests {
         cache.put(NAME, &limits, &code).unwrap();
         cache.put("unused", &limits, &code).unwrap();
         let set_age = |name: &str, hours: u64| {
-            let file = File::open(cache.path(name, &limits)).unwrap();
+            let file = File::open(cache.folder.join(super::name(name, &limits))).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_hours(hours))
                 .unwrap();
         };
@@ -210,5 +340,107 @@ mod tests {
         cache.put("one more", &limits, &code).unwrap();
         assert_eq!(files(&cache), 2);
         assert!(cache.get(&engine, NAME, &limits).is_some());
+    }
+
+    #[test]
+    fn what_is_not_signed_for_its_name_is_not_run() {
+        let (cache, engine, limits, code, folder) = cache();
+        let (path, other) = (
+            cache.folder.join(name(NAME, &limits)),
+            cache.folder.join(name("another", &limits)),
+        );
+        let is_found = |cache: &Cache| cache.get(&engine, NAME, &limits).is_some();
+        cache.put(NAME, &limits, &code).unwrap();
+        assert!(is_found(&cache) && is_found(&opened(&folder)), "by each process");
+        let signed = fs::read(&path).unwrap();
+
+        // As the version before signed: anybody can.
+        let unsigned = [&code[..], &Sha256::digest(&code)[..]].concat();
+        // By another user's program.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let foreign = opened(&elsewhere);
+        foreign.put(NAME, &limits, &code).unwrap();
+        let foreign = fs::read(foreign.folder.join(name(NAME, &limits))).unwrap();
+        for planted in [unsigned, foreign, code.clone(), Vec::new(), vec![0; 31]] {
+            fs::write(&path, planted).unwrap();
+            assert!(!is_found(&cache));
+        }
+        assert!(cache.told.load(Ordering::Relaxed));
+        // Signed, but for another component.
+        fs::write(&other, &signed).unwrap();
+        assert!(cache.get(&engine, "another", &limits).is_none());
+        fs::write(&path, &signed).unwrap();
+        assert!(is_found(&cache));
+
+        // Where others can change it after it was looked at, or by a link.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(!is_found(&cache));
+        let target = folder.path().join("target");
+        fs::rename(&path, &target).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(!is_found(&cache));
+        cache.put(NAME, &limits, &code).unwrap();
+        assert!(is_found(&cache), "it is replaced");
+    }
+
+    #[test]
+    fn only_folders_and_secrets_of_this_user_alone_are_used() {
+        let (cache, _, _, _, folder) = cache();
+        let open = || Cache::open(&folder.path().join("cache"), &folder.path().join("state"));
+        let refused = |why: &str| {
+            let error = open().err().expect(why).report();
+            assert!(error.contains(why), "{error}");
+        };
+        let set_mode =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(fs::metadata(&cache.folder).unwrap().mode() & 0o777, 0o700);
+        for shared in [
+            folder.path().join("cache"),
+            cache.folder,
+            folder.path().join("state"),
+        ] {
+            set_mode(&shared, 0o770);
+            refused("others can write");
+            set_mode(&shared, 0o700);
+        }
+        let secret = folder.path().join("state").join(SECRET_FILE);
+        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o600);
+        for mode in [0o640, 0o604, 0o620, 0o602] {
+            set_mode(&secret, mode);
+            refused("others can use it");
+        }
+        set_mode(&secret, 0o600);
+        open().unwrap();
+        let bytes = fs::read(&secret).unwrap();
+        fs::write(&secret, &bytes[..31]).unwrap();
+        refused("32 bytes");
+        let moved = folder.path().join("moved");
+        fs::write(&secret, bytes).unwrap();
+        fs::rename(&secret, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, &secret).unwrap();
+        refused("symbolic link");
+        fs::remove_file(&secret).unwrap();
+        let (state, real) = (folder.path().join("state"), folder.path().join("real"));
+        fs::rename(&state, &real).unwrap();
+        std::os::unix::fs::symlink(&real, &state).unwrap();
+        refused("symbolic link");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_have_one_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| secret(folder.path()).unwrap()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
     }
 }

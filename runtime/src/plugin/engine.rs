@@ -46,19 +46,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that keeps what it compiled in `cache`, a folder that nobody else can write to, or compiles
-    /// anew in each process if there is none.
+    /// An engine that keeps what it compiled in `cache`, or compiles anew in each process if there is none.
     ///
     /// # Errors
     /// If the machine does not let code be compiled at run time.
-    pub fn new(limits: &Limits, cache: Option<&Path>) -> Result<Self> {
+    pub fn new(limits: &Limits, cache: Option<Cache>) -> Result<Self> {
         let engine = Self::start(limits, |config| {
             config.allocation_strategy(pool::config());
             // Without a pool where the process is not granted so much address space.
             wasmtime::Engine::new(config).or_else(|_| start_without_pool(config))
         })?;
         Ok(Self {
-            cache: cache.map(|folder| Arc::new(Cache::new(folder))),
+            cache: cache.map(Arc::new),
             ..engine
         })
     }

@@ -12,6 +12,7 @@ mod pool;
 mod state;
 mod trap;
 
+pub use cache::Cache;
 pub use compile::{COMMAND, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;

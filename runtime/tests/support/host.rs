@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use ingest_host::plugin::Cache;
 use serde_json::Value;
 
 /// How long a test waits for something that must happen.
@@ -47,6 +48,12 @@ pub(crate) fn component(name: &str) -> PathBuf {
             .to_owned()
     });
     folder.join(format!("{name}.wasm"))
+}
+
+/// The compiled plugins that all tests share, as the program keeps them.
+pub(crate) fn cache() -> Cache {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ingest-host");
+    Cache::open(&folder.join("components"), &folder).expect("a cache")
 }
 
 /// A folder with the program's files and a server's URL; every command runs in it with an empty environment.
@@ -149,6 +156,7 @@ impl Host {
             .env_clear()
             .env("HOME", self.folder.path())
             .env("XDG_CACHE_HOME", &self.cache)
+            .env("XDG_STATE_HOME", &self.cache)
             .env("REDIS_URL", &self.url)
             .stdin(Stdio::null());
         command

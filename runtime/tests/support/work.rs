@@ -1,7 +1,6 @@
 //! One input through the whole pipeline in this process, in any number of lanes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use ingest_host::commit::{Committed, Destination};
@@ -17,13 +16,12 @@ use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
 use jiff::Timestamp;
 
-use super::host::{component, path_of};
+use super::host::{cache, component, path_of};
 
 /// One for all tests of a program.
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(&cache)).unwrap())
+    ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(cache())).unwrap())
 }
 
 /// An example plugin.

@@ -125,6 +125,10 @@ impl Link {
     }
 
     async fn open(&self, response: Option<Duration>) -> Result<MultiplexedConnection> {
+        if self.name.starts_with("rediss:") {
+            let untimely = |why| Error::transient(Stage::Queue, format!("{}: {why}", self.name));
+            crate::trust::clock_for_tls().map_err(untimely)?;
+        }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(response);

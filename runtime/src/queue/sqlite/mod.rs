@@ -4,6 +4,7 @@
 
 mod audit;
 mod claims;
+mod files;
 mod registry;
 mod settings;
 mod store;

@@ -1,5 +1,8 @@
 //! Whether the file is kept where and how requests are safe: the connection goes in, a sentence for each danger comes out.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
 use rusqlite::Connection;
 use rustix::fs::{FsWord, StatFs, statfs};
 
@@ -38,7 +41,25 @@ pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
         ));
     }
     dangers.extend(db.path().and_then(|path| statfs(path).ok()).and_then(place));
+    dangers.extend(
+        db.path()
+            .and_then(|path| std::fs::metadata(path).ok())
+            .and_then(|found| others(&found)),
+    );
     Ok(dangers)
+}
+
+/// Who can use the file beside its user, and the users of a group who share it on purpose.
+fn others(found: &Metadata) -> Option<String> {
+    const TO_DO: &str = "`chmod o=` it, its -wal and its -shm";
+    if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
+        return Some("it belongs to another user, who can change what it holds: make it yours".into());
+    }
+    match found.mode() & 0o007 {
+        0 => None,
+        mode if mode & 0o002 != 0 => Some(format!("everybody can write to it: {TO_DO}")),
+        _ => Some(format!("everybody can read it, and signed URLs in it: {TO_DO}")),
+    }
 }
 
 /// What is wrong with the file system that the file is on.

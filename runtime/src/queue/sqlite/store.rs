@@ -4,23 +4,22 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
-use crate::complaints::Complaints;
+use super::files::Files;
 use crate::error::{Class, Error, Result, Stage};
 
 /// How long a step waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
-/// How often the file is looked for where it was.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SCHEMA_VERSION: i64 = 2;
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
@@ -39,20 +38,26 @@ struct Shared {
 }
 
 struct Inner {
-    connection: Connection,
-    seen: Seen,
-    place: Place,
-}
-
-/// Where the file was when it was opened.
-struct Place {
     path: PathBuf,
     name: String,
-    /// Device and inode; none if it is in no folder.
-    file: Option<(u64, u64)>,
-    looked_at: Instant,
-    complaints: Complaints,
+    seen: Seen,
+    /// None after its files were lost.
+    open: Option<Open>,
 }
+
+/// A connection, and the files that it has open.
+struct Open {
+    connection: Connection,
+    files: Files,
+}
+
+/// What all steps are told that meet a connection whose files were lost.
+const LOST: &str = "its files were changed under this program: nothing was done; what was acknowledged lately may be lost: look \
+                    at the queue, submit again what is missing, and try again";
+
+/// All stores of this process. SQLite shares what it knows of a file among the connections of a process, so all of them
+/// must let go of lost files before one can be opened anew.
+static STORES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 #[derive(Default)]
 struct Waiting {
@@ -77,6 +82,10 @@ struct Work<T, F> {
 
 #[derive(Clone)]
 enum Fault {
+    /// The files that the connection has open are not those that others see.
+    Lost,
+    /// They cannot be opened anew.
+    Closed(Class, String),
     Sqlite(Arc<rusqlite::Error>),
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
 }
@@ -138,14 +147,15 @@ impl Store {
             move || Inner::open(path.into(), name)
         });
         let inner = joined(opened.await, &name)??;
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             inner: Mutex::new(inner),
             waiting: Mutex::default(),
-        };
-        Ok(Self {
-            name,
-            shared: Arc::new(shared),
-        })
+        });
+        let mut stores = lock(&STORES);
+        stores.retain(|store| store.strong_count() > 0);
+        stores.push(Arc::downgrade(&shared));
+        drop(stores);
+        Ok(Self { name, shared })
     }
 
     /// Runs one atomic step that may write.
@@ -196,6 +206,14 @@ impl Store {
         match answer.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Fault::Sqlite(error))) => Err(failed(&self.name, error)),
+            Ok(Err(Fault::Closed(class, why))) => {
+                let what = format!(
+                    "{}: its files were changed under this program, and cannot be opened",
+                    self.name
+                );
+                Err(Error::new(Stage::Queue, class, what).because(why))
+            }
+            Ok(Err(Fault::Lost)) => Err(Error::transient(Stage::Queue, format!("{}: {LOST}", self.name))),
             Ok(Err(Fault::Panic(panic))) => match lock(&panic).take() {
                 Some(panic) => resume_unwind(panic),
                 None => Err(ending(&self.name)),
@@ -237,54 +255,67 @@ fn next_steps(waiting: &mut VecDeque<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
 
 impl Inner {
     fn open(path: PathBuf, name: String) -> Result<Self> {
-        let connection = open(&path, &name)?;
-        let place = Place {
-            file: identity(&path),
-            looked_at: Instant::now(),
-            complaints: Complaints::default(),
+        Ok(Self {
+            open: Some(Open::new(&path, &name)?),
+            seen: Seen::new(),
             path,
             name,
-        };
-        Ok(Self {
-            connection,
-            seen: Seen::new(),
-            place,
         })
     }
 
-    /// Opens the file anew if it was removed or replaced. Without this a worker would go on for ever with a file that
-    /// nobody else sees.
-    fn follow(&mut self) {
-        let place = &mut self.place;
-        if place.file.is_none() || place.looked_at.elapsed() < LOOK_EVERY {
-            return;
-        }
-        place.looked_at = Instant::now();
-        if identity(&place.path) == place.file {
-            return;
-        }
-        match Self::open(place.path.clone(), place.name.clone()) {
-            Ok(inner) => {
-                *self = inner;
-                tracing::error!(
-                    file = self.place.name,
-                    "the queue's file was removed or replaced, and what was in it is lost to this worker; the file that is there \
-                     now is used: submit what is missing again, bind plugins again"
-                );
-            }
-            Err(error) => place.complaints.note(
-                "the queue's file was removed or replaced, and cannot be opened",
-                &error,
-            ),
+    /// Runs steps in one transaction. One that fails is taken back alone; when the transaction fails, all have failed. So they
+    /// have if the files that were written to are not where others look.
+    fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
+        let transaction = self.check().and_then(|()| {
+            let done = self.run_within(&mut steps);
+            self.check().and(done)
+        });
+        for step in steps {
+            step.answer(&transaction);
         }
     }
 
-    /// Runs steps in one transaction. One that fails is taken back alone; when the transaction fails, all have failed.
-    fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
-        self.follow();
-        let transaction = self.run_within(&mut steps);
-        for step in steps {
-            step.answer(&transaction);
+    /// Looks whether the connection has open what others see. If not, it is closed, and the next step opens it anew: without
+    /// this a worker would go on for ever with files that nobody else sees, and acknowledge what goes into them.
+    fn check(&mut self) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            self.open = Some(
+                Open::new(&self.path, &self.name)
+                    .map_err(|error| Fault::Closed(error.class(), error.report()))?,
+            );
+            self.seen.clear();
+            return Ok(());
+        };
+        let Some(what) = open.files.changed() else {
+            return Ok(());
+        };
+        if what.may_be_whole && Open::new(&self.path, &self.name).is_ok_and(|fresh| fresh.is_whole()) {
+            open.files.accept();
+            return Ok(());
+        }
+        tracing::error!(
+            file = self.name,
+            what = what.what,
+            "the queue's file was removed or replaced, and what was in it may be lost to this worker; the file that is there \
+             now is used: submit what is missing again, bind plugins again"
+        );
+        self.close();
+        let stores = lock(&STORES).clone();
+        for store in stores.iter().filter_map(Weak::upgrade) {
+            // One that is at work finds out by itself.
+            if let Ok(mut other) = store.inner.try_lock()
+                && other.path == self.path
+            {
+                other.close();
+            }
+        }
+        Err(Fault::Lost)
+    }
+
+    /// Closes the connection and writes nothing on the way: what it would write belongs to files that are lost.
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.abandon();
         }
     }
 
@@ -294,7 +325,8 @@ impl Inner {
         } else {
             TransactionBehavior::Deferred
         };
-        let mut transaction = self.connection.transaction_with_behavior(behavior)?;
+        let open = self.open.as_mut().ok_or(Fault::Lost)?;
+        let mut transaction = open.connection.transaction_with_behavior(behavior)?;
         for step in steps {
             let savepoint = transaction.savepoint()?;
             match step.run(&savepoint, &mut self.seen) {
@@ -307,37 +339,78 @@ impl Inner {
     }
 }
 
+impl Open {
+    /// Opens the file; makes it, its folder and its tables if they are not there.
+    fn new(path: &Path, name: &str) -> Result<Self> {
+        let connection = open(path, name)?;
+        let open = Self {
+            files: Files::of(path),
+            connection,
+        };
+        if open.files.are_held_deleted() {
+            open.abandon();
+            let why = format!("{name}: another connection of this program has removed files open: try again");
+            return Err(Error::transient(Stage::Queue, why));
+        }
+        Ok(open)
+    }
+
+    fn abandon(self) {
+        let config = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        // Fails for no file that is open.
+        let _ = self.connection.set_db_config(config, true);
+    }
+
+    /// Whether nothing is missing in the file.
+    fn is_whole(&self) -> bool {
+        let check = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        check.is_ok_and(|said| said == "ok")
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A step that panics is taken back, so that what it leaves is sound.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What tells a file from another under the same name.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+/// The machine's clock, in milliseconds since 1970; before that they are negative.
+pub(super) fn now_ms() -> i64 {
+    let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
 }
 
-/// The machine's clock, in milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
+/// What a file has that was made for something else.
+const FOREIGN: i64 = -1;
 
 fn open(path: &Path, name: &str) -> Result<Connection> {
+    let failed_to = |what: &str| Error::permanent(Stage::Queue, format!("{name}: cannot make the {what}"));
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| {
-            Error::permanent(Stage::Queue, format!("{name}: cannot make the folder")).because(e)
-        })?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|e| failed_to("folder").because(e))?;
+    }
+    // Requests may have credentials in their URIs. SQLite gives the files beside it the same mode.
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(failed_to("file").because(error));
+        }
+        _ => {}
     }
     let mut connection = Connection::open(path).map_err(|e| failed(name, e))?;
     let version = prepare(&mut connection).map_err(|e| failed(name, e))?;
+    let refused = |why: String| Err(Error::permanent(Stage::Queue, format!("{name}: {why}")));
+    if version == FOREIGN {
+        return refused("is a file of another program: name another one".into());
+    }
     if version > SCHEMA_VERSION {
-        return Err(Error::permanent(
-            Stage::Queue,
-            format!(
-                "{name}: has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one"
-            ),
+        return refused(format!(
+            "has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one"
         ));
     }
     Ok(connection)
@@ -347,6 +420,13 @@ fn open(path: &Path, name: &str) -> Result<Connection> {
 fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Whoever made the file need not be trusted with what it defines.
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 0 && connection.query_row(tables, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Ok(FOREIGN);
+    }
     switch_to_wal(connection)?;
     // What a commit has acknowledged survives a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -392,7 +472,13 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
         ) => Class::Transient,
         _ => Class::Permanent,
     };
-    Error::new(Stage::Queue, class, format!("{name}: the file cannot be used")).because(error)
+    let what = match error.sqlite_error().map(|error| error.extended_code) {
+        Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
+            "its -wal was removed or cut while others have it open: stop all that use it, and start them again"
+        }
+        _ => "the file cannot be used",
+    };
+    Error::new(Stage::Queue, class, format!("{name}: {what}")).because(error)
 }
 
 /// The result of a blocking step; its panic goes on in the caller.

@@ -1,0 +1,288 @@
+//! The file `.env` of the current folder: a text goes in, the values of the documented names come out. They stay in this
+//! program's configuration and never get into the process's environment, where a library would find them.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::environment::SERVER_NAMES;
+use crate::error::{Error, Result, Stage};
+use crate::trust;
+
+/// Taken beside [`SERVER_NAMES`]. No name that is taken names a file to trust or changes what code is run.
+const QUEUE_NAME: &str = "QUEUE_NAME";
+
+const FILE: &str = ".env";
+const BYTES_MAX: u64 = 64 << 10;
+
+/// So many ignored names are shown, each with so many characters.
+const IGNORED_SHOWN: usize = 8;
+const NAME_SHOWN: usize = 64;
+
+/// What `.env` says.
+#[derive(Default)]
+pub(super) struct Dotenv {
+    values: HashMap<String, String>,
+    /// Why it cannot be read.
+    fault: Option<String>,
+}
+
+impl Dotenv {
+    /// Reads the file, if it is there and only this user or root can have written it. Warns of a file that is not read, and
+    /// of names that are ignored.
+    pub(super) fn load() -> Self {
+        let text = match read(Path::new(FILE)) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Self::default(),
+            Err(why) => {
+                tracing::warn!("{FILE} was not read: {why}");
+                return Self::default();
+            }
+        };
+        let entries = match parse(&text) {
+            Ok(entries) => entries,
+            Err(why) => {
+                return Self {
+                    fault: Some(format!("{FILE}: {why}")),
+                    ..Self::default()
+                };
+            }
+        };
+        let mut ignored: Vec<String> = Vec::new();
+        let mut values = HashMap::new();
+        for (name, value) in entries {
+            if is_taken(&name) {
+                values.insert(name, value);
+            } else if !ignored.contains(&name) {
+                ignored.push(name);
+            }
+        }
+        if !ignored.is_empty() {
+            tracing::warn!(
+                "{FILE}: ignored {}: only {} and {QUEUE_NAME} are taken from it; set others in the environment",
+                list(&ignored),
+                SERVER_NAMES.join(", ")
+            );
+        }
+        Self { values, fault: None }
+    }
+
+    /// The value of a name; nothing if it is empty.
+    ///
+    /// # Errors
+    /// If the file cannot be understood: what it says might matter.
+    pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
+        if let Some(fault) = &self.fault {
+            return Err(Error::permanent(Stage::Config, fault.clone()));
+        }
+        Ok(self.values.get(name).filter(|value| !value.is_empty()).cloned())
+    }
+
+    /// The queues that a worker serves.
+    ///
+    /// # Errors
+    /// As [`Dotenv::get`].
+    pub(super) fn queues(&self) -> Result<Vec<String>> {
+        let names = self.get(QUEUE_NAME)?.unwrap_or_default();
+        Ok(names
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+fn is_taken(name: &str) -> bool {
+    name == QUEUE_NAME || SERVER_NAMES.contains(&name)
+}
+
+fn list(names: &[String]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(IGNORED_SHOWN)
+        .map(|name| name.chars().take(NAME_SHOWN).collect())
+        .collect();
+    match names.len().saturating_sub(IGNORED_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The file's text; nothing if it is not there.
+fn read(path: &Path) -> Result<Option<String>, String> {
+    let (file, found) = match trust::open_regular(path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    if let Some(why) = trust::changed_by_others(&found) {
+        return Err(format!("{why}: it must belong to you, and `chmod go-w {FILE}`"));
+    }
+    let mut text = Vec::new();
+    file.take(BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(|e| e.to_string())?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(format!("it has more than {BYTES_MAX} bytes"));
+    }
+    let text = String::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
+    warn_of_readers(&found, &text);
+    Ok(Some(text))
+}
+
+fn warn_of_readers(found: &Metadata, text: &str) {
+    let has_password = text.contains("REDIS_PASSWORD") || (text.contains("REDIS_URL") && text.contains('@'));
+    if has_password && trust::read_by_others(found) {
+        tracing::warn!("{FILE} has a password and others can read it: `chmod go-rwx {FILE}`");
+    }
+}
+
+/// All names with their values, in the order of the file. Nothing in a value stands for anything else: a variable of the
+/// environment might be a secret, and the value the address of a stranger's server.
+///
+/// # Errors
+/// Which line is not understood. Never quotes it: it may hold a password.
+fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut entries = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return Ok(entries);
+        }
+        let line = text[..text.len() - rest.len()].matches('\n').count() + 1;
+        if rest.starts_with('#') {
+            rest = rest.split_once('\n').map_or("", |(_, next)| next);
+            continue;
+        }
+        let not_understood =
+            || format!("line {line} is not NAME=VALUE; a value with blanks needs quotes, 'like this'");
+        let (name, value) = rest.split_once('=').ok_or_else(not_understood)?;
+        let name = name.trim_end();
+        let name = name
+            .strip_prefix("export ")
+            .map_or(name, |name| name.trim_start());
+        if !is_name(name) {
+            return Err(not_understood());
+        }
+        let (value, is_literal, next) =
+            take_value(value.trim_start_matches([' ', '\t'])).ok_or_else(not_understood)?;
+        if is_taken(name) && !is_literal {
+            return Err(format!(
+                "line {line}: `$` stands for nothing but itself here: write the value in single quotes, '...'"
+            ));
+        }
+        entries.push((name.to_owned(), value));
+        rest = next;
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// A value, whether other programs take it for the same, and what follows its line.
+fn take_value(text: &str) -> Option<(String, bool, &str)> {
+    let (value, is_literal, rest) = match text.chars().next() {
+        Some('\'') => {
+            let (value, rest) = text[1..].split_once('\'')?;
+            (value.to_owned(), true, rest)
+        }
+        Some('"') => take_quoted(&text[1..])?,
+        _ => {
+            let line = text.split('\n').next().unwrap_or_default();
+            let value = line.split_once(" #").map_or(line, |(value, _)| value);
+            let value = value.split_once("\t#").map_or(value, |(value, _)| value).trim();
+            if value.contains(char::is_whitespace) {
+                return None;
+            }
+            (value.to_owned(), !value.contains('$'), &text[line.len()..])
+        }
+    };
+    let (end, next) = rest.split_once('\n').unwrap_or((rest, ""));
+    let end = end.trim();
+    (end.is_empty() || end.starts_with('#')).then_some((value, is_literal, next))
+}
+
+fn take_quoted(text: &str) -> Option<(String, bool, &str)> {
+    let (mut value, mut is_literal) = (String::new(), true);
+    let mut characters = text.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some((value, is_literal, &text[at + 1..])),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                escaped => value.push(escaped),
+            },
+            c => {
+                is_literal &= c != '$';
+                value.push(c);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Vec<(String, String)> {
+        parse(text).expect(text)
+    }
+
+    #[test]
+    fn values_are_read_as_they_are_written() {
+        for (text, value) in [
+            ("A=b", "b"),
+            ("export A=b", "b"),
+            ("\u{feff}A = b \r\n", "b"),
+            ("# A=c\n\nA=b # not this", "b"),
+            ("A=b#c", "b#c"),
+            ("A='b c#$HOME'# x", "b c#$HOME"),
+            ("A=\"b \\\"c\\\" \\\\ \\$HOME\"", "b \"c\" \\ $HOME"),
+            ("A=\"b\nc\"\n", "b\nc"),
+            ("A=", ""),
+            ("A=b=c==", "b=c=="),
+            ("A=$HOME", "$HOME"),
+        ] {
+            assert_eq!(parsed(text), [("A".into(), value.to_owned())], "{text:?}");
+        }
+        assert_eq!(parsed("A=1\nB='2'\n\nC=\"3\"").len(), 3);
+        assert!(parsed("").is_empty());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_by_its_line_and_never_quoted() {
+        for (text, why) in [
+            ("A=1\ns3cret", "line 2"),
+            ("A=1\n\nB=s3cret s3cret", "line 3"),
+            ("A='s3cret", "line 1"),
+            ("A=\"s3cret", "line 1"),
+            ("A='s3cret' s3cret", "line 1"),
+            ("s3 cret=1", "line 1"),
+            ("=s3cret", "line 1"),
+            ("REDIS_URL=redis://h/$s3cret", "`$`"),
+            ("A=1\nREDIS_HOST=\"${s3cret}\"", "line 2: `$`"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(why) && !error.contains("s3"), "{text:?}: {error}");
+        }
+        assert_eq!(
+            parsed("REDIS_PASSWORD='a$b'"),
+            [("REDIS_PASSWORD".into(), "a$b".into())]
+        );
+    }
+
+    #[test]
+    fn many_ignored_names_are_not_all_shown() {
+        let names: Vec<String> = (0..20).map(|number| format!("N{number}")).collect();
+        assert_eq!(list(&names), "N0, N1, N2, N3, N4, N5, N6, N7 and 12 more");
+        assert_eq!(list(&["x".repeat(100)]).len(), NAME_SHOWN);
+    }
+}

@@ -1,0 +1,1012 @@
+//! Secrets in URIs and in texts: what somebody wrote goes in, the same without its secrets comes out, for messages, logs and
+//! receipts. User names and passwords are left out, also of a URI within a URI and of one that is malformed; the values of
+//! parameters that are called like a secret become `***`. What cannot be understood is hidden.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::location::scheme;
+
+const HIDDEN: &str = "***";
+
+/// How often a text may be percent-encoded over and over. What is so more often is hidden.
+const LEVELS_MAX: usize = 8;
+
+/// The longest host, with a user and a password.
+const AUTHORITY_MAX: usize = 2_048;
+
+/// Schemes before whose host any number of slashes may stand, none included: see the URL standard.
+const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
+
+/// The URI without what must not be seen. A plain path comes back as it is, but for what looks like a URI in it.
+pub fn redact(uri: &str) -> String {
+    let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
+        Some((Ok(url), _)) => match without_fragment(url) {
+            Some(url) => Cow::from(url),
+            None => Cow::from(uri),
+        },
+        // A password may have unescaped characters at which a query would begin.
+        Some((Err(_), _)) => {
+            let from = uri.rfind('@').unwrap_or_default();
+            let end = uri[from..].find(['?', '#']).map_or(uri.len(), |at| from + at);
+            Cow::from(&uri[..end])
+        }
+        None => Cow::from(uri),
+    };
+    redact_one(&bare)
+}
+
+/// A URL without user name, password and fragment; nothing if it has none of them.
+fn without_fragment(mut url: Url) -> Option<String> {
+    if url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
+        return None;
+    }
+    // Both fail only on a URI that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    Some(url.into())
+}
+
+/// A text for people, with each URI in it as [`redact`] shows it, and without the values of members that are called like a
+/// secret. For what others wrote: a document that is no request, a library's error.
+pub fn redact_within(text: &str) -> String {
+    let text = hide_members(&unescape(text));
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let length = token_length(rest);
+        shown.push_str(&redact_token(&rest[..length]));
+        rest = &rest[length..];
+        let next = rest.chars().next().map_or(0, char::len_utf8);
+        shown.push_str(&rest[..next]);
+        rest = &rest[next..];
+    }
+    shown
+}
+
+/// Whether a URI holds a user name or a password, be it in a URI within it, however often that is encoded. What is encoded
+/// too often to be looked at counts as one that does.
+pub fn has_userinfo(uri: &str) -> bool {
+    let is_opaque = scheme(uri).is_some_and(|scheme| {
+        let rest = &uri[scheme.len() + 1..];
+        !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
+    });
+    let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    is_opaque
+        || is_told
+        || at_some_level(uri, |text| {
+            authorities(text).any(|authority| authority.has_userinfo())
+        })
+}
+
+/// Whether something holds of a text, or of what it is after it was percent-decoded once or more often.
+fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
+    let mut text = Cow::from(text);
+    for _ in 0..LEVELS_MAX {
+        if holds(&text) {
+            return true;
+        }
+        match decode(&text) {
+            Some(decoded) => text = Cow::from(decoded),
+            None => return false,
+        }
+    }
+    true
+}
+
+/// A text percent-decoded once; nothing if that changes nothing.
+fn decode(text: &str) -> Option<String> {
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    (decoded != text).then(|| decoded.into_owned())
+}
+
+/// One URI, or a text that may be one.
+fn redact_one(uri: &str) -> String {
+    let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
+    let clean = |text: &str| hide_values(&strip_userinfo(text), is_path);
+    let shown = clean(uri);
+    if !shown.contains('%') {
+        return shown;
+    }
+    let shown = hide_encoded(&shown, &clean);
+    if !at_some_level(&shown, |text| clean(text) != text) {
+        return shown;
+    }
+    // Something is left that only shows when more of it is decoded at once.
+    match authorities(&shown).next() {
+        Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+/// Part of a text that has no blanks.
+fn redact_token(token: &str) -> String {
+    if !token.contains([':', '=', '@', '%', '/']) {
+        return token.to_owned();
+    }
+    let shown = match scheme(token) {
+        Some(_) => redact(token),
+        None => redact_one(token),
+    };
+    // `me:password@host`, whatever stands before it.
+    let Some(at) = shown.rfind('@') else {
+        return shown;
+    };
+    let colon = shown[..at]
+        .match_indices(':')
+        .find(|(colon, _)| !shown[colon + 1..].starts_with(['/', '\\']))
+        .map(|(colon, _)| colon);
+    match colon {
+        Some(colon) => {
+            let start = shown[..colon]
+                .rfind(['/', '\\', '=', '&', '?', ';', ','])
+                .map_or(0, |delimiter| delimiter + 1);
+            format!("{}{HIDDEN}{}", &shown[..start], &shown[at..])
+        }
+        None => shown,
+    }
+}
+
+/// The length of what comes before a blank or a quote. A quote behind a backslash belongs to the text.
+fn token_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        let ends = c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+        if ends && !is_escaped {
+            return at;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    text.len()
+}
+
+/// A text of JSON with its escapes undone, as far as they could hide what a URI is made of. What is a backslash then counts as
+/// a slash, as in URLs.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::from(text);
+    }
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let code = escape
+            .strip_prefix("\\u")
+            .and_then(|hex| hex.get(..4))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let (character, length) = match (code, escape.as_bytes().get(1)) {
+            (Some(b'\\'), _) => (Some('/'), 6),
+            (Some(code @ (b'!' | b'#'..=b'~')), _) => (Some(char::from(code)), 6),
+            (Some(b' ' | b'\t' | b'\n' | b'\r'), _) => (Some(' '), 6),
+            (_, Some(b'/')) => (Some('/'), 2),
+            (_, Some(b't' | b'n' | b'r')) => (Some(' '), 2),
+            _ => (None, 1),
+        };
+        match character {
+            Some(character) => plain.push(character),
+            None => {
+                // Whatever is escaped stays so; of two backslashes the second escapes nothing.
+                let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+                plain.push_str(&escape[..length]);
+                rest = &escape[length..];
+                continue;
+            }
+        }
+        rest = &escape[length..];
+    }
+    plain.push_str(rest);
+    Cow::from(plain)
+}
+
+/// Where a URI names a host, in a text: behind `://` and its like.
+struct Authority<'a> {
+    text: &'a str,
+    start: usize,
+    end: usize,
+    /// Whether a scheme stands before it.
+    is_named: bool,
+}
+
+impl Authority<'_> {
+    fn has_userinfo(&self) -> bool {
+        let authority = &self.text[self.start..self.end];
+        // What is no host may be a user and the beginning of a password.
+        let is_begun = || !is_host(authority) && self.text[self.end..].contains('@');
+        self.is_named && (authority.contains('@') || is_begun())
+    }
+}
+
+fn is_slash(c: char) -> bool {
+    matches!(c, '/' | '\\')
+}
+
+/// All authorities in a text, in their order. They may begin within one another.
+fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
+    let places = text.char_indices().filter(|&(_, c)| c == ':' || is_slash(c));
+    places.filter_map(move |(at, c)| {
+        let (before, rest) = (&text[..at], &text[at..]);
+        if is_slash(c) && before.ends_with(|c| is_slash(c) || c == ':') {
+            return None;
+        }
+        let behind = if c == ':' { &rest[1..] } else { rest };
+        let slashes = behind.len() - behind.trim_start_matches(is_slash).len();
+        if c != ':' && slashes < 2 {
+            return None;
+        }
+        let scheme_bytes = before
+            .bytes()
+            .rev()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            .count();
+        let scheme = before[before.len() - scheme_bytes..].to_ascii_lowercase();
+        let is_special = c == ':' && SPECIAL.contains(&scheme.as_str());
+        if slashes < 2 && !is_special {
+            return None;
+        }
+        // A local file has no host, and `@` is a character of its name like any other.
+        let slashes = if scheme == "file" { 2 } else { slashes };
+        let start = text.len() - behind.len() + slashes;
+        let longest = text.floor_char_boundary(start + AUTHORITY_MAX);
+        let end = text[start..longest]
+            .find(['/', '\\', '?', '#'])
+            .map_or(longest, |length| start + length);
+        Some(Authority {
+            text,
+            start,
+            end,
+            is_named: c == ':' && scheme_bytes > 0,
+        })
+    })
+}
+
+/// A text without what stands before the `@` of an authority. If an authority is none, its `@` may be further on, behind what
+/// a password has; without one it is hidden.
+fn strip_userinfo(text: &str) -> String {
+    let text = &opaque_without_userinfo(text);
+    let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
+    let last_at = text.rfind('@');
+    for Authority {
+        mut start,
+        end,
+        is_named,
+        ..
+    } in authorities(text)
+    {
+        if start < from {
+            continue;
+        }
+        shown.push_str(&text[from..start]);
+        if let Some(at) = text[start..end].rfind('@') {
+            start += at + 1;
+        }
+        from = start;
+        if is_named && !is_host(&text[start..end]) {
+            match last_at.filter(|&at| at >= start) {
+                Some(at) => from = at + 1,
+                None => {
+                    shown.push_str(HIDDEN);
+                    from = end;
+                }
+            }
+        }
+    }
+    shown + &text[from..]
+}
+
+/// A URI such as `scheme:me:password@host`, of a scheme that says nothing about hosts, without what may be a user.
+fn opaque_without_userinfo(text: &str) -> String {
+    if let Some(scheme) = scheme(text)
+        && !SPECIAL.contains(&scheme.as_str())
+    {
+        let rest = &text[scheme.len() + 1..];
+        if !rest.starts_with(['/', '\\'])
+            && !rest.contains("://")
+            && let Some(at) = rest.rfind('@')
+        {
+            return format!("{}:{}", &text[..scheme.len()], &rest[at + 1..]);
+        }
+    }
+    text.to_owned()
+}
+
+/// Whether a text looks like a host, several hosts, or an address, each with a port or without.
+fn is_host(text: &str) -> bool {
+    let is_one = |host: &str| {
+        let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, port)) => (address, port.strip_prefix(':').unwrap_or(port)),
+            None if host.starts_with('[') => (&host[1..], ""),
+            None => host.split_once(':').unwrap_or((host, "")),
+        };
+        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':' | '*');
+        // Behind a colon without a port a password may go on that has a `/`, `?` or `#`.
+        let is_cut = !text.starts_with('[') && text.ends_with(':');
+        host.chars().all(allowed) && port.chars().all(|c| c.is_ascii_digit()) && !is_cut
+    };
+    text.split([',', ';']).take(1).all(is_one)
+}
+
+/// What ends a name before `=`.
+fn is_name_part(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
+}
+
+/// A text with `***` for the values of parameters that are called like a secret: `?token=...`, `&sig=...`, `;jwt=...`. In a
+/// path of files, a folder `session=5` is none.
+fn hide_values(text: &str, is_path: bool) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    let query = text.find(['?', '#']);
+    // In a URI within a path there are no folders.
+    let nested = if is_path {
+        let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
+        let named = authorities(&text[own..]).find(|authority| authority.is_named);
+        named.map(|authority| own + authority.start)
+    } else {
+        Some(0)
+    };
+    let mut from = 0;
+    while let Some(equals) = rest[from..].find('=').map(|at| from + at) {
+        from = equals + 1;
+        let name_start = rest[..equals]
+            .char_indices()
+            .rev()
+            .take_while(|&(_, c)| is_name_part(c))
+            .last()
+            .map_or(equals, |(at, _)| at);
+        let before = shown.chars().last();
+        let boundary = rest[..name_start].chars().last().or(before);
+        let place = text.len() - rest.len() + name_start;
+        let is_folder = matches!(boundary, Some('/' | '\\')) && nested.is_none_or(|nested| nested > place);
+        if is_folder || !is_secret(&rest[name_start..equals]) {
+            continue;
+        }
+        let is_query =
+            !matches!(boundary, Some('/' | '\\' | ';')) || query.is_some_and(|query| query < place);
+        let end = from + value_length(&rest[from..], is_query);
+        shown.push_str(&rest[..from]);
+        shown.push_str(HIDDEN);
+        (rest, from) = (&rest[end..], 0);
+    }
+    shown + rest
+}
+
+/// How long a value is: to the next parameter or, in a path, to the next segment.
+fn value_length(text: &str, is_query: bool) -> usize {
+    let ends = |(at, c): (usize, char)| match c {
+        '&' | '#' => true,
+        // Within a query it may be part of the value.
+        ';' => !is_query || text[at + 1..].trim_start_matches(is_name_part).starts_with('='),
+        '/' | '?' => !is_query,
+        _ => false,
+    };
+    text.char_indices()
+        .find(|&place| ends(place))
+        .map_or(text.len(), |(at, _)| at)
+}
+
+/// A text with `***` for what has a secret once it is percent-decoded.
+fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
+    let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_delimiter) {
+        let component = part.trim_end_matches(is_delimiter);
+        if component.contains('%') && at_some_level(component, |text| clean(text) != text) {
+            shown.push_str(HIDDEN);
+            shown.push_str(&part[component.len()..]);
+        } else {
+            shown.push_str(part);
+        }
+    }
+    shown
+}
+
+/// A text with `***` for the values of members and headers that are called like a secret: `"password": "..."`,
+/// `Authorization: ...`.
+fn hide_members(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    let mut from = 0;
+    while let Some(colon) = rest[from..].find(':').map(|at| from + at) {
+        from = colon + 1;
+        let before = rest[..colon].trim_end();
+        let name = before.trim_end_matches(['"', '\'', '\\']);
+        let is_quoted = name.len() < before.len();
+        let start = name
+            .char_indices()
+            .rev()
+            .take_while(|&(_, c)| is_name_part(c) || (is_quoted && c == ' '))
+            .last()
+            .map_or(name.len(), |(at, _)| at);
+        let value = rest[from..].trim_start();
+        let is_apart = is_quoted || value.len() < rest.len() - from || value.starts_with(['"', '\'']);
+        if !is_apart || !is_secret(&name[start..]) {
+            continue;
+        }
+        let value_start = rest.len() - value.len();
+        let (opening, length) = member_length(value, is_quoted);
+        shown.push_str(&rest[..value_start + opening]);
+        shown.push_str(HIDDEN);
+        (rest, from) = (&rest[value_start + opening + length..], 0);
+    }
+    shown + rest
+}
+
+/// How long the quote before a member's value is, and the value itself.
+fn member_length(text: &str, is_json: bool) -> (usize, usize) {
+    let backslashes = text.len() - text.trim_start_matches('\\').len();
+    let behind = &text[backslashes..];
+    if let Some(quote) = behind.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let opening = backslashes + 1;
+        let mut escapes = 0;
+        for (at, c) in text[opening..].char_indices() {
+            match c {
+                '\\' => escapes += 1,
+                c if c == quote && (escapes <= backslashes || (backslashes == 0 && escapes % 2 == 0)) => {
+                    return (opening, at - escapes);
+                }
+                _ => escapes = 0,
+            }
+        }
+        return (opening, text.len() - opening);
+    }
+    if text.starts_with(['[', '{']) {
+        let mut depth = 0_usize;
+        for (at, c) in text.char_indices() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' if depth == 1 => return (0, at + 1),
+                ']' | '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return (0, text.len());
+    }
+    let end = |c: char| matches!(c, '\n' | '\r' | '"') || (is_json && matches!(c, ',' | '}' | ']'));
+    (0, text.find(end).unwrap_or(text.len()))
+}
+
+/// In whatever name one of these stands, the name is that of a secret.
+const WITHIN: &[&str] = &[
+    "signature",
+    "token",
+    "secret",
+    "passw",
+    "passphrase",
+    "passcode",
+    "credential",
+    "apikey",
+    "accesskey",
+    "session",
+    "sessid",
+    "authorization",
+    "bearer",
+    "hmac",
+    "jwt",
+];
+
+/// Names of secrets, as a whole only: `zipcode` and `country_code` are none.
+const WHOLE: [&str; 3] = ["code", "pin", "policy"];
+
+/// Words that make a name that of a secret, if it is made of them and of [`BESIDE`]: `authkey`, but not `keyboard`.
+const WORDS: &[&str] = &[
+    "assertion",
+    "auth",
+    "authn",
+    "authz",
+    "cookie",
+    "cookies",
+    "cred",
+    "creds",
+    "csrf",
+    "hdnea",
+    "hdntl",
+    "hdnts",
+    "key",
+    "keys",
+    "oauth",
+    "otp",
+    "pass",
+    "passkey",
+    "psw",
+    "pswd",
+    "pw",
+    "pwd",
+    "saml",
+    "sas",
+    "sess",
+    "sid",
+    "sig",
+    "sign",
+    "signing",
+    "ticket",
+    "tickets",
+    "totp",
+    "xauth",
+    "xsrf",
+];
+
+/// Words that stand beside these without a gap.
+const BESIDE: &[&str] = &[
+    "access", "account", "admin", "amz", "api", "app", "asp", "aspx", "aws", "az", "azure", "basic", "bot",
+    "client", "data", "db", "device", "digest", "download", "enc", "file", "ftp", "gcp", "git", "google",
+    "gpg", "hook", "host", "http", "https", "hub", "id", "ids", "j", "lab", "license", "login", "master",
+    "my", "mysql", "new", "old", "one", "pg", "php", "postgres", "private", "proxy", "public", "redis",
+    "refresh", "req", "request", "root", "rsa", "secure", "server", "service", "shared", "sql", "ssh",
+    "storage", "time", "user", "x",
+];
+
+/// Whether a parameter, member or header of this name has a value that must not be seen.
+fn is_secret(name: &str) -> bool {
+    let name = fully_decoded(name);
+    let Some(name) = name else { return true };
+    let whole = name.to_lowercase();
+    if WHOLE.contains(&whole.as_str()) {
+        return true;
+    }
+    name.split(|c: char| !c.is_alphanumeric()).any(|run| {
+        let lower = run.to_lowercase();
+        WITHIN.iter().any(|word| lower.contains(word))
+            || is_made_of_secrets(&lower)
+            || words(run).any(|word| is_made_of_secrets(&word.to_lowercase()))
+    })
+}
+
+fn fully_decoded(text: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    for _ in 0..LEVELS_MAX {
+        match decode(&text) {
+            Some(decoded) => text = decoded,
+            None => return Some(text),
+        }
+    }
+    None
+}
+
+/// The words of a name in camel case: `authKey`, `PHPSessId`, `key2`.
+fn words(run: &str) -> impl Iterator<Item = &str> {
+    let characters: Vec<(usize, char)> = run.char_indices().collect();
+    let begins = move |number: usize| {
+        let (before, c) = (characters[number - 1].1, characters[number].1);
+        let next_is_lower = characters.get(number + 1).is_some_and(|(_, c)| c.is_lowercase());
+        let begins = (c.is_uppercase() && (!before.is_uppercase() || next_is_lower))
+            || c.is_numeric() != before.is_numeric();
+        begins.then_some(characters[number].0)
+    };
+    let count = run.chars().count();
+    let starts: Vec<usize> = (1..count).filter_map(begins).collect();
+    let ends: Vec<usize> = starts.iter().copied().chain([run.len()]).collect();
+    let starts = std::iter::once(0).chain(starts);
+    starts.zip(ends).map(|(start, end)| &run[start..end])
+}
+
+/// Whether a word in lowercase is made of [`WORDS`], [`BESIDE`] and digits alone, and has one of [`WORDS`].
+fn is_made_of_secrets(word: &str) -> bool {
+    // What can be reached from each byte on, without a secret and with one.
+    let mut reached = vec![(false, false); word.len() + 1];
+    reached[0].0 = true;
+    for from in 0..word.len() {
+        let (bare, secret) = reached[from];
+        if !(bare || secret) || !word.is_char_boundary(from) {
+            continue;
+        }
+        let rest = &word[from..];
+        for part in WORDS.iter().filter(|part| rest.starts_with(**part)) {
+            reached[from + part.len()].1 = true;
+        }
+        let digit = rest.starts_with(|c: char| c.is_ascii_digit()).then_some(1);
+        let beside = BESIDE.iter().filter(|part| rest.starts_with(**part));
+        for length in beside.map(|part| part.len()).chain(digit) {
+            let next = &mut reached[from + length];
+            *next = (next.0 || bare, next.1 || secret);
+        }
+    }
+    reached[word.len()].1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "S3cr3t";
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (uri, shown) in [
+            ("http://me:pw@example.com/a.csv#part", "http://example.com/a.csv"),
+            (
+                "https://b.example/k?X-Amz-Signature=ab12&part=1&X%2DAmz-Credential=c",
+                "https://b.example/k?X-Amz-Signature=***&part=1&X%2DAmz-Credential=***",
+            ),
+            (
+                "https://b.example/k?sv=1&sig=ab%2F",
+                "https://b.example/k?sv=1&sig=***",
+            ),
+            (
+                "https://b.example/k?Subscription-Key=a&monkey=b&api_key=c&x-functions-key=d&page=2",
+                "https://b.example/k?Subscription-Key=***&monkey=b&api_key=***&x-functions-key=***&page=2",
+            ),
+            (
+                "https://b.example/k?code=a&zipcode=b&SESSIONID=c&jwt=d&AccessKeyId=e",
+                "https://b.example/k?code=***&zipcode=b&SESSIONID=***&jwt=***&AccessKeyId=***",
+            ),
+            ("http://me:p@w@[::zz]/x?token=1", "http://[::zz]/x"),
+            ("s3://id:key@bucket/a.csv", "s3://bucket/a.csv"),
+            ("a@b.csv", "a@b.csv"),
+            ("http://example.com", "http://example.com"),
+            ("/data/session=5/a.csv", "/data/session=5/a.csv"),
+            ("file:///data/key=5/a@b.csv", "file:///data/key=5/a@b.csv"),
+            // Within one another, encoded or not.
+            (
+                "https://h/?url=http://i/?token=S3cr3t",
+                "https://h/?url=http://i/?token=***",
+            ),
+            (
+                "https://h/?url=http%3A%2F%2Fi%2F%3Ftoken%3DS3cr3t&a=1",
+                "https://h/?url=***&a=1",
+            ),
+            (
+                "https://h/?url=http%253A%252F%252Fu%253AS3cr3t%2540i&a=1",
+                "https://h/?url=***&a=1",
+            ),
+            (
+                "https://h/?url=http%3A%2F%2Fi%2F%3Fpage%3D1",
+                "https://h/?url=http%3A%2F%2Fi%2F%3Fpage%3D1",
+            ),
+            ("https://h/http%3A%2F%2Fu:S3cr3t%40i/x", "https://h/***"),
+            ("jdbc:http://u:S3cr3t@h/x", "jdbc:http://h/x"),
+            ("jdbc:oracle:thin:scott/S3cr3t@//h:1521/x", "jdbc://h:1521/x"),
+            (
+                "view-source:https://h/?sig=S3cr3t",
+                "view-source:https://h/?sig=***",
+            ),
+            ("s3:u:S3cr3t@h/x", "s3:h/x"),
+            // Of parts of a path, and where no URL is.
+            (
+                "https://h/a;token=S3cr3t/b;v=1?page=2",
+                "https://h/a;token=***/b;v=1?page=2",
+            ),
+            ("https://h/token=S3cr3t/b", "https://h/token=***/b"),
+            ("https://h/?sig=S3cr3t/b;c=d", "https://h/?sig=***;c=d"),
+            ("h/a.csv?token=S3cr3t", "h/a.csv?token=***"),
+            (" http://u:S3cr3t@h/a", " http://h/a"),
+            ("//u:S3cr3t@h/a", "//h/a"),
+            // Malformed: a port that is none may be a password.
+            ("http://u:S3cr3t", "http://***"),
+            ("http://u:S3cr3t%40h/a", "http://***/a"),
+            ("http://u:a/S3cr3t@h/a", "http://h/a"),
+            ("http://u:a?S3cr3t@h/a", "http://h/a"),
+            ("http://u:S3cr3t@h:x/a", "http://***/a"),
+            ("http://[::1/a.csv?sig=S3cr3t", "http://[::1/a.csv"),
+        ] {
+            assert_eq!(redact(uri), shown);
+            assert_eq!(redact(shown), shown, "what is shown has nothing to hide");
+        }
+    }
+
+    #[test]
+    fn names_of_secrets_are_told_from_ordinary_ones() {
+        for name in [
+            "token",
+            "access_token",
+            "accessToken",
+            "authkey",
+            "authKey",
+            "AUTH_KEY",
+            "auth",
+            "sign",
+            "sig",
+            "Signature",
+            "bearer",
+            "ticket",
+            "PHPSESSID",
+            "PHPSessId",
+            "jsessionid",
+            "JSESSIONID",
+            "sid",
+            "connect.sid",
+            "pass",
+            "userpass",
+            "passwd",
+            "password",
+            "user[password]",
+            "pwd",
+            "pw",
+            "dbpw",
+            "secret",
+            "client_secret",
+            "clientsecret",
+            "key",
+            "key2",
+            "keys",
+            "apikey",
+            "api-key",
+            "APIKey",
+            "x-api-key",
+            "sshkey",
+            "jwt",
+            "id_token",
+            "otp",
+            "code",
+            "cred",
+            "awsCreds",
+            "%74oken",
+            "%2574oken",
+            "t%6Fken",
+            "hdnts",
+            "X-Amz-Security-Token",
+            "xsrf",
+            "Authorization",
+            "Cookie",
+            "passphrase",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "design",
+            "monkey",
+            "keyboard",
+            "passenger",
+            "page",
+            "zipcode",
+            "country_code",
+            "author",
+            "signal",
+            "insignia",
+            "turkey",
+            "compass",
+            "keyword",
+            "side",
+            "inside",
+            "spin",
+            "id",
+            "user",
+            "userid",
+            "Expires",
+            "sort",
+            "assign",
+            "X-Amz-SignedHeaders",
+            "X-Amz-Date",
+            "passport",
+            "authority",
+            "hash",
+            "format",
+            "designId",
+            "policyholder",
+            "",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn uris_with_a_user_or_a_password_are_found() {
+        for uri in [
+            "http://me@h",
+            "http://:S3cr3t@h",
+            "HTTP:\\\\me@h",
+            "http:me:S3cr3t@h",
+            "http:/me:S3cr3t@h",
+            "s3://k:S3cr3t@b/x",
+            "jdbc:http://u:p@h",
+            "jdbc:postgresql://u:p@h/x",
+            "jdbc:oracle:thin:u/p@h",
+            "s3:u:p@h",
+            "s3:\\\\u:p@h",
+            "view-source:http:u:p@h",
+            "https://h/?u=http://u:p@i",
+            "https://h/?u=http%3A%2F%2Fu%3Ap%40i",
+            "https://h/http%253A%252F%252Fu%253Ap%2540i",
+            "https://h/#http://u:p@i",
+            "http://u:?p@h",
+            "http://u:a/p@h",
+            " http://u:p@h",
+            "/x http://u:p@h",
+        ] {
+            assert!(has_userinfo(uri), "{uri}");
+        }
+        for uri in [
+            "http://h",
+            "https://h/@scope/x",
+            "https://h/?mail=a@b",
+            "https://h/?u=https://m.example/@me",
+            "a@b.csv",
+            "/data/a@b.csv",
+            "file:///data/a@b.csv",
+            "s3://bucket/a@b.csv",
+            "https://h//a@b",
+            "C:\\a@b.csv",
+        ] {
+            assert!(!has_userinfo(uri), "{uri}");
+        }
+        let often = format!("http:/%{}2Fu:p@h", "25".repeat(20));
+        assert!(has_userinfo(&often), "what cannot be looked at");
+    }
+
+    #[test]
+    fn uris_within_a_text_are_found() {
+        for (text, shown) in [
+            (
+                r#"{"uri":"http://me:S3cr3t@h/a","url":"https://b?sig=S3cr3t&page=1","id":"a:b"}"#,
+                r#"{"uri":"http://h/a","url":"https://b?sig=***&page=1","id":"a:b"}"#,
+            ),
+            (r#"{"uri":"http:me:S3cr3t@h/a"}"#, r#"{"uri":"http://h/a"}"#),
+            (
+                r#"{"uri":"HTTPS:\\\\me:S3cr3t@h\\a"}"#,
+                r#"{"uri":"https://h//a"}"#,
+            ),
+            (
+                r#"{"uri":"http://me:S3cr3t\u0040h/a"}"#,
+                r#"{"uri":"http://h/a"}"#,
+            ),
+            (r#"{"uri":"http:\/\/me:S3cr3t@h\/a"}"#, r#"{"uri":"http://h/a"}"#),
+            (r#"{"uri":"http://me:a\"S3cr3t@h/a"}"#, r#"{"uri":"http://h/a"}"#),
+            (
+                "é→http://me:S3cr3t@h then ftp://u:S3cr3t@i/x",
+                "é→http://h then ftp://i/x",
+            ),
+            ("no scheme: ://me:S3cr3t@h", "no scheme: ://h"),
+            ("no scheme: me:S3cr3t@h", "no scheme: me:h"),
+            (
+                "fetch a.csv: record 3: no http://",
+                "fetch a.csv: record 3: no http://",
+            ),
+            ("nothing", "nothing"),
+            // Members and headers.
+            (
+                r#"{"uri":"a","password":"a\"S3cr3t","page":1}"#,
+                r#"{"uri":"a","password":"***","page":1}"#,
+            ),
+            (r#"{"api\u004bey" : 12345, "a":1}"#, r#"{"apiKey" : ***, "a":1}"#),
+            (
+                r#"{"auth":{"user":"S3cr3t","list":[1]},"a":1}"#,
+                r#"{"auth":***,"a":1}"#,
+            ),
+            (
+                r#"{"x":"{\"token\":\"S3cr3t\",\"a\":1}"}"#,
+                r#"{"x":"{\"token\":\"***\",\"a\":1}"}"#,
+            ),
+            (
+                "Authorization: Bearer S3cr3t\nAccept: x",
+                "Authorization: ***\nAccept: x",
+            ),
+            ("key.example.com:8080/x", "key.example.com:8080/x"),
+            ("token=S3cr3t and more", "token=*** and more"),
+        ] {
+            assert_eq!(redact_within(text), shown);
+        }
+    }
+
+    #[test]
+    fn long_texts_take_no_long_time() {
+        let begun = std::time::Instant::now();
+        for part in [
+            "//a", "http:", "token=1;", "%25", "\"key\":", "a://b@", "key", "?a=", "\\u0041",
+        ] {
+            let text = part.repeat((64 << 10) / part.len());
+            redact_within(&text);
+            redact(&text[..8 << 10]);
+            has_userinfo(&text[..8 << 10]);
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+
+    fn encode(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    }
+
+    /// URIs with the secret as a user, a password or the value of a parameter, anywhere.
+    fn secretive() -> impl Strategy<Value = String> {
+        let scheme = prop::sample::select(vec![
+            "http",
+            "https",
+            "HTTP",
+            "ftp",
+            "s3",
+            "jdbc:http",
+            "jdbc:pg",
+            "git+https",
+            "redis",
+        ]);
+        let slashes = prop::sample::select(vec!["://", ":\\\\", ":///"]);
+        let host = prop::sample::select(vec![
+            "h.example",
+            "h:80",
+            "[::1]",
+            "[::zz]",
+            "h:port",
+            "",
+            "1.2.3.4",
+        ]);
+        let name = prop::sample::select(vec![
+            "token",
+            "authkey",
+            "sign",
+            "bearer",
+            "ticket",
+            "PHPSESSID",
+            "api_key",
+            "X-Amz-Signature",
+            "code",
+            "%74oken",
+        ]);
+        let user = (
+            scheme.clone(),
+            slashes.clone(),
+            host.clone(),
+            "[a-z:/?#%]{0,3}",
+            "[a-z0-9.@]{0,3}",
+            "(/[a-z]{1,3}){0,2}",
+        )
+            .prop_map(|(scheme, slashes, host, before, after, path)| {
+                format!("{scheme}{slashes}u:{before}{SECRET}{after}@{host}{path}")
+            });
+        let sign = prop::sample::select(vec!["?", "?a=1&", ";", "/", "?a;", "#", "/x?y=http://i/?"]);
+        let parameter = (
+            scheme,
+            slashes,
+            host,
+            "(/[a-z]{1,3}){0,2}",
+            sign,
+            name,
+            "(&[a-z]=[0-9]){0,2}",
+        )
+            .prop_map(|(scheme, slashes, host, path, sign, name, more)| {
+                format!("{scheme}{slashes}{host}{path}{sign}{name}={SECRET}{more}")
+            });
+        // Within the value of another one, encoded several times.
+        (
+            prop_oneof![user, parameter],
+            0..4_usize,
+            prop::sample::select(vec!["", "https://o.example/?next=", "jdbc:", "/p?u=", " "]),
+        )
+            .prop_map(|(uri, levels, around)| {
+                let levels = if around.ends_with('=') { levels } else { 0 };
+                format!("{around}{}", (0..levels).fold(uri, |uri, _| encode(&uri)))
+            })
+    }
+
+    fn hides(text: &str) -> bool {
+        let mut text = text.to_owned();
+        loop {
+            if text.contains(SECRET) {
+                return false;
+            }
+            match decode(&text) {
+                Some(decoded) => text = decoded,
+                None => return true,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_planted_secret_is_never_shown(uri in secretive()) {
+            for shown in [
+                redact(&uri),
+                redact_within(&uri),
+                redact_within(&format!("fetch {uri}: not found")),
+                redact_within(&serde_json::json!({ "uri": uri }).to_string()),
+                redact_within(&serde_json::json!({ "uri": uri }).to_string().replace('/', "\\/")),
+                redact(&redact(&uri)),
+            ] {
+                prop_assert!(hides(&shown), "{uri} is shown as {shown}");
+            }
+            for error in [
+                crate::location::Location::parse(&uri, crate::error::Stage::Fetch).err(),
+                crate::request::NewRequest::new(uri.clone()).check().err(),
+            ].into_iter().flatten() {
+                prop_assert!(hides(&error.report()), "{uri}: {}", error.report());
+            }
+        }
+
+        #[test]
+        fn whatever_is_written_is_shown_somehow(text in ".{0,80}|[a:/\\\\@%=;?#&\"0-9]{0,40}") {
+            let _ = (redact(&text), redact_within(&text), has_userinfo(&text));
+        }
+    }
+}

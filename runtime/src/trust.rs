@@ -1,0 +1,175 @@
+//! Whether only this user can change a file or folder that the program trusts: a path or what the file system says of it
+//! goes in, what is wrong with it comes out.
+
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result, Stage};
+
+/// Returns how somebody else can change a file or folder, if somebody can: its owner, unless that is this user or root, or
+/// whoever its mode lets write to it.
+pub(crate) fn changed_by_others(found: &Metadata) -> Option<&'static str> {
+    if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
+        Some("it belongs to another user")
+    } else if found.mode() & 0o022 != 0 {
+        Some("others can write to it")
+    } else {
+        None
+    }
+}
+
+/// Whether users other than the owner can read a file.
+pub(crate) fn read_by_others(found: &Metadata) -> bool {
+    found.mode() & 0o044 != 0
+}
+
+/// Opens a regular file, but no symbolic link, for reading. Never waits, not even for a pipe.
+///
+/// # Errors
+/// If it cannot be opened, or is something else.
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+        rustix::io::Errno::LOOP => io::Error::other("it is a symbolic link"),
+        error => error.into(),
+    })?;
+    let file = File::from(file);
+    let found = file.metadata()?;
+    if found.is_file() {
+        Ok((file, found))
+    } else {
+        Err(io::Error::other("it is not a regular file"))
+    }
+}
+
+/// Makes a folder that only this user can use, with those above it, and checks that it is one. A symbolic link is refused.
+///
+/// # Errors
+/// Permanent, of stage config, with what to do.
+pub(crate) fn private_folder(folder: &Path) -> Result<()> {
+    let failed = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", folder.display()));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| failed("cannot be created").because(e))?;
+    let found = std::fs::symlink_metadata(folder).map_err(|e| failed("cannot be looked at").because(e))?;
+    if !found.is_dir() {
+        return Err(failed("is not a folder but a symbolic link or a file: remove it"));
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(failed(
+            "belongs to another user: remove it, or choose another place",
+        ));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(failed(
+            "others can write to it: look at what is in there, then `chmod go-rwx` it",
+        ));
+    }
+    if found.mode() & 0o055 != 0 {
+        let private = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
+        private.map_err(|e| failed("cannot be made private").because(e))?;
+    }
+    Ok(())
+}
+
+/// Checks that the machine's clock can be held against certificates: the TLS library panics before 1970.
+///
+/// # Errors
+/// What to do.
+pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
+    let is_sane = SystemTime::now() >= UNIX_EPOCH;
+    is_sane
+        .then_some(())
+        .ok_or("the machine's clock says a time before 1970, at which no certificate is valid: set it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_not_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        private_folder(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        for shared in [0o777, 0o770, 0o702] {
+            set_mode(&path, shared);
+            let error = private_folder(&path).unwrap_err().to_string();
+            assert!(error.contains("others can write"), "{error}");
+        }
+        set_mode(&path, 0o755);
+        private_folder(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn a_link_is_no_private_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let error = private_folder(&link).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{error}");
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (
+            folder.path().join("file"),
+            folder.path().join("link"),
+            folder.path().join("pipe"),
+        );
+        std::fs::write(&file, "text").unwrap();
+        open_regular(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for (path, why) in [
+            (link.as_path(), "symbolic link"),
+            (&pipe, "regular"),
+            (folder.path(), "regular"),
+        ] {
+            let error = open_regular(path).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_else_can_change_a_file_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (mode, changed, read) in [
+            (0o600, false, false),
+            (0o640, false, true),
+            (0o644, false, true),
+            (0o620, true, false),
+            (0o602, true, false),
+        ] {
+            set_mode(file.path(), mode);
+            let found = std::fs::metadata(file.path()).unwrap();
+            assert_eq!(changed_by_others(&found).is_some(), changed, "{mode:o}");
+            assert_eq!(read_by_others(&found), read, "{mode:o}");
+        }
+    }
+}
