@@ -3,6 +3,7 @@
 
 pub mod config; // the bounds of everything
 pub mod error; // the one error type
+pub mod escape; // what strangers wrote, as people may see it
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 

@@ -5,6 +5,7 @@ mod compile;
 mod dead;
 mod environment;
 mod ingest;
+mod log;
 mod options;
 mod out;
 mod plugin;
@@ -15,17 +16,17 @@ mod run;
 mod signals;
 mod submit;
 
-use std::io::IsTerminal;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
+use crate::escape;
 use crate::plugin::COMMAND;
 use environment::Environment;
+use log::LogFormat;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -42,12 +43,6 @@ struct Cli {
 
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    Human,
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -83,7 +78,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // First of all, because the arguments take defaults from the environment.
     let dotenv = environment::load_dotenv();
-    let cli = Cli::parse();
+    let cli = parse(&std::env::args_os().collect::<Vec<_>>());
     // Within its limits there is room for nothing else.
     if let Command::Compile(args) = &cli.command {
         return compile::run(args);
@@ -145,16 +140,27 @@ fn start_log(cli: &Cli) {
         .ok()
         .and_then(|text| text.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
-    match cli.log_format {
-        LogFormat::Json => registry
-            .with(log.json().flatten_event(true).with_span_list(false))
-            .init(),
-        LogFormat::Human => registry
-            .with(log.with_ansi(std::io::stderr().is_terminal()))
-            .init(),
-    }
+    log::start(cli.log_format, filter);
+}
+
+/// Reads the arguments. An error quotes them, and a shell may have put names of a stranger's files among them.
+fn parse(arguments: &[OsString]) -> Cli {
+    Cli::try_parse_from(arguments).unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        let shown = arguments.iter().map(|argument| {
+            let text = argument.to_string_lossy();
+            escape::for_people(&text).into_owned()
+        });
+        // What was wrong is wrong with them, too, unless it was the very bytes that are spelled out now.
+        match Cli::try_parse_from(shown) {
+            Err(shown) if shown.use_stderr() => shown.exit(),
+            _ => {
+                let text = error.to_string();
+                out::note(text.lines().next().unwrap_or_default());
+                std::process::exit(error.exit_code());
+            }
+        }
+    })
 }

@@ -118,7 +118,12 @@ impl GateArgs {
 #[derive(clap::Args)]
 pub(super) struct CredentialArgs {
     /// JSON file with the headers that servers want, by origin: {"https://HOST": {"authorization": "Bearer ..."}}.
-    #[arg(long = "credentials", env = "INGEST_HOST_CREDENTIALS", value_name = "FILE")]
+    #[arg(
+        long = "credentials",
+        env = "INGEST_HOST_CREDENTIALS",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     file: Option<PathBuf>,
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Args {
         alias = "queuename",
         required = true,
         env = "QUEUE_NAME",
+        hide_env_values = true,
         value_delimiter = ','
     )]
     queue: Vec<String>,

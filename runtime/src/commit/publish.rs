@@ -13,6 +13,7 @@ use super::folders::Folder;
 use super::staging::Sealed;
 use crate::digest::Digest;
 use crate::error::{Error, Result, Stage};
+use crate::escape;
 use crate::faults;
 use crate::format::Format;
 use crate::location::file_uri;
@@ -243,10 +244,10 @@ impl Sealed {
 /// Writes and syncs a document.
 fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
     let staged = Temporary::new(path.to_owned());
-    let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
-    bytes.push(b'\n');
+    // Somebody will look at it on a terminal.
+    let text = escape::json(serde_json::to_string_pretty(document).expect("documents serialize"));
     let written = File::create(staged.path()).and_then(|mut file| {
-        file.write_all(&bytes)?;
+        file.write_all(format!("{text}\n").as_bytes())?;
         file.sync_all()
     });
     written.map_err(|error| disk::failed(error, "cannot be written", staged.path()))?;

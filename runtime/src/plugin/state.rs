@@ -200,12 +200,15 @@ impl PluginLog {
             return;
         }
         self.left -= cost;
+        // A plugin's words are a field, so that they are never taken for what the host says.
+        const SAYS: &str = "plugin says";
+        let (plugin, text) = (&self.plugin, message);
         match level {
-            Level::Trace => tracing::trace!(plugin = self.plugin, message),
-            Level::Debug => tracing::debug!(plugin = self.plugin, message),
-            Level::Info => tracing::info!(plugin = self.plugin, message),
-            Level::Warn => tracing::warn!(plugin = self.plugin, message),
-            Level::Error => tracing::error!(plugin = self.plugin, message),
+            Level::Trace => tracing::trace!(plugin, text, "{SAYS}"),
+            Level::Debug => tracing::debug!(plugin, text, "{SAYS}"),
+            Level::Info => tracing::info!(plugin, text, "{SAYS}"),
+            Level::Warn => tracing::warn!(plugin, text, "{SAYS}"),
+            Level::Error => tracing::error!(plugin, text, "{SAYS}"),
         }
     }
 
