@@ -71,6 +71,7 @@ pub struct Error {
     class: Class,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    kept_report: Option<Box<str>>,
 }
 
 impl Error {
@@ -82,6 +83,7 @@ impl Error {
             class,
             message: message.into(),
             source: None,
+            kept_report: None,
         }
     }
 
@@ -116,6 +118,14 @@ impl Error {
         self
     }
 
+    /// Adds the URI of the report that this program has just kept in quarantine. It goes to the queue as a value of its own:
+    /// what stands in a message may be anybody's.
+    #[must_use]
+    pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
+        self.kept_report = Some(uri.into());
+        self
+    }
+
     /// Puts `subject: ` before the message, to say which file or request it was about.
     #[must_use]
     pub fn about(mut self, subject: impl fmt::Display) -> Self {
@@ -131,6 +141,11 @@ impl Error {
     /// What it means for a retry.
     pub fn class(&self) -> Class {
         self.class
+    }
+
+    /// The URI of the report that was kept in quarantine, if one was.
+    pub fn kept_report(&self) -> Option<&str> {
+        self.kept_report.as_deref()
     }
 
     /// The message and every cause, on one line, each said once.

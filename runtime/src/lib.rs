@@ -8,6 +8,7 @@ pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
 mod complaints; // what fails for a while, said now and then
+mod document; // small files in, their bytes out
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names, and how it is shown

@@ -12,12 +12,13 @@ use super::disk::{self, Temporary};
 use super::folders::Folder;
 use super::staging::Sealed;
 use crate::digest::Digest;
+use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::escape;
 use crate::faults;
 use crate::format::Format;
 use crate::location::file_uri;
-use crate::receipt::{Receipt, Report, RequestPart};
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Report, RequestPart};
 use crate::request::check_name;
 
 /// What was published under final names, for the receipt to name.
@@ -309,7 +310,8 @@ fn artifact(path: &Path, digest: &Digest) -> Artifact {
 }
 
 fn read_receipt(path: &Path) -> Result<Receipt> {
-    let document = fs::read(path).map_err(|error| disk::failed(error, "the receipt cannot be read", path))?;
+    let document = read_regular(path, DOCUMENT_BYTES_MAX)
+        .map_err(|error| disk::failed(error, "the receipt cannot be read", path))?;
     serde_json::from_slice(&document).map_err(|error| {
         Error::permanent(Stage::Commit, format!("{}: is not a receipt", path.display())).because(error)
     })

@@ -13,7 +13,11 @@ use reqwest::header::{
 };
 use url::{Origin, Url};
 
+use crate::document::read_named_text;
 use crate::error::{Error, Result, Stage};
+
+/// The longest file: thousands of origins with a long token each.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The headers that each origin gets.
 #[derive(Default)]
@@ -40,8 +44,8 @@ impl Credentials {
     pub fn read(path: &Path) -> Result<Self> {
         let refused =
             |why: String| Error::permanent(Stage::Config, format!("--credentials {}: {why}", path.display()));
-        let text =
-            std::fs::read_to_string(path).map_err(|error| refused("cannot be read".into()).because(error))?;
+        let text = read_named_text(path, FILE_BYTES_MAX)
+            .map_err(|error| refused("cannot be read".into()).because(error))?;
         Self::parse(&text).map_err(refused)
     }
 

@@ -158,7 +158,10 @@ impl Context {
             Class::Transient | Class::Permanent => (Next::Dead, Outcome::Dead),
         };
         let failed = self
-            .insist(lease, || self.server.queue.fail(ticket, &report, next))
+            .insist(lease, || {
+                let queue = &self.server.queue;
+                queue.fail_with_report(ticket, &report, next, error.kept_report())
+            })
             .await;
         if let Err(error) = failed {
             tracing::warn!(error = error.report(), "failed but not settled");

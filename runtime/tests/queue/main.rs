@@ -50,7 +50,7 @@ on_both! {
         a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     ends: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
-        a_dead_letter_is_retried_or_purged, a_release_does_not_count, each_end_may_be_asked_again;
+        a_dead_letter_is_retried_or_purged, a_dead_letter_has_the_report_of_its_own_attempt, a_release_does_not_count, each_end_may_be_asked_again;
     steer: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
         names_are_checked;

@@ -153,7 +153,7 @@ local claims, leases, holders = {}, {}, {}
 for index, request in ipairs(found) do
   local hash, nonce = request_key(request.id), nonces[index]
   if request.is_used then
-    redis.call('HDEL', hash, 'ended', 'progress')
+    redis.call('HDEL', hash, 'ended', 'progress', 'report')
   end
   redis.call('HSET', hash, 'attempts', request.attempts + 1, 'fence', fence + index, 'nonce', nonce, 'worker', worker)
   if binding then

@@ -1,7 +1,8 @@
 -- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms
+-- ARGV     id, fence, nonce, why, what next (`retry`, `dead` or `cancelled`), delay of the retry in ms, the URI of the report
+--          that was kept (empty if none was)
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
@@ -19,6 +20,9 @@ end
 local now = now_ms()
 end_claim(id, 'fail')
 redis.call('HSET', request_key(id), 'error', why)
+if ARGV[7] ~= '' then
+  redis.call('HSET', request_key(id), 'report', ARGV[7])
+end
 if next == 'retry' then
   if cancel_if_asked(id, now) then
     return 1

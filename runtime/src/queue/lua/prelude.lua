@@ -157,7 +157,8 @@ end
 
 -- A request as a JSON text, for people. One that is broken must not hide the others.
 local function describe(id, state)
-  local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress')
+  local hash = redis.pcall(
+    'HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'report')
   if hash.err then
     hash = { [4] = hash.err }
   end
@@ -165,5 +166,6 @@ local function describe(id, state)
     id = id, state = state, uri = hash[1] or '', attempts = count_of(hash[2]),
     lost = count_of(hash[3]), error = hash[4] or cjson.null, receipt = hash[5] or cjson.null,
     progress = state == 'leased' and hash[6] or cjson.null,
+    report = state == 'dead' and hash[7] or cjson.null,
   })
 end

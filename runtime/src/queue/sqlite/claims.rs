@@ -147,7 +147,7 @@ fn claim_ready(
         .query_row([queue], |row| row.get(0))?;
     db.prepare_cached(&format!(
         "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + 1, fence = :fence,
-             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL
+             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL, report = NULL
          WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
     ))?
     .query_row(
@@ -283,7 +283,13 @@ pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlit
 
 /// Ends a claim as failed; a retry of a request that somebody asked to cancel is a cancel. False if the claim
 /// does not stand.
-pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) -> rusqlite::Result<bool> {
+pub(super) fn fail(
+    db: &Connection,
+    ticket: &Ticket,
+    error: &str,
+    next: Next,
+    report: Option<&str>,
+) -> rusqlite::Result<bool> {
     if !end(db, ticket, "fail")? {
         return ended(db, ticket, "fail");
     }
@@ -295,14 +301,14 @@ pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) ->
     };
     let now = now_ms();
     db.prepare_cached(
-        "UPDATE request SET error = :error, cancel = 0,
+        "UPDATE request SET error = :error, report = :report, cancel = 0,
              state = CASE WHEN cancel AND :state <> 'dead' THEN 'cancelled' ELSE :state END,
              at_ms = CASE WHEN cancel THEN :now ELSE :at END
          WHERE queue = :queue AND id = :id",
     )?
     .execute(named_params! {
         ":error": error, ":state": state, ":now": now, ":at": now.saturating_add_unsigned(delay_ms),
-        ":queue": ticket.queue, ":id": ticket.id,
+        ":queue": ticket.queue, ":id": ticket.id, ":report": report,
     })?;
     wake(db, &ticket.queue)?;
     Ok(true)

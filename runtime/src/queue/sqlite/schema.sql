@@ -32,6 +32,7 @@ CREATE TABLE request (
     worker       TEXT,
     binding      INTEGER,
     ended        TEXT, -- the verb that ended it
+    report       TEXT, -- the URI of the report that its worker has kept
     UNIQUE (queue, id)
 ) STRICT;
 
@@ -72,4 +73,4 @@ CREATE TABLE binding (
     PRIMARY KEY (queue, number)
 ) STRICT, WITHOUT ROWID;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
