@@ -200,15 +200,14 @@ impl PluginLog {
             return;
         }
         self.left -= cost;
-        // A plugin's words are a field, so that they are never taken for what the host says.
-        const SAYS: &str = "plugin says";
-        let (plugin, text) = (&self.plugin, message);
+        // Who reads the log must not take a plugin's words for the host's.
+        let plugin = &self.plugin;
         match level {
-            Level::Trace => tracing::trace!(plugin, text, "{SAYS}"),
-            Level::Debug => tracing::debug!(plugin, text, "{SAYS}"),
-            Level::Info => tracing::info!(plugin, text, "{SAYS}"),
-            Level::Warn => tracing::warn!(plugin, text, "{SAYS}"),
-            Level::Error => tracing::error!(plugin, text, "{SAYS}"),
+            Level::Trace => tracing::trace!(plugin, "plugin says: {message}"),
+            Level::Debug => tracing::debug!(plugin, "plugin says: {message}"),
+            Level::Info => tracing::info!(plugin, "plugin says: {message}"),
+            Level::Warn => tracing::warn!(plugin, "plugin says: {message}"),
+            Level::Error => tracing::error!(plugin, "plugin says: {message}"),
         }
     }
 
