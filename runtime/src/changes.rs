@@ -312,7 +312,7 @@ impl<'a> ChangesReader<'a> {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         if code.is_empty() || code.len() > 64 || !code.bytes().all(allowed) {
             return Err(broken(format!(
-                "reject code {:?}",
+                "reject code \"{}\"",
                 code.chars().take(64).collect::<String>()
             )));
         }

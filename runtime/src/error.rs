@@ -72,6 +72,7 @@ pub struct Error {
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
     leaves_output: bool,
+    kept_report: Option<Box<str>>,
 }
 
 impl Error {
@@ -84,6 +85,7 @@ impl Error {
             message: message.into(),
             source: None,
             leaves_output: false,
+            kept_report: None,
         }
     }
 
@@ -130,6 +132,14 @@ impl Error {
         self.leaves_output
     }
 
+    /// Adds the URI of the report that this program has just kept in quarantine. It goes to the queue as a value of its own:
+    /// what stands in a message may be anybody's.
+    #[must_use]
+    pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
+        self.kept_report = Some(uri.into());
+        self
+    }
+
     /// Puts `subject: ` before the message, to say which file or request it was about.
     #[must_use]
     pub fn about(mut self, subject: impl fmt::Display) -> Self {
@@ -145,6 +155,11 @@ impl Error {
     /// What it means for a retry.
     pub fn class(&self) -> Class {
         self.class
+    }
+
+    /// The URI of the report that was kept in quarantine, if one was.
+    pub fn kept_report(&self) -> Option<&str> {
+        self.kept_report.as_deref()
     }
 
     /// The message and every cause, on one line, each said once.

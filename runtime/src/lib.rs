@@ -3,6 +3,7 @@
 
 pub mod config; // the bounds of everything
 pub mod error; // the one error type
+pub mod escape; // what strangers wrote, as people may see it
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
@@ -10,6 +11,7 @@ pub mod memory; // what the attempts of a worker may hold together
 mod trust; // whether others can change what this program trusts
 
 mod complaints; // what fails for a while, said now and then
+mod document; // small files in, their bytes out
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names

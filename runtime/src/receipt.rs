@@ -12,6 +12,9 @@ use crate::format::Format;
 /// The version of the document; members may be added within it, none changes its meaning.
 pub const RECEIPT_VERSION: u32 = 1;
 
+/// The longest receipt or report that is read: it may have a profile of many columns with long names and values.
+pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+
 /// The time, to the millisecond as queues have it.
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
@@ -292,24 +295,6 @@ pub struct Report {
     /// What is there, or in quarantine.
     #[serde(flatten)]
     pub receipt: Receipt,
-}
-
-/// What stands before and behind a report's URI in an error. A space is no part of a URI.
-const NOTICE: (&str, &str) = ("nothing was published (see ", "): ");
-
-impl Report {
-    /// What an error says of the report at `uri`.
-    pub fn notice(uri: &str, refused: &str) -> String {
-        let (before, behind) = NOTICE;
-        format!("{before}{uri}{behind}{refused}")
-    }
-
-    /// The URI of the report that an error speaks of.
-    pub fn uri_in(error: &str) -> Option<&str> {
-        let (before, behind) = NOTICE;
-        let (_, rest) = error.split_once(before)?;
-        rest.split_once(behind).map(|(uri, _)| uri)
-    }
 }
 
 impl Receipt {

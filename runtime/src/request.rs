@@ -64,7 +64,7 @@ impl InputOptions {
         if let Some(sha256) = &self.sha256
             && parse_sha256(sha256).as_ref() != Some(sha256)
         {
-            return Err(refused(format!("sha256 {sha256:?} is not 64 hex digits")));
+            return Err(refused(format!("sha256 \"{sha256}\" is not 64 hex digits")));
         }
         self.encoding()?;
         self.dialect().map(drop)
@@ -83,7 +83,7 @@ impl InputOptions {
                 Ok((encoding != encoding_rs::UTF_8).then_some(encoding))
             }
             _ => Err(refused(format!(
-                "encoding {name:?} is not known: it may be utf-16 or latin-1"
+                "encoding \"{name}\" is not known: it may be utf-16 or latin-1"
             ))),
         }
     }
@@ -97,12 +97,12 @@ impl InputOptions {
         let byte = |name: &str, value: Option<char>, default: u8| match value {
             None => Ok(default),
             Some(character @ ('\n' | '\r' | '\0')) => Err(refused(format!(
-                "{name} {character:?} cannot stand between or around fields"
+                "{name} \"{character}\" cannot stand between or around fields"
             ))),
             Some(character) => u8::try_from(character)
                 .ok()
                 .filter(u8::is_ascii)
-                .ok_or_else(|| refused(format!("{name} {character:?} is not one ASCII character"))),
+                .ok_or_else(|| refused(format!("{name} \"{character}\" is not one ASCII character"))),
         };
         let dialect = Dialect {
             delimiter: byte("delimiter", self.delimiter, default.delimiter)?,
@@ -338,7 +338,7 @@ pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
         return Err(Error::permanent(
             Stage::Config,
             format!(
-                "{what} {name:?} must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
+                "{what} \"{name}\" must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
             ),
         ));
     }

@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use support::host::{Host, component, path_of};
 use support::redis::RedisServer;
@@ -188,10 +191,16 @@ fn a_request_is_reported(host: &Host) {
     assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
 
     // A dead letter names its report, which has the same and says why.
-    let error = host.status("bad")["error"].as_str().unwrap().to_owned();
-    let (_, uri) = error.split_once("(see ").unwrap();
-    let (uri, _) = uri.split_once("): 3 of 6").unwrap();
+    let dead = host.status("bad");
+    let uri = dead["report"].as_str().unwrap();
     assert!(uri.starts_with("file:///"), "{uri}");
+    let error = dead["error"].as_str().unwrap();
+    assert!(
+        error.contains(&format!("nothing was published (see {uri}): 3 of 6")),
+        "{error}"
+    );
+    assert_eq!(host.status("good")["report"], Value::Null);
+    assert!(host.run("status bad").ok().contains(&format!("report   {uri}\n")));
     let document = host.run(&format!("report {uri} --json")).json().remove(0);
     assert_eq!(document["quality"], quality());
     assert_eq!(document["request"]["id"], "bad");
@@ -210,20 +219,164 @@ fn a_request_is_reported(host: &Host) {
         "{said}"
     );
 
-    // Whoever swaps it or removes it is found out.
+    // Whoever swaps it or removes it is found out, and nothing is waited for.
     let path = path_of(&uri.into());
-    std::fs::copy(host.path("out/q/receipts/good.json"), &path).unwrap();
+    let own = std::fs::read(&path).unwrap();
+    let other_than = |change: fn(&mut Value)| {
+        let mut document: Value = serde_json::from_slice(&own).unwrap();
+        change(&mut document);
+        document.to_string().into_bytes()
+    };
+    for (bytes, why) in [
+        (
+            std::fs::read(host.path("out/q/receipts/good.json")).unwrap(),
+            "is about another request",
+        ),
+        (
+            other_than(|report| report["request"]["queue"] = "other".into()),
+            "is about another request",
+        ),
+        (
+            other_than(|report| report["request"]["uri"] = "file:///other".into()),
+            "is about another request",
+        ),
+        (
+            other_than(|report| report["attempt"]["number"] = 2.into()),
+            "is about another attempt",
+        ),
+        (
+            other_than(|report| drop(report.as_object_mut().unwrap().remove("refused"))),
+            "is about another attempt",
+        ),
+        (
+            other_than(|report| report["receipt"] = 9.into()),
+            "is of another version",
+        ),
+        (b"{}".to_vec(), "is neither a receipt nor a report"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let said = host.run("report bad").refused(1);
+        assert!(said.contains(why), "{said}");
+    }
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(65 << 20))
+        .unwrap();
     let said = host.run("report bad").refused(1);
-    assert!(said.contains("is about another request"), "{said}");
+    assert!(
+        said.contains("has more than the 67108864 bytes allowed"),
+        "{said}"
+    );
     std::fs::remove_file(&path).unwrap();
+    for (target, why) in [("/dev/zero", "is a symbolic link"), ("out", "is a symbolic link")] {
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        let said = host.run("report bad").refused(1);
+        assert!(said.contains(why), "{said}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    pipe(&path);
+    let said = host.run("report bad").refused(1);
+    assert!(said.contains("is a pipe"), "{said}");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let said = host.run("report bad").refused(1);
+    assert!(said.contains("is a folder"), "{said}");
+    std::fs::remove_dir(&path).unwrap();
     let said = host.run("report bad").refused(1);
     assert!(
         said.contains("bad: is dead, so it has no receipt: ") && said.contains("cannot be read"),
         "{said}"
     );
     host.run("dead retry bad").ok();
+    assert_eq!(host.status("bad")["report"], Value::Null);
     let said = host.run("report bad").refused(1);
     assert!(said.contains("bad: is ready, so it has no receipt"), "{said}");
+    // A death without a report has none, though an attempt before had one.
+    std::fs::remove_file(host.path("readings.csv")).unwrap();
+    host.run(&format!("run --queue q --burst --allow-root . --plugin {clean}"));
+    let dead = host.status("bad");
+    assert_eq!((&dead["state"], &dead["report"]), (&"dead".into(), &Value::Null));
+}
+
+fn pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Whatever an error quotes, `report` opens nothing for it: only a worker says where its report is.
+fn an_error_leads_nowhere(host: &Host) {
+    host.write("readings.csv", READINGS);
+    let clean = component("clean").display().to_string();
+    host.run(&format!("ingest readings.csv --id forged --plugin {clean}"))
+        .ok();
+    pipe(&host.path("pipe.json"));
+    let mut ids = Vec::new();
+    for (number, target) in [
+        "/dev/zero",
+        "./pipe.json",
+        "out/receipts/forged.json",
+        "/proc/self/mem",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let target = target.replace("./", &format!("{}/", host.folder.path().display()));
+        // Decoded, it is what an error of the gate says.
+        let words = format!("nothing was published (see file://{target}): 3 of 6 records were rejected");
+        let encoded: String = words.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let id = format!("forger-{number}");
+        let (q, uri) = ("q", format!("file:///nowhere/{}", encoded.replace("%2F", "/")));
+        host.run(&format!("submit --queue {q} --id {id} --uri {uri}"))
+            .ok();
+        ids.push(id);
+    }
+    host.run(&format!("run --queue q --burst --plugin {clean}"));
+    for id in ids {
+        let dead = host.status(&id);
+        assert_eq!((&dead["state"], &dead["report"]), (&"dead".into(), &Value::Null));
+        let error = dead["error"].as_str().unwrap();
+        assert!(error.contains("nothing was published (see file:/"), "{error}");
+        let said = host.run(&format!("report {id}")).refused(1);
+        assert!(said.contains("is dead, so it has no receipt"), "{said}");
+    }
+}
+
+#[test]
+fn an_error_leads_nowhere_on_a_file() {
+    an_error_leads_nowhere(&Host::embedded());
+}
+
+#[test]
+fn an_error_leads_nowhere_on_redis() {
+    let redis = RedisServer::start();
+    an_error_leads_nowhere(&Host::on(&redis.url()));
+}
+
+/// A file of a version before is used on: what it holds stays, and reports are kept from then on.
+#[test]
+fn a_queue_of_before_is_used_on() {
+    let host = Host::embedded();
+    host.write("readings.csv", READINGS);
+    host.run("submit --queue q --id bad --uri readings.csv").ok();
+    let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
+    let before = "ALTER TABLE request DROP COLUMN report; PRAGMA user_version = 1;";
+    db.execute_batch(before).unwrap();
+    drop(db);
+    let clean = component("clean").display().to_string();
+    assert_eq!(host.status("bad")["state"], "ready");
+    host.run(&format!(
+        "run --queue q --burst --allow-root . --max-rejects 2 --plugin {clean}"
+    ));
+    assert!(host.run("report bad").ok().contains("nothing was published"));
+    // A dead letter of before has no report in its own place, and the text is not taken for one.
+    let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
+    db.execute_batch("UPDATE request SET report = NULL").unwrap();
+    let said = host.run("report bad").refused(1);
+    assert!(
+        said.contains("is dead, so it has no receipt: ") && said.contains("(see file:///"),
+        "{said}"
+    );
 }
 
 #[test]

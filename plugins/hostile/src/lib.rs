@@ -31,6 +31,14 @@ pub struct Config {
     /// Whether to log a line for each record.
     #[serde(default)]
     log: bool,
+    /// What to say instead of its own words, where it logs, prints, counts, refuses, rejects, fails or panics.
+    text: Option<String>,
+}
+
+impl Config {
+    fn words<'a>(&'a self, own: &'a str) -> &'a str {
+        self.text.as_deref().unwrap_or(own)
+    }
 }
 
 fn first() -> u64 {
@@ -117,8 +125,10 @@ impl Plugin for Hostile {
 
     fn check(config: &Config) -> Result<(), Refusal> {
         match config.mode {
-            Mode::RefuseConfig => return Err(Refusal::new("config: this mode refuses itself")),
-            Mode::PrintInCheck => print(),
+            Mode::RefuseConfig => {
+                return Err(Refusal::new(config.words("config: this mode refuses itself")));
+            }
+            Mode::PrintInCheck => print(config),
             _ => {}
         }
         Ok(())
@@ -126,7 +136,9 @@ impl Plugin for Hostile {
 
     fn open(schema: &mut Schema, config: Config) -> Result<Self, Refusal> {
         match config.mode {
-            Mode::Refuse => return Err(Refusal::new("this input is refused, as all are")),
+            Mode::Refuse => {
+                return Err(Refusal::new(config.words("this input is refused, as all are")));
+            }
             Mode::LoopInOpen => spin(),
             Mode::PanicInOpen => panic!("asked to panic in open"),
             _ => {}
@@ -146,13 +158,13 @@ impl Plugin for Hostile {
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         self.seen += 1;
         if self.config.count {
-            count("seen", 1);
+            count(self.config.words("seen"), 1);
         }
         if self.config.count_fields {
             count(record.get(self.column), 1);
         }
         if self.config.log {
-            log::info("seen");
+            log::info(self.config.words("seen"));
         }
         let is_meant = match &self.config.on {
             Some(on) => record.get(self.column) == on,
@@ -168,7 +180,7 @@ impl Plugin for Hostile {
         match self.config.mode {
             Mode::LoopInFinish => spin(),
             Mode::PanicInFinish => panic!("asked to panic in finish"),
-            Mode::FailInFinish => Err(Refusal::new("asked to fail in finish")),
+            Mode::FailInFinish => Err(Refusal::new(self.config.words("asked to fail in finish"))),
             _ => Ok(()),
         }
     }
@@ -181,10 +193,16 @@ impl Hostile {
         let size = |usual| self.config.size.unwrap_or(usual);
         match self.config.mode {
             Mode::Edit => record.set(self.column, "edited"),
-            Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
+            Mode::Reject => {
+                return Err(match &self.config.text {
+                    Some(text) => Reject::new("asked-to", text),
+                    None => record.reject(self.column, "asked-to", "is rejected"),
+                });
+            }
             Mode::Loop => spin(),
             Mode::Dawdle => dawdle(),
             Mode::Panic => match &self.config.on {
+                _ if self.config.text.is_some() => panic!("{}", self.config.words("")),
                 Some(on) => panic!("asked to panic\nat {on:?}"),
                 None => panic!("asked to panic at record {}", self.seen),
             },
@@ -205,10 +223,10 @@ impl Hostile {
                 let reason = "é".repeat(size(64 << 20) / 2);
                 return Err(record.reject(self.column, "asked-to", reason));
             }
-            Mode::Print => print(),
+            Mode::Print => print(&self.config),
             Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),
-            Mode::Fail => return Err(Refusal::new("asked to fail").into()),
+            Mode::Fail => return Err(Refusal::new(self.config.words("asked to fail")).into()),
             _ => {}
         }
         Ok(())
@@ -262,9 +280,9 @@ fn flood_counters(names: usize) {
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what this is for")]
-fn print() {
-    println!("a line on stdout");
-    eprintln!("a line on stderr");
+fn print(config: &Config) {
+    println!("{}", config.words("a line on stdout"));
+    eprintln!("{}", config.words("a line on stderr"));
 }
 
 /// Counts each way out that is open.

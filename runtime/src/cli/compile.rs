@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::out;
 use crate::config::{Limits, Setting};
 use crate::plugin::{UNFIT, compile};
 
@@ -23,10 +22,11 @@ pub(super) fn run(args: &Args) -> ExitCode {
             written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
-            // Whoever reads it adds the stage again.
+            // Whoever reads it adds the stage again, and escapes it if a person is to see it.
             let report = error.report();
-            out::line(report.strip_prefix("plugin ").unwrap_or(&report));
-            ExitCode::from(UNFIT)
+            let report = report.strip_prefix("plugin ").unwrap_or(&report);
+            let written = std::io::stdout().write_all(report.as_bytes());
+            written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::from(UNFIT))
         }
     }
 }

@@ -21,6 +21,9 @@ const STEP: usize = 100;
 /// So many ids are named in a note.
 const IDS_SHOWN: usize = 20;
 
+/// So much of a document is in the list.
+const DOCUMENT_CHARS: usize = 60;
+
 /// What the name of a document that is no request begins with; no id of a request has a colon.
 const DOCUMENT: &str = "document:";
 
@@ -130,7 +133,7 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
                     "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
                 }));
             }
-            let document: String = document.chars().take(60).collect();
+            let document = out::beginning(&document, DOCUMENT_CHARS);
             rows.push(vec![name, queue.clone(), document, reason]);
         }
     }

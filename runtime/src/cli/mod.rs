@@ -6,6 +6,7 @@ mod dead;
 mod dotenv;
 mod environment;
 mod ingest;
+mod log;
 mod options;
 mod out;
 mod plugin;
@@ -16,18 +17,18 @@ mod run;
 mod signals;
 mod submit;
 
-use std::io::IsTerminal;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, Result, Stage};
+use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::COMMAND;
 use environment::Environment;
+use log::LogFormat;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -44,12 +45,6 @@ struct Cli {
 
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    Human,
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -83,7 +78,7 @@ enum Command {
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse_arguments(&error));
+    let cli = parse(&std::env::args_os().collect::<Vec<_>>());
     // Within its limits there is room for nothing else.
     if let Command::Compile(args) = &cli.command {
         return compile::run(args);
@@ -107,17 +102,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }
-}
-
-/// Ends the program with what clap says of its arguments, which may quote a URL with a password.
-fn refuse_arguments(error: &clap::Error) -> ! {
-    let said = error.to_string();
-    let shown = redact_within(&said);
-    if !error.use_stderr() || shown == said {
-        error.exit();
-    }
-    out::note(shown.trim_end());
-    std::process::exit(error.exit_code());
 }
 
 /// Records are worked on by threads of their own, and these wait for servers. The fewer there are, the less they wake
@@ -154,16 +138,27 @@ fn start_log(cli: &Cli) {
         .ok()
         .and_then(|text| text.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
-    match cli.log_format {
-        LogFormat::Json => registry
-            .with(log.json().flatten_event(true).with_span_list(false))
-            .init(),
-        LogFormat::Human => registry
-            .with(log.with_ansi(std::io::stderr().is_terminal()))
-            .init(),
-    }
+    log::start(cli.log_format, filter);
+}
+
+/// Reads the arguments. An error quotes them, and a shell may have put names of a stranger's files among them.
+fn parse(arguments: &[OsString]) -> Cli {
+    Cli::try_parse_from(arguments).unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        let shown = arguments.iter().map(|argument| {
+            // It may be a URL with a password, too.
+            escape::for_people(&redact_within(&argument.to_string_lossy())).into_owned()
+        });
+        // What was wrong is wrong with them, too, unless it was the very bytes that are spelled out now.
+        match Cli::try_parse_from(shown) {
+            Err(shown) if shown.use_stderr() => shown.exit(),
+            _ => {
+                let text = error.to_string();
+                out::note(redact_within(text.lines().next().unwrap_or_default()));
+                std::process::exit(error.exit_code());
+            }
+        }
+    })
 }

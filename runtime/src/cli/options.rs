@@ -1,14 +1,18 @@
 //! Arguments that several commands take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Limits, Setting};
+use crate::document::read_named_text;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
 use crate::location::is_uri;
 use crate::request::{DialectFrom, InputOptions, parse_encoding, parse_sha256};
+
+/// The longest config file of a plugin, which is copied into each instance.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
 /// How to read an input, where its name does not say it.
 #[derive(clap::Args)]
@@ -118,7 +122,12 @@ impl GateArgs {
 #[derive(clap::Args)]
 pub(super) struct CredentialArgs {
     /// JSON file with the headers that servers want, by origin: {"https://HOST": {"authorization": "Bearer ..."}}.
-    #[arg(long = "credentials", env = "INGEST_HOST_CREDENTIALS", value_name = "FILE")]
+    #[arg(
+        long = "credentials",
+        env = "INGEST_HOST_CREDENTIALS",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     file: Option<PathBuf>,
 }
 
@@ -165,7 +174,8 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     let (as_written, name) = match argument.strip_prefix('@') {
         None => (argument.to_owned(), "of the plugin"),
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| refused(path.to_owned()).because(e))?;
+            let text = read_named_text(Path::new(path), CONFIG_BYTES_MAX)
+                .map_err(|e| refused(format!("{path}: cannot be read")).because(e))?;
             (text, path)
         }
     };

@@ -12,13 +12,29 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::Error;
+use crate::escape;
 use crate::pipeline::Gauge;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 
-/// A line of results. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any other
-/// failure ends the program.
+/// The most characters of a cell that others stand behind: all of them are as wide.
+const CELL_CHARS_MAX: usize = 512;
+
+/// A line of results, escaped for people.
 pub(super) fn line(text: impl Display) {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    print(&escape::for_people(&text.to_string()));
+}
+
+/// A result for machines, on one line, which a terminal may show.
+pub(super) fn json(value: &impl Serialize) {
+    print(&escape::json(
+        serde_json::to_string(value).expect("results serialize"),
+    ));
+}
+
+/// Writes a line to stdout as it is. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any
+/// other failure ends the program.
+fn print(line: &str) {
+    match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             note(format!("error: cannot write to stdout: {error}"));
             std::process::exit(1);
@@ -27,39 +43,19 @@ pub(super) fn line(text: impl Display) {
     }
 }
 
-/// A result for machines, on one line.
-pub(super) fn json(value: &impl Serialize) {
-    line(serde_json::to_string(value).expect("results serialize"));
-}
-
 /// An error with all its causes, on stderr.
 pub(super) fn error(error: &Error) {
-    // Nobody is left to tell if stderr is closed.
-    let _ = writeln!(std::io::stderr().lock(), "error: {}", error.report());
+    note(format!("error: {}", error.report()));
 }
 
-/// A word to the person at the terminal that is neither a result nor an error.
+/// A word to the person at the terminal that is neither a result nor an error; escaped as [`line`].
 pub(super) fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// A text without what a terminal takes for more than text: files say what they like.
-fn plain(text: &str) -> Cow<'_, str> {
-    let is_order = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_order) {
-        return text.into();
-    }
-    let mut plain = String::new();
-    for c in text.chars() {
-        match is_order(c) {
-            true => plain.extend(c.escape_default()),
-            false => plain.push(c),
-        }
-    }
-    plain.into()
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "{}",
+        escape::for_people(&text.to_string())
+    );
 }
 
 /// What of a text fits into a table.
@@ -77,17 +73,26 @@ fn is_number(cell: &str) -> bool {
     cell == "-" || digits.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A table.
+/// A table, its cells escaped for people.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
-    aligned(head, rows).iter().for_each(line);
+    aligned(head, rows).iter().for_each(|line| print(line));
+}
+
+/// The cells of a row as people may see them.
+fn shown(row: &[String]) -> Vec<Cow<'_, str>> {
+    let chars_max = |column| match column + 1 == row.len() {
+        true => escape::SHOWN_CHARS_MAX,
+        false => CELL_CHARS_MAX,
+    };
+    row.iter()
+        .enumerate()
+        .map(|(column, cell)| escape::for_people_within(cell, chars_max(column)))
+        .collect()
 }
 
 /// The lines of a table with its columns aligned, numbers by their last digit.
 fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let rows: Vec<Vec<_>> = rows
-        .iter()
-        .map(|row| row.iter().map(|cell| plain(cell)).collect())
-        .collect();
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| shown(row)).collect();
     let columns: Vec<(usize, bool)> = (0..head.len())
         .map(|column| {
             let cells = || {
@@ -207,7 +212,8 @@ impl ProgressLine {
     }
 
     pub(super) fn say(&self, text: impl Into<String>) {
-        self.bar.set_message(text.into());
+        let text = escape::for_people(&text.into()).into_owned();
+        self.bar.set_message(text);
     }
 }
 
@@ -222,7 +228,7 @@ impl Drop for ProgressLine {
 
 #[cfg(test)]
 mod tests {
-    use super::{aligned, beginning, plain};
+    use super::{CELL_CHARS_MAX, aligned, beginning};
 
     #[test]
     fn columns_are_aligned_by_what_they_hold_and_how_wide_it_is() {
@@ -251,8 +257,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_gives_no_orders_to_a_terminal() {
-        assert_eq!(plain("naïve “text” 汉字"), "naïve “text” 汉字");
-        assert_eq!(plain("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{1b}[31mb\\nc\\u{202e}d");
+    fn a_cell_stays_in_its_place() {
+        let long = "x".repeat(1 << 20);
+        let rows = [["a\n\u{202e}", "b"], [&long, &long]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let lines = aligned(&["A", "B"], &rows);
+        let is_told = |line: &str| line.contains("… (1048064 more characters)  ");
+        assert!(
+            lines[1].starts_with("a\\n\\u{202e}  ") && is_told(&lines[2]),
+            "{lines:?}"
+        );
+        assert!(lines[1].len() < 2 * CELL_CHARS_MAX && lines[1].ends_with(" b"));
     }
 }

@@ -286,7 +286,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
     let Some((name, version)) = reference.split_once('@') else {
         return Err(Error::permanent(
             Stage::Config,
-            format!("{reference:?} names no plugin: write NAME@VERSION or sha256:HEX"),
+            format!("\"{reference}\" names no plugin: write NAME@VERSION or sha256:HEX"),
         ));
     };
     let mut known: Vec<_> = components

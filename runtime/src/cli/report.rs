@@ -8,10 +8,13 @@ use serde::Deserialize;
 use super::environment::Environment;
 use super::out;
 use super::requests::RequestArgs;
+use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
-use crate::location::Location;
-use crate::queue::{State, Status};
-use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
+use crate::location::{Location, redact};
+use crate::queue::Status;
+use crate::receipt::{
+    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RECEIPT_VERSION, RejectsPart, Report,
+};
 
 /// Of names and values so much is shown: more than a time with its zone.
 const CELL_CHARS: usize = 32;
@@ -46,7 +49,8 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
 /// No id has a slash; a document in this folder may have none either.
 fn file(what: &str) -> Result<Option<PathBuf>> {
     if !what.contains('/') {
-        return Ok(Some(PathBuf::from(what)).filter(|path| is_document(path) && path.is_file()));
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| !found.is_dir());
+        return Ok(Some(PathBuf::from(what)).filter(|path| is_document(path) && is_there(path)));
     }
     match Location::parse(what, Stage::Config)? {
         Location::File(path) => Ok(Some(path)),
@@ -63,9 +67,15 @@ fn is_document(path: &Path) -> bool {
 
 fn read(path: &Path) -> Result<Report> {
     let refused = |what| Error::permanent(Stage::Config, format!("{}: {what}", path.display()));
-    let document = std::fs::read(path).map_err(|error| refused("cannot be read").because(error))?;
-    strict_json::from_slice(&document)
-        .map_err(|error| refused("is neither a receipt nor a report").because(error))
+    let document =
+        read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| refused("cannot be read").because(error))?;
+    let report: Report = strict_json::from_slice(&document)
+        .map_err(|error| refused("is neither a receipt nor a report").because(error))?;
+    if report.receipt.receipt != RECEIPT_VERSION {
+        let what = "is of another version than this program reads: use the one that wrote it, or a newer one";
+        return Err(refused(what));
+    }
+    Ok(report)
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
@@ -79,29 +89,57 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    let refused = |why| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
+    let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
     if let Some(receipt) = &status.receipt {
-        return Report::deserialize(receipt)
-            .map_err(|error| refused("its receipt cannot be read".into()).because(error));
+        let report = Report::deserialize(receipt)
+            .map_err(|error| refused("its receipt cannot be read").because(error))?;
+        return match is_about(&report, &status) {
+            true => Ok(report),
+            false => Err(refused("the queue has a receipt of another request for it")),
+        };
     }
-    let error = status.error.as_deref();
-    let said = error.map_or(String::new(), |error| format!(": {error}"));
-    let why = refused(format!("is {}, so it has no receipt{said}", status.state.name()));
-    match error.and_then(Report::uri_in) {
-        Some(uri) if status.state == State::Dead => of_dead(&status, uri).map_err(|error| why.because(error)),
-        _ => Err(why),
+    let why = || {
+        let said = status.error.as_ref();
+        let said = said.map_or(String::new(), |error| format!(": {error}"));
+        refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
+    };
+    match &status.report {
+        Some(uri) => of_dead(&status, uri).map_err(|error| why().because(error)),
+        None => Err(why()),
     }
 }
 
-/// The report on a request that the gate refused, if it is on this machine.
+/// The report on a request that the gate refused, if it is on this machine. Its URI is a worker's; what is there may be
+/// anybody's by now.
 fn of_dead(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, format!("{uri}: {why}"));
-    let report = read(&file(uri)?.ok_or_else(|| refused("is no file"))?)?;
-    let about = &report.receipt.request;
-    if about.id == status.id && about.queue.as_ref() == Some(&status.queue) {
-        return Ok(report);
+    let path = match Location::parse(uri, Stage::Request)? {
+        Location::File(path) if path.is_absolute() => path,
+        _ => {
+            return Err(refused(
+                "is no file of this machine: look for it where the worker writes",
+            ));
+        }
+    };
+    let report = read(&path)?;
+    let is_this_attempt = report.receipt.attempt.number == status.attempts;
+    match is_about(&report, status) {
+        true if is_this_attempt && report.refused.is_some() => Ok(report),
+        true => Err(refused(
+            "is about another attempt at this request: show it by its path, or `dead retry` the request to have it made anew",
+        )),
+        false => Err(refused(
+            "is about another request: show it by its path, or `dead retry` this one to have its report made anew",
+        )),
     }
-    Err(refused("is about another request"))
+}
+
+/// Whether a document is about the request that the queue tells of.
+fn is_about(report: &Report, status: &Status) -> bool {
+    let about = &report.receipt.request;
+    about.id == status.id
+        && about.queue.as_ref() == Some(&status.queue)
+        && redact(&about.uri) == redact(&status.uri)
 }
 
 fn page(Report { refused, receipt }: &Report) {

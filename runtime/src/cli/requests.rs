@@ -158,6 +158,9 @@ pub(super) fn show(status: &Status) {
     if let Some(error) = &status.error {
         out::line(format!("error    {error}"));
     }
+    if let Some(uri) = &status.report {
+        out::line(format!("report   {uri}"));
+    }
     let receipt = status
         .receipt
         .clone()

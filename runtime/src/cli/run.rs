@@ -29,7 +29,13 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// May be given again: a queue to serve, each in its turn.
-    #[arg(long, alias = "queuename", env = "QUEUE_NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        alias = "queuename",
+        env = "QUEUE_NAME",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     queue: Vec<String>,
     /// Run every request through this component instead of the one that its queue is bound to.
     #[arg(long, value_name = "FILE")]

@@ -21,6 +21,7 @@ use super::folders::Folders;
 use super::staging::Staged;
 use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
+use crate::document::{open_regular, read_regular};
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::request::hex;
@@ -179,7 +180,8 @@ impl Checkpoints {
         };
         self.inherited.iter_mut().for_each(Temporary::leave);
         // A successor may have replaced it meanwhile, and then does not need these files any more.
-        let tells_of_these = fs::read_to_string(document.path()).is_ok_and(|text| text.contains(name));
+        let tells_of_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
+            .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(name));
         if self.is_own && tells_of_these {
             staged.into_iter().flatten().for_each(Temporary::leave);
         }
@@ -260,14 +262,11 @@ impl Destination {
     /// # Errors
     /// Why what is there is none.
     pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<String>, String> {
-        let mut text = String::new();
-        let read = File::open(self.checkpoint_path(queue, id))
-            .and_then(|file| file.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text));
-        match read {
-            Ok(_) => {}
+        let text = match read_regular(&self.checkpoint_path(queue, id), DOCUMENT_BYTES_MAX) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("the checkpoint cannot be read: {error}")),
-        }
+        };
         let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
         match parts {
             Some((document, digest)) if hex(&Sha256::digest(document)) == digest => {
@@ -338,7 +337,7 @@ impl Destination {
 /// Copies the first bytes of a staged file, which must be those of the digest.
 fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Result<(), String>> {
     let unusable = |why: &dyn std::fmt::Display| Ok(Err(format!("{}: {why}", from.display())));
-    let mut file = match File::open(from) {
+    let mut file = match open_regular(from) {
         Ok(file) => file.take(expected.bytes),
         Err(error) => return unusable(&error),
     };

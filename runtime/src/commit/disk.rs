@@ -9,6 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::digest::{Digest, Digesting};
+use crate::document::open_regular;
 use crate::error::{Class, Error, Result, Stage};
 
 /// The error for a failed operation on a path. Space comes back, permissions do not.
@@ -129,7 +130,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
         if !metadata.is_file() || metadata.len() != expected.bytes {
             return Ok(false);
         }
-        let mut file = File::open(path)?;
+        let mut file = open_regular(path)?;
         let mut digesting = Digesting::default();
         let mut buffer = vec![0; 256 << 10];
         loop {

@@ -13,11 +13,13 @@ use super::fencing::{RequestKey, RequestLock};
 use super::folders::{Folder, Folders};
 use super::staging::Sealed;
 use crate::digest::Digest;
+use crate::document::read_regular;
 use crate::error::{Class, Error, Result, Stage};
+use crate::escape;
 use crate::faults;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
-use crate::receipt::{Receipt, RejectsPart, Report, RequestPart};
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
 use crate::request::check_name;
 
 /// What was published under final names, for the receipt to name.
@@ -408,9 +410,12 @@ impl Document {
 
     /// Writes and syncs it.
     fn write(mut self, document: &impl Serialize) -> Result<Temporary> {
-        let mut bytes = serde_json::to_vec_pretty(document).expect("documents serialize");
-        bytes.push(b'\n');
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_all());
+        // Somebody will look at it on a terminal.
+        let text = escape::json(serde_json::to_string_pretty(document).expect("documents serialize"));
+        let written = self
+            .file
+            .write_all(format!("{text}\n").as_bytes())
+            .and_then(|()| self.file.sync_all());
         written.map_err(|error| disk::failed(error, "cannot be written", self.staged.path()))?;
         Ok(self.staged)
     }
@@ -478,7 +483,7 @@ fn artifact(path: &Path, digest: &Digest) -> Artifact {
 
 /// Reads a receipt; nothing if there is none.
 pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
-    let document = match fs::read(path) {
+    let document = match read_regular(path, DOCUMENT_BYTES_MAX) {
         Ok(document) => document,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),

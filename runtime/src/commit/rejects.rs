@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use memchr::{memchr, memchr_iter};
 
 use crate::batch::Position;
+use crate::escape::for_cell;
 
 /// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns
 /// `record,line,offset,code,reason,raw`. The first three say where the record stands in the decompressed
-/// input (see [`Position`]); `raw` is the record as it came, without its line end.
+/// input (see [`Position`]). `code` and `reason` are for people, as [`for_cell`] makes them; `raw` is the record as it came,
+/// without its line end.
 ///
 /// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
 /// not UTF-8 are written so, and a backslash that would otherwise be read so: a record has `\x5cxff` where it spells
@@ -44,7 +46,7 @@ impl RejectWriter {
         write!(out, "{record},{line},{offset},")?;
         for text in [code, reason] {
             out.write_all(b"\"")?;
-            append_doubling_quotes(out, text.as_bytes())?;
+            append_doubling_quotes(out, for_cell(text).as_bytes())?;
             out.write_all(b"\",")?;
         }
         out.write_all(b"\"")?;
@@ -195,6 +197,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn code_and_reason_give_no_orders_and_the_record_is_as_it_came() {
+        let mut out = Vec::new();
+        let raw = b"=1+1,\x1b[2J\xe2\x80\xae";
+        RejectWriter::default()
+            .append(&mut out, POSITION, "-a1", "=1+1\n\u{202e}", raw)
+            .unwrap();
+        let row = "812,815,40961,\"'-a1\",\"'=1+1\\n\\u{202e}\",\"=1+1,\u{1b}[2J\u{202e}\"\n";
+        assert!(String::from_utf8(out).unwrap().ends_with(row));
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
 
@@ -227,6 +240,7 @@ mod tests {
             RejectWriter::default().append(&mut out, POSITION, "code", &reason, raw.as_bytes()).unwrap();
             let mut reader = csv::Reader::from_reader(out.as_slice());
             let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+            let reason = for_cell(&reason);
             let row = csv::StringRecord::from(vec!["812", "815", "40961", "code", &reason, &raw]);
             proptest::prop_assert_eq!(rows, [row]);
         }

@@ -233,7 +233,7 @@ impl fmt::Display for Setting {
 fn setting(name: &str, value: &str) -> Result<Setting, String> {
     let Some(limit) = NAMED.iter().find(|limit| limit.name == name) else {
         let names: Vec<_> = NAMED.iter().map(|limit| limit.name).collect();
-        return Err(format!("there is no limit {name:?}, only {}", names.join(", ")));
+        return Err(format!("there is no limit \"{name}\", only {}", names.join(", ")));
     };
     let (value, range) = (parse(limit.unit, value)?, &limit.range);
     if !range.contains(&value) {
@@ -290,9 +290,9 @@ fn parse(unit: Unit, text: &str) -> Result<u64, String> {
     value
         .and_then(|(number, (_, factor))| number.checked_mul(*factor))
         .ok_or_else(|| match unit {
-            Unit::Bytes => format!("{text:?} is no size: write 1000, 64KiB, 64MiB, 1GiB"),
-            Unit::Milliseconds => format!("{text:?} is no time: write 500ms, 10s, 5m, 6h"),
-            Unit::Count => format!("{text:?} is no number"),
+            Unit::Bytes => format!("\"{text}\" is no size: write 1000, 64KiB, 64MiB, 1GiB"),
+            Unit::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h"),
+            Unit::Count => format!("\"{text}\" is no number"),
         })
 }
 

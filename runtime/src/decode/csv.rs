@@ -126,7 +126,7 @@ impl Decoder for CsvDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
             let name = clip(name.as_bytes());
-            let message = format_args!("column {name:?} cannot be looked for in CSV: it has a header");
+            let message = format_args!("column \"{name}\" cannot be looked for in CSV: it has a header");
             return Err(in_input(&self.name, message));
         }
         check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
@@ -440,7 +440,7 @@ fn names(raw: &[u8], spans: &[Span], quote: u8, bytes_max: usize) -> Result<Vec<
         }
         if let Some(earlier) = numbers.insert(name.clone(), number) {
             return Err(format!(
-                "columns {earlier} and {number} are both named {:?}; each needs a name of its own",
+                "columns {earlier} and {number} are both named \"{}\"; each needs a name of its own",
                 clip(name.as_bytes())
             ));
         }

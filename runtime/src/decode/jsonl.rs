@@ -109,7 +109,7 @@ impl Decoder for JsonlDecoder {
         let mut met = HashSet::new();
         if let Some(twice) = names().find(|&name| !met.insert(name)) {
             let name = clip(twice.as_bytes());
-            let message = format_args!("column {name:?} is asked for, but is there already");
+            let message = format_args!("column \"{name}\" is asked for, but is there already");
             return Err(in_input(&self.lines.name, message));
         }
         check_reads(reads, met.len()).map_err(|message| in_input(&self.lines.name, message))?;

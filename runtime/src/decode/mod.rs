@@ -163,7 +163,7 @@ impl BatchLimits {
 /// Says that a column cannot have this name.
 fn long_name(name: &[u8], bytes_max: usize) -> String {
     let (name, bytes) = (clip(name), name.len());
-    format!("the column name {name:?} has {bytes} bytes, more than the {bytes_max} allowed")
+    format!("the column name \"{name}\" has {bytes} bytes, more than the {bytes_max} allowed")
 }
 
 /// Checks the indices of a projection.

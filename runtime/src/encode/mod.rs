@@ -97,11 +97,11 @@ fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
     for OutputColumn { name, source, .. } in output {
         let (is_first, shown) = (names.insert(name), clip(name.as_bytes()));
         if !is_first {
-            return Err(format!("the output has two columns {shown:?}"));
+            return Err(format!("the output has two columns \"{shown}\""));
         }
         if let Some(source) = source.filter(|&source| source >= columns) {
             return Err(format!(
-                "output column {shown:?} has source {source}, but there are {columns} columns"
+                "output column \"{shown}\" has source {source}, but there are {columns} columns"
             ));
         }
     }

@@ -14,8 +14,12 @@ use reqwest::header::{
 };
 use url::{Origin, Url};
 
+use crate::document::read_named_text;
 use crate::error::{Error, Result, Stage};
 use crate::trust;
+
+/// The longest file: thousands of origins with a long token each.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The headers that each origin gets.
 #[derive(Default)]
@@ -46,7 +50,8 @@ impl Credentials {
         let file = File::open(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;
         warn_of_others(path, &found);
-        let text = std::io::read_to_string(file).map_err(unread)?;
+        drop(file);
+        let text = read_named_text(path, FILE_BYTES_MAX).map_err(unread)?;
         Self::parse(&text).map_err(refused)
     }
 

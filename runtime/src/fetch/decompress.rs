@@ -58,7 +58,7 @@ impl Compression {
             "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
             "zstd" => Ok(Some(Self::Zstd)),
             other => {
-                let what = format!("content encoding {other:?} is not supported; gzip and zstd are");
+                let what = format!("content encoding \"{other}\" is not supported; gzip and zstd are");
                 Err(Error::permanent(Stage::Decompress, what))
             }
         }

@@ -63,8 +63,8 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
             // Why there is nothing to see is said beside the verdict, not instead of it.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // The verdict may be too long for a dead letter, so it stands last.
-            let notice = Report::notice(&report, &verdict);
-            Err(Error::permanent(Stage::Commit, format!("{name}: {notice}")))
+            let what = format!("{name}: nothing was published (see {report}): {verdict}");
+            Err(Error::permanent(Stage::Commit, what).with_kept_report(report))
         }
     }
 }

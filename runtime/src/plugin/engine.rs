@@ -19,6 +19,7 @@ use super::instance::Instance;
 use super::state::State;
 use super::{Description, INTERFACE, pool};
 use crate::config::Limits;
+use crate::document::read_named;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::request::hex;
@@ -268,7 +269,9 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));
     }
-    std::fs::read(path).map_err(|e| refused(path.display().to_string()).because(e))
+    // A pipe or a device has no size.
+    read_named(path, limits.component_bytes_max as u64)
+        .map_err(|e| refused(path.display().to_string()).because(e))
 }
 
 /// What the file system knows of a component's file.

@@ -85,11 +85,11 @@ impl Instance {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
         let (name, version) = (description.name, description.version);
         if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-            return Err(broken(format!("gave itself the name {:?}", short(&name))));
+            return Err(broken(format!("gave itself the name \"{}\"", short(&name))));
         }
         let in_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
         if version.is_empty() || version.len() > 64 || !version.chars().all(in_version) {
-            return Err(broken(format!("gave itself the version {:?}", short(&version))));
+            return Err(broken(format!("gave itself the version \"{}\"", short(&version))));
         }
         Ok((name, version))
     }

@@ -200,12 +200,14 @@ impl PluginLog {
             return;
         }
         self.left -= cost;
+        // Who reads the log must not take a plugin's words for the host's.
+        let plugin = &self.plugin;
         match level {
-            Level::Trace => tracing::trace!(plugin = self.plugin, message),
-            Level::Debug => tracing::debug!(plugin = self.plugin, message),
-            Level::Info => tracing::info!(plugin = self.plugin, message),
-            Level::Warn => tracing::warn!(plugin = self.plugin, message),
-            Level::Error => tracing::error!(plugin = self.plugin, message),
+            Level::Trace => tracing::trace!(plugin, "plugin says: {message}"),
+            Level::Debug => tracing::debug!(plugin, "plugin says: {message}"),
+            Level::Info => tracing::info!(plugin, "plugin says: {message}"),
+            Level::Warn => tracing::warn!(plugin, "plugin says: {message}"),
+            Level::Error => tracing::error!(plugin, "plugin says: {message}"),
         }
     }
 

@@ -338,6 +338,9 @@ pub struct Status {
     pub lost: u32,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// The URI of the report on it that a worker has kept in quarantine, while dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
     /// How far its worker is, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -480,7 +483,18 @@ pub trait Queue: Send + Sync {
 
     /// Ends a claim as failed, for the reason given. A retry becomes a cancel if one is asked for.
     /// [`crate::error::Class::LeaseLost`] as above.
-    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()>;
+    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
+        self.fail_with_report(ticket, error, next, None).await
+    }
+
+    /// [`Queue::fail`], with the URI of the report that this attempt has kept, for [`Status::report`].
+    async fn fail_with_report(
+        &self,
+        ticket: &Ticket,
+        error: &str,
+        next: Next,
+        report: Option<&str>,
+    ) -> Result<()>;
 
     /// Hands a claim back, ready for others at once, as if it had not been made; or cancelled, if that is asked for.
     /// [`crate::error::Class::LeaseLost`] as above.

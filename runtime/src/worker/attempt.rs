@@ -173,23 +173,21 @@ impl Context {
 
     /// Ends a request without an attempt, as the queue asks for.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
-        let (next, state) = match ending {
-            Ending::Cancel => (Next::Cancelled, State::Cancelled),
-            Ending::Dead(_) => (Next::Dead, State::Dead),
+        let (next, state, why) = match ending {
+            Ending::Cancel => (
+                Next::Cancelled,
+                State::Cancelled,
+                "cancelled after a worker was lost",
+            ),
+            Ending::Dead(why) => (Next::Dead, State::Dead, &**why),
         };
         match self.conclude_output(claim, state).await {
             Ok(Concluded::Committed(receipt)) => {
                 self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
                     .await
             }
-            Ok(Concluded::Ended) => {
-                let why = match ending {
-                    Ending::Cancel => "cancelled after a worker was lost",
-                    Ending::Dead(why) => why,
-                };
-                self.end(claim, lease, why, next).await
-            }
-            Err(error) => self.conclude_later(claim, lease, &error.report()).await,
+            Ok(Concluded::Ended) => self.end(claim, lease, why, None, next).await,
+            Err(obstacle) => self.conclude_later(claim, lease, why, None, &obstacle).await,
         }
     }
 
@@ -225,17 +223,25 @@ impl Context {
         })
     }
 
-    /// Leaves it to a later claim to end the request.
-    async fn conclude_later(&self, claim: &Claim, lease: &Lease, why: &str) -> Outcome {
+    /// Leaves it to a later claim to end the request for this reason: `obstacle` keeps this one from it.
+    async fn conclude_later(
+        &self,
+        claim: &Claim,
+        lease: &Lease,
+        why: &str,
+        kept_report: Option<&str>,
+        obstacle: &Error,
+    ) -> Outcome {
         tracing::warn!(
-            error = why,
-            "cannot be ended yet: what an attempt left behind cannot be looked at, trying again"
+            error = obstacle.report(),
+            "the request cannot be ended yet: what an attempt left behind cannot be looked at, trying again"
         );
-        let why: String = why.chars().take(REPORT_CHARS_MAX).collect();
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);
         match self
-            .insist(lease, || self.server.queue.fail(ticket, &why, next))
+            .insist(lease, || {
+                self.server.queue.fail_with_report(ticket, why, next, kept_report)
+            })
             .await
         {
             Ok(()) => Outcome::Retried,
@@ -298,17 +304,31 @@ impl Context {
                     return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
                 }
                 Ok(Concluded::Ended) => {}
-                Err(_) => return self.conclude_later(claim, lease, &report).await,
+                Err(obstacle) => {
+                    return self
+                        .conclude_later(claim, lease, &report, error.kept_report(), &obstacle)
+                        .await;
+                }
             }
         }
-        self.end(claim, lease, &report, next).await
+        self.end(claim, lease, &report, error.kept_report(), next).await
     }
 
     /// Ends a claim as failed.
-    async fn end(&self, claim: &Claim, lease: &Lease, why: &str, next: Next) -> Outcome {
+    async fn end(
+        &self,
+        claim: &Claim,
+        lease: &Lease,
+        why: &str,
+        kept_report: Option<&str>,
+        next: Next,
+    ) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
-            .insist(lease, || self.server.queue.fail(ticket, why, next))
+            .insist(lease, || {
+                let queue = &self.server.queue;
+                queue.fail_with_report(ticket, why, next, kept_report)
+            })
             .await;
         if let Err(error) = failed {
             tracing::warn!(error = error.report(), "failed but not settled");

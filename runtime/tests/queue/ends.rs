@@ -129,6 +129,31 @@ pub(crate) async fn a_dead_letter_is_retried_or_purged(bed: Bed) {
     bed.audit_is_clean().await;
 }
 
+pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(bed: Bed) {
+    let queue = bed.queue();
+    bed.submit(&["a"]).await;
+    let fail = async |next, report| {
+        let claim = bed.claim().await;
+        for _ in 0..2 {
+            let failed = queue
+                .fail_with_report(&claim.ticket, "refused", next, report)
+                .await;
+            failed.unwrap();
+        }
+        bed.status("a").await.report
+    };
+    let uri = "file:///rejects/.quarantine/a.json";
+    assert_eq!(fail(Next::Dead, Some(uri)).await.as_deref(), Some(uri));
+    let listed = queue.requests(Q, State::Dead, 9).await.unwrap();
+    assert_eq!(listed[0].report.as_deref(), Some(uri));
+    assert!(queue.retry_dead(Q, "a").await.unwrap());
+    assert_eq!(bed.status("a").await.report, None);
+    // Only the dead are asked for one, and another death has its own or none.
+    assert_eq!(fail(Next::Retry(Duration::ZERO), Some(uri)).await, None);
+    assert_eq!(fail(Next::Dead, None).await, None);
+    bed.audit_is_clean().await;
+}
+
 pub(crate) async fn a_release_does_not_count(bed: Bed) {
     bed.submit(&["a", "b"]).await;
     for _ in 0..5 {

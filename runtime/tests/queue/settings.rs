@@ -153,6 +153,7 @@ async fn a_file_of_version_1_is_brought_up_to_date() {
          ALTER TABLE request DROP COLUMN concluding;
          ALTER TABLE request DROP COLUMN life_ms;
          ALTER TABLE request DROP COLUMN note;
+         ALTER TABLE request DROP COLUMN report;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -163,7 +163,7 @@ for index, request in ipairs(found) do
   local hash, nonce = request_key(request.id), nonces[index]
   taken[index] = request.id
   if request.is_used then
-    redis.call('HDEL', hash, 'ended', 'progress')
+    redis.call('HDEL', hash, 'ended', 'progress', request.is_ending and 'ended' or 'report')
   end
   local attempts = request.attempts + (request.is_ending and 0 or 1)
   redis.call('HSET', hash, 'attempts', attempts, 'fence', fence + index, 'nonce', nonce, 'worker', worker, 'output', output)

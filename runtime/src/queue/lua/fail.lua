@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     id, fence, nonce, why, what next (`retry`, `dead`, `cancelled` or `conclude`), delay of
---          the next claim in ms
+--          the next claim in ms, the URI of the report that was kept (empty if none was)
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
@@ -21,6 +21,9 @@ end
 local now = now_ms()
 end_claim(id, 'fail')
 redis.call('HSET', request_key(id), 'error', why)
+if ARGV[7] ~= '' then
+  redis.call('HSET', request_key(id), 'report', ARGV[7])
+end
 if next == 'retry' then
   put_back_or_cancel(id, now, delay_ms)
 elseif next == 'conclude' then

@@ -13,7 +13,7 @@
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
 //! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `progress` (JSON); `error`; `receipt` (JSON) |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
@@ -93,6 +93,7 @@ struct StatusPart {
     attempts: u32,
     lost: u32,
     error: Option<String>,
+    report: Option<String>,
     receipt: Option<String>,
     progress: Option<String>,
     #[serde(default)]
@@ -205,6 +206,7 @@ impl RedisServer {
             attempts: part.attempts,
             lost: part.lost,
             error: part.error,
+            report: part.report,
             progress: part.progress.as_deref().and_then(progress_value),
             ending: super::ending_word(part.state, part.cancel, part.ending.is_some()),
             output: part
@@ -305,14 +307,21 @@ impl Queue for RedisServer {
         self.end(&self.scripts.settle, ticket, &[receipt]).await
     }
 
-    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
+    async fn fail_with_report(
+        &self,
+        ticket: &Ticket,
+        error: &str,
+        next: Next,
+        report: Option<&str>,
+    ) -> Result<()> {
         let (next, delay_ms) = match next {
             Next::Retry(delay) => ("retry", millis(delay)),
             Next::Dead => (State::Dead.name(), 0),
             Next::Cancelled => (State::Cancelled.name(), 0),
             Next::Conclude(delay) => ("conclude", millis(delay)),
         };
-        self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms.to_string()])
+        let (delay_ms, report) = (delay_ms.to_string(), report.unwrap_or_default());
+        self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms, report])
             .await
     }
 
@@ -471,7 +480,7 @@ impl RedisServer {
         State::from_name(word).ok_or_else(|| {
             Error::permanent(
                 Stage::Queue,
-                format!("{}: unknown state {word:?}", self.link.name()),
+                format!("{}: unknown state \"{word}\"", self.link.name()),
             )
         })
     }

@@ -189,7 +189,7 @@ fn claim_ready(
         .prepare_cached(&format!(
             "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + NOT :ending, fence = :fence,
                  nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL,
-                 output_id = :output_id, output_uri = :output_uri, concluding = :ending
+                 report = CASE WHEN :ending THEN report END, output_id = :output_id, output_uri = :output_uri, concluding = :ending
              WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
         ))?
         .query_row(
@@ -334,7 +334,13 @@ pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlit
 
 /// Ends a claim as failed; a retry of a request that somebody asked to cancel is a cancel. False if the claim
 /// does not stand.
-pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) -> rusqlite::Result<bool> {
+pub(super) fn fail(
+    db: &Connection,
+    ticket: &Ticket,
+    error: &str,
+    next: Next,
+    report: Option<&str>,
+) -> rusqlite::Result<bool> {
     if !end(db, ticket, "fail")? {
         return ended(db, ticket, "fail");
     }
@@ -344,10 +350,11 @@ pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) ->
         Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
         Next::Conclude(delay) => {
             db.prepare_cached(
-                "UPDATE request SET error = ?3, ending = coalesce(ending, ?3), stray = 1, state = 'delayed', at_ms = ?4
+                "UPDATE request SET error = ?3, ending = coalesce(ending, ?3), stray = 1, state = 'delayed', at_ms = ?4,
+                     report = coalesce(?5, report)
                  WHERE queue = ?1 AND id = ?2",
             )?
-            .execute(params![ticket.queue, ticket.id, error, due(delay)])?;
+            .execute(params![ticket.queue, ticket.id, error, due(delay), report])?;
         }
         Next::Dead | Next::Cancelled => {
             let state = if next == Next::Dead {
@@ -356,9 +363,10 @@ pub(super) fn fail(db: &Connection, ticket: &Ticket, error: &str, next: Next) ->
                 State::Cancelled
             };
             db.prepare_cached(&format!(
-                "UPDATE request SET error = ?3, state = ?4, at_ms = ?5, {FORGET_MARKS} WHERE queue = ?1 AND id = ?2"
+                "UPDATE request SET error = ?3, state = ?4, at_ms = ?5, report = coalesce(?6, report), {FORGET_MARKS}
+                 WHERE queue = ?1 AND id = ?2"
             ))?
-            .execute(params![ticket.queue, ticket.id, error, state.name(), now])?;
+            .execute(params![ticket.queue, ticket.id, error, state.name(), now, report])?;
         }
     }
     wake(db, &ticket.queue)?;

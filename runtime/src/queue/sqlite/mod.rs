@@ -162,10 +162,18 @@ impl Queue for SqliteFile {
             .await
     }
 
-    async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
-        let error = error.to_owned();
-        self.end(ticket, move |db, ticket| claims::fail(db, ticket, &error, next))
-            .await
+    async fn fail_with_report(
+        &self,
+        ticket: &Ticket,
+        error: &str,
+        next: Next,
+        report: Option<&str>,
+    ) -> Result<()> {
+        let (error, report) = (error.to_owned(), report.map(str::to_owned));
+        self.end(ticket, move |db, ticket| {
+            claims::fail(db, ticket, &error, next, report.as_deref())
+        })
+        .await
     }
 
     async fn release(&self, ticket: &Ticket) -> Result<()> {
@@ -411,7 +419,8 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
 
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
 const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
-    CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note";
+    CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
+    CASE state WHEN 'dead' THEN report END";
 
 /// Forgets what matters only as long as a request has not ended.
 const FORGET_MARKS: &str =
@@ -430,6 +439,7 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         attempts: row.get(4)?,
         lost: row.get(5)?,
         error: row.get(6)?,
+        report: row.get(13)?,
         progress: row
             .get::<_, Option<String>>(8)?
             .as_deref()

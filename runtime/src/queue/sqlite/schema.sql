@@ -41,6 +41,7 @@ CREATE TABLE request (
     -- Of a request that was retried as a dead letter: when its present life began.
     life_ms      INTEGER,
     note         TEXT, -- what else is to be said of how it ended
+    report       TEXT, -- the URI of the report that its worker has kept
     UNIQUE (queue, id)
 ) STRICT;
 

@@ -20,7 +20,9 @@ use crate::error::{Class, Error, Result, Stage};
 
 /// How long a step waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
-const SCHEMA_VERSION: i64 = 2;
+/// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
+const UPGRADES: [&str; 1] = [include_str!("schema_2.sql")];
+const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
 const STEPS_MAX: usize = 64;
@@ -436,9 +438,10 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
         transaction.execute_batch(include_str!("schema.sql"))?;
         version = SCHEMA_VERSION;
     }
-    if version == 1 {
-        transaction.execute_batch(include_str!("schema_2.sql"))?;
-        version = 2;
+    for upgrade in UPGRADES.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
+        transaction.execute_batch(upgrade)?;
+        version += 1;
+        transaction.pragma_update(None, "user_version", version)?;
     }
     transaction.commit()?;
     Ok(version)

@@ -1,0 +1,116 @@
+//! Paths go in; the bytes of small files come out, and never more of them than a bound.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Opening anything else than a regular file must neither block nor have an effect.
+const READ: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// Opens the regular file at a path that a program has put together, or that a document names. A link in its place is not
+/// followed.
+///
+/// # Errors
+/// What is there instead; those of the system.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let opened = File::options()
+        .read(true)
+        .custom_flags(READ.bits() as i32)
+        .open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => unfit("is a symbolic link: give the file that it leads to"),
+        // So says a socket.
+        Some(Errno::NXIO) => unfit("is a socket, not a regular file"),
+        _ => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    Err(unfit(match () {
+        () if kind.is_dir() => "is a folder, not a regular file",
+        () if kind.is_fifo() => "is a pipe, not a regular file",
+        () => "is a device, not a regular file",
+    }))
+}
+
+/// Reads the regular file at a path, as [`open_regular`] opens it.
+///
+/// # Errors
+/// As [`open_regular`]; if it has more than `bytes_max` bytes.
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, bytes_max)
+}
+
+/// Reads what the operator names, which may be a link or a pipe.
+///
+/// # Errors
+/// If it has more than `bytes_max` bytes; those of the system.
+pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_bounded(File::open(path)?, bytes_max)
+}
+
+/// Reads what the operator names as a text.
+///
+/// # Errors
+/// As [`read_named`]; if it is not UTF-8.
+pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    String::from_utf8(read_named(path, bytes_max)?)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
+
+fn read_bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let what = format!("has more than the {bytes_max} bytes allowed");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+fn unfit(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_read_and_nothing_else_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), "12345").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        assert_eq!(read_regular(&path("file"), 5).unwrap(), b"12345");
+        assert_eq!(read_named(&path("link"), 5).unwrap(), b"12345");
+        for (path, why) in [
+            (path("file"), "more than the 4 bytes"),
+            (path("link"), "is a symbolic link"),
+            (path("folder"), "is a folder"),
+            (path("pipe"), "is a pipe"),
+            (path("socket"), "is a socket"),
+            ("/dev/zero".into(), "is a device"),
+        ] {
+            let error = read_regular(&path, 4).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let error = read_named(Path::new("/dev/zero"), 4).expect_err("too much");
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    }
+}

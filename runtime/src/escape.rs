@@ -1,0 +1,289 @@
+//! Texts that strangers wrote go in: what files, plugins, servers and producers say. Texts that a person may be shown come
+//! out: on a terminal, in a line of the log, in a table. They are bounded, stay on their line, and nothing in them acts on a
+//! terminal, turns the direction of what stands beside it, or is there without being seen.
+//!
+//! Messages and documents hold texts as they are; whoever shows one to a person escapes it then, once.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The most characters of one text, escaped, that a person is shown. An error of a request has at most 2,000.
+pub const SHOWN_CHARS_MAX: usize = 4_096;
+
+/// What is not seen or changes how its neighbours look, in order: controls (C0, DEL, C1), what Unicode names
+/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags), separators
+/// of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and private use, which
+/// means another thing on each machine.
+const UNSEEN: [(char, char); 31] = [
+    ('\0', '\u{1f}'),
+    ('\u{7f}', '\u{9f}'),
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{e000}', '\u{f8ff}'),
+    ('\u{fdd0}', '\u{fdef}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{fffe}', '\u{ffff}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{1fffe}', '\u{1ffff}'),
+    ('\u{2fffe}', '\u{2ffff}'),
+    ('\u{3fffe}', '\u{3ffff}'),
+    ('\u{4fffe}', '\u{4ffff}'),
+    ('\u{5fffe}', '\u{5ffff}'),
+    ('\u{6fffe}', '\u{6ffff}'),
+    ('\u{7fffe}', '\u{7ffff}'),
+    ('\u{8fffe}', '\u{8ffff}'),
+    // Of the planes behind, tags, variation selectors and private use are all that is assigned.
+    ('\u{9fffe}', char::MAX),
+];
+
+/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters of it, with a note on how many more there
+/// are.
+///
+/// Line feed, carriage return and tab become `\n`, `\r` and `\t`, all else that is not seen `\u{HEX}`. A backslash is doubled
+/// where it could be taken for the beginning of one of these. All else stays as it is, in every language.
+pub fn for_people(text: &str) -> Cow<'_, str> {
+    for_people_within(text, SHOWN_CHARS_MAX)
+}
+
+/// [`for_people`] with a bound of its own.
+pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
+    if text.len() <= chars_max
+        && !text
+            .bytes()
+            .any(|byte| !(b' '..=b'~').contains(&byte) || byte == b'\\')
+    {
+        return text.into();
+    }
+    escaped(text, chars_max, false).into()
+}
+
+/// Returns a text as [`for_people`], between quotes that nothing in it ends.
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
+}
+
+/// Returns a JSON document of the same value that is safe to be seen: in its strings, what is not seen becomes `\uXXXX`. Line
+/// feeds between its parts stay.
+pub fn json(document: String) -> String {
+    let must_change = |c: char| c != '\n' && is_unseen(c);
+    if !document.contains(must_change) {
+        return document;
+    }
+    let mut shown = String::with_capacity(document.len() + 64);
+    for c in document.chars() {
+        if must_change(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").expect("a string takes everything");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Returns a text as [`for_people`] for a cell of a CSV file, which a spreadsheet must not take for a formula: one that begins
+/// like a formula gets a `'` in front.
+pub fn for_cell(text: &str) -> Cow<'_, str> {
+    let shown = for_people(text);
+    // What a spreadsheet leaves out before it looks.
+    let start = shown.trim_start();
+    if start.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
+        return format!("'{shown}").into();
+    }
+    shown
+}
+
+/// Whether a character is not seen, or acts on what shows it.
+pub fn is_unseen(c: char) -> bool {
+    if (' '..='~').contains(&c) {
+        return false;
+    }
+    let after = UNSEEN.partition_point(|(first, _)| *first <= c);
+    after > 0 && c <= UNSEEN[after - 1].1
+}
+
+fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
+    let mut shown = String::with_capacity(text.len().min(chars_max) + 16);
+    let mut room = chars_max;
+    let mut rest = text.chars();
+    loop {
+        let left = rest.as_str();
+        let Some(c) = rest.next() else {
+            return shown;
+        };
+        let start = shown.len();
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            '\\' if is_like_escape(rest.clone().next(), in_quotes) => shown.push_str("\\\\"),
+            '"' if in_quotes => shown.push_str("\\\""),
+            c if is_unseen(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+        let taken = shown[start..].chars().count();
+        if taken > room {
+            shown.truncate(start);
+            let more = left.chars().count();
+            write!(shown, "… ({more} more characters)").expect("a string takes everything");
+            return shown;
+        }
+        room -= taken;
+    }
+}
+
+/// Whether a backslash before this character could be taken for an escape. One at the end could, too, where quotes follow.
+fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
+    match next {
+        None => in_quotes,
+        Some('"') => in_quotes,
+        Some(next) => matches!(next, 'n' | 'r' | 't' | 'u' | '\\') || is_unseen(next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a person who knows the rules reads.
+    fn read_back(shown: &str) -> String {
+        let mut text = String::new();
+        let mut rest = shown;
+        while let Some(at) = rest.find('\\') {
+            text.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            let (c, taken) = match rest.chars().next() {
+                Some('n') => ('\n', 1),
+                Some('r') => ('\r', 1),
+                Some('t') => ('\t', 1),
+                Some('\\') => ('\\', 1),
+                Some('u') => {
+                    let end = rest.find('}').expect("a whole escape");
+                    let code = u32::from_str_radix(&rest[2..end], 16).expect("hex digits");
+                    (char::from_u32(code).expect("a character"), end + 1)
+                }
+                _ => ('\\', 0),
+            };
+            text.push(c);
+            rest = &rest[taken..];
+        }
+        text + rest
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(UNSEEN.iter().all(|(first, last)| first <= last));
+        assert!(UNSEEN.windows(2).all(|pair| pair[0].1 < pair[1].0));
+    }
+
+    #[test]
+    fn what_is_not_seen_is_spelled_out() {
+        for (text, shown) in [
+            ("a\u{1b}[31mb\nc\r\td", r"a\u{1b}[31mb\nc\r\td"),
+            ("\u{0}\u{7}\u{7f}\u{85}\u{9b}", r"\u{0}\u{7}\u{7f}\u{85}\u{9b}"),
+            (
+                "\u{2028}\u{2029}\u{61c}\u{200e}\u{200f}",
+                r"\u{2028}\u{2029}\u{61c}\u{200e}\u{200f}",
+            ),
+            (
+                "\u{202a}\u{202e}\u{2066}\u{2069}",
+                r"\u{202a}\u{202e}\u{2066}\u{2069}",
+            ),
+            (
+                "\u{200b}\u{200d}\u{2060}\u{feff}\u{ad}",
+                r"\u{200b}\u{200d}\u{2060}\u{feff}\u{ad}",
+            ),
+            (
+                "\u{e0041}\u{e0100}\u{fe0f}\u{fff9}\u{e000}",
+                r"\u{e0041}\u{e0100}\u{fe0f}\u{fff9}\u{e000}",
+            ),
+            (
+                "\u{3164}\u{10ffff}\u{f0000}\u{2fffe}",
+                r"\u{3164}\u{10ffff}\u{f0000}\u{2fffe}",
+            ),
+            (
+                r"\ud800 C:\data\new \u{202e} \\x",
+                r"\\ud800 C:\data\\new \\u{202e} \\\x",
+            ),
+        ] {
+            assert_eq!(for_people(text), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_seen_stays() {
+        for text in [
+            "naïve “text” 汉字 \u{3000}日本語 中文",
+            "عربى עברית ไทย हिन्दी தமிழ் 한국어 ខ្មែរ",
+            "e\u{301} 🎉 𝒳 \u{a0}½ € \u{fffd} \u{2800}",
+            "\u{600}123 \u{6dd} \u{1e900}",
+            r"C:\data 'quoted' \x \",
+        ] {
+            assert_eq!(for_people(text), text);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        let shown = for_people_within("abcdef", 4);
+        assert_eq!(shown, "abcd… (2 more characters)");
+        assert_eq!(for_people_within("é\n\u{202e}x", 5), r"é\n… (2 more characters)");
+        assert_eq!(for_people_within("ééé", 3), "ééé");
+        let flood = for_people(&"\u{202e}".repeat(1 << 20)).into_owned();
+        assert!(flood.chars().count() < SHOWN_CHARS_MAX + 40, "{}", flood.len());
+        assert!(flood.ends_with(" more characters)"), "{flood}");
+    }
+
+    #[test]
+    fn nothing_ends_a_quoted_text() {
+        assert_eq!(quoted(r#"a" b="c\"#), r#""a\" b=\"c\\""#);
+        assert_eq!(quoted("a\\\"\n"), r#""a\\\"\n""#);
+    }
+
+    #[test]
+    fn no_cell_begins_like_a_formula() {
+        for (text, cell) in [
+            ("=1+1", "'=1+1"),
+            (" @x", "' @x"),
+            ("\t=1", r"\t=1"),
+            ("-1", "'-1"),
+            ("a=1", "a=1"),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+        ] {
+            assert_eq!(for_cell(text), cell);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_tells_what_it_was(text in r"(?s)([\\nrtu{}\x00-\x1f\u{202e}\u{e0041}]|.)*") {
+            let shown = for_people_within(&text, usize::MAX);
+            prop_assert!(!shown.contains(is_unseen), "{shown:?}");
+            prop_assert_eq!(read_back(&shown), text);
+        }
+
+        #[test]
+        fn a_document_keeps_its_value(text in r"(?s)([\x00-\x1f\u{7f}\u{202e}\u{e0041}\u{2028}]|.)*") {
+            let document = json(serde_json::to_string(&[&text]).unwrap());
+            prop_assert!(!document.contains(is_unseen), "{document:?}");
+            let read: [String; 1] = serde_json::from_str(&document).unwrap();
+            prop_assert_eq!(&read[0], &text);
+        }
+    }
+}
