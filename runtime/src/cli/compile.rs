@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use super::out;
 use crate::config::{Limits, Setting};
-use crate::plugin::{UNFIT, compile};
+use crate::error::Class;
+use crate::plugin::{PASSING, UNFIT, compile};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -20,13 +21,16 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(code) => {
             let mut out = std::io::stdout();
             let written = out.write_all(&code).and_then(|()| out.flush());
-            written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS)
+            written.map_or(ExitCode::from(PASSING), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
             // Whoever reads it adds the stage again.
             let report = error.report();
             out::line(report.strip_prefix("plugin ").unwrap_or(&report));
-            ExitCode::from(UNFIT)
+            ExitCode::from(match error.class() {
+                Class::Permanent => UNFIT,
+                _ => PASSING,
+            })
         }
     }
 }

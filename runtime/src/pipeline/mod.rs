@@ -32,7 +32,7 @@ use crate::faults;
 use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::gate::Gate;
-use crate::plugin::{Instance, Plan, Plugin};
+use crate::plugin::{Instance, Plan, Plugin, was_in_company};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, RecordCounts, ResumedFrom};
 use crate::request::InputOptions;
@@ -127,7 +127,19 @@ pub async fn spawn_or_resume(
     job: Job,
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
-    on_a_thread(move || resume::run(&job, &open)).await
+    on_a_thread(move || match resume::run(&job, &open) {
+        // Its calls could not be repeated singly: it keeps state, or was at its end.
+        Err(error) if was_in_company(&error) => {
+            tracing::info!(
+                why = error.report(),
+                "the plugin took too long beside others, starting again with it alone"
+            );
+            let plugin = job.plugin.alone();
+            resume::run(&Job { plugin, ..job }, &open)
+        }
+        result => result,
+    })
+    .await
 }
 
 async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) -> Result<Committed> {

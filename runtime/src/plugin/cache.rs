@@ -20,6 +20,9 @@ const BYTES_MAX: u64 = 512 << 20;
 /// What a file ends with: the SHA-256 of what is before it. A processor would run a byte that a disk has turned.
 const CHECKSUM_BYTES: usize = 32;
 
+/// How code is compiled, as far as wasmtime would also run code that was compiled otherwise: see [`super::Engine`].
+const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
+
 /// One folder, which processes share. What else is in there is removed when it gets old.
 pub(super) struct Cache {
     folder: PathBuf,
@@ -70,6 +73,7 @@ impl Cache {
 
     fn path(&self, sha256: &str, limits: &Limits) -> PathBuf {
         let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+        digest.update(CODE_SETTINGS);
         digest.update(limits.to_string());
         digest.update(sha256);
         self.folder.join(hex(&digest.finalize()))
