@@ -2,25 +2,60 @@
 //! between two pieces of work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::error::{Class, Error, Result, Stage};
 
 /// Why an attempt is stopped when its time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit";
 
-/// Waits for work, which it stops at a deadline. The stages then find themselves stopped.
-pub async fn stop_at<T>(deadline: Instant, stop: &Stop, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    match tokio::time::timeout_at(deadline, &mut work).await {
-        Ok(result) => result,
-        Err(_) => {
-            stop.request(Class::Permanent, TOO_LONG);
-            work.await
+/// The parts that a time limit is counted in. That the process stood still in one of them, be it for hours, is not noticed.
+const PARTS: u32 = 16;
+const PART_MIN: Duration = Duration::from_millis(10);
+const PART_MAX: Duration = Duration::from_secs(1);
+
+/// A limit on time in which the process runs: a machine that was suspended, or a container that was paused, has not used it.
+#[derive(Debug)]
+pub struct TimeLimit {
+    limit: Duration,
+    used: Duration,
+}
+
+impl TimeLimit {
+    /// A limit of which nothing is used yet.
+    pub fn new(limit: Duration) -> Self {
+        let used = Duration::ZERO;
+        Self { limit, used }
+    }
+
+    /// Lowers the limit; what is used of it stays used.
+    pub fn lower(&mut self, limit: Duration) {
+        self.limit = self.limit.min(limit);
+    }
+
+    /// Waits until it is used up. Whoever stops waiting before that can go on later.
+    pub async fn used_up(&mut self) {
+        let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
+        while self.used < self.limit {
+            let part = part.min(self.limit - self.used);
+            tokio::time::sleep(part).await;
+            self.used += part;
         }
     }
+}
+
+/// Waits for work, which it stops when a time limit is used up. The stages then find themselves stopped.
+pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        result = &mut work => return result,
+        () = limit.used_up() => {}
+    }
+    stop.request(Class::Permanent, TOO_LONG);
+    work.await
 }
 
 /// A request to stop that several threads share. Clones are the same request.
@@ -90,5 +125,42 @@ mod tests {
             (error.class(), error.to_string()),
             (Class::LeaseLost, "worker stopped: the lease is lost".into())
         );
+    }
+
+    #[tokio::test]
+    async fn a_process_that_stood_still_has_used_no_time() {
+        let whole = Duration::from_millis(320);
+        let mut limit = TimeLimit::new(whole);
+        for _ in 0..3 {
+            let standstill = async {
+                tokio::task::yield_now().await;
+                // As when the process is stopped, no timer is looked at meanwhile.
+                std::thread::sleep(whole);
+            };
+            tokio::select! {
+                () = limit.used_up() => panic!("{limit:?}"),
+                () = standstill => {}
+            }
+        }
+        assert!(limit.used <= 3 * whole / PARTS, "{limit:?}");
+        limit.used_up().await;
+        assert_eq!(limit.used, whole);
+        limit.lower(whole / 2);
+        limit.used_up().await;
+    }
+
+    #[tokio::test]
+    async fn work_beyond_its_time_is_stopped() {
+        let stop = Stop::default();
+        let mut limit = TimeLimit::new(Duration::from_millis(50));
+        let work = async {
+            stop.requested().await;
+            "stopped"
+        };
+        assert_eq!(stop_after(&mut limit, &stop, work).await, "stopped");
+        assert_eq!(stop.error().class(), Class::Permanent);
+        let stop = Stop::default();
+        assert_eq!(stop_after(&mut limit, &stop, async { "done" }).await, "done");
+        stop.check().unwrap();
     }
 }

@@ -22,6 +22,9 @@ pub struct Config {
     on: Option<String>,
     /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
     size: Option<usize>,
+    /// How long each record takes: turns of a loop.
+    #[serde(default)]
+    turns: u64,
     /// Whether to count each record as `seen`.
     #[serde(default)]
     count: bool,
@@ -154,6 +157,7 @@ impl Plugin for Hostile {
         if self.config.log {
             log::info("seen");
         }
+        dawdle(self.config.turns);
         let is_meant = match &self.config.on {
             Some(on) => record.get(self.column) == on,
             None => self.seen == self.config.at,
@@ -183,7 +187,7 @@ impl Hostile {
             Mode::Edit => record.set(self.column, "edited"),
             Mode::Reject => return Err(record.reject(self.column, "asked-to", "is rejected")),
             Mode::Loop => spin(),
-            Mode::Dawdle => dawdle(),
+            Mode::Dawdle => dawdle(5_000_000),
             Mode::Panic => match &self.config.on {
                 Some(on) => panic!("asked to panic\nat {on:?}"),
                 None => panic!("asked to panic at record {}", self.seen),
@@ -227,10 +231,10 @@ fn spin() -> ! {
     }
 }
 
-fn dawdle() {
-    let mut turns = 0_u64;
-    while turns < 5_000_000 {
-        turns = black_box(turns + 1);
+fn dawdle(turns: u64) {
+    let mut turned = 0_u64;
+    while turned < turns {
+        turned = black_box(turned + 1);
     }
 }
 

@@ -229,7 +229,8 @@ impl Clock {
         let stall = self.limit.saturating_mul(STALL_FACTOR).max(STALL_MIN);
         if used.saturating_sub(self.used_before) >= self.limit {
             Standing::Late
-        } else if u128::from(ticks.saturating_sub(self.ticks_before)) * TICK.as_millis() >= stall.as_millis() {
+        } else if u128::from(ticks.saturating_sub(self.ticks_before)) * TICK.as_millis() >= stall.as_millis()
+        {
             Standing::Stalled
         } else {
             Standing::InTime

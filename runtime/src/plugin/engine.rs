@@ -182,7 +182,8 @@ impl Engine {
             None => {
                 let component = Component::new(&self.wasmtime, bytes).map_err(|e| {
                     if is_of_machine(&e) {
-                        return Error::transient(Stage::Plugin, "cannot compile the component now").because(e);
+                        return Error::transient(Stage::Plugin, "cannot compile the component now")
+                            .because(e);
                     }
                     refused("the component is not valid").because(e)
                 })?;

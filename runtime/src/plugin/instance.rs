@@ -83,7 +83,10 @@ impl Instance {
                 return Err(Error::transient(Stage::Plugin, what).because(error));
             }
             Err(error) if let Some(what) = TooMany::reason(&error) => {
-                return Err(Error::permanent(Stage::Plugin, format!("the component has {what}")));
+                return Err(Error::permanent(
+                    Stage::Plugin,
+                    format!("the component has {what}"),
+                ));
             }
             Err(error) => {
                 return Err(failed(&store, &limits, "start", limits.plugin_call, &error).into());
@@ -273,7 +276,9 @@ fn failed(
     }
     if let Some(why) = state.memory.refused() {
         let what = format!("the machine has no memory for {call}, though its limit allows it");
-        return Error::transient(Stage::Plugin, what).because(why.to_owned()).into();
+        return Error::transient(Stage::Plugin, what)
+            .because(why.to_owned())
+            .into();
     }
     if let Some(Overdue::Stalled) = state.overdue {
         let what = format!("the machine is too busy: {call} waits for a processor");
@@ -282,7 +287,9 @@ fn failed(
     let is_trap = error.is::<WasmBacktrace>() || error.is::<wasmtime::Trap>();
     if !is_trap && is_of_machine(error) {
         let what = format!("the machine lacks something for {call}");
-        return Error::transient(Stage::Plugin, what).because(error.root_cause().to_string()).into();
+        return Error::transient(Stage::Plugin, what)
+            .because(error.root_cause().to_string())
+            .into();
     }
     if !is_trap && !state.memory.exceeded() && state.overdue.is_none() {
         let bytes_max = limits.changes_bytes_max;

@@ -18,7 +18,7 @@ use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Next, Server, Ticket};
 use crate::receipt::{self, Receipt};
-use crate::stop::{Stop, TOO_LONG, stop_at};
+use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after};
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -60,17 +60,16 @@ impl Context {
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
     async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
         let started_at = receipt::now();
-        let begin = tokio::time::Instant::now();
-        let limit = self.options.limits.attempt;
+        let mut limit = TimeLimit::new(self.options.limits.attempt);
         let bound = tokio::select! {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
-            () = tokio::time::sleep(limit) => {
+            () = limit.used_up() => {
                 return Err(Error::permanent(Stage::Worker, format!("stopped: {TOO_LONG}")));
             }
         };
-        let deadline = begin + bound.limits.attempt;
-        stop_at(deadline, stop, self.work(claim, stop, gauge, bound, started_at)).await
+        limit.lower(bound.limits.attempt);
+        stop_after(&mut limit, stop, self.work(claim, stop, gauge, bound, started_at)).await
     }
 
     async fn work(
