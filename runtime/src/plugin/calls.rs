@@ -308,7 +308,8 @@ mod tests {
         });
         assert_eq!(alone.into_inner(), 16 * 200 / 8 * 3);
         assert!(most.into_inner() <= 2);
-        assert_eq!((calls.row().held, calls.row().waiting.len()), (0, 0));
+        let row = calls.row();
+        assert_eq!((row.held, row.waiting.len()), (0, 0));
     }
 
     #[test]
