@@ -279,7 +279,7 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
 fn a_watched_file_that_could_not_be_used_is_tried_again() {
     let host = Host::embedded();
     let clean = std::fs::read(component("clean")).unwrap();
-    std::fs::copy(component("alarms"), host.path("plugin.wasm")).unwrap();
+    std::fs::copy(component("hostile"), host.path("plugin.wasm")).unwrap();
     let changed_at = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     let put = |bytes: &[u8]| {
         let path = host.write("new.wasm", bytes);
@@ -287,8 +287,10 @@ fn a_watched_file_that_could_not_be_used_is_tried_again() {
         file.set_modified(changed_at).unwrap();
         std::fs::rename(path, host.path("plugin.wasm")).unwrap();
     };
-    let mut worker = host.worker("--queue q --plugin plugin.wasm --watch");
-    worker.wait_for_log("limits");
+    let mut worker = host.worker("--queue q --allow-root . --plugin plugin.wasm --watch");
+    host.write("in.csv", "n\n1\n");
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    host.wait_for_state("one", "done");
     put(&vec![0; clean.len()]);
     worker.wait_for_log("keeping the one before");
     put(&clean);
