@@ -5,41 +5,75 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::error::{Class, Error, Result, Stage};
 
 /// Why an attempt is stopped when its time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit";
 
-/// How often it is looked whether time that is not to count has come to an end.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The parts that a time limit is counted in. That the process stood still in one of them, be it for hours, is not noticed.
+const PARTS: u32 = 16;
+const PART_MIN: Duration = Duration::from_millis(10);
+const PART_MAX: Duration = Duration::from_secs(1);
 
-/// Waits for work, which it stops at a deadline. The stages then find themselves stopped.
-pub async fn stop_at<T>(deadline: Instant, stop: &Stop, work: impl Future<Output = T>) -> T {
-    stop_later(deadline, || Duration::ZERO, stop, work).await
+/// A limit on time in which the process runs: a machine that was suspended, or a container that was paused, has not used it.
+#[derive(Debug)]
+pub struct TimeLimit {
+    limit: Duration,
+    used: Duration,
 }
 
-/// The same, at a deadline that is later by a time for which the work is not to blame, and which may grow.
-pub async fn stop_later<T>(
-    deadline: Instant,
+impl TimeLimit {
+    /// A limit of which nothing is used yet.
+    pub fn new(limit: Duration) -> Self {
+        let used = Duration::ZERO;
+        Self { limit, used }
+    }
+
+    /// Lowers the limit; what is used of it stays used.
+    pub fn lower(&mut self, limit: Duration) {
+        self.limit = self.limit.min(limit);
+    }
+
+    /// Waits until it is used up. Whoever stops waiting before that can go on later.
+    pub async fn used_up(&mut self) {
+        self.used_up_without(|| Duration::ZERO).await;
+    }
+
+    /// The same, without a time that does not count: so much of it there was so far.
+    async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
+        let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
+        let mut before = excused();
+        while self.used < self.limit {
+            let part = part.min(self.limit - self.used);
+            tokio::time::sleep(part).await;
+            let now = excused();
+            self.used += part.saturating_sub(now.saturating_sub(before));
+            before = now;
+        }
+    }
+}
+
+/// Waits for work, which it stops when a time limit is used up. The stages then find themselves stopped.
+pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future<Output = T>) -> T {
+    stop_after_without(limit, || Duration::ZERO, stop, work).await
+}
+
+/// The same, without a time for which the work is not to blame: so much of it there was so far.
+pub async fn stop_after_without<T>(
+    limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,
     stop: &Stop,
     work: impl Future<Output = T>,
 ) -> T {
     tokio::pin!(work);
-    let mut until = deadline;
-    loop {
-        if let Ok(result) = tokio::time::timeout_at(until, &mut work).await {
-            return result;
-        }
-        let (now, later) = (Instant::now(), deadline + excused());
-        if later <= now {
-            stop.request(Class::Permanent, TOO_LONG);
-            return work.await;
-        }
-        until = later.max(now + LOOK_AGAIN);
+    tokio::select! {
+        biased;
+        result = &mut work => return result,
+        () = limit.used_up_without(excused) => {}
     }
+    stop.request(Class::Permanent, TOO_LONG);
+    work.await
 }
 
 /// A request to stop that several threads share. Clones are the same request.
@@ -109,5 +143,52 @@ mod tests {
             (error.class(), error.to_string()),
             (Class::LeaseLost, "worker stopped: the lease is lost".into())
         );
+    }
+
+    #[tokio::test]
+    async fn a_process_that_stood_still_has_used_no_time() {
+        let whole = Duration::from_millis(320);
+        let mut limit = TimeLimit::new(whole);
+        for _ in 0..3 {
+            let standstill = async {
+                tokio::task::yield_now().await;
+                // As when the process is stopped, no timer is looked at meanwhile.
+                std::thread::sleep(whole);
+            };
+            tokio::select! {
+                () = limit.used_up() => panic!("{limit:?}"),
+                () = standstill => {}
+            }
+        }
+        assert!(limit.used <= 3 * whole / PARTS, "{limit:?}");
+        limit.used_up().await;
+        assert_eq!(limit.used, whole);
+        limit.lower(whole / 2);
+        limit.used_up().await;
+    }
+
+    #[tokio::test]
+    async fn time_that_is_excused_does_not_count() {
+        let begin = std::time::Instant::now();
+        let whole = Duration::from_millis(160);
+        let mut limit = TimeLimit::new(whole);
+        // Half of all time.
+        limit.used_up_without(|| begin.elapsed() / 2).await;
+        assert!(begin.elapsed() > whole * 3 / 2, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn work_beyond_its_time_is_stopped() {
+        let stop = Stop::default();
+        let mut limit = TimeLimit::new(Duration::from_millis(50));
+        let work = async {
+            stop.requested().await;
+            "stopped"
+        };
+        assert_eq!(stop_after(&mut limit, &stop, work).await, "stopped");
+        assert_eq!(stop.error().class(), Class::Permanent);
+        let stop = Stop::default();
+        assert_eq!(stop_after(&mut limit, &stop, async { "done" }).await, "done");
+        stop.check().unwrap();
     }
 }

@@ -223,6 +223,55 @@ fn a_component_is_compiled_apart_once() {
     assert!(!compiles(10, ""));
 }
 
+/// A plugin, and so many empty core instances, memories or tables beside it.
+fn crowded(instances: usize, module: &str) -> Vec<u8> {
+    let mut imports = format!("(core module $small {module})");
+    for _ in 0..instances {
+        imports.push_str("(core instance (instantiate $small))");
+    }
+    let plugin = ByHand {
+        imports,
+        ..ByHand::default()
+    };
+    plugin.component()
+}
+
+#[test]
+fn what_a_component_consists_of_is_bounded() {
+    let host = host();
+    let limits = "the component has more than the limits of 64 core instances, 16 memories and 64 tables";
+    for (instances, module, why) in [
+        (63, "", None),
+        (64, "", Some(limits)),
+        (100, "", Some(limits)),
+        (15, "(memory 1)", None),
+        (16, "(memory 1)", Some(limits)),
+        (
+            16,
+            "(table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref)",
+            None,
+        ),
+        (
+            13,
+            "(table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref)",
+            Some(limits),
+        ),
+        (1, "(table 131072 funcref)", None),
+        (
+            1,
+            "(table 131073 funcref)",
+            Some("the component has a table of 131073 elements, more than the limit of 131072"),
+        ),
+    ] {
+        host.write("crowded.wasm", crowded(instances, module));
+        let pushed = push(&host, "crowded.wasm", "");
+        match why {
+            None => assert_eq!(pushed.code, Some(0), "{instances} {module}: {}", pushed.said),
+            Some(why) => is_refused(&pushed, why),
+        }
+    }
+}
+
 /// A binding of each queue to a component that anybody who can write to the server can store, though `plugin push` would refuse it.
 async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     let server = Server::connect(&host.url).await.unwrap();

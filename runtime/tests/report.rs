@@ -360,8 +360,20 @@ fn a_queue_of_before_is_used_on() {
     host.write("readings.csv", READINGS);
     host.run("submit --queue q --id bad --uri readings.csv").ok();
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
-    let before = "ALTER TABLE request DROP COLUMN report; PRAGMA user_version = 1;";
-    db.execute_batch(before).unwrap();
+    // As version 1 had it.
+    db.execute_batch(
+        "DROP INDEX request_ending;
+         ALTER TABLE request DROP COLUMN output_id;
+         ALTER TABLE request DROP COLUMN output_uri;
+         ALTER TABLE request DROP COLUMN stray;
+         ALTER TABLE request DROP COLUMN ending;
+         ALTER TABLE request DROP COLUMN concluding;
+         ALTER TABLE request DROP COLUMN life_ms;
+         ALTER TABLE request DROP COLUMN note;
+         ALTER TABLE request DROP COLUMN report;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
     drop(db);
     let clean = component("clean").display().to_string();
     assert_eq!(host.status("bad")["state"], "ready");

@@ -12,6 +12,7 @@ use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::stop::Stop;
 use support::host::{Host, cache, component, path_of};
+use support::wat::{ANSWER, ByHand};
 
 fn hostile(limits: &Limits) -> Plugin {
     Engine::new(limits, Some(cache()))
@@ -259,4 +260,56 @@ fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
     assert!(instances.len() > 500, "{}", instances.len());
     instances.pop();
     plugin.start(Stop::default()).unwrap();
+}
+
+/// A processor leaves the bits of a NaN, and what relaxed instructions give, to whoever built it.
+#[test]
+fn no_processor_shows() {
+    let computes = |core: &str, is_right: &str| {
+        let plugin = ByHand {
+            core: core.into(),
+            process: format!("(if (i32.eqz {is_right}) (then unreachable)) (i32.const {ANSWER})"),
+            data: vec![(ANSWER, support::wat::words(&[0; 7]))],
+            ..ByHand::default()
+        };
+        let engine = Engine::new(&limits(), None).unwrap();
+        let plugin = engine.load(&plugin.component()).unwrap();
+        let (mut instance, _) = plugin
+            .open(&["n".into()], Format::Csv, "{}", Stop::default())
+            .unwrap();
+        instance.process(&mut batch()).map(drop).map_err(|e| e.report())
+    };
+    let canonical = "(i64.const 0x7ff8000000000000)";
+    for (core, result) in [
+        (
+            "(global $a (mut f64) (f64.const nan:0x8000000000123))",
+            "(f64.add (global.get $a) (f64.const 1))",
+        ),
+        (
+            "(global $a (mut f64) (f64.const -nan))",
+            "(f64.mul (global.get $a) (f64.const 2))",
+        ),
+        (
+            "(global $a (mut f64) (f64.const 0))",
+            "(f64.div (global.get $a) (global.get $a))",
+        ),
+        (
+            "(global $a (mut f64) (f64.const -1))",
+            "(f64.sqrt (global.get $a))",
+        ),
+    ] {
+        computes(
+            core,
+            &format!("(i64.eq (i64.reinterpret_f64 {result}) {canonical})"),
+        )
+        .unwrap();
+    }
+    // Lane 16 of 16 is none, and gives 0.
+    let swizzle = "(i8x16.relaxed_swizzle (global.get $a) (i8x16.splat (i32.const 16)))";
+    computes(
+        "(global $a (mut v128) (v128.const i64x2 0x0707070707070707 0x0707070707070707))",
+        &format!("(i32.eqz (v128.any_true {swizzle}))"),
+    )
+    .unwrap();
+    computes("", "(i32.const 0)").unwrap_err();
 }

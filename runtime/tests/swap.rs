@@ -274,6 +274,30 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
     assert_eq!(worker.stop().0, Some(0));
 }
 
+/// What was the matter may pass without a trace on the file.
+#[test]
+fn a_watched_file_that_could_not_be_used_is_tried_again() {
+    let host = Host::embedded();
+    let clean = std::fs::read(component("clean")).unwrap();
+    std::fs::copy(component("hostile"), host.path("plugin.wasm")).unwrap();
+    let changed_at = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let put = |bytes: &[u8]| {
+        let path = host.write("new.wasm", bytes);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(changed_at).unwrap();
+        std::fs::rename(path, host.path("plugin.wasm")).unwrap();
+    };
+    let mut worker = host.worker("--queue q --allow-root . --plugin plugin.wasm --watch");
+    host.write("in.csv", "n\n1\n");
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    host.wait_for_state("one", "done");
+    put(&vec![0; clean.len()]);
+    worker.wait_for_log("keeping the one before");
+    put(&clean);
+    worker.wait_for_log("taken up");
+    assert_eq!(worker.stop().0, Some(0));
+}
+
 /// A component that exports the interface of another version.
 const OTHER_INTERFACE: &str = r#"
     (component

@@ -22,6 +22,9 @@ pub struct Config {
     on: Option<String>,
     /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
     size: Option<usize>,
+    /// How long each record takes: turns of a loop.
+    #[serde(default)]
+    turns: u64,
     /// Whether to count each record as `seen`.
     #[serde(default)]
     count: bool,
@@ -166,6 +169,7 @@ impl Plugin for Hostile {
         if self.config.log {
             log::info(self.config.words("seen"));
         }
+        dawdle(self.config.turns);
         let is_meant = match &self.config.on {
             Some(on) => record.get(self.column) == on,
             None => self.seen == self.config.at,
@@ -200,7 +204,7 @@ impl Hostile {
                 });
             }
             Mode::Loop => spin(),
-            Mode::Dawdle => dawdle(),
+            Mode::Dawdle => dawdle(5_000_000),
             Mode::Panic => match &self.config.on {
                 _ if self.config.text.is_some() => panic!("{}", self.config.words("")),
                 Some(on) => panic!("asked to panic\nat {on:?}"),
@@ -245,10 +249,10 @@ fn spin() -> ! {
     }
 }
 
-fn dawdle() {
-    let mut turns = 0_u64;
-    while turns < 5_000_000 {
-        turns = black_box(turns + 1);
+fn dawdle(turns: u64) {
+    let mut turned = 0_u64;
+    while turned < turns {
+        turned = black_box(turned + 1);
     }
 }
 

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::config::{Limits, Setting};
-use crate::plugin::{UNFIT, compile};
+use crate::error::Class;
+use crate::plugin::{PASSING, UNFIT, compile};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -19,14 +20,18 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(code) => {
             let mut out = std::io::stdout();
             let written = out.write_all(&code).and_then(|()| out.flush());
-            written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::SUCCESS)
+            written.map_or(ExitCode::from(PASSING), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
             // Whoever reads it adds the stage again, and escapes it if a person is to see it.
             let report = error.report();
             let report = report.strip_prefix("plugin ").unwrap_or(&report);
             let written = std::io::stdout().write_all(report.as_bytes());
-            written.map_or(ExitCode::from(UNFIT + 1), |()| ExitCode::from(UNFIT))
+            let code = match error.class() {
+                Class::Permanent => UNFIT,
+                _ => PASSING,
+            };
+            written.map_or(ExitCode::from(PASSING), |()| ExitCode::from(code))
         }
     }
 }

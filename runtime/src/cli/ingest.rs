@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::environment::Environment;
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
@@ -18,7 +16,7 @@ use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::receipt;
 use crate::request::check_name;
-use crate::stop::{Stop, stop_at};
+use crate::stop::{Stop, TimeLimit, stop_after};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -53,7 +51,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         check_name("id", id, 128)?;
     }
     let limits = Arc::new(args.limits.limits());
-    let deadline = Instant::now() + limits.attempt;
+    let mut time = TimeLimit::new(limits.attempt);
     tracing::info!(%limits, "limits");
     let config = plugin_config(args.plugin_config.as_deref())?;
     let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
@@ -68,7 +66,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     let gate = args.gate.gate();
     let gauge = Arc::new(Gauge::default());
     let now = receipt::now();
-    let source = stop_at(deadline, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
+    let source = stop_after(&mut time, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
     let job = Job {
         id: args.id,
         queue: None,
@@ -94,7 +92,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
         gauge: Arc::clone(&gauge),
     };
     let line = ProgressLine::of_job(gauge);
-    let result = stop_at(deadline, &stop, pipeline::spawn(job, move || Ok(source))).await;
+    let result = stop_after(&mut time, &stop, pipeline::spawn(job, move || Ok(source))).await;
     drop(line);
     let receipt = match result? {
         Committed::New(receipt) => receipt,

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
-use crate::plugin::{Failure, Instance, Plan, Plugin, Trap};
+use crate::plugin::{Failure, Instance, Plan, Plugin, Trap, thread_time};
 use crate::stop::Stop;
 
 /// A part of a batch has the share of the batch's time that it has of the records, but never less than this part of it.
@@ -118,7 +118,10 @@ impl Guest {
             }
             let was_fresh = std::mem::replace(&mut self.is_fresh, false);
             let limit = search.limit(part.rows.len());
-            let started = Instant::now();
+            let began = thread_time();
+            if search.is_alone {
+                self.instance()?.set_alone(true);
+            }
             let result = if is_whole {
                 self.instance()?.process_within(batch, limit)
             } else {
@@ -127,13 +130,23 @@ impl Guest {
             };
             match result {
                 Ok(changes) => {
-                    search.passed(&part, started.elapsed())?;
+                    if search.is_alone {
+                        let is_alone = self.opener.plugin.is_alone();
+                        self.instance()?.set_alone(is_alone);
+                    }
+                    search.passed(&part, thread_time().saturating_sub(began))?;
                     return Ok(Some(Piece::Changed(part.rows, changes)));
                 }
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Trap(trap)) if self.plan.stateful => return Err(trap.into_error(HAS_STATE)),
                 Err(Failure::Trap(trap)) => {
                     self.replace()?;
+                    // From now on the load of the machine has no say in what becomes of the batch.
+                    search.is_alone |= trap.is_timeout;
+                    if trap.is_in_company {
+                        search.parts.push(part);
+                        continue;
+                    }
                     if is_alone && was_fresh {
                         search.found();
                         return Ok(Some(Piece::Trapped(part.rows.start, trap)));
@@ -189,6 +202,8 @@ pub(super) struct Search {
     trapped: usize,
     found: usize,
     unexplained: Option<Trap>,
+    /// Whether what is left runs while no other call does: something took too long.
+    is_alone: bool,
 }
 
 struct Part {
@@ -213,6 +228,7 @@ impl Search {
             trapped: 0,
             found: 0,
             unexplained: None,
+            is_alone: false,
         }
     }
 
@@ -272,6 +288,10 @@ impl Search {
         }
         self.passed += took;
         if part.rows.len() < self.rows && self.passed > self.time {
+            if !std::mem::replace(&mut self.is_alone, true) {
+                self.passed = Duration::ZERO;
+                return Ok(());
+            }
             let why = format!(
                 "process took longer than the limit of {:?}, and it was no single record",
                 self.time

@@ -33,7 +33,7 @@ use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
 use crate::gate::Gate;
 use crate::memory::{ATTEMPT_BYTES, LANE_BYTES};
-use crate::plugin::{Instance, Plan, Plugin};
+use crate::plugin::{Instance, Plan, Plugin, was_in_company};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, RecordCounts, ResumedFrom};
 use crate::request::InputOptions;
@@ -143,7 +143,20 @@ pub async fn spawn_or_resume(
     job: Job,
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
-    on_a_thread(move || within_memory(&job, || resume::run(&job, &open))).await
+    on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
+        // Its calls could not be repeated singly: it keeps state, or was at its end.
+        Err(error) if was_in_company(&error) => {
+            tracing::info!(
+                why = error.report(),
+                "the plugin took too long beside others, starting again with it alone"
+            );
+            let plugin = job.plugin.alone();
+            let job = Job { plugin, ..job };
+            within_memory(&job, || resume::run(&job, &open))
+        }
+        result => result,
+    })
+    .await
 }
 
 /// Does a job's work within its share of memory. What was refused memory in a place that cannot wait, or more than a request

@@ -31,6 +31,9 @@ const SIGNATURE_BYTES: usize = 32;
 const SECRET_FILE: &str = "cache.key";
 const SECRET_BYTES: usize = 32;
 
+/// How code is compiled, as far as wasmtime would also run code that was compiled otherwise: see [`super::Engine`].
+const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
+
 /// One folder, which processes share. What else is in there is removed when it gets old.
 pub struct Cache {
     folder: PathBuf,
@@ -150,6 +153,7 @@ impl Cache {
 /// What a file is called: what it was made of. All names have the same length.
 fn name(sha256: &str, limits: &Limits) -> String {
     let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+    digest.update(CODE_SETTINGS);
     digest.update(limits.to_string());
     digest.update(sha256);
     hex(&digest.finalize())

@@ -24,6 +24,9 @@ const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// How the process ends whose component is unfit, with the reason on its standard output.
 pub const UNFIT: u8 = 1;
 
+/// How it ends if another process may do better, with the reason as well.
+pub const PASSING: u8 = 75;
+
 /// Compiles components in processes of their own.
 #[derive(Debug, Clone)]
 pub(super) struct Compiler {
@@ -72,6 +75,9 @@ impl Compiler {
         if status.code() == Some(UNFIT.into()) {
             return Err(refused(words(&said)));
         }
+        if status.code() == Some(PASSING.into()) {
+            return Err(Error::transient(Stage::Plugin, words(&said)));
+        }
         Err(death(status, limits).because(words(&complained)))
     }
 
@@ -101,13 +107,14 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     std::io::stdin()
         .take(limits.component_bytes_max as u64 + 1)
         .read_to_end(&mut component)
-        .map_err(|e| refused("cannot read the component").because(e))?;
+        .map_err(|e| Error::transient(Stage::Plugin, "cannot read the component").because(e))?;
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
 /// Bounds this process, for good.
 fn confine(limits: &Limits) -> Result<()> {
-    let failed = |e: rustix::io::Errno| refused("cannot bound the compiler").because(e);
+    let failed =
+        |e: rustix::io::Errno| Error::transient(Stage::Plugin, "cannot bound the compiler").because(e);
     // Not without its parent. If that cannot be asked for, the time is still bounded.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let seconds = limits.compile.as_secs().max(1);
@@ -163,7 +170,7 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
         Some(Some(Signal::XCPU)) => refused(format!(
             "compiling the component took more than the limit of {seconds:?} of processor time"
         )),
-        Some(Some(Signal::ABORT | Signal::SEGV | Signal::BUS)) => refused(format!(
+        Some(Some(Signal::ABORT | Signal::SEGV)) => refused(format!(
             "compiling the component needed more than the limit of {} bytes of memory, or more stack than there is",
             limits.compile_memory_bytes
         )),
@@ -172,7 +179,11 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
             let what = format!("the process that compiled the component was killed ({status})");
             Error::transient(Stage::Plugin, what)
         }
-        None => refused(format!("the compiler failed on the component ({status})")),
+        // A panic of the compiler, be it for the component's sake or for want of a thread.
+        None => Error::transient(
+            Stage::Plugin,
+            format!("the compiler failed on the component ({status})"),
+        ),
     }
 }
 

@@ -4,7 +4,6 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -14,19 +13,18 @@ use wasmtime_wasi::p2::DynPollable;
 
 use super::bindings::{self, PluginPre};
 use super::cache::{self, Cache};
+use super::calls::{Calls, TICK};
 use super::compile::Compiler;
 use super::instance::Instance;
 use super::state::State;
+use super::trap::{is_of_machine, was_in_company};
 use super::{Description, INTERFACE, pool};
-use crate::config::Limits;
+use crate::config::{Limits, cores};
 use crate::document::read_named;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::request::hex;
 use crate::stop::Stop;
-
-/// How often a running plugin is looked at: the precision of time limits and stops.
-const TICK: Duration = Duration::from_millis(10);
 
 /// As wasmtime-wasi names it; plugins of any earlier 0.2 import it as well.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
@@ -40,6 +38,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Arc<Linker<State>>,
     limits: Arc<Limits>,
+    calls: Arc<Calls>,
     cache: Option<Arc<Cache>>,
     /// None if this process compiles.
     compiler: Option<Arc<Compiler>>,
@@ -82,14 +81,26 @@ impl Engine {
         start: impl FnOnce(&mut Config) -> wasmtime::Result<wasmtime::Engine>,
     ) -> Result<Self> {
         let mut config = Config::new();
-        config.concurrency_support(false).epoch_interruption(true);
-        let wasmtime = start(&mut config).map_err(|e| refused("cannot start WebAssembly").because(e))?;
+        config
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            // Else the bits of a NaN, and what a relaxed instruction gives, are the processor's choice. The cache knows what is
+            // compiled so by `CODE_SETTINGS`.
+            .cranelift_nan_canonicalization(true)
+            .relaxed_simd_deterministic(true);
+        // What the machine lacks, another moment may have.
+        let failed = |what, e: wasmtime::Error| Error::transient(Stage::Plugin, what).because(e);
+        let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;
         let linker = link(&wasmtime).map_err(|e| refused("cannot link the interface").because(e))?;
+        let calls = Arc::new(Calls::new(cores()));
+        let ticker = Ticker::start(wasmtime.clone(), Arc::clone(&calls))
+            .map_err(|e| failed("cannot start the clock of plugins", e.into()))?;
         Ok(Self {
-            _ticker: Arc::new(Ticker::start(wasmtime.clone())),
+            _ticker: Arc::new(ticker),
             wasmtime,
             linker: Arc::new(linker),
             limits: Arc::new(limits.clone()),
+            calls,
             cache: None,
             compiler: None,
         })
@@ -137,6 +148,7 @@ impl Engine {
             engine: self.clone(),
             pre,
             limits: Arc::clone(&self.limits),
+            is_alone: false,
             description: Arc::new(Description {
                 name: String::new(),
                 version: String::new(),
@@ -146,7 +158,7 @@ impl Engine {
                 imports,
             }),
         };
-        let (name, version) = plugin.start(Stop::default())?.describe()?;
+        let (name, version) = plugin.rather_alone(|plugin| plugin.start(Stop::default())?.describe())?;
         let description = Arc::make_mut(&mut plugin.description);
         (description.name, description.version) = (name, version);
         Ok(plugin)
@@ -168,8 +180,13 @@ impl Engine {
                 (component, code)
             }
             None => {
-                let component = Component::new(&self.wasmtime, bytes)
-                    .map_err(|e| refused("the component is not valid").because(e))?;
+                let component = Component::new(&self.wasmtime, bytes).map_err(|e| {
+                    if is_of_machine(&e) {
+                        return Error::transient(Stage::Plugin, "cannot compile the component now")
+                            .because(e);
+                    }
+                    refused("the component is not valid").because(e)
+                })?;
                 let code = code_of(&component)?;
                 (component, code)
             }
@@ -184,6 +201,10 @@ impl Engine {
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
+
+    pub(super) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
 }
 
 /// A compiled plugin. Cheap to clone.
@@ -192,6 +213,7 @@ pub struct Plugin {
     engine: Engine,
     pre: PluginPre<State>,
     limits: Arc<Limits>,
+    is_alone: bool,
     description: Arc<Description>,
 }
 
@@ -218,7 +240,7 @@ impl Plugin {
     /// If the instance would need more than the limits allow, or traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
         let name = &self.description.name;
-        Instance::start(&self.engine, &self.pre, name, &self.limits, stop)
+        Instance::start(&self.engine, &self.pre, name, &self.limits, self.is_alone, stop)
     }
 
     /// The bounds of its instances.
@@ -235,18 +257,43 @@ impl Plugin {
         }
     }
 
+    /// The same plugin, whose calls run while no other call of this engine does.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self {
+            is_alone: true,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Asks once more, alone, if the plugin was late in the company of other calls.
+    fn rather_alone<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        match ask(self) {
+            Err(error) if was_in_company(&error) => ask(&self.alone()),
+            answer => answer,
+        }
+    }
+
     /// Whether the plugin accepts a config, asked of an instance of its own.
     ///
     /// # Errors
     /// The plugin's own sentence, or why it could not be asked.
     pub fn check(&self, config: &str) -> Result<()> {
-        blocking(|| self.start(Stop::default())?.check(config))
+        blocking(|| self.rather_alone(|plugin| plugin.start(Stop::default())?.check(config)))
     }
 
     /// Opens an instance on an input: what [`Instance::open`] promises.
     ///
     /// # Errors
     /// As [`Instance::open`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as with `start`, the instance has it from now on"
+    )]
     pub fn open(
         &self,
         columns: &[String],
@@ -254,8 +301,12 @@ impl Plugin {
         config: &str,
         stop: Stop,
     ) -> Result<(Instance, super::Plan)> {
-        let mut instance = self.start(stop)?;
-        let plan = instance.open(columns, format, config)?;
+        let (mut instance, plan) = self.rather_alone(|plugin| {
+            let mut instance = plugin.start(stop.clone())?;
+            let plan = instance.open(columns, format, config)?;
+            Ok((instance, plan))
+        })?;
+        instance.set_alone(self.is_alone);
         Ok((instance, plan))
     }
 }
@@ -375,7 +426,7 @@ fn check_interface(exports: &[String]) -> Result<String> {
 
 fn code_of(component: &Component) -> Result<Vec<u8>> {
     let code = component.serialize();
-    code.map_err(|e| refused("cannot write down what was compiled").because(e))
+    code.map_err(|e| Error::transient(Stage::Plugin, "cannot write down what was compiled").because(e))
 }
 
 fn too_large(bytes: u64, limits: &Limits) -> Error {
@@ -393,17 +444,18 @@ fn refused(message: impl Into<String>) -> Error {
 struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
-    fn start(engine: wasmtime::Engine) -> Self {
+    fn start(engine: wasmtime::Engine, calls: Arc<Calls>) -> std::io::Result<Self> {
         let running = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&running);
         // Not a tokio task: a busy runtime must not keep a plugin from being stopped.
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("ticker".into()).spawn(move || {
             while flag.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
+                calls.tick();
                 engine.increment_epoch();
             }
-        });
-        Self(running)
+        })?;
+        Ok(Self(running))
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
+use super::calls::{Call, Calls, Standing};
 use super::engine::Engine;
+use super::memory::TooMany;
 use super::pool::INSTANCES_MAX;
-use super::state::State;
-use super::trap::{Failure, Trap, short};
+use super::state::{Overdue, State};
+use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
 use crate::batch::Batch;
 use crate::changes::Changes;
@@ -28,6 +30,8 @@ pub struct Instance {
     store: Store<State>,
     world: World,
     limits: Arc<Limits>,
+    calls: Arc<Calls>,
+    is_alone: bool,
     poisoned: bool,
 }
 
@@ -37,6 +41,7 @@ impl Instance {
         pre: &PluginPre<State>,
         name: &str,
         limits: &Arc<Limits>,
+        is_alone: bool,
         stop: Stop,
     ) -> Result<Self> {
         let limits = Arc::clone(limits);
@@ -47,20 +52,41 @@ impl Instance {
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
-            let state = context.data_mut();
-            state.stop.check()?;
-            if Instant::now() < state.deadline {
+            let State {
+                stop, call, overdue, ..
+            } = context.data_mut();
+            stop.check()?;
+            let Some(call) = call else {
                 return Ok(UpdateDeadline::Continue(1));
-            }
-            state.is_late = true;
+            };
+            *overdue = match call.standing() {
+                Standing::InTime => {
+                    call.give_way(stop)?;
+                    return Ok(UpdateDeadline::Continue(1));
+                }
+                Standing::Late => Some(Overdue::Late {
+                    was_alone: call.was_alone(),
+                }),
+                Standing::Stalled => Some(Overdue::Stalled),
+            };
             Err(wasmtime::Error::msg("the time limit is exceeded"))
         });
-        store.data_mut().deadline = Instant::now() + limits.plugin_call;
-        let world = match pre.instantiate(&mut store) {
+        let calls = Arc::clone(engine.calls());
+        let call = Call::begin(&calls, limits.plugin_call, is_alone, &store.data().stop)?;
+        store.data_mut().call = Some(call);
+        let started = pre.instantiate(&mut store);
+        store.data_mut().call = None;
+        let world = match started {
             Ok(world) => world,
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 let what = format!("more than {INSTANCES_MAX} plugin instances at once");
                 return Err(Error::transient(Stage::Plugin, what).because(error));
+            }
+            Err(error) if let Some(what) = TooMany::reason(&error) => {
+                return Err(Error::permanent(
+                    Stage::Plugin,
+                    format!("the component has {what}"),
+                ));
             }
             Err(error) => {
                 return Err(failed(&mut store, &limits, "start", limits.plugin_call, &error).into());
@@ -70,8 +96,15 @@ impl Instance {
             store,
             world,
             limits,
+            calls,
+            is_alone,
             poisoned: false,
         })
+    }
+
+    /// Whether the calls that come run while no other call of the engine does.
+    pub fn set_alone(&mut self, is_alone: bool) {
+        self.is_alone = is_alone;
     }
 
     /// Name and version, as the plugin gives them.
@@ -197,9 +230,12 @@ impl Instance {
         if self.poisoned {
             return Err(broken("was called after it had failed").into());
         }
-        self.store.data_mut().deadline = Instant::now() + limit;
+        let turn = Call::begin(&self.calls, limit, self.is_alone, &self.store.data().stop)?;
+        self.store.data_mut().call = Some(turn);
         self.store.set_epoch_deadline(1);
-        match call(&self.world, &mut self.store) {
+        let answer = call(&self.world, &mut self.store);
+        self.store.data_mut().call = None;
+        match answer {
             Ok(answer) => {
                 self.store.data_mut().keep_counts();
                 Ok(answer)
@@ -250,8 +286,24 @@ fn failed(
     if let Err(stopped) = state.stop.check() {
         return stopped.into();
     }
-    let returned = error.downcast_ref::<WasmBacktrace>().is_none();
-    if returned && !state.memory.exceeded() && !state.is_late {
+    if let Some(why) = state.memory.refused_by_machine() {
+        let what = format!("the machine has no memory for {call}, though its limit allows it");
+        return Error::transient(Stage::Plugin, what)
+            .because(why.to_owned())
+            .into();
+    }
+    if let Some(Overdue::Stalled) = state.overdue {
+        let what = format!("the machine is too busy: {call} waits for a processor");
+        return Error::transient(Stage::Plugin, what).into();
+    }
+    let is_trap = error.is::<WasmBacktrace>() || error.is::<wasmtime::Trap>();
+    if !is_trap && is_of_machine(error) {
+        let what = format!("the machine lacks something for {call}");
+        return Error::transient(Stage::Plugin, what)
+            .because(error.root_cause().to_string())
+            .into();
+    }
+    if !is_trap && !state.memory.exceeded() && state.overdue.is_none() {
         let bytes_max = limits.changes_bytes_max;
         let what =
             format!("{call} returned what cannot be read, or more than the limit of {bytes_max} bytes");
@@ -260,14 +312,14 @@ fn failed(
     let message = if state.memory.exceeded() {
         let bytes = limits.plugin_memory_bytes;
         format!("{call} needed more memory than the limit of {bytes} bytes")
-    } else if state.is_late {
+    } else if state.overdue.is_some() {
         format!("{call} took longer than the limit of {limit:?}")
     } else if let Some(words) = state.last_words() {
         format!("{call} trapped: {}", short(&words))
     } else {
         format!("{call} trapped")
     };
-    Failure::Trap(Trap::new(state.is_late, message, error))
+    Failure::Trap(Trap::new(state.overdue, message, error))
 }
 
 fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {

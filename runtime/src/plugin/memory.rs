@@ -3,6 +3,7 @@
 
 use wasmtime::ResourceLimiter;
 
+use super::pool::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::memory::{Held, INSTANCE_BYTES};
@@ -17,7 +18,12 @@ pub(super) struct MemoryLimit {
     bytes: usize,
     exceeded: bool,
     held: Held,
+    /// Why the worker had none.
     refused: Option<Error>,
+    /// Whether the growth under way is within what the memory's type allows.
+    is_possible: bool,
+    /// Why the machine refused what the limit and the worker allow.
+    refused_by_machine: Option<String>,
 }
 
 impl MemoryLimit {
@@ -27,7 +33,9 @@ impl MemoryLimit {
             bytes: 0,
             exceeded: false,
             held: limits.memory.hold(),
+            is_possible: false,
             refused: None,
+            refused_by_machine: None,
         }
     }
 
@@ -50,6 +58,11 @@ impl MemoryLimit {
         self.exceeded
     }
 
+    /// Why the machine refused memory that the limit allows, if it did.
+    pub(super) fn refused_by_machine(&self) -> Option<&str> {
+        self.refused_by_machine.as_deref()
+    }
+
     fn grow(&mut self, by: usize) -> wasmtime::Result<bool> {
         let bytes = self.bytes.saturating_add(by);
         if bytes > self.bytes_max {
@@ -67,11 +80,39 @@ impl MemoryLimit {
 }
 
 impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.is_possible = maximum.is_none_or(|maximum| desired <= maximum);
         self.grow(desired.saturating_sub(current))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    /// A memory that its own type bounds says so to the plugin; one that the machine has no room for ends the call, which
+    /// is not the plugin's fault.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if !std::mem::take(&mut self.is_possible) {
+            return Ok(());
+        }
+        self.refused_by_machine = Some(format!("{error:#}"));
+        Err(error)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let is_possible = maximum.is_none_or(|maximum| desired <= maximum);
+        if current == 0 && is_possible && desired > TABLE_ELEMENTS_MAX {
+            self.grow(desired.saturating_mul(TABLE_ELEMENT_BYTES))?;
+            return Err(wasmtime::Error::new(TooMany(format!(
+                "a table of {desired} elements, more than the limit of {TABLE_ELEMENTS_MAX}"
+            ))));
+        }
         self.grow(
             desired
                 .saturating_sub(current)
@@ -80,14 +121,41 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn instances(&self) -> usize {
-        64
+        CORE_INSTANCES_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        16
+        MEMORIES_MAX as usize
     }
 
     fn tables(&self) -> usize {
-        64
+        TABLES_MAX as usize
     }
 }
+
+/// What a component consists of is more than a pool has room for.
+#[derive(Debug)]
+pub(super) struct TooMany(String);
+
+impl TooMany {
+    /// Whether this is why a component cannot be instantiated. wasmtime counts instances, memories and tables itself, and has
+    /// only words for it.
+    pub(super) fn reason(error: &wasmtime::Error) -> Option<String> {
+        if let Some(Self(what)) = error.downcast_ref() {
+            return Some(what.clone());
+        }
+        let counted = error.root_cause().to_string();
+        let counted = counted.strip_prefix("resource limit exceeded: ")?;
+        Some(format!(
+            "more than the limits of {CORE_INSTANCES_MAX} core instances, {MEMORIES_MAX} memories and {TABLES_MAX} tables ({counted})"
+        ))
+    }
+}
+
+impl std::fmt::Display for TooMany {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TooMany {}

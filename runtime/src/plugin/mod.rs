@@ -4,6 +4,7 @@
 
 mod bindings;
 mod cache;
+mod calls;
 mod compile;
 mod engine;
 mod instance;
@@ -13,10 +14,11 @@ mod state;
 mod trap;
 
 pub use cache::Cache;
-pub use compile::{COMMAND, UNFIT, compile};
+pub use calls::thread_time;
+pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
-pub use trap::{Failure, Trap};
+pub use trap::{Failure, Trap, was_in_company};
 
 use crate::format::OutputColumn;
 

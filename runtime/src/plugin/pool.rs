@@ -7,15 +7,15 @@ use wasmtime::{Enabled, PoolingAllocationConfig};
 pub(super) const INSTANCES_MAX: u32 = 1_024;
 
 /// What one component may consist of; as much as [`super::memory::MemoryLimit`] lets it have.
-const CORE_INSTANCES_MAX: u32 = 64;
-const MEMORIES_MAX: u32 = 16;
-const TABLES_MAX: u32 = 64;
+pub(super) const CORE_INSTANCES_MAX: u32 = 64;
+pub(super) const MEMORIES_MAX: u32 = 16;
+pub(super) const TABLES_MAX: u32 = 64;
 
 /// Core instances and tables of a usual component: its own, and those of its adapters.
 const PARTS: u32 = 4;
 
 /// Longer than the function table of any language's run time.
-const TABLE_ELEMENTS_MAX: usize = 128 << 10;
+pub(super) const TABLE_ELEMENTS_MAX: usize = 128 << 10;
 
 /// Beyond any program's.
 const CORE_INSTANCE_BYTES_MAX: usize = 16 << 20;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime::component::ResourceTable;
@@ -13,6 +13,7 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::ingest::plugin::host::{Host, Level};
+use super::calls::Call;
 use super::memory::MemoryLimit;
 use crate::config::Limits;
 use crate::stop::Stop;
@@ -33,11 +34,20 @@ pub(super) struct State {
     counting: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
-    /// When the call under way must be over.
-    pub(super) deadline: Instant,
-    /// Whether it was not.
-    pub(super) is_late: bool,
+    /// The call under way.
+    pub(super) call: Option<Call>,
+    /// Why it was ended, if its time was over.
+    pub(super) overdue: Option<Overdue>,
     pub(super) stop: Stop,
+}
+
+/// How the time of a call came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Overdue {
+    /// By what the plugin used of it.
+    Late { was_alone: bool },
+    /// By the machine, which gave it none.
+    Stalled,
 }
 
 impl State {
@@ -67,8 +77,8 @@ impl State {
             counting: BTreeMap::new(),
             counters_max: limits.plugin_counters,
             memory: MemoryLimit::new(limits),
-            deadline: Instant::now(),
-            is_late: false,
+            call: None,
+            overdue: None,
             stop,
         }
     }

@@ -3,6 +3,7 @@
 
 use wasmtime::WasmBacktrace;
 
+use super::state::Overdue;
 use crate::error::{Error, Stage};
 
 /// Functions of a backtrace that are told.
@@ -43,6 +44,8 @@ pub enum Failure {
 pub struct Trap {
     /// Whether it was the time.
     pub is_timeout: bool,
+    /// Whether it was the time, and other calls ran meanwhile: alone the plugin might have been fast enough.
+    pub is_in_company: bool,
     /// What happened, in the plugin's own words where it left any.
     message: String,
     /// The machine's word for it, and where in the guest it was.
@@ -50,7 +53,7 @@ pub struct Trap {
 }
 
 impl Trap {
-    pub(super) fn new(is_timeout: bool, message: String, error: &wasmtime::Error) -> Self {
+    pub(super) fn new(overdue: Option<Overdue>, message: String, error: &wasmtime::Error) -> Self {
         // The backtrace is the outermost context; the trap itself is what a person can use.
         let mut cause = short(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
@@ -58,7 +61,8 @@ impl Trap {
             cause = format!("{cause}; backtrace: {}", frames.join(" <- "));
         }
         Self {
-            is_timeout,
+            is_timeout: overdue.is_some(),
+            is_in_company: matches!(overdue, Some(Overdue::Late { was_alone: false })),
             message,
             cause,
         }
@@ -66,7 +70,8 @@ impl Trap {
 
     /// The error of a request that ends by it, with a note on why it does.
     pub fn into_error(self, note: &str) -> Error {
-        Error::permanent(Stage::Plugin, format!("{} ({note})", self.message)).because(self.cause)
+        let message = format!("{} ({note})", self.message);
+        Self { message, ..self }.into()
     }
 
     /// What happened, without where: that is another place each time a clock has found it.
@@ -82,6 +87,9 @@ impl Trap {
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
+        if trap.is_in_company {
+            return Self::transient(Stage::Plugin, trap.message).because(InCompany);
+        }
         Self::permanent(Stage::Plugin, trap.message).because(trap.cause)
     }
 }
@@ -123,4 +131,29 @@ pub(super) fn short(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     line.trim().to_owned()
+}
+
+/// Whether a plugin was late while other calls ran. Whoever gets the error asks again, [alone](super::Plugin::alone).
+pub fn was_in_company(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<InCompany>())
+}
+
+/// The cause of a time-out that says nothing yet about the plugin.
+#[derive(Debug)]
+struct InCompany;
+
+impl std::fmt::Display for InCompany {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("other calls ran at the same time, so it is to be tried alone")
+    }
+}
+
+impl std::error::Error for InCompany {}
+
+/// Whether the machine lacked something, be it memory, a thread or address space.
+pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::OutOfMemory>()
+        || error
+            .chain()
+            .any(|cause| cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>())
 }

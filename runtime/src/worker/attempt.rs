@@ -19,7 +19,7 @@ use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
-use crate::stop::{Stop, TOO_LONG, stop_later};
+use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -92,16 +92,15 @@ impl Context {
             return Ok(Committed::Existing(receipt));
         }
         let started_at = receipt::now();
-        let begin = tokio::time::Instant::now();
-        let limit = self.options.limits.attempt;
+        let mut limit = TimeLimit::new(self.options.limits.attempt);
         let mut bound = tokio::select! {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
-            () = tokio::time::sleep(limit) => {
+            () = limit.used_up() => {
                 return Err(Error::permanent(Stage::Worker, format!("stopped: {TOO_LONG}")));
             }
         };
-        let deadline = begin + bound.limits.attempt;
+        limit.lower(bound.limits.attempt);
         // To wait for other requests' memory is no work.
         let memory = self.options.memory.share(stop);
         let limits = Limits {
@@ -110,7 +109,7 @@ impl Context {
         };
         bound.limits = Arc::new(limits);
         let work = self.work(claim, stop, gauge, bound, started_at);
-        stop_later(deadline, || memory.waited(), stop, work).await
+        stop_after_without(&mut limit, || memory.waited(), stop, work).await
     }
 
     async fn work(

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Limits, Lowered};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
@@ -18,6 +18,9 @@ const KEPT_MAX: usize = 64;
 /// How long a binding is taken for what it was. Its number stands for it as long as the server keeps what it has; one that
 /// was emptied begins to count anew.
 const TRUSTED: Duration = Duration::from_secs(5);
+
+/// How long a changed file that cannot be used is left alone. Then it is tried again: what the machine lacked it may have now.
+const LEFT_ALONE: Duration = Duration::from_secs(5);
 
 /// Where a worker's plugins come from.
 #[derive(Debug, Clone)]
@@ -63,12 +66,12 @@ pub(super) struct Plugins {
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(Stamp, Bound)>>,
+    /// The change of the file that could not be taken up, and when that was tried.
+    refused: Mutex<Option<(Stamp, Instant)>>,
     bindings: Mutex<HashMap<(String, u64), Known>>,
     /// Of each queue, held while its binding is fetched and compiled: claims that come together do it once, and other queues
     /// do not wait for it.
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    /// Why components cannot be used, by digest. To find out may have taken minutes.
-    unfit: Mutex<HashMap<String, String>>,
 }
 
 /// A binding that was compiled, and what was known when it was last compared with the server's.
@@ -95,9 +98,9 @@ impl Plugins {
             registry,
             source,
             file: Mutex::new(None),
+            refused: Mutex::new(None),
             bindings: Mutex::new(HashMap::new()),
             loading: Mutex::default(),
-            unfit: Mutex::default(),
         };
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
@@ -134,11 +137,17 @@ impl Plugins {
         {
             return;
         }
+        if lock(&self.refused)
+            .is_some_and(|(stamp, tried_at)| stamp == now && tried_at.elapsed() < LEFT_ALONE)
+        {
+            return;
+        }
         match self.load_file(path, config) {
             Ok(bound) => {
                 let sha256 = &bound.plugin.description().sha256;
                 tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
                 *lock(&self.file) = Some((now, bound));
+                *lock(&self.refused) = None;
             }
             Err(error) => {
                 tracing::warn!(
@@ -146,10 +155,7 @@ impl Plugins {
                     error = error.report(),
                     "plugin file changed but cannot be used, keeping the one before"
                 );
-                // Not looked at again until it changes once more.
-                if let Some((before, _)) = lock(&self.file).as_mut() {
-                    *before = now;
-                }
+                *lock(&self.refused) = Some((now, Instant::now()));
             }
         }
     }
@@ -184,9 +190,6 @@ impl Plugins {
             (known.seen_at, known.losses) = (seen_at, losses);
             return Ok(known.bound.clone());
         }
-        if let Some(why) = lock(&self.unfit).get(&binding.sha256) {
-            return Err(Error::permanent(Stage::Plugin, why.clone()));
-        }
         let bytes = self
             .registry
             .component(&binding.sha256, self.limits.component_bytes_max)
@@ -220,7 +223,7 @@ impl Plugins {
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
             .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))?;
-        let plugin = plugin.map_err(|error| self.remember(&binding, error))?;
+        let plugin = plugin.map_err(|e| e.about(format_args!("{}@{}", binding.name, binding.version)))?;
         if plugin.description().sha256 != binding.sha256 {
             return Err(Error::permanent(
                 Stage::Plugin,
@@ -235,17 +238,6 @@ impl Plugins {
             gate: binding.gate,
             number: Some(binding.number),
         })
-    }
-
-    fn remember(&self, binding: &Binding, error: Error) -> Error {
-        let error = error.about(format_args!("{}@{}", binding.name, binding.version));
-        let report = error.report();
-        let why = report.strip_prefix("plugin ").unwrap_or(&report);
-        let mut unfit = lock(&self.unfit);
-        if error.class() == Class::Permanent && unfit.len() < KEPT_MAX {
-            unfit.insert(binding.sha256.clone(), why.to_owned());
-        }
-        error
     }
 
     fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {

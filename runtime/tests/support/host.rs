@@ -328,6 +328,11 @@ impl Worker {
         }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes that it has started, as long as they run.
     pub(crate) fn children(&self) -> Vec<u32> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));

@@ -1,0 +1,348 @@
+//! Calls into plugins come in, each with a limit; they take turns on the cores, and each is told when its time is up.
+//! Only processor time counts against a call, so that the load of the machine cannot make a plugin late.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::error::Result;
+use crate::stop::Stop;
+
+/// How often a running call is looked at: the precision of time limits, stops and turns.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// The share of a core that the machine must grant a call. A machine that grants less is not able to do the work now, but
+/// another one may be, or the same one later.
+const STALL_FACTOR: u32 = 30;
+
+/// The least time after which a call has stalled, so that a short limit does not turn a hiccup of the machine into a retry.
+const STALL_MIN: Duration = Duration::from_mins(1);
+
+/// How often a waiting call looks whether it is to stop.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+
+/// The processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// The calls of one engine. As many run at once as there are cores; the others wait in a row.
+pub(super) struct Calls {
+    cores: usize,
+    /// Counts the ticks of the engine's clock, which stands still with the process: time that the process was stopped, or
+    /// the machine suspended, is no time.
+    ticks: AtomicU64,
+    /// The length of the row, to be read without the lock.
+    waiting: AtomicUsize,
+    row: Mutex<Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    /// The cores that running calls hold.
+    held: usize,
+    /// The calls that were ever let in.
+    admitted: u64,
+    waiting: VecDeque<Arc<Waiter>>,
+}
+
+struct Waiter {
+    thread: Thread,
+    cores: usize,
+    is_admitted: AtomicBool,
+}
+
+impl Calls {
+    pub(super) fn new(cores: usize) -> Self {
+        Self {
+            cores: cores.max(1),
+            ticks: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            row: Mutex::default(),
+        }
+    }
+
+    pub(super) fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    fn row(&self) -> MutexGuard<'_, Row> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn. Returns the number of the admission, if no other call runs now.
+    fn enter(&self, cores: usize, stop: &Stop) -> Result<Option<u64>> {
+        let mut row = self.row();
+        if row.waiting.is_empty() && row.held + cores <= self.cores {
+            row.held += cores;
+            row.admitted += 1;
+            return Ok((row.held == cores).then_some(row.admitted));
+        }
+        let waiter = Arc::new(Waiter {
+            thread: thread::current(),
+            cores,
+            is_admitted: AtomicBool::new(false),
+        });
+        row.waiting.push_back(Arc::clone(&waiter));
+        self.waiting.store(row.waiting.len(), Ordering::Relaxed);
+        drop(row);
+        while !waiter.is_admitted.load(Ordering::Acquire) {
+            if let Err(stopped) = stop.check() {
+                self.give_up(&waiter);
+                return Err(stopped);
+            }
+            thread::park_timeout(STOP_CHECK);
+        }
+        Ok(None)
+    }
+
+    fn leave(&self, cores: usize) {
+        let mut row = self.row();
+        row.held -= cores;
+        self.admit(&mut row);
+    }
+
+    fn give_up(&self, waiter: &Arc<Waiter>) {
+        let mut row = self.row();
+        match row.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            Some(at) => drop(row.waiting.remove(at)),
+            // It was let in at this moment.
+            None => row.held -= waiter.cores,
+        }
+        self.admit(&mut row);
+    }
+
+    /// Lets in whoever comes next, in order: one that wants all cores is not overtaken for ever.
+    fn admit(&self, row: &mut Row) {
+        while let Some(next) = row.waiting.front()
+            && row.held + next.cores <= self.cores
+        {
+            row.held += next.cores;
+            row.admitted += 1;
+            next.is_admitted.store(true, Ordering::Release);
+            next.thread.unpark();
+            row.waiting.pop_front();
+        }
+        self.waiting.store(row.waiting.len(), Ordering::Relaxed);
+    }
+}
+
+/// A call that may run: on one core, or alone. Dropping it lets the next one in.
+pub(super) struct Call {
+    calls: Arc<Calls>,
+    cores: usize,
+    is_running: bool,
+    /// Its admission, if no other call ran then.
+    alone_since: Option<u64>,
+    clock: Clock,
+}
+
+/// How a call stands to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    InTime,
+    /// It has used more processor time than it may.
+    Late,
+    /// It was given hardly any processor time for long: the machine's doing.
+    Stalled,
+}
+
+impl Call {
+    /// Waits until the call may run, `alone` or beside others.
+    ///
+    /// # Errors
+    /// If it is to stop before that.
+    pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
+        let cores = if alone { calls.cores } else { 1 };
+        let alone_since = calls.enter(cores, stop)?;
+        Ok(Self {
+            calls: Arc::clone(calls),
+            cores,
+            is_running: true,
+            alone_since,
+            clock: Clock::start(limit, calls.ticks()),
+        })
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.clock.standing(thread_time(), self.calls.ticks())
+    }
+
+    /// Whether no other call has run at the same time as this one.
+    pub(super) fn was_alone(&self) -> bool {
+        self.cores == self.calls.cores || self.alone_since == Some(self.calls.row().admitted)
+    }
+
+    /// Lets others have a turn, if any wait. That is no time of this call's.
+    ///
+    /// # Errors
+    /// If it is to stop before its next turn.
+    pub(super) fn give_way(&mut self, stop: &Stop) -> Result<()> {
+        if self.calls.waiting.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let before = self.calls.ticks();
+        self.is_running = false;
+        self.calls.leave(self.cores);
+        self.alone_since = None;
+        self.calls.enter(self.cores, stop)?;
+        self.is_running = true;
+        self.clock.leave_out(self.calls.ticks() - before);
+        Ok(())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.is_running {
+            self.calls.leave(self.cores);
+        }
+    }
+}
+
+/// What a call has used of its time.
+struct Clock {
+    limit: Duration,
+    used_before: Duration,
+    ticks_before: u64,
+}
+
+impl Clock {
+    fn start(limit: Duration, ticks: u64) -> Self {
+        Self {
+            limit,
+            used_before: thread_time(),
+            ticks_before: ticks,
+        }
+    }
+
+    fn standing(&self, used: Duration, ticks: u64) -> Standing {
+        let stall = self.limit.saturating_mul(STALL_FACTOR).max(STALL_MIN);
+        if used.saturating_sub(self.used_before) >= self.limit {
+            Standing::Late
+        } else if u128::from(ticks.saturating_sub(self.ticks_before)) * TICK.as_millis() >= stall.as_millis()
+        {
+            Standing::Stalled
+        } else {
+            Standing::InTime
+        }
+    }
+
+    fn leave_out(&mut self, ticks: u64) {
+        self.ticks_before += ticks;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn begin(calls: &Arc<Calls>, alone: bool) -> Call {
+        Call::begin(calls, LIMIT, alone, &Stop::default()).unwrap()
+    }
+
+    #[test]
+    fn processor_time_makes_a_call_late_and_a_standstill_does_not() {
+        let mut clock = Clock {
+            limit: LIMIT,
+            used_before: Duration::from_secs(5),
+            ticks_before: 100,
+        };
+        let at = |clock: &Clock, used_ms, ticks| clock.standing(Duration::from_millis(used_ms), ticks);
+        assert_eq!(at(&clock, 5_000, 100), Standing::InTime);
+        assert_eq!(at(&clock, 14_999, 100), Standing::InTime);
+        assert_eq!(at(&clock, 15_000, 101), Standing::Late);
+        // The process may stand still as long as it likes: that is one tick.
+        assert_eq!(at(&clock, 5_001, 101), Standing::InTime);
+        // Five minutes in which the process ran, and the call got a second of them.
+        assert_eq!(at(&clock, 6_000, 100 + 29_999), Standing::InTime);
+        assert_eq!(at(&clock, 6_000, 100 + 30_000), Standing::Stalled);
+        clock.leave_out(1);
+        assert_eq!(at(&clock, 6_000, 100 + 30_000), Standing::InTime);
+        let short = Clock {
+            limit: Duration::from_millis(50),
+            ..clock
+        };
+        assert_eq!(at(&short, 5_000, 101 + 5_999), Standing::InTime);
+        assert_eq!(at(&short, 5_000, 101 + 6_000), Standing::Stalled);
+    }
+
+    #[test]
+    fn no_more_calls_run_than_there_are_cores() {
+        let calls = Arc::new(Calls::new(2));
+        let (running, most, alone) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for number in 0..16 {
+                let (calls, running, most, alone) = (&calls, &running, &most, &alone);
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let is_alone = (number + round) % 8 == 0;
+                        let mut call = begin(calls, is_alone);
+                        for _ in 0..3 {
+                            let others = running.fetch_add(1, Ordering::SeqCst);
+                            if is_alone {
+                                assert_eq!(others, 0);
+                                alone.fetch_add(1, Ordering::SeqCst);
+                            }
+                            most.fetch_max(others + 1, Ordering::SeqCst);
+                            thread::yield_now();
+                            running.fetch_sub(1, Ordering::SeqCst);
+                            call.give_way(&Stop::default()).unwrap();
+                        }
+                        assert!(!is_alone || call.was_alone());
+                    }
+                });
+            }
+        });
+        assert_eq!(alone.into_inner(), 16 * 200 / 8 * 3);
+        assert!(most.into_inner() <= 2);
+        let row = calls.row();
+        assert_eq!((row.held, row.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_call_knows_whether_it_had_company() {
+        let calls = Arc::new(Calls::new(2));
+        let first = begin(&calls, false);
+        assert!(first.was_alone());
+        let second = begin(&calls, false);
+        assert!(!first.was_alone() && !second.was_alone());
+        drop(second);
+        assert!(!first.was_alone(), "it had");
+        drop(first);
+        assert!(begin(&calls, false).was_alone());
+        let calls = Arc::new(Calls::new(1));
+        assert!(begin(&calls, false).was_alone());
+    }
+
+    #[test]
+    fn a_call_that_waits_hears_of_a_stop() {
+        let calls = Arc::new(Calls::new(2));
+        let running = begin(&calls, true);
+        let stop = Stop::default();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| Call::begin(&calls, LIMIT, true, &stop).map(drop));
+            while calls.waiting.load(Ordering::Relaxed) == 0 {
+                thread::yield_now();
+            }
+            stop.request(Class::LeaseLost, "the lease was lost");
+            let error = waiting.join().unwrap().unwrap_err();
+            assert_eq!(error.class(), Class::LeaseLost);
+        });
+        drop(running);
+        drop(begin(&calls, true));
+        assert_eq!(calls.row().held, 0);
+    }
+}
