@@ -13,7 +13,10 @@ use ingest_host::stop::Stop;
 use support::host::{Host, Worker, cache, component, path_of, wait_for};
 use support::wat::ByHand;
 
-const CALL_TIME: Duration = Duration::from_millis(300);
+const CALL_TIME: Duration = Duration::from_millis(200);
+
+/// How often the comparison is made until the machine keeps its speed.
+const TRIES: usize = 4;
 
 /// How many turns the hostile plugin makes in a part of a call's limit, while all cores do the same.
 fn turns_in(percent: u64) -> u64 {
@@ -177,11 +180,29 @@ fn run(loads: &[Load], concurrency: usize) -> BTreeMap<String, (String, String)>
 
 #[test]
 fn sixty_four_at_once_give_what_one_at_a_time_gives() {
-    let loads = loads();
-    assert_eq!(loads.iter().map(|load| load.requests).sum::<usize>(), 64);
-    let (at_once, singly) = (run(&loads, 64), run(&loads, 1));
+    // Where the machine itself changes its speed meanwhile, as a virtual one does whose neighbours come and go, what was 60 %
+    // of a limit is not any more, and nothing is learned. Such a try does not count.
+    let mut tries = 0;
+    let at_once = loop {
+        tries += 1;
+        let loads = loads();
+        assert_eq!(loads.iter().map(|load| load.requests).sum::<usize>(), 64);
+        let before = turns_in(100);
+        let seen = std::panic::catch_unwind(|| {
+            let (at_once, singly) = (run(&loads, 64), run(&loads, 1));
+            assert_eq!(at_once, singly);
+            at_once
+        });
+        let after = turns_in(100);
+        match seen {
+            Ok(seen) => break seen,
+            Err(panic) if tries == TRIES || before.abs_diff(after) < before / 5 => {
+                std::panic::resume_unwind(panic)
+            }
+            Err(_) => {}
+        }
+    };
     assert_eq!(at_once.len(), 64);
-    assert_eq!(at_once, singly);
     assert!(at_once["sixty-0"].1.contains("plugin-trap"), "{at_once:?}");
     assert!(at_once["over-0"].1.contains("plugin-timeout"), "{at_once:?}");
 }
@@ -221,7 +242,7 @@ fn a_plugin_with_state_outlives_a_standstill() {
     let limit = CALL_TIME.as_millis();
     let mut worker = host.worker(&format!("--queue q --allow-root . --limit call-time={limit}ms"));
     host.run("submit --queue q --uri in.csv --id one").ok();
-    worker.wait_for_log("\"seen\"");
+    worker.wait_for_log("plugin says: seen");
     stand_still(&worker, 3 * CALL_TIME);
     let status = host.wait_for_state("one", "done");
     assert_eq!(status["attempts"], 1, "{status}");

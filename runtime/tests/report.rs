@@ -133,7 +133,7 @@ fn rows_that_cannot_be_read_back_are_told() {
     let host = Host::embedded();
     host.write(
         "readings.csv",
-        "{\"a\":1,\"b\":1}\n{\"a\":2,\"b\":1,\"b\":2}\n{\"a\":3}\n",
+        "{\"a\":1,\"b\":1}\n{\"a\":2,\"b\":\"\\ud800\"}\n{\"a\":3}\n",
     );
     let config = r#"{"columns":{"a":{}}}"#;
     let receipt = ingest(

@@ -310,7 +310,10 @@ fn what_producers_write() {
             ] {
                 let id = format!("{kind}-{number}");
                 heard.host.push(&json!({"uri": uri, "id": id}).to_string());
-                ids.push(id);
+                // One that is no URI never becomes a request; it is among the documents that were set aside.
+                if !matches!(kind, "bad" | "other") {
+                    ids.push(id);
+                }
             }
         }
         let ran = heard.say(&format!("run --queue q --burst --plugin {clean}"), &[]);
@@ -501,8 +504,8 @@ fn what_stands_in_files() {
         // The record is there as it came.
         let rejects = std::fs::read(heard.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
         let mut reader = csv::Reader::from_reader(rejects.as_slice());
-        let raw: Vec<_> = reader.records().map(|row| row.unwrap()[5].to_owned()).collect();
-        assert_eq!(raw, [format!("{cell},{cell}"), "2".into()]);
+        let raw: Vec<_> = reader.records().map(|row| record_of(&row.unwrap()[5])).collect();
+        assert_eq!(raw, [format!("{cell},{cell}").into_bytes(), b"2".to_vec()]);
 
         heard.host.write("twice.csv", format!("{cell},{cell}\n"));
         heard.shows(&format!("ingest twice.csv --plugin {clean}"), &[]);
@@ -812,4 +815,25 @@ fn what_servers_send() {
     let expected = ids.iter().filter(|(_, must_show)| *must_show).count();
     assert!(expected > 4 && shown.matches(MARK).count() >= expected, "{shown}");
     documents(&heard.host.path("out"));
+}
+
+/// The record that the column `raw` of rejects stands for: each `\xNN` is a byte (FORMATS.md).
+fn record_of(raw: &str) -> Vec<u8> {
+    let (mut record, mut rest) = (Vec::new(), raw.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.strip_prefix(b"x").and_then(|after| after.get(..2));
+        let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        match digits {
+            Some(digits) if byte == b'\\' && digits.iter().all(is_digit) => {
+                let digits = std::str::from_utf8(digits).unwrap();
+                record.push(u8::from_str_radix(digits, 16).unwrap());
+                rest = &after[3..];
+            }
+            _ => {
+                record.push(byte);
+                rest = after;
+            }
+        }
+    }
+    record
 }

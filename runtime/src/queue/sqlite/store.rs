@@ -424,9 +424,10 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // Whoever made the file need not be trusted with what it defines.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 && connection.query_row(tables, [], |row| row.get::<_, i64>(0))? > 0 {
+    // In one statement: another process may be making the tables.
+    let is_foreign = "SELECT (SELECT user_version FROM pragma_user_version) = 0
+        AND EXISTS (SELECT 1 FROM sqlite_schema)";
+    if connection.query_row(is_foreign, [], |row| row.get(0))? {
         return Ok(FOREIGN);
     }
     switch_to_wal(connection)?;
