@@ -305,7 +305,7 @@ impl MemoryShare {
         let budget = &share.budget;
         if !share.is_alone.load(Ordering::Relaxed) {
             share.is_refused.store(true, Ordering::Relaxed);
-            let why = "waits for memory that other requests hold, to be done again alone";
+            let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, why);
         }
         let needed = Size((budget.lock().holder(share.holder).used + bytes) as u64);

@@ -165,7 +165,7 @@ impl NewRequest {
     /// The first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
         if document.starts_with('\u{feff}') {
-            return Err(refused("begins with a byte order mark: leave it away"));
+            return Err(refused("begins with a byte order mark: remove it"));
         }
         let document: Document =
             strict_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;

@@ -69,7 +69,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     }
     if found.mode() & 0o022 != 0 {
         return Err(failed(
-            "others can write to it: look at what is in there, then `chmod go-rwx` it",
+            "others can write to it: check its content, then `chmod go-rwx` it",
         ));
     }
     if found.mode() & 0o055 != 0 {
@@ -85,9 +85,9 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
 /// What to do.
 pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
     let is_sane = SystemTime::now() >= UNIX_EPOCH;
-    is_sane
-        .then_some(())
-        .ok_or("the machine's clock says a time before 1970, at which no certificate is valid: set it")
+    is_sane.then_some(()).ok_or(
+        "the machine's clock shows a time before 1970, at which no certificate is valid: set the clock",
+    )
 }
 
 #[cfg(test)]

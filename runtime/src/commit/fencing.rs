@@ -146,7 +146,7 @@ impl RequestKey {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let what = format!(
-                        "{}: another process holds this lock and does not go on: look for a worker that stands still",
+                        "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
                         path.display()
                     );
                     return Err(Error::transient(Stage::Commit, what));
@@ -176,7 +176,7 @@ impl RequestKey {
         };
         let marker: EndedMarker = serde_json::from_slice(&document).map_err(|error| {
             let what = format!(
-                "{}: is damaged: remove it if the request is to be done",
+                "{}: is damaged: remove it to have the request processed",
                 path.display()
             );
             Error::permanent(Stage::Commit, what).because(error)
@@ -185,7 +185,7 @@ impl RequestKey {
             return Ok(());
         }
         let what = format!(
-            "{} {}: worker {} ended it as {} at {}, so no attempt from before that may commit it; `dead retry` has it done anew",
+            "{} {}: worker {} ended it as {} at {}, so no earlier attempt may commit it; `dead retry` starts it anew",
             marker.queue, marker.id, marker.worker, marker.state, marker.at
         );
         Err(Error::permanent(Stage::Commit, what))
@@ -379,7 +379,7 @@ impl Destination {
         if removed > 0 {
             tracing::info!(
                 removed,
-                "files removed that a lost attempt had published without a receipt"
+                "removed files that a lost attempt had published without a receipt"
             );
         }
         faults::pass("cleaned", id);

@@ -385,7 +385,7 @@ fn check_outputs(receipt: &Receipt, path: &Path) -> Result<()> {
             None => "is not there any more",
         };
         let what = format!(
-            "{}: this work was done before, but {uri} {what}: bring it back, or remove both to have it made again",
+            "{}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again",
             path.display()
         );
         return Err(Error::permanent(Stage::Commit, what));

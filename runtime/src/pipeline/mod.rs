@@ -148,7 +148,7 @@ pub async fn spawn_or_resume(
         Err(error) if was_in_company(&error) => {
             tracing::info!(
                 why = error.report(),
-                "the plugin took too long beside others, starting again with it alone"
+                "the plugin took too long while other calls ran: starting again with its calls alone"
             );
             let plugin = job.plugin.alone();
             let job = Job { plugin, ..job };
@@ -174,7 +174,7 @@ fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Comm
             job.stop.check()?;
             tracing::info!(
                 why = error.report(),
-                "has no room beside other requests, waiting to be alone"
+                "too little memory beside other requests: starting again alone"
             );
             memory.be_alone()?;
             begin()

@@ -70,7 +70,7 @@ impl Cache {
                     tracing::warn!(
                         file = self.folder.join(&name).display().to_string(),
                         %error,
-                        "a compiled component is not as this user's program left it: it is not run, but compiled again"
+                        "a compiled component in the cache cannot be trusted: it is not run, but compiled again"
                     );
                 }
                 return None;

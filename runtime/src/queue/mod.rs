@@ -365,11 +365,11 @@ impl Status {
             (State::Leased, _) if ending == CANCELLING => {
                 "cancelling: its worker was told to stop".to_owned()
             }
-            (State::Leased, _) => format!("{ending}: a worker looks whether it was committed"),
+            (State::Leased, _) => format!("{ending}: a worker checks whether it was committed"),
             (_, Some(output)) => format!(
-                "{ending}: waits for a worker with the output {output}, which looks whether it was committed"
+                "{ending}: waits for a worker with the output {output}, which checks whether it was committed"
             ),
-            (_, None) => format!("{ending}: waits for a worker, which looks whether it was committed"),
+            (_, None) => format!("{ending}: waits for a worker, which checks whether it was committed"),
         })
     }
 }

@@ -70,7 +70,7 @@ impl Context {
             if let Some(moved_from) = &claim.moved_from {
                 tracing::warn!(
                     output_before = moved_from,
-                    "taken over from another output: what the lost attempt may have published there stays"
+                    "taken over from another output: files that the lost attempt may have published there stay"
                 );
             }
             if let Some(ending) = &claim.ending {
@@ -217,7 +217,7 @@ impl Context {
         let span = tracing::Span::current();
         let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
         working.await.unwrap_or_else(|_| {
-            let why = "the commit panicked: this is a bug of the host, its log says more";
+            let why = "the commit panicked: this is a bug in the host; its log says more";
             Err(Error::transient(Stage::Worker, why))
         })
     }
@@ -233,7 +233,7 @@ impl Context {
     ) -> Outcome {
         tracing::warn!(
             error = obstacle.report(),
-            "the request cannot be ended yet: what an attempt left behind cannot be looked at, trying again"
+            "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);

@@ -161,7 +161,7 @@ impl Outlook {
             let why = |otherwise| obstacle.as_ref().map_or(otherwise, Obstacle::word);
             all.count += counts.intake + counts.ready + counts.leased;
             if counts.intake > 0 {
-                all.show(counts, None, why("not taken in"));
+                all.show(counts, None, why("not imported"));
             }
             if counts.ready > 0 {
                 for status in queue.requests(name, State::Ready, SHOWN).await? {
@@ -170,7 +170,7 @@ impl Outlook {
                         id: status.id,
                     };
                     let otherwise = if status.output.is_some() {
-                        "waits for a worker with the output of one that was lost"
+                        "waits for a worker with the output of the lost worker"
                     } else {
                         "not claimed"
                     };
