@@ -68,7 +68,7 @@ pub fn redact_within(text: &str) -> String {
 }
 
 /// Whether a URI holds a user name or a password, or has one in a URI within it, at any level of percent-encoding. A URI with
-/// more than [`LEVELS_MAX`] levels counts as one that does.
+/// more than eight levels counts as one that does.
 pub fn has_userinfo(uri: &str) -> bool {
     let is_opaque = scheme(uri).is_some_and(|scheme| {
         let rest = &uri[scheme.len() + 1..];

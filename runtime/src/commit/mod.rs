@@ -15,10 +15,11 @@
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
-//! <output>/.output-id                         tells this output apart from any other
+//! <output>/.output-id                         tells this output apart from any other; also in <rejects> if that is elsewhere
 //! ```
-//! If a file of the output's or the rejects' name is there with other bytes, and not of an attempt at the same request, the
-//! name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so that no name is one of another request.
+//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an attempt
+//! at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this is never a name
+//! of another request's file.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
