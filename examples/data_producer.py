@@ -29,7 +29,7 @@ def connect():
     if Path(".env").is_file():
         for line in Path(".env").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition("=")
-            # Only these: a file of a stranger's could change more than where the queue is.
+            # No other names: a stranger's file must not change anything but where the queue is.
             if name.strip() in ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"):
                 os.environ.setdefault(name.strip(), value.strip().strip("\"'"))
     url = os.environ.get("REDIS_URL")

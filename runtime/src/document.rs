@@ -8,17 +8,17 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Opening anything else than a regular file must neither block nor have an effect.
+/// With these flags, opening anything but a regular file neither blocks nor has an effect.
 const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens the regular file at a path that a program has put together, or that a document names. A link in its place is not
-/// followed.
+/// Opens the regular file at a path that a program has put together, or that a document names. A symbolic link in its place
+/// is not followed.
 ///
 /// # Errors
-/// What is there instead; those of the system.
+/// Names the thing that is there instead; those of the system.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let opened = File::options()
         .read(true)
@@ -49,7 +49,7 @@ pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, bytes_max)
 }
 
-/// Reads what the operator names, which may be a link or a pipe.
+/// Reads a file that the operator names, which may be a link or a pipe.
 ///
 /// # Errors
 /// If it has more than `bytes_max` bytes; those of the system.
@@ -57,7 +57,7 @@ pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(File::open(path)?, bytes_max)
 }
 
-/// Reads what the operator names as a text.
+/// Reads a text file that the operator names.
 ///
 /// # Errors
 /// As [`read_named`]; if it is not UTF-8.

@@ -132,8 +132,8 @@ impl Error {
         self.leaves_output
     }
 
-    /// Adds the URI of the report that this program has just kept in quarantine. It goes to the queue as a value of its own:
-    /// what stands in a message may be anybody's.
+    /// Adds the URI of the report that this program has just kept in quarantine. It goes to the queue as a value of its own,
+    /// since a path in a message may come from anybody.
     #[must_use]
     pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
         self.kept_report = Some(uri.into());

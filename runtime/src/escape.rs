@@ -1,19 +1,19 @@
-//! Texts that strangers wrote go in: what files, plugins, servers and producers say. Texts that a person may be shown come
-//! out: on a terminal, in a line of the log, in a table. They are bounded, stay on their line, and nothing in them acts on a
-//! terminal, turns the direction of what stands beside it, or is there without being seen.
+//! Texts from files, plugins, servers and producers go in; texts that are safe to show to a person come out, for a terminal, a
+//! line of the log or a table. They are bounded and stay on their line. They cannot control a terminal or reverse the
+//! direction of the text beside them, and have no invisible characters.
 //!
-//! Messages and documents hold texts as they are; whoever shows one to a person escapes it then, once.
+//! Messages and documents hold texts unchanged. The code that shows one to a person escapes it then, once.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The most characters of one text, escaped, that a person is shown. An error of a request has at most 2,000.
+/// The most characters, after escaping, that a person is shown of one text. An error of a request has at most 2,000.
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
-/// What is not seen or changes how its neighbours look, in order: controls (C0, DEL, C1), what Unicode names
+/// Characters that are invisible or change how their neighbours look, in order: controls (C0, DEL, C1), Unicode's
 /// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags), separators
 /// of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and private use, which
-/// means another thing on each machine.
+/// looks different on each machine.
 const UNSEEN: [(char, char); 31] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
@@ -45,15 +45,14 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{6fffe}', '\u{6ffff}'),
     ('\u{7fffe}', '\u{7ffff}'),
     ('\u{8fffe}', '\u{8ffff}'),
-    // Of the planes behind, tags, variation selectors and private use are all that is assigned.
+    // In the higher planes only tags, variation selectors and private use are assigned.
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters of it, with a note on how many more there
-/// are.
+/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there are.
 ///
-/// Line feed, carriage return and tab become `\n`, `\r` and `\t`, all else that is not seen `\u{HEX}`. A backslash is doubled
-/// where it could be taken for the beginning of one of these. All else stays as it is, in every language.
+/// Line feed, carriage return and tab become `\n`, `\r` and `\t`, other invisible characters `\u{HEX}`. A backslash is
+/// doubled where it could be taken for the beginning of one of these. All other text stays as it is, in every language.
 pub fn for_people(text: &str) -> Cow<'_, str> {
     for_people_within(text, SHOWN_CHARS_MAX)
 }
@@ -70,12 +69,12 @@ pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
     escaped(text, chars_max, false).into()
 }
 
-/// Returns a text as [`for_people`], between quotes that nothing in it ends.
+/// Returns a text as [`for_people`], between quotes; quotes within it are escaped.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
 }
 
-/// Returns a JSON document of the same value that is safe to be seen: in its strings, what is not seen becomes `\uXXXX`. Line
+/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`. Line
 /// feeds between its parts stay.
 pub fn json(document: String) -> String {
     let must_change = |c: char| c != '\n' && is_unseen(c);
@@ -99,7 +98,7 @@ pub fn json(document: String) -> String {
 /// like a formula gets a `'` in front.
 pub fn for_cell(text: &str) -> Cow<'_, str> {
     let shown = for_people(text);
-    // What a spreadsheet leaves out before it looks.
+    // A spreadsheet skips these before it looks for a formula.
     let start = shown.trim_start();
     if start.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
         return format!("'{shown}").into();
@@ -107,7 +106,7 @@ pub fn for_cell(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// Whether a character is not seen, or acts on what shows it.
+/// Whether a character is invisible, or controls the device that shows it.
 pub fn is_unseen(c: char) -> bool {
     if (' '..='~').contains(&c) {
         return false;
@@ -146,7 +145,7 @@ fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
     }
 }
 
-/// Whether a backslash before this character could be taken for an escape. One at the end could, too, where quotes follow.
+/// Whether a backslash before this character could be taken for an escape. At the end of a text it could, if quotes follow.
 fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
     match next {
         None => in_quotes,

@@ -1,8 +1,8 @@
-//! What the attempts of a worker hold in memory, all together: each asks before it takes much, and waits while the others
-//! hold too much.
+//! Requests for memory from the attempts of a worker come in; grants and refusals go out. An attempt asks before it takes
+//! much, and waits while the others hold too much.
 //!
-//! What a usual attempt holds is asked for once, when it begins. After that only what is large is asked for: a record that
-//! is longer than a chunk, what is made of it, a decompressor's window, a plugin's memory.
+//! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a record that
+//! is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
 //!
 //! **No deadlock.** An attempt that holds something may have to wait for more. Let `held(a)` be what attempt `a` holds,
 //! `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the most that one may hold. Nothing is granted
@@ -11,15 +11,15 @@
 //! ```text
 //! sum of all held(a) - largest held(a) <= T - M     and     held(a) <= M for each a
 //! ```
-//! so all together never hold more than `T`. Whoever holds most can always be granted more, up to `M`: that changes the
-//! largest term only, which the first rule leaves out. So one attempt never waits, and ends. Then another one holds most,
-//! and so on until all have ended. This holds as long as nobody waits for memory while it has what an attempt that holds
-//! more may wait for; so a call into a plugin never waits, it is refused ([`Held::try_raise`]), and the attempt is done
-//! again alone.
+//! so all together never hold more than `T`. The attempt that holds most can always be granted more, up to `M`: that changes
+//! the largest term only, which the first rule leaves out. So one attempt never waits, and ends. Then another one holds most,
+//! and so on until all have ended. This proof needs one more rule: an attempt that waits for memory must not keep anything
+//! else (such as the turn to call a plugin) that an attempt with more memory may wait for. So a call into a plugin never
+//! waits. It is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
-//! **Nobody starves.** Who waits stands in a line, and those behind do not overtake, with two exceptions that take nothing
-//! from it: the one that holds most, and anybody while what is asked for in front cannot stand beside what the largest
-//! holds, whatever all others do.
+//! **Nobody starves.** Attempts wait in a line and do not overtake, with two exceptions that delay nobody in front: the
+//! attempt that holds most, and any attempt while the one in front asks for more than fits beside the largest, even if all
+//! others gave everything back.
 
 mod machine;
 
@@ -34,46 +34,46 @@ use crate::config::Size;
 use crate::error::{Error, Result, Stage};
 use crate::stop::Stop;
 
-/// What a usual attempt holds: some chunks and what is made of them, an instance of a plugin, pieces of a transfer.
+/// The memory of a usual attempt: some chunks and their output, an instance of a plugin, pieces of a transfer.
 pub const ATTEMPT_BYTES: usize = 3 << 20;
 
-/// What a further lane of it holds, and a further one that makes a profile.
+/// The memory of each further lane; a lane that makes a profile counts twice.
 pub const LANE_BYTES: usize = 2 << 20;
 
-/// How much of the memory of a plugin's instance belongs to that.
+/// The part of a plugin instance's memory that [`ATTEMPT_BYTES`] and [`LANE_BYTES`] include.
 pub const INSTANCE_BYTES: usize = 3 << 19;
 
 /// The least total with which a worker runs.
 pub const TOTAL_MIN: u64 = 64 << 20;
 
-/// How often whoever waits looks whether it is to stop.
+/// The interval at which a waiting attempt checks whether it has to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The memory of a worker that its attempts share. Clones are the same.
+/// The memory of a worker that its attempts share. Clones are the same budget.
 #[derive(Clone)]
 pub struct MemoryBudget(Arc<Budget>);
 
 struct Budget {
     total: usize,
     state: Mutex<State>,
-    /// Told when something was given back, or the line is shorter.
+    /// Notified when memory was given back, or the line is shorter.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     holders: BTreeMap<u64, Holder>,
-    /// What all hold.
+    /// The bytes that all attempts hold.
     sum: usize,
     line: VecDeque<Waiter>,
-    /// Of the next holder or waiter.
+    /// The number of the last holder or waiter.
     number: u64,
 }
 
 #[derive(Default, Clone, Copy)]
 struct Holder {
     used: usize,
-    /// What was set aside for it, used or not.
+    /// The bytes set aside for it, used or not.
     reserved: usize,
 }
 
@@ -91,9 +91,9 @@ struct Waiter {
 
 #[derive(Clone, Copy)]
 enum Ask {
-    /// So much more.
+    /// This many bytes more.
     More(usize),
-    /// So much set aside.
+    /// This many bytes set aside in all.
     Reserve(usize),
 }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// Creates a budget of `total` bytes.
     pub fn new(total: u64) -> Self {
         Self(Arc::new(Budget {
             total: usize::try_from(total).unwrap_or(usize::MAX),
@@ -125,17 +125,17 @@ impl MemoryBudget {
         }))
     }
 
-    /// The most that one request may hold: three quarters, so that others can go on beside the largest.
+    /// Returns the most that one request may hold: three quarters, so that others can go on beside the largest.
     pub fn request_max(&self) -> usize {
         self.0.request_max()
     }
 
-    /// What all attempts hold at present.
+    /// Returns the bytes that all attempts hold at present.
     pub fn held(&self) -> usize {
         self.0.lock().sum
     }
 
-    /// The share of an attempt, nothing so far. Waiting for memory ends when the attempt is to stop.
+    /// Creates the share of an attempt, which holds nothing yet. A wait for memory ends when `stop` asks for it.
     pub fn share(&self, stop: &Stop) -> MemoryShare {
         let mut state = self.0.lock();
         let holder = state.next_number();
@@ -156,7 +156,7 @@ impl Budget {
         self.total / 4 * 3
     }
 
-    /// What all but the largest may hold.
+    /// Returns the most that all attempts but the largest may hold together.
     fn beside_max(&self) -> usize {
         self.total - self.request_max()
     }
@@ -165,7 +165,7 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it may be granted now, whoever waits.
+    /// Whether `ask` may be granted now, regardless of the line.
     fn fits(&self, state: &State, holder: u64, ask: Ask) -> bool {
         let before = state.holder(holder);
         let after = ask.granted_to(before).bytes();
@@ -174,7 +174,7 @@ impl Budget {
         after <= self.request_max() && others + after - largest <= self.beside_max()
     }
 
-    /// Whether it may be granted to the one that stands there in the line.
+    /// Whether the ask of this waiter may be granted now, given the waiters before it.
     fn is_next(&self, state: &State, waiter: u64) -> bool {
         for Waiter { number, holder, ask } in &state.line {
             if *number == waiter {
@@ -200,7 +200,7 @@ impl Budget {
         fits
     }
 
-    /// Waits until it is granted.
+    /// Waits until `ask` is granted.
     ///
     /// # Errors
     /// The stop's.
@@ -267,7 +267,7 @@ impl State {
     }
 }
 
-/// What one attempt may hold of its worker's memory. Clones are the same share; the default is one without bounds.
+/// The part of its worker's memory that one attempt holds. Clones are the same share; the default has no bound.
 #[derive(Clone, Default)]
 pub struct MemoryShare(Option<Arc<Share>>);
 
@@ -280,7 +280,7 @@ struct Share {
     waited: Mutex<Waited>,
 }
 
-/// It says nothing of who it is: limits that are equal but for their shares are equal.
+/// Shows no identity, so that limits that differ only in their shares look equal.
 impl fmt::Debug for MemoryShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MemoryShare")
@@ -288,7 +288,7 @@ impl fmt::Debug for MemoryShare {
 }
 
 impl MemoryShare {
-    /// Holds nothing so far.
+    /// Creates a holding of no bytes.
     pub fn hold(&self) -> Held {
         Held {
             share: self.clone(),
@@ -296,8 +296,8 @@ impl MemoryShare {
         }
     }
 
-    /// Says that something was refused that cannot be waited for. An attempt that has all that one may have must end with this
-    /// error; any other is to give all back and be done again [alone](Self::be_alone).
+    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with this error.
+    /// Otherwise it gives everything back and runs again [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, "no memory");
@@ -305,7 +305,7 @@ impl MemoryShare {
         let budget = &share.budget;
         if !share.is_alone.load(Ordering::Relaxed) {
             share.is_refused.store(true, Ordering::Relaxed);
-            let why = "waits for memory that other requests hold, to be done again alone";
+            let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, why);
         }
         let needed = Size((budget.lock().holder(share.holder).used + bytes) as u64);
@@ -316,14 +316,14 @@ impl MemoryShare {
         Error::permanent(Stage::Worker, why)
     }
 
-    /// Whether something was refused since the attempt began or is alone.
+    /// Whether memory was refused since the attempt began or, if later, became alone.
     pub fn is_refused(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_refused.load(Ordering::Relaxed))
     }
 
-    /// Waits until all that one attempt may hold is set aside for this one, which should hold nothing so far. What it asks for
-    /// then depends on nobody else.
+    /// Waits until the most that one attempt may hold is set aside for this one, which should hold nothing yet. From then on
+    /// its grants do not depend on other attempts.
     ///
     /// # Errors
     /// The stop's.
@@ -338,13 +338,13 @@ impl MemoryShare {
         Ok(())
     }
 
-    /// Whether it has all that one attempt may have.
+    /// Whether the most that one attempt may hold is set aside for it.
     pub fn is_alone(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_alone.load(Ordering::Relaxed))
     }
 
-    /// For how long the attempt, or a part of it, has waited for memory.
+    /// Returns how long at least one thread of the attempt has waited for memory.
     pub fn waited(&self) -> Duration {
         let share = self.0.as_ref();
         share.map_or(Duration::ZERO, |share| lock(&share.waited).so_far())
@@ -369,15 +369,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// How many.
+    /// Returns their number.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Waits until there are at least so many.
+    /// Waits until it holds at least `bytes`.
     ///
     /// # Errors
-    /// The stop's; if it is more than a request may hold.
+    /// The stop's, or that of [`MemoryShare::refuse`] if a request may not hold that many.
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
@@ -393,7 +393,7 @@ impl Held {
         Ok(())
     }
 
-    /// The same without waiting. False if it cannot be granted now.
+    /// Does the same without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;
@@ -408,12 +408,12 @@ impl Held {
         true
     }
 
-    /// Says that so many were refused: see [`MemoryShare::refuse`].
+    /// Notes that `bytes` in all were refused: see [`MemoryShare::refuse`].
     pub fn refuse(&self, bytes: usize) -> Error {
         self.share.refuse(bytes.saturating_sub(self.bytes))
     }
 
-    /// Gives back what is more than so many.
+    /// Gives back all but `bytes`.
     pub fn lower(&mut self, bytes: usize) {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less > 0) else {
             return;
@@ -431,7 +431,7 @@ impl Drop for Held {
     }
 }
 
-/// How long any of an attempt's threads waited.
+/// The time in which at least one of an attempt's threads waited.
 #[derive(Debug, Default)]
 struct Waited {
     before: Duration,
@@ -445,7 +445,7 @@ impl Waited {
     }
 }
 
-/// Counts the time until it is dropped.
+/// Counts as waiting until it is dropped.
 struct Waiting<'a>(&'a Mutex<Waited>);
 
 impl<'a> Waiting<'a> {

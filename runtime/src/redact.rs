@@ -1,6 +1,6 @@
-//! Secrets in URIs and in texts: what somebody wrote goes in, the same without its secrets comes out, for messages, logs and
-//! receipts. User names and passwords are left out, also of a URI within a URI and of one that is malformed; the values of
-//! parameters that are called like a secret become `***`. What cannot be understood is hidden.
+//! A URI or a text goes in, the same without its secrets comes out, for messages, logs and receipts. User names and passwords
+//! are left out, also from a URI within a URI and from a malformed one. The values of parameters with the name of a secret
+//! become `***`. A part that cannot be understood is hidden.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::location::scheme;
 
 const HIDDEN: &str = "***";
 
-/// How often a text may be percent-encoded over and over. What is so more often is hidden.
+/// The most levels of percent-encoding that are decoded. A text with more levels is hidden.
 const LEVELS_MAX: usize = 8;
 
 /// The longest host, with a user and a password.
@@ -20,7 +20,7 @@ const AUTHORITY_MAX: usize = 2_048;
 /// Schemes before whose host any number of slashes may stand, none included: see the URL standard.
 const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
 
-/// The URI without what must not be seen. A plain path comes back as it is, but for what looks like a URI in it.
+/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a URI.
 pub fn redact(uri: &str) -> String {
     let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
         Some((Ok(url), _)) => match without_fragment(url) {
@@ -38,7 +38,7 @@ pub fn redact(uri: &str) -> String {
     redact_one(&bare)
 }
 
-/// A URL without user name, password and fragment; nothing if it has none of them.
+/// Returns a URL without user name, password and fragment; none if it has none of these.
 fn without_fragment(mut url: Url) -> Option<String> {
     if url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
         return None;
@@ -50,8 +50,8 @@ fn without_fragment(mut url: Url) -> Option<String> {
     Some(url.into())
 }
 
-/// A text for people, with each URI in it as [`redact`] shows it, and without the values of members that are called like a
-/// secret. For what others wrote: a document that is no request, a library's error.
+/// Returns a text for people, with each URI in it as [`redact`] returns it, and without the values of members with the name
+/// of a secret. For texts of others: a document that is not a valid request, a library's error.
 pub fn redact_within(text: &str) -> String {
     let text = hide_members(&unescape(text));
     let mut shown = String::with_capacity(text.len());
@@ -67,8 +67,8 @@ pub fn redact_within(text: &str) -> String {
     shown
 }
 
-/// Whether a URI holds a user name or a password, be it in a URI within it, however often that is encoded. What is encoded
-/// too often to be looked at counts as one that does.
+/// Whether a URI holds a user name or a password, or has one in a URI within it, at any level of percent-encoding. A URI with
+/// more than eight levels counts as one that does.
 pub fn has_userinfo(uri: &str) -> bool {
     let is_opaque = scheme(uri).is_some_and(|scheme| {
         let rest = &uri[scheme.len() + 1..];
@@ -82,7 +82,7 @@ pub fn has_userinfo(uri: &str) -> bool {
         })
 }
 
-/// Whether something holds of a text, or of what it is after it was percent-decoded once or more often.
+/// Whether `holds` is true of a text, or of the text percent-decoded once or more often; true beyond [`LEVELS_MAX`] levels.
 fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     let mut text = Cow::from(text);
     for _ in 0..LEVELS_MAX {
@@ -97,13 +97,13 @@ fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     true
 }
 
-/// A text percent-decoded once; nothing if that changes nothing.
+/// Returns a text percent-decoded once; none if that changes nothing.
 fn decode(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     (decoded != text).then(|| decoded.into_owned())
 }
 
-/// One URI, or a text that may be one.
+/// Redacts one URI, or a text that may be one.
 fn redact_one(uri: &str) -> String {
     let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
     let clean = |text: &str| hide_values(&strip_userinfo(text), is_path);
@@ -115,14 +115,14 @@ fn redact_one(uri: &str) -> String {
     if !at_some_level(&shown, |text| clean(text) != text) {
         return shown;
     }
-    // Something is left that only shows when more of it is decoded at once.
+    // A secret is left that only shows when a longer part is decoded at once.
     match authorities(&shown).next() {
         Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
         _ => HIDDEN.to_owned(),
     }
 }
 
-/// Part of a text that has no blanks.
+/// Redacts a part of a text that has no blanks.
 fn redact_token(token: &str) -> String {
     if !token.contains([':', '=', '@', '%', '/']) {
         return token.to_owned();
@@ -150,7 +150,7 @@ fn redact_token(token: &str) -> String {
     }
 }
 
-/// The length of what comes before a blank or a quote. A quote behind a backslash belongs to the text.
+/// Returns the length of the text before the first blank or quote. A quote after a backslash belongs to the text.
 fn token_length(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {
@@ -163,8 +163,8 @@ fn token_length(text: &str) -> usize {
     text.len()
 }
 
-/// A text of JSON with its escapes undone, as far as they could hide what a URI is made of. What is a backslash then counts as
-/// a slash, as in URLs.
+/// Returns a text of JSON with those escapes undone that could hide a part of a URI. A backslash that results counts as a
+/// slash, as in URLs.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::from(text);
@@ -201,7 +201,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::from(plain)
 }
 
-/// Where a URI names a host, in a text: behind `://` and its like.
+/// The part of a text in which a URI names a host: after `://` and the like.
 struct Authority<'a> {
     text: &'a str,
     start: usize,
@@ -213,7 +213,7 @@ struct Authority<'a> {
 impl Authority<'_> {
     fn has_userinfo(&self) -> bool {
         let authority = &self.text[self.start..self.end];
-        // What is no host may be a user and the beginning of a password.
+        // A text that is not a host may be a user and the beginning of a password.
         let is_begun = || !is_host(authority) && self.text[self.end..].contains('@');
         self.is_named && (authority.contains('@') || is_begun())
     }
@@ -223,7 +223,7 @@ fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\\')
 }
 
-/// All authorities in a text, in their order. They may begin within one another.
+/// Returns all authorities in a text, in their order. One may begin within another.
 fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     let places = text.char_indices().filter(|&(_, c)| c == ':' || is_slash(c));
     places.filter_map(move |(at, c)| {
@@ -262,8 +262,8 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     })
 }
 
-/// A text without what stands before the `@` of an authority. If an authority is none, its `@` may be further on, behind what
-/// a password has; without one it is hidden.
+/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come later,
+/// after further characters of a password; if there is no `@`, the authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);
     let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
@@ -296,7 +296,8 @@ fn strip_userinfo(text: &str) -> String {
     shown + &text[from..]
 }
 
-/// A URI such as `scheme:me:password@host`, of a scheme that says nothing about hosts, without what may be a user.
+/// Returns a URI such as `scheme:me:password@host`, whose scheme defines no hosts, without the part that may be a user.
+/// Other texts are returned unchanged.
 fn opaque_without_userinfo(text: &str) -> String {
     if let Some(scheme) = scheme(text)
         && !SPECIAL.contains(&scheme.as_str())
@@ -321,20 +322,20 @@ fn is_host(text: &str) -> bool {
             None => host.split_once(':').unwrap_or((host, "")),
         };
         let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':' | '*');
-        // Behind a colon without a port a password may go on that has a `/`, `?` or `#`.
+        // After a colon without a port there may be a password with a `/`, `?` or `#`.
         let is_cut = !text.starts_with('[') && text.ends_with(':');
         host.chars().all(allowed) && port.chars().all(|c| c.is_ascii_digit()) && !is_cut
     };
     text.split([',', ';']).take(1).all(is_one)
 }
 
-/// What ends a name before `=`.
+/// Whether a character may be part of a name before `=`.
 fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
 }
 
-/// A text with `***` for the values of parameters that are called like a secret: `?token=...`, `&sig=...`, `;jwt=...`. In a
-/// path of files, a folder `session=5` is none.
+/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`, `;jwt=...`. In
+/// a file's path, a folder `session=5` is not a parameter.
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
@@ -372,7 +373,7 @@ fn hide_values(text: &str, is_path: bool) -> String {
     shown + rest
 }
 
-/// How long a value is: to the next parameter or, in a path, to the next segment.
+/// Returns the length of a value: up to the next parameter or, in a path, the next segment.
 fn value_length(text: &str, is_query: bool) -> usize {
     let ends = |(at, c): (usize, char)| match c {
         '&' | '#' => true,
@@ -386,7 +387,7 @@ fn value_length(text: &str, is_query: bool) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// A text with `***` for what has a secret once it is percent-decoded.
+/// Returns a text with `***` for each component that turns out to have a secret when it is percent-decoded.
 fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
     let mut shown = String::with_capacity(text.len());
@@ -402,7 +403,7 @@ fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     shown
 }
 
-/// A text with `***` for the values of members and headers that are called like a secret: `"password": "..."`,
+/// Returns a text with `***` for the values of members and headers with the name of a secret: `"password": "..."`,
 /// `Authorization: ...`.
 fn hide_members(text: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
@@ -432,7 +433,7 @@ fn hide_members(text: &str) -> String {
     shown + rest
 }
 
-/// How long the quote before a member's value is, and the value itself.
+/// Returns the length of the quote before a member's value, and that of the value.
 fn member_length(text: &str, is_json: bool) -> (usize, usize) {
     let backslashes = text.len() - text.trim_start_matches('\\').len();
     let behind = &text[backslashes..];
@@ -466,7 +467,7 @@ fn member_length(text: &str, is_json: bool) -> (usize, usize) {
     (0, text.find(end).unwrap_or(text.len()))
 }
 
-/// In whatever name one of these stands, the name is that of a secret.
+/// A name that contains one of these is the name of a secret.
 const WITHIN: &[&str] = &[
     "signature",
     "token",
@@ -485,10 +486,10 @@ const WITHIN: &[&str] = &[
     "jwt",
 ];
 
-/// Names of secrets, as a whole only: `zipcode` and `country_code` are none.
+/// Names of secrets, as whole names only: `zipcode` and `country_code` are not.
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
-/// Words that make a name that of a secret, if it is made of them and of [`BESIDE`]: `authkey`, but not `keyboard`.
+/// A word that is made of these and of [`BESIDE`] makes its name that of a secret: `authkey`, but not `keyboard`.
 const WORDS: &[&str] = &[
     "assertion",
     "auth",
@@ -526,7 +527,7 @@ const WORDS: &[&str] = &[
     "xsrf",
 ];
 
-/// Words that stand beside these without a gap.
+/// Words that may be joined to [`WORDS`] without a gap.
 const BESIDE: &[&str] = &[
     "access", "account", "admin", "amz", "api", "app", "asp", "aspx", "aws", "az", "azure", "basic", "bot",
     "client", "data", "db", "device", "digest", "download", "enc", "file", "ftp", "gcp", "git", "google",
@@ -536,7 +537,7 @@ const BESIDE: &[&str] = &[
     "storage", "time", "user", "x",
 ];
 
-/// Whether a parameter, member or header of this name has a value that must not be seen.
+/// Whether a parameter, member or header of this name has a secret as its value.
 fn is_secret(name: &str) -> bool {
     let name = fully_decoded(name);
     let Some(name) = name else { return true };
@@ -582,7 +583,7 @@ fn words(run: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in lowercase is made of [`WORDS`], [`BESIDE`] and digits alone, and has one of [`WORDS`].
 fn is_made_of_secrets(word: &str) -> bool {
-    // What can be reached from each byte on, without a secret and with one.
+    // Whether the word up to each byte can be made of parts, without one of `WORDS` and with one.
     let mut reached = vec![(false, false); word.len() + 1];
     reached[0].0 = true;
     for from in 0..word.len() {

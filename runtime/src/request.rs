@@ -158,14 +158,14 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
-    /// A document is valid if it is by `examples/request.schema.json`, and its URI has no credentials, its delimiter and quote
+    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, its delimiter and quote
     /// differ, and its encoding is known.
     ///
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
         if document.starts_with('\u{feff}') {
-            return Err(refused("begins with a byte order mark: leave it away"));
+            return Err(refused("begins with a byte order mark: remove it"));
         }
         let document: Document =
             strict_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
@@ -221,7 +221,7 @@ impl NewRequest {
     }
 }
 
-/// What a producer writes. A member that is not given is left out, not `null`.
+/// A document as a producer writes it. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -345,14 +345,15 @@ pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     Ok(())
 }
 
-/// An id that nobody else has; those of later requests are greater. Also with a clock before 1970, where its time stands still.
+/// Returns an id that nobody else has; ids of later requests are greater, except with a clock before 1970, where the time in
+/// an id stands still.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// Checks that a URI carries no user name or password. What cannot be told is refused.
+/// Checks that a URI carries no user name or password. A URI that cannot be understood is refused.
 ///
 /// # Errors
 /// If it does, or may do so; never quotes it.
@@ -377,12 +378,12 @@ pub fn check_queue_name(name: &str) -> Result<()> {
     check_name("queue", name, 64)
 }
 
-/// Names that no queue may have: below an output, the folders of these names hold something else. Those that begin with a
-/// dot no name may have anyhow.
+/// Names that no queue may have, because the folders of these names below an output hold something else. No name may begin
+/// with a dot anyway.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
-/// Checks the name of a queue that is to be filled or served. What a queue of a reserved name has, of a time when one could
-/// be filled, can still be looked at, cancelled and purged.
+/// Checks the name of a queue that is to be filled or served. Requests of a queue with a reserved name, from an earlier
+/// version, can still be viewed, cancelled and purged.
 ///
 /// # Errors
 /// As [`check_queue_name`], and if the name is reserved, in whatever case: not all file systems tell `Receipts` from

@@ -11,12 +11,14 @@ use crate::error::{Class, Error, Result, Stage};
 /// Why an attempt is stopped when its time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit";
 
-/// The parts that a time limit is counted in. That the process stood still in one of them, be it for hours, is not noticed.
+/// The number of parts in which a time limit is counted. A part in which the process was stopped, even for hours, counts as one
+/// part.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);
 
-/// A limit on time in which the process runs: a machine that was suspended, or a container that was paused, has not used it.
+/// A limit on the time in which the process runs: time in which the machine is suspended, or the container paused, does not
+/// count.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
@@ -24,7 +26,7 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// A limit of which nothing is used yet.
+    /// Creates a limit of which nothing is used yet.
     pub fn new(limit: Duration) -> Self {
         let used = Duration::ZERO;
         Self { limit, used }
@@ -35,12 +37,12 @@ impl TimeLimit {
         self.limit = self.limit.min(limit);
     }
 
-    /// Waits until it is used up. Whoever stops waiting before that can go on later.
+    /// Waits until it is used up. A wait that is dropped before that can be continued later.
     pub async fn used_up(&mut self) {
         self.used_up_without(|| Duration::ZERO).await;
     }
 
-    /// The same, without a time that does not count: so much of it there was so far.
+    /// Does the same, but leaves out the time that `excused` returns, the total so far.
     async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
@@ -60,7 +62,7 @@ pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future
     stop_after_without(limit, || Duration::ZERO, stop, work).await
 }
 
-/// The same, without a time for which the work is not to blame: so much of it there was so far.
+/// Does the same, but leaves out the time for which the work is not to blame, as `excused` returns its total so far.
 pub async fn stop_after_without<T>(
     limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,

@@ -1,5 +1,5 @@
-//! Whether only this user can change a file or folder that the program trusts: a path or what the file system says of it
-//! goes in, what is wrong with it comes out.
+//! A path or the metadata of a file or folder that the program trusts goes in; the reason why others can change or read it
+//! comes out, if they can.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;
@@ -11,8 +11,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result, Stage};
 
-/// Returns how somebody else can change a file or folder, if somebody can: its owner, unless that is this user or root, or
-/// whoever its mode lets write to it.
+/// Returns the reason why somebody else can change a file or folder, if somebody can: it belongs to neither this user nor
+/// root, or its mode lets others write to it.
 pub(crate) fn changed_by_others(found: &Metadata) -> Option<&'static str> {
     if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
         Some("it belongs to another user")
@@ -28,10 +28,10 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
     found.mode() & 0o044 != 0
 }
 
-/// Opens a regular file, but no symbolic link, for reading. Never waits, not even for a pipe.
+/// Opens a regular file for reading; a symbolic link is refused. Never waits, not even for a pipe.
 ///
 /// # Errors
-/// If it cannot be opened, or is something else.
+/// If it cannot be opened, or is not a regular file.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
@@ -47,10 +47,10 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     }
 }
 
-/// Makes a folder that only this user can use, with those above it, and checks that it is one. A symbolic link is refused.
+/// Creates a folder that only this user can use, with its parents, or checks the one that exists. A symbolic link is refused.
 ///
 /// # Errors
-/// Permanent, of stage config, with what to do.
+/// Permanent, of stage config; the message says what to do.
 pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     let failed = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", folder.display()));
     DirBuilder::new()
@@ -69,7 +69,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     }
     if found.mode() & 0o022 != 0 {
         return Err(failed(
-            "others can write to it: look at what is in there, then `chmod go-rwx` it",
+            "others can write to it: check its content, then `chmod go-rwx` it",
         ));
     }
     if found.mode() & 0o055 != 0 {
@@ -79,15 +79,15 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the machine's clock can be held against certificates: the TLS library panics before 1970.
+/// Checks that the machine's clock shows a time after 1970: before it the TLS library panics when it checks a certificate.
 ///
 /// # Errors
-/// What to do.
+/// If it does not; the message says what to do.
 pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
     let is_sane = SystemTime::now() >= UNIX_EPOCH;
-    is_sane
-        .then_some(())
-        .ok_or("the machine's clock says a time before 1970, at which no certificate is valid: set it")
+    is_sane.then_some(()).ok_or(
+        "the machine's clock shows a time before 1970, at which no certificate is valid: set the clock",
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! A JSON text goes in, a value comes out, read as a schema of the document would have it. Serde's own derive is laxer: it
-//! takes an array, with the values in order, for a struct, and of two members of a map that have one name, the last one.
+//! A JSON text goes in, a value comes out, or an error wherever a schema of the document would refuse the text. Serde's own
+//! derive is laxer: it accepts an array with the values in order for a struct, and the last of two members of a map with the
+//! same name.
 //!
-//! Both are errors here, at any depth and with their position, whatever the types are.
+//! Here both are errors, at any depth, for all types, and with their position.
 //!
 //! ```
 //! #[derive(Debug, serde::Deserialize)]
@@ -28,7 +29,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 /// Reads a document.
 ///
 /// # Errors
-/// If the text is not JSON, or not what the type wants.
+/// If the text is not JSON, or does not fit the type.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     read(serde_json::Deserializer::from_str(text))
 }
@@ -49,7 +50,7 @@ fn read<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     Ok(value)
 }
 
-/// A deserializer whose structs are objects and whose objects have each member once, and so has all that is in it.
+/// A deserializer that accepts only objects for structs, and each member of an object once, at any depth.
 struct Strict<D>(D);
 
 macro_rules! forward {
@@ -89,7 +90,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 }
 
-/// A visitor, seed or access that has what is in it read strictly.
+/// A visitor, seed or access that reads its content strictly.
 struct Within<T>(T);
 
 macro_rules! visit {
@@ -220,7 +221,7 @@ impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {
     }
 }
 
-/// The members of an object, and the names of those that have come.
+/// The members of an object, and the names read so far.
 struct Members<A> {
     members: A,
     names: HashSet<String>,
@@ -251,7 +252,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     }
 }
 
-/// The name of a member; one of a map with other keys than texts is read as that.
+/// The name of a member. If a map's keys are not texts, the name is read as such a key.
 struct Name<E>(StringDeserializer<E>);
 
 macro_rules! parsed {

@@ -12,16 +12,16 @@ use crate::error::{Error, Result, Stage};
 use crate::location::{redact, redact_within};
 use crate::queue::{Place, Queue, Revived, Server, State};
 
-/// How many are listed in one look at the server.
+/// The number of requests in one page of the list.
 const PAGE: usize = 1_000;
 
-/// How many are retried or purged in one step, and told when it is taken.
+/// The number of requests that one step retries or purges; their ids are printed after it.
 const STEP: usize = 100;
 
-/// So many ids are named in a note.
+/// The most ids in a note.
 const IDS_SHOWN: usize = 20;
 
-/// So much of a document is in the list.
+/// The most characters of a document in the list.
 const DOCUMENT_CHARS: usize = 60;
 
 /// What the name of a document that is no request begins with; no id of a request has a colon.
@@ -48,9 +48,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put one back into its queue, or all that are dead now: each once, even if it dies again meanwhile.
+    /// Put one request back into its queue, or all that are dead now, each once even if it dies again meanwhile.
     Retry(Selection),
-    /// Remove one for good, or all that are dead now.
+    /// Remove one request for good, or all that are dead now.
     Purge(PurgeArgs),
 }
 
@@ -175,7 +175,7 @@ async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Resu
     Err(Error::permanent(Stage::Request, why))
 }
 
-/// Purges the documents that are there now; those that come meanwhile nobody has looked at.
+/// Purges the documents that are there now. Documents that come meanwhile stay, since nobody has looked at them.
 async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
     requests::known(server, queue).await?;
     let (until_ms, mut count) = (server.queue.now_ms().await?, 0);
@@ -198,7 +198,7 @@ async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is done to dead requests.
+/// The command for dead requests.
 #[derive(Clone, Copy)]
 enum Verb {
     Retry,
@@ -220,7 +220,7 @@ impl Verb {
         }
     }
 
-    /// What the request is then.
+    /// The state of the request afterwards.
     fn state(self) -> &'static str {
         match self {
             Self::Retry => "ready",
@@ -228,7 +228,7 @@ impl Verb {
         }
     }
 
-    /// What was done to it.
+    /// The past participle of the command, for notes.
     fn participle(self) -> &'static str {
         match self {
             Self::Retry => "retried",
@@ -252,8 +252,8 @@ async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<Exi
     }
 }
 
-/// Retries or purges the requests that are dead now, each once. Others go on meanwhile: a request that somebody else took is
-/// skipped, one that dies later is left, and both are counted.
+/// Retries or purges the requests that are dead now, each once. A request that somebody else retries or purges meanwhile is
+/// skipped, a request that dies later is left, and both are counted.
 async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode> {
     requests::known(server, queue).await?;
     let deaths = deaths(&*server.queue, queue).await?;
@@ -275,7 +275,7 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
     let since = dead.saturating_sub(lost.len() as u64);
     let mut note = format!("{queue}: {done} of {} {}", deaths.len(), verb.participle());
     if gone > 0 {
-        note += &format!("; {gone} skipped: somebody else has retried or removed them meanwhile");
+        note += &format!("; {gone} skipped, because somebody else has retried or removed them meanwhile");
     }
     if since > 0 {
         note += &format!("; {since} have died since and are left");
@@ -296,8 +296,8 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
     })
 }
 
-/// The requests that are dead now, those first that died first. Nothing is done to them before all are known, so what comes
-/// back to the dead meanwhile is not taken for another one; and no more are read than there are at the start.
+/// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command touches the
+/// first one, so a request that dies again meanwhile is not in it twice. No more are read than there are at the start.
 async fn deaths(queue: &dyn Queue, name: &str) -> Result<Vec<Place>> {
     let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
     let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), Place::default());

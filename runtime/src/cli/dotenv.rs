@@ -1,4 +1,4 @@
-//! The file `.env` of the current folder: a text goes in, the values of the documented names come out. They stay in this
+//! The text of the file `.env` in the current folder goes in, the values of the documented names come out. They stay in this
 //! program's configuration and never get into the process's environment, where a library would find them.
 
 use std::collections::HashMap;
@@ -10,27 +10,27 @@ use super::environment::SERVER_NAMES;
 use crate::error::{Error, Result, Stage};
 use crate::trust;
 
-/// Taken beside [`SERVER_NAMES`]. No name that is taken names a file to trust or changes what code is run.
+/// The one name that is accepted beside [`SERVER_NAMES`]. No accepted name may name a trusted file or change which code runs.
 const QUEUE_NAME: &str = "QUEUE_NAME";
 
 const FILE: &str = ".env";
 const BYTES_MAX: u64 = 64 << 10;
 
-/// So many ignored names are shown, each with so many characters.
+/// The most ignored names in a warning, and the most characters of each.
 const IGNORED_SHOWN: usize = 8;
 const NAME_SHOWN: usize = 64;
 
-/// What `.env` says.
+/// The values in `.env`.
 #[derive(Default)]
 pub(super) struct Dotenv {
     values: HashMap<String, String>,
-    /// Why it cannot be read.
+    /// The reason why the file cannot be understood.
     fault: Option<String>,
 }
 
 impl Dotenv {
-    /// Reads the file, if it is there and only this user or root can have written it. Warns of a file that is not read, and
-    /// of names that are ignored.
+    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and lists the
+    /// names that are ignored.
     pub(super) fn load() -> Self {
         let text = match read(Path::new(FILE)) {
             Ok(Some(text)) => text,
@@ -60,7 +60,7 @@ impl Dotenv {
         }
         if !ignored.is_empty() {
             tracing::warn!(
-                "{FILE}: ignored {}: only {} and {QUEUE_NAME} are taken from it; set others in the environment",
+                "{FILE}: ignored {}: it can set only {} and {QUEUE_NAME}; set others in the environment",
                 list(&ignored),
                 SERVER_NAMES.join(", ")
             );
@@ -68,10 +68,10 @@ impl Dotenv {
         Self { values, fault: None }
     }
 
-    /// The value of a name; nothing if it is empty.
+    /// Returns the value of a name; none if it is empty.
     ///
     /// # Errors
-    /// If the file cannot be understood: what it says might matter.
+    /// If the file cannot be understood, since it might set this name.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
         if let Some(fault) = &self.fault {
             return Err(Error::permanent(Stage::Config, fault.clone()));
@@ -79,7 +79,7 @@ impl Dotenv {
         Ok(self.values.get(name).filter(|value| !value.is_empty()).cloned())
     }
 
-    /// The queues that a worker serves.
+    /// Returns the queues that a worker serves.
     ///
     /// # Errors
     /// As [`Dotenv::get`].
@@ -109,7 +109,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// The file's text; nothing if it is not there.
+/// Reads the file's text; none if there is no file.
 fn read(path: &Path) -> Result<Option<String>, String> {
     let (file, found) = match trust::open_regular(path) {
         Ok(opened) => opened,
@@ -117,7 +117,7 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         Err(error) => return Err(error.to_string()),
     };
     if let Some(why) = trust::changed_by_others(&found) {
-        return Err(format!("{why}: it must belong to you, and `chmod go-w {FILE}`"));
+        return Err(format!("{why}: make it yours, and `chmod go-w {FILE}`"));
     }
     let mut text = Vec::new();
     file.take(BYTES_MAX + 1)
@@ -138,11 +138,11 @@ fn warn_of_readers(found: &Metadata, text: &str) {
     }
 }
 
-/// All names with their values, in the order of the file. Nothing in a value stands for anything else: a variable of the
-/// environment might be a secret, and the value the address of a stranger's server.
+/// Parses all names with their values, in the order of the file. Variables in a value are not replaced: one might be a secret
+/// of the environment, and the value the address of a stranger's server.
 ///
 /// # Errors
-/// Which line is not understood. Never quotes it: it may hold a password.
+/// Names the line that is not understood. Never quotes it, since it may hold a password.
 fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut entries = Vec::new();
@@ -186,7 +186,8 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// A value, whether other programs take it for the same, and what follows its line.
+/// Takes the value at the start of a text. Returns it, whether other programs read it as the same value, and the text after
+/// its line. None if it is not understood.
 fn take_value(text: &str) -> Option<(String, bool, &str)> {
     let (value, is_literal, rest) = match text.chars().next() {
         Some('\'') => {

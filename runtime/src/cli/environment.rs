@@ -18,7 +18,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The names that say where the queue's server is, and with which password.
 pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
 
-/// What the environment says. Where a real variable and `.env` have the same name, the variable counts.
+/// The settings from the environment and `.env`. If both have the same name, the environment counts.
 pub(super) struct Environment {
     /// The URL that was typed.
     url: Option<String>,
@@ -135,7 +135,7 @@ fn warn_of_authorities() {
                     name,
                     path,
                     why,
-                    "whoever changes this decides which servers TLS trusts: make it yours, and `chmod go-w` it"
+                    "whoever can change this decides which servers TLS trusts: make it yours, and `chmod go-w` it"
                 );
             }
         }

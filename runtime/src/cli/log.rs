@@ -47,7 +47,7 @@ pub(super) fn start(format: LogFormat, filter: Targets) {
     }
 }
 
-/// Lines of JSON that are safe to be seen on a terminal, too.
+/// Formats events as lines of JSON that a terminal may show.
 struct SafeJson<T>(Format<Json, T>);
 
 impl<S, T> FormatEvent<S, JsonFields> for SafeJson<T>
@@ -67,8 +67,8 @@ where
     }
 }
 
-/// Fields as people read them: `message field=word other="more words"`. Texts are escaped and bounded, those of more than a
-/// word between quotes, so that none looks like a field, or a line, of its own.
+/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more than one
+/// word is quoted, so that no part of it looks like a field or a line.
 struct HumanFields;
 
 impl<'writer> FormatFields<'writer> for HumanFields {

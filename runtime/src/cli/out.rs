@@ -16,23 +16,23 @@ use crate::escape;
 use crate::pipeline::Gauge;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 
-/// The most characters of a cell that others stand behind: all of them are as wide.
+/// The most characters of a cell that is not in the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;
 
-/// A line of results, escaped for people.
+/// Prints a line of results, escaped for people.
 pub(super) fn line(text: impl Display) {
     print(&escape::for_people(&text.to_string()));
 }
 
-/// A result for machines, on one line, which a terminal may show.
+/// Prints a result for machines as one line of JSON that a terminal may show.
 pub(super) fn json(value: &impl Serialize) {
     print(&escape::json(
         serde_json::to_string(value).expect("results serialize"),
     ));
 }
 
-/// Writes a line to stdout as it is. A reader that has gone, as in `... | head`, is no reason to stop what is under way; any
-/// other failure ends the program.
+/// Writes a line to stdout unchanged. If the reader is gone, as in `... | head`, the program goes on; any other failure ends
+/// it.
 fn print(line: &str) {
     match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -48,7 +48,7 @@ pub(super) fn error(error: &Error) {
     note(format!("error: {}", error.report()));
 }
 
-/// A word to the person at the terminal that is neither a result nor an error; escaped as [`line`].
+/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line`] does.
 pub(super) fn note(text: impl Display) {
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(
@@ -73,12 +73,12 @@ fn is_number(cell: &str) -> bool {
     cell == "-" || digits.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A table, its cells escaped for people.
+/// Prints a table, its cells escaped for people.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     aligned(head, rows).iter().for_each(|line| print(line));
 }
 
-/// The cells of a row as people may see them.
+/// Escapes and bounds the cells of a row for people.
 fn shown(row: &[String]) -> Vec<Cow<'_, str>> {
     let chars_max = |column| match column + 1 == row.len() {
         true => escape::SHOWN_CHARS_MAX,

@@ -95,7 +95,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
             .map_err(|error| refused("its receipt cannot be read").because(error))?;
         return match is_about(&report, &status) {
             true => Ok(report),
-            false => Err(refused("the queue has a receipt of another request for it")),
+            false => Err(refused("the queue has the receipt of another request for it")),
         };
     }
     let why = || {
@@ -117,7 +117,7 @@ fn of_dead(status: &Status, uri: &str) -> Result<Report> {
         Location::File(path) if path.is_absolute() => path,
         _ => {
             return Err(refused(
-                "is no file of this machine: look for it where the worker writes",
+                "is not a file of this machine: look for it on the worker's machine",
             ));
         }
     };
@@ -126,10 +126,10 @@ fn of_dead(status: &Status, uri: &str) -> Result<Report> {
     match is_about(&report, status) {
         true if is_this_attempt && report.refused.is_some() => Ok(report),
         true => Err(refused(
-            "is about another attempt at this request: show it by its path, or `dead retry` the request to have it made anew",
+            "is about another attempt at this request: show it by its path, or `dead retry` the request to get a new report",
         )),
         false => Err(refused(
-            "is about another request: show it by its path, or `dead retry` this one to have its report made anew",
+            "is about another request: show it by its path, or `dead retry` this request to get a new report",
         )),
     }
 }

@@ -55,13 +55,14 @@ pub(super) struct Args {
     /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// Stop when nothing is to do and nothing will be within --burst-wait. The exit code is 1 if a request died, if a document
-    /// was no request, or if anything is left but requests that are delayed for longer than that: in a queue that is paused or
-    /// has no plugin, to be tried again, or in the hands of another worker. A list shows what is left.
+    /// Stop when there is nothing to do and nothing is due within --burst-wait. The exit code is 1 if a request died, if a
+    /// document was not a valid request, or if requests are left: in a queue that is paused or has no plugin, to be tried again,
+    /// or with another worker. Requests that producers have delayed for longer than --burst-wait do not count. A list shows the
+    /// requests that are left.
     #[arg(long)]
     burst: bool,
-    /// How long a burst that has nothing to do waits: for delayed requests and retries that are due within this time, and for
-    /// requests of other workers, which come back if their worker dies. 0s waits for nothing.
+    /// How long a burst that has nothing to do waits for delayed requests and retries that are due within this time, and for
+    /// requests of other workers, which come back if their worker dies. With 0s it waits for nothing.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
     burst_wait: Span,
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
@@ -75,15 +76,15 @@ pub(super) struct Args {
     /// there. 0 never does.
     #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().checkpoint_bytes))]
     checkpoint: Size,
-    /// The memory that all requests at once may hold; one may hold three quarters of it, and waits for others to end. A half of
-    /// what the machine or the control group has by default.
+    /// The memory that all requests of this worker may hold together. One request may hold up to three quarters of it, and waits
+    /// while others hold too much. The default is half of the memory of the machine or the control group, at least 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = memory_total)]
     memory_total: Option<Size>,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
-    /// Also take requests of which a worker with another output was lost. What that one may have published there stays there:
-    /// use it when that output is gone for good.
+    /// Also take requests that were last claimed by a lost worker with another output. Files that it may have published there
+    /// stay there: use this when that output is gone for good.
     #[arg(long)]
     move_output: bool,
     /// May be given again: a host, address or network beside the public ones that requests may read from.
@@ -204,7 +205,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the summary of a burst says of what it has left, if anything.
+/// Returns the part of a burst's summary about the requests that it leaves; empty if there are none.
 fn rest(left: &Left) -> String {
     let mut text = String::new();
     if left.count > 0 {
@@ -220,10 +221,10 @@ fn rest(left: &Left) -> String {
     text
 }
 
-/// Lists what a burst has left, the first of it.
+/// Prints the first of the requests that a burst leaves.
 fn list(left: &Left) {
     if left.invalid > 0 {
-        out::line("documents were set aside that are no requests: `dead list` shows them");
+        out::line("documents that are not valid requests were set aside: `dead list` shows them");
     }
     if left.shown.is_empty() {
         return;

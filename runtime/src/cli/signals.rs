@@ -1,5 +1,5 @@
-//! The signals that ask for an end: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, as a terminal sends it that is
-//! closed.
+//! The signals that ask the program to stop: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, which a terminal sends
+//! when it is closed.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

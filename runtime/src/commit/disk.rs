@@ -47,7 +47,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(failed)
 }
 
-/// Makes the names that are in a folder now outlast a power cut.
+/// Syncs a folder, so that the names in it now survive a power cut.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
@@ -71,8 +71,8 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file its final name, and leaves it the one that it has. Returns false if the final name is taken. Where the file
-/// system has no links, the final name is the only one afterwards.
+/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a file system
+/// without hard links the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     match fs::hard_link(&staged.path, path) {
         Ok(()) => Ok(true),

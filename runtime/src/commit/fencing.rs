@@ -1,18 +1,18 @@
-//! An attempt at a request goes in; out comes the certainty that no other attempt at it can publish or commit any more, and
-//! that nothing is visible but what a receipt names.
+//! An attempt at a request goes in. Afterwards no other attempt at it can publish or commit any more, and only files that a
+//! receipt names are visible.
 //!
 //! A worker that was thought to be lost may still be at work. So each file that an attempt stages has a name of its own,
-//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking that name to the final one. Whoever takes the
-//! staged name away has stopped the attempt for good: its next link, or the rename of its receipt, fails. While the staged
-//! name is there, it tells which final name is the attempt's own, by the inode.
+//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking the final name to the staged file. Renaming the
+//! staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged file exists,
+//! its inode tells which published file is the attempt's.
 //!
-//! An attempt creates its receipt's staged file first and then looks whether there is a lock file for the request. Whoever
+//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt that
 //! takes over creates the lock file first and then lists the staged files. So at least one of the two sees the other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
 //! <output>/.staging/<key>.revoked.<fence>.<random>.output    taken away from its attempt
-//! <output>/.staging/fences/<key>.lock     there was more than one attempt; held by the one that takes over
+//! <output>/.staging/fences/<key>.lock     there was more than one attempt; locked by the one that takes over
 //! <output>/.staging/fences/<key>.ended    the request ended without a receipt: no attempt of that life may commit
 //! ```
 
@@ -36,11 +36,11 @@ use crate::format::Format;
 use crate::receipt::Receipt;
 use crate::request::hex;
 
-/// How long to wait for another process that takes over the same request. It holds the lock for some file operations only.
+/// The longest wait for another process that takes over the same request. It holds the lock for a few file operations only.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// The characters of a key: half of a SHA-256 in hex.
+/// The length of a key: half of a SHA-256 in hex.
 const KEY_CHARS: usize = 32;
 
 const REVOKED: &str = "revoked";
@@ -50,22 +50,22 @@ const REVOKED: &str = "revoked";
 pub struct Owner {
     /// The queue of the request; none outside a queue.
     pub queue: Option<String>,
-    /// The request's id; none if it becomes known only when the input was read.
+    /// The request's id; none if it is not known before the input was read.
     pub id: Option<String>,
     /// The fence of the claim; 0 outside a queue.
     pub fence: u64,
-    /// When this life of the request began, in ms since 1970 by the server's clock: see [`crate::queue::Claim::life_ms`].
+    /// The start of this life of the request, in ms since 1970 by the server's clock: see [`crate::queue::Claim::life_ms`].
     pub life_ms: i64,
     /// Whether an earlier attempt at the request was lost and may still be at work.
     pub is_contested: bool,
 }
 
-/// How a request that is to end without another attempt has ended.
+/// The result of [`Destination::conclude`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concluded {
     /// An attempt had committed it: it is done.
     Committed(Box<Receipt>),
-    /// Nothing of it is visible, and no late attempt can commit it any more.
+    /// No output of it is visible, and no late attempt can commit it any more.
     Ended,
 }
 
@@ -81,7 +81,7 @@ struct EndedMarker {
     at: String,
 }
 
-/// Names the files of all attempts at one request.
+/// A key in the names of all files of the attempts at one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestKey(String);
 
@@ -92,7 +92,7 @@ impl RequestKey {
         Self(key)
     }
 
-    /// What the names of an attempt's staged files begin with.
+    /// Returns the prefix of the names of an attempt's staged files.
     pub(super) fn staged_name(&self, fence: u64, random: &str) -> String {
         format!("{}.{fence}.{random}", self.0)
     }
@@ -113,17 +113,17 @@ impl RequestKey {
             .join(format!("{}.ended", self.0))
     }
 
-    /// Whether somebody has taken over from an attempt at this request.
+    /// Whether another attempt has taken over this request.
     pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
         let path = self.lock_path(folders);
         path.try_exists()
             .map_err(|error| disk::failed(error, "cannot be read", &path))
     }
 
-    /// Takes the request's lock. Other attempts see from now on that they are not alone.
+    /// Takes the request's lock. From now on other attempts see that they are not alone.
     ///
     /// # Errors
-    /// Transient, if another process holds it for longer than it should.
+    /// Transient, if another process holds it for longer than [`LOCK_WAIT`].
     pub(super) fn lock(&self, folders: &Folders) -> Result<RequestLock> {
         let path = self.lock_path(folders);
         if let Some(parent) = path.parent() {
@@ -146,7 +146,7 @@ impl RequestKey {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let what = format!(
-                        "{}: another process holds this lock and does not go on: look for a worker that stands still",
+                        "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
                         path.display()
                     );
                     return Err(Error::transient(Stage::Commit, what));
@@ -155,18 +155,21 @@ impl RequestKey {
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // Whoever held it may have removed it.
+            // Its last holder may have removed the file.
             if fs::metadata(&path)
                 .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()))
             {
-                // For whoever removes what is old.
+                // Old lock files are removed by this time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }
         }
     }
 
-    /// An error if the request's life, or a later one, was ended without a receipt.
+    /// Checks that neither this life of the request nor a later one was ended without a receipt.
+    ///
+    /// # Errors
+    /// Permanent, if it was.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let path = self.ended_path(folders);
         let document = match fs::read(&path) {
@@ -176,7 +179,7 @@ impl RequestKey {
         };
         let marker: EndedMarker = serde_json::from_slice(&document).map_err(|error| {
             let what = format!(
-                "{}: is damaged: remove it if the request is to be done",
+                "{}: is damaged: remove it to have the request processed",
                 path.display()
             );
             Error::permanent(Stage::Commit, what).because(error)
@@ -185,14 +188,14 @@ impl RequestKey {
             return Ok(());
         }
         let what = format!(
-            "{} {}: worker {} ended it as {} at {}, so no attempt from before that may commit it; `dead retry` has it done anew",
+            "{} {}: worker {} ended it as {} at {}, so no earlier attempt may commit it; `dead retry` starts it anew",
             marker.queue, marker.id, marker.worker, marker.state, marker.at
         );
         Err(Error::permanent(Stage::Commit, what))
     }
 
-    /// Takes the staged files of all attempts at the request away from them, but for those whose names begin with `own`.
-    /// From now on none of them can publish or commit. The caller holds the request's lock.
+    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames them, so that
+    /// their attempts can neither publish nor commit any more. The caller holds the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
         let mut visited = Vec::new();
@@ -235,8 +238,8 @@ impl RequestKey {
         })
     }
 
-    /// Removes from their final names what attempts have published whose staged files were taken away, but for what the
-    /// receipt names; then the files themselves. The caller holds the request's lock.
+    /// Removes the published files that belong to these revoked files, except files that the receipt names; then removes the
+    /// revoked files. Returns the number of published files removed. The caller holds the request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,
@@ -273,7 +276,7 @@ pub(super) struct RequestLock {
 }
 
 impl RequestLock {
-    /// Removes the lock file: there is a receipt, so that no other attempt can commit any more.
+    /// Removes the lock file. The caller has seen a receipt, so no other attempt can commit any more.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -285,7 +288,7 @@ fn starts_with(name: &OsStr, prefix: &str) -> bool {
 
 struct StagedFile {
     path: PathBuf,
-    /// Of its name, behind the key.
+    /// The part of its name after the key.
     rest: String,
     is_revoked: bool,
     fence: u64,
@@ -293,7 +296,8 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Takes the file away from its attempt. None if there is nothing of it that could be visible, or somebody was faster.
+    /// Renames the file, so that its attempt cannot use it any more. None if no published file can belong to it, or if another
+    /// process has renamed it first.
     fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
         let is_rejects = match &*self.what {
             "output" => false,
@@ -329,7 +333,7 @@ impl StagedFile {
     }
 }
 
-/// A staged file that was taken away from its attempt.
+/// A staged file that its attempt cannot use any more.
 pub(super) struct RevokedFile {
     path: PathBuf,
     /// Device and inode.
@@ -339,7 +343,7 @@ pub(super) struct RevokedFile {
 }
 
 impl RevokedFile {
-    /// The names under which its attempt may have published it.
+    /// Returns the names under which its attempt may have published it.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -354,9 +358,9 @@ impl RevokedFile {
 }
 
 impl Destination {
-    /// Ends a request without another attempt: as done, if an attempt had committed it; else so that nothing of it is visible and
-    /// no attempt that is still at work can commit it. `submitted_at` and `life_ms` are those of the request; `state` is what it
-    /// is to become, for people to read. To call it again does nothing more.
+    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise all its visible output is
+    /// removed, and no attempt that is still at work can commit it. `submitted_at` and `life_ms` are those of the request;
+    /// `state` is its next state, for people. A second call changes nothing.
     ///
     /// # Errors
     /// Of stage commit, with the path; then the request has not ended.
@@ -379,7 +383,7 @@ impl Destination {
         if removed > 0 {
             tracing::info!(
                 removed,
-                "files removed that a lost attempt had published without a receipt"
+                "removed files that a lost attempt had published without a receipt"
             );
         }
         faults::pass("cleaned", id);
@@ -409,7 +413,7 @@ impl Destination {
         Ok(Concluded::Ended)
     }
 
-    /// The receipt of a request, if an attempt at it has committed.
+    /// Returns the receipt of a request, if an attempt at it has committed.
     ///
     /// # Errors
     /// Of stage commit, if there is a receipt that cannot be read.

@@ -15,10 +15,11 @@
 //! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
-//! <output>/.output-id                         tells this output apart from any other
+//! <output>/.output-id                         tells this output apart from any other; also in <rejects> if that is elsewhere
 //! ```
-//! If a file of the output's or the rejects' name is there with other bytes, and not of an attempt at the same request, the
-//! name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so that no name is one of another request.
+//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an attempt
+//! at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this is never a name
+//! of another request's file.
 //!
 //! All of it blocks, so it must not be called within an async task.
 
@@ -55,11 +56,11 @@ const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
 /// Within the staging folder: what keeps attempts at one request apart, see `fencing.rs`.
 const FENCES: &str = "fences";
-/// Within the output's folder: tells it apart from any other, on whatever machine and under whatever path.
+/// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
 const OUTPUT_ID: &str = ".output-id";
 
-/// A staged file that was published under a final name too stays this many times as long as another: until the request is
-/// concluded it alone tells whose the published file is.
+/// A staged file that is also published is kept this many times as long as others: until the request has ended, it alone tells
+/// which attempt the published file belongs to.
 const PUBLISHED_KEPT_TIMES: u32 = 24;
 
 /// Queues whose folders are kept open; more than a worker normally serves.
@@ -94,8 +95,8 @@ impl Destination {
         })
     }
 
-    /// Tells the output apart from any other: a random word that is kept in its folder, so that it is the same on each machine
-    /// and under each path that leads there. Creates the folder.
+    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine and under
+    /// every path that leads there. Creates the folder.
     ///
     /// # Errors
     /// As [`Destination::stage`].
@@ -112,12 +113,12 @@ impl Destination {
         Ok(found)
     }
 
-    /// The output's folder as a URI, for people.
+    /// Returns the output's folder as a URI, for people.
     pub fn uri(&self) -> String {
         file_uri(&self.output)
     }
 
-    /// Keeps the identity in the folders if somebody has removed them meanwhile.
+    /// Writes the id into the folder again if somebody has removed it meanwhile.
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(identity) = &*identity {
@@ -226,7 +227,7 @@ impl Destination {
     }
 }
 
-/// The identity of a folder; a new one, or the one given, if it has none yet.
+/// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     let path = disk::create_folders(folder)?.join(OUTPUT_ID);
     for _ in 0..2 {

@@ -123,7 +123,7 @@ impl Sealed {
         Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
     }
 
-    /// Stops every other attempt at the request, and removes what it has published if no receipt names it.
+    /// Stops every other attempt at the request, and removes the files that they published if no receipt names them.
     ///
     /// # Errors
     /// Of class lease lost, if another attempt has stopped this one; permanent, if the request was ended.
@@ -140,7 +140,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// Whether no other attempt has taken this one's staged files away.
+    /// Whether no other attempt has revoked this one's staged files.
     fn is_in_force(&self) -> Result<bool> {
         let path = self.staged_output.path();
         path.try_exists()
@@ -202,8 +202,8 @@ impl Sealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes what this attempt published, unless another one has taken over: then that one has removed it. Where it cannot be
-    /// removed the staged files stay, from which a successor tells whose it is. False if something of it stays.
+    /// Removes the files that this attempt published, unless another attempt has taken over and removed them already. If a file
+    /// cannot be removed, the staged files stay, so that the next attempt can tell whose it is. Returns false if a file stays.
     fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[Placed]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -231,7 +231,7 @@ impl Sealed {
         is_taken_back
     }
 
-    /// What counts where a receipt is there already.
+    /// Returns the result of a commit that finds a receipt.
     fn compare(
         &self,
         id: &str,
@@ -318,24 +318,24 @@ impl Sealed {
     }
 }
 
-/// The names that a file of a request may get: its own, and one with a mark for when that is taken. No id has a `~`, so none
-/// of them is ever a name of another request's file of that kind.
+/// Returns the names that a file of a request may get: its usual one, and one with a mark if that is taken. No id has a `~`, so
+/// neither is ever the name of another request's file of that kind.
 pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
     [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }
 
-/// Where the receipt of a request is, or is to be.
+/// Returns the path of a request's receipt, which need not exist.
 pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
     folders.receipts.path().join(format!("{id}.json"))
 }
 
-/// The error of an attempt that another one has stopped.
+/// Returns the error of an attempt that another one has stopped.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
     Error::new(Stage::Commit, Class::LeaseLost, what)
 }
 
-/// The receipt that is there, if it stands for the same request or the same work.
+/// Returns the existing receipt, if it is for the same request or the same work.
 fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result<Committed> {
     let is_same_request = own
         .request
@@ -357,7 +357,7 @@ fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result
     Err(Error::permanent(Stage::Commit, what))
 }
 
-/// Work counts as done before only if what the receipt names is there and as the receipt says.
+/// Checks that the files that a receipt names exist and have the bytes that it says: only then the work was done before.
 fn check_outputs(receipt: &Receipt, path: &Path) -> Result<()> {
     let outputs = receipt
         .outputs
@@ -385,7 +385,7 @@ fn check_outputs(receipt: &Receipt, path: &Path) -> Result<()> {
             None => "is not there any more",
         };
         let what = format!(
-            "{}: this work was done before, but {uri} {what}: bring it back, or remove both to have it made again",
+            "{}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again",
             path.display()
         );
         return Err(Error::permanent(Stage::Commit, what));
@@ -481,7 +481,7 @@ fn artifact(path: &Path, digest: &Digest) -> Artifact {
     }
 }
 
-/// Reads a receipt; nothing if there is none.
+/// Reads a receipt; none if there is none.
 pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     let document = match read_regular(path, DOCUMENT_BYTES_MAX) {
         Ok(document) => document,

@@ -13,8 +13,8 @@ use crate::escape::for_cell;
 /// without its line end.
 ///
 /// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
-/// not UTF-8 are written so, and a backslash that would otherwise be read so: a record has `\x5cxff` where it spells
-/// out `\xff`. Who replaces each `\xNN` by its byte has the record back, whatever it was (FORMATS.md).
+/// not UTF-8 are written this way, and so is a backslash that would otherwise begin such an escape: the text `\xff` in
+/// a record becomes `\x5cxff`. Replacing each `\xNN` by its byte gives the record back (FORMATS.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
@@ -55,7 +55,7 @@ impl RejectWriter {
     }
 }
 
-/// Writes the bytes of a record as a text that can be turned back.
+/// Writes the bytes of a record as a text from which they can be recovered.
 fn append_raw(out: &mut impl Write, raw: &[u8]) -> io::Result<()> {
     for chunk in raw.utf8_chunks() {
         let mut text = chunk.valid().as_bytes();
@@ -77,7 +77,7 @@ fn append_escape(out: &mut impl Write, byte: u8) -> io::Result<()> {
     write!(out, "\\x{byte:02x}")
 }
 
-/// The first backslash that spells out a byte.
+/// Returns the place of the first backslash that begins an escape of a byte.
 fn find_escape(text: &[u8]) -> Option<usize> {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     memchr_iter(b'\\', text)

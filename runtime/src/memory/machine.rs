@@ -1,25 +1,26 @@
-//! How much memory this process may use, as the kernel tells it: the machine's, or less if its control groups have a limit.
+//! The kernel's files go in, the memory that this process may use comes out: the machine's, or less if its control groups have
+//! a limit.
 
 use std::fs::read_to_string;
 use std::path::{Component, Path, PathBuf};
 
 use super::TOTAL_MIN;
 
-/// The part of that which attempts may hold by default: a half. The rest is for code, compiled components, the allocator's
-/// slack, and the process that compiles a component.
+/// By default attempts may hold a half of that memory. The rest is for code, compiled components, the allocator's slack, and
+/// the process that compiles a component.
 const DEFAULT_DIVISOR: u64 = 2;
 
-/// What the attempts of a worker may hold if nobody says otherwise.
+/// Returns the bytes that the attempts of a worker may hold by default.
 pub fn default_total() -> u64 {
     total_of(limit(Path::new("/")))
 }
 
-/// Where nothing is known the least is taken.
+/// Returns the default for this limit. If no limit is known, it is [`TOTAL_MIN`].
 fn total_of(limit: Option<u64>) -> u64 {
     (limit.unwrap_or_default() / DEFAULT_DIVISOR).max(TOTAL_MIN)
 }
 
-/// What the files below a root tell, the least of all.
+/// Returns the lowest limit in the files below a root.
 fn limit(root: &Path) -> Option<u64> {
     let groups = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(|line| of_group(root, line));
@@ -33,8 +34,8 @@ fn of_machine(root: &Path) -> Option<u64> {
     kib.checked_mul(1 << 10)
 }
 
-/// The limit of a line `ID:CONTROLLERS:PATH` (cgroups(7)): that of its group and of those above, as far as they can be seen
-/// from here. In a container the path may be one of the host's, of which only the top is there.
+/// Returns the lowest limit of the group in a line `ID:CONTROLLERS:PATH` (cgroups(7)) and of its parents, as far as this
+/// process can see them. In a container the path may be the host's, and then only its root exists here.
 fn of_group(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);
@@ -56,7 +57,7 @@ fn of_group(root: &Path, line: &str) -> Option<u64> {
     limits.min()
 }
 
-/// Nothing for `max`, which is no limit. Version 1 writes a number beyond any memory for that.
+/// Reads a limit; none for `max`. Version 1 writes a number beyond any memory instead of `max`.
 fn number(path: &Path) -> Option<u64> {
     read_to_string(path).ok()?.trim().parse().ok()
 }

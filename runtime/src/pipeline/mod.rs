@@ -89,7 +89,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Whose output it is.
+    /// The attempt that the output belongs to.
     fn owner(&self) -> Owner {
         Owner {
             queue: self.queue.clone(),
@@ -148,7 +148,7 @@ pub async fn spawn_or_resume(
         Err(error) if was_in_company(&error) => {
             tracing::info!(
                 why = error.report(),
-                "the plugin took too long beside others, starting again with it alone"
+                "the plugin took too long while other calls ran: starting again with its calls alone"
             );
             let plugin = job.plugin.alone();
             let job = Job { plugin, ..job };
@@ -159,9 +159,9 @@ pub async fn spawn_or_resume(
     .await
 }
 
-/// Does a job's work within its share of memory. What was refused memory in a place that cannot wait, or more than a request
-/// may hold, is done again alone: with all that a request may hold, and in one lane. So what becomes of it does not depend on
-/// what else is done at once.
+/// Does a job's work within its share of memory. If memory was refused where the work cannot wait, or it needs more than a
+/// request may hold, the work is done again alone: in one lane, with all the memory that a request may hold. So its result does
+/// not depend on the other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.limits.memory;
     let begin = || -> Result<Committed> {
@@ -174,7 +174,7 @@ fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Comm
             job.stop.check()?;
             tracing::info!(
                 why = error.report(),
-                "has no room beside other requests, waiting to be alone"
+                "too little memory beside other requests: starting again alone"
             );
             memory.be_alone()?;
             begin()
@@ -183,7 +183,7 @@ fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Comm
     }
 }
 
-/// What a lane needs more if it makes a profile.
+/// Returns the further memory of a lane that makes a profile.
 fn profile_bytes(job: &Job) -> usize {
     if job.profile { LANE_BYTES } else { 0 }
 }

@@ -275,7 +275,7 @@ impl RejectText<'_> {
         }
         let (max, limit) = (self.bytes_max, Size(self.limits.rejects_bytes_max));
         let why = format!(
-            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times what was read of the input; is the input what it seems?"
+            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit"
         );
         Err(Error::permanent(Stage::Commit, why))
     }

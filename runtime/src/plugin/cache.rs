@@ -24,26 +24,26 @@ use crate::trust::{self, private_folder};
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
-/// What a file ends with: the HMAC-SHA-256 of its name and of what is before it. It also tells of a byte that a disk has
-/// turned.
+/// The length of the signature at the end of a file: the HMAC-SHA-256 of its name and of the bytes before. It also reveals
+/// bytes that the disk has corrupted.
 const SIGNATURE_BYTES: usize = 32;
 
 const SECRET_FILE: &str = "cache.key";
 const SECRET_BYTES: usize = 32;
 
-/// How code is compiled, as far as wasmtime would also run code that was compiled otherwise: see [`super::Engine`].
+/// The settings of compiled code that wasmtime does not check itself when it loads code: see [`super::Engine`].
 const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
 
 /// One folder, which processes share. What else is in there is removed when it gets old.
 pub struct Cache {
     folder: PathBuf,
     secret: [u8; SECRET_BYTES],
-    /// Whether it was told that something in there is not this program's.
+    /// Whether it was logged that a file in the cache cannot be trusted.
     told: AtomicBool,
 }
 
 impl Cache {
-    /// Opens a cache in a folder, signed with the secret in another one; makes them if they are not there.
+    /// Opens a cache in a folder, signed with the secret in another one; creates both if they do not exist.
     ///
     /// # Errors
     /// If others can change one of the folders, or may have read the secret.
@@ -70,7 +70,7 @@ impl Cache {
                     tracing::warn!(
                         file = self.folder.join(&name).display().to_string(),
                         %error,
-                        "a compiled component is not as this user's program left it: it is not run, but compiled again"
+                        "a compiled component in the cache cannot be trusted: it is not run, but compiled again"
                     );
                 }
                 return None;
@@ -83,7 +83,7 @@ impl Cache {
         Some(compiled)
     }
 
-    /// The code in a file, if its signature is right.
+    /// Reads the code in a file, if its signature is right.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let (file, found) = trust::open_regular(&self.folder.join(name))?;
         if let Some(why) = trust::changed_by_others(&found) {
@@ -122,7 +122,7 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// A signature is of a name, too: what was compiled of one component cannot stand for another.
+    /// Signs code under a name. The name is signed too, so that the code of one component cannot pass for that of another.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());
@@ -150,7 +150,7 @@ impl Cache {
     }
 }
 
-/// What a file is called: what it was made of. All names have the same length.
+/// Returns a file's name, made of everything that its code depends on. All names have the same length.
 fn name(sha256: &str, limits: &Limits) -> String {
     let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
     digest.update(CODE_SETTINGS);
@@ -172,7 +172,7 @@ pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Componen
     }
 }
 
-/// Reads the secret in a folder; makes it if it is not there.
+/// Reads the secret in a folder; creates it if it does not exist.
 ///
 /// # Errors
 /// If others can change the folder, or the file is not one that only this user can read.

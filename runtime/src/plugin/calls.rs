@@ -1,5 +1,5 @@
-//! Calls into plugins come in, each with a limit; they take turns on the cores, and each is told when its time is up.
-//! Only processor time counts against a call, so that the load of the machine cannot make a plugin late.
+//! Calls into plugins come in, each with a limit; permission to run, and the word that the time is up, go out. Calls take
+//! turns on the cores. Only processor time counts against a call, so that the load of the machine cannot make a plugin late.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,41 +12,42 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::error::Result;
 use crate::stop::Stop;
 
-/// How often a running call is looked at: the precision of time limits, stops and turns.
+/// The interval at which a running call is checked: the precision of time limits, stops and turns.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// The share of a core that the machine must grant a call. A machine that grants less is not able to do the work now, but
-/// another one may be, or the same one later.
+/// A call has stalled if it has not used up its limit after this many times the limit. This machine cannot do the work now,
+/// but another one may, or the same one later.
 const STALL_FACTOR: u32 = 30;
 
-/// The least time after which a call has stalled, so that a short limit does not turn a hiccup of the machine into a retry.
+/// The shortest time after which a call has stalled, so that a short limit does not turn a brief pause of the machine into a
+/// retry.
 const STALL_MIN: Duration = Duration::from_mins(1);
 
-/// How often a waiting call looks whether it is to stop.
+/// The interval at which a waiting call checks whether it has to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// The processor time that this thread has used.
+/// Returns the processor time that this thread has used.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The calls of one engine. As many run at once as there are cores; the others wait in a row.
+/// The calls of one engine. As many run at once as there are cores; the others wait in line.
 pub(super) struct Calls {
     cores: usize,
-    /// Counts the ticks of the engine's clock, which stands still with the process: time that the process was stopped, or
-    /// the machine suspended, is no time.
+    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the machine
+    /// suspended, does not count.
     ticks: AtomicU64,
-    /// The length of the row, to be read without the lock.
+    /// The length of the line, to be read without the lock.
     waiting: AtomicUsize,
     row: Mutex<Row>,
 }
 
 #[derive(Default)]
 struct Row {
-    /// The cores that running calls hold.
+    /// The number of cores that running calls hold.
     held: usize,
-    /// The calls that were ever let in.
+    /// The number of calls ever let in.
     admitted: u64,
     waiting: VecDeque<Arc<Waiter>>,
 }
@@ -79,7 +80,7 @@ impl Calls {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for its turn. Returns the number of the admission, if no other call runs now.
+    /// Waits for a turn of `cores` cores. Returns the number of the admission, if no other call runs now.
     fn enter(&self, cores: usize, stop: &Stop) -> Result<Option<u64>> {
         let mut row = self.row();
         if row.waiting.is_empty() && row.held + cores <= self.cores {
@@ -121,7 +122,7 @@ impl Calls {
         self.admit(&mut row);
     }
 
-    /// Lets in whoever comes next, in order: one that wants all cores is not overtaken for ever.
+    /// Lets in the next calls, in order, so that a call that wants all cores is not overtaken for ever.
     fn admit(&self, row: &mut Row) {
         while let Some(next) = row.waiting.front()
             && row.held + next.cores <= self.cores
@@ -141,18 +142,18 @@ pub(super) struct Call {
     calls: Arc<Calls>,
     cores: usize,
     is_running: bool,
-    /// Its admission, if no other call ran then.
+    /// The number of its admission, if no other call ran then.
     alone_since: Option<u64>,
     clock: Clock,
 }
 
-/// How a call stands to its limit.
+/// The time that a call has used, against its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     InTime,
     /// It has used more processor time than it may.
     Late,
-    /// It was given hardly any processor time for long: the machine's doing.
+    /// It has had hardly any processor time for long, which is the machine's fault.
     Stalled,
 }
 
@@ -160,7 +161,7 @@ impl Call {
     /// Waits until the call may run, `alone` or beside others.
     ///
     /// # Errors
-    /// If it is to stop before that.
+    /// The stop's, if one is asked for before that.
     pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
         let cores = if alone { calls.cores } else { 1 };
         let alone_since = calls.enter(cores, stop)?;
@@ -182,10 +183,10 @@ impl Call {
         self.cores == self.calls.cores || self.alone_since == Some(self.calls.row().admitted)
     }
 
-    /// Lets others have a turn, if any wait. That is no time of this call's.
+    /// Lets others have a turn, if any wait. That time does not count against this call.
     ///
     /// # Errors
-    /// If it is to stop before its next turn.
+    /// The stop's, if one is asked for before its next turn.
     pub(super) fn give_way(&mut self, stop: &Stop) -> Result<()> {
         if self.calls.waiting.load(Ordering::Relaxed) == 0 {
             return Ok(());
@@ -209,7 +210,7 @@ impl Drop for Call {
     }
 }
 
-/// What a call has used of its time.
+/// The time that a call has used.
 struct Clock {
     limit: Duration,
     used_before: Duration,

@@ -257,7 +257,7 @@ impl Plugin {
         }
     }
 
-    /// The same plugin, whose calls run while no other call of this engine does.
+    /// Returns the same plugin, but its calls run while no other call of this engine does.
     #[must_use]
     pub fn alone(&self) -> Self {
         Self {
@@ -270,7 +270,7 @@ impl Plugin {
         self.is_alone
     }
 
-    /// Asks once more, alone, if the plugin was late in the company of other calls.
+    /// Repeats the call alone, if the plugin was late while other calls ran.
     fn rather_alone<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         match ask(self) {
             Err(error) if was_in_company(&error) => ask(&self.alone()),

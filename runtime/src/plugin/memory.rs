@@ -18,7 +18,7 @@ pub(super) struct MemoryLimit {
     bytes: usize,
     exceeded: bool,
     held: Held,
-    /// Why the worker had none.
+    /// The error, if the worker had no memory for it.
     refused: Option<Error>,
     /// Whether the growth under way is within what the memory's type allows.
     is_possible: bool,

@@ -44,9 +44,9 @@ pub(super) struct State {
 /// How the time of a call came to its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Overdue {
-    /// By what the plugin used of it.
+    /// The plugin has used it up.
     Late { was_alone: bool },
-    /// By the machine, which gave it none.
+    /// The machine has granted it hardly any.
     Stalled,
 }
 

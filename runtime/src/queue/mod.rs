@@ -27,12 +27,12 @@ const CLAIM_STEP: usize = 64;
 /// How many delayed requests, and how many lost ones, come back to the queue in one claim.
 const COMEBACK_MAX: usize = 100;
 
-/// How many ready requests a claim looks at for such as its worker may have.
+/// The most ready requests that a claim looks at to find some that its worker may have.
 const LOOK_MAX: usize = 1_000;
-/// How many dead requests one step retries or purges, so that it does not hold up others.
+/// The most dead requests that one step retries or purges, so that it does not hold up others.
 const DEAD_STEP: usize = 100;
 
-/// How many documents one step purges, each of at most 64 KiB.
+/// The most documents that one step purges, each of at most 64 KiB.
 const PURGE_STEP: usize = 100;
 
 /// How many ended requests one step of a reap removes, so that it does not hold up others.
@@ -149,14 +149,15 @@ pub struct Claim {
     pub lost: u32,
     /// The number of the queue's binding at the moment of the claim.
     pub binding: Option<u64>,
-    /// When this life of the request began, in ms since 1970 by the server's clock: it was submitted, or retried as a dead letter.
+    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as a dead
+    /// letter.
     pub life_ms: i64,
     /// Whether a claim of this request was lost since it last came to an end. The attempt may still be at work, and may have
     /// published or committed something.
     pub is_contested: bool,
     /// The request is to be ended without an attempt.
     pub ending: Option<Ending>,
-    /// The output that the claim before recorded, if the request was taken over from another one.
+    /// The output that the previous claim recorded, if this one takes the request over from another output.
     pub moved_from: Option<String>,
 }
 
@@ -172,9 +173,9 @@ pub enum Ending {
 /// Where a worker's output goes. A claim records it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputId {
-    /// A word that tells it from any other output.
+    /// A random id that no other output has.
     pub id: String,
-    /// Where it is, for people.
+    /// Its location, for people.
     pub uri: String,
 }
 
@@ -187,9 +188,9 @@ impl std::fmt::Display for OutputId {
 /// Requests that wait for a worker with another output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Where the output is.
+    /// The output's location.
     pub uri: String,
-    /// How many requests.
+    /// The number of requests.
     pub requests: u64,
 }
 
@@ -238,7 +239,7 @@ pub enum Next {
     Dead,
     /// Cancelled, because [`Renewed::cancel`] said so.
     Cancelled,
-    /// Left to the next claim to end, which is given after this time: what an attempt left behind could not be removed.
+    /// The next claim, which is given after this time, ends it: the output of an attempt could not be removed.
     Conclude(Duration),
 }
 
@@ -273,11 +274,11 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// Where a request stands among those of its state: by the state's time for it, then by its id.
+/// The place of a request among those of its state, which are ordered by the state's time, then by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// In milliseconds since 1970 by the server's clock: of a delayed request when it is due, of a leased one the end of its
-    /// lease, of an ended one when it ended.
+    /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in milliseconds since
+    /// 1970 by the server's clock.
     pub at_ms: i64,
     /// The request.
     pub id: String,
@@ -286,20 +287,20 @@ pub struct Place {
 /// A request in a list by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Where it stands.
+    /// Its place in the list.
     pub place: Place,
     /// Attempts begun, without those lost or handed back.
     pub attempts: u32,
 }
 
-/// What became of one dead request of several.
+/// The outcome for one of several dead requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revived {
     /// It was retried or purged.
     Done,
     /// This death is over: somebody else has retried or purged the request, and maybe it has died again.
     Gone,
-    /// The server has lost what the request was, so that it cannot be tried again.
+    /// The server has lost the content of the request, so that it cannot be tried again.
     Lost,
 }
 
@@ -347,10 +348,10 @@ pub struct Status {
     /// `cancelling` or `ending`, while a worker still has to end it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// Where a lost attempt has written to: only a worker with this output goes on with the request.
+    /// The output of a lost attempt: only a worker with this output goes on with the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// What else is to be said of how it ended.
+    /// A remark for people on how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The receipt, once done.
@@ -358,25 +359,25 @@ pub struct Status {
 }
 
 impl Status {
-    /// What a request that a worker still has to end waits for, for people.
+    /// Says for people what the request waits for, if a worker still has to end it.
     pub fn waits_for(&self) -> Option<String> {
         let ending = self.ending.as_deref()?;
         Some(match (self.state, &self.output) {
             (State::Leased, _) if ending == CANCELLING => {
                 "cancelling: its worker was told to stop".to_owned()
             }
-            (State::Leased, _) => format!("{ending}: a worker looks whether it was committed"),
+            (State::Leased, _) => format!("{ending}: a worker checks whether it was committed"),
             (_, Some(output)) => format!(
-                "{ending}: waits for a worker with the output {output}, which looks whether it was committed"
+                "{ending}: waits for a worker with the output {output}, which checks whether it was committed"
             ),
-            (_, None) => format!("{ending}: waits for a worker, which looks whether it was committed"),
+            (_, None) => format!("{ending}: waits for a worker, which checks whether it was committed"),
         })
     }
 }
 
 const CANCELLING: &str = "cancelling";
 
-/// The word for how a request is ending.
+/// Returns the word for a request that a worker still has to end.
 fn ending_word(state: State, cancel: bool, ending: bool) -> Option<String> {
     let has_ended = matches!(state, State::Done | State::Dead | State::Cancelled);
     match (cancel, ending) {
@@ -387,7 +388,7 @@ fn ending_word(state: State, cancel: bool, ending: bool) -> Option<String> {
     }
 }
 
-/// How a claim is to end its request.
+/// Returns how a claim has to end its request, if it does.
 fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
     if cancel {
         Some(Ending::Cancel)
@@ -396,7 +397,7 @@ fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
     }
 }
 
-/// Where an output is that a claim has recorded, if it is another than the worker's own.
+/// Returns the location of the output that a claim has recorded, if it is not the worker's own.
 fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     let (id, uri) = recorded?.split_once(' ')?;
     (id != own.id).then(|| uri.to_owned())
@@ -503,7 +504,7 @@ pub trait Queue: Send + Sync {
     /// Returns when there may be something new to claim, at the latest after `timeout`. It may return early.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
-    /// Requests that are ready and wait for workers with other outputs, as far as a claim would look.
+    /// Counts the ready requests that wait for workers with other outputs, among those that a claim looks at.
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>>;
 
     /// One request; none if the queue does not know it.
@@ -514,11 +515,11 @@ pub trait Queue: Send + Sync {
 
     /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way but by a settle or
     /// in the dead letters. If a claim of it was lost, a worker has to end it: the next one that claims it is told so.
-    /// Requests in a state other than [`State::Ready`] that stand behind a place, the first first, at most `limit`. To go on
-    /// behind the last one gives each request once that stays where it is, whatever others do meanwhile.
+    /// Lists the requests in a state other than [`State::Ready`] after a place, in order, at most `limit`. A walk that goes on
+    /// after the last one of each page gets each request that keeps its place exactly once, even if others change the list.
     async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>>;
 
-    /// The server's time, in milliseconds since 1970.
+    /// Returns the server's time, in milliseconds since 1970.
     async fn now_ms(&self) -> Result<i64>;
 
     /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way, a lost
@@ -531,10 +532,11 @@ pub trait Queue: Send + Sync {
     /// Removes a dead request for good. False if it is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
-    /// [`Queue::retry_dead`] for several, each only if it stands at this place among the dead; the answers are in their order.
+    /// Does [`Queue::retry_dead`] for several requests, each only if it still has this place among the dead; the answers are in
+    /// the same order.
     async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
 
-    /// [`Queue::purge_dead`] for several, as [`Queue::retry_deaths`].
+    /// Does [`Queue::purge_dead`] for several requests, as [`Queue::retry_deaths`].
     async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
 
     /// Removes requests that came to be [`State::Done`] or [`State::Cancelled`] `keep` ago or earlier, by the server's
@@ -549,7 +551,7 @@ pub trait Queue: Send + Sync {
     async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool>;
 
     /// Removes documents that were found not to be valid requests at this time or before, by the server's clock: the oldest
-    /// first, a bounded number in one call. Their keys; none if there is nothing left to remove.
+    /// first, a bounded number in one call. Returns their keys; none if there is nothing left to remove.
     async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>>;
 
     /// Withholds claims, or grants them again.

@@ -24,7 +24,7 @@ use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
 
-/// After this time a request is claimed again that could not be ended.
+/// The delay before a request that could not be ended is claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What may fail for a while.
@@ -37,13 +37,13 @@ pub(super) struct Context {
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
     pub(super) destination: Arc<Destination>,
-    /// What claims record of it.
+    /// The identity of the output, which claims record.
     pub(super) output: OutputId,
     pub(super) complaints: Arc<Complaints>,
     pub(super) options: WorkerOptions,
 }
 
-/// What the output knows a claimed request by.
+/// The values by which the output knows a claimed request.
 struct ClaimedRequest {
     queue: String,
     id: String,
@@ -70,7 +70,7 @@ impl Context {
             if let Some(moved_from) = &claim.moved_from {
                 tracing::warn!(
                     output_before = moved_from,
-                    "taken over from another output: what the lost attempt may have published there stays"
+                    "taken over from another output: files that the lost attempt may have published there stay"
                 );
             }
             if let Some(ending) = &claim.ending {
@@ -153,7 +153,7 @@ impl Context {
         pipeline::spawn_or_resume(job, open).await
     }
 
-    /// The receipt of an attempt before that was lost, if it had committed. What else it left behind is removed then.
+    /// Returns the receipt of an earlier attempt that was lost, if it had committed. Its other files are removed then.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
             .on_output(claim, |destination, claim| {
@@ -170,7 +170,7 @@ impl Context {
         }
     }
 
-    /// Ends a request without an attempt, as the queue asks for.
+    /// Ends a request without an attempt, as the queue asks.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
         let (next, state, why) = match ending {
             Ending::Cancel => (
@@ -190,7 +190,7 @@ impl Context {
         }
     }
 
-    /// Looks whether an attempt has committed the request; if not, removes what is visible of it, and keeps late attempts from
+    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts from
     /// committing it.
     async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
@@ -201,7 +201,7 @@ impl Context {
         .await
     }
 
-    /// Runs what blocks on the output.
+    /// Runs blocking work on the output.
     async fn on_output<T: Send + 'static>(
         &self,
         claim: &Claim,
@@ -217,12 +217,12 @@ impl Context {
         let span = tracing::Span::current();
         let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
         working.await.unwrap_or_else(|_| {
-            let why = "the commit panicked: this is a bug of the host, its log says more";
+            let why = "the commit panicked: this is a bug in the host; its log says more";
             Err(Error::transient(Stage::Worker, why))
         })
     }
 
-    /// Leaves it to a later claim to end the request for this reason: `obstacle` keeps this one from it.
+    /// Leaves the request to a later claim, which ends it for the reason `why`; `obstacle` prevents this claim from ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
@@ -233,7 +233,7 @@ impl Context {
     ) -> Outcome {
         tracing::warn!(
             error = obstacle.report(),
-            "the request cannot be ended yet: what an attempt left behind cannot be looked at, trying again"
+            "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);

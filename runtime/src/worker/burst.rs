@@ -1,4 +1,4 @@
-//! How a burst ends: what its queues have goes in; whether it waits for something, and what it leaves, come out.
+//! The end of a burst: the counts of its queues go in; whether it goes on waiting, and the requests that it leaves, come out.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use super::{Obstacle, obstacle};
 use crate::error::Result;
 use crate::queue::{Counts, Place, State};
 
-/// So many of the requests that are left are named.
+/// The most requests that are listed as left.
 const SHOWN: usize = 20;
 
-/// How many delayed requests are looked at in one step.
+/// The number of delayed requests in one page.
 const PAGE: usize = 500;
 
-/// What a burst leaves in its queues.
+/// The requests and documents that a burst leaves in its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Left {
     /// Requests, and documents on intake lists, that are not done.
     pub count: u64,
     /// The first of them.
     pub shown: Vec<LeftRequest>,
-    /// Beside them, requests that their producers have delayed for longer than the burst waits.
+    /// Requests that their producers have delayed for longer than the burst waits; not in `count`.
     pub later: u64,
-    /// When the first of those is due, in milliseconds since 1970.
+    /// The time at which the first of those is due, in milliseconds since 1970.
     pub later_from_ms: Option<i64>,
-    /// Documents that were set aside since the burst began, because they are no requests.
+    /// Documents that were set aside since the burst began, because they are not valid requests.
     pub invalid: u64,
 }
 
@@ -39,14 +39,14 @@ pub struct LeftRequest {
     pub id: Option<String>,
     /// Its state; none for documents.
     pub state: Option<State>,
-    /// When it is due or, if it is leased, when its lease ends; in milliseconds since 1970.
+    /// The time at which it is due or, if it is leased, its lease ends; in milliseconds since 1970.
     pub at_ms: Option<i64>,
-    /// Why it is left.
+    /// The reason why it is left.
     pub why: &'static str,
 }
 
 impl Left {
-    /// Whether all was done that a burst is for.
+    /// Whether nothing is left but requests for later.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
     }
@@ -67,14 +67,14 @@ impl Left {
     }
 }
 
-/// What the queues of a burst have at one moment when it has nothing to do.
+/// The counts of a burst's queues at a moment when it has nothing to do.
 pub(super) struct Outlook {
     queues: Vec<(Counts, Option<Obstacle>)>,
-    /// Of what is ready, what waits for workers with other outputs.
+    /// The ready requests that wait for workers with other outputs.
     elsewhere: u64,
-    /// By the server's clock.
+    /// The time by the server's clock.
     now_ms: i64,
-    /// When the first delayed request is due that can be claimed then.
+    /// The time at which the first delayed request of a queue that can be served is due.
     next_due_ms: Option<i64>,
 }
 
@@ -109,13 +109,13 @@ impl Outlook {
         open.map(|(counts, _)| count(counts)).sum()
     }
 
-    /// Whether documents are being taken in, so that there may be more to do in a moment.
+    /// Whether documents are being imported, so that there may be more to do in a moment.
     pub(super) fn is_importing(&self) -> bool {
         self.sum(|counts| counts.intake) > 0
     }
 
-    /// Whether something may be to do before the burst has waited for so long; `grace` is how much longer what can be
-    /// claimed now may take to be claimed.
+    /// Whether the burst should go on waiting: a request may become claimable within `left`, the rest of its wait, or can be
+    /// claimed now and `grace`, the time in which that should happen, is not over.
     pub(super) fn is_awaited(&self, left: Duration, grace: Duration) -> bool {
         let due_in = self.due_in();
         let is_claimable =
@@ -129,7 +129,7 @@ impl Outlook {
         self.next_due_ms.map(|due_ms| span(due_ms - self.now_ms))
     }
 
-    /// Says what the burst waits for.
+    /// Logs what the burst waits for.
     pub(super) fn tell(&self, left: Duration) {
         tracing::info!(
             ready = self.sum(|counts| counts.ready),
@@ -142,8 +142,8 @@ impl Outlook {
         );
     }
 
-    /// What is left if the burst ends now, having waited for up to `wait`. None if something has come that is due before it
-    /// has waited for `left` more.
+    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait, `left` the rest of it. None if a
+    /// request has come that is due within `left`.
     pub(super) async fn left(
         &self,
         context: &Context,
@@ -161,7 +161,7 @@ impl Outlook {
             let why = |otherwise| obstacle.as_ref().map_or(otherwise, Obstacle::word);
             all.count += counts.intake + counts.ready + counts.leased;
             if counts.intake > 0 {
-                all.show(counts, None, why("not taken in"));
+                all.show(counts, None, why("not imported"));
             }
             if counts.ready > 0 {
                 for status in queue.requests(name, State::Ready, SHOWN).await? {
@@ -170,7 +170,7 @@ impl Outlook {
                         id: status.id,
                     };
                     let otherwise = if status.output.is_some() {
-                        "waits for a worker with the output of one that was lost"
+                        "waits for a worker with the output of the lost worker"
                     } else {
                         "not claimed"
                     };
@@ -186,7 +186,7 @@ impl Outlook {
                     );
                 }
             }
-            // Others delay more meanwhile; no more are looked at than there were.
+            // Others may delay more requests meanwhile. No more are looked at than there were.
             let (mut unseen, mut last) = (counts.delayed, Place::default());
             while unseen > 0 {
                 let page = queue.after(name, State::Delayed, &last, PAGE).await?;
@@ -217,7 +217,7 @@ impl Outlook {
         Ok(Some(all))
     }
 
-    /// Documents that are no requests, of all times.
+    /// Returns the number of documents ever set aside that are still there.
     pub(super) fn invalid(&self) -> u64 {
         self.queues.iter().map(|(counts, _)| counts.invalid).sum()
     }

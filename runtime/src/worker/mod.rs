@@ -476,7 +476,7 @@ impl Worker {
                     queue,
                     requests,
                     output = uri,
-                    "left to a worker with this output, to which a lost worker has written: start one there, or use \
+                    "left to a worker with this output, to which a lost worker may have written: start one there, or use \
                      `--move-output` if that output is gone"
                 );
             }

@@ -1,4 +1,4 @@
--- Requests in a state that stand at a time or behind it.
+-- Lists the requests in a state whose time is at or after a given one.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     state, the time, how many at most

@@ -1,5 +1,5 @@
--- Withdraws a request, or asks the worker that has it to stop. What a lost attempt may have left behind only a worker can look
--- at, so such a request is ended by the next worker that claims it.
+-- Withdraws a request, or asks the worker that has it to stop. Only a worker can see
+-- the output of a lost attempt, so the next worker that claims such a request ends it.
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id

@@ -3,7 +3,7 @@
 -- KEYS[1]  the queue's base
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
 --          requests may come back to the queue in one call, how many ready ones are looked at, the worker's output (an id and a
---          URI), whether requests of other outputs are taken (1 or 0); then a nonce for each request that is wanted
+--          URI), whether requests of other outputs may be claimed (1 or 0); then a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
 --          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, output of the claim
 --          before; nil for what its hash does not have. At last the last fence that was given before
@@ -92,8 +92,8 @@ local function recover_lost()
   end
 end
 
--- The first ready ids that this worker may have, with what tells how to claim them. A suspect, which one more loss makes
--- poison, comes alone. Where claims are withheld, there is only what is to be ended.
+-- Returns the first ready ids that this worker may claim, with the fields that decide how. A suspect, which one more loss
+-- makes poison, comes alone. If claims are withheld, there are only requests that are to be ended.
 local function take_ready(open)
   local found, gone, looked = {}, {}, 0
   local is_full = false

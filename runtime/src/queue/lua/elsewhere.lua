@@ -1,4 +1,4 @@
--- Requests that wait for a worker with the output of an attempt that was lost.
+-- Counts the requests that wait for a worker with the output of a lost attempt.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     the worker's output (an id and a URI), how many ready requests are looked at

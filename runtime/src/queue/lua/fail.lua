@@ -1,5 +1,5 @@
--- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel. `conclude` leaves it to the next
--- claim to end the request, for the reason given unless there is one already.
+-- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel. With `conclude` the
+-- next claim ends the request, for the given reason unless it has one already.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     id, fence, nonce, why, what next (`retry`, `dead`, `cancelled` or `conclude`), delay of

@@ -6,9 +6,9 @@
 -- A request is a hash, and its id is a member of exactly one of the sorted sets in STATES.
 --
 -- Only a worker sees what an attempt has published. So once a claim of a request was lost (its hash has `stray`), only a
--- worker ends it: a cancel (`cancel`) and the last loss (`ending`, the reason) mark it, it comes first of all that is ready,
--- and the claim that it is then given (`concluding`) is there to end it without an attempt. Until it has ended, it goes to
--- workers with the output of the lost attempt (`output`, an id and a URI).
+-- worker ends it. A cancel (`cancel`) and the last loss (`ending`, the reason) mark it, and it comes before all other ready
+-- requests. Its next claim (`concluding`) ends it without an attempt. Until it has ended, only workers with the output of
+-- the lost attempt (`output`, an id and a URI) can claim it, or those that take requests of other outputs.
 
 local base = KEYS[1]
 local STATES = { 'ready', 'delayed', 'leased', 'done', 'dead', 'cancelled' }
@@ -91,7 +91,7 @@ local function wake(count)
   end
 end
 
--- The place of what is only to be ended, and of a request whose hash is gone: before all others.
+-- The rank of a request that is only to be ended, or whose hash is gone: before all others.
 local FIRST = 0
 
 local function make_ready(id)
@@ -158,13 +158,13 @@ local function uncount_attempt(id)
   redis.call('HSET', request_key(id), 'attempts', math.max(0, attempts - 1))
 end
 
--- Forgets what matters only as long as a request has not ended.
+-- Removes the fields that matter only until a request has ended.
 local function forget_marks(id)
   redis.call('HDEL', request_key(id), 'cancel', 'ending', 'concluding', 'stray', 'output')
 end
 
--- Puts a request back whose claim ended without a result, unless somebody asked to cancel it. What a lost attempt may have
--- left behind only a worker can look at, so then a worker has to end it.
+-- Puts a request back whose claim ended without a result, unless somebody asked to cancel it. Only a worker can
+-- see the output of a lost attempt, so after a loss a cancelled request is put back, too, and a worker ends it.
 local function put_back_or_cancel(id, now, delay_ms)
   local marks = redis.call('HMGET', request_key(id), 'cancel', 'stray')
   if marks[1] and not marks[2] then

@@ -1,36 +1,38 @@
-//! The files of a SQLite database that a connection has open: a path goes in, whether others see the same files comes out.
+//! The path of a SQLite database that a connection has open goes in; whether its files are still the ones at that path comes
+//! out.
 //!
-//! While a connection is open, no other one removes or replaces them. Whoever does so by hand parts this connection from all
-//! that come later: what it writes nobody else sees.
+//! While a connection is open, no other connection removes or replaces the files. If somebody does so by hand, later
+//! connections open other files and do not see what this one writes.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The database, its log and the log's index.
+/// The suffixes of the database, its log and the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// What is written to and must not become shorter by itself.
+/// The number of files, from the first on, that never become shorter by themselves while they are open.
 const GROWING: usize = 2;
 
-/// What is behind a path: device, inode and length.
+/// The file at a path: device, inode and length; none if there is none.
 type Behind = Option<(u64, u64, u64)>;
 
+/// The files of an open database.
 pub(super) struct Files {
     paths: [PathBuf; 3],
-    /// None of what is in no folder.
+    /// The files as they were when the database was opened; the lengths are the last ones seen.
     opened: [Behind; 3],
 }
 
-/// What became of files.
+/// A change of the files that others must have made.
 pub(super) struct Change {
     pub(super) what: &'static str,
-    /// A file became shorter, which it also does when somebody tidies it up.
+    /// Whether the database may be intact: a file also becomes shorter if somebody compacts it.
     pub(super) may_be_whole: bool,
 }
 
 impl Files {
-    /// Those of a database that was just opened.
+    /// Returns the files of a database that was just opened.
     pub(super) fn of(path: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let paths = SUFFIXES.map(|suffix| {
@@ -42,7 +44,7 @@ impl Files {
         Self { paths, opened }
     }
 
-    /// What became of them since they were opened; nothing if they are what they were.
+    /// Returns the first change since they were opened, if there is one.
     pub(super) fn changed(&mut self) -> Option<Change> {
         const REPLACED: [&str; 3] = [
             "the database is another file",
@@ -76,7 +78,7 @@ impl Files {
         None
     }
 
-    /// Takes their lengths for right.
+    /// Accepts their present lengths.
     pub(super) fn accept(&mut self) {
         for (opened, path) in self.opened.iter_mut().zip(&self.paths) {
             if let (Some(opened), Some(now)) = (opened, behind(path)) {
@@ -85,7 +87,7 @@ impl Files {
         }
     }
 
-    /// Whether this process has files of these names open that were removed.
+    /// Whether this process still has removed files with these names open.
     pub(super) fn are_held_deleted(&self) -> bool {
         let deleted = self.paths[1..].iter().map(|path| {
             let mut name = OsString::from(path);

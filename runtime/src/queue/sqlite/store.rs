@@ -54,8 +54,8 @@ struct Open {
 }
 
 /// What all steps are told that meet a connection whose files were lost.
-const LOST: &str = "its files were changed under this program: nothing was done; what was acknowledged lately may be lost: look \
-                    at the queue, submit again what is missing, and try again";
+const LOST: &str = "its files were changed under this program: nothing was done; the latest acknowledged changes may be \
+                    lost: look at the queue, submit again what is missing, and try again";
 
 /// All stores of this process. SQLite shares what it knows of a file among the connections of a process, so all of them
 /// must let go of lost files before one can be opened anew.
@@ -298,8 +298,8 @@ impl Inner {
         tracing::error!(
             file = self.name,
             what = what.what,
-            "the queue's file was removed or replaced, and what was in it may be lost to this worker; the file that is there \
-             now is used: submit what is missing again, bind plugins again"
+            "the queue's file was removed or replaced, and its requests may be lost to this worker; the present file is used \
+             from now on: submit missing requests again, bind plugins again"
         );
         self.close();
         let stores = lock(&STORES).clone();
@@ -351,7 +351,8 @@ impl Open {
         };
         if open.files.are_held_deleted() {
             open.abandon();
-            let why = format!("{name}: another connection of this program has removed files open: try again");
+            let why =
+                format!("{name}: another connection of this program still has removed files open: try again");
             return Err(Error::transient(Stage::Queue, why));
         }
         Ok(open)
@@ -478,7 +479,7 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     };
     let what = match error.sqlite_error().map(|error| error.extended_code) {
         Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
-            "its -wal was removed or cut while others have it open: stop all that use it, and start them again"
+            "its -wal was removed or cut while other programs have it open: stop all that use it, and start them again"
         }
         _ => "the file cannot be used",
     };
