@@ -167,8 +167,15 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
         if !is_name(name) {
             return Err(not_understood());
         }
-        let (value, is_literal, next) =
-            take_value(value.trim_start_matches([' ', '\t'])).ok_or_else(not_understood)?;
+        let value = value.trim_start_matches([' ', '\t']);
+        let taken = take_value(value);
+        if taken.is_none() && !is_taken(name) && !value.starts_with(['\'', '"']) {
+            // Other programs may take blanks without quotes; here the name is ignored anyway.
+            entries.push((name.to_owned(), String::new()));
+            rest = value.split_once('\n').map_or("", |(_, next)| next);
+            continue;
+        }
+        let (value, is_literal, next) = taken.ok_or_else(not_understood)?;
         if is_taken(name) && !is_literal {
             return Err(format!(
                 "line {line}: `$` stands for nothing but itself here: write the value in single quotes, '...'"
@@ -262,7 +269,7 @@ mod tests {
     fn what_is_not_understood_is_told_by_its_line_and_never_quoted() {
         for (text, why) in [
             ("A=1\ns3cret", "line 2"),
-            ("A=1\n\nB=s3cret s3cret", "line 3"),
+            ("A=1\n\nREDIS_HOST=s3cret s3cret", "line 3"),
             ("A='s3cret", "line 1"),
             ("A=\"s3cret", "line 1"),
             ("A='s3cret' s3cret", "line 1"),
@@ -274,6 +281,10 @@ mod tests {
             let error = parse(text).expect_err(text);
             assert!(error.contains(why) && !error.contains("s3"), "{text:?}: {error}");
         }
+        assert_eq!(
+            parsed("GREETING=hello world\nA=1"),
+            [("GREETING".into(), String::new()), ("A".into(), "1".into())]
+        );
         assert_eq!(
             parsed("REDIS_PASSWORD='a$b'"),
             [("REDIS_PASSWORD".into(), "a$b".into())]

@@ -12,7 +12,7 @@
 //! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
 //! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
 //! <rejects>/[<queue>/].quarantine/<id>.json           what became of it: the report
-//! <output>/.staging/<random>.*                of attempts under way, also below <rejects>
+//! <output>/.staging/<key>.<fence>.<random>.*    of attempts under way, also below <rejects>: see `fencing.rs`
 //! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         tells this output apart from any other; also in <rejects> if that is elsewhere
