@@ -156,9 +156,10 @@ impl RequestKey {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Its last holder may have removed the file.
-            if fs::metadata(&path)
-                .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()))
-            {
+            if fs::metadata(&path).is_ok_and(|found| {
+                file.metadata()
+                    .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
+            }) {
                 // Old lock files are removed by this time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });

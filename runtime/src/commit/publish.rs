@@ -350,7 +350,7 @@ fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result
         return Ok(Committed::Existing(existing));
     }
     let what = format!(
-        "{}: is a receipt for other work; {}",
+        "{}: is a receipt for other work; {}: choose another id, or another output",
         path.display(),
         differences(&existing, own)
     );

@@ -2,7 +2,7 @@
 //! turns on the cores. Only processor time counts against a call, so that the load of the machine cannot make a plugin late.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -32,14 +32,19 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The calls of one engine. As many run at once as there are cores; the others wait in line.
+/// The number of calls that run at once for each core while none of them takes longer than a tick and none waits. To hand a
+/// turn to another thread takes longer than a short call.
+const SHORT_CALLS: usize = 8;
+
+/// The calls of one engine. Of the calls that take longer than a tick as many run at once as there are cores. The others wait
+/// in line, and while some wait, short calls wait behind them.
 pub(super) struct Calls {
     cores: usize,
     /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the machine
     /// suspended, does not count.
     ticks: AtomicU64,
-    /// The length of the line, to be read without the lock.
-    waiting: AtomicUsize,
+    /// Whether running calls have to look for others at their next tick: some wait, or more run than there are cores.
+    is_crowded: AtomicBool,
     row: Mutex<Row>,
 }
 
@@ -47,14 +52,23 @@ pub(super) struct Calls {
 struct Row {
     /// The number of cores that running calls hold.
     held: usize,
+    /// Whether the running call is to be alone, so that no short call may join it.
+    is_alone: bool,
     /// The number of calls ever let in.
     admitted: u64,
     waiting: VecDeque<Arc<Waiter>>,
 }
 
+/// What a call takes.
+#[derive(Clone, Copy)]
+struct Turn {
+    cores: usize,
+    is_alone: bool,
+}
+
 struct Waiter {
     thread: Thread,
-    cores: usize,
+    turn: Turn,
     is_admitted: AtomicBool,
 }
 
@@ -63,7 +77,7 @@ impl Calls {
         Self {
             cores: cores.max(1),
             ticks: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
+            is_crowded: AtomicBool::new(false),
             row: Mutex::default(),
         }
     }
@@ -80,21 +94,21 @@ impl Calls {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn of `cores` cores. Returns the number of the admission, if no other call runs now.
-    fn enter(&self, cores: usize, stop: &Stop) -> Result<Option<u64>> {
+    /// Waits for a turn, after which at most `held_max` cores are held. Returns the number of the admission, if no other call runs
+    /// now.
+    fn enter(&self, turn: Turn, held_max: usize, stop: &Stop) -> Result<Option<u64>> {
         let mut row = self.row();
-        if row.waiting.is_empty() && row.held + cores <= self.cores {
-            row.held += cores;
-            row.admitted += 1;
-            return Ok((row.held == cores).then_some(row.admitted));
+        if row.waiting.is_empty() && !row.is_alone && row.held + turn.cores <= held_max {
+            self.let_in(&mut row, turn);
+            return Ok((row.held == turn.cores).then_some(row.admitted));
         }
         let waiter = Arc::new(Waiter {
             thread: thread::current(),
-            cores,
+            turn,
             is_admitted: AtomicBool::new(false),
         });
         row.waiting.push_back(Arc::clone(&waiter));
-        self.waiting.store(row.waiting.len(), Ordering::Relaxed);
+        self.note(&row);
         drop(row);
         while !waiter.is_admitted.load(Ordering::Acquire) {
             if let Err(stopped) = stop.check() {
@@ -108,8 +122,26 @@ impl Calls {
 
     fn leave(&self, cores: usize) {
         let mut row = self.row();
-        row.held -= cores;
+        self.let_out(&mut row, cores);
         self.admit(&mut row);
+    }
+
+    fn let_in(&self, row: &mut Row, turn: Turn) {
+        row.held += turn.cores;
+        row.is_alone = turn.is_alone;
+        row.admitted += 1;
+        self.note(row);
+    }
+
+    fn let_out(&self, row: &mut Row, cores: usize) {
+        row.held -= cores;
+        row.is_alone = false;
+        self.note(row);
+    }
+
+    fn note(&self, row: &Row) {
+        let is_crowded = !row.waiting.is_empty() || row.held > self.cores;
+        self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
     fn give_up(&self, waiter: &Arc<Waiter>) {
@@ -117,7 +149,7 @@ impl Calls {
         match row.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             Some(at) => drop(row.waiting.remove(at)),
             // It was let in at this moment.
-            None => row.held -= waiter.cores,
+            None => self.let_out(&mut row, waiter.turn.cores),
         }
         self.admit(&mut row);
     }
@@ -125,22 +157,22 @@ impl Calls {
     /// Lets in the next calls, in order, so that a call that wants all cores is not overtaken for ever.
     fn admit(&self, row: &mut Row) {
         while let Some(next) = row.waiting.front()
-            && row.held + next.cores <= self.cores
+            && row.held + next.turn.cores <= self.cores
         {
-            row.held += next.cores;
-            row.admitted += 1;
+            let next = Arc::clone(next);
+            row.waiting.pop_front();
+            self.let_in(row, next.turn);
             next.is_admitted.store(true, Ordering::Release);
             next.thread.unpark();
-            row.waiting.pop_front();
         }
-        self.waiting.store(row.waiting.len(), Ordering::Relaxed);
+        self.note(row);
     }
 }
 
 /// A call that may run: on one core, or alone. Dropping it lets the next one in.
 pub(super) struct Call {
     calls: Arc<Calls>,
-    cores: usize,
+    turn: Turn,
     is_running: bool,
     /// The number of its admission, if no other call ran then.
     alone_since: Option<u64>,
@@ -163,11 +195,18 @@ impl Call {
     /// # Errors
     /// The stop's, if one is asked for before that.
     pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
-        let cores = if alone { calls.cores } else { 1 };
-        let alone_since = calls.enter(cores, stop)?;
+        let (cores, held_max) = match alone {
+            true => (calls.cores, calls.cores),
+            false => (1, SHORT_CALLS * calls.cores),
+        };
+        let turn = Turn {
+            cores,
+            is_alone: alone,
+        };
+        let alone_since = calls.enter(turn, held_max, stop)?;
         Ok(Self {
             calls: Arc::clone(calls),
-            cores,
+            turn,
             is_running: true,
             alone_since,
             clock: Clock::start(limit, calls.ticks()),
@@ -180,7 +219,7 @@ impl Call {
 
     /// Whether no other call has run at the same time as this one.
     pub(super) fn was_alone(&self) -> bool {
-        self.cores == self.calls.cores || self.alone_since == Some(self.calls.row().admitted)
+        self.turn.is_alone || self.alone_since == Some(self.calls.row().admitted)
     }
 
     /// Lets others have a turn, if any wait. That time does not count against this call.
@@ -188,14 +227,14 @@ impl Call {
     /// # Errors
     /// The stop's, if one is asked for before its next turn.
     pub(super) fn give_way(&mut self, stop: &Stop) -> Result<()> {
-        if self.calls.waiting.load(Ordering::Relaxed) == 0 {
+        if !self.calls.is_crowded.load(Ordering::Relaxed) {
             return Ok(());
         }
         let before = self.calls.ticks();
         self.is_running = false;
-        self.calls.leave(self.cores);
+        self.calls.leave(self.turn.cores);
         self.alone_since = None;
-        self.calls.enter(self.cores, stop)?;
+        self.calls.enter(self.turn, self.calls.cores, stop)?;
         self.is_running = true;
         self.clock.leave_out(self.calls.ticks() - before);
         Ok(())
@@ -205,7 +244,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.is_running {
-            self.calls.leave(self.cores);
+            self.calls.leave(self.turn.cores);
         }
     }
 }
@@ -245,6 +284,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::error::Class;
 
@@ -281,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_calls_run_than_there_are_cores() {
+    fn no_more_calls_run_for_long_than_there_are_cores() {
         let calls = Arc::new(Calls::new(2));
         let (running, most, alone) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
@@ -291,6 +332,8 @@ mod tests {
                     for round in 0..200 {
                         let is_alone = (number + round) % 8 == 0;
                         let mut call = begin(calls, is_alone);
+                        // As at its first tick.
+                        call.give_way(&Stop::default()).unwrap();
                         for _ in 0..3 {
                             let others = running.fetch_add(1, Ordering::SeqCst);
                             if is_alone {
@@ -335,7 +378,7 @@ mod tests {
         let stop = Stop::default();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| Call::begin(&calls, LIMIT, true, &stop).map(drop));
-            while calls.waiting.load(Ordering::Relaxed) == 0 {
+            while !calls.is_crowded.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
             stop.request(Class::LeaseLost, "the lease was lost");

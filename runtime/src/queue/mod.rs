@@ -359,12 +359,18 @@ pub struct Status {
 }
 
 impl Status {
-    /// Says for people what the request waits for, if a worker still has to end it.
+    /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
     pub fn waits_for(&self) -> Option<String> {
-        let ending = self.ending.as_deref()?;
+        let Some(ending) = self.ending.as_deref() else {
+            let output = self.output.as_deref().filter(|_| self.state != State::Leased)?;
+            return Some(format!(
+                "for a worker with the output {output}, to which a lost worker has written"
+            ));
+        };
         Some(match (self.state, &self.output) {
             (State::Leased, _) if ending == CANCELLING => {
-                "cancelling: its worker was told to stop".to_owned()
+                "cancelling: its worker was told to stop; if that one is lost, the next one ends it"
+                    .to_owned()
             }
             (State::Leased, _) => format!("{ending}: a worker checks whether it was committed"),
             (_, Some(output)) => format!(

@@ -70,7 +70,7 @@ impl Context {
             if let Some(moved_from) = &claim.moved_from {
                 tracing::warn!(
                     output_before = moved_from,
-                    "taken over from another output: files that the lost attempt may have published there stay"
+                    "taken over from another output: what the lost attempt has published or staged there stays"
                 );
             }
             if let Some(ending) = &claim.ending {
