@@ -505,8 +505,9 @@ fn text_of(value: &str) -> Option<String> {
 
 /// A text as a value of this type, in the place of another value.
 fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
-    let original = original.and_then(|value| serde_json::from_str(value).ok());
-    let is_string = matches!(original, Some(Value::String(_)));
+    // Also one that is no text, since half of a surrogate pair is in it.
+    let is_string = original.is_some_and(|value| value.starts_with('"'));
+    let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
         return string(text);
     }
