@@ -106,7 +106,7 @@ fn decode(text: &str) -> Option<String> {
 /// Redacts one URI, or a text that may be one.
 fn redact_one(uri: &str) -> String {
     let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
-    let clean = |text: &str| hide_values(&strip_userinfo(text), is_path);
+    let clean = |text: &str| hide_members(&hide_values(&strip_userinfo(text), is_path));
     let shown = clean(uri);
     if !shown.contains('%') {
         return shown;

@@ -30,10 +30,11 @@ use super::disk;
 use super::folders::Folders;
 use super::publish::{names, names_file, read_receipt, receipt_path, write_document};
 use super::{Destination, FENCES};
+use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
-use crate::receipt::Receipt;
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 use crate::request::hex;
 
 /// The longest wait for another process that takes over the same request. It holds the lock for a few file operations only.
@@ -173,7 +174,7 @@ impl RequestKey {
     /// Permanent, if it was.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let path = self.ended_path(folders);
-        let document = match fs::read(&path) {
+        let document = match read_regular(&path, DOCUMENT_BYTES_MAX) {
             Ok(document) => document,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(disk::failed(error, "cannot be read", &path)),

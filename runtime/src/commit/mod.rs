@@ -45,6 +45,7 @@ use self::folders::{Folder, Folders};
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
+use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
 use crate::request::check_usable_queue_name;
@@ -58,6 +59,7 @@ const STAGING: &str = ".staging";
 const FENCES: &str = "fences";
 /// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
 const OUTPUT_ID: &str = ".output-id";
+const IDENTITY_BYTES_MAX: u64 = 1_024;
 
 /// A staged file that is also published is kept this many times as long as others: until the request has ended, it alone tells
 /// which attempt the published file belongs to.
@@ -106,11 +108,20 @@ impl Destination {
             return Ok(identity.clone());
         }
         let mut found = folder_identity(&self.output, None)?;
-        if !self.rejects.starts_with(&self.output) {
+        if self.has_rejects_elsewhere()? {
             found = format!("{found}+{}", folder_identity(&self.rejects, None)?);
         }
         *identity = Some(found.clone());
         Ok(found)
+    }
+
+    /// Whether the rejects go to a folder that is not within the output's, by their real paths.
+    fn has_rejects_elsewhere(&self) -> Result<bool> {
+        let (output, rejects) = (
+            disk::create_folders(&self.output)?,
+            disk::create_folders(&self.rejects)?,
+        );
+        Ok(!rejects.starts_with(output))
     }
 
     /// Returns the output's folder as a URI, for people.
@@ -231,7 +242,7 @@ impl Destination {
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     let path = disk::create_folders(folder)?.join(OUTPUT_ID);
     for _ in 0..2 {
-        match fs::read_to_string(&path) {
+        match read_identity(&path) {
             Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => {
                 return Ok(text.trim().to_owned());
             }
@@ -254,6 +265,12 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
         Stage::Commit,
         format!("{}: disappears", path.display()),
     ))
+}
+
+/// An identity is a short word.
+fn read_identity(path: &Path) -> std::io::Result<String> {
+    let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {

@@ -247,7 +247,7 @@ impl Sealed {
             output: artifact(&output, &self.output),
             rejects: self.rejects.as_ref().map(|digest| artifact(&rejects, digest)),
         });
-        existing_or_conflict(existing, &own, path)
+        existing_or_conflict(&self.folders, existing, &own, path)
     }
 
     /// Publishes, and tells in `placed` what; then creates the receipt at `path`.
@@ -291,7 +291,7 @@ impl Sealed {
             return Ok(Committed::New(receipt));
         }
         let committed = match read_receipt(path)? {
-            Some(existing) => existing_or_conflict(existing, &receipt, path),
+            Some(existing) => existing_or_conflict(&self.folders, existing, &receipt, path),
             None => Err(superseded(id)),
         };
         if self.take_back(key, id, self.owner.queue.is_none(), placed) {
@@ -336,7 +336,12 @@ fn superseded(of: impl std::fmt::Display) -> Error {
 }
 
 /// Returns the existing receipt, if it is for the same request or the same work.
-fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result<Committed> {
+fn existing_or_conflict(
+    folders: &Folders,
+    existing: Receipt,
+    own: &Receipt,
+    path: &Path,
+) -> Result<Committed> {
     let is_same_request = own
         .request
         .queue
@@ -346,7 +351,7 @@ fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result
         return Ok(Committed::Existing(existing));
     }
     if existing.same_work(own) {
-        check_outputs(&existing, path)?;
+        check_outputs(&existing, folders, path)?;
         return Ok(Committed::Existing(existing));
     }
     let what = format!(
@@ -358,25 +363,29 @@ fn existing_or_conflict(existing: Receipt, own: &Receipt, path: &Path) -> Result
 }
 
 /// Checks that the files that a receipt names exist and have the bytes that it says: only then the work was done before.
-fn check_outputs(receipt: &Receipt, path: &Path) -> Result<()> {
+fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()> {
     let outputs = receipt
         .outputs
         .iter()
-        .map(|output| (&output.uri, output.bytes, &output.sha256));
+        .map(|output| (&folders.output, &output.uri, output.bytes, &output.sha256));
     let RejectsPart {
         uri, bytes, sha256, ..
     } = &receipt.rejects;
     let rejects = uri
         .as_ref()
         .zip(sha256.as_ref())
-        .map(|(uri, sha256)| (uri, *bytes, sha256));
-    for (uri, bytes, sha256) in outputs.chain(rejects) {
+        .map(|(uri, sha256)| (&folders.rejects, uri, *bytes, sha256));
+    for (folder, uri, bytes, sha256) in outputs.chain(rejects) {
         let digest = Digest {
             bytes,
             sha256: sha256.clone(),
         };
+        // The folder may have had another path then.
         let found = match Location::parse(uri, Stage::Commit)? {
-            Location::File(file) => disk::has_bytes(&file, &digest)?,
+            Location::File(file) => match file.file_name() {
+                Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,
+                None => None,
+            },
             _ => None,
         };
         let what = match found {
@@ -494,10 +503,17 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     Ok(Some(receipt))
 }
 
-/// Whether the receipt names this file as output or rejects.
+/// Whether the receipt names this file as output or rejects. Receipt and file are of the same output, which may have had
+/// another path when the receipt was written (a folder that was moved, or another machine's mount), so only the file's name counts.
 pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);
-    receipt.rejects.uri.as_ref() == Some(&uri) || receipt.outputs.iter().any(|output| output.uri == uri)
+    let is_named = |named: &str| last_segment(named) == last_segment(&uri);
+    receipt.rejects.uri.as_deref().is_some_and(is_named)
+        || receipt.outputs.iter().any(|output| is_named(&output.uri))
+}
+
+fn last_segment(uri: &str) -> &str {
+    uri.rsplit('/').next().unwrap_or(uri)
 }
 
 /// What two receipts disagree in, of what makes work the same: see [`Receipt::same_work`]. Without a queue

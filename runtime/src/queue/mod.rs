@@ -235,6 +235,9 @@ pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
 pub enum Next {
     /// Another attempt after this time.
     Retry(Duration),
+    /// The same, but only by a worker with the same output: this attempt has published something that no receipt names, and could
+    /// not take it back. Until then only a worker can end the request.
+    RetryContested(Duration),
     /// The dead letters.
     Dead,
     /// Cancelled, because [`Renewed::cancel`] said so.

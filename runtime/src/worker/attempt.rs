@@ -292,7 +292,13 @@ impl Context {
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
             Class::Cancelled => (Next::Cancelled, State::Cancelled),
             Class::Transient if claim.attempt < policy.attempts_max => {
-                (Next::Retry(policy.backoff(claim.attempt)), State::Delayed)
+                let delay = policy.backoff(claim.attempt);
+                let next = if error.leaves_output() {
+                    Next::RetryContested(delay)
+                } else {
+                    Next::Retry(delay)
+                };
+                (next, State::Delayed)
             }
             Class::Transient | Class::Permanent => (Next::Dead, State::Dead),
         };
@@ -344,7 +350,7 @@ impl Context {
                 tracing::info!("cancelled");
                 Outcome::Cancelled
             }
-            Next::Retry(_) | Next::Conclude(_) => {
+            Next::Retry(_) | Next::RetryContested(_) | Next::Conclude(_) => {
                 tracing::warn!(error = why, "failed, will be tried again");
                 Outcome::Retried
             }

@@ -302,6 +302,106 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
 }
 
 #[test]
+fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
+    let place = Place::new();
+    let died = Owner {
+        is_contested: true,
+        ..owner(ID, 1)
+    };
+    publish(place.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
+    // As if it had died before it removed its staged names.
+    for (staged, file) in [
+        (".staging", "orders/day-1.csv"),
+        ("rejects/.staging", "rejects/orders/day-1.rejects.csv"),
+    ] {
+        let what = if file.ends_with(".rejects.csv") {
+            "rejects"
+        } else {
+            "output"
+        };
+        let name = format!("{}.1.{}.{what}", key_of("orders", ID), "0".repeat(32));
+        fs::hard_link(place.path(file), place.path(staged).join(name)).unwrap();
+    }
+    let moved = place.folder.path().canonicalize().unwrap().join("moved");
+    fs::rename(place.path(""), &moved).unwrap();
+    let destination = Destination::new(moved.to_str().unwrap(), None).unwrap();
+    let concluded = destination.conclude(("orders", ID), "2026-01-01T00:00:00Z", 1, "dead", "w");
+    assert!(matches!(concluded, Ok(Concluded::Committed(_))), "{concluded:?}");
+    for file in [
+        "orders/day-1.csv",
+        "orders/receipts/day-1.json",
+        "rejects/orders/day-1.rejects.csv",
+    ] {
+        assert!(moved.join(file).exists(), "{file}");
+    }
+    // The work counts as done there, too.
+    let mut staging = destination.stage(owner(ID, 2)).unwrap();
+    staging.output().write_all(b"a\n").unwrap();
+    staging.rejects().unwrap().write_all(b"r\n").unwrap();
+    let again = publish_other(staging.seal().unwrap(), 2);
+    assert!(matches!(again, Ok(Committed::Existing(_))), "{again:?}");
+}
+
+/// What the names of the staged files of a request begin with.
+fn key_of(queue: &str, id: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(format!("{queue}\n{id}"));
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
+    let place = Place::new();
+    let lock_path = place
+        .path(".staging/fences")
+        .join(format!("{}.lock", key_of("orders", ID)));
+    let mut held = None;
+    let failed = place.seal(1, b"a\n", b"").publish(ID, Format::Csv, |published| {
+        spoil_receipt(&place);
+        // Somebody holds the lock and does not go on.
+        fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
+        let lock = fs::File::create(&lock_path).unwrap();
+        lock.lock().unwrap();
+        held = Some(lock);
+        receipt(1, published)
+    });
+    assert!(failed.expect_err("no receipt").leaves_output());
+    assert_eq!(place.visible_files(), ["orders/day-1.csv"]);
+    drop(held);
+    let successor = Owner {
+        is_contested: true,
+        ..owner(ID, 2)
+    };
+    publish(place.seal_as(successor, b"b\n", b""), 2).unwrap();
+    assert_eq!(
+        place.visible_files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"b\n");
+}
+
+#[test]
+fn an_output_is_known_by_its_folders_whatever_their_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let identity = |rejects: Option<&str>| {
+        let rejects = rejects.map(|rejects| format!("{}/{rejects}", out.display()));
+        let destination = Destination::new(out.to_str().unwrap(), rejects.as_deref()).unwrap();
+        destination.identity()
+    };
+    let own = identity(None).unwrap();
+    assert_eq!(identity(Some("rejects")).unwrap(), own);
+    let elsewhere = identity(Some("../r1")).unwrap();
+    assert!(elsewhere != own && identity(Some("../r1")).unwrap() == elsewhere);
+    assert_ne!(identity(Some("../r2")).unwrap(), elsewhere);
+    // Nothing is waited for that is no file.
+    let id = out.join(".output-id");
+    fs::remove_file(&id).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &id, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(identity(None).expect_err("a pipe").stage(), Stage::Commit);
+}
+
+#[test]
 fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
     for dies_with_rejects in [false, true] {
         let place = Place::new();

@@ -391,6 +391,60 @@ pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(bed: Bed) {
     bed.audit_is_clean().await;
 }
 
+pub(crate) async fn requests_of_another_output_do_not_hide_others(bed: Bed) {
+    const ELSEWHERE: usize = 1_200;
+    let ids: Vec<_> = (0..ELSEWHERE).map(|n| request(&format!("r{n}"))).collect();
+    bed.queue().submit(Q, &ids).await.unwrap();
+    let mut tickets = Vec::new();
+    while tickets.len() < ELSEWHERE {
+        let claims = bed.queue().claim_some(Q, &how(), 64).await.unwrap();
+        tickets.extend(claims.into_iter().map(|claim| claim.ticket));
+    }
+    for ticket in &tickets {
+        bed.queue()
+            .renew(ticket, Duration::ZERO, Progress::default())
+            .await
+            .unwrap();
+    }
+    bed.submit(&["own"]).await;
+    let options = ClaimOptions {
+        output: output("elsewhere"),
+        ..how()
+    };
+    // A claim brings a bounded number of lost ones back.
+    let claim = eventually("own", || async { bed.queue().claim(Q, &options).await.unwrap() }).await;
+    assert_eq!(claim.request.id, "own");
+    eventually("all to be back", || async {
+        assert_eq!(
+            bed.queue()
+                .claim(
+                    Q,
+                    &ClaimOptions {
+                        nonce: how().nonce,
+                        ..options.clone()
+                    }
+                )
+                .await
+                .unwrap(),
+            None
+        );
+        (bed.queue().counts(Q).await.unwrap().ready == ELSEWHERE as u64).then_some(())
+    })
+    .await;
+    bed.submit(&["last"]).await;
+    let next = ClaimOptions {
+        nonce: how().nonce,
+        ..options.clone()
+    };
+    assert_eq!(
+        bed.queue().claim(Q, &next).await.unwrap().unwrap().request.id,
+        "last"
+    );
+    let waiting = bed.queue().elsewhere(Q, &output("elsewhere")).await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].requests, ELSEWHERE as u64);
+}
+
 pub(crate) async fn what_is_to_be_ended_is_given_while_claims_are_withheld(bed: Bed) {
     bed.submit(&["a", "b"]).await;
     bed.claim_briefly().await;

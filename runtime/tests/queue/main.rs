@@ -49,7 +49,7 @@ on_both! {
         a_request_that_one_more_loss_makes_poison_is_claimed_alone,
         an_unreadable_request_among_several_is_a_dead_letter,
         a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
-        a_request_of_a_lost_worker_stays_with_its_output, what_is_to_be_ended_is_given_while_claims_are_withheld,
+        a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, what_is_to_be_ended_is_given_while_claims_are_withheld,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     ends: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
         a_dead_letter_is_retried_or_purged, a_dead_letter_has_the_report_of_its_own_attempt, a_release_does_not_count, each_end_may_be_asked_again;

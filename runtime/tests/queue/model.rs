@@ -138,6 +138,14 @@ impl Model {
             } else {
                 State::Delayed
             }),
+            Next::RetryContested(delay) => {
+                entry.stray = true;
+                entry.put_back(if delay.is_zero() {
+                    State::Ready
+                } else {
+                    State::Delayed
+                })
+            }
             Next::Conclude(_) => {
                 (entry.ending, entry.stray) = (true, true);
                 State::Delayed

@@ -97,6 +97,8 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
                 Next::Dead,
                 Next::Cancelled,
                 Next::Conclude(HOUR),
+                Next::RetryContested(Duration::ZERO),
+                Next::RetryContested(HOUR),
             ];
             let next = ways[random.usize(0..ways.len())];
             let wanted = model.fail(&ticket, next);

@@ -2,11 +2,13 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
---          requests may come back to the queue in one call, how many ready ones are looked at, the worker's output (an id and a
---          URI), whether requests of other outputs may be claimed (1 or 0); then a nonce for each request that is wanted
+--          requests may come back to the queue in one call, how many ready ones are looked at and how many are passed over
+--          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
+--          a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
 --          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, output of the claim
---          before; nil for what its hash does not have. At last the last fence that was given before
+--          before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
+--          were passed over or looked at in vain, if there are more; else 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -18,13 +20,13 @@ if fault then
 end
 local worker, lease_ms, lost_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local needs_binding, moved_max = ARGV[4] == '1', tonumber(ARGV[5])
-local look_max, output, takes_all = tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1'
+local look_max, from, output, takes_all = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9] == '1'
 local output_id = string.match(output, '^%S+')
-local nonces = { unpack(ARGV, 9) }
+local nonces = { unpack(ARGV, 10) }
 local now, fence_before = now_ms(), tonumber(redis.call('GET', key('fence')) or 0)
 
-local function reply(open, claims)
-  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before }
+local function reply(open, claims, looked)
+  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0 }
 end
 
 local function claim_of(id, output_before)
@@ -95,10 +97,11 @@ end
 -- Returns the first ready ids that this worker may claim, with the fields that decide how. A suspect, which one more loss
 -- makes poison, comes alone. If claims are withheld, there are only requests that are to be ended.
 local function take_ready(open)
-  local found, gone, looked = {}, {}, 0
+  local found, gone, looked = {}, {}, from
   local is_full = false
-  while not is_full and #found < #nonces and looked < look_max do
-    local count = #nonces - #found
+  while not is_full and #found < #nonces and looked < from + look_max do
+    -- Where the first ones are not for this worker, more are looked at in one go.
+    local count = math.max(#nonces - #found, looked > 0 and 100 or 0)
     local ids = open and redis.call('ZRANGE', key('ready'), looked, looked + count - 1)
       or redis.call('ZRANGEBYSCORE', key('ready'), FIRST, FIRST, 'LIMIT', looked, count)
     if #ids == 0 then
@@ -106,6 +109,9 @@ local function take_ready(open)
     end
     looked = looked + #ids
     for _, id in ipairs(ids) do
+      if #found == #nonces then
+        break
+      end
       local last = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'ended', 'progress', 'lost', 'output', 'cancel',
         'ending')
       if last.err or not last[1] then
@@ -131,7 +137,8 @@ local function take_ready(open)
     redis.call('ZREM', key('ready'), id)
     bury_hashless(id)
   end
-  return found
+  local is_at_end = #gone > 0 or looked < from + look_max
+  return found, not is_at_end and looked or 0
 end
 
 begin_in_any_case()
@@ -151,10 +158,10 @@ recover_lost()
 forward_due()
 local binding = redis.call('GET', key('binding'))
 local open = redis.call('EXISTS', key('paused')) == 0 and (binding or not needs_binding) and true or false
-local found = take_ready(open)
+local found, looked = take_ready(open)
 if #found == 0 then
   redis.call('DEL', key('wake'))
-  return reply(open, {})
+  return reply(open, {}, looked)
 end
 
 local fence = redis.call('INCRBY', key('fence'), #found) - #found

@@ -1,12 +1,13 @@
 -- Counts the requests that wait for a worker with the output of a lost attempt.
 --
 -- KEYS[1]  the queue's base
--- ARGV     the worker's output (an id and a URI), how many ready requests are looked at
--- Returns  for each other output: the output, how many requests wait for it
+-- ARGV     the worker's output (an id and a URI), how many ready requests are passed over, how many are looked at then
+-- Returns  how many were looked at; for each other output: the output, how many of them wait for it
 
-local own, last = string.match(ARGV[1], '^%S+'), tonumber(ARGV[2]) - 1
+local own, from, count = string.match(ARGV[1], '^%S+'), tonumber(ARGV[2]), tonumber(ARGV[3])
 local counts, outputs = {}, {}
-for _, id in ipairs(redis.call('ZRANGE', key('ready'), 0, last)) do
+local ids = redis.call('ZRANGE', key('ready'), from, from + count - 1)
+for _, id in ipairs(ids) do
   local output = redis.pcall('HGET', request_key(id), 'output')
   if type(output) == 'string' and string.match(output, '^%S+') ~= own then
     if not counts[output] then
@@ -19,4 +20,4 @@ local answers = {}
 for _, output in ipairs(outputs) do
   answers[#answers + 1] = { output, counts[output] }
 end
-return answers
+return { #ids, answers }

@@ -2,7 +2,8 @@
 -- next claim ends the request, for the given reason unless it has one already.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, why, what next (`retry`, `dead`, `cancelled` or `conclude`), delay of
+-- ARGV     id, fence, nonce, why, what next (`retry`, `retry-contested`, `dead`,
+--          `cancelled` or `conclude`), delay of
 --          the next claim in ms, the URI of the report that was kept (empty if none was)
 -- Returns  1, also when this claim failed before; 0 if the claim does not stand
 
@@ -24,7 +25,10 @@ redis.call('HSET', request_key(id), 'error', why)
 if ARGV[7] ~= '' then
   redis.call('HSET', request_key(id), 'report', ARGV[7])
 end
-if next == 'retry' then
+if next == 'retry' or next == 'retry-contested' then
+  if next == 'retry-contested' then
+    redis.call('HSET', request_key(id), 'stray', 1)
+  end
   put_back_or_cancel(id, now, delay_ms)
 elseif next == 'conclude' then
   redis.call('HSETNX', request_key(id), 'ending', why)

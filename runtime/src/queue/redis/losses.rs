@@ -34,7 +34,7 @@ impl RedisServer {
 
     /// Compares the last fence that the server gave with one that was known before it was asked. Fences never fall: a
     /// server that has given a lower one has lost what it knew.
-    pub(super) fn witness(&self, queue: &str, known: u64, (_, _, claims, before): &ClaimAnswer) {
+    pub(super) fn witness(&self, queue: &str, known: u64, (_, _, claims, before, _): &ClaimAnswer) {
         let fences = claims.iter().map(|stored| ticket_of(queue, stored).fence);
         let last = fences.fold(*before, u64::max);
         let mut fences = lock(&self.fences);

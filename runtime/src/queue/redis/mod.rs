@@ -78,7 +78,7 @@ const IMPORT: &str = "cannot import documents, trying again";
 
 /// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence
 /// that was given before.
-type ClaimAnswer = (bool, u64, Vec<[Stored; STORED]>, u64);
+type ClaimAnswer = (bool, u64, Vec<[Stored; STORED]>, u64, u64);
 
 /// What the script tells of a claim: see `claim.lua`.
 const STORED: usize = 15;
@@ -117,13 +117,21 @@ impl RedisServer {
         })
     }
 
-    async fn claim_once(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<ClaimAnswer> {
+    /// One step of a claim, which passes over so many ready requests.
+    async fn claim_once(
+        &self,
+        queue: &str,
+        options: &ClaimOptions,
+        count: usize,
+        passed_over: u64,
+    ) -> Result<ClaimAnswer> {
         let mut call = on(&self.scripts.claim, queue)?;
         call.arg(&options.worker).arg(millis(options.lease));
         call.arg(options.lost_max)
             .arg(u8::from(options.needs_binding))
             .arg(COMEBACK_MAX)
             .arg(LOOK_MAX)
+            .arg(passed_over)
             .arg(options.output.to_string())
             .arg(u8::from(options.move_output));
         for number in 0..count {
@@ -257,8 +265,11 @@ impl Queue for RedisServer {
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>> {
         self.register(queue).await?;
         let count = count.clamp(1, CLAIM_STEP);
+        let mut passed_over = 0;
         for _ in 0..IMPORT_STEPS_MAX {
-            let (open, intake, stored, _) = self.claim_once(queue, options, count).await?;
+            let (open, intake, stored, _, looked) =
+                self.claim_once(queue, options, count, passed_over).await?;
+            passed_over = looked;
             let imported = if intake > 0 {
                 self.import(queue).await
             } else {
@@ -281,7 +292,7 @@ impl Queue for RedisServer {
                 return Ok(claims);
             }
             imported?;
-            if !has_claims && (intake == 0 || !open) {
+            if !has_claims && passed_over == 0 && (intake == 0 || !open) {
                 break;
             }
         }
@@ -316,6 +327,7 @@ impl Queue for RedisServer {
     ) -> Result<()> {
         let (next, delay_ms) = match next {
             Next::Retry(delay) => ("retry", millis(delay)),
+            Next::RetryContested(delay) => ("retry-contested", millis(delay)),
             Next::Dead => (State::Dead.name(), 0),
             Next::Cancelled => (State::Cancelled.name(), 0),
             Next::Conclude(delay) => ("conclude", millis(delay)),
@@ -335,8 +347,21 @@ impl Queue for RedisServer {
     }
 
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
-        let mut call = on(&self.scripts.elsewhere, queue)?;
-        let found: Vec<(String, u64)> = self.link.invoke(call.arg(own.to_string()).arg(LOOK_MAX)).await?;
+        let mut found = Vec::<(String, u64)>::new();
+        for step in 0..IMPORT_STEPS_MAX {
+            let mut call = on(&self.scripts.elsewhere, queue)?;
+            call.arg(own.to_string()).arg(step * LOOK_MAX).arg(LOOK_MAX);
+            let (looked, outputs): (usize, Vec<(String, u64)>) = self.link.invoke(&call).await?;
+            for (output, requests) in outputs {
+                match found.iter_mut().find(|(known, _)| *known == output) {
+                    Some((_, count)) => *count += requests,
+                    None => found.push((output, requests)),
+                }
+            }
+            if looked < LOOK_MAX {
+                break;
+            }
+        }
         let elsewhere = |(output, requests): (String, u64)| Elsewhere {
             uri: output
                 .split_once(' ')

@@ -348,6 +348,11 @@ pub(super) fn fail(
     let due = |delay: Duration| now.saturating_add_unsigned(millis(delay));
     match next {
         Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
+        Next::RetryContested(delay) => {
+            db.prepare_cached("UPDATE request SET stray = 1 WHERE queue = ?1 AND id = ?2")?
+                .execute([&ticket.queue, &ticket.id])?;
+            put_back_or_cancel(db, ticket, Some(error), now, due(delay))?;
+        }
         Next::Conclude(delay) => {
             db.prepare_cached(
                 "UPDATE request SET error = ?3, ending = coalesce(ending, ?3), stray = 1, state = 'delayed', at_ms = ?4,

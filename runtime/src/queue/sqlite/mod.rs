@@ -17,9 +17,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, LOOK_MAX, Listed,
-    Next, OutputId, PURGE_STEP, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived, SUBMIT_STEP,
-    State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,
+    OutputId, PURGE_STEP, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived, SUBMIT_STEP, State,
+    Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name, check_usable_queue_name};
@@ -204,10 +204,10 @@ impl Queue for SqliteFile {
             db.prepare_cached(
                 "SELECT output_uri, count(*) FROM (
                      SELECT output_id, output_uri FROM request
-                     WHERE queue = ?1 AND state = 'ready' AND output_id <> ?2 LIMIT ?3)
+                     WHERE queue = ?1 AND state = 'ready' AND output_id <> ?2)
                  GROUP BY output_id ORDER BY 2 DESC",
             )?
-            .query_map(params![queue, own, LOOK_MAX], |row| {
+            .query_map(params![queue, own], |row| {
                 Ok(Elsewhere {
                     uri: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
                     requests: row.get(1)?,
