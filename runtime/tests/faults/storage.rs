@@ -43,7 +43,8 @@ fn full() -> String {
         |path: &PathBuf| path.to_string_lossy().contains("/.staging/") || path.ends_with(".output-id");
     assert!(left.iter().all(is_hidden), "{left:?}");
     drop(worker);
-    let other = bed.worker(None, "", None);
+    // The file system is gone with its worker, and with it what that one may have published.
+    let other = bed.worker(None, "--move-output", None);
     bed.wait_for_all();
     other.stop();
     bed.check();
