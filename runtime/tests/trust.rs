@@ -58,7 +58,7 @@ fn dotenv_changes_neither_code_nor_trust() {
     let theirs = |name: &&str| format!("{name}=./theirs\n");
     host.write(".env", names.iter().map(theirs).collect::<String>());
     let said = ingest(&host, &[]);
-    let ignored = format!(".env: ignored {}: only", names.join(", "));
+    let ignored = format!(".env: ignored {}: it can set only", names.join(", "));
     assert_eq!(said.stderr.matches(&ignored).count(), 1, "{}", said.stderr);
     assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
     said.ok();
