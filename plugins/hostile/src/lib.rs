@@ -22,7 +22,7 @@ pub struct Config {
     on: Option<String>,
     /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
     size: Option<usize>,
-    /// How long each record takes: turns of a loop.
+    /// The turns of a loop that each record takes.
     #[serde(default)]
     turns: u64,
     /// Whether to count each record as `seen`.
@@ -34,7 +34,7 @@ pub struct Config {
     /// Whether to log a line for each record.
     #[serde(default)]
     log: bool,
-    /// What to say instead of its own words, where it logs, prints, counts, refuses, rejects, fails or panics.
+    /// A text that the plugin uses instead of its own words, where it logs, prints, counts, refuses, rejects, fails or panics.
     text: Option<String>,
 }
 

@@ -123,7 +123,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether a value is a finite float, or none at all.
+/// Returns true for a finite float, and for any value that is no float.
 #[inline]
 fn is_finite(value: &dyn Any) -> bool {
     match (value.downcast_ref::<f64>(), value.downcast_ref::<f32>()) {

@@ -76,7 +76,7 @@ pub(crate) struct Place {
     pub(crate) field: Option<u32>,
     /// Whether it shows nothing at all.
     pub(crate) is_new: bool,
-    /// Whether its values are numbers.
+    /// True if the values of the column are numbers.
     pub(crate) is_number: bool,
 }
 

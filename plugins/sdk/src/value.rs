@@ -17,7 +17,7 @@ pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// What `out` returns, or that the value has no text, as a float that is not finite. Then the record is rejected
+    /// The error of `out`, or one that says that the value has no text, as a float that is not finite. Then the record is rejected
     /// as `bad-value`.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
@@ -126,7 +126,7 @@ pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Re
     Ok(())
 }
 
-/// Whether a text is what a float that is not finite looks like: formatted by the plugin, it comes as a text.
+/// Returns true for the text of a float that is not finite: a float that the plugin formats comes as a text.
 #[cold]
 fn is_not_finite(text: &[u8]) -> bool {
     let text = text.trim_ascii();

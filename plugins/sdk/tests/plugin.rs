@@ -130,7 +130,7 @@ fn a_refusal_from_a_record_fails_the_request() {
     assert_eq!(refusal.to_string(), "the value 666 fails the request");
 }
 
-/// How a plugin that works with floats writes them.
+/// The ways in which a plugin writes floats.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum How {

@@ -25,7 +25,7 @@ pub(super) struct Environment {
     dotenv: Dotenv,
 }
 
-/// Where the queue's server is.
+/// The address of the queue's server.
 struct Place {
     /// Its URL; may hold a password.
     url: String,
