@@ -7,21 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::host::{Host, Said, Worker, component};
 use support::http::Files;
-use support::redis::RedisServer;
-
-macro_rules! on_both_queues {
-    ($($name:ident)+) => {
-        mod embedded {
-            $(#[test] fn $name() { super::$name(&super::Host::embedded()); })+
-        }
-        mod redis {
-            $(#[test] fn $name() {
-                let server = super::RedisServer::start();
-                super::$name(&super::Host::on(&server.url()));
-            })+
-        }
-    };
-}
+use support::on_both_queues;
 
 on_both_queues! {
     what_is_delayed_for_a_year_is_told_and_no_failure

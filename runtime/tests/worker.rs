@@ -7,22 +7,8 @@ use std::time::Instant;
 
 use support::host::{Host, PATIENCE, component, path_of, sha256sum, wait_for};
 use support::http::Files;
+use support::on_both_queues;
 use support::redis::RedisServer;
-
-/// Makes each test twice: with the embedded queue, and with a Redis server of its own.
-macro_rules! on_both_queues {
-    ($($name:ident)+) => {
-        mod embedded {
-            $(#[test] fn $name() { super::$name(&super::Host::embedded()); })+
-        }
-        mod redis {
-            $(#[test] fn $name() {
-                let server = super::RedisServer::start();
-                super::$name(&super::Host::on(&server.url()));
-            })+
-        }
-    };
-}
 
 on_both_queues! {
     a_burst_does_what_is_in_the_queue
