@@ -120,14 +120,14 @@ impl Error {
         self
     }
 
-    /// Says that the attempt has published something that no receipt names, and could not take it back.
+    /// Says that the attempt has published something, and could neither take it back nor make sure of its receipt.
     #[must_use]
     pub fn leaving_output(mut self) -> Self {
         self.leaves_output = true;
         self
     }
 
-    /// Whether the attempt has left something behind that is visible and that no receipt names.
+    /// Whether the attempt has left something behind that is visible, and only a look at the output tells whether it counts.
     pub fn leaves_output(&self) -> bool {
         self.leaves_output
     }

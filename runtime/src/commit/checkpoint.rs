@@ -281,7 +281,12 @@ impl Destination {
     ///
     /// # Errors
     /// As [`Destination::stage`]; the stop's, if one is asked for. The owner must be a request of a queue.
-    pub fn take_over(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Result<Staging, String>> {
+    pub fn resume_from(
+        &self,
+        owner: Owner,
+        part: &StagedPart,
+        stop: &Stop,
+    ) -> Result<Result<Staging, String>> {
         if !part.is_sound() {
             return Ok(Err("the checkpoint names no staged files".to_owned()));
         }

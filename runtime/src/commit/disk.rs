@@ -58,6 +58,7 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     let published = match renameat_with(CWD, &staged.path, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {
             staged.is_there = false;
+            staged.was_renamed = true;
             Ok(())
         }
         // A file system that cannot rename without replacing, such as NFS.
@@ -96,19 +97,30 @@ pub(super) fn replace(staged: &mut Temporary, path: &Path) -> Result<()> {
 pub(super) struct Temporary {
     path: PathBuf,
     is_there: bool,
+    was_renamed: bool,
 }
 
 impl Temporary {
     /// Of a file that is there, or is about to be.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, is_there: true }
+        Self {
+            path,
+            is_there: true,
+            was_renamed: false,
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets it be: it is somebody else's from now on.
+    /// Whether its final name has replaced its staged one, as it must on a file system without hard links. Then nobody else can
+    /// have taken it away.
+    pub(super) fn was_renamed(&self) -> bool {
+        self.was_renamed
+    }
+
+    /// Keeps the file when this is dropped.
     pub(super) fn leave(&mut self) {
         self.is_there = false;
     }

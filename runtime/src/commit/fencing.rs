@@ -168,15 +168,12 @@ impl RequestKey {
         }
     }
 
-    /// Checks that neither this life of the request nor a later one was ended without a receipt.
-    ///
-    /// # Errors
-    /// Permanent, if it was.
-    pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
+    /// Returns the marker of this life of the request, or of a later one, if it was ended without a receipt.
+    fn ended(&self, folders: &Folders, life_ms: i64) -> Result<Option<EndedMarker>> {
         let path = self.ended_path(folders);
         let document = match read_regular(&path, DOCUMENT_BYTES_MAX) {
             Ok(document) => document,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
         };
         let marker: EndedMarker = serde_json::from_slice(&document).map_err(|error| {
@@ -186,9 +183,17 @@ impl RequestKey {
             );
             Error::permanent(Stage::Commit, what).because(error)
         })?;
-        if marker.life_ms < life_ms {
+        Ok((marker.life_ms >= life_ms).then_some(marker))
+    }
+
+    /// Checks that neither this life of the request nor a later one was ended without a receipt.
+    ///
+    /// # Errors
+    /// Permanent, if it was.
+    pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
+        let Some(marker) = self.ended(folders, life_ms)? else {
             return Ok(());
-        }
+        };
         let what = format!(
             "{} {}: worker {} ended it as {} at {}, so no earlier attempt may commit it; `dead retry` starts it anew",
             marker.queue, marker.id, marker.worker, marker.state, marker.at
@@ -377,6 +382,16 @@ impl Destination {
         let folders = self.folders(Some(queue))?;
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
+        if key.ended(&folders, life_ms)?.is_some() {
+            // Somebody else has ended it. By now it may be in its next life, which must not be disturbed.
+            let receipt = read_receipt(&receipt_path(&folders, id))?;
+            return Ok(
+                match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
+                    Some(receipt) => Concluded::Committed(Box::new(receipt)),
+                    None => Concluded::Ended,
+                },
+            );
+        }
         faults::pass("fenced", id);
         let revoked = key.revoke(&folders, None)?;
         faults::pass("revoked", id);

@@ -79,6 +79,12 @@ impl Folder {
         &self.real
     }
 
+    /// Makes all further syncs fail, as those of a broken disk do.
+    #[cfg(test)]
+    pub(super) fn break_syncs(&mut self) {
+        self.handle = File::open("/dev/null").expect("/dev/null is there");
+    }
+
     fn is_current(&self) -> bool {
         let is_this =
             |found: io::Result<Metadata>| found.is_ok_and(|found| identity(&found) == self.identity);

@@ -1,7 +1,7 @@
 //! Output and rejects go in as bytes; files under final names and a receipt come out, whole or not at all.
 //!
 //! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and
-//! published by a rename to their final names, which never replaces a file that is there. The receipt
+//! published under their final names by hard links, which never replace a file that is there. The receipt
 //! comes last, once those names are synced, and decides: of all attempts at a request one creates it, and what
 //! it names is never touched again. Attempts that commit at the same time share the syncs of their folders.
 //!
@@ -32,10 +32,11 @@ mod rejects;
 mod staging;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ pub struct Destination {
     rejects: PathBuf,
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
+    is_replaced: AtomicBool,
 }
 
 impl Destination {
@@ -94,6 +96,7 @@ impl Destination {
             rejects,
             kept: Mutex::default(),
             identity: Mutex::default(),
+            is_replaced: AtomicBool::new(false),
         })
     }
 
@@ -130,12 +133,31 @@ impl Destination {
     }
 
     /// Writes the id into the folder again if somebody has removed it meanwhile.
+    ///
+    /// # Errors
+    /// Transient, if the folder has another id now, such as that of a volume that was mounted there: see
+    /// [`Destination::check_identity`].
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(identity) = &*identity {
             for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
-                folder_identity(folder, Some(identity))?;
+                if folder_identity(folder, Some(identity))? != identity {
+                    self.is_replaced.store(true, Ordering::Relaxed);
+                    return Err(Error::transient(Stage::Commit, replaced(folder)));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that no attempt has found another output under the path than [`Destination::identity`] did. The queue knows the
+    /// earlier one as that of this worker's claims, so a worker must make no more of them.
+    ///
+    /// # Errors
+    /// Permanent, of stage config.
+    pub fn check_identity(&self) -> Result<()> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            return Err(Error::permanent(Stage::Config, replaced(&self.output)));
         }
         Ok(())
     }
@@ -256,10 +278,15 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let new = path.with_extension(&random);
         let mut staged = disk::Temporary::new(new.clone());
-        let written = fs::write(&new, format!("{}\n", given.unwrap_or(&random)));
+        // Queues keep this word, so it must outlast a power cut as they do.
+        let written = File::create_new(&new).and_then(|mut file| {
+            writeln!(file, "{}", given.unwrap_or(&random))?;
+            file.sync_all()
+        });
         written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
         // If another worker was faster, its word counts.
         disk::publish(&mut staged, &path)?;
+        path.parent().map_or(Ok(()), disk::sync_folder)?;
     }
     Err(Error::transient(
         Stage::Commit,
@@ -267,7 +294,14 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     ))
 }
 
-/// An identity is a short word.
+fn replaced(folder: &Path) -> String {
+    format!(
+        "{}: is another output than when this worker started: start the worker again, to work with this one",
+        folder.display()
+    )
+}
+
+/// Reads an identity, which is a short word.
 fn read_identity(path: &Path) -> std::io::Result<String> {
     let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

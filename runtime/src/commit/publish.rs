@@ -215,7 +215,7 @@ impl Sealed {
                 Some(key.lock(&self.folders)?)
             };
             let receipt = read_receipt(&receipt_path(&self.folders, id))?;
-            if is_locked || self.is_in_force()? {
+            if is_locked || self.staged_output.was_renamed() || self.is_in_force()? {
                 remove_unnamed(placed, receipt.as_ref())?;
             }
             if let (Some(lock), Some(_)) = (lock, receipt) {
@@ -313,7 +313,8 @@ impl Sealed {
             Err(_) if !staged.path().exists() => return Err(superseded(path.display())),
             is_new => is_new?,
         };
-        self.folders.receipts.sync()?;
+        // The receipt stands, whether or not its name outlasts a power cut: only a look at it can tell how the request ended.
+        self.folders.receipts.sync().map_err(Error::leaving_output)?;
         Ok(is_new)
     }
 }
@@ -556,8 +557,11 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
 
+    use super::super::staging::Staging;
     use super::*;
+    use crate::commit::Owner;
 
     /// Ids that differ in what ids may have: marks, formats, dots, the case.
     fn ids() -> Vec<String> {
@@ -584,6 +588,74 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// A sealed attempt with an output, in new folders that `change` has changed.
+    fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
+        let open = |name: &str| Folder::open(&root.join(name)).unwrap();
+        let mut folders = Folders {
+            output: open("out"),
+            receipts: open("out/receipts"),
+            rejects: open("out/rejects"),
+            staging: open("out/.staging"),
+            rejects_staging: open("out/rejects/.staging"),
+        };
+        change(&mut folders);
+        let owner = Owner {
+            queue: Some("q".to_owned()),
+            id: Some("a".to_owned()),
+            fence: 1,
+            ..Owner::default()
+        };
+        let mut staging = Staging::new(Arc::new(folders), owner).unwrap();
+        staging.output().write_all(b"n\n1\n").unwrap();
+        staging.seal().unwrap()
+    }
+
+    fn receipt_of(published: &Published) -> Receipt {
+        let digest = "0".repeat(64);
+        let receipt = serde_json::json!({
+            "receipt": 1, "host": "0",
+            "request": {"id": "a", "queue": "q", "uri": "/a.csv", "submitted_at": "2026-01-01T00:00:00.000Z"},
+            "attempt": {"number": 1, "fence": 1, "worker": "w", "started_at": "2026-01-01T00:00:00.000Z",
+                        "finished_at": "2026-01-01T00:00:00.000Z", "resumed_from": null},
+            "input": {"uri": "/a.csv", "format": "csv", "bytes": 4, "sha256": digest, "etag": null, "columns": ["n"]},
+            "plugin": {"name": "p", "version": "1", "sha256": digest, "interface": "ingest:plugin@0.1.0"},
+            "binding": null, "config_sha256": digest,
+            "records": {"read": 1, "kept": 1, "edited": 0, "replaced": 0, "dropped": 0, "rejected": 0, "written": 1},
+            "outputs": [{"uri": published.output.uri, "format": "csv", "records": 1, "bytes": published.output.bytes,
+                         "sha256": published.output.sha256}],
+            "rejects": {"uri": null, "records": 0, "bytes": 0, "sha256": null, "by_code": {}, "examples": {}},
+            "counters": {},
+        });
+        serde_json::from_value(receipt).expect("a receipt")
+    }
+
+    #[test]
+    fn a_receipt_that_may_not_outlast_a_power_cut_is_left_for_the_next_attempt_to_find() {
+        let root = tempfile::tempdir().unwrap();
+        let sealed = sealed(root.path(), |folders| folders.receipts.break_syncs());
+        let error = sealed
+            .publish("a", Format::Csv, receipt_of)
+            .expect_err("the folder cannot be synced");
+        assert!(error.leaves_output(), "{error}");
+        assert!(root.path().join("out/receipts/a.json").exists());
+        assert!(root.path().join("out/a.csv").exists());
+    }
+
+    #[test]
+    fn where_there_are_no_hard_links_what_was_published_is_taken_back_too() {
+        let root = tempfile::tempdir().unwrap();
+        let mut sealed = sealed(root.path(), |_| ());
+        let path = root.path().join("out/a.csv");
+        assert!(disk::publish(&mut sealed.staged_output, &path).unwrap());
+        let key = RequestKey::of(Some("q"), "a");
+        let placed = [Placed {
+            path: path.clone(),
+            is_new: true,
+        }];
+        assert!(sealed.take_back(&key, "a", false, &placed));
+        assert!(!path.exists());
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn take_up(job: &Job, checkpoint: Checkpoint, open: &Open<'_>) -> Result<Result<
     job.gauge.show(checkpoint.offset, checkpoint.records);
     let taken_over = job
         .destination
-        .take_over(job.owner(), &checkpoint.staged, &job.stop);
+        .resume_from(job.owner(), &checkpoint.staged, &job.stop);
     let staging = match taken_over {
         Ok(Ok(staging)) => staging,
         Ok(Err(why)) => return Ok(Err(why)),

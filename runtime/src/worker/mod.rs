@@ -296,6 +296,7 @@ impl Worker {
         if self.context.options.burst && self.invalid_before.is_none() {
             self.invalid_before = Some(Outlook::of(&self.context).await?.invalid());
         }
+        self.context.destination.check_identity()?;
         let (claims, asked_at) = self.claim_any().await?;
         if !claims.is_empty() {
             for claim in claims {

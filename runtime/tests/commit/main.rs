@@ -330,6 +330,36 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
 }
 
 #[test]
+fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
+    let place = Place::new();
+    let identity = place.destination.identity().unwrap();
+    place.commit(1, b"a\n").unwrap();
+    place.destination.check_identity().unwrap();
+    // Somebody removes the folder: this process makes it again, with its id.
+    fs::remove_dir_all(place.path("")).unwrap();
+    place.commit(2, b"a\n").unwrap();
+    place.destination.check_identity().unwrap();
+    assert_eq!(
+        fs::read_to_string(place.path(".output-id")).unwrap().trim(),
+        identity
+    );
+    // Somebody mounts a volume there that has been an output before.
+    fs::remove_dir_all(place.path("")).unwrap();
+    fs::create_dir(place.path("")).unwrap();
+    fs::write(place.path(".output-id"), "another\n").unwrap();
+    let error = place.destination.stage(owner(ID, 3)).expect_err("another output");
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    let error = place.destination.check_identity().expect_err("another output");
+    assert_eq!(error.class(), Class::Permanent);
+    assert!(
+        error
+            .to_string()
+            .contains("is another output than when this worker started"),
+        "{error}"
+    );
+}
+
+#[test]
 fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
     let place = Place::new();
     let barrier = Barrier::new(16);
