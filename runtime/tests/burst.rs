@@ -5,6 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use ingest_host::queue::{ClaimOptions, Next, OutputId, Server};
 use support::host::{Host, Said, Worker, component};
 use support::http::Files;
 use support::on_both_queues;
@@ -12,6 +13,7 @@ use support::on_both_queues;
 on_both_queues! {
     what_is_delayed_for_a_year_is_told_and_no_failure
     what_is_due_soon_is_waited_for
+    what_is_only_to_be_ended_is_waited_for_in_a_paused_queue
     a_retry_that_is_not_due_in_time_is_left
     what_another_worker_keeps_is_left
     what_another_worker_loses_is_done
@@ -86,6 +88,53 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     let told: Vec<_> = said.stderr.lines().filter(|line| line.contains(WAITS)).collect();
     assert!((1..=2).contains(&told.len()), "{told:#?}");
     assert!(told[0].contains("delayed=3 next_due_in_s=0."), "{told:#?}");
+}
+
+fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.run(&format!("submit --queue q --uri {url} --id poison"))
+        .ok();
+    let output = OutputId {
+        id: std::fs::read_to_string(host.path("out/.output-id"))
+            .unwrap()
+            .trim()
+            .into(),
+        uri: "file:///out".into(),
+    };
+    let claim = |lease| ClaimOptions {
+        worker: "lost".into(),
+        nonce: uuid::Uuid::new_v4().to_string(),
+        lease,
+        lost_max: 1,
+        needs_binding: false,
+        output: output.clone(),
+        move_output: false,
+    };
+    // Its only worker is lost, and the next one cannot look at the output yet.
+    let put_off = async {
+        let server = Server::connect(&host.url).await.unwrap();
+        let lost = server
+            .queue
+            .claim_some("q", &claim(Duration::from_millis(1)), 1)
+            .await;
+        assert_eq!(lost.unwrap().len(), 1);
+        let ending = loop {
+            let found = server
+                .queue
+                .claim_some("q", &claim(Duration::from_secs(60)), 1)
+                .await;
+            if let Some(found) = found.unwrap().pop() {
+                break found;
+            }
+        };
+        assert!(ending.ending.is_some(), "{ending:?}");
+        let later = Next::Conclude(Duration::from_secs(1));
+        server.queue.fail(&ending.ticket, "not yet", later).await.unwrap();
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(put_off);
+    host.run("queue pause --queue q").ok();
+    assert_said(&burst(host, "--burst-wait 1m"), 1, "0 done, 1 dead");
+    assert_eq!(host.status("poison")["state"], "dead");
 }
 
 fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {

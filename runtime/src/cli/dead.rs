@@ -10,13 +10,10 @@ use super::out;
 use super::requests::{self, RequestArgs};
 use crate::error::{Error, Result, Stage};
 use crate::location::{redact, redact_within};
-use crate::queue::{Place, Queue, Revived, Server, State};
+use crate::queue::{DEAD_STEP, Place, Queue, Revived, Server, State};
 
 /// The number of requests in one page of the list.
 const PAGE: usize = 1_000;
-
-/// The number of requests that one step retries or purges; their ids are printed after it.
-const STEP: usize = 100;
 
 /// The most ids in a note.
 const IDS_SHOWN: usize = 20;
@@ -258,7 +255,7 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
     requests::known(server, queue).await?;
     let deaths = deaths(&*server.queue, queue).await?;
     let (mut done, mut gone, mut lost) = (0, 0, Vec::new());
-    for step in deaths.chunks(STEP) {
+    for step in deaths.chunks(DEAD_STEP) {
         let answers = verb.several(&*server.queue, queue, step).await?;
         for (Place { id, .. }, answer) in step.iter().zip(answers) {
             match answer {

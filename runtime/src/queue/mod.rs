@@ -29,8 +29,12 @@ const COMEBACK_MAX: usize = 100;
 
 /// The most ready requests that a claim looks at to find some that its worker may have.
 const LOOK_MAX: usize = 1_000;
+
+/// The most times that a claim looks at so many: requests behind them are found once those in front have gone.
+const LOOK_STEPS_MAX: usize = 50;
+
 /// The most dead requests that one step retries or purges, so that it does not hold up others.
-const DEAD_STEP: usize = 100;
+pub(crate) const DEAD_STEP: usize = 100;
 
 /// The most documents that one step purges, each of at most 64 KiB.
 const PURGE_STEP: usize = 100;
@@ -294,6 +298,8 @@ pub struct Listed {
     pub place: Place,
     /// Attempts begun, without those lost or handed back.
     pub attempts: u32,
+    /// Whether the next worker that claims it is to end it, which no pause and no missing plugin prevents.
+    pub is_ending: bool,
 }
 
 /// The outcome for one of several dead requests.
@@ -522,8 +528,6 @@ pub trait Queue: Send + Sync {
     /// Requests in a state, those that come next or came last first, at most `limit`.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way but by a settle or
-    /// in the dead letters. If a claim of it was lost, a worker has to end it: the next one that claims it is told so.
     /// Lists the requests in a state other than [`State::Ready`] after a place, in order, at most `limit`. A walk that goes on
     /// after the last one of each page gets each request that keeps its place exactly once, even if others change the list.
     async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>>;
@@ -531,8 +535,8 @@ pub trait Queue: Send + Sync {
     /// Returns the server's time, in milliseconds since 1970.
     async fn now_ms(&self) -> Result<i64>;
 
-    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way, a lost
-    /// lease included, but by a settle or in the dead letters.
+    /// Withdraws a request. If it is leased, the request is [`State::Cancelled`] once its claim ends in any way but by a settle or
+    /// in the dead letters. If a claim of it was lost, a worker has to end it: the next one that claims it is told so.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
     /// Puts a dead request back to ready, its attempts and losses forgotten. False if it is not dead.

@@ -74,7 +74,8 @@ pub(super) struct Outlook {
     elsewhere: u64,
     /// The time by the server's clock.
     now_ms: i64,
-    /// The time at which the first delayed request of a queue that can be served is due.
+    /// The time at which the first delayed request is due that can be claimed then: of a queue that can be served, or one that is
+    /// only to be ended.
     next_due_ms: Option<i64>,
 }
 
@@ -85,9 +86,14 @@ impl Outlook {
         for name in &context.options.queues {
             let counts = queue.counts(name).await?;
             let obstacle = obstacle(context, &counts);
-            if counts.delayed > 0 && obstacle.is_none() {
-                let first = queue.after(name, State::Delayed, &Place::default(), 1).await?;
-                let due_ms = first.first().map(|listed| listed.place.at_ms);
+            if counts.delayed > 0 {
+                let page = if obstacle.is_none() { 1 } else { PAGE };
+                let listed = queue.after(name, State::Delayed, &Place::default(), page).await?;
+                let mut due_ms = listed
+                    .into_iter()
+                    .filter(|listed| obstacle.is_none() || listed.is_ending)
+                    .map(|listed| listed.place.at_ms);
+                let due_ms = due_ms.next();
                 next_due_ms = next_due_ms.into_iter().chain(due_ms).min();
             }
             if counts.ready > 0 && obstacle.is_none() && !context.options.move_output {
@@ -195,7 +201,8 @@ impl Outlook {
                 unseen = unseen.saturating_sub(page.len() as u64);
                 for listed in page {
                     let due_in = span(listed.place.at_ms - self.now_ms);
-                    if obstacle.is_none() && due_in <= left && !left.is_zero() {
+                    let is_claimable = obstacle.is_none() || listed.is_ending;
+                    if is_claimable && due_in <= left && !left.is_zero() {
                         return Ok(None);
                     }
                     if listed.attempts == 0 && due_in > wait {

@@ -401,3 +401,31 @@ async fn what_cannot_be_retried_is_named() {
     assert_eq!(said.stderr, format!("{Q}: 2 of 2 removed\n"));
     bed.audit_is_clean().await;
 }
+
+/// Entries that no worker wrote, and those of a server whose clock was set back, do not keep others from being removed.
+#[tokio::test]
+async fn a_strange_entry_among_the_documents_holds_up_nobody() {
+    let bed = Bed::redis().await;
+    bed.queue().submit(Q, &[request("a")]).await.unwrap();
+    let mut connection = bed.redis_connection();
+    let mut push = redis::cmd("RPUSH");
+    push.arg(format!("ingest:{{{Q}}}:invalid"));
+    let later = bed.queue().now_ms().await.unwrap() + 3_600_000;
+    for n in 0..150 {
+        push.arg(format!(r#"{{"document":"d{n}","reason":"r","at_ms":1}}"#));
+    }
+    push.arg("by hand")
+        .arg(format!(r#"{{"document":"later","reason":"r","at_ms":{later}}}"#));
+    push.exec(&mut connection).unwrap();
+    let said = run_to_its_end(&bed, &format!("dead list --queue {Q} --json"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stdout.contains("by hand"), "{}", said.stdout);
+    let said = run_to_its_end(&bed, &format!("dead purge --documents --queue {Q}"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!(said.stdout.lines().count(), 151, "{}", said.stdout);
+    assert_eq!(
+        said.stderr,
+        format!("{Q}: 151 documents removed; 1 have come since and are left\n")
+    );
+    assert_eq!(bed.queue().invalid(Q, 10).await.unwrap()[0].document, "later");
+}

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     state, the time, how many at most
--- Returns  for each request: id, time, attempts
+-- Returns  for each request: id, time, attempts, whether it is to be ended (1 or 0)
 
 local state = ARGV[1]
 local fault = broken('ZCARD', state)
@@ -12,9 +12,9 @@ end
 local found = redis.call('ZRANGEBYSCORE', key(state), ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 local answers = {}
 for index = 1, #found, 2 do
-  local attempts = redis.pcall('HGET', request_key(found[index]), 'attempts')
+  local hash = redis.pcall('HMGET', request_key(found[index]), 'attempts', 'cancel', 'ending')
   answers[#answers + 1] = {
-    found[index], string.format('%.0f', tonumber(found[index + 1])), count_of(type(attempts) == 'string' and attempts or 0),
+    found[index], string.format('%.0f', tonumber(found[index + 1])), count_of(hash[1] or 0), (hash[2] or hash[3]) and 1 or 0,
   }
 end
 return answers

@@ -35,7 +35,7 @@ impl RedisServer {
                 document,
                 reason,
                 at_ms,
-            } = self.decode(&text)?;
+            } = self.entry(&text);
             found.push(Invalid {
                 key: key_of(&text),
                 document,
@@ -63,27 +63,35 @@ impl RedisServer {
         Ok(false)
     }
 
-    /// Removes from the end that nobody pushes to.
+    /// Removes from the end that nobody pushes to, and passes over entries that are to stay there: the clock may have been set.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
+        let (mut keys, mut staying) = (Vec::new(), 0);
         loop {
-            let page = last_index(PURGE_STEP) + 1;
-            let texts = self.range_of_invalid(queue, -page, -1).await?;
-            let (mut keys, mut are_due) = (Vec::new(), false);
+            let last = -staying - 1;
+            let texts = self
+                .range_of_invalid(queue, last - last_index(PURGE_STEP), last)
+                .await?;
             for text in texts.iter().rev() {
-                let Entry { at_ms, .. } = self.decode(text)?;
-                if at_ms > until_ms {
-                    break;
-                }
-                are_due = true;
+                if self.entry(text).at_ms > until_ms {
+                    staying += 1;
                 // One that is gone by now somebody else has removed.
-                if self.remove_entry(queue, -1, text).await? {
+                } else if self.remove_entry(queue, -1, text).await? {
                     keys.push(key_of(text));
                 }
             }
-            if !keys.is_empty() || !are_due {
+            if !keys.is_empty() || texts.is_empty() {
                 return Ok(keys);
             }
         }
+    }
+
+    /// Reads an entry. One that no script wrote is an invalid document, too.
+    fn entry(&self, text: &[u8]) -> Entry {
+        self.decode(text).unwrap_or_else(|_| Entry {
+            document: String::from_utf8_lossy(text).into_owned(),
+            reason: "no worker put this entry into the list".to_owned(),
+            at_ms: 0,
+        })
     }
 
     /// Removes one entry by its value, since the list may have changed; the first from the beginning (1) or the end (-1).

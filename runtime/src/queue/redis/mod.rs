@@ -9,11 +9,11 @@
 //! |---|---|---|
 //! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
 //! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
-//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age |
+//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for what the next claim is to end |
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
 //! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`; of the last claim `fence`, `nonce`, `worker`, `binding` and, once over, `ended`; `cancel` while a cancel is asked for; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `life_ms` (when this life of it began); of the last claim `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, what a person should know of its end; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
@@ -52,8 +52,8 @@ use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
-    LOOK_MAX, Listed, Next, OutputId, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REAP_STEP, Reaped, Renewed,
+    Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
     progress_value,
 };
 use crate::complaints::Complaints;
@@ -348,7 +348,7 @@ impl Queue for RedisServer {
 
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
         let mut found = Vec::<(String, u64)>::new();
-        for step in 0..IMPORT_STEPS_MAX {
+        for step in 0..LOOK_STEPS_MAX {
             let mut call = on(&self.scripts.elsewhere, queue)?;
             call.arg(own.to_string()).arg(step * LOOK_MAX).arg(LOOK_MAX);
             let (looked, outputs): (usize, Vec<(String, u64)>) = self.link.invoke(&call).await?;
@@ -410,11 +410,12 @@ impl Queue for RedisServer {
         loop {
             let mut call = on(&self.scripts.after, queue)?;
             call.arg(state.name()).arg(place.at_ms).arg(wanted);
-            let found: Vec<(String, i64, u32)> = self.link.invoke(&call).await?;
+            let found: Vec<(String, i64, u32, bool)> = self.link.invoke(&call).await?;
             let are_all = found.len() < wanted;
-            let listed = found.into_iter().map(|(id, at_ms, attempts)| Listed {
+            let listed = found.into_iter().map(|(id, at_ms, attempts, is_ending)| Listed {
                 place: Place { at_ms, id },
                 attempts,
+                is_ending,
             });
             let behind: Vec<_> = listed
                 .filter(|listed| listed.place > *place)

@@ -5,9 +5,11 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::store::now_ms;
-use super::{FORGET_MARKS, create, wake};
+use super::{FORGET_MARKS, create, rows, wake};
 use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
-use crate::queue::{COMEBACK_MAX, ClaimOptions, Next, State, Submitted, Ticket, is_suspect, millis};
+use crate::queue::{
+    COMEBACK_MAX, ClaimOptions, LOOK_MAX, LOOK_STEPS_MAX, Next, State, Submitted, Ticket, is_suspect, millis,
+};
 
 /// What one step of a claim found.
 pub(super) struct Step {
@@ -92,10 +94,12 @@ pub(super) fn claim(
         .prepare_cached("SELECT paused, binding, changes FROM queue WHERE name = ?1")?
         .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let open = !paused && (binding.is_some() || !options.needs_binding);
-    while is_new && claims.len() < count {
-        let Some(next) = next(db, queue, open, options)? else {
-            break;
-        };
+    let candidates = if is_new {
+        candidates(db, queue, open, options, count)?
+    } else {
+        Vec::new()
+    };
+    for next in candidates {
         let is_suspect = !next.is_ending && is_suspect(next.lost, options.lost_max);
         if is_suspect && !claims.is_empty() {
             break;
@@ -135,27 +139,27 @@ struct NextReady {
     output: Option<(String, String)>,
 }
 
-/// The first request that is only to be ended or, where claims are granted, else the first that is ready; of those that this
-/// worker may have.
-fn next(
+/// Returns the requests that this worker may have, at most `count`: first those that are only to be ended, then, where claims are
+/// granted, those that are ready.
+fn candidates(
     db: &Connection,
     queue: &str,
     open: bool,
     options: &ClaimOptions,
-) -> rusqlite::Result<Option<NextReady>> {
-    let output = &options.output;
-    let find = |is_ending: bool, sql: &str| {
-        let columns = "sequence, lost, output_id, output_uri";
-        db.prepare_cached(&format!(
-            "SELECT {columns} FROM request WHERE queue = ?1 AND state = 'ready' AND {sql}
-                 AND (?2 OR output_id IS NULL OR output_id = ?3) ORDER BY {} LIMIT 1",
-            if is_ending {
-                "sequence"
-            } else {
-                "priority DESC, sequence"
-            }
-        ))?
-        .query_row(params![queue, options.move_output, output.id], |row| {
+    count: usize,
+) -> rusqlite::Result<Vec<NextReady>> {
+    let find = |is_ending: bool, limit: usize| -> rusqlite::Result<Vec<NextReady>> {
+        let (which, order) = if is_ending {
+            ("(cancel OR ending IS NOT NULL)", "sequence")
+        } else {
+            ("NOT cancel AND ending IS NULL", "priority DESC, sequence")
+        };
+        let mut statement = db.prepare_cached(&format!(
+            "SELECT sequence, lost, output_id, output_uri FROM request
+             WHERE queue = ?1 AND state = 'ready' AND {which} ORDER BY {order} LIMIT ?2"
+        ))?;
+        // Each step reads one row. No more are read than a bound, since nobody else can write meanwhile.
+        let ready = statement.query_map(params![queue, rows(LOOK_MAX * LOOK_STEPS_MAX)], |row| {
             let output_id: Option<String> = row.get(2)?;
             Ok(NextReady {
                 sequence: row.get(0)?,
@@ -163,14 +167,21 @@ fn next(
                 is_ending,
                 output: output_id.zip(row.get(3)?),
             })
-        })
-        .optional()
+        })?;
+        let own = &options.output.id;
+        let is_for_this = |next: &NextReady| {
+            options.move_output || next.output.as_ref().is_none_or(|(output_id, _)| output_id == own)
+        };
+        ready
+            .filter(|next| next.as_ref().map_or(true, is_for_this))
+            .take(limit)
+            .collect()
     };
-    let ending = find(true, "(cancel OR ending IS NOT NULL)")?;
-    if ending.is_some() || !open {
-        return Ok(ending);
+    let mut found = find(true, count)?;
+    if open && found.len() < count {
+        found.extend(find(false, count - found.len())?);
     }
-    find(false, "NOT cancel AND ending IS NULL")
+    Ok(found)
 }
 
 fn claim_ready(

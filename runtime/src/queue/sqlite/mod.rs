@@ -259,7 +259,7 @@ impl Queue for SqliteFile {
         let (queue, place) = (queue.to_owned(), place.clone());
         let list = self.store.read(move |db, _| {
             db.prepare_cached(
-                "SELECT at_ms, id, max(attempts, 0) FROM request
+                "SELECT at_ms, id, max(attempts, 0), cancel OR ending IS NOT NULL FROM request
                  WHERE queue = ?1 AND state = ?2 AND at_ms >= ?3 AND (at_ms > ?3 OR id > ?4)
                  ORDER BY at_ms, id LIMIT ?5",
             )?
@@ -272,6 +272,7 @@ impl Queue for SqliteFile {
                             id: row.get(1)?,
                         },
                         attempts: row.get(2)?,
+                        is_ending: row.get(3)?,
                     })
                 },
             )?

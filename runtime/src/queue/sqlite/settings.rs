@@ -49,7 +49,7 @@ pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(dangers)
 }
 
-/// Who can use the file beside its user, and the users of a group who share it on purpose.
+/// Returns the danger if another user owns the file or everybody can use it. A group may share it on purpose.
 fn others(found: &Metadata) -> Option<String> {
     const TO_DO: &str = "`chmod o=` it, its -wal and its -shm";
     if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {

@@ -265,8 +265,8 @@ impl Inner {
         })
     }
 
-    /// Runs steps in one transaction. One that fails is taken back alone; when the transaction fails, all have failed. So they
-    /// have if the files that were written to are not where others look.
+    /// Runs steps in one transaction. A step that fails is taken back alone. If the transaction fails, all steps have failed; so
+    /// they have if somebody has replaced the files, so that other programs open different ones.
     fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
         let transaction = self.check().and_then(|()| {
             let done = self.run_within(&mut steps);
@@ -387,7 +387,7 @@ pub(super) fn now_ms() -> i64 {
     }
 }
 
-/// What a file has that was made for something else.
+/// The version that stands for a file that another program made.
 const FOREIGN: i64 = -1;
 
 fn open(path: &Path, name: &str) -> Result<Connection> {
