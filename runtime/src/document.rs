@@ -62,7 +62,15 @@ pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read_named`]; if it is not UTF-8.
 pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    String::from_utf8(read_named(path, bytes_max)?)
+    read_text(File::open(path)?, bytes_max)
+}
+
+/// Reads an open text file.
+///
+/// # Errors
+/// As [`read_named_text`].
+pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
+    String::from_utf8(read_bounded(file, bytes_max)?)
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 

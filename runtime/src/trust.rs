@@ -1,13 +1,10 @@
 //! A path or the metadata of a file or folder that the program trusts goes in; the reason why others can change or read it
 //! comes out, if they can.
 
-use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::io;
+use std::fs::{DirBuilder, Metadata, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result, Stage};
 
@@ -26,25 +23,6 @@ pub(crate) fn changed_by_others(found: &Metadata) -> Option<&'static str> {
 /// Whether users other than the owner can read a file.
 pub(crate) fn read_by_others(found: &Metadata) -> bool {
     found.mode() & 0o044 != 0
-}
-
-/// Opens a regular file for reading; a symbolic link is refused. Never waits, not even for a pipe.
-///
-/// # Errors
-/// If it cannot be opened, or is not a regular file.
-pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-        rustix::io::Errno::LOOP => io::Error::other("it is a symbolic link"),
-        error => error.into(),
-    })?;
-    let file = File::from(file);
-    let found = file.metadata()?;
-    if found.is_file() {
-        Ok((file, found))
-    } else {
-        Err(io::Error::other("it is not a regular file"))
-    }
 }
 
 /// Creates a folder that only this user can use, with its parents, or checks the one that exists. A symbolic link is refused.
@@ -125,35 +103,6 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), &link).unwrap();
         let error = private_folder(&link).unwrap_err().to_string();
         assert!(error.contains("symbolic link"), "{error}");
-    }
-
-    #[test]
-    fn only_regular_files_are_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link, pipe) = (
-            folder.path().join("file"),
-            folder.path().join("link"),
-            folder.path().join("pipe"),
-        );
-        std::fs::write(&file, "text").unwrap();
-        open_regular(&file).unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        for (path, why) in [
-            (link.as_path(), "symbolic link"),
-            (&pipe, "regular"),
-            (folder.path(), "regular"),
-        ] {
-            let error = open_regular(path).unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::environment::SERVER_NAMES;
+use crate::document::open_regular;
 use crate::error::{Error, Result, Stage};
 use crate::trust;
 
@@ -111,7 +112,8 @@ fn list(names: &[String]) -> String {
 
 /// Reads the file's text; none if there is no file.
 fn read(path: &Path) -> Result<Option<String>, String> {
-    let (file, found) = match trust::open_regular(path) {
+    let opened = open_regular(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (found, file) = match opened {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),

@@ -14,7 +14,7 @@ use reqwest::header::{
 };
 use url::{Origin, Url};
 
-use crate::document::read_named_text;
+use crate::document::read_text;
 use crate::error::{Error, Result, Stage};
 use crate::trust;
 
@@ -50,8 +50,8 @@ impl Credentials {
         let file = File::open(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;
         warn_of_others(path, &found);
-        drop(file);
-        let text = read_named_text(path, FILE_BYTES_MAX).map_err(unread)?;
+        // The file that was checked, not another one that has its name by now.
+        let text = read_text(file, FILE_BYTES_MAX).map_err(unread)?;
         Self::parse(&text).map_err(refused)
     }
 

@@ -16,6 +16,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::config::Limits;
+use crate::document::open_regular;
 use crate::error::{Error, Result, Stage};
 use crate::request::hex;
 use crate::trust::{self, private_folder};
@@ -85,7 +86,8 @@ impl Cache {
 
     /// Reads the code in a file, if its signature is right.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let (file, found) = trust::open_regular(&self.folder.join(name))?;
+        let file = open_regular(&self.folder.join(name))?;
+        let found = file.metadata()?;
         if let Some(why) = trust::changed_by_others(&found) {
             return Err(io::Error::other(why));
         }
@@ -217,7 +219,8 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
 }
 
 fn read_secret(path: &Path) -> io::Result<[u8; SECRET_BYTES]> {
-    let (file, found) = trust::open_regular(path)?;
+    let file = open_regular(path)?;
+    let found = file.metadata()?;
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
     }
