@@ -359,7 +359,8 @@ fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
         let paths = entries.flatten().map(|entry| entry.path());
         found.extend(paths.filter(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
+            name.strip_prefix(id)
+                .is_some_and(|rest| rest.starts_with(['.', '~']))
         }));
     }
     found
