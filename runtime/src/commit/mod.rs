@@ -27,6 +27,7 @@ mod checkpoint;
 mod disk;
 mod fencing;
 mod folders;
+mod passing;
 mod publish;
 mod rejects;
 mod staging;
@@ -42,6 +43,8 @@ use std::time::Duration;
 pub use self::checkpoint::StagedPart;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
+pub use self::passing::Head;
+use self::passing::Passing;
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
@@ -75,6 +78,8 @@ pub struct Destination {
     rejects: PathBuf,
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
+    /// If outputs are passed on instead of published.
+    passing: Option<Passing>,
 }
 
 impl Destination {
@@ -94,6 +99,7 @@ impl Destination {
             rejects,
             kept: Mutex::default(),
             identity: Mutex::default(),
+            passing: None,
         })
     }
 

@@ -35,10 +35,11 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
     let file = opened.map_err(|error| failed(error, path))?;
     let metadata = file.metadata().map_err(|error| failed(error, path))?;
     if !metadata.is_file() {
-        let what = if metadata.is_dir() {
-            "a folder"
-        } else {
-            "not a regular file"
+        let what = match (metadata.is_dir(), origin) {
+            (true, Origin::Typed) => "a folder: name the files in it, such as 'FOLDER/*.csv'",
+            (true, Origin::Queued) => "a folder",
+            (false, Origin::Typed) => "not a regular file: `ingest - < FILE` reads a pipe",
+            (false, Origin::Queued) => "not a regular file",
         };
         return Err(Error::permanent(
             Stage::Fetch,
