@@ -204,6 +204,33 @@ fn a_signal_ends_the_wait_for_standard_input() {
     leaves_no_staging(&host);
 }
 
+#[test]
+fn a_signal_ends_the_inputs_that_are_left() {
+    let host = Host::embedded();
+    host.write("a.csv", ROWS);
+    host.write("b.csv", ROWS);
+    for (output, end) in [
+        ("o", "not done: stdin, b.csv, and 1 of 3 are done"),
+        ("-", "not done: stdin, b.csv: nothing was written to stdout"),
+    ] {
+        let mut command = clean(&host, &["a.csv", "-", "b.csv", "--output", output]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(ROWS.as_bytes()).unwrap();
+        wait_until_read(&child);
+        interrupt(&child);
+        let stderr = Said::new(&child.wait_with_output().unwrap()).refused(1);
+        assert_eq!(stderr.matches("interrupted").count(), 1, "{stderr}");
+        assert!(stderr.contains(end), "{stderr}");
+        drop(stdin);
+    }
+    leaves_no_staging(&host);
+}
+
 /// Waits until a process reads standard input, which is then empty: it listens to signals before.
 fn wait_until_read(child: &Child) {
     let pipe = format!("/proc/{}/fd/0", child.id());
@@ -365,6 +392,14 @@ fn a_reader_that_leaves_early_ends_it_quietly() {
     leaves_no_staging(&host);
 
     let mut command = clean(&host, &["in.csv", "--output", "-"]);
+    command.env("TMPDIR", host.path("no/such/folder"));
+    let nowhere = self::said(command).refused(1);
+    assert!(
+        nowhere.contains("no/such/folder") && nowhere.contains("TMPDIR names another place"),
+        "{nowhere}"
+    );
+
+    let mut command = clean(&host, &["in.csv", "--output", "-"]);
     command
         .stdout(File::options().write(true).open("/dev/full").unwrap())
         .stderr(Stdio::piped());
@@ -397,14 +432,28 @@ fn a_signal_ends_the_wait_for_a_reader() {
     leaves_no_staging(&host);
 }
 
-/// As a shell connects them, from a compressed file to whatever reads records.
+/// What the README shows, as a shell does it.
 #[test]
-fn it_stands_in_a_pipeline() {
+fn it_stands_in_the_pipelines_of_the_readme() {
     let host = Host::embedded();
-    host.write("in.csv.gz", gzip(ROWS.as_bytes()));
-    let script = "set -o pipefail; cat in.csv.gz | \"$0\" ingest - --plugin \"$1\" --output - | tail -n +2";
-    let mut command = host.command();
-    let program = command.get_program().to_owned();
+    let mut csv = Vec::new();
+    let alarms = alarm_feed::write_alarms(&mut csv, 7, 1_000, 5).unwrap();
+    host.write("alarms.csv", csv);
+    std::fs::copy(component("alarms"), host.path("alarms.wasm")).unwrap();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let script = readme
+        .split("```sh\n")
+        .filter_map(|block| block.split("```").next())
+        .find(|block| block.contains("ingest - "));
+    let script = script.expect("the README has a pipeline");
+
+    let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"))
+        .parent()
+        .unwrap()
+        .display();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+    let command = host.command();
     let mut bash = Command::new("bash");
     bash.current_dir(host.folder.path())
         .env_clear()
@@ -413,13 +462,19 @@ fn it_stands_in_a_pipeline() {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         )
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .args([OsStr::new("-c"), OsStr::new(script), &program])
-        .arg(component("clean"));
+        .env("PATH", path)
+        .env("TMPDIR", host.path(""))
+        .args(["-e", "-c", script]);
     let said = Said::new(&bash.output().expect("bash runs"));
-    assert_eq!(said.ok(), "1,x\n2,y\n");
-    command.arg("--version");
-    assert!(command.output().unwrap().status.success());
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let good = alarms.records - alarms.bad();
+    assert_eq!(
+        said.stdout.lines().next(),
+        Some(&*format!("{}", good + 1)),
+        "the header and the good ones"
+    );
+    assert!(said.stdout.contains("all 2 inputs are done"), "{}", said.stdout);
+    leaves_no_staging(&host);
 }
 
 #[test]

@@ -154,6 +154,10 @@ async fn to_folder(
     let mut left = Vec::new();
     for input in inputs {
         let name = name(&input);
+        if work.interrupted.is_requested() {
+            left.push(name);
+            continue;
+        }
         match work.put_through(input).await {
             Ok(committed) => {
                 if count > 1 && !work.args.json {
@@ -190,9 +194,12 @@ async fn to_stdout(
 ) -> Result<ExitCode> {
     let count = inputs.len();
     let (mut receipts, mut files, mut left) = (Vec::new(), Vec::new(), Vec::new());
-    let mut code = ExitCode::FAILURE;
     for input in inputs {
         let name = name(&input);
+        if work.interrupted.is_requested() {
+            left.push(name);
+            continue;
+        }
         match work.put_through(input).await {
             Ok(Committed::New(mut receipt) | Committed::Existing(mut receipt)) => {
                 for output in &mut receipt.outputs {
@@ -203,11 +210,9 @@ async fn to_stdout(
                 }
                 receipts.push((name, receipt));
             }
+            Err(error) if error.stage() == Stage::Config => return Err(error),
             Err(error) => {
-                let of_this = fail(&error, log_format);
-                if count == 1 {
-                    code = of_this;
-                }
+                fail(&error, log_format);
                 if (error.stage(), error.class()) == (Stage::Commit, Class::Transient) {
                     out::note("what goes to stdout is staged first: TMPDIR names another place for it");
                 }
@@ -216,13 +221,12 @@ async fn to_stdout(
         }
     }
     if !left.is_empty() {
-        let left = if count > 1 {
-            format!("{}: ", not_done(&left))
-        } else {
-            String::new()
+        let which = match count {
+            1 => String::new(),
+            _ => format!("{}: ", not_done(&left)),
         };
-        out::note(format!("{left}nothing was written to stdout"));
-        return Ok(code);
+        out::note(format!("{which}nothing was written to stdout"));
+        return Ok(ExitCode::FAILURE);
     }
     if !stdout::copy(files, &work.interrupted).await? {
         return Ok(ExitCode::from(stdout::NO_READER));
@@ -268,7 +272,6 @@ impl Work {
     /// Puts an input through, unless a signal comes first.
     async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
         let input = input.map_err(|unfound| unfound.error)?;
-        self.interrupted.check()?;
         // Its time may be over, that of the next one not.
         let stop = Stop::default();
         let attempt = self.attempt(&input, &stop);

@@ -95,18 +95,20 @@ pub fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,
-        Err(error) => fail(&error, log_format),
+        Err(error) => {
+            fail(&error, log_format);
+            ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
+        }
     }
 }
 
-/// Says why the program, or a part of its work, has failed. Returns the exit code for it.
-fn fail(error: &Error, log_format: LogFormat) -> ExitCode {
+/// Says why the program, or a part of its work, has failed.
+fn fail(error: &Error, log_format: LogFormat) {
     match log_format {
         LogFormat::Human => out::error(error),
         // Whoever collects the log must find why the program ended.
         LogFormat::Json => tracing::error!(error = error.report(), "failed"),
     }
-    ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
 }
 
 /// Records are worked on by threads of their own, and these wait for servers. The fewer there are, the less they wake
