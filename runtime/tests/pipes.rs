@@ -210,8 +210,8 @@ fn a_signal_ends_the_inputs_that_are_left() {
     host.write("a.csv", ROWS);
     host.write("b.csv", ROWS);
     for (output, end) in [
-        ("o", "not done: stdin, b.csv, and 1 of 3 are done"),
-        ("-", "not done: stdin, b.csv: nothing was written to stdout"),
+        ("o", "1 of 3 inputs are done; not done: stdin, b.csv"),
+        ("-", "nothing was written to stdout; not done: stdin, b.csv"),
     ] {
         let mut command = clean(&host, &["a.csv", "-", "b.csv", "--output", output]);
         command
@@ -372,6 +372,13 @@ fn several_inputs_on_stdout_are_one_table() {
     host.write("2.jsonl", "{\"b\":2}");
     let said = self::said(clean(&host, &["*.jsonl", "--output", "-"]));
     assert_eq!(said.ok(), "{\"a\":1}\n{\"b\":2}\n");
+    // An hour without events has no columns.
+    host.write("0.jsonl", "");
+    let said = self::said(clean(
+        &host,
+        &["0.jsonl", "1.jsonl", "--format", "csv", "--output", "-"],
+    ));
+    assert_eq!(said.ok(), "a\n1\n");
 }
 
 #[test]
@@ -524,7 +531,7 @@ fn one_that_fails_does_not_hold_up_the_others() {
         "missing.csv: no such file",
         "*.parquet: no file matches",
         "folder: is a folder: name the files in it, such as",
-        "not done: b.csv, missing.csv, *.parquet, folder, and 2 of 6 are done",
+        "2 of 6 inputs are done; not done: b.csv, missing.csv, *.parquet, folder",
     ] {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
     }

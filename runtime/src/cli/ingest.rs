@@ -27,18 +27,18 @@ use crate::stop::{Stop, TimeLimit, stop_after};
 /// So many of the inputs that are not done are named at the end.
 const SHOWN_MAX: usize = 10;
 
+// The terminal's width breaks these lines.
 const PIPES: &str = "\
-Pipes:
-  `-` as the input reads standard input. Nothing tells the format there but --input-format and the first bytes; gzip and zstd are
-  told by their first bytes. If the program before may fail halfway, `set -o pipefail` makes the shell tell.
-  `--output -` writes the records to stdout, and nothing else: the summary goes to stderr, rejects are kept only with --rejects,
-  and there is no receipt. The records are staged in a temporary folder (TMPDIR) and copied when all of them are through and the gate is
-  open: with any other exit code than 0 or 141 nothing was written, unless the error says that a part was. 141 means that
-  the reader was gone first, as in `... | head`. Several inputs are written in a row, with one header, which must be the same.
+Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd are told by the first bytes. It ends where the \
+pipe ends: `set -o pipefail` tells whether the program before has failed.
 
-Several inputs:
-  Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. A quoted pattern such as
-  'data/*.csv' names the files that it matches, sorted.";
+Stdout (`--output -`): The records and nothing else. The summary goes to stderr, rejects are kept only with --rejects, and there \
+is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are through and the \
+gate is open. So if the exit code is 1 nothing was written, unless the error says that a part was; 141 means that the reader \
+was gone first, as in `... | head`. Several inputs are written in a row, under one header, which must be the same.
+
+Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. A quoted \
+pattern such as 'data/*.csv' names the files that it matches, sorted; `**` is any number of folders.";
 
 #[derive(clap::Args)]
 #[command(after_help = PIPES)]
@@ -174,9 +174,9 @@ async fn to_folder(
     }
     if !left.is_empty() {
         out::note(format!(
-            "{}, and {} of {count} are done",
-            not_done(&left),
-            count - left.len()
+            "{} of {count} inputs are done{}",
+            count - left.len(),
+            not_done(&left)
         ));
         return Ok(ExitCode::FAILURE);
     }
@@ -223,9 +223,9 @@ async fn to_stdout(
     if !left.is_empty() {
         let which = match count {
             1 => String::new(),
-            _ => format!("{}: ", not_done(&left)),
+            _ => not_done(&left),
         };
-        out::note(format!("{which}nothing was written to stdout"));
+        out::note(format!("nothing was written to stdout{which}"));
         return Ok(ExitCode::FAILURE);
     }
     if !stdout::copy(files, &work.interrupted).await? {
@@ -251,8 +251,8 @@ fn name(input: &Result<Input, Unfound>) -> String {
 fn not_done(left: &[String]) -> String {
     let shown = left[..left.len().min(SHOWN_MAX)].join(", ");
     match left.len().saturating_sub(SHOWN_MAX) {
-        0 => format!("not done: {shown}"),
-        more => format!("not done: {shown} and {more} more"),
+        0 => format!("; not done: {shown}"),
+        more => format!("; not done: {shown} and {more} more"),
     }
 }
 
@@ -289,16 +289,15 @@ impl Work {
         let limits = self.plugin.limits();
         let mut time = TimeLimit::new(limits.attempt);
         let now = receipt::now();
+        let is_typed = *input == Input::Stdin && std::io::stdin().is_terminal();
+        if is_typed {
+            out::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
+        }
         let source = match input {
             Input::At(uri) => {
                 stop_after(&mut time, stop, self.fetcher.open(uri, Origin::Typed, stop)).await?
             }
-            Input::Stdin => {
-                if std::io::stdin().is_terminal() {
-                    out::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
-                }
-                self.fetcher.open_stdin(stop)?
-            }
+            Input::Stdin => self.fetcher.open_stdin(stop)?,
         };
         let gauge = Arc::new(Gauge::default());
         let job = Job {
@@ -325,7 +324,8 @@ impl Work {
             stop: stop.clone(),
             gauge: Arc::clone(&gauge),
         };
-        let line = ProgressLine::of_job(gauge);
+        // It would write over what is typed.
+        let line = (!is_typed).then(|| ProgressLine::of_job(gauge));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result

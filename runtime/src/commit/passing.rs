@@ -53,14 +53,17 @@ impl Destination {
         self.passing.is_some()
     }
 
-    /// Whether an output begins with its head. Of outputs that are passed on in a row only the first one does.
+    /// Whether an output begins with its head. Of outputs that are passed on in a row only the first one with columns does.
     ///
     /// # Errors
     /// Permanent, of stage encode, if it does not go on where the ones before end: its format, dialect or header is another.
-    pub fn takes_head(&self, head: &Head) -> Result<bool> {
+    pub fn takes_head(&self, head: &Head, has_columns: bool) -> Result<bool> {
         let Some(passing) = &self.passing else {
             return Ok(true);
         };
+        if !has_columns {
+            return Ok(false);
+        }
         let mut first = passing.head.lock().unwrap_or_else(PoisonError::into_inner);
         let first = match &mut *first {
             Some(first) if first == head => return Ok(false),

@@ -219,7 +219,8 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         dialect: (format == Format::Csv).then_some(dialect),
         bytes: begin.output.clone(),
     };
-    let takes_head = job.destination.takes_head(&head);
+    let has_columns = !opened.maker.plan.output.is_empty();
+    let takes_head = job.destination.takes_head(&head, has_columns);
     if takes_head.map_err(|error| error.about(&opened.input.name))? {
         sequence.write(&begin, &[])?;
     }
