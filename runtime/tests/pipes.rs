@@ -147,6 +147,40 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     );
 }
 
+/// `script` gives it a terminal of its own.
+#[test]
+fn a_terminal_is_read_and_says_so() {
+    let host = Host::embedded();
+    let command = clean(&host, &["-", "--output", "-"]);
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_str().unwrap())
+        .collect();
+    let mut script = Command::new("script");
+    script
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("SHELL", "/bin/sh")
+        .args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = script
+        .spawn()
+        .expect("`script` runs; it is in bsdutils or util-linux");
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"a,b\n1,x\n\x04").unwrap();
+    let said = Said::new(&child.wait_with_output().unwrap()).ok();
+    drop(keys);
+    assert!(said.contains("reading from the terminal: Ctrl-D"), "{said}");
+    // What was typed is shown, and then what came of it.
+    assert_eq!(said.matches("1,x\r\n").count(), 2, "{said}");
+    assert!(said.contains("1 record: 1 kept"), "{said}");
+}
+
 /// A megabyte more of input is no megabyte more of memory.
 #[test]
 fn standard_input_of_any_size_takes_no_more_memory() {
@@ -530,7 +564,7 @@ fn one_that_fails_does_not_hold_up_the_others() {
         "b.csv: record 1",
         "missing.csv: no such file",
         "*.parquet: no file matches",
-        "folder: is a folder: name the files in it, such as",
+        "folder: is a folder: name the files in it, such as 'folder/*.csv'",
         "2 of 6 inputs are done; not done: b.csv, missing.csv, *.parquet, folder",
     ] {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
@@ -624,6 +658,13 @@ fn a_file_is_no_folder_for_outputs() {
         let said = host.run(args).refused(2);
         assert!(said.contains("takes a folder"), "{said}");
     }
+    for device in ["/dev/stdout", "/dev/null"] {
+        let said = self::said(clean(&host, &["in.csv", "--output", device])).refused(2);
+        assert!(
+            said.contains("is no folder; `ingest --output - > FILE`"),
+            "{said}"
+        );
+    }
     assert_eq!(names(&host.path("")), ["in.csv", "there.csv"]);
     // Who says that it is a folder is believed.
     std::fs::create_dir(host.path("is.csv")).unwrap();
@@ -640,7 +681,7 @@ fn a_pipe_by_its_name_is_pointed_to_standard_input() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let said = said(clean(&host, &["fifo"])).refused(1);
     assert!(
-        said.contains("fifo: is not a regular file: `ingest - < FILE` reads a pipe"),
+        said.contains("fifo: is not a regular file: `ingest - < fifo` reads a pipe"),
         "{said}"
     );
 }

@@ -156,7 +156,8 @@ fn walk(folder: &Path, parts: &[Part<'_>], found: &mut Vec<PathBuf>) -> io::Resu
     } else {
         folder
     };
-    for entry in here.read_dir()? {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", here.display()));
+    for entry in here.read_dir().map_err(named)? {
         let entry = entry?;
         let path = folder.join(entry.file_name());
         // What is no text in a name is matched as one unknown character.

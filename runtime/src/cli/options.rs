@@ -124,6 +124,14 @@ const FILE_EXTENSIONS: &[&str] = &[
     "zstd",
 ];
 
+/// Returns how to get all records into one file, for the option that takes the folder of outputs.
+fn one_file(option: &str) -> &'static str {
+    match option {
+        "--output" => "; `ingest --output - > FILE` writes the records into one file",
+        _ => "",
+    }
+}
+
 /// Refuses what is meant as a file where a folder is asked for.
 fn check_folder(option: &str, folder: &str) -> Result<()> {
     let refused = |what: String| {
@@ -142,6 +150,10 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     if path.is_dir() || folder.ends_with('/') {
         return Ok(());
     }
+    let is_device = path.starts_with("/dev") || !path.is_file();
+    if path.exists() && is_device {
+        return refused(format!("is no folder{}", one_file(option)));
+    }
     let is_of_file = |path: &Path| {
         let extension = path.extension().and_then(|extension| extension.to_str());
         extension.is_some_and(|extension| FILE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
@@ -157,14 +169,11 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     while is_of_file(&other) {
         other.set_extension("");
     }
-    let one_file = match option {
-        "--output" => "; `ingest --output - > FILE` writes the records into one file",
-        _ => "",
-    };
     refused(format!(
         "looks like a file, and {option} takes a folder, in which each input gets a file of its own: write `{option} \
-         {}/`{named}{one_file}",
-        other.display()
+         {}/`{named}{}",
+        other.display(),
+        one_file(option)
     ))
 }
 
