@@ -94,7 +94,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
         &interrupted,
         staged.as_ref().map(|folder| folder.path().to_owned()),
     )?;
-    let work = Work {
+    let work = Ingestion {
         fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits),
         plugin,
         config: config.canonical.into(),
@@ -146,7 +146,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
 
 /// Publishes the output of each input, and tells of it as soon as it is there.
 async fn to_folder(
-    work: &Work,
+    work: &Ingestion,
     inputs: Vec<Result<Input, Unfound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
@@ -188,7 +188,7 @@ async fn to_folder(
 
 /// Writes the outputs of all inputs to stdout, or none.
 async fn to_stdout(
-    work: &Work,
+    work: &Ingestion,
     inputs: Vec<Result<Input, Unfound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
@@ -203,9 +203,10 @@ async fn to_stdout(
         match work.put_through(input).await {
             Ok(Committed::New(mut receipt) | Committed::Existing(mut receipt)) => {
                 for output in &mut receipt.outputs {
-                    if let Location::File(path) = Location::parse(&output.uri, Stage::Commit)? {
-                        files.push(path);
-                    }
+                    let Location::File(path) = Location::parse(&output.uri, Stage::Commit)? else {
+                        unreachable!("what is staged is a file");
+                    };
+                    files.push(path);
                     "stdout".clone_into(&mut output.uri);
                 }
                 receipts.push((name, receipt));
@@ -257,7 +258,7 @@ fn not_done(left: &[String]) -> String {
 }
 
 /// What all inputs have in common.
-struct Work {
+struct Ingestion {
     fetcher: Fetcher,
     plugin: Plugin,
     config: Arc<str>,
@@ -268,7 +269,7 @@ struct Work {
     args: Args,
 }
 
-impl Work {
+impl Ingestion {
     /// Puts an input through, unless a signal comes first.
     async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
         let input = input.map_err(|unfound| unfound.error)?;

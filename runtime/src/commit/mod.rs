@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use self::checkpoint::StagedPart;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
-pub use self::passing::Head;
+pub use self::passing::OutputHead;
 use self::passing::Passing;
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;

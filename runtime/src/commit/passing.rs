@@ -16,7 +16,7 @@ use crate::request::check_name;
 
 /// How an output is written and what stands before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct OutputHead {
     /// The format.
     pub format: Format,
     /// The dialect of CSV.
@@ -28,7 +28,7 @@ pub struct Head {
 /// What all outputs have in common that one destination passes on.
 #[derive(Debug)]
 pub(super) struct Passing {
-    head: Mutex<Option<Head>>,
+    head: Mutex<Option<OutputHead>>,
     keeps_rejects: bool,
 }
 
@@ -57,7 +57,7 @@ impl Destination {
     ///
     /// # Errors
     /// Permanent, of stage encode, if it does not go on where the ones before end: its format, dialect or header is another.
-    pub fn takes_head(&self, head: &Head, has_columns: bool) -> Result<bool> {
+    pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
         let Some(passing) = &self.passing else {
             return Ok(true);
         };
@@ -83,7 +83,7 @@ impl Destination {
     }
 }
 
-impl Head {
+impl OutputHead {
     fn described(&self) -> String {
         let Self {
             format,

@@ -22,7 +22,7 @@ use self::conclude::{Whole, conclude};
 use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
-use crate::commit::{Committed, Destination, Head as OutputHead, Owner};
+use crate::commit::{Committed, Destination, OutputHead, Owner};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
