@@ -10,6 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::host::{Host, component, path_of};
 use support::redis::RedisServer;
+use support::sqlite::take_back_to_version_1;
 
 const READINGS: &str = "\
 station,at,value,note
@@ -359,22 +360,7 @@ fn a_queue_of_before_is_used_on() {
     let host = Host::embedded();
     host.write("readings.csv", READINGS);
     host.run("submit --queue q --id bad --uri readings.csv").ok();
-    let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
-    // As version 1 had it.
-    db.execute_batch(
-        "DROP INDEX request_ending;
-         ALTER TABLE request DROP COLUMN output_id;
-         ALTER TABLE request DROP COLUMN output_uri;
-         ALTER TABLE request DROP COLUMN stray;
-         ALTER TABLE request DROP COLUMN ending;
-         ALTER TABLE request DROP COLUMN concluding;
-         ALTER TABLE request DROP COLUMN life_ms;
-         ALTER TABLE request DROP COLUMN note;
-         ALTER TABLE request DROP COLUMN report;
-         PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(db);
+    take_back_to_version_1(&host.path("queue.db"));
     let clean = component("clean").display().to_string();
     assert_eq!(host.status("bad")["state"], "ready");
     host.run(&format!(

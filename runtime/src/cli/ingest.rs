@@ -1,28 +1,52 @@
-//! `ingest`: one file, without a queue.
+//! `ingest`: files or standard input, without a queue.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::environment::Environment;
+use super::inputs::{self, Input, Unfound};
+use super::log::LogFormat;
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out::{self, ProgressLine};
-use super::report;
 use super::signals::Signals;
+use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
-use crate::error::{Class, Result};
+use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, Origin};
-use crate::location::redact;
+use crate::gate::Gate;
+use crate::location::Location;
 use crate::pipeline::{self, Gauge, Job};
-use crate::receipt;
+use crate::plugin::Plugin;
+use crate::receipt::{self, Receipt};
 use crate::request::check_name;
 use crate::stop::{Stop, TimeLimit, stop_after};
 
+/// So many of the inputs that are not done are named at the end.
+const SHOWN_MAX: usize = 10;
+
+// The terminal's width breaks these lines.
+const PIPES: &str = "\
+Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd are told by the first bytes. It ends where the \
+pipe ends: `set -o pipefail` tells whether the program before has failed.
+
+Stdout (`--output -`): The records and nothing else. The summary goes to stderr, rejects are kept only with --rejects, and there \
+is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are through and the \
+gate is open. So if the exit code is 1 nothing was written, unless the error says that a part was; 141 means that the reader \
+was gone first, as in `... | head`. Several inputs are written in a row, under one header, which must be the same.
+
+Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. A quoted \
+pattern such as 'data/*.csv' names the files that it matches, sorted; `**` is any number of folders.";
+
 #[derive(clap::Args)]
+#[command(after_help = PIPES)]
 pub(super) struct Args {
-    /// The input: a path, or a URI of scheme file, http or https.
-    uri: String,
-    /// The component to run it through.
+    /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<OsString>,
+    /// The component to run them through.
     #[arg(long, value_name = "FILE")]
     plugin: PathBuf,
     /// Config of the component.
@@ -32,7 +56,7 @@ pub(super) struct Args {
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
-    /// Name of the output; by default made of the input's name and a digest of input, plugin and config.
+    /// Name of the output, of one input; by default made of the input's name and a digest of input, plugin and config.
     #[arg(long)]
     id: Option<String>,
     #[command(flatten)]
@@ -41,99 +65,329 @@ pub(super) struct Args {
     credentials: CredentialArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Print the receipt.
+    /// Print the receipt, one line for each input.
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<ExitCode> {
-    if let Some(id) = &args.id {
-        check_name("id", id, 128)?;
+pub(super) async fn ingest(args: Args, environment: &Environment, log_format: LogFormat) -> Result<ExitCode> {
+    if args.output.is_stdout() {
+        out::keep_stdout_for_records();
     }
+    let inputs = inputs::expand(&args.inputs);
+    check(&args, inputs.len())?;
     let limits = Arc::new(args.limits.limits());
-    let mut time = TimeLimit::new(limits.attempt);
     tracing::info!(%limits, "limits");
     let config = plugin_config(args.plugin_config.as_deref())?;
-    let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
+    let staged = args.output.is_stdout().then(staging_folder).transpose()?;
+    let destination = match &staged {
+        Some(folder) => args.output.staged_in(folder.path())?,
+        None => args.output.destination()?,
+    };
     let engine = environment.engine(&limits)?;
     let plugin = engine.load_file(&args.plugin)?;
     plugin
         .check(&config.as_written)
         .map_err(|e| e.about(args.plugin.display()))?;
-    let fetcher = Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits);
-    let stop = Stop::default();
-    stop_on_signals(&stop)?;
-    let gate = args.gate.gate();
-    let gauge = Arc::new(Gauge::default());
-    let now = receipt::now();
-    let source = stop_after(&mut time, &stop, fetcher.open(&args.uri, Origin::Typed, &stop)).await?;
-    let job = Job {
-        id: args.id,
-        queue: None,
-        uri: redact(&args.uri),
-        submitted_at: now,
-        attempt: 1,
-        fence: 0,
-        life_ms: 0,
-        is_contested: false,
-        worker: "ingest".into(),
-        started_at: now,
-        input: args.input.options(),
+    let interrupted = Stop::default();
+    stop_on_signals(
+        &interrupted,
+        staged.as_ref().map(|folder| folder.path().to_owned()),
+    )?;
+    let work = Ingestion {
+        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits),
         plugin,
         config: config.canonical.into(),
-        binding: None,
-        output_format: args.output.format,
-        profile: args.output.profile,
-        gate: gate.clone(),
+        gate: args.gate.gate(),
         destination: Arc::new(destination),
-        lanes: limits.lanes,
-        limits,
-        stop: stop.clone(),
-        gauge: Arc::clone(&gauge),
+        interrupted,
+        args,
     };
-    let line = ProgressLine::of_job(gauge);
-    let result = stop_after(&mut time, &stop, pipeline::spawn(job, move || Ok(source))).await;
-    drop(line);
-    let receipt = match result? {
-        Committed::New(receipt) => receipt,
-        Committed::Existing(receipt) => {
-            out::note("done before: the same input, plugin and config gave this output");
-            if args.output.profile && receipt.quality.is_none() {
-                out::note(
-                    "the receipt of that time has no profile: --id or --output of another name make a new one",
-                );
-            }
-            receipt
-        }
-    };
-    if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
-        out::note(
-            "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
+    match staged {
+        None => to_folder(&work, inputs, log_format).await,
+        Some(_) => to_stdout(&work, inputs, log_format).await,
+    }
+}
+
+/// Refuses what cannot be meant of so many inputs.
+fn check(args: &Args, count: usize) -> Result<()> {
+    let refused = |what: String| Err(Error::permanent(Stage::Config, what));
+    if let Some(id) = &args.id {
+        check_name("id", id, 128)?;
+    }
+    let of_one = [
+        (args.id.is_some(), "--id names one output"),
+        (args.input.sha256.is_some(), "--sha256 is of one file"),
+    ];
+    if let Some((_, what)) = of_one.iter().find(|(given, _)| *given && count > 1) {
+        return refused(format!(
+            "{what}, and these are {count} inputs: give one input with it"
+        ));
+    }
+    if args.json && args.output.is_stdout() {
+        return refused(
+            "--json prints the receipt, and with `--output -` there is none: leave one of them out".into(),
         );
     }
-    if let Some(doubt) = gate.doubt(&receipt.rejects.by_code) {
-        out::note(format!("--max-rejects: {doubt}"));
+    Ok(())
+}
+
+/// Creates the folder in which what goes to stdout waits until it is whole. It goes when it is dropped.
+fn staging_folder() -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("ingest-host-").tempdir();
+    folder.map_err(|error| {
+        let what = format!(
+            "{}: the folder for what goes to stdout cannot be created; TMPDIR names another place",
+            std::env::temp_dir().display()
+        );
+        Error::permanent(Stage::Commit, what).because(error)
+    })
+}
+
+/// Publishes the output of each input, and tells of it as soon as it is there.
+async fn to_folder(
+    work: &Ingestion,
+    inputs: Vec<Result<Input, Unfound>>,
+    log_format: LogFormat,
+) -> Result<ExitCode> {
+    let count = inputs.len();
+    let mut left = Vec::new();
+    for input in inputs {
+        let name = name(&input);
+        if work.interrupted.is_requested() {
+            left.push(name);
+            continue;
+        }
+        match work.put_through(input).await {
+            Ok(committed) => {
+                if count > 1 && !work.args.json {
+                    out::line(&name);
+                }
+                work.tell(committed);
+            }
+            Err(error) if count == 1 || error.stage() == Stage::Config => return Err(error),
+            Err(error) => {
+                fail(&error, log_format);
+                left.push(name);
+            }
+        }
     }
-    if args.json {
-        out::json(&receipt);
-    } else {
-        out::receipt(&receipt);
+    if !left.is_empty() {
+        out::note(format!(
+            "{} of {count} inputs are done{}",
+            count - left.len(),
+            not_done(&left)
+        ));
+        return Ok(ExitCode::FAILURE);
+    }
+    if count > 1 && !work.args.json {
+        out::line(format!("all {count} inputs are done"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the outputs of all inputs to stdout, or none.
+async fn to_stdout(
+    work: &Ingestion,
+    inputs: Vec<Result<Input, Unfound>>,
+    log_format: LogFormat,
+) -> Result<ExitCode> {
+    let count = inputs.len();
+    let (mut receipts, mut files, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    for input in inputs {
+        let name = name(&input);
+        if work.interrupted.is_requested() {
+            left.push(name);
+            continue;
+        }
+        match work.put_through(input).await {
+            Ok(Committed::New(mut receipt) | Committed::Existing(mut receipt)) => {
+                for output in &mut receipt.outputs {
+                    let Location::File(path) = Location::parse(&output.uri, Stage::Commit)? else {
+                        unreachable!("what is staged is a file");
+                    };
+                    files.push(path);
+                    "stdout".clone_into(&mut output.uri);
+                }
+                receipts.push((name, receipt));
+            }
+            Err(error) if error.stage() == Stage::Config => return Err(error),
+            Err(error) => {
+                fail(&error, log_format);
+                if (error.stage(), error.class()) == (Stage::Commit, Class::Transient) {
+                    out::note("what goes to stdout is staged first: TMPDIR names another place for it");
+                }
+                left.push(name);
+            }
+        }
+    }
+    if !left.is_empty() {
+        let which = match count {
+            1 => String::new(),
+            _ => not_done(&left),
+        };
+        out::note(format!("nothing was written to stdout{which}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    if !stdout::copy(files, &work.interrupted).await? {
+        return Ok(ExitCode::from(stdout::NO_READER));
+    }
+    for (name, receipt) in receipts {
+        if count > 1 {
+            out::line(&name);
+        }
+        work.tell(Committed::New(receipt));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(input: &Result<Input, Unfound>) -> String {
+    match input {
+        Ok(input) => input.to_string(),
+        Err(unfound) => unfound.argument.clone(),
+    }
+}
+
+/// Says which inputs are not done.
+fn not_done(left: &[String]) -> String {
+    let shown = left[..left.len().min(SHOWN_MAX)].join(", ");
+    match left.len().saturating_sub(SHOWN_MAX) {
+        0 => format!("; not done: {shown}"),
+        more => format!("; not done: {shown} and {more} more"),
+    }
+}
+
+/// What all inputs have in common.
+struct Ingestion {
+    fetcher: Fetcher,
+    plugin: Plugin,
+    config: Arc<str>,
+    gate: Gate,
+    destination: Arc<Destination>,
+    /// By a signal.
+    interrupted: Stop,
+    args: Args,
+}
+
+impl Ingestion {
+    /// Puts an input through, unless a signal comes first.
+    async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
+        let input = input.map_err(|unfound| unfound.error)?;
+        // Its time may be over, that of the next one not.
+        let stop = Stop::default();
+        let attempt = self.attempt(&input, &stop);
+        tokio::pin!(attempt);
+        tokio::select! {
+            biased;
+            result = &mut attempt => return result,
+            () = self.interrupted.requested() => stop.request(Class::Cancelled, INTERRUPTED),
+        }
+        attempt.await
+    }
+
+    async fn attempt(&self, input: &Input, stop: &Stop) -> Result<Committed> {
+        let args = &self.args;
+        let limits = self.plugin.limits();
+        let mut time = TimeLimit::new(limits.attempt);
+        let now = receipt::now();
+        let is_typed = *input == Input::Stdin && std::io::stdin().is_terminal();
+        if is_typed {
+            out::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
+        }
+        let source = match input {
+            Input::At(uri) => {
+                stop_after(&mut time, stop, self.fetcher.open(uri, Origin::Typed, stop)).await?
+            }
+            Input::Stdin => self.fetcher.open_stdin(stop)?,
+        };
+        let gauge = Arc::new(Gauge::default());
+        let job = Job {
+            id: args.id.clone(),
+            queue: None,
+            uri: input.uri(),
+            submitted_at: now,
+            attempt: 1,
+            fence: 0,
+            life_ms: 0,
+            is_contested: false,
+            worker: "ingest".into(),
+            started_at: now,
+            input: args.input.options(),
+            plugin: self.plugin.clone(),
+            config: Arc::clone(&self.config),
+            binding: None,
+            output_format: args.output.format,
+            profile: args.output.profile,
+            gate: self.gate.clone(),
+            destination: Arc::clone(&self.destination),
+            lanes: limits.lanes,
+            limits: Arc::clone(limits),
+            stop: stop.clone(),
+            gauge: Arc::clone(&gauge),
+        };
+        // It would write over what is typed.
+        let line = (!is_typed).then(|| ProgressLine::of_job(gauge));
+        let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
+        drop(line);
+        result
+    }
+
+    /// Shows what became of an input.
+    fn tell(&self, committed: Committed) {
+        let args = &self.args;
+        let receipt = match committed {
+            Committed::New(receipt) => receipt,
+            Committed::Existing(receipt) => {
+                out::note("done before: the same input, plugin and config gave this output");
+                if args.output.profile && receipt.quality.is_none() {
+                    out::note(
+                        "the receipt of that time has no profile: --id or --output of another name make a new one",
+                    );
+                }
+                receipt
+            }
+        };
+        if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
+            out::note(
+                "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
+            );
+        }
+        if let Some(doubt) = self.gate.doubt(&receipt.rejects.by_code) {
+            out::note(format!("--max-rejects: {doubt}"));
+        }
+        self.show(&receipt);
+    }
+
+    fn show(&self, receipt: &Receipt) {
+        if self.args.json {
+            out::json(receipt);
+            return;
+        }
+        out::receipt(receipt);
+        if receipt.rejects.records > 0 && receipt.rejects.uri.is_none() {
+            out::line("rejects  not kept: --rejects FOLDER keeps them");
+        }
         if let Some(quality) = &receipt.quality {
             out::line("");
             report::columns(quality, receipt.records.written);
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process.
-fn stop_on_signals(stop: &Stop) -> Result<()> {
+const INTERRUPTED: &str = "interrupted";
+
+/// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
+/// removes the folder in which its output was staged for stdout.
+fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();
     tokio::spawn(async move {
         signals.next().await;
-        stop.request(Class::Cancelled, "interrupted");
+        stop.request(Class::Cancelled, INTERRUPTED);
         signals.next().await;
+        if let Some(folder) = staged {
+            let _ = std::fs::remove_dir_all(folder);
+        }
         std::process::exit(130);
     });
     Ok(())

@@ -6,6 +6,7 @@ mod dead;
 mod dotenv;
 mod environment;
 mod ingest;
+mod inputs;
 mod log;
 mod options;
 mod out;
@@ -15,6 +16,7 @@ mod report;
 mod requests;
 mod run;
 mod signals;
+mod stdout;
 mod submit;
 
 use std::ffi::OsString;
@@ -67,7 +69,7 @@ enum Command {
     /// Look at queues, hold them and check them.
     #[command(subcommand)]
     Queue(queues::Command),
-    /// Ingest one file, without a queue.
+    /// Ingest files or standard input, without a queue.
     Ingest(ingest::Args),
     /// Store plugins and bind them to queues.
     #[command(subcommand)]
@@ -94,13 +96,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            match log_format {
-                LogFormat::Human => out::error(&error),
-                // Whoever collects the log must find why the program ended.
-                LogFormat::Json => tracing::error!(error = error.report(), "failed"),
-            }
+            fail(&error, log_format);
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
+    }
+}
+
+/// Says why the program, or a part of its work, has failed.
+fn fail(error: &Error, log_format: LogFormat) {
+    match log_format {
+        LogFormat::Human => out::error(error),
+        // Whoever collects the log must find why the program ended.
+        LogFormat::Json => tracing::error!(error = error.report(), "failed"),
     }
 }
 
@@ -121,7 +128,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Cancel(args) => requests::cancel(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,
         Command::Queue(command) => queues::queue(command, &environment).await,
-        Command::Ingest(args) => ingest::ingest(args, &environment).await,
+        Command::Ingest(args) => ingest::ingest(args, &environment, cli.log_format).await,
         Command::Plugin(command) => plugin::plugin(command, &environment).await,
         Command::Compile(_) => unreachable!("done before there is an environment"),
     }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::commit::Destination;
 use crate::config::{Limits, Setting};
 use crate::document::read_named_text;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
-use crate::location::is_uri;
+use crate::location::{Location, is_uri, redact};
 use crate::request::{DialectFrom, InputOptions, parse_encoding, parse_sha256};
 
 /// The longest config file of a plugin, which is copied into each instance.
@@ -87,6 +88,93 @@ pub(super) struct OutputArgs {
     /// smallest and the largest, their lengths and their type. `report` shows it.
     #[arg(long)]
     pub(super) profile: bool,
+}
+
+impl OutputArgs {
+    /// Whether the records go to stdout instead of a folder.
+    pub(super) fn is_stdout(&self) -> bool {
+        self.output == "-"
+    }
+
+    /// Returns where output and rejects go.
+    pub(super) fn destination(&self) -> Result<Destination> {
+        check_folder("--output", &self.output)?;
+        self.check_rejects()?;
+        Destination::new(&self.output, self.rejects.as_deref())
+    }
+
+    /// Returns a destination whose output is passed on to stdout, staged in a folder of its own.
+    pub(super) fn staged_in(&self, folder: &Path) -> Result<Destination> {
+        self.check_rejects()?;
+        Destination::for_passing_on(folder, self.rejects.as_deref())
+    }
+
+    fn check_rejects(&self) -> Result<()> {
+        self.rejects
+            .as_deref()
+            .map_or(Ok(()), |rejects| check_folder("--rejects", rejects))
+    }
+}
+
+/// What the names of files end with, but hardly those of folders.
+const FILE_EXTENSIONS: &[&str] = &[
+    "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
+    "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
+    "tab", "tar", "text", "tgz", "tsv", "txt", "xls", "xlsx", "xml", "xz", "yaml", "yml", "zip", "zst",
+    "zstd",
+];
+
+/// Returns how to get all records into one file, for the option that takes the folder of outputs.
+fn one_file(option: &str) -> &'static str {
+    match option {
+        "--output" => "; `ingest --output - > FILE` writes the records into one file",
+        _ => "",
+    }
+}
+
+/// Refuses what is meant as a file where a folder is asked for.
+fn check_folder(option: &str, folder: &str) -> Result<()> {
+    let refused = |what: String| {
+        Err(Error::permanent(
+            Stage::Config,
+            format!("{option} {}: {what}", redact(folder)),
+        ))
+    };
+    if folder == "-" {
+        return refused("takes a folder; only `ingest --output -` writes to stdout".into());
+    }
+    let Ok(Location::File(path)) = Location::parse(folder, Stage::Config) else {
+        return Ok(());
+    };
+    // Who writes the slash means a folder.
+    if path.is_dir() || folder.ends_with('/') {
+        return Ok(());
+    }
+    let is_device = path.starts_with("/dev") || !path.is_file();
+    if path.exists() && is_device {
+        return refused(format!("is no folder{}", one_file(option)));
+    }
+    let is_of_file = |path: &Path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| FILE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
+    };
+    if !is_of_file(&path) {
+        return Ok(());
+    }
+    let named = match path.exists() {
+        true => String::new(),
+        false => format!(", or `{option} {}/` if that is the folder's name", redact(folder)),
+    };
+    let mut other = path;
+    while is_of_file(&other) {
+        other.set_extension("");
+    }
+    refused(format!(
+        "looks like a file, and {option} takes a folder, in which each input gets a file of its own: write `{option} \
+         {}/`{named}{}",
+        other.display(),
+        one_file(option)
+    ))
 }
 
 /// How many records may be rejected.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
@@ -31,9 +31,21 @@ pub(super) fn json(value: &impl Serialize) {
     ));
 }
 
+/// Whether stdout is for records, and results go to stderr.
+static IS_FOR_RECORDS: AtomicBool = AtomicBool::new(false);
+
+/// Keeps stdout free for records from now on: results go to stderr.
+pub(super) fn keep_stdout_for_records() {
+    IS_FOR_RECORDS.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line to stdout unchanged. If the reader is gone, as in `... | head`, the program goes on; any other failure ends
 /// it.
 fn print(line: &str) {
+    if IS_FOR_RECORDS.load(Ordering::Relaxed) {
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        return;
+    }
     match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             note(format!("error: cannot write to stdout: {error}"));

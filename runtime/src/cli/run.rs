@@ -12,7 +12,6 @@ use super::environment::Environment;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
 use super::out;
 use super::signals::Signals;
-use crate::commit::Destination;
 use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
@@ -143,7 +142,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         },
     };
     let shutdown = shutdown_on_signals()?;
-    let destination = Destination::new(&args.output.output, args.output.rejects.as_deref())?;
+    let destination = args.output.destination()?;
     let access = Access::new(&args.allow_host, &args.allow_root)?;
     let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;

@@ -85,6 +85,11 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
 }
 
 fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
+    if uri == "-" {
+        let why =
+            "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
+        return Err(Error::permanent(Stage::Config, why));
+    }
     // As it was typed: a path made of it may look otherwise.
     check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));

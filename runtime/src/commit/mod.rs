@@ -27,6 +27,7 @@ mod checkpoint;
 mod disk;
 mod fencing;
 mod folders;
+mod passing;
 mod publish;
 mod rejects;
 mod staging;
@@ -43,6 +44,8 @@ use std::time::Duration;
 pub use self::checkpoint::StagedPart;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
+pub use self::passing::OutputHead;
+use self::passing::Passing;
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
@@ -77,6 +80,8 @@ pub struct Destination {
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
+    /// If outputs are passed on instead of published.
+    passing: Option<Passing>,
 }
 
 impl Destination {
@@ -97,6 +102,7 @@ impl Destination {
             kept: Mutex::default(),
             identity: Mutex::default(),
             is_replaced: AtomicBool::new(false),
+            passing: None,
         })
     }
 

@@ -52,7 +52,7 @@ pub enum Committed {
 }
 
 /// A file under its final name.
-struct Placed {
+pub(super) struct Placed {
     path: PathBuf,
     /// Whether this attempt gave it the name.
     is_new: bool,
@@ -437,7 +437,7 @@ pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<T
 }
 
 /// Gives a staged file the first of the names that is free or has the same bytes already.
-fn place(
+pub(super) fn place(
     staged: &mut Temporary,
     digest: &Digest,
     folder: &Folder,
@@ -483,7 +483,7 @@ fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) -> Result<()> {
     Ok(())
 }
 
-fn artifact(path: &Path, digest: &Digest) -> Artifact {
+pub(super) fn artifact(path: &Path, digest: &Digest) -> Artifact {
     Artifact {
         uri: file_uri(path),
         bytes: digest.bytes,

@@ -35,14 +35,24 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
     let file = opened.map_err(|error| failed(error, path))?;
     let metadata = file.metadata().map_err(|error| failed(error, path))?;
     if !metadata.is_file() {
-        let what = if metadata.is_dir() {
-            "a folder"
-        } else {
-            "not a regular file"
+        let what = match metadata.is_dir() {
+            true => "a folder",
+            false => "not a regular file",
+        };
+        // A person at the command line means what is in it.
+        let way_on = match origin {
+            Origin::Typed if metadata.is_dir() => {
+                format!(
+                    ": name the files in it, such as '{}'",
+                    path.join("*.csv").display()
+                )
+            }
+            Origin::Typed => format!(": `ingest - < {}` reads a pipe", path.display()),
+            Origin::Queued => String::new(),
         };
         return Err(Error::permanent(
             Stage::Fetch,
-            format!("{}: is {what}", path.display()),
+            format!("{}: is {what}{way_on}", path.display()),
         ));
     }
     Unchanged::new(file, &metadata, path).map_err(|error| failed(error, path))

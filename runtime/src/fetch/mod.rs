@@ -13,6 +13,7 @@ mod pace;
 mod readers;
 mod resume;
 mod source;
+mod stdin;
 mod transfer;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub use self::credentials::Credentials;
 pub use self::identity::Identity;
 use self::resume::Rest;
 use self::source::Bounds;
-pub use self::source::{Fetched, Source};
+pub use self::source::{Fetched, STDIN_URI, Source};
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, redact};
@@ -138,6 +139,14 @@ impl Fetcher {
             }
         };
         source.within(self.bounds)
+    }
+
+    /// Opens standard input, which is read once and to its end.
+    ///
+    /// # Errors
+    /// None; the reader's errors are those of a file.
+    pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
+        Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
     async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {

@@ -11,6 +11,7 @@ use url::Url;
 use super::checksums::{Algorithm, Checksums};
 use super::decompress::{self, Compression, Promise, Unpacked};
 use super::readers::{Plain, Raw, SharedRaw};
+use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
 use crate::config::Limits;
 use crate::digest::{Digest, Digesting, Midstate};
@@ -19,6 +20,9 @@ use crate::format::Format;
 use crate::location::{file_uri, redact};
 use crate::memory::MemoryShare;
 use crate::stop::Stop;
+
+/// What receipts call standard input.
+pub const STDIN_URI: &str = "stdin:";
 
 /// An opened input.
 pub struct Source {
@@ -153,6 +157,27 @@ impl Source {
             identity: Some(file.identity().clone()),
             from: 0,
             raw: Box::new(file),
+            memory: MemoryShare::default(),
+            stop,
+        }
+    }
+
+    pub(super) fn from_stdin(stop: Stop) -> Self {
+        Self {
+            uri: STDIN_URI.to_owned(),
+            name: "stdin".to_owned(),
+            etag: None,
+            format: None,
+            promise: Promise::default(),
+            bytes: None,
+            // A pipe does not tell, and its shell can: README.md has `pipefail`.
+            tells_its_end: true,
+            bounds: Bounds::NONE,
+            checksums: Checksums::default(),
+            sha256: None,
+            identity: None,
+            from: 0,
+            raw: Box::new(Stdin { stop: stop.clone() }),
             memory: MemoryShare::default(),
             stop,
         }

@@ -50,6 +50,9 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
         let counted = (counts, by_code, counters);
         receipt(job, request.clone(), whole, counted, published)
     };
+    if job.destination.passes_on() {
+        return pass_on(job, name, &id, sealed, verdict, receipt);
+    }
     match verdict {
         None => sealed.publish(&id, output_format, receipt),
         // An attempt before has published: the request is done, whatever this worker's gate says.
@@ -67,6 +70,25 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
             Err(Error::permanent(Stage::Commit, what).with_kept_report(report))
         }
     }
+}
+
+/// Ends an attempt of which the output is passed on, or nothing is.
+fn pass_on(
+    job: &Job,
+    name: &str,
+    id: &str,
+    mut sealed: Sealed,
+    verdict: Option<String>,
+    receipt: impl FnOnce(&Published) -> Receipt,
+) -> Result<Committed> {
+    let Some(verdict) = verdict else {
+        return sealed.pass_on(id, &job.destination, receipt);
+    };
+    let rejects = sealed.publish_rejects(id, &job.destination);
+    let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
+    let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
+    let what = format!("{name}: nothing was written{see}: {verdict}");
+    Err(Error::permanent(Stage::Commit, what))
 }
 
 fn receipt(

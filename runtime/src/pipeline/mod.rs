@@ -22,7 +22,7 @@ use self::conclude::{Whole, conclude};
 use self::guest::{Guest, Opener};
 use self::lane::Lane;
 use self::sequence::Sequence;
-use crate::commit::{Committed, Destination, Owner};
+use crate::commit::{Committed, Destination, OutputHead, Owner};
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
@@ -212,7 +212,18 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let staging = job.destination.stage(job.owner())?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
     sequence.count(opened.lane.guest.take_counters());
-    sequence.write(&opened.lane.begin(), &[])?;
+    let begin = opened.lane.begin();
+    let (format, dialect) = (opened.maker.output_format, opened.decoding.dialect);
+    let head = OutputHead {
+        format,
+        dialect: (format == Format::Csv).then_some(dialect),
+        bytes: begin.output.clone(),
+    };
+    let has_columns = !opened.maker.plan.output.is_empty();
+    let takes_head = job.destination.takes_head(&head, has_columns);
+    if takes_head.map_err(|error| error.about(&opened.input.name))? {
+        sequence.write(&begin, &[])?;
+    }
     work_through(job, opened, sequence, None)
 }
 

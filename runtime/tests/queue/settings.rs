@@ -5,6 +5,7 @@ use ingest_host::queue::Server;
 use crate::bed::Bed;
 use crate::support::host::Host;
 use crate::support::redis::RedisServer;
+use crate::support::sqlite::take_back_to_version_1;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -142,22 +143,7 @@ async fn a_file_of_version_1_is_brought_up_to_date() {
         .await
         .unwrap();
     drop(server);
-    // As version 1 had it.
-    let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute_batch(
-        "DROP INDEX request_ending;
-         ALTER TABLE request DROP COLUMN output_id;
-         ALTER TABLE request DROP COLUMN output_uri;
-         ALTER TABLE request DROP COLUMN stray;
-         ALTER TABLE request DROP COLUMN ending;
-         ALTER TABLE request DROP COLUMN concluding;
-         ALTER TABLE request DROP COLUMN life_ms;
-         ALTER TABLE request DROP COLUMN note;
-         ALTER TABLE request DROP COLUMN report;
-         PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(db);
+    take_back_to_version_1(&path);
     let server = Server::connect(&url).await.unwrap();
     let claim = server
         .queue

@@ -10,6 +10,7 @@
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod redis;
+pub(crate) mod sqlite;
 pub(crate) mod tls;
 pub(crate) mod wat;
 pub(crate) mod work;

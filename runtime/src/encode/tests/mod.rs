@@ -1,5 +1,6 @@
 //! What goes out for each pair of formats, for records kept, edited and made.
 
+mod cases;
 mod model;
 mod properties;
 

@@ -1,0 +1,275 @@
+//! What a person names as inputs goes in; the inputs come out, in order: standard input, paths and URIs, and the files that
+//! patterns match.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern, PatternError};
+
+use crate::error::{Error, Result, Stage};
+use crate::fetch::STDIN_URI;
+use crate::location::{file_uri, is_uri, redact};
+
+/// As a shell matches: case counts, and `*` passes over names with a dot in front.
+const AS_A_SHELL: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
+/// An input of `ingest`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Input {
+    /// `-`.
+    Stdin,
+    /// A path or a URI.
+    At(String),
+}
+
+impl Input {
+    /// Its URI for receipts, without credentials.
+    pub(super) fn uri(&self) -> String {
+        match self {
+            Self::Stdin => STDIN_URI.to_owned(),
+            Self::At(uri) => redact(uri),
+        }
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("stdin"),
+            Self::At(uri) => f.write_str(&redact(uri)),
+        }
+    }
+}
+
+/// An argument that names no input: as it was written, and why.
+#[derive(Debug)]
+pub(super) struct Unfound {
+    pub(super) argument: String,
+    pub(super) error: Error,
+}
+
+/// Returns what the arguments name, each input once.
+pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<Input, Unfound>> {
+    let mut seen = HashSet::new();
+    let inputs = arguments.iter().flat_map(|argument| named_by(argument));
+    inputs
+        .filter(|input| input.as_ref().map_or(true, |input| seen.insert(input.clone())))
+        .collect()
+}
+
+/// Returns what an argument names: the file of that very name if there is one, whatever characters it has.
+fn named_by(argument: &OsStr) -> Vec<Result<Input, Unfound>> {
+    if argument == "-" {
+        return vec![Ok(Input::Stdin)];
+    }
+    let path = Path::new(argument);
+    let Some(text) = argument.to_str() else {
+        return vec![Ok(at(path))];
+    };
+    if text.contains("://") {
+        return vec![Ok(Input::At(text.to_owned()))];
+    }
+    if path.symlink_metadata().is_ok() {
+        return vec![Ok(at(path))];
+    }
+    if is_uri(text) || !text.contains(WILDCARDS) {
+        return vec![Ok(Input::At(text.to_owned()))];
+    }
+    match matches(text) {
+        Ok(found) => found.iter().map(|path| Ok(at(path))).collect(),
+        Err(error) => vec![Err(Unfound {
+            argument: text.to_owned(),
+            error,
+        })],
+    }
+}
+
+/// Returns the files that a pattern matches, sorted.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let failed = |why: &str| Error::permanent(Stage::Fetch, format!("{pattern}: {why}"));
+    let parts = pattern.split('/').filter(|part| !part.is_empty());
+    let parts: Vec<_> = parts
+        .map(Part::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed("is neither a file nor a pattern").because(error))?;
+    let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
+    let mut found = Vec::new();
+    walk(root, &parts, &mut found).map_err(|error| failed("a folder cannot be read").because(error))?;
+    if found.is_empty() {
+        return Err(failed(
+            "no file matches this pattern: check the folder and the pattern",
+        ));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A part of a pattern, between two slashes.
+enum Part<'a> {
+    Name(&'a str),
+    Pattern(Pattern),
+    /// `**`: any number of folders.
+    Folders,
+}
+
+impl<'a> Part<'a> {
+    fn parse(text: &'a str) -> Result<Self, PatternError> {
+        match text {
+            "**" => Ok(Self::Folders),
+            _ if text.contains(WILDCARDS) => Pattern::new(text).map(Self::Pattern),
+            _ => Ok(Self::Name(text)),
+        }
+    }
+}
+
+/// Finds the files below a folder that the parts lead to. Patterns do not follow links from folder to folder where they go to any
+/// depth.
+fn walk(folder: &Path, parts: &[Part<'_>], found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let Some((part, rest)) = parts.split_first() else {
+        if !folder.is_dir() {
+            found.push(folder.to_owned());
+        }
+        return Ok(());
+    };
+    let is_way = |path: &Path| rest.is_empty() || path.is_dir();
+    if let Part::Name(name) = part {
+        let path = folder.join(name);
+        return match path.symlink_metadata().is_ok() && is_way(&path) {
+            true => walk(&path, rest, found),
+            false => Ok(()),
+        };
+    }
+    if let Part::Folders = part {
+        walk(folder, rest, found)?;
+    }
+    let here = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", here.display()));
+    for entry in here.read_dir().map_err(named)? {
+        let entry = entry?;
+        let path = folder.join(entry.file_name());
+        // What is no text in a name is matched as one unknown character.
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        match part {
+            Part::Pattern(pattern) if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) => {
+                walk(&path, rest, found)?;
+            }
+            Part::Folders if entry.file_type()?.is_dir() && !name.starts_with('.') => {
+                walk(&path, parts, found)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns the input at a path, written so that it is not taken for a URI.
+fn at(path: &Path) -> Input {
+    let uri = match path.to_str() {
+        Some(text) if is_uri(text) => format!("./{text}"),
+        Some(text) => text.to_owned(),
+        None => file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+    };
+    Input::At(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(arguments: &[&OsStr]) -> Vec<Result<String, String>> {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let text = |input: Result<Input, Unfound>| match input {
+            Ok(input) => Ok(input.to_string()),
+            Err(unfound) => Err(unfound.error.report()),
+        };
+        expand(&arguments).into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_pattern_names_its_files_in_order_and_a_file_itself() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            &b"b.csv"[..],
+            b"a b.csv",
+            b"[x]*.csv",
+            b"c\n.csv",
+            b".hidden.csv",
+            b"\xff.csv",
+            b"d.txt",
+        ];
+        for name in names {
+            std::fs::write(folder.path().join(OsStr::from_bytes(name)), "a\n1\n").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("e.csv")).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let all = path("*.csv");
+        let literal = path("[x]*.csv");
+        let found = expanded(&[
+            literal.as_ref(),
+            all.as_ref(),
+            literal.as_ref(),
+            "-".as_ref(),
+            "-".as_ref(),
+        ]);
+        let not_utf8 = format!("file://{}", path("%FF.csv"));
+        let expected = [
+            &literal,
+            &path("a b.csv"),
+            &path("b.csv"),
+            &path("c\n.csv"),
+            &not_utf8,
+            "stdin",
+        ];
+        assert_eq!(found, expected.map(|text| Ok(text.to_owned())));
+
+        std::fs::create_dir_all(folder.path().join("f/g/.h")).unwrap();
+        let deep = ["f/1.tsv", "f/g/2.tsv", "f/g/.h/3.tsv"].map(&path);
+        for file in &deep {
+            std::fs::write(file, "a\n").unwrap();
+        }
+        for (pattern, expected) in [
+            ("**/*.tsv", &deep[..2]),
+            ("f/**/[12].tsv", &deep[..2]),
+            ("?/*/2.*", &deep[1..2]),
+            ("f/g/.*/*", &deep[2..]),
+        ] {
+            let expected: Vec<_> = expected.iter().cloned().map(Ok).collect();
+            assert_eq!(expanded(&[path(pattern).as_ref()]), expected, "{pattern}");
+        }
+
+        for pattern in ["*.parquet", "no/*.csv", "e.*", "b.csv/*", "F/*.tsv"] {
+            let pattern = path(pattern);
+            let [Err(why)] = &expanded(&[pattern.as_ref()])[..] else {
+                panic!("{pattern} matches nothing");
+            };
+            assert!(why.contains(&pattern) && why.contains("no file matches"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_uri_is_no_pattern() {
+        for uri in [
+            "https://example.com/a.csv?x=[1]*",
+            "s3://bucket/*.csv",
+            "file:///no/such/*.csv",
+        ] {
+            assert_eq!(expanded(&[uri.as_ref()]), [Ok(uri.to_owned())]);
+        }
+    }
+}

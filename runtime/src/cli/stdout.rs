@@ -1,0 +1,73 @@
+//! Staged outputs go in; their bytes come out on stdout, one after the other.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result, Stage};
+use crate::stop::Stop;
+
+/// The exit code of a program whose reader is gone, as a shell has it: 128 and the number of SIGPIPE.
+pub(super) const NO_READER: u8 = 141;
+
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// Copies files to stdout. False if nobody reads it any more.
+///
+/// # Errors
+/// If a file cannot be read or stdout not be written to; the stop's own. Then a part of the bytes may be written.
+pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
+    let (sender, copied) = oneshot::channel();
+    // Not of the async runtime, whose end would wait for a write to a reader that does not read.
+    std::thread::spawn(move || {
+        let _ = sender.send(files.into_iter().try_for_each(copy_file));
+    });
+    let failed = |why: &str| {
+        Error::permanent(
+            Stage::Commit,
+            format!("stdout: {why}, and a part of the records may be written"),
+        )
+    };
+    let copied = tokio::select! {
+        biased;
+        copied = copied => copied.map_err(|error| failed("writing has failed").because(error))?,
+        () = stop.requested() => return Err(failed("writing was interrupted").because(stop.error())),
+    };
+    match copied {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(failed("writing has failed").because(error)),
+    }
+}
+
+fn copy_file(path: PathBuf) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        write_all(&buffer[..read])?;
+    }
+}
+
+/// Writes past the buffer of Rust's stdout, and waits where somebody has made the pipe one that does not block.
+fn write_all(mut bytes: &[u8]) -> io::Result<()> {
+    let stdout = io::stdout();
+    while !bytes.is_empty() {
+        match rustix::io::write(&stdout, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

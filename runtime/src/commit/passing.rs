@@ -1,0 +1,142 @@
+//! An output that is passed on instead of published, such as to stdout: staged in a folder that its owner removes, whole before
+//! anybody has a byte of it, and without a receipt.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::Destination;
+use super::publish::{Artifact, Committed, Published, artifact, names, place};
+use super::staging::Sealed;
+use crate::error::{Error, Result, Stage};
+use crate::format::csv::Dialect;
+use crate::format::{Format, clip};
+use crate::location::file_uri;
+use crate::receipt::Receipt;
+use crate::request::check_name;
+
+/// How an output is written and what stands before its first row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputHead {
+    /// The format.
+    pub format: Format,
+    /// The dialect of CSV.
+    pub dialect: Option<Dialect>,
+    /// The header; empty for JSONL.
+    pub bytes: Vec<u8>,
+}
+
+/// What all outputs have in common that one destination passes on.
+#[derive(Debug)]
+pub(super) struct Passing {
+    head: Mutex<Option<OutputHead>>,
+    keeps_rejects: bool,
+}
+
+impl Destination {
+    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on in a row. Rejects stay if they have a
+    /// folder.
+    ///
+    /// # Errors
+    /// As [`Destination::new`].
+    pub fn for_passing_on(folder: &Path, rejects: Option<&str>) -> Result<Self> {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let mut destination = Self::new(&file_uri(&folder), rejects)?;
+        destination.passing = Some(Passing {
+            head: Mutex::default(),
+            keeps_rejects: rejects.is_some(),
+        });
+        Ok(destination)
+    }
+
+    /// Whether outputs are passed on.
+    pub fn passes_on(&self) -> bool {
+        self.passing.is_some()
+    }
+
+    /// Whether an output begins with its head. Of outputs that are passed on in a row only the first one with columns does.
+    ///
+    /// # Errors
+    /// Permanent, of stage encode, if it does not go on where the ones before end: its format, dialect or header is another.
+    pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
+        let Some(passing) = &self.passing else {
+            return Ok(true);
+        };
+        if !has_columns {
+            return Ok(false);
+        }
+        let mut first = passing.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match &mut *first {
+            Some(first) if first == head => return Ok(false),
+            Some(first) => first,
+            none => {
+                *none = Some(head.clone());
+                return Ok(true);
+            }
+        };
+        let what = format!(
+            "its output is {}, and that of the inputs before is {}: one stdout takes one table, so run it by itself or write to a \
+             folder",
+            head.described(),
+            first.described()
+        );
+        Err(Error::permanent(Stage::Encode, what))
+    }
+}
+
+impl OutputHead {
+    fn described(&self) -> String {
+        let Self {
+            format,
+            dialect,
+            bytes,
+        } = self;
+        let format = format.name();
+        match dialect {
+            None => format.to_owned(),
+            Some(Dialect { delimiter, quote, .. }) => format!(
+                "{format} with the header \"{}\", the delimiter {:?} and the quote {:?}",
+                clip(bytes.trim_ascii_end()),
+                char::from(*delimiter),
+                char::from(*quote),
+            ),
+        }
+    }
+}
+
+impl Sealed {
+    /// Leaves the output where it is staged, which is what the receipt names, and publishes the rejects if they stay. Nobody
+    /// keeps the receipt.
+    ///
+    /// # Errors
+    /// Of stage commit, if the rejects cannot be published.
+    pub fn pass_on(
+        mut self,
+        id: &str,
+        destination: &Destination,
+        make_receipt: impl FnOnce(&Published) -> Receipt,
+    ) -> Result<Committed> {
+        let rejects = self.publish_rejects(id, destination)?;
+        let output = artifact(self.staged_output.path(), &self.output);
+        self.staged_output.leave();
+        Ok(Committed::New(make_receipt(&Published { output, rejects })))
+    }
+
+    /// Publishes the rejects of an output that is passed on, or would have been, if they stay.
+    ///
+    /// # Errors
+    /// Of stage commit.
+    pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
+        check_name("id", id, 128)?;
+        let stay = destination
+            .passing
+            .as_ref()
+            .is_some_and(|passing| passing.keeps_rejects);
+        let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
+            return Ok(None);
+        };
+        let named = names(id, &digest.sha256[..12], "rejects.csv");
+        let rejects = place(staged, digest, &self.folders.rejects, &named, &mut Vec::new())?;
+        self.folders.rejects.sync()?;
+        Ok(Some(rejects))
+    }
+}
