@@ -182,7 +182,10 @@ impl Kind {
             Self::Text => Ok(Cell::Text(text)),
             Self::Integer => match text.parse() {
                 Ok(value) => Ok(Cell::Integer(value)),
-                Err(_) => Err(Fault::Type("not-integer", "is not an integer of 64 bits")),
+                Err(_) => Err(Fault::Type(
+                    "not-integer",
+                    "is not an integer of 64 bits, written in digits alone",
+                )),
             },
             Self::Number => match Decimal::parse(text) {
                 Some(value) => Ok(Cell::Number(value)),

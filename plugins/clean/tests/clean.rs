@@ -86,7 +86,7 @@ fn integers_and_numbers_are_written_as_json_allows() {
     let report = run(&rule, &["1.50", "-0.5", "1e3", ".5", "5.", "+1", "01.5", "1.e2"]);
     assert_eq!(
         report.column("v"),
-        ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "100"]
+        ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "1e2"]
     );
     let not_finite = ["NaN", "-nan", "inf", "+Infinity", "1e999", "-1e999"];
     let report = run(&rule, &[&["1,5"], &not_finite[..]].concat());
