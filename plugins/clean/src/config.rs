@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingest_plugin::ColumnType;
-use regex_lite::Regex;
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::format::Format;
@@ -72,9 +72,12 @@ impl Rule {
 
     /// The type of the column in the output, unless it is the input's.
     pub(crate) fn column_type(&self) -> Option<ColumnType> {
-        let is_constant = self.constant.is_some();
-        let kind = self.kind.or(is_constant.then_some(Kind::Text));
-        kind.map(Kind::column_type)
+        match self.kind {
+            // A text that `null` empties is null in JSONL, one that `trim` empties an empty text.
+            None | Some(Kind::Text) if !self.null.is_empty() => None,
+            None if self.constant.is_some() || self.trim => Some(ColumnType::Text),
+            kind => kind.map(Kind::column_type),
+        }
     }
 
     /// What the rule asks of a value.

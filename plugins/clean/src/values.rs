@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use ingest_plugin::{ColumnType, Value};
-use regex_lite::Regex;
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::decimal::{Bound, Decimal};
