@@ -261,7 +261,7 @@ fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
             format!("--plugin-config=@{name}"),
             format!("--credentials={name}"),
         ] {
-            let said = host.run_with(&command, &[&option]).refused(1);
+            let said = host.run_with(&command, &[&option]).refused(2);
             assert!(
                 said.contains(name) && said.contains("is UTF-16: save it as UTF-8"),
                 "{said}"
@@ -274,7 +274,8 @@ fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
 fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
     let host = Host::embedded();
     let plugin = component("clean").display().to_string();
-    host.run(&format!("plugin push {plugin}")).ok();
+    let pushed = host.run(&format!("plugin push {plugin} --json")).json().remove(0);
+    let version = pushed["version"].as_str().unwrap().to_owned();
     for (columns, why) in [
         (
             r#"{"v": {"trim": true}, "v": {"drop": true}}"#,
@@ -311,9 +312,13 @@ fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
             &format!("ingest no-such.csv --plugin {plugin} --plugin-config"),
             &[&config],
         );
-        let bound = host.run_with("plugin bind --queue q clean --config", &[&config]);
-        for said in [ingested.refused(1), bound.refused(1)] {
-            assert!(said.contains(why), "{config}: {said}");
+        let bound = host.run_with(
+            &format!("plugin bind --queue q clean@{version} --config"),
+            &[&config],
+        );
+        for said in [ingested, bound] {
+            assert!(matches!(said.code, Some(1 | 2)), "{config}: {:?}", said.code);
+            assert!(said.stderr.contains(why), "{config}: {}", said.stderr);
         }
     }
 }

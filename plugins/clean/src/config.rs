@@ -1,6 +1,7 @@
 //! What the operator asks for: the config in JSON comes in, the checks of columns go out. What can't be meant is refused
 //! with a sentence.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,9 @@ pub(crate) struct Rule {
     pub(crate) rename: Option<String>,
     pub(crate) drop: bool,
     pub(crate) constant: Option<String>,
+    /// The pattern, compiled: that may take many times as long as the rest of `open`.
+    #[serde(skip)]
+    compiled: OnceCell<Regex>,
 }
 
 impl Config {
@@ -164,8 +168,14 @@ impl Rule {
     }
 
     fn pattern(&self) -> Result<Option<Regex>, String> {
-        let pattern = self.pattern.as_deref().map(Regex::new).transpose();
-        pattern.map_err(|error| format!("\"pattern\": {error}"))
+        let Some(pattern) = &self.pattern else {
+            return Ok(None);
+        };
+        if self.compiled.get().is_none() {
+            let compiled = Regex::new(pattern).map_err(|error| format!("\"pattern\": {error}"))?;
+            return Ok(Some(self.compiled.get_or_init(|| compiled).clone()));
+        }
+        Ok(self.compiled.get().cloned())
     }
 }
 
