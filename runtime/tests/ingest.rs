@@ -274,8 +274,12 @@ fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
 fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
     let host = Host::embedded();
     let plugin = component("clean").display().to_string();
-    let pushed = host.run(&format!("plugin push {plugin} --json")).json().remove(0);
-    let version = pushed["version"].as_str().unwrap().to_owned();
+    host.run(&format!("plugin push {plugin}")).ok();
+    let inspected = host
+        .run(&format!("plugin inspect --json {plugin}"))
+        .json()
+        .remove(0);
+    let version = inspected["version"].as_str().unwrap();
     for (columns, why) in [
         (
             r#"{"v": {"trim": true}, "v": {"drop": true}}"#,

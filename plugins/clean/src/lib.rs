@@ -41,8 +41,8 @@ impl Plugin for Clean {
             checks: Vec::new(),
             constants: Vec::new(),
         };
-        for (name, rule) in config.columns {
-            clean.add(schema, &name, rule)?;
+        for (name, rule) in &config.columns {
+            clean.add(schema, name, rule)?;
         }
         Ok(clean)
     }
@@ -61,7 +61,7 @@ impl Plugin for Clean {
 export!(Clean);
 
 impl Clean {
-    fn add(&mut self, schema: &mut Schema, name: &str, rule: Rule) -> Result<(), Refusal> {
+    fn add(&mut self, schema: &mut Schema, name: &str, rule: &Rule) -> Result<(), Refusal> {
         // Of JSONL any name is one to look for: the first records may not have it, and later ones must not keep theirs.
         let is_new = rule.constant.is_some()
             && schema.format() == Format::Csv

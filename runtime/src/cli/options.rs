@@ -208,14 +208,11 @@ fn canonical(document: &str) -> serde_json::Result<String> {
     match document.as_bytes().first() {
         Some(b'{') => {
             let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(document)?;
-            let member = |(name, value): (&String, &Box<RawValue>)| {
-                Ok(format!(
-                    "{}:{}",
-                    serde_json::to_string(name)?,
-                    canonical(value.get())?
-                ))
-            };
-            list('{', members.iter().map(member).collect(), '}')
+            let members = members.iter().map(|(name, value)| {
+                let (name, value) = (serde_json::to_string(name)?, canonical(value.get())?);
+                Ok(format!("{name}:{value}"))
+            });
+            list('{', members.collect(), '}')
         }
         Some(b'[') => {
             let items: Vec<Box<RawValue>> = serde_json::from_str(document)?;
