@@ -182,7 +182,7 @@ impl Rule {
 impl Range {
     fn is_senseless(&self) -> bool {
         match (&self.min, &self.max) {
-            (Some(min), Some(max)) => max.order(&min.decimal()) == Ordering::Greater,
+            (Some(min), Some(max)) => max.order_bound(min) == Ordering::Greater,
             (None, None) => true,
             _ => false,
         }

@@ -10,7 +10,111 @@ use serde_json::value::RawValue;
 
 /// A number that is written in decimal: `-1.50`, `+7`, `.5`, `5.`, `007`, `1e300`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Decimal<'a> {
+pub(crate) enum Decimal<'a> {
+    /// As most are: of few digits, or an integer of 64 bits.
+    Short(&'a str, Short),
+    /// Any other. Its parts are looked for when they are needed, so that a decimal is small.
+    Long(&'a str),
+}
+
+impl<'a> Decimal<'a> {
+    /// Reads a number within the range of a float of 64 bits, however many digits it has.
+    #[inline]
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        if let Some(short) = Short::parse(text) {
+            return Some(Self::Short(text, short));
+        }
+        Long::parse(text)?.is_finite().then_some(Self::Long(text))
+    }
+
+    /// The integer `value`, which `text` stands for.
+    #[inline]
+    pub(crate) fn integer(text: &'a str, value: i64) -> Self {
+        Self::Short(text, Short { value, scale: 0 })
+    }
+
+    /// Writes the number as JSON allows, with all its digits.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Short(text, _) => out.write_str(text),
+            Self::Long(text) => Long::of(text).write(out),
+        }
+    }
+}
+
+/// The value of such a number: `value` divided by ten to the `scale`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    value: i64,
+    scale: u32,
+}
+
+/// The powers of ten by which a number of nine digits can be multiplied.
+const POWERS: [i64; 10] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+impl Short {
+    /// With so many characters the value is within 64 bits.
+    const BYTES_MAX: usize = 18;
+
+    /// Reads a number of few digits that JSON allows to write as it is.
+    #[inline]
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+        if digits.len() > Self::BYTES_MAX {
+            return None;
+        }
+        let (mut value, mut point) = (0, digits.len());
+        for (at, &byte) in digits.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+                b'.' if point == digits.len() => point = at,
+                _ => return None,
+            }
+        }
+        let is_last = point + 1 == digits.len();
+        let has_leading_zero = point > 1 && digits[0] == b'0';
+        if point == 0 || is_last || has_leading_zero {
+            return None;
+        }
+        let scale = digits.len().saturating_sub(point + 1);
+        Some(Self {
+            value: if digits.len() < text.len() { -value } else { value },
+            scale: u32::try_from(scale).ok()?,
+        })
+    }
+
+    #[inline]
+    fn order(self, other: Self) -> Ordering {
+        const SMALL: u64 = 1_000_000_000;
+        if self.scale == other.scale {
+            return self.value.cmp(&other.value);
+        }
+        if other.scale == 0
+            && other.value.unsigned_abs() <= SMALL
+            && let Some(power) = POWERS.get(self.scale as usize)
+        {
+            return self.value.cmp(&(other.value * power));
+        }
+        let scaled = |number: Self, scale: u32| i128::from(number.value) * 10_i128.pow(scale);
+        scaled(self, other.scale).cmp(&scaled(other, self.scale))
+    }
+}
+
+/// A number by its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Long<'a> {
     text: &'a str,
     is_negative: bool,
     /// The digits before the point, without leading zeros.
@@ -23,14 +127,13 @@ pub(crate) struct Decimal<'a> {
     is_json: bool,
 }
 
-impl<'a> Decimal<'a> {
-    /// Reads a number within the range of a float of 64 bits, however many digits it has.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let decimal = Self::scan(text)?;
-        decimal.is_finite().then_some(decimal)
+impl<'a> Long<'a> {
+    /// The parts of a text that is known to be a number.
+    fn of(text: &'a str) -> Self {
+        Self::parse(text).expect("a number has the parts of one")
     }
 
-    fn scan(text: &'a str) -> Option<Self> {
+    fn parse(text: &'a str) -> Option<Self> {
         let is_negative = text.starts_with('-');
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (whole, rest) = digits(unsigned);
@@ -82,23 +185,20 @@ impl<'a> Decimal<'a> {
         let digits = self.whole.bytes().chain(self.fraction.bytes());
         digits.skip_while(|&digit| digit == b'0')
     }
-}
 
-impl fmt::Display for Decimal<'_> {
-    /// Writes the number as JSON allows, with all its digits.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         if self.is_json {
-            return f.write_str(self.text);
+            return out.write_str(self.text);
         }
         if self.is_negative {
-            f.write_str("-")?;
+            out.write_str("-")?;
         }
-        f.write_str(if self.whole.is_empty() { "0" } else { self.whole })?;
+        out.write_str(if self.whole.is_empty() { "0" } else { self.whole })?;
         if !self.fraction.is_empty() {
-            f.write_str(".")?;
-            f.write_str(self.fraction)?;
+            out.write_str(".")?;
+            out.write_str(self.fraction)?;
         }
-        f.write_str(self.exponent)
+        out.write_str(self.exponent)
     }
 }
 
@@ -106,6 +206,8 @@ impl fmt::Display for Decimal<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     text: String,
+    /// If it is one of few digits.
+    short: Option<Short>,
     is_negative: bool,
     magnitude: Option<i64>,
     /// The digits from the first one other than zero on.
@@ -114,22 +216,31 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let decimal = Decimal::parse(text)?;
+        let number = Long::parse(text).filter(Long::is_finite)?;
         Some(Self {
             text: text.to_owned(),
-            is_negative: decimal.is_negative,
-            magnitude: decimal.magnitude(),
-            digits: decimal.digits().collect(),
+            short: Short::parse(text),
+            is_negative: number.is_negative,
+            magnitude: number.magnitude(),
+            digits: number.digits().collect(),
         })
     }
 
-    /// The number that the bound is.
-    pub(crate) fn decimal(&self) -> Decimal<'_> {
-        Decimal::scan(&self.text).expect("a bound is a number")
+    /// Tells how a number compares to the bound. All digits count.
+    #[inline]
+    pub(crate) fn order(&self, number: &Decimal<'_>) -> Ordering {
+        match (number, self.short) {
+            (Decimal::Short(_, number), Some(bound)) => number.order(bound),
+            (Decimal::Short(text, _) | Decimal::Long(text), _) => self.order_long(&Long::of(text)),
+        }
     }
 
-    /// Tells how a number compares to the bound. All digits count.
-    pub(crate) fn order(&self, number: &Decimal<'_>) -> Ordering {
+    /// Tells how another bound compares to this one.
+    pub(crate) fn order_bound(&self, other: &Self) -> Ordering {
+        self.order_long(&Long::of(&other.text))
+    }
+
+    fn order_long(&self, number: &Long<'_>) -> Ordering {
         let magnitude = number.magnitude();
         let sign = |is_negative, magnitude: Option<i64>| match (magnitude, is_negative) {
             (None, _) => 0,

@@ -46,6 +46,7 @@ impl Values {
     ///
     /// # Errors
     /// The first rule that the value breaks.
+    #[inline]
     pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
         let mut text = text;
         if self.trim {
@@ -63,7 +64,7 @@ impl Values {
         }
         let cell = self.kind.convert(text, &self.formats)?;
         if let Some(range) = &self.range
-            && !range.contains(text)
+            && !range.contains(text, &cell)
         {
             return Err(Fault::OutOfRange(range));
         }
@@ -116,10 +117,12 @@ impl fmt::Display for Fault<'_> {
 }
 
 impl Range {
-    /// Whether a text that is a number lies between the bounds.
-    fn contains(&self, text: &str) -> bool {
-        let Some(number) = Decimal::parse(text) else {
-            return false;
+    /// Whether a number, which `text` is in the input, lies between the bounds.
+    fn contains(&self, text: &str, cell: &Cell<'_>) -> bool {
+        let number = match *cell {
+            Cell::Integer(value) => Decimal::integer(text, value),
+            Cell::Number(number) => number,
+            _ => return false,
         };
         let order = |bound: &Bound| bound.order(&number);
         self.min.as_ref().map(order) != Some(Ordering::Less)
@@ -152,7 +155,7 @@ impl Value for Cell<'_> {
         match self {
             Self::Text(text) => out.write_str(text),
             Self::Integer(value) => value.write(out),
-            Self::Number(value) => write!(out, "{value}"),
+            Self::Number(value) => value.write(out),
             Self::Boolean(value) => value.write(out),
             Self::Time(time) => write!(out, "{time}"),
         }
@@ -177,6 +180,7 @@ impl Kind {
     }
 
     /// The value in `text`.
+    #[inline]
     pub(crate) fn convert<'a>(self, text: &'a str, formats: &[Format]) -> Result<Cell<'a>, Fault<'static>> {
         match self {
             Self::Text => Ok(Cell::Text(text)),
