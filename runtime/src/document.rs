@@ -57,21 +57,47 @@ pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(File::open(path)?, bytes_max)
 }
 
-/// Reads a text file that the operator names.
+/// Reads a JSON document that the operator names, as [`text`] takes it.
 ///
 /// # Errors
-/// As [`read_named`]; if it is not UTF-8.
+/// As [`read_named`] and [`text`].
 pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     read_text(File::open(path)?, bytes_max)
 }
 
-/// Reads an open text file.
+/// Reads an open file with a JSON document.
 ///
 /// # Errors
 /// As [`read_named_text`].
 pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
-    String::from_utf8(read_bounded(file, bytes_max)?)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+    let bytes = read_bounded(file, bytes_max)?;
+    let text = text(&bytes).map_err(|why| io::Error::new(ErrorKind::InvalidData, why))?;
+    Ok(text.to_owned())
+}
+
+/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before it.
+///
+/// # Errors
+/// A sentence without its subject, if it is not UTF-8. It names UTF-16 and UTF-32, which editors call Unicode.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
+    // JSON begins with an ASCII character, so that a zero byte tells as much as a mark (RFC 4627, section 3).
+    let wide = match *bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+            Some("UTF-32")
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, _, ..] => Some("UTF-16"),
+        _ => None,
+    };
+    if let Some(encoding) = wide {
+        return Err(format!("is {encoding}: save it as UTF-8"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))?;
+    Ok(without_mark(text))
+}
+
+/// Returns a document without its byte order mark.
+pub(crate) fn without_mark(document: &str) -> &str {
+    document.strip_prefix('\u{feff}').unwrap_or(document)
 }
 
 fn read_bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
@@ -95,6 +121,29 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_wide_encodings_are_named() {
+        for (bytes, expected) in [
+            (&b"{}"[..], Ok("{}")),
+            (b"", Ok("")),
+            (b"1", Ok("1")),
+            (b"\xef\xbb\xbf{}", Ok("{}")),
+            (b"\xef\xbb\xbf", Ok("")),
+            (b"\xff\xfe{\0}\0", Err("is UTF-16: save it as UTF-8")),
+            (b"\xfe\xff\0{\0}", Err("is UTF-16: save it as UTF-8")),
+            (b"{\0}\0", Err("is UTF-16: save it as UTF-8")),
+            (b"\0{\0}", Err("is UTF-16: save it as UTF-8")),
+            (b"\xff\xfe\0\0{\0\0\0", Err("is UTF-32: save it as UTF-8")),
+            (b"\0\0\xfe\xff\0\0\0{", Err("is UTF-32: save it as UTF-8")),
+            (b"{\0\0\0}\0\0\0", Err("is UTF-32: save it as UTF-8")),
+            (b"\0\0\0{\0\0\0}", Err("is UTF-32: save it as UTF-8")),
+        ] {
+            assert_eq!(text(bytes), expected.map_err(str::to_owned), "{bytes:?}");
+        }
+        let error = text(b"{\"a\":\"\xe9\"}").unwrap_err();
+        assert!(error.starts_with("is not UTF-8: "), "{error}");
+    }
 
     #[test]
     fn only_a_regular_file_is_read_and_nothing_else_is_waited_for() {

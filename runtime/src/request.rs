@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::document::without_mark;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::Dialect;
@@ -164,11 +165,8 @@ impl NewRequest {
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
-        if document.starts_with('\u{feff}') {
-            return Err(refused("begins with a byte order mark: remove it"));
-        }
-        let document: Document =
-            strict_json::from_str(document).map_err(|e| refused("is not a request document").because(e))?;
+        let document: Document = strict_json::from_str(without_mark(document))
+            .map_err(|e| refused("is not a request document").because(e))?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
@@ -456,6 +454,9 @@ mod tests {
         assert_eq!(request.uri, "http://example.com/a.csv");
         assert_eq!(request.priority, 0);
         assert!(!request.id.is_empty());
+        // Some editors put a byte order mark before it.
+        let marked = NewRequest::parse("\u{feff}{\"uri\":\"a.csv\"}").unwrap();
+        assert_eq!(marked.uri, "a.csv");
     }
 
     #[test]
@@ -464,7 +465,7 @@ mod tests {
             ("", "EOF"),
             ("[]", "invalid type: sequence"),
             (r#"["id","a.csv",0,0]"#, "invalid type: sequence"),
-            ("\u{feff}{\"uri\":\"a\"}", "byte order mark"),
+            ("\u{feff}\u{feff}{\"uri\":\"a\"}", "expected value"),
             (r#"{"uri":"a"} {}"#, "trailing characters"),
             (r#"{"uri":"a","uri":"a"}"#, "the member \"uri\" is there twice"),
             (

@@ -224,6 +224,124 @@ fn config_formats_and_compression_go_together() {
     assert_eq!(output, "n,x\n7,1\n");
 }
 
+/// As editors on Windows save it.
+#[test]
+fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
+    let host = Host::embedded();
+    host.write("in.csv", "n\n 7 \n");
+    let config = "\u{feff}{\"columns\": {\"n\": {\"trim\": true}}}";
+    host.write("config.json", config);
+    let receipt = ingest(&host, "in.csv", "clean", &["--plugin-config", "@config.json"]);
+    let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+    assert_eq!(output, "n\n7\n");
+
+    host.write(
+        "marked.json",
+        "\u{feff}{\"http://localhost:1\": {\"x-key\": \"k\"}}",
+    );
+    ingest(&host, "in.csv", "clean", &["--credentials", "marked.json"]);
+
+    let plugin = component("clean").display().to_string();
+    for (name, bytes) in [
+        (
+            "le.json",
+            config
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<_>>(),
+        ),
+        (
+            "be.json",
+            config.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        ),
+    ] {
+        host.write(name, bytes);
+        let command = format!("ingest in.csv --plugin {plugin} --output refused");
+        for option in [
+            format!("--plugin-config=@{name}"),
+            format!("--credentials={name}"),
+        ] {
+            let said = host.run_with(&command, &[&option]).refused(2);
+            assert!(
+                said.contains(name) && said.contains("is UTF-16: save it as UTF-8"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
+    let host = Host::embedded();
+    let plugin = component("clean").display().to_string();
+    host.run(&format!("plugin push {plugin}")).ok();
+    let inspected = host
+        .run(&format!("plugin inspect --json {plugin}"))
+        .json()
+        .remove(0);
+    let version = inspected["version"].as_str().unwrap();
+    for (columns, why) in [
+        (
+            r#"{"v": {"trim": true}, "v": {"drop": true}}"#,
+            "the member \"v\" is there twice",
+        ),
+        (
+            r#"{"v": {"rename": "x"}, "w": {"rename": "x"}}"#,
+            "both are \"x\" in the output",
+        ),
+        (
+            r#"{"v": {"type": "timestamp", "formats": ["YYYY-MM-DD"]}}"#,
+            "has no directives",
+        ),
+        (
+            r#"{"v": {"type": "timestamp", "formats": ["%!"]}}"#,
+            "has %!, which is no directive",
+        ),
+        (
+            r#"{"v": {"type": "timestamp", "formats": ["%Y-%m-%d %"]}}"#,
+            "ends with a %",
+        ),
+        (
+            r#"{"v": {"type": "timestamp", "formats": ["%F %T %Z"]}}"#,
+            "has %Z, the name of a zone",
+        ),
+        (
+            r#"{"v": {"type": "integer", "range": {"min": 9007199254740993, "max": 9007199254740992}}}"#,
+            "\"range\" needs",
+        ),
+        (r#"{"v": {"allowed": []}}"#, "lists no value"),
+    ] {
+        let config = format!(r#"{{"columns": {columns}}}"#);
+        let ingested = host.run_with(
+            &format!("ingest no-such.csv --plugin {plugin} --plugin-config"),
+            &[&config],
+        );
+        let bound = host.run_with(
+            &format!("plugin bind --queue q clean@{version} --config"),
+            &[&config],
+        );
+        for said in [ingested, bound] {
+            assert!(matches!(said.code, Some(1 | 2)), "{config}: {:?}", said.code);
+            assert!(said.stderr.contains(why), "{config}: {}", said.stderr);
+        }
+    }
+}
+
+/// A bound that a float would round is the same in the receipt's work, at `bind` and for each record.
+#[test]
+fn a_config_keeps_its_digits_on_the_way_to_the_plugin() {
+    let host = Host::embedded();
+    host.write(
+        "in.csv",
+        "n\n12345678901234567890.5\n12345678901234567890.50001\n+0012345678901234567.89\n",
+    );
+    let config = r#"{"columns": {"n": {"type": "number", "range": {"max": 12345678901234567890.5}}}}"#;
+    let receipt = ingest(&host, "in.csv", "clean", &["--plugin-config", config]);
+    assert_eq!(receipt["rejects"]["by_code"]["out-of-range"], 1);
+    let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+    assert_eq!(output, "n\n12345678901234567890.5\n12345678901234567.89\n");
+}
+
 #[test]
 fn an_empty_jsonl_gives_an_empty_output() {
     let host = Host::embedded();

@@ -178,3 +178,96 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     let error = work.run(1).unwrap_err().report();
     assert!(error.contains("two columns \"duration_s\""), "{error}");
 }
+
+/// Whether a record is copied, edited or renamed in, and whichever batch it is in, makes no difference to a late name.
+#[test]
+fn a_late_name_is_treated_alike_wherever_it_comes() {
+    let configs = [
+        json!({}),
+        json!({ "columns": { "id": { "trim": true } } }),
+        json!({ "columns": { "id": { "rename": "no" } } }),
+        json!({ "columns": { "id": { "constant": "k" } } }),
+    ];
+    let places = [0, 1, 3, 4, 5, 20, 39];
+    for config in configs {
+        for value in ["1", "null", "[null]", r#""""#] {
+            let record = |number: usize| match places.contains(&number) {
+                true if number % 2 == 1 => format!("{{\"z\":{value},\"id\":\" {number}\"}}\n"),
+                true => format!("{{\"id\":\" {number}\",\"\\u007a\":{value}}}\n"),
+                false => format!("{{\"id\":\" {number}\"}}\n"),
+            };
+            let input: String = std::iter::repeat_n("{\"id\":\" \"}\n".to_owned(), 3)
+                .chain((0..40).map(record))
+                .collect();
+            let seen = run("clean", &config, &input, Format::Jsonl);
+            assert_eq!(seen.records.rejected, 0, "{config} {}", seen.rejects);
+            let z: Value = serde_json::from_str(value).unwrap();
+            for (number, object) in objects(&seen.output).iter().skip(3).enumerate() {
+                let expected = places.contains(&number).then_some(&z);
+                assert_eq!(object.get("z"), expected, "{config} {object:?}");
+            }
+            let seen = run("clean", &config, &input, Format::Csv);
+            assert_eq!(
+                seen.by_code,
+                [("unexpected-member".to_owned(), places.len() as u64)]
+            );
+            assert_eq!(seen.output.lines().count(), 1 + 3 + 40 - places.len(), "{config}");
+        }
+    }
+}
+
+#[test]
+fn null_stays_null_where_nothing_is_set() {
+    let input = r#"{"v":null,"w":" x"}
+{"v":[null, null],"w":" x"}
+{"v":{"a":null},"w":" x"}
+{"v":"","w":" x"}
+{"w":" x"}
+{"v":null}
+"#;
+    let edited = input.replace("\" x\"", "\"x\"");
+    for rule in [
+        json!({}),
+        json!({ "trim": true }),
+        json!({ "null": ["N/A", "-"] }),
+        json!({ "type": "text", "trim": true, "null": ["N/A"] }),
+        json!({ "pattern": "." }),
+    ] {
+        let config = json!({ "columns": { "v": rule, "w": { "trim": true } } });
+        let seen = run("clean", &config, input, Format::Jsonl);
+        assert_eq!(seen.output, edited, "{rule}");
+        let config = json!({ "columns": { "v": rule } });
+        assert_eq!(
+            run("clean", &config, input, Format::Jsonl).output,
+            input,
+            "{rule}"
+        );
+    }
+    for kind in ["integer", "number", "boolean", "timestamp"] {
+        let config = json!({ "columns": { "v": { "type": kind }, "w": { "trim": true } } });
+        let nulls = "{\"v\":null,\"w\":\" x\"}\n{\"w\":\" x\",\"v\":null}\n";
+        let seen = run("clean", &config, nulls, Format::Jsonl);
+        assert_eq!(seen.output, nulls.replace("\" x\"", "\"x\""), "{kind}");
+    }
+}
+
+#[test]
+fn what_a_list_of_nulls_names_is_null() {
+    let input = "{\"v\":\"N/A\"}\n{\"v\":\" - \"}\n{\"v\":\"x\"}\n{\"v\":[null]}\n{\"v\":-1}\n";
+    let nulls = json!(["N/A", "-", "-1", "[null]"]);
+    for rule in [
+        json!({ "trim": true, "null": nulls }),
+        json!({ "trim": true, "null": nulls, "type": "text" }),
+    ] {
+        let config = json!({ "columns": { "v": rule } });
+        let seen = run("clean", &config, input, Format::Jsonl);
+        assert_eq!(
+            seen.output,
+            "{\"v\":null}\n{\"v\":null}\n{\"v\":\"x\"}\n{\"v\":null}\n{\"v\":null}\n"
+        );
+    }
+    // White space that is trimmed away leaves a text.
+    let config = json!({ "columns": { "v": { "trim": true } } });
+    let seen = run("clean", &config, "{\"v\":\"  \"}\n", Format::Jsonl);
+    assert_eq!(seen.output, "{\"v\":\"\"}\n");
+}

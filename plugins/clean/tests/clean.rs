@@ -86,7 +86,7 @@ fn integers_and_numbers_are_written_as_json_allows() {
     let report = run(&rule, &["1.50", "-0.5", "1e3", ".5", "5.", "+1", "01.5", "1.e2"]);
     assert_eq!(
         report.column("v"),
-        ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "100"]
+        ["1.50", "-0.5", "1e3", "0.5", "5", "1", "1.5", "1e2"]
     );
     let not_finite = ["NaN", "-nan", "inf", "+Infinity", "1e999", "-1e999"];
     let report = run(&rule, &[&["1,5"], &not_finite[..]].concat());
@@ -191,6 +191,44 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
         (json!({ "formats": ["%Y"] }), "needs the type \"timestamp\""),
         (json!({ "allowed": [] }), "lists no value"),
         (json!({ "pattern": "(" }), "\"pattern\": "),
+        (json!({ "rename": "" }), "\"rename\" gives no name"),
+        (
+            json!({ "type": "timestamp", "formats": ["%Y-%m-%d", "DD.MM.YYYY"] }),
+            "\"formats\": \"DD.MM.YYYY\" has no directives",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%d.%m.%Y"], "constant": "2024-01-01" }),
+            "\"constant\": \"2024-01-01\" is not a time",
+        ),
+        // No value could pass.
+        (
+            json!({ "type": "integer", "allowed": ["1", "a"] }),
+            "\"allowed\" lists \"a\", which is not an integer",
+        ),
+        (
+            json!({ "type": "number", "range": { "max": 5 }, "allowed": ["5.5"] }),
+            "\"allowed\" lists \"5.5\", which is not 5 or less",
+        ),
+        (
+            json!({ "pattern": "^[a-z]$", "allowed": ["A"] }),
+            "\"allowed\" lists \"A\", which does not match",
+        ),
+        (
+            json!({ "trim": true, "allowed": [" a"] }),
+            "\"allowed\" lists \" a\", which is none of",
+        ),
+        (
+            json!({ "null": ["-"], "allowed": ["-", "a"] }),
+            "\"allowed\" lists \"-\", which is made empty before",
+        ),
+        (
+            json!({ "required": true, "allowed": ["", "a"] }),
+            "\"allowed\" lists \"\", which is empty but required",
+        ),
+        (
+            json!({ "trim": true, "null": ["N/A", " -"] }),
+            "\"null\" lists \" -\", which no value is after \"trim\"",
+        ),
         (json!({ "requird": true }), "unknown field `requird`"),
         (json!({ "type": "date" }), "unknown variant `date`"),
     ];
@@ -201,6 +239,81 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
     }
     let refusal = refusal(&json!({ "allowed": [] }));
     assert_eq!(refusal, r#"config: column "v": "allowed" lists no value"#);
+    for fine in [
+        json!({ "allowed": ["", "a"] }),
+        json!({ "type": "integer", "allowed": ["007", "+7"], "range": { "min": 7, "max": 7 } }),
+        json!({ "null": [" -", ""] }),
+    ] {
+        testing::check::<Clean>(json!({ "columns": { "v": fine } })).expect("the rule has a meaning");
+    }
+}
+
+#[test]
+fn no_two_columns_of_a_config_have_one_name_in_the_output() {
+    let check = |columns: Value| {
+        let refused = testing::check::<Clean>(json!({ "columns": columns })).err();
+        refused.map(|refusal| refusal.to_string())
+    };
+    for columns in [
+        json!({ "a": { "rename": "x" }, "b": { "rename": "x" } }),
+        json!({ "a": { "rename": "x" }, "x": { "trim": true } }),
+        json!({ "a": { "rename": "x" }, "x": {} }),
+        json!({ "a": { "rename": "x" }, "x": { "constant": "k" } }),
+        json!({ "a": { "constant": "k", "rename": "x" }, "b": { "constant": "k", "rename": "x" } }),
+    ] {
+        let refusal = check(columns.clone()).unwrap_or_else(|| panic!("{columns} is refused"));
+        assert!(
+            refusal.contains(r#"both are "x" in the output, rename or drop one of them"#),
+            "{refusal}"
+        );
+    }
+    for columns in [
+        json!({ "a": { "rename": "b" }, "b": { "rename": "a" } }),
+        json!({ "a": { "rename": "b" }, "b": { "drop": true } }),
+        json!({ "a": { "rename": "a" } }),
+        json!({ "a": { "drop": true }, "b": { "drop": true } }),
+    ] {
+        assert_eq!(check(columns.clone()), None, "{columns}");
+    }
+    // With what the input has besides, it is seen when that is opened.
+    let config = json!({ "columns": { "a": { "rename": "b" } } });
+    let refusal = testing::run::<Clean>(config, "a,b\n").unwrap_err().to_string();
+    assert!(refusal.contains("the output has two columns \"b\""), "{refusal}");
+}
+
+#[test]
+fn patterns_mean_every_script_unless_they_say_ascii() {
+    let accepts = |pattern: &str, value: &str| {
+        let report = run(&json!({ "pattern": pattern }), &[value]);
+        report.kept == 1
+    };
+    for (pattern, value) in [
+        (r"^\w+$", "Zürich"),
+        (r"^\w+$", "東京"),
+        (r"^\bé\b$", "é"),
+        (r"(?i)^zürich$", "ZÜRICH"),
+        (r"^\d+$", "٣"),
+        (r"^a\sb$", "a\u{a0}b"),
+        ("^.$", "é"),
+        ("^[à-ü]$", "é"),
+    ] {
+        assert!(accepts(pattern, value), "{value} by {pattern}");
+    }
+    for (pattern, value) in [
+        (r"^(?-u:\w+)$", "Zürich"),
+        (r"^(?-u:\d+)$", "٣"),
+        ("^[0-9]+$", "٣"),
+        (r"^\W$", "é"),
+        (r"^\D$", "٣"),
+    ] {
+        assert!(!accepts(pattern, value), "{value} by {pattern}");
+    }
+    assert!(accepts(r"^(?-u:\w+)$", "Bern"));
+    // A pattern that could cut a character apart is no pattern of texts.
+    assert!(refusal(&json!({ "pattern": r"(?-u:\W)" })).contains("\"pattern\": "));
+    // A long repetition of a class of every script takes too much memory, one of ASCII does not.
+    assert!(refusal(&json!({ "pattern": r"^\w{1,1000}$" })).contains("exceeds size limit"));
+    assert!(accepts(r"^(?-u:\w){1,1000}$", "a"));
 }
 
 #[test]

@@ -45,6 +45,9 @@ impl<'a> Record<'a> {
     /// false, so that it would pass most checks, and `1e999` is infinite. A plugin that wants these too parses what
     /// [`get`](Self::get) gives.
     ///
+    /// A float has 15 to 17 digits, and an integer beyond 2^53 may become its neighbour: set a cell to a float only if
+    /// the plugin has computed it.
+    ///
     /// # Errors
     /// A reject with the code `bad-value`, if the field is no `T`, or is `NaN`, infinite or beyond the range of the
     /// float.

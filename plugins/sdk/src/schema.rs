@@ -156,8 +156,9 @@ impl Schema {
         self.entry(column).name = name.to_owned();
     }
 
-    /// Gives a column another type in the output. The plugin sees to it that its values are of that type;
-    /// empty ones are null.
+    /// Gives a column another type in the output. The plugin sees to it that its values are of that type. Where the
+    /// output is JSONL, a value that the plugin empties is null; in a column of texts it is an empty one, unless it was
+    /// null before.
     pub fn convert(&mut self, column: impl Into<OutputColumn>, column_type: ColumnType) {
         self.entry(column).column_type = column_type;
     }

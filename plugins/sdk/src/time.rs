@@ -27,7 +27,8 @@ pub struct DateTime {
 
 impl DateTime {
     /// Reads `YYYY-MM-DD`, the `separator`, and `HH:MM:SS`: each with all its digits, a date that the
-    /// calendar has from the year 1 on, and a time up to 23:59:59.
+    /// calendar has from the year 1 on, and a time up to 23:59:59. What has more, such as a fraction or an offset from
+    /// UTC, is none.
     #[inline]
     #[must_use]
     pub fn parse(text: &str, separator: char) -> Option<Self> {

@@ -1,10 +1,13 @@
 //! Arguments that several commands take.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
 
 use crate::commit::Destination;
 use crate::config::{Limits, Setting};
-use crate::document::read_named_text;
+use crate::document::{read_named_text, without_mark};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
@@ -260,27 +263,52 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
         });
     };
     let (as_written, name) = match argument.strip_prefix('@') {
-        None => (argument.to_owned(), "of the plugin"),
+        None => (without_mark(argument).to_owned(), "of the plugin"),
         Some(path) => {
             let text = read_named_text(Path::new(path), CONFIG_BYTES_MAX)
                 .map_err(|e| refused(format!("{path}: cannot be read")).because(e))?;
             (text, path)
         }
     };
-    let config: serde_json::Map<String, serde_json::Value> =
-        strict_json::from_str(&as_written).map_err(|e| {
-            let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
-            let hint = if is_file {
-                format!("; write @{argument} for the file")
-            } else {
-                String::new()
-            };
-            refused(format!("{name}: is not a JSON object{hint}")).because(e)
-        })?;
+    let is_object = strict_json::from_str::<serde_json::Map<String, serde_json::Value>>(&as_written);
+    let canonical = is_object.and_then(|_| canonical(&as_written)).map_err(|e| {
+        let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
+        let hint = if is_file {
+            format!("; write @{argument} for the file")
+        } else {
+            String::new()
+        };
+        refused(format!("{name}: is not a JSON object{hint}")).because(e)
+    })?;
     Ok(PluginConfig {
         as_written,
-        canonical: serde_json::Value::Object(config).to_string(),
+        canonical,
     })
+}
+
+/// A JSON document with its members in order and without white space. Numbers stay as they were written: one of more digits
+/// than a float has would become another.
+fn canonical(document: &str) -> serde_json::Result<String> {
+    let list = |open, items: serde_json::Result<Vec<String>>, close| {
+        items.map(|items| format!("{open}{}{close}", items.join(",")))
+    };
+    let document = document.trim_ascii();
+    match document.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(document)?;
+            let members = members.iter().map(|(name, value)| {
+                let (name, value) = (serde_json::to_string(name)?, canonical(value.get())?);
+                Ok(format!("{name}:{value}"))
+            });
+            list('{', members.collect(), '}')
+        }
+        Some(b'[') => {
+            let items: Vec<Box<RawValue>> = serde_json::from_str(document)?;
+            list('[', items.iter().map(|item| canonical(item.get())).collect(), ']')
+        }
+        Some(b'"') => serde_json::to_string(&serde_json::from_str::<String>(document)?),
+        _ => Ok(document.to_owned()),
+    }
 }
 
 /// What a person types for a local file becomes what a worker elsewhere on this machine can find.
@@ -300,11 +328,37 @@ mod tests {
         assert_eq!(plugin_config(None).unwrap().canonical, "{}");
         let config = plugin_config(Some(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#)).unwrap();
         assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
+        // Neither a float nor an integer of 64 bits has all the digits of these.
+        let numbers = r#"{"a":[12345678901234567890.5,0.10,1E2,-0,123456789012345678901],"b":"\u00e9\/"}"#;
+        let config = plugin_config(Some(numbers)).unwrap();
+        assert_eq!(config.canonical, numbers.replace(r"\u00e9\/", "é/"));
+        assert_eq!(config.as_written, numbers);
         let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
         assert!(refused("[1]").contains("not a JSON object"));
         assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
         assert!(refused("@/no/such/file").contains("/no/such/file"));
         assert!(refused("/proc/version").contains("write @/proc/version for the file"));
+    }
+
+    #[test]
+    fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let argument = format!("@{}", path.display());
+        std::fs::write(&path, "\u{feff}{\"a\": 1}").unwrap();
+        let config = plugin_config(Some(&argument)).unwrap();
+        assert_eq!(
+            (&*config.as_written, &*config.canonical),
+            (r#"{"a": 1}"#, r#"{"a":1}"#)
+        );
+        assert_eq!(plugin_config(Some("\u{feff}{}")).unwrap().as_written, "{}");
+        let wide: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, wide).unwrap();
+        let refused = plugin_config(Some(&argument)).err().expect("refused").report();
+        assert!(
+            refused.contains("config.json: cannot be read: is UTF-16: save it as UTF-8"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -71,15 +71,9 @@ impl JsonlFromCsv {
                 .source
                 .and_then(|source| wanted.binary_search(&source).ok())
         };
-        let mut columns = json_columns(output);
-        for column in &mut columns {
-            if column.column_type == ColumnType::Inherit {
-                column.column_type = ColumnType::Text; // which is all that CSV has
-            }
-        }
         Self {
             scanner: Scanner::new(dialect),
-            columns,
+            columns: json_columns(output),
             sources: output.iter().map(place).collect(),
             wanted,
             spans: Vec::new(),
@@ -99,16 +93,22 @@ impl JsonlFromCsv {
             let field = source
                 .and_then(|source| self.spans.get(source))
                 .map_or(&b""[..], |span| span.of(raw));
-            let text = if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == index) {
-                text
-            } else if quoted {
+            if let Some((_, text)) = edits.next_if(|&(edited, _)| edited == index) {
+                write_value(text, column.column_type, None, out);
+                continue;
+            }
+            let text = if quoted {
                 self.text.clear();
                 unquote(field, self.scanner.dialect().quote, &mut self.text);
                 &self.text
             } else {
                 field
             };
-            write_value(text, column.column_type, None, out);
+            let column_type = match (column.column_type, source) {
+                (ColumnType::Inherit, Some(_)) => ColumnType::Text, // which is all that CSV has
+                (column_type, _) => column_type,
+            };
+            write_value(text, column_type, None, out);
         }
         out.extend_from_slice(b"}\n");
     }

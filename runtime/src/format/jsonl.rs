@@ -114,9 +114,20 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
 /// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
 ///
 /// A text that is no literal of the column's type, such as `007` in a column of integers or `1e999` in one of numbers,
-/// is written as a string, as it stands: what it means is for the plugin to say. An empty one is null, unless the type is
-/// text. With [`ColumnType::Inherit`] the type is that of the original value.
+/// is written as a string, as it stands: what it means is for the plugin to say. With [`ColumnType::Inherit`] the type is
+/// that of the original value.
+///
+/// An empty text is null, unless the type is text. In the place of null it is null all the same, and with
+/// [`ColumnType::Inherit`] it is an empty string in the place of one: there nothing changes.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
+    if text.is_empty() {
+        let is_string = match column_type {
+            ColumnType::Text => original != Some(b"null"),
+            ColumnType::Inherit => original == Some(br#""""#),
+            _ => false,
+        };
+        return out.extend_from_slice(if is_string { br#""""# } else { b"null" });
+    }
     let literal = match (column_type, original.and_then(<[u8]>::first)) {
         (ColumnType::Text, _) | (ColumnType::Inherit, Some(b'"')) => return write_string(text, out),
         (ColumnType::Integer, _) => is_integer(text),
@@ -129,9 +140,7 @@ pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>
         }
         (ColumnType::Timestamp | ColumnType::Inherit, _) => false,
     };
-    if text.is_empty() {
-        out.extend_from_slice(b"null");
-    } else if literal {
+    if literal {
         out.extend_from_slice(text);
     } else {
         write_string(text, out);

@@ -37,6 +37,6 @@ pub(super) fn examine(document: &Document) -> Result<NewRequest, String> {
             document.length
         ));
     }
-    let text = std::str::from_utf8(&document.bytes).map_err(|e| format!("the document is not UTF-8: {e}"))?;
+    let text = crate::document::text(&document.bytes).map_err(|why| format!("the document {why}"))?;
     NewRequest::parse(text).map_err(|e| e.report())
 }

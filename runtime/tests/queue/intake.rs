@@ -8,7 +8,8 @@ pub(crate) async fn documents_become_requests(bed: Bed) {
     bed.push(r#"{"uri":"https://example.com/a.csv","id":"a","priority":-1}"#);
     bed.push(r#"{"uri":"https://example.com/b.csv","id":"b","delay_ms":3600000}"#);
     bed.push(r#"{"uri":"https://example.com/anon.tsv","delimiter":"\t"}"#);
-    bed.push(r#"{"uri":"https://example.com/anon.tsv","delimiter":"\t"}"#);
+    // As some editors write it.
+    bed.push("\u{feff}{\"uri\":\"https://example.com/anon.tsv\",\"delimiter\":\"\\t\"}");
     // The same request once more is not another one.
     bed.push(r#"{"uri":"https://example.com/a.csv","id":"a"}"#);
 
@@ -31,6 +32,7 @@ pub(crate) async fn an_invalid_document_is_kept(bed: Bed) {
     bed.push("not \"JSON\"");
     bed.push(r#"{"uri":"a.csv","priority":1000}"#);
     bed.push(b"{\"uri\":\"\xff\"}");
+    bed.push(b"\xff\xfe{\0}\0");
     bed.finds_nothing().await;
 
     let invalid = bed.queue().invalid(Q, 10).await.unwrap();
@@ -38,21 +40,22 @@ pub(crate) async fn an_invalid_document_is_kept(bed: Bed) {
     assert_eq!(
         documents,
         [
+            "\u{fffd}\u{fffd}{\0}\0",
             "{\"uri\":\"\u{fffd}\"}",
             r#"{"uri":"a.csv","priority":1000}"#,
             "not \"JSON\""
         ]
     );
-    assert!(invalid[0].reason.contains("not UTF-8"), "{}", invalid[0].reason);
-    assert!(
-        invalid[1].reason.contains("priority 1000"),
-        "{}",
-        invalid[1].reason
-    );
+    for (one, why) in invalid
+        .iter()
+        .zip(["is UTF-16: save it as UTF-8", "not UTF-8", "priority 1000"])
+    {
+        assert!(one.reason.contains(why), "{}", one.reason);
+    }
     assert!(invalid.iter().all(|one| one.at_ms > 1_600_000_000_000));
     assert_eq!(bed.queue().invalid(Q, 1).await.unwrap(), invalid[..1]);
     let counts = bed.queue().counts(Q).await.unwrap();
-    assert_eq!((counts.intake, counts.invalid), (0, 3));
+    assert_eq!((counts.intake, counts.invalid), (0, 4));
 }
 
 pub(crate) async fn an_invalid_document_is_purged_by_its_key(bed: Bed) {

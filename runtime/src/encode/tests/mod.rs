@@ -285,6 +285,12 @@ fn csv_becomes_jsonl_with_types() {
         case.write("x,1,2", &[(0, "3"), (2, "y")]),
         r#"{"i":3,"n":1,"t \"x\"":"y"}"#
     );
+    // An empty field is an empty text; one that the plugin empties, or does not fill, is null.
+    assert_eq!(case.write("x,1,2", &[(2, "")]), r#"{"i":2,"n":1,"t \"x\"":null}"#);
+    assert_eq!(
+        case.row(&["1", "", ""]),
+        "{\"i\":1,\"n\":null,\"t \\\"x\\\"\":null}\n"
+    );
     assert_eq!(
         case.row(&["1", "", "x"]),
         "{\"i\":1,\"n\":null,\"t \\\"x\\\"\":\"x\"}\n"
@@ -328,7 +334,13 @@ fn jsonl_with_the_columns_of_its_input_is_copied_or_spliced() {
         (
             r#"{"a":null,"b":"5"}"#,
             &[(1, ""), (2, "7")],
-            r#"{"a":"7","b":""}"#,
+            r#"{"a":"7","b":null}"#,
+        ),
+        // Nothing changes.
+        (
+            r#"{"a":null,"b":"","c":[null, null]}"#,
+            &[(0, "[null, null]"), (1, ""), (2, "")],
+            r#"{"a":null,"b":"","c":[null, null]}"#,
         ),
         (
             r#"{"x": 1, "a": 2}"#,
@@ -416,6 +428,17 @@ fn declared_types_count_where_a_value_of_jsonl_is_written_anew() {
         column("c", ColumnType::Boolean, Some(2)),
     ];
     assert_eq!(case.write(r#"{"a":"7","b":7}"#, &[]), r#"{"a":"7","b":7}"#);
+    let empty = [(0, ""), (1, ""), (2, "")];
+    for (raw, written) in [
+        (
+            r#"{"a":null,"b":null,"c":null}"#,
+            r#"{"a":null,"b":null,"c":null}"#,
+        ),
+        (r#"{"a":7,"b":7,"c":true}"#, r#"{"a":null,"b":"","c":null}"#),
+        (r#"{"a":"","b":"x","c":[null]}"#, r#"{"a":null,"b":"","c":null}"#),
+    ] {
+        assert_eq!(case.write(raw, &empty), written, "{raw}");
+    }
     assert_eq!(
         case.write(r#"{"a":"7","b":7}"#, &[(0, "8"), (1, "9"), (2, "true")]),
         r#"{"a":8,"b":"9","c":true}"#

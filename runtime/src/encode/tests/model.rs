@@ -57,14 +57,19 @@ fn text_of(value: &str) -> Option<String> {
 
 /// A text as a value of this type, in the place of another value.
 fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
+    if text.is_empty() {
+        return match (column_type, original) {
+            (ColumnType::Text, Some("null")) => "null",
+            (ColumnType::Text, _) | (ColumnType::Inherit, Some(r#""""#)) => r#""""#,
+            _ => "null",
+        }
+        .to_owned();
+    }
     // Also one that is no text, since half of a surrogate pair is in it.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
         return string(text);
-    }
-    if text.is_empty() {
-        return "null".to_owned();
     }
     let parsed = serde_json::from_str(text).unwrap_or(Value::Null);
     let stands = match column_type {
@@ -168,22 +173,24 @@ impl Model<'_> {
             .enumerate()
             .map(cell)
             .collect::<Result<_, _>>()?;
-        Ok(self.row(&cells))
+        Ok(self.row(&cells, true))
     }
 
-    /// A row of texts.
-    fn row(&self, cells: &[String]) -> Vec<String> {
+    /// A row of texts, of a record or of the plugin's own.
+    fn row(&self, cells: &[String], is_record: bool) -> Vec<String> {
         if self.pair.1 == Format::Csv {
             return cells.to_vec();
         }
-        let pair = |(column, text): (&OutputColumn, &String)| {
-            let column_type = match (self.pair.0, column.column_type) {
-                (Format::Csv, ColumnType::Inherit) => ColumnType::Text,
-                (_, column_type) => column_type,
+        let pair = |((index, column), text): ((usize, &OutputColumn), &String)| {
+            // All that a field of CSV can be is a text.
+            let is_field = is_record && column.source.is_some() && !self.edits.contains_key(&index);
+            let column_type = match column.column_type {
+                ColumnType::Inherit if is_field => ColumnType::Text,
+                column_type => column_type,
             };
             (string(&column.name), value_of(text, column_type, None))
         };
-        let pairs: Vec<_> = self.plan.output.iter().zip(cells).map(pair).collect();
+        let pairs: Vec<_> = self.plan.output.iter().enumerate().zip(cells).map(pair).collect();
         vec![written(&pairs, STYLES[0])]
     }
 
@@ -311,7 +318,7 @@ fn expected(
         }
         for row in 0..emitted {
             let cells = (row * width..(row + 1) * width).map(|cell| case.made(record, cell).to_owned());
-            outcome.rows.push(model.row(&cells.collect::<Vec<_>>()));
+            outcome.rows.push(model.row(&cells.collect::<Vec<_>>(), false));
         }
     }
     counts.written += outcome.rows.len();

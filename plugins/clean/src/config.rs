@@ -1,0 +1,190 @@
+//! What the operator asks for: the config in JSON comes in, the checks of columns go out. What can't be meant is refused
+//! with a sentence.
+
+use std::cell::OnceCell;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ingest_plugin::ColumnType;
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::format::Format;
+use crate::values::{Kind, Range, Values};
+
+/// What the operator asks for, by the name of the input's columns.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub(crate) columns: BTreeMap<String, Rule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rule {
+    trim: bool,
+    null: BTreeSet<String>,
+    required: bool,
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    formats: Vec<String>,
+    range: Option<Range>,
+    allowed: Option<BTreeSet<String>>,
+    pattern: Option<String>,
+    pub(crate) rename: Option<String>,
+    pub(crate) drop: bool,
+    pub(crate) constant: Option<String>,
+    /// The pattern, compiled: that may take many times as long as the rest of `open`.
+    #[serde(skip)]
+    compiled: OnceCell<Regex>,
+}
+
+impl Config {
+    /// Checks all that can be said without an input.
+    ///
+    /// # Errors
+    /// A sentence that names the column.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (name, rule) in &self.columns {
+            rule.check()
+                .map_err(|fault| format!("column {name:?}: {fault}"))?;
+        }
+        let mut sources = BTreeMap::new();
+        for (source, rule) in self.columns.iter().filter(|(_, rule)| !rule.drop) {
+            let name = rule.rename.as_ref().unwrap_or(source);
+            if let Some(first) = sources.insert(name, source) {
+                return Err(format!(
+                    "columns {first:?} and {source:?}: both are {name:?} in the output, rename or drop one of them"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    /// Whether the column's values matter, and not only where they go.
+    pub(crate) fn is_check(&self) -> bool {
+        let is_converted = self.kind.is_some_and(|kind| kind != Kind::Text);
+        self.trim
+            || !self.null.is_empty()
+            || self.required
+            || (is_converted && self.constant.is_none())
+            || self.allowed.is_some()
+            || self.pattern.is_some()
+    }
+
+    /// The type of the column in the output, unless it is the input's.
+    pub(crate) fn column_type(&self) -> Option<ColumnType> {
+        match self.kind {
+            // A text that `null` empties is null in JSONL, one that `trim` empties an empty text.
+            None | Some(Kind::Text) if !self.null.is_empty() => None,
+            None if self.constant.is_some() || self.trim => Some(ColumnType::Text),
+            kind => kind.map(Kind::column_type),
+        }
+    }
+
+    /// What the rule asks of a value.
+    pub(crate) fn values(&self) -> Result<Values, String> {
+        Ok(Values {
+            trim: self.trim,
+            null: self.null.clone(),
+            required: self.required,
+            kind: self.kind.unwrap_or(Kind::Text),
+            formats: self.formats()?,
+            range: self.range.clone(),
+            allowed: self.allowed.clone(),
+            pattern: self.pattern()?,
+        })
+    }
+
+    /// The constant, as the output writes values of its type.
+    pub(crate) fn constant(&self) -> Result<Option<String>, String> {
+        let (Some(constant), Some(kind)) = (&self.constant, self.kind) else {
+            return Ok(self.constant.clone());
+        };
+        match kind.convert(constant, &self.formats()?) {
+            Ok(cell) => Ok(Some(cell.to_string())),
+            Err(fault) => Err(format!("\"constant\": {constant:?} {fault}")),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Some(sentence) = self.contradiction() {
+            return Err(sentence.to_owned());
+        }
+        self.constant()?;
+        let values = self.values()?;
+        if let Some(null) = self.null.iter().find(|null| self.trim && null.trim() != *null) {
+            return Err(format!(
+                "\"null\" lists {null:?}, which no value is after \"trim\""
+            ));
+        }
+        for allowed in self.allowed.iter().flatten() {
+            match values.read(allowed) {
+                Ok(None) if !allowed.is_empty() => {
+                    return Err(format!(
+                        "\"allowed\" lists {allowed:?}, which is made empty before"
+                    ));
+                }
+                Ok(_) => {}
+                Err(fault) => return Err(format!("\"allowed\" lists {allowed:?}, which {fault}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What in this rule can't be meant.
+    fn contradiction(&self) -> Option<&'static str> {
+        let is_numeric = matches!(self.kind, Some(Kind::Integer | Kind::Number));
+        if self.drop && (self.rename.is_some() || self.constant.is_some()) {
+            return Some("\"drop\" leaves nothing to \"rename\" or to give a \"constant\"");
+        }
+        if self.rename.as_deref() == Some("") {
+            return Some("\"rename\" gives no name");
+        }
+        if self.constant.is_some() && (self.is_check() || self.range.is_some()) {
+            return Some("\"constant\" replaces every value, remove the checks on them");
+        }
+        if self.range.is_some() && !is_numeric {
+            return Some("\"range\" needs the type \"integer\" or \"number\"");
+        }
+        if self.range.as_ref().is_some_and(Range::is_senseless) {
+            return Some("\"range\" needs a \"min\", a \"max\", or one not above the other");
+        }
+        if !self.formats.is_empty() && self.kind != Some(Kind::Timestamp) {
+            return Some("\"formats\" needs the type \"timestamp\"");
+        }
+        if self.allowed.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Some("\"allowed\" lists no value");
+        }
+        None
+    }
+
+    fn formats(&self) -> Result<Vec<Format>, String> {
+        let format =
+            |text: &String| Format::parse(text).map_err(|fault| format!("\"formats\": {text:?} {fault}"));
+        self.formats.iter().map(format).collect()
+    }
+
+    fn pattern(&self) -> Result<Option<Regex>, String> {
+        let Some(pattern) = &self.pattern else {
+            return Ok(None);
+        };
+        if self.compiled.get().is_none() {
+            let compiled = Regex::new(pattern).map_err(|error| format!("\"pattern\": {error}"))?;
+            return Ok(Some(self.compiled.get_or_init(|| compiled).clone()));
+        }
+        Ok(self.compiled.get().cloned())
+    }
+}
+
+impl Range {
+    fn is_senseless(&self) -> bool {
+        match (&self.min, &self.max) {
+            (Some(min), Some(max)) => max.order_bound(min) == Ordering::Greater,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Decimal numbers as texts. A number is checked, written as JSON allows and compared digit by digit; it never becomes a
+//! float, which would round it.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A number that is written in decimal: `-1.50`, `+7`, `.5`, `5.`, `007`, `1e300`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decimal<'a> {
+    /// As most are: of few digits, or an integer of 64 bits.
+    Short(&'a str, Short),
+    /// Any other. Its parts are looked for when they are needed, so that a decimal is small.
+    Long(&'a str),
+}
+
+impl<'a> Decimal<'a> {
+    /// Reads a number within the range of a float of 64 bits, however many digits it has.
+    #[inline]
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        if let Some(short) = Short::parse(text) {
+            return Some(Self::Short(text, short));
+        }
+        Long::parse(text)?.is_finite().then_some(Self::Long(text))
+    }
+
+    /// The integer `value`, which `text` stands for.
+    #[inline]
+    pub(crate) fn integer(text: &'a str, value: i64) -> Self {
+        Self::Short(text, Short { value, scale: 0 })
+    }
+
+    /// Writes the number as JSON allows, with all its digits.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Short(text, _) => out.write_str(text),
+            Self::Long(text) => Long::of(text).write(out),
+        }
+    }
+}
+
+/// The value of such a number: `value` divided by ten to the `scale`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    value: i64,
+    scale: u32,
+}
+
+/// The powers of ten by which a number of nine digits can be multiplied.
+const POWERS: [i64; 10] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+impl Short {
+    /// With so many characters the value is within 64 bits.
+    const BYTES_MAX: usize = 18;
+
+    /// Reads a number of few digits that JSON allows to write as it is.
+    #[inline]
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+        if digits.len() > Self::BYTES_MAX {
+            return None;
+        }
+        let (mut value, mut point) = (0, digits.len());
+        for (at, &byte) in digits.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+                b'.' if point == digits.len() => point = at,
+                _ => return None,
+            }
+        }
+        let is_last = point + 1 == digits.len();
+        let has_leading_zero = point > 1 && digits[0] == b'0';
+        if point == 0 || is_last || has_leading_zero {
+            return None;
+        }
+        let scale = digits.len().saturating_sub(point + 1);
+        Some(Self {
+            value: if digits.len() < text.len() { -value } else { value },
+            scale: u32::try_from(scale).ok()?,
+        })
+    }
+
+    #[inline]
+    fn order(self, other: Self) -> Ordering {
+        const SMALL: u64 = 1_000_000_000;
+        if self.scale == other.scale {
+            return self.value.cmp(&other.value);
+        }
+        if other.scale == 0
+            && other.value.unsigned_abs() <= SMALL
+            && let Some(power) = POWERS.get(self.scale as usize)
+        {
+            return self.value.cmp(&(other.value * power));
+        }
+        let scaled = |number: Self, scale: u32| i128::from(number.value) * 10_i128.pow(scale);
+        scaled(self, other.scale).cmp(&scaled(other, self.scale))
+    }
+}
+
+/// A number by its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Long<'a> {
+    text: &'a str,
+    is_negative: bool,
+    /// The digits before the point, without leading zeros.
+    whole: &'a str,
+    /// The digits behind the point.
+    fraction: &'a str,
+    /// What follows the digits: nothing, or an `e` and a number.
+    exponent: &'a str,
+    /// True if JSON allows to write the number this way.
+    is_json: bool,
+}
+
+impl<'a> Long<'a> {
+    /// The parts of a text that is known to be a number.
+    fn of(text: &'a str) -> Self {
+        Self::parse(text).expect("a number has the parts of one")
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let is_negative = text.starts_with('-');
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (whole, rest) = digits(unsigned);
+        let (fraction, exponent) = match rest.strip_prefix('.') {
+            Some(rest) => digits(rest),
+            None => ("", rest),
+        };
+        if whole.is_empty() && fraction.is_empty() || !is_exponent(exponent) {
+            return None;
+        }
+        let has_point = unsigned.as_bytes().get(whole.len()) == Some(&b'.');
+        let is_json = !text.starts_with('+')
+            && (whole.len() == 1 || (!whole.is_empty() && !whole.starts_with('0')))
+            && has_point != fraction.is_empty();
+        Some(Self {
+            text,
+            is_negative,
+            whole: whole.trim_start_matches('0'),
+            fraction,
+            exponent,
+            is_json,
+        })
+    }
+
+    /// Returns true if a float of 64 bits is not infinite for this number.
+    fn is_finite(&self) -> bool {
+        // The largest float is about 1.8e308, which is 0.18 times ten to the 309th.
+        match self.magnitude() {
+            Some(..=308) | None => true,
+            Some(309) => self.text.parse::<f64>().is_ok_and(f64::is_finite),
+            Some(_) => false,
+        }
+    }
+
+    /// The number of digits before the point if the number is written without an exponent; zero or negative if the first
+    /// digit other than zero stands behind the point. None for zero.
+    fn magnitude(&self) -> Option<i64> {
+        let place = if self.whole.is_empty() {
+            let zeros = self.fraction.bytes().position(|digit| digit != b'0')?;
+            -length(zeros)
+        } else {
+            length(self.whole.len())
+        };
+        Some(place.saturating_add(exponent(self.exponent)))
+    }
+
+    /// The digits from the first one other than zero on.
+    fn digits(&self) -> impl Iterator<Item = u8> {
+        let digits = self.whole.bytes().chain(self.fraction.bytes());
+        digits.skip_while(|&digit| digit == b'0')
+    }
+
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        if self.is_json {
+            return out.write_str(self.text);
+        }
+        if self.is_negative {
+            out.write_str("-")?;
+        }
+        out.write_str(if self.whole.is_empty() { "0" } else { self.whole })?;
+        if !self.fraction.is_empty() {
+            out.write_str(".")?;
+            out.write_str(self.fraction)?;
+        }
+        out.write_str(self.exponent)
+    }
+}
+
+/// A bound of a range, as the config has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    text: String,
+    /// If it is one of few digits.
+    short: Option<Short>,
+    is_negative: bool,
+    magnitude: Option<i64>,
+    /// The digits from the first one other than zero on.
+    digits: Vec<u8>,
+}
+
+impl Bound {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = Long::parse(text).filter(Long::is_finite)?;
+        Some(Self {
+            text: text.to_owned(),
+            short: Short::parse(text),
+            is_negative: number.is_negative,
+            magnitude: number.magnitude(),
+            digits: number.digits().collect(),
+        })
+    }
+
+    /// Tells how a number compares to the bound. All digits count.
+    #[inline]
+    pub(crate) fn order(&self, number: &Decimal<'_>) -> Ordering {
+        match (number, self.short) {
+            (Decimal::Short(_, number), Some(bound)) => number.order(bound),
+            (Decimal::Short(text, _) | Decimal::Long(text), _) => self.order_long(&Long::of(text)),
+        }
+    }
+
+    /// Tells how another bound compares to this one.
+    pub(crate) fn order_bound(&self, other: &Self) -> Ordering {
+        self.order_long(&Long::of(&other.text))
+    }
+
+    fn order_long(&self, number: &Long<'_>) -> Ordering {
+        let magnitude = number.magnitude();
+        let sign = |is_negative, magnitude: Option<i64>| match (magnitude, is_negative) {
+            (None, _) => 0,
+            (Some(_), true) => -1,
+            (Some(_), false) => 1,
+        };
+        let (left, right) = (
+            sign(number.is_negative, magnitude),
+            sign(self.is_negative, self.magnitude),
+        );
+        let by_size = || {
+            magnitude
+                .cmp(&self.magnitude)
+                .then_with(|| order_digits(number.digits(), self.digits.iter().copied()))
+        };
+        left.cmp(&right).then_with(|| match left {
+            0 => Ordering::Equal,
+            1 => by_size(),
+            _ => by_size().reverse(),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    /// Reads the text of a number: a float would round a bound of more than 15 digits.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return Err(D::Error::invalid_type(Unexpected::Other(text), &"a number"));
+        }
+        Self::parse(text).ok_or_else(|| D::Error::custom("number out of range"))
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Compares digits from the most significant one on; those that are missing are zeros.
+fn order_digits(mut left: impl Iterator<Item = u8>, mut right: impl Iterator<Item = u8>) -> Ordering {
+    loop {
+        let (left, right) = (left.next(), right.next());
+        if left.is_none() && right.is_none() {
+            return Ordering::Equal;
+        }
+        let order = left.unwrap_or(b'0').cmp(&right.unwrap_or(b'0'));
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// Splits a text behind its leading digits.
+fn digits(text: &str) -> (&str, &str) {
+    let count = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(count)
+}
+
+fn is_exponent(text: &str) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let Some(exponent) = text.strip_prefix(['e', 'E']) else {
+        return false;
+    };
+    let (exponent, rest) = digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent));
+    !exponent.is_empty() && rest.is_empty()
+}
+
+/// The value of an exponent. One beyond 64 bits is as large, or as small, as these allow.
+fn exponent(text: &str) -> i64 {
+    let Some(text) = text.get(1..) else {
+        return 0;
+    };
+    let value = text
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .fold(0_i64, |value, digit| {
+            value.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+        });
+    if text.starts_with('-') { -value } else { value }
+}
+
+fn length(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

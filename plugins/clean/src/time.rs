@@ -1,0 +1,311 @@
+//! Times as texts: a text and a format come in, a local time or an instant goes out. What a text says is used or the text is
+//! no time: no digit, zone or weekday is passed over.
+
+use std::fmt;
+
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
+
+use crate::format::{Field, Format, Part};
+
+/// The largest offset from UTC that a clock has had since there are zones.
+const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
+
+/// A time of the years 1 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// A time on a clock of which no zone is known.
+    Local(DateTime),
+    /// A point in time, by the clock of UTC.
+    Instant(DateTime),
+}
+
+impl Time {
+    /// Reads a time in ISO 8601: a date, then if it has one a time of day, then if it has one an offset from UTC.
+    pub(crate) fn parse_iso(text: &str) -> Option<Self> {
+        let mut rest = Rest(text);
+        let mut fields = Fields::default();
+        fields.set(Field::Year, rest.digits(4, 4)?);
+        let has_hyphens = rest.skip("-").is_some();
+        fields.set(Field::Month, rest.digits(2, 2)?);
+        if has_hyphens {
+            rest.skip("-")?;
+        }
+        fields.set(Field::Day, rest.digits(2, 2)?);
+        if rest.0.is_empty() {
+            return fields.time();
+        }
+        rest.0 = rest.0.strip_prefix(['T', 't', ' '])?;
+        fields.set(Field::Hour, rest.digits(2, 2)?);
+        let has_colons = rest.skip(":").is_some();
+        if has_colons || rest.is_digit() {
+            fields.set(Field::Minute, rest.digits(2, 2)?);
+            let has_seconds = if has_colons {
+                rest.skip(":").is_some()
+            } else {
+                rest.is_digit()
+            };
+            if has_seconds {
+                fields.set(Field::Second, rest.digits(2, 2)?);
+                if rest.skip(".").or_else(|| rest.skip(",")).is_some() {
+                    fields.set(Field::Nanosecond, rest.fraction(1, 9)?);
+                }
+            }
+        }
+        if !rest.0.is_empty() {
+            fields.offset = Some(rest.offset(false)?);
+        }
+        rest.0.is_empty().then(|| fields.time()).flatten()
+    }
+
+    /// Reads a time of this format.
+    pub(crate) fn parse(text: &str, format: &Format) -> Option<Self> {
+        let mut rest = Rest(text);
+        let mut fields = Fields::default();
+        for part in format.parts() {
+            match *part {
+                Part::Literal(ref literal) => rest.skip(literal)?,
+                Part::Space => rest.spaces()?,
+                Part::Number {
+                    field,
+                    digits_min,
+                    digits_max,
+                    is_padded,
+                } => {
+                    let padding = usize::from(is_padded && rest.skip(" ").is_some());
+                    let digits_min = digits_min.saturating_sub(padding).max(1);
+                    let value = rest.digits(digits_min, digits_max - padding)?;
+                    fields.set(field, full_year(field, digits_max, value));
+                }
+                Part::Fraction {
+                    has_point,
+                    digits_min,
+                    digits_max,
+                } => {
+                    if !has_point || rest.skip(".").is_some() {
+                        fields.set(Field::Nanosecond, rest.fraction(digits_min, digits_max)?);
+                    }
+                }
+                Part::Name { field, names } => fields.set(field, rest.name(names)?),
+                Part::Offset => fields.offset = Some(rest.offset(true)?),
+                Part::Unix => fields.unix = Some(rest.unix()?),
+            }
+        }
+        rest.0.is_empty().then(|| fields.time()).flatten()
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(time) => write!(f, "{time}"),
+            Self::Instant(time) => write!(f, "{time}Z"),
+        }
+    }
+}
+
+/// What a text has said of a time.
+#[derive(Default)]
+struct Fields {
+    values: [Option<u32>; Field::COUNT],
+    /// Seconds east of UTC.
+    offset: Option<i64>,
+    /// Whether it is before 1970, and how many seconds away.
+    unix: Option<(bool, i64)>,
+}
+
+impl Fields {
+    fn set(&mut self, field: Field, value: u32) {
+        self.values[field as usize] = Some(value);
+    }
+
+    fn get(&self, field: Field) -> Option<u32> {
+        self.values[field as usize]
+    }
+
+    /// The time, if the calendar and the clock have it and nothing that was said contradicts it.
+    fn time(&self) -> Option<Time> {
+        if let Some((is_before, seconds)) = self.unix {
+            let nanosecond = self.get(Field::Nanosecond).unwrap_or(0);
+            let distance = SignedDuration::new(seconds, i32::try_from(nanosecond).ok()?);
+            let distance = if is_before { -distance } else { distance };
+            return instant(Date::constant(1970, 1, 1).at(0, 0, 0, 0), distance);
+        }
+        let date = self.date()?;
+        let clock = |field| i8::try_from(self.get(field).unwrap_or(0)).ok();
+        let nanosecond = i32::try_from(self.get(Field::Nanosecond).unwrap_or(0)).ok()?;
+        let hour = i8::try_from(self.hour()?).ok()?;
+        let time =
+            jiff::civil::Time::new(hour, clock(Field::Minute)?, clock(Field::Second)?, nanosecond).ok()?;
+        let local = date.to_datetime(time);
+        match self.offset {
+            None => Some(Time::Local(local)),
+            Some(offset) => instant(local, SignedDuration::from_secs(-offset)),
+        }
+    }
+
+    fn date(&self) -> Option<Date> {
+        let small = |field| self.get(field).map(i8::try_from).transpose().ok();
+        let (month, day) = (small(Field::Month)?, small(Field::Day)?);
+        let (week, weekday) = (small(Field::Week)?, small(Field::Weekday)?);
+        let year = |field| self.get(field).map(i16::try_from).transpose().ok();
+        let weekday = weekday.map(Weekday::from_monday_one_offset).transpose().ok()?;
+        let date = match (year(Field::Year)?, month, day, self.get(Field::DayOfYear)) {
+            (Some(year), Some(month), Some(day), _) => Date::new(year, month, day).ok()?,
+            (Some(year), _, _, Some(day)) => {
+                let first = Date::new(year, 1, 1).ok()?;
+                let day = i16::try_from(day).ok()?;
+                first.with().day_of_year(day).build().ok()?
+            }
+            _ => {
+                let week = ISOWeekDate::new(year(Field::WeekYear)??, week?, weekday?).ok()?;
+                week.date()
+            }
+        };
+        let is_right = date.year() >= 1
+            && month.is_none_or(|month| month == date.month())
+            && day.is_none_or(|day| day == date.day())
+            && weekday.is_none_or(|weekday| weekday == date.weekday())
+            && self.is_day_of_year(date)
+            && self.is_week(date);
+        is_right.then_some(date)
+    }
+
+    fn is_day_of_year(&self, date: Date) -> bool {
+        let said = self.get(Field::DayOfYear);
+        said.is_none_or(|said| said == u32::from(date.day_of_year().unsigned_abs()))
+    }
+
+    fn is_week(&self, date: Date) -> bool {
+        let (year, week) = (self.get(Field::WeekYear), self.get(Field::Week));
+        if year.is_none() && week.is_none() {
+            return true;
+        }
+        let date = date.iso_week_date();
+        year.is_none_or(|year| year == u32::from(date.year().unsigned_abs()))
+            && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
+    }
+
+    /// The hour of the day, of which `%p` says in which half it is.
+    fn hour(&self) -> Option<u32> {
+        match (
+            self.get(Field::Hour),
+            self.get(Field::Hour12),
+            self.get(Field::Half),
+        ) {
+            (Some(hour), _, Some(half)) => (hour / 12 == half).then_some(hour),
+            (None, Some(hour @ 1..=12), Some(half)) => Some(hour % 12 + 12 * half),
+            (hour, None, None) => Some(hour.unwrap_or(0)),
+            _ => None,
+        }
+    }
+}
+
+/// The instant that is this far from a time by the clock of UTC.
+fn instant(time: DateTime, distance: SignedDuration) -> Option<Time> {
+    let time = time.checked_add(distance).ok()?;
+    (time.year() >= 1).then_some(Time::Instant(time))
+}
+
+/// What is left of a text.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn skip(&mut self, literal: &str) -> Option<()> {
+        self.0 = self.0.strip_prefix(literal)?;
+        Some(())
+    }
+
+    /// Passes over white space, of which there must be some.
+    fn spaces(&mut self) -> Option<()> {
+        let rest = self.0.trim_ascii_start();
+        let is_found = rest.len() < self.0.len();
+        self.0 = rest;
+        is_found.then_some(())
+    }
+
+    fn is_digit(&self) -> bool {
+        self.0.starts_with(|first: char| first.is_ascii_digit())
+    }
+
+    /// Takes as many digits as there are, up to a number of them.
+    fn take_digits(&mut self, min: usize, max: usize) -> Option<&'a str> {
+        let count = self.0.bytes().take(max).take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = self.0.split_at(count);
+        self.0 = rest;
+        (count >= min).then_some(digits)
+    }
+
+    fn digits(&mut self, min: usize, max: usize) -> Option<u32> {
+        Some(number(self.take_digits(min, max)?))
+    }
+
+    /// Takes the digits behind a second's point, and returns nanoseconds.
+    fn fraction(&mut self, min: usize, max: usize) -> Option<u32> {
+        let digits = self.take_digits(min, max)?;
+        let missing = u32::try_from(9 - digits.len()).ok()?;
+        Some(number(digits) * 10_u32.pow(missing))
+    }
+
+    /// Takes one of some names, in upper or lower case, and returns its number.
+    fn name(&mut self, names: &[(&str, u32)]) -> Option<u32> {
+        let start = |name: &str| self.0.get(..name.len());
+        let is_there = |name: &str| start(name).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let &(name, number) = names.iter().find(|(name, _)| is_there(name))?;
+        self.0 = &self.0[name.len()..];
+        Some(number)
+    }
+
+    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HH:MM` or one of the latter two with
+    /// seconds; of `UTC` and `GMT` only if they may be named.
+    fn offset(&mut self, is_named: bool) -> Option<i64> {
+        const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
+        let names = if is_named { NAMES } else { &NAMES[..1] };
+        if self.name(names).is_some() {
+            return Some(0);
+        }
+        let sign = match self.name(&[("+", 1), ("-", 0)])? {
+            1 => 1,
+            _ => -1,
+        };
+        let mut seconds = self.digits(2, 2)? * 3600;
+        let has_colons = self.0.starts_with(':');
+        for unit in [60, 1] {
+            if has_colons && self.skip(":").is_none() || !has_colons && !self.is_digit() {
+                break;
+            }
+            let part = self.digits(2, 2)?;
+            if part > 59 {
+                return None;
+            }
+            seconds += part * unit;
+        }
+        let seconds = i64::from(seconds);
+        (seconds <= OFFSET_SECONDS_MAX).then_some(sign * seconds)
+    }
+
+    /// Takes a number of seconds, with its sign.
+    fn unix(&mut self) -> Option<(bool, i64)> {
+        let is_before = self.skip("-").is_some();
+        if !is_before {
+            let _ = self.skip("+");
+        }
+        let seconds = self.take_digits(1, 18)?.parse().ok()?;
+        Some((is_before, seconds))
+    }
+}
+
+/// The value of a field; of a year that has two digits the one that POSIX says.
+fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
+    match (field, digits_max, value) {
+        (Field::Year, 2, 0..=68) => value + 2000,
+        (Field::Year, 2, _) => value + 1900,
+        _ => value,
+    }
+}
+
+/// The number that at most nine digits are.
+fn number(digits: &str) -> u32 {
+    let value = |digit: u8| u32::from(digit - b'0');
+    digits.bytes().fold(0, |number, digit| number * 10 + value(digit))
+}

@@ -1,0 +1,230 @@
+//! What a rule asks of the values of one column: a value of the input comes in, the output's or a fault goes out.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ingest_plugin::{ColumnType, Value};
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::decimal::{Bound, Decimal};
+use crate::format::Format;
+use crate::time::Time;
+
+/// The rule for the values of one column, in the order in which it is applied.
+pub(crate) struct Values {
+    pub(crate) trim: bool,
+    pub(crate) null: BTreeSet<String>,
+    pub(crate) required: bool,
+    pub(crate) kind: Kind,
+    pub(crate) formats: Vec<Format>,
+    pub(crate) range: Option<Range>,
+    pub(crate) allowed: Option<BTreeSet<String>>,
+    pub(crate) pattern: Option<Regex>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    Timestamp,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Range {
+    pub(crate) min: Option<Bound>,
+    pub(crate) max: Option<Bound>,
+}
+
+impl Values {
+    /// The value that `text` becomes, or none if that is empty.
+    ///
+    /// # Errors
+    /// The first rule that the value breaks.
+    #[inline]
+    pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
+        let mut text = text;
+        if self.trim {
+            text = text.trim();
+        }
+        if self.null.contains(text) {
+            text = "";
+        }
+        if text.is_empty() {
+            return if self.required {
+                Err(Fault::Required)
+            } else {
+                Ok(None)
+            };
+        }
+        let cell = self.kind.convert(text, &self.formats)?;
+        if let Some(range) = &self.range
+            && !range.contains(text, &cell)
+        {
+            return Err(Fault::OutOfRange(range));
+        }
+        if let Some(allowed) = &self.allowed
+            && !allowed.contains(text)
+        {
+            return Err(Fault::NotAllowed(allowed));
+        }
+        if let Some(pattern) = &self.pattern
+            && !pattern.is_match(text)
+        {
+            return Err(Fault::Pattern(pattern));
+        }
+        Ok(Some(cell))
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug)]
+pub(crate) enum Fault<'a> {
+    Required,
+    Type(&'static str, &'static str),
+    OutOfRange(&'a Range),
+    NotAllowed(&'a BTreeSet<String>),
+    Pattern(&'a Regex),
+}
+
+impl Fault<'_> {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Type(code, _) => code,
+            Self::OutOfRange(_) => "out-of-range",
+            Self::NotAllowed(_) => "not-allowed",
+            Self::Pattern(_) => "pattern",
+        }
+    }
+}
+
+impl fmt::Display for Fault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Required => f.write_str("is empty but required"),
+            Self::Type(_, fault) => f.write_str(fault),
+            Self::OutOfRange(range) => write!(f, "is not {range}"),
+            Self::NotAllowed(allowed) => write!(f, "is none of {allowed:?}"),
+            Self::Pattern(pattern) => write!(f, "does not match {pattern}"),
+        }
+    }
+}
+
+impl Range {
+    /// Whether a number, which `text` is in the input, lies between the bounds.
+    fn contains(&self, text: &str, cell: &Cell<'_>) -> bool {
+        let number = match *cell {
+            Cell::Integer(value) => Decimal::integer(text, value),
+            Cell::Number(number) => number,
+            _ => return false,
+        };
+        let order = |bound: &Bound| bound.order(&number);
+        self.min.as_ref().map(order) != Some(Ordering::Less)
+            && self.max.as_ref().map(order) != Some(Ordering::Greater)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.min, &self.max) {
+            (Some(min), Some(max)) => write!(f, "between {min} and {max}"),
+            (Some(min), None) => write!(f, "{min} or more"),
+            (None, Some(max)) => write!(f, "{max} or less"),
+            (None, None) => f.write_str("anything"),
+        }
+    }
+}
+
+/// A value as it goes to the output.
+pub(crate) enum Cell<'a> {
+    Text(&'a str),
+    Integer(i64),
+    Number(Decimal<'a>),
+    Boolean(bool),
+    Time(Time),
+}
+
+impl Value for Cell<'_> {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Text(text) => out.write_str(text),
+            Self::Integer(value) => value.write(out),
+            Self::Number(value) => value.write(out),
+            Self::Boolean(value) => value.write(out),
+            Self::Time(time) => write!(out, "{time}"),
+        }
+    }
+}
+
+impl fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)
+    }
+}
+
+impl Kind {
+    pub(crate) fn column_type(self) -> ColumnType {
+        match self {
+            Self::Text => ColumnType::Text,
+            Self::Integer => ColumnType::Integer,
+            Self::Number => ColumnType::Number,
+            Self::Boolean => ColumnType::Boolean,
+            Self::Timestamp => ColumnType::Timestamp,
+        }
+    }
+
+    /// The value in `text`.
+    #[inline]
+    pub(crate) fn convert<'a>(self, text: &'a str, formats: &[Format]) -> Result<Cell<'a>, Fault<'static>> {
+        match self {
+            Self::Text => Ok(Cell::Text(text)),
+            Self::Integer => match text.parse() {
+                Ok(value) => Ok(Cell::Integer(value)),
+                Err(_) => Err(Fault::Type(
+                    "not-integer",
+                    "is not an integer of 64 bits, written in digits alone",
+                )),
+            },
+            Self::Number => match Decimal::parse(text) {
+                Some(value) => Ok(Cell::Number(value)),
+                None => Err(Fault::Type("not-number", "is not a number")),
+            },
+            Self::Boolean => match boolean(text) {
+                Some(value) => Ok(Cell::Boolean(value)),
+                None => Err(Fault::Type(
+                    "not-boolean",
+                    "is none of true, false, yes, no, 1, 0",
+                )),
+            },
+            Self::Timestamp => match timestamp(text, formats) {
+                Some(time) => Ok(Cell::Time(time)),
+                None => Err(Fault::Type(
+                    "bad-timestamp",
+                    "is not a time of the expected format",
+                )),
+            },
+        }
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    let is_any = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is_any(["true", "yes", "1"]) {
+        return Some(true);
+    }
+    is_any(["false", "no", "0"]).then_some(false)
+}
+
+/// A time in the first of the formats that the text has, or in ISO 8601 if there are none.
+fn timestamp(text: &str, formats: &[Format]) -> Option<Time> {
+    if formats.is_empty() {
+        return Time::parse_iso(text);
+    }
+    formats.iter().find_map(|format| Time::parse(text, format))
+}

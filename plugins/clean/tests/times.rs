@@ -1,0 +1,655 @@
+//! A time means what its text says: no digit, zone, weekday or half of the day is passed over.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use clean::Clean;
+use ingest_plugin::testing;
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, fmt::strtime};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+
+/// The output for each value in a column of timestamps; none for a reject.
+fn read(formats: &[&str], values: &[&str]) -> Vec<Option<String>> {
+    let config = json!({ "columns": { "v": { "type": "timestamp", "formats": formats } } });
+    let csv: String = values.iter().map(|value| format!("1,\"{value}\"\n")).collect();
+    let report = testing::run::<Clean>(config, &format!("n,v\n{csv}")).expect("the formats are accepted");
+    let mut written = report.column("v").into_iter();
+    let rejected = |at: usize| {
+        report
+            .rejects
+            .iter()
+            .find(|reject| reject.record == at as u64 + 1)
+    };
+    let output = |at| match rejected(at) {
+        Some(reject) => {
+            assert_eq!(reject.code, "bad-timestamp");
+            None
+        }
+        None => Some(written.next().expect("a row for each record").to_owned()),
+    };
+    (0..values.len()).map(output).collect()
+}
+
+#[track_caller]
+fn assert_read(formats: &[&str], cases: &[(&str, &str)]) {
+    let values: Vec<_> = cases.iter().map(|case| case.0).collect();
+    for (found, (value, expected)) in read(formats, &values).into_iter().zip(cases) {
+        assert_eq!(
+            found.as_deref().unwrap_or("-"),
+            *expected,
+            "{value:?} by {formats:?}"
+        );
+    }
+}
+
+fn refusal(format: &str) -> String {
+    let config = json!({ "columns": { "v": { "type": "timestamp", "formats": [format] } } });
+    let refusal = testing::check::<Clean>(config).expect_err(format).to_string();
+    assert!(
+        refusal.starts_with(r#"config: column "v": "formats": "#),
+        "{refusal}"
+    );
+    refusal
+}
+
+#[test]
+fn digits_that_run_together_are_all_there() {
+    assert_read(
+        &["%Y-%m-%d %H%M"],
+        &[
+            ("2024-05-06 1105", "2024-05-06T11:05:00"),
+            ("2024-05-06 0115", "2024-05-06T01:15:00"),
+            ("2024-05-06 115", "-"),
+            ("2024-05-06 11050", "-"),
+        ],
+    );
+    assert_read(
+        &["%d%m%Y"],
+        &[("01112024", "2024-11-01T00:00:00"), ("1112024", "-")],
+    );
+    assert_read(
+        &["%Y%m%d"],
+        &[
+            ("20240601", "2024-06-01T00:00:00"),
+            ("2024061", "-"),
+            ("202406", "-"),
+        ],
+    );
+    assert_read(
+        &["%y%m%d"],
+        &[
+            ("240601", "2024-06-01T00:00:00"),
+            ("700601", "1970-06-01T00:00:00"),
+            ("24061", "-"),
+        ],
+    );
+    assert_read(&["%Y%j"], &[("2024060", "2024-02-29T00:00:00"), ("202460", "-")]);
+    assert_read(
+        &["%Y%m%d%H%M%S%f"],
+        &[
+            ("20240715123059123", "2024-07-15T12:30:59.123"),
+            ("2024071512305", "-"),
+            ("20240715123059", "-"),
+        ],
+    );
+    assert_read(
+        &["%Y%m%d%H%M%S%3f%z"],
+        &[
+            ("20240715123059123+0200", "2024-07-15T10:30:59.123Z"),
+            ("2024071512305912+0200", "-"),
+        ],
+    );
+    // A digit of the format is one more that they run into.
+    assert_read(
+        &["20%y-%m-%d"],
+        &[("2024-07-05", "2024-07-05T00:00:00"), ("204-07-05", "-")],
+    );
+    // White space has to be there: it may be all that keeps numbers apart.
+    assert_read(
+        &["%Y-%m-%d %H:%M"],
+        &[
+            ("2024-07-1  12:00", "2024-07-01T12:00:00"),
+            ("2024-07-112:00", "-"),
+        ],
+    );
+    // With something in between, a leading zero may be missing.
+    assert_read(
+        &["%d.%m.%Y %H:%M"],
+        &[
+            ("1.2.2024 3:04", "2024-02-01T03:04:00"),
+            ("01.02.2024 03:4", "2024-02-01T03:04:00"),
+            ("001.02.2024 03:04", "-"),
+            (" 1.02.2024 03:04", "-"),
+            ("1. 2.2024 03:04", "-"),
+        ],
+    );
+    assert_read(
+        &["%b %e %Y %k:%M"],
+        &[("Jul  5 2024  3:04", "2024-07-05T03:04:00")],
+    );
+    assert_read(
+        &["%e/%m/%Y"],
+        &[(" 5/07/2024", "2024-07-05T00:00:00"), ("  5/07/2024", "-")],
+    );
+}
+
+#[test]
+fn a_year_has_four_digits_and_no_sign() {
+    assert_read(
+        &["%d/%m/%Y"],
+        &[
+            ("01/02/2024", "2024-02-01T00:00:00"),
+            ("01/02/0001", "0001-02-01T00:00:00"),
+            ("01/02/9999", "9999-02-01T00:00:00"),
+            ("01/02/0000", "-"),
+            ("01/02/24", "-"),
+            ("01/02/024", "-"),
+            ("01/02/-2024", "-"),
+            ("01/02/+2024", "-"),
+            ("01/02/12024", "-"),
+        ],
+    );
+    assert_read(
+        &[],
+        &[
+            ("2024-02-29", "2024-02-29T00:00:00"),
+            ("20240229", "2024-02-29T00:00:00"),
+            ("0000-01-01", "-"),
+            ("-000001-01-01", "-"),
+            ("+002024-01-01", "-"),
+            ("24-01-01", "-"),
+            ("2024-1-1", "-"),
+            ("2024-02-2912:00", "-"),
+        ],
+    );
+}
+
+#[test]
+fn the_half_of_the_day_agrees_with_the_hour() {
+    assert_read(
+        &["%Y-%m-%d %I:%M %p"],
+        &[
+            ("2024-01-01 12:30 AM", "2024-01-01T00:30:00"),
+            ("2024-01-01 12:30 pm", "2024-01-01T12:30:00"),
+            ("2024-01-01 5:30 PM", "2024-01-01T17:30:00"),
+            ("2024-01-01 11:59 Am", "2024-01-01T11:59:00"),
+            ("2024-01-01 13:00 PM", "-"),
+            ("2024-01-01 0:00 AM", "-"),
+        ],
+    );
+    assert_read(
+        &["%Y-%m-%d %H:%M %p"],
+        &[
+            ("2024-01-01 15:00 PM", "2024-01-01T15:00:00"),
+            ("2024-01-01 00:30 AM", "2024-01-01T00:30:00"),
+            ("2024-01-01 12:30 PM", "2024-01-01T12:30:00"),
+            ("2024-01-01 15:00 AM", "-"),
+            ("2024-01-01 03:00 PM", "-"),
+            ("2024-01-01 12:30 AM", "-"),
+        ],
+    );
+}
+
+#[test]
+fn a_time_that_no_clock_or_calendar_has_is_a_reject() {
+    for formats in [&["%Y-%m-%dT%H:%M:%S"][..], &[]] {
+        assert_read(
+            formats,
+            &[
+                ("2024-02-29T23:59:59", "2024-02-29T23:59:59"),
+                ("2024-02-29T23:59:60", "-"),
+                ("2016-12-31T23:59:60", "-"),
+                ("2024-02-29T23:60:00", "-"),
+                ("2024-02-29T24:00:00", "-"),
+                ("2023-02-29T00:00:00", "-"),
+                ("2024-13-01T00:00:00", "-"),
+                ("2024-00-01T00:00:00", "-"),
+                ("2024-01-00T00:00:00", "-"),
+                ("2024-01-01T00:00:00 ", "-"),
+                (" 2024-01-01T00:00:00", "-"),
+                ("\u{662}024-01-01T00:00:00", "-"),
+            ],
+        );
+    }
+    assert_read(
+        &[],
+        &[("2016-12-31T23:59:60Z", "-"), ("2016-12-31T23:59:60+00:00", "-")],
+    );
+    assert_read(
+        &["%Y-%j"],
+        &[
+            ("2024-366", "2024-12-31T00:00:00"),
+            ("2023-366", "-"),
+            ("2023-000", "-"),
+        ],
+    );
+    assert_read(
+        &["%G-W%V-%u"],
+        &[
+            ("2024-W01-1", "2024-01-01T00:00:00"),
+            ("2020-W53-7", "2021-01-03T00:00:00"),
+            ("2024-W53-1", "-"),
+            ("2024-W00-1", "-"),
+            ("2024-W01-0", "-"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_said_twice_agrees() {
+    assert_read(
+        &["%a %Y-%m-%d", "%A, %Y-%m-%d"],
+        &[
+            ("Thu 2024-02-29", "2024-02-29T00:00:00"),
+            ("thursday, 2024-02-29", "2024-02-29T00:00:00"),
+            ("Fri 2024-02-29", "-"),
+        ],
+    );
+    assert_read(
+        &["%Y-%m-%d (%j)"],
+        &[
+            ("2024-02-29 (060)", "2024-02-29T00:00:00"),
+            ("2024-02-29 (061)", "-"),
+        ],
+    );
+    assert_read(
+        &["%Y-%m-%d W%V"],
+        &[("2024-02-29 W09", "2024-02-29T00:00:00"), ("2024-02-29 W10", "-")],
+    );
+    assert_read(
+        &["%w %Y-%m-%d"],
+        &[("0 2024-03-03", "2024-03-03T00:00:00"), ("1 2024-03-03", "-")],
+    );
+}
+
+#[test]
+fn an_offset_is_never_dropped() {
+    let offsets = [
+        ("Z", "2024-01-01T12:00:00Z"),
+        ("z", "2024-01-01T12:00:00Z"),
+        ("+00:00", "2024-01-01T12:00:00Z"),
+        ("-00:00", "2024-01-01T12:00:00Z"),
+        ("+0000", "2024-01-01T12:00:00Z"),
+        ("+02:00", "2024-01-01T10:00:00Z"),
+        ("+0200", "2024-01-01T10:00:00Z"),
+        ("+02", "2024-01-01T10:00:00Z"),
+        ("-03:30", "2024-01-01T15:30:00Z"),
+        ("+00:09:21", "2024-01-01T11:50:39Z"),
+        ("+14:00", "2023-12-31T22:00:00Z"),
+        ("-14:00", "2024-01-02T02:00:00Z"),
+        ("+14:01", "-"),
+        ("-14:00:01", "-"),
+        ("+15:00", "-"),
+        ("+25:00", "-"),
+        ("+02:60", "-"),
+        ("+2:00", "-"),
+        ("+020", "-"),
+        ("+02:0", "-"),
+        ("+02:", "-"),
+        ("+02:0000", "-"),
+        ("+0200:00", "-"),
+        ("+", "-"),
+        ("\u{2212}02:00", "-"),
+        ("ZZ", "-"),
+        ("Z+02:00", "-"),
+        ("[Europe/Paris]", "-"),
+        ("Z[UTC]", "-"),
+        ("+01:00[Europe/Paris]", "-"),
+        ("+05:00[Europe/Paris]", "-"),
+        ("[u-ca=gregory]", "-"),
+        (" Europe/Paris", "-"),
+        (" CET", "-"),
+        ("+02:00 CEST", "-"),
+        (" +02:00 ", "-"),
+    ];
+    let texts: Vec<_> = offsets
+        .map(|(offset, _)| format!("2024-01-01T12:00:00{offset}"))
+        .to_vec();
+    let cases: Vec<_> = texts
+        .iter()
+        .map(String::as_str)
+        .zip(offsets.map(|case| case.1))
+        .collect();
+    assert_read(&[], &cases);
+    for directive in ["%z", "%:z", "%::z", "%:::z"] {
+        assert_read(&[&format!("%Y-%m-%dT%H:%M:%S{directive}")], &cases);
+    }
+    // In a format that has none, an offset is more than was expected.
+    let without: Vec<_> = cases.iter().map(|case| (case.0, "-")).collect();
+    assert_read(&["%Y-%m-%dT%H:%M:%S"], &without);
+    assert_read(
+        &["%Y-%m-%d %H:%M:%S %z"],
+        &[
+            ("2024-01-01 12:00:00 UTC", "2024-01-01T12:00:00Z"),
+            ("2024-01-01 12:00:00 GMT", "2024-01-01T12:00:00Z"),
+            ("2024-01-01 12:00:00 GMT+1", "-"),
+            ("2024-01-01 12:00:00 CET", "-"),
+            ("2024-01-01 12:00:00", "-"),
+            ("2024-01-01 12:00:00 ", "-"),
+        ],
+    );
+    assert_read(
+        &[],
+        &[
+            ("2024-01-01T12:00:00UTC", "-"),
+            ("2024-01-01Z", "-"),
+            ("2024-01-01+02:00", "-"),
+        ],
+    );
+}
+
+#[test]
+fn an_instant_is_one_up_to_the_ends_of_the_calendar() {
+    let cases = [
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999999Z"),
+        ("9999-12-31T23:59:59+02:00", "9999-12-31T21:59:59Z"),
+        ("9999-12-31T23:59:59-02:00", "-"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00-02:00", "0001-01-01T02:00:00Z"),
+        ("0001-01-01T00:00:00+02:00", "-"),
+    ];
+    assert_read(&[], &cases);
+    assert_read(&["%FT%T%.f%z"], &cases);
+    assert_read(
+        &["%s"],
+        &[
+            ("0", "1970-01-01T00:00:00Z"),
+            ("-1", "1969-12-31T23:59:59Z"),
+            ("1737396540", "2025-01-20T18:09:00Z"),
+            ("253402300799", "9999-12-31T23:59:59Z"),
+            ("253402300800", "-"),
+            // Milliseconds are no seconds.
+            ("1737396540000", "-"),
+            ("9223372036854775808", "-"),
+            ("1737396540.5", "-"),
+        ],
+    );
+    assert_read(
+        &["%s.%f", "%s%.f"],
+        &[
+            ("1737396540.25", "2025-01-20T18:09:00.25Z"),
+            ("-1.5", "1969-12-31T23:59:58.5Z"),
+            ("1737396540", "2025-01-20T18:09:00Z"),
+        ],
+    );
+}
+
+#[test]
+fn iso_8601_has_the_forms_that_its_readers_know() {
+    assert_read(
+        &[],
+        &[
+            ("2024-02-29T12", "2024-02-29T12:00:00"),
+            ("2024-02-29 12:30", "2024-02-29T12:30:00"),
+            ("2024-02-29t12:30:15,5z", "2024-02-29T12:30:15.5Z"),
+            ("20240229T123015Z", "2024-02-29T12:30:15Z"),
+            ("20240229T1230+0200", "2024-02-29T10:30:00Z"),
+            ("2024-02-29T12:30:15.1234567891", "-"),
+            ("2024-02-29T12:30:15.", "-"),
+            ("2024-02-29T12:30.5", "-"),
+            ("2024-02-29T12:3", "-"),
+            ("2024-02-29T", "-"),
+            ("2024-0229", "-"),
+            ("202402-29", "-"),
+            ("2024-02-29  12:30", "-"),
+            ("2024-02-29_12:30", "-"),
+            ("12:30", "-"),
+            ("now", "-"),
+        ],
+    );
+}
+
+#[test]
+fn a_format_that_cannot_be_meant_is_refused() {
+    for (format, why) in [
+        ("YYYY-MM-DD", "no directives: write %Y-%m-%d"),
+        ("yyyy-MM-dd HH:mm:ss", "no directives"),
+        ("", "no directives"),
+        ("%%", "no directives"),
+        ("%", "ends with a % that begins nothing"),
+        ("%Y-%m-%d %", "ends with a % that begins nothing"),
+        ("%Y-%m-%d %-", "ends with a % that begins nothing"),
+        ("%!", "has %!, which is no directive"),
+        ("%Y-%m-%d 100%", "ends with a %"),
+        ("%Y-%m-%d %v", "has %v, which is no directive"),
+        ("%Y-%m-%d %é", "has %é, which is no directive"),
+        ("%Y-%m-%d %H:%M %Z", "has %Z, the name of a zone"),
+        ("%Y-%m-%d %H:%M %Q", "has %Q, the name of a zone"),
+        ("%Y-%m-%d %H:%M %:Q", "has %:Q, the name of a zone"),
+        ("%c", "from language to language"),
+        ("%x %X", "from language to language"),
+        ("%Y-%m-%d %r", "from language to language"),
+        ("%Ey", "from language to language"),
+        ("%C%y-%m-%d", "write %Y"),
+        ("%Y-%U-%u", "write %G-W%V-%u"),
+        ("%Y-%m-%03d", "has %03d, whose flags mean nothing"),
+        ("%Y-%m-%d %H:%M:%S.%10f", "has %10f, whose flags"),
+        ("%Y-%^b-%d", "has %^, which is no directive"),
+        // A date lacks something.
+        ("%H:%M", "has no year (%Y)"),
+        ("%Y", "has no month (%m)"),
+        ("%Y-%m", "has no day of the month (%d)"),
+        ("%m-%d", "has no year (%Y)"),
+        ("%Y-MM-%d", "has no month (%m)"),
+        ("%Y-%V-%u", "has no month (%m)"),
+        ("%G-W%V", "has no year (%Y)"),
+        // The second of two would win.
+        ("%Y-%m-%d %H:%m", "has the month twice: minutes are %M"),
+        ("%Y-%M-%d %H:%M", "has the minute twice: months are %m"),
+        ("%Y-%m-%d %y", "has the year twice"),
+        ("%F %d", "has the day of the month twice"),
+        ("%Y-%m-%d %b", "has the month twice"),
+        ("%Y-%m-%d %T %k", "has the hour twice"),
+        ("%Y-%m-%d %H %I %p", "has the hour twice"),
+        ("%Y-%m-%d %S.%f.%N", "has the fraction of the second twice"),
+        ("%Y-%m-%d %H:%M %z %z", "has the offset from UTC twice"),
+        ("%s %Y", "has %s, which is a whole time, and the year too"),
+        (
+            "%s %z",
+            "has %s, which is a whole time, and the offset from UTC too",
+        ),
+        // A part would have no use, or only half a meaning.
+        ("%Y-%m-%d %I:%M", "without %p: write %H"),
+        ("%Y-%m-%d %p", "has the half of the day without the hour"),
+        ("%Y-%m-%d %M", "has the minute without the hour"),
+        ("%Y-%m-%d %H %S", "has the second without the minute"),
+        (
+            "%Y-%m-%d %H:%M.%f",
+            "has the fraction of the second without the second",
+        ),
+        // Nothing would tell where they end.
+        ("%H:%M:%S.%f%Y%m%d", "put something else between them"),
+        ("%H:%M%z%Y-%m-%d", "put something else between them"),
+        ("%H:%M:%S%.3f%Y-%m-%d", "put something else between them"),
+    ] {
+        let refusal = refusal(format);
+        assert!(refusal.contains(why), "{refusal}");
+    }
+    assert_eq!(
+        refusal("YYYY-MM-DD"),
+        "config: column \"v\": \"formats\": \"YYYY-MM-DD\" has no directives: \
+         write %Y-%m-%d where others write YYYY-MM-DD"
+    );
+}
+
+/// Dates and times of day, in the ways to write them, as far as these say all.
+const DATES: [&str; 13] = [
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+    "%Y%m%d",
+    "%d%m%Y",
+    "%F",
+    "%b %d, %Y",
+    "%A %d %B %Y",
+    "%a, %-d %b %Y",
+    "%Y-%j",
+    "%Y%j",
+    "%G-W%V-%u",
+    "%GW%V%u",
+    "%e/%m/%Y",
+];
+const CLOCKS: [&str; 9] = [
+    "%H:%M:%S",
+    "%H%M%S",
+    "%T",
+    "%k.%M.%S",
+    "%I:%M:%S %p",
+    "%I%M%S%P",
+    "%-H h %-M m %-S s",
+    "%H:%M:%S%.f",
+    "%H:%M:%S.%f",
+];
+const BETWEEN: [&str; 4] = [" ", "T", "  at ", "%n"];
+
+fn time() -> impl Strategy<Value = DateTime> {
+    // The days from 0001-01-01 to 9999-12-31, as there are between them and 1970-01-01.
+    let days = -719_162..=2_932_896_i64;
+    let nanosecond = prop_oneof![Just(0_i64), 0..1_000_000_000_i64];
+    (days, 0..86_400_i64, nanosecond).prop_map(|(day, second, nanosecond)| {
+        let since = SignedDuration::from_secs(day * 86_400 + second) + SignedDuration::from_nanos(nanosecond);
+        let epoch = Date::constant(1970, 1, 1).at(0, 0, 0, 0);
+        epoch.checked_add(since).expect("within the calendar")
+    })
+}
+
+fn format() -> impl Strategy<Value = String> {
+    let pick = |texts: &'static [&'static str]| proptest::sample::select(texts);
+    (pick(&DATES), pick(&BETWEEN), pick(&CLOCKS), any::<bool>()).prop_map(
+        |(date, between, clock, is_turned)| {
+            // A number directly behind a fraction of any length is refused.
+            if is_turned && between != "T" {
+                format!("{clock}{between}{date}")
+            } else {
+                format!("{date}{between}{clock}")
+            }
+        },
+    )
+}
+
+/// The text with one character changed, removed, doubled or replaced.
+fn damaged(text: &str, at: usize, how: u8, other: char) -> String {
+    let mut characters: Vec<_> = text.chars().collect();
+    let at = at % characters.len();
+    match how % 4 {
+        0 => characters[at] = other,
+        1 => drop(characters.remove(at)),
+        2 => characters.insert(at, other),
+        _ => characters.insert(at, characters[at]),
+    }
+    characters.into_iter().collect()
+}
+
+/// A text without what a reader may pass over: the case, white space that separates no numbers, zeros at the outer ends of
+/// numbers.
+fn essence(text: &str) -> String {
+    let words: Vec<_> = text.split_ascii_whitespace().collect();
+    let mut essence = String::new();
+    let text = words.join(" ").to_ascii_lowercase();
+    let mut rest = text.as_str();
+    while let Some(first) = rest.chars().next() {
+        let count = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if count == 0 {
+            if first != ' ' || essence.ends_with(|last: char| last.is_ascii_digit()) {
+                essence.push(first);
+            }
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (digits, after) = rest.split_at(count);
+        // A fraction follows the point behind a second, which follows a colon.
+        let before = essence.trim_end_matches(|last: char| last.is_ascii_digit());
+        let is_fraction = before.strip_suffix('.').is_some_and(|before| {
+            let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
+            second.ends_with(':')
+        });
+        essence.push_str(if is_fraction {
+            digits.trim_end_matches('0')
+        } else {
+            digits.trim_start_matches('0')
+        });
+        rest = after;
+    }
+    essence
+}
+
+fn runner() -> TestRunner {
+    TestRunner::new(Config {
+        failure_persistence: None,
+        ..Config::with_cases(2_000)
+    })
+}
+
+#[test]
+fn what_a_format_writes_it_reads() {
+    let all = runner().run(&(time(), format()), |(time, format)| {
+        let text = strtime::format(&format, time).expect("the format is of a time");
+        let has_fraction = format.contains('f');
+        let expected = if has_fraction {
+            time
+        } else {
+            time.with().subsec_nanosecond(0).build().unwrap()
+        };
+        let found = read(&[&format], &[&text]);
+        prop_assert_eq!(found, [Some(expected.to_string())], "{} by {}", text, format);
+        Ok(())
+    });
+    all.unwrap();
+}
+
+#[test]
+fn what_is_read_is_what_was_written() {
+    let accepted = std::cell::Cell::new(0);
+    let cases = (
+        time(),
+        format(),
+        any::<usize>(),
+        any::<u8>(),
+        proptest::sample::select(b"0123456789 -+:.T".as_slice()),
+    );
+    let all = runner().run(&cases, |(time, format, at, how, other)| {
+        let text = damaged(&strtime::format(&format, time).unwrap(), at, how, other.into());
+        if let Some(found) = &read(&[&format], &[&text])[0] {
+            let found: DateTime = found.parse().expect("ISO 8601");
+            let again = strtime::format(&format, found).unwrap();
+            prop_assert_eq!(
+                essence(&again),
+                essence(&text),
+                "{} by {} is {}",
+                text,
+                format,
+                found
+            );
+            accepted.set(accepted.get() + 1);
+        }
+        Ok(())
+    });
+    all.unwrap();
+    assert!(accepted.get() > 200, "{}", accepted.get());
+}
+
+#[test]
+fn an_offset_is_taken_off() {
+    let form = proptest::sample::select([0, 1, 2].as_slice());
+    let all = runner().run(
+        &(time(), -15 * 60..=15 * 60_i64, form),
+        |(time, minutes, form)| {
+            let sign = if minutes < 0 { '-' } else { '+' };
+            let (hours, rest) = (minutes.abs() / 60, minutes.abs() % 60);
+            let offset = match form {
+                0 => format!("{sign}{hours:02}:{rest:02}"),
+                1 => format!("{sign}{hours:02}{rest:02}"),
+                _ => format!("{sign}{hours:02}:{rest:02}:00"),
+            };
+            let instant = time.checked_sub(SignedDuration::from_mins(minutes)).ok();
+            let instant = instant.filter(|instant| instant.year() >= 1 && minutes.abs() <= 14 * 60);
+            let expected = instant.map(|instant| format!("{instant}Z"));
+            let text = format!("{time}{offset}");
+            prop_assert_eq!(&read(&[], &[&text])[0], &expected, "{}", text);
+            prop_assert_eq!(&read(&["%FT%T%.f%z"], &[&text])[0], &expected, "{}", text);
+            Ok(())
+        },
+    );
+    all.unwrap();
+}
