@@ -371,6 +371,8 @@ fn a_queue_of_before_is_used_on() {
          ALTER TABLE request DROP COLUMN life_ms;
          ALTER TABLE request DROP COLUMN note;
          ALTER TABLE request DROP COLUMN report;
+         ALTER TABLE request DROP COLUMN waited_ms;
+         DROP TABLE reached;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -18,6 +18,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
 use zstd::stream::zio;
 
+use super::resume::shown;
 use crate::config::Size;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
@@ -76,6 +77,7 @@ impl Compression {
                 "deflate" => Some(Self::Deflate),
                 word if says_nothing(word) => None,
                 word => {
+                    let word = shown(word.as_bytes());
                     let what = format!(
                         "content encoding \"{word}\" is not supported, only gzip, zstd and deflate, and the server was asked \
                          for none: let it send the file as it is"
@@ -449,64 +451,45 @@ impl BufRead for Counted {
 
 /// Unpacks the members of a gzip file one after the other, and passes over NULs behind one, as gzip does.
 struct Members {
-    /// None for a moment only, while one member follows another.
+    /// Nothing at the end.
     member: Option<GzDecoder<Counted>>,
     name: String,
-    has_ended: bool,
-}
-
-impl Members {
-    fn new(input: Counted, name: &str) -> Self {
-        Self {
-            member: Some(GzDecoder::new(input)),
-            name: name.to_owned(),
-            has_ended: false,
-        }
-    }
-
-    /// Goes on to the next member, if there is one.
-    fn next_member(&mut self) -> io::Result<()> {
-        let mut input = self
-            .member
-            .take()
-            .expect("there is one between two reads")
-            .into_inner();
-        let next = loop {
-            let waiting = input.fill_buf()?;
-            let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
-            let next = waiting.get(zeros).copied();
-            let is_end = waiting.is_empty();
-            input.consume(zeros);
-            if next.is_some() || is_end {
-                break next;
-            }
-        };
-        self.has_ended = next.is_none();
-        // A member that is cut off in the middle of its first bytes is not told from other bytes.
-        let is_member = next.is_none_or(|first| first == GZIP_MAGIC[0])
-            && input
-                .fill_buf()?
-                .get(1)
-                .is_none_or(|&second| second == GZIP_MAGIC[1]);
-        self.member = Some(GzDecoder::new(input));
-        match is_member {
-            true => Ok(()),
-            false => Err(trailing(&self.name, Compression::Gzip).into_io()),
-        }
-    }
 }
 
 impl Read for Members {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while !self.has_ended && !out.is_empty() {
-            let member = self.member.as_mut().expect("there is one between two reads");
+        while let Some(member) = &mut self.member {
             let read = member.read(out)?;
-            if read > 0 {
+            if read > 0 || out.is_empty() {
                 return Ok(read);
             }
-            self.next_member()?;
+            let has_next = finds_member(member.get_mut(), &self.name)?;
+            let input = self.member.take().map(GzDecoder::into_inner);
+            self.member = input.filter(|_| has_next).map(GzDecoder::new);
         }
         Ok(0)
+    }
+}
+
+/// Passes over NULs. Whether another member follows; an error if it is something else.
+fn finds_member(input: &mut Counted, name: &str) -> io::Result<bool> {
+    loop {
+        let waiting = input.fill_buf()?;
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
+        match waiting[zeros..] {
+            [] => input.consume(zeros),
+            // One whose first bytes are not all there yet is known by those that are.
+            [first, ref more @ ..]
+                if first == GZIP_MAGIC[0] && more.first().is_none_or(|&byte| byte == GZIP_MAGIC[1]) =>
+            {
+                input.consume(zeros);
+                return Ok(true);
+            }
+            _ => return Err(trailing(name, Compression::Gzip).into_io()),
+        }
     }
 }
 
@@ -525,7 +508,8 @@ impl Read for Inflate {
             let is_end = packed.is_empty();
             let (taken, given) = (self.state.total_in(), self.state.total_out());
             let status = self.state.decompress(packed, out, FlushDecompress::None)?;
-            self.input.consume((self.state.total_in() - taken) as usize);
+            let taken = (self.state.total_in() - taken) as usize;
+            self.input.consume(taken);
             let read = (self.state.total_out() - given) as usize;
             if status == Status::StreamEnd {
                 self.has_ended = true;
@@ -539,6 +523,9 @@ impl Read for Inflate {
             }
             if is_end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if taken == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
             }
         }
         Ok(0)
@@ -554,7 +541,10 @@ impl Compression {
             taken: taken.clone(),
         };
         let inner: Box<dyn Read + Send> = match self {
-            Self::Gzip => Box::new(Members::new(input, name)),
+            Self::Gzip => Box::new(Members {
+                member: Some(GzDecoder::new(input)),
+                name: name.to_owned(),
+            }),
             Self::Deflate => Box::new(Inflate {
                 input,
                 state: Decompress::new(is_zlib),
