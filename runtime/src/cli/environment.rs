@@ -197,11 +197,12 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     };
     let why = "REDIS_HOST is not the name or address of a host, as in queue.example.com or ::1; a port goes into REDIS_PORT, \
                a whole URL into REDIS_URL";
-    url.set_host(Some(&in_url))
-        .map_err(|e| refused(why.into()).because(e))?;
-    if !in_url.starts_with('[') && url.host_str() != Some(&in_url) {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !in_url.starts_with('[') && !in_url.chars().all(is_of_name) {
         return Err(refused(why.into()));
     }
+    url.set_host(Some(&in_url))
+        .map_err(|e| refused(why.into()).because(e))?;
     if let Some(port) = variable("REDIS_PORT")? {
         let port: u16 = port
             .parse()
@@ -291,6 +292,8 @@ mod tests {
             "[::1]:6380",
             "a?b",
             "a#b",
+            "$HOME.example",
+            "%41.example",
         ] {
             let error = of("REDIS_HOST", host).expect_err(host).report();
             assert!(error.contains("REDIS_PORT"), "{host}: {error}");
