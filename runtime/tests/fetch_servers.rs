@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod inputs;
+mod support;
 
 use std::io::Write;
 use std::time::Duration;
 
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Stage};
-use inputs::servers::{Server, answer, serve};
+use inputs::servers::{Server, answer, serve, silent_after};
 use inputs::{CSV, digest, fails, fails_with, fetch, file, gzip, limits, open_with, read, zstd};
+use support::host::{Host, component};
 
 fn uri(server: &Server) -> String {
     format!("http://{}/a.csv", server.address)
@@ -515,4 +517,43 @@ async fn a_zstd_window_beyond_its_limit_is_named_with_the_setting() {
             }
         }
     }
+}
+
+#[test]
+fn what_bounds_an_input_is_set_on_the_command_line() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    let ingest = |uri: &str, limit: &str| host.run(&format!("ingest {uri} --plugin {clean} --limit {limit}"));
+    let silent = silent_after(vec![]);
+    let said = ingest(&uri(&silent), "first-byte-time=100ms").refused(1);
+    assert!(
+        said.contains("no answer within 10.1 s; for a slow server raise --limit first-byte-time"),
+        "{said}"
+    );
+
+    let moved = answer("302 Found", "Location: /b.csv\r\n", b"");
+    let server = serve(vec![moved.clone(), answer("200 OK", "", CSV)]);
+    let said = ingest(&uri(&server), "redirects=0").refused(1);
+    assert!(said.contains("more than 0 redirects"), "{said}");
+    let server = serve(vec![moved, answer("200 OK", "", CSV)]);
+    ingest(&uri(&server), "redirects=1").ok();
+
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(28).unwrap();
+    encoder.include_contentsize(false).unwrap();
+    encoder.write_all(CSV).unwrap();
+    let path = host
+        .write("long.csv.zst", encoder.finish().unwrap())
+        .display()
+        .to_string();
+    let said = ingest(&path, "zstd-window=128MiB").refused(1);
+    assert!(said.contains("raise --limit zstd-window"), "{said}");
+    ingest(&path, "zstd-window=256MiB").ok();
+
+    let help = host.run("ingest --help").ok();
+    for name in ["first-byte-time=2m", "redirects=10", "zstd-window=128MiB"] {
+        assert!(help.contains(name), "{help}");
+    }
+    let said = ingest(&path, "redirects=101").refused(2);
+    assert!(said.contains("redirects is from 0 to 100"), "{said}");
 }
