@@ -15,6 +15,7 @@ Exit code: 0 if all files were ingested, 1 if one was not, 2 for wrong usage.
 import argparse
 import json
 import os
+import re
 import sys
 import time
 import uuid
@@ -25,20 +26,41 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
+# No other names: a stranger's file must not change anything but where the queue is.
+NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
+
+# NAME=VALUE, with or without quotes and a comment; the value is one of the last three groups.
+ENTRY = re.compile(
+    r"""^[ \t]*(?:export[ ]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*"""
+    r"""(?:'([^']*)'|"([^"]*)"|(?!['"])(\S*)(?!\S))[ \t]*(?:#.*)?\r?$""",
+    re.ASCII | re.MULTILINE,
+)
+
+
+def read_dotenv(text):
+    """The values of NAMES, each as it is written: `$` and a backslash stand for themselves."""
+    found = {entry[1]: next(filter(None, entry.groups()[1:]), "") for entry in ENTRY.finditer(text)}
+    for line in ENTRY.sub("", text).splitlines():
+        name = line.partition("=")[0].removeprefix("export ").strip()
+        if name in NAMES:
+            raise ValueError(f".env: {name} is not NAME=VALUE; a value with blanks or quotes needs other quotes")
+    return {name: value for name, value in found.items() if name in NAMES}
+
+
 def connect():
+    settings = {name: os.environ[name] for name in NAMES if name in os.environ}
     if Path(".env").is_file():
-        for line in Path(".env").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            # No other names: a stranger's file must not change anything but where the queue is.
-            if name.strip() in ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"):
-                os.environ.setdefault(name.strip(), value.strip().strip("\"'"))
-    url = os.environ.get("REDIS_URL")
-    if url:
-        return redis.Redis.from_url(url, decode_responses=True)
+        in_file = read_dotenv(Path(".env").read_text(encoding="utf-8-sig"))
+        # All of it comes from one of them: a password must not go to a host that a stranger's file names.
+        if settings and not {"REDIS_URL", "REDIS_HOST"} & settings.keys() and {"REDIS_URL", "REDIS_HOST"} & in_file.keys():
+            raise ValueError("name the server and its password either in the environment or in .env")
+        settings = settings or in_file
+    if settings.get("REDIS_URL"):
+        return redis.Redis.from_url(settings["REDIS_URL"], decode_responses=True)
     return redis.Redis(
-        host=os.environ.get("REDIS_HOST", "127.0.0.1"),
-        port=int(os.environ.get("REDIS_PORT", "6379")),
-        password=os.environ.get("REDIS_PASSWORD"),
+        host=settings.get("REDIS_HOST", "").strip("[]") or "127.0.0.1",
+        port=int(settings.get("REDIS_PORT") or 6379),
+        password=settings.get("REDIS_PASSWORD") or None,
         decode_responses=True,
     )
 

@@ -69,4 +69,27 @@ produce 0 "5 rejected" --uri "$URL" --uri "$URL"
 produce 1 "a-2: dead: fetch" --uri "${URL%/*}/missing.csv" --id a-2
 produce 1 "../a-3: invalid: .*must have" --uri "$URL" --id ../a-3
 ingest-host queue audit --queue "$QUEUE"
+
+# Both read the same password from each form of a value.
+mkdir "$HERE/folder"
+cp examples/data_producer.py "$HERE/folder"
+cd "$HERE/folder"
+agree() { # PASSWORD VALUE: what the password is when .env has this value
+    redis-cli -p "$REDIS_PORT" config set requirepass "$1" >/dev/null
+    printf 'REDIS_HOST=%s # here\r\nexport REDIS_PORT = "%s"\nREDIS_PASSWORD=%s\n' "$REDIS_HOST" "$REDIS_PORT" "$2" >.env
+    chmod 600 .env
+    host=$(env -u REDIS_HOST -u REDIS_PORT ingest-host status a-1 2>&1) || true
+    producer=$(env -u REDIS_HOST -u REDIS_PORT "$HERE/venv/bin/python" data_producer.py --queuename "$QUEUE" --uri "$URL" --id a-1 2>&1) || true
+    REDISCLI_AUTH=$1 redis-cli -p "$REDIS_PORT" config set requirepass '' >/dev/null
+    case $host in *done*) ;; *) fail "$2: the host does not read $1: $host" ;; esac
+    case $producer in *"a-1: done"*) ;; *) fail "$2: the producer does not read $1: $producer" ;; esac
+}
+agree '%41' '%41'
+agree 'a$b\n$HOME' 'a$b\n$HOME'
+agree 'a$b\n$HOME' "'a\$b\\n\$HOME' # quoted"
+agree 'a$b\n$HOME' '"a$b\n$HOME"#quoted'
+agree 'a#b\\' '"a#b\\"'
+agree 'a#b' 'a#b #c'
+agree "it's" '"it'"'"'s"'
+agree 'x=y==' 'x=y=='
 echo "data_producer.py works with the host"

@@ -35,6 +35,8 @@ pub struct Limits {
     pub input_ratio_max: u64,
     /// The ratio is looked at when more than this was decompressed: a small file may well be all alike.
     pub input_ratio_from_bytes: u64,
+    /// What a zstd frame may ask to be kept of what was unpacked; as much as `zstd --long` does.
+    pub zstd_window_bytes_max: u64,
     /// The linear memory and tables of one plugin instance.
     pub plugin_memory_bytes: usize,
     /// One call into a plugin.
@@ -71,6 +73,8 @@ pub struct Limits {
     pub compile_memory_bytes: u64,
     /// To connect to an HTTP server.
     pub http_connect: Duration,
+    /// To the first byte of an HTTP answer, and from its head to the first byte of its body.
+    pub http_first_byte: Duration,
     /// Between two pieces of an HTTP body.
     pub http_idle: Duration,
     /// The bytes a second that must come of an HTTP body while they are waited for, on average over a window.
@@ -112,6 +116,7 @@ impl Default for Limits {
             input_bytes_max: 1 << 40,
             input_ratio_max: 1_000,
             input_ratio_from_bytes: 64 << 20,
+            zstd_window_bytes_max: 128 << 20,
             plugin_memory_bytes: 128 << 20,
             plugin_call: Duration::from_secs(10),
             traps: 100,
@@ -129,10 +134,11 @@ impl Default for Limits {
             compile: Duration::from_secs(120),
             compile_memory_bytes: 1 << 30,
             http_connect: Duration::from_secs(10),
+            http_first_byte: Duration::from_secs(120),
             http_idle: Duration::from_secs(30),
             http_rate_min: 1 << 10,
             http_rate_window: Duration::from_secs(30),
-            http_redirects: 5,
+            http_redirects: 10,
             http_resumes: 1_000,
             http_resumes_in_vain: 5,
             http_resume_pause: Duration::from_millis(200),
@@ -151,6 +157,12 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// [`LeasePolicy::retry_for`] by default: a source may be down for as long as a restart or a deployment takes.
+pub const RETRY_FOR: Duration = Duration::from_secs(3_600);
+
+/// The longest [`LeasePolicy::retry_for`].
+pub const RETRY_FOR_MAX: Duration = Duration::from_secs(30 * 86_400);
+
 /// How a worker treats its claims.
 #[derive(Debug, Clone)]
 pub struct LeasePolicy {
@@ -160,11 +172,14 @@ pub struct LeasePolicy {
     pub renew_every: Duration,
     /// How long before the lease's end a worker that could not renew gives up.
     pub margin: Duration,
-    /// After this many failed attempts a request goes to the dead letters.
-    pub attempts_max: u32,
+    /// How long a request that fails in a way that may pass waits for its next attempts, all waits together. Then it goes to
+    /// the dead letters. A server's `Retry-After` is kept up to this time.
+    pub retry_for: Duration,
+    /// The same, but at most, where no connection to the source's host was ever made: its name may be a mistake.
+    pub retry_unreached: Duration,
     /// After this many lost leases a request goes to the dead letters as poison.
     pub lost_max: u32,
-    /// The first retry comes within this time.
+    /// The first retry comes within this time, and after half of it.
     pub backoff_base: Duration,
     /// Any retry comes within this time.
     pub backoff_max: Duration,
@@ -193,7 +208,8 @@ impl LeasePolicy {
             lease,
             renew_every: lease / 30,
             margin: lease / 12,
-            attempts_max: 8,
+            retry_for: RETRY_FOR,
+            retry_unreached: Duration::from_secs(120),
             lost_max: 3,
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),
@@ -207,13 +223,28 @@ impl LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// The wait before the next attempt after `failures` of them: anything up to an exponentially growing
-    /// bound ("full jitter", AWS Architecture Blog, 2015), so that many failing requests spread out.
-    pub fn backoff(&self, failures: u32) -> Duration {
+    /// Returns the wait before the next attempt of a request that has failed so often and has waited so long before; none if
+    /// it has waited for `patience`. The last wait ends with that. A server that asks for a longer one gets it, up to
+    /// `patience`.
+    pub fn wait(
+        &self,
+        failures: u32,
+        waited: Duration,
+        patience: Duration,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let left = patience.checked_sub(waited).filter(|left| !left.is_zero())?;
+        let asked = retry_after.unwrap_or_default().min(patience);
+        Some(self.backoff(failures).min(left).max(asked))
+    }
+
+    /// A part of an exponentially growing bound, from half to all of it ("equal jitter", AWS Architecture Blog, 2015), so that
+    /// many failing requests spread out.
+    fn backoff(&self, failures: u32) -> Duration {
         let doubled = self
             .backoff_base
             .saturating_mul(1 << failures.saturating_sub(1).min(20));
-        self.backoff_max.min(doubled).mul_f64(fastrand::f64())
+        self.backoff_max.min(doubled).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -221,12 +252,41 @@ impl LeasePolicy {
 mod tests {
     use super::*;
 
-    #[test]
-    fn backoff_stays_within_its_bounds() {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The waits of a request that goes on failing.
+    fn waits(patience: Duration, retry_after: Option<Duration>) -> Vec<Duration> {
         let policy = LeasePolicy::default();
-        for failures in 0..100 {
-            assert!(policy.backoff(failures) <= policy.backoff_max);
+        let (mut waits, mut waited) = (Vec::new(), Duration::ZERO);
+        while let Some(wait) = policy.wait(waits.len() as u32 + 1, waited, patience, retry_after) {
+            waits.push(wait);
+            waited += wait;
         }
-        assert!(policy.backoff(1) <= policy.backoff_base);
+        waits
+    }
+
+    #[test]
+    fn all_waits_together_are_the_patience() {
+        for (patience, tries) in [(120, 7..=9), (3_600, 15..=35), (86_400, 280..=600)] {
+            let patience = patience * SECOND;
+            let waits = waits(patience, None);
+            assert_eq!(waits.iter().sum::<Duration>(), patience);
+            assert!(tries.contains(&waits.len()), "{waits:?}");
+            assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
+        }
+        assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
+    }
+
+    #[test]
+    fn what_a_server_asks_for_is_kept_up_to_the_patience() {
+        let policy = LeasePolicy::default();
+        let wait =
+            |waited: u32, asked: u32| policy.wait(1, waited * SECOND, 100 * SECOND, Some(asked * SECOND));
+        assert!(wait(0, 0).is_some_and(|wait| wait >= SECOND / 2 && wait <= SECOND));
+        assert_eq!(wait(0, 30), Some(30 * SECOND));
+        assert_eq!(wait(0, 86_400), Some(100 * SECOND));
+        // To come back earlier than that would be in vain.
+        assert_eq!(wait(90, 30), Some(30 * SECOND));
+        assert_eq!(wait(100, 30), None);
     }
 }

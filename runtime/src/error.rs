@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -73,6 +74,8 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync>>,
     leaves_output: bool,
     kept_report: Option<Box<str>>,
+    retry_after: Option<Duration>,
+    unreached: Option<Box<str>>,
 }
 
 impl Error {
@@ -86,6 +89,8 @@ impl Error {
             source: None,
             leaves_output: false,
             kept_report: None,
+            retry_after: None,
+            unreached: None,
         }
     }
 
@@ -138,6 +143,30 @@ impl Error {
     pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
         self.kept_report = Some(uri.into());
         self
+    }
+
+    /// Adds how long the server asks to be left alone before the next attempt.
+    #[must_use]
+    pub fn retrying_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// How long the server asks to be left alone before the next attempt, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Says that no connection to this host (`HOST:PORT`) could be made, so that its name may be a mistake.
+    #[must_use]
+    pub fn not_reaching(mut self, host: impl Into<Box<str>>) -> Self {
+        self.unreached = Some(host.into());
+        self
+    }
+
+    /// The host that no connection could be made to, if that is what failed.
+    pub fn unreached(&self) -> Option<&str> {
+        self.unreached.as_deref()
     }
 
     /// Puts `subject: ` before the message, to say which file or request it was about.

@@ -3,8 +3,8 @@
 
 mod support;
 
-use support::host::{Host, component};
-use support::redis::RedisServer;
+use support::host::{Host, Said, component};
+use support::redis::{RedisServer, free_port};
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
@@ -211,6 +211,86 @@ fn the_queue_is_found_as_the_environment_says() {
         host.path(".local/share/ingest-host/queue.db").exists(),
         "the embedded queue is the default"
     );
+}
+
+#[test]
+fn a_password_and_an_address_are_taken_as_they_are_written() {
+    let server = RedisServer::start_with(&["--bind", "127.0.0.1", "::1"]);
+    let port = url::Url::parse(&server.url()).unwrap().port().unwrap();
+    let host = Host::on(&server.url());
+    host.run("submit --queue q --uri a.csv --id one").ok();
+    let mut admin = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    for (password, in_file) in [
+        ("%41", "%41"),
+        ("a$b", "a$b"),
+        ("a$HOME", "\"a$HOME\""),
+        ("${HOME}", "'${HOME}'"),
+        (r"a\b\n\\", r"a\b\n\\"),
+        (r"a\b\n\\", r#""a\b\n\\" # quoted"#),
+        ("a@b/c?d#e:f%", "a@b/c?d#e:f%"),
+        ("pä ss", "'pä ss'"),
+    ] {
+        let set = redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("requirepass")
+            .arg(password)
+            .to_owned();
+        set.exec(&mut admin).unwrap();
+        let mut by_parts = host.command();
+        by_parts
+            .env_remove("REDIS_URL")
+            .env("REDIS_HOST", "::1")
+            .env("REDIS_PORT", port.to_string())
+            .env("REDIS_PASSWORD", password);
+        let said = Said::new(&by_parts.args(["status", "one"]).output().unwrap()).ok();
+        assert!(said.starts_with("one  ready"), "{said}");
+        host.write(
+            ".env",
+            format!("REDIS_HOST=127.0.0.1\nREDIS_PORT={port}\nREDIS_PASSWORD={in_file}\n"),
+        );
+        let mut by_file = host.command();
+        by_file.env_remove("REDIS_URL");
+        let said = Said::new(&by_file.args(["status", "one"]).output().unwrap()).ok();
+        assert!(said.starts_with("one  ready"), "{said}");
+    }
+}
+
+#[test]
+fn a_redis_cluster_is_named_at_the_start() {
+    let bus = free_port().to_string();
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+    let host = Host::on(&server.url());
+    let clean = component("clean").display().to_string();
+    let told = "the server is a node of a Redis Cluster, which is not supported: name a server without `cluster-enabled yes`";
+    for words in [
+        "queue list".to_owned(),
+        "submit --queue q --uri a.csv".to_owned(),
+        format!("run --queue q --plugin {clean}"),
+        format!("run --queue q --burst --plugin {clean}"),
+    ] {
+        let said = host.run(&words).refused(1);
+        assert!(
+            said.contains(&format!("{}: {told}", server.url())),
+            "{words}: {said}"
+        );
+        assert!(!said.contains("trying again"), "{words}: {said}");
+    }
+    // One who may not ask hears of it all the same.
+    let mut admin = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let words = "SETUSER ann on >pw ~* +@all -info";
+    let set = redis::cmd("ACL")
+        .arg(words.split(' ').collect::<Vec<_>>())
+        .to_owned();
+    set.exec(&mut admin).unwrap();
+    let host = Host::on(&server.url().replace("redis://", "redis://ann:pw@"));
+    let said = host.run("submit --queue q --uri a.csv").refused(1);
+    assert!(said.contains(told), "{said}");
 }
 
 #[test]

@@ -256,9 +256,8 @@ async fn a_frame_may_ask_for_as_much_memory_as_its_limit() {
                 &error,
                 Stage::Decompress,
                 Class::Permanent,
-                "a.csv.zst: the zstd stream is corrupt",
+                "a.csv.zst: its zstd window is 256MiB, and 128MiB is the limit",
             );
-            assert!(error.report().contains("memory"), "{}", error.report());
         }
     }
 }

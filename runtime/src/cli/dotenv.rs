@@ -140,8 +140,8 @@ fn warn_of_readers(found: &Metadata, text: &str) {
     }
 }
 
-/// Parses all names with their values, in the order of the file. Variables in a value are not replaced: one might be a secret
-/// of the environment, and the value the address of a stranger's server.
+/// Parses all names with their values, in the order of the file. A value is as it is written: `$` and `\` stand for themselves.
+/// A variable in one might be a secret of the environment, and the value the address of a stranger's server.
 ///
 /// # Errors
 /// Names the line that is not understood. Never quotes it, since it may hold a password.
@@ -159,8 +159,11 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
             rest = rest.split_once('\n').map_or("", |(_, next)| next);
             continue;
         }
-        let not_understood =
-            || format!("line {line} is not NAME=VALUE; a value with blanks needs quotes, 'like this'");
+        let not_understood = || {
+            format!(
+                "line {line} is not NAME=VALUE; a value with blanks or quotes needs other quotes around it, 'like this'"
+            )
+        };
         let (name, value) = rest.split_once('=').ok_or_else(not_understood)?;
         let name = name.trim_end();
         let name = name
@@ -177,12 +180,7 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
             rest = value.split_once('\n').map_or("", |(_, next)| next);
             continue;
         }
-        let (value, is_literal, next) = taken.ok_or_else(not_understood)?;
-        if is_taken(name) && !is_literal {
-            return Err(format!(
-                "line {line}: `$` stands for nothing but itself here: write the value in single quotes, '...'"
-            ));
-        }
+        let (value, next) = taken.ok_or_else(not_understood)?;
         entries.push((name.to_owned(), value));
         rest = next;
     }
@@ -195,15 +193,11 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Takes the value at the start of a text. Returns it, whether other programs read it as the same value, and the text after
-/// its line. None if it is not understood.
-fn take_value(text: &str) -> Option<(String, bool, &str)> {
-    let (value, is_literal, rest) = match text.chars().next() {
-        Some('\'') => {
-            let (value, rest) = text[1..].split_once('\'')?;
-            (value.to_owned(), true, rest)
-        }
-        Some('"') => take_quoted(&text[1..])?,
+/// Takes the value at the start of a text. Returns it, and the text after its line. None if it is not understood.
+fn take_value(text: &str) -> Option<(String, &str)> {
+    let (value, rest) = match text.chars().next() {
+        // What looks like an escape of a quote ends at the quote, and what follows it is not understood.
+        Some(quote @ ('\'' | '"')) => text[1..].split_once(quote)?,
         _ => {
             let line = text.split('\n').next().unwrap_or_default();
             let value = line.split_once(" #").map_or(line, |(value, _)| value);
@@ -211,31 +205,12 @@ fn take_value(text: &str) -> Option<(String, bool, &str)> {
             if value.contains(char::is_whitespace) {
                 return None;
             }
-            (value.to_owned(), !value.contains('$'), &text[line.len()..])
+            (value, &text[line.len()..])
         }
     };
     let (end, next) = rest.split_once('\n').unwrap_or((rest, ""));
     let end = end.trim();
-    (end.is_empty() || end.starts_with('#')).then_some((value, is_literal, next))
-}
-
-fn take_quoted(text: &str) -> Option<(String, bool, &str)> {
-    let (mut value, mut is_literal) = (String::new(), true);
-    let mut characters = text.char_indices();
-    while let Some((at, c)) = characters.next() {
-        match c {
-            '"' => return Some((value, is_literal, &text[at + 1..])),
-            '\\' => match characters.next()?.1 {
-                'n' => value.push('\n'),
-                escaped => value.push(escaped),
-            },
-            c => {
-                is_literal &= c != '$';
-                value.push(c);
-            }
-        }
-    }
-    None
+    (end.is_empty() || end.starts_with('#')).then(|| (value.to_owned(), next))
 }
 
 #[cfg(test)]
@@ -255,7 +230,11 @@ mod tests {
             ("# A=c\n\nA=b # not this", "b"),
             ("A=b#c", "b#c"),
             ("A='b c#$HOME'# x", "b c#$HOME"),
-            ("A=\"b \\\"c\\\" \\\\ \\$HOME\"", "b \"c\" \\ $HOME"),
+            (r#"A="b 'c' \n\\ $HOME ${HOME}""#, r"b 'c' \n\\ $HOME ${HOME}"),
+            (r"A='b\n\\'", r"b\n\\"),
+            (r"A=b\n\\$HOME$$", r"b\n\\$HOME$$"),
+            (r#"A="C:\" # x"#, r"C:\"),
+            ("A=%41", "%41"),
             ("A=\"b\nc\"\n", "b\nc"),
             ("A=", ""),
             ("A=b=c==", "b=c=="),
@@ -277,8 +256,7 @@ mod tests {
             ("A='s3cret' s3cret", "line 1"),
             ("s3 cret=1", "line 1"),
             ("=s3cret", "line 1"),
-            ("REDIS_URL=redis://h/$s3cret", "`$`"),
-            ("A=1\nREDIS_HOST=\"${s3cret}\"", "line 2: `$`"),
+            (r#"REDIS_PASSWORD="s3\"cret""#, "line 1"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(why) && !error.contains("s3"), "{text:?}: {error}");
@@ -287,10 +265,10 @@ mod tests {
             parsed("GREETING=hello world\nA=1"),
             [("GREETING".into(), String::new()), ("A".into(), "1".into())]
         );
-        assert_eq!(
-            parsed("REDIS_PASSWORD='a$b'"),
-            [("REDIS_PASSWORD".into(), "a$b".into())]
-        );
+        for text in ["'a$b'", "\"a$b\"", "a$b"] {
+            let line = format!("REDIS_PASSWORD={text}");
+            assert_eq!(parsed(&line), [("REDIS_PASSWORD".into(), "a$b".into())]);
+        }
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //! reads it, beside the defaults that arguments declare.
 
 use std::env::VarError;
+use std::net::Ipv6Addr;
 use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::dotenv::Dotenv;
 use crate::config::Limits;
@@ -187,8 +190,19 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     };
     let refused = |message: String| Error::permanent(Stage::Config, message);
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
-    url.set_host(Some(&host))
-        .map_err(|e| refused("REDIS_HOST is not the name or address of a host".into()).because(e))?;
+    // In a URL an IPv6 address stands in brackets.
+    let in_url = match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host,
+    };
+    let why = "REDIS_HOST is not the name or address of a host, as in queue.example.com or ::1; a port goes into REDIS_PORT, \
+               a whole URL into REDIS_URL";
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !in_url.starts_with('[') && !in_url.chars().all(is_of_name) {
+        return Err(refused(why.into()));
+    }
+    url.set_host(Some(&in_url))
+        .map_err(|e| refused(why.into()).because(e))?;
     if let Some(port) = variable("REDIS_PORT")? {
         let port: u16 = port
             .parse()
@@ -197,6 +211,8 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
             .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }
     if let Some(password) = variable("REDIS_PASSWORD")? {
+        // As it is: a `%` in it begins no escape.
+        let password = utf8_percent_encode(&password, NON_ALPHANUMERIC).to_string();
         url.set_password(Some(&password))
             .map_err(|()| refused("REDIS_PASSWORD cannot be set".into()))?;
     }
@@ -231,8 +247,69 @@ mod tests {
             "redis://:p%40ss%2Fword@queue.example.com:6380/"
         );
         assert_eq!(redis_url(&|_| Ok(None)).unwrap(), None);
+        let of = |name: &'static str, value: &'static str| {
+            redis_url(&move |asked| {
+                Ok(match asked {
+                    _ if asked == name => Some(value.to_owned()),
+                    "REDIS_HOST" => Some("queue.example.com".to_owned()),
+                    _ => None,
+                })
+            })
+        };
+        for password in [
+            "%41",
+            "a%",
+            "%zz",
+            "a:b@c/d?e#f[g]",
+            "$HOME\\n",
+            "päss wörd",
+            "+",
+            "'\"`",
+        ] {
+            let url = of("REDIS_PASSWORD", password).unwrap().unwrap();
+            let client = redis_client_password(&url);
+            assert_eq!(client, password, "{url}");
+        }
+        for (host, in_url) in [
+            ("::1", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("2001:db8::7", "[2001:db8::7]"),
+            ("::ffff:10.0.0.1", "[::ffff:a00:1]"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("redis", "redis"),
+            ("Queue_1.example", "Queue_1.example"),
+        ] {
+            let url = of("REDIS_HOST", host).unwrap().unwrap();
+            assert_eq!(url, format!("redis://{in_url}:6379/"));
+        }
+        for host in [
+            "a:6380",
+            "redis://a",
+            "a/b",
+            "a@b",
+            "a b",
+            "fe80::1%eth0",
+            "[::1]:6380",
+            "a?b",
+            "a#b",
+            "$HOME.example",
+            "%41.example",
+        ] {
+            let error = of("REDIS_HOST", host).expect_err(host).report();
+            assert!(error.contains("REDIS_PORT"), "{host}: {error}");
+        }
         let wrong = redis_url(&|name| Ok((name != "REDIS_URL").then(|| "no port".into())));
         assert!(wrong.is_err());
+    }
+
+    /// The password that a client sends.
+    fn redis_client_password(url: &str) -> String {
+        let url = url::Url::parse(url).unwrap();
+        let password = url.password().unwrap();
+        percent_encoding::percent_decode_str(password)
+            .decode_utf8()
+            .unwrap()
+            .into_owned()
     }
 
     #[test]

@@ -227,6 +227,11 @@ impl ProgressLine {
         let text = escape::for_people(&text.into()).into_owned();
         self.bar.set_message(text);
     }
+
+    /// Prints a note that stays, above the line.
+    pub(super) fn keep(&self, text: impl Display) {
+        self.bar.suspend(|| note(text));
+    }
 }
 
 impl Drop for ProgressLine {

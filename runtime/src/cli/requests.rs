@@ -158,6 +158,14 @@ pub(super) fn show(status: &Status) {
     if let Some(error) = &status.error {
         out::line(format!("error    {error}"));
     }
+    if let Some(due) = status.due() {
+        let what = if status.attempts > 0 {
+            "next try"
+        } else {
+            "due     "
+        };
+        out::line(format!("{what} {due}"));
+    }
     if let Some(uri) = &status.report {
         out::line(format!("report   {uri}"));
     }

@@ -13,7 +13,7 @@ use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_con
 use super::out;
 use super::signals::Signals;
 use crate::complaints::Complaints;
-use crate::config::{LeasePolicy, Limits, Size, Span};
+use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
@@ -64,6 +64,12 @@ pub(super) struct Args {
     /// requests of other workers, which come back if their worker dies. With 0s it waits for nothing.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
     burst_wait: Span,
+    /// How long a request that fails in a way that may pass (a server that is down or busy, a connection that broke, a full disk)
+    /// waits for its next attempts, all waits together, up to 30 days; then it is dead. The waits grow to five minutes. One that
+    /// a server asks for (Retry-After) is kept, up to this time. Where no connection to a host was ever made it is two minutes
+    /// at most. With 0s nothing is tried again.
+    #[arg(long, value_name = "DURATION", default_value_t = Span(RETRY_FOR), value_parser = retry_for)]
+    retry_for: Span,
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     lease: u32,
@@ -138,6 +144,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         policy: LeasePolicy {
             retention: days(args.retention),
             burst_wait: args.burst_wait.0,
+            retry_for: args.retry_for.0,
             ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))
         },
     };
@@ -304,6 +311,14 @@ fn memory_total(text: &str) -> Result<Size, String> {
         return Err(format!("{} is the least", Size(TOTAL_MIN)));
     }
     Ok(size)
+}
+
+fn retry_for(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span.0 > RETRY_FOR_MAX {
+        return Err(format!("{} is the most", Span(RETRY_FOR_MAX)));
+    }
+    Ok(span)
 }
 
 /// A retention as people give it.

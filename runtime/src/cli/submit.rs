@@ -136,12 +136,21 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
 /// Waits for the end of a request and shows it. False if it did not end well.
 async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
+    let mut failures = 0;
     let status = loop {
         match server.queue.status(&args.queue, id).await {
             Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
                 break status;
             }
-            Ok(Some(status)) => progress.say(under_way(&status)),
+            Ok(Some(status)) => {
+                progress.say(under_way(&status));
+                if status.attempts > failures
+                    && let Some(failure) = last_failure(&status)
+                {
+                    failures = status.attempts;
+                    progress.keep(format!("{id}  {failure}"));
+                }
+            }
             Ok(None) => {
                 let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
                 return Err(Error::permanent(Stage::Request, why));
@@ -166,8 +175,20 @@ fn under_way(status: &Status) -> String {
         }) => {
             format!("{id}  {state}  {}", out::measures(bytes, records, rejects))
         }
-        None => format!("{id}  {state}"),
+        None => match status.due() {
+            Some(due) => format!("{id}  {state}, due {due}"),
+            None => format!("{id}  {state}"),
+        },
     }
+}
+
+/// Returns what is to be said of a request that waits for its next try: why the last one failed, and when the next one is.
+fn last_failure(status: &Status) -> Option<String> {
+    let (due, error) = (status.due()?, status.error.as_deref()?);
+    Some(format!(
+        "attempt {} failed: {error}; next try {due}",
+        status.attempts
+    ))
 }
 
 fn show(args: &Args, status: &Status) -> Result<bool> {

@@ -45,7 +45,7 @@ const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 /// SECURITY.md says what each of them bounds.
-static NAMED: [Named; 13] = [
+static NAMED: [Named; 16] = [
     Named {
         name: "memory",
         unit: Unit::Bytes,
@@ -149,6 +149,30 @@ static NAMED: [Named; 13] = [
         in_binding: false,
         get: |limits| limits.compile_memory_bytes,
         set: |limits, value| limits.compile_memory_bytes = value,
+    },
+    Named {
+        name: "first-byte-time",
+        unit: Unit::Milliseconds,
+        range: 100..=DAY_MS,
+        in_binding: false,
+        get: |limits| limits.http_first_byte.as_millis() as u64,
+        set: |limits, value| limits.http_first_byte = Duration::from_millis(value),
+    },
+    Named {
+        name: "redirects",
+        unit: Unit::Count,
+        range: 0..=100,
+        in_binding: false,
+        get: |limits| limits.http_redirects as u64,
+        set: |limits, value| limits.http_redirects = value as usize,
+    },
+    Named {
+        name: "zstd-window",
+        unit: Unit::Bytes,
+        range: KIB..=2 * GIB,
+        in_binding: false,
+        get: |limits| limits.zstd_window_bytes_max,
+        set: |limits, value| limits.zstd_window_bytes_max = value,
     },
 ];
 
@@ -270,6 +294,14 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         parse(Unit::Milliseconds, text).map(|millis| Self(Duration::from_millis(millis)))
+    }
+}
+
+/// In whole milliseconds.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        f.write_str(&written(Unit::Milliseconds, millis))
     }
 }
 

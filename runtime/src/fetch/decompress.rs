@@ -4,29 +4,43 @@
 //! A name (`.gz`, `.zst`) or a content type alone undoes nothing, since servers and tools often unpack a
 //! file and leave its name; but an input that is too short to be what its name says is an error and not
 //! an empty file. A `Content-Encoding` is binding, and what it covers may be a compressed file in turn.
-//! Whatever follows the last member or frame must be another one; trailing garbage is an error.
+//! Whatever follows the last member or frame must be another one. Only NULs that a tape or a block device has left behind a
+//! gzip member are passed over; other trailing bytes are an error.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
+use encoding_rs::Encoding;
+use flate2::bufread::GzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
 use zstd::stream::zio;
 
+use super::resume::shown;
+use crate::config::Size;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// The most that a zstd frame may ask to be kept of what was unpacked: 128 MiB, as much as `zstd --long` does.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// The windows that a zstd decoder knows, by the powers of two.
+const ZSTD_WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
+
+/// The most encodings that are undone one after the other.
+const ENCODINGS_MAX: usize = 4;
+
+/// How each member of a gzip file begins: RFC 1952, section 2.3.1.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A way to compress that can be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
     Zstd,
+    /// As a `Content-Encoding` only: nothing in a file itself tells that it is one.
+    Deflate,
 }
 
 impl Compression {
@@ -48,28 +62,54 @@ impl Compression {
         }
     }
 
-    /// By a `Content-Encoding`.
+    /// By the lines of `Content-Encoding`, in the order in which they were applied. Words that say nothing about
+    /// compression, as servers send them, are passed over.
     ///
     /// # Errors
-    /// If it is neither one of these nor `identity`.
-    pub(super) fn of_content_encoding(encoding: &str) -> Result<Option<Self>> {
-        match encoding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Ok(None),
-            "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
-            "zstd" => Ok(Some(Self::Zstd)),
-            other => {
-                let what = format!("content encoding \"{other}\" is not supported; gzip and zstd are");
-                Err(Error::permanent(Stage::Decompress, what))
-            }
+    /// If one is not supported, or there are too many.
+    pub(super) fn of_content_encoding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for word in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
+            let word = String::from_utf8_lossy(word).trim().to_ascii_lowercase();
+            found.extend(match word.as_str() {
+                "gzip" | "x-gzip" => Some(Self::Gzip),
+                "zstd" => Some(Self::Zstd),
+                "deflate" => Some(Self::Deflate),
+                word if says_nothing(word) => None,
+                word => {
+                    let word = shown(word.as_bytes());
+                    let what = format!(
+                        "content encoding \"{word}\" is not supported, only gzip, zstd and deflate, and the server was asked \
+                         for none: let it send the file as it is"
+                    );
+                    return Err(Error::permanent(Stage::Decompress, what));
+                }
+            });
         }
+        if found.len() > ENCODINGS_MAX {
+            let what = format!(
+                "the server names {} content encodings, and {ENCODINGS_MAX} is the limit",
+                found.len()
+            );
+            return Err(Error::permanent(Stage::Decompress, what));
+        }
+        Ok(found)
     }
 
     fn of_magic(start: &[u8]) -> Option<Self> {
         match start {
-            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [first, second, ..] if [*first, *second] == GZIP_MAGIC => Some(Self::Gzip),
             // A frame, or one to be skipped: RFC 8878, section 3.1.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             _ => None,
+        }
+    }
+
+    /// Whether a stream of this kind may begin so. Of deflate anything but nothing may be.
+    fn may_begin(self, start: &[u8]) -> bool {
+        match self {
+            Self::Deflate => !start.is_empty(),
+            other => Self::of_magic(start) == Some(other),
         }
     }
 
@@ -77,6 +117,7 @@ impl Compression {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Deflate => "deflate",
         }
     }
 
@@ -84,15 +125,24 @@ impl Compression {
         match self {
             Self::Gzip => 2,
             Self::Zstd => 4,
+            Self::Deflate => 0,
         }
     }
 }
 
+/// Whether a word in `Content-Encoding` leaves the bytes as they are: it is of another header, the name of a character set, or
+/// of the way in which the file once came to its store.
+fn says_nothing(word: &str) -> bool {
+    let words = ["", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"];
+    let charset = word.strip_prefix("charset=").unwrap_or(word);
+    words.contains(&word) || Encoding::for_label(charset.as_bytes()).is_some()
+}
+
 /// What is said about an input's compression from outside.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Promise {
-    /// By the server's `Content-Encoding`.
-    pub(super) encoding: Option<Compression>,
+    /// By the server's `Content-Encoding`, in the order in which they were applied.
+    pub(super) encodings: Vec<Compression>,
     /// By the name or the content type of the file itself.
     pub(super) file: Option<Compression>,
 }
@@ -120,6 +170,14 @@ impl Taken {
     }
 }
 
+/// What a decompressor may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room<'a> {
+    pub(super) memory: &'a MemoryShare,
+    /// The most that a zstd frame may ask to be kept of what was unpacked.
+    pub(super) zstd_window_bytes_max: u64,
+}
+
 /// Undoes the compression of `input`, whose name for messages is `name`. Reads its first bytes.
 ///
 /// # Errors
@@ -129,31 +187,32 @@ impl Taken {
 pub(super) fn undo(
     mut input: Box<dyn Read + Send>,
     name: &str,
-    promise: Promise,
-    memory: &MemoryShare,
+    promise: &Promise,
+    room: Room<'_>,
 ) -> Result<Unpacked> {
     let mut taken = None;
-    if let Some(promised) = promise.encoding {
+    for &promised in promise.encodings.iter().rev() {
         let started = Started::new(input, name)?;
-        if Compression::of_magic(started.first()) != Some(promised) {
+        if !promised.may_begin(started.first()) {
             let what = format!(
                 "{name}: the server calls it {}-encoded, but it is not",
                 promised.name()
             );
             return Err(Error::permanent(Stage::Decompress, what));
         }
-        let unpacked = promised.decoder(started, name, memory)?;
-        (input, taken) = (unpacked.plain, unpacked.taken);
+        let unpacked = promised.decoder(started, name, room)?;
+        // Of several layers, it is the outer one that was fetched.
+        taken = taken.or(unpacked.taken);
+        input = unpacked.plain;
     }
     let started = Started::new(input, name)?;
     if let Some(found) = Compression::of_magic(started.first()) {
-        let unpacked = found.decoder(started, name, memory)?;
-        // Of two layers, it is the outer one that was fetched.
+        let unpacked = found.decoder(started, name, room)?;
         let taken = taken.or(unpacked.taken);
         return Ok(Unpacked { taken, ..unpacked });
     }
     // What came through an encoding was checked to its end, so it is as short as it should be.
-    if let Some(promised) = promise.file.filter(|_| promise.encoding.is_none())
+    if let Some(promised) = promise.file.filter(|_| promise.encodings.is_empty())
         && started.first().len() < promised.magic_bytes()
     {
         let what = format!(
@@ -236,38 +295,76 @@ impl<R: Read> Read for Decoder<R> {
 /// it is.
 struct Frames {
     decoder: raw::Decoder<'static>,
+    name: String,
+    window_bytes_max: u64,
     /// The first bytes of a frame, until they are a whole header.
     header: Vec<u8>,
     is_begun: bool,
+    /// The frames that have ended.
+    frames: u64,
     held: Held,
 }
 
 impl Frames {
-    fn new(memory: &MemoryShare) -> io::Result<Self> {
+    fn new(name: &str, room: Room<'_>) -> io::Result<Self> {
         let mut decoder = raw::Decoder::new()?;
-        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+        let logs = ZSTD_WINDOW_LOGS;
+        let log = room.zstd_window_bytes_max.checked_next_power_of_two();
+        let log = log
+            .map_or(*logs.end(), u64::ilog2)
+            .clamp(*logs.start(), *logs.end());
+        decoder.set_parameter(DParameter::WindowLogMax(log))?;
         Ok(Self {
             decoder,
+            name: name.to_owned(),
+            window_bytes_max: room.zstd_window_bytes_max,
             header: Vec::new(),
             is_begun: false,
-            held: memory.hold(),
+            frames: 0,
+            held: room.memory.hold(),
         })
     }
 
     /// Looks at the header. How much of the header is there already is told by what the decoder has taken before.
-    fn look(&mut self, next: &[u8]) -> io::Result<()> {
+    fn look(&mut self, next: &[u8]) -> Result<()> {
         let room = ZSTD_HEADER_BYTES_MAX - self.header.len();
         self.header.extend_from_slice(&next[..next.len().min(room)]);
+        if self.frames > 0 && !is_beginning_of_frame(&self.header) {
+            return Err(trailing(&self.name, Compression::Zstd));
+        }
         let Some(window) = window(&self.header) else {
             return Ok(());
         };
         self.is_begun = true;
-        // A longer one is refused by the decoder.
-        if window <= 1 << ZSTD_WINDOW_LOG_MAX {
-            self.held.raise(window as usize).map_err(Error::into_io)?;
+        if window > self.window_bytes_max {
+            let (needs, max) = (Size(window), Size(self.window_bytes_max));
+            let what = format!(
+                "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
+                self.name
+            );
+            return Err(Error::permanent(Stage::Decompress, what));
         }
-        Ok(())
+        self.held.raise(window as usize)
     }
+}
+
+/// Whether a frame may begin so, as far as there are bytes.
+fn is_beginning_of_frame(start: &[u8]) -> bool {
+    let mut magic = start.to_vec();
+    magic.extend(match start.first() {
+        Some(0x50..=0x5f) => [0x50, 0x2a, 0x4d, 0x18].iter().skip(start.len()),
+        _ => [0x28, 0xb5, 0x2f, 0xfd].iter().skip(start.len()),
+    });
+    Compression::of_magic(&magic) == Some(Compression::Zstd)
+}
+
+/// Bytes behind the last member or frame.
+fn trailing(name: &str, compression: Compression) -> Error {
+    let kind = compression.name();
+    let what = format!(
+        "{name}: bytes that are not {kind} follow its {kind} data: cut them off, or compress the file anew"
+    );
+    Error::permanent(Stage::Decompress, what)
 }
 
 impl Operation for Frames {
@@ -280,7 +377,7 @@ impl Operation for Frames {
             return self.decoder.run(input, output);
         }
         let (before, known) = (input.pos(), self.header.len());
-        self.look(&input.src[before..])?;
+        self.look(&input.src[before..]).map_err(Error::into_io)?;
         let hint = self.decoder.run(input, output)?;
         self.header.truncate(known + (input.pos() - before));
         Ok(hint)
@@ -288,6 +385,7 @@ impl Operation for Frames {
 
     fn reinit(&mut self) -> io::Result<()> {
         (self.is_begun, self.header) = (false, Vec::new());
+        self.frames += 1;
         self.decoder.reinit()
     }
 
@@ -351,38 +449,132 @@ impl BufRead for Counted {
     }
 }
 
+/// Unpacks the members of a gzip file one after the other, and passes over NULs behind one, as gzip does.
+struct Members {
+    /// Nothing at the end.
+    member: Option<GzDecoder<Counted>>,
+    name: String,
+}
+
+impl Read for Members {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
+            }
+            let has_next = finds_member(member.get_mut(), &self.name)?;
+            let input = self.member.take().map(GzDecoder::into_inner);
+            self.member = input.filter(|_| has_next).map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// Passes over NULs. Whether another member follows; an error if it is something else.
+fn finds_member(input: &mut Counted, name: &str) -> io::Result<bool> {
+    loop {
+        let waiting = input.fill_buf()?;
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
+        match waiting[zeros..] {
+            [] => input.consume(zeros),
+            // One whose first bytes are not all there yet is known by those that are.
+            [first, ref more @ ..]
+                if first == GZIP_MAGIC[0] && more.first().is_none_or(|&byte| byte == GZIP_MAGIC[1]) =>
+            {
+                input.consume(zeros);
+                return Ok(true);
+            }
+            _ => return Err(trailing(name, Compression::Gzip).into_io()),
+        }
+    }
+}
+
+/// Unpacks one stream of deflate. The crate's own readers take one that is cut off for a whole one.
+struct Inflate {
+    input: Counted,
+    state: Decompress,
+    name: String,
+    has_ended: bool,
+}
+
+impl Read for Inflate {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while !self.has_ended && !out.is_empty() {
+            let packed = self.input.fill_buf()?;
+            let is_end = packed.is_empty();
+            let (taken, given) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(packed, out, FlushDecompress::None)?;
+            let taken = (self.state.total_in() - taken) as usize;
+            self.input.consume(taken);
+            let read = (self.state.total_out() - given) as usize;
+            if status == Status::StreamEnd {
+                self.has_ended = true;
+                if !self.input.fill_buf()?.is_empty() {
+                    return Err(trailing(&self.name, Compression::Deflate).into_io());
+                }
+                return Ok(read);
+            }
+            if read > 0 {
+                return Ok(read);
+            }
+            if is_end {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if taken == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(0)
+    }
+}
+
 impl Compression {
-    fn decoder(self, input: Started, name: &str, memory: &MemoryShare) -> Result<Unpacked> {
+    fn decoder(self, input: Started, name: &str, room: Room<'_>) -> Result<Unpacked> {
         let taken = Taken::default();
+        let is_zlib = is_zlib(input.first());
         let input = Counted {
             inner: BufReader::with_capacity(BUFFER_BYTES, input),
             taken: taken.clone(),
         };
-        let (compression, name) = (self, name.to_owned());
-        let plain: Box<dyn Read + Send> = match self {
-            Self::Gzip => {
-                let inner = MultiGzDecoder::new(input);
-                Box::new(Decoder {
-                    inner,
-                    compression,
-                    name,
-                })
-            }
+        let inner: Box<dyn Read + Send> = match self {
+            Self::Gzip => Box::new(Members {
+                member: Some(GzDecoder::new(input)),
+                name: name.to_owned(),
+            }),
+            Self::Deflate => Box::new(Inflate {
+                input,
+                state: Decompress::new(is_zlib),
+                name: name.to_owned(),
+                has_ended: false,
+            }),
             Self::Zstd => {
                 let failed = |error| {
                     Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
                 };
-                let frames = Frames::new(memory).map_err(failed)?;
-                let inner = zio::Reader::new(input, frames);
-                Box::new(Decoder {
-                    inner,
-                    compression,
-                    name,
-                })
+                let frames = Frames::new(name, room).map_err(failed)?;
+                Box::new(zio::Reader::new(input, frames))
             }
         };
+        let plain = Box::new(Decoder {
+            inner,
+            compression: self,
+            name: name.to_owned(),
+        });
         let taken = Some(taken);
         Ok(Unpacked { plain, taken })
+    }
+}
+
+/// Whether a `Content-Encoding: deflate` is what it should be (RFC 9110, section 8.4.1.2), the zlib format: RFC 1950, section
+/// 2.2. Some servers send bare deflate.
+fn is_zlib(start: &[u8]) -> bool {
+    match *start {
+        [method, flags, ..] => method & 0xf == 8 && u16::from_be_bytes([method, flags]).is_multiple_of(31),
+        _ => false,
     }
 }
 
@@ -419,10 +611,18 @@ mod tests {
 
     /// Unpacks with so much memory: the bytes, and how much of the memory was held in the end.
     fn unpack(packed: &[u8], mib: u64) -> (io::Result<Vec<u8>>, usize) {
+        unpack_within(packed, mib, 128 << 20)
+    }
+
+    fn unpack_within(packed: &[u8], mib: u64, zstd_window_bytes_max: u64) -> (io::Result<Vec<u8>>, usize) {
         let budget = MemoryBudget::new(mib << 20);
         let share = budget.share(&Stop::default());
         let input = Box::new(Slowly(io::Cursor::new(packed.to_vec())));
-        let mut unpacked = undo(input, "a.csv.zst", Promise::default(), &share).unwrap();
+        let room = Room {
+            memory: &share,
+            zstd_window_bytes_max,
+        };
+        let mut unpacked = undo(input, "a.csv.zst", &Promise::default(), room).unwrap();
         let mut bytes = Vec::new();
         let read = unpacked.plain.read_to_end(&mut bytes).map(|_| bytes);
         (read, budget.held())

@@ -1,10 +1,13 @@
 //! HTTP: a URL goes in, the head of an answer comes out, after all redirects, and its body at the pace at which it is
 //! read.
 
-use std::sync::{Arc, Once};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LOCATION,
+    RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
 use tokio::sync::OnceCell;
@@ -13,7 +16,7 @@ use url::Url;
 use super::access::{NotPublic, Passage};
 use super::credentials::Credentials;
 use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion};
+use super::resume::{Rest, Version as FileVersion, is_whole, number, shown};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
@@ -21,6 +24,12 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
+
+/// The most hosts of which it is known that they were reached; more are taken for new ones.
+const REACHED_MAX: usize = 10_000;
+
+/// The most headers of an answer, as many as curl takes.
+const HEADERS_MAX: usize = 5_000;
 
 /// Fetches from HTTP servers. The two clients share nothing: a connection that was made to an allowed host
 /// can never serve a URI that may reach public addresses only.
@@ -31,6 +40,15 @@ pub(super) struct Http {
     // Made when first needed: loading the system's certificates takes a while, and local files need none.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
+    reached: Mutex<Reached>,
+}
+
+/// The hosts that have answered.
+#[derive(Default)]
+struct Reached {
+    all: HashSet<String>,
+    /// Those that nobody was told of yet.
+    news: Vec<String>,
 }
 
 /// An answer whose body is on its way.
@@ -52,7 +70,30 @@ impl Http {
             limits,
             any: OnceCell::new(),
             guarded: OnceCell::new(),
+            reached: Mutex::default(),
         }
+    }
+
+    /// Whether a host (`HOST:PORT`) has answered.
+    pub(super) fn has_reached(&self, host: &str) -> bool {
+        self.reached().all.contains(host)
+    }
+
+    /// Returns the hosts that have answered for the first time since the last call.
+    pub(super) fn newly_reached(&self) -> Vec<String> {
+        std::mem::take(&mut self.reached().news)
+    }
+
+    fn note_reached(&self, host: String) {
+        let mut reached = self.reached();
+        if reached.all.len() < REACHED_MAX && !reached.all.contains(&host) {
+            reached.all.insert(host.clone());
+            reached.news.push(host);
+        }
+    }
+
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for a URL, follows redirects and starts to fetch the body.
@@ -122,7 +163,7 @@ impl Http {
         origin: Origin,
         rest: Option<Rest<'_>>,
     ) -> Result<(Url, Response)> {
-        let mut url = first.clone();
+        let (mut url, mut sets_cookies) = (first.clone(), false);
         for hop in 0..=self.limits.http_redirects {
             let answered = self.ask(&url, origin, rest).await;
             let redirected = |error: Error| match hop {
@@ -131,11 +172,20 @@ impl Http {
             };
             let response = answered.map_err(redirected)?;
             match next_hop(&url, &response).map_err(redirected)? {
-                Some(next) => url = next,
+                Some(next) => {
+                    sets_cookies |= response.headers().contains_key(SET_COOKIE);
+                    url = next;
+                }
                 None => return Ok((url, response)),
             }
         }
-        let what = format!("more than {} redirects", self.limits.http_redirects);
+        let mut what = format!("more than {} redirects", self.limits.http_redirects);
+        what.push_str(if sets_cookies {
+            ", and they set cookies, which are not kept: the server wants a browser or a login; ask it for a direct link, or \
+             name a header that it takes with --credentials"
+        } else {
+            "; ask for where they lead, or raise --limit redirects"
+        });
         Err(Error::permanent(Stage::Fetch, what).about(redact(first.as_str())))
     }
 
@@ -152,25 +202,25 @@ impl Http {
                 .header(RANGE, rest.range())
                 .header(IF_RANGE, rest.if_range());
         }
-        let patience = self.limits.http_connect + self.limits.http_idle;
+        let patience = self.limits.http_connect + self.limits.http_first_byte;
         let response = match tokio::time::timeout(patience, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(not_answered(error).about(shown)),
+            Ok(Err(error)) => return Err(not_answered(error, url).about(shown)),
             Err(_) => {
-                let what = format!("{shown}: no answer within {} s", patience.as_secs());
+                let what = format!(
+                    "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
+                    patience.as_secs_f32()
+                );
                 return Err(Error::transient(Stage::Fetch, what));
             }
         };
+        self.note_reached(host_of(url));
         match response.status() {
             // 203: a proxy changed the answer on its way, which is still the answer.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
-            StatusCode::PARTIAL_CONTENT if rest.is_some() => Ok(response),
+            StatusCode::PARTIAL_CONTENT if rest.is_some() || is_whole(response.headers()) => Ok(response),
             status if is_redirect(status) => Ok(response),
-            status => Err(Error::new(
-                Stage::Fetch,
-                class_of(status),
-                format!("{shown}: answered {status}"),
-            )),
+            status => Err(refused(&shown, status, response.headers())),
         }
     }
 
@@ -200,6 +250,12 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
+            // What curl takes, too. A line that is no header is passed over: none of those that say how long a body is or how
+            // it is packed can be lost by that, since their names are well-formed.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_max_headers(HEADERS_MAX)
             .redirect(reqwest::redirect::Policy::none())
             // A proxy of the environment's would look names up itself, and connect to whatever they are.
             .no_proxy()
@@ -244,15 +300,51 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What an answer without the file means for a retry.
-fn class_of(status: StatusCode) -> Class {
-    match status {
+/// An answer without the file. One that says when to come back is worth another attempt, whatever else it says.
+fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
+    let retry_after = retry_after(headers);
+    let class = match status {
+        // The file is still being made.
+        StatusCode::ACCEPTED => Class::Transient,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Class::Transient
         }
         status if status.is_server_error() => Class::Transient,
+        _ if retry_after.is_some() => Class::Transient,
         _ => Class::Permanent,
+    };
+    let mut what = format!("{shown_url}: answered {status}");
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = headers.get(CONTENT_RANGE).map(|range| shown(range.as_bytes()));
+        let range = range.unwrap_or_else(|| "no range".into());
+        what.push_str(&format!(
+            " with {range}, which is not known to be the whole file, and no part was asked for"
+        ));
     }
+    if let Some(wait) = retry_after {
+        what.push_str(&format!(", to be asked again in {} s", wait.as_secs()));
+    }
+    Error::new(Stage::Fetch, class, what).retrying_after(retry_after)
+}
+
+/// How long a server asks to be left alone: RFC 9110, section 10.2.3. A date counts from the server's own, so that its clock
+/// need not be right. Nothing if it does not say so in a way that can be read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Some(seconds) = number(text.as_bytes()).filter(|_| !text.is_empty()) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    let now = now.unwrap_or_else(SystemTime::now);
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+/// A URL's host and port.
+fn host_of(url: &Url) -> String {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+    format!("{host}:{}", port.unwrap_or_default())
 }
 
 /// Where a redirect leads. Credentials go along only to the server that they were given for.
@@ -267,11 +359,11 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     let location = response
         .headers()
         .get(LOCATION)
+        .filter(|location| !location.as_bytes().trim_ascii().is_empty())
         .ok_or_else(|| refused("without a location"))?;
-    let mut next = str::from_utf8(location.as_bytes())
-        .ok()
-        .and_then(|location| url.join(location).ok())
-        .ok_or_else(|| refused("with an invalid location"))?;
+    let mut next = url
+        .join(&location_text(location))
+        .map_err(|_| refused("with an invalid location"))?;
     if !matches!(next.scheme(), "http" | "https") {
         return Err(refused(&format!(
             "with a location that is not HTTP but {}:",
@@ -294,18 +386,33 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     Ok(Some(next))
 }
 
+/// The text of a `Location`. Bytes that are not UTF-8, as in Latin-1, are escaped: so the server gets back the bytes that it
+/// sent.
+fn location_text(location: &HeaderValue) -> String {
+    let bytes = location.as_bytes();
+    if let Ok(text) = str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let escape = |&byte: &u8| match byte {
+        0x80.. => format!("%{byte:02X}"),
+        byte => char::from(byte).to_string(),
+    };
+    bytes.iter().map(escape).collect()
+}
+
 /// Why there is no answer. The URL is left out of reqwest's message: it may have credentials.
-fn not_answered(error: reqwest::Error) -> Error {
+fn not_answered(error: reqwest::Error, url: &Url) -> Error {
     if let Some(refusal) = find_refusal(&error) {
         return Error::permanent(Stage::Fetch, refusal.to_string());
     }
-    let (class, what) = match &error {
-        error if error.is_builder() => (Class::Permanent, "cannot be asked for"),
-        error if error.is_dns() => (Class::Transient, "cannot find the host"),
-        error if error.is_connect() => (Class::Transient, "cannot connect"),
-        _ => (Class::Transient, "no answer"),
+    let failed = |what| Error::transient(Stage::Fetch, what);
+    let failed = match &error {
+        error if error.is_builder() => Error::permanent(Stage::Fetch, "cannot be asked for"),
+        error if error.is_dns() => failed("cannot find the host").not_reaching(host_of(url)),
+        error if error.is_connect() => failed("cannot connect").not_reaching(host_of(url)),
+        _ => failed("no answer"),
     };
-    Error::new(Stage::Fetch, class, what).because(error.without_url())
+    failed.because(error.without_url())
 }
 
 fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {

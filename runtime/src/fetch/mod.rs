@@ -149,6 +149,16 @@ impl Fetcher {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
+    /// Whether a host (`HOST:PORT`) has answered since this fetcher was made.
+    pub fn has_reached(&self, host: &str) -> bool {
+        self.http.has_reached(host)
+    }
+
+    /// Returns the hosts that have answered for the first time since the last call.
+    pub fn newly_reached(&self) -> Vec<String> {
+        self.http.newly_reached()
+    }
+
     async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
         let source = match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => self.open_file(path, origin, stop.clone()).await?,

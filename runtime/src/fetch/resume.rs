@@ -40,11 +40,12 @@ pub(super) struct Span {
 }
 
 impl Version {
-    /// The version that an answer gives, if the rest of it can be asked for: it was not changed on its way (203),
-    /// it has a strong entity tag, and the server does not say that it has no ranges.
+    /// The version that an answer which has the whole gives, if the rest of it can be asked for: it was not changed on its way
+    /// (203), it has a strong entity tag, and the server does not say that it has no ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
-        if status != StatusCode::OK || headers.get(ACCEPT_RANGES).is_some_and(none) {
+        let is_plain = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        if !is_plain || headers.get(ACCEPT_RANGES).is_some_and(none) {
             return None;
         }
         Some(Self {
@@ -136,6 +137,18 @@ impl Rest<'_> {
         }
         Ok(Span { end, total })
     }
+}
+
+/// Whether an answer to a request for no range is one range that is the whole: some proxies and object stores answer so.
+pub(super) fn is_whole(headers: &HeaderMap) -> bool {
+    let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
+    let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .map(|length| number(length.as_bytes()));
+    span.is_some_and(|(first, last, total)| {
+        first == 0 && last + 1 == total && length.is_none_or(|length| length == Some(total))
+    }) && !headers.get(CONTENT_TYPE).is_some_and(is_multipart)
 }
 
 /// Where a resource is: its URL but for credentials, query and fragment.

@@ -5,11 +5,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue};
 use url::Url;
 
 use super::checksums::{Algorithm, Checksums};
-use super::decompress::{self, Compression, Promise, Unpacked};
+use super::decompress::{self, Compression, Promise, Room, Unpacked};
 use super::readers::{Plain, Raw, SharedRaw};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
@@ -58,6 +58,7 @@ pub(super) struct Bounds {
     pub(super) plain_bytes_max: u64,
     pub(super) ratio_max: u64,
     pub(super) ratio_from_bytes: u64,
+    pub(super) zstd_window_bytes_max: u64,
 }
 
 impl Bounds {
@@ -67,6 +68,7 @@ impl Bounds {
             plain_bytes_max: limits.input_bytes_max,
             ratio_max: limits.input_ratio_max,
             ratio_from_bytes: limits.input_ratio_from_bytes,
+            zstd_window_bytes_max: limits.zstd_window_bytes_max,
         }
     }
 
@@ -76,6 +78,7 @@ impl Bounds {
         plain_bytes_max: u64::MAX,
         ratio_max: u64::MAX,
         ratio_from_bytes: u64::MAX,
+        zstd_window_bytes_max: u64::MAX,
     };
 
     pub(super) fn too_long(self, name: &str, bytes: u64) -> Error {
@@ -146,7 +149,7 @@ impl Source {
             etag: None,
             format,
             promise: Promise {
-                encoding: None,
+                encodings: Vec::new(),
                 file: compression,
             },
             bytes: Some(file.identity().bytes()),
@@ -188,7 +191,8 @@ impl Source {
         let name = file_name(&answer.url);
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let (format, compression) = hints(&name, header(CONTENT_TYPE));
-        let encoding = Compression::of_content_encoding(header(CONTENT_ENCODING).unwrap_or_default())
+        let encodings = answer.headers.get_all(CONTENT_ENCODING).iter();
+        let encodings = Compression::of_content_encoding(encodings.map(HeaderValue::as_bytes))
             .map_err(|error| error.about(&uri))?;
         let bytes = transfer::content_length(&answer.headers);
         let checksums = Checksums::of_file(&answer.headers);
@@ -201,7 +205,7 @@ impl Source {
             etag: header(ETAG).map(str::to_owned),
             format,
             promise: Promise {
-                encoding,
+                encodings,
                 file: compression,
             },
             bytes,
@@ -275,8 +279,14 @@ impl Source {
         let raw = SharedRaw::new(raw);
         let bytes: Box<dyn Read + Send> = Box::new(raw.clone());
         let unpacked = match self.from {
-            0 => decompress::undo(bytes, &self.name, self.promise, &self.memory)
-                .map_err(|error| raw.explain(error))?,
+            0 => {
+                let room = Room {
+                    memory: &self.memory,
+                    zstd_window_bytes_max: self.bounds.zstd_window_bytes_max,
+                };
+                decompress::undo(bytes, &self.name, &self.promise, room)
+                    .map_err(|error| raw.explain(error))?
+            }
             // Only of plain inputs there is a rest, whatever that begins with.
             _ => Unpacked::plain(bytes),
         };

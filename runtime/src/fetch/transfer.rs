@@ -25,6 +25,9 @@ use crate::location::redact;
 use crate::request::hex;
 use crate::stop::Stop;
 
+/// A server that asks to be left alone for longer is not asked again within the attempt.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+
 /// What was opened, to ask for it again.
 #[derive(Clone)]
 pub(super) struct Asked {
@@ -188,7 +191,13 @@ impl Transfer {
     /// What resuming would not mend.
     async fn pass_on(&mut self, part: &mut Part, sender: &Sender) -> Result<Option<Error>> {
         loop {
-            let idle = self.limits().http_idle;
+            let is_begun = self.received > 0;
+            let limits = self.limits();
+            let idle = if is_begun {
+                limits.http_idle
+            } else {
+                limits.http_first_byte.max(limits.http_idle)
+            };
             let chunk = match tokio::time::timeout(idle, part.response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => {
@@ -205,11 +214,17 @@ impl Transfer {
                 }
                 Err(_) => {
                     let (idle, received) = (idle.as_secs_f32(), self.received);
-                    return Ok(Some(
-                        self.failed(format!("nothing came for {idle} s after {received} bytes")),
-                    ));
+                    let mut what = format!("nothing came for {idle} s after {received} bytes");
+                    if !is_begun {
+                        what.push_str("; for a slow server raise --limit first-byte-time");
+                    }
+                    return Ok(Some(self.failed(what)));
                 }
             };
+            if !is_begun {
+                // A server that takes its time to begin is not one that sends slowly.
+                self.pace.begin(self.waiting.so_far(), 0);
+            }
             self.count(part, chunk.len())?;
             if let Some((_, sha256)) = &mut part.checks {
                 sha256.update(&chunk);
@@ -315,6 +330,10 @@ impl Transfer {
                 Ok((url, response)) => {
                     self.pace.begin(self.waiting.so_far(), self.received);
                     return self.go_on(rest, &url, response);
+                }
+                Err(error) if error.retry_after().is_some_and(|wait| wait > RETRY_AFTER_MAX) => {
+                    let wait = error.retry_after();
+                    return Err(self.not_resumed(rest.from).because(error).retrying_after(wait));
                 }
                 Err(error) if error.class() == Class::Transient => broken = error,
                 Err(error) => return Err(self.not_resumed(rest.from).because(error)),

@@ -42,6 +42,9 @@ const PURGE_STEP: usize = 100;
 /// How many ended requests one step of a reap removes, so that it does not hold up others.
 const REAP_STEP: usize = 100;
 
+/// The most hosts that a server remembers as reached.
+const REACHED_MAX: usize = 10_000;
+
 /// The longest wait for something new; a longer one returns early.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
@@ -151,6 +154,8 @@ pub struct Claim {
     pub attempt: u32,
     /// How many leases of this request were lost before.
     pub lost: u32,
+    /// How long the request has waited for its next attempts after failures, all waits of this life together.
+    pub waited: Duration,
     /// The number of the queue's binding at the moment of the claim.
     pub binding: Option<u64>,
     /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as a dead
@@ -346,6 +351,9 @@ pub struct Status {
     pub attempts: u32,
     /// Leases lost.
     pub lost: u32,
+    /// When it is due, in milliseconds since 1970 by the server's clock, while delayed: after a failure that is its next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<i64>,
     /// Why the last attempt failed.
     pub error: Option<String>,
     /// The URI of the report on it that a worker has kept in quarantine, while dead.
@@ -368,6 +376,16 @@ pub struct Status {
 }
 
 impl Status {
+    /// Says for people when the request is due, while it is delayed.
+    pub fn due(&self) -> Option<String> {
+        let at_ms = self.due_ms?;
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        // By this machine's clock, which is mostly the server's, too.
+        let left_s = (at_ms - jiff::Timestamp::now().as_millisecond()).max(0) / 1_000;
+        let at = at.round(jiff::Unit::Second).unwrap_or(at);
+        Some(format!("at {at}, in {left_s} s"))
+    }
+
     /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
     pub fn waits_for(&self) -> Option<String> {
         let Some(ending) = self.ending.as_deref() else {
@@ -575,6 +593,13 @@ pub trait Queue: Send + Sync {
 
     /// The names of all queues, sorted.
     async fn queues(&self) -> Result<Vec<String>>;
+
+    /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number, those that were told
+    /// of last.
+    async fn note_reached(&self, hosts: &[String]) -> Result<()>;
+
+    /// Whether a host is remembered to have answered a worker.
+    async fn was_reached(&self, host: &str) -> Result<bool>;
 
     /// Looks for requests that are in no state or in two, leases without a holder and the like; a sentence for each.
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;

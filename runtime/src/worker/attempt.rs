@@ -11,7 +11,7 @@ use super::plugins::{Bound, Plugins};
 use super::{Outcome, WorkerOptions};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
-use crate::config::Limits;
+use crate::config::{Limits, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
@@ -76,7 +76,9 @@ impl Context {
             if let Some(ending) = &claim.ending {
                 return self.conclude(&claim, &lease, ending).await;
             }
-            match self.work_in_time(&claim, &stop, gauge).await {
+            let worked = self.work_in_time(&claim, &stop, gauge).await;
+            self.note_reached().await;
+            match worked {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
                 Err(error) => self.fail(&claim, &lease, error).await,
             }
@@ -282,8 +284,8 @@ impl Context {
     }
 
     async fn fail(&self, claim: &Claim, lease: &Lease, error: Error) -> Outcome {
-        let (ticket, policy) = (&claim.ticket, &self.options.policy);
-        let report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
+        let ticket = &claim.ticket;
+        let mut report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
         let (next, state) = match error.class() {
             Class::LeaseLost => {
                 tracing::warn!(error = report, "stopped without a commit");
@@ -291,16 +293,15 @@ impl Context {
             }
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
             Class::Cancelled => (Next::Cancelled, State::Cancelled),
-            Class::Transient if claim.attempt < policy.attempts_max => {
-                let delay = policy.backoff(claim.attempt);
-                let next = if error.leaves_output() {
-                    Next::RetryContested(delay)
-                } else {
-                    Next::Retry(delay)
-                };
-                (next, State::Delayed)
-            }
-            Class::Transient | Class::Permanent => (Next::Dead, State::Dead),
+            Class::Transient => match self.next_try(claim, &error).await {
+                Ok(delay) if error.leaves_output() => (Next::RetryContested(delay), State::Delayed),
+                Ok(delay) => (Next::Retry(delay), State::Delayed),
+                Err(why) => {
+                    report.push_str(&why);
+                    (Next::Dead, State::Dead)
+                }
+            },
+            Class::Permanent => (Next::Dead, State::Dead),
         };
         let may_have_left = claim.is_contested || error.leaves_output();
         if may_have_left && state != State::Delayed {
@@ -317,6 +318,48 @@ impl Context {
             }
         }
         self.end(claim, lease, &report, error.kept_report(), next).await
+    }
+
+    /// Returns how long a request that failed in a way that may pass waits for its next attempt, or what is to be said of it if it
+    /// has waited long enough.
+    async fn next_try(&self, claim: &Claim, error: &Error) -> Result<Duration, String> {
+        let policy = &self.options.policy;
+        let unreached = match error.unreached() {
+            Some(host) if !self.was_reached(host).await => Some(host),
+            _ => None,
+        };
+        let patience = match unreached {
+            Some(_) => policy.retry_for.min(policy.retry_unreached),
+            None => policy.retry_for,
+        };
+        let wait = policy.wait(claim.attempt, claim.waited, patience, error.retry_after());
+        wait.ok_or_else(|| {
+            let (attempts, waited) = (claim.attempt, Span(claim.waited));
+            let what = match unreached {
+                Some(host) => format!("{host} has never answered: check its name"),
+                None => "`run --retry-for` says for how long it is tried".to_owned(),
+            };
+            format!(" (given up, attempts: {attempts}, waits between them: {waited}; {what}; `dead retry` begins anew)")
+        })
+    }
+
+    /// Whether a host has answered this worker, or another one of the same queue's server.
+    async fn was_reached(&self, host: &str) -> bool {
+        let known = self.fetcher.has_reached(host);
+        // A server that does not say, or does not let this user ask, knows nothing.
+        known || self.server.queue.was_reached(host).await.unwrap_or(false)
+    }
+
+    /// Tells the queue's server of hosts that have answered for the first time.
+    async fn note_reached(&self) {
+        let hosts = self.fetcher.newly_reached();
+        if hosts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.server.queue.note_reached(&hosts).await {
+            // It only matters to a worker that is started while a host is down.
+            tracing::debug!(error = error.report(), "hosts that have answered not noted");
+        }
     }
 
     /// Ends a claim as failed.
@@ -350,8 +393,9 @@ impl Context {
                 tracing::info!("cancelled");
                 Outcome::Cancelled
             }
-            Next::Retry(_) | Next::RetryContested(_) | Next::Conclude(_) => {
-                tracing::warn!(error = why, "failed, will be tried again");
+            Next::Retry(delay) | Next::RetryContested(delay) | Next::Conclude(delay) => {
+                let next_try_in_s = delay.as_secs_f64();
+                tracing::warn!(error = why, next_try_in_s, "failed, will be tried again");
                 Outcome::Retried
             }
         }

@@ -18,6 +18,16 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
+    /// Sends some bytes on each connection, the others after a pause, and closes it.
+    pub fn pausing(at_once: Vec<u8>, pause: std::time::Duration, later: Vec<u8>) -> Self {
+        Self::start(move |_, mut connection| {
+            connection.write_all(&at_once).unwrap();
+            std::thread::sleep(pause);
+            // A client that does not wait is gone.
+            let _ = connection.write_all(&later);
+        })
+    }
+
     pub(super) fn start(mut respond: impl FnMut(&str, TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {

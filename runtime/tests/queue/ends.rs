@@ -79,6 +79,8 @@ pub(crate) async fn a_failed_request_comes_back(bed: Bed) {
     let status = bed.status("a").await;
     assert_eq!((status.state, status.attempts), (State::Delayed, 1));
     assert_eq!(status.error.as_deref(), Some("connection reset"));
+    let due_in_ms = status.due_ms.unwrap() - bed.queue().now_ms().await.unwrap();
+    assert!((3_590_000..=3_600_000).contains(&due_in_ms), "{due_in_ms}");
     bed.finds_nothing().await;
 
     bed.submit(&["b"]).await;
@@ -96,6 +98,18 @@ pub(crate) async fn a_failed_request_comes_back(bed: Bed) {
     })
     .await;
     assert_eq!((again.ticket.id.as_str(), again.attempt, again.lost), ("b", 2, 0));
+    assert_eq!(bed.status("b").await.due_ms, None);
+    // All waits after failures count together, others do not.
+    assert_eq!(again.waited, Duration::from_millis(30));
+    bed.queue().release(&again.ticket).await.unwrap();
+    let again = bed.claim().await;
+    let retry = Next::RetryContested(Duration::from_millis(12));
+    bed.queue().fail(&again.ticket, "disk full", retry).await.unwrap();
+    let again = eventually("the backoff is over", || async {
+        bed.queue().claim(Q, &how()).await.unwrap()
+    })
+    .await;
+    assert_eq!(again.waited, Duration::from_millis(42));
     bed.queue().settle(&again.ticket, "{}").await.unwrap();
     assert_eq!(bed.status("b").await.error, None);
     bed.audit_is_clean().await;
@@ -120,6 +134,17 @@ pub(crate) async fn a_dead_letter_is_retried_or_purged(bed: Bed) {
     );
     let claim = bed.claim().await;
     assert_eq!(claim.attempt, 1);
+    let retry = Next::Retry(Duration::from_millis(5));
+    queue.fail(&claim.ticket, "busy", retry).await.unwrap();
+    let claim = eventually("the backoff is over", || async {
+        queue.claim(Q, &how()).await.unwrap()
+    })
+    .await;
+    assert_eq!((claim.attempt, claim.waited), (2, Duration::from_millis(5)));
+    queue.fail(&claim.ticket, "busy", Next::Dead).await.unwrap();
+    assert!(queue.retry_dead(Q, "a").await.unwrap());
+    let claim = bed.claim().await;
+    assert_eq!((claim.attempt, claim.waited), (1, Duration::ZERO));
     queue.fail(&claim.ticket, "404 again", Next::Dead).await.unwrap();
 
     assert!(queue.purge_dead(Q, "a").await.unwrap());
@@ -127,6 +152,37 @@ pub(crate) async fn a_dead_letter_is_retried_or_purged(bed: Bed) {
     assert_eq!(queue.status(Q, "a").await.unwrap(), None);
     assert_lost(queue.fail(&claim.ticket, "404 again", Next::Dead).await);
     bed.audit_is_clean().await;
+}
+
+pub(crate) async fn hosts_that_have_answered_are_remembered(bed: Bed) {
+    let queue = bed.queue();
+    let hosts: Vec<String> = (0..10_000).map(|number| format!("host-{number}:80")).collect();
+    assert!(!queue.was_reached(&hosts[0]).await.unwrap());
+    queue.note_reached(&hosts[..2]).await.unwrap();
+    queue.note_reached(&hosts[..1]).await.unwrap();
+    for (host, is_known) in [
+        ("host-0:80", true),
+        ("host-1:80", true),
+        ("host-0:81", false),
+        ("host-0", false),
+    ] {
+        assert_eq!(queue.was_reached(host).await.unwrap(), is_known, "{host}");
+    }
+    // Those that were told of long ago make room.
+    let after = queue.now_ms().await.unwrap();
+    while queue.now_ms().await.unwrap() <= after {}
+    queue.note_reached(&hosts[1..]).await.unwrap();
+    queue.note_reached(&["late:80".into()]).await.unwrap();
+    assert!(!queue.was_reached("host-0:80").await.unwrap());
+    assert!(queue.was_reached("late:80").await.unwrap());
+    assert!(
+        bed.another()
+            .await
+            .queue
+            .was_reached("host-9999:80")
+            .await
+            .unwrap()
+    );
 }
 
 pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(bed: Bed) {

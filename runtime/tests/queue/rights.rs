@@ -147,6 +147,13 @@ fn a_worker_and_a_producer_need_no_more() {
         said.stderr
     );
     assert_eq!(operator.status("one")["state"], "done");
+    for words in [
+        "ZADD ingest:reached 1 a:80",
+        "ZREMRANGEBYRANK ingest:reached 0 -10001",
+        "ZSCORE ingest:reached a:80",
+    ] {
+        server.ask("worker", words).unwrap();
+    }
     let dead = operator.run("dead list").ok();
     assert!(dead.contains("two") && dead.contains("nonsense"), "{dead}");
 }

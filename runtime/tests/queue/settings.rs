@@ -1,6 +1,8 @@
 //! Servers that may lose what they have acknowledged are told from those that do not.
 
-use ingest_host::queue::Server;
+use std::time::Duration;
+
+use ingest_host::queue::{Next, Server};
 
 use crate::bed::Bed;
 use crate::support::host::Host;
@@ -155,6 +157,10 @@ async fn a_file_of_version_1_is_brought_up_to_date() {
         (&*claim.request.id, claim.life_ms),
         ("old", claim.request.submitted_ms)
     );
-    server.queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(claim.waited, Duration::ZERO);
+    let retry = Next::Retry(Duration::from_secs(7));
+    server.queue.fail(&claim.ticket, "busy", retry).await.unwrap();
+    server.queue.note_reached(&["a:80".into()]).await.unwrap();
+    assert!(server.queue.was_reached("a:80").await.unwrap());
     assert_eq!(server.queue.audit("q").await.unwrap(), Vec::<String>::new());
 }

@@ -240,6 +240,30 @@ impl Host {
         }
     }
 
+    /// Makes a delayed request one that is due now and has waited so long for its next attempts, on the server itself.
+    pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let db = rusqlite::Connection::open(path).expect("the queue's file");
+            db.busy_timeout(PATIENCE).expect("a time-out");
+            let update = "UPDATE request SET waited_ms = ?1 WHERE id = ?2";
+            let changed = db.execute(update, (waited_ms as i64, id));
+            assert_eq!(changed.expect("an update"), 1);
+        } else {
+            let mut redis = redis::Client::open(self.url.as_str())
+                .expect("a URL")
+                .get_connection()
+                .expect("a server");
+            let key = format!("ingest:{{q}}:request:{id}");
+            let set = redis::cmd("HSET")
+                .arg(key)
+                .arg("waited_ms")
+                .arg(waited_ms)
+                .to_owned();
+            set.query::<u64>(&mut redis).expect("an answer");
+        }
+        self.set_time("delayed", id, 0);
+    }
+
     /// Puts a document on the intake list of queue `q`, as a foreign producer does.
     pub(crate) fn push(&self, document: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {

@@ -15,6 +15,8 @@ pub(crate) fn take_back_to_version_1(file: &Path) {
          ALTER TABLE request DROP COLUMN life_ms;
          ALTER TABLE request DROP COLUMN note;
          ALTER TABLE request DROP COLUMN report;
+         ALTER TABLE request DROP COLUMN waited_ms;
+         DROP TABLE reached;
          PRAGMA user_version = 1;",
     );
     taken_back.expect("the columns of later versions are there");

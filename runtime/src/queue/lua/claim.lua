@@ -6,8 +6,8 @@
 --          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
 --          a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
---          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, output of the claim
---          before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
+--          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, output of the
+--          claim before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
 --          were passed over or looked at in vain, if there are more; else 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
@@ -32,9 +32,9 @@ end
 local function claim_of(id, output_before)
   local claim = redis.call('HMGET', request_key(id),
     'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
-    'ending')
+    'ending', 'waited_ms')
   table.insert(claim, 1, id)
-  claim[15] = output_before or false
+  claim[16] = output_before or false
   return claim
 end
 

@@ -25,6 +25,8 @@ if ARGV[7] ~= '' then
   redis.call('HSET', request_key(id), 'report', ARGV[7])
 end
 if next == 'retry' or next == 'retry-contested' then
+  local waited_ms = count_of(redis.call('HGET', request_key(id), 'waited_ms')) + delay_ms
+  redis.call('HSET', request_key(id), 'waited_ms', string.format('%.0f', waited_ms))
   if next == 'retry-contested' then
     redis.call('HSET', request_key(id), 'stray', 1)
   end

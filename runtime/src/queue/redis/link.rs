@@ -60,7 +60,22 @@ impl Link {
             connects: AtomicU64::new(0),
         };
         link.query::<()>(&redis::cmd("PING")).await?;
+        link.refuse_cluster().await?;
         Ok(link)
+    }
+
+    /// Refuses a node of a cluster, which has some of the queues only, and says so of each command on another.
+    async fn refuse_cluster(&self) -> Result<()> {
+        let info = redis::cmd("INFO").arg("cluster").to_owned();
+        // A user who may not ask hears of it by the first command that meets another node's queue.
+        let told = self.query_if_granted::<String>(&info).await?.unwrap_or_default();
+        if told.lines().any(|line| line.trim() == "cluster_enabled:1") {
+            return Err(Error::permanent(
+                Stage::Queue,
+                format!("{}: {CLUSTER}", self.name),
+            ));
+        }
+        Ok(())
     }
 
     /// Runs a command on the shared connection. It must not block.
@@ -171,14 +186,22 @@ impl Link {
         let message = match error.kind() {
             ErrorKind::AuthenticationFailed => "the server refuses the user or the password",
             ErrorKind::Io => "the server cannot be reached",
+            _ if is_of_cluster(&error) => CLUSTER,
             _ => refusal(&error).map_or("the server refuses the command", |(_, message)| message),
         };
         Error::new(Stage::Queue, class(&error), format!("{}: {message}", self.name)).because(error)
     }
 }
 
+/// What is to be said of a Redis Cluster.
+const CLUSTER: &str = "the server is a node of a Redis Cluster, which is not supported: name a server without \
+                       `cluster-enabled yes`, alone or the primary of replicas";
+
+/// Refusals of a node that no wait can mend.
+const CLUSTER_REFUSALS: [&str; 5] = ["MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"];
+
 /// Refusals that time or an operator can mend: their codes, and what to tell people.
-const REFUSALS: [(&str, &str); 14] = [
+const REFUSALS: [(&str, &str); 12] = [
     ("WRONGTYPE", "a key of the queue holds something else"),
     (
         "NOPERM",
@@ -201,11 +224,13 @@ const REFUSALS: [(&str, &str); 14] = [
     ),
     ("BUSY", "the server is busy with a script"),
     ("UNKILLABLE", "the server is busy with a script"),
-    ("TRYAGAIN", "the cluster is moving the queue"),
-    ("CLUSTERDOWN", "the cluster is down"),
     ("NOSCRIPT", "the server has forgotten a script"),
     ("max number of clients", "the server has too many clients"),
 ];
+
+fn is_of_cluster(error: &RedisError) -> bool {
+    error.code().is_some_and(|code| CLUSTER_REFUSALS.contains(&code))
+}
 
 /// Which of [`REFUSALS`] an error is. Before version 7 a server tells what stopped a script in a text only.
 fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
@@ -383,6 +408,16 @@ mod tests {
         }
         let bug = script("Error running script (call to f_1): @user_script:9: attempt to index a nil value");
         assert_eq!((refusal(&bug), class(&bug)), (None, Class::Permanent));
+    }
+
+    #[test]
+    fn a_cluster_is_no_trouble_that_passes() {
+        for code in CLUSTER_REFUSALS {
+            let server = redis::parse_redis_value(format!("-{code} 1 127.0.0.1:7000\r\n").as_bytes());
+            let error = server.and_then(redis::Value::extract_error).expect_err(code);
+            assert!(is_of_cluster(&error), "{error}");
+            assert_eq!(class(&error), Class::Permanent, "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
 //! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `life_ms` (when this life of it began); of the last claim `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, what a person should know of its end; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (for how long it has waited for its next attempts), `life_ms` (when this life of it began); of the last claim `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, what a person should know of its end; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
 //! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
@@ -21,6 +21,7 @@
 //! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
 //! | `ingest:{Q}:binding` | number | the one in force |
 //! | `ingest:queues` | set | the names of all queues |
+//! | `ingest:reached` | sorted set | hosts (`HOST:PORT`) that have answered a worker, by when that was noted |
 //! | `ingest:components` | hash | SHA-256 to component (JSON) |
 //! | `ingest:component:SHA256` | text | the bytes of a component |
 //!
@@ -52,9 +53,9 @@ use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
-    LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REAP_STEP, Reaped, Renewed,
-    Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
-    progress_value,
+    LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped,
+    Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis,
+    progress_text, progress_value,
 };
 use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
@@ -73,6 +74,9 @@ pub(super) struct RedisServer {
     complaints: Complaints,
 }
 
+/// The key of the hosts that have answered.
+const REACHED: &str = "ingest:reached";
+
 /// What may fail while claims succeed.
 const IMPORT: &str = "cannot import documents, trying again";
 
@@ -81,7 +85,7 @@ const IMPORT: &str = "cannot import documents, trying again";
 type ClaimAnswer = (bool, u64, Vec<[Stored; STORED]>, u64, u64);
 
 /// What the script tells of a claim: see `claim.lua`.
-const STORED: usize = 15;
+const STORED: usize = 16;
 
 type Stored = Option<Vec<u8>>;
 
@@ -92,6 +96,7 @@ struct StatusPart {
     uri: String,
     attempts: u32,
     lost: u32,
+    due_ms: Option<f64>,
     error: Option<String>,
     report: Option<String>,
     receipt: Option<String>,
@@ -213,6 +218,7 @@ impl RedisServer {
             state: part.state,
             attempts: part.attempts,
             lost: part.lost,
+            due_ms: part.due_ms.map(|due_ms| due_ms as i64),
             error: part.error,
             report: part.report,
             progress: part.progress.as_deref().and_then(progress_value),
@@ -496,6 +502,31 @@ impl Queue for RedisServer {
         audit::audit(&self.link, &self.scripts, queue).await
     }
 
+    async fn note_reached(&self, hosts: &[String]) -> Result<()> {
+        let now_ms = self.now_ms().await?;
+        let mut add = Cmd::new().arg("ZADD").arg(REACHED).to_owned();
+        for host in hosts.iter().take(REACHED_MAX) {
+            add.arg(now_ms).arg(host);
+        }
+        self.link.query::<()>(&add).await?;
+        let last = -1 - i64::try_from(REACHED_MAX).unwrap_or(i64::MAX);
+        let trim = Cmd::new()
+            .arg("ZREMRANGEBYRANK")
+            .arg(REACHED)
+            .arg(0)
+            .arg(last)
+            .to_owned();
+        self.link.query(&trim).await
+    }
+
+    async fn was_reached(&self, host: &str) -> Result<bool> {
+        let score: Option<f64> = self
+            .link
+            .query(Cmd::new().arg("ZSCORE").arg(REACHED).arg(host))
+            .await?;
+        Ok(score.is_some())
+    }
+
     async fn settings(&self) -> Result<Vec<String>> {
         settings::settings(&self.link).await
     }
@@ -548,6 +579,7 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
         stray,
         cancel,
         ending,
+        waited_ms,
         output,
     ] = stored;
     let text = |name: &str, stored: Stored| {
@@ -578,6 +610,12 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
         ticket,
         attempt: number("attempts", &text("attempts", attempts)?)?,
         lost: number("lost", &text("lost", lost)?)?,
+        waited: match waited_ms {
+            Some(waited_ms) => {
+                Duration::from_millis(number("waited_ms", &text("waited_ms", Some(waited_ms))?)?)
+            }
+            None => Duration::ZERO,
+        },
         binding: match binding {
             Some(binding) => Some(number("binding", &text("binding", Some(binding))?)?),
             None => None,

@@ -31,6 +31,7 @@ pub(super) struct ClaimRow {
     pub(super) nonce: String,
     pub(super) attempt: u32,
     pub(super) lost: u32,
+    pub(super) waited_ms: u64,
     pub(super) binding: Option<u64>,
     pub(super) life_ms: Option<i64>,
     pub(super) stray: bool,
@@ -41,7 +42,7 @@ pub(super) struct ClaimRow {
 }
 
 const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
-    life_ms, stray, cancel, ending";
+    life_ms, stray, cancel, ending, max(waited_ms, 0)";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -60,6 +61,7 @@ impl ClaimRow {
             stray: row.get(11)?,
             cancel: row.get(12)?,
             ending: row.get(13)?,
+            waited_ms: row.get(14)?,
             moved_from: None,
         })
     }
@@ -357,6 +359,10 @@ pub(super) fn fail(
     }
     let now = now_ms();
     let due = |delay: Duration| now.saturating_add_unsigned(millis(delay));
+    if let Next::Retry(delay) | Next::RetryContested(delay) = next {
+        db.prepare_cached("UPDATE request SET waited_ms = waited_ms + ?3 WHERE queue = ?1 AND id = ?2")?
+            .execute(params![ticket.queue, ticket.id, millis(delay)])?;
+    }
     match next {
         Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
         Next::RetryContested(delay) => {

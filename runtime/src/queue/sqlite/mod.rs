@@ -18,8 +18,9 @@ use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
     CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,
-    OutputId, PURGE_STEP, Place, Progress, Queue, REAP_STEP, Reaped, Renewed, Revived, SUBMIT_STEP, State,
-    Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text, progress_value,
+    OutputId, PURGE_STEP, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped, Renewed, Revived,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name, check_usable_queue_name};
@@ -392,6 +393,31 @@ impl Queue for SqliteFile {
         self.store.read(move |db, _| audit::audit(db, &queue)).await
     }
 
+    async fn note_reached(&self, hosts: &[String]) -> Result<()> {
+        let hosts: Vec<String> = hosts.iter().take(REACHED_MAX).cloned().collect();
+        let noted = self.store.write(move |db| {
+            let mut note =
+                db.prepare_cached("INSERT OR REPLACE INTO reached (host, noted_ms) VALUES (?1, ?2)")?;
+            for host in hosts {
+                note.execute(params![host, now_ms()])?;
+            }
+            db.prepare_cached(
+                "DELETE FROM reached WHERE host IN (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
+            )?
+            .execute([rows(REACHED_MAX)])
+        });
+        noted.await.map(drop)
+    }
+
+    async fn was_reached(&self, host: &str) -> Result<bool> {
+        let host = host.to_owned();
+        let found = self.store.read(move |db, _| {
+            db.prepare_cached("SELECT 1 FROM reached WHERE host = ?1")?
+                .exists([host])
+        });
+        found.await
+    }
+
     async fn settings(&self) -> Result<Vec<String>> {
         self.store.read(|db, _| settings::settings(db)).await
     }
@@ -414,6 +440,7 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
         ticket,
         attempt: row.attempt,
         lost: row.lost,
+        waited: Duration::from_millis(row.waited_ms),
         binding: row.binding,
     })
 }
@@ -421,7 +448,7 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
 const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
-    CASE state WHEN 'dead' THEN report END";
+    CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END";
 
 /// Forgets what matters only as long as a request has not ended.
 const FORGET_MARKS: &str =
@@ -441,6 +468,7 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         lost: row.get(5)?,
         error: row.get(6)?,
         report: row.get(13)?,
+        due_ms: row.get(14)?,
         progress: row
             .get::<_, Option<String>>(8)?
             .as_deref()
@@ -526,7 +554,7 @@ fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     let moved = db
         // A new life: what is left of attempts from before cannot commit it any more.
         .prepare_cached(&format!(
-            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, error = NULL, {FORGET_MARKS},
+            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, {FORGET_MARKS},
                  life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
              WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)"
         ))?

@@ -42,6 +42,7 @@ CREATE TABLE request (
     life_ms      INTEGER,
     note         TEXT, -- what else is to be said of how it ended
     report       TEXT, -- the URI of the report that its worker has kept
+    waited_ms    INTEGER NOT NULL DEFAULT 0, -- how long it has waited for its next attempts after failures
     UNIQUE (queue, id)
 ) STRICT;
 
@@ -67,6 +68,12 @@ CREATE TABLE invalid (
 ) STRICT;
 CREATE INDEX invalid_queue ON invalid (queue, number);
 
+-- Hosts (HOST:PORT) that have answered a worker.
+CREATE TABLE reached (
+    host     TEXT    PRIMARY KEY,
+    noted_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE component (
     sha256    TEXT    PRIMARY KEY,
     name      TEXT    NOT NULL,
@@ -83,4 +90,4 @@ CREATE TABLE binding (
     PRIMARY KEY (queue, number)
 ) STRICT, WITHOUT ROWID;
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

@@ -21,7 +21,7 @@ use crate::error::{Class, Error, Result, Stage};
 /// How long a step waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 /// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
-const UPGRADES: [&str; 1] = [include_str!("schema_2.sql")];
+const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
