@@ -290,6 +290,26 @@ fn many_columns() {
     is_done(&runs_within(&case, 256), "kept", 301);
 }
 
+/// Members that the first records do not have: what is kept to tell that none comes twice is held, too, and given back.
+#[test]
+fn long_lines_of_json_with_many_late_members() {
+    // The columns are those of the first batch.
+    let mut text = b"{\"n\":1}\n".repeat(20_000);
+    for _ in 0..2 {
+        text.extend_from_slice(b"{\"n\":1");
+        for number in 0..500_000 {
+            text.extend_from_slice(format!(",\"{number:x}\":0").as_bytes());
+        }
+        text.extend_from_slice(b"}\n");
+    }
+    let case = Case {
+        name: "in.jsonl",
+        input: &text,
+        ..Case::default()
+    };
+    is_done(&runs_within(&case, 128), "kept", 20_002);
+}
+
 #[test]
 fn a_total_has_a_least_and_is_logged() {
     let host = Host::embedded();
