@@ -23,7 +23,7 @@
 //! grants it at that moment, so nobody can come in between. What overtakes the first in line never takes the priority:
 //!
 //! - an ask of the attempt with priority
-//! - growth of a plugin's memory, which never waits
+//! - an ask that never waits ([`Held::try_raise`]): for a plugin's memory or a further lane
 //! - any ask, while the first in line asks for more than `T - M` and the attempt with priority holds more than that
 
 mod machine;

@@ -64,7 +64,7 @@ fn a_failure_does_not_wait_for_memory() {
         let error = result
             .expect("it ends while its neighbor keeps the memory")
             .unwrap_err();
-        assert!(error.contains("the limit timeouts=0"), "{error}");
+        assert!(error.contains("timeouts: 1, more than the limit of 0"), "{error}");
         if share.waited() > Duration::ZERO {
             return;
         }
