@@ -309,7 +309,7 @@ fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
         let config = format!("{{\"emit\": {emit}, \"steps\": {steps}}}");
         testing::run::<Setter>(config, "a,b\n1,2\n3,4\n").unwrap()
     };
-    // The cells that the steps leave, of records with `?` for those that have none from the input.
+    // Steps, and the cells after them. `?` stands for what the record has there, which is nothing in a new row.
     let written = [
         (r#"[["a", null], ["a", 7]]"#, "7,?,"),
         (r#"[["c", null], ["c", 7]]"#, "?,?,7"),
@@ -323,7 +323,7 @@ fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
     for (steps, cells) in written {
         let rows = |inputs: [[&str; 2]; 2]| {
             let rows = inputs.map(|[a, b]| {
-                let fill = |at, cell: &str| if cell == "?" { [a, b, ""][at] } else { cell }.to_owned();
+                let fill = |at: usize, cell: &str| if cell == "?" { [a, b, ""][at] } else { cell }.to_owned();
                 let row: Vec<_> = cells
                     .split(',')
                     .enumerate()

@@ -155,7 +155,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
 pub(super) fn mark_written(path: &Path) {
     let [last_access, last_modification] = [UTIME_OMIT, UTIME_NOW].map(|nanos| Timespec {
         tv_sec: 0,
-        tv_nsec: nanos.into(),
+        tv_nsec: nanos,
     });
     let times = Timestamps {
         last_access,

@@ -415,8 +415,8 @@ fn name<'a>(object: &'a [u8], names: &'a [u8], key: [u32; 2]) -> &'a [u8] {
 #[cold]
 fn second<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut key_text = Vec::new();
-    let mut keys = members(object).map(|member| member.key.of(object));
-    keys.by_ref()
+    members(object)
+        .map(|member| member.key.of(object))
         .filter(|key| {
             key_text.clear();
             text(key, &mut key_text).is_ok() && key_text == name
