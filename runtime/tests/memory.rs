@@ -306,7 +306,8 @@ fn a_long_line_of_json_with_many_late_members() {
     };
     let (outcomes, peak) = run(&case, "80MiB", 1);
     is_done(&outcomes[0], "rejected", 1);
-    let max = SLACK + 3 * text.len() as u64;
+    // One attempt leaves the allocator less than many do.
+    let max = SLACK / 3 * 2 + 3 * text.len() as u64;
     assert!(peak < max, "{} MiB, and {} are the most", peak >> 20, max >> 20);
 }
 
