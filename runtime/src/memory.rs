@@ -4,22 +4,27 @@
 //! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a record that
 //! is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
 //!
-//! **No deadlock.** An attempt that holds something may have to wait for more. Let `held(a)` be what attempt `a` holds,
-//! `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the most that one may hold. Nothing is granted
-//! beyond
+//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*. Let
+//! `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the most that one
+//! may hold. Nothing is granted beyond
 //!
 //! ```text
-//! sum of all held(a) - largest held(a) <= T - M     and     held(a) <= M for each a
+//! sum of held(a) for each a without priority <= T - M     and     held(a) <= M for each a
 //! ```
-//! so all together never hold more than `T`. The attempt that holds most can always be granted more, up to `M`: that changes
-//! the largest term only, which the first rule leaves out. So one attempt never waits, and ends. Then another one holds most,
-//! and so on until all have ended. This proof needs one more rule: an attempt that waits for memory must not keep anything
-//! else (such as the turn to call a plugin) that an attempt with more memory may wait for. So a call into a plugin never
-//! waits. It is refused ([`Held::try_raise`]), and the attempt runs again alone.
+//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that changes no
+//! term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never waits, and ends. Then
+//! another one gets priority, and so on until all have ended. This proof needs one more rule: an attempt that waits for memory
+//! must not keep anything else (such as the turn to call a plugin) that an attempt with more memory may wait for. So a call into
+//! a plugin never waits. It is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
-//! **Nobody starves.** Attempts wait in a line and do not overtake, with two exceptions that delay nobody in front: the
-//! attempt that holds most, and any attempt while the one in front asks for more than fits beside the largest, even if all
-//! others gave everything back.
+//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask fits only
+//! then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the attempt with
+//! priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority. Whoever gives memory back
+//! grants it at that moment, so nobody can come in between. What overtakes the first in line never takes the priority:
+//!
+//! - an ask of the attempt with priority
+//! - an ask that never waits ([`Held::try_raise`]): for a plugin's memory or a further lane
+//! - any ask, while the first in line asks for more than `T - M` and the attempt with priority holds more than that
 
 mod machine;
 
@@ -56,7 +61,7 @@ pub struct MemoryBudget(Arc<Budget>);
 struct Budget {
     total: usize,
     state: Mutex<State>,
-    /// Notified when memory was given back, or the line is shorter.
+    /// Notified when somebody may have to wait no longer.
     changed: Condvar,
 }
 
@@ -66,6 +71,8 @@ struct State {
     /// The bytes that all attempts hold.
     sum: usize,
     line: VecDeque<Waiter>,
+    /// The holder with priority, which may have ended.
+    priority: u64,
     /// The number of the last holder or waiter.
     number: u64,
 }
@@ -83,6 +90,7 @@ impl Holder {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Waiter {
     number: u64,
     holder: u64,
@@ -101,7 +109,7 @@ impl Ask {
     fn granted_to(self, holder: Holder) -> Holder {
         match self {
             Self::More(bytes) => Holder {
-                used: holder.used + bytes,
+                used: holder.used.saturating_add(bytes),
                 ..holder
             },
             Self::Reserve(reserved) => Holder { reserved, ..holder },
@@ -131,7 +139,8 @@ impl MemoryBudget {
     }
 
     /// Returns the bytes that all attempts hold at present.
-    pub fn held(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
         self.0.lock().sum
     }
 
@@ -146,6 +155,7 @@ impl MemoryBudget {
             stop: stop.clone(),
             is_refused: AtomicBool::new(false),
             is_alone: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             waited: Mutex::default(),
         })))
     }
@@ -156,7 +166,7 @@ impl Budget {
         self.total / 4 * 3
     }
 
-    /// Returns the most that all attempts but the largest may hold together.
+    /// Returns the most that all attempts without priority may hold together.
     fn beside_max(&self) -> usize {
         self.total - self.request_max()
     }
@@ -165,75 +175,97 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether `ask` may be granted now, regardless of the line.
-    fn fits(&self, state: &State, holder: u64, ask: Ask) -> bool {
-        let before = state.holder(holder);
-        let after = ask.granted_to(before).bytes();
-        let others = state.sum - before.bytes();
-        let largest = state.largest_but(holder).max(after);
-        after <= self.request_max() && others + after - largest <= self.beside_max()
+    /// Returns the holder that has priority once `ask` is granted, or nothing if it cannot be granted now. `takes_over` tells
+    /// whether the holder may take the priority over.
+    fn fits(&self, state: &State, holder: u64, ask: Ask, takes_over: bool) -> Option<u64> {
+        let after = ask.granted_to(state.holder(holder)).bytes();
+        if after > self.request_max() {
+            return None;
+        }
+        let others = state.sum - state.holder(holder).bytes();
+        let without_priority = match state.priority {
+            priority if priority == holder => others,
+            priority => others + after - state.holder(priority).bytes(),
+        };
+        if without_priority <= self.beside_max() {
+            Some(state.priority)
+        } else {
+            (takes_over && others <= self.beside_max()).then_some(holder)
+        }
     }
 
-    /// Whether the ask of this waiter may be granted now, given the waiters before it.
-    fn is_next(&self, state: &State, waiter: u64) -> bool {
-        for Waiter { number, holder, ask } in &state.line {
-            if *number == waiter {
-                return self.fits(state, *holder, *ask);
-            }
+    /// Returns the place in the line of the next ask that can be granted, and the holder that has priority then.
+    fn next(&self, state: &State) -> Option<(usize, u64)> {
+        let largest = state.holder(state.priority).bytes();
+        let (mut is_first, mut may_overtake) = (true, true);
+        for (place, Waiter { holder, ask, .. }) in state.line.iter().enumerate() {
             let after = ask.granted_to(state.holder(*holder)).bytes();
-            if state.largest_but(*holder).min(after) <= self.beside_max() {
-                return false;
+            if after > self.request_max() {
+                continue; // It leaves the line by itself.
             }
+            if (may_overtake || *holder == state.priority)
+                && let Some(priority) = self.fits(state, *holder, *ask, is_first)
+            {
+                return Some((place, priority));
+            }
+            is_first = false;
+            may_overtake &= after.min(largest) > self.beside_max();
         }
-        false
+        None
     }
 
-    fn try_grant(&self, state: &mut State, holder: u64, ask: Ask) -> bool {
-        let fits = self.fits(state, holder, ask);
-        if fits {
-            let slot = state.holders.entry(holder).or_default();
-            let before = slot.bytes();
-            *slot = ask.granted_to(*slot);
-            let after = slot.bytes();
-            state.sum = state.sum - before + after;
+    /// Grants what can be granted to the line. To be called after each change of what is held.
+    fn serve(&self, state: &mut State) {
+        while let Some((place, priority)) = self.next(state)
+            && let Some(Waiter { holder, ask, .. }) = state.line.remove(place)
+        {
+            state.grant(holder, ask, priority);
+            self.changed.notify_all();
         }
-        fits
     }
 
-    /// Waits until `ask` is granted.
+    /// Waits until `ask` is granted. Returns false as soon as it is for more than a request may hold: another thread of the
+    /// attempt may be granted something meanwhile.
     ///
     /// # Errors
-    /// The stop's.
-    fn grant(&self, share: &Share, ask: Ask) -> Result<()> {
+    /// The stop's, or one that says that the attempt was abandoned.
+    fn grant(&self, share: &Share, ask: Ask) -> Result<bool> {
         let mut state = self.lock();
-        let holder = share.holder;
-        let holds_most = state.holder(holder).bytes() >= state.largest_but(holder);
-        if (holds_most || state.line.is_empty()) && self.try_grant(&mut state, holder, ask) {
-            return Ok(());
-        }
-        let _waiting = Waiting::new(&share.waited);
-        let waiter = state.next_number();
-        state.line.push_back(Waiter {
-            number: waiter,
-            holder,
-            ask,
-        });
+        state.favor_largest();
+        let (number, holder) = (state.next_number(), share.holder);
+        state.line.push_back(Waiter { number, holder, ask });
+        self.serve(&mut state);
+        let mut waiting = None;
         let result = loop {
-            let holds_most = state.holder(holder).bytes() >= state.largest_but(holder);
-            if (holds_most || self.is_next(&state, waiter)) && self.try_grant(&mut state, holder, ask) {
-                break Ok(());
+            if !state.line.iter().any(|waiter| waiter.number == number) {
+                return Ok(true);
             }
-            if let Err(stopped) = share.stop.check() {
-                break Err(stopped);
+            if ask.granted_to(state.holder(holder)).bytes() > self.request_max() {
+                break Ok(false);
             }
+            if let Err(error) = share.check() {
+                break Err(error);
+            }
+            waiting.get_or_insert_with(|| Waiting::new(&share.waited));
             let waited = self.changed.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         };
-        state.line.retain(|other| other.number != waiter);
-        if !state.line.is_empty() {
-            self.changed.notify_all();
-        }
+        state.line.retain(|waiter| waiter.number != number);
+        self.serve(&mut state);
         result
+    }
+
+    /// Grants `ask` if that is possible without a wait.
+    fn try_grant(&self, holder: u64, ask: Ask) -> bool {
+        let mut state = self.lock();
+        state.favor_largest();
+        let takes_over = state.line.is_empty();
+        let Some(priority) = self.fits(&state, holder, ask, takes_over) else {
+            return false;
+        };
+        state.grant(holder, ask, priority);
+        self.serve(&mut state);
+        true
     }
 
     fn give_back(&self, holder: u64, bytes: usize) {
@@ -245,9 +277,7 @@ impl Budget {
         slot.used -= bytes;
         let after = slot.bytes();
         state.sum = state.sum - before + after;
-        if !state.line.is_empty() {
-            self.changed.notify_all();
-        }
+        self.serve(&mut state);
     }
 }
 
@@ -261,9 +291,20 @@ impl State {
         self.holders.get(&holder).copied().unwrap_or_default()
     }
 
-    fn largest_but(&self, holder: u64) -> usize {
-        let others = self.holders.iter().filter(|(other, _)| **other != holder);
-        others.map(|(_, other)| other.bytes()).max().unwrap_or_default()
+    /// Gives priority to the attempt that holds most, unless somebody waits.
+    fn favor_largest(&mut self) {
+        if self.line.is_empty() {
+            let largest = self.holders.iter().max_by_key(|(_, holder)| holder.bytes());
+            self.priority = largest.map_or(0, |(number, _)| *number);
+        }
+    }
+
+    fn grant(&mut self, holder: u64, ask: Ask, priority: u64) {
+        let slot = self.holders.entry(holder).or_default();
+        let before = slot.bytes();
+        *slot = ask.granted_to(*slot);
+        self.sum = self.sum - before + slot.bytes();
+        self.priority = priority;
     }
 }
 
@@ -277,7 +318,20 @@ struct Share {
     stop: Stop,
     is_refused: AtomicBool,
     is_alone: AtomicBool,
+    is_abandoned: AtomicBool,
     waited: Mutex<Waited>,
+}
+
+impl Share {
+    /// Checks whether a wait has to end.
+    fn check(&self) -> Result<()> {
+        self.stop.check()?;
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            let why = "the wait for memory ended: another part of the input has failed";
+            return Err(Error::transient(Stage::Worker, why));
+        }
+        Ok(())
+    }
 }
 
 /// Shows no identity, so that limits that differ only in their shares look equal.
@@ -308,7 +362,7 @@ impl MemoryShare {
             let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, why);
         }
-        let needed = Size((budget.lock().holder(share.holder).used + bytes) as u64);
+        let needed = Size(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
         let [most, total] = [budget.request_max(), budget.total].map(|bytes| Size(bytes as u64));
         let why = format!(
             "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
@@ -332,6 +386,7 @@ impl MemoryShare {
             return Ok(());
         };
         let budget = &share.budget;
+        // It never is more than a request may hold.
         budget.grant(share, Ask::Reserve(budget.request_max()))?;
         share.is_alone.store(true, Ordering::Relaxed);
         share.is_refused.store(false, Ordering::Relaxed);
@@ -342,6 +397,16 @@ impl MemoryShare {
     pub fn is_alone(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_alone.load(Ordering::Relaxed))
+    }
+
+    /// Says whether the attempt has failed, so that its threads should only end: then none of them waits for memory.
+    pub fn set_abandoned(&self, is_abandoned: bool) {
+        if let Some(share) = &self.0 {
+            share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
+            // A thread that has looked at it before waits by now.
+            drop(share.budget.lock());
+            share.budget.changed.notify_all();
+        }
     }
 
     /// Returns how long at least one thread of the attempt has waited for memory.
@@ -357,7 +422,7 @@ impl Drop for Share {
         if let Some(holder) = state.holders.remove(&self.holder) {
             state.sum -= holder.bytes();
         }
-        self.budget.changed.notify_all();
+        self.budget.serve(&mut state);
     }
 }
 
@@ -377,32 +442,30 @@ impl Held {
     /// Waits until it holds at least `bytes`.
     ///
     /// # Errors
-    /// The stop's, or that of [`MemoryShare::refuse`] if a request may not hold that many.
+    /// The stop's; that of [`MemoryShare::refuse`] if a request may not hold that many; one that says that the attempt was
+    /// [abandoned](MemoryShare::set_abandoned).
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
-        if let Some(share) = &self.share.0 {
-            let budget = &share.budget;
-            if budget.lock().holder(share.holder).used + more > budget.request_max() {
-                return Err(self.share.refuse(more));
-            }
-            budget.grant(share, Ask::More(more))?;
+        if let Some(share) = &self.share.0
+            && !share.budget.grant(share, Ask::More(more))?
+        {
+            return Err(self.share.refuse(more));
         }
         self.bytes = bytes;
         Ok(())
     }
 
-    /// Does the same without waiting. Returns false if the bytes cannot be granted now.
+    /// Raises it to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;
         };
-        if let Some(share) = &self.share.0 {
-            let mut state = share.budget.lock();
-            if !share.budget.try_grant(&mut state, share.holder, Ask::More(more)) {
-                return false;
-            }
+        if let Some(share) = &self.share.0
+            && !share.budget.try_grant(share.holder, Ask::More(more))
+        {
+            return false;
         }
         self.bytes = bytes;
         true

@@ -42,7 +42,7 @@ impl TimeLimit {
         self.used_up_without(|| Duration::ZERO).await;
     }
 
-    /// Does the same, but leaves out the time that `excused` returns, the total so far.
+    /// Waits until the limit is used up by time that is not excused. `excused` returns the total of excused time so far.
     async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
@@ -62,7 +62,8 @@ pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future
     stop_after_without(limit, || Duration::ZERO, stop, work).await
 }
 
-/// Does the same, but leaves out the time for which the work is not to blame, as `excused` returns its total so far.
+/// Waits for work, which it stops when a time limit is used up by time for which the work is to blame. `excused` returns the
+/// total so far of the other time.
 pub async fn stop_after_without<T>(
     limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,

@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use ingest_host::config::Limits;
 use ingest_host::format::Format;
+use ingest_host::memory::{MemoryBudget, MemoryShare};
 use ingest_host::request::InputOptions;
+use ingest_host::stop::Stop;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::work::{Work, plugin};
@@ -23,6 +29,48 @@ fn options(format: Format) -> InputOptions {
         format: Some(format),
         ..InputOptions::default()
     }
+}
+
+/// When a chunk has failed, a thread that waits for memory for a later one ends, too.
+#[test]
+fn a_failure_does_not_wait_for_memory() {
+    let (budget, stop) = (MemoryBudget::new(64 << 20), Stop::default());
+    let neighbor = budget.share(&stop);
+    let mut held = neighbor.hold();
+    held.raise(40 << 20).unwrap();
+    // The second record fails the request after a while; the last one is long.
+    let input = format!("n\n1\nx\n{}{}\n", "1\n".repeat(500), "y".repeat(8 << 20));
+    let work = |memory: &MemoryShare| {
+        let limits = Limits {
+            memory: memory.clone(),
+            plugin_call: Duration::from_millis(300),
+            timeouts: 0,
+            ..in_batches_of(500)
+        };
+        let plugin = plugin("hostile");
+        let work = Work::of(&plugin, r#"{"mode": "loop", "on": "x"}"#, &input, limits);
+        work.run(2).map_err(|error| error.report())
+    };
+    // In most runs it waits when the chunk before fails.
+    for _ in 0..20 {
+        let share = budget.share(&stop);
+        let (said, result) = mpsc::channel();
+        let result = thread::scope(|scope| {
+            scope.spawn(|| said.send(work(&share)).unwrap());
+            let result = result.recv_timeout(Duration::from_secs(60));
+            held.lower(0);
+            result
+        });
+        let error = result
+            .expect("it ends while its neighbor keeps the memory")
+            .unwrap_err();
+        assert!(error.contains("timeouts: 1, more than the limit of 0"), "{error}");
+        if share.waited() > Duration::ZERO {
+            return;
+        }
+        held.raise(40 << 20).unwrap();
+    }
+    panic!("it never waited");
 }
 
 #[test]

@@ -290,6 +290,27 @@ fn many_columns() {
     is_done(&runs_within(&case, 256), "kept", 301);
 }
 
+/// Members that the first records do not have: what tells that none comes twice is within what is held for the record.
+#[test]
+fn a_long_line_of_json_with_many_late_members() {
+    // The columns are those of the first batch.
+    let mut text = b"{\"n\":1}\n".repeat(20_000);
+    text.extend_from_slice(b"{\"n\":1");
+    text.extend_from_slice(&b",\"\":0".repeat(3_000_000));
+    text.extend_from_slice(b"}\n");
+    assert!((14 * MIB..16 * MIB).contains(&text.len()));
+    let case = Case {
+        name: "in.jsonl",
+        input: &text,
+        ..Case::default()
+    };
+    let (outcomes, peak) = run(&case, "80MiB", 1);
+    is_done(&outcomes[0], "rejected", 1);
+    // One attempt leaves the allocator less than many do.
+    let max = SLACK / 3 * 2 + 3 * text.len() as u64;
+    assert!(peak < max, "{} MiB, and {} are the most", peak >> 20, max >> 20);
+}
+
 #[test]
 fn a_total_has_a_least_and_is_logged() {
     let host = Host::embedded();

@@ -40,8 +40,8 @@ pub(crate) struct ChangesWriter {
     cells: u32,
     /// The first column behind those that are set.
     next: u32,
-    /// The first column of the row under way that was given a value that cannot be written.
-    unwritable: Option<u32>,
+    /// The columns of the row under way whose last value cannot be written.
+    unwritable: Vec<u32>,
     /// The new rows of the row under way.
     emitted: Rows,
 }
@@ -58,7 +58,7 @@ impl ChangesWriter {
             text_start: 0,
             cells: 0,
             next: 0,
-            unwritable: None,
+            unwritable: Vec::new(),
             emitted: Rows::new(layout),
         }
     }
@@ -91,7 +91,7 @@ impl ChangesWriter {
         let start = self.text.len();
         if value::append(&mut self.text, value, is_number).is_err() {
             self.text.truncate(start);
-            self.unwritable.get_or_insert(column);
+            self.refuse(column);
         } else if column < self.next {
             self.insert(column, before, start);
         } else if self.is_last_text(start, before) {
@@ -106,6 +106,16 @@ impl ChangesWriter {
         }
     }
 
+    /// Notes that the last value of a column cannot be written.
+    #[cold]
+    fn refuse(&mut self, column: u32) {
+        if !self.unwritable.contains(&column) {
+            self.unwritable.push(column);
+        }
+        // What the column is set to next comes by `insert`.
+        self.next = self.next.max(column + 1);
+    }
+
     /// Whether the text from `start` on is this one.
     #[inline]
     fn is_last_text(&self, start: usize, text: Option<&[u8]>) -> bool {
@@ -115,16 +125,20 @@ impl ChangesWriter {
     /// Moves the text from `start` on to a cell that is not behind all others.
     #[cold]
     fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
+        self.unwritable.retain(|&other| other != column);
         let mut at = self.operands_start + 1;
         let mut begin = self.text_start;
-        while self.operands[at] < column {
+        while self.operands.get(at).is_some_and(|&other| other < column) {
             begin = self.operands[at + 1] as usize;
             at += 2;
         }
-        if self.operands[at] != column {
+        if self.operands.get(at) != Some(&column) {
             if self.is_last_text(start, before) {
                 self.text.truncate(start);
                 return;
+            }
+            if self.cells == 0 {
+                self.operands.push(0); // Their number, when it is known.
             }
             self.operands.splice(at..at, [column, offset(begin)]);
             self.cells += 1;
@@ -147,7 +161,7 @@ impl ChangesWriter {
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         let verdict = match verdict {
-            Ok(verdict) if self.unwritable.is_some() || self.emitted.unwritable().is_some() => {
+            Ok(verdict) if !self.unwritable.is_empty() || self.emitted.unwritable().is_some() => {
                 self.checked(verdict)
             }
             verdict => verdict,
@@ -166,7 +180,7 @@ impl ChangesWriter {
     #[cold]
     fn checked(&self, verdict: Verdict) -> Result<Verdict, Reject> {
         let cell = match verdict {
-            Verdict::Keep => self.unwritable,
+            Verdict::Keep => self.unwritable.first().copied(),
             Verdict::Drop => None,
         };
         match cell.or(self.emitted.unwritable()) {
@@ -250,7 +264,7 @@ impl ChangesWriter {
         self.text_start = self.text.len();
         self.cells = 0;
         self.next = 0;
-        self.unwritable = None;
+        self.unwritable.clear();
     }
 }
 

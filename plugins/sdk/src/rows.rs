@@ -16,8 +16,8 @@ pub struct Rows {
     count: usize,
     text: Text,
     ends: Vec<u32>,
-    /// The first column that was given a value that cannot be written.
-    unwritable: Option<u32>,
+    /// The cells whose last value cannot be written, counted from the first row's first.
+    unwritable: Vec<usize>,
 }
 
 /// One new row of the output. Its cells are empty until they are set.
@@ -31,7 +31,7 @@ impl Rows {
             count: 0,
             text: Text::default(),
             ends: Vec::new(),
-            unwritable: None,
+            unwritable: Vec::new(),
         }
     }
 
@@ -50,13 +50,14 @@ impl Rows {
         self.count = 0;
         self.text.clear();
         self.ends.clear();
-        self.unwritable = None;
+        self.unwritable.clear();
     }
 
-    /// The first column that was given a value that cannot be written.
+    /// Returns the first column that was given a value that cannot be written and no other one after that.
     #[inline]
     pub(crate) fn unwritable(&self) -> Option<u32> {
-        self.unwritable
+        let cell = self.unwritable.first()?;
+        Some(offset(cell % self.layout.width))
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -74,7 +75,7 @@ impl Rows {
     /// # Errors
     /// If one of them cannot be written.
     pub(crate) fn into_emitted(mut self) -> Result<Emitted, Refusal> {
-        if let Some(column) = self.unwritable {
+        if let Some(column) = self.unwritable() {
             return Err(Refusal::new(self.layout.unwritable(column)));
         }
         self.complete();
@@ -109,7 +110,7 @@ impl Row<'_> {
             let start = rows.text.len();
             if value::append(&mut rows.text, &value, place.is_number).is_err() {
                 rows.text.truncate(start);
-                rows.unwritable.get_or_insert(index);
+                rows.refuse(cell);
                 return self;
             }
             if rows.ends.len() <= cell {
@@ -124,9 +125,22 @@ impl Row<'_> {
 }
 
 impl Rows {
+    /// Notes that the last value of a cell cannot be written.
+    #[cold]
+    fn refuse(&mut self, cell: usize) {
+        if !self.unwritable.contains(&cell) {
+            self.unwritable.push(cell);
+        }
+        // What the cell is set to next comes by `replace`.
+        if self.ends.len() <= cell {
+            self.fill(cell + 1);
+        }
+    }
+
     /// Moves the text from `start` on into a cell before the last.
     #[cold]
     fn replace(&mut self, cell: usize, start: usize) {
+        self.unwritable.retain(|&other| other != cell);
         let begin = if cell == 0 { 0 } else { self.ends[cell - 1] };
         let old = begin as usize..self.ends[cell] as usize;
         let removed = old.len();

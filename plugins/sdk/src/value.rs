@@ -17,8 +17,8 @@ pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// The error of `out`, or one that says that the value has no text, as a float that is not finite. Then the record is rejected
-    /// as `bad-value`.
+    /// The error of `out`, or one that says that the value has no text. A float that is not finite has none. A record with
+    /// such a value is rejected as `bad-value`.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
 

@@ -261,6 +261,140 @@ fn a_text_that_parses_as_one_is_no_float() {
     assert_eq!(report.column("name"), ["Nan", "Inf"]);
 }
 
+/// Sets cells of the record, or of a row that replaces it: columns and values, of which null is no number.
+#[derive(Deserialize)]
+struct Steps {
+    emit: bool,
+    steps: Vec<(String, Option<f64>)>,
+}
+
+struct Setter {
+    config: Steps,
+    columns: [(&'static str, OutputColumn); 3],
+}
+
+impl Plugin for Setter {
+    type Config = Steps;
+    const STATEFUL: bool = false;
+
+    fn open(schema: &mut Schema, config: Steps) -> Result<Self, Refusal> {
+        let columns = [
+            ("a", schema.read("a")?.into()),
+            ("b", schema.read("b")?.into()),
+            ("c", schema.add("c", ColumnType::Number)),
+        ];
+        Ok(Self { config, columns })
+    }
+
+    fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+        let steps = self.config.steps.iter().map(|(name, value)| {
+            let column = self.columns.iter().find(|column| column.0 == name);
+            (column.expect("one of the columns").1, value.unwrap_or(f64::NAN))
+        });
+        if self.config.emit {
+            let mut row = record.emit();
+            for (column, value) in steps {
+                row.set(column, value);
+            }
+            return Ok(Verdict::Drop);
+        }
+        steps.for_each(|(column, value)| record.set(column, value));
+        Ok(Verdict::Keep)
+    }
+}
+
+#[test]
+fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
+    let run = |emit: bool, steps: &str| {
+        let config = format!("{{\"emit\": {emit}, \"steps\": {steps}}}");
+        testing::run::<Setter>(config, "a,b\n1,2\n3,4\n").unwrap()
+    };
+    // Steps, and the cells after them. `?` stands for what the record has there, which is nothing in a new row.
+    let written = [
+        (r#"[["a", null], ["a", 7]]"#, "7,?,"),
+        (r#"[["c", null], ["c", 7]]"#, "?,?,7"),
+        (r#"[["b", null], ["b", null], ["b", 7]]"#, "?,7,"),
+        (r#"[["b", 5], ["b", null], ["b", 7]]"#, "?,7,"),
+        (r#"[["b", null], ["a", 8], ["b", 7]]"#, "8,7,"),
+        (r#"[["b", null], ["c", 8], ["b", 7]]"#, "?,7,8"),
+        (r#"[["a", 9], ["b", null], ["c", 8], ["b", 7]]"#, "9,7,8"),
+        (r#"[["c", null], ["a", null], ["a", 7], ["c", 8]]"#, "7,?,8"),
+    ];
+    for (steps, cells) in written {
+        let rows = |inputs: [[&str; 2]; 2]| {
+            let rows = inputs.map(|[a, b]| {
+                let fill = |at: usize, cell: &str| if cell == "?" { [a, b, ""][at] } else { cell }.to_owned();
+                let row: Vec<_> = cells
+                    .split(',')
+                    .enumerate()
+                    .map(|(at, cell)| fill(at, cell))
+                    .collect();
+                row.join(",") + "\n"
+            });
+            format!("a,b,c\n{}", rows.concat())
+        };
+        let report = run(false, steps);
+        assert_eq!(
+            (report.edited, report.csv()),
+            (2, rows([["1", "2"], ["3", "4"]])),
+            "{steps}"
+        );
+        let report = run(true, steps);
+        assert_eq!(
+            (report.rejected, report.csv()),
+            (0, rows([["", ""]; 2])),
+            "{steps}"
+        );
+    }
+    // The value from the input again: nothing has changed.
+    let report = run(false, r#"[["a", null], ["a", 1]]"#);
+    assert_eq!(
+        (report.kept, report.edited, report.csv()),
+        (1, 1, "a,b,c\n1,2,\n1,4,\n".to_owned())
+    );
+
+    let rejected = [
+        (r#"[["a", 7], ["a", null]]"#, "a"),
+        (r#"[["a", null], ["a", 7], ["a", null]]"#, "a"),
+        (r#"[["a", null], ["b", null], ["a", 7]]"#, "b"),
+        (r#"[["b", null], ["a", 7], ["c", 8]]"#, "b"),
+        (r#"[["c", null], ["b", null], ["b", 7]]"#, "c"),
+    ];
+    for (steps, column) in rejected {
+        for emit in [false, true] {
+            let report = run(emit, steps);
+            assert_eq!(report.rejected, 2, "{steps}");
+            let reason = format!("{column}: the plugin's value is not a finite number");
+            assert!(
+                report.rejects.iter().all(|reject| reject.reason == reason),
+                "{steps}"
+            );
+        }
+    }
+}
+
+/// A cell counts by itself: the same column of another row does not replace its value.
+#[test]
+fn a_row_that_cannot_be_written_stays_so_whatever_follows() {
+    struct TwoRows(OutputColumn);
+    impl Plugin for TwoRows {
+        type Config = NoConfig;
+        const STATEFUL: bool = false;
+
+        fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
+            Ok(Self(schema.add("n", ColumnType::Number)))
+        }
+
+        fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+            record.emit().set(self.0, f64::NAN);
+            record.emit().set(self.0, 1.0);
+            Ok(Verdict::Keep)
+        }
+    }
+    let report = testing::run::<TwoRows>("{}", "a\n1\n").unwrap();
+    assert_eq!(report.rejected, 1);
+}
+
 #[test]
 fn a_float_that_is_not_finite_is_not_written() {
     let reason = "tenfold: the plugin's value is not a finite number";

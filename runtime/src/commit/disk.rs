@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{
+    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with, utimensat,
+};
 use rustix::io::Errno;
 
 use crate::digest::{Digest, Digesting};
@@ -159,6 +161,20 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error, "cannot be compared", path)),
     }
+}
+
+/// Marks a file as written now, as far as that is possible.
+pub(super) fn mark_written(path: &Path) {
+    let [last_access, last_modification] = [UTIME_OMIT, UTIME_NOW].map(|nanos| Timespec {
+        tv_sec: 0,
+        tv_nsec: nanos,
+    });
+    let times = Timestamps {
+        last_access,
+        last_modification,
+    };
+    // If that fails, the file may be gone; a worker that can read it and not write to it is no reason to stop.
+    let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ struct EndedMarker {
 }
 
 /// A key in the names of all files of the attempts at one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RequestKey(String);
 
 impl RequestKey {
@@ -91,6 +91,12 @@ impl RequestKey {
         let mut key = hex(&Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
         key.truncate(KEY_CHARS);
         Self(key)
+    }
+
+    /// Returns the key in the name of a file, if it may have one.
+    pub(super) fn in_name(name: &OsStr) -> Option<Self> {
+        let (key, _) = name.to_str()?.split_once('.')?;
+        Some(Self(key.to_owned()))
     }
 
     /// Returns the prefix of the names of an attempt's staged files.

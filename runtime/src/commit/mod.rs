@@ -32,7 +32,7 @@ mod publish;
 mod rejects;
 mod staging;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use self::checkpoint::StagedPart;
+use self::fencing::RequestKey;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
 pub use self::passing::OutputHead;
@@ -236,12 +237,18 @@ impl Destination {
     }
 
     /// Removes what attempts left behind that did not end: staged files to which nothing was written for so
-    /// long. That must be longer than an attempt may take. Returns how many were removed; skips what cannot be.
+    /// long. Returns how many were removed; skips what cannot be.
+    ///
+    /// An attempt may write nothing for any time, while it waits for memory. So each worker that reaps tells at which requests
+    /// it is `at_work`, by queue and id: their files are kept, and marked as written now, so that other workers keep them too.
+    /// It must do so far more often than `older_than`.
     ///
     /// # Errors
     /// If the staging folder is there and cannot be read.
-    pub fn reap(&self, older_than: Duration) -> Result<usize> {
+    pub fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         let mut removed = 0;
+        let keys = at_work.iter().map(|(queue, id)| RequestKey::of(Some(queue), id));
+        let keys = HashSet::<RequestKey>::from_iter(keys);
         let fences = self.output.join(STAGING).join(FENCES);
         for folder in [self.output.join(STAGING), self.rejects.join(STAGING), fences] {
             let entries = match fs::read_dir(&folder) {
@@ -250,6 +257,10 @@ impl Destination {
                 Err(error) => return Err(disk::failed(error, "cannot be read", &folder)),
             };
             for file in entries.flatten() {
+                if RequestKey::in_name(&file.file_name()).is_some_and(|key| keys.contains(&key)) {
+                    disk::mark_written(&file.path());
+                    continue;
+                }
                 let Ok(metadata) = file.metadata() else { continue };
                 let is_published = metadata.nlink() > 1;
                 let kept = older_than * if is_published { PUBLISHED_KEPT_TIMES } else { 1 };

@@ -21,6 +21,15 @@ use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 
+/// The most memory that a decoder keeps of each of its vectors for the next record.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// The length of the shortest member of many, `"":0,`.
+const MEMBER_BYTES_MIN: usize = 5;
+
+/// The number of keys outside all columns that is unusual.
+const MANY_KEYS: usize = 1 << 16;
+
 /// The code and the reason of a reject.
 type Reject = (&'static str, String);
 
@@ -283,40 +292,25 @@ struct FieldReader {
     others: Others,
 }
 
-/// The members of an object that are in no column.
+/// The keys of an object that name no column.
+///
+/// They use the memory that is held for a long record's fields and output, and give it back before those are made. It is at
+/// most 1.6 times the record: eight bytes for each member, which has at least five. A key with escapes is longer than its text
+/// by more than the difference.
 #[derive(Clone, Default)]
 struct Others {
-    /// Their names, unescaped, one after the other.
+    /// Where each key stands in the object, without its quotes; one with escapes in `names`, counted from the object's end on.
+    keys: Vec<[u32; 2]>,
+    /// The texts of keys with escapes, one after the other.
     names: Vec<u8>,
-    /// Of each its name, as a part of `names`, and its raw key, as one of the object.
-    members: Vec<(Span, Span)>,
 }
 
 impl FieldReader {
     /// Appends the fields of an object to those of the batch.
     fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), Reject> {
-        self.values.fill(None);
+        let found = self.find(object);
         self.others.clear();
-        self.objects += 1;
-        let mut guess = 0;
-        for member in members(object) {
-            let key = member.key.of(object);
-            let known = self.keys.find(key, guess);
-            let Some(column) = known.map_err(|Untextual| ("not-json", untextual(key)))? else {
-                self.others.push(object, member.key);
-                continue;
-            };
-            guess = column + 1;
-            if std::mem::replace(&mut self.met[column], self.objects) == self.objects {
-                return Err(duplicate(key));
-            }
-            if let Some(slot) = self.slots[column] {
-                self.values[slot] = Some(member.value);
-            }
-        }
-        if let Some(key) = self.others.duplicate() {
-            return Err(duplicate(key.of(object)));
-        }
+        found?;
         let (fields, ends) = (batch.fields.len(), batch.ends.len());
         for value in &self.values {
             let value = value.map_or(&b""[..], |value| value.of(object));
@@ -331,6 +325,31 @@ impl FieldReader {
         batch.starts.push(fields as u32);
         Ok(())
     }
+
+    /// Finds the values of an object, and checks that it has no member twice.
+    fn find(&mut self, object: &[u8]) -> Result<(), Reject> {
+        self.values.fill(None);
+        self.objects += 1;
+        let mut guess = 0;
+        for member in members(object) {
+            let key = member.key.of(object);
+            let known = self.keys.find(key, guess);
+            let Some(column) = known.map_err(|Untextual| ("not-json", untextual(key)))? else {
+                self.others.push(object, member.key)?;
+                continue;
+            };
+            guess = column + 1;
+            if std::mem::replace(&mut self.met[column], self.objects) == self.objects {
+                return Err(duplicate(key));
+            }
+            if let Some(slot) = self.slots[column] {
+                self.values[slot] = Some(member.value);
+            }
+        }
+        self.others
+            .duplicate(object)
+            .map_or(Ok(()), |key| Err(duplicate(key)))
+    }
 }
 
 fn duplicate(key: &[u8]) -> Reject {
@@ -339,29 +358,68 @@ fn duplicate(key: &[u8]) -> Reject {
 }
 
 impl Others {
+    /// Forgets all keys, and gives long vectors back.
     fn clear(&mut self) {
+        self.keys.clear();
         self.names.clear();
-        self.members.clear();
-    }
-
-    /// Adds one whose key is known to have a text.
-    fn push(&mut self, object: &[u8], key: Span) {
-        let start = self.names.len();
-        if text(key.of(object), &mut self.names).is_ok() {
-            let end = self.names.len();
-            self.members.push((Span { start, end }, key));
+        if size_of::<[u32; 2]>() * self.keys.capacity() + self.names.capacity() > KEPT_BYTES {
+            *self = Self::default();
         }
     }
 
-    /// The key of one that has the name of another.
-    fn duplicate(&mut self) -> Option<Span> {
-        if self.members.len() < 2 {
+    /// Adds a key.
+    fn push(&mut self, object: &[u8], key: Span) -> Result<(), Reject> {
+        if self.keys.len() == MANY_KEYS {
+            // For all that may follow, since a vector that grows by copies takes more for a while.
+            let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
+            self.keys.reserve_exact(more);
+        }
+        let (start, end) = (key.start + 1, key.end - 1);
+        if memchr(b'\\', &object[start..end]).is_none() {
+            self.keys.push([start, end].map(|at| at as u32));
+            return Ok(());
+        }
+        let start = object.len() + self.names.len();
+        let key = key.of(object);
+        text(key, &mut self.names).map_err(|Untextual| ("not-json", untextual(key)))?;
+        let end = object.len() + self.names.len();
+        self.keys.push([start, end].map(|at| at as u32));
+        Ok(())
+    }
+
+    /// Returns the second of the keys with the same name, if there are any: of the first such name in the order of names.
+    fn duplicate<'a>(&mut self, object: &'a [u8]) -> Option<&'a [u8]> {
+        if self.keys.len() < 2 {
             return None;
         }
-        let names = self.names.as_slice();
-        self.members
-            .sort_unstable_by_key(|&(name, key)| (name.of(names), key.start));
-        let twice = |pair: &&[(Span, Span)]| pair[0].0.of(names) == pair[1].0.of(names);
-        self.members.windows(2).find(twice).map(|pair| pair[1].1)
+        let names = &*self.names;
+        self.keys.sort_unstable_by_key(|&key| name(object, names, key));
+        let mut names = self.keys.iter().map(|&key| name(object, names, key));
+        let mut before = names.next()?;
+        let twice = names.find(|name| std::mem::replace(&mut before, name) == *name)?;
+        second(object, twice)
     }
+}
+
+/// Returns the text of a key of [`Others`].
+#[inline]
+fn name<'a>(object: &'a [u8], names: &'a [u8], key: [u32; 2]) -> &'a [u8] {
+    let [start, end] = key.map(|at| at as usize);
+    match start.checked_sub(object.len()) {
+        Some(start) => &names[start..end - object.len()],
+        None => &object[start..end],
+    }
+}
+
+/// Returns the second key of an object that has this name.
+#[cold]
+fn second<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut key_text = Vec::new();
+    members(object)
+        .map(|member| member.key.of(object))
+        .filter(|key| {
+            key_text.clear();
+            text(key, &mut key_text).is_ok() && key_text == name
+        })
+        .nth(1)
 }

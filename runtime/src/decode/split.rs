@@ -14,7 +14,8 @@ use crate::memory::{Held, MemoryShare};
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;
 
-/// What a chunk of one long record is held for, in memory: itself, its fields, and its output or its reject.
+/// What a chunk of one long record is held for, in memory: itself, its fields, and its output or its reject. Before these two
+/// are made, a decoder may use their memory.
 const LONG_CHUNK_COPIES: usize = 3;
 
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.

@@ -1,10 +1,14 @@
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
 use std::thread;
 
 use super::*;
 use crate::error::Class;
 
 const MIB: usize = 1 << 20;
+
+/// The time after which a wait counts as one without an end.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn budget(mib: usize) -> MemoryBudget {
     MemoryBudget::new((mib * MIB) as u64)
@@ -151,6 +155,119 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
     });
 }
 
+/// Two threads of one attempt wait for what both together may not hold. The others go on.
+#[test]
+fn threads_of_one_attempt_do_not_wait_for_what_it_may_never_hold() {
+    let budget = budget(64);
+    let (stop, (said, results)) = (Stop::default(), mpsc::channel());
+    let [large, one, last] = [0; 3].map(|_| budget.share(&stop));
+    let mut neighbor = large.hold();
+    neighbor.raise(40 * MIB).unwrap();
+    let mut chunk = one.hold();
+    chunk.raise(10 * MIB).unwrap();
+    thread::scope(|scope| {
+        let wait_for = |share: &MemoryShare, mib: usize| {
+            let (mut held, said) = (share.hold(), said.clone());
+            scope.spawn(move || {
+                let result = held.raise(mib * MIB);
+                said.send((mib, result.map_err(|error| error.class()))).unwrap();
+                held
+            })
+        };
+        let splitter = wait_for(&one, 20);
+        until_waiting(&budget, 1);
+        let lane = wait_for(&one, 21);
+        until_waiting(&budget, 2);
+        let behind = wait_for(&last, 15);
+        until_waiting(&budget, 3);
+        neighbor.lower(0);
+        let mut ended = Vec::from_iter((0..3).map_while(|_| results.recv_timeout(PATIENCE).ok()));
+        stop.request(Class::Cancelled, "the test is over");
+        ended.sort_by_key(|&(mib, _)| mib);
+        assert_eq!(ended, [(15, Ok(())), (20, Ok(())), (21, Err(Class::Transient))]);
+        assert!(one.is_refused());
+        assert_eq!(budget.held(), 45 * MIB);
+        drop([splitter, lane, behind].map(|thread| thread.join().unwrap()));
+    });
+}
+
+#[test]
+fn no_thread_of_an_abandoned_attempt_waits() {
+    let budget = budget(100);
+    let [large, failed] = [0; 2].map(|_| share(&budget));
+    let mut held = large.hold();
+    held.raise(60 * MIB).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| failed.hold().raise(30 * MIB));
+        until_waiting(&budget, 1);
+        failed.set_abandoned(true);
+        assert_eq!(waiting.join().unwrap().unwrap_err().class(), Class::Transient);
+        failed.hold().raise(30 * MIB).unwrap_err();
+        failed.hold().raise(20 * MIB).unwrap();
+        assert!(!failed.is_refused(), "it may have that much");
+        // It runs again, and waits as before.
+        failed.set_abandoned(false);
+        let again = scope.spawn(|| failed.hold().raise(30 * MIB));
+        until_waiting(&budget, 1);
+        held.lower(0);
+        again.join().unwrap().unwrap();
+    });
+}
+
+/// What is given back goes to the first in line at that moment, before anybody else can take it.
+#[test]
+fn nobody_takes_what_the_first_in_line_can_have() {
+    for asks_first in [false, true] {
+        let budget = budget(100);
+        let [large, medium, first] = [0; 3].map(|_| share(&budget));
+        let (mut held, mut other) = (large.hold(), medium.hold());
+        held.raise(60 * MIB).unwrap();
+        other.raise(20 * MIB).unwrap();
+        thread::scope(|scope| {
+            let first = scope.spawn(move || {
+                first.be_alone().unwrap();
+                first
+            });
+            until_waiting(&budget, 1);
+            if asks_first {
+                scope.spawn(|| medium.hold().raise(20 * MIB).unwrap());
+                until_waiting(&budget, 2);
+            }
+            held.lower(0);
+            assert_eq!(budget.held(), 95 * MIB);
+            assert!(!other.try_raise(40 * MIB));
+            drop(first.join().unwrap());
+        });
+    }
+}
+
+/// Those that hold something do not take turns in being the largest while somebody waits.
+#[test]
+fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
+    let budget = budget(100);
+    let [large, medium, first] = [0; 3].map(|_| share(&budget));
+    let (mut with_priority, mut other) = (large.hold(), medium.hold());
+    with_priority.raise(60 * MIB).unwrap();
+    other.raise(20 * MIB).unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| first.hold().raise(75 * MIB));
+        until_waiting(&budget, 1);
+        with_priority.lower(10 * MIB);
+        assert!(
+            !other.try_raise(60 * MIB),
+            "it holds most, but the first in line waits"
+        );
+        let other = scope.spawn(move || other.raise(60 * MIB));
+        until_waiting(&budget, 2);
+        with_priority.raise(75 * MIB).unwrap();
+        assert_eq!(budget.0.lock().line.len(), 2);
+        with_priority.lower(0);
+        first.join().unwrap().unwrap();
+        other.join().unwrap().unwrap();
+    });
+    assert_eq!(budget.held(), 0);
+}
+
 /// Whoever takes memory in steps, in the order of a generator, ends: with totals so small that only one has room, too.
 #[test]
 fn attempts_that_hold_some_and_take_more_all_end() {
@@ -176,15 +293,13 @@ fn attempts_that_hold_some_and_take_more_all_end() {
     }
 }
 
-/// Takes and gives back at random; what is refused is done again alone.
+/// Takes and gives back at random, on two threads; what is refused is done again alone.
 fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     let (share, max) = (share(budget), budget.request_max());
-    let mut steps = |share: &MemoryShare, max: usize| {
-        // Two threads of one attempt hold something each.
-        let mut held = [share.hold(), share.hold()];
+    let steps = |mut held: Vec<Held>, max: usize, mut random: fastrand::Rng| {
         for _ in 0..20 {
-            let one = &mut held[random.usize(..2)];
-            let bytes = random.usize(..=max / 2);
+            let one = random.choice(&mut held).unwrap();
+            let bytes = random.usize(..=max);
             match random.u8(..4) {
                 0 => one.lower(bytes),
                 1 if !one.try_raise(bytes) => return Err(one.refuse(bytes)),
@@ -196,27 +311,50 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
         }
         Ok(())
     };
-    if steps(&share, max).is_err() {
+    // Both together may ask for more than one request may hold.
+    let all_done = thread::scope(|scope| {
+        let threads = [0; 2].map(|_| {
+            let (share, random) = (&share, random.fork());
+            scope.spawn(move || {
+                let result = steps(vec![share.hold()], max / 3 * 2, random);
+                if result.is_err() {
+                    share.set_abandoned(true);
+                }
+                result
+            })
+        });
+        threads
+            .map(|thread| thread.join().unwrap())
+            .iter()
+            .all(Result::is_ok)
+    });
+    share.set_abandoned(false);
+    if !all_done {
         assert!(share.is_refused());
         share.be_alone().unwrap();
-        steps(&share, max).unwrap();
+        steps(vec![share.hold(), share.hold()], max / 2, random.fork()).unwrap();
         assert!(!share.is_refused());
     }
 }
 
-/// A stream of small ones does not keep a large one from its turn.
+/// A stream of others that grow and shrink does not keep a large one from its turn: nobody has more than one turn before.
 #[test]
-fn a_large_one_does_not_starve_beside_many_small_ones() {
+fn a_large_one_does_not_starve_beside_many_that_grow() {
     let budget = budget(100);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
+        for seed in 0..4 {
+            let (budget, done) = (&budget, &done);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
                 while !done.load(Ordering::Relaxed) {
-                    let share = share(&budget);
+                    let share = share(budget);
                     let mut held = share.hold();
-                    held.raise(8 * MIB).unwrap();
-                    thread::yield_now();
+                    for _ in 0..random.u8(1..8) {
+                        held.lower(3 * MIB);
+                        held.raise(random.usize(3..60) * MIB).unwrap();
+                        thread::yield_now();
+                    }
                 }
             });
         }

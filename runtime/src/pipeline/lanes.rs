@@ -20,6 +20,7 @@ use super::turns::Turns;
 use crate::batch::Fault;
 use crate::decode::{Chunk, Splitter};
 use crate::error::{Error, Result};
+use crate::memory::MemoryShare;
 
 /// What threads with one lane can do at once: split, put through, write.
 const STEPS: usize = 3;
@@ -33,6 +34,7 @@ pub(super) fn run(
     first: Option<Chunk>,
     marker: Option<Marker<'_>>,
     sequence: &mut Sequence<'_>,
+    memory: &MemoryShare,
 ) -> Result<()> {
     let abandoned = splitter.abandoned();
     let deck = Deck {
@@ -49,6 +51,7 @@ pub(super) fn run(
     let crew = Crew {
         deck: Mutex::new(deck),
         abandoned,
+        memory,
         shared,
         sequence: Turns::new(sequence, threads),
         spare: Mutex::default(),
@@ -70,6 +73,8 @@ pub(super) fn run(
             crew.work(place);
         }
     });
+    // The attempt may run again.
+    memory.set_abandoned(false);
     let failed = crew.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.map_or(Ok(()), Err)
 }
@@ -79,6 +84,8 @@ struct Crew<'a, 'job> {
     deck: Mutex<Deck<'a>>,
     /// Tells the splitter that nobody wants the rest.
     abandoned: Arc<AtomicBool>,
+    /// Ends the waits for memory when all work ends.
+    memory: &'a MemoryShare,
     /// The lane of those that have none of their own.
     shared: Option<Turns<&'a mut Lane>>,
     sequence: Turns<&'a mut Sequence<'job>, Result<Done, Fault>>,
@@ -207,6 +214,7 @@ impl Crew<'_, '_> {
         self.abandoned.store(true, Ordering::Relaxed);
         self.sequence.close();
         self.shared.iter().for_each(Turns::close);
+        self.memory.set_abandoned(true);
     }
 }
 

@@ -374,8 +374,8 @@ fn put_through(
             sequence.write_checkpoints(head);
         }
     }
-    let splitter = &mut decoding.splitter;
-    lanes::run(&mut lanes, threads, splitter, first, marker, sequence)?;
+    let (splitter, memory) = (&mut decoding.splitter, &job.limits.memory);
+    lanes::run(&mut lanes, threads, splitter, first, marker, sequence, memory)?;
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| sequence.write(&part, raw))?;
     sequence.end(finished, None)?;

@@ -78,6 +78,12 @@ impl Leases {
         lock(&self.shared).held.len()
     }
 
+    /// Returns the tickets of all claims that are held.
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        let state = lock(&self.shared);
+        state.held.values().map(|held| held.ticket.clone()).collect()
+    }
+
     /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `gauge` is. When it is lost, or
     /// somebody cancels the request, `stop` is requested.
     pub(super) fn hold(&self, ticket: Ticket, stop: Stop, gauge: Arc<Gauge>, asked_at: Instant) -> Lease {

@@ -66,16 +66,21 @@ pub(super) async fn reap(context: &Context) {
     }
 }
 
-/// Removes staged files that are older than any attempt, of a worker with the usual limits, too.
+/// Removes staged files to which nothing was written for longer than an attempt may work, of a worker with the usual limits,
+/// too; but not those of requests at which this worker is at work, however long it waits for memory.
 async fn reap_staging(context: &Context) {
     let destination = Arc::clone(&context.destination);
     let attempt = context.options.limits.attempt.max(Limits::default().attempt);
     let older_than = attempt + Duration::from_secs(3_600);
+    let tickets = context.leases.tickets();
     // After a panic the next look tries again.
-    let _ = tokio::task::spawn_blocking(move || match destination.reap(older_than) {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
-        Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
+    let _ = tokio::task::spawn_blocking(move || {
+        let at_work = tickets.iter().map(|ticket| (&*ticket.queue, &*ticket.id));
+        match destination.reap(older_than, &Vec::from_iter(at_work)) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
+            Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
+        }
     })
     .await;
 }

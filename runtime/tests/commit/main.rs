@@ -274,7 +274,7 @@ fn a_staged_file_that_changed_is_not_published() {
 fn abandoned_staging_is_reaped_and_nothing_else() {
     let place = Place::new();
     assert_eq!(
-        place.destination.reap(Duration::ZERO).unwrap(),
+        place.destination.reap(Duration::ZERO, &[]).unwrap(),
         0,
         "before there is anything"
     );
@@ -282,9 +282,53 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
-    assert_eq!(place.destination.reap(Duration::from_secs(3600)).unwrap(), 0);
-    assert_eq!(place.destination.reap(Duration::ZERO).unwrap(), 2);
+    assert_eq!(place.destination.reap(Duration::from_secs(3600), &[]).unwrap(), 0);
+    assert_eq!(place.destination.reap(Duration::ZERO, &[]).unwrap(), 2);
     assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+}
+
+/// An attempt that waits for memory may write nothing for any time.
+#[test]
+fn staging_of_a_request_at_work_is_kept_for_all_workers() {
+    let place = Place::new();
+    let mut keys = Vec::new();
+    let _staged = ["day-2", ID].map(|id| {
+        let mut staging = place.destination.stage(owner(id, 2)).unwrap();
+        staging.rejects().unwrap().write_all(b"x").unwrap();
+        for name in place.files() {
+            let name = name.rsplit('/').next().unwrap();
+            let key = name.split('.').next().unwrap().to_owned();
+            if key.len() == 32 && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        staging
+    });
+    assert_eq!(keys.len(), 2);
+    // What guards the request is kept, too.
+    let fences = place.path(".staging/fences");
+    fs::create_dir_all(&fences).unwrap();
+    for key in &keys {
+        fs::write(fences.join(format!("{key}.lock")), "").unwrap();
+    }
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    for file in place.files() {
+        let file = fs::File::open(place.path(&file)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let hour = Duration::from_secs(3_600);
+    let (queue, before) = (owner(ID, 2).queue.unwrap(), place.files().len());
+    assert_eq!(place.destination.reap(hour, &[(&queue, ID)]).unwrap(), 3);
+    let kept = place.files();
+    assert_eq!(kept.len(), before - 3);
+    assert!(kept.iter().any(|name| name.ends_with(".output")), "{kept:?}");
+    assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
+    assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
+    assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
+    // Another worker, which is not at work on it, sees that somebody is.
+    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(place.files(), kept);
+    assert_eq!(place.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
 }
 
 #[test]
@@ -300,10 +344,10 @@ fn staging_in_which_a_file_grows_is_not_reaped() {
     };
     age();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
-    assert_eq!(place.destination.reap(hour).unwrap(), 0);
+    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 0);
     assert!(staged.exists());
     age();
-    assert_eq!(place.destination.reap(hour).unwrap(), 1);
+    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 1);
     assert!(!staged.exists());
 }
 

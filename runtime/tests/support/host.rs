@@ -216,6 +216,11 @@ impl Host {
         self.set_time("leased", id, 0);
     }
 
+    /// Makes a delayed request due now, on the server itself.
+    pub(crate) fn make_due(&self, id: &str) {
+        self.set_time("delayed", id, 1);
+    }
+
     /// Makes a request that is done one that has been for years, on the server itself.
     pub(crate) fn end_long_ago(&self, id: &str) {
         self.set_time("done", id, 1);

@@ -135,6 +135,10 @@ fn a_member_stands_there_once_wherever_it_is() {
         (r#"{"z":1,"y":1,"a":1,"\u007a":2}"#, r#""\u007a""#),
         (r#"{"a\"":1,"x":1,"a\u0022":1,"x":1}"#, r#""a\u0022""#),
         (r#"{"":1,"":1}"#, r#""""#),
+        // Escaped before, behind and among those that are not; of two, the first in the order of names.
+        (r#"{"\u007a":1,"y":1,"z":2}"#, r#""z""#),
+        (r#"{"w\n":1,"x":1,"\u0079":1,"v":1,"w\u000a":1}"#, r#""w\u000a""#),
+        (r#"{"z":1,"\u0079":1,"z":2,"y":2,"z":3}"#, r#""y""#),
     ] {
         // What comes before it in the chunk makes no difference.
         for before in ["{}\n", "{\"z\":1,\"y\":1,\"a\":1}\n", "{\"x\":1}\n"] {
@@ -154,6 +158,30 @@ fn a_member_stands_there_once_wherever_it_is() {
     let text = format!("{known}{{\"z\":{{\"q\":1,\"q\":2}}}}\n{{\"z\":1,\"y\":1}}\n{{\"y\":1,\"z\":1}}\n");
     let decoded = run(text.as_bytes(), &as_jsonl(), &small(), None, &[usize::MAX]).unwrap();
     assert!(decoded.records.iter().all(|found| found.fields.is_ok()));
+}
+
+#[test]
+fn a_member_stands_there_once_among_very_many() {
+    let members = |twice: &str| {
+        let members = (0..100_000).map(|number| format!(",\"{number}\":0"));
+        format!("{{\"a\":1{},{twice}:1}}\n", members.collect::<String>())
+    };
+    let limits = Limits {
+        record_bytes_max: 4 << 20,
+        ..small()
+    };
+    for (key, is_twice) in [(r#""77777""#, true), (r#""7777\u0037""#, true), (r#""x""#, false)] {
+        let text = "{\"a\":0}\n".repeat(5) + &members(key) + "{\"a\":2}\n";
+        let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
+        let reason = format!("member {key} stands there more than once");
+        let expected = if is_twice {
+            Err(("duplicate-member", reason))
+        } else {
+            Ok(vec!["1".to_owned()])
+        };
+        assert_eq!(decoded.records[5].fields, expected);
+        assert_eq!(decoded.records[6].fields, Ok(vec!["2".to_owned()]));
+    }
 }
 
 #[test]
