@@ -89,16 +89,20 @@ pub(super) struct OutputArgs {
     pub(super) profile: bool,
 }
 
-/// How many records may be rejected.
+/// How many records may be rejected, and how many there must be.
 #[derive(clap::Args)]
 pub(super) struct GateArgs {
     /// May be given again: publish nothing if more records than this are rejected, in all or with one code. All goes into
-    /// quarantine then; a request of a queue is dead.
+    /// quarantine then; a request of a queue is dead. Without a bound for all, more than half of at least 20 records are too
+    /// many; 100% takes any number.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
     /// What a reject means for its file: `fail` is `--max-rejects 0`.
     #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
     on_reject: OnReject,
+    /// Publish nothing if the input has fewer records than this: for inputs that are never empty, 1.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    min_records: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -112,8 +116,8 @@ enum OnReject {
 impl GateArgs {
     pub(super) fn gate(&self) -> Gate {
         match self.on_reject {
-            OnReject::SetAside => Gate::new(self.max_rejects.clone()),
-            OnReject::Fail => Gate::closed(),
+            OnReject::SetAside => Gate::new(self.max_rejects.clone(), self.min_records),
+            OnReject::Fail => Gate::closed(self.min_records),
         }
     }
 }

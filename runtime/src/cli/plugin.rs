@@ -113,15 +113,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
                 out::table(
-                    &[
-                        "BINDING",
-                        "PLUGIN",
-                        "BOUND",
-                        "CONFIG",
-                        "MAX REJECTS",
-                        "SHA256",
-                        "",
-                    ],
+                    &["BINDING", "PLUGIN", "BOUND", "CONFIG", "GATE", "SHA256", ""],
                     &rows,
                 );
             }

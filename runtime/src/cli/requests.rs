@@ -184,12 +184,22 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
         }
     }
     if !args.json {
-        out::table(&["ID", "STATE", "ATTEMPTS", "LOST", "INPUT", "ERROR"], &rows);
+        let head = [
+            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "ERROR",
+        ];
+        out::table(&head, &rows);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn row(status: &Status) -> Vec<String> {
+    // A file of which much was rejected must not look like a clean one.
+    let count = |name: &str| {
+        let records = status.receipt.as_ref().map(|receipt| &receipt["records"][name]);
+        records
+            .and_then(serde_json::Value::as_u64)
+            .map_or(String::new(), |count| count.to_string())
+    };
     vec![
         status.id.clone(),
         status
@@ -198,6 +208,8 @@ fn row(status: &Status) -> Vec<String> {
             .unwrap_or_else(|| status.state.name().into()),
         status.attempts.to_string(),
         status.lost.to_string(),
+        count("read"),
+        count("rejected"),
         redact(&status.uri),
         status.error.clone().unwrap_or_default(),
     ]
