@@ -48,6 +48,7 @@ pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
+use crate::receipt::Receipt;
 use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
@@ -236,6 +237,13 @@ impl Destination {
         }
         Ok(removed)
     }
+}
+
+/// Returns the URI of a published receipt, which lies beside the output that it names; nothing if it names none.
+pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
+    let output = receipt.outputs.first()?;
+    let (folder, _) = output.uri.rsplit_once('/')?;
+    Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
 }
 
 /// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 pub use self::registry::{Binding, Component, Registry};
-pub use self::server::Server;
+pub use self::server::{Server, is_on_this_machine};
 use crate::error::{Class, Error, Result, Stage};
-use crate::request::{NewRequest, Request};
+use crate::request::{InputOptions, NewRequest, Request};
 
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
 const SUBMIT_STEP: usize = 250;
@@ -334,6 +334,9 @@ pub struct Status {
     pub queue: String,
     /// Where its input is.
     pub uri: String,
+    /// How to read it.
+    #[serde(default, skip_serializing_if = "InputOptions::is_default")]
+    pub input: InputOptions,
     /// Where it is in its life.
     pub state: State,
     /// Attempts begun, without those lost or handed back.
@@ -591,6 +594,11 @@ fn millis(span: Duration) -> u64 {
 /// A receipt as a status shows it: the document, or the text if it is none.
 fn receipt_value(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+/// Input options as a status shows them: none, if they cannot be read.
+fn input_value(text: &str) -> InputOptions {
+    strict_json::from_str(text).unwrap_or_default()
 }
 
 fn progress_text(progress: Progress) -> String {

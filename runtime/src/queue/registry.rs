@@ -84,6 +84,8 @@ pub(super) fn check_size(bytes: u64, bytes_max: usize) -> Result<()> {
     if bytes <= bytes_max as u64 {
         return Ok(());
     }
-    let why = format!("the component has {bytes} bytes, more than the limit of {bytes_max}");
+    let why = format!(
+        "the component has {bytes} bytes, more than the limit of {bytes_max} (--limit component-bytes)"
+    );
     Err(Error::permanent(Stage::Plugin, why))
 }

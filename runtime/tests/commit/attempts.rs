@@ -31,7 +31,7 @@ fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
     assert!(
         error
             .to_string()
-            .contains("is a receipt for other work; its time of submission is"),
+            .contains("is a receipt for other work: the time of submission was"),
         "{error}"
     );
     assert!(error.to_string().contains(&text), "{error}");
