@@ -151,7 +151,7 @@ impl Error {
     /// Puts what to do behind the message.
     #[must_use]
     pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.message = format!("{} ({hint})", self.message);
+        self.message = format!("{}; {hint}", self.message);
         self
     }
 

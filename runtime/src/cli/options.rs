@@ -176,7 +176,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
         });
     };
     let (as_written, name) = match argument.strip_prefix('@') {
-        None => (argument.to_owned(), "config of the plugin"),
+        None => (argument.to_owned(), "the plugin's config"),
         Some(path) => {
             let text = read_named_text(Path::new(path), CONFIG_BYTES_MAX)
                 .map_err(|e| refused(format!("{path}: cannot be read")).because(e))?;

@@ -188,6 +188,9 @@ pub(super) fn show(status: &Status) {
         "attempts {}, leases lost {}",
         status.attempts, status.lost
     ));
+    if let Some(end) = status.lease_end() {
+        out::line(format!("lease    {end}"));
+    }
     if let Some(progress) = &status.progress {
         let so_far = out::measures(progress.bytes, progress.records, progress.rejects);
         out::line(format!("so far   {so_far}"));

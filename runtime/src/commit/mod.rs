@@ -283,7 +283,7 @@ fn read_identity(path: &Path) -> std::io::Result<String> {
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
     let refused = |why: &str| Error::permanent(Stage::Config, format!("{option} {}: {why}", redact(uri)));
-    match Location::parse(uri, Stage::Config)? {
+    match Location::parse(uri, Stage::Config).map_err(|error| error.about(option))? {
         Location::File(path) => {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }

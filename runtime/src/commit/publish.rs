@@ -517,7 +517,7 @@ fn last_segment(uri: &str) -> &str {
 }
 
 /// Says for people what two receipts of one id disagree in. What follows from something else that differs is left out, as the
-/// output's bytes are. Without a queue the time of submission is that of the attempt, so it says nothing.
+/// output's bytes are.
 fn differences(existing: &Receipt, own: &Receipt) -> String {
     let mut text = Vec::new();
     let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());
@@ -528,13 +528,6 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
     };
     differ("id", &existing.request.id, &own.request.id);
     differ("queue", &queue(existing), &queue(own));
-    if existing.request.queue.is_some() && own.request.queue.is_some() {
-        differ(
-            "time of submission",
-            &existing.request.submitted_at,
-            &own.request.submitted_at,
-        );
-    }
     if existing.input.sha256 != own.input.sha256 {
         differ("input", &existing.input.uri, &own.input.uri);
         if existing.input.uri == own.input.uri {

@@ -348,6 +348,9 @@ pub struct Status {
     /// The URI of the report on it that a worker has kept in quarantine, while dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
+    /// When its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock, while leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ends_ms: Option<i64>,
     /// How far its worker is, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -365,6 +368,22 @@ pub struct Status {
 }
 
 impl Status {
+    /// Says for people when the lease ends, while there is one.
+    pub fn lease_end(&self) -> Option<String> {
+        let at_ms = self.lease_ends_ms?;
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        let at = at.round(jiff::Unit::Second).unwrap_or(at);
+        // By this machine's clock, which is mostly the server's, too.
+        let left_ms = at_ms - jiff::Timestamp::now().as_millisecond();
+        Some(match left_ms {
+            ..=0 => format!("ended at {at}: the next worker that claims takes the request over"),
+            _ => format!(
+                "ends at {at}, in {} s, unless its worker renews it",
+                left_ms / 1_000
+            ),
+        })
+    }
+
     /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
     pub fn waits_for(&self) -> Option<String> {
         let Some(ending) = self.ending.as_deref() else {

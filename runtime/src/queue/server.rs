@@ -44,7 +44,10 @@ impl Server {
     /// Returns what it is and where, without credentials.
     pub fn description(&self) -> String {
         match self.name.strip_prefix("sqlite:") {
-            Some(path) => format!("SQLite file {path}"),
+            Some(path) => {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                format!("SQLite file {}", absolute.display())
+            }
             None => self.name.clone(),
         }
     }

@@ -435,7 +435,10 @@ fn a_destination_that_cannot_be_is_refused() {
         ("s3://bucket/out", "--output s3://bucket/out: is not supported"),
         ("https://u:pw@h/out", "--output https://h/out: is not supported"),
         ("", "--output : not a path"),
-        ("file:out", "config file:out: a file: URI takes an absolute path"),
+        (
+            "file:out",
+            "--output: file:out: a file: URI takes an absolute path",
+        ),
     ] {
         let error = Destination::new(uri, None).expect_err(uri);
         assert_eq!(error.class(), Class::Permanent);

@@ -202,5 +202,6 @@ local function describe(id, state)
     cancel = hash[7] and true or false, ending = hash[8] or cjson.null,
     output = hash[9] and hash[10] or cjson.null, note = hash[11] or cjson.null,
     report = state == 'dead' and hash[12] or cjson.null, input = hash[13] or '',
+    lease_ends_ms = state == 'leased' and tonumber(redis.call('ZSCORE', key('leased'), id)) or cjson.null,
   })
 end

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id
--- Returns  JSON: id, state, uri, attempts, lost, error, report, receipt, progress and input options (as texts); nil if there is no such request
+-- Returns  JSON: id, state, uri, attempts, lost, error, report, lease_ends_ms, receipt, progress and input options (as texts); nil if there is no such request
 
 local fault = broken('ZCARD', unpack(STATES))
 if fault then

@@ -95,6 +95,7 @@ struct StatusPart {
     lost: u32,
     error: Option<String>,
     report: Option<String>,
+    lease_ends_ms: Option<f64>,
     receipt: Option<String>,
     progress: Option<String>,
     #[serde(default)]
@@ -217,6 +218,7 @@ impl RedisServer {
             lost: part.lost,
             error: part.error,
             report: part.report,
+            lease_ends_ms: part.lease_ends_ms.map(|ends_ms| ends_ms as i64),
             progress: part.progress.as_deref().and_then(progress_value),
             ending: super::ending_word(part.state, part.cancel, part.ending.is_some()),
             output: part
