@@ -174,9 +174,27 @@ fn a_command_of_another_program_is_answered_with_ours() {
         // What is only mistyped gets clap's own tip.
         ("sumbit", "a similar subcommand exists: 'submit'"),
         ("plugin bnid", "a similar subcommand exists: 'bind'"),
+        ("run high low", "a queue is given as --queue NAME"),
+        ("run -Q high", "a queue is given as --queue NAME"),
+        ("run --queue q -c 4", "--concurrency N"),
+        ("run --queue q --workers=4", "--concurrency N"),
+        ("run --queue q --loglevel info", "RUST_LOG=debug"),
+        ("ingest a.csv --plugin x --verbose", "RUST_LOG=debug"),
+        (
+            "submit high a.csv",
+            "an input is given as --uri FILE, its queue as --queue NAME",
+        ),
+        ("requests q", "a queue is given as --queue NAME"),
+        ("queue pause q", "a queue is given as --queue NAME"),
+        ("plugin bind q clean@0.1.0", "a queue is given as --queue NAME"),
+        ("run --queu q", "a similar argument exists: '--queue'"),
     ] {
         let said = host.run(words).refused(2);
-        assert!(said.contains("unrecognized subcommand"), "`{words}`: {said}");
+        let is_told = ["unrecognized subcommand", "unexpected argument"];
+        assert!(
+            is_told.iter().any(|told| said.contains(told)),
+            "`{words}`: {said}"
+        );
         assert!(said.contains("tip: ") && said.contains(hint), "`{words}`: {said}");
     }
 }

@@ -1,4 +1,5 @@
-//! Commands as other programs name them: a word that is none of this program's goes in, what to type instead comes out.
+//! Commands and options as other programs name them: a word that is none of this program's goes in, what to type instead comes
+//! out.
 
 use std::ffi::OsString;
 
@@ -180,27 +181,79 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Adds to an error about a command that there is none of what does the same here.
+/// Options of other programs.
+const OPTIONS: &[(&[&str], &str)] = &[
+    (&["-Q"], "a queue is given as --queue NAME"),
+    (
+        &["-c", "-n", "--workers", "--num-workers", "--threads"],
+        "--concurrency N works on that many requests at once",
+    ),
+    (
+        &[
+            "-l",
+            "--loglevel",
+            "--log-level",
+            "--logging-level",
+            "-v",
+            "--verbose",
+            "--debug",
+            "--quiet",
+        ],
+        "RUST_LOG=debug shows more log lines, RUST_LOG=warn fewer",
+    ),
+];
+
+/// What stands without an option.
+const POSITIONALS: &[(&str, &str)] = &[
+    ("run", "a queue is given as --queue NAME"),
+    (
+        "submit",
+        "an input is given as --uri FILE, its queue as --queue NAME",
+    ),
+    ("requests", "a queue is given as --queue NAME"),
+    ("queue", "a queue is given as --queue NAME"),
+    ("plugin", "a queue is given as --queue NAME"),
+];
+
+/// Adds to an error about a command or an option that there is none of what does the same here.
 pub(super) fn add(error: &mut clap::Error, arguments: &[OsString]) {
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return;
-    }
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+    let (invalid, suggested) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        _ => return,
+    };
+    let Some(ContextValue::String(word)) = error.get(invalid) else {
         return;
     };
-    let hint = hint(&word.replace('_', "-").to_ascii_lowercase(), arguments);
+    let hint = match error.kind() {
+        ErrorKind::InvalidSubcommand => command(&word.replace('_', "-").to_ascii_lowercase(), arguments),
+        _ if word.starts_with('-') => {
+            let name = word.split('=').next().unwrap_or_default();
+            OPTIONS
+                .iter()
+                .find(|(names, _)| names.contains(&name))
+                .map(|(_, hint)| *hint)
+        }
+        _ => POSITIONALS
+            .iter()
+            .find(|(of, _)| is_given(of, arguments))
+            .map(|(_, hint)| *hint),
+    };
     if let Some(hint) = hint {
-        error.remove(ContextKind::SuggestedSubcommand);
+        error.remove(suggested);
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     }
 }
 
-fn hint(word: &str, arguments: &[OsString]) -> Option<&'static str> {
-    let is_given = |name: &str| arguments.iter().skip(1).any(|argument| argument == name);
+fn is_given(name: &str, arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).any(|argument| argument == name)
+}
+
+fn command(word: &str, arguments: &[OsString]) -> Option<&'static str> {
     let parent = ["dead", "queue", "plugin"]
         .into_iter()
-        .find(|name| is_given(name));
+        .find(|name| is_given(name, arguments));
     match parent {
         Some(parent) => SUBCOMMANDS
             .iter()

@@ -266,7 +266,13 @@ impl Instance {
     ) -> Result<T, Failure> {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
-            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence))).into()
+            let sentence = short(&sentence);
+            // Plugins say so, too, since another host may not.
+            let said = sentence
+                .strip_prefix("config: ")
+                .filter(|_| before.ends_with("config: "));
+            let said = said.unwrap_or(&sentence);
+            Error::permanent(Stage::Plugin, format!("{before}{said}")).into()
         })
     }
 }
