@@ -52,7 +52,7 @@ pub(super) fn start(format: LogFormat, filter: Targets) {
 
 /// Whether colours are shown and wanted: see <https://no-color.org>.
 fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
-    is_terminal && !variable("NO_COLOR").is_some_and(|value| !value.is_empty()) && !is_dumb(variable)
+    is_terminal && variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb(variable)
 }
 
 /// Whether the terminal takes no escape sequences.

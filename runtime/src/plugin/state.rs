@@ -311,14 +311,14 @@ impl PluginLog {
             } else if byte == b'\n' {
                 let text = String::from_utf8_lossy(line).into_owned();
                 line.clear();
-                self.printed(stream, text);
+                self.printed(stream, &text);
             }
         }
     }
 
     /// Keeps what a panic says, which becomes part of an error or a reject instead of a line of the log. A panic in Rust
     /// prints where it was, then its message, then a note on an environment variable that no plugin has.
-    fn printed(&mut self, stream: Stream, line: String) {
+    fn printed(&mut self, stream: Stream, line: &str) {
         match self.panic.as_mut().filter(|_| stream == Stream::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
                 panic.is_told = true;
@@ -328,7 +328,7 @@ impl PluginLog {
                 if !line.is_empty() && panic.message.len() < PANIC_BYTES_MAX {
                     let between = if panic.message.is_empty() { "" } else { " " };
                     panic.message.push_str(between);
-                    panic.message.push_str(&line);
+                    panic.message.push_str(line);
                 }
                 return;
             }
@@ -337,7 +337,7 @@ impl PluginLog {
         if line.is_empty() {
             return;
         }
-        if let Some(place) = panic_place(&line) {
+        if let Some(place) = panic_place(line) {
             self.panic = Some(Panic {
                 place: place.to_owned(),
                 message: String::new(),
@@ -345,7 +345,7 @@ impl PluginLog {
             });
             return;
         }
-        self.write(Level::Info, &line);
+        self.write(Level::Info, line);
     }
 
     fn last_words(&self) -> Option<String> {
