@@ -48,17 +48,20 @@ struct Cli {
     command: Command,
 }
 
-/// What the environment says beside the server.
+/// What the environment says; each line fits into a small terminal.
 const ENVIRONMENT: &str = "\
 Environment:
-  REDIS_URL, or REDIS_HOST, REDIS_PORT and REDIS_PASSWORD  the queue's server; also in .env
-  QUEUE_NAME                                               the queues of `run`; also in .env
-  INGEST_HOST_CREDENTIALS                                  the file of --credentials
-  RUST_LOG                                                 which log lines are shown: LEVEL or TARGET=LEVEL,... with the
-                                                           levels error, warn, info, debug, trace; by default info for
-                                                           `run`, warn for the others, and plugin=info for what plugins
-                                                           log and print. As in RUST_LOG=warn,plugin=debug
-  NO_COLOR, TERM=dumb                                      no colours, no progress line";
+  REDIS_URL                the queue's server, or REDIS_HOST, REDIS_PORT and
+                           REDIS_PASSWORD; also in .env
+  QUEUE_NAME               the queues of `run`; also in .env
+  INGEST_HOST_CREDENTIALS  the file of --credentials
+  RUST_LOG                 which log lines are shown: error, warn, info, debug
+                           or trace, or TARGET=LEVEL,... as in
+                           warn,plugin=debug; by default info for `run`, warn
+                           for the others, and plugin=info for what plugins
+                           log and print
+  NO_COLOR                 no colours
+  TERM=dumb                no colours, no progress line";
 
 #[derive(Subcommand)]
 enum Command {
