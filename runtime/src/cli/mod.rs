@@ -171,7 +171,7 @@ fn start_log(cli: &Cli) {
 
 /// Reads the arguments. An error quotes them, and a shell may have put names of a stranger's files among them.
 fn parse(arguments: &[OsString]) -> Cli {
-    Cli::try_parse_from(arguments).unwrap_or_else(|mut error| {
+    Cli::try_parse_from(arguments).unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit();
         }
@@ -186,7 +186,6 @@ fn parse(arguments: &[OsString]) -> Cli {
                 shown.exit()
             }
             _ => {
-                hints::add(&mut error, arguments);
                 let text = error.to_string();
                 out::note(redact_within(text.lines().next().unwrap_or_default()));
                 std::process::exit(error.exit_code());
