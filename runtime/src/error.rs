@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The step in which an error happened; `Display` gives the word that starts the message.
+/// The step in which an error happened; `Display` gives the word that starts the message, except for [`Stage::Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// What the operator or the producer asked for.
@@ -64,7 +64,8 @@ pub enum Class {
 
 /// An error with its stage, its class and its cause.
 ///
-/// `Display` prints `stage message` without the source, so that a chain can be printed link by link;
+/// `Display` prints `stage message` without the source, so that a chain can be printed link by link; of [`Stage::Config`] the
+/// message alone, since it names the option, the file or the variable that is wrong;
 /// [`Error::report`] prints the whole chain on one line.
 #[derive(Debug)]
 pub struct Error {
@@ -176,6 +177,13 @@ impl Error {
         self
     }
 
+    /// Puts what to do behind the message.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
+        self.message = format!("{}; {hint}", self.message);
+        self
+    }
+
     /// Where it happened.
     pub fn stage(&self) -> Stage {
         self.stage
@@ -210,7 +218,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.stage, self.message)
+        match self.stage {
+            Stage::Config => f.write_str(&self.message),
+            stage => write!(f, "{stage} {}", self.message),
+        }
     }
 }
 
@@ -240,5 +251,11 @@ mod tests {
         let error = Error::transient(Stage::Queue, "redis://localhost: refused")
             .because(std::io::Error::other("refused"));
         assert_eq!(error.report(), "queue redis://localhost: refused");
+    }
+
+    #[test]
+    fn wrong_usage_is_told_without_a_stage() {
+        let error = Error::permanent(Stage::Config, "--id names one request");
+        assert_eq!(error.report(), "--id names one request");
     }
 }

@@ -18,14 +18,26 @@ const REASON_CHARS_MAX: usize = 120;
 /// A part in a million: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
-/// How many records may be rejected. By default any number, which is also what an empty list of rules allows.
+/// By default at most this share may be rejected, in parts of [`WHOLE`] ...
+const SHARE_BY_DEFAULT: Limit = Limit::Share(500_000);
+
+/// ... of at least so many records: a share of a few says little.
+const RECORDS_BY_DEFAULT: u64 = 20;
+
+/// What the number of records that must be read begins with, where a gate is kept. No rule for rejects begins so.
+const RECORDS_AT_LEAST: &str = "records>=";
+
+/// How many records may be rejected, and how many must be read. Without a rule for the rejects as a whole, more than half of
+/// at least 20 records are too many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Gate(Vec<Rule>);
+#[serde(into = "Vec<String>", try_from = "Vec<String>")]
+pub struct Gate {
+    rules: Vec<Rule>,
+    min_records: u64,
+}
 
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The rejects that it is about: those of one code, or all.
     code: Option<String>,
@@ -61,26 +73,26 @@ impl Rejects {
 }
 
 impl Gate {
-    /// Lets pass what none of the rules forbids.
-    pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
+    /// Lets pass what none of the rules forbids, and what has at least so many records.
+    pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
+        Self { rules, min_records }
     }
 
     /// Lets no reject pass.
-    pub fn closed() -> Self {
+    pub fn closed(min_records: u64) -> Self {
         let limit = Limit::Count(0);
-        Self(vec![Rule { code: None, limit }])
+        Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
-    /// Whether anything passes.
-    pub fn is_open(&self) -> bool {
-        self.0.is_empty()
+    /// Whether nobody has asked for anything else than the default.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 
     /// A sentence if there are rejects and a rule is for a code that none of them has: one that is mistyped never closes
     /// the gate.
     pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
-        let of_rules = self.0.iter().filter_map(|rule| rule.code.as_deref());
+        let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
         if by_code.is_empty() || without.is_empty() {
             return None;
@@ -93,32 +105,52 @@ impl Gate {
     /// Lets pass what both let pass.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        Self([self.0.as_slice(), &other.0].concat())
+        Self {
+            rules: [self.rules.as_slice(), &other.rules].concat(),
+            min_records: self.min_records.max(other.min_records),
+        }
     }
 
     /// None if the output may be published; else the rules that forbid it, and what was rejected.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, Rejects>) -> Option<String> {
-        let count = |code: &Option<String>| match code {
-            Some(code) => by_code.get(code).map_or(0, |rejects| rejects.count),
-            None => records.rejected,
-        };
-        let broken: Vec<_> = self
-            .0
-            .iter()
-            .filter(|rule| !rule.limit.allows(count(&rule.code), records.read))
-            .map(|rule| {
-                let code = rule
-                    .code
-                    .as_ref()
-                    .map_or(String::new(), |code| format!(" as {code}"));
-                let (rejected, read) = (count(&rule.code), records.read);
-                format!(
-                    "{rejected} of {read} records were rejected{code}, and at most {} may be",
-                    rule.limit
-                )
-            })
-            .collect();
-        (!broken.is_empty()).then(|| format!("{}; {}", broken.join("; "), shown(by_code)))
+        let RecordCounts { read, rejected, .. } = *records;
+        let mut broken = Vec::new();
+        if read < self.min_records {
+            let least = self.min_records;
+            broken.push(format!(
+                "{read} records were read, and --min-records asks for at least {least}"
+            ));
+        }
+        for Rule { code, limit } in &self.rules {
+            let (count, noun) = match code {
+                Some(code) => (
+                    by_code.get(code).map_or(0, |rejects| rejects.count),
+                    format!(" as {code}"),
+                ),
+                None => (rejected, String::new()),
+            };
+            if !limit.allows(count, read) {
+                broken.push(format!(
+                    "{count} of {read} records were rejected{noun}, and at most {limit} may be"
+                ));
+            }
+        }
+        if self.rules.iter().all(|rule| rule.code.is_some())
+            && read >= RECORDS_BY_DEFAULT
+            && !SHARE_BY_DEFAULT.allows(rejected, read)
+        {
+            broken.push(format!(
+                "{rejected} of {read} records were rejected, and by default at most {SHARE_BY_DEFAULT} may be: check that the \
+                 input is what it seems, or set another bound with --max-rejects (100% for none)"
+            ));
+        }
+        if broken.is_empty() {
+            return None;
+        }
+        if !by_code.is_empty() {
+            broken.push(shown(by_code));
+        }
+        Some(broken.join("; "))
     }
 }
 
@@ -177,22 +209,35 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules: Vec<_> = self.0.iter().map(Rule::to_string).collect();
-        f.write_str(&rules.join(","))
+        f.write_str(&Vec::from(self.clone()).join(","))
     }
 }
 
-impl From<Rule> for String {
-    fn from(rule: Rule) -> Self {
-        rule.to_string()
+impl From<Gate> for Vec<String> {
+    fn from(gate: Gate) -> Self {
+        let mut rules: Vec<_> = gate.rules.iter().map(Rule::to_string).collect();
+        if gate.min_records > 0 {
+            rules.push(format!("{RECORDS_AT_LEAST}{}", gate.min_records));
+        }
+        rules
     }
 }
 
-impl TryFrom<String> for Rule {
+impl TryFrom<Vec<String>> for Gate {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+    fn try_from(texts: Vec<String>) -> Result<Self, String> {
+        let mut gate = Self::default();
+        for text in texts {
+            match text.strip_prefix(RECORDS_AT_LEAST) {
+                Some(least) => {
+                    let least = least.parse::<u64>().map_err(|e| format!("{text}: {e}"))?;
+                    gate.min_records = gate.min_records.max(least);
+                }
+                None => gate.rules.push(text.parse()?),
+            }
+        }
+        Ok(gate)
     }
 }
 
@@ -243,7 +288,7 @@ mod tests {
     use super::*;
 
     fn gate(rules: &[&str]) -> Gate {
-        Gate::new(rules.iter().map(|rule| rule.parse().unwrap()).collect())
+        Gate::new(rules.iter().map(|rule| rule.parse().unwrap()).collect(), 0)
     }
 
     fn check(gate: &Gate, read: u64, codes: &[(&str, u64)]) -> Option<String> {
@@ -306,8 +351,69 @@ mod tests {
                 "{rules:?} {read} {codes:?}: {verdict:?}"
             );
         }
-        assert!(check(&Gate::closed(), 1, &[("a", 1)]).is_some());
-        assert!(check(&Gate::closed(), 1, &[]).is_none());
+        assert!(check(&Gate::closed(0), 1, &[("a", 1)]).is_some());
+        assert!(check(&Gate::closed(0), 1, &[]).is_none());
+    }
+
+    #[test]
+    fn more_than_half_is_too_many_unless_somebody_says_otherwise() {
+        for (rules, read, codes, passes) in [
+            (&[][..], 19, &[("a", 19)][..], true),
+            (&[], 20, &[("a", 10)], true),
+            (&[], 20, &[("a", 11)], false),
+            (&[], 21, &[("a", 10)], true),
+            (&[], 21, &[("a", 11)], false),
+            (&[], 40, &[("a", 10), ("b", 11)], false),
+            (&[], u64::MAX, &[("a", u64::MAX / 2)], true),
+            (&[], u64::MAX, &[("a", u64::MAX / 2 + 1)], false),
+            // A rule for all rejects takes its place, also a wider one.
+            (&["100%"], 20, &[("a", 20)], true),
+            (&["60%"], 20, &[("a", 12)], true),
+            (&["15"], 20, &[("a", 15)], true),
+            (&["15"], 20, &[("a", 16)], false),
+            // A rule for one code does not.
+            (&["a=100%"], 20, &[("a", 11)], false),
+            (&["b=0"], 20, &[("a", 11)], false),
+            (&["a=100%", "100%"], 20, &[("a", 20)], true),
+        ] {
+            let verdict = check(&gate(rules), read, codes);
+            assert_eq!(
+                verdict.is_none(),
+                passes,
+                "{rules:?} {read} {codes:?}: {verdict:?}"
+            );
+        }
+        // Whoever of two names a bound, it replaces the default of both.
+        for both in [
+            gate(&["100%"]).and(&Gate::default()),
+            Gate::default().and(&gate(&["100%"])),
+        ] {
+            assert!(check(&both, 20, &[("a", 20)]).is_none());
+        }
+        assert_eq!(
+            check(&Gate::default(), 20, &[("a", 11)]).unwrap(),
+            "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or set \
+             another bound with --max-rejects (100% for none); by code: 11 a (first record 812, line 815: is empty)"
+        );
+    }
+
+    #[test]
+    fn too_few_records_are_a_fault_if_somebody_says_so() {
+        let at_least = |least| Gate::new(Vec::new(), least);
+        for (gate, read, passes) in [
+            (Gate::default(), 0, true),
+            (at_least(1), 0, false),
+            (at_least(1), 1, true),
+            (at_least(5).and(&at_least(3)), 4, false),
+            (at_least(3).and(&at_least(5)), 5, true),
+            (Gate::closed(2), 1, false),
+        ] {
+            assert_eq!(check(&gate, read, &[]).is_none(), passes, "{gate} {read}");
+        }
+        assert_eq!(
+            check(&at_least(5), 4, &[]).unwrap(),
+            "4 records were read, and --min-records asks for at least 5"
+        );
     }
 
     #[test]
@@ -327,7 +433,7 @@ mod tests {
         );
         let codes: Vec<_> = (0..256).map(|number| format!("code-{number}")).collect();
         let codes: Vec<_> = codes.iter().map(|code| (code.as_str(), 1)).collect();
-        let verdict = check(&Gate::closed(), 999, &codes).unwrap();
+        let verdict = check(&Gate::closed(0), 999, &codes).unwrap();
         assert!(
             verdict.ends_with(" and 248 codes more") && verdict.len() < 2_000,
             "{verdict}"
@@ -342,7 +448,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<Gate>(&document).unwrap(), both);
         assert_eq!(both.to_string(), "0.5%,bad-id=10,7");
         assert!(serde_json::from_str::<Gate>(r#"["101%"]"#).is_err());
-        assert!(Gate::default().is_open() && !both.is_open());
+        let counted = Gate::new(vec!["7".parse().unwrap()], 5);
+        let document = serde_json::to_string(&counted).unwrap();
+        assert_eq!(document, r#"["7","records>=5"]"#);
+        assert_eq!(serde_json::from_str::<Gate>(&document).unwrap(), counted);
+        for wrong in [r#"["records>=-1"]"#, r#"["records>=x"]"#] {
+            assert!(serde_json::from_str::<Gate>(wrong).is_err());
+        }
+        assert!(Gate::default().is_default() && !both.is_default() && !counted.is_default());
     }
 
     #[test]

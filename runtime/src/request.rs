@@ -1,6 +1,7 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -57,6 +58,32 @@ pub enum DialectFrom {
 }
 
 impl InputOptions {
+    /// Whether nothing is said of how to read the input.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Says for people in which options `now` differs from these.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let members = |options: &Self| match serde_json::to_value(options) {
+            Ok(serde_json::Value::Object(members)) => members,
+            _ => serde_json::Map::new(),
+        };
+        let (was, is) = (members(self), members(now));
+        let names: BTreeSet<_> = was.keys().chain(is.keys()).collect();
+        let differing = names.into_iter().filter(|name| was.get(*name) != is.get(*name));
+        let shown = |value: Option<&serde_json::Value>| value.map_or("not given".into(), ToString::to_string);
+        differing
+            .map(|name| {
+                format!(
+                    "the {name} was {} and is {}",
+                    shown(was.get(name)),
+                    shown(is.get(name))
+                )
+            })
+            .collect()
+    }
+
     /// Checks each option and what they are together.
     ///
     /// # Errors
@@ -576,6 +603,23 @@ mod tests {
             ..InputOptions::default()
         };
         assert!(wrong.check().is_err(), "a queue holds names, not labels");
+    }
+
+    #[test]
+    fn options_that_differ_are_named() {
+        let options = |document: &str| NewRequest::parse(document).unwrap().input;
+        let (plain, other) = (
+            options(r#"{"uri":"a","format":"csv","delimiter":";"}"#),
+            options(r#"{"uri":"a","format":"csv","delimiter":"\t","header":false}"#),
+        );
+        assert_eq!(
+            plain.differences(&other),
+            [
+                r#"the delimiter was ";" and is "\t""#,
+                "the header was not given and is false"
+            ]
+        );
+        assert!(plain.differences(&plain).is_empty());
     }
 
     #[test]

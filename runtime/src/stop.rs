@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::error::{Class, Error, Result, Stage};
 
 /// Why an attempt is stopped when its time is over.
-pub const TOO_LONG: &str = "the attempt took longer than its limit";
+pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
 /// The number of parts in which a time limit is counted. A part in which the process was stopped, even for hours, counts as one
 /// part.

@@ -47,13 +47,232 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     ] {
         let said = host.run(words).refused(2);
         assert!(said.contains(why), "`{words}`: {said}");
+        // Not `error: config --id ...`: the option says it.
+        let is_plain = |line: &str| !line.starts_with("error: config ");
+        assert!(said.lines().all(is_plain), "`{words}`: {said}");
     }
+}
+
+/// No part of an error is there twice, one after the other.
+#[test]
+fn no_error_repeats_itself() {
+    let host = Host::embedded();
+    host.write("in.csv", "a\n1\n");
+    host.write("bad.wasm", "no component");
+    host.write("config.json", "[]");
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    let clean = component("clean").display().to_string();
+    host.run(&format!("plugin push {clean}")).ok();
+    for words in [
+        "submit --queue q --uri in.csv --priority 101",
+        "submit --queue q --uri in.csv --id .x",
+        "submit --queue q --uri http://u:p@h/x",
+        "submit --queue q --uri no.csv",
+        "submit --queue q --uri in.csv --id one --no-header",
+        "ingest in.csv --plugin bad.wasm",
+        "ingest in.csv --plugin no.wasm",
+        &format!("ingest in.csv --plugin {clean} --plugin-config @config.json"),
+        &format!("ingest in.csv --plugin {clean} --plugin-config @no.json"),
+        &format!("ingest in.csv --plugin {clean} --plugin-config []"),
+        &format!("ingest in.csv --plugin {clean} --plugin-config {{\"x\":1}}"),
+        &format!("ingest no.csv --plugin {clean}"),
+        &format!("ingest ftp://h/x --plugin {clean}"),
+        &format!("ingest in.csv --plugin {clean} --output s3://b"),
+        &format!("ingest in.csv --plugin {clean} --credentials no.json"),
+        &format!("run --queue q --burst --plugin {clean} --plugin-config {{\"x\":1}}"),
+        &format!("run --queue q --burst --plugin {clean} --allow-root no"),
+        "run --queue q --burst --plugin bad.wasm",
+        "plugin bind --queue q clean@9",
+        "plugin bind --queue q clean",
+        "plugin bind --queue q sha256:0",
+        "plugin bind --queue q clean@0.1.0 --config {\"x\":1}",
+        "plugin rollback --queue q",
+        "plugin inspect bad.wasm",
+        "plugin push bad.wasm",
+        "requests --queue w",
+        "dead show one",
+        "dead purge document:x",
+        "status two",
+        "report two",
+        "report one",
+        "--url redis://127.0.0.1:1 queue list",
+        "--url redis://h/x queue list",
+        "--url nonsense queue list",
+    ] {
+        let said = host.run(words);
+        let line = said.stderr.lines().find(|line| line.starts_with("error: "));
+        let line = line.unwrap_or_else(|| panic!("`{words}` is no error: {}", said.stderr));
+        assert!(!line.starts_with("error: config "), "`{words}`: {line}");
+        let parts: Vec<_> = line.split([':', ' ']).filter(|part| !part.is_empty()).collect();
+        for pair in parts.windows(2) {
+            assert!(pair[0] != pair[1], "`{words}`: {line}");
+        }
+        let parts: Vec<_> = line.split(": ").collect();
+        for (index, part) in parts.iter().enumerate() {
+            assert!(
+                !parts[..index].contains(part),
+                "`{words}` says {part:?} twice: {line}"
+            );
+        }
+    }
+}
+
+/// A config that the plugin can refuse by itself never meets a record.
+#[test]
+fn a_config_is_refused_before_any_record() {
+    let host = Host::embedded();
+    host.write("in.csv", "a\n1\n");
+    let clean = component("clean").display().to_string();
+    host.run(&format!("plugin push {clean}")).ok();
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    let config = r#"{"columns":{"a":{"pattern":"("}}}"#;
+    for words in [
+        "plugin bind --queue q clean@0.1.0 --config".to_owned(),
+        format!("ingest in.csv --plugin {clean} --plugin-config"),
+        format!("run --queue q --burst --allow-root . --plugin {clean} --plugin-config"),
+    ] {
+        let said = host.run_with(&words, &[config]).refused(1);
+        let line = said.lines().last().unwrap();
+        assert!(
+            line.starts_with("error: plugin ") && line.contains(": refuses the config: "),
+            "`{words}`: {said}"
+        );
+        assert!(!host.path("out").join("receipts").exists());
+    }
+    assert_eq!(host.status("one")["state"], "ready");
+    assert_eq!(host.run("plugin history --queue q --json").ok(), "");
+}
+
+/// People come from RQ, Celery and others.
+#[test]
+fn a_command_of_another_program_is_answered_with_ours() {
+    let host = Host::embedded();
+    for (words, hint) in [
+        ("worker", "`ingest-host run` is the worker"),
+        ("worker high low --burst", "`ingest-host run` is the worker"),
+        ("Worker", "`ingest-host run` is the worker"),
+        (
+            "--url redis://127.0.0.1:1 worker",
+            "`ingest-host run` is the worker",
+        ),
+        ("worker-pool", "`ingest-host run` is the worker"),
+        ("enqueue q", "`ingest-host submit` puts a request into a queue"),
+        ("apply_async", "`ingest-host submit` puts a request into a queue"),
+        ("info", "`ingest-host queue list` shows the queues"),
+        ("requeue --all", "`ingest-host dead retry ID`"),
+        ("empty q", "`ingest-host dead purge ID`"),
+        ("suspend", "`ingest-host queue pause"),
+        ("failed", "`ingest-host dead list`"),
+        ("revoke x", "`ingest-host cancel ID`"),
+        ("jobs", "`ingest-host requests --queue QUEUE`"),
+        ("push x.wasm", "`ingest-host plugin push`"),
+        ("convert a.csv", "`ingest-host ingest FILE"),
+        ("version", "`ingest-host --version`"),
+        ("queue info", "`ingest-host queue list`"),
+        ("queue empty", "`ingest-host dead purge --all --queue QUEUE`"),
+        ("dead requeue x", "`ingest-host dead retry ID`"),
+        ("plugin add x", "`ingest-host plugin push FILE`"),
+        // What is only mistyped gets clap's own tip.
+        ("sumbit", "a similar subcommand exists: 'submit'"),
+        ("plugin bnid", "a similar subcommand exists: 'bind'"),
+        ("run high low", "a queue is given as --queue NAME"),
+        ("run -Q high", "a queue is given as --queue NAME"),
+        ("run --queue q -c 4", "--concurrency N"),
+        ("run --queue q --workers=4", "--concurrency N"),
+        ("run --queue q --loglevel info", "RUST_LOG=debug"),
+        ("ingest a.csv --plugin x --verbose", "RUST_LOG=debug"),
+        (
+            "submit high a.csv",
+            "an input is given as --uri FILE, its queue as --queue NAME",
+        ),
+        ("requests q", "a queue is given as --queue NAME"),
+        ("queue pause q", "a queue is given as --queue NAME"),
+        ("plugin bind q clean@0.1.0", "a queue is given as --queue NAME"),
+        ("run --queu q", "a similar argument exists: '--queue'"),
+    ] {
+        let said = host.run(words).refused(2);
+        let is_told = ["unrecognized subcommand", "unexpected argument"];
+        assert!(
+            is_told.iter().any(|told| said.contains(told)),
+            "`{words}`: {said}"
+        );
+        assert!(said.contains("tip: ") && said.contains(hint), "`{words}`: {said}");
+    }
+}
+
+/// What the program starts itself with is no command for people.
+#[test]
+fn internal_commands_are_not_suggested() {
+    let host = Host::embedded();
+    for words in [
+        "compile",
+        "compile-componen",
+        "compile-components",
+        "component",
+        "--help",
+        "help",
+    ] {
+        let said = host.run(words);
+        let text = said.stdout + &said.stderr;
+        let shown = text.lines().filter(|line| !line.contains("unrecognized"));
+        for line in shown {
+            assert!(!line.contains("compile"), "`{words}`: {line}");
+        }
+        assert!(text.contains("Usage:"), "`{words}`: {text}");
+    }
+    let help = host.run("--help").ok();
+    for name in ["RUST_LOG", "NO_COLOR", "TERM=dumb", "plugin=info"] {
+        assert!(help.contains(name), "{name}: {help}");
+    }
+}
+
+/// On a terminal, which `script` makes.
+#[test]
+fn colours_are_left_out_where_they_are_not_wanted() {
+    let host = Host::embedded();
+    host.write("in.csv", "a\n1\n");
+    let (program, clean) = (env!("CARGO_BIN_EXE_ingest-host"), component("clean"));
+    let on_a_terminal = |words: &str, variables: &[(&str, &str)]| {
+        let command = format!("{program} {words} --plugin {}", clean.display());
+        let mut script = std::process::Command::new("script");
+        script
+            .current_dir(host.folder.path())
+            .env_clear()
+            .envs(
+                host.command()
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(variables.iter().copied())
+            .stdin(std::process::Stdio::null());
+        let output = script.args(["-qec", &command, "/dev/null"]).output();
+        let output = output.expect("`script` runs: it is in bsdutils");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let xterm = ("TERM", "xterm-256color");
+    for (variables, has_colours) in [
+        (&[xterm][..], true),
+        (&[xterm, ("NO_COLOR", "")], true),
+        (&[xterm, ("NO_COLOR", "1")], false),
+        (&[("TERM", "dumb")], false),
+    ] {
+        let said = on_a_terminal("run --queue q --burst", variables);
+        assert!(said.contains("worker stopped"), "{said}");
+        assert_eq!(said.contains('\u{1b}'), has_colours, "{variables:?}: {said:?}");
+    }
+    // A dumb terminal cannot move the cursor for a progress line.
+    let said = on_a_terminal("ingest in.csv", &[("TERM", "dumb")]);
+    assert!(
+        said.contains("1 record: 1 kept") && !said.contains('\u{1b}'),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn failures_exit_with_1_and_name_the_thing() {
     let host = Host::embedded();
-    host.run("submit --queue q --uri a.csv --id one").ok();
+    host.run("submit --queue q --no-check --uri a.csv --id one").ok();
     let clean = component("clean");
     let clean = clean.to_str().unwrap();
     for (words, args, why) in [
@@ -172,7 +391,7 @@ fn a_worker_that_cannot_write_takes_no_request() {
 fn the_queue_is_found_as_the_environment_says() {
     let server = RedisServer::start();
     let host = Host::on(&server.url());
-    host.run("submit --queue q --uri a.csv --id one").ok();
+    host.run("submit --queue q --no-check --uri a.csv --id one").ok();
     let url = url::Url::parse(&server.url()).unwrap();
 
     let mut by_parts = host.command();
@@ -204,7 +423,7 @@ fn the_queue_is_found_as_the_environment_says() {
     let output = host
         .command()
         .env_remove("REDIS_URL")
-        .args(["submit", "--queue", "q", "--uri", "a.csv"])
+        .args(["submit", "--queue", "q", "--no-check", "--uri", "a.csv"])
         .output();
     assert!(output.unwrap().status.success());
     assert!(
@@ -314,7 +533,8 @@ fn a_closed_pipe_ends_the_program_quietly() {
     let host = Host::embedded();
     let program = env!("CARGO_BIN_EXE_ingest-host");
     for id in 0..20 {
-        host.run(&format!("submit --queue q --uri a.csv --id r{id}")).ok();
+        host.run(&format!("submit --queue q --no-check --uri a.csv --id r{id}"))
+            .ok();
     }
     let mut shell = std::process::Command::new("sh");
     let output = shell

@@ -142,7 +142,7 @@ fn a_hundred_megabytes_are_not_even_read() {
     let pushed = push(&host, "large.wasm", "");
     is_refused(
         &pushed,
-        "the component has 104857600 bytes, more than the limit of 67108864",
+        "the component has 104857600 bytes, more than the limit of 67108864 (--limit component-bytes)",
     );
     assert!(pushed.peak <= own_peak().max(32 << 20), "{}", pushed.peak);
 }
@@ -170,7 +170,7 @@ fn deep_nesting_takes_no_more_than_the_compiler_has() {
     let pushed = push(&host, "nested.wasm", "--limit compile-memory=128MiB");
     is_refused(
         &pushed,
-        "compiling the component needed more than the limit of 134217728 bytes of memory",
+        "compiling the component needed more than the limit of 134217728 bytes of memory (--limit compile-memory)",
     );
     let plugin = ByHand {
         imports: lists(2_000),
@@ -187,7 +187,7 @@ fn what_compiles_for_minutes_is_given_up() {
     let pushed = push(&host, "blocks.wasm", "--limit compile-time=1s");
     is_refused(
         &pushed,
-        "compiling the component took more than the limit of 1s of processor time",
+        "compiling the component took more than the limit of 1s of processor time (--limit compile-time)",
     );
     host.write("blocks.wasm", blocks(1_000));
     assert_eq!(

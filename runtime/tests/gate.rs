@@ -147,6 +147,21 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(3, 0, 1), "--on-reject fail", false),
         (csv(3, 0, 0), "--on-reject fail", true),
         (csv(3, 0, 1), "", true),
+        // More than half of at least 20, unless there is another rule for all of them.
+        (csv(10, 10, 0), "", true),
+        (csv(9, 11, 0), "", false),
+        (csv(9, 6, 5), "", false),
+        (csv(8, 11, 0), "", true),
+        (csv(0, 20, 0), "", false),
+        (csv(0, 20, 0), "--on-reject set-aside", false),
+        (csv(0, 20, 0), "--max-rejects 100%", true),
+        (csv(0, 20, 0), "--max-rejects 20", true),
+        (csv(0, 20, 0), "--max-rejects ragged-row=100%", false),
+        (csv(0, 20, 0), "--max-rejects ragged-row=20,100%", true),
+        (csv(0, 0, 0), "--min-records 0", true),
+        (csv(2, 0, 0), "--min-records 2", true),
+        // It is about what is read: what is rejected has a rule of its own.
+        (csv(0, 2, 0), "--min-records 2", true),
     ] {
         let host = Host::embedded();
         host.write("in.csv", &input);
@@ -175,6 +190,146 @@ fn shares_and_codes_have_their_edges_too() {
             );
         }
     }
+}
+
+/// Nobody has said how many may be rejected: more than half of at least 20 are too many, and whoever sees the burst, its log
+/// or the list sees it.
+fn mostly_rejected_is_no_success(host: &Host) {
+    host.write("clean.csv", csv(20, 0, 0));
+    host.write("half.csv", csv(10, 10, 0));
+    host.write("most.csv", csv(9, 11, 0));
+    host.write("few.csv", csv(1, 18, 0));
+    let clean = component("clean").display().to_string();
+    let burst = |gate: &str| {
+        host.run(&format!(
+            "run --queue q --burst --allow-root . --plugin {clean} {gate}"
+        ))
+    };
+    for name in ["clean", "half", "few"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    let said = burst("").ok();
+    assert_eq!(
+        said,
+        "3 done, 0 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+    );
+    host.run("submit --queue q --id most --uri most.csv").ok();
+    let said = burst("");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert_eq!(
+        said.stdout,
+        "0 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+    );
+    let why = "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or \
+               set another bound with --max-rejects (100% for none)";
+    let line = said.stderr.lines().find(|line| line.contains("a dead letter"));
+    let line = line.expect(&said.stderr);
+    assert!(line.contains("ERROR") && line.contains(why), "{line}");
+    assert!(
+        line.contains("report=\"file:///") && line.contains("most.json"),
+        "{line}"
+    );
+    let (error, status) = dead(host, "most");
+    assert!(
+        error.contains(why) && error.contains("by code: 11 ragged-row"),
+        "{error}"
+    );
+    assert_eq!(status["attempts"], 1);
+    assert!(!files(host).contains(&"q/most.csv".to_owned()));
+    for name in ["q/.quarantine/most.csv", "rejects/q/.quarantine/most.rejects.csv"] {
+        assert!(files(host).contains(&name.to_owned()), "{name}");
+    }
+    let list = host.run("requests --queue q").ok();
+    let row = |id: &str| {
+        let row = list.lines().find(|line| line.starts_with(id)).expect(&list);
+        row.split_whitespace().take(6).collect::<Vec<_>>().join(" ")
+    };
+    assert!(
+        list.starts_with("ID     STATE  ATTEMPTS  LOST  READ  REJECTED  INPUT"),
+        "{list}"
+    );
+    assert_eq!(row("clean"), "clean done 1 0 20 0");
+    assert_eq!(row("half"), "half done 1 0 20 10");
+    assert_eq!(row("few"), "few done 1 0 19 18");
+    assert!(row("most").starts_with("most dead 1 0 "), "{list}");
+    assert!(list.contains(why), "{list}");
+    // A rule for one code does not replace the default, one for all does.
+    host.run("dead retry most").ok();
+    assert!(
+        burst("--max-rejects ragged-row=100%")
+            .stdout
+            .starts_with("0 done, 1 dead")
+    );
+    host.run("dead retry most").ok();
+    assert!(burst("--max-rejects 100%").ok().starts_with("1 done, 0 dead"));
+    assert_eq!(host.status("most")["receipt"]["records"]["rejected"], 11);
+}
+
+#[test]
+fn mostly_rejected_is_no_success_on_a_file() {
+    mostly_rejected_is_no_success(&Host::embedded());
+}
+
+#[test]
+fn mostly_rejected_is_no_success_on_redis() {
+    let redis = RedisServer::start();
+    mostly_rejected_is_no_success(&Host::on(&redis.url()));
+}
+
+/// A binding replaces the default for its queue, too, and may ask for records.
+#[test]
+fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
+    let host = Host::embedded();
+    let clean = component("clean");
+    host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
+    host.write("most.csv", csv(9, 11, 0));
+    host.write("empty.csv", csv(0, 0, 0));
+    let burst = || host.run("run --queue q --burst --allow-root .").stdout;
+    for (gate, id, ended, shown) in [
+        (
+            "--max-rejects ragged-row=20",
+            "a",
+            "0 done, 1 dead",
+            "ragged-row=20",
+        ),
+        ("--max-rejects 100%", "b", "1 done, 0 dead", "100%"),
+        (
+            "--max-rejects 100% --min-records 20",
+            "c",
+            "1 done, 0 dead",
+            "100%,records>=20",
+        ),
+        (
+            "--max-rejects 100% --min-records 21",
+            "d",
+            "0 done, 1 dead",
+            "100%,records>=21",
+        ),
+    ] {
+        host.run(&format!("plugin bind --queue q clean@0.1.0 {gate}"))
+            .ok();
+        let history = host.run("plugin history --queue q").ok();
+        let newest = history.lines().nth(1).unwrap();
+        assert!(newest.contains(&format!(" {shown} ")), "{history}");
+        host.run(&format!("submit --queue q --id {id} --uri most.csv"))
+            .ok();
+        assert!(burst().starts_with(ended), "{gate}");
+    }
+    let why = "20 records were read, and --min-records asks for at least 21";
+    assert!(dead(&host, "d").0.contains(why));
+    // The worker's own number and the binding's: the larger one counts.
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    host.run("submit --queue q --id e --uri empty.csv").ok();
+    let said = host
+        .run("run --queue q --burst --allow-root . --min-records 1")
+        .refused(1);
+    assert!(
+        said.contains("0 records were read, and --min-records asks for at least 1"),
+        "{said}"
+    );
+    host.run("dead retry e").ok();
+    assert!(burst().starts_with("1 done, 0 dead"));
 }
 
 /// A binding's gate holds for each worker, beside the worker's own, and a rollback brings back the one before.
@@ -331,6 +486,32 @@ fn a_code_that_no_reject_has_is_named() {
     }
 }
 
+/// An input without records has no rejects; its quarantine has the header and the report.
+#[test]
+fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
+    for (read, least) in [(0, 1), (3, 4)] {
+        let host = Host::embedded();
+        host.write("in.csv", csv(read, 0, 0));
+        let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
+        let why = format!("{read} records were read, and --min-records asks for at least {least}");
+        assert!(
+            said.contains("in.csv: nothing was published (see file:///"),
+            "{said}"
+        );
+        assert!(said.trim_end().ends_with(&why), "{said}");
+        assert_eq!(
+            files(&host),
+            [".quarantine/in.csv", "rejects/.quarantine/in.json"]
+        );
+        let kept = std::fs::read_to_string(host.path("out/.quarantine/in.csv")).unwrap();
+        assert_eq!(kept, csv(read, 0, 0));
+    }
+    let host = Host::embedded();
+    host.write("in.jsonl", "");
+    ingest(&host, "in.jsonl", "").ok();
+    ingest(&host, "in.jsonl", "--min-records 1 --output out2").refused(1);
+}
+
 #[test]
 fn a_rule_that_cannot_be_read_is_wrong_usage() {
     let host = Host::embedded();
@@ -340,6 +521,9 @@ fn a_rule_that_cannot_be_read_is_wrong_usage() {
         "--max-rejects 101%",
         "--max-rejects Bad=1",
         "--max-rejects 1 --on-reject fail",
+        "--max-rejects records>=1",
+        "--min-records -1",
+        "--min-records 5%",
     ] {
         ingest(&host, "in.csv", gate).refused(2);
     }

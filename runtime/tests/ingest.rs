@@ -451,3 +451,108 @@ fn another_encoding_and_dialect_are_read_as_declared() {
     let receipt = ingest(&host, "latin1.csv", "clean", &["--delimiter", ";"]);
     assert_eq!(receipt["rejects"]["by_code"]["not-utf8"], 1);
 }
+
+/// Not by digests, which say nothing to a person.
+#[test]
+fn a_used_id_says_in_words_what_differs() {
+    let host = Host::embedded();
+    let uri = |name: &str| format!("file://{}", host.path(name).canonicalize().unwrap().display());
+    host.write("a.csv", "a,b\n1,2\n");
+    host.write("b.csv", "a,b\n3,4\n");
+    let [hostile, clean] = ["hostile", "clean"].map(|name| component(name).display().to_string());
+    let ingest = |words: &str| host.run(&format!("ingest --id one {words}"));
+    let said = ingest(&format!("a.csv --plugin {hostile}")).ok();
+    let receipt = format!("receipt  {}", uri("out/receipts/one.json"));
+    assert!(said.lines().any(|line| line == receipt), "{said}");
+    ingest(&format!("a.csv --plugin {hostile}")).ok();
+    for (words, differences) in [
+        (
+            format!("b.csv --plugin {hostile}"),
+            format!("the input was {} and is {}", uri("a.csv"), uri("b.csv")),
+        ),
+        (
+            format!("a.csv --plugin {clean}"),
+            "the plugin was hostile@0.1.0 and is clean@0.1.0".into(),
+        ),
+        (
+            format!("a.csv --plugin {hostile} --plugin-config {{\"mode\":\"edit\"}}"),
+            "the config of the plugin is another".into(),
+        ),
+        (
+            format!("a.csv --plugin {hostile} --no-header"),
+            "the header was not given and is false".into(),
+        ),
+        (
+            format!("a.csv --plugin {hostile} --format jsonl"),
+            "the output's format was csv and is jsonl".into(),
+        ),
+        (
+            format!("b.csv --plugin {clean} --quote '"),
+            format!(
+                "the input was {} and is {}; the plugin was hostile@0.1.0 and is clean@0.1.0; the quote was not given and is \"'\"",
+                uri("a.csv"),
+                uri("b.csv")
+            ),
+        ),
+    ] {
+        let said = ingest(&words).refused(1);
+        let why = format!(
+            "one.json: is a receipt for other work: {differences}: choose another --id, or another --output\n"
+        );
+        assert!(
+            said.starts_with("error: commit /") && said.ends_with(&why),
+            "{words}: {said}"
+        );
+    }
+    host.write("a.csv", "a,b\n5,6\n");
+    let said = ingest(&format!("a.csv --plugin {hostile}")).refused(1);
+    let why = format!("the input {} has other bytes than it had", uri("a.csv"));
+    assert!(said.contains(&why), "{said}");
+}
+
+/// A plugin's author looks for what it prints. What has no line end is a line as well.
+#[test]
+fn what_a_plugin_prints_is_seen() {
+    let host = Host::embedded();
+    host.write("a.csv", "a\n1\n2\n");
+    let plugin = component("hostile");
+    let plugin = plugin.to_str().unwrap();
+    let config = r#"{"mode": "print", "on": "1"}"#;
+    let ingest = |level: Option<&str>, config: &str| {
+        let mut command = host.command();
+        command.args(["ingest", "a.csv", "--plugin", plugin, "--plugin-config", config]);
+        if let Some(level) = level {
+            command.env("RUST_LOG", level);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = ingest(None, config);
+    for line in ["a line on stdout", "a line on stderr"] {
+        let is_seen = |seen: &str| {
+            seen.contains(" INFO ") && seen.ends_with(&format!("plugin says: {line} plugin=\"hostile\""))
+        };
+        assert!(said.lines().any(is_seen), "{said}");
+    }
+    // Its own lines are for whoever asks for them.
+    assert!(!said.contains("limits="), "{said}");
+    assert!(ingest(Some("info"), config).contains("limits="));
+    assert!(!ingest(Some("warn"), config).contains("plugin says"));
+    let said = ingest(Some("error,plugin=info"), config);
+    assert!(
+        said.contains("plugin says") && !said.contains("limits="),
+        "{said}"
+    );
+    let said = ingest(Some("plugin=loud"), config);
+    assert!(
+        said.contains("RUST_LOG is not understood") && said.contains("plugin says"),
+        "{said}"
+    );
+
+    let said = host.run(&format!(
+        "ingest a.csv --id panics --plugin {plugin} --plugin-config {{\"mode\":\"throw\",\"on\":\"1\",\"text\":\"cut-off\"}}"
+    ));
+    assert!(said.stderr.contains("plugin says: cut-off"), "{}", said.stderr);
+    said.ok();
+}

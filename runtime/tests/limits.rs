@@ -46,7 +46,7 @@ fn a_record_makes_so_many_rows() {
     };
     assert_eq!(rows(1_000).unwrap().records.written, 1_002);
     let error = rows(1_001).unwrap_err();
-    let sentence = "plugin hostile: record 1: made 1001 rows of one record, more than the limit of 1000";
+    let sentence = "plugin hostile: record 1: made 1001 rows of one record, more than the limit of 1000 (--limit record-rows)";
     assert_eq!(error, sentence);
 }
 
@@ -75,7 +75,10 @@ fn a_call_returns_so_many_bytes() {
         error.starts_with("plugin hostile: records 1 to 1: breaks the interface: process returned"),
         "{error}"
     );
-    assert!(error.contains("more than the limit of 100000 bytes"), "{error}");
+    assert!(
+        error.contains("more than the limit of 100000 bytes (--limit call-bytes)"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn an_output_has_so_many_bytes() {
     assert_eq!(
         error,
         format!(
-            "commit output and rejects have more than the limit of {} bytes",
+            "commit output and rejects have more than the limit of {} bytes (--limit output-bytes)",
             all - 1
         )
     );
@@ -137,12 +140,12 @@ fn the_instances_after_a_trap_log_what_is_left() {
 fn a_call_and_a_request_take_so_long() {
     let said = ingest(r#"{"mode": "loop-in-finish"}"#, &["call-time=50ms"]).refused(1);
     assert!(
-        said.contains("finish took longer than the limit of 50ms"),
+        said.contains("finish took longer than the limit of 50ms (--limit call-time)"),
         "{said}"
     );
     let said = ingest(r#"{"mode": "loop-in-finish"}"#, &["request-time=500ms"]).refused(1);
     assert!(
-        said.contains("stopped: the attempt took longer than its limit"),
+        said.contains("stopped: the attempt took longer than its limit (--limit request-time)"),
         "{said}"
     );
     ingest(r#"{"mode": "dawdle"}"#, &["call-time=5s", "request-time=1m"]).ok();

@@ -195,7 +195,7 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
 fn rollback_goes_back_step_by_step_and_history_tells() {
     let host = Host::embedded();
     push(&host, "clean");
-    host.run("submit --queue q --uri in.csv").ok();
+    host.run("submit --no-check --queue q --uri in.csv").ok();
     let said = host.run("plugin rollback --queue q").refused(1);
     assert!(said.contains("q: has no plugin bound"), "{said}");
     for number in 1..=3 {

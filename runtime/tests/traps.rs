@@ -69,6 +69,76 @@ fn exactly_the_records_that_it_panics_on_are_rejected() {
     assert_eq!(seen.counters, [("seen".to_owned(), 19_993)]);
 }
 
+/// What the run time of another language prints before it gives up is why the record was rejected.
+#[test]
+fn an_exception_that_was_printed_is_the_reason() {
+    let exception = "process trapped: Traceback (most recent call last): File \"plugin.py\", line 3, in process \
+                     ValueError: no number: ";
+    for mode in ["throw", "throw-on-stdout"] {
+        let config = format!(r#"{{"mode": "{mode}", "on": "x"}}"#);
+        let seen = run(&config, &numbers(300, &[7, 200]), limits()).unwrap();
+        let rejects = rejects(&seen);
+        assert_eq!(
+            rejects.iter().map(|reject| reject.0).collect::<Vec<_>>(),
+            [7, 200]
+        );
+        for (_, code, reason) in &rejects {
+            assert_eq!(code, "plugin-trap");
+            assert!(reason.starts_with(exception), "{mode}: {reason}");
+            assert!(!reason.contains('\n'), "{reason}");
+        }
+    }
+}
+
+/// Of what is endless the beginning and the end are told; what would control a terminal is not.
+#[test]
+fn a_printed_exception_is_bounded_and_harmless() {
+    for (text, start, part) in [
+        (
+            format!(
+                "Error: b\u{e9}ginning\n{}\nthe end",
+                "    at f (plugin.js:1)\n".repeat(100_000)
+            ),
+            "process trapped: Error: b\u{e9}ginning at f (plugin.js:1) at f",
+            " \u{2026} ",
+        ),
+        (
+            format!("{}\nthe end", "\u{20ac}".repeat(1 << 20)),
+            "process trapped: \u{20ac}\u{20ac}\u{20ac}",
+            "\u{20ac} \u{2026} \u{20ac}",
+        ),
+        (
+            "\u{1b}[31mred\r\nthe end".into(),
+            "process trapped: [31mred",
+            "[31mred the end",
+        ),
+        ("the end\n\n\n".into(), "process trapped: the end: ", "the end: "),
+    ] {
+        let config = serde_json::json!({"mode": "throw", "on": "x", "text": text}).to_string();
+        let limits = Limits {
+            plugin_memory_bytes: 64 << 20,
+            ..limits()
+        };
+        let seen = run(&config, &numbers(3, &[2]), limits).unwrap();
+        let reason = &rejects(&seen)[0].2;
+        assert!(reason.starts_with(start) && reason.contains(part), "{reason}");
+        assert!(reason.contains("the end: "), "{reason}");
+        assert!(
+            reason.len() < 4_000 && !reason.contains(char::is_control),
+            "{reason}"
+        );
+    }
+    // Without a word there is the trap alone.
+    let silent = run(
+        r#"{"mode": "throw", "on": "x", "text": " \n"}"#,
+        &numbers(3, &[2]),
+        limits(),
+    )
+    .unwrap();
+    let reason = &rejects(&silent)[0].2;
+    assert!(reason.starts_with("process trapped: wasm "), "{reason}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -105,7 +175,7 @@ fn a_record_that_it_does_not_come_back_from_is_a_reject() {
     assert_eq!((rejects[0].0, rejects[0].1.as_str()), (321, "plugin-timeout"));
     let reason = &rejects[0].2;
     assert!(
-        reason.starts_with("process took longer than the limit of 300ms"),
+        reason.starts_with("process took longer than the limit of 300ms (--limit call-time)"),
         "{reason}"
     );
     // Where it was met is another place each time.
@@ -121,7 +191,9 @@ fn a_batch_that_is_slow_in_all_its_records_fails() {
     let input = format!("n\n{}", "x\n".repeat(200));
     let error = run(r#"{"mode": "dawdle", "on": "x"}"#, &input, limits).unwrap_err();
     assert!(
-        error.ends_with("process took longer than the limit of 500ms, and it was no single record"),
+        error.ends_with(
+            "process took longer than the limit of 500ms (--limit call-time), and it was no single record"
+        ),
         "{error}"
     );
 }
@@ -165,11 +237,11 @@ fn an_instance_that_has_become_unfit_is_replaced() {
     }
     let error = leaky(0, 5).run(1).unwrap_err().report();
     assert!(
-        error.contains("traps: 1, more than the limit of 0; the first: record "),
+        error.contains("traps: 1, more than the limit of 0 (--limit traps); the first: record "),
         "{error}"
     );
     assert!(
-        error.contains("process needed more memory than the limit of 16777216 bytes"),
+        error.contains("process needed more memory than the limit of 16777216 bytes (--limit memory)"),
         "{error}"
     );
 }
@@ -185,7 +257,7 @@ fn traps_have_a_budget() {
     let input = numbers(2_000, &[10, 20, 1_700]);
     assert_eq!(run(PANIC, &input, with(3, 0)).unwrap().records.rejected, 3);
     let error = run(PANIC, &input, with(2, 100)).unwrap_err();
-    let begin = "plugin hostile: traps: 3, more than the limit of 2; the first: record 10: process trapped: asked to panic";
+    let begin = "plugin hostile: traps: 3, more than the limit of 2 (--limit traps); the first: record 10: process trapped: asked to panic";
     assert!(error.starts_with(begin), "{error}");
     assert!(
         error.contains("; record 20: ") && error.contains("; record 1700: "),
@@ -197,7 +269,9 @@ fn traps_have_a_budget() {
     assert_eq!(run(looping, &input, with(0, 1)).unwrap().records.rejected, 1);
     let error = run(looping, &input, with(100, 0)).unwrap_err();
     assert!(
-        error.contains("timeouts: 1, more than the limit of 0; the first: record 500: process took"),
+        error.contains(
+            "timeouts: 1, more than the limit of 0 (--limit timeouts); the first: record 500: process took"
+        ),
         "{error}"
     );
 }
@@ -211,7 +285,7 @@ fn a_plugin_that_traps_on_everything_is_given_up_early() {
     };
     let error = run(PANIC, &input, limits).unwrap_err();
     assert!(
-        error.contains("traps: 101, more than the limit of 100; the first: record 1: "),
+        error.contains("traps: 101, more than the limit of 100 (--limit traps); the first: record 1: "),
         "{error}"
     );
     assert!(error.len() < 2_000, "{error}");

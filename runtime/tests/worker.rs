@@ -23,6 +23,7 @@ on_both_queues! {
     submit_waits_for_the_receipt
     what_fails_for_a_while_is_tried_again
     what_a_killed_worker_had_goes_to_another
+    a_status_tells_when_a_lease_ends
     what_ended_long_ago_is_removed_and_its_receipt_still_counts
     an_idle_worker_removes_what_ended_long_ago
     documents_that_are_no_requests_are_listed_and_purged
@@ -397,6 +398,41 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let why = host.status("one")["error"].as_str().unwrap().to_owned();
     assert!(why.contains("is a receipt for other work"), "{why}");
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+}
+
+fn a_status_tells_when_a_lease_ends(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("alarms.csv", alarms(10));
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let line = || {
+        let shown = host.run("status one").ok();
+        let line = shown.lines().find_map(|line| line.strip_prefix("lease    "));
+        line.map(str::to_owned)
+    };
+    assert_eq!(line(), None);
+    let plugin = component("alarms").display().to_string();
+    let words = format!("--queue q --lease 600 --allow-host 127.0.0.1 --plugin {plugin}");
+    let before_ms = jiff::Timestamp::now().as_millisecond();
+    host.faulty_worker(&words, "claimed:KILL:1").ended();
+    let ends_ms = host.status("one")["lease_ends_ms"].as_i64().unwrap();
+    let left_ms = ends_ms - before_ms;
+    assert!((600_000..600_000 + 60_000).contains(&left_ms), "{left_ms}");
+    let ends = line().unwrap();
+    let second = jiff::Timestamp::from_millisecond(ends_ms).unwrap();
+    let second = second.round(jiff::Unit::Second).unwrap();
+    assert!(
+        ends.starts_with(&format!("ends at {second}, in "))
+            && ends.ends_with(" s, unless its worker renews it"),
+        "{ends}"
+    );
+    host.expire_lease("one");
+    assert_eq!(
+        line().unwrap(),
+        "ended at 1970-01-01T00:00:00Z: the next worker that claims takes the request over"
+    );
+    assert!(run(host, "--burst --allow-host 127.0.0.1").starts_with("1 done"));
+    assert_eq!(line(), None);
+    assert!(host.status("one").get("lease_ends_ms").is_none());
 }
 
 fn an_idle_worker_removes_what_ended_long_ago(host: &Host) {

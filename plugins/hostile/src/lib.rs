@@ -3,6 +3,7 @@
 //! after it where it comes back, it keeps every record as it is.
 
 use std::hint::black_box;
+use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
@@ -47,6 +48,10 @@ impl Config {
 fn first() -> u64 {
     1
 }
+
+/// What Python says, without a line end.
+const EXCEPTION: &str =
+    "Traceback (most recent call last):\n  File \"plugin.py\", line 3, in process\nValueError: no number";
 
 /// The ways to misbehave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -98,6 +103,10 @@ enum Mode {
     Print,
     /// Writes to stdout and stderr in `check`.
     PrintInCheck,
+    /// Writes an exception to stderr, then traps, as the run time of another language does.
+    Throw,
+    /// Writes it to stdout.
+    ThrowOnStdout,
     /// Sleeps for a day.
     Sleep,
     /// Looks for what a sandbox must not have: files, the environment, arguments, a network, a clock. Counts each
@@ -228,6 +237,8 @@ impl Hostile {
                 return Err(record.reject(self.column, "asked-to", reason));
             }
             Mode::Print => print(&self.config),
+            Mode::Throw => throw(std::io::stderr(), &self.config),
+            Mode::ThrowOnStdout => throw(std::io::stdout(), &self.config),
             Mode::Sleep => std::thread::sleep(Duration::from_secs(24 * 3_600)),
             Mode::Escape => escape(),
             Mode::Fail => return Err(Refusal::new(self.config.words("asked to fail")).into()),
@@ -287,6 +298,12 @@ fn flood_counters(names: usize) {
 fn print(config: &Config) {
     println!("{}", config.words("a line on stdout"));
     eprintln!("{}", config.words("a line on stderr"));
+}
+
+fn throw(mut stream: impl Write, config: &Config) {
+    let written = write!(stream, "{}", config.words(EXCEPTION)).and_then(|()| stream.flush());
+    written.expect("the host takes what is printed");
+    std::process::abort();
 }
 
 /// Counts each way out that is open.

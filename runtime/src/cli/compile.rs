@@ -7,7 +7,7 @@ use crate::config::{Limits, Setting};
 use crate::error::Class;
 use crate::plugin::{PASSING, UNFIT, compile};
 
-#[derive(clap::Args)]
+#[derive(clap::Parser)]
 pub(super) struct Args {
     /// All limits, as NAME=VALUE.
     settings: Vec<Setting>,

@@ -10,7 +10,7 @@ use super::out;
 use super::requests::{self, RequestArgs};
 use crate::error::{Error, Result, Stage};
 use crate::location::{redact, redact_within};
-use crate::queue::{DEAD_STEP, Place, Queue, Revived, Server, State};
+use crate::queue::{DEAD_STEP, Place, Queue, Revived, Server, State, Status};
 
 /// The number of requests in one page of the list.
 const PAGE: usize = 1_000;
@@ -92,7 +92,7 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
         Command::Show { request, json } => {
             let status = request.find(&server).await?;
             if status.state != State::Dead {
-                return Err(not_dead(&status.id));
+                return Err(not_dead(&status));
             }
             if json {
                 requests::json(&status);
@@ -239,7 +239,7 @@ async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<Exi
         (Some(id), queue) => {
             let found = RequestArgs::new(id, queue).find(server).await?;
             if !verb.one(&*server.queue, &found.queue, &found.id).await? {
-                return Err(not_dead(&found.id));
+                return Err(not_dead(&found));
             }
             out::line(format!("{}  {}", found.id, verb.state()));
             Ok(ExitCode::SUCCESS)
@@ -312,6 +312,17 @@ async fn deaths(queue: &dyn Queue, name: &str) -> Result<Vec<Place>> {
     Ok(deaths)
 }
 
-fn not_dead(id: &str) -> Error {
-    Error::permanent(Stage::Request, format!("{id}: is not dead"))
+fn not_dead(status: &Status) -> Error {
+    let id = &status.id;
+    let what = match status.state {
+        // It was dead a moment ago, or somebody has tried it again since it was looked for.
+        State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
+        State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),
+        State::Cancelled => format!("{id}: is cancelled, not dead: submit it under another --id"),
+        state => format!(
+            "{id}: is {}, not dead: `ingest-host cancel {id}` withdraws it",
+            state.name()
+        ),
+    };
+    Error::permanent(Stage::Request, what)
 }

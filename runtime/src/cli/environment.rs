@@ -32,6 +32,8 @@ pub(super) struct Environment {
 struct Place {
     /// Its URL; may hold a password.
     url: String,
+    /// Whether nobody has named it.
+    is_default: bool,
     /// The folder of this user that a SQLite file is in which nobody named.
     own_folder: Option<PathBuf>,
 }
@@ -52,18 +54,34 @@ impl Environment {
     }
 
     fn place(&self) -> Result<Place> {
-        let own_folder = None;
+        let named = |url| Place {
+            url,
+            is_default: false,
+            own_folder: None,
+        };
         if let Some(url) = self.url.clone() {
-            return Ok(Place { url, own_folder });
+            return Ok(named(url));
         }
         let is_set = |name: &str| std::env::var_os(name).is_some();
         if let Some(url) = server_url(&variable, &is_set, &|name| self.dotenv.get(name))? {
-            return Ok(Place { url, own_folder });
+            return Ok(named(url));
         }
         let own_folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?;
         let file = own_folder.clone().unwrap_or_default().join("queue.db");
         let url = format!("sqlite:{}", file.display());
-        Ok(Place { url, own_folder })
+        Ok(Place {
+            url,
+            is_default: true,
+            own_folder,
+        })
+    }
+
+    /// Whether anybody has named a server, be it by its URL or its host.
+    ///
+    /// # Errors
+    /// As [`Environment::url`].
+    pub(super) fn names_a_server(&self) -> Result<bool> {
+        Ok(!self.place()?.is_default)
     }
 
     /// The queues that a worker serves, unless it was told which ones.

@@ -1,5 +1,6 @@
 //! The log: events go in, one line on stderr comes out for each, whatever texts are in them.
 
+use std::ffi::OsString;
 use std::fmt::{self, Debug};
 use std::io::IsTerminal;
 
@@ -41,10 +42,22 @@ pub(super) fn start(format: LogFormat, filter: Targets) {
         LogFormat::Human => registry
             .with(
                 log.fmt_fields(HumanFields)
-                    .with_ansi(std::io::stderr().is_terminal()),
+                    .with_ansi(may_colour(std::io::stderr().is_terminal(), &|name| {
+                        std::env::var_os(name)
+                    })),
             )
             .init(),
     }
+}
+
+/// Whether colours are shown and wanted: see <https://no-color.org>.
+fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    is_terminal && variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb(variable)
+}
+
+/// Whether the terminal takes no escape sequences.
+pub(super) fn is_dumb(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    variable("TERM").is_some_and(|value| value == "dumb")
 }
 
 /// Formats events as lines of JSON that a terminal may show.
@@ -202,6 +215,29 @@ mod tests {
                  debug=Some(1) count=3 error=\"{shown}\"\n"
             )
         );
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_show_them_to_people_who_want_them() {
+        for (is_terminal, no_color, term, expected) in [
+            (true, None, Some("xterm-256color"), true),
+            (true, None, None, true),
+            (true, Some(""), Some("xterm"), true),
+            (true, Some("1"), Some("xterm"), false),
+            (true, Some("0"), None, false),
+            (true, None, Some("dumb"), false),
+            (false, None, Some("xterm"), false),
+        ] {
+            let variable = |name: &str| {
+                let value = if name == "TERM" { term } else { no_color };
+                value.map(OsString::from)
+            };
+            assert_eq!(
+                may_colour(is_terminal, &variable),
+                expected,
+                "{no_color:?} {term:?}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod compile;
 mod dead;
 mod dotenv;
 mod environment;
+mod hints;
 mod ingest;
 mod inputs;
 mod log;
@@ -28,13 +29,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::error::{Error, Result, Stage};
 use crate::escape;
 use crate::location::redact_within;
-use crate::plugin::COMMAND;
+use crate::plugin::{COMMAND, LOG_TARGET};
 use environment::Environment;
 use log::LogFormat;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
-#[command(name = "ingest-host", version, propagate_version = true)]
+#[command(name = "ingest-host", version, propagate_version = true, after_help = ENVIRONMENT)]
 struct Cli {
     /// The queue's server: redis://..., rediss://... or sqlite:PATH. By default REDIS_URL, else REDIS_HOST with
     /// REDIS_PORT and REDIS_PASSWORD, else a SQLite file of this user.
@@ -48,6 +49,21 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What the environment says; each line fits into a small terminal.
+const ENVIRONMENT: &str = "\
+Environment:
+  REDIS_URL                the queue's server, or REDIS_HOST, REDIS_PORT and
+                           REDIS_PASSWORD; also in .env
+  QUEUE_NAME               the queues of `run`; also in .env
+  INGEST_HOST_CREDENTIALS  the file of --credentials
+  RUST_LOG                 which log lines are shown: error, warn, info, debug
+                           or trace, or TARGET=LEVEL,... as in
+                           warn,plugin=debug; by default info for `run`, warn
+                           for the others, and plugin=info for what plugins
+                           log and print
+  NO_COLOR                 no colours
+  TERM=dumb                no colours, no progress line";
 
 #[derive(Subcommand)]
 enum Command {
@@ -74,17 +90,17 @@ enum Command {
     /// Store plugins and bind them to queues.
     #[command(subcommand)]
     Plugin(plugin::Command),
-    #[command(name = COMMAND, hide = true)]
-    Compile(compile::Args),
 }
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = parse(&std::env::args_os().collect::<Vec<_>>());
-    // Within its limits there is room for nothing else.
-    if let Command::Compile(args) = &cli.command {
-        return compile::run(args);
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Within its limits there is room for nothing else. No person calls it, so it is none of the commands that help shows and
+    // errors suggest.
+    if arguments.get(1).is_some_and(|command| command == COMMAND) {
+        return compile::run(&compile::Args::parse_from(&arguments[1..]));
     }
+    let cli = parse(&arguments);
     let log_format = cli.log_format;
     start_log(&cli);
     let result = tokio::runtime::Builder::new_multi_thread()
@@ -130,22 +146,34 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Queue(command) => queues::queue(command, &environment).await,
         Command::Ingest(args) => ingest::ingest(args, &environment, cli.log_format).await,
         Command::Plugin(command) => plugin::plugin(command, &environment).await,
-        Command::Compile(_) => unreachable!("done before there is an environment"),
     }
 }
 
-/// Lines from `RUST_LOG` if it says which ones, in the form `LEVEL` or `TARGET=LEVEL,...`.
+/// Lines from `RUST_LOG` if it says which ones, in the form `LEVEL` or `TARGET=LEVEL,...`. What plugins print is always of
+/// interest to whoever runs them.
 fn start_log(cli: &Cli) {
     // A worker tells what it does; the other commands speak up only when something is wrong.
     let level = match cli.command {
         Command::Run(_) => LevelFilter::INFO,
         _ => LevelFilter::WARN,
     };
-    let filter = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|text| text.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
+    let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let filter = asked.as_ref().map(|text| text.parse::<Targets>());
+    let by_default = Targets::new()
+        .with_default(level)
+        .with_target(LOG_TARGET, LevelFilter::INFO);
+    let (filter, wrong) = match filter {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (by_default, Some(error)),
+        None => (by_default, None),
+    };
     log::start(cli.log_format, filter);
+    if let Some(error) = wrong {
+        tracing::warn!(
+            %error,
+            "RUST_LOG is not understood and not used: write a level, as in debug, or levels by target, as in warn,plugin=debug"
+        );
+    }
 }
 
 /// Reads the arguments. An error quotes them, and a shell may have put names of a stranger's files among them.
@@ -160,7 +188,10 @@ fn parse(arguments: &[OsString]) -> Cli {
         });
         // What was wrong is wrong with them, too, unless it was the very bytes that are spelled out now.
         match Cli::try_parse_from(shown) {
-            Err(shown) if shown.use_stderr() => shown.exit(),
+            Err(mut shown) if shown.use_stderr() => {
+                hints::add(&mut shown, arguments);
+                shown.exit()
+            }
             _ => {
                 let text = error.to_string();
                 out::note(redact_within(text.lines().next().unwrap_or_default()));

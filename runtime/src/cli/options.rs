@@ -180,16 +180,20 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     ))
 }
 
-/// How many records may be rejected.
+/// How many records may be rejected, and how many there must be.
 #[derive(clap::Args)]
 pub(super) struct GateArgs {
     /// May be given again: publish nothing if more records than this are rejected, in all or with one code. All goes into
-    /// quarantine then; a request of a queue is dead.
+    /// quarantine then; a request of a queue is dead. Without a bound for all, more than half of at least 20 records are too
+    /// many; 100% takes any number.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
     /// What a reject means for its file: `fail` is `--max-rejects 0`.
     #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
     on_reject: OnReject,
+    /// Publish nothing if the input has fewer records than this: for inputs that are never empty, 1.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    min_records: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -203,8 +207,8 @@ enum OnReject {
 impl GateArgs {
     pub(super) fn gate(&self) -> Gate {
         match self.on_reject {
-            OnReject::SetAside => Gate::new(self.max_rejects.clone()),
-            OnReject::Fail => Gate::closed(),
+            OnReject::SetAside => Gate::new(self.max_rejects.clone(), self.min_records),
+            OnReject::Fail => Gate::closed(self.min_records),
         }
     }
 }
@@ -264,7 +268,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
         });
     };
     let (as_written, name) = match argument.strip_prefix('@') {
-        None => (without_mark(argument).to_owned(), "of the plugin"),
+        None => (without_mark(argument).to_owned(), "the plugin's config"),
         Some(path) => {
             let text = read_named_text(Path::new(path), CONFIG_BYTES_MAX)
                 .map_err(|e| refused(format!("{path}: cannot be read")).because(e))?;

@@ -11,6 +11,8 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+use super::log::is_dumb;
+use crate::commit::receipt_uri;
 use crate::error::Error;
 use crate::escape;
 use crate::pipeline::Gauge;
@@ -157,6 +159,9 @@ pub(super) fn receipt(receipt: &Receipt) {
     }
     made_by(&receipt.plugin, receipt.binding);
     objects(&receipt.outputs, &receipt.rejects);
+    if let Some(uri) = receipt_uri(receipt) {
+        line(format!("receipt  {uri}"));
+    }
 }
 
 /// The plugin that ran.
@@ -185,7 +190,7 @@ pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     )
 }
 
-/// Shows a job's progress on stderr until it is dropped; nothing if stderr is no terminal.
+/// Shows a job's progress on stderr until it is dropped; nothing if stderr is no terminal that can.
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -211,7 +216,8 @@ impl ProgressLine {
 
     /// A line that says what [`ProgressLine::say`] is told.
     pub(super) fn spinner() -> Self {
-        let bar = if std::io::stderr().is_terminal() {
+        let can_show = std::io::stderr().is_terminal() && !is_dumb(&|name| std::env::var_os(name));
+        let bar = if can_show {
             ProgressBar::new_spinner()
         } else {
             ProgressBar::hidden()

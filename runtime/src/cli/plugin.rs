@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -113,15 +114,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
                 out::table(
-                    &[
-                        "BINDING",
-                        "PLUGIN",
-                        "BOUND",
-                        "CONFIG",
-                        "MAX REJECTS",
-                        "SHA256",
-                        "",
-                    ],
+                    &["BINDING", "PLUGIN", "BOUND", "CONFIG", "GATE", "SHA256", ""],
                     &rows,
                 );
             }
@@ -176,7 +169,9 @@ async fn bind(
 ) -> Result<()> {
     check_usable_queue_name(queue)?;
     let config = plugin_config(config)?;
-    let registry = environment.connect().await?.registry;
+    let server = environment.connect().await?;
+    let known = server.queue.queues().await?;
+    let registry = Arc::clone(&server.registry);
     let component = find(&*registry, plugin).await?;
     let binding = Binding {
         number: 0,
@@ -189,7 +184,9 @@ async fn bind(
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
-    put_in_force(queue, binding, &config.as_written, None, &*registry, environment).await
+    put_in_force(queue, binding, &config.as_written, None, &*registry, environment).await?;
+    requests::tell_new(&server, queue, &known);
+    Ok(())
 }
 
 /// Goes back to what was in force before; from a rollback, one step further.

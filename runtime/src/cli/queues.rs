@@ -85,12 +85,10 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
         }
         Command::Pause(QueueArgs { queue: name }) => {
             check_usable_queue_name(&name)?;
-            let is_new = !queue.queues().await?.contains(&name);
+            let known = queue.queues().await?;
             queue.set_paused(&name, true).await?;
             out::line(format!("{name}  paused"));
-            if is_new {
-                out::note(format!("{name} is new on {}", server.name));
-            }
+            requests::tell_new(&server, &name, &known);
         }
         Command::Resume(QueueArgs { queue: name }) => {
             requests::known(&server, &name).await?;

@@ -13,6 +13,10 @@ use crate::request::check_queue_name;
 /// So many queues are named in an error.
 const QUEUES_SHOWN: usize = 8;
 
+/// How much alike two names are that may be taken for each other, from 0 to 1; and so many of them are named.
+const NEAR: f64 = 0.6;
+const NEAR_SHOWN: usize = 3;
+
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -61,13 +65,40 @@ pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
     if queues.iter().any(|name| name == queue) {
         return Ok(());
     }
-    let has = match queues.len() {
-        0 => String::new(),
-        1..=QUEUES_SHOWN => format!(" (it has: {})", queues.join(", ")),
-        _ => " (`queue list` shows those that it has)".into(),
+    let has = match (queues.len(), near(queue, &queues)) {
+        (0, _) => String::new(),
+        (1..=QUEUES_SHOWN, _) => format!(" (it has: {})", queues.join(", ")),
+        (_, near) if near.is_empty() => " (`queue list` shows those that it has)".into(),
+        (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
     };
     let why = format!("{queue}: there is no such queue on {}{has}", server.name);
     Err(Error::permanent(Stage::Queue, why))
+}
+
+/// Notes that a queue was not there before, and names those of `known` that may have been meant.
+pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
+    if known.iter().any(|name| name == queue) {
+        return;
+    }
+    let near = near(queue, known);
+    let near = match near.as_slice() {
+        [] => String::new(),
+        near => format!("; near it: {}", near.join(", ")),
+    };
+    out::note(format!("{queue} is new on {}{near}", server.name));
+}
+
+/// Returns the queues whose names may have been meant, the likeliest first.
+pub(super) fn near<'a>(queue: &str, known: &'a [String]) -> Vec<&'a str> {
+    let queue = queue.to_ascii_lowercase();
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&queue, &name.to_ascii_lowercase());
+    let mut near: Vec<_> = known
+        .iter()
+        .map(|name| (likeness(name), name.as_str()))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .collect();
+    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    near.into_iter().take(NEAR_SHOWN).map(|(_, name)| name).collect()
 }
 
 /// The queue named, which must be there, or all queues.
@@ -102,10 +133,16 @@ impl RequestArgs {
         match (found.pop(), found.as_slice()) {
             (Some(status), []) => Ok(status),
             (None, _) => {
-                let within = self.queue.as_deref().unwrap_or("any queue");
+                let (within, named) = match &self.queue {
+                    Some(queue) => (queue.as_str(), queue.as_str()),
+                    None => ("any queue", "QUEUE"),
+                };
                 Err(Error::permanent(
                     Stage::Request,
-                    format!("{}: is not in {within} on {}", self.id, server.name),
+                    format!(
+                        "{}: is not in {within} on {}: `ingest-host requests --queue {named}` lists those that are",
+                        self.id, server.name
+                    ),
                 ))
             }
             (Some(last), rest) => {
@@ -151,6 +188,9 @@ pub(super) fn show(status: &Status) {
         "attempts {}, leases lost {}",
         status.attempts, status.lost
     ));
+    if let Some(end) = status.lease_end() {
+        out::line(format!("lease    {end}"));
+    }
     if let Some(progress) = &status.progress {
         let so_far = out::measures(progress.bytes, progress.records, progress.rejects);
         out::line(format!("so far   {so_far}"));
@@ -192,12 +232,22 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
         }
     }
     if !args.json {
-        out::table(&["ID", "STATE", "ATTEMPTS", "LOST", "INPUT", "ERROR"], &rows);
+        let head = [
+            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "ERROR",
+        ];
+        out::table(&head, &rows);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn row(status: &Status) -> Vec<String> {
+    // A file of which much was rejected must not look like a clean one.
+    let count = |name: &str| {
+        let records = status.receipt.as_ref().map(|receipt| &receipt["records"][name]);
+        records
+            .and_then(serde_json::Value::as_u64)
+            .map_or(String::new(), |count| count.to_string())
+    };
     vec![
         status.id.clone(),
         status
@@ -206,6 +256,8 @@ fn row(status: &Status) -> Vec<String> {
             .unwrap_or_else(|| status.state.name().into()),
         status.attempts.to_string(),
         status.lost.to_string(),
+        count("read"),
+        count("rejected"),
         redact(&status.uri),
         status.error.clone().unwrap_or_default(),
     ]
@@ -230,7 +282,12 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
             out::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
         }
         Cancelled::TooLate(state) => {
-            return Err(refused(format!("{id}: is {} already", state.name())));
+            let way_on = match state {
+                State::Dead => format!(": `ingest-host dead purge {id}` removes it"),
+                State::Done => format!(": its output stays; `ingest-host status {id}` shows it"),
+                _ => String::new(),
+            };
+            return Err(refused(format!("{id}: is {} already{way_on}", state.name())));
         }
         Cancelled::Unknown => return Err(refused(format!("{id}: is not known any more"))),
     }

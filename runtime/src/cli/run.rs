@@ -287,9 +287,11 @@ async fn tell_new_queues(server: &Server, queues: &[String]) {
         return;
     };
     for queue in queues.iter().filter(|queue| !known.contains(queue)) {
+        let near = super::requests::near(queue, &known).join(",");
         tracing::info!(
             queue,
             server = server.name,
+            near = (!near.is_empty()).then_some(near),
             "the server does not know this queue yet"
         );
     }

@@ -10,8 +10,9 @@ use super::options::{InputArgs, absolute};
 use super::out::{self, ProgressLine};
 use super::requests;
 use crate::error::{Class, Error, Result, Stage};
+use crate::fetch::check_fetchable;
 use crate::location::redact;
-use crate::queue::{Progress, Server, State, Status, Submitted};
+use crate::queue::{Progress, Server, State, Status, Submitted, is_on_this_machine};
 use crate::receipt::Receipt;
 use crate::request::{NewRequest, check_uri, check_usable_queue_name};
 
@@ -31,6 +32,10 @@ pub(super) struct Args {
     priority: i32,
     #[command(flatten)]
     input: InputArgs,
+    /// Submit also what no worker could fetch as things are: a path without a file, where the queue is on this machine, or a
+    /// scheme that this version does not support.
+    #[arg(long)]
+    no_check: bool,
     /// Wait until the requests are done, and show what came of them.
     #[arg(long)]
     wait: bool,
@@ -55,11 +60,28 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         .iter()
         .map(|uri| new_request(&args, uri))
         .collect::<Result<Vec<_>>>()?;
+    let url = environment.url()?;
+    if !args.no_check {
+        let is_here = is_on_this_machine(&url);
+        requests
+            .iter()
+            .try_for_each(|request| fetchable(request, is_here))?;
+    }
     let server = environment.connect_or_create().await?;
+    let known = server.queue.queues().await;
     let answers = server.queue.submit(&args.queue, &requests).await?;
+    let hint = match environment.names_a_server()? {
+        true => "",
+        false => "; set REDIS_URL for Redis",
+    };
+    out::note(format!("queue: {} on {}{hint}", args.queue, server.description()));
+    // A server that does not let this user list its queues has taken the request all the same.
+    if let Ok(known) = known {
+        requests::tell_new(&server, &args.queue, &known);
+    }
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(answers) {
-        if tell(&args, request, answer) {
+        if tell(&args, &server, request, answer).await? {
             accepted.push(request);
         }
     }
@@ -102,20 +124,22 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     Ok(request)
 }
 
+/// Refuses what would only become a dead letter.
+fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
+    let checked = check_fetchable(&request.uri, is_here);
+    checked.map_err(|error| error.with_hint("--no-check submits it all the same"))
+}
+
 /// Says what became of a submit. False if it was refused.
-fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
+async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submitted) -> Result<bool> {
     let (id, queue) = (&request.id, &args.queue);
     let (state, word) = match answer {
         Submitted::Created => (State::Ready, "submitted"),
         Submitted::Existing(state) => (state, "was there before"),
         Submitted::Conflict => {
-            out::error(&Error::permanent(
-                Stage::Request,
-                format!(
-                    "{id}: is in queue {queue} with another URI or other input options: choose another --id"
-                ),
-            ));
-            return false;
+            let there = server.queue.status(queue, id).await?;
+            out::error(&conflict(queue, request, there.as_ref()));
+            return Ok(false);
         }
     };
     if args.json && !args.wait {
@@ -126,11 +150,39 @@ fn tell(args: &Args, request: &NewRequest, answer: Submitted) -> bool {
                 format!(": `ingest-host dead retry {id}` tries it again")
             }
             (Submitted::Existing(_), State::Cancelled) => ": choose another --id to have it done".to_owned(),
+            (Submitted::Existing(_), State::Done) => {
+                format!(
+                    ": `ingest-host status {id}` shows its output; choose another --id to have it done again"
+                )
+            }
             _ => String::new(),
         };
         out::line(format!("{id}  {word} ({}){hint}", state.name()));
     }
-    true
+    Ok(true)
+}
+
+/// The error for an id that another request has, which says in what they differ.
+fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
+    let mut differences = Vec::new();
+    let mut state = "";
+    if let Some(there) = there {
+        state = there.state.name();
+        if there.uri != request.uri {
+            let (was, is) = (redact(&there.uri), redact(&request.uri));
+            differences.push(format!("the URI was {was} and is {is}"));
+        }
+        differences.extend(there.input.differences(&request.input));
+    }
+    let what = match differences.is_empty() {
+        true => "another request".to_owned(),
+        false => format!("another request ({state}): {}", differences.join("; ")),
+    };
+    let why = format!(
+        "{}: queue {queue} has this id for {what}: choose another --id",
+        request.id
+    );
+    Error::permanent(Stage::Request, why)
 }
 
 /// Waits for the end of a request and shows it. False if it did not end well.

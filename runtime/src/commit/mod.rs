@@ -53,6 +53,7 @@ pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
+use crate::receipt::Receipt;
 use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
@@ -277,6 +278,13 @@ impl Destination {
     }
 }
 
+/// Returns the URI of a published receipt, which lies beside the output that it names; nothing if it names none.
+pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
+    let output = receipt.outputs.first()?;
+    let (folder, _) = output.uri.rsplit_once('/')?;
+    Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
+}
+
 /// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     let path = disk::create_folders(folder)?.join(OUTPUT_ID);
@@ -326,7 +334,7 @@ fn read_identity(path: &Path) -> std::io::Result<String> {
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
     let refused = |why: &str| Error::permanent(Stage::Config, format!("{option} {}: {why}", redact(uri)));
-    match Location::parse(uri, Stage::Config)? {
+    match Location::parse(uri, Stage::Config).map_err(|error| error.about(option))? {
         Location::File(path) => {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }

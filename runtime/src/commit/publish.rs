@@ -356,7 +356,7 @@ fn existing_or_conflict(
         return Ok(Committed::Existing(existing));
     }
     let what = format!(
-        "{}: is a receipt for other work; {}: choose another id, or another output",
+        "{}: is a receipt for other work: {}: choose another --id, or another --output",
         path.display(),
         differences(&existing, own)
     );
@@ -517,41 +517,61 @@ fn last_segment(uri: &str) -> &str {
     uri.rsplit('/').next().unwrap_or(uri)
 }
 
-/// What two receipts disagree in, of what makes work the same: see [`Receipt::same_work`]. Without a queue
-/// the time of submission is that of the attempt, so it says nothing.
+/// Says for people what two receipts of one id disagree in. What follows from something else that differs is left out, as the
+/// output's bytes are.
 fn differences(existing: &Receipt, own: &Receipt) -> String {
-    let members = |receipt: &Receipt| {
-        let digests = receipt
-            .outputs
-            .iter()
-            .map(|output| output.sha256.as_str())
-            .collect::<Vec<_>>();
-        let queued = receipt.request.queue.is_some();
-        let submitted_at = queued.then(|| receipt.request.submitted_at.clone());
-        [
-            ("id", receipt.request.id.clone()),
-            (
-                "queue",
-                receipt.request.queue.clone().unwrap_or_else(|| "none".into()),
-            ),
-            ("time of submission", submitted_at.unwrap_or_default()),
-            ("input", receipt.input.sha256.clone()),
-            ("plugin", receipt.plugin.sha256.clone()),
-            ("config", receipt.config_sha256.clone()),
-            ("output", digests.join("+")),
-            (
-                "rejects",
-                receipt.rejects.sha256.clone().unwrap_or_else(|| "none".into()),
-            ),
-        ]
-    };
     let mut text = Vec::new();
-    for ((name, existing), (_, own)) in members(existing).into_iter().zip(members(own)) {
-        if existing != own {
-            text.push(format!("its {name} is {existing}, here it is {own}"));
+    let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());
+    let mut differ = |name: &str, was: &str, is: &str| {
+        if was != is {
+            text.push(format!("the {name} was {was} and is {is}"));
+        }
+    };
+    differ("id", &existing.request.id, &own.request.id);
+    differ("queue", &queue(existing), &queue(own));
+    if existing.input.sha256 != own.input.sha256 {
+        differ("input", &existing.input.uri, &own.input.uri);
+        if existing.input.uri == own.input.uri {
+            text.push(format!("the input {} has other bytes than it had", own.input.uri));
         }
     }
-    text.join(", ")
+    if existing.plugin.sha256 != own.plugin.sha256 {
+        let name = |receipt: &Receipt| format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
+        let (was, is) = (name(existing), name(own));
+        text.push(match was == is {
+            true => format!("the plugin is another build of {is}"),
+            false => format!("the plugin was {was} and is {is}"),
+        });
+    }
+    if existing.config_sha256 != own.config_sha256 {
+        text.push("the config of the plugin is another".to_owned());
+    }
+    text.extend(differing_options(existing, own));
+    if text.is_empty() && existing.host != own.host {
+        text.push(format!(
+            "it was made by version {} of this program",
+            existing.host
+        ));
+    }
+    if text.is_empty() {
+        text.push("its output has other bytes".to_owned());
+    }
+    text.join("; ")
+}
+
+/// Says in which options of the input and the output two receipts differ, as far as both tell.
+fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
+    let mut text = match (&existing.input.options, &own.input.options) {
+        (Some(was), Some(is)) => was.differences(is),
+        _ => Vec::new(),
+    };
+    let format = |receipt: &Receipt| receipt.outputs.first().map(|output| output.format.name());
+    if let (Some(was), Some(is)) = (format(existing), format(own))
+        && was != is
+    {
+        text.push(format!("the output's format was {was} and is {is}"));
+    }
+    text
 }
 
 #[cfg(test)]

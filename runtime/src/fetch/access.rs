@@ -364,12 +364,12 @@ mod tests {
             "u@h",
         ] {
             let error = Access::new(&[rule.to_owned()], &[]).expect_err(rule);
-            assert!(error.to_string().starts_with("config --allow-host"), "{error}");
+            assert!(error.to_string().starts_with("--allow-host"), "{error}");
         }
         let error = Access::new(&[], &["/no/such/folder".into()]).expect_err("missing");
         assert_eq!(
             error.to_string(),
-            "config --allow-root /no/such/folder: not a folder to read from"
+            "--allow-root /no/such/folder: not a folder to read from"
         );
     }
 }

@@ -16,6 +16,7 @@ mod source;
 mod stdin;
 mod transfer;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,7 +167,7 @@ impl Fetcher {
                 Source::from_answer(self.http.open(url, origin, stop).await?, stop.clone())?
             }
             // Object stores belong here.
-            Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
+            Location::Other(scheme) => return Err(unsupported(Stage::Fetch, uri, &scheme)),
         };
         source.within(self.bounds)
     }
@@ -181,12 +182,36 @@ impl Fetcher {
     }
 }
 
+/// Checks a URI for what no worker could fetch, wherever it runs: a scheme that is not supported, a URL that is not valid. If
+/// the workers run on this machine, also a local path that is no file.
+///
+/// # Errors
+/// Permanent, of stage config, with the redacted URI.
+pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
+    let path = match Location::parse(uri, Stage::Config)? {
+        Location::File(path) if by_this_machine => path,
+        Location::File(_) | Location::Http(_) => return Ok(()),
+        Location::Other(scheme) => return Err(unsupported(Stage::Config, uri, &scheme)),
+    };
+    let refused = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", redact(uri)));
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) if found.is_dir() => Err(refused("is a folder, not a file")),
+        Ok(_) => Err(refused("is not a regular file")),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(refused("there is no such file"))
+        }
+        // A worker may be allowed more than this user.
+        Err(_) => Ok(()),
+    }
+}
+
 fn open_file(path: &Path, origin: Origin, access: &Access, stop: Stop) -> Result<Source> {
     let file = file::open(path, origin, access)?;
     Ok(Source::from_file(file, path, stop))
 }
 
-fn unsupported(uri: &str, scheme: &str) -> Error {
+fn unsupported(stage: Stage, uri: &str, scheme: &str) -> Error {
     let mut what = format!(
         "{}: {scheme}: is not supported, only http:, https: and file:",
         redact(uri)
@@ -194,5 +219,5 @@ fn unsupported(uri: &str, scheme: &str) -> Error {
     if !uri.contains("://") {
         what.push_str("; a file of that name is written ./NAME");
     }
-    Error::permanent(Stage::Fetch, what)
+    Error::permanent(stage, what)
 }

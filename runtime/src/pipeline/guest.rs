@@ -293,7 +293,7 @@ impl Search {
                 return Ok(());
             }
             let why = format!(
-                "process took longer than the limit of {:?}, and it was no single record",
+                "process took longer than the limit of {:?} (--limit call-time), and it was no single record",
                 self.time
             );
             return Err(Error::permanent(Stage::Plugin, why));

@@ -385,7 +385,8 @@ impl Lane {
 
     fn too_many_rows(&self, rows: usize) -> Error {
         let max = self.limits.record_rows_max;
-        let why = format!("made {rows} rows of one record, more than the limit of {max}");
+        let why =
+            format!("made {rows} rows of one record, more than the limit of {max} (--limit record-rows)");
         Error::permanent(Stage::Plugin, why)
     }
 

@@ -395,6 +395,7 @@ fn put_through(
         etag: input.etag.clone(),
         format: decoding.format,
         columns: std::mem::take(&mut decoding.columns),
+        options: Some(job.input.clone()),
     };
     let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))

@@ -254,7 +254,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
     if *written <= max {
         return Ok(());
     }
-    let why = format!("output and rejects have more than the limit of {max} bytes");
+    let why = format!("output and rejects have more than the limit of {max} bytes (--limit output-bytes)");
     Err(Error::permanent(Stage::Commit, why))
 }
 
@@ -275,7 +275,7 @@ impl RejectText<'_> {
         }
         let (max, limit) = (self.bytes_max, Size(self.limits.rejects_bytes_max));
         let why = format!(
-            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit"
+            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit with --limit rejects-bytes=SIZE"
         );
         Err(Error::permanent(Stage::Commit, why))
     }

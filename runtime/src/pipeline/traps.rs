@@ -79,7 +79,9 @@ impl Traps {
             *count += 1;
             if *count > max {
                 let (count, reasons) = (*count, self.reasons.join("; "));
-                let why = format!("{what}: {count}, more than the limit of {max}; the first: {reasons}");
+                let why = format!(
+                    "{what}: {count}, more than the limit of {max} (--limit {what}); the first: {reasons}"
+                );
                 return Err(Error::permanent(Stage::Plugin, why));
             }
         }

@@ -66,7 +66,7 @@ impl Compiler {
         let said = said.map_err(failed)?;
         if said.len() as u64 > bytes_max {
             return Err(refused(format!(
-                "the component compiles to more than {bytes_max} bytes"
+                "the component compiles to more than {bytes_max} bytes (--limit compile-memory)"
             )));
         }
         if status.success() {
@@ -168,10 +168,10 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
     let seconds = Duration::from_secs(limits.compile.as_secs().max(1));
     match status.signal().map(Signal::from_named_raw) {
         Some(Some(Signal::XCPU)) => refused(format!(
-            "compiling the component took more than the limit of {seconds:?} of processor time"
+            "compiling the component took more than the limit of {seconds:?} of processor time (--limit compile-time)"
         )),
         Some(Some(Signal::ABORT | Signal::SEGV)) => refused(format!(
-            "compiling the component needed more than the limit of {} bytes of memory, or more stack than there is",
+            "compiling the component needed more than the limit of {} bytes of memory (--limit compile-memory), or more stack than there is",
             limits.compile_memory_bytes
         )),
         // Somebody else's doing, which says nothing about the component.

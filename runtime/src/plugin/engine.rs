@@ -431,7 +431,7 @@ fn code_of(component: &Component) -> Result<Vec<u8>> {
 
 fn too_large(bytes: u64, limits: &Limits) -> Error {
     refused(format!(
-        "the component has {bytes} bytes, more than the limit of {}",
+        "the component has {bytes} bytes, more than the limit of {} (--limit component-bytes)",
         limits.component_bytes_max
     ))
 }

@@ -73,7 +73,7 @@ impl Instance {
         });
         let calls = Arc::clone(engine.calls());
         let call = Call::begin(&calls, limits.plugin_call, is_alone, &store.data().stop)?;
-        store.data_mut().call = Some(call);
+        store.data_mut().begin_call(call);
         let started = pre.instantiate(&mut store);
         store.data_mut().call = None;
         let world = match started {
@@ -231,7 +231,7 @@ impl Instance {
             return Err(broken("was called after it had failed").into());
         }
         let turn = Call::begin(&self.calls, limit, self.is_alone, &self.store.data().stop)?;
-        self.store.data_mut().call = Some(turn);
+        self.store.data_mut().begin_call(turn);
         self.store.set_epoch_deadline(1);
         let answer = call(&self.world, &mut self.store);
         self.store.data_mut().call = None;
@@ -266,7 +266,13 @@ impl Instance {
     ) -> Result<T, Failure> {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
-            Error::permanent(Stage::Plugin, format!("{before}{}", short(&sentence))).into()
+            let sentence = short(&sentence);
+            // Plugins say so, too, since another host may not.
+            let said = sentence
+                .strip_prefix("config: ")
+                .filter(|_| before.ends_with("config: "));
+            let said = said.unwrap_or(&sentence);
+            Error::permanent(Stage::Plugin, format!("{before}{said}")).into()
         })
     }
 }
@@ -305,15 +311,16 @@ fn failed(
     }
     if !is_trap && !state.memory.exceeded() && state.overdue.is_none() {
         let bytes_max = limits.changes_bytes_max;
-        let what =
-            format!("{call} returned what cannot be read, or more than the limit of {bytes_max} bytes");
+        let what = format!(
+            "{call} returned what cannot be read, or more than the limit of {bytes_max} bytes (--limit call-bytes)"
+        );
         return broken(what).because(error.root_cause().to_string()).into();
     }
     let message = if state.memory.exceeded() {
         let bytes = limits.plugin_memory_bytes;
-        format!("{call} needed more memory than the limit of {bytes} bytes")
+        format!("{call} needed more memory than the limit of {bytes} bytes (--limit memory)")
     } else if state.overdue.is_some() {
-        format!("{call} took longer than the limit of {limit:?}")
+        format!("{call} took longer than the limit of {limit:?} (--limit call-time)")
     } else if let Some(words) = state.last_words() {
         format!("{call} trapped: {}", short(&words))
     } else {

@@ -18,6 +18,7 @@ pub use calls::thread_time;
 pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
+pub use state::PLUGIN as LOG_TARGET;
 pub use trap::{Failure, Trap, was_in_company};
 
 use crate::format::OutputColumn;

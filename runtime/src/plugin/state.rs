@@ -1,7 +1,7 @@
 //! What one plugin instance sees of the world: a log line, a counter, and a standard library that starts
 //! but finds no files, no environment, no network, a clock that stands still and the same random numbers each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use crate::stop::Stop;
 
 /// Random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
+/// The target of what plugins log and print.
+pub const PLUGIN: &str = "plugin";
+
 /// What the host keeps for a plugin's resources.
 const RESOURCES_MAX: usize = 1_000;
 
@@ -55,10 +58,10 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let log = Arc::new(Mutex::new(PluginLog::new(plugin, limits.plugin_log_bytes)));
-        let printed = Printed(Arc::clone(&log));
+        let printed = |stream| Printed(Arc::clone(&log), stream);
         let wasi = WasiCtx::builder()
-            .stdout(printed.clone())
-            .stderr(printed)
+            .stdout(printed(Stream::Output))
+            .stderr(printed(Stream::Error))
             .secure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random(Deterministic::new(vec![0x5a; 16]))
             .insecure_random_seed(0)
@@ -83,7 +86,13 @@ impl State {
         }
     }
 
-    /// What the plugin said before a trap: the message of its panic, or the last line that it printed.
+    /// Notes that a call begins: what was printed before it says nothing about how it ends.
+    pub(super) fn begin_call(&mut self, call: Call) {
+        self.call = Some(call);
+        lock(&self.log).forget_words();
+    }
+
+    /// What the plugin said in the call that trapped: the message of its panic, or what it printed.
     pub(super) fn last_words(&self) -> Option<String> {
         lock(&self.log).last_words()
     }
@@ -161,6 +170,13 @@ impl HostMonotonicClock for StillClock {
     }
 }
 
+/// Where a plugin prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Output,
+    Error,
+}
+
 /// Lines from a plugin on their way to the host's log, up to a number of bytes.
 struct PluginLog {
     plugin: String,
@@ -168,9 +184,27 @@ struct PluginLog {
     had_room: bool,
     left: usize,
     dropped: u64,
-    line: Vec<u8>,
+    output: Line,
+    error: Line,
     panic: Option<Panic>,
-    last_printed: Option<String>,
+}
+
+/// What came on one stream.
+#[derive(Default)]
+struct Line {
+    /// The line that has no end yet.
+    unfinished: Vec<u8>,
+    /// What was printed in the call under way.
+    words: Words,
+}
+
+/// The beginning and the end of a text that may be endless: some languages name the exception first, others last.
+#[derive(Default)]
+struct Words {
+    beginning: Vec<u8>,
+    end: VecDeque<u8>,
+    /// Whether something between them was left out.
+    has_gap: bool,
 }
 
 /// What a panic has to say.
@@ -185,8 +219,43 @@ const LINE_BYTES_MAX: usize = 2048;
 /// Beyond this no line is added to a panic's message.
 const PANIC_BYTES_MAX: usize = 2048;
 const PANIC_CHARS_TOLD: usize = 800;
+/// What is kept of the beginning and of the end of what a call prints.
+const WORDS_BYTES: usize = 400;
 /// What a line costs beside its text, so that empty ones have an end, too.
 const LINE_COST: usize = 32;
+
+impl Words {
+    fn add(&mut self, bytes: &[u8]) {
+        let room = WORDS_BYTES - self.beginning.len();
+        let (beginning, rest) = bytes.split_at(room.min(bytes.len()));
+        self.beginning.extend_from_slice(beginning);
+        // No more of it than can stay.
+        let skipped = rest.len().saturating_sub(WORDS_BYTES);
+        self.end.extend(&rest[skipped..]);
+        let surplus = self.end.len().saturating_sub(WORDS_BYTES);
+        self.end.drain(..surplus);
+        self.has_gap |= skipped + surplus > 0;
+    }
+
+    /// All on one line; nothing if it is blank.
+    fn text(&self) -> Option<String> {
+        let gap = if self.has_gap { " … " } else { "" };
+        let mut bytes = self.beginning.clone();
+        bytes.extend_from_slice(gap.as_bytes());
+        bytes.extend(&self.end);
+        let text = String::from_utf8_lossy(&bytes);
+        // A piece of a character that was cut says nothing.
+        let words: Vec<_> = text
+            .split(|c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER)
+            .collect();
+        let line = words
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        (!line.is_empty()).then_some(line)
+    }
+}
 
 impl PluginLog {
     fn new(plugin: &str, bytes: usize) -> Self {
@@ -195,10 +264,21 @@ impl PluginLog {
             had_room: bytes > 0,
             left: bytes,
             dropped: 0,
-            line: Vec::new(),
+            output: Line::default(),
+            error: Line::default(),
             panic: None,
-            last_printed: None,
         }
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Line {
+        match stream {
+            Stream::Output => &mut self.output,
+            Stream::Error => &mut self.error,
+        }
+    }
+
+    fn forget_words(&mut self) {
+        (self.output.words, self.error.words) = Default::default();
     }
 
     fn write(&mut self, level: Level, message: &str) {
@@ -213,31 +293,33 @@ impl PluginLog {
         // Who reads the log must not take a plugin's words for the host's.
         let plugin = &self.plugin;
         match level {
-            Level::Trace => tracing::trace!(plugin, "plugin says: {message}"),
-            Level::Debug => tracing::debug!(plugin, "plugin says: {message}"),
-            Level::Info => tracing::info!(plugin, "plugin says: {message}"),
-            Level::Warn => tracing::warn!(plugin, "plugin says: {message}"),
-            Level::Error => tracing::error!(plugin, "plugin says: {message}"),
+            Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::Debug => tracing::debug!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::Info => tracing::info!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::Warn => tracing::warn!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::Error => tracing::error!(target: PLUGIN, plugin, "plugin says: {message}"),
         }
     }
 
     /// Gathers what a plugin prints into lines.
-    fn print(&mut self, bytes: &[u8]) {
+    fn print(&mut self, stream: Stream, bytes: &[u8]) {
+        self.line(stream).words.add(bytes);
         for &byte in bytes {
-            if byte != b'\n' && self.line.len() < LINE_BYTES_MAX {
-                self.line.push(byte);
+            let line = &mut self.line(stream).unfinished;
+            if byte != b'\n' && line.len() < LINE_BYTES_MAX {
+                line.push(byte);
             } else if byte == b'\n' {
-                let line = String::from_utf8_lossy(&self.line).into_owned();
-                self.line.clear();
-                self.printed(line);
+                let text = String::from_utf8_lossy(line).into_owned();
+                line.clear();
+                self.printed(stream, &text);
             }
         }
     }
 
     /// Keeps what a panic says, which becomes part of an error or a reject instead of a line of the log. A panic in Rust
     /// prints where it was, then its message, then a note on an environment variable that no plugin has.
-    fn printed(&mut self, line: String) {
-        match &mut self.panic {
+    fn printed(&mut self, stream: Stream, line: &str) {
+        match self.panic.as_mut().filter(|_| stream == Stream::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
                 panic.is_told = true;
                 return;
@@ -246,7 +328,7 @@ impl PluginLog {
                 if !line.is_empty() && panic.message.len() < PANIC_BYTES_MAX {
                     let between = if panic.message.is_empty() { "" } else { " " };
                     panic.message.push_str(between);
-                    panic.message.push_str(&line);
+                    panic.message.push_str(line);
                 }
                 return;
             }
@@ -255,7 +337,7 @@ impl PluginLog {
         if line.is_empty() {
             return;
         }
-        if let Some(place) = panic_place(&line) {
+        if let Some(place) = panic_place(line) {
             self.panic = Some(Panic {
                 place: place.to_owned(),
                 message: String::new(),
@@ -263,19 +345,18 @@ impl PluginLog {
             });
             return;
         }
-        self.write(Level::Info, &line);
-        self.last_printed = Some(line);
+        self.write(Level::Info, line);
     }
 
     fn last_words(&self) -> Option<String> {
         let Some(panic) = &self.panic else {
-            return self.last_printed.clone();
+            return self.error.words.text().or_else(|| self.output.words.text());
         };
         // The place is to be told however long the message is.
         let clip = |message: &str| message.chars().take(PANIC_CHARS_TOLD).collect::<String>();
         let message = if panic.message.is_empty() {
             // Its only line has no end yet.
-            clip(&String::from_utf8_lossy(&self.line))
+            clip(&String::from_utf8_lossy(&self.error.unfinished))
         } else {
             clip(&panic.message)
         };
@@ -291,6 +372,12 @@ fn panic_place(line: &str) -> Option<&str> {
 
 impl Drop for PluginLog {
     fn drop(&mut self) {
+        for stream in [Stream::Output, Stream::Error] {
+            let rest = std::mem::take(&mut self.line(stream).unfinished);
+            if !rest.is_empty() && (stream == Stream::Output || self.panic.is_none()) {
+                self.write(Level::Info, &String::from_utf8_lossy(&rest));
+            }
+        }
         if self.dropped > 0 && self.had_room {
             tracing::warn!(
                 plugin = self.plugin,
@@ -305,9 +392,9 @@ fn lock(log: &Mutex<PluginLog>) -> std::sync::MutexGuard<'_, PluginLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A plugin's standard output and error.
+/// A plugin's standard output or error.
 #[derive(Clone)]
-struct Printed(Arc<Mutex<PluginLog>>);
+struct Printed(Arc<Mutex<PluginLog>>, Stream);
 
 impl IsTerminal for Printed {
     fn is_terminal(&self) -> bool {
@@ -328,7 +415,7 @@ impl StdoutStream for Printed {
 
 impl OutputStream for Printed {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        lock(&self.0).print(&bytes);
+        lock(&self.0).print(self.1, &bytes);
         Ok(())
     }
 

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 pub use self::registry::{Binding, Component, Registry};
-pub use self::server::Server;
+pub use self::server::{Server, is_on_this_machine};
 use crate::error::{Class, Error, Result, Stage};
-use crate::request::{NewRequest, Request};
+use crate::request::{InputOptions, NewRequest, Request};
 
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
 const SUBMIT_STEP: usize = 250;
@@ -345,6 +345,9 @@ pub struct Status {
     pub queue: String,
     /// Where its input is.
     pub uri: String,
+    /// How to read it.
+    #[serde(default, skip_serializing_if = "InputOptions::is_default")]
+    pub input: InputOptions,
     /// Where it is in its life.
     pub state: State,
     /// Attempts begun, without those lost or handed back.
@@ -359,6 +362,9 @@ pub struct Status {
     /// The URI of the report on it that a worker has kept in quarantine, while dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
+    /// When its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock, while leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ends_ms: Option<i64>,
     /// How far its worker is, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -384,6 +390,22 @@ impl Status {
         let left_s = (at_ms - jiff::Timestamp::now().as_millisecond()).max(0) / 1_000;
         let at = at.round(jiff::Unit::Second).unwrap_or(at);
         Some(format!("at {at}, in {left_s} s"))
+    }
+
+    /// Says for people when the lease ends, while there is one.
+    pub fn lease_end(&self) -> Option<String> {
+        let at_ms = self.lease_ends_ms?;
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        let at = at.round(jiff::Unit::Second).unwrap_or(at);
+        // By this machine's clock, which is mostly the server's, too.
+        let left_ms = at_ms - jiff::Timestamp::now().as_millisecond();
+        Some(match left_ms {
+            ..=0 => format!("ended at {at}: the next worker that claims takes the request over"),
+            _ => format!(
+                "ends at {at}, in {} s, unless its worker renews it",
+                left_ms / 1_000
+            ),
+        })
     }
 
     /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
@@ -620,6 +642,11 @@ fn millis(span: Duration) -> u64 {
 /// A receipt as a status shows it: the document, or the text if it is none.
 fn receipt_value(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+/// Input options as a status shows them: none, if they cannot be read.
+fn input_value(text: &str) -> InputOptions {
+    strict_json::from_str(text).unwrap_or_default()
 }
 
 fn progress_text(progress: Progress) -> String {

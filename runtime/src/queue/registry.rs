@@ -39,8 +39,8 @@ pub struct Binding {
     /// Limits that are lower than a worker's own.
     #[serde(default, skip_serializing_if = "Lowered::is_empty")]
     pub limits: Lowered,
-    /// Which outputs may be published, whatever else the worker demands. An empty list is left out.
-    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    /// Which outputs may be published, whatever else the worker demands. The default is left out.
+    #[serde(default, skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,
     /// When it was made, in milliseconds since 1970.
     pub bound_ms: i64,
@@ -84,6 +84,8 @@ pub(super) fn check_size(bytes: u64, bytes_max: usize) -> Result<()> {
     if bytes <= bytes_max as u64 {
         return Ok(());
     }
-    let why = format!("the component has {bytes} bytes, more than the limit of {bytes_max}");
+    let why = format!(
+        "the component has {bytes} bytes, more than the limit of {bytes_max} (--limit component-bytes)"
+    );
     Err(Error::permanent(Stage::Plugin, why))
 }

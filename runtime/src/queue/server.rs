@@ -1,14 +1,33 @@
 //! A URL in, a connected server out: Redis or a SQLite file.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::redis::RedisServer;
 use super::sqlite::SqliteFile;
 use super::{Queue, Registry};
 use crate::error::{Error, Result, Stage};
 use crate::location::redact;
+
+/// Whether the server at `url` is a file of this machine or listens on its loopback address, so that workers most likely run on
+/// this machine, too.
+pub fn is_on_this_machine(url: &str) -> bool {
+    if url.starts_with("sqlite:") {
+        return true;
+    }
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        // Other schemes than http have hosts that are not parsed.
+        Some(Host::Domain(name)) => {
+            let address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            address || name.eq_ignore_ascii_case("localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
 
 /// A connected server.
 #[derive(Clone)]
@@ -22,6 +41,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// Returns what it is and where, without credentials.
+    pub fn description(&self) -> String {
+        match self.name.strip_prefix("sqlite:") {
+            Some(path) => {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                format!("SQLite file {}", absolute.display())
+            }
+            None => self.name.clone(),
+        }
+    }
+
     /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
     /// there). Errors and logs never show a password in it.
     ///
@@ -55,5 +85,29 @@ impl Server {
             registry: server,
             name: redact(url.as_str()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_on_this_machine;
+
+    #[test]
+    fn a_loopback_address_is_this_machine() {
+        for (url, is_here) in [
+            ("sqlite:/data/queue.db", true),
+            ("sqlite:queue.db", true),
+            ("redis://localhost:6379/", true),
+            ("redis://:pw@LOCALHOST/1", true),
+            ("rediss://127.0.0.1", true),
+            ("redis://127.8.9.1:6379", true),
+            ("redis://[::1]:6379", true),
+            ("redis://10.0.0.5", false),
+            ("redis://queue.example.com:6379", false),
+            ("redis://localhost.example.com", false),
+            ("no url", false),
+        ] {
+            assert_eq!(is_on_this_machine(url), is_here, "{url}");
+        }
     }
 }

@@ -385,7 +385,7 @@ impl Context {
         match next {
             Next::Dead => {
                 self.forget_checkpoint(ticket).await;
-                tracing::error!(error = why, "given up: a dead letter");
+                tracing::error!(error = why, report = kept_report, "given up: a dead letter");
                 Outcome::Dead
             }
             Next::Cancelled => {

@@ -136,6 +136,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             resumed_from: None,
         },
         input: InputPart {
+            options: None,
             uri: "file:///in/day-1.csv".into(),
             bytes: 1,
             sha256: "11".into(),
@@ -505,16 +506,13 @@ fn rejects_may_live_elsewhere() {
 #[test]
 fn a_destination_that_cannot_be_is_refused() {
     for (uri, what) in [
+        ("s3://bucket/out", "--output s3://bucket/out: is not supported"),
+        ("https://u:pw@h/out", "--output https://h/out: is not supported"),
+        ("", "--output : not a path"),
         (
-            "s3://bucket/out",
-            "config --output s3://bucket/out: is not supported",
+            "file:out",
+            "--output: file:out: a file: URI takes an absolute path",
         ),
-        (
-            "https://u:pw@h/out",
-            "config --output https://h/out: is not supported",
-        ),
-        ("", "config --output : not a path"),
-        ("file:out", "config file:out: a file: URI takes an absolute path"),
     ] {
         let error = Destination::new(uri, None).expect_err(uri);
         assert_eq!(error.class(), Class::Permanent);

@@ -359,7 +359,16 @@ pub(crate) async fn a_wait_for_several_tells_of_each(bed: Bed) {
     let mut command = Host::on(&bed.url).command();
     command
         .current_dir("/")
-        .args(["submit", "--wait", "--queue", Q, "--uri", "a.csv", "b.csv"])
+        .args([
+            "submit",
+            "--no-check",
+            "--wait",
+            "--queue",
+            Q,
+            "--uri",
+            "a.csv",
+            "b.csv",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let waiting = command.spawn().unwrap();

@@ -52,7 +52,7 @@ pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
     );
     let error = registry.component("aa", 3).await.expect_err("too large");
     assert_eq!(error.class(), Class::Permanent);
-    let sentence = "plugin the component has 4 bytes, more than the limit of 3";
+    let sentence = "plugin the component has 4 bytes, more than the limit of 3 (--limit component-bytes)";
     assert_eq!(error.to_string(), sentence);
     let components = registry.components().await.unwrap();
     assert_eq!(

@@ -191,7 +191,7 @@ end
 -- A request as a JSON text, for people. One that is broken must not hide the others.
 local function describe(id, state)
   local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'cancel',
-    'ending', 'stray', 'output', 'note', 'report')
+    'ending', 'stray', 'output', 'note', 'report', 'input')
   if hash.err then
     hash = { [4] = hash.err }
   end
@@ -203,5 +203,7 @@ local function describe(id, state)
     output = hash[9] and hash[10] or cjson.null, note = hash[11] or cjson.null,
     report = state == 'dead' and hash[12] or cjson.null,
     due_ms = state == 'delayed' and tonumber(redis.call('ZSCORE', key('delayed'), id)) or cjson.null,
+    input = hash[13] or '',
+    lease_ends_ms = state == 'leased' and tonumber(redis.call('ZSCORE', key('leased'), id)) or cjson.null,
   })
 end

@@ -304,7 +304,7 @@ fn check_url(url: &Url) -> Result<()> {
     // Neither the host nor the path is quoted: both may be a piece of the password.
     Err(Error::permanent(
         Stage::Config,
-        "url of the queue's server: only the number of a database may follow the host; percent-encode '/', '?', '#' and \
+        "URL of the queue's server: only the number of a database may follow the host; percent-encode '/', '?', '#' and \
          '@' in the password",
     ))
 }

@@ -448,7 +448,8 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
 const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
-    CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END";
+    CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,
+    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms";
 
 /// Forgets what matters only as long as a request has not ended.
 const FORGET_MARKS: &str =
@@ -460,6 +461,7 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         id: row.get(0)?,
         queue: row.get(1)?,
         uri: row.get(2)?,
+        input: super::input_value(&row.get::<_, String>("input")?),
         state,
         ending: super::ending_word(state, row.get(9)?, row.get(10)?),
         output: row.get(11)?,
@@ -468,7 +470,8 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         lost: row.get(5)?,
         error: row.get(6)?,
         report: row.get(13)?,
-        due_ms: row.get(14)?,
+        due_ms: row.get("due_ms")?,
+        lease_ends_ms: row.get("lease_ends_ms")?,
         progress: row
             .get::<_, Option<String>>(8)?
             .as_deref()
