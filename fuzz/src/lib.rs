@@ -15,7 +15,7 @@ use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
-use ingest_host::request::{InputOptions, NewRequest};
+use ingest_host::request::{Character, InputOptions, NewRequest};
 use ingest_host::stop::Stop;
 
 use self::records::{Read, read, small};
@@ -43,7 +43,7 @@ pub fn csv(data: &[u8]) {
         format: Some(Format::Csv),
         header: Some(how & 1 == 0),
         delimiter: Some([',', ';', '\t', '|'][usize::from(how >> 1) % 4]),
-        quote: Some(if how & 8 == 0 { '"' } else { '\'' }),
+        quote: Some(Character::Is(if how & 8 == 0 { '"' } else { '\'' })),
         ..InputOptions::default()
     };
     input(text, &options, how >> 4, pieces);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Position;
 use crate::format::Format;
+use crate::request::InputOptions;
 
 /// The version of the document; members may be added within it, none changes its meaning.
 pub const RECEIPT_VERSION: u32 = 1;
@@ -109,6 +110,9 @@ pub struct InputPart {
     pub format: Format,
     /// Its columns, in order.
     pub columns: Vec<String>,
+    /// How it was read: what the request, its binding and the worker said.
+    #[serde(default, skip_serializing_if = "InputOptions::is_default")]
+    pub options: InputOptions,
 }
 
 /// The plugin that ran.

@@ -50,6 +50,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment) -> Result<Exit
     if let Some(id) = &args.id {
         check_name("id", id, 128)?;
     }
+    args.input.options().check()?;
     let limits = Arc::new(args.limits.limits());
     let mut time = TimeLimit::new(limits.attempt);
     tracing::info!(%limits, "limits");

@@ -537,6 +537,10 @@ fn differences(existing: &Receipt, own: &Receipt) -> String {
             ("input", receipt.input.sha256.clone()),
             ("plugin", receipt.plugin.sha256.clone()),
             ("config", receipt.config_sha256.clone()),
+            (
+                "way to read its input",
+                serde_json::to_string(&receipt.input.options).unwrap_or_default(),
+            ),
             ("output", digests.join("+")),
             (
                 "rejects",

@@ -334,8 +334,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
-    // Of another encoding a chunk's bytes are not the input's.
-    if matches!(job.input.encoding(), Ok(None)) {
+    // Of another encoding a chunk's bytes are not the input's, and the rows of a footer are in no chunk.
+    if matches!(job.input.encoding(), Ok(None)) && job.input.skip_footer.unwrap_or(0) == 0 {
         sequence.digest_input(input.fetched.hand_over());
     }
     let mut for_lanes = job.limits.memory.hold();
@@ -384,6 +384,7 @@ fn put_through(
         etag: input.etag.clone(),
         format: decoding.format,
         columns: std::mem::take(&mut decoding.columns),
+        options: job.input.clone(),
     };
     let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))

@@ -136,6 +136,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             resumed_from: None,
         },
         input: InputPart {
+            options: ingest_host::request::InputOptions::default(),
             uri: "file:///in/day-1.csv".into(),
             bytes: 1,
             sha256: "11".into(),
