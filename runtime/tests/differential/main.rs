@@ -91,9 +91,15 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What the host makes of a file, cut into chunks and read in pieces of any size.
 fn read(input: &[u8], options: &Map<String, Value>, random: &mut Rng) -> Value {
+    // The columns of JSON lines are those of the first batch, so that is to be the whole file.
+    let is_csv = options["format"] == "csv";
     let limits = Limits {
-        batch_bytes: *random.choice(&[16, 40, 100, 128 << 10]).unwrap(),
-        batch_records: *random.choice(&[1, 3, 16_384]).unwrap(),
+        batch_bytes: *random
+            .choice(&[16, 40, 100, 128 << 10][if is_csv { 0 } else { 3 }..])
+            .unwrap(),
+        batch_records: *random
+            .choice(&[1, 3, 16_384][if is_csv { 0 } else { 2 }..])
+            .unwrap(),
         ..Limits::default()
     };
     let piece = *random.choice(&[1, 7, usize::MAX]).unwrap();
@@ -278,7 +284,7 @@ fn table(random: &mut Rng, options: &Map<String, Value>) -> String {
     let escape = option(options, "escape", "none");
     let width = random.usize(1..5);
     let end = *random.choice(&["\n", "\r\n", "\r"]).unwrap();
-    let mut field = |random: &mut Rng| -> String {
+    let field = |random: &mut Rng| -> String {
         let pieces = ["a", "b", "7", "é", " ", "#"];
         let count = random.usize(..4);
         let plain = text(random, &pieces, count);

@@ -70,6 +70,8 @@ class Faults:
                 if at < size and raw[at] not in (delimiter, "\r", "\n"):
                     # BY DESIGN: text after a closing quote is a reject. Python appends it.
                     self.code = self.code or "stray-quote"
+                    # An escape has no meaning right behind a quote.
+                    at += field not in self.spaces
             while at < size and raw[at] not in (delimiter, "\r", "\n"):
                 if raw[at] == escape:
                     if at + 1 == size:
@@ -97,8 +99,10 @@ def rows_of(lines, options):
     def feed():
         nonlocal at
         while at < len(lines):
-            line = with_escaped_crlf(lines[at], escape)
-            at += 1
+            line = ""
+            while at < len(lines) and (not line or line.endswith(ESCAPED_CRLF)):
+                line += with_escaped_crlf(lines[at], escape)
+                at += 1
             taken.append(line)
             yield line
 
@@ -202,8 +206,10 @@ def read_jsonl(data):
                 raise Rejected("not-json")
             decoder = json.JSONDecoder(object_pairs_hook=lambda pairs: pairs, parse_constant=constant)
             members_of(decoder.decode(line))
-            # BY DESIGN: half of a surrogate pair is no text. Python reads it.
-            json.dumps(value, ensure_ascii=False).encode()
+            # BY DESIGN: half of a surrogate pair is no text. Python reads it. Within a value it is left as it is.
+            for text in [*value, *value.values()]:
+                if isinstance(text, str):
+                    text.encode()
             yield value
         except (ValueError, Rejected) as error:
             yield str(error) if isinstance(error, Rejected) else "not-json"

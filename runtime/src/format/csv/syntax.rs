@@ -238,12 +238,15 @@ impl Parser {
             match raw.get(at) {
                 None => {}
                 Some(&byte) if byte == self.syntax.delimiter || matches!(byte, b'\n' | b'\r') => {}
-                Some(_) => seen.stray = seen.stray.or(Some(at)),
+                Some(_) => {
+                    seen.stray = seen.stray.or(Some(at));
+                    // An escape has no meaning right behind a quote, as Python has it.
+                    at += usize::from(at == field.end);
+                }
             }
         }
-        let begun = at;
         at = self.unquoted(raw, at, last, &mut field, seen)?;
-        if !field.is_quoted || at > begun {
+        if !field.is_quoted {
             field.end = at;
         }
         seen.add(field);
