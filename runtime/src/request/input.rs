@@ -9,8 +9,8 @@ use serde::de::{IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::encoding::{encoding_refused, parse_encoding};
-use super::{Integer, parse_sha256, refused};
-use crate::error::Result;
+use super::{Integer, parse_sha256};
+use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};
 
@@ -25,7 +25,7 @@ pub const SKIP_FOOTER_MAX: u32 = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct InputOptions {
     /// Format of the input; by default from its content type or name, and CSV if neither says.
-    #[arg(long = "input-format", value_enum)]
+    #[arg(id = "input_format", long = "input-format", value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// CSV input: the character between fields; `\t` for a tab [default: `,`].
@@ -344,6 +344,10 @@ impl InputOptions {
             drops_blank: self.blank_rows == Some(BlankRows::Drop),
         }
     }
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::permanent(Stage::Config, format!("input: {}", message.into()))
 }
 
 /// Checks that no two characters are the same.
