@@ -25,6 +25,8 @@
 //! | a column without a name | is `column_N`, with its number |
 //! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
 //! | white space around a field | is text |
+//!
+//! Options change some of this; `csv/rewriting.rs` decodes then.
 
 mod rewriting;
 
