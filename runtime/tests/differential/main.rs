@@ -353,14 +353,11 @@ fn encoded(text: &str, encoding: Option<&str>) -> Vec<u8> {
 fn jsonl_case(random: &mut Rng) -> Case {
     let mut lines = String::new();
     for _ in 0..random.usize(..8) {
-        match random.u8(..12) {
-            0 => {
-                lines += *random
-                    .choice(&["", " ", "\r", "[1]", "1", "{", "{}x", "null", "\u{a0}"])
-                    .unwrap()
-            }
-            _ => lines += &object(random),
-        }
+        let odd = ["", " ", "\r", "[1]", "1", "{", "{}x", "null", "\u{a0}"];
+        lines += &match random.u8(..12) {
+            0 => (*random.choice(&odd).unwrap()).to_owned(),
+            _ => object(random),
+        };
         lines += *random.choice(&["\n", "\n", "\r\n", " \n"]).unwrap();
     }
     (
