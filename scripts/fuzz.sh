@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Has libFuzzer look for bytes that break a property, for so many seconds each: scripts/fuzz.sh SECONDS [TARGET...]
+# Has libFuzzer look for bytes that break a property, and compares with Python's csv and json, for so many seconds each:
+# scripts/fuzz.sh SECONDS [TARGET...]. SEED=n compares the same files again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1
@@ -14,7 +15,13 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --quiet --locked cargo-fuzz
 fi
 
-[ $# -gt 0 ] || set -- $(cd fuzz/targets && ls | sed 's/\.rs$//')
+# Of what was asked for, `differential` is no target of libFuzzer.
+differential=no
+[ $# -gt 0 ] || set -- $(cd fuzz/targets && ls | sed 's/\.rs$//') differential
+for target in "$@"; do
+    shift
+    if [ "$target" = differential ]; then differential=yes; else set -- "$@" "$target"; fi
+done
 for target in "$@"; do
     echo "==== $target, $seconds s"
     # What is found is kept apart from the seeds.
@@ -23,4 +30,13 @@ for target in "$@"; do
     cargo +nightly fuzz run --sanitizer none "$target" "$found" "fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1
 done
+if [ "$differential" = yes ]; then
+    seed=${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+    echo "==== differential against Python, $seconds s, SEED=$seed"
+    end=$((SECONDS + seconds))
+    while [ "$SECONDS" -lt "$end" ]; do
+        SEED=$seed CASES=50000 cargo test --quiet --locked --workspace --test differential
+        seed=$((seed + 1))
+    done
+fi
 echo "Nothing was found."

@@ -15,7 +15,9 @@ use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
-use ingest_host::request::{InputOptions, NewRequest};
+use ingest_host::request::{
+    BlankRows, Character, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
+};
 use ingest_host::stop::Stop;
 
 use self::records::{Read, read, small};
@@ -24,8 +26,9 @@ use self::records::{Read, read, small};
 pub type Property = fn(&[u8]);
 
 /// Each place, by name.
-pub const TARGETS: [(&str, Property); 7] = [
+pub const TARGETS: [(&str, Property); 8] = [
     ("csv", csv),
+    ("options", options),
     ("jsonl", jsonl),
     ("changes", changes),
     ("splice", splice),
@@ -43,10 +46,40 @@ pub fn csv(data: &[u8]) {
         format: Some(Format::Csv),
         header: Some(how & 1 == 0),
         delimiter: Some([',', ';', '\t', '|'][usize::from(how >> 1) % 4]),
-        quote: Some(if how & 8 == 0 { '"' } else { '\'' }),
+        quote: Some(Character::Is(if how & 8 == 0 { '"' } else { '\'' })),
         ..InputOptions::default()
     };
     input(text, &options, how >> 4, pieces);
+}
+
+/// An input in CSV, read with options that the first bytes choose.
+pub fn options(data: &[u8]) {
+    let Some((&[how, characters, rows, pieces], text)) = data.split_first_chunk() else {
+        return;
+    };
+    let one_of = |choices: [Option<char>; 4], bits: u8| match choices[usize::from(bits % 4)] {
+        None => Some(Character::None),
+        Some(character) => Some(Character::Is(character)),
+    };
+    let options = InputOptions {
+        format: Some(Format::Csv),
+        header: Some(how & 1 == 0),
+        trim: Some(how & 2 != 0),
+        duplicate_columns: (how & 4 != 0).then_some(DuplicateColumns::Number),
+        quote: one_of([Some('"'), None, Some('\''), Some('a')], characters),
+        escape: one_of([Some('\\'), None, Some('^'), Some('b')], characters >> 2),
+        comment: one_of([Some('#'), None, Some('a'), Some(';')], characters >> 4),
+        delimiter: Some([',', ';', '\t', 'a'][usize::from(characters >> 6)]),
+        short_rows: (rows & 1 != 0).then_some(ShortRows::Fill),
+        long_rows: (rows & 2 != 0).then_some(LongRows::TrailingEmpty),
+        blank_rows: (rows & 4 != 0).then_some(BlankRows::Drop),
+        skip_lines: Some(u32::from(rows >> 3) % 4),
+        skip_footer: Some(u32::from(rows >> 5) % 4),
+        ..InputOptions::default()
+    };
+    if options.check().is_ok() {
+        input(text, &options, how >> 4, pieces);
+    }
 }
 
 /// An input in JSON lines, with a projection that the first bytes choose.

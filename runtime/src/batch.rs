@@ -20,6 +20,10 @@ pub struct Batch {
     pub used: Used,
     /// The records that go to the plugin.
     pub rows: Vec<Row>,
+    /// Of CSV in another syntax than the output's, the records of `rows` as plain CSV; empty where `raw` is that.
+    pub rewritten: Vec<u8>,
+    /// Where each row stands in `rewritten`, without a line end; empty where it stands in `raw`.
+    pub lines: Vec<[u32; 2]>,
     /// Whether the plugin gets `raw` and reads fields where they stand in it. Those of other rows follow behind it.
     pub in_place: bool,
     /// The fields of the rows that are not read in place, unescaped, row after row, a byte behind each. UTF-8.
@@ -30,7 +34,7 @@ pub struct Batch {
     /// Where each field ends: `rows.len()` times the number of columns read. The next one of its row begins a byte
     /// behind.
     pub ends: Vec<u32>,
-    /// Of CSV, where the columns read stand in `raw`, quotes included, as start and end, in the order of the input's
+    /// Of CSV, where the columns read stand in `raw`, or in `rewritten` if it is there, quotes included, as start and end, in the order of the input's
     /// columns: of the rows that are not read in place, at their [`Row::cells`].
     pub spans: Vec<[u32; 2]>,
     /// The records that do not go to the plugin because they are malformed, in order.
@@ -66,7 +70,7 @@ pub struct Row {
 /// Where the cells of a row begin that is read in place.
 pub const IN_PLACE: u32 = u32::MAX;
 
-/// Where the cells of one row of CSV stand in [`Batch::raw`], those that are read.
+/// Where the cells of one row of CSV stand in its [`Batch::text`], those that are read.
 #[derive(Debug, Clone, Copy)]
 pub enum Cells<'a> {
     /// Next to each other from here on, with these ends.
@@ -124,6 +128,8 @@ impl Batch {
     /// Goes on to the next batch of the chunk; keeps the memory.
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.rewritten.clear();
+        self.lines.clear();
         self.in_place = false;
         self.fields.clear();
         self.starts.clear();
@@ -142,6 +148,9 @@ impl Batch {
     pub fn shrink(&mut self, bytes_max: usize) {
         if self.fields.capacity() > bytes_max {
             self.fields = Vec::new();
+        }
+        if self.rewritten.capacity() > bytes_max {
+            self.rewritten = Vec::new();
         }
         if size_of::<u32>() * self.ends.capacity() > bytes_max {
             self.ends = Vec::new();
@@ -182,6 +191,28 @@ impl Batch {
     /// The bytes of a record as they came, without the line end.
     pub fn raw(&self, row: Row) -> &[u8] {
         &self.raw[row.start as usize..row.end as usize]
+    }
+
+    /// What the record of the row of that index is written from: a text, and where in it the record stands, without a line
+    /// end. Its cells stand there, too.
+    #[inline]
+    pub fn text(&self, row: usize) -> (&[u8], Span) {
+        let (text, [start, end]) = match self.lines.get(row) {
+            None => (&self.raw, [self.rows[row].start, self.rows[row].end]),
+            Some(&line) => (&self.rewritten, line),
+        };
+        let span = Span {
+            start: start as usize,
+            end: end as usize,
+        };
+        (text, span)
+    }
+
+    /// The bytes that the record of the row of that index is written from.
+    #[inline]
+    pub fn record(&self, row: usize) -> &[u8] {
+        let (text, span) = self.text(row);
+        span.of(text)
     }
 
     /// The cells of the row of that index, of which so many are read.

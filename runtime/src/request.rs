@@ -1,20 +1,26 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
-use std::collections::BTreeSet;
+mod encoding;
+mod input;
+
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use encoding_rs::Encoding;
-use serde::de::{IntoDeserializer, Unexpected, Visitor};
+use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+pub use self::encoding::{encoding_refused, parse_encoding};
+use self::input::given;
+pub use self::input::{
+    BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
+    SKIP_LINES_MAX, ShortRows,
+};
 use crate::document::without_mark;
 use crate::error::{Error, Result, Stage};
-use crate::format::Format;
-use crate::format::csv::Dialect;
 use crate::location::{has_userinfo, is_uri, redact};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
@@ -22,126 +28,6 @@ const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
-
-/// How to read the input, where its name and its first bytes do not say it well enough.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputOptions {
-    /// By default from the content type or the name; CSV if neither says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<Format>,
-    /// CSV: what stands between fields, one ASCII character; `,` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delimiter: Option<char>,
-    /// CSV: what stands around fields that need it, one ASCII character; `"` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quote: Option<char>,
-    /// CSV: whether the first record names the columns; true by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<bool>,
-    /// CSV: where to learn the delimiter and the quote that are not given; by default nowhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dialect: Option<DialectFrom>,
-    /// The encoding, by its name in the Encoding Standard and in lowercase; UTF-8 by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
-    /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-}
-
-/// Where to learn how CSV is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum DialectFrom {
-    /// From the first records.
-    Auto,
-}
-
-impl InputOptions {
-    /// Whether nothing is said of how to read the input.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Says for people in which options `now` differs from these.
-    pub fn differences(&self, now: &Self) -> Vec<String> {
-        let members = |options: &Self| match serde_json::to_value(options) {
-            Ok(serde_json::Value::Object(members)) => members,
-            _ => serde_json::Map::new(),
-        };
-        let (was, is) = (members(self), members(now));
-        let names: BTreeSet<_> = was.keys().chain(is.keys()).collect();
-        let differing = names.into_iter().filter(|name| was.get(*name) != is.get(*name));
-        let shown = |value: Option<&serde_json::Value>| value.map_or("not given".into(), ToString::to_string);
-        differing
-            .map(|name| {
-                format!(
-                    "the {name} was {} and is {}",
-                    shown(was.get(name)),
-                    shown(is.get(name))
-                )
-            })
-            .collect()
-    }
-
-    /// Checks each option and what they are together.
-    ///
-    /// # Errors
-    /// The first rule that is broken, as a sentence.
-    pub fn check(&self) -> Result<()> {
-        if let Some(sha256) = &self.sha256
-            && parse_sha256(sha256).as_ref() != Some(sha256)
-        {
-            return Err(refused(format!("sha256 \"{sha256}\" is not 64 hex digits")));
-        }
-        self.encoding()?;
-        self.dialect().map(drop)
-    }
-
-    /// How to make UTF-8 of the input; none if it is UTF-8.
-    ///
-    /// # Errors
-    /// If the encoding is not one that [`parse_encoding`] gives.
-    pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
-        let Some(name) = &self.encoding else {
-            return Ok(None);
-        };
-        match Encoding::for_label(name.as_bytes()) {
-            Some(encoding) if parse_encoding(name).as_ref() == Some(name) => {
-                Ok((encoding != encoding_rs::UTF_8).then_some(encoding))
-            }
-            _ => Err(refused(format!(
-                "encoding \"{name}\" is not known: it may be utf-16 or latin-1"
-            ))),
-        }
-    }
-
-    /// How CSV is written, as far as it is given.
-    ///
-    /// # Errors
-    /// If the delimiter or the quote is not one ASCII character, is a line end, or is the same as the other.
-    pub fn dialect(&self) -> Result<Dialect> {
-        let default = Dialect::default();
-        let byte = |name: &str, value: Option<char>, default: u8| match value {
-            None => Ok(default),
-            Some(character @ ('\n' | '\r' | '\0')) => Err(refused(format!(
-                "{name} \"{character}\" cannot stand between or around fields"
-            ))),
-            Some(character) => u8::try_from(character)
-                .ok()
-                .filter(u8::is_ascii)
-                .ok_or_else(|| refused(format!("{name} \"{character}\" is not one ASCII character"))),
-        };
-        let dialect = Dialect {
-            delimiter: byte("delimiter", self.delimiter, default.delimiter)?,
-            quote: byte("quote", self.quote, default.quote)?,
-        };
-        if dialect.delimiter == dialect.quote {
-            return Err(refused("delimiter and quote are the same character"));
-        }
-        Ok(dialect)
-    }
-}
 
 /// A request as a producer submits it. The JSON form is the contract with producers in other languages:
 /// `examples/request.schema.json`.
@@ -186,14 +72,23 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
-    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, its delimiter and quote
-    /// differ, and its encoding is known.
+    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, the characters that it
+    /// names differ, and its encoding is known.
     ///
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
-        let document: Document = strict_json::from_str(without_mark(document))
-            .map_err(|e| refused("is not a request document").because(e))?;
+        let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
+        let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
+            .map_err(|error| refused("is not a request document").because(error))?;
+        let options = InputOptions::MEMBERS
+            .iter()
+            .filter_map(|name| members.remove_entry(*name));
+        let options = Value::Object(options.collect());
+        if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
+            return Err(refused("is not a request document").because(unknown_member(name)));
+        }
+        let document: Document = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
@@ -201,16 +96,13 @@ impl NewRequest {
         let (priority, delay_ms) = (document.priority.0, document.delay_ms.0);
         request.priority = i32::try_from(priority).map_err(|_| priority_refused(priority))?;
         request.delay_ms = u64::try_from(delay_ms).map_err(|_| delay_refused(delay_ms))?;
+        let options: InputOptions = serde_json::from_value(options).map_err(unfit)?;
         request.input = InputOptions {
-            format: document.format,
-            delimiter: document.delimiter,
-            quote: document.quote,
-            header: document.header,
-            dialect: document.dialect,
-            encoding: document
+            encoding: options
                 .encoding
                 .map(|label| parse_encoding(&label).unwrap_or(label)),
-            sha256: document.sha256.map(|text| parse_sha256(&text).unwrap_or(text)),
+            sha256: options.sha256.map(|text| parse_sha256(&text).unwrap_or(text)),
+            ..options
         };
         request.check()?;
         Ok(request)
@@ -246,9 +138,8 @@ impl NewRequest {
     }
 }
 
-/// A document as a producer writes it. A member without a value is left out, not `null`.
+/// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default, deserialize_with = "given")]
     id: Option<String>,
@@ -257,20 +148,14 @@ struct Document {
     priority: Integer,
     #[serde(default)]
     delay_ms: Integer,
-    #[serde(default, deserialize_with = "word")]
-    format: Option<Format>,
-    #[serde(default, deserialize_with = "given")]
-    delimiter: Option<char>,
-    #[serde(default, deserialize_with = "given")]
-    quote: Option<char>,
-    #[serde(default, deserialize_with = "given")]
-    header: Option<bool>,
-    #[serde(default, deserialize_with = "word")]
-    dialect: Option<DialectFrom>,
-    #[serde(default, deserialize_with = "given")]
-    encoding: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    sha256: Option<String>,
+}
+
+/// The members of a document that are no options of its input.
+const MEMBERS: [&str; 4] = ["id", "uri", "priority", "delay_ms"];
+
+fn unknown_member(name: &str) -> serde_json::Error {
+    let known = [&MEMBERS[..], &InputOptions::MEMBERS].concat().join(", ");
+    de::Error::custom(format_args!("unknown field `{name}`, expected one of {known}"))
 }
 
 /// A number without a fraction, however it is written: `1`, `1.0` and `10e-1` are one integer.
@@ -305,21 +190,6 @@ impl<'de> Deserialize<'de> for Integer {
         }
         deserializer.deserialize_any(Integral)
     }
-}
-
-/// The value of a member that is there, and so not `null`.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// One of some words, as a string.
-fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    let word = String::deserialize(deserializer)?;
-    T::deserialize(word.into_deserializer()).map(Some)
 }
 
 /// A request as a queue holds it.
@@ -431,18 +301,6 @@ pub fn check_usable_queue_name(name: &str) -> Result<()> {
 pub fn parse_sha256(text: &str) -> Option<String> {
     let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_digest.then(|| text.to_ascii_lowercase())
-}
-
-/// An encoding's name as this crate writes it, by a label of the Encoding Standard such as `utf-16` or `latin1`, or by
-/// `latin-1`. As there, Latin-1 is what Windows makes of it: a text has no control characters where that has letters.
-pub fn parse_encoding(label: &str) -> Option<String> {
-    let label = if label.eq_ignore_ascii_case("latin-1") {
-        "latin1"
-    } else {
-        label
-    };
-    let encoding = Encoding::for_label_no_replacement(label.as_bytes())?;
-    Some(encoding.name().to_ascii_lowercase())
 }
 
 /// Bytes as lowercase hex.

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use ingest_host::config::Lowered;
 use ingest_host::gate::Gate;
 use ingest_host::queue::{Binding, Component, Server};
+use ingest_host::request::InputOptions;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use support::host::{Host, Said, component, wait_for};
@@ -296,6 +297,7 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
             config: "{}".into(),
             limits: Lowered::new(),
             gate: Gate::default(),
+            input: InputOptions::default(),
             bound_ms: 0,
             rollback_of: None,
         };

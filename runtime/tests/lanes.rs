@@ -220,6 +220,49 @@ fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
     );
 }
 
+/// What is edited in a record that was rewritten is spliced into plain CSV; what is rejected is as it came.
+#[test]
+fn options_of_the_input_leave_plain_csv() {
+    let row = |number: usize| match number % 4 {
+        0 => format!("{number}, \"x \\\"y\\\"\" , z\n"),
+        1 => format!("# {number} \"\n,,\n {number}\n"),
+        2 => format!("{number},\\,,c,,\n"),
+        _ => format!("{number},bad,\"q\"\n"),
+    };
+    let input = format!(
+        "report \"\n\n#\nid, name,id\n{}sum: 9\n\n",
+        (0..400).map(row).collect::<String>()
+    );
+    let options = serde_json::json!({
+        "skip_lines": 1, "skip_footer": 1, "comment": "#", "trim": true, "escape": "\\", "short_rows": "fill",
+        "long_rows": "trailing-empty", "blank_rows": "drop", "duplicate_columns": "number",
+    });
+    let plugin = plugin("clean");
+    let work = Work {
+        input: input.as_bytes(),
+        options: serde_json::from_value(options).unwrap(),
+        plugin: &plugin,
+        config: r#"{"columns": {"name": {"pattern": "^[^b].*$|^$"}, "id_2": {"null": ["c"]}}}"#,
+        output_format: None,
+        limits: in_batches_of(300),
+    };
+    let seen = work.runs_alike().unwrap();
+    let rows = (0..400).filter_map(|number: usize| match number % 4 {
+        0 => Some(format!("{number},\"x \"\"y\"\"\",z\n")),
+        1 => Some(format!("{number},,\n")),
+        2 => Some(format!("{number},\",\",\n")),
+        _ => None,
+    });
+    assert_eq!(seen.output, format!("id,name,id_2\n{}", rows.collect::<String>()));
+    assert_eq!(seen.by_code, [("pattern".to_owned(), 100)]);
+    let first = seen.rejects.lines().nth(1).unwrap();
+    // The line and the byte in the file, and the record as it came.
+    assert!(first.starts_with("4,10,"), "{first}");
+    assert!(first.ends_with(",\"3,bad,\"\"q\"\"\""), "{first}");
+    let offset: usize = first.split(',').nth(2).unwrap().parse().unwrap();
+    assert!(input[offset..].starts_with("3,bad,"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -237,6 +280,44 @@ proptest! {
             options: options(Format::Csv),
             plugin: &plugin,
             config: r#"{"columns": {"a": {"trim": true, "null": ["a", "1"], "pattern": "^[^c]*$"}, "k": {"constant": "x"}}}"#,
+            output_format: jsonl.then_some(Format::Jsonl),
+            limits: in_batches_of(batch_bytes),
+        };
+        if let Ok(seen) = work.runs_alike() {
+            prop_assert!(seen.records.add_up());
+        }
+    }
+
+    #[test]
+    fn whatever_the_options_the_lanes_do_not_show(
+        rows in vec("[a-c1\\\\,\n\r;é# ]{0,12}|,{1,4}|\"[a,\n]{0,4}\" ?", 0..60),
+        characters in prop::sample::select(vec![("\"", "none"), ("\"", "\\"), ("none", "none"), ("none", "\\")]),
+        marks in any::<[bool; 6]>(),
+        skipped in (0..3_u32, 0..5_u32),
+        batch_bytes in 16..200_usize,
+        jsonl: bool,
+    ) {
+        let plugin = plugin("clean");
+        let input = format!("a,b\n{}", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+        let [comment, trim, fill, cut, drop, number] = marks;
+        let document = serde_json::json!({
+            "quote": characters.0,
+            "escape": characters.1,
+            "comment": if comment { "#" } else { "none" },
+            "trim": trim,
+            "short_rows": if fill { "fill" } else { "reject" },
+            "long_rows": if cut { "trailing-empty" } else { "reject" },
+            "blank_rows": if drop { "drop" } else { "keep" },
+            "duplicate_columns": if number { "number" } else { "fail" },
+            "skip_lines": skipped.0,
+            "skip_footer": skipped.1,
+            "format": "csv",
+        });
+        let work = Work {
+            input: input.as_bytes(),
+            options: serde_json::from_value(document).unwrap(),
+            plugin: &plugin,
+            config: r#"{"columns": {"k": {"constant": "x"}}}"#,
             output_format: jsonl.then_some(Format::Jsonl),
             limits: in_batches_of(batch_bytes),
         };

@@ -58,6 +58,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
         },
         output_format: None,
         profile: false,
+        input: ingest_host::request::InputOptions::default(),
         gate: Gate::default(),
         limits: Arc::clone(&limits),
         memory: MemoryBudget::new(1 << 30),

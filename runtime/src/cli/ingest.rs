@@ -76,6 +76,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
     }
     let inputs = inputs::expand(&args.inputs);
     check(&args, inputs.len())?;
+    args.input.options().check()?;
     let limits = Arc::new(args.limits.limits());
     tracing::info!(%limits, "limits");
     let config = plugin_config(args.plugin_config.as_deref())?;

@@ -13,7 +13,7 @@ use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
 use crate::location::{Location, is_uri, redact};
-use crate::request::{DialectFrom, InputOptions, parse_encoding, parse_sha256};
+use crate::request::{InputOptions, parse_sha256};
 
 /// The longest config file of a plugin, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -21,24 +21,8 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// How to read an input, where its name does not say it.
 #[derive(clap::Args)]
 pub(super) struct InputArgs {
-    /// Format of the input; by default from its content type or name, and CSV if neither says.
-    #[arg(long, value_enum)]
-    input_format: Option<Format>,
-    /// CSV input: the character between fields; `\t` for a tab.
-    #[arg(long, value_name = "CHAR", value_parser = character)]
-    delimiter: Option<char>,
-    /// CSV input: the character around fields that need it.
-    #[arg(long, value_name = "CHAR", value_parser = character)]
-    quote: Option<char>,
-    /// CSV input: `auto` tells the delimiter and the quote that are not given from the first records.
-    #[arg(long, value_enum)]
-    dialect: Option<DialectFrom>,
-    /// Encoding of the input, such as utf-16 or latin-1; the output is UTF-8.
-    #[arg(long, value_name = "NAME", value_parser = encoding)]
-    encoding: Option<String>,
-    /// CSV input: the first record is data; the columns are column_1, column_2, ...
-    #[arg(long)]
-    no_header: bool,
+    #[command(flatten)]
+    options: InputOptions,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; nothing is written if it has another.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(super) sha256: Option<String>,
@@ -47,28 +31,10 @@ pub(super) struct InputArgs {
 impl InputArgs {
     pub(super) fn options(&self) -> InputOptions {
         InputOptions {
-            format: self.input_format,
-            delimiter: self.delimiter,
-            quote: self.quote,
-            header: self.no_header.then_some(false),
-            dialect: self.dialect,
-            encoding: self.encoding.clone(),
             sha256: self.sha256.clone(),
+            ..self.options.clone()
         }
     }
-}
-
-fn character(text: &str) -> Result<char, String> {
-    let mut characters = text.chars();
-    match (text, characters.next(), characters.next()) {
-        ("\\t", ..) => Ok('\t'),
-        (_, Some(character), None) => Ok(character),
-        _ => Err("expected one character".into()),
-    }
-}
-
-fn encoding(label: &str) -> Result<String, String> {
-    parse_encoding(label).ok_or_else(|| "expected an encoding such as utf-16, latin-1 or shift_jis".into())
 }
 
 fn sha256(text: &str) -> Result<String, String> {
@@ -373,13 +339,5 @@ mod tests {
         assert_eq!(absolute("http:\\\\example.com"), "http:\\\\example.com");
         assert!(absolute("a.csv").starts_with('/'));
         assert!(absolute("./a:b.csv").starts_with('/'));
-    }
-
-    #[test]
-    fn a_character_is_one_character() {
-        assert_eq!(character("\\t"), Ok('\t'));
-        assert_eq!(character(";"), Ok(';'));
-        assert!(character("").is_err());
-        assert!(character("ab").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::environment::Environment;
 use super::options::{GateArgs, LimitArgs, plugin_config};
@@ -14,7 +15,7 @@ use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
-use crate::request::check_usable_queue_name;
+use crate::request::{InputOptions, check_usable_queue_name};
 
 /// Of a component on the server that is to be bound: the most that a worker's limit can be.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
@@ -44,6 +45,9 @@ pub(super) enum Command {
         limits: Vec<Setting>,
         #[command(flatten)]
         gate: GateArgs,
+        /// For what a request does not say.
+        #[command(flatten)]
+        input: Box<InputOptions>,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -91,9 +95,10 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             config,
             limits,
             gate,
+            input,
         } => {
-            let gate = gate.gate();
-            bind(&queue, &plugin, config.as_deref(), &limits, gate, environment).await?;
+            let rules = (gate.gate(), *input);
+            bind(&queue, &plugin, config.as_deref(), &limits, rules, environment).await?;
         }
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
@@ -164,10 +169,11 @@ async fn bind(
     plugin: &str,
     config: Option<&str>,
     limits: &[Setting],
-    gate: Gate,
+    (gate, input): (Gate, InputOptions),
     environment: &Environment,
 ) -> Result<()> {
     check_usable_queue_name(queue)?;
+    input.check()?;
     let config = plugin_config(config)?;
     let server = environment.connect().await?;
     let known = server.queue.queues().await?;
@@ -181,6 +187,7 @@ async fn bind(
         config: config.canonical,
         limits: limits.iter().map(|setting| setting.parts()).collect(),
         gate,
+        input,
         bound_ms: Timestamp::now().as_millisecond(),
         rollback_of: None,
     };
@@ -350,7 +357,26 @@ fn remarks(binding: &Binding) -> String {
         .limits
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
-    rollback.into_iter().chain(limits).collect::<Vec<_>>().join(" ")
+    rollback
+        .into_iter()
+        .chain(limits)
+        .chain(input_remarks(&binding.input))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The options of a binding's inputs, as members of a request have them.
+fn input_remarks(input: &InputOptions) -> Vec<String> {
+    match serde_json::to_value(input) {
+        Ok(Value::Object(members)) => {
+            let word = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            members
+                .into_iter()
+                .map(|(name, value)| format!("{name}={}", word(value)))
+                .collect()
+        }
+        _ => unreachable!("a struct with text keys"),
+    }
 }
 
 fn time(ms: i64) -> String {

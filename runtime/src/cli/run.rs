@@ -18,7 +18,7 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
 use crate::queue::{Server, State};
-use crate::request::check_usable_queue_name;
+use crate::request::{InputOptions, check_usable_queue_name};
 use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
@@ -47,6 +47,9 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
+    /// For what neither a request nor its queue's binding says.
+    #[command(flatten)]
+    input: InputOptions,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -114,6 +117,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &queues {
         check_usable_queue_name(name)?;
     }
+    args.input.check()?;
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint.0,
         ..args.limits.limits()
@@ -137,6 +141,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         profile: args.output.profile,
+        input: args.input,
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         move_output: args.move_output,

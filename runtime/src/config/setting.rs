@@ -45,7 +45,7 @@ const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 /// SECURITY.md says what each of them bounds.
-static NAMED: [Named; 16] = [
+static NAMED: [Named; 17] = [
     Named {
         name: "memory",
         unit: Unit::Bytes,
@@ -125,6 +125,14 @@ static NAMED: [Named; 16] = [
         in_binding: true,
         get: |limits| limits.timeouts as u64,
         set: |limits, value| limits.timeouts = value as usize,
+    },
+    Named {
+        name: "columns",
+        unit: Unit::Count,
+        range: 1..=65_536,
+        in_binding: true,
+        get: |limits| limits.columns_max as u64,
+        set: |limits, value| limits.columns_max = value as usize,
     },
     Named {
         name: "component-bytes",

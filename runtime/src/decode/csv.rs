@@ -25,21 +25,63 @@
 //! | a column without a name | is `column_N`, with its number |
 //! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
 //! | white space around a field | is text |
+//!
+//! Options change some of this; `csv/rewriting.rs` decodes then.
 
-use std::collections::HashMap;
+mod rewriting;
+
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
+use self::rewriting::RewritingDecoder;
 use super::index::Index;
 use super::sniff::is_html;
-use super::split::{RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
+use super::split::{Begin, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
 use crate::error::{Error, Result};
-use crate::format::csv::{Dialect, Partial, Record, Scanner, line_end, line_feeds, records_end, unquote};
+use crate::format::csv::{
+    Dialect, Item, Parser, Partial, Record, RowRules, Scanner, Syntax, line_end, line_feeds, records_end,
+    unquote,
+};
 use crate::format::{Format, Span, append, clip};
+use crate::request::{DuplicateColumns, InputOptions};
+
+/// How an input is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    syntax: Syntax,
+    rules: RowRules,
+    /// How many rows at the end of the file are no records.
+    footer: usize,
+    header: bool,
+    numbers_duplicates: bool,
+}
+
+impl Reading {
+    /// As options say, in the syntax that they name or that was told by the file.
+    pub(super) fn new(syntax: Syntax, options: &InputOptions) -> Self {
+        Self {
+            syntax,
+            rules: options.row_rules(),
+            footer: options.skip_footer.unwrap_or(0) as usize,
+            header: options.header.unwrap_or(true),
+            numbers_duplicates: options.duplicate_columns == Some(DuplicateColumns::Number),
+        }
+    }
+
+    /// Whether each record of the output is one of the input, or is spliced of it.
+    fn is_plain(&self) -> bool {
+        self.syntax.is_plain() && self.rules == RowRules::default()
+    }
+
+    fn parser(&self, fields_max: usize) -> Parser {
+        Parser::new(self.syntax, self.rules, fields_max)
+    }
+}
 
 /// Reads the header, or the first record to count its fields.
 ///
@@ -48,15 +90,16 @@ use crate::format::{Format, Span, append, clip};
 pub(super) fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
-    dialect: Dialect,
-    header: bool,
+    begin: Begin,
+    reading: Reading,
     limits: &Limits,
 ) -> Result<Decoding> {
-    let mut splitter = Splitter::open(reader, name, limits, u64::from(!header), ends(dialect))?;
-    let head = Head {
+    let record = u64::from(!reading.header);
+    let mut splitter = Splitter::open(reader, name, limits, begin.at(record), ends(reading))?;
+    let mut head = Head {
         name,
-        scanner: Scanner::new(dialect),
-        header,
+        parser: reading.parser(limits.columns_max),
+        reading,
         limits,
     };
     let columns = loop {
@@ -66,7 +109,7 @@ pub(super) fn open(
             break columns;
         }
     };
-    Ok(decoding(splitter, name, dialect, columns, limits))
+    Ok(decoding(splitter, name, reading, columns, limits))
 }
 
 /// Goes on behind some record.
@@ -74,36 +117,57 @@ pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
     rest: Rest,
-    dialect: Dialect,
+    reading: Reading,
     columns: Vec<String>,
     limits: &Limits,
 ) -> Decoding {
-    let splitter = Splitter::resume(reader, name, limits, rest, ends(dialect));
-    decoding(splitter, name, dialect, columns, limits)
+    let splitter = Splitter::resume(reader, name, limits, rest, ends(reading));
+    decoding(splitter, name, reading, columns, limits)
 }
 
-fn ends(dialect: Dialect) -> RecordsEnd {
-    Box::new(move |raw, last| records_end(raw, last, dialect))
+fn ends(reading: Reading) -> RecordsEnd {
+    if reading.footer > 0 {
+        return Box::new(move |raw, last| reading.parser(0).records_end_before(raw, last, reading.footer));
+    }
+    if reading.syntax.is_plain() {
+        let dialect = reading.syntax.dialect();
+        return Box::new(move |raw, last| records_end(raw, last, dialect));
+    }
+    Box::new(move |raw, last| reading.parser(0).records_end(raw, last))
 }
 
 fn decoding(
-    splitter: Splitter,
+    mut splitter: Splitter,
     name: &str,
-    dialect: Dialect,
+    reading: Reading,
     columns: Vec<String>,
     limits: &Limits,
 ) -> Decoding {
-    let decoder = CsvDecoder {
-        name: name.into(),
-        scanner: Scanner::new(dialect),
-        limits: BatchLimits::new(limits),
-        columns: columns.len(),
-        projection: Projection::default(),
-        index: Index::default(),
+    let dialect = reading.syntax.dialect();
+    let decoder: Box<dyn Decoder> = if reading.is_plain() {
+        Box::new(CsvDecoder {
+            name: name.into(),
+            scanner: Scanner::new(dialect),
+            limits: BatchLimits::new(limits),
+            columns: columns.len(),
+            projection: Projection::default(),
+            index: Index::default(),
+        })
+    } else {
+        splitter.is_rewritten();
+        Box::new(RewritingDecoder {
+            name: name.into(),
+            parser: reading.parser(columns.len()),
+            rules: reading.rules,
+            limits: BatchLimits::new(limits),
+            columns: columns.len(),
+            projection: Projection::default(),
+            ends: Vec::new(),
+        })
     };
     Decoding {
         splitter,
-        decoder: Box::new(decoder),
+        decoder,
         columns,
         format: Format::Csv,
         dialect,
@@ -125,9 +189,7 @@ struct CsvDecoder {
 impl Decoder for CsvDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
-            let name = clip(name.as_bytes());
-            let message = format_args!("column \"{name}\" cannot be looked for in CSV: it has a header");
-            return Err(in_input(&self.name, message));
+            return Err(in_input(&self.name, not_looked_for(name)));
         }
         check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
         self.projection = Projection::new(self.scanner.dialect().quote, reads, self.columns);
@@ -239,13 +301,11 @@ impl CsvDecoder {
             return Some(("not-utf8", reason));
         }
         if let Some(at) = record.stray {
-            return Some(("stray-quote", stray_quote(raw, row, at, self.scanner.dialect())));
+            let dialect = self.scanner.dialect();
+            return Some(("stray-quote", stray_quote(raw, row.start as usize, at, dialect)));
         }
         if record.fields != self.columns {
-            return Some((
-                "ragged-row",
-                format!("expected {} fields, found {}", self.columns, record.fields),
-            ));
+            return Some(("ragged-row", ragged(self.columns, record.fields)));
         }
         None
     }
@@ -352,51 +412,48 @@ impl Projection {
 /// What is known before the columns are.
 struct Head<'a> {
     name: &'a str,
-    scanner: Scanner,
-    header: bool,
+    parser: Parser,
+    reading: Reading,
     limits: &'a Limits,
 }
 
 impl Head<'_> {
-    /// The columns, and the header if it is used up, once the first record is there; before that the empty lines to pass
-    /// over, so that none are held.
+    /// The columns, and the header if it is used up, once the first record is there; before that the lines without a record
+    /// to pass over, so that none are held.
     fn columns(
-        &self,
+        &mut self,
         raw: &[u8],
         last: bool,
         origin: &Origin,
     ) -> Result<Option<(Option<Vec<String>>, Used)>> {
         let mut used = Used::default();
-        while let Some(b'\n' | b'\r') = raw.get(used.bytes)
-            && let Some(next) = line_end(raw, used.bytes, last)
-        {
-            used.blank_line(next);
-        }
-        if used.bytes > 0 {
-            return Ok(Some((None, used)));
-        }
-        if raw.is_empty() && last {
-            let message = "is empty: expected a line that tells the columns";
-            return Err(in_input(self.name, message));
-        }
-        // The first half of a line end.
-        if raw == b"\r" {
-            return Ok(None);
-        }
+        let found = loop {
+            if used.bytes == raw.len() && last {
+                if used.bytes > 0 {
+                    return Ok(Some((None, used)));
+                }
+                let message = "is empty: expected a line that tells the columns";
+                return Err(in_input(self.name, message));
+            }
+            match self.parser.next(raw, used.bytes, last) {
+                Ok(Item::Nothing { next }) => used.blank_line(next),
+                // What comes before it is passed over first.
+                _ if used.bytes > 0 => return Ok(Some((None, used))),
+                found => break found,
+            }
+        };
         if is_html(raw, last) {
             let message = "is a page of HTML, not CSV: is this the address of the file itself?";
             return Err(in_input(self.name, message));
         }
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
-        let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());
-        let record = self.scanner.record(raw, 0, last, &every, |span| spans.push(span));
-        let record = match record {
-            Ok(record) => record,
+        let record = match found {
+            Ok(Item::Row(record)) => record,
             Err(Partial { quote: Some(open) }) if last => {
                 let feeds = line_feeds(&raw[..open]);
                 return Err(never_closed(self.name, origin, used, feeds));
             }
-            Err(_) => return Ok(None),
+            _ => return Ok(None),
         };
         if record.end > bytes_max {
             return Err(too_long(self.name, origin, used, bytes_max));
@@ -405,61 +462,106 @@ impl Head<'_> {
         if record.fields > columns_max {
             let fields = record.fields;
             return Err(refused(format!(
-                "has {fields} columns, more than the {columns_max} allowed"
+                "has {fields} columns, more than the {columns_max} allowed; --limit columns={fields} allows them"
             )));
         }
-        if !self.header {
+        if !self.reading.header {
             let names = (1..=record.fields).map(unnamed).collect();
             return Ok(Some((Some(names), used)));
         }
-        let (row, dialect) = (used.row(record.end), self.scanner.dialect());
-        Utf8::default().check(raw, row).map_err(refused)?;
+        Utf8::default()
+            .check(raw, used.row(record.end))
+            .map_err(refused)?;
         if let Some(at) = record.stray {
-            return Err(refused(stray_quote(raw, row, at, dialect)));
+            return Err(refused(stray_quote(raw, 0, at, self.reading.syntax.dialect())));
         }
-        let names = names(raw, &spans, dialect.quote, self.limits.column_name_bytes_max).map_err(refused)?;
+        if let Some(at) = record.stray_escape {
+            return Err(refused(escape_at_end(raw, 0, at)));
+        }
+        let names = self.names(raw, record.fields).map_err(refused)?;
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((Some(names), used)))
     }
+
+    /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
+    fn names(&self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
+        let name = |column| {
+            let mut text = Vec::new();
+            self.parser.text(raw, column, &mut text);
+            match String::from_utf8_lossy(&text) {
+                name if name.is_empty() => unnamed(column + 1),
+                name => name.into_owned(),
+            }
+        };
+        let mut names: Vec<_> = (0..fields).map(name).collect();
+        if self.reading.numbers_duplicates {
+            number_duplicates(&mut names);
+        }
+        let mut numbers = HashMap::with_capacity(fields);
+        for (number, name) in (1..).zip(&names) {
+            if name.len() > self.limits.column_name_bytes_max {
+                return Err(long_name(name.as_bytes(), self.limits.column_name_bytes_max));
+            }
+            if let Some(earlier) = numbers.insert(name, number) {
+                return Err(format!(
+                    "columns {earlier} and {number} are both named \"{}\"; each needs a name of its own, which \
+                     --duplicate-columns number gives them",
+                    clip(name.as_bytes())
+                ));
+            }
+        }
+        Ok(names)
+    }
 }
 
-/// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its
-/// number.
-fn names(raw: &[u8], spans: &[Span], quote: u8, bytes_max: usize) -> Result<Vec<String>, String> {
-    let mut names = Vec::with_capacity(spans.len());
-    let mut numbers = HashMap::with_capacity(spans.len());
-    for (number, span) in (1..).zip(spans) {
-        let mut text = Vec::new();
-        unquote(span.of(raw), quote, &mut text);
-        let name = match String::from_utf8_lossy(&text) {
-            name if name.is_empty() => unnamed(number),
-            name => name.into_owned(),
+/// Gives each column a name of its own: `a`, `a_2`, `a_3`, without those names that the header has.
+fn number_duplicates(names: &mut [String]) {
+    let mut taken: HashSet<String> = names.iter().cloned().collect();
+    let mut seen = HashMap::<String, usize>::with_capacity(names.len());
+    for name in names {
+        let Some(count) = seen.get_mut(name) else {
+            seen.insert(name.clone(), 1);
+            continue;
         };
-        if name.len() > bytes_max {
-            return Err(long_name(name.as_bytes(), bytes_max));
-        }
-        if let Some(earlier) = numbers.insert(name.clone(), number) {
-            return Err(format!(
-                "columns {earlier} and {number} are both named \"{}\"; each needs a name of its own",
-                clip(name.as_bytes())
-            ));
-        }
-        names.push(name);
+        *name = loop {
+            *count += 1;
+            let numbered = format!("{name}_{count}");
+            if taken.insert(numbered.clone()) {
+                break numbered;
+            }
+        };
     }
-    Ok(names)
 }
 
 fn unnamed(number: usize) -> String {
     format!("column_{number}")
 }
 
-fn stray_quote(raw: &[u8], row: Row, at: usize, dialect: Dialect) -> String {
-    let (quote, byte) = (char::from(dialect.quote), at - row.start as usize + 1);
+fn not_looked_for(name: &str) -> String {
+    let name = clip(name.as_bytes());
+    format!("column \"{name}\" cannot be looked for in CSV: it has a header")
+}
+
+fn ragged(columns: usize, found: usize) -> String {
+    format!("expected {columns} fields, found {found}")
+}
+
+/// About the byte at `at`, of a record that begins at `start`.
+fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String {
+    let (quote, byte) = (char::from(dialect.quote), at - start + 1);
     if raw[at] == dialect.quote {
         format!("{quote} at byte {byte} of the record, within a field that does not begin with one")
     } else {
         format!("text at byte {byte} of the record, after the {quote} that ends the field")
     }
+}
+
+/// About the byte at `at`, of a record that begins at `start`.
+fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
+    let (escape, byte) = (char::from(raw[at]), at - start + 1);
+    format!(
+        "{escape} at byte {byte} of the record, with which the file ends: there is nothing that it escapes"
+    )
 }
 
 /// The error for a record with a quote that opens after so many line feeds, and then nothing but text.

@@ -5,6 +5,7 @@
 mod csv;
 mod index;
 mod jsonl;
+mod skip;
 mod sniff;
 mod split;
 mod transcode;
@@ -12,13 +13,15 @@ mod utf8;
 
 use std::io::Read;
 
+use self::csv::Reading;
+use self::skip::skip_lines;
 use self::split::in_input;
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::Transcoded;
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
-use crate::format::csv::Dialect;
+use crate::format::csv::{Dialect, Syntax};
 use crate::format::{Format, clip};
 use crate::request::InputOptions;
 
@@ -51,7 +54,8 @@ pub struct Decoding {
     pub columns: Vec<String>,
     /// Its format.
     pub format: Format,
-    /// How its CSV is written; the default dialect for other formats.
+    /// How CSV that is made of it is written: in its own delimiter and, if it has one, its own quote; the default dialect for
+    /// other formats.
     pub dialect: Dialect,
 }
 
@@ -83,38 +87,45 @@ pub fn open(
     };
     match options.format.or(hint).unwrap_or(Format::Csv) {
         Format::Csv => {
-            let header = options.header.unwrap_or(true);
-            let (dialect, reader) = dialect(reader, name, options)?;
-            csv::open(reader, name, dialect, header, limits)
+            let (reader, begin) = skip_lines(reader, name, options.skip_lines.unwrap_or(0))?;
+            let (syntax, reader) = syntax(reader, name, options)?;
+            csv::open(reader, name, begin, Reading::new(syntax, options), limits)
         }
         Format::Jsonl => jsonl::open(reader, name, limits),
     }
 }
 
 /// Opens the rest of an input of which the format, the columns and the dialect are known, for somebody who had the records
-/// before.
+/// before and had opened it with the same options.
+///
+/// # Errors
+/// If the options contradict each other.
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
     rest: Rest,
     (format, columns, dialect): (Format, Vec<String>, Dialect),
+    options: &InputOptions,
     limits: &Limits,
-) -> Decoding {
-    match format {
-        Format::Csv => csv::resume(reader, name, rest, dialect, columns, limits),
+) -> Result<Decoding> {
+    Ok(match format {
+        Format::Csv => {
+            let reading = Reading::new(told(options.syntax()?, dialect), options);
+            csv::resume(reader, name, rest, reading, columns, limits)
+        }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
-    }
+    })
 }
 
 type Reader = Box<dyn Read + Send>;
 
-/// The dialect as it was asked for, or as the first records tell it.
-fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialect, Reader)> {
-    let given = options.dialect()?;
+/// How it is written, as it was asked for, or as the first records tell it.
+fn syntax(reader: Reader, name: &str, options: &InputOptions) -> Result<(Syntax, Reader)> {
+    let given = options.syntax()?;
     if options.dialect.is_none() {
         return Ok((given, reader));
     }
-    let (sample, reader) = sniff::peek(reader).map_err(|error| {
+    let (mut sample, reader) = sniff::peek(reader).map_err(|error| {
         let what = format!("{name}: reading failed at its beginning");
         Error::from_io(error, Stage::Decode, Class::Transient, what)
     })?;
@@ -122,16 +133,34 @@ fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialec
     if sniff::is_foreign(&sample) {
         return Ok((given, reader));
     }
+    sample.change(|text| given.simplify(text));
     let delimiter = options.delimiter.map(|_| given.delimiter);
-    let quote = options.quote.map(|_| given.quote);
-    let told = sniff::tell(&sample, delimiter, quote).map_err(|message| in_input(name, message))?;
+    let quote = match given.quote {
+        Some(quote) => options.quote.map(|_| quote),
+        None => Some(NO_QUOTE),
+    };
+    let told = sniff::tell(&sample, delimiter, quote)
+        .map(|dialect| told(given, dialect))
+        .map_err(|message| in_input(name, message))?;
     tracing::info!(
         name,
         delimiter = %char::from(told.delimiter).escape_debug(),
-        quote = %char::from(told.quote),
+        quote = %told.quote.map_or("none".into(), |quote| char::from(quote).to_string()),
         "dialect told by the first records"
     );
     Ok((told, reader))
+}
+
+/// A byte that no text in UTF-8 has.
+const NO_QUOTE: u8 = 0xff;
+
+/// The syntax with the dialect that the first records told.
+fn told(given: Syntax, dialect: Dialect) -> Syntax {
+    Syntax {
+        delimiter: dialect.delimiter,
+        quote: given.quote.map(|_| dialect.quote),
+        ..given
+    }
 }
 
 /// The bounds of a batch.

@@ -27,6 +27,13 @@ pub(super) struct Sample {
     whole: bool,
 }
 
+impl Sample {
+    /// Has it told by another text that stands for this one.
+    pub(super) fn change(&mut self, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        self.bytes = change(&self.bytes);
+    }
+}
+
 /// Reads the beginning; the reader that comes back begins with it, too.
 pub(super) fn peek(mut reader: Box<dyn Read + Send>) -> io::Result<(Sample, Box<dyn Read + Send>)> {
     let mut bytes = Vec::new();

@@ -18,6 +18,9 @@ const LINE_END_BYTES: usize = 3;
 /// are made, a decoder may use their memory.
 const LONG_CHUNK_COPIES: usize = 3;
 
+/// What is held besides if the record is rewritten: each of its bytes may be a quote, which is then doubled.
+const REWRITTEN_COPIES: usize = 2;
+
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
 pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
@@ -39,8 +42,30 @@ pub struct Splitter {
     memory: MemoryShare,
     /// For the buffer, if it is longer than a usual one, and what will be made of it.
     held: Held,
+    /// What a chunk of one long record is held for.
+    copies: usize,
     /// Whether nobody wants the rest.
     abandoned: Arc<AtomicBool>,
+}
+
+/// Where an input begins to be read: behind the lines that are skipped.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Begin {
+    /// How many lines come before it.
+    pub(super) lines: u64,
+    /// How many bytes.
+    pub(super) bytes: u64,
+}
+
+impl Begin {
+    /// The place of a first record of this number.
+    pub(super) fn at(self, record: u64) -> Origin {
+        Origin(Position {
+            record,
+            line: 1 + self.lines,
+            offset: self.bytes,
+        })
+    }
 }
 
 /// Some whole records of an input.
@@ -64,36 +89,29 @@ pub struct Rest {
 }
 
 impl Splitter {
-    /// Starts an input and passes over its byte order mark; `record` is the number of the first record.
+    /// Starts an input and passes over its byte order mark; `origin` is where the first record begins.
     ///
     /// # Errors
-    /// If it is UTF-16; those of the reader.
+    /// If it is UTF-16 or UTF-32; those of the reader.
     pub(super) fn open(
         reader: Box<dyn Read + Send>,
         name: &str,
         limits: &Limits,
-        record: u64,
+        origin: Origin,
         records_end: RecordsEnd,
     ) -> Result<Self> {
         let begin = Rest {
-            origin: Origin(Position {
-                record,
-                line: 1,
-                offset: 0,
-            }),
+            origin,
             read: Vec::new(),
         };
         let mut splitter = Self::resume(reader, name, limits, begin, records_end);
         splitter.fill(splitter.chunk_bytes)?;
-        match *splitter.seen() {
-            [0xef, 0xbb, 0xbf, ..] => splitter.take(Used {
-                bytes: 3,
+        check_mark(splitter.seen()).map_err(|message| in_input(name, message))?;
+        if splitter.seen().starts_with(BYTE_ORDER_MARK) {
+            splitter.take(Used {
+                bytes: BYTE_ORDER_MARK.len(),
                 ..Used::default()
-            }),
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                return Err(in_input(name, "is UTF-16: say so, with --encoding utf-16"));
-            }
-            _ => {}
+            });
         }
         Ok(splitter)
     }
@@ -120,8 +138,14 @@ impl Splitter {
             record_bytes_max: limits.record_bytes_max.min(bytes_max),
             memory: limits.memory.clone(),
             held: limits.memory.hold(),
+            copies: LONG_CHUNK_COPIES,
             abandoned: Arc::default(),
         }
+    }
+
+    /// Says that a chunk's records are rewritten before their fields are taken.
+    pub(super) fn is_rewritten(&mut self) {
+        self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
     }
 
     /// To be set when nobody wants the rest, from any thread: no more is read then, however slowly it comes.
@@ -197,7 +221,7 @@ impl Splitter {
     fn hold(&self, bytes: usize) -> Result<Held> {
         let mut held = self.memory.hold();
         if bytes > self.usual_bytes() {
-            held.raise(bytes.saturating_mul(LONG_CHUNK_COPIES))?;
+            held.raise(bytes.saturating_mul(self.copies))?;
         }
         Ok(held)
     }
@@ -254,7 +278,7 @@ impl Splitter {
     /// Reads until there are `bytes` bytes or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         if bytes > self.usual_bytes() {
-            self.held.raise(bytes.saturating_mul(LONG_CHUNK_COPIES))?;
+            self.held.raise(bytes.saturating_mul(self.copies))?;
         }
         if self.buffer.is_empty() {
             self.buffer = vec![0; bytes]; // Zeroed by the system, page by page as it is used.
@@ -282,6 +306,22 @@ impl Splitter {
         Ok(())
     }
 }
+
+/// Looks at the first bytes of an input that is to be UTF-8.
+///
+/// # Errors
+/// If they are the byte order mark of another encoding, as a sentence.
+pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
+    match start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UTF_32),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("is UTF-16: say so, with --encoding utf-16"),
+        _ => Ok(()),
+    }
+}
+
+/// About an input whose first bytes are a byte order mark of UTF-32.
+pub(super) const UTF_32: &str =
+    "is UTF-32, which is not supported: make UTF-8 of it first, with `iconv -f UTF-32 -t UTF-8 FILE`";
 
 /// An error that concerns the whole input.
 pub(super) fn in_input(name: &str, message: impl std::fmt::Display) -> Error {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 
-use super::split::in_input;
+use super::split::{UTF_32, check_mark, in_input};
 
 const RAW_BYTES: usize = 64 << 10;
 const TEXT_BYTES: usize = 64 << 10;
@@ -17,6 +17,8 @@ pub(super) struct Transcoded<R> {
     name: String,
     encoding: &'static Encoding,
     decoder: Decoder,
+    /// Whether the first bytes were looked at.
+    is_begun: bool,
     raw: Vec<u8>,
     /// What of `raw` is still to be decoded.
     rest: std::ops::Range<usize>,
@@ -36,6 +38,7 @@ impl<R: Read> Transcoded<R> {
             name: name.to_owned(),
             encoding,
             decoder: encoding.new_decoder(),
+            is_begun: false,
             raw: vec![0; RAW_BYTES],
             rest: 0..0,
             decoded: 0,
@@ -46,8 +49,24 @@ impl<R: Read> Transcoded<R> {
         }
     }
 
+    /// Reads the first bytes, which tell UTF-32 from UTF-16: that has NULs where this has a text.
+    fn begin(&mut self) -> io::Result<()> {
+        self.is_begun = true;
+        let mut start = Vec::new();
+        (&mut self.inner).take(4).read_to_end(&mut start)?;
+        if check_mark(&start) == Err(UTF_32) {
+            return Err(in_input(&self.name, UTF_32).into_io());
+        }
+        self.raw[..start.len()].copy_from_slice(&start);
+        self.rest = 0..start.len();
+        Ok(())
+    }
+
     /// Makes some text, if any is left.
     fn fill(&mut self) -> io::Result<()> {
+        if !self.is_begun {
+            self.begin()?;
+        }
         while self.ready.is_empty() && !self.done {
             if self.rest.is_empty() && !self.ended {
                 let read = self.inner.read(&mut self.raw)?;
@@ -158,6 +177,13 @@ mod tests {
             for error in [read(bytes, label), read(Slowly(bytes), label)].map(|read| read.expect_err(label)) {
                 assert_eq!(error.to_string(), format!("decode a.csv: {message}"));
                 assert_eq!(error.class(), Class::Permanent);
+            }
+        }
+        for start in [&b"\xff\xfe\0\0a\0\0\0"[..], b"\0\0\xfe\xff\0\0\0a"] {
+            for error in
+                [read(start, "utf-16le"), read(Slowly(start), "latin1")].map(|read| read.expect_err("UTF-32"))
+            {
+                assert!(error.to_string().contains("a.csv: is UTF-32"), "{error}");
             }
         }
         let broken = io::Cursor::new(b"a\0").chain(Broken);

@@ -3,7 +3,7 @@
 //! copied or spliced as a whole.
 
 use super::{Encoder, Unfit, column_names};
-use crate::batch::{Batch, Row};
+use crate::batch::Batch;
 use crate::changes::{Edits, Fields};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
 use crate::format::jsonl::{Keys, Untextual, members, text};
@@ -83,25 +83,25 @@ impl CsvFromCsv {
     /// Copies a record up to its end but for the edited cells.
     fn splice(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let dialect = self.scanner.dialect();
-        let Row { start, end, .. } = batch.rows[row];
-        let (before, end) = (out.len(), end as usize);
+        let (record, Span { start, end }) = batch.text(row);
+        let before = out.len();
         let read = batch.cells(row, self.reads);
-        let (mut copied, mut cells) = (start as usize, edits.spans().peekable());
+        let (mut copied, mut cells) = (start, edits.spans().peekable());
         while let Some((column, text)) = cells.next_if(|&(column, _)| column < columns) {
             let Some(place) = self.read[column] else {
                 out.truncate(before);
-                return self.splice_unread(batch.raw(batch.rows[row]), columns, edits, out);
+                return self.splice_unread(batch.record(row), columns, edits, out);
             };
             let cell = read.at(place);
             let kept = Span {
                 start: copied,
                 end: cell.start,
             };
-            append(out, &batch.raw, kept);
+            append(out, record, kept);
             self.write_edited(edits.bytes(), text, out);
             copied = cell.end;
         }
-        append(out, &batch.raw, Span { start: copied, end });
+        append(out, record, Span { start: copied, end });
         for column in columns..self.sources.len() {
             out.push(dialect.delimiter);
             if let Some((_, text)) = cells.next_if(|&(edited, _)| edited == column) {
@@ -187,7 +187,7 @@ impl Encoder for CsvFromCsv {
     }
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let raw = batch.raw(batch.rows[row]);
+        let raw = batch.record(row);
         let start = out.len();
         if let Some(columns) = self.same {
             out.extend_from_slice(raw);
@@ -204,7 +204,7 @@ impl Encoder for CsvFromCsv {
         let start = out.len();
         match self.same {
             Some(columns) => self.splice(batch, row, columns, edits, out),
-            None => self.assemble(batch.raw(batch.rows[row]), edits.iter(), out),
+            None => self.assemble(batch.record(row), edits.iter(), out),
         }
         end_record(start, self.scanner.dialect(), out);
         Ok(())
@@ -294,12 +294,12 @@ impl Encoder for CsvFromJsonl {
     }
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let raw = batch.raw(batch.rows[row]);
+        let raw = batch.record(row);
         self.write(raw, std::iter::empty(), out)
     }
 
     fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let raw = batch.raw(batch.rows[row]);
+        let raw = batch.record(row);
         self.write(raw, edits.iter(), out)
     }
 

@@ -118,13 +118,13 @@ impl Encoder for JsonlFromCsv {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let raw = batch.raw(batch.rows[row]);
+        let raw = batch.record(row);
         self.write(raw, std::iter::empty(), out);
         Ok(())
     }
 
     fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let raw = batch.raw(batch.rows[row]);
+        let raw = batch.record(row);
         self.write(raw, edits.iter(), out);
         Ok(())
     }

@@ -5,10 +5,13 @@
 //! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as Python's `csv`,
 //! pandas and the crate `csv` have it. Within a quoted field they are text.
 
+mod syntax;
+
 use memchr::{memchr, memrchr2};
 use serde::{Deserialize, Serialize};
 use wide::u8x16;
 
+pub use self::syntax::{Item, Parser, Row, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
 /// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.

@@ -345,8 +345,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
-    // Of another encoding a chunk's bytes are not the input's.
-    if matches!(job.input.encoding(), Ok(None)) {
+    // Of another encoding a chunk's bytes are not the input's, and the rows of a footer are in no chunk.
+    if matches!(job.input.encoding(), Ok(None)) && job.input.skip_footer.unwrap_or(0) == 0 {
         sequence.digest_input(input.fetched.hand_over());
     }
     let mut for_lanes = job.limits.memory.hold();

@@ -137,8 +137,9 @@ fn open_rest<'a>(
         &input.name,
         checkpoint.rest(),
         (checkpoint.format, checkpoint.columns.clone(), checkpoint.dialect),
+        &job.input,
         &job.limits,
-    );
+    )?;
     let mut opened = Opened::new(job, input, decoding)?;
     // What is counted when an input is opened was counted before.
     opened.lane.guest.take_counters();

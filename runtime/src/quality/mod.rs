@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::format::csv::Dialect;
 use crate::receipt::QualityPart;
+use crate::request::InputOptions;
 use crate::stop::Stop;
 
 const OUTPUT: &str = "output";
@@ -57,7 +58,7 @@ impl Profiler {
             record_bytes_max: usize::MAX,
             ..limits.clone()
         };
-        let mut decoder = decoding(&layout, &limits, Box::new(empty())).decoder;
+        let mut decoder = decoding(&layout, &limits, Box::new(empty()))?.decoder;
         let width = layout.columns.len();
         decoder.project(&(0..width).collect::<Vec<_>>(), &[])?;
         Ok(Self {
@@ -91,7 +92,7 @@ impl Profiler {
     /// # Errors
     /// As [`Profiler::add`]; those of the reader; the stop's, if one is asked for.
     pub fn add_all(&mut self, rows: impl Read + Send + 'static, stop: &Stop) -> Result<()> {
-        let mut splitter = decoding(&self.layout, &self.limits, Box::new(rows)).splitter;
+        let mut splitter = decoding(&self.layout, &self.limits, Box::new(rows))?.splitter;
         let mut spare = Vec::new();
         while let Some(chunk) = splitter.next(spare).map_err(|fault| fault.at(&BEGIN))? {
             stop.check()?;
@@ -141,7 +142,7 @@ const BEGIN: Origin = Origin(Position {
     offset: 0,
 });
 
-fn decoding(layout: &Layout, limits: &Limits, rows: Box<dyn Read + Send>) -> Decoding {
+fn decoding(layout: &Layout, limits: &Limits, rows: Box<dyn Read + Send>) -> Result<Decoding> {
     let Layout {
         format,
         columns,
@@ -151,5 +152,6 @@ fn decoding(layout: &Layout, limits: &Limits, rows: Box<dyn Read + Send>) -> Dec
         origin: BEGIN,
         read: Vec::new(),
     };
-    decode::resume(rows, OUTPUT, begin, (format, columns, dialect), limits)
+    let plain = InputOptions::default();
+    decode::resume(rows, OUTPUT, begin, (format, columns, dialect), &plain, limits)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Lowered;
 use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
+use crate::request::InputOptions;
 
 /// A component in the server's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Binding {
     /// Which outputs may be published, whatever else the worker demands. The default is left out.
     #[serde(default, skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,
+    /// How to read the inputs of requests that do not say it.
+    #[serde(default, skip_serializing_if = "InputOptions::is_default")]
+    pub input: InputOptions,
     /// When it was made, in milliseconds since 1970.
     pub bound_ms: i64,
     /// The binding whose plugin and config this one brought back.

@@ -19,6 +19,7 @@ use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
 use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
+use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
 
 /// The most of an error that goes to the queue, for people to read.
@@ -122,6 +123,7 @@ impl Context {
         bound: Bound,
         started_at: Timestamp,
     ) -> Result<Committed> {
+        let input = self.input_options(claim, &bound)?;
         let job = Job {
             id: Some(claim.request.id.clone()),
             queue: Some(claim.request.queue.clone()),
@@ -133,7 +135,7 @@ impl Context {
             is_contested: claim.is_contested,
             worker: self.options.name.clone(),
             started_at,
-            input: claim.request.input.clone(),
+            input,
             plugin: bound.plugin,
             config: bound.config,
             binding: bound.number,
@@ -153,6 +155,20 @@ impl Context {
             Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Queued, identity, from, &stop),
         };
         pipeline::spawn_or_resume(job, open).await
+    }
+
+    /// How to read the input: as the request says, then its binding, then this worker.
+    fn input_options(&self, claim: &Claim, bound: &Bound) -> Result<InputOptions> {
+        let input = claim
+            .request
+            .input
+            .clone()
+            .or(&bound.input)
+            .or(&self.options.input);
+        input
+            .check()
+            .map_err(|error| error.about("its options, with those of its binding and of the worker"))?;
+        Ok(input)
     }
 
     /// Returns the receipt of an earlier attempt that was lost, if it had committed. Its other files are removed then.

@@ -31,6 +31,7 @@ use crate::gate::Gate;
 use crate::memory::MemoryBudget;
 use crate::plugin::Engine;
 use crate::queue::{Claim, ClaimOptions, Counts, Elsewhere, OutputId, Server, is_suspect};
+use crate::request::InputOptions;
 use crate::stop::Stop;
 
 /// How often an idle worker says why it is idle although requests wait.
@@ -62,6 +63,8 @@ pub struct WorkerOptions {
     pub output_format: Option<Format>,
     /// Whether receipts tell what the columns of outputs hold.
     pub profile: bool,
+    /// How to read inputs, for what neither the request nor its binding says.
+    pub input: InputOptions,
     /// Whether an output may be published.
     pub gate: Gate,
     /// The bounds of an attempt.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
+use crate::request::InputOptions;
 
 /// Compiled bindings that are kept; more than a worker normally serves queues.
 const KEPT_MAX: usize = 64;
@@ -47,6 +48,7 @@ pub(super) struct Bound {
     pub(super) limits: Arc<Limits>,
     lowered: Lowered,
     pub(super) gate: Gate,
+    pub(super) input: InputOptions,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
@@ -57,6 +59,7 @@ impl Bound {
             && *self.config == *binding.config
             && self.lowered == binding.limits
             && self.gate == binding.gate
+            && self.input == binding.input
     }
 }
 
@@ -236,6 +239,7 @@ impl Plugins {
             limits,
             lowered: binding.limits,
             gate: binding.gate,
+            input: binding.input,
             number: Some(binding.number),
         })
     }
@@ -249,6 +253,7 @@ impl Plugins {
             limits: Arc::clone(&self.limits),
             lowered: Lowered::new(),
             gate: Gate::default(),
+            input: InputOptions::default(),
             number: None,
         })
     }

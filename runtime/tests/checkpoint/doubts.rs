@@ -183,7 +183,7 @@ fn other_work_does_not_go_on_with_what_was_made_before() {
         |work| work.plugin = plugin("clean"),
         |work| work.config = "{ }",
         |work| work.output_format = Some(Format::Jsonl),
-        |work| work.options.quote = Some('\''),
+        |work| work.options.quote = Some(ingest_host::request::Character::Is('\'')),
         |work| work.options.sha256 = Some(digest(&alarms(5)).sha256),
     ];
     for change in changes {

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use ingest_host::error::Class;
 use ingest_host::format::Format;
 use ingest_host::pipeline::Gauge;
-use ingest_host::request::DialectFrom;
+use ingest_host::request::{BlankRows, Character, DialectFrom, InputOptions, LongRows, ShortRows};
 use ingest_host::stop::Stop;
 
 use ingest_host::receipt::Receipt;
@@ -28,11 +28,21 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
         work.options.format = Some(Format::Csv);
         work.output_format = [None, Some(Format::Jsonl)][random.usize(..2)];
         work.config = r#"{"columns": {"a": {"trim": true, "null": ["x"], "pattern": "^[^7]*$"}, "k": {"constant": "c"}}}"#;
-        text.extend_from_slice(b"\xef\xbb\xbfa,b\r\n");
+        text.extend_from_slice(b"\xef\xbb\xbf");
+        let has_options = random.bool();
+        if has_options {
+            text.extend_from_slice(b"a \"title\n\n");
+            work.options = options_of_all_kinds(random);
+        }
+        text.extend_from_slice(b"a,b\r\n");
         let is_told = random.bool();
         for line in 0..lines {
             let row = match random.usize(..8) {
                 0 => format!("\" {line}\n\",\"\"\"é\"\r\n"),
+                3 if has_options && !is_told => (*random
+                    .choice(&["# \"\n", "\\,\\\n, \\\"\n", " \"x\\\"\n\" ,2,,\n", ",,\n"])
+                    .unwrap())
+                .to_owned(),
                 // The dialect is told by records that are alike.
                 1 if !is_told => format!("{line}\n"),
                 2 => "\n".to_owned(),
@@ -63,6 +73,22 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
         }
     }
     (text, work)
+}
+
+/// Options with which each record is rewritten, and the last ones are none.
+fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
+    InputOptions {
+        format: Some(Format::Csv),
+        escape: Some(Character::Is('\\')),
+        comment: Some(Character::Is('#')),
+        trim: Some(true),
+        skip_lines: Some(2),
+        skip_footer: Some(random.u32(..4)),
+        short_rows: Some(ShortRows::Fill),
+        long_rows: Some(LongRows::TrailingEmpty),
+        blank_rows: Some(BlankRows::Drop),
+        ..InputOptions::default()
+    }
 }
 
 /// Has the attempt's lease be lost once so many bytes of the input are done.

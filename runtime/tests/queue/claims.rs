@@ -7,7 +7,9 @@ use ingest_host::format::Format;
 use ingest_host::queue::{
     Cancelled, Claim, ClaimOptions, Elsewhere, Ending, Next, Progress, State, Submitted,
 };
-use ingest_host::request::{DialectFrom, InputOptions};
+use ingest_host::request::{
+    BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, ShortRows,
+};
 
 use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, output, request};
 
@@ -71,11 +73,20 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
     wanted.input = InputOptions {
         format: Some(Format::Csv),
         delimiter: Some('\t'),
-        quote: Some('\''),
+        quote: Some(Character::Is('\'')),
+        escape: Some(Character::Is('\\')),
+        comment: Some(Character::None),
+        trim: Some(true),
         header: Some(false),
-        sha256: Some("0f".repeat(32)),
         dialect: Some(DialectFrom::Auto),
+        skip_lines: Some(3),
+        skip_footer: Some(1),
+        short_rows: Some(ShortRows::Fill),
+        long_rows: Some(LongRows::TrailingEmpty),
+        blank_rows: Some(BlankRows::Drop),
+        duplicate_columns: Some(DuplicateColumns::Number),
         encoding: Some("windows-1252".into()),
+        sha256: Some("0f".repeat(32)),
     };
     bed.queue()
         .submit(Q, std::slice::from_ref(&wanted))

@@ -24,6 +24,7 @@ fn binding(sha256: &str) -> Binding {
         config: r#"{"path":"a/b","empty":[],"n":1.5}"#.into(),
         limits: [("memory".to_owned(), "64MiB".to_owned())].into(),
         gate: serde_json::from_str(r#"["0.5%","bad-id=10"]"#).unwrap(),
+        input: serde_json::from_str(r#"{"delimiter":"\t","quote":"none","skip_lines":3}"#).unwrap(),
         bound_ms: 1_800_000_000_123,
         rollback_of: None,
     }

@@ -8,6 +8,7 @@ use ingest_host::gate::Gate;
 use ingest_host::queue::{
     Binding, Cancelled, Claim, Component, Counts, Ending, Next, Place, Progress, State, Ticket,
 };
+use ingest_host::request::InputOptions;
 
 use crate::bed::{Bed, PATIENCE, Q, how, request};
 
@@ -310,6 +311,7 @@ pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
         config: "{}".into(),
         limits: Lowered::default(),
         gate: Gate::default(),
+        input: InputOptions::default(),
         bound_ms: 1,
         rollback_of: None,
     };

@@ -42,7 +42,7 @@ fn dialects_are_by_option() {
             text,
             &InputOptions {
                 delimiter,
-                quote,
+                quote: quote.map(crate::request::Character::Is),
                 ..as_csv()
             },
         );

@@ -1,7 +1,7 @@
 //! One test for each row of the table in FORMATS.md, named after it.
 
 use super::*;
-use crate::request::DialectFrom;
+use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
 
 /// The columns and the records; `!` and a code for one that is rejected.
 #[track_caller]
@@ -310,6 +310,13 @@ fn a_page_of_html_in_its_place() {
 #[test]
 fn two_columns_of_one_name() {
     assert_refused("a,b,a\n", &as_csv(), "columns 1 and 3 are both named \"a\"");
+    let number = with(|options| options.duplicate_columns = Some(DuplicateColumns::Number));
+    assert_read(
+        "a,a,a_2,a,b,a_2,,column_7\n1,2,3,4,5,6,7,8\n",
+        &number,
+        &["a", "a_3", "a_2", "a_4", "b", "a_2_2", "column_7", "column_7_2"],
+        &[&["1", "2", "3", "4", "5", "6", "7", "8"]],
+    );
 }
 
 #[test]
@@ -360,10 +367,309 @@ fn white_space_around_a_field() {
 fn another_delimiter_or_quote() {
     let options = InputOptions {
         delimiter: Some('\t'),
-        quote: Some('\''),
+        quote: Some(Character::Is('\'')),
         ..as_csv()
     };
     assert_read("a\tb\n'1\t,'\t\"2\n", &options, &["a", "b"], &[&["1\t,", "\"2"]]);
+}
+
+fn with(change: impl FnOnce(&mut InputOptions)) -> InputOptions {
+    let mut options = as_csv();
+    change(&mut options);
+    options
+}
+
+#[test]
+fn spaces_after_a_delimiter() {
+    let trim = with(|options| options.trim = Some(true));
+    assert_read(
+        "a, b,  \"c\"\n1, \"x, \"\"y\"\"\" ,  3\n  \" z\"  , ,4 5 \n",
+        &trim,
+        &["a", "b", "c"],
+        &[&["1", "x, \"y\"", "3"], &[" z", "", "4 5 "]],
+    );
+    // A tab is none, and a text after the quote is as wrong as ever.
+    assert_read(
+        "a,b\n1,\t2\n\"x\" y,2\n",
+        &trim,
+        &["a", "b"],
+        &[&["1", "\t2"], &["!", "stray-quote"]],
+    );
+    let auto = with(|options| (options.trim, options.dialect) = (Some(true), Some(DialectFrom::Auto)));
+    assert_read("a; b\n1; \"2;3\"\n", &auto, &["a", "b"], &[&["1", "2;3"]]);
+    let spaces = with(|options| (options.trim, options.delimiter) = (Some(true), Some(' ')));
+    assert_refused(
+        "a b\n",
+        &spaces,
+        "delimiter is a space, which trim would take off",
+    );
+}
+
+#[test]
+fn quotes_that_are_text() {
+    let none = with(|options| options.quote = Some(Character::None));
+    assert_read(
+        "a,\"b\"\n\"1,2\"\n5\" pipe,\"\n",
+        &none,
+        &["a", "\"b\""],
+        &[&["\"1", "2\""], &["5\" pipe", "\""]],
+    );
+    let auto =
+        with(|options| (options.quote, options.dialect) = (Some(Character::None), Some(DialectFrom::Auto)));
+    assert_read("a;b\n\"1;2\n", &auto, &["a", "b"], &[&["\"1", "2"]]);
+    let quoted = with(|options| (options.quote, options.delimiter) = (Some(Character::None), Some('"')));
+    assert_refused("a\"b\n", &quoted, "delimiter \" cannot be read with quote none");
+}
+
+#[test]
+fn an_escape() {
+    let escape = with(|options| options.escape = Some(Character::Is('\\')));
+    assert_read(
+        "a,b\n\"say \\\"hi\\\"\",\"\"\"\\\\\"\nx\\,y,\\\"z\\\nw\n1\\\r\n2,\\N\\n\n",
+        &escape,
+        &["a", "b"],
+        &[&["say \"hi\"", "\"\\"], &["x,y", "\"z\nw"], &["1\r\n2", "Nn"]],
+    );
+    assert_read("a,b\n1,2\\", &escape, &["a", "b"], &[&["!", "stray-escape"]]);
+    assert_refused(
+        "a,b\\",
+        &escape,
+        "\\ at byte 4 of the record, with which the file ends",
+    );
+    assert_refused(
+        "a\n\"1\\\"\n2\n",
+        &escape,
+        "the quote that opens on line 2 is never closed",
+    );
+    let unquoted = with(|options| {
+        (options.escape, options.quote) = (Some(Character::Is('\\')), Some(Character::None));
+    });
+    assert_read(
+        "a,b\n\"1\\,\"2\",3\n",
+        &unquoted,
+        &["a", "b"],
+        &[&["\"1,\"2\"", "3"]],
+    );
+    let auto = with(|options| {
+        (options.escape, options.dialect) = (Some(Character::Is('\\')), Some(DialectFrom::Auto));
+    });
+    assert_read("a;b\n\"1\\\";\\\"\";2\n", &auto, &["a", "b"], &[&["1\";\"", "2"]]);
+    let same = with(|options| options.escape = Some(Character::Is('"')));
+    assert_refused(
+        "a\n",
+        &same,
+        "quote and escape are the same character: leave escape out",
+    );
+}
+
+#[test]
+fn lines_before_the_header() {
+    let skip = |lines| with(|options| options.skip_lines = Some(lines));
+    assert_read(
+        "\u{feff}Report, \"2024\n\r\na,b\n1,2\n",
+        &skip(2),
+        &["a", "b"],
+        &[&["1", "2"]],
+    );
+    let decoded = decode("Report\n\na\n1\n", &skip(2));
+    assert_eq!(
+        (
+            decoded.records[0].position.line,
+            decoded.records[0].position.offset
+        ),
+        (4, 10)
+    );
+    let without_header = with(|options| (options.skip_lines, options.header) = (Some(1), Some(false)));
+    assert_read(
+        "x\n1,2\n",
+        &without_header,
+        &["column_1", "column_2"],
+        &[&["1", "2"]],
+    );
+    let auto = with(|options| (options.skip_lines, options.dialect) = (Some(1), Some(DialectFrom::Auto)));
+    assert_read(
+        "Sales, all; \"net\na;b\n1,5;2\n",
+        &auto,
+        &["a", "b"],
+        &[&["1,5", "2"]],
+    );
+    assert_refused(
+        "a,b\n1,2\n",
+        &skip(2),
+        "has no line behind the 2 that are skipped",
+    );
+    assert_refused(
+        "\n\n\n",
+        &skip(1),
+        "is empty: expected a line that tells the columns",
+    );
+}
+
+#[test]
+fn rows_after_the_last_record() {
+    let skip = |rows| with(|options| options.skip_footer = Some(rows));
+    let text = "a,b\n1,2\n3,4\nTotal: 2\n\n\"x\" y\n\n";
+    assert_read(
+        text,
+        &skip(1),
+        &["a", "b"],
+        &[&["1", "2"], &["3", "4"], &["!", "ragged-row"]],
+    );
+    assert_read(text, &skip(2), &["a", "b"], &[&["1", "2"], &["3", "4"]]);
+    assert_read(text, &skip(3), &["a", "b"], &[&["1", "2"]]);
+    assert_read(text, &skip(9), &["a", "b"], &[]);
+    assert_read("a\n1\n\"2\nx\"", &skip(1), &["a"], &[&["1"]]);
+    assert_refused(
+        "a\n1\n2\n\"Total\n",
+        &skip(1),
+        "the quote that opens on line 4 is never closed",
+    );
+    let comments =
+        with(|options| (options.skip_footer, options.comment) = (Some(1), Some(Character::Is('#'))));
+    assert_read("a\n1\nsum\n# end \"\n", &comments, &["a"], &[&["1"]]);
+    // However many chunks there are.
+    let limits = Limits {
+        batch_bytes: 64,
+        ..Limits::default()
+    };
+    let rows = Vec::from_iter((0..500).map(|number| vec![format!("{number}")]));
+    let text: String = rows.iter().map(|row| format!("{}\n", row[0])).collect();
+    for footer in [1, 2, 40, 499, 500] {
+        let text = format!("a\n{text}");
+        let decoded = run(text.as_bytes(), &skip(footer), &limits, None, &[3]).unwrap();
+        assert_eq!(table(&decoded), rows[..500 - footer as usize]);
+    }
+}
+
+#[test]
+fn comments() {
+    let comment = with(|options| options.comment = Some(Character::Is('#')));
+    assert_read(
+        "# a \"title\n#\na,b\n1,#2\n# it's, \"not\r\"#3\",x#\n#last",
+        &comment,
+        &["a", "b"],
+        &[&["1", "#2"], &["#3", "x#"]],
+    );
+    let decoded = decode("#\na\n#\n1\n", &comment);
+    assert_eq!(decoded.records[0].position.line, 4);
+    let auto = with(|options| {
+        (options.comment, options.dialect) = (Some(Character::Is('#')), Some(DialectFrom::Auto));
+    });
+    assert_read("# a, b, \"c\na;b\n1;2\n", &auto, &["a", "b"], &[&["1", "2"]]);
+    assert_refused(
+        "# a\n",
+        &comment,
+        "is empty: expected a line that tells the columns",
+    );
+}
+
+#[test]
+fn rows_with_too_few_fields() {
+    let fill = with(|options| options.short_rows = Some(ShortRows::Fill));
+    assert_read(
+        "a,b,c\n1\n1,2\n\"\"\n1,2,3\n1,2,3,4\n",
+        &fill,
+        &["a", "b", "c"],
+        &[
+            &["1", "", ""],
+            &["1", "2", ""],
+            &["", "", ""],
+            &["1", "2", "3"],
+            &["!", "ragged-row"],
+        ],
+    );
+}
+
+#[test]
+fn rows_with_further_fields_that_are_empty() {
+    let cut = with(|options| options.long_rows = Some(LongRows::TrailingEmpty));
+    assert_read(
+        "a,b\n1,2,\n1,2,\"\",,\n1,2,,3\n1\n1,\n",
+        &cut,
+        &["a", "b"],
+        &[
+            &["1", "2"],
+            &["1", "2"],
+            &["!", "ragged-row"],
+            &["!", "ragged-row"],
+            &["1", ""],
+        ],
+    );
+}
+
+#[test]
+fn rows_of_delimiters_only() {
+    assert_read("a,b\n,\n1,2\n", &as_csv(), &["a", "b"], &[&["", ""], &["1", "2"]]);
+    let drop = with(|options| options.blank_rows = Some(BlankRows::Drop));
+    assert_read(
+        ",,\na,b\n,\n1,2\n,,,,\n\"\",\"\"\n,",
+        &drop,
+        &["a", "b"],
+        &[&["1", "2"], &["", ""]],
+    );
+    let decoded = decode("a,b\n,\n1,2\n", &drop);
+    assert_eq!(decoded.records[0].position.line, 3);
+    let trim = with(|options| (options.blank_rows, options.trim) = (Some(BlankRows::Drop), Some(true)));
+    assert_read("a,b\n , \n  \n1,2\n", &trim, &["a", "b"], &[&["1", "2"]]);
+}
+
+#[test]
+fn more_columns_than_the_limit() {
+    let wide = vec!["x"; 5_000].join(",") + "\n";
+    let options = with(|options| options.header = Some(false));
+    let limits = Limits::default();
+    let read = |limits: &Limits| run(wide.as_bytes(), &options, limits, None, &[usize::MAX]);
+    let error = read(&limits).expect_err("too many").to_string();
+    assert!(
+        error.contains("has 5000 columns, more than the 4096 allowed; --limit columns=5000 allows them"),
+        "{error}"
+    );
+    let limits = limits.with(&["columns=5000".parse().unwrap()]);
+    assert_eq!(read(&limits).unwrap().columns.len(), 5_000);
+}
+
+#[test]
+fn utf_32() {
+    for start in [
+        &b"\xff\xfe\0\0a\0\0\0\n\0\0\0"[..],
+        b"\0\0\xfe\xff\0\0\0a\0\0\0\n",
+    ] {
+        let declared = with(|options| options.encoding = Some("utf-16le".into()));
+        for options in [as_csv(), declared, with(|options| options.skip_lines = Some(1))] {
+            assert_refused(
+                start,
+                &options,
+                "is UTF-32, which is not supported: make UTF-8 of it first",
+            );
+        }
+    }
+    let named = with(|options| options.encoding = Some("utf_32".into()));
+    assert_refused(
+        "a\n",
+        &named,
+        "encoding \"utf_32\" is not supported: make UTF-8 of the file first",
+    );
+}
+
+#[test]
+fn an_encoding_by_its_name_in_python() {
+    for (label, bytes, text) in [
+        ("latin_1", &b"caf\xe9\n"[..], "café"),
+        ("cp1252", b"\x80\n", "€"),
+        ("utf_8_sig", b"\xef\xbb\xbfcaf\xc3\xa9\n", "café"),
+        ("utf-8-sig", b"caf\xc3\xa9\n", "café"),
+        ("iso8859_15", b"\xa4\n", "€"),
+        ("mac_roman", b"caf\x8e\n", "café"),
+        ("utf_16_le", b"a\0\n\0", "a"),
+    ] {
+        let document = serde_json::json!({ "uri": "a.csv", "encoding": label }).to_string();
+        let encoding = NewRequest::parse(&document).unwrap().input.encoding.unwrap();
+        assert_eq!(
+            transcoded([bytes, bytes].concat(), &encoding).0,
+            [text],
+            "{label}"
+        );
+    }
 }
 
 #[test]

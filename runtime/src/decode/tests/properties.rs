@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::request::{BlankRows, Character, DuplicateColumns, LongRows, ShortRows};
 
 /// Bytes that are likely to hit every rule of CSV and of JSON.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -37,8 +38,87 @@ fn rows() -> impl Strategy<Value = Vec<Vec<String>>> {
     (1..12_usize).prop_flat_map(|width| vec(vec("[a-cé日\",;\n\r '\\PC]{0,6}", width), 0..12))
 }
 
+/// Any options of CSV that do not contradict each other.
+fn csv_options() -> impl Strategy<Value = InputOptions> {
+    let character = |all: &'static [u8]| {
+        let none = Just(Some(Character::None));
+        let one = prop::sample::select(all).prop_map(|byte| Some(Character::Is(byte.into())));
+        prop_oneof![2 => Just(None), 1 => none, 2 => one]
+    };
+    let characters = (character(b"'\"u"), character(b"\\bu"), character(b"#ab"));
+    let flags = (any::<[Option<bool>; 4]>(), any::<bool>(), any::<bool>());
+    let skipped = (0..4_u32, 0..4_u32);
+    (characters, flags, skipped).prop_filter_map("a contradiction", |(characters, flags, skipped)| {
+        let ([trim, header, fill, cut], drop, number) = flags;
+        let options = InputOptions {
+            quote: characters.0,
+            escape: characters.1,
+            comment: characters.2,
+            trim,
+            header,
+            skip_lines: Some(skipped.0).filter(|lines| *lines > 0),
+            skip_footer: Some(skipped.1).filter(|rows| *rows > 0),
+            short_rows: fill.map(|fill| if fill { ShortRows::Fill } else { ShortRows::Reject }),
+            long_rows: cut.map(|cut| {
+                if cut {
+                    LongRows::TrailingEmpty
+                } else {
+                    LongRows::Reject
+                }
+            }),
+            blank_rows: drop.then_some(BlankRows::Drop),
+            duplicate_columns: number.then_some(DuplicateColumns::Number),
+            ..as_csv()
+        };
+        options.check().is_ok().then_some(options)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_the_options_the_pieces_do_not_matter(
+        text in bytes(), options in csv_options(), sizes in vec(1..40_usize, 1..4),
+    ) {
+        let whole = run(&text, &options, &small(), None, &[usize::MAX]);
+        let pieces = run(&text, &options, &small(), None, &sizes);
+        // Nor how many chunks there are.
+        let large = Limits { batch_bytes: 128 << 10, ..small() };
+        let one_chunk = run(&text, &options, &large, None, &[usize::MAX]);
+        match (whole, pieces, one_chunk) {
+            (Ok(whole), Ok(pieces), Ok(one_chunk)) => {
+                prop_assert_eq!(&whole, &pieces);
+                prop_assert_eq!(whole.records, one_chunk.records);
+            }
+            (Err(whole), Err(pieces), _) => prop_assert_eq!(whole.to_string(), pieces.to_string()),
+            (whole, pieces, one_chunk) => prop_assert!(false, "{:?} but {:?}, {:?}", whole, pieces, one_chunk),
+        }
+    }
+
+    /// An option without an effect on a text makes no difference: the way through the parser is the same as the one
+    /// through the scanner, to the last position and reason.
+    #[test]
+    fn both_ways_to_read_a_dialect_are_one(text in bytes(), header: bool, quote: bool) {
+        let plain = InputOptions {
+            header: Some(header),
+            quote: quote.then_some(Character::Is('\'')),
+            ..as_csv()
+        };
+        prop_assume!(!text.contains(&b'~'));
+        for change in [
+            |options: &mut InputOptions| options.escape = Some(Character::Is('~')),
+            |options: &mut InputOptions| options.comment = Some(Character::Is('~')),
+        ] {
+            let mut options = plain.clone();
+            change(&mut options);
+            match (run(&text, &plain, &small(), None, &[3]), run(&text, &options, &small(), None, &[3])) {
+                (Ok(scanned), Ok(parsed)) => prop_assert_eq!(scanned, parsed),
+                (Err(scanned), Err(parsed)) => prop_assert_eq!(scanned.to_string(), parsed.to_string()),
+                (scanned, parsed) => prop_assert!(false, "{:?} but {:?}", scanned, parsed),
+            }
+        }
+    }
 
     #[test]
     fn whatever_comes_in_the_pieces_do_not_matter(

@@ -1,0 +1,126 @@
+//! The lines at the beginning of a file that are no part of its table in; a reader behind them out.
+
+use std::io::{self, Cursor, Read};
+
+use memchr::memchr2;
+
+use super::Reader;
+use super::split::{Begin, check_mark, in_input};
+use crate::error::{Class, Error, Result, Stage};
+use crate::format::csv::line_end;
+
+/// How much is read at once. Of a longer line nothing is kept.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Reads so many lines, whatever they hold, and tells where the rest begins.
+///
+/// # Errors
+/// If there are no more lines than these, or the first bytes are a byte order mark of UTF-16 or UTF-32; those of the reader.
+pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, Begin)> {
+    let (mut begin, mut seen) = (Begin::default(), Vec::new());
+    if lines == 0 {
+        return Ok((reader, begin));
+    }
+    let mut is_last = read_on(&mut reader, name, &mut seen)?;
+    check_mark(&seen).map_err(|message| in_input(name, message))?;
+    loop {
+        let mut at = 0;
+        while begin.lines < u64::from(lines)
+            && let Some(end) = memchr2(b'\n', b'\r', &seen[at..]).map(|length| at + length)
+            && let Some(next) = line_end(&seen, end, is_last)
+        {
+            at = next;
+            begin.lines += 1;
+        }
+        begin.bytes += at as u64;
+        drop(seen.drain(..at));
+        if begin.lines == u64::from(lines) && !seen.is_empty() {
+            return Ok((Box::new(Cursor::new(seen).chain(reader)), begin));
+        }
+        if is_last {
+            let message = format!(
+                "has no line behind the {lines} that are skipped: expected one that tells the columns; is --skip-lines right?"
+            );
+            return Err(in_input(name, message));
+        }
+        // A CR is the first half of a line end, maybe.
+        let kept = usize::from(seen.last() == Some(&b'\r'));
+        if begin.lines < u64::from(lines) {
+            begin.bytes += (seen.len() - kept) as u64;
+            drop(seen.drain(..seen.len() - kept));
+        }
+        is_last = read_on(&mut reader, name, &mut seen)?;
+    }
+}
+
+/// Appends what comes next, and tells whether that is nothing.
+fn read_on(reader: &mut Reader, name: &str, seen: &mut Vec<u8>) -> Result<bool> {
+    let before = seen.len();
+    let read: io::Result<usize> = reader.take(PIECE_BYTES as u64).read_to_end(seen);
+    read.map_err(|error| {
+        let what = format!("{name}: reading failed at its beginning");
+        Error::from_io(error, Stage::Decode, Class::Transient, what)
+    })?;
+    Ok(seen.len() == before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skipped(text: &[u8], lines: u32) -> Result<(Vec<u8>, u64, u64)> {
+        let (mut reader, begin) = skip_lines(Box::new(Cursor::new(text.to_vec())), "a.csv", lines)?;
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(begin.bytes as usize + rest.len(), text.len());
+        Ok((rest, begin.lines, begin.bytes))
+    }
+
+    #[test]
+    fn lines_end_as_they_do_in_a_table() {
+        let text = b"\xef\xbb\xbftitle\n\r\n\"open\rx\na,b\n1,2\n";
+        for (lines, rest) in [
+            (0, &text[..]),
+            (1, b"\r\n\"open\rx\na,b\n1,2\n"),
+            (2, b"\"open\rx\na,b\n1,2\n"),
+            (3, b"x\na,b\n1,2\n"),
+            (4, b"a,b\n1,2\n"),
+        ] {
+            let (found, count, _) = skipped(text, lines).unwrap();
+            assert_eq!(found, rest, "{lines}");
+            assert_eq!(count, u64::from(lines));
+        }
+    }
+
+    #[test]
+    fn a_long_line_and_a_line_end_in_two_pieces_are_skipped() {
+        for length in [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES] {
+            for end in ["\n", "\r\n", "\r"] {
+                let text = format!("{}{end}a,b\n", "x".repeat(length));
+                let (rest, _, bytes) = skipped(text.as_bytes(), 1).unwrap();
+                assert_eq!((&rest[..], bytes as usize), (&b"a,b\n"[..], length + end.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_as_a_whole_is_an_error() {
+        for (text, lines) in [
+            (&b""[..], 1),
+            (b"a", 1),
+            (b"a\n", 1),
+            (b"a\r", 1),
+            (b"a\n\n", 3),
+            (b"a\nb\n", 2),
+        ] {
+            let error = skipped(text, lines).expect_err("nothing is left");
+            assert!(error.to_string().contains("is --skip-lines right?"), "{error}");
+        }
+        assert!(
+            skipped(b"\xff\xfea\0\n\0", 1)
+                .expect_err("UTF-16")
+                .to_string()
+                .contains("is UTF-16")
+        );
+    }
+}

@@ -1,0 +1,436 @@
+//! CSV that is written in another way than a [`Dialect`] says: without quotes, with an escape, with comments, with spaces
+//! around fields. A [`Parser`] finds its records, byte by byte, and rewrites each as plain CSV.
+
+use std::collections::VecDeque;
+
+use memchr::memchr2;
+
+use super::{Dialect, Partial, line_end, line_feeds, write_field};
+
+/// How an input writes its records. All of these are ASCII, differ, and are neither CR nor LF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Syntax {
+    /// Stands between fields.
+    pub delimiter: u8,
+    /// Stands around fields that need it; doubled, it is part of the text. Without one, no byte has that meaning.
+    pub quote: Option<u8>,
+    /// The byte after it is text, whatever it is; a CRLF is one.
+    pub escape: Option<u8>,
+    /// A line that begins with it is no record.
+    pub comment: Option<u8>,
+    /// Whether spaces are passed over before a field, and between a closing quote and the end of the field.
+    pub trim: bool,
+}
+
+/// What becomes of rows that are not as wide as the header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowRules {
+    /// Fields that a row lacks are empty.
+    pub fills_short: bool,
+    /// Further fields are left out if all of them are empty.
+    pub cuts_long: bool,
+    /// A row without a byte in any field is passed over.
+    pub drops_blank: bool,
+}
+
+impl From<Dialect> for Syntax {
+    fn from(Dialect { delimiter, quote }: Dialect) -> Self {
+        Self {
+            delimiter,
+            quote: Some(quote),
+            escape: None,
+            comment: None,
+            trim: false,
+        }
+    }
+}
+
+impl Syntax {
+    /// The dialect of the output: its quote is that of the input or, if that has none, the usual one.
+    pub fn dialect(self) -> Dialect {
+        Dialect {
+            delimiter: self.delimiter,
+            quote: self.quote.unwrap_or(Dialect::default().quote),
+        }
+    }
+
+    /// The beginning of a file as its dialect alone would write it, as far as records and fields are concerned: without
+    /// comments, and with letters for what is escaped and for spaces that are passed over.
+    pub fn simplify(self, text: &[u8]) -> Vec<u8> {
+        let mut simple = Vec::with_capacity(text.len());
+        let (mut at, mut is_line_start) = (0, true);
+        while let Some(&byte) = text.get(at) {
+            if is_line_start && self.comment == Some(byte) {
+                at += memchr2(b'\n', b'\r', &text[at..]).unwrap_or(text.len() - at);
+                is_line_start = false;
+            } else if self.escape == Some(byte) {
+                simple.push(b'x');
+                at += if text[at..].get(1..3) == Some(b"\r\n") {
+                    3
+                } else {
+                    2
+                };
+                is_line_start = false;
+            } else {
+                if !(self.trim && byte == b' ') {
+                    simple.push(byte);
+                }
+                at += 1;
+                is_line_start = matches!(byte, b'\n' | b'\r');
+            }
+        }
+        simple
+    }
+
+    /// Whether its dialect says it all.
+    pub fn is_plain(self) -> bool {
+        self == Self::from(self.dialect())
+    }
+}
+
+/// A field of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Field {
+    /// With its quotes, without spaces that are passed over.
+    start: usize,
+    end: usize,
+    is_quoted: bool,
+    is_escaped: bool,
+}
+
+/// What comes next in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A line that is no record: it is empty, a comment, or a blank row that is dropped.
+    Nothing {
+        /// Where the next one begins.
+        next: usize,
+    },
+    /// A record.
+    Row(Row),
+}
+
+/// A record that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Where it ends, its line end not included.
+    pub end: usize,
+    /// Where the next one begins.
+    pub next: usize,
+    /// How many fields it has, at least one.
+    pub fields: usize,
+    /// How many of them there are up to the last one that is not empty.
+    pub filled: usize,
+    /// The line feeds in it.
+    pub line_feeds: usize,
+    /// See [`super::Record::stray`].
+    pub stray: Option<usize>,
+    /// An escape with which the text ends.
+    pub stray_escape: Option<usize>,
+}
+
+/// Finds records, and rewrites them.
+#[derive(Debug, Clone)]
+pub struct Parser {
+    syntax: Syntax,
+    rules: RowRules,
+    /// Whether a byte may end a stretch of an unquoted field.
+    is_special: [bool; 256],
+    /// The first ones of the record that was found last, at most so many.
+    fields: Vec<Field>,
+    fields_max: usize,
+    text: Vec<u8>,
+}
+
+impl Parser {
+    /// A parser of files in `syntax`, which keeps the first `fields_max` fields of a record.
+    pub fn new(syntax: Syntax, rules: RowRules, fields_max: usize) -> Self {
+        let mut is_special = [false; 256];
+        let bytes = [b'\n', b'\r', syntax.delimiter];
+        for byte in bytes.into_iter().chain(syntax.quote).chain(syntax.escape) {
+            is_special[usize::from(byte)] = true;
+        }
+        Self {
+            syntax,
+            rules,
+            is_special,
+            fields: Vec::new(),
+            fields_max,
+            text: Vec::new(),
+        }
+    }
+
+    /// What it reads.
+    pub fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    /// Finds what begins at `start`, where a line does. `last` says that nothing follows `raw`.
+    ///
+    /// # Errors
+    /// [`Partial`] if it may go on after `raw`, or if it ends within quotes.
+    pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<Item, Partial> {
+        let is_comment = |byte: u8| self.syntax.comment == Some(byte);
+        match raw.get(start) {
+            Some(b'\n' | b'\r') => {
+                let next = line_end(raw, start, last).ok_or(Partial { quote: None })?;
+                return Ok(Item::Nothing { next });
+            }
+            Some(&byte) if is_comment(byte) => {
+                let end = memchr2(b'\n', b'\r', &raw[start..]).map(|length| start + length);
+                let next = match end {
+                    Some(end) => line_end(raw, end, last),
+                    None => last.then_some(raw.len()),
+                };
+                let next = next.ok_or(Partial { quote: None })?;
+                return Ok(Item::Nothing { next });
+            }
+            _ => {}
+        }
+        self.row(raw, start, last)
+    }
+
+    fn row(&mut self, raw: &[u8], start: usize, last: bool) -> Result<Item, Partial> {
+        self.fields.clear();
+        let (mut at, mut seen) = (start, Seen::default());
+        loop {
+            at = self.field(raw, at, last, &mut seen)?;
+            if raw.get(at) != Some(&self.syntax.delimiter) {
+                break;
+            }
+            at += 1;
+        }
+        let next = match raw.get(at) {
+            Some(_) => line_end(raw, at, last),
+            None => last.then_some(at),
+        };
+        let next = next.ok_or(Partial { quote: None })?;
+        if self.rules.drops_blank && !seen.has_bytes {
+            return Ok(Item::Nothing { next });
+        }
+        Ok(Item::Row(Row {
+            end: at,
+            next,
+            fields: seen.fields,
+            filled: seen.filled,
+            line_feeds: line_feeds(&raw[start..at]),
+            stray: seen.stray,
+            stray_escape: seen.stray_escape,
+        }))
+    }
+
+    /// Adds the field that begins at `at`, and gives where it ends: at a delimiter, a line end or the end of the text.
+    fn field(&mut self, raw: &[u8], at: usize, last: bool, seen: &mut Seen) -> Result<usize, Partial> {
+        let start = self.pass_spaces(raw, at);
+        let mut field = Field {
+            start,
+            end: start,
+            is_quoted: false,
+            is_escaped: false,
+        };
+        let mut at = start;
+        if let Some(quote) = self.syntax.quote
+            && raw.get(start) == Some(&quote)
+        {
+            field.is_quoted = true;
+            field.end = self.quoted(raw, start, quote, &mut field.is_escaped)?;
+            at = self.pass_spaces(raw, field.end);
+            match raw.get(at) {
+                None => {}
+                Some(&byte) if byte == self.syntax.delimiter || matches!(byte, b'\n' | b'\r') => {}
+                Some(_) => {
+                    seen.stray = seen.stray.or(Some(at));
+                    // An escape has no meaning right behind a quote, as Python has it.
+                    at += usize::from(at == field.end);
+                }
+            }
+        }
+        at = self.unquoted(raw, at, last, &mut field, seen)?;
+        if !field.is_quoted {
+            field.end = at;
+        }
+        seen.add(field);
+        if self.fields.len() < self.fields_max {
+            self.fields.push(field);
+        }
+        Ok(at)
+    }
+
+    fn pass_spaces(&self, raw: &[u8], at: usize) -> usize {
+        if !self.syntax.trim {
+            return at;
+        }
+        at + raw[at..].iter().take_while(|&&byte| byte == b' ').count()
+    }
+
+    /// Where the quoted part of the field at `open` ends.
+    fn quoted(&self, raw: &[u8], open: usize, quote: u8, is_escaped: &mut bool) -> Result<usize, Partial> {
+        let mut at = open + 1;
+        loop {
+            let found = memchr2(quote, self.syntax.escape.unwrap_or(quote), &raw[at..]);
+            at += found.ok_or(Partial { quote: Some(open) })?;
+            if raw[at] != quote {
+                *is_escaped = true;
+                at += 2;
+                if at > raw.len() {
+                    return Err(Partial { quote: Some(open) });
+                }
+            } else if raw.get(at + 1) == Some(&quote) {
+                at += 2;
+            } else {
+                return Ok(at + 1);
+            }
+        }
+    }
+
+    /// Where the unquoted text at `at` ends.
+    fn unquoted(
+        &self,
+        raw: &[u8],
+        mut at: usize,
+        last: bool,
+        field: &mut Field,
+        seen: &mut Seen,
+    ) -> Result<usize, Partial> {
+        loop {
+            let rest = raw[at..].iter();
+            at += rest
+                .take_while(|&&byte| !self.is_special[usize::from(byte)])
+                .count();
+            match raw.get(at) {
+                None if last => return Ok(at),
+                None => return Err(Partial { quote: None }),
+                Some(&byte) if Some(byte) == self.syntax.quote => {
+                    seen.stray = seen.stray.or(Some(at));
+                    at += 1;
+                }
+                Some(&byte) if Some(byte) == self.syntax.escape => {
+                    field.is_escaped = true;
+                    at = match raw.get(at + 1) {
+                        Some(b'\r') => line_end(raw, at + 1, last).ok_or(Partial { quote: None })?,
+                        Some(_) => at + 2,
+                        None if last => {
+                            seen.stray_escape = Some(at);
+                            at + 1
+                        }
+                        None => return Err(Partial { quote: None }),
+                    };
+                }
+                Some(_) => return Ok(at),
+            }
+        }
+    }
+
+    /// Appends the text of a field, of those that are kept of the record that was found last.
+    pub fn text(&self, raw: &[u8], column: usize, out: &mut Vec<u8>) {
+        if let Some(field) = self.fields.get(column) {
+            self.text_of(raw, *field, out);
+        }
+    }
+
+    /// Appends the record that was found last, which must be well-formed, as plain CSV of so many columns, at most as many
+    /// as fields are kept, without a line end; and adds to `ends` where in `out` each field ends. A field that plain CSV writes alike is copied. Tells
+    /// whether any field is quoted.
+    pub fn rewrite(&mut self, raw: &[u8], columns: usize, out: &mut Vec<u8>, ends: &mut Vec<u32>) -> bool {
+        let (dialect, mut text) = (self.syntax.dialect(), std::mem::take(&mut self.text));
+        let mut quoted = false;
+        for column in 0..columns {
+            if column > 0 {
+                out.push(dialect.delimiter);
+            }
+            let start = out.len();
+            if let Some(&field) = self.fields.get(column) {
+                if field.is_escaped || self.syntax.quote.is_none() {
+                    text.clear();
+                    self.text_of(raw, field, &mut text);
+                    write_field(&text, dialect, out);
+                } else {
+                    out.extend_from_slice(&raw[field.start..field.end]);
+                }
+            }
+            quoted |= out.get(start) == Some(&dialect.quote);
+            ends.push(out.len() as u32);
+        }
+        self.text = text;
+        quoted
+    }
+
+    fn text_of(&self, raw: &[u8], field: Field, out: &mut Vec<u8>) {
+        let raw = &raw[field.start..field.end];
+        if !field.is_quoted && !field.is_escaped {
+            return out.extend_from_slice(raw);
+        }
+        let quote = self.syntax.quote.filter(|_| field.is_quoted);
+        let mut rest = match raw {
+            [_, inner @ .., _] if field.is_quoted => inner,
+            _ => raw,
+        };
+        let begins = |&byte: &u8| Some(byte) == self.syntax.escape || Some(byte) == quote;
+        while let Some(at) = rest.iter().position(begins) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend(rest.get(at + 1));
+            rest = rest.get(at + 2..).unwrap_or_default();
+        }
+        out.extend_from_slice(rest);
+    }
+
+    /// Where the last record ends that is complete in `raw`, which begins with one; see [`super::records_end`].
+    pub fn records_end(&mut self, raw: &[u8], last: bool) -> Option<usize> {
+        if last {
+            return Some(raw.len());
+        }
+        let (mut at, mut end) = (0, None);
+        while at < raw.len()
+            && let Ok(Item::Nothing { next } | Item::Row(Row { next, .. })) = self.next(raw, at, false)
+        {
+            at = next;
+            end = Some(next);
+        }
+        end
+    }
+
+    /// The same but for the last `footer` rows of the file: where the first of these begins that are, as far as is known,
+    /// the last ones.
+    pub fn records_end_before(&mut self, raw: &[u8], last: bool, footer: usize) -> Option<usize> {
+        let (mut at, mut starts) = (0, VecDeque::with_capacity(footer + 1));
+        while at < raw.len() {
+            match self.next(raw, at, last) {
+                Ok(Item::Nothing { next }) => at = next,
+                Ok(Item::Row(Row { next, .. })) => {
+                    if starts.len() == footer {
+                        starts.pop_front();
+                    }
+                    starts.push_back(at);
+                    at = next;
+                }
+                // What a quote that is never closed swallows is no footer: who decodes it gives the error.
+                Err(_) if last => return Some(raw.len()),
+                Err(_) => break,
+            }
+        }
+        let end = starts.front().copied().filter(|_| last || starts.len() == footer);
+        end.filter(|&end| last || end > 0).or(last.then_some(0))
+    }
+}
+
+/// What is known of a record while its fields are found.
+#[derive(Default)]
+struct Seen {
+    fields: usize,
+    filled: usize,
+    /// Whether there is anything but delimiters.
+    has_bytes: bool,
+    stray: Option<usize>,
+    stray_escape: Option<usize>,
+}
+
+impl Seen {
+    fn add(&mut self, field: Field) {
+        self.fields += 1;
+        let length = field.end - field.start;
+        self.has_bytes |= length > 0;
+        if length > if field.is_quoted { 2 } else { 0 } {
+            self.filled = self.fields;
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! What the host reads and writes is what Python's `csv` and `json` modules make of the same bytes, whatever the options.
+//! `model.py` has Python's side, and names each difference by design.
+//!
+//! `SEED` and `CASES` in the environment run the same cases again, or more of them: `make fuzz` does that.
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+use std::fmt::Write as _;
+use std::io::{Cursor, Read, Write};
+use std::process::{Command, Stdio};
+
+use fastrand::Rng;
+use ingest_host::batch::Batch;
+use ingest_host::config::Limits;
+use ingest_host::decode::{self, Decoding};
+use ingest_host::encode::{self, Encoder};
+use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::request::NewRequest;
+use serde_json::{Map, Value, json};
+
+/// So many files of each kind, unless the environment says otherwise.
+const CASES: usize = 3_000;
+/// Of a hundred files so many must be read as a whole, and so many in part.
+const READ_PERCENT: u64 = 10;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/model.py");
+
+#[test]
+fn csv_is_what_python_reads() {
+    compare(csv_case);
+}
+
+#[test]
+fn json_lines_are_what_python_reads() {
+    compare(jsonl_case);
+}
+
+/// Bytes, and the members of a request that say how to read them.
+type Case = (Vec<u8>, Map<String, Value>);
+
+fn compare(make: fn(&mut Rng) -> Case) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..));
+    let cases = number("CASES").map_or(CASES, |cases| cases as usize);
+    let mut random = Rng::with_seed(seed);
+    let mut python = Command::new("python3")
+        .args(["-S", MODEL])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "this test needs python3, 3.9 or newer ({error}): apt-get install python3, dnf install python3, \
+                 pacman -S python, apk add python3, or brew install python3"
+            )
+        });
+    let mut stdin = python.stdin.take().unwrap();
+    for _ in 0..cases {
+        let (input, options) = make(&mut random);
+        let ours = read(&input, &options, &mut random);
+        let case = json!({ "input": hex(&input), "options": options, "ours": ours });
+        // It ends with the first difference.
+        if writeln!(stdin, "{case}").is_err() {
+            break;
+        }
+    }
+    drop(stdin);
+    let mut said = String::new();
+    python.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let ended = python.wait().unwrap();
+    assert!(
+        ended.success(),
+        "{said}\nthe same again: SEED={seed} CASES={cases} cargo test --workspace --test differential"
+    );
+    let counts: Value = serde_json::from_str(&said).unwrap();
+    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
+    assert_eq!(
+        count("read") + count("rejected") + count("refused"),
+        cases as u64,
+        "{said}"
+    );
+    let floor = cases as u64 * READ_PERCENT / 100;
+    assert!(count("read") >= floor && count("rejected") >= floor, "{said}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// What the host makes of a file, cut into chunks and read in pieces of any size.
+fn read(input: &[u8], options: &Map<String, Value>, random: &mut Rng) -> Value {
+    // The columns of JSON lines are those of the first batch, so that is to be the whole file.
+    let is_csv = options["format"] == "csv";
+    let limits = Limits {
+        batch_bytes: *random
+            .choice(&[16, 40, 100, 128 << 10][if is_csv { 0 } else { 3 }..])
+            .unwrap(),
+        batch_records: *random
+            .choice(&[1, 3, 16_384][if is_csv { 0 } else { 2 }..])
+            .unwrap(),
+        ..Limits::default()
+    };
+    let piece = *random.choice(&[1, 7, usize::MAX]).unwrap();
+    match try_read(input, options, &limits, piece) {
+        Ok(ours) => ours,
+        Err(error) => json!({ "error": error }),
+    }
+}
+
+fn try_read(
+    input: &[u8],
+    options: &Map<String, Value>,
+    limits: &Limits,
+    piece: usize,
+) -> Result<Value, String> {
+    let mut document = options.clone();
+    document.insert("uri".into(), "a".into());
+    let options = NewRequest::parse(&Value::Object(document).to_string())
+        .unwrap()
+        .input;
+    let reader = Box::new(Pieces(Cursor::new(input.to_vec()), piece));
+    let opened = decode::open(reader, "input", None, &options, limits).map_err(|error| error.report())?;
+    let Decoding {
+        mut splitter,
+        mut decoder,
+        columns,
+        format,
+        dialect,
+    } = opened;
+    let reads = Vec::from_iter(0..columns.len());
+    decoder.project(&reads, &[]).map_err(|error| error.report())?;
+    let output: Vec<_> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, name)| OutputColumn {
+            name: name.clone(),
+            column_type: ColumnType::Inherit,
+            source: Some(index),
+        })
+        .collect();
+    let encoder = |to: Format| encode::new(to, format, dialect, &columns, &reads, &output).unwrap();
+    let mut writers = [Format::Csv, Format::Jsonl].map(|to| (encoder(to), Vec::new()));
+    for (encoder, out) in &mut writers {
+        encoder.begin(out);
+    }
+    let (mut batch, mut records) = (Batch::default(), Vec::new());
+    let mut origin = splitter.origin();
+    while let Some(chunk) = splitter
+        .next(Vec::new())
+        .map_err(|fault| fault.at(&origin).report())?
+    {
+        batch.load(chunk.raw);
+        while decoder
+            .next(&mut batch)
+            .map_err(|fault| fault.at(&origin).report())?
+        {
+            take(&mut batch, columns.len(), &mut writers, &mut records);
+        }
+        origin.advance(batch.used);
+    }
+    let [csv, jsonl] = writers.map(|(_, out)| String::from_utf8(out).unwrap());
+    Ok(json!({
+        "columns": columns,
+        "records": records,
+        "csv": csv,
+        "jsonl": jsonl,
+        "delimiter": char::from(dialect.delimiter).to_string(),
+        "quote": char::from(dialect.quote).to_string(),
+    }))
+}
+
+/// Notes the records of a batch in their order, and writes the well-formed ones.
+fn take(
+    batch: &mut Batch,
+    width: usize,
+    writers: &mut [(Box<dyn Encoder>, Vec<u8>)],
+    records: &mut Vec<Value>,
+) {
+    let mut found = Vec::new();
+    let bytes = batch.lend();
+    for (row, &start) in batch.starts.iter().enumerate() {
+        let mut start = start as usize;
+        let fields = batch.ends[row * width..][..width].iter().map(|&end| {
+            let begin = std::mem::replace(&mut start, end as usize + 1);
+            std::str::from_utf8(&bytes[begin..end as usize]).unwrap()
+        });
+        found.push((batch.rows[row].number, json!(Vec::from_iter(fields))));
+    }
+    batch.take_back(bytes);
+    for row in 0..batch.rows.len() {
+        for (encoder, out) in writers.iter_mut() {
+            encoder.keep(batch, row, out).unwrap();
+        }
+    }
+    found.extend(
+        batch
+            .malformed
+            .iter()
+            .map(|bad| (bad.row.number, json!(bad.code))),
+    );
+    found.sort_by_key(|(number, _)| *number);
+    records.extend(found.into_iter().map(|(_, record)| record));
+}
+
+/// Hands its bytes out in pieces of one size.
+struct Pieces(Cursor<Vec<u8>>, usize);
+
+impl Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let size = out.len().min(self.1);
+        self.0.read(&mut out[..size])
+    }
+}
+
+/// A text of some of the pieces.
+fn text(random: &mut Rng, pieces: &[&str], count: usize) -> String {
+    (0..count).map(|_| *random.choice(pieces).unwrap()).collect()
+}
+
+fn csv_case(random: &mut Rng) -> Case {
+    let mut options = Map::new();
+    options.insert("format".into(), "csv".into());
+    let mut choose = |random: &mut Rng, name: &str, values: &[Value]| {
+        if random.u8(..3) == 0 {
+            options.insert(name.into(), random.choice(values).unwrap().clone());
+        }
+    };
+    choose(random, "delimiter", &[",".into(), ";".into(), "\t".into()]);
+    choose(random, "quote", &["none".into(), "'".into(), "\"".into()]);
+    choose(random, "escape", &["\\".into(), "^".into(), "none".into()]);
+    choose(random, "comment", &["#".into(), "none".into()]);
+    choose(random, "trim", &[true.into(), false.into()]);
+    choose(random, "header", &[true.into(), false.into()]);
+    choose(random, "skip_lines", &[0.into(), 1.into(), 2.into()]);
+    choose(random, "skip_footer", &[0.into(), 1.into(), 3.into()]);
+    choose(random, "short_rows", &["fill".into(), "reject".into()]);
+    choose(random, "long_rows", &["trailing-empty".into(), "reject".into()]);
+    choose(random, "blank_rows", &["drop".into(), "keep".into()]);
+    choose(random, "duplicate_columns", &["number".into(), "fail".into()]);
+    let encodings = [
+        "latin_1",
+        "cp1252",
+        "iso8859_15",
+        "mac_roman",
+        "utf_8_sig",
+        "utf_16",
+        "koi8_r",
+    ];
+    choose(random, "encoding", &encodings.map(Value::from));
+    let text = if random.bool() {
+        table(random, &options)
+    } else {
+        // Whatever means something.
+        let mut pieces = vec![
+            "a", "b", "1", "x y", " ", "é", ",", ";", "\t", "\"", "\"\"", "'", "\n", "\r\n", "\r", "\\", "^",
+            "#",
+        ];
+        pieces.extend([option(&options, "delimiter", ","); 8]);
+        pieces.extend(["\n"; 5]);
+        let count = random.usize(..60);
+        text(random, &pieces, count)
+    };
+    let text = if random.u8(..10) == 0 {
+        format!("\u{feff}{text}")
+    } else {
+        text
+    };
+    (
+        encoded(&text, options.get("encoding").and_then(Value::as_str)),
+        options,
+    )
+}
+
+fn option<'a>(options: &'a Map<String, Value>, name: &str, default: &'a str) -> &'a str {
+    options.get(name).and_then(Value::as_str).unwrap_or(default)
+}
+
+/// A table with fields as its options allow them, and some that are wrong.
+fn table(random: &mut Rng, options: &Map<String, Value>) -> String {
+    let delimiter = option(options, "delimiter", ",");
+    let quote = option(options, "quote", "\"");
+    let escape = option(options, "escape", "none");
+    let width = random.usize(1..5);
+    let end = *random.choice(&["\n", "\r\n", "\r"]).unwrap();
+    let field = |random: &mut Rng| -> String {
+        let pieces = ["a", "b", "7", "é", " ", "#"];
+        let count = random.usize(..4);
+        let plain = text(random, &pieces, count);
+        let before = text(random, &[" ", ""], 2);
+        match random.u8(..10) {
+            0..5 => plain,
+            5 if escape != "none" => {
+                let escaped = [delimiter, "\n", "\r\n", "n", escape, "\"", " "];
+                format!("{plain}{escape}{}", random.choice(&escaped).unwrap())
+            }
+            6 | 7 if quote != "none" => {
+                let inner = text(
+                    random,
+                    &["x", delimiter, "\n", "\r\n", " ", &quote.repeat(2)],
+                    count,
+                );
+                format!("{quote}{inner}{quote}")
+            }
+            8 if quote != "none" => format!("{before}{quote}{plain}{quote}{before}"),
+            9 => format!("{before}{plain}{before}"),
+            _ => String::new(),
+        }
+    };
+    let mut table = text(random, &["a title\n", ""], 1);
+    let mut names = Vec::from_iter((0..width).map(|column| format!("c{column}")));
+    if random.u8(..8) == 0 {
+        names[width - 1] = (*random.choice(&["c0", "", "c0_2"]).unwrap()).into();
+    }
+    table += &(names.join(delimiter) + end);
+    for _ in 0..random.usize(..12) {
+        let row = match random.u8(..12) {
+            0 => text(random, &[delimiter, " "], width),
+            1 => format!("#{}", field(random)),
+            2 => text(random, &["", " "], 1),
+            3 => vec![field(random); random.usize(1..6)].join(delimiter),
+            4 => Vec::from_iter((0..width).map(|_| field(random))).join(delimiter) + &delimiter.repeat(2),
+            _ => Vec::from_iter((0..width).map(|_| field(random))).join(delimiter),
+        };
+        table += &(row + end);
+    }
+    if random.u8(..4) == 0 {
+        table.truncate(table.trim_end_matches(['\r', '\n']).len());
+    }
+    table
+}
+
+/// A text in an encoding; characters that it does not have are left out.
+fn encoded(text: &str, encoding: Option<&str>) -> Vec<u8> {
+    match encoding {
+        None => text.as_bytes().to_vec(),
+        Some("utf_8_sig") => [b"\xef\xbb\xbf", text.trim_start_matches('\u{feff}').as_bytes()].concat(),
+        Some("utf_16") => {
+            let text = format!("\u{feff}{}", text.trim_start_matches('\u{feff}'));
+            text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+        }
+        Some(name) => {
+            let name = ingest_host::request::parse_encoding(name).unwrap();
+            let encoding = encoding_rs::Encoding::for_label(name.as_bytes()).unwrap();
+            let has = |character: &char| !encoding.encode(character.encode_utf8(&mut [0; 4])).2;
+            let text: String = text.chars().filter(has).collect();
+            encoding.encode(&text).0.into_owned()
+        }
+    }
+}
+
+fn jsonl_case(random: &mut Rng) -> Case {
+    let mut lines = String::new();
+    for _ in 0..random.usize(..8) {
+        let odd = ["", " ", "\r", "[1]", "1", "{", "{}x", "null", "\u{a0}"];
+        lines += &match random.u8(..12) {
+            0 => (*random.choice(&odd).unwrap()).to_owned(),
+            _ => object(random),
+        };
+        lines += *random.choice(&["\n", "\n", "\r\n", " \n"]).unwrap();
+    }
+    (
+        lines.into_bytes(),
+        Map::from_iter([("format".to_owned(), "jsonl".into())]),
+    )
+}
+
+fn object(random: &mut Rng) -> String {
+    let names = ["\"a\"", "\"b\"", "\"c\"", "\"\\u0061\"", "\"é\"", "\"\""];
+    let mut members = Vec::new();
+    let mut left = names.to_vec();
+    for _ in 0..random.usize(..4) {
+        // Mostly each once.
+        let name = left.remove(random.usize(..left.len()));
+        let space = text(random, &["", " ", "\t"], 1);
+        members.push(format!("{name}{space}:{space}{}", value(random, 2)));
+    }
+    format!("{{{}}}", members.join(","))
+}
+
+fn value(random: &mut Rng, depth: usize) -> String {
+    let literals = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1.0",
+        "1e2",
+        "1E-2",
+        "-12.50",
+        "12345678901234567890123",
+        "007",
+        "+1",
+        ".5",
+        "NaN",
+        "-Infinity",
+        "\"\"",
+        "\"a\"",
+        "\"\\u00e9\\n\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\ud83d\"",
+        "\"\\x\"",
+        "\"é,\\\"\"",
+        "\"null\"",
+        "'a'",
+    ];
+    match random.u8(..12) {
+        0 if depth > 0 => format!("[{},{}]", value(random, depth - 1), value(random, depth - 1)),
+        1 if depth > 0 => object(random),
+        2..8 => (*random
+            .choice(&["1", "\"x\"", "true", "\"y, z\"", "null"])
+            .unwrap())
+        .into(),
+        _ => (*random.choice(&literals).unwrap()).into(),
+    }
+}

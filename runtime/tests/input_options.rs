@@ -1,0 +1,241 @@
+//! How an input is read, as a person says it: in a request, for a queue, for a worker, or to `ingest`. Who says it first
+//! counts.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use support::host::{Host, component, path_of};
+use support::redis::RedisServer;
+
+/// A report as people have it.
+const REPORT: &[u8] = b"\xef\xbb\xbfReport, \"2024\n\
+    # made by hand\n\
+    id, name, name\n\
+    1, \"Ada, \\\"the first\\\"\" ,x\n\
+    ,,\n\
+    2, Bob\n\
+    3,Caf\\, Z\xc3\xbcrich,y,,\n\
+    Total: 3\n";
+
+const OPTIONS: &str = "--skip-lines 1 --comment # --trim --escape \\ --short-rows fill --long-rows trailing-empty \
+    --blank-rows drop --duplicate-columns number --skip-footer 1 --encoding utf_8_sig";
+
+const PLAIN: &str = "id,name,name_2\n1,\"Ada, \"\"the first\"\"\",x\n2,Bob,\n3,\"Caf, Z\u{fc}rich\",y\n";
+
+fn clean() -> String {
+    component("clean").display().to_string()
+}
+
+fn output(receipt: &serde_json::Value) -> String {
+    std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap()
+}
+
+#[test]
+fn ingest_reads_a_report_by_its_options() {
+    let host = Host::embedded();
+    host.write("report.csv", REPORT);
+    let plugin = clean();
+    let ingest = |options: &str| host.run(&format!("ingest report.csv --plugin {plugin} --json {options}"));
+    let receipt = ingest(OPTIONS).json().remove(0);
+    assert_eq!(output(&receipt), PLAIN);
+    let options = serde_json::json!({
+        "escape": "\\", "comment": "#", "trim": true, "skip_lines": 1, "skip_footer": 1, "short_rows": "fill",
+        "long_rows": "trailing-empty", "blank_rows": "drop", "duplicate_columns": "number", "encoding": "utf-8",
+    });
+    assert_eq!(receipt["input"]["options"], options);
+    assert_eq!(receipt["input"]["bytes"], REPORT.len());
+    // The same again is the same work, and with another option it is not.
+    let again = ingest(OPTIONS).json().remove(0);
+    assert_eq!(again["request"]["id"], receipt["request"]["id"]);
+    let other = ingest(&OPTIONS.replace("--skip-footer 1", "--skip-footer 2"))
+        .json()
+        .remove(0);
+    assert_ne!(other["request"]["id"], receipt["request"]["id"]);
+    assert_eq!(other["records"]["read"], 2);
+    // What is written needs none of them.
+    host.write("again.csv", PLAIN);
+    let plain = host
+        .run(&format!("ingest again.csv --plugin {plugin} --json"))
+        .json()
+        .remove(0);
+    assert_eq!(output(&plain), PLAIN);
+    assert!(plain["input"].get("options").is_none());
+}
+
+#[test]
+fn quotes_are_text_if_they_are_said_to_be() {
+    let host = Host::embedded();
+    host.write("pipes.csv", "size|what\n5\"|pipe\n\"6|\"\"|x\n\"|\\|\n");
+    let (plugin, quotes) = (clean(), "--delimiter | --quote none --escape \\");
+    let said = host.run(&format!(
+        "ingest pipes.csv --plugin {plugin} --json --long-rows trailing-empty {quotes}"
+    ));
+    let receipt = said.json().remove(0);
+    assert_eq!(output(&receipt), "size|what\n\"5\"\"\"|pipe\n\"\"\"\"|\"|\"\n");
+    let rejects = std::fs::read_to_string(path_of(&receipt["rejects"]["uri"])).unwrap();
+    assert!(
+        rejects.ends_with("2,3,18,\"ragged-row\",\"expected 2 fields, found 3\",\"\"\"6|\"\"\"\"|x\"\n"),
+        "{rejects}"
+    );
+}
+
+fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host) {
+    host.run(&format!("plugin push {}", clean())).ok();
+    let table = "id; name\n\n1; a\n;\n2\n";
+    for name in ["worker", "binding", "request", "detected"] {
+        host.write(&format!("{name}.csv"), table);
+    }
+    let work = |options: &str| {
+        host.run(&format!("run --queue q --burst --allow-root . {options}"))
+            .ok()
+    };
+    let submit = |name: &str, options: &str| {
+        host.run(&format!(
+            "submit --queue q --id {name} --uri {name}.csv {options}"
+        ))
+        .ok();
+    };
+    let receipt = |id: &str| host.status(id)["receipt"].clone();
+
+    // The worker's own.
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    submit("worker", "");
+    work("--delimiter ; --short-rows fill --trim");
+    assert_eq!(output(&receipt("worker")), "id;name\n1;a\n;\n2;\n");
+    // The binding's before the worker's, each for itself.
+    host.run("plugin bind --queue q clean@0.1.0 --delimiter ; --short-rows reject --blank-rows drop")
+        .ok();
+    let history = host.run("plugin history --queue q").ok();
+    assert!(
+        history.contains("delimiter=; short_rows=reject") || history.contains("blank_rows=drop"),
+        "{history}"
+    );
+    submit("binding", "");
+    work("--delimiter , --short-rows fill --trim");
+    let binding = receipt("binding");
+    assert_eq!(output(&binding), "id;name\n1;a\n");
+    assert_eq!(binding["rejects"]["by_code"]["ragged-row"], 1);
+    let options =
+        serde_json::json!({ "delimiter": ";", "trim": true, "short_rows": "reject", "blank_rows": "drop" });
+    assert_eq!(binding["input"]["options"], options);
+    // The request's before both, and it takes back what they say.
+    submit(
+        "request",
+        "--short-rows fill --trim=false --blank-rows keep --no-header=false",
+    );
+    work("--delimiter , --short-rows reject --trim --no-header");
+    assert_eq!(output(&receipt("request")), "id; name\n1; a\n;\n2;\n");
+    // A document is a request, too.
+    let uri = host.path("detected.csv").display().to_string();
+    host.push(&format!(
+        r#"{{"id":"document","uri":"{uri}","short_rows":"fill","comment":"none","skip_lines":2}}"#
+    ));
+    work("--comment 1 --trim --skip-lines 0");
+    assert_eq!(output(&receipt("document")), "1;a\n2;\n");
+    // What nobody says is told by the file.
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    host.write("told.csv", "id; name\n1; a\n;\n2;\n");
+    host.run("submit --queue q --id told --uri told.csv").ok();
+    work("--dialect auto --short-rows fill --trim --blank-rows drop");
+    assert_eq!(output(&receipt("told")), "id;name\n1;a\n2;\n");
+}
+
+#[test]
+fn the_request_counts_first_on_sqlite() {
+    the_request_counts_before_the_binding_and_that_before_the_worker(&Host::embedded());
+}
+
+#[test]
+fn the_request_counts_first_on_redis() {
+    let redis = RedisServer::start();
+    the_request_counts_before_the_binding_and_that_before_the_worker(&Host::on(&redis.url()));
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused_where_they_are_said() {
+    let host = Host::embedded();
+    host.write("a.csv", "a,b\n1,2\n");
+    let plugin = clean();
+    host.run(&format!("plugin push {plugin}")).ok();
+    for (options, message) in [
+        ("--comment ,", "delimiter and comment are the same character"),
+        (
+            "--escape \"",
+            "quote and escape are the same character: leave escape out",
+        ),
+        (
+            "--trim --delimiter_space",
+            "delimiter is a space, which trim would take off",
+        ),
+        (
+            "--quote none --delimiter \"",
+            "delimiter \\\" cannot be read with quote none",
+        ),
+    ] {
+        let commands = [
+            format!("ingest a.csv --plugin {plugin}"),
+            "submit --queue q --uri a.csv".to_owned(),
+            format!("run --queue q --burst --plugin {plugin}"),
+            "plugin bind --queue q clean@0.1.0".to_owned(),
+        ];
+        for command in commands {
+            let (options, more) = match options.strip_suffix(" --delimiter_space") {
+                Some(options) => (options, &["--delimiter", " "][..]),
+                None => (options, &[][..]),
+            };
+            let said = host.run_with(&format!("{command} {options}"), more).refused(2);
+            assert!(
+                said.contains(&message.replace("\\\"", "\"")),
+                "{command} {options}: {said}"
+            );
+        }
+    }
+    for (options, message) in [
+        (
+            "--encoding utf-32",
+            "make UTF-8 of the file first, with `iconv -f UTF-32 -t UTF-8 FILE`",
+        ),
+        ("--encoding cp850", "is not known"),
+        ("--quote ab", "expected one character, or none"),
+        ("--skip-footer 1001", "1001 is not in"),
+        ("--short-rows pad", "[possible values: reject, fill]"),
+    ] {
+        let said = host
+            .run(&format!("submit --queue q --uri a.csv {options}"))
+            .refused(2);
+        assert!(said.contains(message), "{options}: {said}");
+    }
+    // Each may be right by itself.
+    host.run("plugin bind --queue q clean@0.1.0 --comment ;").ok();
+    host.run("submit --queue q --id both --uri a.csv --delimiter ;")
+        .ok();
+    host.run("run --queue q --burst --allow-root .").refused(1);
+    let status = host.status("both");
+    assert_eq!(status["state"], "dead");
+    let error = status["error"].as_str().unwrap();
+    assert!(
+        error.contains("its options, with those of its binding and of the worker")
+            && error.contains("delimiter and comment are the same character"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_limit_of_columns_is_a_setting() {
+    let host = Host::embedded();
+    let header = Vec::from_iter((0..5_000).map(|column| format!("c{column}"))).join(",");
+    host.write("wide.csv", format!("{header}\n{}\n", ",".repeat(4_999)));
+    let plugin = clean();
+    let said = host.run(&format!("ingest wide.csv --plugin {plugin}")).refused(1);
+    assert!(
+        said.contains("has 5000 columns, more than the 4096 allowed; --limit columns=5000 allows them"),
+        "{said}"
+    );
+    let receipt = host
+        .run(&format!(
+            "ingest wide.csv --plugin {plugin} --json --limit columns=5000"
+        ))
+        .json()
+        .remove(0);
+    assert_eq!(receipt["input"]["columns"].as_array().unwrap().len(), 5_000);
+}
