@@ -19,7 +19,7 @@
 //! | no line end after the last record | makes no difference |
 //! | one column | a record each line; an empty field is written `""`, since an empty line is none |
 //! | a header and nothing else | no records |
-//! | a page of HTML in its place | an error |
+//! | another kind of file in its place | an error, before this module sees it |
 //! | an empty file, or only empty lines | an error: nothing tells the columns |
 //! | two columns of one name | an error |
 //! | a column without a name | is `column_N`, with its number |
@@ -31,7 +31,6 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::index::Index;
-use super::sniff::is_html;
 use super::split::{RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
@@ -382,10 +381,6 @@ impl Head<'_> {
         // The first half of a line end.
         if raw == b"\r" {
             return Ok(None);
-        }
-        if is_html(raw, last) {
-            let message = "is a page of HTML, not CSV: is this the address of the file itself?";
-            return Err(in_input(self.name, message));
         }
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
         let (every, mut spans) = (Vec::from_iter(0..columns_max), Vec::new());

@@ -2,9 +2,11 @@
 //! chunk into batches. A record that is malformed is set aside in its batch, with its position and the reason; an
 //! input that cannot be told into records is an error.
 
+mod content_kind;
 mod csv;
 mod index;
 mod jsonl;
+mod sample;
 mod sniff;
 mod split;
 mod transcode;
@@ -12,12 +14,13 @@ mod utf8;
 
 use std::io::Read;
 
+use self::sample::Sample;
 use self::split::in_input;
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::Transcoded;
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::Result;
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::request::InputOptions;
@@ -77,17 +80,34 @@ pub fn open(
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
-    let reader = match options.encoding()? {
-        Some(encoding) => Box::new(Transcoded::new(reader, name, encoding)),
-        None => reader,
-    };
-    match options.format.or(hint).unwrap_or(Format::Csv) {
+    let format = options.format.or(hint).unwrap_or(Format::Csv);
+    let (sample, reader) = look(reader, name, format, options)?;
+    match format {
         Format::Csv => {
             let header = options.header.unwrap_or(true);
-            let (dialect, reader) = dialect(reader, name, options)?;
-            csv::open(reader, name, dialect, header, limits)
+            let dialect = dialect(&sample, name, options)?;
+            csv::open(sample.and_then(reader), name, dialect, header, limits)
         }
-        Format::Jsonl => jsonl::open(reader, name, limits),
+        Format::Jsonl => jsonl::open(sample.and_then(reader), name, limits),
+    }
+}
+
+/// Reads the beginning of the text, if it is none of another kind of file.
+fn look(mut reader: Reader, name: &str, format: Format, options: &InputOptions) -> Result<(Sample, Reader)> {
+    let refused = |kind: content_kind::Kind| in_input(name, kind.sentence(format));
+    let encoding = options.encoding()?;
+    let mut sample = Sample::read(&mut reader, name)?;
+    if let Some(kind) = content_kind::of_bytes(&sample, encoding.is_none()) {
+        return Err(refused(kind));
+    }
+    if let Some(encoding) = encoding {
+        reader = Box::new(Transcoded::new(sample.and_then(reader), name, encoding));
+        sample = Sample::read(&mut reader, name)?;
+    }
+    let is_quoted = options.dialect()?.quote == Dialect::default().quote;
+    match content_kind::of_text(&sample, format, is_quoted) {
+        Some(kind) => Err(refused(kind)),
+        None => Ok((sample, reader)),
     }
 }
 
@@ -109,29 +129,26 @@ pub fn resume(
 type Reader = Box<dyn Read + Send>;
 
 /// The dialect as it was asked for, or as the first records tell it.
-fn dialect(reader: Reader, name: &str, options: &InputOptions) -> Result<(Dialect, Reader)> {
+fn dialect(sample: &Sample, name: &str, options: &InputOptions) -> Result<Dialect> {
     let given = options.dialect()?;
-    if options.dialect.is_none() {
-        return Ok((given, reader));
-    }
-    let (sample, reader) = sniff::peek(reader).map_err(|error| {
-        let what = format!("{name}: reading failed at its beginning");
-        Error::from_io(error, Stage::Decode, Class::Transient, what)
-    })?;
-    // The error that this is comes when the header is read.
-    if sniff::is_foreign(&sample) {
-        return Ok((given, reader));
+    // Of UTF-16 the error comes when the header is read.
+    if options.dialect.is_none() || is_utf16(sample) {
+        return Ok(given);
     }
     let delimiter = options.delimiter.map(|_| given.delimiter);
     let quote = options.quote.map(|_| given.quote);
-    let told = sniff::tell(&sample, delimiter, quote).map_err(|message| in_input(name, message))?;
+    let told = sniff::tell(sample, delimiter, quote).map_err(|message| in_input(name, message))?;
     tracing::info!(
         name,
         delimiter = %char::from(told.delimiter).escape_debug(),
         quote = %char::from(told.quote),
         "dialect told by the first records"
     );
-    Ok((told, reader))
+    Ok(told)
+}
+
+fn is_utf16(sample: &Sample) -> bool {
+    matches!(sample.bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
 /// The bounds of a batch.

@@ -1,13 +1,9 @@
-//! The beginning of a file in; out comes whether it is a page of HTML and, on request only, its dialect of CSV: what is told
-//! from a sample can be told wrong.
+//! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
 
-use std::io::{self, Cursor, Read};
-
-use crate::format::BYTE_ORDER_MARK;
+use super::sample::Sample;
 use crate::format::csv::{Dialect, Partial, Scanner};
 
-/// How much of an input is looked at.
-const SAMPLE_BYTES: usize = 64 << 10;
+/// How many records are looked at.
 const SAMPLE_RECORDS: usize = 100;
 
 /// Delimiters in the order in which they are preferred where several do: in a file with semicolons, commas may well be
@@ -19,45 +15,6 @@ const SINGLE_QUOTE: u8 = b'\'';
 
 /// A part of so many in a hundred records must have as many fields as the first.
 const ALIKE_PERCENT: usize = 90;
-
-/// The beginning of an input.
-pub(super) struct Sample {
-    bytes: Vec<u8>,
-    /// Whether it is all there is.
-    whole: bool,
-}
-
-/// Reads the beginning; the reader that comes back begins with it, too.
-pub(super) fn peek(mut reader: Box<dyn Read + Send>) -> io::Result<(Sample, Box<dyn Read + Send>)> {
-    let mut bytes = Vec::new();
-    (&mut reader).take(SAMPLE_BYTES as u64).read_to_end(&mut bytes)?;
-    let whole = bytes.len() < SAMPLE_BYTES;
-    let reader = Box::new(Cursor::new(bytes.clone()).chain(reader));
-    Ok((Sample { bytes, whole }, reader))
-}
-
-/// Whether it is none of a CSV file: the header's error says what it is.
-pub(super) fn is_foreign(sample: &Sample) -> bool {
-    let is_utf16 = matches!(sample.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
-    is_utf16 || is_html(&sample.bytes, sample.whole)
-}
-
-/// Whether a text begins as a page does, such as sites show for a file or for a login; `last` says that it ends here.
-pub(super) fn is_html(text: &[u8], last: bool) -> bool {
-    let text = text
-        .strip_prefix(BYTE_ORDER_MARK)
-        .unwrap_or(text)
-        .trim_ascii_start();
-    [&b"<!doctype html"[..], b"<html"].iter().any(|tag| {
-        let Some((start, rest)) = text.split_at_checked(tag.len()) else {
-            return false;
-        };
-        let ends = rest
-            .first()
-            .map_or(last, |next| *next == b'>' || next.is_ascii_whitespace());
-        ends && start.eq_ignore_ascii_case(tag)
-    })
-}
 
 /// Tells the dialect; a delimiter or a quote that is `known` is not questioned.
 ///
@@ -72,7 +29,7 @@ pub(super) fn tell(
     let delimiters = delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
     let quotes = match quote {
         Some(known) => vec![known],
-        None if sample.bytes.contains(&default.quote) => vec![default.quote],
+        None if sample.text().contains(&default.quote) => vec![default.quote],
         None => vec![SINGLE_QUOTE, default.quote],
     };
     let mut best: Option<(usize, Dialect)> = None;
@@ -130,10 +87,7 @@ fn alike(sample: &Sample, dialect: Dialect) -> Option<Alike> {
     if dialect.delimiter == dialect.quote {
         return None;
     }
-    let raw = sample
-        .bytes
-        .strip_prefix(BYTE_ORDER_MARK)
-        .unwrap_or(&sample.bytes);
+    let raw = sample.text();
     let scanner = Scanner::new(dialect);
     let (mut at, mut first, mut records, mut alike, mut quoted) = (0, None, 0, 0, false);
     while at < raw.len() && records < SAMPLE_RECORDS {
@@ -166,13 +120,10 @@ fn alike(sample: &Sample, dialect: Dialect) -> Option<Alike> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::sample::SAMPLE_BYTES;
 
     fn told(text: &str) -> Result<(char, char), &'static str> {
-        let (sample, mut reader) = peek(Box::new(Cursor::new(text.as_bytes().to_vec()))).unwrap();
-        let mut all = String::new();
-        reader.read_to_string(&mut all).unwrap();
-        assert_eq!(all, text, "nothing is lost of it");
-        tell(&sample, None, None).map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
+        tell(&Sample::of(text), None, None).map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
     }
 
     #[test]
@@ -225,7 +176,7 @@ mod tests {
         let padded = "\r\n".repeat(SAMPLE_BYTES) + "a;b\n1;2\n";
         for text in [&wide, &padded] {
             assert_eq!(told(text), Err(message));
-            let (sample, _) = peek(Box::new(Cursor::new(text.clone().into_bytes()))).unwrap();
+            let sample = Sample::of(text);
             assert_eq!(tell(&sample, Some(b';'), None), Err(message));
             let given = Dialect {
                 delimiter: b';',
@@ -241,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_questioned() {
-        let (sample, _) = peek(Box::new(Cursor::new(b"a;b,c\n1;2,3\n".to_vec()))).unwrap();
+        let sample = Sample::of("a;b,c\n1;2,3\n");
         let told = |delimiter, quote| tell(&sample, delimiter, quote).unwrap();
         assert_eq!(told(Some(b','), None).delimiter, b',');
         assert_eq!(

@@ -174,9 +174,15 @@ fn utf_16_without_a_declaration() {
         &as_csv(),
         "is UTF-16: say so, with --encoding utf-16",
     );
-    // Without a mark the line feeds, and the letters below 256, still are bytes of ASCII, with a NUL beside each.
-    let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_read(&text, &as_csv(), &["a\0"], &[&["!", "not-utf8"], &["\0"]]);
+    // Without a mark a NUL beside each letter tells it.
+    for (to_bytes, encoding) in [
+        (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
+        (u16::to_be_bytes, "utf-16be"),
+    ] {
+        let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(to_bytes).collect();
+        let message = format!("is UTF-16 without a byte order mark: say so, with --encoding {encoding}");
+        assert_refused(&text, &as_csv(), &message);
+    }
 }
 
 #[test]
