@@ -51,8 +51,10 @@ pub struct InputOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
-    /// From the first records.
+    /// The first records tell it.
     Auto,
+    /// One or more spaces stand between fields.
+    Spaces,
 }
 
 impl InputOptions {
@@ -65,6 +67,11 @@ impl InputOptions {
             && parse_sha256(sha256).as_ref() != Some(sha256)
         {
             return Err(refused(format!("sha256 \"{sha256}\" is not 64 hex digits")));
+        }
+        if self.dialect == Some(DialectFrom::Spaces) && self.delimiter.is_some() {
+            return Err(refused(
+                "the dialect \"spaces\" has no other delimiter: give one of the two",
+            ));
         }
         self.encoding()?;
         self.dialect().map(drop)
@@ -159,7 +166,7 @@ impl NewRequest {
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
     /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, its delimiter and quote
-    /// differ, and its encoding is known.
+    /// differ, it has no delimiter beside the dialect `spaces`, and its encoding is known.
     ///
     /// # Errors
     /// The first rule that is broken, as a sentence.
@@ -515,6 +522,10 @@ mod tests {
             ),
             (r#"{"uri":"a","encoding":"iso-2022-kr"}"#, "is not known"),
             (r#"{"uri":"a","dialect":"excel"}"#, "unknown variant `excel`"),
+            (
+                r#"{"uri":"a","dialect":"spaces","delimiter":";"}"#,
+                "give one of the two",
+            ),
             (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();

@@ -20,13 +20,15 @@ pub(super) struct InputArgs {
     /// Format of the input; by default from its content type or name, and CSV if neither says.
     #[arg(long, value_enum)]
     input_format: Option<Format>,
-    /// CSV input: the character between fields; `\t` for a tab.
+    /// CSV input: the character between fields; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For several spaces:
+    /// `--dialect spaces`.
     #[arg(long, value_name = "CHAR", value_parser = character)]
     delimiter: Option<char>,
     /// CSV input: the character around fields that need it.
     #[arg(long, value_name = "CHAR", value_parser = character)]
     quote: Option<char>,
-    /// CSV input: `auto` tells the delimiter and the quote that are not given from the first records.
+    /// CSV input: `auto` tells the delimiter and the quote that are not given from the first records; `spaces` reads fields that
+    /// one or more spaces part.
     #[arg(long, value_enum)]
     dialect: Option<DialectFrom>,
     /// Encoding of the input, such as utf-16 or latin-1; the output is UTF-8.
@@ -56,10 +58,20 @@ impl InputArgs {
 
 fn character(text: &str) -> Result<char, String> {
     let mut characters = text.chars();
+    if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
+        && digits.len() == 2
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        && let Ok(byte) = u8::from_str_radix(digits, 16)
+    {
+        return Ok(char::from(byte));
+    }
     match (text, characters.next(), characters.next()) {
-        ("\\t", ..) => Ok('\t'),
+        ("\\t" | "tab", ..) => Ok('\t'),
         (_, Some(character), None) => Ok(character),
-        _ => Err("expected one character".into()),
+        _ if text.len() > 1 && text.trim().is_empty() => {
+            Err("expected one character; for several spaces say --dialect spaces".into())
+        }
+        _ => Err("expected one character, tab, or a byte such as 0x01".into()),
     }
 }
 
@@ -232,6 +244,12 @@ mod tests {
     fn a_character_is_one_character() {
         assert_eq!(character("\\t"), Ok('\t'));
         assert_eq!(character(";"), Ok(';'));
+        assert_eq!(character("\\x01"), Ok('\u{1}'));
+        assert_eq!(character("0x7E"), Ok('~'));
+        assert_eq!(character("tab"), Ok('\t'));
+        assert!(character("\\x1").is_err());
+        assert!(character("\\x+1").is_err());
+        assert!(character("  ").unwrap_err().contains("--dialect spaces"));
         assert!(character("").is_err());
         assert!(character("ab").is_err());
     }

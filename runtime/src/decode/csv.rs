@@ -30,6 +30,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
+use memchr::memchr2;
+
 use super::index::Index;
 use super::split::{RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
@@ -40,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::format::csv::{Dialect, Partial, Record, Scanner, line_end, line_feeds, records_end, unquote};
 use crate::format::{Format, Span, append, clip};
 
-/// Reads the header, or the first record to count its fields.
+/// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
 ///
 /// # Errors
 /// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
@@ -49,6 +51,7 @@ pub(super) fn open(
     name: &str,
     dialect: Dialect,
     header: bool,
+    has_separator_line: bool,
     limits: &Limits,
 ) -> Result<Decoding> {
     let mut splitter = Splitter::open(reader, name, limits, u64::from(!header), ends(dialect))?;
@@ -56,6 +59,7 @@ pub(super) fn open(
         name,
         scanner: Scanner::new(dialect),
         header,
+        has_separator_line,
         limits,
     };
     let columns = loop {
@@ -106,6 +110,7 @@ fn decoding(
         columns,
         format: Format::Csv,
         dialect,
+        is_transcoded: false,
     }
 }
 
@@ -353,6 +358,8 @@ struct Head<'a> {
     name: &'a str,
     scanner: Scanner,
     header: bool,
+    /// Whether the first line of the file tells the delimiter.
+    has_separator_line: bool,
     limits: &'a Limits,
 }
 
@@ -366,6 +373,14 @@ impl Head<'_> {
         origin: &Origin,
     ) -> Result<Option<(Option<Vec<String>>, Used)>> {
         let mut used = Used::default();
+        if self.has_separator_line
+            && origin.0.line == 1
+            && let Some(end) = memchr2(b'\n', b'\r', raw)
+            && let Some(next) = line_end(raw, end, last)
+        {
+            used.blank_line(next);
+            return Ok(Some((None, used)));
+        }
         while let Some(b'\n' | b'\r') = raw.get(used.bytes)
             && let Some(next) = line_end(raw, used.bytes, last)
         {

@@ -84,6 +84,7 @@ fn decoding(splitter: Splitter, lines: Lines, columns: Vec<String>) -> Decoding 
         columns,
         format: Format::Jsonl,
         dialect: Dialect::default(),
+        is_transcoded: false,
     }
 }
 
