@@ -676,6 +676,6 @@ fn a_dialect_is_told_named_or_an_error_but_never_guessed() {
     host.write("spaces.txt", "id    name\n1     x\n 22   \"y  z\"\n");
     assert_eq!(
         output(&host, "spaces.txt", &["--dialect", "spaces"]),
-        "id\tname\n1\tx\n22\ty  z\n"
+        "id\tname\n1\tx\n22\t\"y  z\"\n"
     );
 }

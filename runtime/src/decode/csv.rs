@@ -375,8 +375,10 @@ impl Head<'_> {
         let mut used = Used::default();
         if self.has_separator_line
             && origin.0.line == 1
-            && let Some(end) = memchr2(b'\n', b'\r', raw)
-            && let Some(next) = line_end(raw, end, last)
+            && let Some(next) = match memchr2(b'\n', b'\r', raw) {
+                Some(end) => line_end(raw, end, last),
+                None => last.then_some(raw.len()),
+            }
         {
             used.blank_line(next);
             return Ok(Some((None, used)));

@@ -226,8 +226,12 @@ fn is_log_line(line: &[u8]) -> bool {
     let first = words.next().unwrap_or_default();
     let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
     let second = words.next().unwrap_or_default();
+    // As Python writes it: `INFO:root:started`.
+    let mut parts = line.splitn(3, ':');
+    if parts.next().is_some_and(is_level) && parts.nth(1).is_some() {
+        return true;
+    }
     if is_level(first) {
-        // As `INFO:root:started` or `INFO 2024-01-01 started`.
         return is_date(second) || line.starts_with('[') && words.next().is_some();
     }
     let is_timed = is_date(first) || is_clock(first) || is_month(first) && second.parse::<u8>().is_ok();
