@@ -347,6 +347,8 @@ fn what_is_odd_and_legal_is_taken_as_it_is() {
         "a;b\n1;2\n".replace(';', ",").as_str(),
         "comment\n\"one, two\"\n\"three; four\"\n",
         "path\na/b\nc/d;e\n",
+        "pair\n1;2\n3;4\n",
+        "id,note\n1,a;b\n2,c;d\n",
         "timestamp\n2024-01-01 10:00:00\n2024-01-01 10:00:01\n",
         "time,level,message\n2024-01-01 10:00:00,INFO,started\n",
         "Error code,Error message\n1,x\n",
@@ -424,6 +426,18 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
             "3 of its first 3 records have 3",
         ),
         (
+            "Report,Sales\nDate,2024\nid,a,b\n1,2,3\n4,5,6\n7,8,9\n",
+            "4 of its first 5 records have 3: say --skip-lines",
+        ),
+        (
+            "Sales report\nid;name\n1;x\n2;y\n",
+            "3 of its first 3 records have 2 fields by them: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "Report\nBy: me\n\nid\tname\tx\n1\tx\t\n2\ty\t\n",
+            "say --skip-lines 3 and --delimiter tab",
+        ),
+        (
             "id;name\n1;x\n2;y\n",
             "has one column by commas, but 2 by semicolons: say --delimiter ';'",
         ),
@@ -485,6 +499,8 @@ fn what_is_said_goes_before_what_is_guessed() {
     assert_taken("a.csv", "a;b\n1;2\n", &["--delimiter", ","]);
     assert_taken("a.csv", "No data\n", &["--input-format", "csv"]);
     assert_taken("a.json", "a,b\n1,2\n", &["--input-format", "csv"]);
+    assert_taken("a.json", "a;b\n1;2\n", &["--delimiter", ";"]);
+    assert_taken("a.log", "a;b\n", &["--delimiter", ";"]);
     let host = Host::embedded();
     host.write("a.csv", "Report 2024\nid,name\n1,x\n");
     let receipt = ingest(&host, "a.csv", &["--json", "--input-format", "csv"])

@@ -91,7 +91,8 @@ pub fn open(
     let text = Text::open(reader, name, hints, options)?;
     let format = match (options.format.or(hints.format), hints.other) {
         (Some(format), _) => format,
-        (None, Some(Other::Json)) => Format::Jsonl,
+        // Only CSV has a delimiter.
+        (None, Some(Other::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
     let is_quoted = options.dialect()?.quote == Dialect::default().quote;
@@ -119,12 +120,13 @@ pub fn open(
             if is_guessed {
                 let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
                 let top = opened.top(header, is_delimiter_open);
-                shape::check(&top, hints.other).map_err(refused)?;
+                shape::check(&top, hints.other.filter(|_| options.delimiter.is_none())).map_err(refused)?;
             }
             opened
         }
         Format::Jsonl => {
-            if is_guessed {
+            // Of UTF-16 the error comes from the splitter.
+            if is_guessed && !is_utf16(&text.sample) {
                 shape::check_lines(text.sample.text(), hints.other).map_err(refused)?;
             }
             jsonl::open(text.reader(), name, limits)?

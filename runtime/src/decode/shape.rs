@@ -2,8 +2,8 @@
 //! notice, a log. It is a guess from a sample, which an option of the request overrules.
 
 use super::sniff::{self, Reading};
-use crate::format::csv::{Dialect, Scanner};
-use crate::format::{Other, clip};
+use crate::format::csv::{Dialect, Scanner, line_end};
+use crate::format::{Other, Span, clip};
 
 /// How many records are looked at.
 const RECORDS: usize = 100;
@@ -32,6 +32,7 @@ struct Record {
     fields: usize,
     /// How many of them have something in them.
     filled: usize,
+    ends_filled: bool,
     line: u64,
 }
 
@@ -47,43 +48,48 @@ pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
 }
 
 fn doubt(top: &Top<'_>) -> Option<String> {
-    let records = records(top);
+    let records = records(top, top.dialect);
     log(top)
         .or_else(|| another_delimiter(top))
         .or_else(|| lines_over_header(top, &records))
         .or_else(|| other_widths(top, &records))
+        .or_else(|| table_of_another_delimiter(top))
         .or_else(|| notice(top, &records))
 }
 
 /// Whether each record has as many fields as the header, two or more.
 fn is_table(top: &Top<'_>) -> bool {
-    let records = records(top);
+    let records = records(top, top.dialect);
     let is_whole = |record: &Record| record.fields == top.columns.len();
     top.columns.len() > 1 && !records.is_empty() && records.iter().all(is_whole)
 }
 
-fn records(top: &Top<'_>) -> Vec<Record> {
-    let scanner = Scanner::new(top.dialect);
+/// The first records behind the header, as they are read in a dialect.
+fn records(top: &Top<'_>, dialect: Dialect) -> Vec<Record> {
+    let scanner = Scanner::new(dialect);
     let every: Vec<usize> = (0..top.columns.len().max(64)).collect();
     let (mut at, mut line, mut records) = (0, top.line, Vec::new());
     while at < top.rest.len() && records.len() < RECORDS {
         if matches!(top.rest[at], b'\n' | b'\r') {
-            line += u64::from(top.rest[at] == b'\n');
-            at += 1;
+            line += 1;
+            at = line_end(top.rest, at, true).unwrap_or(top.rest.len());
             continue;
         }
-        let mut filled = 0;
-        let found = |span: crate::format::Span| filled += usize::from(span.end > span.start);
+        let (mut filled, mut ends_filled) = (0, false);
+        let found = |span: Span| {
+            ends_filled = span.end > span.start;
+            filled += usize::from(ends_filled);
+        };
         let Ok(record) = scanner.record(top.rest, at, top.whole, &every, found) else {
             break;
         };
         records.push(Record {
             fields: record.fields,
             filled,
+            ends_filled,
             line,
         });
-        let feeds = top.rest[at..record.next].iter().filter(|byte| **byte == b'\n');
-        line += feeds.count() as u64;
+        line += record.line_feeds as u64 + 1;
         at = record.next;
     }
     records
@@ -100,8 +106,7 @@ fn another_delimiter(top: &Top<'_>) -> Option<String> {
         text.push(b'\n');
     }
     text.extend_from_slice(top.rest);
-    let whole = top.whole;
-    let Reading { name, fields, say } = sniff::another(&text, whole, top.dialect)?;
+    let Reading { name, fields, say } = sniff::another(&text, top.whole, top.dialect)?;
     let current = sniff::name(top.dialect.delimiter);
     let one = sniff::option(top.dialect.delimiter);
     Some(format!(
@@ -109,7 +114,7 @@ fn another_delimiter(top: &Top<'_>) -> Option<String> {
     ))
 }
 
-/// A header with one name, over a record that has more: a title as spreadsheets write it, or lines of another table.
+/// A header with one name, over a record that has more: a title as spreadsheets write it.
 fn lines_over_header(top: &Top<'_>, records: &[Record]) -> Option<String> {
     let unnamed = |(number, name): &(usize, &String)| **name == format!("column_{number}");
     let named = top.columns.len() - (1..).zip(top.columns).filter(unnamed).count();
@@ -127,46 +132,92 @@ fn lines_over_header(top: &Top<'_>, records: &[Record]) -> Option<String> {
     ))
 }
 
-/// Records that all have as many fields as each other, but not as the header.
+/// Records that have as many fields as each other, but not as the header.
+struct Alike {
+    /// How many there are.
+    records: usize,
+    fields: usize,
+    /// How many come last, with no other between them.
+    run: usize,
+}
+
+impl Alike {
+    /// The most common width other than the header's.
+    fn of(records: &[Record], columns: usize) -> Option<Self> {
+        let of = |width: usize| records.iter().filter(|record| record.fields == width).count();
+        let others = records.iter().filter(|record| record.fields != columns);
+        let (alike, fields) = others.map(|record| (of(record.fields), record.fields)).max()?;
+        let last = records.iter().rev();
+        Some(Self {
+            records: alike,
+            fields,
+            run: last.take_while(|record| record.fields == fields).count(),
+        })
+    }
+
+    /// Whether they are a table below a few lines, none of which is as wide.
+    fn is_below_lines(&self, all: usize) -> bool {
+        self.run == self.records && all - self.run <= LINES_OVER_HEADER
+    }
+}
+
 fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    let columns = top.columns.len();
-    let of = |width: usize| records.iter().filter(|record| record.fields == width).count();
-    let (alike, width) = records
-        .iter()
-        .filter(|record| record.fields != columns)
-        .map(|record| (of(record.fields), record.fields))
-        .max()?;
-    let all = records.len();
-    let most = if top.whole {
-        2 * alike > all
-    } else {
-        10 * alike >= 9 * all
-    };
-    // Over a table of its own stands a title or some more lines, but none that is as wide.
-    let run = records
-        .iter()
-        .rev()
-        .take_while(|record| record.fields == width)
-        .count();
-    let is_below = columns == 1 && run >= 2 && run == alike && all - run <= LINES_OVER_HEADER;
-    let is_title_alone = columns == 1 && all == 1;
-    if !(alike >= 2 && most || is_below || is_title_alone || all >= 2 && of(columns) == 0) {
+    let (columns, all) = (top.columns.len(), records.len());
+    let alike = Alike::of(records, columns)?;
+    let Alike {
+        records: number,
+        fields: width,
+        run,
+    } = alike;
+    let is_most = number >= 2 && 10 * number >= 9 * all;
+    let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields != columns);
+    let is_below = alike.is_below_lines(all)
+        && if columns == 1 {
+            run >= 3 || run == all || run == 2 && all <= 4
+        } else {
+            width > columns && run >= 3 && 2 * run > all
+        };
+    if !(is_most || has_none_as_header || is_below) {
         return None;
     }
     let first = records.iter().find(|record| record.fields == width)?;
     let what = format!(
-        "has a header of {}, but {alike} of its first {all} records have {width}",
+        "has a header of {}, but {number} of its first {all} records have {width}",
         fields(columns)
     );
     Some(if columns == 1 {
         let lines = first.line - 1;
         format!("{what}: is there a title over the header? say --skip-lines {lines}")
-    } else if width == columns + 1 && records.iter().all(|record| record.filled < record.fields) {
+    } else if width == columns + 1 && records.iter().all(|record| !record.ends_filled) {
         format!(
             "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
         )
     } else {
         format!("{what}: say --skip-lines if lines stand over the header, else --delimiter or --quote")
+    })
+}
+
+/// A title over a table of another delimiter: all of it is one column, and its records are alike only by that delimiter.
+fn table_of_another_delimiter(top: &Top<'_>) -> Option<String> {
+    let is_title = |fields| fields > 2 || top.columns[0].contains(' ');
+    if top.columns.len() > 1 || !top.is_delimiter_open || !top.header {
+        return None;
+    }
+    sniff::DELIMITERS.into_iter().find_map(|delimiter| {
+        let records = records(top, Dialect { delimiter, ..top.dialect });
+        let alike = Alike::of(&records, 1)?;
+        let all = records.len();
+        if !(alike.run >= 2 && 2 * alike.run >= all && alike.is_below_lines(all) && is_title(alike.fields)) {
+            return None;
+        }
+        let lines = records.iter().find(|record| record.fields == alike.fields)?.line - 1;
+        let (by, say) = (sniff::name(delimiter), sniff::option(delimiter));
+        let one = sniff::option(top.dialect.delimiter);
+        Some(format!(
+            "has a first line without {by}, but {} of its first {all} records have {} fields by them: say --skip-lines {lines} and {say} \
+             if there is a title over the header, or {one} if it has one column",
+            alike.records, alike.fields
+        ))
     })
 }
 

@@ -6,7 +6,7 @@ use crate::format::csv::{Dialect, Partial, Scanner};
 const SAMPLE_RECORDS: usize = 100;
 
 /// Delimiters that are told without being named.
-const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
+pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
 /// Delimiters that have to be named: they stand in texts, too, or are rare.
 const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];

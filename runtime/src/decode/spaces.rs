@@ -26,6 +26,8 @@ enum Place {
     Space,
     Field,
     Quoted,
+    /// Behind a quote that ends a field, unless another one follows.
+    Closed,
 }
 
 impl Spaces {
@@ -41,11 +43,11 @@ impl Spaces {
     }
 
     fn take(&mut self, byte: u8) {
-        use Place::{Field, LineStart, Quoted, Space};
+        use Place::{Closed, Field, LineStart, Quoted, Space};
         self.place = match (self.place, byte) {
             (Quoted, byte) => {
                 self.text.push(byte);
-                if byte == self.quote { Field } else { Quoted }
+                if byte == self.quote { Closed } else { Quoted }
             }
             (LineStart, b' ' | b'\t') => LineStart,
             (_, b' ' | b'\t') => Space,
@@ -58,9 +60,11 @@ impl Spaces {
                     self.text.push(b'\t');
                 }
                 self.text.push(byte);
-                // Doubled, it ends a field and begins one, which comes to the same.
-                let opens = byte == self.quote && (place != Field || self.text.ends_with(&[byte; 2]));
-                if opens { Quoted } else { Field }
+                if byte == self.quote && place != Field {
+                    Quoted
+                } else {
+                    Field
+                }
             }
         };
     }
@@ -69,8 +73,8 @@ impl Spaces {
 impl Read for Spaces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.given == self.text.len() {
-            (self.given, self.text) = (0, std::mem::take(&mut self.text));
             self.text.clear();
+            self.given = 0;
             let read = self.inner.read(&mut self.raw)?;
             if read == 0 {
                 return Ok(0);
