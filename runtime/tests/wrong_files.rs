@@ -465,7 +465,7 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
         ),
         (
             "Dear customer,\nwe are closed.\nGoodbye.\n",
-            "has a header of 2 fields",
+            "begins with a sentence",
         ),
         (
             "2024-01-01 10:00:00 INFO started\n2024-01-01 10:00:01 ERROR failed, retrying\n",

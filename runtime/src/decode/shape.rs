@@ -132,7 +132,8 @@ fn lines_over_header(top: &Top<'_>, records: &[Record]) -> Option<String> {
     ))
 }
 
-/// Records that have as many fields as each other, but not as the header.
+/// Records that have as many fields as each other and more than the header. Shorter ones are rejects, however many they are: what
+/// they lack is seen.
 struct Alike {
     /// How many there are.
     records: usize,
@@ -142,10 +143,10 @@ struct Alike {
 }
 
 impl Alike {
-    /// The most common width other than the header's.
+    /// The most common width above the header's.
     fn of(records: &[Record], columns: usize) -> Option<Self> {
         let of = |width: usize| records.iter().filter(|record| record.fields == width).count();
-        let others = records.iter().filter(|record| record.fields != columns);
+        let others = records.iter().filter(|record| record.fields > columns);
         let (alike, fields) = others.map(|record| (of(record.fields), record.fields)).max()?;
         let last = records.iter().rev();
         Some(Self {
@@ -170,12 +171,12 @@ fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
         run,
     } = alike;
     let is_most = number >= 2 && 10 * number >= 9 * all;
-    let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields != columns);
+    let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
     let is_below = alike.is_below_lines(all)
         && if columns == 1 {
             run >= 3 || run == all || run == 2 && all <= 4
         } else {
-            width > columns && run >= 3 && 2 * run > all
+            run >= 3 && 2 * run > all
         };
     if !(is_most || has_none_as_header || is_below) {
         return None;
@@ -358,7 +359,10 @@ fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
     if !top.header || text.contains('_') {
         return None;
     }
-    let is_alone = records.is_empty();
+    // Lines of a letter, of which the first has a comma, are no records either.
+    let columns = top.columns.len();
+    let is_split = columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == 1);
+    let is_alone = records.is_empty() || is_split;
     let words = text.split_whitespace().count();
     let lower = text.to_ascii_lowercase();
     let follows = |start: &str| {
@@ -386,7 +390,7 @@ fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
     .any(|start| lower.starts_with(start));
     let is_sentence =
         text.ends_with(['.', '!']) && words >= 3 || is_alone && text.ends_with('?') && words >= 3;
-    let is_prose = top.columns.len() == 1 && is_alone && words >= 4;
+    let is_prose = is_alone && (columns == 1 || is_split) && words >= 4;
     let is_notice =
         is_status || begins || is_sentence || is_prose || PHRASES.iter().any(|phrase| follows(phrase));
     is_notice.then(|| {
