@@ -116,8 +116,7 @@ fn another_delimiter(top: &Top<'_>) -> Option<String> {
 
 /// A header with one name, over a record that has more: a title as spreadsheets write it.
 fn lines_over_header(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    let unnamed = |(number, name): &(usize, &String)| **name == format!("column_{number}");
-    let named = top.columns.len() - (1..).zip(top.columns).filter(unnamed).count();
+    let named = names(top).filter(|name| !name.is_empty()).count();
     let columns = top.columns.len();
     if !top.header || columns < 3 || named > 1 {
         return None;
@@ -255,7 +254,16 @@ fn log(top: &Top<'_>) -> Option<String> {
 
 /// The header as it stood there, but for its quotes.
 fn first_line(top: &Top<'_>) -> String {
-    top.columns.join(&char::from(top.dialect.delimiter).to_string())
+    let names: Vec<_> = names(top).collect();
+    names.join(&char::from(top.dialect.delimiter).to_string())
+}
+
+/// The names as they stood there: empty where a column got a number for one.
+fn names<'a>(top: &'a Top<'_>) -> impl Iterator<Item = &'a str> {
+    (1..).zip(top.columns).map(|(number, name)| {
+        let digits = name.strip_prefix("column_").unwrap_or_default();
+        if digits.parse() == Ok(number) { "" } else { name }
+    })
 }
 
 /// Words that say how bad it is.
