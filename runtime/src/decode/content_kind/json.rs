@@ -18,9 +18,9 @@ pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
             let rest = text[end..].trim_ascii_start();
             rest.is_empty() || matches!(rest[0], b'{' | b'[')
         }
-        FirstValue::CutOff => true,
-        // Not strict, but nothing that a header may begin with: a quote within a field is none that opens one.
-        FirstValue::Malformed => is_quoted && has_quote_behind_brackets(text),
+        FirstValue::CutOff if !sample.whole => true,
+        // Not strict, or cut off, but nothing that a header may begin with: a quote within a field is none that opens one.
+        _ => is_quoted && has_quote_behind_brackets(text),
     };
     is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
@@ -90,9 +90,18 @@ fn first_value(text: &[u8]) -> FirstValue {
     }
 }
 
+/// Whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a header.
 fn has_quote_behind_brackets(text: &[u8]) -> bool {
     let is_bracket = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'[');
-    text.iter().find(|byte| !is_bracket(byte)) == Some(&b'"')
+    let Some(at) = text.iter().position(|byte| !is_bracket(byte)) else {
+        return false;
+    };
+    let Some(name) = text[at..].strip_prefix(b"\"") else {
+        return false;
+    };
+    let is_first_line = !text[..at].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    let behind = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
+    is_first_line || behind.trim_ascii_start().starts_with(b":")
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -172,6 +181,9 @@ mod tests {
             "{},[]\n1,2\n",
             "[1]\n2\n",
             "{\n1\n",
+            "{\n\"\"\n",
+            "[\n1\n",
+            "[\n\"a\"\n\"b\"\n",
             "\"{\"\"a\"\":1}\",b\n1,2\n",
             "id,payload\n1,\"{\"\"a\"\":1}\"\n",
             "[[a]]\n1\n",

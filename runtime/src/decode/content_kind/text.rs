@@ -111,7 +111,10 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let is_whole_page = WHOLE_PAGE_TAGS
         .iter()
         .any(|page| tag.name.eq_ignore_ascii_case(page));
-    let is_document = content.starts_with(b"<")
+    // Values in angle brackets have no end tags.
+    let has_ends = memmem::find(content, b"</").is_some() || memmem::find(content, b"/>").is_some();
+    let is_document = content.starts_with(b"<") && has_ends
+        || tag.has_quotes
         || is_behind_comment && !content.is_empty()
         || tag.is_empty && content.is_empty()
         || has_end(behind, tag.name)
@@ -217,6 +220,8 @@ fn behind_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
 struct Tag<'a> {
     name: &'a [u8],
     has_attributes: bool,
+    /// Whether their values stand in quotes, which no field has that does not begin with one.
+    has_quotes: bool,
     /// Whether it is an element without content.
     is_empty: bool,
     /// What follows it, if it has an end.
@@ -251,6 +256,7 @@ impl<'a> Tag<'a> {
         Some(Self {
             name,
             has_attributes: has_attributes && end.is_none_or(|end| rest[..end].contains(&b'=')),
+            has_quotes: has_attributes && end.is_some_and(|end| memmem::find(&rest[..end], b"=\"").is_some()),
             is_empty: end.is_some_and(|end| rest[..end].ends_with(b"/")),
             behind: end.map(|end| &rest[end + 1..]),
         })
@@ -350,6 +356,8 @@ mod tests {
             "<id>;<name>\n<1>;<2>\n",
             "<head>,<tail>\n1,2\n",
             "<p>\n1\n2\n",
+            "<id>\n<1>\n<2>\n",
+            "<name>\n<foo>\n<bar>\n",
             "<head>\n1\n2\n",
             "<link>\n1\n2\n",
             "<!-- x -->,b\n1,2\n",
