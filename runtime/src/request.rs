@@ -73,7 +73,7 @@ impl NewRequest {
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
     /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, the characters that it
-    /// names differ, and its encoding is known.
+    /// names differ, it has no delimiter beside the dialect `spaces`, and its encoding is known.
     ///
     /// # Errors
     /// The first rule that is broken, as a sentence.
@@ -401,6 +401,10 @@ mod tests {
             ),
             (r#"{"uri":"a","encoding":"iso-2022-kr"}"#, "is not known"),
             (r#"{"uri":"a","dialect":"excel"}"#, "unknown variant `excel`"),
+            (
+                r#"{"uri":"a","dialect":"spaces","delimiter":";"}"#,
+                "give one of the two",
+            ),
             (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();

@@ -25,7 +25,7 @@ async fn a_file_is_read_by_path_and_by_uri() {
             (source.uri.as_str(), source.name.as_str()),
             (uri.as_str(), "or ders.csv")
         );
-        assert_eq!(source.format, Some(Format::Csv));
+        assert_eq!(source.hints.format, Some(Format::Csv));
         assert_eq!(read(source).await.unwrap(), (CSV.to_vec(), digest(CSV)));
     }
 }

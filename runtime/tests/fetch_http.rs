@@ -45,7 +45,7 @@ async fn an_answer_tells_its_name_format_and_etag() {
         (source.name.as_str(), source.etag.as_deref()),
         ("day", Some("\"v1\""))
     );
-    assert_eq!(source.format, Some(Format::Jsonl));
+    assert_eq!(source.hints.format, Some(Format::Jsonl));
     assert_eq!(read(source).await.unwrap().0, b"{}\n");
 }
 

@@ -34,9 +34,10 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
+use memchr::memchr2;
+
 use self::rewriting::RewritingDecoder;
 use super::index::Index;
-use super::sniff::is_html;
 use super::split::{Begin, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::Utf8;
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
@@ -58,19 +59,38 @@ pub(super) struct Reading {
     /// How many rows at the end of the file are no records.
     footer: usize,
     header: bool,
+    /// Whether the first line tells the delimiter and is no record.
+    has_separator_line: bool,
     numbers_duplicates: bool,
 }
 
 impl Reading {
-    /// As options say, in the syntax that they name or that was told by the file.
-    pub(super) fn new(syntax: Syntax, options: &InputOptions) -> Self {
+    /// As options say, in the syntax that they name or that was told by the file. `header` is what the file's content type says
+    /// of its header.
+    pub(super) fn new(
+        syntax: Syntax,
+        header: Option<bool>,
+        has_separator_line: bool,
+        options: &InputOptions,
+    ) -> Self {
         Self {
             syntax,
             rules: options.row_rules(),
             footer: options.skip_footer.unwrap_or(0) as usize,
-            header: options.header.unwrap_or(true),
+            header: options.header.or(header).unwrap_or(true),
+            has_separator_line,
             numbers_duplicates: options.duplicate_columns == Some(DuplicateColumns::Number),
         }
+    }
+
+    /// Whether the first record names the columns.
+    pub(super) fn header(&self) -> bool {
+        self.header
+    }
+
+    /// Whether rows of another width than the header's are more than rejects.
+    pub(super) fn has_row_rules(&self) -> bool {
+        self.rules != RowRules::default()
     }
 
     /// Whether each record of the output is one of the input, or is spliced of it.
@@ -83,7 +103,7 @@ impl Reading {
     }
 }
 
-/// Reads the header, or the first record to count its fields.
+/// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
 ///
 /// # Errors
 /// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
@@ -95,11 +115,14 @@ pub(super) fn open(
     limits: &Limits,
 ) -> Result<Decoding> {
     let record = u64::from(!reading.header);
-    let mut splitter = Splitter::open(reader, name, limits, begin.at(record), ends(reading))?;
+    let origin = begin.at(record);
+    let separator_line = reading.has_separator_line.then_some(origin.0.line);
+    let mut splitter = Splitter::open(reader, name, limits, origin, ends(reading))?;
     let mut head = Head {
         name,
         parser: reading.parser(limits.columns_max),
         reading,
+        separator_line,
         limits,
     };
     let columns = loop {
@@ -171,6 +194,7 @@ fn decoding(
         columns,
         format: Format::Csv,
         dialect,
+        is_transcoded: false,
     }
 }
 
@@ -414,6 +438,8 @@ struct Head<'a> {
     name: &'a str,
     parser: Parser,
     reading: Reading,
+    /// The line that tells the delimiter, as long as it comes.
+    separator_line: Option<u64>,
     limits: &'a Limits,
 }
 
@@ -427,6 +453,18 @@ impl Head<'_> {
         origin: &Origin,
     ) -> Result<Option<(Option<Vec<String>>, Used)>> {
         let mut used = Used::default();
+        if self.separator_line == Some(origin.0.line) {
+            let next = match memchr2(b'\n', b'\r', raw) {
+                Some(end) => line_end(raw, end, last),
+                None => last.then_some(raw.len()),
+            };
+            let Some(next) = next else {
+                return Ok(None);
+            };
+            self.separator_line = None;
+            used.blank_line(next);
+            return Ok(Some((None, used)));
+        }
         let found = loop {
             if used.bytes == raw.len() && last {
                 if used.bytes > 0 {
@@ -442,10 +480,6 @@ impl Head<'_> {
                 found => break found,
             }
         };
-        if is_html(raw, last) {
-            let message = "is a page of HTML, not CSV: is this the address of the file itself?";
-            return Err(in_input(self.name, message));
-        }
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
         let record = match found {
             Ok(Item::Row(record)) => record,

@@ -99,6 +99,7 @@ fn decoding(splitter: Splitter, lines: Lines, columns: Vec<String>) -> Decoding 
         columns,
         format: Format::Jsonl,
         dialect: Dialect::default(),
+        is_transcoded: false,
     }
 }
 

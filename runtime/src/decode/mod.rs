@@ -2,28 +2,37 @@
 //! chunk into batches. A record that is malformed is set aside in its batch, with its position and the reason; an
 //! input that cannot be told into records is an error.
 
+mod content_kind;
 mod csv;
 mod index;
 mod jsonl;
+mod sample;
+mod shape;
 mod skip;
 mod sniff;
+mod spaces;
 mod split;
 mod transcode;
 mod utf8;
 
+use std::borrow::Cow;
 use std::io::Read;
 
+use memchr::memchr2;
+
 use self::csv::Reading;
+use self::sample::Sample;
 use self::skip::skip_lines;
-use self::split::in_input;
+use self::spaces::Spaces;
+use self::split::{Begin, UTF_32, check_mark, in_input};
 pub use self::split::{Chunk, Rest, Splitter};
-use self::transcode::Transcoded;
+use self::transcode::{Charset, Transcoded};
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::Result;
 use crate::format::csv::{Dialect, Syntax};
-use crate::format::{Format, clip};
-use crate::request::InputOptions;
+use crate::format::{Format, Hints, Other, clip};
+use crate::request::{DialectFrom, InputOptions};
 
 /// Decodes chunks. What it makes of one depends on that chunk alone.
 pub trait Decoder: Send {
@@ -57,10 +66,12 @@ pub struct Decoding {
     /// How CSV that is made of it is written: in its own delimiter and, if it has one, its own quote; the default dialect for
     /// other formats.
     pub dialect: Dialect,
+    /// Whether its text is not made of the input's own bytes, because these are of another encoding.
+    pub is_transcoded: bool,
 }
 
-/// Opens an input and learns its columns. `name` stands in errors; `hint` is the format that its name or
-/// its content type speaks of, which `options` overrules; without either it is CSV.
+/// Opens an input and learns its columns. `name` stands in errors; `hints` are what its name and its content type tell, which
+/// `options` overrule; without either it is CSV.
 ///
 /// A chunk has as many whole records as `limits.batch_bytes` hold, or one longer one. It is one batch, unless that had
 /// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
@@ -72,26 +83,177 @@ pub struct Decoding {
 /// a header is none: whoever writes a header writes it always, so what is empty was cut off.
 ///
 /// # Errors
-/// If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, a
+/// If the beginning is that of another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
+/// format. If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, a
 /// name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
-    hint: Option<Format>,
+    hints: Option<&Hints>,
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
-    let reader = match options.encoding()? {
-        Some(encoding) => Box::new(Transcoded::new(reader, name, encoding)),
-        None => reader,
+    let no_hints = Hints::default();
+    let hints = hints.unwrap_or(&no_hints);
+    let text = Text::open(reader, name, hints, options)?;
+    let format = match (options.format.or(hints.format), hints.other) {
+        (Some(format), _) => format,
+        // Only CSV has a delimiter.
+        (None, Some(Other::Json)) if options.delimiter.is_none() => Format::Jsonl,
+        (None, _) => Format::Csv,
     };
-    match options.format.or(hint).unwrap_or(Format::Csv) {
+    let refused = |message: String| in_input(name, message);
+    // What was named is not questioned.
+    let is_guessed = options.format.is_none();
+    let mut is_transcoded = text.is_transcoded;
+    let decoding = match format {
         Format::Csv => {
-            let (reader, begin) = skip_lines(reader, name, options.skip_lines.unwrap_or(0))?;
-            let (syntax, reader) = syntax(reader, name, options)?;
-            csv::open(reader, name, begin, Reading::new(syntax, options), limits)
+            let given = options.syntax()?;
+            let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
+            let is_quoted = given.quote == Some(Dialect::default().quote);
+            if let Some(kind) = content_kind::of_text(&simple(&text.sample, given), format, is_quoted) {
+                return Err(refused(kind.sentence(format)));
+            }
+            let (text, is_spaced) = text.spaced(name, options)?;
+            is_transcoded |= is_spaced;
+            let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
+            let reading = Reading::new(syntax, hints.header, has_separator_line, options);
+            let opened = csv::open(text.reader(), name, begin, reading, limits)?;
+            if is_guessed {
+                let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
+                let top = opened.top(syntax, reading, is_delimiter_open);
+                shape::check(&top, hints.other.filter(|_| options.delimiter.is_none())).map_err(refused)?;
+            }
+            opened
         }
-        Format::Jsonl => jsonl::open(reader, name, limits),
+        Format::Jsonl => {
+            if let Some(kind) = content_kind::of_text(&text.sample, format, true) {
+                return Err(refused(kind.sentence(format)));
+            }
+            // Of UTF-16 the error comes from the splitter.
+            if is_guessed && !is_utf16(&text.sample) {
+                shape::check_lines(text.sample.text(), hints.other).map_err(refused)?;
+            }
+            jsonl::open(text.reader(), name, limits)?
+        }
+    };
+    Ok(Decoding {
+        is_transcoded,
+        ..decoding
+    })
+}
+
+impl Decoding {
+    /// What was read of CSV.
+    fn top(&self, syntax: Syntax, reading: Reading, is_delimiter_open: bool) -> shape::Top<'_> {
+        let rest = self.splitter.read();
+        shape::Top {
+            columns: &self.columns,
+            header: reading.header(),
+            dialect: Dialect {
+                quote: syntax.quote.unwrap_or(NO_QUOTE),
+                ..self.dialect
+            },
+            is_delimiter_open,
+            rest: match syntax.is_plain() {
+                true => rest.into(),
+                false => syntax.simplify(rest).into(),
+            },
+            whole: self.splitter.has_ended(),
+            line: self.splitter.origin().0.line,
+            has_row_rules: reading.has_row_rules(),
+        }
+    }
+}
+
+/// Returns a sample of a text that its dialect alone would write so, to be looked at.
+fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
+    match syntax.is_plain() {
+        true => Cow::Borrowed(sample),
+        false => Cow::Owned(sample.changed(|text| syntax.simplify(text))),
+    }
+}
+
+/// The text of an input.
+struct Text {
+    sample: Sample,
+    rest: Reader,
+    is_transcoded: bool,
+}
+
+impl Text {
+    /// Reads the beginning and decodes it, if it is a text.
+    fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
+        let encoding = Charset::of(options, hints, name)?;
+        let sample = Sample::read(&mut rest, name)?;
+        let is_transcoded = encoding.is_some();
+        // UTF-16 begins with the same bytes, and this has NULs where that has a text.
+        if check_mark(sample.bytes()) == Err(UTF_32) {
+            return Err(in_input(name, UTF_32));
+        }
+        if let Some(kind) = content_kind::of_bytes(&sample, !is_transcoded) {
+            return Err(in_input(
+                name,
+                kind.sentence(options.format.or(hints.format).unwrap_or(Format::Csv)),
+            ));
+        }
+        let Some(encoding) = encoding else {
+            return Ok(Self {
+                sample,
+                rest,
+                is_transcoded,
+            });
+        };
+        encoding
+            .check(sample.bytes())
+            .map_err(|message| in_input(name, message))?;
+        let mut rest: Reader = Box::new(Transcoded::new(sample.and_then(rest), name, encoding));
+        let sample = Sample::read(&mut rest, name)?;
+        Ok(Self {
+            sample,
+            rest,
+            is_transcoded,
+        })
+    }
+
+    /// Returns the text behind so many lines, and where it begins.
+    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, Begin)> {
+        if lines == 0 {
+            return Ok((self, Begin::default()));
+        }
+        let is_transcoded = self.is_transcoded;
+        let (mut rest, begin) = skip_lines(self.reader(), name, lines)?;
+        let sample = Sample::read(&mut rest, name)?;
+        let text = Self {
+            sample,
+            rest,
+            is_transcoded,
+        };
+        Ok((text, begin))
+    }
+
+    /// The same with tabs between fields, if spaces are to stand there; and whether it is so.
+    fn spaced(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
+        if options.dialect != Some(DialectFrom::Spaces) {
+            return Ok((self, false));
+        }
+        let quote = options.syntax()?.quote.unwrap_or(NO_QUOTE);
+        let is_transcoded = self.is_transcoded;
+        let mut rest: Reader = Box::new(Spaces::new(self.reader(), quote));
+        let sample = Sample::read(&mut rest, name)?;
+        Ok((
+            Self {
+                sample,
+                rest,
+                is_transcoded,
+            },
+            true,
+        ))
+    }
+
+    /// A reader of all of it.
+    fn reader(self) -> Reader {
+        self.sample.and_then(self.rest)
     }
 }
 
@@ -110,51 +272,66 @@ pub fn resume(
 ) -> Result<Decoding> {
     Ok(match format {
         Format::Csv => {
-            let reading = Reading::new(told(options.syntax()?, dialect), options);
+            let reading = Reading::new(told(options.syntax()?, dialect), None, false, options);
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
     })
 }
 
-type Reader = Box<dyn Read + Send>;
-
-/// How it is written, as it was asked for, or as the first records tell it.
-fn syntax(reader: Reader, name: &str, options: &InputOptions) -> Result<(Syntax, Reader)> {
+/// Returns how CSV is written: as it was asked for, as the file itself says, as its first records tell if that was asked for, or as
+/// its name says. Says whether the first line is no record but tells the delimiter.
+fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) -> Result<(Syntax, bool)> {
     let given = options.syntax()?;
-    if options.dialect.is_none() {
-        return Ok((given, reader));
+    let separator = sniff::separator_line(sample.text());
+    let has_separator_line = separator.is_some();
+    if options.dialect == Some(DialectFrom::Spaces) {
+        let syntax = Syntax {
+            delimiter: b'\t',
+            ..given
+        };
+        return Ok((syntax, has_separator_line));
     }
-    let (mut sample, reader) = sniff::peek(reader).map_err(|error| {
-        let what = format!("{name}: reading failed at its beginning");
-        Error::from_io(error, Stage::Decode, Class::Transient, what)
-    })?;
-    // The error that this is comes when the header is read.
-    if sniff::is_foreign(&sample) {
-        return Ok((given, reader));
+    let known = options.delimiter.map(|_| given.delimiter).or(separator);
+    // Of UTF-16 the error comes when the header is read.
+    if options.dialect == Some(DialectFrom::Auto) && !is_utf16(sample) {
+        let sample = simple(sample, given);
+        let text = sample.text();
+        let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
+        let quote = match given.quote {
+            Some(quote) => options.quote.map(|_| quote),
+            None => Some(NO_QUOTE),
+        };
+        let syntax = match (
+            sniff::tell(&text[first_line..], sample.whole, known, quote),
+            separator,
+        ) {
+            (Ok(dialect), _) => told(given, dialect),
+            (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
+            (Err(message), _) => return Err(in_input(name, message)),
+        };
+        tracing::info!(
+            name,
+            delimiter = %char::from(syntax.delimiter).escape_debug(),
+            quote = %syntax.quote.map_or("none".into(), |quote| char::from(quote).to_string()),
+            "dialect told by the first records"
+        );
+        return Ok((syntax, has_separator_line));
     }
-    sample.change(|text| given.simplify(text));
-    let delimiter = options.delimiter.map(|_| given.delimiter);
-    let quote = match given.quote {
-        Some(quote) => options.quote.map(|_| quote),
-        None => Some(NO_QUOTE),
-    };
-    let told = sniff::tell(&sample, delimiter, quote)
-        .map(|dialect| told(given, dialect))
-        .map_err(|message| in_input(name, message))?;
-    tracing::info!(
-        name,
-        delimiter = %char::from(told.delimiter).escape_debug(),
-        quote = %told.quote.map_or("none".into(), |quote| char::from(quote).to_string()),
-        "dialect told by the first records"
-    );
-    Ok((told, reader))
+    let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
+    let mut syntax = given;
+    if let Some(delimiter) = known.or(hinted)
+        && ![given.quote, given.escape, given.comment].contains(&Some(delimiter))
+    {
+        syntax.delimiter = delimiter;
+    }
+    Ok((syntax, has_separator_line))
 }
 
 /// A byte that no text in UTF-8 has.
 const NO_QUOTE: u8 = 0xff;
 
-/// The syntax with the dialect that the first records told.
+/// Returns the syntax with the dialect that the first records told.
 fn told(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
@@ -162,6 +339,12 @@ fn told(given: Syntax, dialect: Dialect) -> Syntax {
         ..given
     }
 }
+
+fn is_utf16(sample: &Sample) -> bool {
+    matches!(sample.bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+}
+
+type Reader = Box<dyn Read + Send>;
 
 /// The bounds of a batch.
 #[derive(Debug, Clone, Copy)]

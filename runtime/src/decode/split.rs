@@ -163,6 +163,11 @@ impl Splitter {
         self.seen()
     }
 
+    /// Whether nothing comes behind what has been read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next chunk, none at the end of the input. It has as many records as `batch_bytes` of [`Limits`] hold, or one
     /// and what came with it: what it holds depends on the input alone, not on how the reader parts it. `spare` is
     /// a vector to use again.

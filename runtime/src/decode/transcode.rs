@@ -5,20 +5,139 @@ use std::io::{self, Read};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 
-use super::split::{UTF_32, check_mark, in_input};
+use super::split::in_input;
+use crate::error::Result;
+use crate::format::Hints;
+use crate::request::InputOptions;
 
 const RAW_BYTES: usize = 64 << 10;
 const TEXT_BYTES: usize = 64 << 10;
+
+/// The encoding of a text that is not UTF-8, and who has named it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charset {
+    encoding: &'static Encoding,
+    /// Whether it was the server, which may name the same one for all files.
+    is_by_server: bool,
+}
+
+impl Charset {
+    /// By the options or, if they say none, by the hints. ASCII is UTF-8; so is what has an unknown name, until it turns out not to
+    /// be.
+    ///
+    /// # Errors
+    /// If the options name none that is known.
+    pub(super) fn of(options: &InputOptions, hints: &Hints, name: &str) -> Result<Option<Self>> {
+        let by = |is_by_server| {
+            move |encoding| Self {
+                encoding,
+                is_by_server,
+            }
+        };
+        if options.encoding.is_some() {
+            return Ok(options.encoding()?.map(by(false)));
+        }
+        let Some(label) = hints.charset.as_deref() else {
+            return Ok(None);
+        };
+        if matches!(label, "us-ascii" | "ascii") {
+            return Ok(None);
+        }
+        let Some(encoding) = Encoding::for_label_no_replacement(label.as_bytes()) else {
+            tracing::warn!(
+                name,
+                charset = label,
+                "the server names an unknown charset: reading UTF-8"
+            );
+            return Ok(None);
+        };
+        Ok(Some(encoding)
+            .filter(|encoding| *encoding != encoding_rs::UTF_8)
+            .map(by(true)))
+    }
+
+    /// Holds it against the first bytes of a file.
+    ///
+    /// # Errors
+    /// If they are of UTF-8 and cannot be of this encoding, or hardly so and only the server says it; as a sentence.
+    pub(super) fn check(self, sample: &[u8]) -> Result<(), String> {
+        let Self {
+            encoding,
+            is_by_server,
+        } = self;
+        if matches!(
+            sample,
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]
+        ) {
+            return Ok(()); // Its own mark says what it is.
+        }
+        let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
+        let mut check = Utf8Check::default();
+        check.take(sample);
+        let is_disproved = is_wide && sample.len() > 1 && !sample.contains(&0) && !check.is_broken;
+        if is_disproved || is_by_server && check.is_beyond_ascii() {
+            return Err(self.contradiction());
+        }
+        Ok(())
+    }
+
+    fn contradiction(self) -> String {
+        let Self {
+            encoding,
+            is_by_server,
+        } = self;
+        let who = if is_by_server {
+            "the server calls it"
+        } else {
+            "--encoding says"
+        };
+        let name = encoding.name();
+        format!(
+            "{who} {name}, but its text is UTF-8: say which it is, with --encoding utf-8 or --encoding {}",
+            name.to_ascii_lowercase()
+        )
+    }
+}
+
+/// Whether bytes are UTF-8, piece by piece.
+#[derive(Debug, Default)]
+struct Utf8Check {
+    /// The first bytes of a character that is cut off.
+    cut: Vec<u8>,
+    has_characters: bool,
+    is_broken: bool,
+}
+
+impl Utf8Check {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.is_broken || self.cut.is_empty() && bytes.is_ascii() {
+            return;
+        }
+        self.cut.extend_from_slice(bytes);
+        let (valid, rest) = match std::str::from_utf8(&self.cut) {
+            Ok(_) => (self.cut.len(), Some(())),
+            Err(error) => (error.valid_up_to(), error.error_len().is_none().then_some(())),
+        };
+        self.is_broken = rest.is_none();
+        self.has_characters |= !self.cut[..valid].is_ascii();
+        self.cut.drain(..valid);
+    }
+
+    /// Whether there are characters other than ASCII, and no bytes that are none.
+    fn is_beyond_ascii(&self) -> bool {
+        !self.is_broken && self.has_characters
+    }
+}
 
 /// Reads UTF-8 from what is something else underneath. A byte order mark of UTF-8 or UTF-16 is taken at its word, and not
 /// part of the text.
 pub(super) struct Transcoded<R> {
     inner: R,
     name: String,
-    encoding: &'static Encoding,
+    charset: Charset,
     decoder: Decoder,
-    /// Whether the first bytes were looked at.
-    is_begun: bool,
+    /// Of what the server names: a text that is UTF-8 from its beginning to its end is not what the server says.
+    utf8: Option<Utf8Check>,
     raw: Vec<u8>,
     /// What of `raw` is still to be decoded.
     rest: std::ops::Range<usize>,
@@ -32,13 +151,13 @@ pub(super) struct Transcoded<R> {
 }
 
 impl<R: Read> Transcoded<R> {
-    pub(super) fn new(inner: R, name: &str, encoding: &'static Encoding) -> Self {
+    pub(super) fn new(inner: R, name: &str, charset: Charset) -> Self {
         Self {
             inner,
             name: name.to_owned(),
-            encoding,
-            decoder: encoding.new_decoder(),
-            is_begun: false,
+            charset,
+            decoder: charset.encoding.new_decoder(),
+            utf8: charset.is_by_server.then(Utf8Check::default),
             raw: vec![0; RAW_BYTES],
             rest: 0..0,
             decoded: 0,
@@ -49,28 +168,13 @@ impl<R: Read> Transcoded<R> {
         }
     }
 
-    /// Reads the first bytes, which tell UTF-32 from UTF-16: that has NULs where this has a text.
-    fn begin(&mut self) -> io::Result<()> {
-        self.is_begun = true;
-        let mut start = Vec::new();
-        (&mut self.inner).take(4).read_to_end(&mut start)?;
-        if check_mark(&start) == Err(UTF_32) {
-            return Err(in_input(&self.name, UTF_32).into_io());
-        }
-        self.raw[..start.len()].copy_from_slice(&start);
-        self.rest = 0..start.len();
-        Ok(())
-    }
-
     /// Makes some text, if any is left.
     fn fill(&mut self) -> io::Result<()> {
-        if !self.is_begun {
-            self.begin()?;
-        }
         while self.ready.is_empty() && !self.done {
             if self.rest.is_empty() && !self.ended {
                 let read = self.inner.read(&mut self.raw)?;
                 (self.rest, self.ended) = (0..read, read == 0);
+                self.check(read)?;
             }
             let raw = &self.raw[self.rest.clone()];
             let (result, read, written) =
@@ -88,9 +192,26 @@ impl<R: Read> Transcoded<R> {
         Ok(())
     }
 
+    /// Holds the bytes that were read against what the server says.
+    fn check(&mut self, read: usize) -> io::Result<()> {
+        let Some(utf8) = &mut self.utf8 else {
+            return Ok(());
+        };
+        let raw = &self.raw[..read];
+        if self.decoded == 0 && matches!(raw, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]) {
+            self.utf8 = None;
+            return Ok(());
+        }
+        utf8.take(raw);
+        if self.ended && utf8.is_beyond_ascii() {
+            return Err(in_input(&self.name, self.charset.contradiction()).into_io());
+        }
+        Ok(())
+    }
+
     fn malformed(&self, length: u8, after: u8) -> io::Error {
         let place = self.decoded.saturating_sub(u64::from(length) + u64::from(after));
-        let encoding = self.encoding.name();
+        let encoding = self.charset.encoding.name();
         in_input(
             &self.name,
             format_args!("byte {place} of the file is no text in {encoding}"),
@@ -127,7 +248,11 @@ mod tests {
     fn read(inner: impl Read, label: &str) -> Result<String, Error> {
         let encoding = Encoding::for_label(label.as_bytes()).unwrap();
         let mut text = String::new();
-        let mut reader = Transcoded::new(inner, "a.csv", encoding);
+        let charset = Charset {
+            encoding,
+            is_by_server: false,
+        };
+        let mut reader = Transcoded::new(inner, "a.csv", charset);
         match reader.read_to_string(&mut text) {
             Ok(_) => Ok(text),
             Err(error) => Err(Error::from_io(error, Stage::Fetch, Class::Transient, "not typed")),
@@ -177,13 +302,6 @@ mod tests {
             for error in [read(bytes, label), read(Slowly(bytes), label)].map(|read| read.expect_err(label)) {
                 assert_eq!(error.to_string(), format!("decode a.csv: {message}"));
                 assert_eq!(error.class(), Class::Permanent);
-            }
-        }
-        for start in [&b"\xff\xfe\0\0a\0\0\0"[..], b"\0\0\xfe\xff\0\0\0a"] {
-            for error in
-                [read(start, "utf-16le"), read(Slowly(start), "latin1")].map(|read| read.expect_err("UTF-32"))
-            {
-                assert!(error.to_string().contains("a.csv: is UTF-32"), "{error}");
             }
         }
         let broken = io::Cursor::new(b"a\0").chain(Broken);

@@ -16,7 +16,7 @@ use super::{Identity, file, http, transfer};
 use crate::config::Limits;
 use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Error, Result, Stage};
-use crate::format::Format;
+use crate::format::Hints;
 use crate::location::{file_uri, redact};
 use crate::memory::MemoryShare;
 use crate::stop::Stop;
@@ -32,8 +32,8 @@ pub struct Source {
     pub name: String,
     /// The entity tag that the server gave.
     pub etag: Option<String>,
-    /// Its format as far as the content type or, failing that, the name tells.
-    pub format: Option<Format>,
+    /// What the content type and the name tell of its format.
+    pub hints: Hints,
     promise: Promise,
     /// As announced.
     bytes: Option<u64>,
@@ -142,12 +142,12 @@ impl Source {
             .unwrap_or(path.as_os_str())
             .to_string_lossy()
             .into_owned();
-        let (format, compression) = hints(&name, None);
+        let (hints, compression) = hints(&name, None);
         Self {
             uri: file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
             name,
             etag: None,
-            format,
+            hints,
             promise: Promise {
                 encodings: Vec::new(),
                 file: compression,
@@ -170,7 +170,7 @@ impl Source {
             uri: STDIN_URI.to_owned(),
             name: "stdin".to_owned(),
             etag: None,
-            format: None,
+            hints: Hints::default(),
             promise: Promise::default(),
             bytes: None,
             // A pipe does not tell, and its shell can: README.md has `pipefail`.
@@ -190,7 +190,7 @@ impl Source {
         let uri = redact(answer.url.as_str());
         let name = file_name(&answer.url);
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
-        let (format, compression) = hints(&name, header(CONTENT_TYPE));
+        let (hints, compression) = hints(&name, header(CONTENT_TYPE));
         let encodings = answer.headers.get_all(CONTENT_ENCODING).iter();
         let encodings = Compression::of_content_encoding(encodings.map(HeaderValue::as_bytes))
             .map_err(|error| error.about(&uri))?;
@@ -203,7 +203,7 @@ impl Source {
             uri,
             name,
             etag: header(ETAG).map(str::to_owned),
-            format,
+            hints,
             promise: Promise {
                 encodings,
                 file: compression,
@@ -319,9 +319,8 @@ fn file_name(url: &Url) -> String {
     .to_owned()
 }
 
-/// What name and content type tell. A content type that says nothing about the format (`text/plain`) leaves
-/// it to the name.
-fn hints(name: &str, content_type: Option<&str>) -> (Option<Format>, Option<Compression>) {
+/// What name and content type tell of the format and of the compression.
+fn hints(name: &str, content_type: Option<&str>) -> (Hints, Option<Compression>) {
     let media_type = content_type
         .unwrap_or_default()
         .split(';')
@@ -335,25 +334,14 @@ fn hints(name: &str, content_type: Option<&str>) -> (Option<Format>, Option<Comp
         Some(_) => stem.rsplit_once('.').map_or("", |(_, extension)| extension),
         None => extension,
     };
-    let format = match media_type.as_str() {
-        "text/csv" | "application/csv" => Some(Format::Csv),
-        "application/jsonl"
-        | "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonlines"
-        | "application/x-jsonlines" => Some(Format::Jsonl),
-        _ => match extension {
-            "csv" => Some(Format::Csv),
-            "jsonl" | "ndjson" => Some(Format::Jsonl),
-            _ => None,
-        },
-    };
-    (format, Compression::of_media_type(&media_type).or(packed))
+    let hints = Hints::new(extension, content_type);
+    (hints, Compression::of_media_type(&media_type).or(packed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
 
     #[test]
     fn name_and_content_type_hint_at_format_and_compression() {
@@ -383,8 +371,9 @@ mod tests {
             ("gz", None, None, None),
             ("a.txt", None, None, None),
         ] {
+            let (hints, packed) = hints(name, content_type);
             assert_eq!(
-                hints(name, content_type),
+                (hints.format, packed),
                 (format, compression),
                 "{name} {content_type:?}"
             );

@@ -2,9 +2,12 @@
 //! what stands here, and nothing else.
 
 pub mod csv;
+mod hints;
 pub mod jsonl;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::hints::{Hints, Other};
 
 /// What may stand before the first record of a text in UTF-8 and is no part of it.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

@@ -170,7 +170,7 @@ impl Head {
     /// If the attempt can have a successor and is at an input of which the rest can be asked for.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
         // Of another encoding nobody knows which byte of the file a record begins at.
-        if job.limits.checkpoint_bytes == 0 || !matches!(job.input.encoding(), Ok(None)) {
+        if job.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
             return None;
         }
         let input = fetched.identity()?;

@@ -205,9 +205,9 @@ async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) 
 /// # Errors
 /// Of any stage; then there is no receipt of this attempt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
-    let hint = source.format;
+    let hints = source.hints.clone();
     let (input, reader) = Input::open(job, source, Digesting::default())?;
-    let decoding = decode::open(reader, &input.name, hint, &job.input, &job.limits)?;
+    let decoding = decode::open(reader, &input.name, Some(&hints), &job.input, &job.limits)?;
     let mut opened = Opened::new(job, input, decoding)?;
     let staging = job.destination.stage(job.owner())?;
     let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
@@ -345,8 +345,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
-    // Of another encoding a chunk's bytes are not the input's, and the rows of a footer are in no chunk.
-    if matches!(job.input.encoding(), Ok(None)) && job.input.skip_footer.unwrap_or(0) == 0 {
+    // Of a text that is not made of the input's own bytes a chunk has others, and the rows of a footer are in no chunk.
+    if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
         sequence.digest_input(input.fetched.hand_over());
     }
     let mut for_lanes = job.limits.memory.hold();

@@ -29,7 +29,8 @@ pub struct InputOptions {
     #[arg(id = "input_format", long = "input-format", value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// CSV input: the character between fields; `\t` for a tab [default: `,`].
+    /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
+    /// several spaces: `--dialect spaces`.
     #[arg(long, value_name = "CHAR", value_parser = character, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
@@ -60,7 +61,8 @@ pub struct InputOptions {
     )]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records.
+    /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
+    /// one or more spaces part.
     #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub dialect: Option<DialectFrom>,
@@ -103,8 +105,10 @@ pub struct InputOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
-    /// From the first records.
+    /// The first records tell it.
     Auto,
+    /// One or more spaces stand between fields.
+    Spaces,
 }
 
 /// What becomes of a row with fewer fields than the header.
@@ -295,6 +299,11 @@ impl InputOptions {
                 return Err(refused(format!("{name} {value} is not between 0 and {most}")));
             }
         }
+        if self.dialect == Some(DialectFrom::Spaces) && self.delimiter.is_some() {
+            return Err(refused(
+                "the dialect \"spaces\" has no other delimiter: give one of the two",
+            ));
+        }
         self.encoding()?;
         self.syntax().map(drop)
     }
@@ -414,10 +423,20 @@ fn check_characters(syntax: Syntax) -> Result<()> {
 /// One character as it is typed.
 fn character(text: &str) -> std::result::Result<char, String> {
     let mut characters = text.chars();
+    if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
+        && digits.len() == 2
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        && let Ok(byte) = u8::from_str_radix(digits, 16)
+    {
+        return Ok(char::from(byte));
+    }
     match (text, characters.next(), characters.next()) {
-        ("\\t", ..) => Ok('\t'),
+        ("\\t" | "tab", ..) => Ok('\t'),
         (_, Some(character), None) => Ok(character),
-        _ => Err("expected one character".into()),
+        _ if text.len() > 1 && text.trim().is_empty() => {
+            Err("expected one character; for several spaces say --dialect spaces".into())
+        }
+        _ => Err("expected one character, tab, or a byte such as 0x01".into()),
     }
 }
 

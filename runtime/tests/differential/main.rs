@@ -128,6 +128,7 @@ fn try_read(
         columns,
         format,
         dialect,
+        ..
     } = opened;
     let reads = Vec::from_iter(0..columns.len());
     decoder.project(&reads, &[]).map_err(|error| error.report())?;

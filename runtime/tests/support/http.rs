@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
@@ -24,6 +25,7 @@ struct Shared {
     files: Mutex<HashMap<String, Bytes>>,
     held: Mutex<HashMap<String, Arc<Semaphore>>>,
     busy: Mutex<HashMap<String, u32>>,
+    types: Mutex<HashMap<String, String>>,
 }
 
 impl Files {
@@ -53,6 +55,16 @@ impl Files {
             .expect("unpoisoned")
             .insert(name.to_owned(), bytes.into());
         format!("{}/{name}", self.url)
+    }
+
+    /// Puts a file there that is sent with this content type.
+    pub(crate) fn put_as(&self, name: &str, content_type: &str, bytes: impl Into<Bytes>) -> String {
+        self.shared
+            .types
+            .lock()
+            .expect("unpoisoned")
+            .insert(name.to_owned(), content_type.to_owned());
+        self.put(name, bytes)
     }
 
     /// Puts a file there of which the second half comes only after [`Files::let_go`].
@@ -100,7 +112,11 @@ async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Re
     };
     let held = shared.held.lock().expect("unpoisoned").get(&name).cloned();
     let Some(held) = held else {
-        return bytes.into_response();
+        let content_type = shared.types.lock().expect("unpoisoned").get(&name).cloned();
+        return match content_type {
+            Some(content_type) => ([(CONTENT_TYPE, content_type)], bytes).into_response(),
+            None => bytes.into_response(),
+        };
     };
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Infallible>>(1);
     tokio::spawn(async move {

@@ -177,9 +177,15 @@ fn utf_16_without_a_declaration() {
         &as_csv(),
         "is UTF-16: say so, with --encoding utf-16",
     );
-    // Without a mark the line feeds, and the letters below 256, still are bytes of ASCII, with a NUL beside each.
-    let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_read(&text, &as_csv(), &["a\0"], &[&["!", "not-utf8"], &["\0"]]);
+    // Without a mark a NUL beside each letter tells it.
+    for (to_bytes, encoding) in [
+        (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
+        (u16::to_be_bytes, "utf-16be"),
+    ] {
+        let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(to_bytes).collect();
+        let message = format!("is UTF-16 without a byte order mark: say so, with --encoding {encoding}");
+        assert_refused(&text, &as_csv(), &message);
+    }
 }
 
 #[test]
@@ -277,7 +283,7 @@ fn an_empty_file() {
 }
 
 #[test]
-fn a_page_of_html_in_its_place() {
+fn another_kind_of_file_in_its_place() {
     for page in [
         "<!DOCTYPE html>\n<html lang=\"en\">\n".as_bytes(),
         b"\n  <html lang=\"en\">\n<head>\n",
@@ -305,6 +311,64 @@ fn a_page_of_html_in_its_place() {
         &["a", "<html>"],
         &[&["1", "<html>"]],
     );
+    for (file, message) in [
+        (&b"PK\x03\x04\x14\0"[..], "is a ZIP archive, not CSV: unpack it"),
+        (b"\x89PNG\r\n\x1a\n\0", "is a PNG image"),
+        (b"[{\"a\":1}]", "is a JSON array"),
+        (b"<Error><Code>x</Code></Error>", "is an XML document (<Error>)"),
+    ] {
+        assert_refused(file, &as_csv(), message);
+    }
+}
+
+#[test]
+fn a_first_line_sep() {
+    let bare = InputOptions::default();
+    for options in [&bare, &as_csv(), &from_first_records()] {
+        for text in [
+            "sep=;\na;b\n1;2,3\n",
+            "\u{feff}sep=;\r\n\na;b\r\n1;2,3\r\n",
+            "\"sep=;\"\ra;b\r1;2,3",
+        ] {
+            assert_read(text, options, &["a", "b"], &[&["1", "2,3"]]);
+        }
+    }
+    let given = InputOptions {
+        delimiter: Some(','),
+        ..as_csv()
+    };
+    assert_read("sep=;\na;b\n1;2\n", &given, &["a;b"], &[&["1;2"]]);
+    assert_refused(
+        "sep=;\n",
+        &as_csv(),
+        "is empty: expected a line that tells the columns",
+    );
+    assert_refused(
+        "sep=;",
+        &as_csv(),
+        "is empty: expected a line that tells the columns",
+    );
+}
+
+#[test]
+fn fields_apart_by_several_spaces() {
+    let options = InputOptions {
+        dialect: Some(DialectFrom::Spaces),
+        ..as_csv()
+    };
+    let reader = Box::new(std::io::Cursor::new(
+        b"id    name\n 1     \"x  y\"\n22\tz  \n".to_vec(),
+    ));
+    let mut decoding = open(reader, "orders.txt", None, &options, &Limits::default()).unwrap();
+    assert_eq!(decoding.columns, ["id", "name"]);
+    assert!(decoding.is_transcoded);
+    let chunk = decoding
+        .splitter
+        .next(Vec::new())
+        .map_err(|_| "a fault")
+        .unwrap()
+        .unwrap();
+    assert_eq!(chunk.raw, b"1\t\"x  y\"\n22\tz\n");
 }
 
 #[test]
@@ -682,6 +746,11 @@ fn a_dialect_that_nobody_told() {
         "a;b\n1\n2;3;4\n",
         &auto,
         "say which it is, with --delimiter and --quote",
+    );
+    assert_refused(
+        "a,b;c\n1,2;3\n",
+        &auto,
+        "can be read in two ways, 2 fields by semicolons or by commas",
     );
     // What is given is not questioned.
     let given = InputOptions {

@@ -1,0 +1,208 @@
+//! The beginning of a text in; out comes whether it is JSON where CSV should be, or a JSON document where there should be an
+//! object a line. A header may begin with a bracket: `[id],[name]` is legal.
+
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
+
+use super::{Advice, Kind, Sample};
+
+/// Whether it is JSON, in place of CSV.
+pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
+    let text = sample.text().trim_ascii_start();
+    if !matches!(text.first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    let is_json = match first_value(text) {
+        // CSV has its delimiter or its next field there.
+        FirstValue::Whole(end) => {
+            let rest = text[end..].trim_ascii_start();
+            rest.is_empty() || matches!(rest[0], b'{' | b'[')
+        }
+        FirstValue::CutOff if !sample.whole => true,
+        // Not strict, or cut off, but nothing that a header may begin with: a quote within a field is none that opens one.
+        _ => is_quoted && has_quote_behind_brackets(text),
+    };
+    is_json.then(|| match of_jsonl(sample) {
+        Some(document) => document,
+        None if lines(text).nth(1).is_some() => Kind::new("JSON lines", Advice::JsonLines),
+        None => Kind::new("a JSON object", Advice::JsonDocument),
+    })
+}
+
+/// Whether it is a JSON document or lines of arrays, in place of an object a line.
+pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
+    let text = sample.text().trim_ascii_start();
+    let line_bytes = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let has_lines_left = !text[line_bytes..].trim_ascii().is_empty();
+    match text.first()? {
+        b'[' => {
+            let is_line = matches!(first_value(&text[..line_bytes]), FirstValue::Whole(_));
+            let next = text[line_bytes..].trim_ascii_start();
+            // A line of names above the objects: one reject.
+            if is_line && next.starts_with(b"{") {
+                return None;
+            }
+            if is_line && next.starts_with(b"[") {
+                return Some(Kind::new("JSON lines of arrays", Advice::JsonObjects));
+            }
+            is_array(text).then(|| Kind::new("a JSON array", Advice::JsonArray))
+        }
+        b'{' if has_lines_left => {
+            let is_over_lines = match first_value(text) {
+                FirstValue::Whole(end) => end > line_bytes,
+                FirstValue::CutOff => true,
+                FirstValue::Malformed => false,
+            };
+            is_over_lines.then(|| Kind::new("a JSON object over several lines", Advice::JsonDocument))
+        }
+        0x1e => Some(Kind::new("a JSON text sequence", Advice::JsonDocument)),
+        _ => None,
+    }
+}
+
+/// Whether an array begins here: one that ends, goes on behind the sample, or has objects, texts or arrays in it.
+fn is_array(text: &[u8]) -> bool {
+    match first_value(text) {
+        FirstValue::Whole(_) | FirstValue::CutOff => true,
+        FirstValue::Malformed => {
+            let first = text
+                .iter()
+                .find(|byte| !byte.is_ascii_whitespace() && **byte != b'[');
+            matches!(first, Some(b'{' | b'"'))
+        }
+    }
+}
+
+enum FirstValue {
+    /// Ends here.
+    Whole(usize),
+    /// Is longer than the text.
+    CutOff,
+    Malformed,
+}
+
+fn first_value(text: &[u8]) -> FirstValue {
+    let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => FirstValue::Whole(values.byte_offset()),
+        Some(Err(error)) if error.is_eof() => FirstValue::CutOff,
+        _ => FirstValue::Malformed,
+    }
+}
+
+/// Whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a header.
+fn has_quote_behind_brackets(text: &[u8]) -> bool {
+    let is_bracket = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'[');
+    let Some(at) = text.iter().position(|byte| !is_bracket(byte)) else {
+        return false;
+    };
+    let Some(name) = text[at..].strip_prefix(b"\"") else {
+        return false;
+    };
+    let is_first_line = !text[..at].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    let behind = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
+    is_first_line || behind.trim_ascii_start().starts_with(b":")
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::sample::SAMPLE_BYTES;
+
+    fn in_csv(text: &str) -> Option<String> {
+        of_csv(&Sample::of(text), true).map(|kind| kind.what.into_owned())
+    }
+
+    fn in_jsonl(text: &str) -> Option<String> {
+        of_jsonl(&Sample::of(text)).map(|kind| kind.what.into_owned())
+    }
+
+    #[test]
+    fn a_document_is_told_in_both_formats() {
+        let long = "{\"id\":1,\"name\":\"x\"}";
+        let array = format!("[{}{long}]", format!("{long},\n").repeat(SAMPLE_BYTES / 10));
+        let pretty = format!("{{\"rows\": [\n{}1]}}", "1,\n".repeat(SAMPLE_BYTES));
+        for (text, what) in [
+            ("[{\"a\":1},{\"a\":2}]", "a JSON array"),
+            ("\u{feff}\n [\n  {\"a\": 1},\n  {\"a\": 2}\n]\n", "a JSON array"),
+            ("[\n{\"a\":1},\n{\"a\":2}\n]\n", "a JSON array"),
+            ("[{\"a\":1},\n{\"a\":2}]\n", "a JSON array"),
+            ("[\n{\"a\":NaN}\n]\n", "a JSON array"),
+            ("[\n{\"a\":1},\n{\"a\"", "a JSON array"),
+            ("[]", "a JSON array"),
+            ("[1, 2]", "a JSON array"),
+            ("[\n1,\n2\n]\n", "a JSON array"),
+            ("[\"a,b\",\n\"c\"]", "a JSON array"),
+            ("[1,2]\n[3,4]\n", "JSON lines of arrays"),
+            ("{\n  \"a\": 1\n}\n", "a JSON object over several lines"),
+            ("{\"a\": 1,\n\"b\": 2}\n", "a JSON object over several lines"),
+            (
+                "{\n\"a\": 1\n}\n{\n\"a\": 2\n}\n",
+                "a JSON object over several lines",
+            ),
+            ("{\r\n  \"a\": [", "a JSON object over several lines"),
+            (&array, "a JSON array"),
+            (&pretty, "a JSON object over several lines"),
+        ] {
+            let start = &text[..text.len().min(40)];
+            assert_eq!(in_csv(text).as_deref(), Some(what), "CSV {start:?}");
+            assert_eq!(in_jsonl(text).as_deref(), Some(what), "JSONL {start:?}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_told_where_csv_should_be_only() {
+        for (text, what) in [
+            ("{\"error\": \"not found\"}", "a JSON object"),
+            ("{\"error\": \"not found\"}\n", "a JSON object"),
+            ("{}", "a JSON object"),
+            ("{\"a\": NaN}\n", "a JSON object"),
+            ("{\"a\":1}\n{\"a\":2}\n", "JSON lines"),
+            ("{'a': 1}\n", ""),
+        ] {
+            let what = Some(what).filter(|what| !what.is_empty());
+            assert_eq!(in_csv(text).as_deref(), what, "{text:?}");
+            assert_eq!(in_jsonl(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_may_begin_with_a_bracket() {
+        for text in [
+            "[id],[name]\n1,2\n",
+            "[1],[2]\n3,4\n",
+            "{id},{name}\n1,2\n",
+            "{},[]\n1,2\n",
+            "[1]\n2\n",
+            "{\n1\n",
+            "{\n\"\"\n",
+            "[\n1\n",
+            "[\n\"a\"\n\"b\"\n",
+            "\"{\"\"a\"\":1}\",b\n1,2\n",
+            "id,payload\n1,\"{\"\"a\"\":1}\"\n",
+            "[[a]]\n1\n",
+        ] {
+            assert_eq!(in_csv(text), None, "{text:?}");
+        }
+        assert_eq!(of_csv(&Sample::of("{\"a,b\n1,2\n"), false), None, "no quote");
+    }
+
+    #[test]
+    fn lines_that_are_rejected_singly_stay_so() {
+        for text in [
+            "",
+            "not json\n{\"a\":1}\n",
+            "{\"a\":1\n{\"a\":2}\n",
+            "{\"a\":1,}\n{\"a\":2}\n",
+            "[\"id\",\"name\"]\n{\"a\":1}\n",
+        ] {
+            assert_eq!(in_jsonl(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A reader in; out comes its beginning, to tell what it is, and a reader that has all of it.
+
+use std::io::{Cursor, Read};
+
+use super::Reader;
+use crate::error::{Class, Error, Result, Stage};
+use crate::format::BYTE_ORDER_MARK;
+
+/// How much of an input is looked at.
+pub(super) const SAMPLE_BYTES: usize = 64 << 10;
+
+/// The beginning of an input.
+#[derive(Clone)]
+pub(super) struct Sample {
+    bytes: Vec<u8>,
+    /// Whether it is all there is.
+    pub(super) whole: bool,
+}
+
+impl Sample {
+    /// Reads the beginning.
+    ///
+    /// # Errors
+    /// Those of the reader, unchanged if they are this crate's.
+    pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let read = reader.take(SAMPLE_BYTES as u64).read_to_end(&mut bytes);
+        read.map_err(|error| {
+            let what = format!("{name}: reading failed after byte {}", bytes.len());
+            Error::from_io(error, Stage::Decode, Class::Transient, what)
+        })?;
+        let whole = bytes.len() < SAMPLE_BYTES;
+        Ok(Self { bytes, whole })
+    }
+
+    /// The bytes as they were read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The text behind the byte order mark of UTF-8, if there is one.
+    pub(super) fn text(&self) -> &[u8] {
+        self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes)
+    }
+
+    /// Returns another text that stands for this one.
+    pub(super) fn changed(&self, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
+        Self {
+            bytes: change(self.text()),
+            whole: self.whole,
+        }
+    }
+
+    /// A reader that begins with the sample.
+    pub(super) fn and_then(self, rest: Reader) -> Reader {
+        Box::new(Cursor::new(self.bytes).chain(rest))
+    }
+}
+
+#[cfg(test)]
+impl Sample {
+    /// A sample as it is read of a text.
+    pub(super) fn of(text: impl AsRef<[u8]>) -> Self {
+        let mut reader: Reader = Box::new(Cursor::new(text.as_ref().to_vec()));
+        Self::read(&mut reader, "a.csv").expect("a text can be read")
+    }
+}

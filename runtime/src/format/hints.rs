@@ -1,0 +1,223 @@
+//! The name of a file and its content type in; out comes what they tell of its format. All of it may be wrong: an option of
+//! the request goes before it.
+
+use super::Format;
+
+/// What a name and a content type tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The format.
+    pub format: Option<Format>,
+    /// What stands between the fields of CSV.
+    pub delimiter: Option<char>,
+    /// Whether the first record of CSV names the columns.
+    pub header: Option<bool>,
+    /// The encoding of the text, by the label that the server gives.
+    pub charset: Option<String>,
+    /// What the file is called, if it is called something else than a format.
+    pub other: Option<Other>,
+}
+
+/// What a file is called that is called no format of this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// JSON, which may as well have an object a line.
+    Json,
+    /// Something that is no table, by its usual name.
+    NoTable(&'static str),
+}
+
+/// What an extension or a media type tells.
+type Told = (Option<Format>, Option<char>, Option<Other>);
+
+const NOTHING: Told = (None, None, None);
+
+const fn csv(delimiter: Option<char>) -> Told {
+    (Some(Format::Csv), delimiter, None)
+}
+
+const fn no_table(what: &'static str) -> Told {
+    (None, None, Some(Other::NoTable(what)))
+}
+
+impl Hints {
+    /// Of the last extension of a name, in lowercase and without its dot, and a content type. A content type that says nothing
+    /// about the format (`text/plain`), or that servers give to any file (`application/json`), leaves it to the extension.
+    pub fn new(extension: &str, content_type: Option<&str>) -> Self {
+        let content_type = content_type.unwrap_or_default();
+        let mut parts = content_type.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let by_type = of_media_type(&media_type);
+        let by_extension = of_extension(extension);
+        let (format, delimiter, other) = match (by_type, by_extension) {
+            // Which character it is, `text/csv` leaves open.
+            ((Some(Format::Csv), None, _), (Some(Format::Csv), Some(delimiter), _)) => csv(Some(delimiter)),
+            ((Some(_), ..), _) => by_type,
+            (_, (Some(_), ..)) => by_extension,
+            ((.., Some(_)), _) => by_type,
+            _ => by_extension,
+        };
+        let mut hints = Self {
+            format,
+            delimiter,
+            other,
+            ..Self::default()
+        };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let value = value.trim().trim_matches('"').to_ascii_lowercase();
+            match (name.trim().to_ascii_lowercase().as_str(), value.as_str()) {
+                ("charset", _) if !value.is_empty() => hints.charset = Some(value),
+                // RFC 4180, section 3.
+                ("header", "absent") => hints.header = Some(false),
+                ("header", "present") => hints.header = Some(true),
+                _ => {}
+            }
+        }
+        hints
+    }
+}
+
+fn of_media_type(media_type: &str) -> Told {
+    match media_type {
+        "text/csv"
+        | "text/x-csv"
+        | "application/csv"
+        | "application/x-csv"
+        | "text/comma-separated-values"
+        | "text/x-comma-separated-values" => csv(None),
+        "text/tab-separated-values"
+        | "text/x-tab-separated-values"
+        | "application/tab-separated-values"
+        | "text/tsv"
+        | "text/x-tsv"
+        | "application/tsv" => csv(Some('\t')),
+        "application/jsonl"
+        | "application/x-jsonl"
+        | "text/jsonl"
+        | "text/x-jsonl"
+        | "application/jsonlines"
+        | "application/x-jsonlines"
+        | "application/json-lines"
+        | "application/ndjson"
+        | "application/x-ndjson"
+        | "text/x-ndjson"
+        | "application/x-ldjson" => (Some(Format::Jsonl), None, None),
+        "application/json" | "text/json" | "application/x-json" => (None, None, Some(Other::Json)),
+        "text/html" | "application/xhtml+xml" => no_table("HTML"),
+        "text/xml" | "application/xml" => no_table("XML"),
+        "application/pdf" => no_table("PDF"),
+        "application/zip" | "application/x-zip-compressed" => no_table("a ZIP archive"),
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => no_table("an Excel workbook"),
+        _ if media_type.ends_with("+json") => (None, None, Some(Other::Json)),
+        _ if media_type.ends_with("+xml") => no_table("XML"),
+        _ if media_type.starts_with("image/") => no_table("an image"),
+        _ if media_type.starts_with("audio/") || media_type.starts_with("video/") => no_table("media"),
+        // `application/vnd.ms-excel` is what Windows calls CSV, too.
+        _ => NOTHING,
+    }
+}
+
+fn of_extension(extension: &str) -> Told {
+    match extension {
+        "csv" => csv(None),
+        "tsv" | "tab" => csv(Some('\t')),
+        "psv" => csv(Some('|')),
+        "ssv" => csv(Some(';')),
+        "jsonl" | "ndjson" | "jsonlines" | "ldjson" => (Some(Format::Jsonl), None, None),
+        "json" | "geojson" | "json5" | "ipynb" => (None, None, Some(Other::Json)),
+        "html" | "htm" | "xhtml" => no_table("HTML"),
+        "xml" => no_table("XML"),
+        "pdf" => no_table("PDF"),
+        "xlsx" | "xlsm" | "ods" => no_table("a spreadsheet"),
+        "docx" | "odt" | "rtf" => no_table("a document"),
+        "zip" | "7z" | "rar" | "tar" | "tgz" => no_table("an archive"),
+        "xz" | "bz2" | "lz4" | "br" => no_table("a compressed file"),
+        "parquet" | "avro" | "orc" | "feather" | "arrow" => no_table("a columnar file"),
+        "sqlite" | "db" => no_table("a database"),
+        "png" | "jpg" | "jpeg" | "gif" | "webp" => no_table("an image"),
+        "sql" => no_table("SQL"),
+        "yaml" | "yml" => no_table("YAML"),
+        "md" => no_table("Markdown"),
+        "log" => no_table("a log"),
+        _ => NOTHING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Format::{Csv, Jsonl};
+
+    #[test]
+    fn the_content_type_goes_before_the_name_where_it_says_a_format() {
+        let json = Some(Other::Json);
+        let html = Some(Other::NoTable("HTML"));
+        for (extension, content_type, told) in [
+            ("csv", None, (Some(Csv), None, None)),
+            ("tsv", None, (Some(Csv), Some('\t'), None)),
+            ("tab", None, (Some(Csv), Some('\t'), None)),
+            ("psv", None, (Some(Csv), Some('|'), None)),
+            ("ssv", None, (Some(Csv), Some(';'), None)),
+            ("ndjson", None, (Some(Jsonl), None, None)),
+            ("json", None, (None, None, json)),
+            ("txt", None, NOTHING),
+            ("", None, NOTHING),
+            ("tsv", Some("text/csv"), (Some(Csv), Some('\t'), None)),
+            (
+                "csv",
+                Some("text/tab-separated-values"),
+                (Some(Csv), Some('\t'), None),
+            ),
+            (
+                "",
+                Some("Text/Tab-Separated-Values; charset=utf-8"),
+                (Some(Csv), Some('\t'), None),
+            ),
+            ("csv", Some("application/x-ndjson"), (Some(Jsonl), None, None)),
+            ("jsonl", Some("application/json"), (Some(Jsonl), None, None)),
+            ("csv", Some("application/json"), (Some(Csv), None, None)),
+            ("csv", Some("text/html"), (Some(Csv), None, None)),
+            ("csv", Some("application/vnd.ms-excel"), (Some(Csv), None, None)),
+            ("json", Some("text/csv"), (Some(Csv), None, None)),
+            ("json", Some("text/plain"), (None, None, json)),
+            ("", Some("application/problem+json"), (None, None, json)),
+            ("php", Some("text/html; charset=utf-8"), (None, None, html)),
+            ("json", Some("text/html"), (None, None, html)),
+            (
+                "tsv",
+                Some("application/octet-stream"),
+                (Some(Csv), Some('\t'), None),
+            ),
+        ] {
+            let Hints {
+                format,
+                delimiter,
+                other,
+                ..
+            } = Hints::new(extension, content_type);
+            assert_eq!((format, delimiter, other), told, "{extension} {content_type:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_however_they_are_written() {
+        for (content_type, charset, header) in [
+            ("text/csv; charset=ISO-8859-1", Some("iso-8859-1"), None),
+            (
+                "text/csv;header=absent ; Charset = \"UTF-8\"",
+                Some("utf-8"),
+                Some(false),
+            ),
+            ("text/csv; header=present", None, Some(true)),
+            ("text/csv; charset=", None, None),
+            ("text/csv; x", None, None),
+        ] {
+            let hints = Hints::new("", Some(content_type));
+            assert_eq!(
+                (hints.charset.as_deref(), hints.header),
+                (charset, header),
+                "{content_type}"
+            );
+        }
+    }
+}

@@ -1,0 +1,697 @@
+//! A file that is no table is refused before its first record, with what it is and what to do; a legal one never is.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::io::Write;
+
+use serde_json::Value;
+use support::host::{Host, Said, component, path_of};
+use support::http::Files;
+use support::redis::RedisServer;
+
+fn ingest(host: &Host, uri: &str, more: &[&str]) -> Said {
+    let clean = component("clean").display().to_string();
+    host.run_with(&format!("ingest {uri} --id in --plugin {clean}"), more)
+}
+
+/// Ingests a file in a folder of its own; the error. Nothing is published.
+#[track_caller]
+fn refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str]) -> String {
+    let host = Host::embedded();
+    host.write(name, bytes);
+    let error = ingest(&host, name, more).refused(1);
+    let published = std::fs::read_dir(host.path("out/receipts"));
+    assert_eq!(published.map_or(0, Iterator::count), 0, "{error}");
+    error
+}
+
+#[track_caller]
+fn assert_refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str], message: &str) {
+    let error = refused(name, bytes, more);
+    assert!(error.contains(message), "{name} {more:?}: {error}");
+}
+
+/// Ingests what was written; the output.
+#[track_caller]
+fn output(host: &Host, uri: &str, more: &[&str]) -> String {
+    let more = [&["--json"][..], more].concat();
+    let receipt = ingest(host, uri, &more).json().remove(0);
+    std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap()
+}
+
+#[track_caller]
+fn assert_taken(name: &str, text: &str, more: &[&str]) {
+    let host = Host::embedded();
+    host.write(name, text);
+    let (output, expected) = (output(&host, name, more), text.trim_start_matches('\u{feff}'));
+    assert_eq!(output, expected, "{name} {more:?}");
+}
+
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, content) in entries {
+        bytes.extend(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        bytes.extend((name.len() as u16).to_le_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(name.as_bytes());
+        bytes.extend(*content);
+    }
+    bytes.extend(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    bytes
+}
+
+fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = [0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..107].copy_from_slice(b"0000644");
+    header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut bytes = header.to_vec();
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(512) + 1_024, 0);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+const CSV: &[u8] = b"a,b\n1,2\n";
+
+/// What the tools write for `CSV`.
+const XZ: &[u8] = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01\x16\0\0\0t/\xe5\xa3\x01\0\x07a,b\n1,2\n\0\xbe\x9c\xbdI\xb5\x12*\xfe\0\x01 \x08\xbb\x19\xd9\xbb\x1f\xb6\xf3}\x01\0\0\0\0\x04YZ";
+const BZ2: &[u8] = b"BZh91AY&SY\xbf\x87@\x7f\0\0\x03Y\0\0\x10\0\x040\x000\0 \x000\xc0\x08i\xb2\x88#'\x8b\xb9\"\x9c(H_\xc3\xa0?\x80";
+const LZ4: &[u8] = b"\x04\"M\x18d@\xa7\x08\0\0\x80a,b\n1,2\n\0\0\0\0\x0e\xd9y\x98";
+
+/// Files of other kinds: their usual names, their bytes, and what they are.
+fn binaries() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let sheet = b"application/vnd.oasis.opendocument.spreadsheet";
+    vec![
+        (
+            "a.zip",
+            zip(&[("orders.csv", CSV)]),
+            "is a ZIP archive (of \"orders.csv\"), not CSV: unpack it",
+        ),
+        (
+            "a.xlsx",
+            zip(&[("[Content_Types].xml", b"<"), ("xl/workbook.xml", b"<")]),
+            "is an Excel workbook (XLSX), not CSV: save the table in it as CSV",
+        ),
+        (
+            "a.docx",
+            zip(&[("word/document.xml", b"<")]),
+            "is a Word document (DOCX)",
+        ),
+        ("a.ods", zip(&[("mimetype", sheet)]), "is a spreadsheet (ODS)"),
+        (
+            "a.xls",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0".to_vec(),
+            "is an Office file (XLS, DOC)",
+        ),
+        (
+            "a.tar",
+            tar("orders.csv", CSV),
+            "is a tar archive (of \"orders.csv\")",
+        ),
+        (
+            "a.tar.gz",
+            gzip(&tar("orders.csv", CSV)),
+            "is a tar archive (of \"orders.csv\")",
+        ),
+        ("a.csv.gz.gz", gzip(&gzip(CSV)), "is compressed twice, by gzip"),
+        (
+            "a.xz",
+            XZ.to_vec(),
+            "is compressed by xz, not CSV: decompress it, or compress it by gzip or zstd",
+        ),
+        ("a.bz2", BZ2.to_vec(), "is compressed by bzip2"),
+        ("a.lz4", LZ4.to_vec(), "is compressed by lz4"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c\0\x04".to_vec(), "is a 7z archive"),
+        ("a.rar", b"Rar!\x1a\x07\x01\0".to_vec(), "is a RAR archive"),
+        (
+            "a.parquet",
+            b"PAR1\x15\x04\x15\x10,\0\nPAR1".to_vec(),
+            "is a Parquet file, not CSV: convert it to CSV or JSONL",
+        ),
+        ("a.orc", b"ORC\x08\x03\x10\0".to_vec(), "is an ORC file"),
+        (
+            "a.avro",
+            b"Obj\x01\x04\x16avro.schema\0".to_vec(),
+            "is an Avro file",
+        ),
+        (
+            "a.arrow",
+            b"ARROW1\0\0\xff\xff\xff\xff".to_vec(),
+            "is an Arrow file",
+        ),
+        (
+            "a.sqlite",
+            b"SQLite format 3\0\x10\0".to_vec(),
+            "is an SQLite database",
+        ),
+        (
+            "a.png",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(),
+            "is a PNG image",
+        ),
+        (
+            "a.jpg",
+            b"\xff\xd8\xff\xe0\0\x10JFIF\0".to_vec(),
+            "is a JPEG image",
+        ),
+        ("a.gif", b"GIF89a\x01\0\x01\0".to_vec(), "is a GIF image"),
+        (
+            "a.pdf",
+            b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n".to_vec(),
+            "is a PDF document",
+        ),
+    ]
+}
+
+#[test]
+fn another_kind_of_file_is_named_whatever_it_is_called() {
+    for (name, bytes, message) in binaries() {
+        assert_refused(name, &bytes, &[], message);
+        assert_refused("orders.csv", &bytes, &["--input-format", "csv"], message);
+        let in_jsonl = message.replace("not CSV", "not JSONL");
+        assert_refused("orders.jsonl", &bytes, &[], &in_jsonl);
+    }
+}
+
+/// Texts that are no records, and what they are.
+const TEXTS: &[(&str, &str)] = &[
+    (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "is a Git LFS pointer, not CSV: fetch the file that it stands for",
+    ),
+    (
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code></Error>",
+        "is an XML document (<Error>), not CSV",
+    ),
+    (
+        "<Error><Code>NoSuchKey</Code>\n</Error>\n",
+        "is an XML document (<Error>)",
+    ),
+    (
+        "<rows>\n  <row a=\"1\"/>\n</rows>\n",
+        "is an XML document (<rows>), not CSV: convert it",
+    ),
+    (
+        "<!-- made by x -->\n<html>\n",
+        "is a page of HTML, not CSV: is this the address of the file itself?",
+    ),
+    (
+        "<head><title>Sign in, please</title></head>\n",
+        "is a page of HTML",
+    ),
+    ("<script>location = \"/login\";</script>\n", "is a page of HTML"),
+    (
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE html>\n<html>\n",
+        "is a page of HTML",
+    ),
+    ("<div>Not found</div>\n", "is a page of HTML"),
+    (
+        "[{\"id\": 1}, {\"id\": 2}]\n",
+        "is a JSON array, not CSV: write one object a line",
+    ),
+    ("[\n{\"id\": 1},\n{\"id\": 2}\n]\n", "is a JSON array"),
+    (
+        "{\n  \"rows\": [\n    1\n  ]\n}\n",
+        "is a JSON object over several lines",
+    ),
+];
+
+#[test]
+fn a_page_or_a_document_is_named_in_both_formats() {
+    for (text, message) in TEXTS {
+        for more in [
+            &[][..],
+            &["--input-format", "csv"],
+            &["--dialect", "auto"],
+            &["--no-header"],
+        ] {
+            assert_refused("a.csv", text, more, message);
+        }
+        assert_refused("a.jsonl", text, &[], &message.replace("not CSV", "not JSONL"));
+        assert_refused("a.json", text, &[], &message.replace("not CSV", "not JSONL"));
+    }
+    assert_refused(
+        "a.csv",
+        "{\"error\": \"not found\"}",
+        &[],
+        "is a JSON object, not CSV",
+    );
+    assert_refused(
+        "a.csv",
+        "{\"id\":1}\n{\"id\":2}\n",
+        &[],
+        "is JSON lines, not CSV: read it with --input-format jsonl",
+    );
+}
+
+#[test]
+fn the_decoded_text_is_looked_at() {
+    let page = "<!DOCTYPE html>\n<html>é</html>\n";
+    let utf16: Vec<u8> = page.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_refused("a.csv", &utf16, &["--encoding", "utf-16le"], "is a page of HTML");
+    assert_refused(
+        "a.csv",
+        &utf16,
+        &[],
+        "is UTF-16 without a byte order mark: say so, with --encoding utf-16le",
+    );
+    assert_refused(
+        "a.csv",
+        gzip(page.as_bytes()),
+        &["--encoding", "latin-1"],
+        "is a page of HTML",
+    );
+    assert_refused(
+        "a.csv",
+        zip(&[("a", b"b")]),
+        &["--encoding", "utf-16"],
+        "is a ZIP archive",
+    );
+    assert_refused(
+        "a.csv",
+        CSV,
+        &["--encoding", "utf-16"],
+        "--encoding says UTF-16LE, but its text is UTF-8",
+    );
+}
+
+fn dead_letters(host: &Host) {
+    let clean = component("clean").display().to_string();
+    let (mut files, mut expected) = (vec![], vec![]);
+    for (name, bytes, message) in binaries() {
+        files.push((name.to_owned(), bytes));
+        expected.push(message);
+    }
+    for (number, (text, message)) in TEXTS.iter().enumerate() {
+        files.push((format!("text{number}.csv"), text.as_bytes().to_vec()));
+        expected.push(message);
+    }
+    for (name, bytes) in &files {
+        host.write(name, bytes);
+        host.run(&format!("submit --queue q --id {name} --uri {name}"))
+            .ok();
+    }
+    let said = host.run(&format!("run --queue q --burst --allow-root . --plugin {clean}"));
+    let told = format!("0 done, {} dead, 0 retried", files.len());
+    assert!(said.stdout.starts_with(&told), "{}\n{}", said.stdout, said.stderr);
+    assert_eq!(said.code, Some(1));
+    for ((name, _), message) in files.iter().zip(expected) {
+        let status = host.status(name);
+        assert_eq!(status["state"], "dead", "{status}");
+        let error = status["error"].as_str().unwrap();
+        assert!(error.contains(message), "{name}: {error}");
+        assert_eq!(status["attempts"], 1, "it is not tried again: {status}");
+    }
+}
+
+#[test]
+fn in_a_queue_it_is_a_dead_letter_on_a_file() {
+    dead_letters(&Host::embedded());
+}
+
+#[test]
+fn in_a_queue_it_is_a_dead_letter_on_redis() {
+    let server = RedisServer::start();
+    dead_letters(&Host::on(&server.url()));
+}
+
+#[test]
+fn what_is_odd_and_legal_is_taken_as_it_is() {
+    for text in [
+        "id\n1\n2\n",
+        "full name\nJohn Smith\nJane Doe\n",
+        "PK,name\n1,2\n",
+        "PAR1,ORC\n1,2\n",
+        "BM\n1\n",
+        "GIF89a,b\n1,2\n",
+        "BZh9,b\n1,2\n",
+        "version,oid\n1,2\n",
+        "<id>,<name>\n1,2\n",
+        "<html-note>,b\n1,2\n",
+        "<DATE>,<OPEN>,<CLOSE>\n20240102,1.5,1.6\n",
+        "[id],[name]\n1,2\n",
+        "{id},{name}\n1,2\n",
+        "id,payload\n1,\"{\"\"a\"\": [1, 2]}\"\n2,\"[{\"\"a\"\": 1}]\"\n",
+        "\"<p>,x\",b\n1,<html>\n",
+        "a,b\n<html>,</html>\n",
+        "a;b\n1;2\n".replace(';', ",").as_str(),
+        "comment\n\"one, two\"\n\"three; four\"\n",
+        "path\na/b\nc/d;e\n",
+        "pair\n1;2\n3;4\n",
+        "id,note\n1,a;b\n2,c;d\n",
+        "timestamp\n2024-01-01 10:00:00\n2024-01-01 10:00:01\n",
+        "time,level,message\n2024-01-01 10:00:00,INFO,started\n",
+        "Error code,Error message\n1,x\n",
+        "error\nx\n",
+        "Date of birth\n2001-02-03\n",
+        "a,b\n",
+        "id\n",
+        "\u{feff}a,b\n1,2\n",
+        "#id,name\n1,2\n",
+        "-- a,b\n1,2\n",
+        "2023,2024\n1,2\n",
+        "a,b\n\"x\ny\",2\n",
+    ] {
+        assert_taken("a.csv", text, &[]);
+        assert_taken("export", text, &["--input-format", "csv"]);
+    }
+    for text in [
+        "{\"a\":1}\n",
+        "{\"a\":1}",
+        "{\"a\":{\"b\":[1,2]}}\n{\"a\":2}\n",
+        "\n{\"a\":\"<html>\"}\n",
+    ] {
+        let host = Host::embedded();
+        host.write("a.jsonl", text);
+        let written = output(&host, "a.jsonl", &[]);
+        assert_eq!(written.trim(), text.trim(), "{text:?}");
+    }
+    let host = Host::embedded();
+    host.write("a.csv", ",a,b\n0,1,2\n1,3,4\n");
+    assert_eq!(
+        output(&host, "a.csv", &[]),
+        "column_1,a,b\n0,1,2\n1,3,4\n",
+        "a column without a name"
+    );
+    let host = Host::embedded();
+    host.write("a.json", "{\"a\":1}\n{\"a\":2}\n");
+    assert_eq!(
+        output(&host, "a.json", &[]),
+        "{\"a\":1}\n{\"a\":2}\n",
+        "lines of objects are JSONL"
+    );
+}
+
+#[test]
+fn few_ragged_records_are_rejects_as_they_were() {
+    let text = format!("a,b\n{}1\n1,2,3\n", "1,2\n".repeat(18));
+    let host = Host::embedded();
+    host.write("a.csv", text);
+    let receipt = ingest(&host, "a.csv", &["--json"]).json().remove(0);
+    assert_eq!(receipt["records"]["rejected"], 2);
+    let host = Host::embedded();
+    host.write("a.csv", "names\nSmith\nDoe, Jane\nMiller\nJones\n");
+    let receipt = ingest(&host, "a.csv", &["--json"]).json().remove(0);
+    assert_eq!(receipt["records"]["rejected"], 1);
+}
+
+#[test]
+fn a_text_that_is_no_table_is_told_by_its_shape() {
+    for (text, message) in [
+        (
+            "Sales report 2024\nid,name,total\n1,x,5\n2,y,6\n",
+            "is there a title over the header? say --skip-lines 1",
+        ),
+        (
+            "Report: sales\nBy: me\n\nid,name\n1,x\n2,y\n",
+            "say --skip-lines 3",
+        ),
+        ("Report 2024\nid,name,total\n", "say --skip-lines 1"),
+        (
+            "Report 2024,,,\nid,a,b,c\n1,2,3,4\n",
+            "names 1 of 4 columns (\"Report 2024\")",
+        ),
+        (
+            "Report,2024\nid,name,total\n1,x,5\n2,y,6\n",
+            "3 of its first 3 records have 3",
+        ),
+        (
+            "Report,Sales\nDate,2024\nid,a,b\n1,2,3\n4,5,6\n7,8,9\n",
+            "4 of its first 5 records have 3: say --skip-lines",
+        ),
+        (
+            "Sales report\nid;name\n1;x\n2;y\n",
+            "3 of its first 3 records have 2 fields by them: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "Report\nBy: me\n\nid\tname\tx\n1\tx\t\n2\ty\t\n",
+            "say --skip-lines 3 and --delimiter tab",
+        ),
+        (
+            "id;name\n1;x\n2;y\n",
+            "has one column by commas, but 2 by semicolons: say --delimiter ';'",
+        ),
+        ("id\tname\n1\tx\n", "2 by tabs: say --delimiter tab"),
+        ("id~name\n1~x\n", "say --delimiter '~'"),
+        ("id\u{1}name\n1\u{1}x\n", "say --delimiter 0x01"),
+        (
+            "id    name\n1     x\n22    y\n",
+            "2 by several spaces: say --dialect spaces",
+        ),
+        ("a,b\n1,2,\n3,4,\n", "say --long-rows trailing-empty"),
+        (
+            "Service unavailable\n",
+            "begins with a sentence, not with a header",
+        ),
+        (
+            "Sorry, the export is not ready yet.\nPlease try again later, or write to us.\n",
+            "begins with a sentence",
+        ),
+        ("No data\n", "begins with a sentence"),
+        ("404 page not found\n", "begins with a sentence"),
+        (
+            "The export has failed.\nPlease contact support.\n",
+            "begins with a sentence",
+        ),
+        (
+            "Dear customer,\nwe are closed.\nGoodbye.\n",
+            "begins with a sentence",
+        ),
+        (
+            "2024-01-01 10:00:00 INFO started\n2024-01-01 10:00:01 ERROR failed, retrying\n",
+            "is a log, not a table",
+        ),
+        (
+            "2024-01-01 10:00:00,123 INFO started\n2024-01-01 10:00:01,456 ERROR failed\n",
+            "is a log",
+        ),
+        (
+            "[2024-01-01T10:00:00Z] WARN: low\n[2024-01-01T10:00:05Z] WARN: low\n",
+            "is a log",
+        ),
+        (
+            "Jan  1 10:00:00 host sshd[12]: accepted\nJan  1 10:00:01 host cron: done\n",
+            "is a log",
+        ),
+        (
+            "10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] x 200\n10.0.0.1 - - [10/Oct/2000:13:55:37 -0700] y 200\n",
+            "is a log",
+        ),
+        ("INFO:root:started\nINFO:root:ended\n", "is a log"),
+    ] {
+        assert_refused("a.csv", text, &[], message);
+    }
+}
+
+#[test]
+fn what_is_said_goes_before_what_is_guessed() {
+    // One column that looks like two; a title that is a header; a sentence.
+    assert_taken("a.csv", "a;b\n1;2\n", &["--delimiter", ","]);
+    assert_taken("a.csv", "No data\n", &["--input-format", "csv"]);
+    assert_taken("a.json", "a,b\n1,2\n", &["--input-format", "csv"]);
+    assert_taken("a.json", "a;b\n1;2\n", &["--delimiter", ";"]);
+    assert_taken("a.log", "a;b\n", &["--delimiter", ";"]);
+    let host = Host::embedded();
+    host.write("a.csv", "Report 2024\nid,name\n1,x\n");
+    let receipt = ingest(&host, "a.csv", &["--json", "--input-format", "csv"])
+        .json()
+        .remove(0);
+    assert_eq!(receipt["records"]["rejected"], 2);
+}
+
+#[test]
+fn a_name_tells_the_format_and_the_delimiter() {
+    for (name, text) in [
+        ("a.tsv", "id\tname\n1\tx, y\n"),
+        ("A.TAB", "id\tname\n1\tx\n"),
+        ("a.psv", "id|name\n1|x\n"),
+        ("a.ssv", "id;name\n1;x\n"),
+    ] {
+        assert_taken(name, text, &[]);
+    }
+    let host = Host::embedded();
+    host.write("a.tsv.gz", gzip(b"id\tname\n1\tx\n"));
+    assert_eq!(output(&host, "a.tsv.gz", &[]), "id\tname\n1\tx\n");
+    let host = Host::embedded();
+    host.write("a.ndjson", "{\"a\":1}\n");
+    assert_eq!(output(&host, "a.ndjson", &[]), "{\"a\":1}\n");
+
+    assert_refused(
+        "a.tsv",
+        "id,name\n1,x\n",
+        &[],
+        "has one column by tabs, but 2 by commas: say --delimiter ','",
+    );
+    assert_taken("a.tsv", "id,name\n1,x\n", &["--delimiter", ","]);
+    assert_refused(
+        "a.json",
+        "id,name\n1,x\n",
+        &[],
+        "is JSON by its name or content type, but none of its first lines is an object",
+    );
+    assert_refused(
+        "a.json",
+        "{\"error\":\"x\"}",
+        &[],
+        "say --input-format jsonl if it is a record",
+    );
+    assert_refused(
+        "a.jsonl",
+        "id,name\n1,x\n",
+        &[],
+        "is JSONL by its name or content type",
+    );
+}
+
+#[test]
+fn a_content_type_tells_the_format_the_delimiter_and_the_encoding() {
+    let files = Files::serve();
+    let taken = |name: &str, content_type: &str, bytes: &[u8], more: &[&str]| {
+        let url = files.put_as(name, content_type, bytes.to_vec());
+        output(&Host::embedded(), &url, more)
+    };
+    assert_eq!(
+        taken("a", "text/tab-separated-values", b"a\tb\n1\t2\n", &[]),
+        "a\tb\n1\t2\n"
+    );
+    assert_eq!(
+        taken("b", "application/x-ndjson", b"{\"a\":1}\n", &[]),
+        "{\"a\":1}\n"
+    );
+    assert_eq!(
+        taken("c", "text/csv; charset=ISO-8859-1", b"name\ncaf\xe9\n", &[]),
+        "name\ncafé\n"
+    );
+    assert_eq!(
+        taken("d", "text/csv; charset=windows-1251", b"name\n\xcf\n", &[]),
+        "name\nП\n"
+    );
+    assert_eq!(
+        taken("e", "text/csv; charset=us-ascii", "name\ncafé\n".as_bytes(), &[]),
+        "name\ncafé\n"
+    );
+    assert_eq!(
+        taken("f", "text/csv; charset=utf-8", "name\ncafé\n".as_bytes(), &[]),
+        "name\ncafé\n"
+    );
+    assert_eq!(
+        taken("g", "text/csv; charset=x-unknown", "name\ncafé\n".as_bytes(), &[]),
+        "name\ncafé\n"
+    );
+    assert_eq!(
+        taken("h", "text/csv; charset=iso-8859-1", b"a,b\n1,2\n", &[]),
+        "a,b\n1,2\n"
+    );
+    let marked = "\u{feff}name\ncafé\n".as_bytes();
+    assert_eq!(
+        taken("i", "text/csv; charset=iso-8859-1", marked, &[]),
+        "name\ncafé\n"
+    );
+    let utf8 = "name\ncafé\n".as_bytes();
+    let told = ["--encoding", "utf-8"];
+    assert_eq!(
+        taken("j", "text/csv; charset=iso-8859-1", utf8, &told),
+        "name\ncafé\n"
+    );
+    assert_eq!(
+        taken("k", "text/csv; header=absent", b"1,2\n3,4\n", &[]),
+        "column_1,column_2\n1,2\n3,4\n"
+    );
+    assert_eq!(
+        taken("l.php", "text/html; charset=utf-8", b"a,b\n1,2\n", &[]),
+        "a,b\n1,2\n"
+    );
+    assert_eq!(
+        taken("m.csv", "application/vnd.ms-excel", b"a,b\n1,2\n", &[]),
+        "a,b\n1,2\n"
+    );
+
+    let refused = |name: &str, content_type: &str, bytes: Vec<u8>, message: &str| {
+        let url = files.put_as(name, content_type, bytes);
+        let error = ingest(&Host::embedded(), &url, &[]).refused(1);
+        assert!(error.contains(message), "{error}");
+    };
+    let contradiction = "the server calls it windows-1252, but its text is UTF-8";
+    refused("n", "text/csv; charset=iso-8859-1", utf8.to_vec(), contradiction);
+    // Also where only the end tells it.
+    let late = format!("name\n{}café\n", "x\n".repeat(100_000));
+    refused(
+        "o",
+        "text/csv; charset=iso-8859-1",
+        late.into_bytes(),
+        contradiction,
+    );
+    refused(
+        "p",
+        "application/json",
+        b"{\"error\":\"not found\"}".to_vec(),
+        "is a JSON object",
+    );
+    refused(
+        "q",
+        "application/json; charset=utf-8",
+        b"a,b\n1,2\n".to_vec(),
+        "is JSON by its name or content type",
+    );
+    refused(
+        "r",
+        "text/html",
+        b"Down\n".to_vec(),
+        "is HTML by its name or content type, and no table",
+    );
+    refused(
+        "s",
+        "application/pdf",
+        b"a\n1\n".to_vec(),
+        "is PDF by its name or content type",
+    );
+}
+
+#[test]
+fn a_dialect_is_told_named_or_an_error_but_never_guessed() {
+    let host = Host::embedded();
+    host.write("sep.csv", "sep=;\r\nid;name\r\n1;x,y\r\n2\r\n");
+    for more in [&["--dialect", "auto"][..], &[]] {
+        let said = [&["--json"][..], more].concat();
+        let receipt = ingest(&host, "sep.csv", &said).json().remove(0);
+        assert_eq!(receipt["input"]["columns"], serde_json::json!(["id", "name"]));
+        let written = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+        assert_eq!(written, "id;name\r\n1;x,y\r\n".replace('\r', ""));
+        let example = &receipt["rejects"]["examples"]["ragged-row"][0];
+        assert_eq!(example["line"], Value::from(4), "{receipt}");
+    }
+    let auto = ["--dialect", "auto"];
+    assert_refused(
+        "a.csv",
+        "a,b;c\n1,2;3\n",
+        &auto,
+        "can be read in two ways, 2 fields by semicolons or by commas: say --delimiter ';' or --delimiter ','",
+    );
+    assert_taken("a.csv", "id,name,geo;pos\n1,x,2;3\n", &auto);
+    assert_refused(
+        "a.csv",
+        "a~b\n1~2\n",
+        &auto,
+        "has 2 columns by \"~\", which has to be named: say --delimiter '~'",
+    );
+    assert_refused("a.csv", "a\u{1}b\n1\u{1}2\n", &auto, "say --delimiter 0x01");
+    assert_refused("a.csv", "a   b\n1   2\n", &auto, "say --dialect spaces");
+    assert_taken("a.csv", "a~b\n1~2\n", &["--delimiter", "~"]);
+    assert_taken("a.csv", "a\u{1}b\n1\u{1}2\n", &["--delimiter", "\\x01"]);
+    let host = Host::embedded();
+    host.write("spaces.txt", "id    name\n1     x\n 22   \"y  z\"\n");
+    assert_eq!(
+        output(&host, "spaces.txt", &["--dialect", "spaces"]),
+        "id\tname\n1\tx\n22\t\"y  z\"\n"
+    );
+}
