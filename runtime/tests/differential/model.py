@@ -24,21 +24,13 @@ def lines_of(text):
 ESCAPED_CRLF = "\ue000"
 
 
-def with_escaped_crlf(line, escape):
-    if not escape or not line.endswith("\r\n"):
-        return line
-    escaped = False
-    for character in line[:-2]:
-        escaped = character == escape and not escaped
-    return line[:-2] + ESCAPED_CRLF if escaped else line
-
-
 class Faults:
     """What a raw record has that Python takes in silence."""
 
     def __init__(self, raw, delimiter, quote, escape, trim):
         self.code = None  # of the reject
         self.is_open = False
+        self.ends_with_escape = False  # of an unquoted field
         self.spaces = {}  # behind the quotes of which field, and how many
         at, field, size = 0, 0, len(raw)
         while True:
@@ -77,6 +69,7 @@ class Faults:
                     if at + 1 == size:
                         # BY DESIGN: an escape with nothing behind it is a reject. Python makes a line end of it.
                         self.code = self.code or "stray-escape"
+                        self.ends_with_escape = True
                     at += 1
                 elif raw[at] == quote:
                     # BY DESIGN: a quote within an unquoted field is a reject. To Python it is text.
@@ -101,8 +94,12 @@ def rows_of(lines, options):
         while at < len(lines):
             line = ""
             while at < len(lines) and (not line or line.endswith(ESCAPED_CRLF)):
-                line += with_escaped_crlf(lines[at], escape)
+                line += lines[at]
                 at += 1
+                if escape and line.endswith(escape + "\r\n"):
+                    before = "".join(taken) + line[:-2]
+                    if Faults(before, delimiter, quote, escape, trim).ends_with_escape:
+                        line = line[:-2] + ESCAPED_CRLF
             taken.append(line)
             yield line
 
