@@ -437,7 +437,7 @@ fn a_password_and_an_address_are_taken_as_they_are_written() {
     let server = RedisServer::start_with(&["--bind", "127.0.0.1", "::1"]);
     let port = url::Url::parse(&server.url()).unwrap().port().unwrap();
     let host = Host::on(&server.url());
-    host.run("submit --queue q --uri a.csv --id one").ok();
+    host.run("submit --queue q --no-check --uri a.csv --id one").ok();
     let mut admin = redis::Client::open(server.url())
         .unwrap()
         .get_connection()
@@ -486,7 +486,7 @@ fn a_redis_cluster_is_named_at_the_start() {
     let told = "the server is a node of a Redis Cluster, which is not supported: name a server without `cluster-enabled yes`";
     for words in [
         "queue list".to_owned(),
-        "submit --queue q --uri a.csv".to_owned(),
+        "submit --queue q --no-check --uri a.csv".to_owned(),
         format!("run --queue q --plugin {clean}"),
         format!("run --queue q --burst --plugin {clean}"),
     ] {
@@ -508,7 +508,7 @@ fn a_redis_cluster_is_named_at_the_start() {
         .to_owned();
     set.exec(&mut admin).unwrap();
     let host = Host::on(&server.url().replace("redis://", "redis://ann:pw@"));
-    let said = host.run("submit --queue q --uri a.csv").refused(1);
+    let said = host.run("submit --queue q --no-check --uri a.csv").refused(1);
     assert!(said.contains(told), "{said}");
 }
 

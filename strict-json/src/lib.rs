@@ -236,7 +236,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
         };
         if self.names.contains(&name) {
             return Err(A::Error::custom(format_args!(
-                "the member `{name}` is there twice"
+                "the member \"{name}\" is there twice"
             )));
         }
         self.names.insert(name.clone());

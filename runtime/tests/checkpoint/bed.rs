@@ -29,7 +29,7 @@ pub(crate) const BATCH_BYTES: usize = 2_000;
 /// Alarms for many chunks, of which each has a reject before it or in it.
 pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     let mut csv = Vec::new();
-    alarm_feed::write_alarms(&mut csv, seed, 2_000, 5).unwrap();
+    alarm_feed::write_alarms(&mut csv, seed, 6_000, 5).unwrap();
     let header = csv.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     csv.splice(header..header, *b"ragged\n");
     csv

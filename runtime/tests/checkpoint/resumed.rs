@@ -22,7 +22,8 @@ const A: Option<&str> = Some("\"a\"");
 /// Some CSV or JSONL with all that makes records differ, and what is done with it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
     let mut work = Work::of("clean");
-    let lines = random.usize(500..2_500);
+    // More than is looked at before the first record.
+    let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {
         work.options.format = Some(Format::Csv);

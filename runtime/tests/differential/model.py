@@ -252,7 +252,21 @@ def check_csv(data, options, ours):
     return "rejected" if len(kept) < len(records) else "read"
 
 
+def is_document(data):
+    text = data.decode().removeprefix("\ufeff").strip(" \t\r\n\f")
+    if text[:1] == "{":
+        try:
+            json.loads(text.split("\n")[0])
+        except ValueError:
+            return True
+    return text[:1] in ("[", "\x1e")
+
+
 def check_jsonl(data, ours):
+    if "not JSONL: " in ours.get("error", ""):
+        # BY DESIGN: a JSON document, and lines of arrays, are refused as a whole. Python reads values.
+        expect("a document", True, is_document(data))
+        return "refused"
     expect("an error", ours.get("error"), None)
     records = list(read_jsonl(data))
     expect("how many records", len(ours["records"]), len(records))
