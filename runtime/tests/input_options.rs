@@ -196,7 +196,10 @@ fn options_that_contradict_each_other_are_refused_where_they_are_said() {
             "make UTF-8 of the file first, with `iconv -f UTF-32 -t UTF-8 FILE`",
         ),
         ("--encoding cp850", "is not known"),
-        ("--quote ab", "expected one character, tab, or a byte such as 0x01, or none"),
+        (
+            "--quote ab",
+            "expected one character, tab, or a byte such as 0x01, or none",
+        ),
         ("--skip-footer 1001", "1001 is not in"),
         ("--short-rows pad", "[possible values: reject, fill]"),
     ] {

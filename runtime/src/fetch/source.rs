@@ -180,7 +180,7 @@ impl Source {
             sha256: None,
             identity: None,
             from: 0,
-            raw: Box::new(Stdin { stop: stop.clone() }),
+            raw: Box::new(Stdin::new(stop.clone())),
             memory: MemoryShare::default(),
             stop,
         }

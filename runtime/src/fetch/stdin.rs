@@ -16,12 +16,26 @@ const LOOK_EVERY: Timespec = Timespec {
 
 /// The bytes of standard input. A wait for more of them ends with a stop.
 pub(super) struct Stdin {
-    pub(super) stop: Stop,
+    stop: Stop,
+    /// A terminal goes on after its end, if somebody reads again.
+    has_ended: bool,
+}
+
+impl Stdin {
+    pub(super) fn new(stop: Stop) -> Self {
+        Self {
+            stop,
+            has_ended: false,
+        }
+    }
 }
 
 impl Read for Stdin {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let stdin = io::stdin();
+        if self.has_ended {
+            return Ok(0);
+        }
         loop {
             self.stop.check().map_err(Error::into_io)?;
             match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&LOOK_EVERY)) {
@@ -32,7 +46,11 @@ impl Read for Stdin {
             match rustix::io::read(&stdin, &mut *out) {
                 // Whoever shares the pipe may have made it one that does not block.
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                result => return Ok(result?),
+                result => {
+                    let read = result?;
+                    self.has_ended = read == 0 && !out.is_empty();
+                    return Ok(read);
+                }
             }
         }
     }
