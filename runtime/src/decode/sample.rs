@@ -23,7 +23,8 @@ impl Sample {
     /// # Errors
     /// Those of the reader, unchanged if they are this crate's.
     pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
-        let mut bytes = Vec::new();
+        // As much as most small files have: each growth copies what is there.
+        let mut bytes = Vec::with_capacity(16 << 10);
         let read = reader.take(SAMPLE_BYTES as u64).read_to_end(&mut bytes);
         read.map_err(|error| {
             let what = format!("{name}: reading failed after byte {}", bytes.len());

@@ -152,11 +152,14 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool) -> Option<Kind> {
         return Some(kind);
     }
     let has = |&(at, mark, ..): &Mark| bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
-    let mut marks = MARKS
-        .iter()
-        .chain(MARKS_OF_LETTERS.iter().filter(|_| has_binary(bytes)));
-    let found = marks.find(|mark| has(mark) && is_confirmed(mark.1, bytes));
-    if let Some(&(.., what, advice)) = found {
+    let is_there = |mark: &&Mark| has(mark) && is_confirmed(mark.1, bytes);
+    let of_letters = || {
+        MARKS_OF_LETTERS
+            .iter()
+            .find(is_there)
+            .filter(|_| has_binary(bytes))
+    };
+    if let Some(&(.., what, advice)) = MARKS.iter().find(is_there).or_else(of_letters) {
         return Some(Kind::new(what, advice));
     }
     if is_cpio(bytes) {
