@@ -75,8 +75,14 @@ pub fn has_userinfo(uri: &str) -> bool {
         !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
     });
     let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    // What stands behind two slashes is a host to browsers, whatever it is here.
+    let without_scheme = uri
+        .trim_start()
+        .strip_prefix("//")
+        .map(|rest| format!("http://{rest}"));
     is_opaque
         || is_told
+        || without_scheme.is_some_and(|uri| has_userinfo(&uri))
         || at_some_level(uri, |text| {
             authorities(text).any(|authority| authority.has_userinfo())
         })

@@ -56,6 +56,11 @@ async fn a_server_says_when_to_come_back() {
             None,
         ),
         ("503 Service Unavailable", "Retry-After: -1\r\n".to_owned(), None),
+        (
+            "503 Service Unavailable",
+            "Retry-After: soon\r\nRetry-After: 2\r\n".to_owned(),
+            Some(2),
+        ),
         ("503 Service Unavailable", "Retry-After:\r\n".to_owned(), None),
         ("202 Accepted", "Retry-After: 5\r\n".to_owned(), Some(5)),
         ("202 Accepted", String::new(), None),
@@ -143,6 +148,16 @@ async fn a_host_that_is_not_reached_is_named() {
             "{error}"
         );
     }
+    // One that takes the connection is there, whatever it says then.
+    let server = once("200 OK", "", b"no TLS");
+    let error = fails(&format!("https://{}/a.csv", server.address)).await;
+    assert_eq!(
+        (error.class(), error.unreached()),
+        (Class::Transient, None),
+        "{}",
+        error.report()
+    );
+    assert!(error.to_string().contains("cannot connect by TLS"), "{error}");
     // Where a redirect leads is not where it came from.
     let location = format!("Location: http://{address}/b.csv\r\n");
     let server = once("302 Found", &location, b"");
@@ -163,6 +178,29 @@ async fn one_range_that_is_the_whole_is_the_file() {
         let headers = format!("ETag: \"a\"\r\nContent-Range: {range}\r\n");
         let server = once("206 Partial Content", &headers, CSV);
         assert_eq!(fetch(&uri(&server)).await.unwrap(), (CSV.to_vec(), digest(CSV)));
+    }
+    // It says how long it is, and the connection need not.
+    for (length, told) in [
+        (length + 1, "announced 52 bytes and sent 51"),
+        (length - 1, "announced 50 bytes and sent more"),
+    ] {
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-{}/{length}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+            length - 1,
+            CSV.len()
+        );
+        let server = serve(vec![[head.as_bytes(), CSV, b"\r\n0\r\n\r\n"].concat()]);
+        let error = fails(&uri(&server)).await;
+        assert_eq!(error.class(), Class::Transient);
+        let told = told
+            .replace("52", &length.to_string())
+            .replace("50", &length.to_string());
+        assert!(
+            error
+                .to_string()
+                .contains(&told.replace("51", &CSV.len().to_string())),
+            "{error}"
+        );
     }
     for (headers, told) in [
         (String::new(), "with no range"),

@@ -10,28 +10,16 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use inputs::servers::{Server, answer, serve};
-use support::host::{Host, Said, component};
+use support::host::{Host, PATIENCE, Said, component};
 use support::http::Files;
-use support::redis::RedisServer;
-
-macro_rules! on_both_queues {
-    ($($name:ident)+) => {
-        mod embedded {
-            $(#[test] fn $name() { super::$name(&super::Host::embedded()); })+
-        }
-        mod redis {
-            $(#[test] fn $name() {
-                let server = super::RedisServer::start();
-                super::$name(&super::Host::on(&server.url()));
-            })+
-        }
-    };
-}
+use support::on_both_queues;
 
 on_both_queues! {
     a_source_that_answers_with_errors_is_tried_for_an_hour
     a_host_that_never_answered_is_tried_for_two_minutes
     a_host_that_answered_any_worker_is_tried_for_an_hour
+    a_host_that_answered_a_worker_that_died_is_tried_for_an_hour
+    a_host_that_took_a_connection_is_tried_for_an_hour
     how_long_is_a_setting
     what_a_server_asks_for_is_kept
     status_and_submit_say_why_and_when
@@ -142,6 +130,42 @@ fn a_host_that_answered_any_worker_is_tried_for_an_hour(host: &Host) {
     );
 }
 
+fn a_host_that_answered_a_worker_that_died_is_tried_for_an_hour(host: &Host) {
+    let files = Files::serve();
+    let uri = files.hold("in.csv", "n\n1\n");
+    submit(host, "held", &uri);
+    let clean = component("clean").display().to_string();
+    let mut worker = host.worker(&format!(
+        "--queue q --lease 5 --allow-host 127.0.0.1 --plugin {clean}"
+    ));
+    worker.wait_for_log("claimed");
+    let answered = async {
+        let server = ingest_host::queue::Server::connect(&host.url).await.unwrap();
+        let name = uri.trim_start_matches("http://").trim_end_matches("/in.csv");
+        let deadline = Instant::now() + PATIENCE;
+        while !server.queue.was_reached(name).await.unwrap() {
+            assert!(Instant::now() < deadline, "{name} is not noted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(answered);
+    drop((worker, files));
+    submit(host, "down", &uri);
+    burst(host, "");
+    try_after(host, "down", 2 * MINUTE_MS, "delayed");
+}
+
+fn a_host_that_took_a_connection_is_tried_for_an_hour(host: &Host) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/in.csv", listener.local_addr().unwrap());
+    let closing = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    submit(host, "down", &uri);
+    burst(host, "");
+    closing.join().unwrap();
+    let error = try_after(host, "down", 2 * MINUTE_MS, "delayed");
+    assert!(error.contains("cannot connect"), "{error}");
+}
+
 fn how_long_is_a_setting(host: &Host) {
     let files = Files::serve();
     let uri = files.put("in.csv", "n\n1\n");
@@ -161,7 +185,8 @@ fn how_long_is_a_setting(host: &Host) {
     burst(host, "--retry-for 3h");
     assert_eq!(host.status("long")["state"], "delayed");
     for (value, why) in [
-        ("31d", "is no time"),
+        ("31d", "720h is the most"),
+        ("1w", "is no time"),
         ("721h", "720h is the most"),
         ("1", "is no time"),
     ] {

@@ -223,7 +223,7 @@ fn nothing_tells_a_secret_on_redis() {
     for url in [
         wrong.as_str(),
         "redis://me:s3cr3t@127.0.0.1:1",
-        "rediss://:s3cr3t@127.0.0.1:1/0?s3cr3t",
+        "rediss://:s3cr3t@127.0.0.1:1/0?protocol=resp3",
     ] {
         let mut heard = Heard {
             host: Host::on(url),
@@ -233,4 +233,27 @@ fn nothing_tells_a_secret_on_redis() {
         heard.say("queue list");
         assert!(heard.text.contains("127.0.0.1"), "{}", heard.text);
     }
+}
+
+/// A mistyped URL is taken for a path, and keeps its secrets all the same.
+#[test]
+fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    let mut heard = Heard {
+        host,
+        text: String::new(),
+        said: 0,
+    };
+    for uri in ["x/https://h/a?sig=s3cr3t", "/x/https://h/a.csv?token=s3cr3t"] {
+        let said = heard.say(&format!("ingest {uri} --plugin {clean}"));
+        assert!(said.contains("sig=***") || said.contains("token=***"), "{said}");
+        heard.say(&format!("submit --no-check --queue q --uri {uri}"));
+    }
+    heard.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
+    heard.say("dead list");
+    std::fs::create_dir(heard.host.path("b")).unwrap();
+    heard.host.write("b/a?sig=s3cr3t", "a\n\"\n");
+    let said = heard.say(&format!("ingest b/a?sig=s3cr3t --plugin {clean}"));
+    assert!(said.contains("sig=***: "), "{said}");
 }

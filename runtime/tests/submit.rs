@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use ingest_host::fetch::check_fetchable;
+use ingest_host::queue::{ClaimOptions, OutputId, Server};
 use support::host::{Host, Said, component};
 use support::redis::RedisServer;
 
@@ -275,6 +278,63 @@ fn a_used_id_says_what_differs(host: &Host) {
         said.contains("dies: is dead already: `ingest-host dead purge dies` removes it"),
         "{said}"
     );
+}
+
+fn a_used_id_that_is_being_cancelled_says_so(host: &Host) {
+    host.write("a.csv", "a\n1\n");
+    host.run("submit --queue q --uri a.csv --id one").ok();
+    let losing = async {
+        let server = Server::connect(&host.url).await.unwrap();
+        let options = ClaimOptions {
+            worker: "lost".into(),
+            nonce: "lost".into(),
+            lease: Duration::from_secs(60),
+            lost_max: 3,
+            needs_binding: false,
+            output: OutputId {
+                id: "elsewhere".into(),
+                uri: "file:///elsewhere".into(),
+            },
+            move_output: false,
+        };
+        assert_eq!(server.queue.claim_some("q", &options, 1).await.unwrap().len(), 1);
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(losing);
+    host.run("cancel one");
+    let said = host.run("submit --queue q --uri a.csv --id one").ok();
+    assert_eq!(
+        said,
+        "one  was there before (cancelling): choose another --id to have it done\n"
+    );
+    let said = host
+        .run("submit --queue q --uri a.csv --id one --json")
+        .json()
+        .remove(0);
+    assert_eq!(
+        (&said["state"], &said["ending"]),
+        (&"leased".into(), &"cancelling".into())
+    );
+}
+
+#[test]
+fn a_used_id_that_is_being_cancelled_says_so_on_a_file() {
+    a_used_id_that_is_being_cancelled_says_so(&Host::embedded());
+}
+
+#[test]
+fn a_used_id_that_is_being_cancelled_says_so_on_redis() {
+    let server = RedisServer::start();
+    a_used_id_that_is_being_cancelled_says_so(&Host::on(&server.url()));
+}
+
+#[test]
+fn what_cannot_be_a_path_is_refused() {
+    let host = Host::embedded();
+    std::os::unix::fs::symlink("loop", host.path("loop")).unwrap();
+    for uri in ["file:///tmp/a.csv%00", &"a".repeat(300), "loop"] {
+        let said = host.run(&format!("submit --queue q --uri {uri}")).refused(2);
+        assert!(said.contains("cannot be the path of a file"), "{said}");
+    }
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn server_url(
     dotenv: Variable<'_>,
 ) -> Result<Option<String>> {
     let Some(set) = SERVER_NAMES.into_iter().find(|name| is_set(name)) else {
-        return redis_url(dotenv);
+        let url = redis_url(dotenv)?;
+        return url.map_or_else(|| check_alone(dotenv), |url| Ok(Some(url)));
     };
     if let Some(url) = redis_url(real)? {
         return Ok(Some(url));
@@ -195,6 +196,19 @@ fn server_url(
             return Err(Error::permanent(Stage::Config, why));
         }
     }
+    check_alone(real)
+}
+
+/// Checks that no part of a server stands alone. Whoever set it would take another queue for theirs.
+fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
+    for name in ["REDIS_PORT", "REDIS_PASSWORD"] {
+        if variable(name)?.is_some() {
+            let why = format!(
+                "{name} is set, and no REDIS_HOST: set that or REDIS_URL, unset {name}, or name the queue's server with --url"
+            );
+            return Err(Error::permanent(Stage::Config, why));
+        }
+    }
     Ok(None)
 }
 
@@ -203,10 +217,10 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
     }
+    let refused = |message: String| Error::permanent(Stage::Config, message);
     let Some(host) = variable("REDIS_HOST")? else {
         return Ok(None);
     };
-    let refused = |message: String| Error::permanent(Stage::Config, message);
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
     // In a URL an IPv6 address stands in brackets.
     let in_url = match host.parse::<Ipv6Addr>() {
@@ -381,7 +395,15 @@ mod tests {
             "redis://mine:6379/"
         );
         assert_eq!(url(&[("REDIS_URL", "")], &[their_url]).unwrap(), None);
-        assert_eq!(url(&[password], &[]).unwrap(), None);
+        for part in [password, ("REDIS_PORT", "7000")] {
+            for alone in [url(&[part], &[]), url(&[], &[part])] {
+                let error = alone.expect_err("no host").report();
+                assert!(
+                    error.contains(&format!("{} is set, and no REDIS_HOST", part.0)),
+                    "{error}"
+                );
+            }
+        }
         for there in [theirs, their_url] {
             let error = url(&[password], &[there]).unwrap_err().report();
             assert!(

@@ -142,8 +142,17 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
             return Ok(false);
         }
     };
+    let ending = match answer {
+        Submitted::Existing(State::Ready | State::Delayed | State::Leased) => {
+            let there = server.queue.status(queue, id).await?;
+            there.and_then(|there| there.ending)
+        }
+        _ => None,
+    };
     if args.json && !args.wait {
-        out::json(&json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state }));
+        out::json(
+            &json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state, "ending": ending }),
+        );
     } else if !args.json {
         let hint = match (answer, state) {
             (Submitted::Existing(_), State::Dead) => {
@@ -155,9 +164,11 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
                     ": `ingest-host status {id}` shows its output; choose another --id to have it done again"
                 )
             }
+            _ if ending.is_some() => ": choose another --id to have it done".to_owned(),
             _ => String::new(),
         };
-        out::line(format!("{id}  {word} ({}){hint}", state.name()));
+        let state = ending.as_deref().unwrap_or(state.name());
+        out::line(format!("{id}  {word} ({state}){hint}"));
     }
     Ok(true)
 }

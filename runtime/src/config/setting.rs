@@ -325,13 +325,18 @@ fn units(unit: Unit) -> &'static [(&'static str, u64)] {
 fn parse(unit: Unit, text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
-    let factor = units(unit).iter().find(|(name, _)| *name == suffix);
+    // Read, but not written: 24h says more than 1d.
+    const DAY: (&str, u64) = ("d", 86_400_000);
+    let factor = match (unit, suffix) {
+        (Unit::Milliseconds, "d") => Some(&DAY),
+        _ => units(unit).iter().find(|(name, _)| *name == suffix),
+    };
     let value = number.parse::<u64>().ok().zip(factor);
     value
         .and_then(|(number, (_, factor))| number.checked_mul(*factor))
         .ok_or_else(|| match unit {
             Unit::Bytes => format!("\"{text}\" is no size: write 1000, 64KiB, 64MiB, 1GiB"),
-            Unit::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h"),
+            Unit::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h, 2d"),
             Unit::Count => format!("\"{text}\" is no number"),
         })
 }
@@ -375,7 +380,13 @@ mod tests {
         assert!(refused("memory=99999999999999999999TiB").contains("is no size"));
         assert!(refused("call-time=5").contains("is no time"));
         assert!(refused("traps=-1").contains("is no number"));
-        for (text, millis) in [("0s", 0), ("500ms", 500), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, millis) in [
+            ("0s", 0),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("30d", 30 * DAY_MS),
+        ] {
             assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_millis(millis));
         }
         assert!("5".parse::<Span>().is_err() && "".parse::<Span>().is_err());

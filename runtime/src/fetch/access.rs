@@ -78,7 +78,7 @@ impl Access {
             return Ok(());
         }
         if let Ok(address) = text.parse::<IpAddr>() {
-            self.networks.push(address.into());
+            self.networks.push(address.to_canonical().into());
             return Ok(());
         }
         let refused = || {
@@ -94,7 +94,7 @@ impl Access {
             return Err(refused());
         }
         match (
-            without_final_dot(Host::parse(host).map_err(|error| refused().because(error))?),
+            spelled_once(Host::parse(host).map_err(|error| refused().because(error))?),
             port,
         ) {
             (Host::Ipv4(address), None) => self.networks.push(IpAddr::from(address).into()),
@@ -127,7 +127,7 @@ impl Access {
             // Unreachable: http and https URLs have a host.
             return Ok(Passage::Guarded);
         };
-        let host = without_final_dot(host.to_owned());
+        let host = spelled_once(host.to_owned());
         let port = url.port_or_known_default();
         if self
             .hosts
@@ -175,11 +175,15 @@ impl Access {
     }
 }
 
-/// `example.com.` is `example.com`.
-fn without_final_dot(host: Host<String>) -> Host<String> {
+/// Returns the one spelling of a host: `example.com.` is `example.com`, and `::ffff:10.0.0.5` is `10.0.0.5`.
+fn spelled_once(host: Host<String>) -> Host<String> {
     match host {
         Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(&name).to_owned()),
-        address => address,
+        Host::Ipv6(address) => match address.to_canonical() {
+            IpAddr::V4(address) => Host::Ipv4(address),
+            IpAddr::V6(address) => Host::Ipv6(address),
+        },
+        address @ Host::Ipv4(_) => address,
     }
 }
 
@@ -332,8 +336,15 @@ mod tests {
             "10.1.0.0/16",
             "[fd00::1]:81",
             "192.168.0.7",
+            "::ffff:172.16.0.9",
+            "[::ffff:172.16.0.8]:82",
         ]);
         for (url, passage) in [
+            ("http://[::ffff:172.16.0.9]/", Some(Passage::Guarded)),
+            ("http://172.16.0.9/", Some(Passage::Guarded)),
+            ("http://172.16.0.8:82/", Some(Passage::Any)),
+            ("http://[::ffff:172.16.0.8]:82/", Some(Passage::Any)),
+            ("http://172.16.0.8/", None),
             ("http://intranet/x", Some(Passage::Any)),
             ("http://INTRANET.:99/x", Some(Passage::Any)),
             ("http://files.example:8080/", Some(Passage::Any)),

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{Access, Identity, Origin};
 use crate::error::{Class, Error, Result, Stage};
+use crate::location::redact;
 
 /// Opening anything else than a regular file must neither block nor have an effect.
 const READ: OFlags = OFlags::RDONLY
@@ -52,7 +53,7 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
         };
         return Err(Error::permanent(
             Stage::Fetch,
-            format!("{}: is {what}{way_on}", path.display()),
+            format!("{}: is {what}{way_on}", shown(path)),
         ));
     }
     Unchanged::new(file, &metadata, path).map_err(|error| failed(error, path))
@@ -61,10 +62,10 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
 /// The outer error says that the path is not allowed, the inner one that it cannot be opened.
 fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
     let not_allowed = || {
-        let folder = path.parent().unwrap_or(path).display();
+        let folder = shown(path.parent().unwrap_or(path));
         let what = format!(
             "{}: is not below an allowed folder; a queued URI reaches it only with --allow-root {folder}",
-            path.display()
+            shown(path)
         );
         Error::permanent(Stage::Fetch, what)
     };
@@ -91,9 +92,14 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
     Ok(open_beneath(root, rest).map_err(io::Error::from))
 }
 
+/// A path for people. It may be a mistyped URL, whose secrets are nobody's business.
+fn shown(path: &Path) -> String {
+    redact(&path.to_string_lossy())
+}
+
 fn leads_out(path: &Path) -> Error {
     let why = "a link on the way leads out of the allowed folders; a queued URI follows it only with --allow-root of where it leads";
-    Error::permanent(Stage::Fetch, format!("{}: {why}", path.display()))
+    Error::permanent(Stage::Fetch, format!("{}: {why}", shown(path)))
 }
 
 /// Walks from the root to a file through real folders only. Whoever puts a link in the place of a folder
@@ -124,7 +130,7 @@ fn failed(error: io::Error, path: &Path) -> Error {
         _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => (Class::Permanent, "cannot be opened"),
         _ => (Class::Transient, "cannot be read"),
     };
-    Error::new(Stage::Fetch, class, format!("{}: {what}", path.display())).because(error)
+    Error::new(Stage::Fetch, class, format!("{}: {what}", shown(path))).because(error)
 }
 
 /// A file that must be the same at its end as it was at its start: a producer that still writes to it would

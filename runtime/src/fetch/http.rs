@@ -2,6 +2,8 @@
 //! read.
 
 use std::collections::HashSet;
+use std::error::Error as StdError;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +12,13 @@ use reqwest::header::{
     RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use url::Url;
 
 use super::access::{NotPublic, Passage};
 use super::credentials::Credentials;
 use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion, is_whole, number, shown};
+use super::resume::{Rest, Version as FileVersion, number, shown, whole_range};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
@@ -41,6 +43,7 @@ pub(super) struct Http {
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
     reached: Mutex<Reached>,
+    has_news: Notify,
 }
 
 /// The hosts that have answered.
@@ -71,12 +74,18 @@ impl Http {
             any: OnceCell::new(),
             guarded: OnceCell::new(),
             reached: Mutex::default(),
+            has_news: Notify::new(),
         }
     }
 
     /// Whether a host (`HOST:PORT`) has answered.
     pub(super) fn has_reached(&self, host: &str) -> bool {
         self.reached().all.contains(host)
+    }
+
+    /// Returns when a host has answered for the first time. Of several callers one is told.
+    pub(super) async fn until_news(&self) {
+        self.has_news.notified().await;
     }
 
     /// Returns the hosts that have answered for the first time since the last call.
@@ -89,6 +98,7 @@ impl Http {
         if reached.all.len() < REACHED_MAX && !reached.all.contains(&host) {
             reached.all.insert(host.clone());
             reached.news.push(host);
+            self.has_news.notify_one();
         }
     }
 
@@ -101,11 +111,14 @@ impl Http {
         check_credentials(&url, origin)?;
         let (at, response) = self.follow(&url, origin, None).await?;
         let headers = response.headers().clone();
-        let tells_its_end = tells_its_end(response.version(), &headers);
+        // A range says how long it is, whatever the connection does.
+        let range = whole_range(&headers).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
+        let tells_its_end = range.is_some() || tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
         let http = Arc::clone(self);
         let asked = Asked { http, url, origin };
-        let body = transfer::start(asked, &at, version.clone(), response, stop);
+        let total = range.or_else(|| transfer::content_length(&headers));
+        let body = transfer::start(asked, &at, (version.clone(), total), response, stop);
         Ok(Answer {
             url: at,
             headers,
@@ -205,7 +218,13 @@ impl Http {
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let response = match tokio::time::timeout(patience, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(not_answered(error, url).about(shown)),
+            Ok(Err(error)) => {
+                let error = not_answered(error, url).about(shown);
+                if error.class() == Class::Transient && error.unreached().is_none() {
+                    self.note_reached(host_of(url));
+                }
+                return Err(error);
+            }
             Err(_) => {
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
@@ -218,7 +237,9 @@ impl Http {
         match response.status() {
             // 203: a proxy changed the answer on its way, which is still the answer.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
-            StatusCode::PARTIAL_CONTENT if rest.is_some() || is_whole(response.headers()) => Ok(response),
+            StatusCode::PARTIAL_CONTENT if rest.is_some() || whole_range(response.headers()).is_some() => {
+                Ok(response)
+            }
             status if is_redirect(status) => Ok(response),
             status => Err(refused(&shown, status, response.headers())),
         }
@@ -330,12 +351,18 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
 /// How long a server asks to be left alone: RFC 9110, section 10.2.3. A date counts from the server's own, so that its clock
 /// need not be right. Nothing if it does not say so in a way that can be read.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let said = headers.get_all(RETRY_AFTER).iter();
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    said.filter_map(|text| text.to_str().ok())
+        .find_map(|text| wait_of(text.trim(), date))
+}
+
+/// Reads a value of `Retry-After`, from the time of the answer on.
+fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     if let Some(seconds) = number(text.as_bytes()).filter(|_| !text.is_empty()) {
         return Some(Duration::from_secs(seconds));
     }
     let at = httpdate::parse_http_date(text).ok()?;
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
     let now = now.unwrap_or_else(SystemTime::now);
     Some(at.duration_since(now).unwrap_or_default())
@@ -409,6 +436,8 @@ fn not_answered(error: reqwest::Error, url: &Url) -> Error {
     let failed = match &error {
         error if error.is_builder() => Error::permanent(Stage::Fetch, "cannot be asked for"),
         error if error.is_dns() => failed("cannot find the host").not_reaching(host_of(url)),
+        // The host is there, and its name is right.
+        error if is_of_tls(error) => failed("cannot connect by TLS"),
         error if error.is_connect() => failed("cannot connect").not_reaching(host_of(url)),
         _ => failed("no answer"),
     };
@@ -416,12 +445,21 @@ fn not_answered(error: reqwest::Error, url: &Url) -> Error {
 }
 
 fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(refusal) = error.downcast_ref() {
-            return Some(refusal);
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Whether a connection was made, and no TLS over it.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    causes(error).any(|mut cause| {
+        // An error of I/O is no cause of what it wraps.
+        while let Some(wrapped) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            cause = wrapped;
         }
-        next = error.source();
-    }
-    None
+        cause.is::<rustls::Error>()
+    })
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first: &(dyn StdError + 'static) = error;
+    std::iter::successors(Some(first), |&error| error.source())
 }

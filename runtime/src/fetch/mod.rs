@@ -20,6 +20,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
@@ -155,6 +156,11 @@ impl Fetcher {
         self.http.has_reached(host)
     }
 
+    /// Returns when a host has answered for the first time. Of several callers one is told.
+    pub async fn until_news(&self) {
+        self.http.until_news().await;
+    }
+
     /// Returns the hosts that have answered for the first time since the last call.
     pub fn newly_reached(&self) -> Vec<String> {
         self.http.newly_reached()
@@ -200,6 +206,12 @@ pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
         Ok(_) => Err(refused("is not a regular file")),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(refused("there is no such file"))
+        }
+        Err(error)
+            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidFilename)
+                || Errno::from_io_error(&error) == Some(Errno::LOOP) =>
+        {
+            Err(refused("cannot be the path of a file").because(error))
         }
         // A worker may be allowed more than this user.
         Err(_) => Ok(()),

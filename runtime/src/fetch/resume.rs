@@ -139,16 +139,20 @@ impl Rest<'_> {
     }
 }
 
-/// Whether an answer to a request for no range is one range that is the whole: some proxies and object stores answer so.
-pub(super) fn is_whole(headers: &HeaderMap) -> bool {
+/// Returns the length of the file, if an answer to a request for no range is one range that is the whole: some proxies and object
+/// stores answer so.
+pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
     let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");
     let length = headers
         .get(CONTENT_LENGTH)
         .map(|length| number(length.as_bytes()));
-    span.is_some_and(|(first, last, total)| {
-        first == 0 && last + 1 == total && length.is_none_or(|length| length == Some(total))
-    }) && !headers.get(CONTENT_TYPE).is_some_and(is_multipart)
+    let (first, last, total) = span?;
+    let is_whole = first == 0
+        && last + 1 == total
+        && length.is_none_or(|length| length == Some(total))
+        && !headers.get(CONTENT_TYPE).is_some_and(is_multipart);
+    is_whole.then_some(total)
 }
 
 /// Where a resource is: its URL but for credentials, query and fragment.

@@ -143,6 +143,8 @@ impl Source {
             .to_string_lossy()
             .into_owned();
         let (hints, compression) = hints(&name, None);
+        // The path may be a mistyped URL.
+        let name = redact(&name);
         Self {
             uri: file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
             name,

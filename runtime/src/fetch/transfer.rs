@@ -36,15 +36,15 @@ pub(super) struct Asked {
     pub(super) origin: Origin,
 }
 
-/// Starts to fetch the body of the answer that `url` gave in the end, which is the whole of a version.
+/// Starts to fetch the body of the answer that `url` gave in the end, which is the whole of a version; `total` is the length that
+/// it announces.
 pub(super) fn start(
     asked: Asked,
     url: &Url,
-    version: Option<Version>,
+    (version, total): (Option<Version>, Option<u64>),
     response: Response,
     stop: &Stop,
 ) -> Body {
-    let total = content_length(response.headers());
     begin(asked, url, version, total, Part::first(response, total), stop)
 }
 
@@ -314,7 +314,7 @@ impl Transfer {
             }
             self.resumes += 1;
             self.in_vain += 1;
-            tokio::time::sleep(self.pause()).await;
+            tokio::time::sleep(self.pause().max(broken.retry_after().unwrap_or_default())).await;
             tracing::info!(
                 uri = self.name,
                 from = rest.from,

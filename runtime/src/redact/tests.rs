@@ -198,6 +198,8 @@ fn uris_with_a_user_or_a_password_are_found() {
         "http://u:a/p@h",
         " http://u:p@h",
         "/x http://u:p@h",
+        "//u:p@h/x",
+        " //u@h/x",
     ] {
         assert!(has_userinfo(uri), "{uri}");
     }

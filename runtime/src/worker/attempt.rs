@@ -77,7 +77,16 @@ impl Context {
             if let Some(ending) = &claim.ending {
                 return self.conclude(&claim, &lease, ending).await;
             }
-            let worked = self.work_in_time(&claim, &stop, gauge).await;
+            let noting = async {
+                loop {
+                    self.fetcher.until_news().await;
+                    self.note_reached().await;
+                }
+            };
+            let worked = tokio::select! {
+                worked = self.work_in_time(&claim, &stop, gauge) => worked,
+                () = noting => unreachable!("it never ends"),
+            };
             self.note_reached().await;
             match worked {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
@@ -372,10 +381,15 @@ impl Context {
         if hosts.is_empty() {
             return;
         }
-        if let Err(error) = self.server.queue.note_reached(&hosts).await {
-            // It only matters to a worker that is started while a host is down.
-            tracing::debug!(error = error.report(), "hosts that have answered not noted");
-        }
+        let queue = Arc::clone(&self.server.queue);
+        // As a task, because the attempt may end meanwhile.
+        let noting = tokio::spawn(async move {
+            if let Err(error) = queue.note_reached(&hosts).await {
+                // It only matters to a worker that is started while a host is down.
+                tracing::debug!(error = error.report(), "hosts that have answered not noted");
+            }
+        });
+        let _ = noting.await;
     }
 
     /// Ends a claim as failed.

@@ -297,14 +297,14 @@ fn check_url(url: &Url) -> Result<()> {
         path => path.strip_prefix('/'),
     };
     let is_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-    let has_at = url.query().is_some_and(|query| query.contains('@'));
-    if is_number && !has_at && url.fragment().is_none() {
+    let is_known = |query: &str| matches!(query, "protocol=resp2" | "protocol=resp3");
+    if is_number && url.query().is_none_or(is_known) && url.fragment().is_none() {
         return Ok(());
     }
     // Neither the host nor the path is quoted: both may be a piece of the password.
     Err(Error::permanent(
         Stage::Config,
-        "URL of the queue's server: only the number of a database may follow the host; percent-encode '/', '?', '#' and \
+        "URL of the queue's server: only the number of a database may follow the host, as in redis://HOST/1; percent-encode '/', '?', '#' and \
          '@' in the password",
     ))
 }
@@ -347,6 +347,8 @@ mod tests {
             "redis://default:77?secret@host",
             "redis://default:77#secret@host",
             "redis:secret@host",
+            "redis://host/?db=3",
+            "redis://host?password=secret",
         ] {
             let error = check(url).expect_err("a bad URL");
             assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
