@@ -530,7 +530,14 @@ fn each_of_several_inputs_has_its_own_receipt() {
     ] {
         host.write(name, rows);
     }
-    let receipts = said(clean(&host, &["c.csv", "data/*.csv", "data/a.csv", "--json"])).json();
+    std::os::unix::fs::symlink("data/a.csv", host.path("link.csv")).unwrap();
+    let uri = format!("file://{}", host.path("data/b.csv").display());
+    let again = ["data/a.csv", "./data/a.csv", "link.csv", &uri, "./data/*.csv"];
+    let receipts = said(clean(
+        &host,
+        &[&["c.csv", "data/*.csv", "--json"], &again[..]].concat(),
+    ))
+    .json();
     let outputs: Vec<_> = receipts.iter().map(output).collect();
     assert_eq!(outputs, ["a\n3\n", "a\n1\n", "a\n2\n"], "in order, and each once");
     let uris: Vec<_> = receipts

@@ -84,6 +84,41 @@ pub(crate) struct Format {
     fields: Vec<Field>,
 }
 
+/// Words that say where a time is, of which no part of a format tells.
+const ZONES: &[&str] = &[
+    "Z", "UTC", "GMT", "UT", "ACDT", "ACST", "AEDT", "AEST", "AKDT", "AKST", "AST", "AWST", "BRT", "BST",
+    "CAT", "CDT", "CEST", "CET", "CST", "EAT", "EDT", "EEST", "EET", "EST", "HKT", "HST", "ICT", "IST",
+    "JST", "KST", "MDT", "MESZ", "MEZ", "MSK", "MST", "NZDT", "NZST", "PDT", "PHT", "PKT", "PST", "SAST",
+    "SGT", "WAT", "WEST", "WET", "WIB",
+];
+
+/// Checks a text of a format that stands for itself; `is_behind_hour` says where.
+fn check_literal(text: &str, is_behind_hour: bool) -> Result<(), String> {
+    let words = text.split(|character: char| !character.is_ascii_alphabetic());
+    for word in words.filter(|word| !word.is_empty()) {
+        let upper = word.to_ascii_uppercase();
+        if ZONES.contains(&&*upper) {
+            return Err(format!(
+                "has the zone {word} as a text, and would lose it: write %z, which reads Z, UTC, GMT and offsets; values with \
+                 other zones cannot be read"
+            ));
+        }
+        if matches!(&*upper, "AM" | "PM") {
+            return Err(format!("has {word} as a text, and would lose it: write %p"));
+        }
+    }
+    let offset = text.split(['+', '-']).skip(1).find(|digits| {
+        let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+        matches!(count, 2 | 4)
+    });
+    match offset {
+        Some(digits) if is_behind_hour => Err(format!(
+            "has the offset {digits} as a text, and would lose it: write %z"
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Format {
     /// Reads a format.
     ///
@@ -99,6 +134,7 @@ impl Format {
             return Err("has no directives: write %Y-%m-%d where others write YYYY-MM-DD".into());
         }
         format.check_fields()?;
+        format.check_literals()?;
         format.fix_digits()?;
         Ok(format)
     }
@@ -234,6 +270,24 @@ impl Format {
             Some((field, _, larger)) => Err(format!("has the {} without the {larger}", field.name())),
             None => Ok(()),
         }
+    }
+
+    /// Checks that no text of the format is a part of the time, which nobody would read: a zone, an offset, the half of the day.
+    fn check_literals(&self) -> Result<(), String> {
+        let mut has_hour = self.has(Field::Unix);
+        for part in &self.parts {
+            match part {
+                Part::Number {
+                    field: Field::Hour | Field::Hour12,
+                    ..
+                } => has_hour = true,
+                Part::Literal(text) if self.has(Field::Hour) || self.has(Field::Hour12) || has_hour => {
+                    check_literal(text, has_hour)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes numbers that no other character separates as long as they can be: otherwise nothing would tell where one

@@ -200,6 +200,31 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             json!({ "type": "timestamp", "formats": ["%d.%m.%Y"], "constant": "2024-01-01" }),
             "\"constant\": \"2024-01-01\" is not a time",
         ),
+        // A part of the time that nobody would read.
+        (
+            json!({ "type": "timestamp", "formats": ["%Y-%m-%dT%H:%M:%SZ"] }),
+            "has the zone Z as a text",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%Y-%m-%d %H:%M:%S.000Z"] }),
+            "has the zone Z as a text",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%d.%m.%Y %H:%M MEZ"] }),
+            "has the zone MEZ as a text",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%Y-%m-%dT%H:%M:%S+0200"] }),
+            "has the offset 0200 as a text",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%FT%T-05:00"] }),
+            "has the offset 05:00 as a text",
+        ),
+        (
+            json!({ "type": "timestamp", "formats": ["%F %H:%M PM"] }),
+            "has PM as a text",
+        ),
         // No value could pass.
         (
             json!({ "type": "integer", "allowed": ["1", "a"] }),

@@ -11,7 +11,7 @@ use glob::{MatchOptions, Pattern, PatternError};
 
 use crate::error::{Error, Result, Stage};
 use crate::fetch::STDIN_URI;
-use crate::location::{file_uri, is_uri, redact};
+use crate::location::{Location, file_uri, is_uri, redact};
 
 /// As a shell matches: case counts, and `*` passes over names with a dot in front.
 const AS_A_SHELL: MatchOptions = MatchOptions {
@@ -62,8 +62,20 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<Input, Unfound>> {
     let mut seen = HashSet::new();
     let inputs = arguments.iter().flat_map(|argument| named_by(argument));
     inputs
-        .filter(|input| input.as_ref().map_or(true, |input| seen.insert(input.clone())))
+        .filter(|input| input.as_ref().map_or(true, |input| seen.insert(identity(input))))
         .collect()
+}
+
+/// Returns the same for two spellings of one local file, wherever links lead.
+fn identity(input: &Input) -> OsString {
+    let Input::At(uri) = input else {
+        return "-".into();
+    };
+    let real = match Location::parse(uri, Stage::Config) {
+        Ok(Location::File(path)) => path.canonicalize().ok(),
+        _ => None,
+    };
+    real.map_or_else(|| uri.into(), PathBuf::into_os_string)
 }
 
 /// Returns what an argument names: the file of that very name if there is one, whatever characters it has.
