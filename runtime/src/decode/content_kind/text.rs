@@ -56,8 +56,9 @@ const BEGINNINGS: &[(&str, &str, Advice)] = &[
 ];
 
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
-    let text = sample.text();
-    let begins = |(start, ..): &&(&str, &str, Advice)| text.starts_with(start.as_bytes());
+    // The lines before the first record are passed over if they are blank.
+    let text = sample.text().trim_ascii_start();
+    let begins = |(start, ..): &&(&str, &str, Advice)| starts_with(text, start.as_bytes());
     if let Some(&(_, what, advice)) = BEGINNINGS.iter().find(begins) {
         return Some(Kind::new(what, advice));
     }
@@ -67,7 +68,7 @@ pub(super) fn of(sample: &Sample) -> Option<Kind> {
     if is_multipart(text) {
         return Some(Kind::new("the body of a form (multipart)", FetchContent));
     }
-    markup(text.trim_ascii_start(), sample.whole)
+    markup(text, sample.whole)
 }
 
 /// Whether a text begins with a boundary and the head of a part: a form as it was sent.
@@ -83,6 +84,9 @@ fn is_multipart(text: &[u8]) -> bool {
 /// A page of HTML or an XML document.
 fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let html = || Kind::new("a page of HTML", FetchPage);
+    if begins_in_the_middle(text) || has_page_on_its_first_line(text) {
+        return Some(html());
+    }
     if starts_with(text, b"<?xml")
         && text
             .get(5)
@@ -111,9 +115,22 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let is_whole_page = WHOLE_PAGE_TAGS
         .iter()
         .any(|page| tag.name.eq_ignore_ascii_case(page));
+    let is_part = is_known(tag.name);
+    // HTML needs no end tags.
+    let is_tag = |line: &[u8]| Tag::read(line).is_some_and(|tag| tag.behind.is_some_and(<[u8]>::is_empty));
+    let has_part = is_part
+        && Tag::read(content).is_some_and(|next| is_known(next.name))
+        // A list of tags may be one column.
+        && !content.split(|byte| *byte == b'\n').all(|line| line.trim_ascii().is_empty() || is_tag(line.trim_ascii()));
+    let is_field = behind
+        .first()
+        .is_none_or(|next| next.is_ascii_whitespace() || next.is_ascii_punctuation());
+    let is_heading = HEADINGS.iter().any(|name| tag.name.eq_ignore_ascii_case(name)) && !is_field;
     // Values in angle brackets have no end tags.
     let has_ends = memmem::find(content, b"</").is_some() || memmem::find(content, b"/>").is_some();
     let is_document = content.starts_with(b"<") && has_ends
+        || has_part
+        || is_heading
         || tag.has_quotes
         || is_behind_comment && !content.is_empty()
         || tag.is_empty && content.is_empty()
@@ -123,12 +140,48 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     if !is_document {
         return None;
     }
-    let is_html = is_page
-        || PARTS_OF_PAGES
-            .iter()
-            .any(|part| tag.name.eq_ignore_ascii_case(part));
-    Some(if is_html { html() } else { xml(element) })
+    Some(if is_part { html() } else { xml(element) })
 }
+
+/// Whether a tag is one of pages.
+fn is_known(name: &[u8]) -> bool {
+    let mut tags = PAGE_TAGS.iter().chain(PARTS_OF_PAGES);
+    tags.any(|tag| name.eq_ignore_ascii_case(tag))
+}
+
+/// Whether a text begins with the end of a page's tag or comment.
+fn begins_in_the_middle(text: &[u8]) -> bool {
+    if let Some(rest) = text.strip_prefix(b"-->") {
+        return Tag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
+    }
+    let Some(name) = text.strip_prefix(b"</") else {
+        return false;
+    };
+    let is_end = |tag: Tag<'_>| {
+        let is_field = |behind: &[u8]| matches!(behind.first(), Some(b',' | b';' | b'|' | b'\t'));
+        is_known(tag.name) && tag.behind.is_some_and(|behind| !is_field(behind))
+    };
+    Tag::read(&[b"<", name].concat()).is_some_and(is_end)
+}
+
+/// Whether a page begins behind the first words, as in `Error 500 <html>`.
+fn has_page_on_its_first_line(text: &[u8]) -> bool {
+    let line = &text[..memchr::memchr2(b'\n', b'\r', text)
+        .unwrap_or(text.len())
+        .min(1 << 10)];
+    let mut tags = memchr::memchr_iter(b'<', line);
+    tags.any(|at| {
+        let is_page = ["<html>", "<html ", "<!doctype html"]
+            .iter()
+            .any(|tag| starts_with(&line[at..], tag.as_bytes()));
+        // A field may be called so.
+        let is_field = at == 0 || matches!(line[at - 1], b',' | b';' | b'|' | b'\t');
+        is_page && !is_field && !line[..at].contains(&b'"')
+    })
+}
+
+/// Tags that a text follows.
+const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
 
 /// Tags that nothing but pages begin with, also if they are alone on their line.
 const WHOLE_PAGE_TAGS: &[&[u8]] = &[b"html", b"body", b"script"];
@@ -173,6 +226,15 @@ const PARTS_OF_PAGES: &[&[u8]] = &[
     b"header",
     b"base",
     b"frameset",
+    b"tr",
+    b"td",
+    b"th",
+    b"thead",
+    b"tbody",
+    b"li",
+    b"dl",
+    b"nav",
+    b"footer",
 ];
 
 /// An XML document, by the name of its first element.
@@ -310,6 +372,14 @@ mod tests {
             "<table><tr><td>1</td></tr></table>",
             "<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC \"x\" \"y\">\n<html xmlns=\"x\">\n",
             "<?xml version=\"1.0\"?><html>",
+            "<table>\n<tr><td>1<td>2\n<tr><td>3<td>4\n",
+            "</div>\n<p>Service unavailable</p>\n</body></html>\n",
+            "<div>\n<p>Not found\n",
+            "<center><h1>403 Forbidden\n",
+            "<h1>Not Found\n",
+            "Error 500 <html><body>Oops, sorry</body></html>\n",
+            "-->\n<html>\n",
+            "<ul>\n<li>a\n<li>b\n",
         ] {
             assert_eq!(told(page).as_deref(), Some("a page of HTML"), "{page:?}");
         }
@@ -341,6 +411,12 @@ mod tests {
         for &(start, what, _) in BEGINNINGS {
             assert_eq!(told(&format!("{start}x\n")).as_deref(), Some(what), "{start:?}");
         }
+        for text in [
+            "\n\nversion https://git-lfs.github.com/spec/v1\n",
+            "insert into a values (1,2);\n",
+        ] {
+            assert!(told(text).is_some(), "{text:?}");
+        }
         assert_eq!(told("%PDF-1.4\n").as_deref(), Some("a PDF document"));
         assert_eq!(
             told("--xyz\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\na,b\r\n").as_deref(),
@@ -356,6 +432,9 @@ mod tests {
             "<id>;<name>\n<1>;<2>\n",
             "<head>,<tail>\n1,2\n",
             "<p>\n1\n2\n",
+            "<p>\n<a>\n<b>\n",
+            "<h1>,<h2>\n1,2\n",
+            "</p>,x\n1,2\n",
             "<id>\n<1>\n<2>\n",
             "<name>\n<foo>\n<bar>\n",
             "<head>\n1\n2\n",
