@@ -335,7 +335,12 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
-        refused(format!("{}{hint}", path.display())).because(error)
+        let refused = refused(format!("{}{hint}", path.display())).because(error);
+        let component = path.with_added_extension("wasm");
+        match component.is_file() {
+            true => refused.with_hint(format!("{} is here: did you mean it?", component.display())),
+            false => refused,
+        }
     })
 }
 
