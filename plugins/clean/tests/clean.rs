@@ -252,10 +252,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             json!({ "type": "date" }),
             "there is no type \"date\": write \"timestamp\"",
         ),
-        (
-            json!({ "range": { "min": "1" } }),
-            "column \"v\": invalid type",
-        ),
+        (json!({ "range": { "min": "1" } }), "column \"v\": invalid type"),
         (json!({ "requird": true }), "column \"v\": unknown field"),
     ];
     for (rule, sentence) in cases {

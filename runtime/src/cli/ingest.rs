@@ -33,11 +33,13 @@ Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd
 pipe ends: `set -o pipefail` tells whether the program before has failed.
 
 Stdout (`--output -`): The records and nothing else. The summary goes to stderr, rejects are kept only with --rejects, and there \
-is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are through and the \
-gate is open. So if the exit code is 1 nothing was written, unless the error says that a part was; 141 means that the reader \
-was gone first, as in `... | head`. Several inputs are written in a row, under one header, which must be the same.
+is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are done and few \
+enough were rejected (--max-rejects). Exit code 1 means that nothing was written; if a part was, the error says so. Exit code \
+141 means that the reader stopped reading first, as in `... | head`. Several inputs are written in a row, under one header, \
+which must be the same.
 
-Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. A quoted \
+Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. `ingest` \
+does not try again what may pass by itself; a queue does. A quoted \
 pattern such as 'data/*.csv' names the files that it matches, sorted; `**` is any number of folders.";
 
 #[derive(clap::Args)]
@@ -299,7 +301,7 @@ struct Ingestion {
 impl Ingestion {
     /// Puts an input through, unless a signal comes first.
     async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
-        let input = input.map_err(|unfound| unfound.error)?;
+        let input = input.map_err(|unfound| *unfound.error)?;
         // Its time may be over, that of the next one not.
         let stop = Stop::default();
         let attempt = self.attempt(&input, &stop);
