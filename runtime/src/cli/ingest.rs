@@ -314,8 +314,9 @@ impl Ingestion {
                 attempt.await
             }
         };
-        result.map_err(|error| match error.class() {
-            Class::Transient => error.with_hint(NO_RETRY),
+        result.map_err(|error| match (error.class(), &input) {
+            (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
+            // No queue reads standard input.
             _ => error,
         })
     }

@@ -337,9 +337,12 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
         };
         let refused = refused(format!("{}{hint}", path.display())).because(error);
         let component = path.with_added_extension("wasm");
-        match component.is_file() {
-            true => refused.with_hint(format!("{} is here: did you mean it?", component.display())),
-            false => refused,
+        if component.is_file() {
+            refused.with_hint(format!("{} is here: did you mean it?", component.display()))
+        } else if path.to_str().is_some_and(|path| path.contains('@')) {
+            refused.with_hint("NAME@VERSION is what `ingest-host plugin bind` takes")
+        } else {
+            refused
         }
     })
 }
