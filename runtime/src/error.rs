@@ -77,6 +77,7 @@ pub struct Error {
     kept_report: Option<Box<str>>,
     retry_after: Option<Duration>,
     unreached: Option<Box<str>>,
+    hint: Option<Box<str>>,
 }
 
 impl Error {
@@ -92,6 +93,7 @@ impl Error {
             kept_report: None,
             retry_after: None,
             unreached: None,
+            hint: None,
         }
     }
 
@@ -177,10 +179,10 @@ impl Error {
         self
     }
 
-    /// Puts what to do behind the message.
+    /// Adds what to do. [`Error::report`] ends with it.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.message = format!("{}; {hint}", self.message);
+    pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -199,7 +201,7 @@ impl Error {
         self.kept_report.as_deref()
     }
 
-    /// The message and every cause, on one line, each said once.
+    /// Returns the message, every cause and what to do, on one line, each said once.
     pub fn report(&self) -> String {
         let mut text = self.to_string();
         let mut next = self.source();
@@ -211,6 +213,10 @@ impl Error {
                 text.push_str(&cause_text);
             }
             next = cause.source();
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str("; ");
+            text.push_str(hint);
         }
         text
     }
@@ -251,6 +257,13 @@ mod tests {
         let error = Error::transient(Stage::Queue, "redis://localhost: refused")
             .because(std::io::Error::other("refused"));
         assert_eq!(error.report(), "queue redis://localhost: refused");
+    }
+
+    #[test]
+    fn report_ends_with_what_to_do() {
+        let error = Error::transient(Stage::Fetch, "a.csv").with_hint("try again");
+        let error = error.because(std::io::Error::other("refused"));
+        assert_eq!(error.report(), "fetch a.csv: refused; try again");
     }
 
     #[test]

@@ -17,6 +17,7 @@ on_both_queues! {
     what_is_due_soon_is_waited_for
     what_is_only_to_be_ended_is_waited_for_in_a_paused_queue
     a_retry_that_is_not_due_in_time_is_left
+    what_died_is_listed_by_the_command_that_the_summary_names
     what_another_worker_keeps_is_left
     what_another_worker_loses_is_done
     what_a_paused_queue_has_is_left_and_the_others_are_done
@@ -104,6 +105,9 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
         value.parse::<f64>().expect(name)
     };
     assert_eq!(word("delayed="), 3.0, "{told}");
+    for name in ["next_due_in_s=", "at_most_s="] {
+        assert_eq!((word(name) * 10.0).fract(), 0.0, "{told}");
+    }
     assert!((1.0..=1_700.0).contains(&word("next_due_in_s=")), "{told}");
     for id in ["sooner", "soon"] {
         host.make_due(id);
@@ -197,9 +201,65 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
         "{}",
         said.stdout
     );
-    // With the usual bound all retries are waited for.
-    files.fail("in.csv", 1);
-    assert_said(&burst(host, ""), 0, "1 done");
+    // With the usual bound all retries are waited for, which is told once.
+    files.fail("in.csv", 2);
+    let said = burst(host, "");
+    assert_said(&said, 0, "1 done, 0 dead, 2 retried");
+    assert_eq!(said.stderr.matches(WAITS).count(), 1, "{}", said.stderr);
+    let waits = said.stderr.lines().filter(|line| line.contains("next_try_in_s="));
+    let waits: Vec<_> = waits
+        .filter_map(|line| line.split("next_try_in_s=").nth(1)?.split(' ').next())
+        .collect();
+    assert_eq!(waits.len(), 2, "{}", said.stderr);
+    for wait in waits {
+        assert_eq!((wait.parse::<f64>().unwrap() * 10.0).fract(), 0.0, "{wait}");
+    }
+}
+
+fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
+    let (_files, url) = with_file(host);
+    for id in ["one", "two"] {
+        host.run(&format!("submit --queue q --uri {url}.missing --id {id}"))
+            .ok();
+    }
+    let said = burst(host, "");
+    assert_said(&said, 1, "0 done, 2 dead");
+    let line = "\n2 died: `ingest-host dead list --queue q` shows them\n";
+    assert!(said.stdout.contains(line), "{}", said.stdout);
+    let listed = host.run("dead list --queue q").ok();
+    assert!(listed.contains("one") && listed.contains("two"), "{listed}");
+    let said = burst(host, "--queue other");
+    assert_said(&said, 0, "0 done");
+    assert!(!said.stdout.contains("died"), "{}", said.stdout);
+    host.run("dead retry one").ok();
+    let said = burst(host, "--queue other");
+    let line =
+        "\n1 died: `ingest-host dead list --queue q`, `ingest-host dead list --queue other` shows them\n";
+    assert!(said.stdout.contains(line), "{}", said.stdout);
+}
+
+/// Only what was changed, unless somebody asks for all.
+#[test]
+fn a_worker_tells_the_limits_that_are_not_the_defaults() {
+    let host = Host::embedded();
+    for (more, told) in [
+        ("", None),
+        (
+            "--limit memory=64MiB --limit traps=100",
+            Some("limits=\"memory=64MiB\" "),
+        ),
+        (
+            "--limit memory=64MiB --limit traps=7",
+            Some("limits=\"memory=64MiB traps=7\" "),
+        ),
+    ] {
+        let said = burst(&host, more).stderr;
+        let started = said.lines().find(|line| line.contains("worker started")).unwrap();
+        match told {
+            Some(told) => assert!(started.contains(told), "{started}"),
+            None => assert!(!said.contains("limits="), "{said}"),
+        }
+    }
 }
 
 /// A worker that has a request and does not end it.
@@ -303,7 +363,12 @@ fn a_document_that_is_no_request_is_a_failure_once(host: &Host) {
     let said = burst(host, "");
     assert_said(&said, 1, "1 done, 0 dead");
     assert!(said.stdout.contains(" lost, 1 invalid\n"), "{}", said.stdout);
-    assert!(said.stdout.contains("`dead list` shows them"), "{}", said.stdout);
+    assert!(
+        said.stdout
+            .contains("`ingest-host dead list --queue q` shows them"),
+        "{}",
+        said.stdout
+    );
     assert_said(&burst(host, ""), 0, "0 done");
 }
 

@@ -148,29 +148,47 @@ fn a_config_is_refused_before_any_record() {
 fn a_command_of_another_program_is_answered_with_ours() {
     let host = Host::embedded();
     for (words, hint) in [
-        ("worker", "`ingest-host run` is the worker"),
-        ("worker high low --burst", "`ingest-host run` is the worker"),
-        ("Worker", "`ingest-host run` is the worker"),
+        (
+            "worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "worker high low --burst",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "Worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
         (
             "--url redis://127.0.0.1:1 worker",
-            "`ingest-host run` is the worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
         ),
-        ("worker-pool", "`ingest-host run` is the worker"),
-        ("enqueue q", "`ingest-host submit` puts a request into a queue"),
-        ("apply_async", "`ingest-host submit` puts a request into a queue"),
+        (
+            "worker-pool",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "enqueue q",
+            "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue",
+        ),
+        (
+            "apply_async",
+            "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue",
+        ),
         ("info", "`ingest-host queue list` shows the queues"),
-        ("requeue --all", "`ingest-host dead retry ID`"),
+        ("requeue --all", "`ingest-host dead retry --all --queue QUEUE`"),
         ("empty q", "`ingest-host dead purge ID`"),
         ("suspend", "`ingest-host queue pause"),
-        ("failed", "`ingest-host dead list`"),
+        ("failed", "`ingest-host dead list --queue QUEUE`"),
         ("revoke x", "`ingest-host cancel ID`"),
         ("jobs", "`ingest-host requests --queue QUEUE`"),
-        ("push x.wasm", "`ingest-host plugin push`"),
+        ("push x.wasm", "`ingest-host plugin push FILE`"),
         ("convert a.csv", "`ingest-host ingest FILE"),
         ("version", "`ingest-host --version`"),
         ("queue info", "`ingest-host queue list`"),
         ("queue empty", "`ingest-host dead purge --all --queue QUEUE`"),
-        ("dead requeue x", "`ingest-host dead retry ID`"),
+        ("dead requeue x", "`ingest-host dead retry ID` one"),
         ("plugin add x", "`ingest-host plugin push FILE`"),
         // What is only mistyped gets clap's own tip.
         ("sumbit", "a similar subcommand exists: 'submit'"),
@@ -198,6 +216,128 @@ fn a_command_of_another_program_is_answered_with_ours() {
         );
         assert!(said.contains("tip: ") && said.contains(hint), "`{words}`: {said}");
     }
+}
+
+/// People come from pandas, Polars, `sort` and others, too, and guess.
+#[test]
+fn an_option_of_another_program_is_answered_with_ours() {
+    let host = Host::embedded();
+    for (words, hint) in [
+        ("ingest a.csv --sep ;", "tip: --delimiter CHAR"),
+        ("run --queue q --separator=;", "tip: --delimiter CHAR"),
+        ("submit --queue q --uri a --delim ;", "tip: --delimiter CHAR"),
+        ("plugin bind --queue q x@1 --sep ;", "tip: --delimiter CHAR"),
+        ("ingest a.csv --skiprows 1", "tip: --skip-lines N"),
+        ("run --skip-rows 1", "tip: --skip-lines N"),
+        ("ingest a.csv --skipfooter 1", "tip: --skip-footer N"),
+        ("ingest a.csv --quotechar x", "tip: --quote CHAR"),
+        ("ingest a.csv --escapechar x", "tip: --escape CHAR"),
+        ("ingest a.csv -e latin1", "tip: --encoding NAME"),
+        ("ingest a.csv --na-values -", "tip: `null` in the config of clean"),
+        ("run --null-values=-", "tip: `null` in the config of clean"),
+        ("ingest a.csv -o x", "tip: --output FOLDER"),
+        ("ingest a.csv --out x", "tip: --output FOLDER"),
+        ("run --queue q --output-dir x", "tip: --output FOLDER"),
+        ("run -q high", "tip: a queue is given as --queue NAME"),
+        ("dead list -q high", "tip: a queue is given as --queue NAME"),
+        ("queue pause -q high", "tip: a queue is given as --queue NAME"),
+        ("plugin history -q high", "tip: a queue is given as --queue NAME"),
+        ("report x -q high", "tip: a queue is given as --queue NAME"),
+        ("dead list high", "tip: a queue is given as --queue NAME"),
+        ("ingest a.csv -q", "tip: RUST_LOG=debug"),
+        ("ingest a.csv --header", "unless --no-header"),
+        ("run --queue q --config {}", "tip: --plugin-config JSON"),
+        // What another command has is named with it.
+        (
+            "queue list --sep ;",
+            "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
+             `ingest-host plugin bind`",
+        ),
+        (
+            "dead list -o x",
+            "tip: --output is an option of `ingest-host run`, `ingest-host ingest`",
+        ),
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(said.contains("unexpected argument"), "`{words}`: {said}");
+        assert!(said.contains(hint), "`{words}`: {said}");
+        assert_eq!(said.matches("tip: ").count(), 1, "`{words}`: {said}");
+    }
+    // Nobody means an option as a value.
+    for words in [
+        "ingest a.csv --frobnicate",
+        "run --frobnicate",
+        "submit --queue q --uri a -x",
+        "dead retry --frobnicate",
+        "queue list -x",
+        "plugin inspect --frobnicate",
+        "report -x",
+        "status --frobnicate",
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(said.contains("unexpected argument"), "`{words}`: {said}");
+        assert!(!said.contains("'-- "), "`{words}`: {said}");
+    }
+    let said = host.run("report x --jso").refused(2);
+    assert!(said.contains("a similar argument exists: '--json'"), "{said}");
+}
+
+/// A plugin is a file for `run` and `ingest`, and has a name and a version on a server.
+#[test]
+fn a_plugin_named_in_the_other_way_is_told() {
+    let host = Host::embedded();
+    host.write("a.csv", "a\n1\n");
+    std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+    for words in [
+        "ingest a.csv --plugin clean",
+        "run --queue q --burst --plugin clean",
+        "plugin push clean",
+        "plugin inspect clean",
+    ] {
+        let said = host.run(words).refused(1);
+        assert!(
+            said.ends_with("; clean.wasm is here: did you mean it?\n"),
+            "`{words}`: {said}"
+        );
+    }
+    let said = host.run("ingest a.csv --plugin alarms").refused(1);
+    assert!(!said.contains("did you mean"), "{said}");
+    let said = host.run("run --queue q --burst --plugin clean@0.1.0").refused(1);
+    let hint = "; NAME@VERSION is what `ingest-host plugin bind` takes\n";
+    assert!(said.ends_with(hint), "{said}");
+    let said = host.run("plugin bind --queue q clean.wasm").refused(2);
+    let why = "clean.wasm: that is a file: push it first (`ingest-host plugin push clean.wasm`), then bind NAME@VERSION";
+    assert!(said.contains(why), "{said}");
+    host.run("plugin push clean.wasm").ok();
+    let hostile = component("hostile");
+    host.run_with("plugin push", &[hostile.to_str().unwrap()]).ok();
+    let said = host.run("plugin bind --queue q clean").refused(2);
+    let why = "write NAME@VERSION or sha256:HEX (the server has clean@0.1.0)";
+    assert!(said.contains(why), "{said}");
+    let said = host.run("plugin bind --queue q no").refused(2);
+    assert!(said.contains("(the server has clean@0.1.0, hostile@"), "{said}");
+}
+
+/// The ids of `ingest` are in no queue.
+#[test]
+fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
+    let host = Host::embedded();
+    let hint = |id: &str| {
+        format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`\n")
+    };
+    // Before there is a queue, and when there is one.
+    for _ in 0..2 {
+        for words in ["report a-1", "report a-1.json"] {
+            let said = host.run(words).refused(1);
+            assert!(said.ends_with(&hint("a-1")), "`{words}`: {said}");
+        }
+        host.write("a.csv", "a\n1\n");
+        host.run("submit --queue q --uri a.csv --id one").ok();
+    }
+    let clean = component("clean").display().to_string();
+    host.run(&format!("ingest a.csv --plugin {clean} --id a-1")).ok();
+    let said = host.run("report out/receipts/a-1.json").ok();
+    assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 
 /// What the program starts itself with is no command for people.
@@ -356,9 +496,30 @@ fn a_queue_that_is_new_is_told() {
         host.run_with(&words, &[component("clean").to_str().unwrap()])
     };
     let new = "the server does not know this queue yet";
-    for (queue, is_new) in [("q", false), ("Q", true)] {
-        let said = burst(queue).stderr;
-        assert_eq!(said.contains(new), is_new, "{said}");
+    host.write("in.csv", "a\n1\n");
+    host.run("submit --queue orders --uri in.csv").ok();
+    for (queue, is_new) in [("q", false), ("Q", true), ("ordesr", true)] {
+        let said = burst(queue);
+        let warned = said
+            .stderr
+            .lines()
+            .any(|line| line.contains(" WARN ") && line.contains(new));
+        assert_eq!(warned, is_new, "{}", said.stderr);
+        let last = said.stderr.lines().last().unwrap_or_default();
+        let near = match queue {
+            "Q" => "Q: sqlite:|did not know this queue; near it: q",
+            "ordesr" => "ordesr: sqlite:|did not know this queue; near it: orders",
+            _ => "",
+        };
+        let [begin, end] = [near.split('|').next(), near.split('|').next_back()].map(Option::unwrap);
+        assert!(last.starts_with(begin) && last.ends_with(end), "{}", said.stderr);
+        assert_eq!(
+            last.contains("did not know this queue;"),
+            is_new,
+            "{}",
+            said.stderr
+        );
+        said.ok();
     }
 }
 
@@ -375,7 +536,8 @@ fn a_worker_that_cannot_write_takes_no_request() {
     assert_eq!(host.status("one")["state"], "ready");
     let said = host.run("run --queue q --burst --plugin clean").refused(1);
     assert!(
-        said.contains("clean: a component is named by its path: No such file"),
+        said.contains("clean: a component is named by its path: No such file")
+            && !said.contains("did you mean"),
         "{said}"
     );
     let said = host

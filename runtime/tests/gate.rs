@@ -71,7 +71,8 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     }
     assert_eq!(
         run(host, "--max-rejects 2"),
-        "1 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+        "1 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
+         1 died: `ingest-host dead list --queue q` shows them\n"
     );
     assert_eq!(host.status("good")["receipt"]["records"]["written"], 7);
     let (error, status) = dead(host, "bad");
@@ -219,7 +220,8 @@ fn mostly_rejected_is_no_success(host: &Host) {
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     assert_eq!(
         said.stdout,
-        "0 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+        "0 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
+         1 died: `ingest-host dead list --queue q` shows them\n"
     );
     let why = "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or \
                set another bound with --max-rejects (100% for none)";

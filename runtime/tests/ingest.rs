@@ -537,7 +537,8 @@ fn what_a_plugin_prints_is_seen() {
     }
     // Its own lines are for whoever asks for them.
     assert!(!said.contains("limits="), "{said}");
-    assert!(ingest(Some("info"), config).contains("limits="));
+    assert!(!ingest(Some("info"), config).contains("limits="));
+    assert!(ingest(Some("debug"), config).contains("limits="));
     assert!(!ingest(Some("warn"), config).contains("plugin says"));
     let said = ingest(Some("error,plugin=info"), config);
     assert!(

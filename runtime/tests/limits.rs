@@ -203,7 +203,7 @@ fn a_binding_lowers_what_a_worker_allows() {
             "run --queue {queue} --burst --allow-root . --limit {of_worker}"
         ));
         assert!(
-            said.stderr.contains(&format!(" {of_worker} ")),
+            said.stderr.contains(&format!(" limits=\"{of_worker}\" ")),
             "it is logged: {}",
             said.stderr
         );

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use support::host::{Host, Said, component, path_of, sha256sum, wait_for};
+use support::http::Files;
 
 const ROWS: &str = "a,b\n1,x\n2,y\n";
 
@@ -347,12 +348,16 @@ fn what_is_not_wholly_good_does_not_begin_on_stdout() {
             1,
             "rejects.csv: nothing was written: ",
         ),
-        (&["good.csv", "missing.csv"], 1, "missing.csv: no such file"),
+        (
+            &["good.csv", "missing.csv"],
+            1,
+            "missing.csv: fetch: no such file",
+        ),
         (&["good.csv", "*.parquet"], 1, "no file matches"),
         (
             &["good.csv", "other.csv"],
             1,
-            "other.csv: its output is csv with the header \"a,c\"",
+            "other.csv: encode: its output is csv with the header \"a,c\"",
         ),
         (
             &["good.csv", "semicolon.csv", "--dialect", "auto"],
@@ -568,10 +573,10 @@ fn one_that_fails_does_not_hold_up_the_others() {
     let said = said(clean(&host, &inputs));
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     for part in [
-        "b.csv: record 1",
-        "missing.csv: no such file",
-        "*.parquet: no file matches",
-        "folder: is a folder: name the files in it, such as 'folder/*.csv'",
+        "error: b.csv: decode: record 1",
+        "error: missing.csv: fetch: no such file",
+        "error: *.parquet: fetch: no file matches",
+        "error: folder: fetch: is a folder: name the files in it, such as 'folder/*.csv'",
         "2 of 6 inputs are done; not done: b.csv, missing.csv, *.parquet, folder",
     ] {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
@@ -590,6 +595,51 @@ fn one_that_fails_does_not_hold_up_the_others() {
         );
         assert!(!host.path("o").exists());
     }
+}
+
+/// Files of several folders may have one name.
+#[test]
+fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
+    let host = Host::embedded();
+    std::fs::create_dir(host.path("parts")).unwrap();
+    host.write("parts/1.csv", "a\n1\n");
+    host.write("parts/2.csv", "b\n1\n");
+    host.write("parts/3.csv", "a\n\"x\n");
+    let files = Files::serve();
+    let busy = files.put("4.csv", "a\n1\n");
+    files.fail("4.csv", 100);
+    let config = r#"{"columns":{"a":{"trim":true}}}"#;
+    let ingest = |output: &str, inputs: &[&str]| {
+        let mut arguments = inputs.to_vec();
+        arguments.extend(["--plugin-config", config, "--output", output]);
+        said(clean(&host, &arguments)).refused(1)
+    };
+    let transient = "; it may pass by itself: `ingest` does not try again, a queue does";
+    for output in ["o", "-"] {
+        let stderr = ingest(output, &["parts/*.csv", &busy]);
+        let errors: Vec<_> = stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        let begins = [
+            "error: parts/2.csv: plugin clean: refuses the input: ".to_owned(),
+            "error: parts/3.csv: decode: record 1".to_owned(),
+            format!("error: {busy}: fetch: "),
+        ];
+        assert_eq!(errors.len(), begins.len(), "{stderr}");
+        for (error, begin) in errors.iter().zip(&begins) {
+            assert!(error.starts_with(begin), "{begin}: {stderr}");
+            assert_eq!(error.ends_with(transient), error.contains("503"), "{stderr}");
+        }
+    }
+    // Of one, nobody asks which.
+    let stderr = ingest("o", &["parts/3.csv"]);
+    assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
+    let stderr = ingest("o", &[&busy]);
+    assert!(
+        stderr.contains("503") && stderr.ends_with(&format!("{transient}\n")),
+        "{stderr}"
+    );
 }
 
 #[test]

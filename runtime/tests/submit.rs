@@ -273,11 +273,18 @@ fn a_used_id_says_what_differs(host: &Host) {
         said,
         "dies  was there before (dead): `ingest-host dead retry dies` tries it again\n"
     );
+    // With another option: the dead one is in the way, and says how to get rid of it.
+    let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
+    let said = host.run(differs).refused(1);
+    let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies`\n";
+    assert!(said.ends_with(way_on), "{said}");
     let said = host.run("cancel dies").refused(1);
     assert!(
         said.contains("dies: is dead already: `ingest-host dead purge dies` removes it"),
         "{said}"
     );
+    host.run("dead purge dies").ok();
+    assert_eq!(host.run(differs).ok(), "dies  submitted (ready)\n");
 }
 
 fn a_used_id_that_is_being_cancelled_says_so(host: &Host) {

@@ -4,10 +4,13 @@
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
 
 use ingest_plugin::ColumnType;
 use regex::Regex;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::format::Format;
 use crate::values::{Kind, Range, Values};
@@ -16,6 +19,7 @@ use crate::values::{Kind, Range, Values};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    #[serde(deserialize_with = "columns")]
     pub(crate) columns: BTreeMap<String, Rule>,
 }
 
@@ -23,12 +27,15 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rule {
     trim: bool,
+    #[serde(deserialize_with = "null")]
     null: BTreeSet<String>,
     required: bool,
     #[serde(rename = "type")]
     kind: Option<Kind>,
+    #[serde(deserialize_with = "formats")]
     formats: Vec<String>,
     range: Option<Range>,
+    #[serde(deserialize_with = "allowed")]
     allowed: Option<BTreeSet<String>>,
     pattern: Option<String>,
     pub(crate) rename: Option<String>,
@@ -37,6 +44,77 @@ pub(crate) struct Rule {
     /// The pattern, compiled: that may take many times as long as the rest of `open`.
     #[serde(skip)]
     compiled: OnceCell<Regex>,
+}
+
+/// Reads the rules. An error names the column of its rule.
+fn columns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Rule>, D::Error> {
+    struct Rules;
+
+    impl<'de> Visitor<'de> for Rules {
+        type Value = BTreeMap<String, Rule>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with a rule for each column")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut rules = BTreeMap::new();
+            while let Some(name) = members.next_key::<String>()? {
+                let rule = members.next_value();
+                let rule = rule.map_err(|error| A::Error::custom(format!("column {name:?}: {error}")))?;
+                rules.insert(name, rule);
+            }
+            Ok(rules)
+        }
+    }
+
+    deserializer.deserialize_map(Rules)
+}
+
+fn null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    list(deserializer, "null").map(Option::unwrap_or_default)
+}
+
+fn formats<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    list(deserializer, "formats").map(Option::unwrap_or_default)
+}
+
+fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<String>>, D::Error> {
+    list(deserializer, "allowed")
+}
+
+/// Reads a list of texts, or none of a null. Many write a text for a list of one.
+fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
+    deserializer: D,
+    key: &'static str,
+) -> Result<Option<L>, D::Error> {
+    struct Texts<L>(&'static str, PhantomData<L>);
+
+    impl<'de, L: Default + Extend<String>> Visitor<'de> for Texts<L> {
+        type Value = Option<L>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of texts for {:?}", self.0)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Option<L>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<L>, E> {
+            Err(E::custom(format!("{:?} takes a list: [{text:?}]", self.0)))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Option<L>, A::Error> {
+            let mut list = L::default();
+            while let Some(text) = texts.next_element::<String>()? {
+                list.extend([text]);
+            }
+            Ok(Some(list))
+        }
+    }
+
+    deserializer.deserialize_any(Texts(key, PhantomData))
 }
 
 impl Config {

@@ -41,7 +41,11 @@ impl Plugin for Clean {
             checks: Vec::new(),
             constants: Vec::new(),
         };
-        for (name, rule) in &config.columns {
+        // The first fault of a record is the one that is told, so they go in the order of the input.
+        let place = |name: &str| schema.columns().iter().position(|column| column == name);
+        let mut rules: Vec<_> = config.columns.iter().collect();
+        rules.sort_by_cached_key(|(name, _)| place(name).unwrap_or(usize::MAX));
+        for (name, rule) in rules {
             clean.add(schema, name, rule)?;
         }
         Ok(clean)

@@ -25,7 +25,7 @@ pub(crate) struct Values {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub(crate) enum Kind {
     Text,
     Integer,
@@ -168,6 +168,32 @@ impl fmt::Display for Cell<'_> {
     }
 }
 
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let meant = match name.as_str() {
+            "text" => return Ok(Self::Text),
+            "integer" => return Ok(Self::Integer),
+            "number" => return Ok(Self::Number),
+            "boolean" => return Ok(Self::Boolean),
+            "timestamp" => return Ok(Self::Timestamp),
+            other => other.to_ascii_lowercase(),
+        };
+        let meant = match meant.as_str() {
+            "text" | "string" | "str" | "varchar" | "char" | "utf8" => "\"text\"",
+            "integer" | "int" | "int32" | "int64" | "bigint" | "long" => "\"integer\"",
+            "number" | "float" | "float32" | "float64" | "double" | "decimal" | "numeric" | "real" => {
+                "\"number\""
+            }
+            "boolean" | "bool" => "\"boolean\"",
+            "timestamp" | "date" | "time" | "datetime" => "\"timestamp\"",
+            _ => "\"text\", \"integer\", \"number\", \"boolean\" or \"timestamp\"",
+        };
+        Err(format!("there is no type {name:?}: write {meant}"))
+    }
+}
+
 impl Kind {
     pub(crate) fn column_type(self) -> ColumnType {
         match self {
@@ -193,6 +219,10 @@ impl Kind {
             },
             Self::Number => match Decimal::parse(text) {
                 Some(value) => Ok(Cell::Number(value)),
+                None if has_decimal_comma(text) => Err(Fault::Type(
+                    "not-number",
+                    "is not a number: a decimal point is expected",
+                )),
                 None => Err(Fault::Type("not-number", "is not a number")),
             },
             Self::Boolean => match boolean(text) {
@@ -219,6 +249,11 @@ fn boolean(text: &str) -> Option<bool> {
         return Some(true);
     }
     is_any(["false", "no", "0"]).then_some(false)
+}
+
+/// Whether a text would be a number with a point for its comma.
+fn has_decimal_comma(text: &str) -> bool {
+    text.matches(',').count() == 1 && Decimal::parse(&text.replace(',', ".")).is_some()
 }
 
 /// A time in the first of the formats that the text has, or in ISO 8601 if there are none.

@@ -105,7 +105,25 @@ fn integers_and_numbers_are_written_as_json_allows() {
     let refusal = testing::check::<Clean>(endless).unwrap_err().to_string();
     assert!(refusal.contains("number out of range"), "{refusal}");
     assert_eq!(report.rejects[0].code, "not-number");
-    assert_eq!(report.rejects[0].reason, "v: \"1,5\" is not a number");
+    assert_eq!(
+        report.rejects[0].reason,
+        "v: \"1,5\" is not a number: a decimal point is expected"
+    );
+    for (value, has_comma) in [
+        ("-1,50", true),
+        (",5e3", true),
+        ("1,5x", false),
+        ("1,5,0", false),
+        ("1,000.5", false),
+    ] {
+        let report = run(&rule, &[value]);
+        let reason = &report.rejects[0].reason;
+        assert_eq!(
+            reason.ends_with(": a decimal point is expected"),
+            has_comma,
+            "{reason}"
+        );
+    }
 }
 
 #[test]
@@ -255,7 +273,12 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             "\"null\" lists \" -\", which no value is after \"trim\"",
         ),
         (json!({ "requird": true }), "unknown field `requird`"),
-        (json!({ "type": "date" }), "unknown variant `date`"),
+        (
+            json!({ "type": "date" }),
+            "there is no type \"date\": write \"timestamp\"",
+        ),
+        (json!({ "range": { "min": "1" } }), "column \"v\": invalid type"),
+        (json!({ "requird": true }), "column \"v\": unknown field"),
     ];
     for (rule, sentence) in cases {
         let refusal = refusal(&rule);
@@ -270,6 +293,68 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
         json!({ "null": [" -", ""] }),
     ] {
         testing::check::<Clean>(json!({ "columns": { "v": fine } })).expect("the rule has a meaning");
+    }
+}
+
+/// People write types as other programs name them, and a text for a list of one.
+#[test]
+fn what_is_meant_by_a_config_is_told_with_its_column() {
+    let refusal = |rule: &str| {
+        let config = format!(r#"{{"columns": {{"a": {{"trim": true}}, "price": {rule}}}}}"#);
+        testing::check::<Clean>(config).expect_err(rule).to_string()
+    };
+    for (name, meant) in [
+        ("float", "\"number\""),
+        ("double", "\"number\""),
+        ("int", "\"integer\""),
+        ("Integer", "\"integer\""),
+        ("string", "\"text\""),
+        ("str", "\"text\""),
+        ("bool", "\"boolean\""),
+        ("date", "\"timestamp\""),
+        ("datetime", "\"timestamp\""),
+        (
+            "uuid",
+            "\"text\", \"integer\", \"number\", \"boolean\" or \"timestamp\"",
+        ),
+    ] {
+        let refusal = refusal(&format!(r#"{{"type": "{name}"}}"#));
+        let sentence =
+            format!("config: column \"price\": there is no type \"{name}\": write {meant} at line 1 column ");
+        assert!(refusal.starts_with(&sentence), "{refusal}");
+    }
+    for key in ["null", "formats", "allowed"] {
+        let refusal = refusal(&format!(r#"{{"{key}": "-"}}"#));
+        let sentence = format!("config: column \"price\": \"{key}\" takes a list: [\"-\"] at line 1 column ");
+        assert!(refusal.starts_with(&sentence), "{refusal}");
+        let refusal = self::refusal(&json!({ key: [1] }));
+        assert!(
+            refusal.starts_with("config: column \"v\": invalid type: "),
+            "{refusal}"
+        );
+    }
+    let refusal = refusal(r#"{"required": "yes"}"#);
+    assert!(
+        refusal.starts_with("config: column \"price\": invalid type: "),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn the_first_fault_in_the_order_of_the_input_is_told() {
+    let number = json!({ "type": "number" });
+    let config = json!({ "columns": { "a": number, "b": number, "c": { "required": true } } });
+    for (csv, code, reason) in [
+        ("b,a,c\nx,y,\n", "not-number", "b: \"x\" is not a number"),
+        ("a,b,c\ny,x,\n", "not-number", "a: \"y\" is not a number"),
+        ("c,b,a\n,x,y\n", "required", "c: \"\" is empty but required"),
+    ] {
+        let report = testing::run::<Clean>(config.clone(), csv).unwrap();
+        assert_eq!(report.rejects.len(), 1);
+        assert_eq!(
+            (&*report.rejects[0].code, &*report.rejects[0].reason),
+            (code, reason)
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 
+use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -23,7 +24,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
             "daemon",
             "process",
         ],
-        "`ingest-host run` is the worker",
+        "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
     ),
     (
         &[
@@ -39,11 +40,11 @@ const COMMANDS: &[(&[&str], &str)] = &[
             "schedule",
             "perform",
         ],
-        "`ingest-host submit` puts a request into a queue",
+        "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue",
     ),
     (
         &["push", "add", "upload"],
-        "`ingest-host submit` puts a request into a queue, `ingest-host plugin push` stores a plugin",
+        "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue, `ingest-host plugin push FILE` stores a plugin",
     ),
     (
         &[
@@ -69,11 +70,11 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["failed", "failures", "dlq", "dead-letters", "errors"],
-        "`ingest-host dead list` shows what was given up",
+        "`ingest-host dead list --queue QUEUE` shows what was given up",
     ),
     (
         &["requeue", "retry", "rerun"],
-        "`ingest-host dead retry ID` tries a request again that was given up",
+        "`ingest-host dead retry --all --queue QUEUE` tries again what was given up, `ingest-host dead retry ID` one request",
     ),
     (
         &["empty", "purge", "clear", "flush", "delete", "remove", "rm"],
@@ -97,7 +98,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["bind", "rollback", "history", "swap", "deploy"],
-        "`ingest-host plugin` has it: see `ingest-host plugin --help`",
+        "`ingest-host plugin bind --queue QUEUE NAME@VERSION` binds a plugin, `plugin rollback` and `plugin history` are beside it",
     ),
     (
         &["inspect"],
@@ -120,7 +121,7 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     (
         "dead",
         &["requeue", "rerun"],
-        "`ingest-host dead retry ID` tries it again",
+        "`ingest-host dead retry --all --queue QUEUE` tries all again, `ingest-host dead retry ID` one",
     ),
     ("dead", &["ls"], "`ingest-host dead list` shows them"),
     (
@@ -181,15 +182,89 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Options of other programs.
-const OPTIONS: &[(&[&str], &str)] = &[
-    (&["-Q"], "a queue is given as --queue NAME"),
+/// Options as other programs name them, each with the name that it has here and what it does.
+const OPTIONS: &[(&[&str], &str, &str)] = &[
     (
-        &["-c", "-n", "--workers", "--num-workers", "--threads"],
+        &["-q", "-Q", "--queues"],
+        "queue",
+        "a queue is given as --queue NAME",
+    ),
+    (
+        &["-c", "-n", "--workers", "--num-workers", "--threads", "--jobs"],
+        "concurrency",
         "--concurrency N works on that many requests at once",
     ),
     (
+        &["-d", "--sep", "--separator", "--delim", "--field-separator"],
+        "delimiter",
+        "--delimiter CHAR says what separates fields",
+    ),
+    (
+        &["--skip", "--skiprows", "--skip-rows"],
+        "skip-lines",
+        "--skip-lines N leaves out the first lines",
+    ),
+    (
+        &["--skipfooter", "--skip-footer-lines", "--skip-last"],
+        "skip-footer",
+        "--skip-footer N leaves out the last lines",
+    ),
+    (
+        &["--quotechar", "--quote-char"],
+        "quote",
+        "--quote CHAR says what fields are quoted with",
+    ),
+    (
+        &["--escapechar", "--escape-char"],
+        "escape",
+        "--escape CHAR says what stands before a character that is meant as it is",
+    ),
+    (
+        &["--commentchar", "--comment-char", "--comment-prefix"],
+        "comment",
+        "--comment CHAR says what lines to leave out begin with",
+    ),
+    (
+        &["-e", "--charset", "--enc"],
+        "encoding",
+        "--encoding NAME says how the text is encoded, --escape CHAR what escapes a character",
+    ),
+    (
+        &["--strip", "--skipinitialspace", "--trim-spaces"],
+        "trim",
+        "--trim removes white space around fields",
+    ),
+    (
+        &["--header", "--has-header"],
+        "no-header",
+        "the first record is the header, unless --no-header says that there is none",
+    ),
+    (
+        &["-o", "--out", "--outdir", "--output-dir", "--output-folder"],
+        "output",
+        "--output FOLDER says where outputs go",
+    ),
+    (
+        &["-p", "--wasm", "--component"],
+        "plugin",
+        "--plugin FILE is the component that records run through",
+    ),
+    (
+        &["--config"],
+        "plugin-config",
+        "--plugin-config JSON or --plugin-config @FILE is the plugin's config",
+    ),
+];
+
+/// The same, where it is no option here.
+const NO_OPTIONS: &[(&[&str], &str)] = &[
+    (
+        &["--na-values", "--null-values", "--nulls", "--null-value"],
+        "`null` in the config of clean lists the values that mean nothing: {\"columns\":{\"price\":{\"null\":[\"N/A\"]}}}",
+    ),
+    (
         &[
+            "-q",
             "-l",
             "--loglevel",
             "--log-level",
@@ -212,11 +287,16 @@ const POSITIONALS: &[(&str, &str)] = &[
     ),
     ("requests", "a queue is given as --queue NAME"),
     ("queue", "a queue is given as --queue NAME"),
+    ("dead", "a queue is given as --queue NAME"),
+    ("report", "a queue is given as --queue NAME"),
+    ("status", "a queue is given as --queue NAME"),
+    ("cancel", "a queue is given as --queue NAME"),
     ("plugin", "a queue is given as --queue NAME"),
 ];
 
-/// Adds to an error about a command or an option that there is none of what does the same here.
-pub(super) fn add(error: &mut clap::Error, arguments: &[OsString]) {
+/// Adds to an error about a command or an option that there is none of what does the same here. `program` knows the commands and
+/// their options.
+pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsString]) {
     let (invalid, suggested) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
         ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
@@ -226,28 +306,73 @@ pub(super) fn add(error: &mut clap::Error, arguments: &[OsString]) {
         return;
     };
     let hint = match error.kind() {
-        ErrorKind::InvalidSubcommand => command(&word.replace('_', "-").to_ascii_lowercase(), arguments),
-        _ if word.starts_with('-') => {
-            let name = word.split('=').next().unwrap_or_default();
-            OPTIONS
-                .iter()
-                .find(|(names, _)| names.contains(&name))
-                .map(|(_, hint)| *hint)
+        ErrorKind::InvalidSubcommand => {
+            command(&word.replace('_', "-").to_ascii_lowercase(), arguments).map(str::to_owned)
         }
+        _ if word.starts_with('-') => option(word.split('=').next().unwrap_or_default(), program, arguments),
         _ => POSITIONALS
             .iter()
             .find(|(of, _)| is_given(of, arguments))
-            .map(|(_, hint)| *hint),
+            .map(|(_, hint)| (*hint).to_owned()),
     };
     if let Some(hint) = hint {
         error.remove(suggested);
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
+    } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
+        // A mistyped option is hardly meant as a value.
+        let tips = tips.into_iter().filter(|tip| !tip.to_string().contains("'-- "));
+        let tips: Vec<_> = tips.collect();
+        if !tips.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
     }
 }
 
 fn is_given(name: &str, arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).any(|argument| argument == name)
+}
+
+/// Returns what does the same as an option of another program: of the command that is given or, if it has none, of others.
+fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<String> {
+    let named = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
+    let unnamed = NO_OPTIONS.iter().find(|(names, _)| names.contains(&name));
+    let given = given(program, arguments);
+    match (named, unnamed) {
+        (Some((_, ours, hint)), _) if has(given, ours) => Some((*hint).to_owned()),
+        (_, Some((_, hint))) => Some((*hint).to_owned()),
+        (Some((_, ours, _)), None) => {
+            let mut names = Vec::new();
+            having(program, ours, &mut names);
+            Some(format!("--{ours} is an option of {}", names.join(", ")))
+        }
+        (None, None) => None,
+    }
+}
+
+/// Returns the command that is given.
+fn given<'a>(program: &'a Command, arguments: &[OsString]) -> &'a Command {
+    let words = arguments.iter().skip(1);
+    words.fold(program, |command, word| {
+        command.find_subcommand(word).unwrap_or(command)
+    })
+}
+
+fn has(command: &Command, option: &str) -> bool {
+    command
+        .get_arguments()
+        .any(|argument| argument.get_long() == Some(option))
+}
+
+/// Collects the commands that have an option.
+fn having(command: &Command, option: &str, names: &mut Vec<String>) {
+    if has(command, option) {
+        let name = command.get_bin_name().unwrap_or(command.get_name());
+        names.push(format!("`{name}`"));
+    }
+    for command in command.get_subcommands() {
+        having(command, option, names);
+    }
 }
 
 fn command(word: &str, arguments: &[OsString]) -> Option<&'static str> {

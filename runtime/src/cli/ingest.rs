@@ -33,11 +33,13 @@ Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd
 pipe ends: `set -o pipefail` tells whether the program before has failed.
 
 Stdout (`--output -`): The records and nothing else. The summary goes to stderr, rejects are kept only with --rejects, and there \
-is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are through and the \
-gate is open. So if the exit code is 1 nothing was written, unless the error says that a part was; 141 means that the reader \
-was gone first, as in `... | head`. Several inputs are written in a row, under one header, which must be the same.
+is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are done and few \
+enough were rejected (--max-rejects). Exit code 1 means that nothing was written; if a part was, the error says so. Exit code \
+141 means that the reader stopped reading first, as in `... | head`. Several inputs are written in a row, under one header, \
+which must be the same.
 
-Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. A quoted \
+Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. `ingest` \
+does not try again what may pass by itself; a queue does. A quoted \
 pattern such as 'data/*.csv' names the files that it matches, sorted; `**` is any number of folders.";
 
 #[derive(clap::Args)]
@@ -78,7 +80,10 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
     check(&args, inputs.len())?;
     args.input.options().check()?;
     let limits = Arc::new(args.limits.limits());
-    tracing::info!(%limits, "limits");
+    tracing::debug!(%limits, "limits");
+    if let Some(limits) = limits.changed() {
+        tracing::info!(limits, "limits that are not the defaults");
+    }
     let config = plugin_config(args.plugin_config.as_deref())?;
     let staged = args.output.is_stdout().then(staging_folder).transpose()?;
     let destination = match &staged {
@@ -168,7 +173,7 @@ async fn to_folder(
             }
             Err(error) if count == 1 || error.stage() == Stage::Config => return Err(error),
             Err(error) => {
-                fail(&error, log_format);
+                fail(&about(&name, &error), log_format);
                 left.push(name);
             }
         }
@@ -214,7 +219,11 @@ async fn to_stdout(
             }
             Err(error) if error.stage() == Stage::Config => return Err(error),
             Err(error) => {
-                fail(&error, log_format);
+                let report = match count {
+                    1 => error.report(),
+                    _ => about(&name, &error),
+                };
+                fail(&report, log_format);
                 if (error.stage(), error.class()) == (Stage::Commit, Class::Transient) {
                     out::note("what goes to stdout is staged first: TMPDIR names another place for it");
                 }
@@ -249,6 +258,25 @@ fn name(input: &Result<Input, Unfound>) -> String {
     }
 }
 
+/// Returns the report of an error that begins with the input it is about, named as it was given: of several inputs, the last
+/// part of a path may name more than one.
+fn about(input: &str, error: &Error) -> String {
+    let (report, stage) = (error.report(), error.stage().to_string());
+    let what = report
+        .strip_prefix(&stage)
+        .and_then(|what| what.strip_prefix(' '));
+    let last_part = input.rsplit('/').next().unwrap_or(input);
+    let rest = |what: &str| {
+        let subjects = [input, last_part].into_iter();
+        let mut rests = subjects.filter_map(|subject| what.strip_prefix(subject)?.strip_prefix(": "));
+        rests.next().map(str::to_owned)
+    };
+    match what.and_then(rest) {
+        Some(rest) => format!("{input}: {stage}: {rest}"),
+        None => format!("{input}: {report}"),
+    }
+}
+
 /// Says which inputs are not done.
 fn not_done(left: &[String]) -> String {
     let shown = left[..left.len().min(SHOWN_MAX)].join(", ");
@@ -273,17 +301,24 @@ struct Ingestion {
 impl Ingestion {
     /// Puts an input through, unless a signal comes first.
     async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
-        let input = input.map_err(|unfound| unfound.error)?;
+        let input = input.map_err(|unfound| *unfound.error)?;
         // Its time may be over, that of the next one not.
         let stop = Stop::default();
         let attempt = self.attempt(&input, &stop);
         tokio::pin!(attempt);
-        tokio::select! {
+        let result = tokio::select! {
             biased;
-            result = &mut attempt => return result,
-            () = self.interrupted.requested() => stop.request(Class::Cancelled, INTERRUPTED),
-        }
-        attempt.await
+            result = &mut attempt => result,
+            () = self.interrupted.requested() => {
+                stop.request(Class::Cancelled, INTERRUPTED);
+                attempt.await
+            }
+        };
+        result.map_err(|error| match (error.class(), &input) {
+            (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
+            // No queue reads standard input.
+            _ => error,
+        })
     }
 
     async fn attempt(&self, input: &Input, stop: &Stop) -> Result<Committed> {
@@ -376,6 +411,9 @@ impl Ingestion {
 }
 
 const INTERRUPTED: &str = "interrupted";
+
+/// What to do about an error that a worker would meet with another attempt.
+const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a queue does";
 
 /// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
 /// removes the folder in which its output was staged for stdout.

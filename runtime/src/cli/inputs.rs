@@ -54,7 +54,7 @@ impl fmt::Display for Input {
 #[derive(Debug)]
 pub(super) struct Unfound {
     pub(super) argument: String,
-    pub(super) error: Error,
+    pub(super) error: Box<Error>,
 }
 
 /// Returns what the arguments name, each input once.
@@ -100,7 +100,7 @@ fn named_by(argument: &OsStr) -> Vec<Result<Input, Unfound>> {
         Ok(found) => found.iter().map(|path| Ok(at(path))).collect(),
         Err(error) => vec![Err(Unfound {
             argument: text.to_owned(),
-            error,
+            error: Box::new(error),
         })],
     }
 }

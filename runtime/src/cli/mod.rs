@@ -23,7 +23,7 @@ mod submit;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::error::{Error, Result, Stage};
@@ -112,18 +112,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            fail(&error, log_format);
+            fail(&error.report(), log_format);
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }
 }
 
 /// Says why the program, or a part of its work, has failed.
-fn fail(error: &Error, log_format: LogFormat) {
+fn fail(report: &str, log_format: LogFormat) {
     match log_format {
-        LogFormat::Human => out::error(error),
+        LogFormat::Human => out::note(format!("error: {report}")),
         // Whoever collects the log must find why the program ended.
-        LogFormat::Json => tracing::error!(error = error.report(), "failed"),
+        LogFormat::Json => tracing::error!(error = report, "failed"),
     }
 }
 
@@ -189,7 +189,9 @@ fn parse(arguments: &[OsString]) -> Cli {
         // What was wrong is wrong with them, too, unless it was the very bytes that are spelled out now.
         match Cli::try_parse_from(shown) {
             Err(mut shown) if shown.use_stderr() => {
-                hints::add(&mut shown, arguments);
+                let mut program = Cli::command();
+                program.build();
+                hints::add(&mut shown, &program, arguments);
                 shown.exit()
             }
             _ => {

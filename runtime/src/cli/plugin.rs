@@ -290,15 +290,10 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
     let Some((name, version)) = reference.split_once('@') else {
         return Err(Error::permanent(
             Stage::Config,
-            format!("\"{reference}\" names no plugin: write NAME@VERSION or sha256:HEX"),
+            not_a_name(reference, &components),
         ));
     };
-    let mut known: Vec<_> = components
-        .iter()
-        .map(|c| format!("{}@{}", c.name, c.version))
-        .collect();
-    known.sort_unstable();
-    known.dedup();
+    let known = names(&components, |_| true);
     components
         .into_iter()
         .find(|component| component.name == name && component.version == version)
@@ -312,6 +307,36 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
                 "{reference}: is not on the server: push it first (it has: {known})"
             ))
         })
+}
+
+/// Returns the names with versions of the components that are wanted, sorted.
+fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Vec<String> {
+    let wanted = components.iter().filter(|component| is_wanted(component));
+    let mut names: Vec<_> = wanted.map(|c| format!("{}@{}", c.name, c.version)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Says what to write instead of a name without a version.
+fn not_a_name(reference: &str, components: &[Component]) -> String {
+    let path = Path::new(reference);
+    let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+    if is_component || path.is_file() {
+        return format!(
+            "{reference}: that is a file: push it first (`ingest-host plugin push {reference}`), then bind NAME@VERSION"
+        );
+    }
+    let versions = names(components, |component| component.name == reference);
+    let known = match versions.is_empty() {
+        true => names(components, |_| true),
+        false => versions,
+    };
+    let has = match known.is_empty() {
+        true => String::new(),
+        false => format!(" (the server has {})", known.join(", ")),
+    };
+    format!("\"{reference}\" names no plugin: write NAME@VERSION or sha256:HEX{has}")
 }
 
 fn inspect(description: &Description, json: bool) {

@@ -79,6 +79,9 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
+    // What `ingest` does is in no queue.
+    let name = id.strip_suffix(".json").unwrap_or(&id);
+    let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
         RequestArgs::new(id, queue)
@@ -86,8 +89,8 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
             .await
     };
     let status = status.await.map_err(|error| match as_request {
-        Some(words) => error.about(words),
-        None => error,
+        Some(words) => error.about(words).with_hint(hint),
+        None => error.with_hint(hint),
     })?;
     let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
     if let Some(receipt) = &status.receipt {

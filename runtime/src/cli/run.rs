@@ -17,7 +17,7 @@ use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
-use crate::queue::{Server, State};
+use crate::queue::{Counts, Server, State};
 use crate::request::{InputOptions, check_usable_queue_name};
 use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
 
@@ -160,18 +160,26 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let engine = environment.engine(&limits)?;
     let server = connect(environment, shutdown.clone()).await?;
     check_settings(&server, args.strict).await?;
-    tell_new_queues(&server, &options.queues).await;
+    let new_queues = new_queues(&server, &options.queues).await;
+    for (queue, near) in &new_queues {
+        let (server, text) = (&server.name, "the server does not know this queue yet");
+        // A burst ends before anybody can submit to it.
+        match options.burst {
+            true => tracing::warn!(queue, server, near, "{text}"),
+            false => tracing::info!(queue, server, near, "{text}"),
+        }
+    }
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
         server = server.name,
         output = args.output.output,
-        limits = %limits,
+        limits = limits.changed(),
         memory_total = %Size(memory_total),
         "worker started"
     );
-    tracing::debug!(?limits, policy = ?options.policy, "bounds");
-    let burst = options.burst;
+    tracing::debug!(named = %limits, ?limits, policy = ?options.policy, "bounds");
+    let (burst, queues, after) = (options.burst, options.queues.clone(), server.clone());
     let summary = worker::run(
         &environment.url()?,
         server,
@@ -208,7 +216,16 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         out::line(format!(
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
-        list(&left);
+        if dead > 0 {
+            out::line(format!("{dead} died: {} shows them", dead_lists(&queues)));
+        }
+        list(&left, &queues);
+        for (queue, near) in new_queues {
+            if is_empty(&after, &queue).await {
+                let near = near.map_or(String::new(), |near| format!("; near it: {near}"));
+                out::note(format!("{queue}: {} did not know this queue{near}", after.name));
+            }
+        }
         if dead > 0 || !left.is_clean() {
             return Ok(ExitCode::FAILURE);
         }
@@ -233,9 +250,12 @@ fn rest(left: &Left) -> String {
 }
 
 /// Prints the first of the requests that a burst leaves.
-fn list(left: &Left) {
+fn list(left: &Left, queues: &[String]) {
     if left.invalid > 0 {
-        out::line("documents that are not valid requests were set aside: `dead list` shows them");
+        let lists = dead_lists(queues);
+        out::line(format!(
+            "documents that are not valid requests were set aside: {lists} shows them"
+        ));
     }
     if left.shown.is_empty() {
         return;
@@ -257,9 +277,15 @@ fn list(left: &Left) {
     if left.count > left.shown.len() as u64 {
         let (shown, count) = (left.shown.len(), left.count);
         out::line(format!(
-            "the first {shown} of {count}; `requests --queue Q` lists them"
+            "the first {shown} of {count}; `ingest-host requests --queue QUEUE` lists them"
         ));
     }
+}
+
+/// Returns the commands that list what died in these queues.
+fn dead_lists(queues: &[String]) -> String {
+    let list = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
+    queues.iter().map(list).collect::<Vec<_>>().join(", ")
 }
 
 fn time(at_ms: i64) -> String {
@@ -286,20 +312,37 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
     }
 }
 
-/// Names those that may be mistyped. A server that does not answer is told of when the work begins.
-async fn tell_new_queues(server: &Server, queues: &[String]) {
+/// Returns the queues that the server does not know, which may be mistyped, each with those near it. A server that does not
+/// answer is told of when the work begins.
+async fn new_queues(server: &Server, queues: &[String]) -> Vec<(String, Option<String>)> {
     let Ok(known) = server.queue.queues().await else {
-        return;
+        return Vec::new();
     };
-    for queue in queues.iter().filter(|queue| !known.contains(queue)) {
-        let near = super::requests::near(queue, &known).join(",");
-        tracing::info!(
-            queue,
-            server = server.name,
-            near = (!near.is_empty()).then_some(near),
-            "the server does not know this queue yet"
-        );
-    }
+    let new = queues.iter().filter(|queue| !known.contains(queue));
+    new.map(|queue| {
+        let near = super::requests::near(queue, &known).join(", ");
+        (queue.clone(), Some(near).filter(|near| !near.is_empty()))
+    })
+    .collect()
+}
+
+/// Whether a queue never had anything.
+async fn is_empty(server: &Server, queue: &str) -> bool {
+    let counts = server.queue.counts(queue).await;
+    counts.is_ok_and(|counts| {
+        let Counts {
+            intake,
+            ready,
+            delayed,
+            leased,
+            done,
+            dead,
+            cancelled,
+            invalid,
+            ..
+        } = counts;
+        intake + ready + delayed + leased + done + dead + cancelled + invalid == 0
+    })
 }
 
 /// Warns of what is dangerous about the queue's server, or refuses it.

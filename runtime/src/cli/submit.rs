@@ -176,9 +176,15 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
 /// The error for an id that another request has, which says in what they differ.
 fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
     let mut differences = Vec::new();
-    let mut state = "";
+    let (mut state, mut way_on) = ("", String::new());
     if let Some(there) = there {
         state = there.state.name();
+        if there.state == State::Dead {
+            way_on = format!(
+                ", or remove the dead one first: `ingest-host dead purge {}`",
+                request.id
+            );
+        }
         if there.uri != request.uri {
             let (was, is) = (redact(&there.uri), redact(&request.uri));
             differences.push(format!("the URI was {was} and is {is}"));
@@ -190,7 +196,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
         false => format!("another request ({state}): {}", differences.join("; ")),
     };
     let why = format!(
-        "{}: queue {queue} has this id for {what}: choose another --id",
+        "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
         request.id
     );
     Error::permanent(Stage::Request, why)

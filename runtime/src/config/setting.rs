@@ -212,6 +212,19 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Returns the limits that are not the defaults, each as it is set; none if all are.
+    pub fn changed(&self) -> Option<String> {
+        let default = Self::default();
+        let settings = NAMED.iter().filter_map(|limit| {
+            let value = (limit.get)(self);
+            (value != (limit.get)(&default)).then(|| Setting { limit, value }.to_string())
+        });
+        let settings: Vec<_> = settings.collect();
+        (!settings.is_empty()).then(|| settings.join(" "))
+    }
+}
+
 /// The limits that have names, each as it is set.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

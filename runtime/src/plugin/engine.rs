@@ -335,7 +335,15 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
-        refused(format!("{}{hint}", path.display())).because(error)
+        let refused = refused(format!("{}{hint}", path.display())).because(error);
+        let component = path.with_added_extension("wasm");
+        if component.is_file() {
+            refused.with_hint(format!("{} is here: did you mean it?", component.display()))
+        } else if path.to_str().is_some_and(|path| path.contains('@')) {
+            refused.with_hint("NAME@VERSION is what `ingest-host plugin bind` takes")
+        } else {
+            refused
+        }
     })
 }
 

@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
 use super::plugins::{Bound, Plugins};
-use super::{Outcome, WorkerOptions};
+use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
 use crate::config::{Limits, Span};
@@ -424,7 +424,7 @@ impl Context {
                 Outcome::Cancelled
             }
             Next::Retry(delay) | Next::RetryContested(delay) | Next::Conclude(delay) => {
-                let next_try_in_s = delay.as_secs_f64();
+                let next_try_in_s = in_seconds(delay);
                 tracing::warn!(error = why, next_try_in_s, "failed, will be tried again");
                 Outcome::Retried
             }

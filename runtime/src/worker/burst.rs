@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::attempt::Context;
-use super::{Obstacle, obstacle};
+use super::{Obstacle, in_seconds, obstacle};
 use crate::error::Result;
 use crate::queue::{Counts, Place, State};
 
@@ -67,6 +67,29 @@ impl Left {
     }
 }
 
+/// The kinds of requests that a burst waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// Delayed ones, retries included, that are due in time.
+    delayed: bool,
+    /// Those of other workers.
+    leased: bool,
+}
+
+impl Awaited {
+    /// Whether this has a kind that `told` does not have.
+    pub(super) fn is_more_than(self, told: Self) -> bool {
+        (self.delayed && !told.delayed) || (self.leased && !told.leased)
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            delayed: self.delayed || other.delayed,
+            leased: self.leased || other.leased,
+        }
+    }
+}
+
 /// The counts of a burst's queues at a moment when it has nothing to do.
 pub(super) struct Outlook {
     queues: Vec<(Counts, Option<Obstacle>)>,
@@ -123,12 +146,19 @@ impl Outlook {
     /// Whether the burst should go on waiting: a request may become claimable within `left`, the rest of its wait, or can be
     /// claimed now and `grace`, the time in which that should happen, is not over.
     pub(super) fn is_awaited(&self, left: Duration, grace: Duration) -> bool {
-        let due_in = self.due_in();
+        let (due_in, Awaited { delayed, leased }) = (self.due_in(), self.awaited(left));
         let is_claimable =
             self.sum(|counts| counts.ready) > self.elsewhere || due_in.is_some_and(|due| due.is_zero());
-        let is_due_in_time = due_in.is_some_and(|due| !due.is_zero() && due <= left);
-        let is_held = self.sum(|counts| counts.leased) > 0;
-        is_due_in_time || (is_held && !left.is_zero()) || (is_claimable && !grace.is_zero())
+        delayed || leased || (is_claimable && !grace.is_zero())
+    }
+
+    /// Returns what may become claimable within `left`, the rest of the burst's wait.
+    pub(super) fn awaited(&self, left: Duration) -> Awaited {
+        let is_in_time = |due: Duration| !due.is_zero() && due <= left;
+        Awaited {
+            delayed: self.due_in().is_some_and(is_in_time),
+            leased: self.sum(|counts| counts.leased) > 0 && !left.is_zero(),
+        }
     }
 
     fn due_in(&self) -> Option<Duration> {
@@ -140,9 +170,9 @@ impl Outlook {
         tracing::info!(
             ready = self.sum(|counts| counts.ready),
             delayed = self.sum(|counts| counts.delayed),
-            next_due_in_s = self.due_in().map(|due| due.as_secs_f64()),
+            next_due_in_s = self.due_in().map(in_seconds),
             leased_by_others = self.sum(|counts| counts.leased),
-            at_most_s = left.as_secs_f64(),
+            at_most_s = in_seconds(left),
             "the burst has nothing to do and waits: for delayed requests that are due soon, and for those of other workers, \
              which may come back"
         );

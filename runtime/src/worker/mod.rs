@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use attempt::Context;
-use burst::Outlook;
+use burst::{Awaited, Outlook};
 pub use burst::{Left, LeftRequest};
 use lease::Leases;
 pub use plugins::PluginSource;
@@ -222,8 +222,8 @@ struct Worker {
     told_elsewhere: HashSet<String>,
     /// Since when a burst has nothing to do.
     idle_since: Option<Instant>,
-    /// When it last said what it waits for.
-    told_of_waiting: Option<Instant>,
+    /// When it last said what it waits for, and what it has said since then.
+    told_of_waiting: Option<(Instant, Awaited)>,
     /// How many documents were no requests when a burst began.
     invalid_before: Option<u64>,
 }
@@ -416,16 +416,18 @@ impl Worker {
             self.idle_since = None;
             return Ok(Step::Idle);
         }
-        if self.idle_since.is_none() {
-            self.told_of_waiting = None;
-        }
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
         // What can be claimed is claimed at the next look, or the one after it.
         let grace = burst_wait.saturating_add(4 * idle).saturating_sub(waited);
         if outlook.is_awaited(left, grace) {
-            if self.told_of_waiting.is_none_or(|at| at.elapsed() > EXPLAIN_EVERY) {
-                self.told_of_waiting = Some(Instant::now());
+            let awaited = outlook.awaited(left);
+            let told = self
+                .told_of_waiting
+                .filter(|(at, _)| at.elapsed() <= EXPLAIN_EVERY);
+            if told.is_none_or(|(_, told)| awaited.is_more_than(told)) {
+                let told = told.map_or(awaited, |(_, told)| told.and(awaited));
+                self.told_of_waiting = Some((Instant::now(), told));
                 outlook.tell(left);
             }
             return Ok(Step::Idle);
@@ -558,6 +560,11 @@ fn obstacle(context: &Context, counts: &Counts) -> Option<Obstacle> {
 
 fn waiting(counts: &Counts) -> u64 {
     counts.ready + counts.delayed + counts.intake
+}
+
+/// Returns a time in seconds with one decimal, for the log.
+fn in_seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// Waits until one of the queues may have something, at most `idle`.
