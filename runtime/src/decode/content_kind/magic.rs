@@ -156,8 +156,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool) -> Option<Kind> {
         .iter()
         .chain(MARKS_OF_LETTERS.iter().filter(|_| has_binary(bytes)));
     let found = marks.find(|mark| has(mark) && is_confirmed(mark.1, bytes));
-    if let Some(&(.., what, advice)) = found {
-        return Some(Kind::new(what, advice));
+    if let Some((.., what, advice)) = found {
+        return Some(Kind::new(*what, advice.clone()));
     }
     if is_cpio(bytes) {
         return Some(Kind::new("a cpio archive", Extract));
@@ -260,7 +260,7 @@ fn zip(bytes: &[u8]) -> Option<Kind> {
         let mut entries = entries();
         entries
             .any(|(name, _)| name.starts_with(part.as_bytes()))
-            .then(|| Kind::new(*what, *advice))
+            .then(|| Kind::new(*what, advice.clone()))
     };
     let kind = ZIP_ENTRIES.iter().find_map(by_entry);
     Some(kind.unwrap_or_else(|| match entries().next() {

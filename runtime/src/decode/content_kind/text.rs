@@ -58,8 +58,8 @@ const BEGINNINGS: &[(&str, &str, Advice)] = &[
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
     let text = sample.text();
     let begins = |(start, ..): &&(&str, &str, Advice)| text.starts_with(start.as_bytes());
-    if let Some(&(_, what, advice)) = BEGINNINGS.iter().find(begins) {
-        return Some(Kind::new(what, advice));
+    if let Some((_, what, advice)) = BEGINNINGS.iter().find(begins) {
+        return Some(Kind::new(*what, advice.clone()));
     }
     if let [b'%', b'P', b'D', b'F', b'-', b'0'..=b'9', b'.', ..] = text {
         return Some(Kind::new("a PDF document", Advice::SaveSheet));
