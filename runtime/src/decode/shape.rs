@@ -205,8 +205,8 @@ impl Table {
 }
 
 /// Whether a line is rather a title than the name of a column.
-fn is_title(line: &str, fields: usize) -> bool {
-    fields > 3 || line.trim().contains(' ')
+fn has_words(line: &str) -> bool {
+    line.trim().contains(' ')
 }
 
 fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
@@ -223,7 +223,7 @@ fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
             let is_pure = table.is_pure() && (number >= 3 || number == all || number == 2 && all <= 4);
             is_pure
                 || number >= 3 && table.is_most()
-                || is_title(&first_line(top), width) && table.is_all_but_few()
+                || (width > 3 || has_words(&first_line(top))) && table.is_all_but_few()
         } else {
             number >= 3 && 2 * number > all && table.is_most()
         };
@@ -327,34 +327,32 @@ fn is_better(top: &Top<'_>, records: &[Record], lines: &[Record], table: &Table)
     if table.first > LINES_OVER_HEADER || 2 * table.records < all || table.records < 2 {
         return false;
     }
-    let is_decimal = top.dialect.delimiter == b',' && has_decimal_commas(top, lines, table);
-    // What is said for the current delimiter would lose the header.
-    let is_wider = |other: Table| table.fields > other.fields || table.fields == other.fields && is_decimal;
-    let is_refused = other_widths(top, records).is_some();
-    let beats = !is_refused || Table::of(records, columns + 1).is_none_or(is_wider);
-    if columns == 1 {
-        let is_title = table.first == 0 || is_title(&first_line(top), table.fields);
-        return beats
-            && if table.is_pure() || table.is_most() {
-                is_title || table.fields > 2
-            } else {
-                is_title && table.is_all_but_few()
-            };
-    }
-    if !(table.is_most() || table.is_all_but_few()) {
+    if !(table.is_pure() || table.is_most() || table.is_all_but_few()) {
         return false;
     }
-    if is_refused {
-        return beats;
+    let is_decimal = top.dialect.delimiter == b',' && has_decimal_commas(top, lines, table);
+    if other_widths(top, records).is_some() {
+        // What is said for the current delimiter must not lose the header.
+        let is_wider = |other: Table| {
+            table.fields > other.fields
+                || table.fields == other.fields && is_decimal
+                || table.line < other.line && table.is_pure()
+        };
+        return Table::of(records, columns + 1).is_none_or(is_wider);
+    }
+    if columns == 1 {
+        let has_words = table.first == 0 || has_words(&first_line(top));
+        return has_words || table.fields > 2 && (table.is_pure() || table.is_most());
+    }
+    // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
+    let header = lines.get(table.first).map(|line| &line.span);
+    let is_apart = |record: &Record| Some(&record.span) == header && record.fields != columns;
+    if table.first > 0 && !records.iter().any(is_apart) {
+        return false;
     }
     let has_none_as_header = !records.iter().any(|record| record.fields == columns);
-    // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
-    let first_line = lines.get(table.first).map(|line| &line.span);
-    let is_header = table.first == 0
-        || records
-            .iter()
-            .any(|record| Some(&record.span) == first_line && record.fields != columns);
-    is_decimal && is_header && (table.fields >= columns || has_none_as_header)
+    is_decimal && (table.fields >= columns || has_none_as_header)
+        || table.first > 0 && table.fields > columns && table.records > 2
 }
 
 /// Whether each comma of a table stands between two digits, but for its first line.
@@ -707,6 +705,11 @@ mod tests {
             format!("{TITLE}{HEADER}{dated}"),
             format!("{TITLE}{HEADER}# imported\n{dated}"),
             format!("{TITLE}datum;betrag\n{}", "02.03.2024;1,50\n".repeat(30)),
+            format!("Umsatz\ndatum;betrag\n{}", "02.03.2024;1,50\n".repeat(30)),
+            format!(
+                "{TITLE}datum;kunde\n{}",
+                "02.03.2024;Kunde 1, Bern, x\n".repeat(30)
+            ),
             format!(
                 "{TITLE}datum;betrag\n# imported\n{}",
                 "02.03.2024;1,50\n".repeat(3)
@@ -734,6 +737,10 @@ mod tests {
             ),
             format!("Report, March 2024\ndatum;betrag\n{}", "1;1,50\n".repeat(30)),
             format!("Report, March 2024\n{HEADER}{}", rows(30, "")),
+            format!(
+                "Report, March 2024\n{HEADER}{}",
+                rows(30, "").replace("Kunde ", "Kunde, ")
+            ),
         ] {
             let part = "2 fields by commas or, from line 2 on,";
             assert_refused(&text, &InputOptions::default(), part);
@@ -778,6 +785,9 @@ mod tests {
             ("pair\n1;2\n3;4\n", &["pair"][..]),
             ("text\none; two\nthree\nfour; five\n", &["text"]),
             ("tags\na;b\nc\nd;e;f\ng;h\n", &["tags"]),
+            ("tags\na;b;c;d\ne;f;g;h\ni;j;k;l\nm\n", &["tags"]),
+            ("id,list\n1,x;y;z\nbad;row\n2,x;y;z\n3,x;y;z\n", &["id", "list"]),
+            ("\"a, b\"\n\"1, 2\"\n\"3, 4\"\n", &["a, b"]),
             ("id,scores\n1,10;20;30\n2,11;21;31\n", &["id", "scores"]),
             ("id,name,geo;pos\n1,7,2;3\n2,8,4;5\n", &["id", "name", "geo;pos"]),
             ("id,note\n1,a;b\n2,c;d\n", &["id", "note"]),

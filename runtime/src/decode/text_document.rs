@@ -65,7 +65,7 @@ fn name_before(line: &str, mark: char) -> Option<&str> {
     let is_name = bare.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && bare
             .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/'))
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/' | '(' | ')'))
         && bare.split(' ').count() <= WORDS;
     (is_name && (value.is_empty() || value.starts_with([' ', '\t']))).then_some(name)
 }

@@ -69,7 +69,14 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
 fn of_object(text: &[u8]) -> Advice {
     match list_in(text) {
         Some(list) => Advice::JsonList(list),
-        None => Advice::JsonAnswer(clip(text)),
+        None => {
+            let words: Vec<_> = text
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty())
+                .take(64)
+                .collect();
+            Advice::JsonAnswer(clip(&words.join(&b' ')))
+        }
     }
 }
 
