@@ -165,7 +165,7 @@ impl Gate {
 
 /// What to do if most rejects are not UTF-8.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
-    (not_utf8 > rejected / 2).then(|| format!("{not_utf8} of them are not UTF-8: {LATIN_1_HINT}"))
+    (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
 /// The first of some codes.
@@ -413,12 +413,12 @@ mod tests {
 
     #[test]
     fn what_is_not_utf_8_may_have_another_encoding() {
-        let hint = "are not UTF-8: if it is Latin-1 or Windows-1252, say --encoding latin-1";
+        let hint = "most rejects are not UTF-8: if it is Latin-1 or Windows-1252, say --encoding latin-1";
         let by_default = check(&Gate::default(), 20, &[("a", 5), (NOT_UTF8, 6)]).unwrap();
         assert_eq!(
             by_default,
             format!(
-                "11 of 20 records were rejected, and by default at most 50% may be; 6 of them {hint}; by code: 6 not-utf8 (first \
+                "11 of 20 records were rejected, and by default at most 50% may be; {hint}; by code: 6 not-utf8 (first \
                  record 812, line 815: is empty), 5 a (first record 812, line 815: is empty)"
             )
         );

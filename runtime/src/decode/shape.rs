@@ -341,8 +341,10 @@ fn is_better(top: &Top<'_>, records: &[Record], lines: &[Record], table: &Table)
         return Table::of(records, columns + 1).is_none_or(is_wider);
     }
     if columns == 1 {
-        let has_words = table.first == 0 || has_words(&first_line(top));
-        return has_words || table.fields > 2 && (table.is_pure() || table.is_most());
+        return table.first == 0
+            || has_words(&first_line(top))
+            || table.fields > 2 && (table.is_pure() || table.is_most())
+            || has_header(top, lines, table);
     }
     // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
     let header = lines.get(table.first).map(|line| &line.span);
@@ -353,6 +355,15 @@ fn is_better(top: &Top<'_>, records: &[Record], lines: &[Record], table: &Table)
     let has_none_as_header = !records.iter().any(|record| record.fields == columns);
     is_decimal && (table.fields >= columns || has_none_as_header)
         || table.first > 0 && table.fields > columns && table.records > 2
+}
+
+/// Whether the first line of a table has no digit, and each other one has.
+fn has_header(top: &Top<'_>, lines: &[Record], table: &Table) -> bool {
+    let has_digit = |line: &Record| top.rest[line.span.clone()].iter().any(u8::is_ascii_digit);
+    let mut of_table = lines[table.first..]
+        .iter()
+        .filter(|line| line.fields == table.fields);
+    table.records > 2 && of_table.next().is_some_and(|header| !has_digit(header)) && of_table.all(has_digit)
 }
 
 /// Whether each comma of a table stands between two digits, but for its first line.
@@ -668,6 +679,8 @@ mod tests {
             format!("{TITLE}{HEADER}# imported\n{}Total;;10;\n", rows(3, ",50")),
             format!("{TITLE}{HEADER}{}", rows(1, "")),
             format!("Report\n{HEADER}# imported\n{}", rows(300, ",50")),
+            format!("Report\n{HEADER}{}Total: 4\n", rows(4, "")),
+            "Report\ndatum;betrag\n1;2\n3;4\n".to_owned(),
             format!(
                 "{}{HEADER}# imported\n{}Total;;10;\n",
                 "Monthly report March 2024;;;\n",

@@ -23,7 +23,7 @@ pub(super) fn with_beginning(lines: &mut dyn Iterator<Item = &str>) -> Option<&'
 /// Returns what a text is if most of its lines have a name and a value, the first among them.
 pub(super) fn of_names_and_values(lines: &mut dyn Iterator<Item = &str>) -> Option<&'static str> {
     let lines: Vec<_> = lines.take(LINES).map(str::trim_end).collect();
-    if is_mostly(&lines, |line| name_before(line, ':'), |line| is_item(line)) {
+    if is_mostly(&lines, name_before, is_item) {
         return Some("made of lines `name: value`");
     }
     let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
@@ -37,10 +37,9 @@ fn is_mostly<'a>(
     belongs: impl Fn(&str) -> bool,
 ) -> bool {
     let lines: Vec<_> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
-    let is_such = |line: &str| belongs(line);
     let such = lines
         .iter()
-        .filter(|line| name(line).is_some() || is_such(line))
+        .filter(|line| name(line).is_some() || belongs(line))
         .count();
     let names: HashSet<_> = lines.iter().filter_map(|line| name(line)).collect();
     let Some(first) = lines.first() else {
@@ -56,11 +55,11 @@ fn is_mostly<'a>(
 
 /// The name in `name: value` or `name:`, also of an item of a list or indented. An address (`http://`) and a time (`10:30`) have
 /// none.
-fn name_before(line: &str, mark: char) -> Option<&str> {
+fn name_before(line: &str) -> Option<&str> {
     const WORDS: usize = 4;
     let line = line.trim_start();
     let line = line.strip_prefix("- ").unwrap_or(line);
-    let (name, value) = line.split_once(mark)?;
+    let (name, value) = line.split_once(':')?;
     let bare = name.trim_matches(['"', '\'']);
     let is_name = bare.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && bare
@@ -90,14 +89,14 @@ fn is_item(line: &str) -> bool {
 fn is_mail(lines: &[&str]) -> bool {
     let head = || lines.iter().take_while(|line| !line.is_empty());
     // A long one goes on in an indented line.
-    let is_head = |line: &&str| line.starts_with([' ', '\t']) || name_before(line, ':').is_some();
+    let is_head = |line: &&str| line.starts_with([' ', '\t']) || name_before(line).is_some();
     let has = |names: &[&str]| {
         head()
-            .filter_map(|line| name_before(line, ':'))
+            .filter_map(|line| name_before(line))
             .any(|found| names.iter().any(|name| found.eq_ignore_ascii_case(name)))
     };
     head().count() >= 3
-        && head().all(|line| is_head(&line))
+        && head().all(is_head)
         && has(&["Subject", "Message-ID", "Received", "MIME-Version"])
         && has(&["From", "To", "Date", "Return-Path", "Delivered-To"])
 }
@@ -110,7 +109,7 @@ fn is_yaml(lines: &[&str]) -> bool {
     lines.next() == Some(&"---")
         && lines
             .find(|line| !line.is_empty() && !line.starts_with('#'))
-            .is_some_and(|line| is_item(line) || name_before(line, ':').is_some())
+            .is_some_and(|line| is_item(line) || name_before(line).is_some())
 }
 
 /// Whether it begins with a heading, and most of what follows is prose or marked as Markdown marks it.
@@ -134,7 +133,7 @@ fn is_markdown(lines: &[&str]) -> bool {
                 .any(|mark| line.starts_with(mark))
     };
     let rest: Vec<_> = rest.filter(|line| !is_underline(line)).collect();
-    let texts = rest.iter().copied().filter(|line| is_text(&line)).count();
+    let texts = rest.iter().copied().filter(|line| is_text(line)).count();
     texts > 0 && 2 * texts > rest.len()
 }
 
@@ -145,18 +144,18 @@ fn is_heading(line: &str) -> bool {
         && !text.contains([',', ';', '\t', '|'])
 }
 
-/// Whether a line has words, and a space behind each comma and semicolon, which fields have not.
+/// Whether a line has words or is the end of a sentence, with a space behind each comma and semicolon, which fields have not.
 fn is_prose(line: &str) -> bool {
     const WORDS: usize = 4;
+    let words = line.split_whitespace().count();
+    let is_end = words >= 2 && line.ends_with(['.', '!', '?', ':']);
     let follows = |(at, mark): (usize, &str)| {
         line[at + mark.len()..]
             .chars()
             .next()
             .is_none_or(char::is_whitespace)
     };
-    line.split_whitespace().count() >= WORDS
-        && !line.contains(['\t', '|'])
-        && line.match_indices([',', ';']).all(follows)
+    (words >= WORDS || is_end) && !line.contains(['\t', '|']) && line.match_indices([',', ';']).all(follows)
 }
 
 #[cfg(test)]
@@ -177,6 +176,7 @@ mod tests {
                 "# Title\n\nSome prose, with commas, and more.\nAnd a second line of it.\n",
                 "a text in Markdown",
             ),
+            ("# My project\n\nHello world.\n", "a text in Markdown"),
             ("Title\n=====\n\nSome prose with words.\n", "a text in Markdown"),
             ("## Title of it\n\n- one, two\n- three\n", "a text in Markdown"),
             (
