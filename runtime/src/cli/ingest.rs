@@ -351,10 +351,7 @@ impl Ingestion {
         };
         let not_utf8 = receipt.rejects.by_code.get(NOT_UTF8).copied().unwrap_or(0);
         if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
-            out::note(format!(
-                "{} records were rejected; {hint}",
-                receipt.records.rejected
-            ));
+            out::note(hint);
         } else if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
             out::note(
                 "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
