@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Position;
+use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 
 /// So many codes are named; when the gate is closed, those with the most rejects first.
@@ -114,6 +115,8 @@ impl Gate {
     /// None if the output may be published; else the rules that forbid it, and what was rejected.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, Rejects>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
+        let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
+        let encoding = encoding_hint(rejected, not_utf8);
         let mut broken = Vec::new();
         if read < self.min_records {
             let least = self.min_records;
@@ -139,19 +142,30 @@ impl Gate {
             && read >= RECORDS_BY_DEFAULT
             && !SHARE_BY_DEFAULT.allows(rejected, read)
         {
-            broken.push(format!(
-                "{rejected} of {read} records were rejected, and by default at most {SHARE_BY_DEFAULT} may be: check that the \
-                 input is what it seems, or set another bound with --max-rejects (100% for none)"
-            ));
+            let what = format!(
+                "{rejected} of {read} records were rejected, and by default at most {SHARE_BY_DEFAULT} may be"
+            );
+            broken.push(match encoding {
+                Some(_) => what,
+                None => format!(
+                    "{what}: check that the input is what it seems, or set another bound with --max-rejects (100% for none)"
+                ),
+            });
         }
         if broken.is_empty() {
             return None;
         }
+        broken.extend(encoding);
         if !by_code.is_empty() {
             broken.push(shown(by_code));
         }
         Some(broken.join("; "))
     }
+}
+
+/// What to do if most rejects are not UTF-8.
+pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
+    (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
 /// The first of some codes.
@@ -395,6 +409,25 @@ mod tests {
             "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or set \
              another bound with --max-rejects (100% for none); by code: 11 a (first record 812, line 815: is empty)"
         );
+    }
+
+    #[test]
+    fn what_is_not_utf_8_may_have_another_encoding() {
+        let hint = "most rejects are not UTF-8: if it is Latin-1 or Windows-1252, say --encoding latin-1";
+        let by_default = check(&Gate::default(), 20, &[("a", 5), (NOT_UTF8, 6)]).unwrap();
+        assert_eq!(
+            by_default,
+            format!(
+                "11 of 20 records were rejected, and by default at most 50% may be; {hint}; by code: 6 not-utf8 (first \
+                 record 812, line 815: is empty), 5 a (first record 812, line 815: is empty)"
+            )
+        );
+        let by_rule = check(&gate(&["0"]), 20, &[(NOT_UTF8, 1)]).unwrap();
+        assert!(by_rule.contains(hint), "{by_rule}");
+        for codes in [&[("a", 6), (NOT_UTF8, 6)][..], &[("a", 20)]] {
+            let why = check(&Gate::default(), 20, codes).unwrap();
+            assert!(!why.contains("--encoding"), "{why}");
+        }
     }
 
     #[test]

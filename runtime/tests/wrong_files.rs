@@ -255,6 +255,39 @@ fn a_page_or_a_document_is_named_in_both_formats() {
 }
 
 #[test]
+fn a_list_in_an_object_and_an_answer_in_place_of_the_file_are_named() {
+    let list = "its member `data` is a list: `jq -c '.data[]'` writes its elements one a line";
+    let answer = "({\"error\":\"unauthorized\"}): is it an answer in place of the file?";
+    for name in ["a.csv", "a.json"] {
+        assert_refused(name, "{\"data\": [{\"id\": 1}, {\"id\": 2}]}\n", &[], list);
+        assert_refused(
+            name,
+            "{\n  \"n\": 1,\n  \"data\": [\n    {\"id\": 1}\n  ]\n}\n",
+            &[],
+            list,
+        );
+        assert_refused(name, "{\"error\":\"unauthorized\"}", &[], answer);
+    }
+}
+
+#[test]
+fn latin_1_is_named_where_a_text_is_not_utf_8() {
+    let hint = "if it is Latin-1 or Windows-1252, say --encoding latin-1";
+    assert_refused("a.csv", b"id,gr\xe4\xdfe\n1,2\n", &[], hint);
+    let rows = b"\xe9\n".repeat(30);
+    let closed = refused("a.csv", [b"name\n", &rows[..]].concat(), &[]);
+    assert!(
+        closed.contains("most rejects are not UTF-8") && closed.contains(hint),
+        "{closed}"
+    );
+    assert!(!closed.contains("--max-rejects"), "{closed}");
+    let host = Host::embedded();
+    host.write("a.csv", b"name\n\xe9\nx\n");
+    let said = ingest(&host, "a.csv", &[]);
+    assert!(said.stderr.contains(hint), "{}", said.stderr);
+}
+
+#[test]
 fn the_decoded_text_is_looked_at() {
     let page = "<!DOCTYPE html>\n<html>é</html>\n";
     let utf16: Vec<u8> = page.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -431,7 +464,48 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
         ),
         (
             "Sales report\nid;name\n1;x\n2;y\n",
-            "3 of its first 3 records have 2 fields by them: say --skip-lines 1 and --delimiter ';'",
+            "3 of the next 3 have 2 by semicolons: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "Monthly report March 2024\ndatum;kunde;betrag;ort\n# imported\n1;K;2;Bern\n2;K;3;Bern\nTotal: 2\n",
+            "3 of the next 5 have 4 by semicolons: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "Monthly report March 2024\ndatum;kunde;betrag;ort\n02.03.2024;K;1,50;Bern\n03.03.2024;K;2,50;Bern\n",
+            "3 of the next 3 have 4 by semicolons: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "Report, March 2024\ndatum;kunde;betrag;ort\n1;K;1,50;Bern\n2;K;2,50;Bern\n",
+            "can be read in two ways, 2 fields by commas or, from line 2 on, 4 by semicolons: say --delimiter ',' or --skip-lines 1 and \
+             --delimiter ';'",
+        ),
+        (
+            "datum;betrag, netto\n1;1,50\n2;2,50\n",
+            "can be read in two ways, 2 fields by commas or 2 by semicolons",
+        ),
+        (
+            "Monthly report March 2024;;;\ndatum;kunde;betrag;ort\n# imported\n1;K;1,50;Bern\n2;K;2,50;Bern\n3;K;3;Bern\nTotal;;10;\n",
+            "have 4 by semicolons: say --skip-lines 1 and --delimiter ';'",
+        ),
+        (
+            "---\nname: x\nsizes:\n  - 1, 2\n",
+            "is a YAML document, not a table (\"---\"): make a table of it",
+        ),
+        (
+            "# Title\n\nThis is a text, with commas in it.\nAnd this is more, of course.\n",
+            "is a text in Markdown, not a table",
+        ),
+        (
+            "From: a@x\nTo: b@x\nSubject: hi, all\n\nHello,\nthis is a text.\n",
+            "is a mail, not a table",
+        ),
+        (
+            "name: Smith, J\nage: 3\ncity: Bern\n",
+            "is made of lines `name: value`, not a table",
+        ),
+        (
+            "[main]\na = 1\nb = 2\n",
+            "is made of lines `name=value`, not a table",
         ),
         (
             "Report\nBy: me\n\nid\tname\tx\n1\tx\t\n2\ty\t\n",
@@ -686,6 +760,16 @@ fn a_dialect_is_told_named_or_an_error_but_never_guessed() {
     );
     assert_refused("a.csv", "a\u{1}b\n1\u{1}2\n", &auto, "say --delimiter 0x01");
     assert_refused("a.csv", "a   b\n1   2\n", &auto, "say --dialect spaces");
+    let titled = "Sales report\nid;name;total\n1;x;1,50\n2;y;2,50\n";
+    let message =
+        "has one field in its first line, but 3 of the next 3 have 3 by semicolons: say --skip-lines 1 if";
+    assert_refused("a.csv", titled, &auto, message);
+    assert_refused(
+        "a.csv",
+        titled,
+        &[&auto[..], &["--input-format", "csv"]].concat(),
+        message,
+    );
     assert_taken("a.csv", "a~b\n1~2\n", &["--delimiter", "~"]);
     assert_taken("a.csv", "a\u{1}b\n1\u{1}2\n", &["--delimiter", "\\x01"]);
     let host = Host::embedded();

@@ -14,9 +14,10 @@ use super::out::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
+use crate::decode::NOT_UTF8;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, Origin};
-use crate::gate::Gate;
+use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
 use crate::pipeline::{self, Gauge, Job};
 use crate::plugin::Plugin;
@@ -383,7 +384,10 @@ impl Ingestion {
                 receipt
             }
         };
-        if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
+        let not_utf8 = receipt.rejects.by_code.get(NOT_UTF8).copied().unwrap_or(0);
+        if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
+            out::note(hint);
+        } else if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
             out::note(
                 "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
             );

@@ -39,7 +39,7 @@ use memchr::memchr2;
 use self::rewriting::RewritingDecoder;
 use super::index::Index;
 use super::split::{Begin, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
-use super::utf8::Utf8;
+use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
@@ -322,7 +322,7 @@ impl CsvDecoder {
     /// What is wrong with a record: first what may be the cause of the rest.
     fn fault(&self, raw: &[u8], row: Row, record: Record, utf8: &mut Utf8) -> Option<(&'static str, String)> {
         if let Err(reason) = utf8.check(raw, row) {
-            return Some(("not-utf8", reason));
+            return Some((NOT_UTF8, reason));
         }
         if let Some(at) = record.stray {
             let dialect = self.scanner.dialect();
@@ -505,7 +505,7 @@ impl Head<'_> {
         }
         Utf8::default()
             .check(raw, used.row(record.end))
-            .map_err(refused)?;
+            .map_err(|reason| refused(format!("{reason}: {LATIN_1_HINT}")))?;
         if let Some(at) = record.stray {
             return Err(refused(stray_quote(raw, 0, at, self.reading.syntax.dialect())));
         }

@@ -12,7 +12,7 @@ use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 
 use super::split::{Begin, Rest, Splitter, in_input, too_long};
-use super::utf8::Utf8;
+use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Row, Used};
 use crate::config::Limits;
@@ -210,7 +210,7 @@ impl Lines {
             let row = used.row(used.bytes + line.len());
             let object = utf8
                 .check(raw, row)
-                .map_err(|reason| ("not-utf8", reason))
+                .map_err(|reason| (NOT_UTF8, reason))
                 .and_then(|()| check_object(line));
             found(row, object);
             used.record(next, 1);

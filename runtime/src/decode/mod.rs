@@ -12,6 +12,7 @@ mod skip;
 mod sniff;
 mod spaces;
 mod split;
+mod text_document;
 mod transcode;
 mod utf8;
 
@@ -27,6 +28,7 @@ use self::spaces::Spaces;
 use self::split::{Begin, UTF_32, check_mark, in_input};
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::{Charset, Transcoded};
+pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
@@ -119,10 +121,19 @@ pub fn open(
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = Reading::new(syntax, hints.header, has_separator_line, options);
             let opened = csv::open(text.reader(), name, begin, reading, limits)?;
+            let is_auto = options.dialect == Some(DialectFrom::Auto);
+            let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
+            let top = || shape::Top {
+                is_delimiter_open,
+                is_auto,
+                ..opened.top(syntax, reading)
+            };
             if is_guessed {
-                let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
-                let top = opened.top(syntax, reading, is_delimiter_open);
-                shape::check(&top, hints.other.filter(|_| options.delimiter.is_none())).map_err(refused)?;
+                let other = hints.other.filter(|_| options.delimiter.is_none());
+                shape::check(&top(), other).map_err(refused)?;
+            } else if is_auto {
+                // A format is named, and no delimiter.
+                shape::check_delimiter(&top()).map_err(refused)?;
             }
             opened
         }
@@ -144,8 +155,8 @@ pub fn open(
 }
 
 impl Decoding {
-    /// What was read of CSV.
-    fn top(&self, syntax: Syntax, reading: Reading, is_delimiter_open: bool) -> shape::Top<'_> {
+    /// What was read of CSV, as if its delimiter had been named.
+    fn top(&self, syntax: Syntax, reading: Reading) -> shape::Top<'_> {
         let rest = self.splitter.read();
         shape::Top {
             columns: &self.columns,
@@ -154,7 +165,8 @@ impl Decoding {
                 quote: syntax.quote.unwrap_or(NO_QUOTE),
                 ..self.dialect
             },
-            is_delimiter_open,
+            is_delimiter_open: false,
+            is_auto: false,
             rest: match syntax.is_plain() {
                 true => rest.into(),
                 false => syntax.simplify(rest).into(),

@@ -210,7 +210,7 @@ pub(super) fn tell(
 }
 
 /// Whether each comma stands between two digits.
-fn has_decimal_commas(text: &[u8]) -> bool {
+pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }

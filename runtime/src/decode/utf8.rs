@@ -2,6 +2,12 @@
 
 use crate::batch::Row;
 
+/// What to do with a text that is not UTF-8.
+pub(crate) const LATIN_1_HINT: &str = "if it is Latin-1 or Windows-1252, say --encoding latin-1";
+
+/// The code of a record that is not UTF-8.
+pub(crate) const NOT_UTF8: &str = "not-utf8";
+
 /// How much is looked at in one go for whether it is UTF-8: much more than a record mostly has, and little
 /// enough to look at in vain when the batch ends.
 const UTF8_BYTES: usize = 16 << 10;

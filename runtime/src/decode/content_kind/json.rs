@@ -5,6 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use super::{Advice, Kind, Sample};
+use crate::format::clip;
 
 /// Whether it is JSON, in place of CSV.
 pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
@@ -25,7 +26,7 @@ pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
     is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
         None if lines(text).nth(1).is_some() => Kind::new("JSON lines", Advice::JsonLines),
-        None => Kind::new("a JSON object", Advice::JsonDocument),
+        None => Kind::new("a JSON object", of_object(text)),
     })
 }
 
@@ -48,16 +49,87 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
             is_array(text).then(|| Kind::new("a JSON array", Advice::JsonArray))
         }
         b'{' if has_lines_left => {
-            let is_over_lines = match first_value(text) {
-                FirstValue::Whole(end) => end > line_bytes,
-                FirstValue::CutOff => true,
-                FirstValue::Malformed => false,
+            let (is_over_lines, is_alone) = match first_value(text) {
+                FirstValue::Whole(end) => (end > line_bytes, text[end..].trim_ascii().is_empty()),
+                FirstValue::CutOff => (true, true),
+                FirstValue::Malformed => (false, false),
             };
-            is_over_lines.then(|| Kind::new("a JSON object over several lines", Advice::JsonDocument))
+            let advice = match is_alone {
+                true => of_object(text),
+                false => Advice::JsonDocument,
+            };
+            is_over_lines.then(|| Kind::new("a JSON object over several lines", advice))
         }
         0x1e => Some(Kind::new("a JSON text sequence", Advice::JsonDocument)),
         _ => None,
     }
+}
+
+/// What to do with one object.
+fn of_object(text: &[u8]) -> Advice {
+    match list_in(text) {
+        Some(list) => Advice::JsonList(list),
+        None => {
+            let words: Vec<_> = text
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty())
+                .take(64)
+                .collect();
+            Advice::JsonAnswer(clip(&words.join(&b' ')))
+        }
+    }
+}
+
+/// Returns the path of the first list of objects in an object, as `jq` has it: `.data`. The text may be cut off behind its
+/// beginning. None if there is no such list, or a name on the way that a shell cannot be given in quotes.
+pub(super) fn list_in(text: &[u8]) -> Option<String> {
+    let (mut path, mut name, mut at) = (Vec::new(), None, 0);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'{' => path.extend(name.take()),
+            b'}' => drop(path.pop()),
+            b'[' if text[at + 1..].trim_ascii_start().starts_with(b"{") => {
+                path.extend(name);
+                return jq_path(&path);
+            }
+            b'[' => match first_value(&text[at..]) {
+                FirstValue::Whole(bytes) => at += bytes - 1,
+                _ => return None,
+            },
+            b'"' => {
+                let mut texts = Deserializer::from_slice(&text[at..]).into_iter::<String>();
+                let text_here = texts.next()?.ok()?;
+                at += texts.byte_offset() - 1;
+                if text[at + 1..].trim_ascii_start().starts_with(b":") {
+                    name = Some(text_here);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+fn jq_path(names: &[String]) -> Option<String> {
+    const NAME_BYTES: usize = 64;
+    let mut path = String::new();
+    for name in names {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.len() > NAME_BYTES || name.contains(|c: char| c == '\'' || c == '`' || c.is_control()) {
+            return None;
+        }
+        if name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit()) {
+            path.push('.');
+            path.push_str(name);
+        } else {
+            let quoted = serde_json::to_string(name).ok()?;
+            path.push_str(if path.is_empty() { ".[" } else { "[" });
+            path.push_str(&quoted);
+            path.push(']');
+        }
+    }
+    (!path.is_empty()).then_some(path)
 }
 
 /// Whether an array begins here: one that ends, goes on behind the sample, or has objects, texts or arrays in it.
@@ -153,6 +225,28 @@ mod tests {
             let start = &text[..text.len().min(40)];
             assert_eq!(in_csv(text).as_deref(), Some(what), "CSV {start:?}");
             assert_eq!(in_jsonl(text).as_deref(), Some(what), "JSONL {start:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_in_an_object_is_named_as_jq_has_it() {
+        for (text, path) in [
+            (r#"{"data": [{"a":1}]}"#, Some(".data")),
+            (r#"{"count":2,"ids":[1,"]"],"next":"x","rows":[ {"#, Some(".rows")),
+            (
+                r#"{"meta":{"a":"b"},"response":{"n":1,"items":[{}]}}"#,
+                Some(".response.items"),
+            ),
+            (r#"{"my data":[{}]}"#, Some(r#".["my data"]"#)),
+            (r#"{"a":{"2":[{}]}}"#, Some(r#".a["2"]"#)),
+            (r#"{"it's":[{}]}"#, None),
+            (r#"{"error":"unauthorized"}"#, None),
+            (r#"{"errors":["x"]}"#, None),
+            (r#"{"a":"b\":[{"}"#, None),
+            (r#"{"data":["#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(list_in(text.as_bytes()).as_deref(), path, "{text}");
         }
     }
 

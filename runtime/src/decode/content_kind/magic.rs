@@ -159,8 +159,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool) -> Option<Kind> {
             .find(is_there)
             .filter(|_| has_binary(bytes))
     };
-    if let Some(&(.., what, advice)) = MARKS.iter().find(is_there).or_else(of_letters) {
-        return Some(Kind::new(what, advice));
+    if let Some((.., what, advice)) = MARKS.iter().find(is_there).or_else(of_letters) {
+        return Some(Kind::new(*what, advice.clone()));
     }
     if is_cpio(bytes) {
         return Some(Kind::new("a cpio archive", Extract));
@@ -263,7 +263,7 @@ fn zip(bytes: &[u8]) -> Option<Kind> {
         let mut entries = entries();
         entries
             .any(|(name, _)| name.starts_with(part.as_bytes()))
-            .then(|| Kind::new(*what, *advice))
+            .then(|| Kind::new(*what, advice.clone()))
     };
     let kind = ZIP_ENTRIES.iter().find_map(by_entry);
     Some(kind.unwrap_or_else(|| match entries().next() {

@@ -19,7 +19,7 @@ pub(super) struct Kind {
 }
 
 /// What to do with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Advice {
     Convert,
     Decrypt,
@@ -27,9 +27,13 @@ enum Advice {
     Extract,
     FetchContent,
     FetchPage,
+    /// Goes with the beginning of the object.
+    JsonAnswer(String),
     JsonArray,
     JsonDocument,
     JsonLines,
+    /// Goes with the path of the list.
+    JsonList(String),
     JsonObjects,
     Recompress,
     Resolve,
@@ -70,10 +74,30 @@ impl Kind {
             Advice::Recompress => "decompress it, or compress it by gzip or zstd",
             Advice::SaveSheet => "save the table in it as CSV",
             Advice::TakeTheFile => "is this the address of the right file?",
+            Advice::JsonList(path) => return format!("is {what}, not {expected}: {}", list_advice(path)),
+            Advice::JsonAnswer(start) => {
+                return format!(
+                    "is {what}, not {expected} ({start}): is it an answer in place of the file? else write its records one a line, as \
+                     `jq -c` does, and read it with --input-format jsonl"
+                );
+            }
             Advice::Utf16(label) => return format!("is {what}: say so, with --encoding {label}"),
         };
         format!("is {what}, not {expected}: {advice}")
     }
+}
+
+/// What to do with an object that has a list of records at a path of `jq`.
+fn list_advice(path: &str) -> String {
+    let member = path.strip_prefix('.').unwrap_or(path);
+    format!(
+        "its member `{member}` is a list: `jq -c '{path}[]'` writes its elements one a line, to be read with --input-format jsonl"
+    )
+}
+
+/// What to do with an object that should be lines of them; None if it has no list of records in it.
+pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
+    json::list_in(text).map(|path| list_advice(&path))
 }
 
 /// What the bytes of an input are before anything is known of their encoding, unless they may be text. `is_utf8` says that

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Projection, escape_at_end, never_closed, ragged, stray_quote};
 use crate::batch::{Batch, Fault, Malformed, Used};
 use crate::decode::split::{in_input, too_long};
-use crate::decode::utf8::Utf8;
+use crate::decode::utf8::{NOT_UTF8, Utf8};
 use crate::decode::{BatchLimits, Decoder, check_reads};
 use crate::error::Result;
 use crate::format::csv::{Item, Parser, Row, RowRules, line_feeds};
@@ -76,7 +76,7 @@ impl RewritingDecoder {
             let mut row = used.row(found.end);
             match utf8
                 .check(raw, row)
-                .map_err(|reason| ("not-utf8", reason))
+                .map_err(|reason| (NOT_UTF8, reason))
                 .and_then(|()| self.check(raw, used, found))
             {
                 Ok(()) => {

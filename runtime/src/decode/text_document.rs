@@ -1,0 +1,232 @@
+//! The first lines of a text in; out comes which document they begin, if it is one of lines and not a table: a mail, YAML,
+//! Markdown, settings. It is a guess: any of them may be a column of a CSV file.
+
+use std::collections::HashSet;
+
+/// How many lines are looked at.
+const LINES: usize = 100;
+
+/// Returns what a text is, to go on from "is". A text of mail, YAML or Markdown has a beginning of its own.
+pub(super) fn with_beginning(lines: &mut dyn Iterator<Item = &str>) -> Option<&'static str> {
+    let lines: Vec<_> = lines.take(LINES).map(str::trim_end).collect();
+    if is_mail(&lines) {
+        Some("a mail")
+    } else if is_yaml(&lines) {
+        Some("a YAML document")
+    } else if is_markdown(&lines) {
+        Some("a text in Markdown")
+    } else {
+        None
+    }
+}
+
+/// Returns what a text is if most of its lines have a name and a value, the first among them.
+pub(super) fn of_names_and_values(lines: &mut dyn Iterator<Item = &str>) -> Option<&'static str> {
+    let lines: Vec<_> = lines.take(LINES).map(str::trim_end).collect();
+    if is_mostly(&lines, name_before, is_item) {
+        return Some("made of lines `name: value`");
+    }
+    let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
+    is_mostly(&lines, setting, is_section).then_some("made of lines `name=value`")
+}
+
+/// Whether three lines and most of them are named or belong to those, the first one among them, and have two names at least.
+fn is_mostly<'a>(
+    lines: &[&'a str],
+    name: impl Fn(&'a str) -> Option<&'a str>,
+    belongs: impl Fn(&str) -> bool,
+) -> bool {
+    let lines: Vec<_> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
+    let such = lines
+        .iter()
+        .filter(|line| name(line).is_some() || belongs(line))
+        .count();
+    let names: HashSet<_> = lines.iter().filter_map(|line| name(line)).collect();
+    let Some(first) = lines.first() else {
+        return false;
+    };
+    let has_others = names.len() >= 2 || lines.iter().any(|line| belongs(line));
+    (name(first).is_some() || belongs(first))
+        && !names.is_empty()
+        && has_others
+        && such >= 3
+        && 2 * such > lines.len()
+}
+
+/// The name in `name: value` or `name:`, also of an item of a list or indented. An address (`http://`) and a time (`10:30`) have
+/// none.
+fn name_before(line: &str) -> Option<&str> {
+    const WORDS: usize = 4;
+    let line = line.trim_start();
+    let line = line.strip_prefix("- ").unwrap_or(line);
+    let (name, value) = line.split_once(':')?;
+    let bare = name.trim_matches(['"', '\'']);
+    let is_name = bare.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && bare
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/' | '(' | ')'))
+        && bare.split(' ').count() <= WORDS;
+    (is_name && (value.is_empty() || value.starts_with([' ', '\t']))).then_some(name)
+}
+
+/// The name in `name=value`; what ends with `=` is none.
+fn setting(line: &str) -> Option<&str> {
+    let (name, value) = line.split_once('=')?;
+    let name = name.trim();
+    let name = name.strip_prefix("export ").unwrap_or(name);
+    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    (is_name && !value.trim_start().is_empty() && !value.starts_with('=')).then_some(name)
+}
+
+fn is_item(line: &str) -> bool {
+    line.trim_start().starts_with("- ")
+}
+
+/// Whether it begins with the head of a mail.
+fn is_mail(lines: &[&str]) -> bool {
+    let head = || lines.iter().take_while(|line| !line.is_empty());
+    // A long one goes on in an indented line.
+    let is_head = |line: &&str| line.starts_with([' ', '\t']) || name_before(line).is_some();
+    let has = |names: &[&str]| {
+        head()
+            .filter_map(|line| name_before(line))
+            .any(|found| names.iter().any(|name| found.eq_ignore_ascii_case(name)))
+    };
+    head().count() >= 3
+        && head().all(is_head)
+        && has(&["Subject", "Message-ID", "Received", "MIME-Version"])
+        && has(&["From", "To", "Date", "Return-Path", "Delivered-To"])
+}
+
+/// Whether it begins with the mark of a document and a name, an item or a comment.
+fn is_yaml(lines: &[&str]) -> bool {
+    let mut lines = lines
+        .iter()
+        .skip_while(|line| line.is_empty() || line.starts_with("# "));
+    lines.next() == Some(&"---")
+        && lines
+            .find(|line| !line.is_empty() && !line.starts_with('#'))
+            .is_some_and(|line| is_item(line) || name_before(line).is_some())
+}
+
+/// Whether it begins with a heading, and most of what follows is prose or marked as Markdown marks it.
+fn is_markdown(lines: &[&str]) -> bool {
+    let mut rest = lines.iter().filter(|line| !line.is_empty());
+    let Some(first) = rest.next() else {
+        return false;
+    };
+    let is_underline = |line: &str| line.len() >= 3 && line.bytes().all(|byte| byte == b'=');
+    let is_apart =
+        lines.get(1).is_some_and(|line| line.is_empty()) || rest.clone().any(|line| is_heading(line));
+    if !(is_heading(first) && is_apart || lines.get(1).is_some_and(|line| is_underline(line))) {
+        return false;
+    }
+    let is_text = |line: &&&str| {
+        let line = line.trim_start();
+        is_heading(line)
+            || is_prose(line)
+            || ["- ", "* ", "> ", "```"]
+                .iter()
+                .any(|mark| line.starts_with(mark))
+    };
+    let rest: Vec<_> = rest.filter(|line| !is_underline(line)).collect();
+    let texts = rest.iter().copied().filter(|line| is_text(line)).count();
+    texts > 0 && 2 * texts > rest.len()
+}
+
+fn is_heading(line: &str) -> bool {
+    let text = line.trim_start_matches('#');
+    (1..=6).contains(&(line.len() - text.len()))
+        && text.starts_with(' ')
+        && !text.contains([',', ';', '\t', '|'])
+}
+
+/// Whether a line has words or is the end of a sentence, with a space behind each comma and semicolon, which fields have not.
+fn is_prose(line: &str) -> bool {
+    const WORDS: usize = 4;
+    let words = line.split_whitespace().count();
+    let is_end = words >= 2 && line.ends_with(['.', '!', '?', ':']);
+    let follows = |(at, mark): (usize, &str)| {
+        line[at + mark.len()..]
+            .chars()
+            .next()
+            .is_none_or(char::is_whitespace)
+    };
+    (words >= WORDS || is_end) && !line.contains(['\t', '|']) && line.match_indices([',', ';']).all(follows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Option<&'static str> {
+        with_beginning(&mut text.lines()).or_else(|| of_names_and_values(&mut text.lines()))
+    }
+
+    #[test]
+    fn a_document_of_lines_is_named() {
+        for (text, what) in [
+            ("---\nname: x\nage: 3\n", "a YAML document"),
+            ("# by x\n---\n- a\n- b\n", "a YAML document"),
+            ("---\n# a comment\nlist:\n  - a, b\n", "a YAML document"),
+            (
+                "# Title\n\nSome prose, with commas, and more.\nAnd a second line of it.\n",
+                "a text in Markdown",
+            ),
+            ("# My project\n\nHello world.\n", "a text in Markdown"),
+            ("Title\n=====\n\nSome prose with words.\n", "a text in Markdown"),
+            ("## Title of it\n\n- one, two\n- three\n", "a text in Markdown"),
+            (
+                "From: a@x\nTo: b@x\nSubject: hi, all\n\nHello,\nthis is a text.\n",
+                "a mail",
+            ),
+            (
+                "Received: from a\n\tby b; Mon\nDate: Mon, 1 Jan 2024\n\nx\n",
+                "a mail",
+            ),
+            ("name: x\nage: 3\ncity: y\n", "made of lines `name: value`"),
+            (
+                "Name: Smith, J\nStreet: 5\n\nName: Doe\nStreet: 6\nnote\n",
+                "made of lines `name: value`",
+            ),
+            ("items:\n  - a\n  - b\n", "made of lines `name: value`"),
+            ("- name: a\n- name: b\n- name: c\n", "made of lines `name: value`"),
+            ("\"id\": 1\n\"name\": x\n'b': 2\n", "made of lines `name: value`"),
+            ("[main]\na = 1\nb = 2\n", "made of lines `name=value`"),
+            ("A=1\nexport B=2\nC=\"x, y\"\n", "made of lines `name=value`"),
+        ] {
+            assert_eq!(found(text), Some(what), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_of_values_is_none() {
+        for text in [
+            "",
+            "url\nhttp://a\nhttps://b?c=d\nftp://e\n",
+            "http://a\nhttp://b\nhttp://c\n",
+            "10:30\n10:31\n10:32\n",
+            "time\n10:30\n11:00\n12:00\n",
+            "a: b\n1\n2\n3\n4\n",
+            "note\nWarning: x\nWarning: y\nError: z\n",
+            "Note: x\nNote: y\nNote: z\n",
+            "key:value\na:b\nc:d\n",
+            "urn:a:b\nurn:a:c\nurn:a:d\n",
+            "C:/a\nC:/b\nD:/c\n",
+            "YWI=\nYWJj\nYQ==\n",
+            "dt=1\ndt=2\ndt=3\n",
+            "---\n1\n2\n",
+            "# name\n\nSmith\nJones\n",
+            "# Report 2024\n\nid,name,remark\n1,x,this is a long text\n2,y,and another of them\n",
+            "# id,name\n1,this is a long text\n",
+            "From: 2024-01-01\nTo: 2024-02-01\n\nid,name\n1,x\n",
+            "Name\n----\nSmith\nJones\n",
+            "# comment\nThis is a long text.\nAnd this is another one.\n",
+        ] {
+            assert_eq!(found(text), None, "{text:?}");
+        }
+    }
+}
