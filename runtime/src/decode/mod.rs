@@ -170,11 +170,17 @@ impl Decoding {
     }
 }
 
-/// Returns a sample of a text that its dialect alone would write so, to be looked at.
+/// Returns a sample of a text that its dialect alone would write so, to be looked at: it begins where the first line does that is
+/// no comment.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
-        false => Cow::Owned(sample.changed(|text| syntax.simplify(text))),
+        false => Cow::Owned(sample.changed(|text| {
+            let mut simple = syntax.simplify(text);
+            let start = simple.iter().position(|byte| !matches!(byte, b'\n' | b'\r'));
+            simple.drain(..start.unwrap_or(simple.len()));
+            simple
+        })),
     }
 }
 

@@ -462,7 +462,7 @@ mod tests {
         );
         assert_eq!(with("a;b,c\n1;2,3\n", comment(b';')), Ok((',', Some('"'))));
         assert_eq!(with("a;b\n'1';2\n", comment(b'\'')), Ok((';', Some('"'))));
-        assert_eq!(with("a;b\n'1';2\n", escape(b'\'')), Ok((';', Some('"'))));
+        assert_eq!(with("a;b\n'1;2\n", escape(b'\'')), Ok((';', Some('"'))));
         assert_eq!(
             with("a;b\n1;\"x\n# y\"\n2;z\n", comment(b'#')),
             Ok((';', Some('"')))
