@@ -237,7 +237,7 @@ impl Text {
         }
         let is_transcoded = self.is_transcoded;
         let (mut rest, begin) = skip_lines(self.reader(), name, lines)?;
-        let sample = Sample::read(&mut rest, name)?.is_behind_others();
+        let sample = Sample::read(&mut rest, name)?.at_start(false);
         let text = Self {
             sample,
             rest,
@@ -256,12 +256,7 @@ impl Text {
         let is_start = self.sample.is_start();
         let (mark, sample) = self.sample.split_mark();
         let mut rest: Reader = Box::new(mark.chain(Spaces::new(sample.and_then(self.rest), syntax)));
-        let sample = Sample::read(&mut rest, name)?;
-        let sample = if is_start {
-            sample
-        } else {
-            sample.is_behind_others()
-        };
+        let sample = Sample::read(&mut rest, name)?.at_start(is_start);
         Ok((
             Self {
                 sample,

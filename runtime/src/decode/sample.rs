@@ -40,12 +40,9 @@ impl Sample {
         })
     }
 
-    /// Says that other bytes of the file come before.
-    pub(super) fn is_behind_others(self) -> Self {
-        Self {
-            is_start: false,
-            ..self
-        }
+    /// Returns the same sample, of which is known whether the file begins with it.
+    pub(super) fn at_start(self, is_start: bool) -> Self {
+        Self { is_start, ..self }
     }
 
     /// Whether the file begins with it.
