@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-pub use self::encoding::{encoding_refused, parse_encoding};
+pub use self::encoding::{ASCII, encoding_refused, parse_encoding};
 use self::input::given;
 pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,

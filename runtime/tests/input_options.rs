@@ -79,6 +79,21 @@ fn quotes_are_text_if_they_are_said_to_be() {
     );
 }
 
+#[test]
+fn fields_apart_by_spaces_have_comments_and_escapes() {
+    let host = Host::embedded();
+    let text = "city pop\n# \"estimates\nOslo 7\n\"New York\" 8\nSan\\ Jose 3\n";
+    host.write("cities.txt", text);
+    let options = "--input-format csv --dialect spaces --comment # --escape \\";
+    let plugin = clean();
+    let said = host.run(&format!("ingest cities.txt --plugin {plugin} --json {options}"));
+    let receipt = said.json().remove(0);
+    assert_eq!(
+        output(&receipt),
+        "city\tpop\nOslo\t7\n\"New York\"\t8\nSan Jose\t3\n"
+    );
+}
+
 fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host) {
     host.run(&format!("plugin push {}", clean())).ok();
     let table = "id; name\n\n1; a\n;\n2\n";
@@ -166,6 +181,10 @@ fn options_that_contradict_each_other_are_refused_where_they_are_said() {
         (
             "--trim --delimiter_space",
             "delimiter is a space, which trim would take off",
+        ),
+        (
+            "--dialect spaces --escape tab",
+            "escape is a tab, which stands between fields in the dialect",
         ),
         (
             "--quote none --delimiter \"",

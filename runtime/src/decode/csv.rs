@@ -93,6 +93,17 @@ impl Reading {
         self.rules != RowRules::default()
     }
 
+    /// Returns a whole text without the rows at its end that are no records.
+    pub(super) fn without_footer(self, text: &[u8]) -> &[u8] {
+        match self.footer {
+            0 => text,
+            footer => {
+                let end = self.parser(0).records_end_before(text, true, footer);
+                &text[..end.unwrap_or(text.len())]
+            }
+        }
+    }
+
     /// Whether each record of the output is one of the input, or is spliced of it.
     fn is_plain(&self) -> bool {
         self.syntax.is_plain() && self.rules == RowRules::default()

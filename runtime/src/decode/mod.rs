@@ -32,7 +32,7 @@ pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
-use crate::format::csv::{Dialect, Syntax};
+use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
 use crate::format::{Format, Hints, Other, clip};
 use crate::request::{DialectFrom, InputOptions};
 
@@ -113,7 +113,12 @@ pub fn open(
             let given = options.syntax()?;
             let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
-            if let Some(kind) = content_kind::of_text(&simple(&text.sample, given), format, is_quoted) {
+            // First as it is: no option makes a table of what is none.
+            let mut kind = content_kind::of_text(&text.sample, format, is_quoted);
+            if kind.is_none() && !given.is_plain() {
+                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted);
+            }
+            if let Some(kind) = kind {
                 return Err(refused(kind.sentence(format)));
             }
             let (text, is_spaced) = text.spaced(name, options)?;
@@ -142,7 +147,7 @@ pub fn open(
                 return Err(refused(kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
-            if is_guessed && !is_utf16(&text.sample) {
+            if is_guessed && !text.sample.is_utf16() {
                 shape::check_lines(text.sample.text(), hints.other).map_err(refused)?;
             }
             jsonl::open(text.reader(), name, limits)?
@@ -157,7 +162,8 @@ pub fn open(
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
     fn top(&self, syntax: Syntax, reading: Reading) -> shape::Top<'_> {
-        let rest = self.splitter.read();
+        let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
+        let rest = if whole { reading.without_footer(rest) } else { rest };
         shape::Top {
             columns: &self.columns,
             header: reading.header(),
@@ -171,18 +177,24 @@ impl Decoding {
                 true => rest.into(),
                 false => syntax.simplify(rest).into(),
             },
-            whole: self.splitter.has_ended(),
+            whole,
             line: self.splitter.origin().0.line,
             has_row_rules: reading.has_row_rules(),
         }
     }
 }
 
-/// Returns a sample of a text that its dialect alone would write so, to be looked at.
+/// Returns a sample of a text that its dialect alone would write so, to be looked at: it begins where the first line does that is
+/// no comment.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
-        false => Cow::Owned(sample.changed(|text| syntax.simplify(text))),
+        false => Cow::Owned(sample.changed(|text| {
+            let mut simple = syntax.simplify(text);
+            let start = simple.iter().position(|byte| !matches!(byte, b'\n' | b'\r'));
+            simple.drain(..start.unwrap_or(simple.len()));
+            simple
+        })),
     }
 }
 
@@ -203,11 +215,12 @@ impl Text {
         if check_mark(sample.bytes()) == Err(UTF_32) {
             return Err(in_input(name, UTF_32));
         }
-        if let Some(kind) = content_kind::of_bytes(&sample, !is_transcoded) {
-            return Err(in_input(
-                name,
-                kind.sentence(options.format.or(hints.format).unwrap_or(Format::Csv)),
-            ));
+        let refused = |kind: content_kind::Kind| {
+            let format = options.format.or(hints.format).unwrap_or(Format::Csv);
+            in_input(name, kind.sentence(format))
+        };
+        if let Some(kind) = content_kind::of_bytes(&sample, encoding.map(Charset::encoding)) {
+            return Err(refused(kind));
         }
         let Some(encoding) = encoding else {
             return Ok(Self {
@@ -221,6 +234,9 @@ impl Text {
             .map_err(|message| in_input(name, message))?;
         let mut rest: Reader = Box::new(Transcoded::new(sample.and_then(rest), name, encoding));
         let sample = Sample::read(&mut rest, name)?;
+        if let Some(kind) = content_kind::of_decoded(&sample) {
+            return Err(refused(kind));
+        }
         Ok(Self {
             sample,
             rest,
@@ -235,7 +251,7 @@ impl Text {
         }
         let is_transcoded = self.is_transcoded;
         let (mut rest, begin) = skip_lines(self.reader(), name, lines)?;
-        let sample = Sample::read(&mut rest, name)?;
+        let sample = Sample::read(&mut rest, name)?.at_start(false);
         let text = Self {
             sample,
             rest,
@@ -249,10 +265,12 @@ impl Text {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
         }
-        let quote = options.syntax()?.quote.unwrap_or(NO_QUOTE);
+        let syntax = options.syntax()?;
         let is_transcoded = self.is_transcoded;
-        let mut rest: Reader = Box::new(Spaces::new(self.reader(), quote));
-        let sample = Sample::read(&mut rest, name)?;
+        let is_start = self.sample.is_start();
+        let (mark, sample) = self.sample.split_mark();
+        let mut rest: Reader = Box::new(mark.chain(Spaces::new(sample.and_then(self.rest), syntax)));
+        let sample = Sample::read(&mut rest, name)?.at_start(is_start);
         Ok((
             Self {
                 sample,
@@ -298,27 +316,25 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     let separator = sniff::separator_line(sample.text());
     let has_separator_line = separator.is_some();
     if options.dialect == Some(DialectFrom::Spaces) {
-        let syntax = Syntax {
-            delimiter: b'\t',
-            ..given
-        };
-        return Ok((syntax, has_separator_line));
+        return Ok((given, has_separator_line));
+    }
+    if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
+        check_separator(delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
     // Of UTF-16 the error comes when the header is read.
-    if options.dialect == Some(DialectFrom::Auto) && !is_utf16(sample) {
-        let sample = simple(sample, given);
+    if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
-        let quote = match given.quote {
-            Some(quote) => options.quote.map(|_| quote),
-            None => Some(NO_QUOTE),
+        let before = sniff::Given {
+            syntax: given,
+            rules: options.row_rules(),
+            footer: options.skip_footer.unwrap_or(0) as usize,
+            delimiter: known,
+            is_quote_known: options.quote.is_some(),
         };
-        let syntax = match (
-            sniff::tell(&text[first_line..], sample.whole, known, quote),
-            separator,
-        ) {
-            (Ok(dialect), _) => told(given, dialect),
+        let syntax = match (sniff::tell(&text[first_line..], sample.whole, before), separator) {
+            (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
             (Err(message), _) => return Err(in_input(name, message)),
         };
@@ -340,8 +356,21 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     Ok((syntax, has_separator_line))
 }
 
-/// A byte that no text in UTF-8 has.
-const NO_QUOTE: u8 = 0xff;
+/// Checks that the delimiter of a first line `sep=;` is no character that an option uses.
+fn check_separator(delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
+    let is = |of: Option<u8>| of == Some(delimiter);
+    let option = match given {
+        Syntax { quote, .. } if is(quote) && options.quote.is_some() => "--quote",
+        Syntax { escape, .. } if is(escape) => "--escape",
+        Syntax { comment, .. } if is(comment) => "--comment",
+        Syntax { trim: true, .. } if delimiter == b' ' => "--trim",
+        _ => return Ok(()),
+    };
+    let line = clip(&[b"sep=", &[delimiter][..]].concat());
+    Err(format!(
+        "its first line (\"{line}\") tells a delimiter that {option} uses, too: leave {option} out, or say --delimiter"
+    ))
+}
 
 /// Returns the syntax with the dialect that the first records told.
 fn told(given: Syntax, dialect: Dialect) -> Syntax {
@@ -350,10 +379,6 @@ fn told(given: Syntax, dialect: Dialect) -> Syntax {
         quote: given.quote.map(|_| dialect.quote),
         ..given
     }
-}
-
-fn is_utf16(sample: &Sample) -> bool {
-    matches!(sample.bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
 type Reader = Box<dyn Read + Send>;

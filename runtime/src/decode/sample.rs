@@ -9,16 +9,18 @@ use crate::format::BYTE_ORDER_MARK;
 /// How much of an input is looked at.
 pub(super) const SAMPLE_BYTES: usize = 64 << 10;
 
-/// The beginning of an input.
+/// The beginning of an input, or of what comes behind some lines of it.
 #[derive(Clone)]
 pub(super) struct Sample {
     bytes: Vec<u8>,
+    /// Whether the file begins with it, so that it may have a byte order mark.
+    is_start: bool,
     /// Whether it is all there is.
     pub(super) whole: bool,
 }
 
 impl Sample {
-    /// Reads the beginning.
+    /// Reads the beginning of a file.
     ///
     /// # Errors
     /// Those of the reader, unchanged if they are this crate's.
@@ -31,7 +33,26 @@ impl Sample {
             Error::from_io(error, Stage::Decode, Class::Transient, what)
         })?;
         let whole = bytes.len() < SAMPLE_BYTES;
-        Ok(Self { bytes, whole })
+        Ok(Self {
+            bytes,
+            is_start: true,
+            whole,
+        })
+    }
+
+    /// Returns the same sample, of which is known whether the file begins with it.
+    pub(super) fn at_start(self, is_start: bool) -> Self {
+        Self { is_start, ..self }
+    }
+
+    /// Whether the file begins with it.
+    pub(super) fn is_start(&self) -> bool {
+        self.is_start
+    }
+
+    /// Whether it begins with a byte order mark of UTF-16.
+    pub(super) fn is_utf16(&self) -> bool {
+        self.is_start && matches!(self.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
     }
 
     /// The bytes as they were read.
@@ -41,13 +62,24 @@ impl Sample {
 
     /// The text behind the byte order mark of UTF-8, if there is one.
     pub(super) fn text(&self) -> &[u8] {
-        self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes)
+        let text = self.bytes.strip_prefix(BYTE_ORDER_MARK);
+        text.filter(|_| self.is_start).unwrap_or(&self.bytes)
+    }
+
+    /// Splits off the byte order mark of UTF-8, if there is one.
+    pub(super) fn split_mark(mut self) -> (&'static [u8], Self) {
+        if self.text().len() == self.bytes.len() {
+            return (&[], self);
+        }
+        self.bytes.drain(..BYTE_ORDER_MARK.len());
+        (BYTE_ORDER_MARK, self)
     }
 
     /// Returns another text that stands for this one.
     pub(super) fn changed(&self, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
         Self {
             bytes: change(self.text()),
+            is_start: self.is_start,
             whole: self.whole,
         }
     }

@@ -220,7 +220,10 @@ fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
     let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
     let is_below = table.first <= LINES_OVER_HEADER
         && if columns == 1 {
-            let is_pure = table.is_pure() && (number >= 3 || number == all || number == 2 && all <= 4);
+            // One record may as well be a ragged one.
+            let is_told = number >= 2 || width > 2 || has_words(&first_line(top));
+            let is_pure =
+                table.is_pure() && is_told && (number >= 3 || number == all || number == 2 && all <= 4);
             is_pure
                 || number >= 3 && table.is_most()
                 || (width > 3 || has_words(&first_line(top))) && table.is_all_but_few()
@@ -508,9 +511,11 @@ fn is_month(word: &str) -> bool {
 /// What servers and people write in place of a file.
 const PHRASES: &[&str] = &[
     "access denied",
+    "accessdenied",
     "authentication required",
     "bad gateway",
     "bad request",
+    "connection timed out",
     "file not found",
     "forbidden",
     "gateway timeout",
@@ -524,11 +529,18 @@ const PHRASES: &[&str] = &[
     "no data",
     "no records",
     "no results",
+    "not authorized",
     "not found",
+    "nosuchbucket",
+    "nosuchkey",
     "permission denied",
+    "rate exceeded",
     "rate limit exceeded",
+    "request timeout",
     "service temporarily unavailable",
     "service unavailable",
+    "session expired",
+    "slow down",
     "temporarily unavailable",
     "too many requests",
     "unauthorized",
@@ -546,8 +558,11 @@ fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
     let columns = top.columns.len();
     let is_split = columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == 1);
     let is_alone = records.is_empty() || is_split;
+    let is_table =
+        columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == columns);
     let words = text.split_whitespace().count();
-    let lower = text.to_ascii_lowercase();
+    // Between fields that were apart by spaces.
+    let lower = text.to_ascii_lowercase().replace('\t', " ");
     let follows = |start: &str| {
         let rest = lower.strip_prefix(start);
         rest.is_some_and(|rest| rest.starts_with([':', ',', '!', '.', ';']) || rest.is_empty() && is_alone)
@@ -566,6 +581,12 @@ fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
         "exception:",
         "sorry,",
         "sorry ",
+        "error code:",
+        "no healthy upstream",
+        "upstream connect error",
+        "upstream request timeout",
+        "stream timeout",
+        "rbac: access denied",
         "dear ",
         "traceback (",
     ]
@@ -573,9 +594,11 @@ fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
     .any(|start| lower.starts_with(start));
     let is_sentence =
         text.ends_with(['.', '!']) && words >= 3 || is_alone && text.ends_with('?') && words >= 3;
-    let is_prose = is_alone && (columns == 1 || is_split) && words >= 4;
-    let is_notice =
-        is_status || begins || is_sentence || is_prose || PHRASES.iter().any(|phrase| follows(phrase));
+    // The first words of a sentence with commas are more than the name of a column.
+    let has_clause = records.is_empty() && names(top).any(|name| name.split_whitespace().count() >= 5);
+    let is_prose = is_alone && (columns == 1 || is_split || has_clause) && words >= 4;
+    let is_phrase = PHRASES.iter().any(|phrase| follows(phrase)) || is_alone && lower.starts_with("error,");
+    let is_notice = is_status || begins || !is_table && (is_sentence || is_prose || is_phrase);
     is_notice.then(|| {
         let first = clip(text.as_bytes());
         format!(

@@ -1,6 +1,6 @@
 //! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
 
-use crate::format::csv::{Dialect, Partial, Scanner};
+use crate::format::csv::{Dialect, Item, Parser, Partial, Row, RowRules, Syntax};
 
 /// How many records are looked at.
 const SAMPLE_RECORDS: usize = 100;
@@ -74,10 +74,23 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
 
 /// The reading of a text of one column by a delimiter that gives it several.
 pub(super) fn another(text: &[u8], whole: bool, dialect: Dialect) -> Option<Reading> {
+    let delimiters = DELIMITERS.into_iter().chain(RARE_DELIMITERS);
+    another_of(text, whole, Given::from(Syntax::from(dialect)), delimiters)
+        .map(|(delimiter, fields)| Reading::by(delimiter, fields))
+        .or_else(|| by_spaces(text, whole))
+}
+
+/// The delimiter of these that gives most records as many fields as the first, and how many that has.
+fn another_of(
+    text: &[u8],
+    whole: bool,
+    given: Given,
+    delimiters: impl IntoIterator<Item = u8>,
+) -> Option<(u8, usize)> {
     let mut best: Option<(usize, usize, u8)> = None;
-    for delimiter in DELIMITERS.into_iter().chain(RARE_DELIMITERS) {
-        let dialect = Dialect { delimiter, ..dialect };
-        if let Some(Alike { fields, percent, .. }) = alike(text, whole, dialect)
+    for delimiter in delimiters {
+        if let Some(Alike { fields, percent, .. }) =
+            alike(text, whole, given.by(delimiter, given.syntax.quote))
             && fields > 1
             && percent >= ALIKE_PERCENT
             && best.is_none_or(|(most, wide, _)| (percent, fields) > (most, wide))
@@ -85,8 +98,7 @@ pub(super) fn another(text: &[u8], whole: bool, dialect: Dialect) -> Option<Read
             best = Some((percent, fields, delimiter));
         }
     }
-    let by_delimiter = best.map(|(_, fields, delimiter)| Reading::by(delimiter, fields));
-    by_delimiter.or_else(|| by_spaces(text, whole))
+    best.map(|(_, fields, delimiter)| (delimiter, fields))
 }
 
 /// Columns that stand below each other: several spaces in the first line, and as many words in each.
@@ -117,41 +129,106 @@ fn by_spaces(text: &[u8], whole: bool) -> Option<Reading> {
     })
 }
 
+/// What is known of a file before its records are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given {
+    /// How it is written, but for the delimiter and the quote that are to be told.
+    pub(super) syntax: Syntax,
+    pub(super) rules: RowRules,
+    /// How many rows at its end are no records.
+    pub(super) footer: usize,
+    /// The delimiter, if it is not questioned.
+    pub(super) delimiter: Option<u8>,
+    /// Whether the quote of `syntax` is not questioned.
+    pub(super) is_quote_known: bool,
+}
+
+impl From<Syntax> for Given {
+    fn from(syntax: Syntax) -> Self {
+        Self {
+            syntax,
+            rules: RowRules::default(),
+            footer: 0,
+            delimiter: None,
+            is_quote_known: false,
+        }
+    }
+}
+
+impl Given {
+    fn by(self, delimiter: u8, quote: Option<u8>) -> Self {
+        let syntax = Syntax {
+            delimiter,
+            quote,
+            ..self.syntax
+        };
+        Self { syntax, ..self }
+    }
+
+    /// The option that uses a character for another purpose than the delimiter or the quote.
+    fn user(self, character: u8) -> Option<&'static str> {
+        let is = |of: Option<u8>| of == Some(character);
+        match self.syntax {
+            Syntax { escape, .. } if is(escape) => Some("--escape"),
+            Syntax { comment, .. } if is(comment) => Some("--comment"),
+            _ => None,
+        }
+    }
+
+    /// The same without an escape and comments.
+    fn without_users(self) -> Self {
+        let syntax = Syntax {
+            escape: None,
+            comment: None,
+            ..self.syntax
+        };
+        Self { syntax, ..self }
+    }
+
+    /// The quotes that a text may have, the usual one last.
+    fn quotes(self, text: &[u8]) -> Vec<Option<u8>> {
+        let default = Dialect::default().quote;
+        if self.is_quote_known || self.syntax.quote.is_none() {
+            return vec![self.syntax.quote];
+        }
+        let is_single = !text.contains(&default) && self.user(SINGLE_QUOTE).is_none();
+        let single = is_single.then_some(Some(SINGLE_QUOTE));
+        single.into_iter().chain([Some(default)]).collect()
+    }
+}
+
 /// A dialect that makes records alike.
 struct Candidate {
     percent: usize,
     fields: usize,
-    dialect: Dialect,
+    syntax: Syntax,
 }
 
-/// Tells the dialect; a delimiter or a quote that is `known` is not questioned.
+/// Tells the delimiter and the quote that are not known. None is a character that is used for something else.
 ///
 /// # Errors
-/// If no dialect makes the records alike, if two do so with as many fields, or if the sample ends before the first record does, as
-/// a sentence.
-pub(super) fn tell(
-    text: &[u8],
-    whole: bool,
-    delimiter: Option<u8>,
-    quote: Option<u8>,
-) -> Result<Dialect, String> {
+/// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
+/// else, or if the sample ends before the first record does, as a sentence.
+pub(super) fn tell(text: &[u8], whole: bool, given: Given) -> Result<Syntax, String> {
     let default = Dialect::default();
-    let delimiters = delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
-    let quotes = match quote {
-        Some(known) => vec![known],
-        None if text.contains(&default.quote) => vec![default.quote],
-        None => vec![SINGLE_QUOTE, default.quote],
-    };
+    let simple = given.syntax.simplify(text);
+    let delimiters = given.delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
+    let (used, delimiters): (Vec<_>, Vec<_>) = delimiters
+        .into_iter()
+        .partition(|&delimiter| given.user(delimiter).is_some());
+    let quotes = given.quotes(&simple);
     let mut candidates: Vec<Candidate> = Vec::new();
     let (mut has_records, mut has_columns) = (false, false);
-    for &quote in &quotes {
-        for &delimiter in &delimiters {
-            let dialect = Dialect { delimiter, quote };
+    for &delimiter in &delimiters {
+        let mut best: Option<(Candidate, bool)> = None;
+        for &quote in &quotes {
+            let given = given.by(delimiter, quote);
             let Some(Alike {
                 fields,
                 percent,
                 quoted,
-            }) = alike(text, whole, dialect)
+                is_over_lines,
+            }) = alike(text, whole, given)
             else {
                 continue;
             };
@@ -160,26 +237,36 @@ pub(super) fn tell(
                 continue;
             }
             has_columns = true;
-            let is_used = quoted || quotes.last() == Some(&quote);
-            let is_told = candidates
-                .iter()
-                .any(|other| other.dialect.delimiter == delimiter);
-            if is_used && percent >= ALIKE_PERCENT && !is_told {
-                candidates.push(Candidate {
-                    percent,
-                    fields,
-                    dialect,
-                });
+            let is_usual = quotes.last() == Some(&quote);
+            // An apostrophe opens no field that the usual quote reads as well. One that does joins lines, as a rule.
+            let is_better = match &best {
+                Some((other, is_over_lines)) => {
+                    percent > other.percent || percent == other.percent && *is_over_lines
+                }
+                None => quoted || is_usual,
+            };
+            if percent >= ALIKE_PERCENT && is_better {
+                let syntax = given.syntax;
+                best = Some((
+                    Candidate {
+                        percent,
+                        fields,
+                        syntax,
+                    },
+                    is_over_lines,
+                ));
             }
         }
+        candidates.extend(best.map(|(candidate, _)| candidate));
     }
-    if candidates.len() > 1 && has_decimal_commas(text) {
-        candidates.retain(|candidate| candidate.dialect.delimiter != b',');
+    if candidates.len() > 1 && has_decimal_commas(&simple) {
+        candidates.retain(|candidate| candidate.syntax.delimiter != b',');
     }
     candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.percent, candidate.fields)));
+    let is_all_known = given.delimiter.is_some() && (given.is_quote_known || given.syntax.quote.is_none());
     match &candidates[..] {
         [best, other, ..] if (best.percent, best.fields) == (other.percent, other.fields) => {
-            let [one, two] = [best, other].map(|candidate| candidate.dialect.delimiter);
+            let [one, two] = [best, other].map(|candidate| candidate.syntax.delimiter);
             Err(format!(
                 "can be read in two ways, {} fields by {} or by {}: say {} or {}",
                 best.fields,
@@ -189,23 +276,40 @@ pub(super) fn tell(
                 option(two)
             ))
         }
-        [best, ..] => Ok(best.dialect),
+        [best, ..] => Ok(best.syntax),
+        [] if let Some((delimiter, fields)) = another_of(text, whole, given.without_users(), used) => Err(format!(
+            "has {fields} columns by {}, but {} uses that character: say another one there, or {} if that is no delimiter",
+            name(delimiter),
+            given.user(delimiter).unwrap_or("another option"),
+            option(default.delimiter)
+        )),
         [] if has_columns => Err(
             "no dialect gives its first records as many fields each: say which it is, with --delimiter and --quote".to_owned(),
         ),
-        [] if !has_records && !whole && (delimiter.is_none() || quote.is_none()) => Err(
+        [] if !has_records && !whole && !is_all_known => Err(
             "no record ends in its first 64 KiB: say which dialect it is, with --delimiter and --quote".to_owned(),
         ),
-        [] if delimiter.is_none()
-            && let Some(Reading { name, fields, say }) = another(text, whole, default) =>
-        {
-            Err(format!("has {fields} columns by {name}, which has to be named: say {say}"))
-        }
-        // One column, or nothing at all, which is said elsewhere.
-        [] => Ok(Dialect {
-            delimiter: delimiter.unwrap_or(default.delimiter),
-            quote: quote.unwrap_or(default.quote),
-        }),
+        [] if given.delimiter.is_none() => one_column(text, &simple, whole, given),
+        [] => Ok(given.by(given.delimiter.unwrap_or(default.delimiter), given.syntax.quote).syntax),
+    }
+}
+
+/// The dialect of a text of one column, or of nothing at all, which is said elsewhere.
+fn one_column(text: &[u8], simple: &[u8], whole: bool, given: Given) -> Result<Syntax, String> {
+    let rare = RARE_DELIMITERS
+        .into_iter()
+        .filter(|&rare| given.user(rare).is_none());
+    let delimiters = DELIMITERS
+        .into_iter()
+        .filter(|&usual| given.user(usual).is_none())
+        .chain(rare);
+    let found =
+        another_of(text, whole, given, delimiters).map(|(delimiter, fields)| Reading::by(delimiter, fields));
+    match found.or_else(|| by_spaces(simple, whole)) {
+        Some(Reading { name, fields, say }) => Err(format!(
+            "has {fields} columns by {name}, which has to be named: say {say}"
+        )),
+        None => Ok(given.by(Dialect::default().delimiter, given.syntax.quote).syntax),
     }
 }
 
@@ -223,39 +327,54 @@ struct Alike {
     percent: usize,
     /// Whether any field stands in quotes.
     quoted: bool,
+    /// Whether any record with such a field goes over a line end.
+    is_over_lines: bool,
 }
 
 /// None if no record ends in the sample.
-fn alike(raw: &[u8], whole: bool, dialect: Dialect) -> Option<Alike> {
-    if dialect.delimiter == dialect.quote {
+fn alike(raw: &[u8], whole: bool, given: Given) -> Option<Alike> {
+    let Given {
+        syntax,
+        rules,
+        footer,
+        ..
+    } = given;
+    if syntax.quote == Some(syntax.delimiter) {
         return None;
     }
-    let scanner = Scanner::new(dialect);
-    let (mut at, mut first, mut records, mut alike, mut quoted) = (0, None, 0, 0, false);
-    while at < raw.len() && records < SAMPLE_RECORDS {
-        if matches!(raw[at], b'\n' | b'\r') {
-            at += 1;
-            continue;
-        }
-        let record = match scanner.record(raw, at, whole, &[], |_| {}) {
-            Ok(record) => record,
+    let mut parser = Parser::new(syntax, rules, 0);
+    let (mut at, mut rows, mut is_never_closed) = (0, Vec::new(), false);
+    while at < raw.len() && rows.len() < SAMPLE_RECORDS + footer {
+        match parser.next(raw, at, whole) {
+            Ok(Item::Nothing { next }) => at = next,
+            Ok(Item::Row(row)) => {
+                rows.push((at, row));
+                at = row.next;
+            }
             // The sample ends here, if it is not for a quote that is none.
             Err(Partial { quote }) => {
-                records += usize::from(whole && quote.is_some());
+                is_never_closed = whole && quote.is_some();
                 break;
             }
-        };
-        let fields = *first.get_or_insert(record.fields);
-        records += 1;
-        quoted |= record.quoted;
-        alike += usize::from(record.fields == fields && record.stray.is_none());
-        at = record.next;
+        }
     }
-    let percent = 100 * alike / records.max(1);
-    first.map(|fields| Alike {
+    if whole && at >= raw.len() {
+        rows.truncate(rows.len().saturating_sub(footer));
+    }
+    rows.truncate(SAMPLE_RECORDS);
+    let fields = rows.first()?.1.fields;
+    let alike = rows
+        .iter()
+        .filter(|(_, row)| row.fields == fields && row.stray.is_none())
+        .count();
+    let is_over_line = |&(start, row): &(usize, Row)| {
+        row.quoted && memchr::memchr2(b'\n', b'\r', &raw[start..row.end]).is_some()
+    };
+    Some(Alike {
         fields,
-        percent,
-        quoted,
+        percent: 100 * alike / (rows.len() + usize::from(is_never_closed)),
+        quoted: rows.iter().any(|(_, row)| row.quoted),
+        is_over_lines: rows.iter().any(is_over_line),
     })
 }
 
@@ -266,8 +385,16 @@ mod tests {
 
     fn told(text: &str) -> Result<(char, char), String> {
         let sample = Sample::of(text);
-        tell(sample.text(), sample.whole, None, None)
-            .map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
+        tell_of(&sample, None, None).map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
+    }
+
+    fn tell_of(sample: &Sample, delimiter: Option<u8>, quote: Option<u8>) -> Result<Dialect, String> {
+        let mut given = Given::from(Syntax::from(Dialect::default()));
+        given.delimiter = delimiter;
+        if quote.is_some() {
+            (given.syntax.quote, given.is_quote_known) = (quote, true);
+        }
+        tell(sample.text(), sample.whole, given).map(Syntax::dialect)
     }
 
     #[test]
@@ -286,6 +413,11 @@ mod tests {
             ("a,b\n\"1;2\",\"x\ny\"\n\"3;4\",5\n", ',', '"'),
             ("a;b\n'1;2';3\n'it''s';4\n", ';', '\''),
             ("a,b\nit's,1\nthat's,2\n", ',', '"'),
+            // An apostrophe is no quote where lines are records without it, or where fewer are with it.
+            ("band,nick,n\n'N Sync,a,1\nThe Boys',b,2\nAbba,c,3\n", ',', '"'),
+            ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
+            ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),
+            ("a;b\n'x;1';2\n'z\ny';3\n", ';', '\''),
             // Nothing tells.
             ("a\n1\n2\n", ',', '"'),
             ("a\n1;2\n", ',', '"'),
@@ -294,6 +426,71 @@ mod tests {
         ] {
             assert_eq!(told(text), Ok((delimiter, quote)), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_apostrophe_that_joins_two_fields_is_no_quote() {
+        let text = format!("band,n\n{}'N Sync,Boys'\n", "Abba,1\n".repeat(20));
+        assert_eq!(told(&text), Ok((',', '"')));
+    }
+
+    #[test]
+    fn what_an_option_uses_is_not_told() {
+        let plain = Syntax::from(Dialect::default());
+        let with = |text: &str, syntax: Syntax| {
+            let given = Given::from(syntax);
+            tell(text.as_bytes(), true, given).map(|told| (told.delimiter.into(), told.quote.map(char::from)))
+        };
+        let comment = |byte| Syntax {
+            comment: Some(byte),
+            ..plain
+        };
+        let escape = |byte| Syntax {
+            escape: Some(byte),
+            ..plain
+        };
+        let message = "has 2 columns by semicolons, but --comment uses that character: say another one there, \
+                       or --delimiter ',' if that is no delimiter";
+        assert_eq!(
+            with("a;b\n1;2\n;3\n4;5\n", comment(b';')),
+            Err(message.to_owned())
+        );
+        let message = with("a|b\n1|2\n", escape(b'|')).unwrap_err();
+        assert!(
+            message.contains("2 columns by bars, but --escape uses"),
+            "{message}"
+        );
+        assert_eq!(with("a;b,c\n1;2,3\n", comment(b';')), Ok((',', Some('"'))));
+        assert_eq!(with("a;b\n'1';2\n", comment(b'\'')), Ok((';', Some('"'))));
+        assert_eq!(with("a;b\n'1;2\n", escape(b'\'')), Ok((';', Some('"'))));
+        assert_eq!(
+            with("a;b\n1;\"x\n# y\"\n2;z\n", comment(b'#')),
+            Ok((';', Some('"')))
+        );
+        let trim = Syntax { trim: true, ..plain };
+        assert_eq!(with("a; b\n1; \"x;y\" \n", trim), Ok((';', Some('"'))));
+        let unquoted = Syntax { quote: None, ..plain };
+        assert_eq!(with("a;b\n\"1;2\n", unquoted), Ok((';', None)));
+        let bytes = b"a;b\n\xff1;2\n\xff3;4\n";
+        assert_eq!(tell(bytes, true, Given::from(unquoted)).unwrap().delimiter, b';');
+    }
+
+    #[test]
+    fn a_footer_is_not_looked_at() {
+        let told = |text: &str, footer| {
+            let given = Given {
+                footer,
+                ..Given::from(Syntax::from(Dialect::default()))
+            };
+            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+        };
+        let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n\n";
+        assert!(told(text, 0).is_err());
+        assert_eq!(told(text, 1), Ok(';'));
+        assert_eq!(told(text, 9), Ok(','), "nothing tells");
+        let long = format!("a;b\n{}{}", "1;2\n".repeat(95), "total, all\n".repeat(20));
+        assert!(told(&long, 0).is_ok(), "most of the first hundred");
+        assert_eq!(told(&long, 20), Ok(';'));
     }
 
     #[test]
@@ -321,18 +518,12 @@ mod tests {
         for text in [&wide, &padded] {
             assert_eq!(told(text), Err(message.to_owned()));
             let sample = Sample::of(text);
-            assert_eq!(
-                tell(sample.text(), sample.whole, Some(b';'), None),
-                Err(message.to_owned())
-            );
+            assert_eq!(tell_of(&sample, Some(b';'), None), Err(message.to_owned()));
             let given = Dialect {
                 delimiter: b';',
                 quote: b'"',
             };
-            assert_eq!(
-                tell(sample.text(), sample.whole, Some(b';'), Some(b'"')),
-                Ok(given)
-            );
+            assert_eq!(tell_of(&sample, Some(b';'), Some(b'"')), Ok(given));
         }
         assert_eq!(
             told(&("\n".repeat(SAMPLE_BYTES / 2) + "a;b\n1;2\n")),
@@ -344,14 +535,11 @@ mod tests {
     fn what_is_known_is_not_questioned() {
         let sample = Sample::of("a;b,c\n1;2,3\n");
         let both = "can be read in two ways, 2 fields by semicolons or by commas: say --delimiter ';' or --delimiter ','";
-        assert_eq!(
-            tell(sample.text(), sample.whole, None, None),
-            Err(both.to_owned())
-        );
-        let told = |delimiter, quote| tell(sample.text(), sample.whole, delimiter, quote).unwrap();
+        assert_eq!(tell_of(&sample, None, None), Err(both.to_owned()));
+        let told = |delimiter, quote| tell_of(&sample, delimiter, quote).unwrap();
         assert_eq!(told(Some(b','), None).delimiter, b',');
         let sample = Sample::of("a;b\n1;2\n");
-        let told = |delimiter, quote| tell(sample.text(), sample.whole, delimiter, quote).unwrap();
+        let told = |delimiter, quote| tell_of(&sample, delimiter, quote).unwrap();
         assert_eq!(
             told(None, Some(b'\'')),
             Dialect {

@@ -1,16 +1,17 @@
 //! Text whose fields stand apart by one or more spaces in, the same with a tab between them out. Spaces at the beginning and
-//! the end of a line are dropped, those within quotes stay.
+//! the end of a line are dropped, those within quotes, behind an escape and in comments stay.
 
 use std::io::{self, Read};
 
 use super::Reader;
+use crate::format::csv::Syntax;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Reads text with tabs from one with spaces.
 pub(super) struct Spaces {
     inner: Reader,
-    quote: u8,
+    syntax: Syntax,
     raw: Vec<u8>,
     text: Vec<u8>,
     /// How much of `text` was given.
@@ -28,13 +29,21 @@ enum Place {
     Quoted,
     /// Behind a quote that ends a field, unless another one follows.
     Closed,
+    /// Behind an escape, within quotes or not.
+    Escaped {
+        is_quoted: bool,
+    },
+    /// Behind a CR that is escaped: an LF is part of it.
+    EscapedCr,
+    Comment,
 }
 
 impl Spaces {
-    pub(super) fn new(inner: Reader, quote: u8) -> Self {
+    /// Reads a text that begins with a line, without a byte order mark.
+    pub(super) fn new(inner: Reader, syntax: Syntax) -> Self {
         Self {
             inner,
-            quote,
+            syntax,
             raw: vec![0; BUFFER_BYTES],
             text: Vec::new(),
             given: 0,
@@ -43,29 +52,34 @@ impl Spaces {
     }
 
     fn take(&mut self, byte: u8) {
-        use Place::{Closed, Field, LineStart, Quoted, Space};
+        use Place::{Closed, Comment, Escaped, EscapedCr, Field, LineStart, Quoted, Space};
+        let is_quote = self.syntax.quote == Some(byte);
+        let is_escape = self.syntax.escape == Some(byte);
+        if matches!(self.place, LineStart | Space | Field | Closed | EscapedCr)
+            && matches!(byte, b' ' | b'\t')
+        {
+            if self.place != LineStart {
+                self.place = Space;
+            }
+            return;
+        }
+        if self.place == Space && !matches!(byte, b'\n' | b'\r') {
+            self.text.push(b'\t');
+        }
+        self.text.push(byte);
         self.place = match (self.place, byte) {
-            (Quoted, byte) => {
-                self.text.push(byte);
-                if byte == self.quote { Closed } else { Quoted }
-            }
-            (LineStart, b' ' | b'\t') => LineStart,
-            (_, b' ' | b'\t') => Space,
-            (_, b'\n' | b'\r') => {
-                self.text.push(byte);
-                LineStart
-            }
-            (place, byte) => {
-                if place == Space {
-                    self.text.push(b'\t');
-                }
-                self.text.push(byte);
-                if byte == self.quote && place != Field {
-                    Quoted
-                } else {
-                    Field
-                }
-            }
+            (Quoted, _) if is_quote => Closed,
+            (Quoted, _) if is_escape => Escaped { is_quoted: true },
+            (Quoted, _) | (Escaped { is_quoted: true }, _) => Quoted,
+            (Escaped { is_quoted: false }, b'\r') => EscapedCr,
+            (Escaped { is_quoted: false }, _) | (EscapedCr, b'\n') => Field,
+            (_, b'\n' | b'\r') => LineStart,
+            (Comment, _) => Comment,
+            (LineStart, _) if self.syntax.comment == Some(byte) => Comment,
+            (LineStart | Space | Closed, _) if is_quote => Quoted,
+            // Right behind a quote an escape has no meaning, as for the parser.
+            (LineStart | Space | Field | EscapedCr, _) if is_escape => Escaped { is_quoted: false },
+            _ => Field,
         };
     }
 }
@@ -92,6 +106,7 @@ impl Read for Spaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::csv::Dialect;
 
     /// Gives a byte a time, so that each run is cut at each place.
     struct Slowly(io::Cursor<Vec<u8>>);
@@ -100,6 +115,26 @@ mod tests {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             let one = out.len().min(1);
             self.0.read(&mut out[..one])
+        }
+    }
+
+    #[track_caller]
+    fn assert_read(text: &str, syntax: Syntax, with_tabs: &str) {
+        let readers: [Reader; 2] = [
+            Box::new(io::Cursor::new(text.as_bytes().to_vec())),
+            Box::new(Slowly(io::Cursor::new(text.as_bytes().to_vec()))),
+        ];
+        for reader in readers {
+            let mut read = String::new();
+            Spaces::new(reader, syntax).read_to_string(&mut read).unwrap();
+            assert_eq!(read, with_tabs, "{text:?}");
+        }
+    }
+
+    fn quoted() -> Syntax {
+        Syntax {
+            delimiter: b'\t',
+            ..Dialect::default().into()
         }
     }
 
@@ -114,15 +149,62 @@ mod tests {
             ("a \t b\n\n   \nc", "a\tb\n\n\nc"),
             ("", ""),
         ] {
-            let readers: [Reader; 2] = [
-                Box::new(io::Cursor::new(text.as_bytes().to_vec())),
-                Box::new(Slowly(io::Cursor::new(text.as_bytes().to_vec()))),
-            ];
-            for reader in readers {
-                let mut read = String::new();
-                Spaces::new(reader, b'"').read_to_string(&mut read).unwrap();
-                assert_eq!(read, with_tabs, "{text:?}");
-            }
+            assert_read(text, quoted(), with_tabs);
         }
+    }
+
+    #[test]
+    fn what_is_escaped_is_text() {
+        let syntax = Syntax {
+            escape: Some(b'\\'),
+            comment: Some(b'#'),
+            ..quoted()
+        };
+        for (text, with_tabs) in [
+            ("x\\ y  z\n", "x\\ y\tz\n"),
+            ("x \\  y\n", "x\t\\ \ty\n"),
+            ("\\  \\\t \\\\ z\n", "\\ \t\\\t\t\\\\\tz\n"),
+            ("\"a\\\"  b\"  c\n", "\"a\\\"  b\"\tc\n"),
+            ("\\\"a  b\n", "\\\"a\tb\n"),
+            ("a\\\r\n b  c\r\n", "a\\\r\n\tb\tc\r\n"),
+            ("a\\\n#  b\n", "a\\\n#\tb\n"),
+            ("\"a\"\\  b\n", "\"a\"\\\tb\n"),
+            ("\\#  a\n", "\\#\ta\n"),
+            ("a  \\", "a\t\\"),
+        ] {
+            assert_read(text, syntax, with_tabs);
+        }
+    }
+
+    #[test]
+    fn a_quote_or_an_escape_in_a_comment_is_text() {
+        let syntax = Syntax {
+            escape: Some(b'\\'),
+            comment: Some(b'#'),
+            ..quoted()
+        };
+        for (text, with_tabs) in [
+            ("# \"a  b\n\"c  d\"  e\n", "# \"a  b\n\"c  d\"\te\n"),
+            ("  # it\\\r\na  b", "# it\\\r\na\tb"),
+            ("a  # \"b  c\"\n", "a\t#\t\"b  c\"\n"),
+            ("\"a\n#  b\"  c\n", "\"a\n#  b\"\tc\n"),
+        ] {
+            assert_read(text, syntax, with_tabs);
+        }
+    }
+
+    #[test]
+    fn without_a_quote_none_opens_a_field() {
+        let syntax = Syntax {
+            quote: None,
+            ..quoted()
+        };
+        assert_read("\"a  b\n", syntax, "\"a\tb\n");
+        let bytes = b"\xff  a  b\n\xff  c  d\n".to_vec();
+        let mut read = Vec::new();
+        Spaces::new(Box::new(io::Cursor::new(bytes)), syntax)
+            .read_to_end(&mut read)
+            .unwrap();
+        assert_eq!(read, b"\xff\ta\tb\n\xff\tc\td\n");
     }
 }

@@ -89,7 +89,7 @@ pub struct Rest {
 }
 
 impl Splitter {
-    /// Starts an input and passes over its byte order mark; `origin` is where the first record begins.
+    /// Starts an input and passes over the byte order mark of its file; `origin` is where the first record begins.
     ///
     /// # Errors
     /// If it is UTF-16 or UTF-32; those of the reader.
@@ -106,6 +106,9 @@ impl Splitter {
         };
         let mut splitter = Self::resume(reader, name, limits, begin, records_end);
         splitter.fill(splitter.chunk_bytes)?;
+        if origin.0.offset > 0 {
+            return Ok(splitter); // A mark is one at the start of the file.
+        }
         check_mark(splitter.seen()).map_err(|message| in_input(name, message))?;
         if splitter.seen().starts_with(BYTE_ORDER_MARK) {
             splitter.take(Used {

@@ -8,7 +8,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding};
 use super::split::in_input;
 use crate::error::Result;
 use crate::format::Hints;
-use crate::request::InputOptions;
+use crate::request::{ASCII, InputOptions};
 
 const RAW_BYTES: usize = 64 << 10;
 const TEXT_BYTES: usize = 64 << 10;
@@ -17,20 +17,24 @@ const TEXT_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Charset {
     encoding: &'static Encoding,
+    /// Whether a byte beyond ASCII is an error.
+    is_ascii: bool,
     /// Whether it was the server, which may name the same one for all files.
     is_by_server: bool,
 }
 
 impl Charset {
-    /// By the options or, if they say none, by the hints. ASCII is UTF-8; so is what has an unknown name, until it turns out not to
-    /// be.
+    /// By the options or, if they say none, by the hints. There, ASCII is UTF-8; so is what has an unknown name, until it turns out
+    /// not to be.
     ///
     /// # Errors
     /// If the options name none that is known.
     pub(super) fn of(options: &InputOptions, hints: &Hints, name: &str) -> Result<Option<Self>> {
+        let is_ascii = options.encoding.as_deref() == Some(ASCII);
         let by = |is_by_server| {
             move |encoding| Self {
                 encoding,
+                is_ascii,
                 is_by_server,
             }
         };
@@ -56,6 +60,11 @@ impl Charset {
             .map(by(true)))
     }
 
+    /// The encoding that it is decoded by.
+    pub(super) fn encoding(self) -> &'static Encoding {
+        self.encoding
+    }
+
     /// Holds it against the first bytes of a file.
     ///
     /// # Errors
@@ -64,6 +73,7 @@ impl Charset {
         let Self {
             encoding,
             is_by_server,
+            ..
         } = self;
         if matches!(
             sample,
@@ -85,6 +95,7 @@ impl Charset {
         let Self {
             encoding,
             is_by_server,
+            ..
         } = self;
         let who = if is_by_server {
             "the server calls it"
@@ -175,6 +186,7 @@ impl<R: Read> Transcoded<R> {
                 let read = self.inner.read(&mut self.raw)?;
                 (self.rest, self.ended) = (0..read, read == 0);
                 self.check(read)?;
+                self.check_ascii(read)?;
             }
             let raw = &self.raw[self.rest.clone()];
             let (result, read, written) =
@@ -207,6 +219,22 @@ impl<R: Read> Transcoded<R> {
             return Err(in_input(&self.name, self.charset.contradiction()).into_io());
         }
         Ok(())
+    }
+
+    /// Checks that the bytes that were read are ASCII, if that is what was said.
+    fn check_ascii(&self, read: usize) -> io::Result<()> {
+        let beyond = |raw: &[u8]| raw.iter().position(|byte| !byte.is_ascii());
+        let Some(at) = beyond(&self.raw[..read]).filter(|_| self.charset.is_ascii) else {
+            return Ok(());
+        };
+        let place = self.decoded + at as u64;
+        Err(in_input(
+            &self.name,
+            format_args!(
+                "byte {place} of the file is no text in ASCII: say --encoding utf-8 or --encoding latin-1"
+            ),
+        )
+        .into_io())
     }
 
     fn malformed(&self, length: u8, after: u8) -> io::Error {
@@ -250,6 +278,7 @@ mod tests {
         let mut text = String::new();
         let charset = Charset {
             encoding,
+            is_ascii: label == ASCII,
             is_by_server: false,
         };
         let mut reader = Transcoded::new(inner, "a.csv", charset);
@@ -274,6 +303,7 @@ mod tests {
             (b"\xfe\xff\0a", "utf-16le", "a"),
             (b"\xef\xbb\xbfa", "utf-16le", "a"),
             (b"", "utf-16le", ""),
+            (b"cafe\x7f", ASCII, "cafe\x7f"),
         ] {
             assert_eq!(read(bytes, label).unwrap(), text, "{label}");
             assert_eq!(read(Slowly(bytes), label).unwrap(), text, "{label}");
@@ -302,6 +332,19 @@ mod tests {
             for error in [read(bytes, label), read(Slowly(bytes), label)].map(|read| read.expect_err(label)) {
                 assert_eq!(error.to_string(), format!("decode a.csv: {message}"));
                 assert_eq!(error.class(), Class::Permanent);
+            }
+        }
+        for (bytes, place) in [
+            (&b"caf\xc3\xa9"[..], 3),
+            (b"\xef\xbb\xbfa", 0),
+            (b"\xff\xfea\0", 0),
+            (b"a\x80", 1),
+        ] {
+            for error in [read(bytes, ASCII), read(Slowly(bytes), ASCII)].map(Result::unwrap_err) {
+                let message = format!(
+                    "decode a.csv: byte {place} of the file is no text in ASCII: say --encoding utf-8 or"
+                );
+                assert!(error.to_string().starts_with(&message), "{error}");
             }
         }
         let broken = io::Cursor::new(b"a\0").chain(Broken);

@@ -3,7 +3,7 @@
 use encoding_rs::Encoding;
 
 /// Names that the Encoding Standard does not have, once `_` and spaces are `-`: those of Python's codecs and of common use.
-const ALIASES: [(&str, &str); 44] = [
+const ALIASES: [(&str, &str); 43] = [
     ("utf-8-sig", "utf-8"),
     ("u8", "utf-8"),
     ("utf", "utf-8"),
@@ -30,7 +30,6 @@ const ALIASES: [(&str, &str); 44] = [
     ("l7", "iso-8859-13"),
     ("l8", "iso-8859-14"),
     ("l10", "iso-8859-16"),
-    ("646", "us-ascii"),
     ("8859", "latin1"),
     ("mac-roman", "macintosh"),
     ("macroman", "macintosh"),
@@ -50,12 +49,34 @@ const ALIASES: [(&str, &str); 44] = [
     ("gb18030-2000", "gb18030"),
 ];
 
+/// The name of ASCII. The Encoding Standard makes Latin-1 of it; here a byte beyond ASCII is an error, as in Python.
+pub const ASCII: &str = "us-ascii";
+
+/// Names of ASCII, once `_` and spaces are `-`.
+const ASCII_NAMES: [&str; 12] = [
+    ASCII,
+    "ascii",
+    "646",
+    "ansi-x3.4-1968",
+    "ansi-x3.4-1986",
+    "cp367",
+    "csascii",
+    "ibm367",
+    "iso-646.irv-1991",
+    "iso-ir-6",
+    "iso646-us",
+    "us",
+];
+
 /// Returns an encoding's name as this crate writes it, by a label of the Encoding Standard, such as `utf-16` or `latin1`,
 /// or by a name of Python's, such as `latin_1`, `cp1252` or `utf_8_sig`. As in the standard, Latin-1 is what Windows makes
 /// of it: a text has no control characters where that has letters.
 pub fn parse_encoding(label: &str) -> Option<String> {
     let for_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
     let plain = label.trim_ascii().to_ascii_lowercase().replace(['_', ' '], "-");
+    if ASCII_NAMES.contains(&&*plain) {
+        return Some(ASCII.to_owned());
+    }
     let alias = ALIASES.iter().find(|(alias, _)| *alias == plain);
     let encoding = for_label(label)
         .or_else(|| for_label(&plain))
@@ -87,6 +108,11 @@ mod tests {
     #[test]
     fn pythons_names_are_known() {
         for (label, name) in [
+            ("ascii", "us-ascii"),
+            ("us_ascii", "us-ascii"),
+            ("US-ASCII", "us-ascii"),
+            ("646", "us-ascii"),
+            ("ansi_x3.4-1968", "us-ascii"),
             ("latin_1", "windows-1252"),
             ("latin1", "windows-1252"),
             ("iso8859_1", "windows-1252"),

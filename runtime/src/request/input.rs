@@ -332,7 +332,7 @@ impl InputOptions {
         self.syntax().map(Syntax::dialect)
     }
 
-    /// How CSV is written, as far as it is given.
+    /// How CSV is written, as far as it is given. Of the dialect `spaces`, the delimiter is the tab that each run becomes.
     ///
     /// # Errors
     /// If a character is not one of ASCII, is a line end, or is the same as another; if spaces are trimmed and one of them
@@ -352,9 +352,11 @@ impl InputOptions {
             None | Some(Character::None) => Ok(None),
             Some(Character::Is(character)) => byte(name, character).map(Some),
         };
+        let is_spaced = self.dialect == Some(DialectFrom::Spaces);
         let delimiter = self.delimiter.map(|character| byte("delimiter", character));
+        let usual = if is_spaced { b'\t' } else { default.delimiter };
         let syntax = Syntax {
-            delimiter: delimiter.transpose()?.unwrap_or(default.delimiter),
+            delimiter: delimiter.transpose()?.unwrap_or(usual),
             quote: match self.quote {
                 None => Some(default.quote),
                 quote => optional("quote", quote)?,
@@ -363,6 +365,9 @@ impl InputOptions {
             comment: optional("comment", self.comment)?,
             trim: self.trim.unwrap_or(false),
         };
+        if is_spaced {
+            check_spaced(syntax)?;
+        }
         check_characters(syntax)?;
         Ok(syntax)
     }
@@ -379,6 +384,25 @@ impl InputOptions {
 
 fn refused(message: impl Into<String>) -> Error {
     Error::permanent(Stage::Config, format!("input: {}", message.into()))
+}
+
+/// Checks that no character is one of those that stand between fields in the dialect of spaces.
+fn check_spaced(syntax: Syntax) -> Result<()> {
+    for (name, byte) in [
+        ("quote", syntax.quote),
+        ("escape", syntax.escape),
+        ("comment", syntax.comment),
+    ] {
+        let between = match byte {
+            Some(b' ') => "a space",
+            Some(b'\t') => "a tab",
+            _ => continue,
+        };
+        return Err(refused(format!(
+            "{name} is {between}, which stands between fields in the dialect \"spaces\": give another character"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that no two characters are the same.
@@ -587,6 +611,30 @@ mod tests {
                 "delimiter \" cannot be read with quote none",
             ),
             (
+                json!({ "dialect": "spaces", "quote": " " }),
+                "quote is a space, which stands between fields in the dialect \"spaces\": give another character",
+            ),
+            (
+                json!({ "dialect": "spaces", "quote": "\t" }),
+                "quote is a tab, which stands between",
+            ),
+            (
+                json!({ "dialect": "spaces", "escape": " " }),
+                "escape is a space, which stands between",
+            ),
+            (
+                json!({ "dialect": "spaces", "escape": "\t" }),
+                "escape is a tab, which stands between",
+            ),
+            (
+                json!({ "dialect": "spaces", "comment": " " }),
+                "comment is a space, which stands between",
+            ),
+            (
+                json!({ "dialect": "spaces", "comment": "\t", "trim": true }),
+                "comment is a tab, which stands between",
+            ),
+            (
                 json!({ "skip_footer": 1_001 }),
                 "skip_footer 1001 is not between 0 and 1000",
             ),
@@ -604,6 +652,7 @@ mod tests {
             json!({ "quote": "none", "comment": "\"" }),
             json!({ "quote": "none", "escape": "\"", "trim": true }),
             json!({ "delimiter": " " }),
+            json!({ "dialect": "spaces", "comment": ",", "escape": "\\", "encoding": "us-ascii" }),
             json!({ "delimiter": " ", "trim": false }),
         ] {
             options(document).check().unwrap();

@@ -7,6 +7,8 @@ mod text;
 
 use std::borrow::Cow;
 
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
+
 use super::sample::Sample;
 use crate::format::Format;
 
@@ -100,21 +102,36 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
     json::list_in(text).map(|path| list_advice(&path))
 }
 
-/// What the bytes of an input are before anything is known of their encoding, unless they may be text. `is_utf8` says that
-/// nobody has named another encoding.
-pub(super) fn of_bytes(sample: &Sample, is_utf8: bool) -> Option<Kind> {
+/// What the bytes of an input are, unless they may be text. `encoding` is the one that somebody has named, if it is not UTF-8.
+pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>) -> Option<Kind> {
     let bytes = sample.bytes();
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         return None; // Said by whoever passes over byte order marks.
     }
-    let unmarked = utf16_without_mark(bytes).filter(|_| is_utf8);
-    if let Some(label) = unmarked {
-        return Some(Kind::new(
-            "UTF-16 without a byte order mark",
-            Advice::Utf16(label),
-        ));
+    let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
+    let told = utf16_without_mark(bytes).or_else(|| utf16_by_lines(bytes).filter(|_| is_wide));
+    let is_named = |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
+    if let Some(label) = told.filter(|label| !is_named(label)) {
+        let what = match is_wide {
+            true => "UTF-16 in the other byte order",
+            false => "UTF-16 without a byte order mark",
+        };
+        return Some(Kind::new(what, Advice::Utf16(label)));
     }
-    magic::of(bytes, is_utf8)
+    magic::of(bytes, encoding.is_none())
+}
+
+/// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte.
+pub(super) fn of_decoded(sample: &Sample) -> Option<Kind> {
+    /// Texts have fields filled up with one of them, or a few that are left over. Of other bytes, nearly all turn up.
+    const DIFFERENT: usize = 4;
+    let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
+    let controls = (0..=0x19).filter(|control| matches!(control, 0 | 2..=8 | 0x0e..));
+    let different = controls.filter(|control| start.contains(control)).count();
+    if different >= DIFFERENT {
+        return Some(Kind::new("binary data", Advice::Convert));
+    }
+    magic::of(start, true)
 }
 
 /// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`.
@@ -143,6 +160,18 @@ fn utf16_without_mark(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// The label of UTF-16 in the only byte order that gives a text line ends.
+fn utf16_by_lines(bytes: &[u8]) -> Option<&'static str> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let is_little = pairs.iter().any(|pair| matches!(pair, [b'\n' | b'\r', 0]));
+    let is_big = pairs.iter().any(|pair| matches!(pair, [0, b'\n' | b'\r']));
+    match (is_little, is_big) {
+        (true, false) => Some("utf-16le"),
+        (false, true) => Some("utf-16be"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,13 +185,63 @@ mod tests {
             (bytes(u16::to_be_bytes), "utf-16be"),
         ] {
             let sample = Sample::of(&bytes);
-            let kind = of_bytes(&sample, true).unwrap();
+            let kind = of_bytes(&sample, None).unwrap();
             assert_eq!(
                 kind.sentence(Format::Csv),
                 format!("is UTF-16 without a byte order mark: say so, with --encoding {label}")
             );
-            assert_eq!(of_bytes(&sample, false), None);
+            assert_eq!(of_bytes(&sample, Encoding::for_label(label.as_bytes())), None);
+            let kind = of_bytes(&sample, Some(encoding_rs::WINDOWS_1252)).unwrap();
+            assert!(
+                kind.sentence(Format::Csv)
+                    .ends_with(&format!("--encoding {label}"))
+            );
         }
-        assert_eq!(of_bytes(&Sample::of("a\0b,c\0d\n1\0,2\0\n"), true), None);
+        assert_eq!(of_bytes(&Sample::of("a\0b,c\0d\n1\0,2\0\n"), None), None);
+    }
+
+    #[test]
+    fn utf_16_in_the_other_byte_order_is_told() {
+        for text in [
+            "id,name\n1,café\n2,x\n",
+            "城市,人口\r\n東京,一千四百万\r\n",
+            "город\nМосква\n",
+        ] {
+            let bytes =
+                |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+            let (little, big) = (
+                Sample::of(bytes(u16::to_le_bytes)),
+                Sample::of(bytes(u16::to_be_bytes)),
+            );
+            for (sample, named, label) in [(&little, UTF_16BE, "utf-16le"), (&big, UTF_16LE, "utf-16be")] {
+                assert_eq!(
+                    of_bytes(sample, Some(named)).unwrap().sentence(Format::Csv),
+                    format!("is UTF-16 in the other byte order: say so, with --encoding {label}")
+                );
+                assert_eq!(of_bytes(sample, Encoding::for_label(label.as_bytes())), None);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_none_in_an_encoding() {
+        let noise: Vec<u8> = (1..2_000_u32)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&noise);
+        let kind = of_decoded(&Sample::of(&*text)).unwrap();
+        assert_eq!(
+            kind.sentence(Format::Csv),
+            "is binary data, not CSV: convert it to CSV or JSONL"
+        );
+        assert!(of_decoded(&Sample::of("\0a\0b\0,\0c\0\n".repeat(9))).is_some());
+        for text in [
+            "a,b\n1,é\n",
+            "a,b\nx\0\0\0,y\n",
+            "a\u{1}b\u{1e}1\u{1}2\u{1e}",
+            "a\u{8},b\u{2}\u{3}\n",
+        ] {
+            assert_eq!(of_decoded(&Sample::of(text)), None, "{text:?}");
+        }
     }
 }

@@ -56,18 +56,11 @@ const BEGINNINGS: &[(&str, &str, Advice)] = &[
 ];
 
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
-<<<<<<< HEAD
     // The lines before the first record are passed over if they are blank.
     let text = sample.text().trim_ascii_start();
     let begins = |(start, ..): &&(&str, &str, Advice)| starts_with(text, start.as_bytes());
-    if let Some(&(_, what, advice)) = BEGINNINGS.iter().find(begins) {
-        return Some(Kind::new(what, advice));
-=======
-    let text = sample.text();
-    let begins = |(start, ..): &&(&str, &str, Advice)| text.starts_with(start.as_bytes());
     if let Some((_, what, advice)) = BEGINNINGS.iter().find(begins) {
         return Some(Kind::new(*what, advice.clone()));
->>>>>>> i15-shape
     }
     if let [b'%', b'P', b'D', b'F', b'-', b'0'..=b'9', b'.', ..] = text {
         return Some(Kind::new("a PDF document", Advice::SaveSheet));

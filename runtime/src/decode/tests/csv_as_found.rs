@@ -213,6 +213,41 @@ fn utf_16_or_latin_1_by_declaration() {
         (columns[0].as_str(), raw.as_slice()),
         ("café", "€ 5\n".as_bytes())
     );
+    for (named, made) in [
+        ("utf-16le", utf16(u16::to_be_bytes)),
+        ("utf-16be", utf16(u16::to_le_bytes)),
+        (
+            "windows-1252",
+            "id,name\n1,x\n"
+                .encode_utf16()
+                .flat_map(u16::to_be_bytes)
+                .collect(),
+        ),
+        (
+            "us-ascii",
+            "id,name\n1,x\n"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect(),
+        ),
+    ] {
+        let label = if ["utf-16be", "us-ascii"].contains(&named) {
+            "utf-16le"
+        } else {
+            "utf-16be"
+        };
+        let options = with(|options| options.encoding = Some(named.into()));
+        assert_refused(made, &options, &format!(": say so, with --encoding {label}"));
+    }
+    let noise: Vec<u8> = (1..2_000_u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for named in ["windows-1252", "iso-8859-15", "koi8-r"] {
+        let options = with(|options| options.encoding = Some(named.into()));
+        assert_refused(&noise, &options, "is binary data, not CSV");
+    }
+    let ascii = with(|options| options.encoding = Some("us-ascii".into()));
+    assert_refused("a\n1\né\n", &ascii, "byte 4 of the file is no text in ASCII");
     let odd = InputOptions {
         encoding: Some("utf-16le".into()),
         ..as_csv()
@@ -319,6 +354,30 @@ fn another_kind_of_file_in_its_place() {
     ] {
         assert_refused(file, &as_csv(), message);
     }
+    // No option makes a table of it.
+    let is = |character| Some(Character::Is(character));
+    let trim = with(|options| options.trim = Some(true));
+    let escape = with(|options| options.escape = is('\\'));
+    let comment = with(|options| options.comment = is('#'));
+    for (text, options, what) in [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            &trim,
+            "a Git LFS pointer",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nabc\n",
+            &trim,
+            "a key or a certificate",
+        ),
+        ("-- MySQL dump 10\n--\n", &trim, "an SQL dump"),
+        ("CREATE TABLE a (b int);\n", &trim, "an SQL dump"),
+        ("{\\rtf1\\ansi}\n", &escape, "an RTF document"),
+        ("#!/bin/sh\necho a\n", &comment, "a script"),
+        ("# by hand\nCREATE TABLE a (b int);\n", &comment, "an SQL dump"),
+    ] {
+        assert_refused(text, options, what);
+    }
 }
 
 #[test]
@@ -338,6 +397,42 @@ fn a_first_line_sep() {
         ..as_csv()
     };
     assert_read("sep=;\na;b\n1;2\n", &given, &["a;b"], &[&["1;2"]]);
+    let given = with(|options| (options.delimiter, options.comment) = (Some(';'), Some(Character::Is('#'))));
+    assert_read("sep=#\na;b\n#1\n2;3\n", &given, &["a", "b"], &[&["2", "3"]]);
+    // A character that an option uses is no delimiter.
+    let is = |character| Some(Character::Is(character));
+    for (text, option, options) in [
+        (
+            "sep=\\\na\\b\n",
+            "--escape",
+            with(|options| options.escape = is('\\')),
+        ),
+        (
+            "sep=#\na#b\n",
+            "--comment",
+            with(|options| options.comment = is('#')),
+        ),
+        (
+            "sep='\na'b\n",
+            "--quote",
+            with(|options| options.quote = is('\'')),
+        ),
+        (
+            "sep= \na b\n",
+            "--trim",
+            with(|options| options.trim = Some(true)),
+        ),
+    ] {
+        let auto = InputOptions {
+            dialect: Some(DialectFrom::Auto),
+            ..options.clone()
+        };
+        for options in [&options, &auto] {
+            let message =
+                format!("tells a delimiter that {option} uses, too: leave {option} out, or say --delimiter");
+            assert_refused(text, options, &message);
+        }
+    }
     assert_refused(
         "sep=;\n",
         &as_csv(),
@@ -369,6 +464,55 @@ fn fields_apart_by_several_spaces() {
         .unwrap()
         .unwrap();
     assert_eq!(chunk.raw, b"1\t\"x  y\"\n22\tz\n");
+    let spaced = |change: fn(&mut InputOptions)| {
+        with(|options| {
+            options.dialect = Some(DialectFrom::Spaces);
+            change(options);
+        })
+    };
+    let fields = |text: &[u8], options: &InputOptions| {
+        let reader = Box::new(std::io::Cursor::new(text.to_vec()));
+        let mut decoding = open(reader, "orders.txt", None, options, &Limits::default()).unwrap();
+        let mut batch = Batch::default();
+        let reads: Vec<_> = (0..decoding.columns.len()).collect();
+        decoding.decoder.project(&reads, &[]).unwrap();
+        let chunk = decoding
+            .splitter
+            .next(Vec::new())
+            .map_err(|_| "a fault")
+            .unwrap()
+            .unwrap();
+        batch.load(chunk.raw);
+        assert!(decoding.decoder.next(&mut batch).map_err(|_| "a fault").unwrap());
+        let rows = read(&mut batch, reads.len());
+        (decoding.columns, rows, batch.malformed.len())
+    };
+    let comment = spaced(|options| options.comment = Some(Character::Is('#')));
+    let text = b"city pop\n# \"estimates\nOslo 7\n\"New York\" 8\nRome 3\n";
+    let rows = [["Oslo", "7"], ["New York", "8"], ["Rome", "3"]]
+        .map(|row| row.map(str::to_owned).to_vec())
+        .to_vec();
+    assert_eq!(
+        fields(text, &comment),
+        (vec!["city".into(), "pop".into()], rows, 0)
+    );
+    let escape = spaced(|options| options.escape = Some(Character::Is('\\')));
+    let rows = vec![
+        vec!["x y".to_owned(), "z".to_owned()],
+        vec!["a\" b".to_owned(), "c".to_owned()],
+    ];
+    let text = b"a b\nx\\ y z\n\"a\\\" b\" c\n";
+    assert_eq!(fields(text, &escape), (vec!["a".into(), "b".into()], rows, 0));
+    let unquoted = spaced(|options| options.quote = Some(Character::None));
+    let rows = vec![vec!["\"3".to_owned(), "4".to_owned()]];
+    assert_eq!(
+        fields(b"a b\n\xff1 2\n\"3 4\n", &unquoted),
+        (vec!["a".into(), "b".into()], rows, 1)
+    );
+    // The first field may stand in quotes behind a byte order mark, too.
+    let rows = vec![vec!["1".to_owned(), "2".to_owned()]];
+    let text = "\u{feff}\"a  b\" c\n1 2\n".as_bytes();
+    assert_eq!(fields(text, &options), (vec!["a  b".into(), "c".into()], rows, 0));
 }
 
 #[test]
@@ -549,6 +693,20 @@ fn lines_before_the_header() {
         &without_header,
         &["column_1", "column_2"],
         &[&["1", "2"]],
+    );
+    // A byte order mark is one at the start of the file only.
+    assert_read(
+        "x\n\u{feff}1,2\n",
+        &without_header,
+        &["column_1", "column_2"],
+        &[&["\u{feff}1", "2"]],
+    );
+    let reject: &[&str] = &["!", "not-utf8"];
+    assert_read(
+        b"x\n\xff\xfe1\n2\n",
+        &without_header,
+        &["column_1"],
+        &[reject, &["2"]],
     );
     let auto = with(|options| (options.skip_lines, options.dialect) = (Some(1), Some(DialectFrom::Auto)));
     assert_read(
@@ -740,7 +898,36 @@ fn an_encoding_by_its_name_in_python() {
 fn a_dialect_that_nobody_told() {
     let auto = from_first_records();
     assert_read("a;b\n1,5;it's\n", &auto, &["a", "b"], &[&["1,5", "it's"]]);
-    assert_read("a|b\n'1|\n'|2\n", &auto, &["a", "b"], &[&["1|\n", "2"]]);
+    assert_read("a|b\n'1\n|'|2\n", &auto, &["a", "b"], &[&["1\n|", "2"]]);
+    let apostrophes = "band,nick,n\n'N Sync,a,1\nThe Boys',b,2\nAbba,c,3\n";
+    let rows: &[&[&str]] = &[
+        &["'N Sync", "a", "1"],
+        &["The Boys'", "b", "2"],
+        &["Abba", "c", "3"],
+    ];
+    assert_read(apostrophes, &auto, &["band", "nick", "n"], rows);
+    // What an option says counts while it is told, too.
+    let with_auto = |change: fn(&mut InputOptions)| {
+        with(|options| {
+            options.dialect = Some(DialectFrom::Auto);
+            change(options);
+        })
+    };
+    let footer = with_auto(|options| options.skip_footer = Some(1));
+    let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n";
+    assert_read(text, &footer, &["a", "b"], &[&["1", "2"], &["3", "4"]]);
+    let comment = with_auto(|options| options.comment = Some(Character::Is('#')));
+    let text = "a;b\n1;\"x\n# y\"\n# it's;2;3\n2;z\n";
+    assert_read(text, &comment, &["a", "b"], &[&["1", "x\n# y"], &["2", "z"]]);
+    let semicolon = with_auto(|options| options.comment = Some(Character::Is(';')));
+    let message = "has 2 columns by semicolons, but --comment uses that character: say another one there, or --delimiter ','";
+    assert_refused("a;b\n1;2\n;3\n4;5\n", &semicolon, message);
+    let apostrophe = with_auto(|options| options.comment = Some(Character::Is('\'')));
+    assert_read("a;b\n1;'2'\n'3;4\n", &apostrophe, &["a", "b"], &[&["1", "'2'"]]);
+    let unquoted = with_auto(|options| options.quote = Some(Character::None));
+    let reject: &[&str] = &["!", "not-utf8"];
+    let bytes = b"a;b\n\xff1;2\n\xff3;4\n5;\"6\n";
+    assert_read(bytes, &unquoted, &["a", "b"], &[reject, reject, &["5", "\"6"]]);
     assert_read("a\n1;2\n", &auto, &["a"], &[&["1;2"]]);
     assert_refused(
         "a;b\n1\n2;3;4\n",

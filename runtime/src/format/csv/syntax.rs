@@ -22,6 +22,9 @@ pub struct Syntax {
     pub trim: bool,
 }
 
+/// Stands for the quote of a [`Dialect`] that has none, of a text that [`Syntax::simplify`] made.
+pub const NO_QUOTE: u8 = 0xff;
+
 /// What becomes of rows that are not as wide as the header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
@@ -55,29 +58,52 @@ impl Syntax {
     }
 
     /// The beginning of a file as its dialect alone would write it, as far as records and fields are concerned: without
-    /// comments, and with letters for what is escaped and for spaces that are passed over.
+    /// comments and spaces that are passed over, and with letters for what is escaped. Without a quote, no [`NO_QUOTE`] is left.
     pub fn simplify(self, text: &[u8]) -> Vec<u8> {
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        enum Place {
+            LineStart,
+            FieldStart,
+            Field,
+            Quoted,
+            Closed,
+        }
+        use Place::{Closed, Field, FieldStart, LineStart, Quoted};
         let mut simple = Vec::with_capacity(text.len());
-        let (mut at, mut is_line_start) = (0, true);
+        let (mut at, mut place) = (0, LineStart);
         while let Some(&byte) = text.get(at) {
-            if is_line_start && self.comment == Some(byte) {
-                at += memchr2(b'\n', b'\r', &text[at..]).unwrap_or(text.len() - at);
-                is_line_start = false;
-            } else if self.escape == Some(byte) {
-                simple.push(b'x');
-                at += if text[at..].get(1..3) == Some(b"\r\n") {
-                    3
-                } else {
-                    2
-                };
-                is_line_start = false;
-            } else {
-                if !(self.trim && byte == b' ') {
-                    simple.push(byte);
-                }
-                at += 1;
-                is_line_start = matches!(byte, b'\n' | b'\r');
+            let rest = &text[at + 1..];
+            at += 1;
+            if place == LineStart && self.comment == Some(byte) {
+                at += memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+                place = Field;
+                continue;
             }
+            if place != Closed && self.escape == Some(byte) {
+                simple.push(b'x');
+                at += if rest.starts_with(b"\r\n") { 2 } else { 1 };
+                if place != Quoted {
+                    place = Field;
+                }
+                continue;
+            }
+            if self.trim && byte == b' ' && matches!(place, LineStart | FieldStart | Closed) {
+                if place == LineStart {
+                    place = FieldStart;
+                }
+                continue;
+            }
+            let is_quote = self.quote == Some(byte);
+            place = match place {
+                Quoted if is_quote => Closed,
+                Quoted => Quoted,
+                _ if matches!(byte, b'\n' | b'\r') => LineStart,
+                _ if byte == self.delimiter => FieldStart,
+                LineStart | FieldStart | Closed if is_quote => Quoted,
+                _ => Field,
+            };
+            let is_no_quote = self.quote.is_none() && byte == NO_QUOTE;
+            simple.push(if is_no_quote { b'x' } else { byte });
         }
         simple
     }
@@ -123,6 +149,8 @@ pub struct Row {
     pub filled: usize,
     /// The line feeds in it.
     pub line_feeds: usize,
+    /// Whether any field stands in quotes.
+    pub quoted: bool,
     /// See [`super::Record::stray`].
     pub stray: Option<usize>,
     /// An escape with which the text ends.
@@ -214,6 +242,7 @@ impl Parser {
             fields: seen.fields,
             filled: seen.filled,
             line_feeds: line_feeds(&raw[start..at]),
+            quoted: seen.quoted,
             stray: seen.stray,
             stray_escape: seen.stray_escape,
         }))
@@ -420,6 +449,7 @@ struct Seen {
     filled: usize,
     /// Whether there is anything but delimiters.
     has_bytes: bool,
+    quoted: bool,
     stray: Option<usize>,
     stray_escape: Option<usize>,
 }
@@ -429,6 +459,7 @@ impl Seen {
         self.fields += 1;
         let length = field.end - field.start;
         self.has_bytes |= length > 0;
+        self.quoted |= field.is_quoted;
         if length > if field.is_quoted { 2 } else { 0 } {
             self.filled = self.fields;
         }
