@@ -1,4 +1,4 @@
-//! What the operator asks for: the config in JSON comes in, the checks of columns go out. What can't be meant is refused
+//! The operator's config in JSON comes in, the checks of columns go out. A config that can't be meant is refused
 //! with a sentence.
 
 use std::cell::OnceCell;
@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use crate::format::Format;
 use crate::values::{Kind, Range, Values};
 
-/// What the operator asks for, by the name of the input's columns.
+/// The operator's rules, by the names of the input's columns.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -141,7 +141,7 @@ impl Config {
 }
 
 impl Rule {
-    /// Whether the column's values matter, and not only where they go.
+    /// Returns true if the rule reads the column's values, and does not only place them.
     pub(crate) fn is_check(&self) -> bool {
         let is_converted = self.kind.is_some_and(|kind| kind != Kind::Text);
         self.trim
@@ -162,7 +162,7 @@ impl Rule {
         }
     }
 
-    /// What the rule asks of a value.
+    /// Returns the checks that the rule makes of a value.
     pub(crate) fn values(&self) -> Result<Values, String> {
         Ok(Values {
             trim: self.trim,
@@ -212,7 +212,7 @@ impl Rule {
         Ok(())
     }
 
-    /// What in this rule can't be meant.
+    /// Returns the fault of a rule that can't be meant; none if it can.
     fn contradiction(&self) -> Option<&'static str> {
         let is_numeric = matches!(self.kind, Some(Kind::Integer | Kind::Number));
         if self.drop && (self.rename.is_some() || self.constant.is_some()) {

@@ -121,7 +121,7 @@ pub(crate) struct Long<'a> {
     whole: &'a str,
     /// The digits behind the point.
     fraction: &'a str,
-    /// What follows the digits: nothing, or an `e` and a number.
+    /// The exponent behind the digits: empty, or an `e` and a number.
     exponent: &'a str,
     /// True if JSON allows to write the number this way.
     is_json: bool,

@@ -1,7 +1,7 @@
 //! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text could
 //! match, or that would leave a part of a text unused, is refused with a sentence.
 
-/// What a part of a time says.
+/// A part of a time, such as its year or its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Year,

@@ -104,7 +104,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// What a text has said of a time.
+/// The parts of a time that were read of a text so far.
 #[derive(Default)]
 struct Fields {
     values: [Option<u32>; Field::COUNT],
