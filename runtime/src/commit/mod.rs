@@ -228,6 +228,8 @@ impl Destination {
             return Err(Error::permanent(Stage::Config, what));
         }
         self.keep_identity()?;
+        // Each attempt looks for a file there. Without the folder, that search would wait for the locks of the staging folder.
+        disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {

@@ -209,6 +209,7 @@ impl Text {
     /// Reads the beginning and decodes it, if it is a text.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
+        let is_named = options.format.is_some();
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
@@ -219,7 +220,7 @@ impl Text {
             let format = options.format.or(hints.format).unwrap_or(Format::Csv);
             in_input(name, kind.sentence(format))
         };
-        if let Some(kind) = content_kind::of_bytes(&sample, encoding.map(Charset::encoding)) {
+        if let Some(kind) = content_kind::of_bytes(&sample, encoding.map(Charset::encoding), is_named) {
             return Err(refused(kind));
         }
         let Some(encoding) = encoding else {
@@ -234,7 +235,7 @@ impl Text {
             .map_err(|message| in_input(name, message))?;
         let mut rest: Reader = Box::new(Transcoded::new(sample.and_then(rest), name, encoding));
         let sample = Sample::read(&mut rest, name)?;
-        if let Some(kind) = content_kind::of_decoded(&sample) {
+        if let Some(kind) = content_kind::of_decoded(&sample, is_named) {
             return Err(refused(kind));
         }
         Ok(Self {

@@ -118,7 +118,8 @@ impl Guest {
             }
             let was_fresh = std::mem::replace(&mut self.is_fresh, false);
             let limit = search.limit(part.rows.len());
-            let began = thread_time();
+            // Of the whole batch the call keeps the time.
+            let began = (!is_whole).then(thread_time);
             if search.is_alone {
                 self.instance()?.set_alone(true);
             }
@@ -134,7 +135,8 @@ impl Guest {
                         let is_alone = self.opener.plugin.is_alone();
                         self.instance()?.set_alone(is_alone);
                     }
-                    search.passed(&part, thread_time().saturating_sub(began))?;
+                    let took = began.map(|began| thread_time().saturating_sub(began));
+                    search.passed(&part, took.unwrap_or_default())?;
                     return Ok(Some(Piece::Changed(part.rows, changes)));
                 }
                 Err(Failure::Other(error)) => return Err(error),

@@ -32,12 +32,12 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The number of calls that run at once for each core while none of them takes longer than a tick and none waits. To hand a
-/// turn to another thread takes longer than a short call.
+/// The number of calls that run at once for each core while none of them uses more than a tick and none waits. To hand a turn to
+/// another thread takes longer than a short call.
 const SHORT_CALLS: usize = 8;
 
-/// The calls of one engine. Of the calls that take longer than a tick as many run at once as there are cores. The others wait
-/// in line, and while some wait, short calls wait behind them.
+/// The calls of one engine. Of the calls that use more processor time than a tick as many run at once as there are cores. The
+/// others wait in line, and while some wait, short calls wait behind them.
 pub(super) struct Calls {
     cores: usize,
     /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the machine
@@ -213,8 +213,18 @@ impl Call {
         })
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        self.clock.standing(thread_time(), self.calls.ticks())
+    /// Checks a running call, which may run on if it is in time. To be called at each tick.
+    ///
+    /// # Errors
+    /// The stop's, if one is asked for while others have their turn.
+    pub(super) fn tick(&mut self, stop: &Stop) -> Result<Standing> {
+        let used = self.clock.used(thread_time());
+        let standing = self.clock.standing(used, self.calls.ticks());
+        // The calls that a tick meets are mostly short ones, which end sooner than others could have a turn.
+        if standing == Standing::InTime && used >= TICK {
+            self.give_way(stop)?;
+        }
+        Ok(standing)
     }
 
     /// Whether no other call has run at the same time as this one.
@@ -226,7 +236,7 @@ impl Call {
     ///
     /// # Errors
     /// The stop's, if one is asked for before its next turn.
-    pub(super) fn give_way(&mut self, stop: &Stop) -> Result<()> {
+    fn give_way(&mut self, stop: &Stop) -> Result<()> {
         if !self.calls.is_crowded.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -252,7 +262,9 @@ impl Drop for Call {
 /// The time that a call has used.
 struct Clock {
     limit: Duration,
-    used_before: Duration,
+    /// The processor time that the thread had used at the call's first tick. What the call used before, a tick at most, does not
+    /// count: to read the clock for each call would cost a short call too much.
+    used_before: Option<Duration>,
     ticks_before: u64,
 }
 
@@ -260,14 +272,19 @@ impl Clock {
     fn start(limit: Duration, ticks: u64) -> Self {
         Self {
             limit,
-            used_before: thread_time(),
+            used_before: None,
             ticks_before: ticks,
         }
     }
 
+    /// Returns the processor time that the call has used, by that of its thread.
+    fn used(&mut self, by_thread: Duration) -> Duration {
+        by_thread.saturating_sub(*self.used_before.get_or_insert(by_thread))
+    }
+
     fn standing(&self, used: Duration, ticks: u64) -> Standing {
         let stall = self.limit.saturating_mul(STALL_FACTOR).max(STALL_MIN);
-        if used.saturating_sub(self.used_before) >= self.limit {
+        if used >= self.limit {
             Standing::Late
         } else if u128::from(ticks.saturating_sub(self.ticks_before)) * TICK.as_millis() >= stall.as_millis()
         {
@@ -297,28 +314,25 @@ mod tests {
 
     #[test]
     fn processor_time_makes_a_call_late_and_a_standstill_does_not() {
-        let mut clock = Clock {
-            limit: LIMIT,
-            used_before: Duration::from_secs(5),
-            ticks_before: 100,
+        let mut clock = Clock::start(LIMIT, 100);
+        let at = |clock: &mut Clock, used_ms, ticks| {
+            let used = clock.used(Duration::from_millis(used_ms));
+            clock.standing(used, ticks)
         };
-        let at = |clock: &Clock, used_ms, ticks| clock.standing(Duration::from_millis(used_ms), ticks);
-        assert_eq!(at(&clock, 5_000, 100), Standing::InTime);
-        assert_eq!(at(&clock, 14_999, 100), Standing::InTime);
-        assert_eq!(at(&clock, 15_000, 101), Standing::Late);
+        // At its first tick.
+        assert_eq!(at(&mut clock, 5_000, 100), Standing::InTime);
+        assert_eq!(at(&mut clock, 14_999, 100), Standing::InTime);
+        assert_eq!(at(&mut clock, 15_000, 101), Standing::Late);
         // The process may stand still as long as it likes: that is one tick.
-        assert_eq!(at(&clock, 5_001, 101), Standing::InTime);
+        assert_eq!(at(&mut clock, 5_001, 101), Standing::InTime);
         // Five minutes in which the process ran, and the call got a second of them.
-        assert_eq!(at(&clock, 6_000, 100 + 29_999), Standing::InTime);
-        assert_eq!(at(&clock, 6_000, 100 + 30_000), Standing::Stalled);
+        assert_eq!(at(&mut clock, 6_000, 100 + 29_999), Standing::InTime);
+        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), Standing::Stalled);
         clock.leave_out(1);
-        assert_eq!(at(&clock, 6_000, 100 + 30_000), Standing::InTime);
-        let short = Clock {
-            limit: Duration::from_millis(50),
-            ..clock
-        };
-        assert_eq!(at(&short, 5_000, 101 + 5_999), Standing::InTime);
-        assert_eq!(at(&short, 5_000, 101 + 6_000), Standing::Stalled);
+        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), Standing::InTime);
+        let mut short = Clock::start(Duration::from_millis(50), 101);
+        assert_eq!(at(&mut short, 5_000, 101 + 5_999), Standing::InTime);
+        assert_eq!(at(&mut short, 5_000, 101 + 6_000), Standing::Stalled);
     }
 
     #[test]
@@ -332,7 +346,7 @@ mod tests {
                     for round in 0..200 {
                         let is_alone = (number + round) % 8 == 0;
                         let mut call = begin(calls, is_alone);
-                        // As at its first tick.
+                        // As when it has used a tick.
                         call.give_way(&Stop::default()).unwrap();
                         for _ in 0..3 {
                             let others = running.fetch_add(1, Ordering::SeqCst);

@@ -59,11 +59,8 @@ impl Instance {
             let Some(call) = call else {
                 return Ok(UpdateDeadline::Continue(1));
             };
-            *overdue = match call.standing() {
-                Standing::InTime => {
-                    call.give_way(stop)?;
-                    return Ok(UpdateDeadline::Continue(1));
-                }
+            *overdue = match call.tick(stop)? {
+                Standing::InTime => return Ok(UpdateDeadline::Continue(1)),
                 Standing::Late => Some(Overdue::Late {
                     was_alone: call.was_alone(),
                 }),

@@ -147,7 +147,7 @@ const MARKS_OF_LETTERS: &[Mark] = &[
     (8, b"AVI ", "an AVI video", TakeTheFile),
 ];
 
-pub(super) fn of(bytes: &[u8], is_utf8: bool) -> Option<Kind> {
+pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
     if let Some(kind) = zip(bytes).or_else(|| tar(bytes)) {
         return Some(kind);
     }
@@ -162,13 +162,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool) -> Option<Kind> {
     if let Some((.., what, advice)) = MARKS.iter().find(is_there).or_else(of_letters) {
         return Some(Kind::new(*what, advice.clone()));
     }
-    if is_cpio(bytes) {
-        return Some(Kind::new("a cpio archive", Extract));
-    }
-    if is_utf8 && is_mostly_binary(bytes) {
-        return Some(Kind::new("binary data", Convert));
-    }
-    None
+    is_cpio(bytes).then(|| Kind::new("a cpio archive", Extract))
 }
 
 /// Whether the rest of a short mark is there, too.
@@ -214,12 +208,23 @@ fn has_binary(bytes: &[u8]) -> bool {
     bytes.iter().take(1 << 10).copied().any(is_control)
 }
 
-/// Whether a third of the first bytes or more are such. So is a text in UTF-16.
-fn is_mostly_binary(bytes: &[u8]) -> bool {
+/// The most different ones that a text usually has: its fields may be filled up with one of them, and a few may be left over.
+pub(super) const DIFFERENT_CONTROLS_MAX: usize = 3;
+
+/// Returns how many different ones there are.
+pub(super) fn different_controls(bytes: &[u8]) -> usize {
+    let controls = (0..=0x19).filter(|&byte| is_control(byte));
+    controls.filter(|control| bytes.contains(control)).count()
+}
+
+/// Whether a third of the first bytes or more are such, and of many kinds.
+pub(super) fn is_mostly_binary(bytes: &[u8]) -> bool {
     const LEAST_BYTES: usize = 32;
     let start = &bytes[..bytes.len().min(512)];
     let controls = start.iter().filter(|&&byte| is_control(byte)).count();
-    start.len() >= LEAST_BYTES && 3 * controls >= start.len()
+    start.len() >= LEAST_BYTES
+        && 3 * controls >= start.len()
+        && different_controls(start) > DIFFERENT_CONTROLS_MAX
 }
 
 /// Names of entries by which a ZIP archive is something else.
@@ -321,7 +326,7 @@ mod tests {
     use super::*;
 
     fn told(bytes: &[u8]) -> Option<String> {
-        of(bytes, true).map(|kind| kind.what.into_owned())
+        of(bytes).map(|kind| kind.what.into_owned())
     }
 
     /// The mark at its place, before and behind it bytes as binary files have them.
@@ -446,8 +451,9 @@ mod tests {
     #[test]
     fn what_is_binary_without_a_mark_is_told() {
         let bytes: Vec<u8> = (0..200_u8).map(|byte| byte % 8).collect();
-        assert_eq!(told(&bytes).as_deref(), Some("binary data"));
-        let few = b"a,b\n\0,1\n\0,2\n".repeat(10);
-        assert_eq!(told(&few), None);
+        assert!(is_mostly_binary(&bytes));
+        for text in ["a,b\n\0,1\n\0,2\n", "a,b\nx\0\0\0\0\0,y\0\0\0\0\0\n"] {
+            assert!(!is_mostly_binary(text.repeat(10).as_bytes()), "{text:?}");
+        }
     }
 }

@@ -102,36 +102,44 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
     json::list_in(text).map(|path| list_advice(&path))
 }
 
-/// What the bytes of an input are, unless they may be text. `encoding` is the one that somebody has named, if it is not UTF-8.
-pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>) -> Option<Kind> {
+/// What the bytes of an input are, unless they may be text. `encoding` is the one that somebody has named, if it is not UTF-8;
+/// `is_named` says that somebody has named the format. Then control characters, however many, are text.
+pub(super) fn of_bytes(
+    sample: &Sample,
+    encoding: Option<&'static Encoding>,
+    is_named: bool,
+) -> Option<Kind> {
     let bytes = sample.bytes();
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         return None; // Said by whoever passes over byte order marks.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let told = utf16_without_mark(bytes).or_else(|| utf16_by_lines(bytes).filter(|_| is_wide));
-    let is_named = |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    if let Some(label) = told.filter(|label| !is_named(label)) {
+    let is_encoding = |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
+    if let Some(label) = told.filter(|label| !is_encoding(label)) {
         let what = match is_wide {
             true => "UTF-16 in the other byte order",
             false => "UTF-16 without a byte order mark",
         };
         return Some(Kind::new(what, Advice::Utf16(label)));
     }
-    magic::of(bytes, encoding.is_none())
+    magic::of(bytes).or_else(|| (encoding.is_none() && !is_named && magic::is_mostly_binary(bytes)).then(binary))
 }
 
-/// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte.
-pub(super) fn of_decoded(sample: &Sample) -> Option<Kind> {
-    /// Texts have fields filled up with one of them, or a few that are left over. Of other bytes, nearly all turn up.
-    const DIFFERENT: usize = 4;
+/// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte. `is_named`
+/// says that somebody has named the format.
+pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
-    let controls = (0..=0x19).filter(|control| matches!(control, 0 | 2..=8 | 0x0e..));
-    let different = controls.filter(|control| start.contains(control)).count();
-    if different >= DIFFERENT {
-        return Some(Kind::new("binary data", Advice::Convert));
+    // Of other bytes, nearly all turn up.
+    let most = if is_named { 11 } else { magic::DIFFERENT_CONTROLS_MAX };
+    if magic::different_controls(start) > most {
+        return Some(binary());
     }
-    magic::of(start, true)
+    magic::of(start)
+}
+
+fn binary() -> Kind {
+    Kind::new("binary data", Advice::Convert)
 }
 
 /// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`.
@@ -185,19 +193,19 @@ mod tests {
             (bytes(u16::to_be_bytes), "utf-16be"),
         ] {
             let sample = Sample::of(&bytes);
-            let kind = of_bytes(&sample, None).unwrap();
+            let kind = of_bytes(&sample, None, false).unwrap();
             assert_eq!(
                 kind.sentence(Format::Csv),
                 format!("is UTF-16 without a byte order mark: say so, with --encoding {label}")
             );
-            assert_eq!(of_bytes(&sample, Encoding::for_label(label.as_bytes())), None);
-            let kind = of_bytes(&sample, Some(encoding_rs::WINDOWS_1252)).unwrap();
+            assert_eq!(of_bytes(&sample, Encoding::for_label(label.as_bytes()), false), None);
+            let kind = of_bytes(&sample, Some(encoding_rs::WINDOWS_1252), false).unwrap();
             assert!(
                 kind.sentence(Format::Csv)
                     .ends_with(&format!("--encoding {label}"))
             );
         }
-        assert_eq!(of_bytes(&Sample::of("a\0b,c\0d\n1\0,2\0\n"), None), None);
+        assert_eq!(of_bytes(&Sample::of("a\0b,c\0d\n1\0,2\0\n"), None, false), None);
     }
 
     #[test]
@@ -215,10 +223,10 @@ mod tests {
             );
             for (sample, named, label) in [(&little, UTF_16BE, "utf-16le"), (&big, UTF_16LE, "utf-16be")] {
                 assert_eq!(
-                    of_bytes(sample, Some(named)).unwrap().sentence(Format::Csv),
+                    of_bytes(sample, Some(named), false).unwrap().sentence(Format::Csv),
                     format!("is UTF-16 in the other byte order: say so, with --encoding {label}")
                 );
-                assert_eq!(of_bytes(sample, Encoding::for_label(label.as_bytes())), None);
+                assert_eq!(of_bytes(sample, Encoding::for_label(label.as_bytes()), false), None);
             }
         }
     }
@@ -229,19 +237,23 @@ mod tests {
             .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
             .collect();
         let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&noise);
-        let kind = of_decoded(&Sample::of(&*text)).unwrap();
-        assert_eq!(
-            kind.sentence(Format::Csv),
-            "is binary data, not CSV: convert it to CSV or JSONL"
-        );
-        assert!(of_decoded(&Sample::of("\0a\0b\0,\0c\0\n".repeat(9))).is_some());
+        for is_named in [false, true] {
+            let kind = of_decoded(&Sample::of(&*text), is_named).unwrap();
+            assert_eq!(
+                kind.sentence(Format::Csv),
+                "is binary data, not CSV: convert it to CSV or JSONL"
+            );
+        }
+        let six = Sample::of("a\u{2}\u{3}\u{4}\u{5}\u{6}\0,b\n");
+        assert!(of_decoded(&six, false).is_some());
+        assert_eq!(of_decoded(&six, true), None);
         for text in [
             "a,b\n1,é\n",
             "a,b\nx\0\0\0,y\n",
             "a\u{1}b\u{1e}1\u{1}2\u{1e}",
             "a\u{8},b\u{2}\u{3}\n",
         ] {
-            assert_eq!(of_decoded(&Sample::of(text)), None, "{text:?}");
+            assert_eq!(of_decoded(&Sample::of(text), false), None, "{text:?}");
         }
     }
 }

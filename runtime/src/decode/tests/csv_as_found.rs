@@ -148,6 +148,16 @@ fn nul_and_other_control_characters() {
         &["a", "b"],
         &[&["\0", "\u{1}\u{b}\u{1a}"]],
     );
+    // Fields that are filled up.
+    let padded = ["x\0\0\0\0\0\0\0", "y\0\0\0\0\0\0\0"];
+    let text = "a,b\n".to_owned() + &format!("{},{}\n", padded[0], padded[1]).repeat(3);
+    for options in [InputOptions::default(), as_csv()] {
+        assert_read(&text, &options, &["a", "b"], &[&padded, &padded, &padded]);
+    }
+    let many: String = ('\u{2}'..='\u{9}').filter(|control| *control != '\t').collect();
+    let text = format!("a\n{}\n", many.repeat(9));
+    assert_read(&text, &as_csv(), &["a"], &[&[&many.repeat(9)]]);
+    assert_refused(&text, &InputOptions::default(), "is binary data, not CSV");
 }
 
 #[test]
