@@ -265,19 +265,17 @@ impl Sealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
-        // A taken name may be that of an attempt that the queue's server has forgotten.
-        let is_taken = self.folders.output.path().join(&outputs[0]).exists()
-            || self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists();
-        if is_taken && self.owner.queue.is_some() && !self.owner.is_contested {
-            self.take_over(key, id)?;
+        let output = match self.place_output(&outputs[0], placed)? {
+            Some(output) => output,
+            None => {
+                self.take_over_taken(key, id)?;
+                let (digest, folder) = (&self.output, &self.folders.output);
+                place(&mut self.staged_output, digest, folder, &outputs, placed)?
+            }
+        };
+        if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
+            self.take_over_taken(key, id)?;
         }
-        let output = place(
-            &mut self.staged_output,
-            &self.output,
-            &self.folders.output,
-            &outputs,
-            placed,
-        )?;
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
             (Some(digest), Some(staged)) => {
                 Some(place(staged, digest, &self.folders.rejects, &rejects, placed)?)
@@ -298,6 +296,26 @@ impl Sealed {
             placed.clear();
         }
         committed
+    }
+
+    /// Gives the output this name. Returns nothing if the name is taken.
+    fn place_output(&mut self, name: &str, placed: &mut Vec<Placed>) -> Result<Option<Artifact>> {
+        check_length(&self.staged_output, &self.output)?;
+        let path = self.folders.output.path().join(name);
+        if !disk::link(&mut self.staged_output, &path)? {
+            return Ok(None);
+        }
+        let artifact = artifact(&path, &self.output);
+        placed.push(Placed { path, is_new: true });
+        Ok(Some(artifact))
+    }
+
+    /// Takes over, unless this attempt has done so: a taken name may be that of an attempt that the queue's server has forgotten.
+    fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
+        if self.owner.queue.is_none() || self.is_fenced {
+            return Ok(());
+        }
+        self.take_over(key, id)
     }
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
@@ -436,14 +454,8 @@ pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<T
     Document::create(path)?.write(document)
 }
 
-/// Gives a staged file the first of the names that is free or has the same bytes already.
-pub(super) fn place(
-    staged: &mut Temporary,
-    digest: &Digest,
-    folder: &Folder,
-    names: &[String; 2],
-    placed: &mut Vec<Placed>,
-) -> Result<Artifact> {
+/// Checks that a staged file is there, with as many bytes as were written to it.
+fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     let found = fs::symlink_metadata(staged.path())
         .map_err(|error| disk::failed(error, "is gone", staged.path()))?
         .len();
@@ -455,6 +467,18 @@ pub(super) fn place(
         );
         return Err(Error::transient(Stage::Commit, what));
     }
+    Ok(())
+}
+
+/// Gives a staged file the first of the names that is free or has the same bytes already.
+pub(super) fn place(
+    staged: &mut Temporary,
+    digest: &Digest,
+    folder: &Folder,
+    names: &[String; 2],
+    placed: &mut Vec<Placed>,
+) -> Result<Artifact> {
+    check_length(staged, digest)?;
     // A name can become free again while it is looked at, when another attempt takes its own file back.
     for name in names.iter().flat_map(|name| [name, name]) {
         let path = folder.path().join(name);

@@ -38,7 +38,7 @@ use memchr::memchr2;
 
 use self::rewriting::RewritingDecoder;
 use super::index::Index;
-use super::split::{Begin, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
+use super::split::{Begin, Begun, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
@@ -119,7 +119,7 @@ impl Reading {
 /// # Errors
 /// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
 pub(super) fn open(
-    reader: Box<dyn Read + Send>,
+    text: Begun,
     name: &str,
     begin: Begin,
     reading: Reading,
@@ -128,7 +128,7 @@ pub(super) fn open(
     let record = u64::from(!reading.header);
     let origin = begin.at(record);
     let separator_line = reading.has_separator_line.then_some(origin.0.line);
-    let mut splitter = Splitter::open(reader, name, limits, origin, ends(reading))?;
+    let mut splitter = Splitter::open(text, name, limits, origin, ends(reading))?;
     let mut head = Head {
         name,
         parser: reading.parser(limits.columns_max),

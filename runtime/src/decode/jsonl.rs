@@ -11,7 +11,7 @@ use std::sync::Arc;
 use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 
-use super::split::{Begin, Rest, Splitter, in_input, too_long};
+use super::split::{Begin, Begun, Rest, Splitter, in_input, too_long};
 use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Row, Used};
@@ -37,14 +37,8 @@ type Reject = (&'static str, String);
 ///
 /// # Errors
 /// If there are too many columns; those of the reader.
-pub(super) fn open(reader: Box<dyn Read + Send>, name: &str, limits: &Limits) -> Result<Decoding> {
-    let mut splitter = Splitter::open(
-        reader,
-        name,
-        limits,
-        Begin::default().at(1),
-        Box::new(records_end),
-    )?;
+pub(super) fn open(text: Begun, name: &str, limits: &Limits) -> Result<Decoding> {
+    let mut splitter = Splitter::open(text, name, limits, Begin::default().at(1), Box::new(records_end))?;
     let lines = Lines::new(name, limits);
     let columns = loop {
         let (columns, used, last) = splitter.scan(|raw, last, origin| {

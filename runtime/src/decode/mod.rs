@@ -25,7 +25,7 @@ use self::csv::Reading;
 use self::sample::Sample;
 use self::skip::skip_lines;
 use self::spaces::Spaces;
-use self::split::{Begin, UTF_32, check_mark, in_input};
+use self::split::{Begin, Begun, UTF_32, check_mark, in_input};
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
@@ -125,7 +125,7 @@ pub fn open(
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = Reading::new(syntax, hints.header, has_separator_line, options);
-            let opened = csv::open(text.reader(), name, begin, reading, limits)?;
+            let opened = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::Top {
@@ -150,7 +150,7 @@ pub fn open(
             if is_guessed && !text.sample.is_utf16() {
                 shape::check_lines(text.sample.text(), hints.other).map_err(refused)?;
             }
-            jsonl::open(text.reader(), name, limits)?
+            jsonl::open(text.begun(), name, limits)?
         }
     };
     Ok(Decoding {
@@ -280,6 +280,11 @@ impl Text {
             },
             true,
         ))
+    }
+
+    /// Returns all of it for a splitter.
+    fn begun(self) -> Begun {
+        self.sample.begun(self.rest)
     }
 
     /// A reader of all of it.

@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read};
 
 use super::Reader;
+use super::split::Begun;
 use crate::error::{Class, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 
@@ -81,6 +82,15 @@ impl Sample {
             bytes: change(self.text()),
             is_start: self.is_start,
             whole: self.whole,
+        }
+    }
+
+    /// Returns the whole input for a splitter, of which `rest` is what comes behind the sample.
+    pub(super) fn begun(self, rest: Reader) -> Begun {
+        Begun {
+            read: self.bytes,
+            has_ended: self.whole,
+            rest,
         }
     }
 

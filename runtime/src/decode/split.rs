@@ -68,6 +68,16 @@ impl Begin {
     }
 }
 
+/// An input whose beginning was read.
+pub(super) struct Begun {
+    /// Its first bytes.
+    pub(super) read: Vec<u8>,
+    /// Whether there are no others.
+    pub(super) has_ended: bool,
+    /// Gives the other ones.
+    pub(super) rest: Box<dyn Read + Send>,
+}
+
 /// Some whole records of an input.
 #[derive(Debug)]
 pub struct Chunk {
@@ -94,17 +104,18 @@ impl Splitter {
     /// # Errors
     /// If it is UTF-16 or UTF-32; those of the reader.
     pub(super) fn open(
-        reader: Box<dyn Read + Send>,
+        Begun {
+            read,
+            has_ended,
+            rest,
+        }: Begun,
         name: &str,
         limits: &Limits,
         origin: Origin,
         records_end: RecordsEnd,
     ) -> Result<Self> {
-        let begin = Rest {
-            origin,
-            read: Vec::new(),
-        };
-        let mut splitter = Self::resume(reader, name, limits, begin, records_end);
+        let mut splitter = Self::resume(rest, name, limits, Rest { origin, read }, records_end);
+        splitter.ended = has_ended;
         splitter.fill(splitter.chunk_bytes)?;
         if origin.0.offset > 0 {
             return Ok(splitter); // A mark is one at the start of the file.
@@ -196,7 +207,13 @@ impl Splitter {
         }
         let left = self.filled - end;
         let held = self.hold(left)?;
-        buffer.resize(self.chunk_bytes.max(left), 0);
+        // Without room for more if there is none: to fill a usual buffer with zeros takes longer than a small file.
+        let bytes = if self.ended {
+            left
+        } else {
+            self.chunk_bytes.max(left)
+        };
+        buffer.resize(bytes, 0);
         buffer[..left].copy_from_slice(&self.buffer[end..self.filled]);
         let mut raw = std::mem::replace(&mut self.buffer, buffer);
         self.filled = left;
@@ -285,6 +302,9 @@ impl Splitter {
 
     /// Reads until there are `bytes` bytes or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
+        if self.ended || self.filled >= bytes {
+            return Ok(());
+        }
         if bytes > self.usual_bytes() {
             self.held.raise(bytes.saturating_mul(self.copies))?;
         }

@@ -29,12 +29,15 @@ local function reply(open, claims, looked)
   return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0 }
 end
 
-local function claim_of(id, output_before)
-  local claim = redis.call('HMGET', request_key(id),
-    'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
-    'ending', 'waited_ms')
-  table.insert(claim, 1, id)
-  claim[16] = output_before or false
+-- What is answered of a request, in this order.
+local ANSWERED = {
+  'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
+  'ending', 'waited_ms',
+}
+
+local function claim_of(id, fields, output_before)
+  local claim = { id, unpack(fields, 1, #ANSWERED) }
+  claim[#ANSWERED + 2] = output_before or false
   return claim
 end
 
@@ -94,10 +97,13 @@ local function recover_lost()
   end
 end
 
--- Returns the first ready ids that this worker may claim, with the fields that decide how. A suspect, which one more loss
--- makes poison, comes alone. If claims are withheld, there are only requests that are to be ended.
+-- Returns the first ready ids that this worker may claim, with what is answered of them and how to claim them. A suspect, which
+-- one more loss makes poison, comes alone. If claims are withheld, there are only requests that are to be ended.
 local function take_ready(open)
   local found, gone, looked = {}, {}, from
+  local names = { unpack(ANSWERED) }
+  local ENDED, PROGRESS, OUTPUT = #names + 1, #names + 2, #names + 3
+  names[ENDED], names[PROGRESS], names[OUTPUT] = 'ended', 'progress', 'output'
   local is_full = false
   while not is_full and #found < #nonces and looked < from + look_max do
     -- Where the first ones are not for this worker, more are looked at in one go.
@@ -112,19 +118,19 @@ local function take_ready(open)
       if #found == #nonces then
         break
       end
-      local last = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'ended', 'progress', 'lost', 'output', 'cancel',
-        'ending')
-      if last.err or not last[1] then
+      local fields = redis.pcall('HMGET', request_key(id), unpack(names))
+      local output_before = fields[OUTPUT]
+      if fields.err or not fields[1] then
         gone[#gone + 1] = id
-      elseif takes_all or not last[6] or string.match(last[6], '^%S+') == output_id then
-        local lost, is_ending = count_of(last[5]), last[7] or last[8]
+      elseif takes_all or not output_before or string.match(output_before, '^%S+') == output_id then
+        local lost, is_ending = count_of(fields[8]), fields[12] or fields[13]
         local is_suspect = not is_ending and lost > 0 and lost + 1 >= lost_max
         if is_suspect and #found > 0 then
           is_full = true
           break
         end
         found[#found + 1] = {
-          id = id, attempts = count_of(last[2]), is_used = last[3] or last[4], is_ending = is_ending, output = last[6],
+          id = id, fields = fields, is_used = fields[ENDED] or fields[PROGRESS], is_ending = is_ending, output = output_before,
         }
         if is_suspect then
           is_full = true
@@ -147,7 +153,7 @@ local held = {}
 for _, id in ipairs(redis.call('HMGET', key('nonces'), unpack(nonces))) do
   if id and redis.call('ZSCORE', key('leased'), id) and has_hash(id) then
     redis.call('ZADD', key('leased'), now + lease_ms, id)
-    held[#held + 1] = claim_of(id)
+    held[#held + 1] = claim_of(id, redis.call('HMGET', request_key(id), unpack(ANSWERED)))
   end
 end
 if #held > 0 then
@@ -172,17 +178,20 @@ for index, request in ipairs(found) do
   if request.is_used then
     redis.call('HDEL', hash, 'ended', 'progress', request.is_ending and 'ended' or 'report')
   end
-  local attempts = request.attempts + (request.is_ending and 0 or 1)
-  redis.call('HSET', hash, 'attempts', attempts, 'fence', fence + index, 'nonce', nonce, 'worker', worker, 'output', output)
+  local fields = request.fields
+  fields[5], fields[6] = string.format('%.0f', fence + index), nonce
+  fields[7] = string.format('%.0f', count_of(fields[7]) + (request.is_ending and 0 or 1))
+  redis.call('HSET', hash, 'attempts', fields[7], 'fence', fields[5], 'nonce', nonce, 'worker', worker, 'output', output)
   if request.is_ending then
     redis.call('HSET', hash, 'concluding', 1)
   end
   if binding then
     redis.call('HSET', hash, 'binding', binding)
+    fields[9] = binding
   end
   leases[2 * index - 1], leases[2 * index] = now + lease_ms, request.id
   holders[2 * index - 1], holders[2 * index] = nonce, request.id
-  claims[index] = claim_of(request.id, request.output)
+  claims[index] = claim_of(request.id, fields, request.output)
 end
 redis.call('ZREM', key('ready'), unpack(taken))
 redis.call('HSET', key('nonces'), unpack(holders))

@@ -12,7 +12,7 @@ if fault then
 end
 local id, fence, nonce, receipt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local hash = request_key(id)
-local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'cancel', 'ending')
+local last = redis.call('HMGET', hash, 'fence', 'nonce', 'ended', 'cancel', 'ending', 'error', 'concluding', 'stray')
 if last[1] ~= fence or last[2] ~= nonce then
   return 0
 end
@@ -25,6 +25,9 @@ if last[4] or last[5] then
   redis.call('HSET', hash, 'note', last[4] and 'the cancel came too late: its output was committed'
     or 'it was to be given up (' .. last[5] .. '), but its output was committed')
 end
-redis.call('HDEL', hash, 'error', 'cancel', 'ending', 'concluding', 'stray', 'output')
+-- Each command costs, and most requests have none of these. The output is looked at only while a request is ready.
+if last[4] or last[5] or last[6] or last[7] or last[8] then
+  redis.call('HDEL', hash, 'error', 'cancel', 'ending', 'concluding', 'stray')
+end
 redis.call('ZADD', key('done'), now_ms(), id)
 return 1
