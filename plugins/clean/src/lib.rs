@@ -3,6 +3,7 @@
 mod config;
 mod decimal;
 mod format;
+mod literal;
 mod time;
 mod values;
 
