@@ -84,6 +84,17 @@ pub(crate) struct Place {
     pub(crate) is_new: bool,
     /// True if the values of the column are numbers.
     pub(crate) is_number: bool,
+    pub(crate) strings: Strings,
+}
+
+/// What becomes of a string of JSONL that a column shows, if it is set to the text that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strings {
+    Stay,
+    /// An empty one becomes null.
+    StayUnlessEmpty,
+    /// It becomes a literal of that text.
+    Go,
 }
 
 impl Schema {
@@ -164,7 +175,7 @@ impl Schema {
 
     /// Gives a column another type in the output. The plugin sees to it that its values are of that type. Where the
     /// output is JSONL, a value that the plugin empties is null; in a column of texts it is an empty one, unless it was
-    /// null before.
+    /// null before. A value of JSONL that the plugin does not set stays as it is, whatever its type.
     pub fn convert(&mut self, column: impl Into<OutputColumn>, column_type: ColumnType) {
         self.entry(column).column_type = column_type;
     }
@@ -247,6 +258,12 @@ impl Schema {
             field: output.source.and_then(|source| self.fields[source as usize]),
             is_new: output.source.is_none(),
             is_number: matches!(output.column_type, ColumnType::Integer | ColumnType::Number),
+            strings: match output.column_type {
+                _ if self.format == Format::Csv => Strings::Stay,
+                ColumnType::Inherit | ColumnType::Text => Strings::Stay,
+                ColumnType::Timestamp => Strings::StayUnlessEmpty,
+                ColumnType::Integer | ColumnType::Number | ColumnType::Boolean => Strings::Go,
+            },
         };
         let name = |&read: &u32| self.inputs[read as usize].clone();
         Layout {
