@@ -112,6 +112,7 @@ impl Format {
         }
         format.check_fields()?;
         format.check_literals()?;
+        format.check_short_year()?;
         format.fix_digits()?;
         Ok(format)
     }
@@ -281,6 +282,25 @@ impl Format {
             has_hour,
         }
         .check()
+    }
+
+    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of four
+    /// digits would pass for them.
+    fn check_short_year(&self) -> Result<(), String> {
+        let digits = |part: &Part| match part {
+            Part::Number { digits_max, .. } => *digits_max,
+            Part::Fraction { digits_max, .. } => *digits_max,
+            Part::Name { names, .. } if is_numbered(names) => 1,
+            _ => 0,
+        };
+        let is_short_year = |part: &Part| part.field() == Some(Field::Year) && digits(part) == 2;
+        let mut runs = self.parts.split(|part| digits(part) == 0);
+        match runs.find(|run| run.iter().any(is_short_year) && run.iter().map(digits).sum::<usize>() == 4) {
+            Some(_) => Err("has %y directly beside two other digits, for which a year of four digits would pass: write %Y, \
+                            or put something between them"
+                .into()),
+            None => Ok(()),
+        }
     }
 
     /// Makes numbers that no other character separates as long as they can be: otherwise nothing would tell where one

@@ -299,6 +299,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
     let half = "would lose the half of the day: write %p";
     let digits = "would lose them: write the directives that read them";
     let year = "directly before the year, and would lose it: write %Y";
+    let short = "a year of four digits would pass: write %Y";
     let sign = "would lose its sign";
     for (format, why) in [
         // Zones, in any case, behind the hour or without one.
@@ -393,6 +394,11 @@ fn a_text_that_says_something_of_the_time_is_refused() {
         ("19'%y-%m-%d", digits),
         ("%y00-%m-%d", digits),
         ("%C%y-%m-%d", "write %Y"),
+        ("%H%y-%m-%d", short),
+        ("%m/%d%y", short),
+        ("%y%m/%d", short),
+        ("%b%d%y", short),
+        ("%b %d%y %T", short),
         // Signs.
         ("-%Y-%m-%d", sign),
         ("%d/%m/-%Y", sign),
@@ -512,6 +518,9 @@ fn a_text_that_says_no_more_than_its_place_is_no_fault() {
         ("%s.000", "0.000", "1970-01-01T00:00:00Z"),
         ("'%y/%m/%d", "'24/05/06", "2024-05-06T00:00:00"),
         ("%d%m%y", "060524", "2024-05-06T00:00:00"),
+        ("%d%b%y", "06May24", "2024-05-06T00:00:00"),
+        ("%y%j", "24127", "2024-05-06T00:00:00"),
+        ("%y%m%d%H%M", "2405060708", "2024-05-06T07:08:00"),
         ("%H:%M - %F", "07:08 - 2024-05-06", "2024-05-06T07:08:00"),
         (
             "%F \u{2013} %H:%M",
@@ -877,12 +886,13 @@ fn essence(text: &str) -> String {
             continue;
         }
         let (digits, after) = rest.split_at(count);
-        // A fraction follows the point behind a second, which follows a colon.
-        let before = essence.trim_end_matches(|last: char| last.is_ascii_digit());
-        let is_fraction = before.strip_suffix('.').is_some_and(|before| {
-            let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
-            second.ends_with(':')
-        });
+        // A fraction directly follows the point behind a second, which follows a colon.
+        let follows_point = text[..text.len() - rest.len()].ends_with('.');
+        let is_fraction = follows_point
+            && essence.strip_suffix('.').is_some_and(|before| {
+                let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
+                second.ends_with(':')
+            });
         essence.push_str(if is_fraction {
             digits.trim_end_matches('0')
         } else {
