@@ -46,7 +46,9 @@ const SECOND: &[Field] = &[Field::Second, Field::Nanosecond, Field::Unix];
 const WORDS: &[(Place, &[&str])] = &[
     (
         Place::Before(HOUR),
-        &["t", "at", "um", "à", "kl", "klo", "om", "time"],
+        &[
+            "t", "at", "um", "à", "a", "las", "às", "alle", "ore", "kl", "klo", "om", "time",
+        ],
     ),
     (
         Place::Before(DATE),
@@ -65,8 +67,8 @@ const WORDS: &[(Place, &[&str])] = &[
     (
         Place::Behind(CLOCK),
         &[
-            "h", "hr", "hrs", "hour", "hours", "heures", "uhr", "uur", "o", "clock", "時", "时", "点", "點",
-            "시",
+            "h", "hr", "hrs", "hs", "hour", "hours", "heures", "uhr", "uur", "o", "clock", "時", "时", "点",
+            "點", "시",
         ],
     ),
     (

@@ -479,6 +479,11 @@ fn a_text_that_says_no_more_than_its_place_is_no_fault() {
             "2024-05-06T19:08:00",
         ),
         (
+            "%d de %B de %Y a las %H:%M hs",
+            "6 de May de 2024 a las 07:08 hs",
+            "2024-05-06T07:08:00",
+        ),
+        (
             "le %d/%m/%Y à %Hh%M",
             "le 06/05/2024 à 07h08",
             "2024-05-06T07:08:00",
@@ -571,7 +576,7 @@ fn the_words_of_the_readme_may_stand_where_it_says() {
             tried += 1;
         }
     }
-    assert_eq!((rows.len(), tried), (10, 67));
+    assert_eq!((rows.len(), tried), (10, 73));
 }
 
 #[test]
