@@ -165,14 +165,15 @@ impl Literal<'_> {
         }
         if HALVES.iter().any(|half| plain.ends_with(half)) {
             return Err(format!(
-                "has {word:?} as a text, and would lose the half of the day: write %p, which reads AM, PM, a.m. and p.m."
+                "has {word:?} as a text, and would lose the half of the day: write %p, which reads AM, PM, \
+                 a.m. and p.m., with %I for the hour"
             ));
         }
         Err(format!(
             "has {word:?} as a text, and would lose what it says: write %z for a zone (it reads Z, UTC, GMT and offsets; \
              values with other zones cannot be read), %p for AM and PM, %b or %a for the name of a month or a weekday. \
              Words that may stand in a format are T and \"at\" before the hour, h, min, s and Uhr behind their numbers, \
-             and a few more, which the README lists"
+             and a few more, which clean's README lists"
         ))
     }
 

@@ -233,7 +233,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
         ),
         (
             json!({ "type": "timestamp", "formats": ["%F %H:%M PM"] }),
-            "has \"PM\" as a text, and would lose the half of the day: write %p",
+            "has \"PM\" as a text, and would lose the half of the day: write %p, which reads AM, PM, a.m. and p.m., with %I",
         ),
         // No value could pass.
         (

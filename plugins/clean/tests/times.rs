@@ -296,7 +296,7 @@ fn what_is_said_twice_agrees() {
 fn a_text_that_says_something_of_the_time_is_refused() {
     let word = "would lose what it says: write %z for a zone";
     let offset = "would lose an offset: write %z";
-    let half = "would lose the half of the day: write %p";
+    let half = "would lose the half of the day: write %p, which reads AM, PM, a.m. and p.m., with %I";
     let digits = "would lose them: write the directives that read them";
     let year = "directly before the year, and would lose it: write %Y";
     let short = "a year of four digits would pass: write %Y";
