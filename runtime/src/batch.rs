@@ -26,7 +26,8 @@ pub struct Batch {
     pub lines: Vec<[u32; 2]>,
     /// Whether the plugin gets `raw` and reads fields where they stand in it. Those of other rows follow behind it.
     pub in_place: bool,
-    /// The fields of the rows that are not read in place, unescaped, row after row, a byte behind each. UTF-8.
+    /// The fields of the rows that are not read in place, unescaped, row after row, a byte behind each: of JSONL a `"` behind
+    /// a string, and something else behind any other value. UTF-8.
     pub fields: Vec<u8>,
     /// Where the first field of each row begins, in `raw` followed by `fields`, or in `fields` if nothing is read in
     /// place.
@@ -179,11 +180,13 @@ impl Batch {
             let moved = part.fields.len() as u32;
             part.starts.push(moved);
             part.ends.extend(ends.iter().map(|end| end - start + moved));
-            part.fields.extend_from_slice(match from.checked_sub(behind) {
-                Some(from) => &self.fields[from..to - behind],
-                None => &self.raw[from..to],
-            });
-            part.fields.push(b'\n');
+            let (text, from, to) = match from.checked_sub(behind) {
+                Some(from) => (&self.fields, from, to - behind),
+                None => (&self.raw, from, to),
+            };
+            part.fields.extend_from_slice(&text[from..to]);
+            // Of JSONL the byte behind a field says whether it is a string.
+            part.fields.push(text.get(to).copied().unwrap_or(b'\n'));
         }
         part
     }
@@ -348,10 +351,20 @@ mod tests {
         assert_eq!(part.fields, b"\nc\n,dd\n");
         assert_eq!((part.starts, part.ends), (vec![0, 3], vec![0, 2, 3, 6]));
         assert_eq!(batch.part(0..1, 2).fields, b"a,bb\n");
+        // Of JSONL the byte behind a field says whether it is a string.
+        let jsonl = Batch {
+            in_place: false,
+            fields: b"1\n2\"3\"4\n".to_vec(),
+            starts: vec![0, 4],
+            ends: vec![1, 3, 5, 7],
+            ..batch
+        };
+        assert_eq!(jsonl.part(0..1, 2).fields, b"1\n2\"");
+        assert_eq!(jsonl.part(1..2, 2).fields, b"3\"4\n");
         // A plugin may read no column at all.
         let blind = Batch {
             ends: Vec::new(),
-            ..batch
+            ..jsonl
         };
         assert_eq!(blind.part(1..2, 0).starts.len(), 1);
     }

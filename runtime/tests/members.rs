@@ -251,6 +251,76 @@ fn null_stays_null_where_nothing_is_set() {
     }
 }
 
+/// Whether a text was changed on the way makes no difference to the type of the value.
+#[test]
+fn a_column_with_a_type_has_one_type_of_json() {
+    let config = json!({ "columns": {
+        "i": { "type": "integer", "trim": true },
+        "n": { "type": "number" },
+        "b": { "type": "boolean" },
+        "t": { "type": "timestamp" },
+        "s": { "type": "text", "trim": true },
+    }});
+    let cases = [
+        (r#"{"i":"5"}"#, r#"{"i":5}"#),
+        (r#"{"i":"05"}"#, r#"{"i":5}"#),
+        (r#"{"i":" 5 "}"#, r#"{"i":5}"#),
+        (r#"{"i":"\u0035"}"#, r#"{"i":5}"#),
+        (r#"{"i":5}"#, r#"{"i":5}"#),
+        (r#"{"i":-0}"#, r#"{"i":0}"#),
+        (r#"{"i":"9223372036854775807"}"#, r#"{"i":9223372036854775807}"#),
+        (r#"{"n":"1.50"}"#, r#"{"n":1.50}"#),
+        (r#"{"n":"+1.50"}"#, r#"{"n":1.50}"#),
+        (r#"{"n":"1E2"}"#, r#"{"n":1E2}"#),
+        (r#"{"n":1E2}"#, r#"{"n":1E2}"#),
+        (
+            r#"{"n":"12345678901234567890.5"}"#,
+            r#"{"n":12345678901234567890.5}"#,
+        ),
+        (r#"{"b":"true"}"#, r#"{"b":true}"#),
+        (r#"{"b":"false"}"#, r#"{"b":false}"#),
+        (r#"{"b":"yes"}"#, r#"{"b":true}"#),
+        (r#"{"b":true}"#, r#"{"b":true}"#),
+        (r#"{"b":0}"#, r#"{"b":false}"#),
+        (r#"{"t":"2024-01-01T00:00:00"}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
+        (r#"{"t":20240101}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
+        // An empty text is no value of a type, and null is.
+        (r#"{"i":""}"#, r#"{"i":null}"#),
+        (r#"{"n":""}"#, r#"{"n":null}"#),
+        (r#"{"b":""}"#, r#"{"b":null}"#),
+        (r#"{"t":""}"#, r#"{"t":null}"#),
+        (r#"{"s":""}"#, r#"{"s":""}"#),
+        (r#"{"i":"  "}"#, r#"{"i":null}"#),
+        (r#"{"i":null}"#, r#"{"i":null}"#),
+        // A column of texts takes all types, as it does without a rule.
+        (r#"{"s":"5"}"#, r#"{"s":"5"}"#),
+        (r#"{"s":5}"#, r#"{"s":5}"#),
+        (r#"{"s":[ 1, null]}"#, r#"{"s":[ 1, null]}"#),
+        // What is not touched keeps its bytes, beside what is.
+        (
+            r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
+            r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
+        ),
+        (
+            r#"{ "x" : "7" , "i" : "5" , "n":1.0e0 }"#,
+            r#"{ "x" : "7" , "i" : 5 , "n":1.0e0 }"#,
+        ),
+        (r#"{"n":"2","i":"1","b":"true"}"#, r#"{"n":2,"i":1,"b":true}"#),
+    ];
+    let join = |texts: Vec<&str>| texts.iter().map(|text| format!("{text}\n")).collect::<String>();
+    let (input, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    let seen = run("clean", &config, &join(input), Format::Jsonl);
+    assert_eq!(seen.records.rejected, 0, "{}", seen.rejects);
+    for (found, expected) in seen.output.lines().zip(&expected) {
+        assert_eq!(found, *expected);
+    }
+    assert_eq!(seen.output, join(expected));
+    // Without a type each value keeps its own.
+    let config = json!({ "columns": { "i": { "required": true, "pattern": "^[0-9]$", "allowed": ["5"] } } });
+    let input = "{\"i\":\"5\"}\n{\"i\":5}\n";
+    assert_eq!(run("clean", &config, input, Format::Jsonl).output, input);
+}
+
 #[test]
 fn what_a_list_of_nulls_names_is_null() {
     let input = "{\"v\":\"N/A\"}\n{\"v\":\" - \"}\n{\"v\":\"x\"}\n{\"v\":[null]}\n{\"v\":-1}\n";

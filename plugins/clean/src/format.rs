@@ -1,6 +1,8 @@
 //! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text could
 //! match, or that would leave a part of a text unused, is refused with a sentence.
 
+use crate::literal::Literal;
+
 /// A part of a time, such as its year or its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -49,6 +51,17 @@ impl Field {
     }
 }
 
+/// What may stand for the first digit of a number that has fewer than it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// A zero, or nothing.
+    Zero,
+    /// The same, where the format says that nothing does.
+    Nothing,
+    /// A space.
+    Space,
+}
+
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -60,8 +73,7 @@ pub(crate) enum Part {
         field: Field,
         digits_min: usize,
         digits_max: usize,
-        /// True if a space may stand for the first digit.
-        is_padded: bool,
+        padding: Padding,
     },
     /// The digits behind the second; with the point before them it may be absent.
     Fraction {
@@ -84,41 +96,6 @@ pub(crate) struct Format {
     fields: Vec<Field>,
 }
 
-/// Words that say where a time is, of which no part of a format tells.
-const ZONES: &[&str] = &[
-    "Z", "UTC", "GMT", "UT", "ACDT", "ACST", "AEDT", "AEST", "AKDT", "AKST", "AST", "AWST", "BRT", "BST",
-    "CAT", "CDT", "CEST", "CET", "CST", "EAT", "EDT", "EEST", "EET", "EST", "HKT", "HST", "ICT", "IST",
-    "JST", "KST", "MDT", "MESZ", "MEZ", "MSK", "MST", "NZDT", "NZST", "PDT", "PHT", "PKT", "PST", "SAST",
-    "SGT", "WAT", "WEST", "WET", "WIB",
-];
-
-/// Checks a text of a format that stands for itself; `is_behind_hour` says where.
-fn check_literal(text: &str, is_behind_hour: bool) -> Result<(), String> {
-    let words = text.split(|character: char| !character.is_ascii_alphabetic());
-    for word in words.filter(|word| !word.is_empty()) {
-        let upper = word.to_ascii_uppercase();
-        if ZONES.contains(&&*upper) {
-            return Err(format!(
-                "has the zone {word} as a text, and would lose it: write %z, which reads Z, UTC, GMT and offsets; values with \
-                 other zones cannot be read"
-            ));
-        }
-        if matches!(&*upper, "AM" | "PM") {
-            return Err(format!("has {word} as a text, and would lose it: write %p"));
-        }
-    }
-    let offset = text.split(['+', '-']).skip(1).find(|digits| {
-        let count = digits.bytes().take_while(u8::is_ascii_digit).count();
-        matches!(count, 2 | 4)
-    });
-    match offset {
-        Some(digits) if is_behind_hour => Err(format!(
-            "has the offset {digits} as a text, and would lose it: write %z"
-        )),
-        _ => Ok(()),
-    }
-}
-
 impl Format {
     /// Reads a format.
     ///
@@ -135,6 +112,7 @@ impl Format {
         }
         format.check_fields()?;
         format.check_literals()?;
+        format.check_short_year()?;
         format.fix_digits()?;
         Ok(format)
     }
@@ -272,22 +250,57 @@ impl Format {
         }
     }
 
-    /// Checks that no text of the format is a part of the time, which nobody would read: a zone, an offset, the half of the day.
+    /// Checks that the texts between the directives say nothing of the time.
     fn check_literals(&self) -> Result<(), String> {
-        let mut has_hour = self.has(Field::Unix);
+        let has_hour = [Field::Hour, Field::Hour12, Field::Unix]
+            .iter()
+            .any(|&field| self.has(field));
+        let (mut text, mut previous) = (String::new(), None);
         for part in &self.parts {
+            let next = part.field();
             match part {
-                Part::Number {
-                    field: Field::Hour | Field::Hour12,
-                    ..
-                } => has_hour = true,
-                Part::Literal(text) if self.has(Field::Hour) || self.has(Field::Hour12) || has_hour => {
-                    check_literal(text, has_hour)?;
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Space => text.push(' '),
+                _ => {
+                    Literal {
+                        text: &text,
+                        previous,
+                        next,
+                        has_hour,
+                    }
+                    .check()?;
+                    text.clear();
+                    previous = next;
                 }
-                _ => {}
             }
         }
-        Ok(())
+        let next = None;
+        Literal {
+            text: &text,
+            previous,
+            next,
+            has_hour,
+        }
+        .check()
+    }
+
+    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of four
+    /// digits would pass for them.
+    fn check_short_year(&self) -> Result<(), String> {
+        let digits = |part: &Part| match part {
+            Part::Number { digits_max, .. } => *digits_max,
+            Part::Fraction { digits_max, .. } => *digits_max,
+            Part::Name { names, .. } if is_numbered(names) => 1,
+            _ => 0,
+        };
+        let is_short_year = |part: &Part| part.field() == Some(Field::Year) && digits(part) == 2;
+        let mut runs = self.parts.split(|part| digits(part) == 0);
+        match runs.find(|run| run.iter().any(is_short_year) && run.iter().map(digits).sum::<usize>() == 4) {
+            Some(_) => Err("has %y directly beside two other digits, for which a year of four digits would pass: write %Y, \
+                            or put something between them"
+                .into()),
+            None => Ok(()),
+        }
     }
 
     /// Makes numbers that no other character separates as long as they can be: otherwise nothing would tell where one
@@ -300,9 +313,15 @@ impl Format {
                 Part::Number {
                     digits_min,
                     digits_max,
+                    padding,
                     ..
                 } => {
                     if follows_digit || precedes_digit {
+                        if *padding == Padding::Nothing {
+                            return Err("has the flag - in a number directly beside another one, where all digits are \
+                                        needed: leave the flag out, or put something between them"
+                                .into());
+                        }
                         *digits_min = *digits_max;
                     }
                     true
@@ -326,22 +345,30 @@ impl Format {
 }
 
 impl Part {
+    fn field(&self) -> Option<Field> {
+        match *self {
+            Self::Literal(_) | Self::Space => None,
+            Self::Number { field, .. } | Self::Name { field, .. } => Some(field),
+            Self::Fraction { .. } => Some(Field::Nanosecond),
+            Self::Offset => Some(Field::Offset),
+            Self::Unix => Some(Field::Unix),
+        }
+    }
+
     fn begins_with_digit(&self) -> bool {
         match self {
-            Self::Literal(literal) => literal.starts_with(|first: char| first.is_ascii_digit()),
             Self::Number { .. } | Self::Unix => true,
             Self::Fraction { has_point, .. } => !has_point,
             Self::Name { names, .. } => is_numbered(names),
-            Self::Space | Self::Offset => false,
+            Self::Literal(_) | Self::Space | Self::Offset => false,
         }
     }
 
     fn ends_with_digit(&self) -> bool {
         match self {
-            Self::Literal(literal) => literal.ends_with(|last: char| last.is_ascii_digit()),
             Self::Number { .. } | Self::Fraction { .. } | Self::Offset | Self::Unix => true,
             Self::Name { names, .. } => is_numbered(names),
-            Self::Space => false,
+            Self::Literal(_) | Self::Space => false,
         }
     }
 }
@@ -354,15 +381,20 @@ fn is_numbered(names: &[(&str, u32)]) -> bool {
 /// The part that a directive is.
 fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
     let number = |field, digits_min, digits_max| {
-        let is_padded = matches!((flags, letter), ("_", _) | ("", 'e' | 'k' | 'l')) && digits_max == 2;
-        let is_known = matches!(flags, "" | "-" | "_");
+        let padding = match (flags, letter) {
+            ("", 'e' | 'k' | 'l') => Padding::Space,
+            ("", _) => Padding::Zero,
+            ("-", _) if digits_min < digits_max => Padding::Nothing,
+            ("_", _) if (digits_min, digits_max) == (1, 2) => Padding::Space,
+            _ => return None,
+        };
         let number = Part::Number {
             field,
             digits_min,
             digits_max,
-            is_padded,
+            padding,
         };
-        is_known.then_some((field, number))
+        Some((field, number))
     };
     let name = |field, names| flags.is_empty().then_some((field, Part::Name { field, names }));
     match letter {
@@ -422,7 +454,7 @@ fn unknown(flags: &str, letter: char) -> &'static str {
     }
 }
 
-const HALVES: &[(&str, u32)] = &[("AM", 0), ("PM", 1)];
+const HALVES: &[(&str, u32)] = &[("AM", 0), ("PM", 1), ("A.M.", 0), ("P.M.", 1)];
 
 const SUNDAY_FIRST: &[(&str, u32)] = &[
     ("0", 7),

@@ -3,6 +3,7 @@
 mod config;
 mod decimal;
 mod format;
+mod literal;
 mod time;
 mod values;
 
@@ -41,12 +42,15 @@ impl Plugin for Clean {
             checks: Vec::new(),
             constants: Vec::new(),
         };
+        let mut rules = config.columns;
         // The first fault of a record is the one that is told, so they go in the order of the input.
-        let place = |name: &str| schema.columns().iter().position(|column| column == name);
-        let mut rules: Vec<_> = config.columns.iter().collect();
-        rules.sort_by_cached_key(|(name, _)| place(name).unwrap_or(usize::MAX));
-        for (name, rule) in rules {
-            clean.add(schema, name, rule)?;
+        let rule = |name: &String| rules.remove_entry(name);
+        let listed: Vec<_> = schema.columns().iter().filter_map(rule).collect();
+        for (name, rule) in &listed {
+            clean.add(schema, name, rule, true)?;
+        }
+        for (name, rule) in &rules {
+            clean.add(schema, name, rule, false)?;
         }
         Ok(clean)
     }
@@ -65,11 +69,9 @@ impl Plugin for Clean {
 export!(Clean);
 
 impl Clean {
-    fn add(&mut self, schema: &mut Schema, name: &str, rule: &Rule) -> Result<(), Refusal> {
+    fn add(&mut self, schema: &mut Schema, name: &str, rule: &Rule, is_listed: bool) -> Result<(), Refusal> {
         // Of JSONL any name is one to look for: the first records may not have it, and later ones must not keep theirs.
-        let is_new = rule.constant.is_some()
-            && schema.format() == Format::Csv
-            && !schema.columns().iter().any(|c| c == name);
+        let is_new = rule.constant.is_some() && schema.format() == Format::Csv && !is_listed;
         let column = if is_new {
             schema.add(name, ColumnType::Text)
         } else {

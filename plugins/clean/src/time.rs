@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 
-use crate::format::{Field, Format, Part};
+use crate::format::{Field, Format, Padding, Part};
 
 /// The largest offset from UTC that a clock has had since there are zones.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
@@ -70,9 +70,9 @@ impl Time {
                     field,
                     digits_min,
                     digits_max,
-                    is_padded,
+                    padding,
                 } => {
-                    let padding = usize::from(is_padded && rest.skip(" ").is_some());
+                    let padding = usize::from(padding == Padding::Space && rest.skip(" ").is_some());
                     let digits_min = digits_min.saturating_sub(padding).max(1);
                     let value = rest.digits(digits_min, digits_max - padding)?;
                     fields.set(field, full_year(field, digits_max, value));
@@ -150,7 +150,8 @@ impl Fields {
         let (week, weekday) = (small(Field::Week)?, small(Field::Weekday)?);
         let year = |field| self.get(field).map(i16::try_from).transpose().ok();
         let weekday = weekday.map(Weekday::from_monday_one_offset).transpose().ok()?;
-        let date = match (year(Field::Year)?, month, day, self.get(Field::DayOfYear)) {
+        let said_year = year(Field::Year)?;
+        let date = match (said_year, month, day, self.get(Field::DayOfYear)) {
             (Some(year), Some(month), Some(day), _) => Date::new(year, month, day).ok()?,
             (Some(year), _, _, Some(day)) => {
                 let first = Date::new(year, 1, 1).ok()?;
@@ -163,6 +164,7 @@ impl Fields {
             }
         };
         let is_right = date.year() >= 1
+            && said_year.is_none_or(|year| year == date.year())
             && month.is_none_or(|month| month == date.month())
             && day.is_none_or(|day| day == date.day())
             && weekday.is_none_or(|weekday| weekday == date.weekday())

@@ -100,11 +100,6 @@ fn digits_that_run_together_are_all_there() {
             ("2024071512305912+0200", "-"),
         ],
     );
-    // A digit of the format is one more that they run into.
-    assert_read(
-        &["20%y-%m-%d"],
-        &[("2024-07-05", "2024-07-05T00:00:00"), ("204-07-05", "-")],
-    );
     // White space has to be there: it may be all that keeps numbers apart.
     assert_read(
         &["%Y-%m-%d %H:%M"],
@@ -129,8 +124,19 @@ fn digits_that_run_together_are_all_there() {
         &[("Jul  5 2024  3:04", "2024-07-05T03:04:00")],
     );
     assert_read(
-        &["%e/%m/%Y"],
+        &["%e/%m/%Y", "%_d/%m/%Y"],
         &[(" 5/07/2024", "2024-07-05T00:00:00"), ("  5/07/2024", "-")],
+    );
+    assert_read(
+        &["%-d/%-m/%Y %-j"],
+        &[
+            ("5/7/2024 187", "2024-07-05T00:00:00"),
+            ("05/07/2024 187", "2024-07-05T00:00:00"),
+        ],
+    );
+    assert_read(
+        &["%Y%_m%_d"],
+        &[("2024 7 5", "2024-07-05T00:00:00"), ("202475", "-")],
     );
 }
 
@@ -174,6 +180,10 @@ fn the_half_of_the_day_agrees_with_the_hour() {
             ("2024-01-01 12:30 pm", "2024-01-01T12:30:00"),
             ("2024-01-01 5:30 PM", "2024-01-01T17:30:00"),
             ("2024-01-01 11:59 Am", "2024-01-01T11:59:00"),
+            ("2024-01-01 12:30 a.m.", "2024-01-01T00:30:00"),
+            ("2024-01-01 5:30 P.M.", "2024-01-01T17:30:00"),
+            ("2024-01-01 5:30 p.m", "-"),
+            ("2024-01-01 5:30 p", "-"),
             ("2024-01-01 13:00 PM", "-"),
             ("2024-01-01 0:00 AM", "-"),
         ],
@@ -261,6 +271,312 @@ fn what_is_said_twice_agrees() {
         &["%w %Y-%m-%d"],
         &[("0 2024-03-03", "2024-03-03T00:00:00"), ("1 2024-03-03", "-")],
     );
+    // The year beside a date that comes of its week.
+    assert_read(
+        &["%G-W%V-%u (%Y)"],
+        &[
+            ("2024-W02-1 (2024)", "2024-01-08T00:00:00"),
+            ("2024-W02-1 (1999)", "-"),
+            ("2025-W01-1 (2024)", "2024-12-30T00:00:00"),
+            ("2025-W01-1 (2025)", "-"),
+        ],
+    );
+    assert_read(
+        &["%G-W%V-%u '%y"],
+        &[("2024-W02-1 '24", "2024-01-08T00:00:00"), ("2024-W02-1 '25", "-")],
+    );
+    assert_read(
+        &["%G %Y-%j"],
+        &[("2025 2024-366", "2024-12-31T00:00:00"), ("2024 2024-366", "-")],
+    );
+}
+
+/// A text in a format only has to be there: what it says of the time would be lost.
+#[test]
+fn a_text_that_says_something_of_the_time_is_refused() {
+    let word = "would lose what it says: write %z for a zone";
+    let offset = "would lose an offset: write %z";
+    let half = "would lose the half of the day: write %p, which reads AM, PM, a.m. and p.m., with %I";
+    let digits = "would lose them: write the directives that read them";
+    let year = "directly before the year, and would lose it: write %Y";
+    let short = "a year of four digits would pass: write %Y";
+    let sign = "would lose its sign";
+    for (format, why) in [
+        // Zones, in any case, behind the hour or without one.
+        ("%Y-%m-%dT%H:%M[Europe/Paris]", word),
+        ("%Y-%m-%d %H:%M Europe/Paris", word),
+        ("%Y-%m-%d %H:%M MEST", word),
+        ("%Y-%m-%d %H:%M NST", word),
+        ("%Y-%m-%d %H:%M trt", word),
+        ("%Y-%m-%dT%H:%M:%SZ", word),
+        ("%Y-%m-%dT%H:%M:%S.000Z", word),
+        ("%Y-%m-%dT%H:%M:%Sz", word),
+        ("%Y-%m-%d %H:%M U.T.C.", word),
+        ("%Y-%m-%d %H:%M (Central European Time)", word),
+        ("%Y-%m-%d %H:%M МСК", word),
+        ("%Y-%m-%d %H:%M 日本標準時", word),
+        ("%Y-%m-%d %H:%M local", word),
+        ("%Y-%m-%d %H:%M Zulu", word),
+        ("%Y-%m-%d %H:%M A", word),
+        ("UTC: %Y-%m-%d %H:%M", word),
+        ("%Y-%m-%d Z", word),
+        ("%y-%m-%d Z", word),
+        ("%Y-%m-%dZ", word),
+        ("%Y-%m-%d 00:00:00 UTC", word),
+        ("%Y-%m-%dT00:00:00Z", word),
+        ("%s UTC", word),
+        ("%Y-%m-%d %H:%M:%S UTC+2", word),
+        ("%Y-%m-%d %H:%M:%S Etc/GMT-5", word),
+        // Words that are harmless elsewhere.
+        ("%Y-%m-%d %H:%M AT", word),
+        ("%Y-%m-%d %H:%M T", word),
+        ("%Y-%m-%d %H:%MT", word),
+        ("%Y-%m-%d %H:%M ST", word),
+        ("%Y-%m-%d %H:%M S", word),
+        ("%Y-%m-%d %H M", word),
+        ("%Y-%m-%d %H:%M W", word),
+        ("h %Y-%m-%d %H:%M", word),
+        ("%Y-%m-%d UTC %H:%M%z", word),
+        ("%s ms", word),
+        // Eras and other names.
+        ("%Y-%m-%d BC", word),
+        ("%d.%m.%Y v. Chr.", word),
+        ("令和%y年%m月%d日", word),
+        ("Montag, %d.%m.%Y", word),
+        // Offsets.
+        ("%Y-%m-%d %H:%M+2", offset),
+        ("%Y-%m-%d %H:%M-2", offset),
+        ("%Y-%m-%d %H:%M +02", offset),
+        ("%Y-%m-%d %H:%M - 02", offset),
+        ("%Y-%m-%d %H:%M:%S+0200", offset),
+        ("%FT%T-05:00", offset),
+        ("%FT%T+00:00", offset),
+        ("%FT%T-00:00", offset),
+        ("%Y-%m-%d %H:%M+00:00:00", offset),
+        ("%Y-%m-%d %H:%M\u{2212}02:00", offset),
+        ("%Y-%m-%d %H:%M\u{2013}02:00", offset),
+        ("%Y-%m-%d %H:%M\u{ff0b}02:00", offset),
+        ("%Y-%m-%d %H:%M\u{ff0d}02:00", offset),
+        ("%Y-%m-%d %H:%M±00", offset),
+        ("%Y-%m-%d 00:00:00+02:00", offset),
+        ("%Y-%m-%d 00:00:00-02:00", offset),
+        ("%Y-%m-%d+02:00", offset),
+        ("%H:%M+%j %Y", offset),
+        // Halves of the day.
+        ("%Y-%m-%d %H:%M p.m.", half),
+        ("%Y-%m-%d %H:%M P.M", half),
+        ("%Y-%m-%d %H:%M PM", half),
+        ("%Y-%m-%d %H:%Mam", half),
+        ("%Y-%m-%d AM", half),
+        ("%Y-%m-%d 午後%H:%M", half),
+        ("%Y年%m月%d日午後%H時", half),
+        ("%Y-%m-%d 오전 %H:%M", half),
+        // Digits other than zeros, and zeros that are a part of a number or may be an offset.
+        ("%Y-%m-%d 12:30", digits),
+        ("%Y-%m-%d %H:30", digits),
+        ("%Y-%m-%d %H:%M:59", digits),
+        ("%Y-%m-%d %H:%M:%S.5", digits),
+        ("%Y-%m-%d %H:%M:%S 0000", digits),
+        ("%Y-%m-%d 00:00:00 0000", digits),
+        ("%Y-%m-%d %H:%M:%S0", digits),
+        ("%Y-%m-%d 0%H:%M", digits),
+        ("%Y-%m-%d \u{661}", digits),
+        ("%Y-%m-%d ½", digits),
+        ("%s000", digits),
+        // A part of a year.
+        ("20%y-%m-%d", year),
+        ("19%y-%m-%d", year),
+        ("%d.%m.20%y", year),
+        ("%m/%d/2%y", year),
+        ("%d%m20%y", year),
+        ("0%Y-%m-%d", year),
+        ("20 %y-%m-%d", digits),
+        ("19'%y-%m-%d", digits),
+        ("%y00-%m-%d", digits),
+        ("%C%y-%m-%d", "write %Y"),
+        ("%H%y-%m-%d", short),
+        ("%m/%d%y", short),
+        ("%y%m/%d", short),
+        ("%b%d%y", short),
+        ("%b %d%y %T", short),
+        // Signs.
+        ("-%Y-%m-%d", sign),
+        ("%d/%m/-%Y", sign),
+        ("-%s", sign),
+        ("@-%s", sign),
+        ("+%s", offset),
+        ("%Y-%m-%d %H:%M 🌙", "may say something of the time"),
+    ] {
+        let refusal = refusal(format);
+        assert!(refusal.contains(why), "{format}: {refusal}");
+    }
+    assert_eq!(
+        refusal("%Y-%m-%d %H:%M+2"),
+        "config: column \"v\": \"formats\": \"%Y-%m-%d %H:%M+2\" has \"+2\" as a text, and would lose an offset: \
+         write %z, which reads +02, +0200, +02:00 and Z, or %H:%M:%S for a time of day"
+    );
+}
+
+#[test]
+fn a_text_that_says_no_more_than_its_place_is_no_fault() {
+    for (format, text, expected) in [
+        ("%Y-%m-%dT%H:%M:%S", "2024-05-06T07:08:09", "2024-05-06T07:08:09"),
+        (
+            "%Y-%m-%dt%H:%M:%S.000",
+            "2024-05-06t07:08:09.000",
+            "2024-05-06T07:08:09",
+        ),
+        (
+            "%Y-%m-%d %H:%M:00,0",
+            "2024-05-06 07:08:00,0",
+            "2024-05-06T07:08:00",
+        ),
+        ("%Y-%m-%d %Hh00", "2024-05-06 7h00", "2024-05-06T07:00:00"),
+        ("%Y-%m-%dT00:00:00", "2024-05-06T00:00:00", "2024-05-06T00:00:00"),
+        (
+            "%Y-%m-%d 00:00:00.000",
+            "2024-05-06 00:00:00.000",
+            "2024-05-06T00:00:00",
+        ),
+        (
+            "%Y-%m-%dT00:00:00%z",
+            "2024-05-06T00:00:00+02:00",
+            "2024-05-05T22:00:00Z",
+        ),
+        (
+            "%d.%m.%Y 00:00 Uhr",
+            "06.05.2024 00:00 Uhr",
+            "2024-05-06T00:00:00",
+        ),
+        (
+            "%d.%m.%Y, %H:%M Uhr",
+            "06.05.2024, 07:08 Uhr",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "%d.%m.%Y um %H.%M h",
+            "06.05.2024 um 07.08 h",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "%Hh%Mm%Ss on %F",
+            "07h08m09s on 2024-05-06",
+            "2024-05-06T07:08:09",
+        ),
+        (
+            "%H hrs. %M min. %S sec., %F",
+            "07 hrs. 08 min. 09 sec., 2024-05-06",
+            "2024-05-06T07:08:09",
+        ),
+        (
+            "%I:%M o'clock %p, the %dth of %B %Y",
+            "7:08 o'clock pm, the 6th of May 2024",
+            "2024-05-06T19:08:00",
+        ),
+        (
+            "%B %d, %Y at %I:%M %p",
+            "May 6, 2024 at 7:08 p.m.",
+            "2024-05-06T19:08:00",
+        ),
+        (
+            "%d de %B de %Y a las %H:%M hs",
+            "6 de May de 2024 a las 07:08 hs",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "le %d/%m/%Y à %Hh%M",
+            "le 06/05/2024 à 07h08",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "%Y年%m月%d日 %H時%M分%S秒",
+            "2024年5月6日 7時8分9秒",
+            "2024-05-06T07:08:09",
+        ),
+        (
+            "%Y년 %m월 %d일 %H시 %M분",
+            "2024년 5월 6일 7시 8분",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "[%d/%b/%Y:%H:%M:%S %z]",
+            "[06/May/2024:07:08:09 +0000]",
+            "2024-05-06T07:08:09Z",
+        ),
+        (
+            "%a %b %d %Y %H:%M:%S GMT%z",
+            "Mon May 06 2024 07:08:09 GMT+0200",
+            "2024-05-06T05:08:09Z",
+        ),
+        (
+            "%F %T (UTC%z)",
+            "2024-05-06 07:08:09 (UTC-03:30)",
+            "2024-05-06T10:38:09Z",
+        ),
+        (
+            "week %V of %G, day %u",
+            "week 19 of 2024, day 1",
+            "2024-05-06T00:00:00",
+        ),
+        ("%GW%V%u", "2024W191", "2024-05-06T00:00:00"),
+        ("/Date(%s)/", "/Date(0)/", "1970-01-01T00:00:00Z"),
+        ("%s.000", "0.000", "1970-01-01T00:00:00Z"),
+        ("'%y/%m/%d", "'24/05/06", "2024-05-06T00:00:00"),
+        ("%d%m%y", "060524", "2024-05-06T00:00:00"),
+        ("%d%b%y", "06May24", "2024-05-06T00:00:00"),
+        ("%y%j", "24127", "2024-05-06T00:00:00"),
+        ("%y%m%d%H%M", "2405060708", "2024-05-06T07:08:00"),
+        ("%H:%M - %F", "07:08 - 2024-05-06", "2024-05-06T07:08:00"),
+        (
+            "%F \u{2013} %H:%M",
+            "2024-05-06 \u{2013} 07:08",
+            "2024-05-06T07:08:00",
+        ),
+        (
+            "%Y/%m/%d_%H-%M-%S;#",
+            "2024/05/06_07-08-09;#",
+            "2024-05-06T07:08:09",
+        ),
+    ] {
+        assert_read(&[format], &[(text, expected)]);
+    }
+}
+
+/// The README lists the words of a format, and where each of them may stand.
+#[test]
+fn the_words_of_the_readme_may_stand_where_it_says() {
+    let readme = include_str!("../README.md");
+    let table = readme.split("| words | where they may stand |").nth(1).unwrap();
+    let rows: Vec<_> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let mut tried = 0;
+    for row in &rows {
+        let [_, words, place, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        let format = |word: &str| match place.trim() {
+            "before the hour" => format!("%F {word} %H"),
+            "before a part of the date" => format!("%H:%M {word} %F"),
+            "before the week" => format!("%G {word}%V %u"),
+            "before the offset" => format!("%F %H:%M {word}%z"),
+            "behind the year" => format!("%Y{word} %m %d"),
+            "behind the month" => format!("%Y %m{word} %d"),
+            "behind the day" => format!("%Y %m %d{word}"),
+            "behind a part of the time of day" => format!("%F %H {word}"),
+            "behind the minute" => format!("%F %H:%M {word}"),
+            "behind the second" => format!("%F %T {word}"),
+            other => panic!("{other}"),
+        };
+        for word in words.split(',').map(|word| word.trim().trim_matches('`')) {
+            let config = json!({ "columns": { "v": { "type": "timestamp", "formats": [format(word)] } } });
+            testing::check::<Clean>(config).unwrap_or_else(|refusal| panic!("{word}: {refusal}"));
+            tried += 1;
+        }
+    }
+    assert_eq!((rows.len(), tried), (10, 73));
 }
 
 #[test]
@@ -425,6 +741,23 @@ fn a_format_that_cannot_be_meant_is_refused() {
         ("%C%y-%m-%d", "write %Y"),
         ("%Y-%U-%u", "write %G-W%V-%u"),
         ("%Y-%m-%03d", "has %03d, whose flags mean nothing"),
+        ("%_Y-%m-%d", "has %_Y, whose flags mean nothing"),
+        ("%-Y-%m-%d", "has %-Y, whose flags mean nothing"),
+        ("%-y-%m-%d", "has %-y, whose flags mean nothing"),
+        ("%Y-%_j", "has %_j, whose flags mean nothing"),
+        ("%-G-W%V-%u", "has %-G, whose flags mean nothing"),
+        ("%G-W%V-%_u", "has %_u, whose flags mean nothing"),
+        ("%G-W%V-%-u", "has %-u, whose flags mean nothing"),
+        ("%Y-%_-m-%d", "has %_-m, whose flags mean nothing"),
+        ("%Y-%m-%d %-p", "has %-p, whose flags mean nothing"),
+        (
+            "%Y%-m%-d",
+            "has the flag - in a number directly beside another one",
+        ),
+        (
+            "%-H%M %F",
+            "has the flag - in a number directly beside another one",
+        ),
         ("%Y-%m-%d %H:%M:%S.%10f", "has %10f, whose flags"),
         ("%Y-%^b-%d", "has %^, which is no directive"),
         // A date lacks something.
@@ -558,12 +891,13 @@ fn essence(text: &str) -> String {
             continue;
         }
         let (digits, after) = rest.split_at(count);
-        // A fraction follows the point behind a second, which follows a colon.
-        let before = essence.trim_end_matches(|last: char| last.is_ascii_digit());
-        let is_fraction = before.strip_suffix('.').is_some_and(|before| {
-            let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
-            second.ends_with(':')
-        });
+        // A fraction directly follows the point behind a second, which follows a colon.
+        let follows_point = text[..text.len() - rest.len()].ends_with('.');
+        let is_fraction = follows_point
+            && essence.strip_suffix('.').is_some_and(|before| {
+                let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
+                second.ends_with(':')
+            });
         essence.push_str(if is_fraction {
             digits.trim_end_matches('0')
         } else {

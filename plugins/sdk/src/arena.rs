@@ -119,6 +119,13 @@ impl<'a> Fields<'a> {
         unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(self.span(field as usize))) }
     }
 
+    /// Returns true if the field is a string of JSONL. A host that does not say so has no `"` behind any field.
+    #[inline]
+    pub(crate) fn is_string(&self, field: u32) -> bool {
+        let end = self.ends[field as usize] as usize;
+        self.bytes.get(end) == Some(&b'"')
+    }
+
     #[inline]
     fn span(&self, field: usize) -> Range<usize> {
         let end = self.ends[field];

@@ -1,6 +1,7 @@
 //! Writes what becomes of a batch: edits, new rows and a verdict for each record come in, the interface's
 //! three flat lists go out. The table at `changes` in `wit/plugin.wit` is the format.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::bindings::exports::ingest::plugin::transform::Changes;
@@ -41,7 +42,7 @@ pub(crate) struct ChangesWriter {
     /// The first column behind those that are set.
     next: u32,
     /// The columns of the row under way whose last value cannot be written.
-    unwritable: Vec<u32>,
+    unwritable: BTreeSet<u32>,
     /// The new rows of the row under way.
     emitted: Rows,
 }
@@ -58,7 +59,7 @@ impl ChangesWriter {
             text_start: 0,
             cells: 0,
             next: 0,
-            unwritable: Vec::new(),
+            unwritable: BTreeSet::new(),
             emitted: Rows::new(layout),
         }
     }
@@ -109,9 +110,7 @@ impl ChangesWriter {
     /// Notes that the last value of a column cannot be written.
     #[cold]
     fn refuse(&mut self, column: u32) {
-        if !self.unwritable.contains(&column) {
-            self.unwritable.push(column);
-        }
+        self.unwritable.insert(column);
         // What the column is set to next comes by `insert`.
         self.next = self.next.max(column + 1);
     }
@@ -125,7 +124,7 @@ impl ChangesWriter {
     /// Moves the text from `start` on to a cell that is not behind all others.
     #[cold]
     fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
-        self.unwritable.retain(|&other| other != column);
+        self.unwritable.remove(&column);
         let mut at = self.operands_start + 1;
         let mut begin = self.text_start;
         while self.operands.get(at).is_some_and(|&other| other < column) {
@@ -264,7 +263,9 @@ impl ChangesWriter {
         self.text_start = self.text.len();
         self.cells = 0;
         self.next = 0;
-        self.unwritable.clear();
+        if !self.unwritable.is_empty() {
+            self.unwritable.clear();
+        }
     }
 }
 

@@ -62,3 +62,63 @@ impl<P: Plugin> Driver<P> {
         rows.into_emitted()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::exports::ingest::plugin::transform::{ColumnType, Format};
+    use crate::changes::code::EDIT;
+    use crate::plugin::{NoConfig, Verdict};
+    use crate::reject::Reject;
+    use crate::schema::Column;
+
+    /// Sets each cell to what it has.
+    struct Same([Column; 3]);
+
+    impl Plugin for Same {
+        type Config = NoConfig;
+        const STATEFUL: bool = false;
+
+        fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
+            let columns = ["n", "t", "s"].map(|name| schema.read(name).expect("there is any column"));
+            schema.convert(columns[0], ColumnType::Number);
+            schema.convert(columns[1], ColumnType::Timestamp);
+            Ok(Self(columns))
+        }
+
+        fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+            for column in self.0 {
+                record.set(column, record.get(column));
+            }
+            Ok(Verdict::Keep)
+        }
+    }
+
+    /// What becomes of a record with the fields `5`, empty and `5`, whose values are strings or not.
+    fn changes(format: Format, behind: [u8; 3]) -> (Vec<u8>, Vec<u32>, Vec<u8>) {
+        let columns = ["n", "t", "s"].map(str::to_owned).to_vec();
+        let (mut driver, _) = Driver::<Same>::open(Input { columns, format }, "{}").unwrap();
+        let [n, t, s] = behind;
+        let bytes = vec![b'5', n, t, b'5', s];
+        let (starts, ends) = (vec![0], vec![1, 2, 4]);
+        let changes = driver.process(&Batch { bytes, starts, ends }).unwrap();
+        (changes.verdicts, changes.operands, changes.bytes)
+    }
+
+    #[test]
+    fn a_string_of_jsonl_gives_way_to_a_literal_of_the_same_text() {
+        let kept = (vec![], vec![], vec![]);
+        assert_eq!(changes(Format::Jsonl, *b"\n\n\n"), kept);
+        assert_eq!(changes(Format::Jsonl, *b"\n\n\""), kept);
+        assert_eq!(
+            changes(Format::Jsonl, *b"\"\n\""),
+            (vec![EDIT], vec![1, 0, 1], b"5".to_vec())
+        );
+        assert_eq!(
+            changes(Format::Jsonl, *b"\n\"\n"),
+            (vec![EDIT], vec![1, 1, 0], vec![])
+        );
+        // Of CSV the byte says nothing.
+        assert_eq!(changes(Format::Csv, *b"\"\"\""), kept);
+    }
+}

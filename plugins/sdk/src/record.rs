@@ -10,7 +10,7 @@ use crate::plugin::Verdict;
 use crate::refusal::Refusal;
 use crate::reject::{Quoted, Reject};
 use crate::rows::Row;
-use crate::schema::{Column, Layout, OutputColumn};
+use crate::schema::{Column, Layout, OutputColumn, Strings};
 use crate::value::Value;
 
 /// A record of the input, with what the plugin makes of it.
@@ -76,7 +76,9 @@ impl<'a> Record<'a> {
     }
 
     /// Gives the output cell in `column` another value; of several the last one holds. A value equal to
-    /// what the cell has from the input changes nothing, and neither does setting a dropped column.
+    /// what the cell has from the input changes nothing, and neither does setting a dropped column. But a string of JSONL
+    /// gives way to the literal of the same text, if the column was converted to integers, numbers or booleans; and an
+    /// empty string gives way to null, unless the column is one of texts.
     ///
     /// A float that is not finite cannot be written: the record is rejected as `bad-value` instead of kept. So is one
     /// whose text in a column of numbers is `NaN` or `inf`. Write `None` where a cell is to be empty.
@@ -85,11 +87,20 @@ impl<'a> Record<'a> {
         let place = self.layout.place(column);
         if let Some(index) = place.index {
             let before = match place.field {
+                Some(field) if place.strings != Strings::Stay && self.is_retyped(field, place.strings) => {
+                    None
+                }
                 Some(field) => Some(self.fields.get(field).as_bytes()),
                 None => place.is_new.then_some(&[][..]),
             };
             self.changes.set(index, before, &value, place.is_number);
         }
+    }
+
+    /// Returns true if a value of JSON is to be written anew even if its text stays.
+    fn is_retyped(&self, field: u32, strings: Strings) -> bool {
+        let is_empty = || self.fields.get(field).is_empty();
+        self.fields.is_string(field) && (strings == Strings::Go || is_empty())
     }
 
     /// Adds a row to the output, after this record, or instead of it with [`Verdict::Drop`]. Its cells

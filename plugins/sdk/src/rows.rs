@@ -1,5 +1,6 @@
 //! Rows that a plugin makes: values come in by column, flat lists of texts go out.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::bindings::exports::ingest::plugin::transform::Emitted;
@@ -17,7 +18,7 @@ pub struct Rows {
     text: Text,
     ends: Vec<u32>,
     /// The cells whose last value cannot be written, counted from the first row's first.
-    unwritable: Vec<usize>,
+    unwritable: BTreeSet<usize>,
 }
 
 /// One new row of the output. Its cells are empty until they are set.
@@ -31,7 +32,7 @@ impl Rows {
             count: 0,
             text: Text::default(),
             ends: Vec::new(),
-            unwritable: Vec::new(),
+            unwritable: BTreeSet::new(),
         }
     }
 
@@ -53,7 +54,7 @@ impl Rows {
         self.unwritable.clear();
     }
 
-    /// Returns the first column that was given a value that cannot be written and no other one after that.
+    /// Returns the column of the first cell whose last value cannot be written.
     #[inline]
     pub(crate) fn unwritable(&self) -> Option<u32> {
         let cell = self.unwritable.first()?;
@@ -128,9 +129,7 @@ impl Rows {
     /// Notes that the last value of a cell cannot be written.
     #[cold]
     fn refuse(&mut self, cell: usize) {
-        if !self.unwritable.contains(&cell) {
-            self.unwritable.push(cell);
-        }
+        self.unwritable.insert(cell);
         // What the cell is set to next comes by `replace`.
         if self.ends.len() <= cell {
             self.fill(cell + 1);
@@ -140,7 +139,7 @@ impl Rows {
     /// Moves the text from `start` on into a cell before the last.
     #[cold]
     fn replace(&mut self, cell: usize, start: usize) {
-        self.unwritable.retain(|&other| other != cell);
+        self.unwritable.remove(&cell);
         let begin = if cell == 0 { 0 } else { self.ends[cell - 1] };
         let old = begin as usize..self.ends[cell] as usize;
         let removed = old.len();
@@ -156,6 +155,37 @@ mod tests {
     use super::*;
     use crate::bindings::exports::ingest::plugin::transform::{ColumnType, Format, Input};
     use crate::schema::Schema;
+
+    #[test]
+    fn the_first_cell_that_cannot_be_written_is_named() {
+        let mut schema = Schema::new(Input {
+            columns: Vec::new(),
+            format: Format::Csv,
+        });
+        let [a, b, c] = ["a", "b", "c"].map(|name| schema.add(name, ColumnType::Number));
+        let (_, layout) = schema.plan(false).unwrap();
+        let layout = Rc::new(layout);
+        let refusal = |cells: &[(OutputColumn, f64)], count: usize| {
+            let mut rows = Rows::new(Rc::clone(&layout));
+            for _ in 0..count {
+                let mut row = rows.emit();
+                for &(column, value) in cells {
+                    row.set(column, value);
+                }
+            }
+            rows.into_emitted().err().map(|refusal| refusal.to_string())
+        };
+        let names = |name: &str| Some(format!("{name}: the plugin's value is not a finite number"));
+        let nan = f64::NAN;
+        assert_eq!(refusal(&[(c, nan), (b, nan)], 1), names("b"));
+        assert_eq!(refusal(&[(c, nan), (b, nan), (b, 1.0)], 1), names("c"));
+        assert_eq!(refusal(&[(a, nan), (a, 1.0)], 1), None);
+        // With a search through all of them for each of them this takes an hour.
+        let began = std::time::Instant::now();
+        let many = refusal(&[(a, 1.0), (b, nan)], 300_000);
+        assert_eq!(many, names("b"));
+        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    }
 
     #[test]
     fn cells_may_be_set_in_any_order_and_again() {

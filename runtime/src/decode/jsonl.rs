@@ -321,7 +321,7 @@ impl FieldReader {
                 return Err(("not-json", untextual(value)));
             }
             batch.ends.push(batch.fields.len() as u32);
-            batch.fields.push(b'\n');
+            batch.fields.push(mark(value));
         }
         batch.starts.push(fields as u32);
         Ok(())
@@ -351,6 +351,11 @@ impl FieldReader {
             .duplicate(object)
             .map_or(Ok(()), |key| Err(duplicate(key)))
     }
+}
+
+/// Returns the byte behind a field, which tells a string from a literal of the same text.
+fn mark(value: &[u8]) -> u8 {
+    if value.first() == Some(&b'"') { b'"' } else { b'\n' }
 }
 
 fn duplicate(key: &[u8]) -> Reject {

@@ -1,0 +1,234 @@
+//! Texts between the directives of a format: a text and what stands around it come in, a sentence goes out if the text
+//! says something of the time. A text only has to be there, so what it says would be lost.
+
+use crate::format::Field;
+
+/// The text between two directives, with a space for any white space.
+pub(crate) struct Literal<'a> {
+    pub(crate) text: &'a str,
+    /// The field of the directive before it, if there is one.
+    pub(crate) previous: Option<Field>,
+    /// The field of the directive behind it, if there is one.
+    pub(crate) next: Option<Field>,
+    /// True if the format reads the time of day, or a whole time.
+    pub(crate) has_hour: bool,
+}
+
+/// Where a word stands that says nothing more than the directive beside it.
+#[derive(Clone, Copy)]
+enum Place {
+    Before(&'static [Field]),
+    Behind(&'static [Field]),
+}
+
+const HOUR: &[Field] = &[Field::Hour, Field::Hour12];
+const CLOCK: &[Field] = &[
+    Field::Hour,
+    Field::Hour12,
+    Field::Half,
+    Field::Minute,
+    Field::Second,
+    Field::Nanosecond,
+];
+const DATE: &[Field] = &[
+    Field::Year,
+    Field::Month,
+    Field::Day,
+    Field::DayOfYear,
+    Field::WeekYear,
+    Field::Week,
+    Field::Weekday,
+    Field::Unix,
+];
+const SECOND: &[Field] = &[Field::Second, Field::Nanosecond, Field::Unix];
+
+/// The words that may stand in a format, in lower case. The README lists them.
+const WORDS: &[(Place, &[&str])] = &[
+    (
+        Place::Before(HOUR),
+        &[
+            "t", "at", "um", "à", "a", "las", "às", "alle", "ore", "kl", "klo", "om", "time",
+        ],
+    ),
+    (
+        Place::Before(DATE),
+        &[
+            "at", "on", "of", "the", "de", "del", "den", "le", "el", "vom", "date", "day",
+        ],
+    ),
+    (Place::Before(&[Field::Week]), &["w", "kw", "week"]),
+    (Place::Before(&[Field::Offset]), &["utc", "gmt"]),
+    (Place::Behind(&[Field::Year]), &["年", "년", "г"]),
+    (Place::Behind(&[Field::Month]), &["月", "월"]),
+    (
+        Place::Behind(&[Field::Day]),
+        &["st", "nd", "rd", "th", "日", "号", "號", "일"],
+    ),
+    (
+        Place::Behind(CLOCK),
+        &[
+            "h", "hr", "hrs", "hs", "hour", "hours", "heures", "uhr", "uur", "o", "clock", "時", "时", "点",
+            "點", "시",
+        ],
+    ),
+    (
+        Place::Behind(&[Field::Minute]),
+        &["m", "min", "mins", "minute", "minutes", "分", "분"],
+    ),
+    (
+        Place::Behind(SECOND),
+        &["s", "sec", "secs", "second", "seconds", "秒", "초"],
+    ),
+];
+
+/// Words for the halves of the day, without their dots.
+const HALVES: &[&str] = &["am", "pm", "午前", "午後", "上午", "下午", "오전", "오후"];
+
+/// What may be a part of one word.
+fn is_letter(character: char) -> bool {
+    character.is_alphabetic() || character == '.'
+}
+
+/// Returns true for the sign of a number. A hyphen may be one.
+fn is_sign(character: char) -> bool {
+    matches!(
+        character,
+        '+' | '±'
+            | '\u{2212}'
+            | '\u{207a}'
+            | '\u{207b}'
+            | '\u{fb29}'
+            | '\u{fe62}'
+            | '\u{fe63}'
+            | '\u{ff0b}'
+            | '\u{ff0d}'
+    )
+}
+
+/// Returns true for a hyphen or a dash, which separates the parts of a time unless a number follows that is a text too.
+fn is_dash(character: char) -> bool {
+    matches!(character, '-' | '\u{2010}'..='\u{2015}')
+}
+
+/// Returns true for punctuation that says nothing of a time.
+fn is_mark(character: char) -> bool {
+    let is_wide = matches!(character, '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}' | '\u{ff1b}');
+    let is_punctuation =
+        matches!(character, '\u{a0}'..='\u{bf}' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{3020}');
+    character.is_ascii_punctuation()
+        || character.is_whitespace()
+        || is_punctuation
+        || is_wide
+        || character == '\u{feff}'
+}
+
+impl Literal<'_> {
+    /// Checks that the text says nothing of the time.
+    ///
+    /// # Errors
+    /// A sentence that says what it says, and what to write.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut at = 0;
+        while let Some(first) = self.text[at..].chars().next() {
+            let rest = &self.text[at..];
+            let length = if first.is_alphabetic() {
+                let word = leading(rest, is_letter);
+                self.check_word(at, word)?;
+                word.len()
+            } else if first.is_numeric() {
+                let digits = leading(rest, char::is_numeric);
+                self.check_digits(at, digits)?;
+                digits.len()
+            } else {
+                self.check_mark(at, first)?;
+                first.len_utf8()
+            };
+            at += length;
+        }
+        Ok(())
+    }
+
+    fn check_word(&self, at: usize, word: &str) -> Result<(), String> {
+        let (before, behind) = (&self.text[..at], &self.text[at + word.len()..]);
+        let plain = word.replace('.', "").to_lowercase();
+        let is_by =
+            |fields: &[Field], field: Option<Field>| field.is_some_and(|field| fields.contains(&field));
+        // Zeros are a time of day that the format does not read.
+        let is_midnight = |fields: &[Field], text: &str| CLOCK.contains(&fields[0]) && text.contains('0');
+        let is_there = |place| match place {
+            Place::Before(fields) => is_by(fields, self.next) || is_midnight(fields, behind),
+            Place::Behind(fields) => is_by(fields, self.previous) || is_midnight(fields, before),
+        };
+        let is_known = |(place, words): &(Place, &[&str])| words.contains(&&*plain) && is_there(*place);
+        if WORDS.iter().any(is_known) {
+            return Ok(());
+        }
+        if HALVES.iter().any(|half| plain.ends_with(half)) {
+            return Err(format!(
+                "has {word:?} as a text, and would lose the half of the day: write %p, which reads AM, PM, \
+                 a.m. and p.m., with %I for the hour"
+            ));
+        }
+        Err(format!(
+            "has {word:?} as a text, and would lose what it says: write %z for a zone (it reads Z, UTC, GMT and offsets; \
+             values with other zones cannot be read), %p for AM and PM, %b or %a for the name of a month or a weekday. \
+             Words that may stand in a format are T and \"at\" before the hour, h, min, s and Uhr behind their numbers, \
+             and a few more, which clean's README lists"
+        ))
+    }
+
+    fn check_digits(&self, at: usize, digits: &str) -> Result<(), String> {
+        let (before, behind) = (&self.text[..at], &self.text[at + digits.len()..]);
+        let is_before_year = behind.is_empty() && self.next == Some(Field::Year);
+        if is_before_year {
+            return Err(format!(
+                "has {digits:?} directly before the year, and would lose it: write %Y for a year of four digits"
+            ));
+        }
+        let is_beside = before.is_empty() && self.previous.is_some()
+            || behind.is_empty() && self.next.is_some_and(|next| next != Field::Offset);
+        // Behind a time of day they may be an offset.
+        let is_apart = before.ends_with(' ') && (self.has_hour || before.contains('0'));
+        if is_beside || is_apart || digits.contains(|digit| digit != '0') {
+            return Err(format!(
+                "has the digits {digits:?} as a text, and would lose them: write the directives that read them, such as \
+                 %Y, %H:%M:%S or %f; only zeros may stand for themselves, such as :00 or .000 behind a time"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_mark(&self, at: usize, mark: char) -> Result<(), String> {
+        let (before, behind) = (&self.text[..at], &self.text[at + mark.len_utf8()..]);
+        let number = behind.trim_start();
+        let has_digits = number.starts_with(char::is_numeric);
+        if is_sign(mark) || is_dash(mark) && has_digits {
+            let digits = leading(number, |character| character.is_numeric() || character == ':');
+            return Err(format!(
+                "has \"{mark}{digits}\" as a text, and would lose an offset: write %z, which reads +02, +0200, +02:00 and \
+                 Z, or %H:%M:%S for a time of day"
+            ));
+        }
+        // Directly behind another part, a dash separates the two.
+        let is_separator = before.is_empty() && self.previous.is_some();
+        let is_signed = matches!(self.next, Some(Field::Year | Field::WeekYear | Field::Unix));
+        if is_dash(mark) && behind.is_empty() && is_signed && !is_separator {
+            return Err(format!(
+                "has \"{mark}\" directly before a number, and would lose its sign: %s reads one itself, and a year has none"
+            ));
+        }
+        if !is_mark(mark) {
+            return Err(format!(
+                "has \"{mark}\" as a text, which may say something of the time: marks that may stand in a format are \
+                 those of punctuation"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the beginning of a text that consists of such characters.
+fn leading(text: &str, is_part: impl Fn(char) -> bool) -> &str {
+    let end = text.find(|character| !is_part(character));
+    &text[..end.unwrap_or(text.len())]
+}
