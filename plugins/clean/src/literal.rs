@@ -160,10 +160,15 @@ impl Literal<'_> {
             Place::Behind(fields) => is_by(fields, self.previous) || is_midnight(fields, before),
         };
         let is_known = |(place, words): &(Place, &[&str])| words.contains(&&*plain) && is_there(*place);
-        if WORDS.iter().any(is_known) {
+        let is_half = HALVES.iter().any(|half| plain.ends_with(half));
+        // At the beginning of a format, words before a colon name what follows, as in `Date: %F`. They may name a zone if there
+        // is a time of day.
+        let is_label =
+            self.previous.is_none() && !self.has_hour && behind.trim_end().ends_with(':') && !is_half;
+        if is_label || WORDS.iter().any(is_known) {
             return Ok(());
         }
-        if HALVES.iter().any(|half| plain.ends_with(half)) {
+        if is_half {
             return Err(format!(
                 "has {word:?} as a text, and would lose the half of the day: write %p, which reads AM, PM, \
                  a.m. and p.m., with %I for the hour"

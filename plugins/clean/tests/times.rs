@@ -420,6 +420,12 @@ fn a_text_that_says_something_of_the_time_is_refused() {
 #[test]
 fn a_text_that_says_no_more_than_its_place_is_no_fault() {
     for (format, text, expected) in [
+        ("Stand: %d.%m.%Y", "Stand: 06.05.2024", "2024-05-06T00:00:00"),
+        (
+            "Last updated on: %Y-%m-%d",
+            "Last updated on: 2024-05-06",
+            "2024-05-06T00:00:00",
+        ),
         ("%Y-%m-%dT%H:%M:%S", "2024-05-06T07:08:09", "2024-05-06T07:08:09"),
         (
             "%Y-%m-%dt%H:%M:%S.000",
