@@ -1,5 +1,7 @@
 //! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
 
+use std::cmp::Ordering;
+
 use crate::format::csv::{Dialect, Item, Parser, Partial, Row, RowRules, Syntax};
 
 /// How many records are looked at.
@@ -323,7 +325,7 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
 struct Alike {
     /// How many fields the first has.
     fields: usize,
-    /// How many of a hundred have as many fields as the first, none with a stray quote.
+    /// How many of a hundred have as many fields as the first, or come to as many by the rules for rows; none with a stray quote.
     percent: usize,
     /// Whether any field stands in quotes.
     quoted: bool,
@@ -363,9 +365,15 @@ fn alike(raw: &[u8], whole: bool, given: Given) -> Option<Alike> {
     }
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
+    // A row that is filled up needs a delimiter: without one it tells nothing.
+    let is_alike = |row: &Row| match row.fields.cmp(&fields) {
+        Ordering::Less => rules.fills_short && row.fields > 1,
+        Ordering::Equal => true,
+        Ordering::Greater => rules.cuts_long && row.filled <= fields,
+    };
     let alike = rows
         .iter()
-        .filter(|(_, row)| row.fields == fields && row.stray.is_none())
+        .filter(|(_, row)| is_alike(row) && row.stray.is_none())
         .count();
     let is_over_line = |&(start, row): &(usize, Row)| {
         row.quoted && memchr::memchr2(b'\n', b'\r', &raw[start..row.end]).is_some()
@@ -491,6 +499,50 @@ mod tests {
         let long = format!("a;b\n{}{}", "1;2\n".repeat(95), "total, all\n".repeat(20));
         assert!(told(&long, 0).is_ok(), "most of the first hundred");
         assert_eq!(told(&long, 20), Ok(';'));
+    }
+
+    #[test]
+    fn rows_that_the_rules_make_as_wide_are_alike() {
+        let told = |text: &str, rules: RowRules| {
+            let given = Given {
+                rules,
+                ..Given::from(Syntax::from(Dialect::default()))
+            };
+            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+        };
+        let none = RowRules::default();
+        let fill = RowRules {
+            fills_short: true,
+            ..none
+        };
+        let cut = RowRules {
+            cuts_long: true,
+            ..none
+        };
+        let both = RowRules {
+            cuts_long: true,
+            ..fill
+        };
+        let short = "a;b;c\n1;2;3\n4;5\n6;7;8\n";
+        let long = "a;b;c\n1;2;3\n4;5;6;;\n6;7;8\n";
+        let mixed = "a|b|c\r1|2\r4|5|6|\r6|7|8||\r";
+        for (text, rules, is_told) in [
+            (short, none, false),
+            (short, cut, false),
+            (short, fill, true),
+            (long, none, false),
+            (long, fill, false),
+            (long, cut, true),
+            (mixed, fill, false),
+            (mixed, cut, false),
+            (mixed, both, true),
+            ("a;b;c\n1;2;3\n4;5;6;7\n", both, false),
+            ("a;b\n1\n2\n3;4\n", fill, false),
+        ] {
+            assert_eq!(told(text, rules).is_ok(), is_told, "{text:?} {rules:?}");
+        }
+        assert_eq!(told(short, fill), Ok(';'));
+        assert_eq!(told(mixed, both), Ok('|'));
     }
 
     #[test]
