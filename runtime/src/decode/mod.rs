@@ -213,7 +213,7 @@ impl Text {
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
-        if check_mark(sample.bytes()) == Err(UTF_32) {
+        if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, UTF_32));
         }
         let refused = |kind: content_kind::Kind| {

@@ -635,8 +635,12 @@ const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
 /// The header of an entry, or an archive without one.
 fn is_zip(bytes: &[u8]) -> bool {
     match bytes {
-        [_, _, 3, 4, 0..=63, 0, _, _, _, 0, ..] => {
-            matches!(bytes.get(26..28), Some([1..=0xff, 0..=8] | [0, 1..=8]))
+        [_, _, 3, 4, 0..=63, 0, ..] => {
+            let name_bytes = bytes
+                .get(26..28)
+                .map(|size| u16::from_le_bytes([size[0], size[1]]));
+            bytes.get(9).is_none_or(|method| *method == 0)
+                && name_bytes.is_none_or(|size| (1..=1 << 12).contains(&size))
         }
         [_, _, 5, 6, ..] => bytes.get(4..20) == Some(&[0; 16]),
         [_, _, 7, 8, ..] => bytes[4..].starts_with(b"PK\x03\x04"),

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 use self::utf16::Utf16;
+pub(super) use self::utf16::is_utf32;
 use super::sample::{Sample, has_utf16_mark};
 use crate::format::Format;
 

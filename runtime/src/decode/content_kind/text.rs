@@ -414,7 +414,12 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let is_page = is_one_of(PAGE_TAGS);
     let Some(behind) = tag.behind else {
         // A tag whose end is missing, which nothing but white space or the end of the text follows.
-        return (is_page && (whole || tag.has_attributes)).then(|| html().guessed());
+        let kind = if tag.name.eq_ignore_ascii_case(b"html") {
+            html()
+        } else {
+            html().guessed()
+        };
+        return (is_page && (whole || tag.has_attributes)).then_some(kind);
     };
     // A header may stand between tags, too.
     if behind.first().is_some_and(is_delimiter) || has_field_behind_end(behind, tag.name) {
@@ -433,7 +438,8 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
         || tag.has_quotes
         || is_behind_comment && !content.is_empty()
         || is_behind_comment && is_page
-        || tag.name.eq_ignore_ascii_case(b"html") && content.starts_with(b"<") && !is_list;
+        || tag.name.eq_ignore_ascii_case(b"html")
+            && (content.is_empty() || content.starts_with(b"<") && !is_list);
     // HTML needs no end tags.
     let has_part = is_part && Tag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
     let is_field = behind
@@ -653,9 +659,9 @@ fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a 
 fn has_end(text: &[u8], name: &[u8]) -> bool {
     let first_bytes = first_line(text).len();
     ends(text, name).any(|end| {
-        let before = &text[..end - name.len() - 3];
-        let line = memchr::memrchr2(b'\n', b'\r', before).map_or(before, |at| &before[at + 1..]);
-        end <= first_bytes || line.trim_ascii().is_empty()
+        let before = &text[..end - name.len() - "</>".len()];
+        let last = before.iter().rev().find(|byte| !matches!(byte, b' ' | b'\t'));
+        end <= first_bytes || last.is_none_or(|byte| matches!(byte, b'\n' | b'\r'))
     })
 }
 
@@ -886,7 +892,8 @@ mod tests {
             "Error 500 <html><body>Oops, sorry</body></html>\n",
             "-->\n<html>\n",
             "<!-- a comment without an end, a,b\n1,2\n",
-            "<html",
+            "<head",
+            "<html>\n1\n2\n",
             "<body>\n1,2\n",
             "<table>\n<tr><td>1<td>2\n<tr><td>3<td>4\n",
             "<h1>Not Found\n",
@@ -902,6 +909,8 @@ mod tests {
             "<?xml version=\"1.0\"?>\n<rows>\n",
             "<!doctype html>\n<title>x\n",
             "<html>\n<p>Not found\n",
+            "<html",
+            "<HTML>\n",
             "<html lang=\"en\">\n",
             "<!-- x -->\n<html>\n",
             "<Error><Code>AccessDenied</Code></Error>",

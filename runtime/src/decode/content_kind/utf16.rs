@@ -1,11 +1,12 @@
-//! The beginning of an input in; out comes whether it is UTF-16 without a byte order mark, and in which byte order. Texts of all
-//! scripts have line ends and digits, of which one byte is NUL.
+//! The beginning of an input in; out comes whether it is UTF-16 without a byte order mark, and in which byte order, or UTF-32. Texts of
+//! all scripts have line ends and digits, of which one byte is NUL in UTF-16.
 
 /// How many code units there are at least.
 const UNITS_MIN: usize = 4;
 
-/// What a text is.
+/// A text in UTF-16.
 pub(super) struct Utf16 {
+    /// The name of its byte order.
     pub(super) label: &'static str,
     /// Whether it is no text in UTF-8, but for one with a control character at each second place.
     pub(super) is_certain: bool,
@@ -26,6 +27,20 @@ pub(super) fn told(bytes: &[u8], is_said: bool) -> Option<Utf16> {
         label,
         is_certain: !is_utf8 || units.begins_low && 10 * units.low >= 9 * units.all,
     })
+}
+
+/// Whether bytes are UTF-32, in either byte order: each four of them are a character.
+pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
+    let (units, _) = bytes.as_chunks::<4>();
+    let is_text = |number: fn([u8; 4]) -> u32| {
+        let mut characters = units.iter().map(|unit| char::from_u32(number(*unit)));
+        characters.all(|c| {
+            c.is_some_and(|c| {
+                matches!(c, '\t' | '\n' | '\r' | ' '..='\u{3ffff}') && !matches!(c, '\u{7f}'..='\u{9f}')
+            })
+        })
+    };
+    units.len() >= UNITS_MIN && (is_text(u32::from_le_bytes) || is_text(u32::from_be_bytes))
 }
 
 /// How many code units of each kind a text has in one byte order.
@@ -132,6 +147,13 @@ mod tests {
             for text in [text, long.as_str()] {
                 let (little, big) = (bytes_of(text, u16::to_le_bytes), bytes_of(text, u16::to_be_bytes));
                 assert_eq!(label(&little), Some("utf-16le"), "{text:?}");
+                let [little_32, big_32] = [u32::to_le_bytes, u32::to_be_bytes]
+                    .map(|to_bytes| text.chars().flat_map(|c| to_bytes(c.into())).collect::<Vec<_>>());
+                assert!(
+                    is_utf32(&little_32) && is_utf32(&big_32) && !is_utf32(&little) && !is_utf32(&big),
+                    "{text:?}"
+                );
+                assert_eq!((label(&little_32), label(&big_32)), (None, None), "{text:?}");
                 assert_eq!(label(&big), Some("utf-16be"), "{text:?}");
                 let cut = &little[..little.len() - 1];
                 assert!(
@@ -196,6 +218,7 @@ mod tests {
                     let (bytes, _, has_errors) = encoding.encode(&filled);
                     assert!(!has_errors);
                     assert_eq!(label(&bytes), None, "{} {filled:?}", encoding.name());
+                    assert!(!is_utf32(&bytes), "{} {filled:?}", encoding.name());
                     number += 1;
                 }
             }
