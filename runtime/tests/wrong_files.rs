@@ -272,7 +272,7 @@ const GUESSES: &[(&str, &str)] = &[
 fn what_could_be_a_table_is_one_if_the_format_is_named() {
     for (text, message) in GUESSES {
         assert_refused("a.csv", text, &[], message);
-        assert_refused("a.csv", text, &[], "; if it is CSV, say --input-format csv");
+        assert_refused("a.csv", text, &[], " if it is CSV, say --input-format csv");
         let host = Host::embedded();
         host.write("a.csv", text);
         ingest(&host, "a.csv", &["--input-format", "csv"]).ok();

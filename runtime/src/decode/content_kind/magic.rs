@@ -421,6 +421,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has_binary = has_binary(bytes);
     // The header of such a text would be refused, too.
     let is_no_text = is_utf8 && has_binary && !begins_in_utf8(bytes);
+    let has_more_than_nul = has_binary && start(bytes).iter().any(|&byte| byte != 0 && is_control(byte));
     let is_guess = has_binary && !is_named;
     let kind = |is_proved: bool, is_guess: bool, what: &dyn Fn() -> Kind| match is_proved || is_no_text {
         true => Some(what()),
@@ -433,10 +434,12 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
         return Some(tar);
     }
     let has = |(at, mark, ..): &&Mark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
-    let found = |(_, mark, what, advice, is_proved): &Mark| {
-        // A few letters are not even a guess.
+    let found = |(at, mark, what, advice, is_proved): &Mark| {
+        // Fields that begin with a few letters may be filled up with NUL. Further on, letters are not even a guess.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        kind(is_proved(bytes), is_guess && !is_word, &|| {
+        let is_odd = !is_word || has_more_than_nul;
+        let is_at_start = *at < 8 || bytes.starts_with(b"RIFF");
+        kind(is_proved(bytes), is_guess && is_odd && is_at_start, &|| {
             Kind::new(*what, advice.clone())
         })
     };
@@ -448,7 +451,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
 
 /// Whether the first line is UTF-8, as far as it goes.
 fn begins_in_utf8(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(1 << 10)];
+    let start = start(bytes);
     let line = memchr::memchr2(b'\n', b'\r', start).map_or(start, |end| &start[..end]);
     match std::str::from_utf8(line) {
         Ok(_) => true,
@@ -592,9 +595,14 @@ fn is_control(byte: u8) -> bool {
     matches!(byte, 0 | 2..=8 | 0x0e..=0x19)
 }
 
+/// What is looked at of an input.
+fn start(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(1 << 10)]
+}
+
 /// Whether there are bytes that no text has.
 fn has_binary(bytes: &[u8]) -> bool {
-    bytes.iter().take(1 << 10).copied().any(is_control)
+    start(bytes).iter().copied().any(is_control)
 }
 
 /// The most different ones that a text usually has: its fields may be filled up with one of them, and a few may be left over.
@@ -914,7 +922,9 @@ mod tests {
                         text.escape_ascii().to_string()
                     );
                 }
-                if mark.iter().all(u8::is_ascii_graphic) && (mark.len() <= 4 || !has_binary(behind)) {
+                let is_filled = behind.iter().all(|&byte| byte == 0 || !is_control(byte));
+                let is_word = mark.len() <= 4 && is_filled || at == 8;
+                if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(behind)) {
                     number_of_words += 1;
                     assert_eq!(told(&text), None, "{:?}", text.escape_ascii().to_string());
                 }

@@ -69,7 +69,10 @@ impl Kind {
     pub(super) fn sentence(&self, format: Format) -> String {
         let said = self.refusal(format);
         match (self.is_guess, format) {
-            (true, Format::Csv) => format!("{said}; if it is CSV, say --input-format csv"),
+            (true, Format::Csv) => {
+                let and = if said.ends_with('?') { "" } else { ";" };
+                format!("{said}{and} if it is CSV, say --input-format csv")
+            }
             _ => said,
         }
     }

@@ -377,7 +377,7 @@ fn is_part(text: &[u8]) -> bool {
 /// A page of HTML or an XML document.
 fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let html = || Kind::new("a page of HTML", FetchPage);
-    if begins_in_the_middle(text) || has_page_on_its_first_line(text) {
+    if begins_in_the_middle(text) || !text.starts_with(b"<") && has_page_on_its_first_line(text) {
         return Some(html().guessed());
     }
     if let Some(rest) = text.strip_prefix(b"<?xml") {
@@ -913,6 +913,7 @@ mod tests {
             "<HTML>\n",
             "<html lang=\"en\">\n",
             "<!-- x -->\n<html>\n",
+            "<!-- x --><html><body>x</body></html>",
             "<Error><Code>AccessDenied</Code></Error>",
             "<rows>\n  <row a=\"1\"/>\n</rows>\n",
             "<div>Not found</div>\n",

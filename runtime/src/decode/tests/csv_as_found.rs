@@ -205,7 +205,7 @@ fn utf_16_without_a_declaration() {
             "번호\t이름\r1\t가나\r",
         ] {
             let bytes: Vec<u8> = text.encode_utf16().flat_map(to_bytes).collect();
-            let named = ["latin-1", "windows-1251", "shift_jis"].map(|encoding| InputOptions {
+            let named = ["windows-1252", "windows-1251", "shift_jis"].map(|encoding| InputOptions {
                 encoding: Some(encoding.into()),
                 ..InputOptions::default()
             });
@@ -438,7 +438,7 @@ fn another_kind_of_file_in_its_place() {
             ..options.clone()
         };
         assert_refused(text, &unnamed, what);
-        assert_refused(text, &unnamed, "; if it is CSV, say --input-format csv");
+        assert_refused(text, &unnamed, " if it is CSV, say --input-format csv");
     }
     // What is one is taken as it is.
     let of_letters: [(&[u8], &str, &str); 4] = [
@@ -994,7 +994,7 @@ fn utf_32() {
     }
     for to_bytes in [u32::to_le_bytes as fn(u32) -> [u8; 4], u32::to_be_bytes] {
         let text: Vec<u8> = "id,név\n1,é\n".chars().flat_map(|c| to_bytes(c.into())).collect();
-        let latin = with(|options| options.encoding = Some("latin-1".into()));
+        let latin = with(|options| options.encoding = Some("windows-1252".into()));
         for options in [InputOptions::default(), as_csv(), latin] {
             assert_refused(&text, &options, "is UTF-32, which is not supported");
         }
