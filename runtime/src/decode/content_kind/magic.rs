@@ -141,9 +141,7 @@ const MARKS: &[Mark] = &[
         Convert,
         |bytes| bytes.get(7) == Some(&0),
     ),
-    (0, b"PAR1", "a Parquet file", Convert, |bytes| {
-        matches!(bytes.get(4..7), Some([0x15, 0 | 2 | 4 | 6, 0x15 | 0x19]))
-    }),
+    (0, b"PAR1", "a Parquet file", Convert, is_parquet),
     (0, b"PARE", "an encrypted Parquet file", Convert, unproved),
     // One without rows has its footer there.
     (0, b"ORC", "an ORC file", Convert, |bytes| {
@@ -164,12 +162,8 @@ const MARKS: &[Mark] = &[
     }),
     (0, b"\x80\x02", "a Python pickle", Convert, unproved),
     (0, b"\x80\x03", "a Python pickle", Convert, unproved),
-    (0, b"\x80\x04\x95", "a Python pickle", Convert, |bytes| {
-        bytes.get(8..11) == Some(&[0; 3])
-    }),
-    (0, b"\x80\x05\x95", "a Python pickle", Convert, |bytes| {
-        bytes.get(8..11) == Some(&[0; 3])
-    }),
+    (0, b"\x80\x04", "a Python pickle", Convert, is_framed),
+    (0, b"\x80\x05", "a Python pickle", Convert, is_framed),
     (0, b"X\n\0\0\0", "an R data file", Convert, is_r_data),
     (0, b"RDX2\n", "an R data file", Convert, |bytes| {
         is_r_data(&bytes[5..])
@@ -514,6 +508,20 @@ fn is_netcdf(bytes: &[u8]) -> bool {
     matches!(bytes.get(8..12), Some([0, 0, 0, 0 | 10..=12]))
 }
 
+/// A frame of a pickle, and its size.
+fn is_framed(bytes: &[u8]) -> bool {
+    bytes.get(2) == Some(&0x95) && bytes.get(8..11) == Some(&[0; 3])
+}
+
+/// The first page or the footer, or the size of the footer at the end of the file.
+fn is_parquet(bytes: &[u8]) -> bool {
+    let end = bytes.len() - 4;
+    let footer_bytes = end.checked_sub(4).and_then(|at| le32(bytes, at));
+    matches!(bytes.get(4..7), Some([0x15, 0 | 2 | 4 | 6, 0x15 | 0x19]))
+        || bytes[4..].ends_with(b"PAR1")
+            && footer_bytes.is_some_and(|size| (1..end).contains(&(size as usize)))
+}
+
 /// The format in which R writes, and its version.
 fn is_r_data(bytes: &[u8]) -> bool {
     matches!(bytes, [b'X', b'\n', 0, 0, 0, 2 | 3, 0, ..])
@@ -808,7 +816,7 @@ mod tests {
             b"Obj\x01" => with(&[(4, b"\x04\x16avro.schema\x10")]),
             b"CDF\x01" | b"CDF\x02" => with(&[(8, b"\0\0\0\x0a\0\0\0\x01")]),
             b"\x93NUMPY" => with(&[(6, b"\x01\0\x76\0{'descr'")]),
-            b"\x80\x04\x95" | b"\x80\x05\x95" => with(&[(3, b"\x10\x01"), (10, b"\0}")]),
+            b"\x80\x04" | b"\x80\x05" => with(&[(2, b"\x95\x10\x01"), (10, b"\0}")]),
             b"X\n\0\0\0" => with(&[(5, b"\x03\0\x04\x03\x01")]),
             b"RDX2\n" | b"RDX3\n" => with(&[(5, b"X\n\0\0\0\x03\0\x04\x03\x01")]),
             b"$FL2@(#)" | b"$FL3@(#)" => with(&[(8, b" SPSS DATA FILE"), (64, b"\x02\0\0\0")]),
@@ -875,6 +883,11 @@ mod tests {
                 assert!(of(&bytes, false, true).is_none(), "{mark:x?} may be letters");
             }
         }
+        assert_eq!(
+            proved(b"PAR1\x0e\n\x02\x15\x02\0\0\0PAR1").as_deref(),
+            Some("a Parquet file")
+        );
+        assert_eq!(told(b"\x80\x04]\x94(X\x05\0").as_deref(), Some("a Python pickle"));
         assert_eq!(
             proved(b"BZh9\x17\x72\x45\x38\x50\x90\0\0\0\0").as_deref(),
             Some("compressed by bzip2")
