@@ -97,10 +97,11 @@ impl Units {
         // Some scripts stand there.
         let is_script = 2 * self.of_bytes > self.all - self.ascii;
         let odd = self.odd + if is_script { 0 } else { self.of_bytes };
+        let is_latin = self.all >= UNITS_MIN && self.ascii_only > 0 && 10 * self.latin >= 9 * self.all;
         self.all >= units_min
             && 20 * odd <= self.all
             && 3 * other.ascii_only <= self.ascii
-            && (self.lines > 0 && other.lines == 0 || 10 * self.latin >= 9 * self.all)
+            && (self.lines > 0 && other.lines == 0 || is_latin)
     }
 }
 
@@ -167,6 +168,25 @@ mod tests {
                 told(&bytes_of(text, u16::to_le_bytes), false).unwrap().is_certain,
                 "{text:?}"
             );
+        }
+        for text in [
+            "一",
+            "一一一一",
+            "　一　一",
+            "一一一一一一一一一一一一一一一一一一一一\n",
+        ] {
+            for to_bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+                let is_other = |told: &Utf16| (told.label == "utf-16be") == (to_bytes(1) == [1, 0]);
+                let bytes = bytes_of(text, to_bytes);
+                assert!(
+                    [false, true]
+                        .map(|is_said| told(&bytes, is_said))
+                        .iter()
+                        .flatten()
+                        .all(|told| !is_other(told)),
+                    "{text:?}"
+                );
+            }
         }
         // As legal in UTF-8.
         assert!(

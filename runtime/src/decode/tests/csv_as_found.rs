@@ -213,7 +213,7 @@ fn utf_16_without_a_declaration() {
                 assert_refused(&bytes, options, &message);
             }
             let (columns, _) = transcoded(bytes, encoding);
-            assert_eq!(columns.len(), 2, "{text:?}");
+            assert!(text.starts_with(&columns.join(",")), "{columns:?}");
         }
     }
 }
