@@ -12,7 +12,7 @@
 //! | a quote that is never closed | an error, so that it can't swallow the rest of the file in silence |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
-//! | UTF-16 | an error that says so, if there is a byte order mark and nobody has declared it |
+//! | UTF-16 | an error that says so, if nobody has declared it |
 //! | an empty line | passed over and not counted, as most readers do |
 //! | more or fewer fields than the header | malformed, `ragged-row` |
 //! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
