@@ -254,6 +254,61 @@ fn a_page_or_a_document_is_named_in_both_formats() {
     );
 }
 
+/// Texts that other kinds of files begin with, and tables could, too.
+const GUESSES: &[(&str, &str)] = &[
+    (
+        "CREATE TABLE a (\n  b int,\n  c int\n);\n",
+        "is an SQL dump, not CSV: convert it",
+    ),
+    ("#!/bin/sh\necho a\n", "is a script"),
+    ("HTTP/1.1 404 Not Found\n", "is an HTTP response with its head"),
+    ("@relation a\n@attribute b numeric\n", "is an ARFF file"),
+    ("Error 500 <html><body>Oops</body></html>\n", "is a page of HTML"),
+    ("<table>\n<tr><td>1<td>2\n", "is a page of HTML"),
+    ("[1, 2]\n", "is a JSON array"),
+];
+
+#[test]
+fn what_could_be_a_table_is_one_if_the_format_is_named() {
+    for (text, message) in GUESSES {
+        assert_refused("a.csv", text, &[], message);
+        assert_refused("a.csv", text, &[], " if it is CSV, say --input-format csv");
+        let host = Host::embedded();
+        host.write("a.csv", text);
+        ingest(&host, "a.csv", &["--input-format", "csv"]).ok();
+        assert_refused(
+            "a.jsonl",
+            text,
+            &["--input-format", "jsonl"],
+            &message.replace("not CSV", "not JSONL"),
+        );
+    }
+}
+
+#[test]
+fn utf_16_of_any_script_is_named_and_never_read_as_latin_1() {
+    for text in ["番号,名前\n1,花子\n", "номер,имя\n1,Анна\n", "رقم,اسم\n1,آنا\n"]
+    {
+        for (to_bytes, label) in [
+            (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
+            (u16::to_be_bytes, "utf-16be"),
+        ] {
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(to_bytes).collect();
+            let message = format!("is UTF-16 without a byte order mark: say so, with --encoding {label}");
+            for more in [
+                &[][..],
+                &["--encoding", "latin-1"],
+                &["--encoding", "cp1251", "--input-format", "csv"],
+            ] {
+                assert_refused("a.csv", &bytes, more, &message);
+            }
+            let host = Host::embedded();
+            host.write("a.csv", bytes);
+            assert_eq!(output(&host, "a.csv", &["--encoding", label]), text);
+        }
+    }
+}
+
 #[test]
 fn a_list_in_an_object_and_an_answer_in_place_of_the_file_are_named() {
     let list = "its member `data` is a list: `jq -c '.data[]'` writes its elements one a line";
@@ -368,6 +423,16 @@ fn what_is_odd_and_legal_is_taken_as_it_is() {
         "BM\n1\n",
         "GIF89a,b\n1,2\n",
         "BZh9,b\n1,2\n",
+        "BM,b\0\n1,2\n",
+        "12345678DUCK,\u{2}\u{3}\n1,2\n",
+        "Insert into stock,Remove from stock\n1,2\n",
+        "http/1.1 requests,http/2 requests\n1,2\n",
+        "-----begin date,-----end date\n1,2\n",
+        "#!/rank,b\n1,2\n",
+        "id,body <html>\n1,x\n",
+        "<b>,note\n1,\"bold </b>\"\n",
+        "<name>\n<foo>\n<bar/>\n",
+        "<https://example.com/>\n<https://example.org/>\n",
         "version,oid\n1,2\n",
         "<id>,<name>\n1,2\n",
         "<html-note>,b\n1,2\n",

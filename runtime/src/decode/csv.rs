@@ -12,7 +12,7 @@
 //! | a quote that is never closed | an error, so that it can't swallow the rest of the file in silence |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
-//! | UTF-16 | an error that says so, if there is a byte order mark and nobody has declared it |
+//! | UTF-16 | an error that says so, if nobody has declared it |
 //! | an empty line | passed over and not counted, as most readers do |
 //! | more or fewer fields than the header | malformed, `ragged-row` |
 //! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
@@ -38,7 +38,7 @@ use memchr::memchr2;
 
 use self::rewriting::RewritingDecoder;
 use super::index::Index;
-use super::split::{Begin, Begun, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
+use super::split::{Begin, Begun, Footer, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
@@ -51,9 +51,9 @@ use crate::format::csv::{
 use crate::format::{Format, Span, append, clip};
 use crate::request::{DuplicateColumns, InputOptions};
 
-/// How an input is read.
+/// How an input in CSV is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
+pub(super) struct CsvOptions {
     syntax: Syntax,
     rules: RowRules,
     /// How many rows at the end of the file are no records.
@@ -64,7 +64,7 @@ pub(super) struct Reading {
     numbers_duplicates: bool,
 }
 
-impl Reading {
+impl CsvOptions {
     /// As options say, in the syntax that they name or that was told by the file. `header` is what the file's content type says
     /// of its header.
     pub(super) fn new(
@@ -122,7 +122,7 @@ pub(super) fn open(
     text: Begun,
     name: &str,
     begin: Begin,
-    reading: Reading,
+    reading: CsvOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
     let record = u64::from(!reading.header);
@@ -151,7 +151,7 @@ pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
     rest: Rest,
-    reading: Reading,
+    reading: CsvOptions,
     columns: Vec<String>,
     limits: &Limits,
 ) -> Decoding {
@@ -159,7 +159,7 @@ pub(super) fn resume(
     decoding(splitter, name, reading, columns, limits)
 }
 
-fn ends(reading: Reading) -> RecordsEnd {
+fn ends(reading: CsvOptions) -> RecordsEnd {
     if reading.footer > 0 {
         return Box::new(move |raw, last| reading.parser(0).records_end_before(raw, last, reading.footer));
     }
@@ -173,11 +173,17 @@ fn ends(reading: Reading) -> RecordsEnd {
 fn decoding(
     mut splitter: Splitter,
     name: &str,
-    reading: Reading,
+    reading: CsvOptions,
     columns: Vec<String>,
     limits: &Limits,
 ) -> Decoding {
     let dialect = reading.syntax.dialect();
+    if reading.footer > 0 {
+        splitter.expect_footer(Footer {
+            rows: reading.footer,
+            rows_end: ends(CsvOptions { footer: 0, ..reading }),
+        });
+    }
     let decoder: Box<dyn Decoder> = if reading.is_plain() {
         Box::new(CsvDecoder {
             name: name.into(),
@@ -188,7 +194,7 @@ fn decoding(
             index: Index::default(),
         })
     } else {
-        splitter.is_rewritten();
+        splitter.expect_rewriting();
         Box::new(RewritingDecoder {
             name: name.into(),
             parser: reading.parser(columns.len()),
@@ -448,7 +454,7 @@ impl Projection {
 struct Head<'a> {
     name: &'a str,
     parser: Parser,
-    reading: Reading,
+    reading: CsvOptions,
     /// The line that tells the delimiter, as long as it comes.
     separator_line: Option<u64>,
     limits: &'a Limits,

@@ -21,7 +21,7 @@ use std::io::Read;
 
 use memchr::memchr2;
 
-use self::csv::Reading;
+use self::csv::CsvOptions;
 use self::sample::Sample;
 use self::skip::skip_lines;
 use self::spaces::Spaces;
@@ -114,9 +114,9 @@ pub fn open(
             let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
             // First as it is: no option makes a table of what is none.
-            let mut kind = content_kind::of_text(&text.sample, format, is_quoted);
+            let mut kind = content_kind::of_text(&text.sample, format, is_quoted, !is_guessed);
             if kind.is_none() && !given.is_plain() {
-                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted);
+                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted, !is_guessed);
             }
             if let Some(kind) = kind {
                 return Err(refused(kind.sentence(format)));
@@ -124,7 +124,7 @@ pub fn open(
             let (text, is_spaced) = text.spaced(name, options)?;
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
-            let reading = Reading::new(syntax, hints.header, has_separator_line, options);
+            let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
             let opened = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
@@ -143,7 +143,7 @@ pub fn open(
             opened
         }
         Format::Jsonl => {
-            if let Some(kind) = content_kind::of_text(&text.sample, format, true) {
+            if let Some(kind) = content_kind::of_text(&text.sample, format, true, !is_guessed) {
                 return Err(refused(kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
@@ -161,7 +161,7 @@ pub fn open(
 
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
-    fn top(&self, syntax: Syntax, reading: Reading) -> shape::Top<'_> {
+    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::Top<'_> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
         shape::Top {
@@ -213,7 +213,7 @@ impl Text {
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
-        if check_mark(sample.bytes()) == Err(UTF_32) {
+        if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, UTF_32));
         }
         let refused = |kind: content_kind::Kind| {
@@ -233,7 +233,7 @@ impl Text {
         encoding
             .check(sample.bytes())
             .map_err(|message| in_input(name, message))?;
-        let mut rest: Reader = Box::new(Transcoded::new(sample.and_then(rest), name, encoding));
+        let mut rest: Reader = Box::new(Transcoded::new(sample.into_reader(rest), name, encoding));
         let sample = Sample::read(&mut rest, name)?;
         if let Some(kind) = content_kind::of_decoded(&sample, is_named) {
             return Err(refused(kind));
@@ -270,7 +270,7 @@ impl Text {
         let is_transcoded = self.is_transcoded;
         let is_start = self.sample.is_start();
         let (mark, sample) = self.sample.split_mark();
-        let mut rest: Reader = Box::new(mark.chain(Spaces::new(sample.and_then(self.rest), syntax)));
+        let mut rest: Reader = Box::new(mark.chain(Spaces::new(sample.into_reader(self.rest), syntax)));
         let sample = Sample::read(&mut rest, name)?.at_start(is_start);
         Ok((
             Self {
@@ -289,7 +289,7 @@ impl Text {
 
     /// A reader of all of it.
     fn reader(self) -> Reader {
-        self.sample.and_then(self.rest)
+        self.sample.into_reader(self.rest)
     }
 }
 
@@ -308,7 +308,7 @@ pub fn resume(
 ) -> Result<Decoding> {
     Ok(match format {
         Format::Csv => {
-            let reading = Reading::new(told(options.syntax()?, dialect), None, false, options);
+            let reading = CsvOptions::new(told(options.syntax()?, dialect), None, false, options);
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
@@ -332,7 +332,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
-        let before = sniff::Given {
+        let before = sniff::KnownSyntax {
             syntax: given,
             rules: options.row_rules(),
             footer: options.skip_footer.unwrap_or(0) as usize,

@@ -28,11 +28,7 @@ impl Sample {
     pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
         // As much as most small files have: each growth copies what is there.
         let mut bytes = Vec::with_capacity(16 << 10);
-        let read = reader.take(SAMPLE_BYTES as u64).read_to_end(&mut bytes);
-        read.map_err(|error| {
-            let what = format!("{name}: reading failed after byte {}", bytes.len());
-            Error::from_io(error, Stage::Decode, Class::Transient, what)
-        })?;
+        read_on(reader, name, 0, SAMPLE_BYTES, &mut bytes)?;
         let whole = bytes.len() < SAMPLE_BYTES;
         Ok(Self {
             bytes,
@@ -53,7 +49,7 @@ impl Sample {
 
     /// Whether it begins with a byte order mark of UTF-16.
     pub(super) fn is_utf16(&self) -> bool {
-        self.is_start && matches!(self.bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+        self.is_start && has_utf16_mark(&self.bytes)
     }
 
     /// The bytes as they were read.
@@ -95,9 +91,38 @@ impl Sample {
     }
 
     /// A reader that begins with the sample.
-    pub(super) fn and_then(self, rest: Reader) -> Reader {
+    pub(super) fn into_reader(self, rest: Reader) -> Reader {
         Box::new(Cursor::new(self.bytes).chain(rest))
     }
+}
+
+/// Whether a file begins with the byte order mark of UTF-16, in either order.
+pub(super) fn has_utf16_mark(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+}
+
+/// Whether a file begins with the byte order mark of UTF-16 or UTF-8.
+pub(super) fn has_mark(bytes: &[u8]) -> bool {
+    has_utf16_mark(bytes) || bytes.starts_with(BYTE_ORDER_MARK)
+}
+
+/// Appends what comes next, at most so many bytes. `before` says how many came before those that are in `bytes`.
+///
+/// # Errors
+/// Those of the reader, unchanged if they are this crate's.
+pub(super) fn read_on(
+    reader: &mut Reader,
+    name: &str,
+    before: u64,
+    bytes_max: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    let read = reader.take(bytes_max as u64).read_to_end(bytes);
+    read.map(drop).map_err(|error| {
+        let place = before + bytes.len() as u64;
+        let what = format!("{name}: reading failed after byte {place}");
+        Error::from_io(error, Stage::Decode, Class::Transient, what)
+    })
 }
 
 #[cfg(test)]

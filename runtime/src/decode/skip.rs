@@ -1,12 +1,13 @@
 //! The lines at the beginning of a file that are no part of its table in; a reader behind them out.
 
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 
 use memchr::memchr2;
 
 use super::Reader;
+use super::sample::read_on;
 use super::split::{Begin, check_mark, in_input};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::Result;
 use crate::format::csv::line_end;
 
 /// How much is read at once. Of a longer line nothing is kept.
@@ -21,7 +22,8 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
     if lines == 0 {
         return Ok((reader, begin));
     }
-    let mut is_last = read_on(&mut reader, name, &mut seen)?;
+    read_on(&mut reader, name, 0, PIECE_BYTES, &mut seen)?;
+    let mut is_last = seen.is_empty();
     check_mark(&seen).map_err(|message| in_input(name, message))?;
     loop {
         let mut at = 0;
@@ -49,19 +51,10 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
             begin.bytes += (seen.len() - kept) as u64;
             drop(seen.drain(..seen.len() - kept));
         }
-        is_last = read_on(&mut reader, name, &mut seen)?;
+        let before = seen.len();
+        read_on(&mut reader, name, begin.bytes, PIECE_BYTES, &mut seen)?;
+        is_last = seen.len() == before;
     }
-}
-
-/// Appends what comes next, and tells whether that is nothing.
-fn read_on(reader: &mut Reader, name: &str, seen: &mut Vec<u8>) -> Result<bool> {
-    let before = seen.len();
-    let read: io::Result<usize> = reader.take(PIECE_BYTES as u64).read_to_end(seen);
-    read.map_err(|error| {
-        let what = format!("{name}: reading failed at its beginning");
-        Error::from_io(error, Stage::Decode, Class::Transient, what)
-    })?;
-    Ok(seen.len() == before)
 }
 
 #[cfg(test)]

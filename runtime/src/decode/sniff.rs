@@ -1,5 +1,7 @@
 //! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
 
+use std::cmp::Ordering;
+
 use crate::format::csv::{Dialect, Item, Parser, Partial, Row, RowRules, Syntax};
 
 /// How many records are looked at.
@@ -75,7 +77,7 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
 /// The reading of a text of one column by a delimiter that gives it several.
 pub(super) fn another(text: &[u8], whole: bool, dialect: Dialect) -> Option<Reading> {
     let delimiters = DELIMITERS.into_iter().chain(RARE_DELIMITERS);
-    another_of(text, whole, Given::from(Syntax::from(dialect)), delimiters)
+    another_of(text, whole, KnownSyntax::from(Syntax::from(dialect)), delimiters)
         .map(|(delimiter, fields)| Reading::by(delimiter, fields))
         .or_else(|| by_spaces(text, whole))
 }
@@ -84,7 +86,7 @@ pub(super) fn another(text: &[u8], whole: bool, dialect: Dialect) -> Option<Read
 fn another_of(
     text: &[u8],
     whole: bool,
-    given: Given,
+    given: KnownSyntax,
     delimiters: impl IntoIterator<Item = u8>,
 ) -> Option<(u8, usize)> {
     let mut best: Option<(usize, usize, u8)> = None;
@@ -131,7 +133,7 @@ fn by_spaces(text: &[u8], whole: bool) -> Option<Reading> {
 
 /// What is known of a file before its records are looked at.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Given {
+pub(super) struct KnownSyntax {
     /// How it is written, but for the delimiter and the quote that are to be told.
     pub(super) syntax: Syntax,
     pub(super) rules: RowRules,
@@ -143,7 +145,7 @@ pub(super) struct Given {
     pub(super) is_quote_known: bool,
 }
 
-impl From<Syntax> for Given {
+impl From<Syntax> for KnownSyntax {
     fn from(syntax: Syntax) -> Self {
         Self {
             syntax,
@@ -155,7 +157,7 @@ impl From<Syntax> for Given {
     }
 }
 
-impl Given {
+impl KnownSyntax {
     fn by(self, delimiter: u8, quote: Option<u8>) -> Self {
         let syntax = Syntax {
             delimiter,
@@ -209,7 +211,7 @@ struct Candidate {
 /// # Errors
 /// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
 /// else, or if the sample ends before the first record does, as a sentence.
-pub(super) fn tell(text: &[u8], whole: bool, given: Given) -> Result<Syntax, String> {
+pub(super) fn tell(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
     let delimiters = given.delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
@@ -295,7 +297,7 @@ pub(super) fn tell(text: &[u8], whole: bool, given: Given) -> Result<Syntax, Str
 }
 
 /// The dialect of a text of one column, or of nothing at all, which is said elsewhere.
-fn one_column(text: &[u8], simple: &[u8], whole: bool, given: Given) -> Result<Syntax, String> {
+fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let rare = RARE_DELIMITERS
         .into_iter()
         .filter(|&rare| given.user(rare).is_none());
@@ -323,7 +325,7 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
 struct Alike {
     /// How many fields the first has.
     fields: usize,
-    /// How many of a hundred have as many fields as the first, none with a stray quote.
+    /// How many of a hundred have as many fields as the first, or come to as many by the rules for rows; none with a stray quote.
     percent: usize,
     /// Whether any field stands in quotes.
     quoted: bool,
@@ -332,8 +334,8 @@ struct Alike {
 }
 
 /// None if no record ends in the sample.
-fn alike(raw: &[u8], whole: bool, given: Given) -> Option<Alike> {
-    let Given {
+fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
+    let KnownSyntax {
         syntax,
         rules,
         footer,
@@ -363,9 +365,15 @@ fn alike(raw: &[u8], whole: bool, given: Given) -> Option<Alike> {
     }
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
+    // A row that is filled up needs a delimiter: without one it tells nothing.
+    let is_alike = |row: &Row| match row.fields.cmp(&fields) {
+        Ordering::Less => rules.fills_short && row.fields > 1,
+        Ordering::Equal => true,
+        Ordering::Greater => rules.cuts_long && row.filled <= fields,
+    };
     let alike = rows
         .iter()
-        .filter(|(_, row)| row.fields == fields && row.stray.is_none())
+        .filter(|(_, row)| is_alike(row) && row.stray.is_none())
         .count();
     let is_over_line = |&(start, row): &(usize, Row)| {
         row.quoted && memchr::memchr2(b'\n', b'\r', &raw[start..row.end]).is_some()
@@ -389,7 +397,7 @@ mod tests {
     }
 
     fn tell_of(sample: &Sample, delimiter: Option<u8>, quote: Option<u8>) -> Result<Dialect, String> {
-        let mut given = Given::from(Syntax::from(Dialect::default()));
+        let mut given = KnownSyntax::from(Syntax::from(Dialect::default()));
         given.delimiter = delimiter;
         if quote.is_some() {
             (given.syntax.quote, given.is_quote_known) = (quote, true);
@@ -438,7 +446,7 @@ mod tests {
     fn what_an_option_uses_is_not_told() {
         let plain = Syntax::from(Dialect::default());
         let with = |text: &str, syntax: Syntax| {
-            let given = Given::from(syntax);
+            let given = KnownSyntax::from(syntax);
             tell(text.as_bytes(), true, given).map(|told| (told.delimiter.into(), told.quote.map(char::from)))
         };
         let comment = |byte| Syntax {
@@ -472,15 +480,18 @@ mod tests {
         let unquoted = Syntax { quote: None, ..plain };
         assert_eq!(with("a;b\n\"1;2\n", unquoted), Ok((';', None)));
         let bytes = b"a;b\n\xff1;2\n\xff3;4\n";
-        assert_eq!(tell(bytes, true, Given::from(unquoted)).unwrap().delimiter, b';');
+        assert_eq!(
+            tell(bytes, true, KnownSyntax::from(unquoted)).unwrap().delimiter,
+            b';'
+        );
     }
 
     #[test]
     fn a_footer_is_not_looked_at() {
         let told = |text: &str, footer| {
-            let given = Given {
+            let given = KnownSyntax {
                 footer,
-                ..Given::from(Syntax::from(Dialect::default()))
+                ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
             tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
         };
@@ -491,6 +502,50 @@ mod tests {
         let long = format!("a;b\n{}{}", "1;2\n".repeat(95), "total, all\n".repeat(20));
         assert!(told(&long, 0).is_ok(), "most of the first hundred");
         assert_eq!(told(&long, 20), Ok(';'));
+    }
+
+    #[test]
+    fn rows_that_the_rules_make_as_wide_are_alike() {
+        let told = |text: &str, rules: RowRules| {
+            let given = KnownSyntax {
+                rules,
+                ..KnownSyntax::from(Syntax::from(Dialect::default()))
+            };
+            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+        };
+        let none = RowRules::default();
+        let fill = RowRules {
+            fills_short: true,
+            ..none
+        };
+        let cut = RowRules {
+            cuts_long: true,
+            ..none
+        };
+        let both = RowRules {
+            cuts_long: true,
+            ..fill
+        };
+        let short = "a;b;c\n1;2;3\n4;5\n6;7;8\n";
+        let long = "a;b;c\n1;2;3\n4;5;6;;\n6;7;8\n";
+        let mixed = "a|b|c\r1|2\r4|5|6|\r6|7|8||\r";
+        for (text, rules, is_told) in [
+            (short, none, false),
+            (short, cut, false),
+            (short, fill, true),
+            (long, none, false),
+            (long, fill, false),
+            (long, cut, true),
+            (mixed, fill, false),
+            (mixed, cut, false),
+            (mixed, both, true),
+            ("a;b;c\n1;2;3\n4;5;6;7\n", both, false),
+            ("a;b\n1\n2\n3;4\n", fill, false),
+        ] {
+            assert_eq!(told(text, rules).is_ok(), is_told, "{text:?} {rules:?}");
+        }
+        assert_eq!(told(short, fill), Ok(';'));
+        assert_eq!(told(mixed, both), Ok('|'));
     }
 
     #[test]

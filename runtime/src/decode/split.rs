@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::sample::has_utf16_mark;
 use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
@@ -24,11 +25,19 @@ const REWRITTEN_COPIES: usize = 2;
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
 pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
+/// The rows at the end of an input that are no records.
+pub(super) struct Footer {
+    pub(super) rows: usize,
+    /// Where rows end, also those of the footer.
+    pub(super) rows_end: RecordsEnd,
+}
+
 /// An input on its way into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
     records_end: RecordsEnd,
+    footer: Option<Footer>,
     /// What has been read is in front, up to `filled`; the rest is room.
     buffer: Vec<u8>,
     filled: usize,
@@ -144,6 +153,7 @@ impl Splitter {
             reader,
             name: name.to_owned(),
             records_end,
+            footer: None,
             filled: read.len(),
             buffer: read,
             ended: false,
@@ -157,9 +167,14 @@ impl Splitter {
         }
     }
 
-    /// Says that a chunk's records are rewritten before their fields are taken.
-    pub(super) fn is_rewritten(&mut self) {
+    /// Makes room for records that are rewritten before their fields are taken.
+    pub(super) fn expect_rewriting(&mut self) {
         self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
+    }
+
+    /// Says that `records_end` holds back the last rows, so that an error tells them from a long record.
+    pub(super) fn expect_footer(&mut self, footer: Footer) {
+        self.footer = Some(footer);
     }
 
     /// To be set when nobody wants the rest, from any thread: no more is read then, however slowly it comes.
@@ -287,8 +302,11 @@ impl Splitter {
             }
             if bytes >= bytes_max {
                 let (name, bytes_max) = (self.name.clone(), self.record_bytes_max);
-                return Err(Fault::new(move |origin| {
-                    too_long(&name, origin, Used::default(), bytes_max)
+                let has_row = |footer: &&Footer| (footer.rows_end)(seen, false).is_some_and(|end| end > 0);
+                let footer_rows = self.footer.as_ref().filter(has_row).map(|footer| footer.rows);
+                return Err(Fault::new(move |origin| match footer_rows {
+                    Some(rows) => long_footer(&name, origin, rows, bytes_max),
+                    None => too_long(&name, origin, Used::default(), bytes_max),
                 }));
             }
             bytes = (2 * bytes).min(bytes_max);
@@ -342,7 +360,7 @@ impl Splitter {
 pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UTF_32),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("is UTF-16: say so, with --encoding utf-16"),
+        start if has_utf16_mark(start) => Err("is UTF-16: say so, with --encoding utf-16"),
         _ => Ok(()),
     }
 }
@@ -371,4 +389,13 @@ pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
     );
     in_record(name, origin, used, message)
+}
+
+/// The error for rows that may be the footer and are longer together than a record may be.
+fn long_footer(name: &str, origin: &Origin, rows: usize, bytes_max: usize) -> Error {
+    let message = format!(
+        "the {rows} rows from here on may be the footer, and are longer together than the {bytes_max} bytes allowed: is \
+         --skip-footer right?"
+    );
+    in_record(name, origin, Used::default(), message)
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 
+use super::sample::has_mark;
 use super::split::in_input;
 use crate::error::Result;
 use crate::format::Hints;
@@ -75,10 +76,7 @@ impl Charset {
             is_by_server,
             ..
         } = self;
-        if matches!(
-            sample,
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]
-        ) {
+        if has_mark(sample) {
             return Ok(()); // Its own mark says what it is.
         }
         let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
@@ -210,7 +208,7 @@ impl<R: Read> Transcoded<R> {
             return Ok(());
         };
         let raw = &self.raw[..read];
-        if self.decoded == 0 && matches!(raw, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]) {
+        if self.decoded == 0 && has_mark(raw) {
             self.utf8 = None;
             return Ok(());
         }

@@ -23,11 +23,14 @@ pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
         // Not strict, or cut off, but nothing that a header may begin with: a quote within a field is none that opens one.
         _ => is_quoted && has_quote_behind_brackets(text),
     };
-    is_json.then(|| match of_jsonl(sample) {
+    let kind = is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
         None if lines(text).nth(1).is_some() => Kind::new("JSON lines", Advice::JsonLines),
         None => Kind::new("a JSON object", of_object(text)),
-    })
+    });
+    // A quote within a field is malformed.
+    let is_malformed = is_quoted && text.contains(&b'"');
+    kind.map(|kind| if is_malformed { kind } else { kind.guessed() })
 }
 
 /// Whether it is a JSON document or lines of arrays, in place of an object a line.

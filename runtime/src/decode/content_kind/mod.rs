@@ -1,23 +1,28 @@
-//! The beginning of an input in; out comes what it is, if it cannot be the records that it should be: an archive, a page, a
-//! document. What may be a legal file of its format is never named here; a guess is made in `shape.rs`.
+//! The beginning of an input in; out comes what it is, if it is not the records that it should be: an archive, a page, a document.
+//! What could be a legal file of its format is a guess, which the name of the format overrules. `shape.rs` makes other guesses.
 
 mod json;
 mod magic;
 mod text;
+mod utf16;
 
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
-use super::sample::Sample;
+use self::utf16::Utf16;
+pub(super) use self::utf16::is_utf32;
+use super::sample::{Sample, has_utf16_mark};
 use crate::format::Format;
 
 /// What an input is, in place of records.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kind {
     /// Goes on from "is".
     what: Cow<'static, str>,
     advice: Advice,
+    /// Whether it could be a legal file of CSV.
+    is_guess: bool,
 }
 
 /// What to do with it.
@@ -47,12 +52,33 @@ enum Advice {
 impl Kind {
     fn new(what: impl Into<Cow<'static, str>>, advice: Advice) -> Self {
         let what = what.into();
-        Self { what, advice }
+        Self {
+            what,
+            advice,
+            is_guess: false,
+        }
+    }
+
+    /// Returns the same as a guess.
+    fn guessed(self) -> Self {
+        let is_guess = true;
+        Self { is_guess, ..self }
     }
 
     /// What it is and what to do, behind the input's name.
     pub(super) fn sentence(&self, format: Format) -> String {
-        let Self { what, advice } = self;
+        let said = self.refusal(format);
+        match (self.is_guess, format) {
+            (true, Format::Csv) => {
+                let and = if said.ends_with('?') { "" } else { ";" };
+                format!("{said}{and} if it is CSV, say --input-format csv")
+            }
+            _ => said,
+        }
+    }
+
+    fn refusal(&self, format: Format) -> String {
+        let Self { what, advice, .. } = self;
         let expected = match format {
             Format::Csv => "CSV",
             Format::Jsonl => "JSONL",
@@ -106,22 +132,28 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 /// `is_named` says that somebody has named the format. Then control characters, however many, are text.
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
-    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
+    if has_utf16_mark(bytes) {
         return None; // Said by whoever passes over byte order marks.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
-    let told = utf16_without_mark(bytes).or_else(|| utf16_by_lines(bytes).filter(|_| is_wide));
     let is_encoding =
         |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    if let Some(label) = told.filter(|label| !is_encoding(label)) {
-        let what = match is_wide {
-            true => "UTF-16 in the other byte order",
-            false => "UTF-16 without a byte order mark",
+    let utf16 = utf16::told(bytes, is_wide).filter(|told| !is_encoding(told.label));
+    if let Some(Utf16 { label, is_certain }) = utf16 {
+        let kind = match is_wide {
+            true => Kind::new("UTF-16 in the other byte order", Advice::Utf16(label)),
+            false => Kind::new("UTF-16 without a byte order mark", Advice::Utf16(label)),
         };
-        return Some(Kind::new(what, Advice::Utf16(label)));
+        if is_wide || is_certain {
+            return Some(kind);
+        }
+        if !is_named {
+            return Some(kind.guessed());
+        }
     }
-    magic::of(bytes)
-        .or_else(|| (encoding.is_none() && !is_named && magic::is_mostly_binary(bytes)).then(binary))
+    let binary =
+        || (encoding.is_none() && !is_named && magic::is_mostly_binary(bytes)).then(|| binary().guessed());
+    magic::of(bytes, encoding.is_none(), is_named).or_else(binary)
 }
 
 /// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte. `is_named`
@@ -137,49 +169,22 @@ pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     if magic::different_controls(start) > most {
         return Some(binary());
     }
-    magic::of(start)
+    magic::of(start, false, is_named)
 }
 
 fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
-/// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`.
-pub(super) fn of_text(sample: &Sample, format: Format, is_quoted: bool) -> Option<Kind> {
-    text::of(sample).or_else(|| match format {
+/// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`, and `is_named` that
+/// somebody has named the format.
+pub(super) fn of_text(sample: &Sample, format: Format, is_quoted: bool, is_named: bool) -> Option<Kind> {
+    let kind = text::of(sample).or_else(|| match format {
         Format::Csv => json::of_csv(sample, is_quoted),
         Format::Jsonl => json::of_jsonl(sample),
-    })
-}
-
-/// The label of UTF-16 in its byte order, if every other byte of a text is NUL as in Latin letters, digits and commas.
-fn utf16_without_mark(bytes: &[u8]) -> Option<&'static str> {
-    const LEAST_BYTES: usize = 8;
-    let start = &bytes[..bytes.len().min(512) & !1];
-    if start.len() < LEAST_BYTES {
-        return None;
-    }
-    let (pairs, _) = start.as_chunks::<2>();
-    let share = |is: fn(&[u8; 2]) -> bool| 10 * pairs.iter().filter(|pair| is(pair)).count() / pairs.len();
-    if share(|pair| pair[0] != 0 && pair[1] == 0) >= 9 {
-        Some("utf-16le")
-    } else if share(|pair| pair[0] == 0 && pair[1] != 0) >= 9 {
-        Some("utf-16be")
-    } else {
-        None
-    }
-}
-
-/// The label of UTF-16 in the only byte order that gives a text line ends.
-fn utf16_by_lines(bytes: &[u8]) -> Option<&'static str> {
-    let (pairs, _) = bytes.as_chunks::<2>();
-    let is_little = pairs.iter().any(|pair| matches!(pair, [b'\n' | b'\r', 0]));
-    let is_big = pairs.iter().any(|pair| matches!(pair, [0, b'\n' | b'\r']));
-    match (is_little, is_big) {
-        (true, false) => Some("utf-16le"),
-        (false, true) => Some("utf-16be"),
-        _ => None,
-    }
+    });
+    // No line of JSONL is like these.
+    kind.filter(|kind| !(kind.is_guess && is_named && format == Format::Csv))
 }
 
 #[cfg(test)]
@@ -211,6 +216,37 @@ mod tests {
             );
         }
         assert_eq!(of_bytes(&Sample::of("a\0b,c\0d\n1\0,2\0\n"), None, false), None);
+    }
+
+    #[test]
+    fn utf_16_of_any_script_is_told_before_anything_else_is_said() {
+        for text in [
+            "番号,名前\n1,花子\n",
+            "номер,имя\n1,Анна\n",
+            "αριθμός,όνομα\n1,Άννα\n",
+            "번호,이름\n1,가나\n",
+            "ᾠδή,b\n1,2\n",
+        ] {
+            for (to_bytes, label) in [
+                (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
+                (u16::to_be_bytes, "utf-16be"),
+            ] {
+                let sample = Sample::of(text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>());
+                for encoding in [
+                    None,
+                    Some(encoding_rs::WINDOWS_1252),
+                    Some(encoding_rs::SHIFT_JIS),
+                ] {
+                    let kind = of_bytes(&sample, encoding, false).unwrap();
+                    assert_eq!(
+                        kind.sentence(Format::Csv),
+                        format!("is UTF-16 without a byte order mark: say so, with --encoding {label}"),
+                        "{text:?}"
+                    );
+                    assert_eq!(of_bytes(&sample, encoding, true), Some(kind));
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The beginning of a text in; out comes whether it is a page, a document or a pointer to another file. A header may begin
-//! with a tag: `<id>,<name>` is legal.
+//! The beginning of a text in; out comes whether it is a page, a document or a pointer to another file. A header may have the same
+//! words and tags: `<id>,<name>` is legal. What stands in the lines below tells more.
 
 use memchr::memmem;
 
@@ -8,139 +8,454 @@ use crate::format::clip;
 
 use Advice::{Convert, FetchContent, FetchPage, TakeTheFile};
 
-/// How texts begin that are no tables.
-const BEGINNINGS: &[(&str, &str, Advice)] = &[
+/// How a text begins; what it is and what to do if what comes behind that says so, too; and what proves it.
+type Beginning = (&'static str, &'static str, Advice, Behind, Behind);
+
+type Behind = fn(&[u8]) -> bool;
+
+const BEGINNINGS: &[Beginning] = &[
     (
         "version https://git-lfs.github.com/spec/",
         "a Git LFS pointer",
         FetchContent,
+        anything,
+        is_pointer,
     ),
     (
         "version https://hawser.github.com/spec/",
         "a Git LFS pointer",
         FetchContent,
+        anything,
+        is_pointer,
     ),
-    ("/annex/objects/", "a git-annex pointer", FetchContent),
-    ("../.git/annex/objects/", "a git-annex pointer", FetchContent),
-    (".git/annex/objects/", "a git-annex pointer", FetchContent),
-    ("[InternetShortcut]", "a shortcut to a page", FetchContent),
-    ("{\\rtf", "an RTF document", Advice::SaveSheet),
-    ("%!PS", "a PostScript file", TakeTheFile),
-    ("-----BEGIN PGP MESSAGE-----", "encrypted by PGP", Advice::Decrypt),
+    (
+        "/annex/objects/",
+        "a git-annex pointer",
+        FetchContent,
+        is_one_field,
+        nothing,
+    ),
+    (
+        "../.git/annex/objects/",
+        "a git-annex pointer",
+        FetchContent,
+        is_one_field,
+        nothing,
+    ),
+    (
+        ".git/annex/objects/",
+        "a git-annex pointer",
+        FetchContent,
+        is_one_field,
+        nothing,
+    ),
+    (
+        "[InternetShortcut]",
+        "a shortcut to a page",
+        FetchContent,
+        is_line_end,
+        nothing,
+    ),
+    (
+        "{\\rtf",
+        "an RTF document",
+        Advice::SaveSheet,
+        begins_with_digit,
+        |rest| matches!(rest, [b'0'..=b'9', b'\\', ..]),
+    ),
+    (
+        "%!PS",
+        "a PostScript file",
+        TakeTheFile,
+        |rest| is_line_end(rest) || rest.starts_with(b"-Adobe-"),
+        nothing,
+    ),
+    (
+        "%PDF-",
+        "a PDF document",
+        Advice::SaveSheet,
+        is_version_of_pdf,
+        |rest| {
+            is_version_of_pdf(rest)
+                && (memmem::find(rest, b" obj").is_some()
+                    || matches!(line_below(rest), [b'%', 0x80..=0xff, ..]))
+        },
+    ),
+    (
+        "-----BEGIN PGP MESSAGE-----",
+        "encrypted by PGP",
+        Advice::Decrypt,
+        is_line_end,
+        is_line_end,
+    ),
     (
         "-----BEGIN AGE ENCRYPTED FILE-----",
         "encrypted by age",
         Advice::Decrypt,
+        is_line_end,
+        is_line_end,
     ),
-    ("age-encryption.org/", "encrypted by age", Advice::Decrypt),
-    ("-----BEGIN ", "a key or a certificate", TakeTheFile),
-    ("-- MySQL dump", "an SQL dump", Convert),
-    ("-- MariaDB dump", "an SQL dump", Convert),
-    ("/*M!999999", "an SQL dump", Convert),
-    ("-- PostgreSQL database dump", "an SQL dump", Convert),
-    ("--\n-- PostgreSQL database dump", "an SQL dump", Convert),
-    ("-- phpMyAdmin SQL Dump", "an SQL dump", Convert),
-    ("PRAGMA foreign_keys=", "an SQL dump", Convert),
-    ("INSERT INTO ", "an SQL dump", Convert),
-    ("CREATE TABLE ", "an SQL dump", Convert),
-    ("BEGIN:VCARD", "a vCard file", Convert),
-    ("BEGIN:VCALENDAR", "a calendar (iCalendar)", Convert),
-    ("%YAML", "a YAML document", Convert),
-    ("@relation ", "an ARFF file", Convert),
-    ("@RELATION ", "an ARFF file", Convert),
-    ("diff --git ", "a diff", TakeTheFile),
-    ("<<<<<<< ", "a file with conflicts of a merge", Advice::Resolve),
-    ("#!/", "a script", TakeTheFile),
-    ("HTTP/1.0 ", "an HTTP response with its head", FetchContent),
-    ("HTTP/1.1 ", "an HTTP response with its head", FetchContent),
+    (
+        "age-encryption.org/v1",
+        "encrypted by age",
+        Advice::Decrypt,
+        is_line_end,
+        |rest| line_below(rest).starts_with(b"-> "),
+    ),
+    (
+        "-----BEGIN ",
+        "a key or a certificate",
+        TakeTheFile,
+        is_label,
+        is_label,
+    ),
+    (
+        "-- MySQL dump ",
+        "an SQL dump",
+        Convert,
+        begins_with_digit,
+        has_comment_below,
+    ),
+    (
+        "-- MariaDB dump ",
+        "an SQL dump",
+        Convert,
+        begins_with_digit,
+        has_comment_below,
+    ),
+    ("/*M!999999", "an SQL dump", Convert, anything, nothing),
+    (
+        "-- PostgreSQL database dump",
+        "an SQL dump",
+        Convert,
+        is_line_end,
+        has_comment_below,
+    ),
+    (
+        "--",
+        "an SQL dump",
+        Convert,
+        is_comment_of_postgres,
+        is_comment_of_postgres,
+    ),
+    (
+        "-- phpMyAdmin SQL Dump",
+        "an SQL dump",
+        Convert,
+        is_line_end,
+        has_comment_below,
+    ),
+    (
+        "PRAGMA foreign_keys=",
+        "an SQL dump",
+        Convert,
+        |rest| first_line(rest).ends_with(b";"),
+        |rest| line_below(rest) == b"BEGIN TRANSACTION;",
+    ),
+    (
+        "INSERT INTO ",
+        "an SQL dump",
+        Convert,
+        |rest| names_table(rest, &["(", "VALUES", "SELECT", "DEFAULT"]),
+        nothing,
+    ),
+    (
+        "CREATE TABLE ",
+        "an SQL dump",
+        Convert,
+        |rest| names_table(without(rest, "IF NOT EXISTS "), &["(", "AS "]),
+        nothing,
+    ),
+    (
+        "BEGIN:VCARD",
+        "a vCard file",
+        Convert,
+        is_line_end,
+        has_property_below,
+    ),
+    (
+        "BEGIN:VCALENDAR",
+        "a calendar (iCalendar)",
+        Convert,
+        is_line_end,
+        has_property_below,
+    ),
+    ("%YAML ", "a YAML document", Convert, begins_with_digit, |rest| {
+        line_below(rest).starts_with(b"---")
+    }),
+    (
+        "@relation ",
+        "an ARFF file",
+        Convert,
+        |rest| lines(rest).any(|line| starts_with(line, b"@attribute ")),
+        nothing,
+    ),
+    (
+        "diff --git a/",
+        "a diff",
+        TakeTheFile,
+        |rest| memmem::find(first_line(rest), b" b/").is_some(),
+        is_of_diff,
+    ),
+    (
+        "<<<<<<< ",
+        "a file with conflicts of a merge",
+        Advice::Resolve,
+        |rest| lines(rest).any(|line| line == b"======="),
+        |rest| lines(rest).any(|line| line.starts_with(b">>>>>>> ")),
+    ),
+    ("#!/bin/", "a script", TakeTheFile, is_one_field, nothing),
+    ("#!/usr/", "a script", TakeTheFile, is_one_field, nothing),
+    (
+        "HTTP/",
+        "an HTTP response with its head",
+        FetchContent,
+        is_status,
+        |rest| is_status(rest) && is_header(line_below(rest)),
+    ),
+    (
+        "--",
+        "the body of a form (multipart)",
+        FetchContent,
+        is_part,
+        is_part,
+    ),
 ];
 
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
     // The lines before the first record are passed over if they are blank.
     let text = sample.text().trim_ascii_start();
-    let begins = |(start, ..): &&(&str, &str, Advice)| starts_with(text, start.as_bytes());
-    if let Some((_, what, advice)) = BEGINNINGS.iter().find(begins) {
-        return Some(Kind::new(*what, advice.clone()));
-    }
-    if let [b'%', b'P', b'D', b'F', b'-', b'0'..=b'9', b'.', ..] = text {
-        return Some(Kind::new("a PDF document", Advice::SaveSheet));
-    }
-    if is_multipart(text) {
-        return Some(Kind::new("the body of a form (multipart)", FetchContent));
-    }
-    markup(text, sample.whole)
+    let found = |(start, what, advice, is_so, is_proved): &Beginning| {
+        let rest = starts_with(text, start.as_bytes()).then(|| &text[start.len()..])?;
+        let kind = || Kind::new(*what, advice.clone());
+        match is_proved(rest) {
+            true => Some(kind()),
+            false => is_so(rest).then(|| kind().guessed()),
+        }
+    };
+    BEGINNINGS
+        .iter()
+        .find_map(found)
+        .or_else(|| markup(text, sample.whole))
 }
 
-/// Whether a text begins with a boundary and the head of a part: a form as it was sent.
-fn is_multipart(text: &[u8]) -> bool {
-    let lines = || text.split(|byte| *byte == b'\n');
-    let is_head = |line: &[u8]| {
-        line.get(..8)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"content-"))
-    };
-    text.starts_with(b"--") && lines().nth(1).is_some_and(is_head)
+fn anything(_: &[u8]) -> bool {
+    true
+}
+
+fn nothing(_: &[u8]) -> bool {
+    false
+}
+
+/// The lines of a text that are not empty, without the white space around them.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| matches!(byte, b'\n' | b'\r'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+}
+
+/// The rest of the line.
+fn first_line(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len())]
+}
+
+/// The next line that is not empty.
+fn line_below(text: &[u8]) -> &[u8] {
+    lines(&text[first_line(text).len()..]).next().unwrap_or_default()
+}
+
+fn is_line_end(text: &[u8]) -> bool {
+    first_line(text).trim_ascii().is_empty()
+}
+
+fn begins_with_digit(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit)
+}
+
+/// Whether a byte is a delimiter that needs no name.
+fn is_delimiter(byte: &u8) -> bool {
+    matches!(byte, b',' | b';' | b'|' | b'\t')
+}
+
+fn is_one_field(text: &[u8]) -> bool {
+    !first_line(text).iter().any(is_delimiter)
+}
+
+/// The digest of the file, or an extension.
+fn is_pointer(text: &[u8]) -> bool {
+    let below = line_below(text);
+    below.starts_with(b"oid ") || below.starts_with(b"ext-")
+}
+
+fn is_version_of_pdf(text: &[u8]) -> bool {
+    matches!(text, [b'0'..=b'9', b'.', b'0'..=b'9', rest @ ..] if is_line_end(rest))
+}
+
+/// The rest of a label such as `PRIVATE KEY-----`.
+fn is_label(text: &[u8]) -> bool {
+    let label = first_line(text).trim_ascii_end().strip_suffix(b"-----");
+    label.is_some_and(|label| {
+        label
+            .iter()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ')
+    })
+}
+
+fn has_comment_below(text: &[u8]) -> bool {
+    line_below(text).starts_with(b"--")
+}
+
+fn is_comment_of_postgres(text: &[u8]) -> bool {
+    is_line_end(text) && line_below(text) == b"-- PostgreSQL database dump"
+}
+
+/// Whether a statement goes on with the name of a table and one of these words.
+fn names_table(text: &[u8], words: &[&str]) -> bool {
+    let name_bytes = text
+        .iter()
+        .position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'(' | b','));
+    let rest = text[name_bytes.unwrap_or(text.len())..].trim_ascii_start();
+    words.iter().any(|word| starts_with(rest, word.as_bytes()))
+}
+
+fn without<'a>(text: &'a [u8], start: &str) -> &'a [u8] {
+    if starts_with(text, start.as_bytes()) {
+        &text[start.len()..]
+    } else {
+        text
+    }
+}
+
+/// A property of a vCard or a calendar, such as `VERSION:4.0`.
+fn has_property_below(text: &[u8]) -> bool {
+    let below = line_below(text);
+    let name_bytes = below
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
+        .count();
+    name_bytes > 0 && matches!(below.get(name_bytes), Some(b':' | b';'))
+}
+
+/// What stands below the names of the files.
+fn is_of_diff(text: &[u8]) -> bool {
+    let below = line_below(text);
+    [
+        "index ",
+        "new file mode ",
+        "deleted file mode ",
+        "old mode ",
+        "similarity index ",
+        "--- a/",
+    ]
+    .iter()
+    .any(|start| below.starts_with(start.as_bytes()))
+}
+
+/// A version, and a number of three digits.
+fn is_status(text: &[u8]) -> bool {
+    let rest = ["1.0 ", "1.1 ", "2 ", "3 "]
+        .iter()
+        .find_map(|version| text.strip_prefix(version.as_bytes()));
+    matches!(rest, Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9', rest @ ..]) if rest.first().is_none_or(u8::is_ascii_whitespace))
+}
+
+/// A field of a head, such as `Content-Type: text/csv`.
+fn is_header(line: &[u8]) -> bool {
+    let name_bytes = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-')
+        .count();
+    name_bytes > 0 && line.get(name_bytes) == Some(&b':')
+}
+
+/// A boundary and the head of a part: a form as it was sent.
+fn is_part(text: &[u8]) -> bool {
+    let below = line_below(text);
+    !is_line_end(text) && starts_with(below, b"content-") && is_header(below)
 }
 
 /// A page of HTML or an XML document.
 fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let html = || Kind::new("a page of HTML", FetchPage);
-    if begins_in_the_middle(text) || has_page_on_its_first_line(text) {
-        return Some(html());
+    if begins_in_the_middle(text) || !text.starts_with(b"<") && has_page_on_its_first_line(text) {
+        return Some(html().guessed());
     }
-    if starts_with(text, b"<?xml")
-        && text
-            .get(5)
-            .is_some_and(|next| next.is_ascii_whitespace() || *next == b'?')
-    {
-        return Some(xml(text));
+    if let Some(rest) = text.strip_prefix(b"<?xml") {
+        let is_space = rest.first().is_some_and(u8::is_ascii_whitespace);
+        return match is_space && rest.trim_ascii_start().starts_with(b"version") {
+            true => Some(xml(text)),
+            false => (is_space || rest.starts_with(b"?")).then(|| xml(text).guessed()),
+        };
     }
     let (element, is_behind_comment) = behind_comments(text);
     let Some(element) = element else {
         // A comment that is longer than the sample.
-        return Some(html());
+        return Some(html().guessed());
     };
     if starts_with(element, b"<!doctype") {
         let root = element[9..].trim_ascii_start();
         let is_html = starts_with(root, b"html") || starts_with(root, b"svg");
-        return Some(if is_html { html() } else { xml(element) });
+        let kind = if is_html { html() } else { xml(element) };
+        let name_bytes = root
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric())
+            .count();
+        let end = memchr::memchr(b'>', root);
+        let behind = [Some(name_bytes), end.map(|end| end + 1)].map(|at| root.get(at?));
+        return match end {
+            // The name of a column.
+            _ if behind.into_iter().flatten().any(is_delimiter) => None,
+            None => Some(kind.guessed()),
+            Some(_) => Some(kind),
+        };
     }
     let tag = Tag::read(element)?;
-    let is_page = PAGE_TAGS.iter().any(|page| tag.name.eq_ignore_ascii_case(page));
+    let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
+    let is_page = is_one_of(PAGE_TAGS);
     let Some(behind) = tag.behind else {
         // A tag whose end is missing, which nothing but white space or the end of the text follows.
-        return (is_page && (whole || tag.has_attributes)).then(html);
+        let kind = if tag.name.eq_ignore_ascii_case(b"html") {
+            html()
+        } else {
+            html().guessed()
+        };
+        return (is_page && (whole || tag.has_attributes)).then_some(kind);
     };
+    // A header may stand between tags, too.
+    if behind.first().is_some_and(is_delimiter) || has_field_behind_end(behind, tag.name) {
+        return None;
+    }
     let content = behind.trim_ascii_start();
     let is_alone = behind.first().is_none_or(|next| matches!(next, b'\n' | b'\r'));
-    let is_whole_page = WHOLE_PAGE_TAGS
-        .iter()
-        .any(|page| tag.name.eq_ignore_ascii_case(page));
     let is_part = is_known(tag.name);
+    // Values in angle brackets have no end tags, and a list of them may be one column.
+    let is_tag = |line: &[u8]| {
+        Tag::read(line).is_some_and(|tag| !tag.has_attributes && tag.behind.is_some_and(<[u8]>::is_empty))
+    };
+    let is_list = lines(content).all(is_tag);
+    let is_proved = has_end(behind, tag.name)
+        || content.starts_with(b"<") && memmem::find(content, b"</").is_some()
+        || tag.has_quotes
+        || is_behind_comment && !content.is_empty()
+        || is_behind_comment && is_page
+        || tag.name.eq_ignore_ascii_case(b"html")
+            && (content.is_empty() || content.starts_with(b"<") && !is_list);
     // HTML needs no end tags.
-    let is_tag = |line: &[u8]| Tag::read(line).is_some_and(|tag| tag.behind.is_some_and(<[u8]>::is_empty));
-    let has_part = is_part
-        && Tag::read(content).is_some_and(|next| is_known(next.name))
-        // A list of tags may be one column.
-        && !content.split(|byte| *byte == b'\n').all(|line| line.trim_ascii().is_empty() || is_tag(line.trim_ascii()));
+    let has_part = is_part && Tag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
     let is_field = behind
         .first()
         .is_none_or(|next| next.is_ascii_whitespace() || next.is_ascii_punctuation());
-    let is_heading = HEADINGS.iter().any(|name| tag.name.eq_ignore_ascii_case(name)) && !is_field;
-    // Values in angle brackets have no end tags.
-    let has_ends = memmem::find(content, b"</").is_some() || memmem::find(content, b"/>").is_some();
-    let is_document = content.starts_with(b"<") && has_ends
+    let is_guessed = content.starts_with(b"<") && memmem::find(content, b"/>").is_some() && !is_list
         || has_part
-        || is_heading
-        || tag.has_quotes
-        || is_behind_comment && !content.is_empty()
+        || is_one_of(HEADINGS) && !is_field
         || tag.is_empty && content.is_empty()
-        || has_end(behind, tag.name)
         || is_page && tag.has_attributes
-        || is_alone && is_whole_page;
-    if !is_document {
+        || is_alone && is_one_of(WHOLE_PAGE_TAGS);
+    if !is_proved && !is_guessed {
         return None;
     }
-    Some(if is_part { html() } else { xml(element) })
+    let kind = if is_part { html() } else { xml(element) };
+    Some(if is_proved { kind } else { kind.guessed() })
 }
 
 /// Whether a tag is one of pages.
@@ -158,25 +473,27 @@ fn begins_in_the_middle(text: &[u8]) -> bool {
         return false;
     };
     let is_end = |tag: Tag<'_>| {
-        let is_field = |behind: &[u8]| matches!(behind.first(), Some(b',' | b';' | b'|' | b'\t'));
+        let is_field = |behind: &[u8]| behind.first().is_some_and(is_delimiter);
         is_known(tag.name) && tag.behind.is_some_and(|behind| !is_field(behind))
     };
     Tag::read(&[b"<", name].concat()).is_some_and(is_end)
 }
 
-/// Whether a page begins behind the first words, as in `Error 500 <html>`.
+/// Whether a page begins behind the first words, as in `Error 500 <html><body>`.
 fn has_page_on_its_first_line(text: &[u8]) -> bool {
-    let line = &text[..memchr::memchr2(b'\n', b'\r', text)
-        .unwrap_or(text.len())
-        .min(1 << 10)];
+    let line = first_line(text);
+    let line = &line[..line.len().min(1 << 10)];
     let mut tags = memchr::memchr_iter(b'<', line);
     tags.any(|at| {
-        let is_page = ["<html>", "<html ", "<!doctype html"]
-            .iter()
-            .any(|tag| starts_with(&line[at..], tag.as_bytes()));
-        // A field may be called so.
-        let is_field = at == 0 || matches!(line[at - 1], b',' | b';' | b'|' | b'\t');
-        is_page && !is_field && !line[..at].contains(&b'"')
+        let is_page = at > 0
+            && ["<html>", "<html ", "<!doctype html"]
+                .iter()
+                .any(|tag| starts_with(&line[at..], tag.as_bytes()));
+        let behind = memchr::memchr(b'>', &text[at..]).map_or(&[][..], |end| &text[at + end + 1..]);
+        // Otherwise it is a word in a field.
+        is_page
+            && behind.trim_ascii_start().first().is_none_or(|next| *next == b'<')
+            && !line[..at].iter().any(|byte| is_delimiter(byte) || *byte == b'"')
     })
 }
 
@@ -300,6 +617,10 @@ impl<'a> Tag<'a> {
             .position(|byte| !is_name(byte))
             .unwrap_or(inner.len());
         let (name, rest) = inner.split_at(name_bytes);
+        // Such as the scheme of an address.
+        if name.ends_with(b":") {
+            return None;
+        }
         if !name
             .first()
             .is_some_and(|first| first.is_ascii_alphabetic() || matches!(first, b'_' | 0x80..))
@@ -325,14 +646,29 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// Whether the element of this name ends somewhere.
-fn has_end(text: &[u8], name: &[u8]) -> bool {
-    memmem::find_iter(text, b"</").any(|at| {
-        let rest = &text[at + 2..];
-        rest.get(..name.len())
-            .is_some_and(|end| end.eq_ignore_ascii_case(name))
-            && rest.get(name.len()) == Some(&b'>')
+/// The places behind the ends of the elements of this name.
+fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    memmem::find_iter(text, b"</").filter_map(move |at| {
+        let end = at + 2 + name.len();
+        let is_end = starts_with(&text[at + 2..], name) && text.get(end) == Some(&b'>');
+        is_end.then_some(end + 1)
     })
+}
+
+/// Whether the element of this name ends in the first line, or where a line begins. Elsewhere the end may be in a field.
+fn has_end(text: &[u8], name: &[u8]) -> bool {
+    let first_bytes = first_line(text).len();
+    ends(text, name).any(|end| {
+        let before = &text[..end - name.len() - "</>".len()];
+        let last = before.iter().rev().find(|byte| !matches!(byte, b' ' | b'\t'));
+        end <= first_bytes || last.is_none_or(|byte| matches!(byte, b'\n' | b'\r'))
+    })
+}
+
+/// Whether the element ends in the first line, and a delimiter follows it.
+fn has_field_behind_end(text: &[u8], name: &[u8]) -> bool {
+    let line = first_line(text);
+    ends(line, name).any(|end| line.get(end).is_some_and(is_delimiter))
 }
 
 fn starts_with(text: &[u8], start: &[u8]) -> bool {
@@ -406,22 +742,188 @@ mod tests {
         }
     }
 
+    /// Texts as tools write them, what they are, and whether that is proved.
+    const TEXTS: &[(&str, &str, bool)] = &[
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n",
+            "a Git LFS pointer",
+            true,
+        ),
+        (
+            "\n\nversion https://git-lfs.github.com/spec/v1\r\next-0-x sha256:4d7a\r\n",
+            "a Git LFS pointer",
+            true,
+        ),
+        (
+            "version https://hawser.github.com/spec/v1\noid sha256:4d7a\n",
+            "a Git LFS pointer",
+            true,
+        ),
+        (
+            "version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer",
+            false,
+        ),
+        ("/annex/objects/MD5E-s10--abc.csv\n", "a git-annex pointer", false),
+        (
+            "../.git/annex/objects/Zx/MD5E-s10--abc.csv\n",
+            "a git-annex pointer",
+            false,
+        ),
+        (
+            ".git/annex/objects/Zx/MD5E-s10--abc.csv\n",
+            "a git-annex pointer",
+            false,
+        ),
+        (
+            "[InternetShortcut]\r\nURL=https://x\r\n",
+            "a shortcut to a page",
+            false,
+        ),
+        ("{\\rtf1\\ansi x}", "an RTF document", true),
+        ("%!PS-Adobe-3.0\n", "a PostScript file", false),
+        ("%PDF-1.4\n%\u{e2}\n1 0 obj\n", "a PDF document", true),
+        ("%PDF-1.4\n", "a PDF document", false),
+        ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "encrypted by PGP", true),
+        (
+            "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n",
+            "encrypted by age",
+            true,
+        ),
+        ("age-encryption.org/v1\n-> X25519 x\n", "encrypted by age", true),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n",
+            "a key or a certificate",
+            true,
+        ),
+        (
+            "-- MySQL dump 10.13  Distrib 8.0, for Linux\n--\n",
+            "an SQL dump",
+            true,
+        ),
+        ("-- MariaDB dump 10.19\n--\n", "an SQL dump", true),
+        (
+            "/*M!999999\\- enable the sandbox mode */ \n",
+            "an SQL dump",
+            false,
+        ),
+        ("-- PostgreSQL database dump\n--\n", "an SQL dump", true),
+        ("--\r\n-- PostgreSQL database dump\r\n--\r\n", "an SQL dump", true),
+        ("-- phpMyAdmin SQL Dump\n-- version 5\n", "an SQL dump", true),
+        (
+            "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n",
+            "an SQL dump",
+            true,
+        ),
+        ("insert into a values (1,2);\n", "an SQL dump", false),
+        ("INSERT INTO `a` (`x`, `y`) VALUES\n", "an SQL dump", false),
+        ("CREATE TABLE a (\n  id int,\n", "an SQL dump", false),
+        (
+            "CREATE TABLE IF NOT EXISTS a(id int, b int);\n",
+            "an SQL dump",
+            false,
+        ),
+        ("BEGIN:VCARD\nVERSION:4.0\n", "a vCard file", true),
+        (
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n",
+            "a calendar (iCalendar)",
+            true,
+        ),
+        ("%YAML 1.2\n---\na: 1\n", "a YAML document", true),
+        (
+            "@RELATION iris\n\n@ATTRIBUTE a NUMERIC\n@DATA\n1,2\n",
+            "an ARFF file",
+            false,
+        ),
+        ("diff --git a/x.csv b/x.csv\nindex 1..2 100644\n", "a diff", true),
+        (
+            "<<<<<<< HEAD\n1,2\n=======\n1,3\n>>>>>>> b\n",
+            "a file with conflicts of a merge",
+            true,
+        ),
+        ("#!/bin/sh\necho a,b\n", "a script", false),
+        ("#!/usr/bin/env python\n", "a script", false),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\na,b\r\n",
+            "an HTTP response with its head",
+            true,
+        ),
+        (
+            "HTTP/2 200\r\ncontent-type: text/csv\r\n",
+            "an HTTP response with its head",
+            true,
+        ),
+        (
+            "HTTP/1.1 404 Not Found\n",
+            "an HTTP response with its head",
+            false,
+        ),
+        (
+            "--xyz\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\na,b\r\n",
+            "the body of a form (multipart)",
+            true,
+        ),
+    ];
+
     #[test]
-    fn each_beginning_is_told() {
-        for &(start, what, _) in BEGINNINGS {
-            assert_eq!(told(&format!("{start}x\n")).as_deref(), Some(what), "{start:?}");
+    fn each_beginning_is_told_by_what_comes_behind_it() {
+        for &(text, what, is_proved) in TEXTS {
+            let kind = of(&Sample::of(text)).unwrap_or_else(|| panic!("{text:?}"));
+            assert_eq!((&*kind.what, !kind.is_guess), (what, is_proved), "{text:?}");
+        }
+        for (start, what, ..) in BEGINNINGS {
+            let mut texts = TEXTS.iter().map(|(text, ..)| text.trim_ascii_start());
+            assert!(
+                texts.any(|text| starts_with(text.as_bytes(), start.as_bytes())),
+                "{what}: {start}"
+            );
+            for rest in ["a,b\n1,2\n", ",b\n1,2\n", "a;b\n1;2\n"] {
+                let text = format!("{start}{rest}");
+                let kind = of(&Sample::of(&text));
+                assert!(kind.is_none_or(|kind| kind.is_guess), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_table_is_a_guess_or_nothing() {
+        for text in [
+            "</div>\n<p>Service unavailable</p>\n",
+            "Error 500 <html><body>Oops, sorry</body></html>\n",
+            "-->\n<html>\n",
+            "<!-- a comment without an end, a,b\n1,2\n",
+            "<head",
+            "<html>\n1\n2\n",
+            "<body>\n1,2\n",
+            "<table>\n<tr><td>1<td>2\n<tr><td>3<td>4\n",
+            "<h1>Not Found\n",
+            "<rows/>\n",
+            "<meta charset=utf-8>\n",
+        ] {
+            assert!(
+                of(&Sample::of(text)).is_some_and(|kind| kind.is_guess),
+                "{text:?}"
+            );
         }
         for text in [
-            "\n\nversion https://git-lfs.github.com/spec/v1\n",
-            "insert into a values (1,2);\n",
+            "<?xml version=\"1.0\"?>\n<rows>\n",
+            "<!doctype html>\n<title>x\n",
+            "<html>\n<p>Not found\n",
+            "<html",
+            "<HTML>\n",
+            "<html lang=\"en\">\n",
+            "<!-- x -->\n<html>\n",
+            "<!-- x --><html><body>x</body></html>",
+            "<Error><Code>AccessDenied</Code></Error>",
+            "<rows>\n  <row a=\"1\"/>\n</rows>\n",
+            "<div>Not found</div>\n",
+            "<script>\nf(1, 2);\n</script>\n",
         ] {
-            assert!(told(text).is_some(), "{text:?}");
+            assert!(
+                of(&Sample::of(text)).is_some_and(|kind| !kind.is_guess),
+                "{text:?}"
+            );
         }
-        assert_eq!(told("%PDF-1.4\n").as_deref(), Some("a PDF document"));
-        assert_eq!(
-            told("--xyz\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\na,b\r\n").as_deref(),
-            Some("the body of a form (multipart)")
-        );
     }
 
     #[test]
@@ -450,6 +952,28 @@ mod tests {
             "--\n1\n",
             "%PDF,b\n",
             "#id,name\n1,2\n",
+            "<b>,note\n1,\"bold </b>\"\n",
+            "<b> x,note\n1,\"bold </b>\"\n",
+            "<b>\nbold </b>\n",
+            "<b>Name</b>,<b>Age</b>\n1,2\n",
+            "<https://example.com/>\n<https://example.org/>\n",
+            "<name>\n<foo>\n<bar/>\n",
+            "<!doctype html>,b\n1,2\n",
+            "id,body <html>\n1,x\n",
+            "1,see <html> tag,x\n",
+            "2024 <html> rewrite,done\n",
+            "Insert into stock,Remove from stock\n1,2\n",
+            "Create table bookings,Cancelled\n1,2\n",
+            "http/1.1 requests,http/2 requests\n1,2\n",
+            "-----begin date,-----end date\n1,2\n",
+            "-----BEGIN,-----END\n1,2\n",
+            "@relation name,b\n1,2\n",
+            "diff --git a,b\n1,2\n",
+            "#!/rank,b\n1,2\n",
+            "BEGIN:VCARD,b\n1,2\n",
+            "%PDF-1.4,b\n1,2\n",
+            "--a\ncontent-type\n",
+            "<<<<<<< a,b\n1,2\n",
         ] {
             assert_eq!(told(text), None, "{text:?}");
         }

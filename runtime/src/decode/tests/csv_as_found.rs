@@ -195,6 +195,26 @@ fn utf_16_without_a_declaration() {
         let text: Vec<u8> = "a\né\n".encode_utf16().flat_map(to_bytes).collect();
         let message = format!("is UTF-16 without a byte order mark: say so, with --encoding {encoding}");
         assert_refused(&text, &as_csv(), &message);
+        for text in [
+            "番号,名前\n1,花子\n",
+            "编号;名称\r\n1;上海\r\n",
+            "номер,имя\n1,Анна\n",
+            "αριθμός,όνομα\n1,Άννα\n",
+            "رقم,اسم\n1,آنا\n",
+            "מספר,שם\n1,חנה\n",
+            "번호\t이름\r1\t가나\r",
+        ] {
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(to_bytes).collect();
+            let named = ["windows-1252", "windows-1251", "shift_jis"].map(|encoding| InputOptions {
+                encoding: Some(encoding.into()),
+                ..InputOptions::default()
+            });
+            for options in [InputOptions::default(), as_csv()].iter().chain(&named) {
+                assert_refused(&bytes, options, &message);
+            }
+            let (columns, _) = transcoded(bytes, encoding);
+            assert!(text.starts_with(&columns.join(",")), "{columns:?}");
+        }
     }
 }
 
@@ -381,12 +401,82 @@ fn another_kind_of_file_in_its_place() {
             "a key or a certificate",
         ),
         ("-- MySQL dump 10\n--\n", &trim, "an SQL dump"),
-        ("CREATE TABLE a (b int);\n", &trim, "an SQL dump"),
         ("{\\rtf1\\ansi}\n", &escape, "an RTF document"),
-        ("#!/bin/sh\necho a\n", &comment, "a script"),
-        ("# by hand\nCREATE TABLE a (b int);\n", &comment, "an SQL dump"),
+        ("# by hand\n<html>\n<p>x\n", &comment, "a page of HTML"),
     ] {
         assert_refused(text, options, what);
+    }
+    // What could be a header is a guess.
+    for (text, options, what, columns) in [
+        (
+            "CREATE TABLE a (b int);\n",
+            &trim,
+            "an SQL dump",
+            &["CREATE TABLE a (b int);"][..],
+        ),
+        ("#!/bin/sh\necho a\n", &comment, "a script", &["echo a"]),
+        (
+            "# by hand\nINSERT INTO a VALUES (1);\n",
+            &comment,
+            "an SQL dump",
+            &["INSERT INTO a VALUES (1);"],
+        ),
+        ("<body>\n", &trim, "a page of HTML", &["<body>"]),
+        ("%PDF-1.4\n", &trim, "a PDF document", &["%PDF-1.4"]),
+        ("[1, 2]\n", &trim, "a JSON array", &["[1", "2]"]),
+        ("GIF89a,\u{2}\n", &as_csv(), "a GIF image", &["GIF89a", "\u{2}"]),
+        (
+            "PK\u{3}\u{4},b\n",
+            &as_csv(),
+            "a ZIP archive",
+            &["PK\u{3}\u{4}", "b"],
+        ),
+    ] {
+        assert_read(text, options, columns, &[]);
+        let unnamed = InputOptions {
+            format: None,
+            ..options.clone()
+        };
+        assert_refused(text, &unnamed, what);
+        assert_refused(text, &unnamed, " if it is CSV, say --input-format csv");
+    }
+    // What is one is taken as it is.
+    let of_letters: [(&[u8], &str, &str); 4] = [
+        (b"\xff\xfb,b\n", "windows-1251", "яы"),
+        (b"\xff\xd8\xff,b\n", "windows-1251", "яШя"),
+        (b"\x93NUMPY,b\n", "windows-1251", "“NUMPY"),
+        (b"\x1f\xa0,b\n", "windows-1252", "\u{1f}\u{a0}"),
+    ];
+    for (bytes, encoding, name) in of_letters {
+        let (columns, _) = transcoded([bytes, b"1,2\n"].concat(), encoding);
+        assert_eq!(columns, [name, "b"]);
+    }
+    for (text, columns) in [
+        (
+            "Insert into stock,Remove from stock\n",
+            &["Insert into stock", "Remove from stock"][..],
+        ),
+        (
+            "http/1.1 requests,http/2 requests\n",
+            &["http/1.1 requests", "http/2 requests"],
+        ),
+        (
+            "-----begin date,-----end date\n",
+            &["-----begin date", "-----end date"],
+        ),
+        ("@relation name,b\n", &["@relation name", "b"]),
+        ("diff --git a,b\n", &["diff --git a", "b"]),
+        ("#!/rank,b\n", &["#!/rank", "b"]),
+        ("id,body <html>\n", &["id", "body <html>"]),
+        ("2024 <html> rewrite,done\n", &["2024 <html> rewrite", "done"]),
+        ("<b>,note\n", &["<b>", "note"]),
+        ("BM,b\0\n", &["BM", "b\0"]),
+        ("12345678DUCK,\u{2}\u{3}\n", &["12345678DUCK", "\u{2}\u{3}"]),
+    ] {
+        let row: &[&str] = &["1", "2"];
+        let text = text.to_owned() + "1,2\n";
+        assert_read(&text, &as_csv(), columns, &[row]);
+        assert_read(&text, &InputOptions::default(), columns, &[row]);
     }
 }
 
@@ -764,6 +854,33 @@ fn rows_after_the_last_record() {
         batch_bytes: 64,
         ..Limits::default()
     };
+    let short = Limits {
+        batch_bytes: 64,
+        record_bytes_max: 256,
+        ..Limits::default()
+    };
+    for (options, text, message) in [
+        (
+            skip(9),
+            "x".repeat(60) + "\n",
+            "record 1 (line 2): the 9 rows from here on may be the footer, and are longer together than the 256 bytes allowed",
+        ),
+        (
+            skip(9),
+            "x".repeat(300) + "\n",
+            "record 1 (line 2): is longer than the 256 bytes allowed",
+        ),
+        (skip(2), "x".repeat(60) + "\n", ""),
+    ] {
+        let text = format!("a\n{}", text.repeat(12));
+        match run(text.as_bytes(), &options, &short, None, &[3]) {
+            Ok(decoded) => assert_eq!((table(&decoded).len(), message), (10, "")),
+            Err(error) => assert!(
+                !message.is_empty() && error.to_string().contains(message),
+                "{error}"
+            ),
+        }
+    }
     let rows = Vec::from_iter((0..500).map(|number| vec![format!("{number}")]));
     let text: String = rows.iter().map(|row| format!("{}\n", row[0])).collect();
     for footer in [1, 2, 40, 499, 500] {
@@ -875,6 +992,13 @@ fn utf_32() {
             );
         }
     }
+    for to_bytes in [u32::to_le_bytes as fn(u32) -> [u8; 4], u32::to_be_bytes] {
+        let text: Vec<u8> = "id,név\n1,é\n".chars().flat_map(|c| to_bytes(c.into())).collect();
+        let latin = with(|options| options.encoding = Some("windows-1252".into()));
+        for options in [InputOptions::default(), as_csv(), latin] {
+            assert_refused(&text, &options, "is UTF-32, which is not supported");
+        }
+    }
     let named = with(|options| options.encoding = Some("utf_32".into()));
     assert_refused(
         "a\n",
@@ -926,6 +1050,11 @@ fn a_dialect_that_nobody_told() {
     let footer = with_auto(|options| options.skip_footer = Some(1));
     let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n";
     assert_read(text, &footer, &["a", "b"], &[&["1", "2"], &["3", "4"]]);
+    let fill = with_auto(|options| options.short_rows = Some(ShortRows::Fill));
+    let rows: &[&[&str]] = &[&["1", "2", "3"], &["4", "5", ""], &["6", "7", "8"]];
+    assert_read("a;b;c\n1;2;3\n4;5\n6;7;8\n", &fill, &["a", "b", "c"], rows);
+    let cut = with_auto(|options| options.long_rows = Some(LongRows::TrailingEmpty));
+    assert_read("a;b;c\n1;2;3\n4;5;;;\n6;7;8\n", &cut, &["a", "b", "c"], rows);
     let comment = with_auto(|options| options.comment = Some(Character::Is('#')));
     let text = "a;b\n1;\"x\n# y\"\n# it's;2;3\n2;z\n";
     assert_read(text, &comment, &["a", "b"], &[&["1", "x\n# y"], &["2", "z"]]);

@@ -418,8 +418,8 @@ impl Parser {
         end
     }
 
-    /// The same but for the last `footer` rows of the file: where the first of these begins that are, as far as is known,
-    /// the last ones.
+    /// Where the last record ends that is complete in `raw` and is none of the last `footer` rows of the file: where the first of
+    /// those rows begins that are the last ones in `raw`. None if more has to be seen.
     pub fn records_end_before(&mut self, raw: &[u8], last: bool, footer: usize) -> Option<usize> {
         let (mut at, mut starts) = (0, VecDeque::with_capacity(footer + 1));
         while at < raw.len() {
