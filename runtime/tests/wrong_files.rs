@@ -246,6 +246,14 @@ fn a_page_or_a_document_is_named_in_both_formats() {
         &[],
         "is a JSON object, not CSV",
     );
+    for name in ["a.csv", "a.jsonl", "a.json"] {
+        assert_refused(
+            name,
+            "{\"id\":1}\r{\"id\":2}\r",
+            &[],
+            "is JSON lines that end with a CR alone",
+        );
+    }
     assert_refused(
         "a.csv",
         "{\"id\":1}\n{\"id\":2}\n",
@@ -577,6 +585,260 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
     ] {
         assert_refused("a.csv", text, &[], message);
     }
+}
+
+/// Texts that are no tables, also without what follows their first records, and what is said of each.
+const SHAPES: &[(&str, &[&str])] = &[
+    (
+        "say --skip-lines 1",
+        &[
+            "Sales report 2024\nid,name,total\n",
+            "Sales report 2024\nid,name,total\n1,x,5\n2\n3,y,6\n",
+            "Monthly report March 2024\nid,name\n",
+            "Monthly report 2024,\nid,name\n",
+            "Monthly report 2024,\nid,name\n1,x\n2,y\n",
+            "Sales report,\nid,name\n1,x\n2\n3,y\n",
+            "Report 2024,,,\nid,a,b,c\n",
+            "Report 2024,,,\nid,a,b,c\n1,2\n3,4,5,6\n",
+        ],
+    ),
+    (
+        "say --skip-lines 1 and --delimiter ';'",
+        &[
+            "Sales report 2024\nid;name;total\n",
+            "Sales report\nid;name\n1;x\n2\n3;y\n4;z\n",
+            "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+            "Report 2024;;;\nid;a;b;c\n1;2;3;4\n5;6\n7;8;9;10\n",
+        ],
+    ),
+    (
+        "say --delimiter ';'",
+        &[
+            "id;name\n",
+            "id;name\n1;x\n2;y\n",
+            "error;message\n",
+            "id;name;total\n1;x;5\n2;y\n3;z;6\n4;w;7\n",
+        ],
+    ),
+    ("say --dialect spaces", &["id    name\n1     x\n22    y\n"]),
+    (
+        "is a log",
+        &[
+            "2024-01-01 10:00:00 INFO started\n",
+            "2024-01-01 10:00:00,123 INFO started\n",
+            "2024-01-01 10:00:00,123 INFO started\n\tat line 5\n2024-01-01 10:00:01,456 ERROR failed\n",
+            "2024-01-01 10:00:00 INFO started; pid 5\n2024-01-01 10:00:01 WARN slow; very slow\n",
+        ],
+    ),
+    (
+        "not a table",
+        &[
+            "---\nname: x\n",
+            "---\nname: x, y\nlist:\n  - a; b\n",
+            "# Title\n\nSome prose, with commas, here.\n",
+            "# Title\n\nSome prose; with semicolons; here.\n",
+            "From: a@x\nTo: b@x\nSubject: hi, all\n",
+            "From: a@x\nTo: b@x, c@x\nSubject: hi; all\n\nHello,\nthis is a text.\n",
+            "name: Smith, J\nage: 3\ncity: Bern\n",
+            "name: Smith; J\nage: 3\ncity: Bern\n",
+            "[main]\na = 1\nb = 2\n",
+            "{'error': 'not found', 'code': 3}\n",
+            "{'error': 'not found', 'code': 3}\n{'error': 'gone', 'code': 4}\n",
+            "[{'a': 1}, {'a': 2}]\n",
+            ")]}',\n[{\"a\":1}]\n",
+            "null\n",
+            "true",
+        ],
+    ),
+    (
+        "begins with a sentence",
+        &[
+            "Service unavailable\n",
+            "404: Not Found",
+            "HTTP 502: Bad Gateway\nnginx\n",
+            "Your export is being prepared\n",
+            "Your export is being prepared; please come back later\n",
+            "Access denied, please log in\n",
+            "Error, file not found\n",
+            "Sorry, the export is not ready yet.\nPlease wait.\n",
+            "Sorry, the export is not ready yet.\nPlease try again later, or write to us.\n",
+            "The export has failed; try again.\nContact support; thanks.\n",
+            "Dear customer,\nwe are closed.\nGoodbye.\n",
+        ],
+    ),
+    (
+        "is a page of HTML",
+        &[
+            "<!DOCTYPE html>\n<html><body>Sign in; or go away, please</body></html>\n",
+            "<html>\n",
+        ],
+    ),
+];
+
+#[test]
+fn a_text_that_is_no_table_is_told_whatever_ends_its_lines() {
+    for (message, texts) in SHAPES {
+        for text in *texts {
+            for ends in ["\n", "\r\n", "\r"] {
+                assert_refused("a.csv", text.replace('\n', ends), &[], message);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_a_title_leads_to_the_table() {
+    for (text, more) in [
+        (
+            "Monthly report 2024,\nid,name\n1,x\n2,y\n",
+            &["--skip-lines", "1"][..],
+        ),
+        (
+            "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+            &["--skip-lines", "1", "--delimiter", ";"],
+        ),
+        // An escaped line end is a line, too.
+        (
+            "Title\n1\\\n2\nid;b;c\n1;2;3\n4;5;6\n7;8;9\n",
+            &["--escape", "\\", "--skip-lines", "3", "--delimiter", ";"],
+        ),
+        (
+            "Title\r\"x\ry\"\rid,b,c\r1,2,3\r4,5,6\r7,8,9\r",
+            &["--skip-lines", "3"],
+        ),
+    ] {
+        let guessed = if text.contains('\\') { &more[..2] } else { &[] };
+        let error = refused("a.csv", text, guessed);
+        let lines = more[more.iter().position(|word| *word == "--skip-lines").unwrap() + 1];
+        assert!(
+            error.contains(&format!("say --skip-lines {lines}")),
+            "{text:?}: {error}"
+        );
+        let host = Host::embedded();
+        host.write("a.csv", text);
+        let output = output(&host, "a.csv", more);
+        assert!(output.starts_with("id"), "{text:?}: {output}");
+    }
+    // Also who follows the delimiter alone is led on.
+    assert_refused(
+        "a.csv",
+        "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+        &["--delimiter", ";"],
+        "names 1 of 2 columns (\"Monthly report 2024\"): is it a title over the header? say --skip-lines 1",
+    );
+    assert_refused(
+        "a.csv",
+        ",,total\n1,2,3\n",
+        &[],
+        "names 1 of 3 columns (\"total\")",
+    );
+}
+
+/// Headers of tables that look like something else.
+const ODD_HEADERS: &[&str] = &[
+    "error,message",
+    "error,count",
+    "error, message",
+    "forbidden,count",
+    "forbidden,allowed",
+    "No records,Records",
+    "Maintenance,Cost",
+    "maintenance,total cost",
+    "Warning: limit,b",
+    "404 Not Found,500 Internal Server Error",
+    "How satisfied are you with it?,Comment",
+    "id,What is your favourite colour and why?",
+    "id,full name,tel no.",
+    "id,\"Amount, in total.\"",
+    "Item name,Unit price,Serial No.",
+    "Error code,Error message",
+    "Date of birth,Date of the last visit,Name of the doctor",
+    "time,level,message",
+    "host=a,level=1,msg=2",
+    "setting: name,setting: default",
+    "null,true",
+    "{'a'},{'b'}",
+    "#id,name",
+    "full name,",
+    "2023,2024",
+    "id,geo;pos",
+    "a b,c  d",
+];
+
+/// Headers of one column, and a value of it.
+const ODD_COLUMNS: &[(&str, &str)] = &[
+    ("error", "x"),
+    ("no data", "1"),
+    ("404 Not Found", "12"),
+    ("Please rate us.", "5"),
+    ("How satisfied are you with it?", "very"),
+    ("Date of birth", "2001-02-03"),
+    ("full name", "John Smith"),
+    ("null", "1"),
+    ("comment", "I agree"),
+    ("text", "one; two"),
+    ("url", "http://a/x?y=1"),
+];
+
+#[test]
+fn a_legal_table_is_taken_however_few_of_its_records_there_are() {
+    for header in ODD_HEADERS {
+        let columns = if header.contains('"') {
+            2
+        } else {
+            header.split(',').count()
+        };
+        let row = |value: &str| vec![value; columns].join(",");
+        let ragged = "7\n";
+        for (below, rejected) in [
+            (String::new(), 0),
+            (format!("{}\n", row("5")), 0),
+            (ragged.to_owned(), 1),
+            (format!("{}\n{ragged}{}\n", row("5"), row("6")), 1),
+            (format!("{}\n{ragged}", row("5")), 1),
+        ] {
+            for ends in ["\n", "\r\n", "\r"] {
+                let text = format!("{header}\n{below}").replace('\n', ends);
+                assert_rejects(&text, &[], rejected);
+                let has_semicolon = text.contains(';');
+                if ends == "\n" && !has_semicolon {
+                    assert_rejects(&text.replace(',', ";"), &["--delimiter", ";"], rejected);
+                }
+            }
+        }
+    }
+    for (header, value) in ODD_COLUMNS {
+        for (below, rejected) in [
+            (String::new(), 0),
+            (format!("{value}\n"), 0),
+            (format!("{value}\n{value}, and more\n{value}\n"), 1),
+        ] {
+            if *header == "no data"
+                || *header == "404 Not Found"
+                || *header == "Please rate us."
+                || *header == "null"
+            {
+                // Alone, these are what servers write.
+                if below.is_empty() {
+                    continue;
+                }
+            }
+            for ends in ["\n", "\r\n", "\r"] {
+                assert_rejects(&format!("{header}\n{below}").replace('\n', ends), &[], rejected);
+            }
+        }
+    }
+}
+
+/// Ingests a text, of which so many records are rejected.
+#[track_caller]
+fn assert_rejects(text: &str, more: &[&str], rejected: u64) {
+    let host = Host::embedded();
+    host.write("a.csv", text);
+    let receipt = ingest(&host, "a.csv", &[&["--json"][..], more].concat())
+        .json()
+        .remove(0);
+    assert_eq!(receipt["records"]["rejected"], rejected, "{text:?}");
 }
 
 #[test]
