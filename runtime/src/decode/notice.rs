@@ -154,7 +154,7 @@ fn is_notice_over_columns(line: &str, names: &[&str], text: &Text<'_>) -> bool {
         || has_clauses() && has_words_of_sentence(line)
 }
 
-/// Whether the field behind a comma goes on with the sentence before it; the comma may end the line.
+/// Whether the field behind a delimiter goes on with the sentence before it; the delimiter may end the line.
 fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
@@ -162,7 +162,7 @@ fn reads_on(name: &str) -> bool {
 /// Whether a line of a letter stands here: a sentence ends it, or goes on behind its commas.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic) && line.ends_with(['.', '!', '?']);
-    let mut clauses = line.split(',').skip(1).peekable();
+    let mut clauses = line.split([',', ';']).skip(1).peekable();
     let goes_on = clauses.peek().is_some() && words(line) >= 3 && line.starts_with(char::is_uppercase);
     (is_ended || goes_on) && clauses.all(reads_on)
 }

@@ -164,12 +164,17 @@ impl<'a> Shape<'a> {
 
     /// Sentences in place of a header.
     fn notice(&self) -> Option<String> {
-        let records: Vec<_> = self.records.iter().map(|record| record.text).collect();
+        self.notice_in(&self.names, &self.records, self.is_table())
+    }
+
+    /// The same, as the first line and the records are read in a dialect.
+    fn notice_in(&self, names: &[&str], records: &[Record<'_>], is_table: bool) -> Option<String> {
+        let records: Vec<_> = records.iter().map(|record| record.text).collect();
         let text = notice::Text {
             line: &self.first_line,
-            names: &self.names,
+            names,
             records: &records,
-            is_table: self.is_table(),
+            is_table,
         };
         (self.top.header && notice::is_notice(&text)).then(|| {
             let first = clip(self.first_line.trim().as_bytes());
@@ -207,6 +212,12 @@ impl<'a> Shape<'a> {
             }
         }
         if let Some((_, fields, delimiter)) = best {
+            // A semicolon of a sentence is no delimiter.
+            let names: Vec<_> = self.first_line.split(char::from(delimiter)).collect();
+            let is_table = !self.records.is_empty();
+            if let Some(notice) = self.notice_in(&names, &self.records, is_table) {
+                return Some(notice);
+            }
             let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));
             return Some(self.one_column_but(fields, &name, &say));
         }
