@@ -61,6 +61,8 @@ struct Shape<'a> {
     names: Vec<&'a str>,
     /// The header as it stood there, but for its quotes and the line ends in it.
     first_line: String,
+    /// Whether it is one line and has words, so that it is rather a title than the name of a column.
+    has_words: bool,
     records: Vec<Record<'a>>,
     /// How many records have as many fields as the header.
     alike: usize,
@@ -97,7 +99,8 @@ impl<'a> Shape<'a> {
             })
             .collect();
         let mut first_line = names.join(&char::from(top.dialect.delimiter).to_string());
-        if first_line.contains(['\n', '\r']) {
+        let is_one_line = !first_line.contains(['\n', '\r']);
+        if !is_one_line {
             first_line = first_line.replace(['\n', '\r'], " ");
         }
         let records = records(top, top.dialect);
@@ -106,6 +109,7 @@ impl<'a> Shape<'a> {
         Self {
             top,
             names,
+            has_words: is_one_line && has_words(&first_line),
             first_line,
             records,
             alike,
@@ -119,6 +123,11 @@ impl<'a> Shape<'a> {
     /// Whether half of the records have as many fields as the header, two or more.
     fn is_table(&self) -> bool {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
+    }
+
+    /// Whether the first line is a title, and hardly the name of a column.
+    fn is_surely_title(&self) -> bool {
+        self.has_words && is_surely_title(&self.first_line)
     }
 
     fn doubt(&self) -> Option<String> {
@@ -257,7 +266,7 @@ impl<'a> Shape<'a> {
         ))
     }
 
-    /// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all below.
+    /// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
     fn has_title(&self, lines: &[Record<'_>], dialect: Dialect) -> bool {
         let Some((first, below)) = lines.split_first() else {
             return false;
@@ -328,12 +337,12 @@ impl<'a> Shape<'a> {
         let (number, width) = (table.records, table.fields);
         let is_most = number >= 2 && 10 * number >= 9 * all;
         let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
-        let has_words = has_words(&self.first_line);
+        let has_words = self.has_words;
         let is_below = table.first <= LINES_OVER_HEADER
             && match (columns, number) {
                 // One record may as well be a ragged one.
                 (1, 1) => {
-                    let is_told = width > 2 || is_surely_title(&self.first_line);
+                    let is_told = width > 2 || self.is_surely_title();
                     number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)
                 }
                 (1, _) => {
@@ -442,7 +451,7 @@ impl<'a> Shape<'a> {
             return columns == 1
                 && all == 1
                 && table.first == 1
-                && is_surely_title(&self.first_line)
+                && self.is_surely_title()
                 && looks_like_names(header.text, delimiter);
         }
         if !(table.is_pure() || table.is_most() || table.is_all_but_few()) {
@@ -461,7 +470,7 @@ impl<'a> Shape<'a> {
         }
         if columns == 1 {
             return table.first == 0
-                || has_words(&self.first_line)
+                || self.has_words
                 || table.fields > 2 && (table.is_pure() || table.is_most())
                 || has_header(lines, table);
         }
@@ -524,8 +533,13 @@ impl Table {
             .map(|(fields, number): (usize, usize)| (number, fields))
             .max()?;
         let is_alike = |record: &Record<'_>| record.fields == fields;
-        let is_header = |at: usize| is_alike(&records[at]) && !shape.has_title(&records[at..], dialect);
-        let first = (0..records.len()).find(|at| is_header(*at));
+        // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
+        let is_header = |at: usize| match fields {
+            2 => !shape.has_title(&records[at..], dialect),
+            _ => shape.filled(&records[at], dialect) + 1 >= fields.min(FIELDS),
+        };
+        let mut every = (0..records.len()).filter(|at| is_alike(&records[*at]));
+        let first = every.find(|at| is_header(*at));
         let first = first.or_else(|| records.iter().position(is_alike))?;
         let alike = records[first..].iter().filter(|record| is_alike(record)).count();
         Some(Self {
@@ -552,7 +566,7 @@ impl Table {
     }
 }
 
-/// Whether a line is rather a title than the name of a column.
+/// Whether a line has more than one word.
 fn has_words(line: &str) -> bool {
     line.trim().contains(' ')
 }
@@ -799,6 +813,12 @@ mod tests {
             ("url\nhttp://a\nhttp://b\nhttp://c\n", &["url"]),
             ("time\n10:30\n10:31\n10:32\n", &["time"]),
             ("note\nWarning: a\nError: b\nInfo: c\n", &["note"]),
+            ("\"a\nb\"\n1;2\n3;4\n", &["a\nb"]),
+            ("list of tags\na;b;c\n", &["list of tags"]),
+            ("text\none, two, three\n", &["text"]),
+            ("full name,\nJohn,5\nJane,6\n", &["full name", "column_2"]),
+            ("full name,\nJohn,x\n", &["full name", "column_2"]),
+            ("id,\n1,2\n", &["id", "column_2"]),
         ] {
             assert_columns(text, &InputOptions::default(), columns);
         }

@@ -36,7 +36,7 @@ pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     } else if GUARDS.iter().any(|guard| first.starts_with(guard)) {
         Some("JSON behind a guard against scripts")
     } else if LITERALS.contains(&first) && rest.trim_ascii().is_empty() {
-        Some("a literal alone")
+        Some("a single literal")
     } else {
         None
     }
@@ -289,8 +289,8 @@ mod tests {
             ("[{'a': 1}, {'a': 2}]\n", "a text of Python's objects"),
             (")]}',\n[{\"a\":1}]\n", "JSON behind a guard against scripts"),
             ("for(;;);[1]\n", "JSON behind a guard against scripts"),
-            ("null\n", "a literal alone"),
-            ("true", "a literal alone"),
+            ("null\n", "a single literal"),
+            ("true", "a single literal"),
         ] {
             for ends in ["\n", "\r\n", "\r"] {
                 let text = text.replace('\n', ends);
