@@ -1,25 +1,21 @@
 //! The first records of a text in; out come why they are hardly a table: a title over the header, another delimiter, records of
 //! another width, or another text in its place. It is a guess from a sample, which an option of the request overrules.
 
+mod table;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use memchr::memchr_iter;
 
+use self::table::{
+    LINES_OVER_HEADER, RECORDS, Record, Table, has_decimal_commas, has_header, has_title, has_words,
+    is_surely_title, is_title_over, looks_like_names, records,
+};
 use super::lines::{complete_lines, line_ends, lines};
 use super::sniff::{self, Reading};
 use super::{log_lines, notice, text_document};
-use crate::format::csv::{Dialect, Scanner, line_end};
-use crate::format::{Other, Span, clip};
-
-/// How many records are looked at.
-const RECORDS: usize = 100;
-
-/// How many fields of a record are looked at, if the header has no more.
-const FIELDS: usize = 64;
-
-/// How many lines there may be over a header.
-const LINES_OVER_HEADER: usize = 20;
+use crate::format::csv::{Dialect, Scanner};
+use crate::format::{Other, clip};
 
 /// What was read of a CSV file.
 pub(super) struct Top<'a> {
@@ -41,17 +37,6 @@ pub(super) struct Top<'a> {
     pub(super) line: u64,
     /// Whether rows of another width than the header's are more than rejects.
     pub(super) has_row_rules: bool,
-}
-
-/// A record of the sample, or its header.
-#[derive(Clone, Copy)]
-struct Record<'a> {
-    fields: usize,
-    text: &'a [u8],
-    /// Where it begins in `rest`; nowhere if it is the header.
-    start: Option<usize>,
-    /// Whether a quote stands where none should.
-    has_stray: bool,
 }
 
 /// The header and the first records, as they are read.
@@ -103,7 +88,7 @@ impl<'a> Shape<'a> {
         if !is_one_line {
             first_line = first_line.replace(['\n', '\r'], " ");
         }
-        let records = records(top, top.dialect);
+        let records = records(&top.rest, top.whole, top.dialect);
         let columns = top.columns.len();
         let alike = records.iter().filter(|record| record.fields == columns).count();
         Self {
@@ -215,7 +200,7 @@ impl<'a> Shape<'a> {
             if fields > 1
                 && percent >= sniff::ALIKE_PERCENT
                 && best.is_none_or(|(most, wide, _)| (percent, fields) > (most, wide))
-                && !self.has_title(&lines, self.dialect_by(delimiter))
+                && !has_title(&lines, self.dialect_by(delimiter))
             {
                 best = Some((percent, fields, delimiter));
             }
@@ -258,38 +243,12 @@ impl<'a> Shape<'a> {
             return None;
         }
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
-        let header = below.find(|record| self.filled(record, self.top.dialect) + 1 >= columns)?;
+        let header = below.find(|record| record.filled(self.top.dialect) + 1 >= columns)?;
         let (title, lines) = (clip(title.as_bytes()), self.line(header) - 1);
         let number = usize::from(!title.is_empty());
         Some(format!(
             "has a header that names {number} of {columns} columns (\"{title}\"): is it a title over the header? say --skip-lines {lines}"
         ))
-    }
-
-    /// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
-    fn has_title(&self, lines: &[Record<'_>], dialect: Dialect) -> bool {
-        let Some((first, below)) = lines.split_first() else {
-            return false;
-        };
-        if first.text.last() != Some(&dialect.delimiter) {
-            return false;
-        }
-        if first.fields == 2 {
-            let title = String::from_utf8_lossy(&first.text[..first.text.len() - 1]);
-            return is_title_over(&title, below, dialect.delimiter);
-        }
-        let fills = |record: &Record<'_>| self.filled(record, dialect) + 1 >= first.fields.min(FIELDS);
-        self.filled(first, dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
-    }
-
-    /// How many fields of a record have something in them.
-    fn filled(&self, record: &Record<'_>, dialect: Dialect) -> usize {
-        let every: Vec<usize> = (0..self.columns().max(FIELDS)).collect();
-        let mut filled = 0;
-        let found = |span: Span| filled += usize::from(span.end > span.start);
-        // It was found before.
-        let _ = Scanner::new(dialect).record(record.text, 0, true, &every, found);
-        filled
     }
 
     /// The line that a record begins with.
@@ -316,7 +275,7 @@ impl<'a> Shape<'a> {
                 has_stray: record.is_ok_and(|record| record.stray.is_some()),
             });
         }
-        lines.extend(records(self.top, dialect));
+        lines.extend(records(&self.top.rest, self.top.whole, dialect));
         lines
     }
 
@@ -333,7 +292,7 @@ impl<'a> Shape<'a> {
         }
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;
-        let table = Table::of(self, records, columns + 1, dialect)?;
+        let table = Table::of(records, columns + 1, dialect)?;
         let (number, width) = (table.records, table.fields);
         let is_most = number >= 2 && 10 * number >= 9 * all;
         let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
@@ -399,7 +358,7 @@ impl<'a> Shape<'a> {
         for delimiter in sniff::DELIMITERS.into_iter().filter(is_possible) {
             let lines = self.lines_by(delimiter);
             let dialect = self.dialect_by(delimiter);
-            if let Some(table) = Table::of(self, &lines, 2, dialect)
+            if let Some(table) = Table::of(&lines, 2, dialect)
                 && self.is_better(&lines, &table, has_widths, delimiter)
                 && best
                     .as_ref()
@@ -460,7 +419,7 @@ impl<'a> Shape<'a> {
         let is_decimal = self.top.dialect.delimiter == b',' && has_decimal_commas(lines, table);
         if has_widths {
             // What is said for the current delimiter must not lose the header.
-            let other = Table::of(self, &self.records, columns + 1, self.top.dialect);
+            let other = Table::of(&self.records, columns + 1, self.top.dialect);
             return other.is_none_or(|other| {
                 let is_before = header.start < self.records[other.first].start;
                 table.fields > other.fields
@@ -484,136 +443,6 @@ impl<'a> Shape<'a> {
         is_decimal && (table.fields >= columns || self.alike == 0)
             || table.first > 0 && table.fields > columns && table.records > 2
     }
-}
-
-/// The first records behind the header, as they are read in a dialect.
-fn records<'a>(top: &'a Top<'_>, dialect: Dialect) -> Vec<Record<'a>> {
-    let (scanner, rest) = (Scanner::new(dialect), &top.rest[..]);
-    let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
-    while at < rest.len() && records.len() < RECORDS {
-        if matches!(rest[at], b'\n' | b'\r') {
-            at = line_end(rest, at, true).unwrap_or(rest.len());
-            continue;
-        }
-        let Ok(record) = scanner.record(rest, at, top.whole, &[], |_| ()) else {
-            break;
-        };
-        records.push(Record {
-            fields: record.fields,
-            text: &rest[at..record.end],
-            start: Some(at),
-            has_stray: record.stray.is_some(),
-        });
-        at = record.next;
-    }
-    records
-}
-
-/// Records that have as many fields as each other, with few others among them. Shorter ones than the header are none, however many
-/// they are: they are rejects, and what they lack is seen.
-struct Table {
-    fields: usize,
-    /// The place of the first of them in the sample.
-    first: usize,
-    /// How many there are.
-    records: usize,
-    /// How many others there are behind the first.
-    others: usize,
-}
-
-impl Table {
-    /// The records of the most common width from so many fields on.
-    fn of(shape: &Shape<'_>, records: &[Record<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
-        let mut widths = BTreeMap::new();
-        for record in records.iter().filter(|record| record.fields >= fields_min) {
-            *widths.entry(record.fields).or_insert(0) += 1;
-        }
-        let (_, fields) = widths
-            .into_iter()
-            .map(|(fields, number): (usize, usize)| (number, fields))
-            .max()?;
-        let is_alike = |record: &Record<'_>| record.fields == fields;
-        // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
-        let is_header = |at: usize| match fields {
-            2 => !shape.has_title(&records[at..], dialect),
-            _ => shape.filled(&records[at], dialect) + 1 >= fields.min(FIELDS),
-        };
-        let mut every = (0..records.len()).filter(|at| is_alike(&records[*at]));
-        let first = every.find(|at| is_header(*at));
-        let first = first.or_else(|| records.iter().position(is_alike))?;
-        let alike = records[first..].iter().filter(|record| is_alike(record)).count();
-        Some(Self {
-            fields,
-            first,
-            records: alike,
-            others: records.len() - first - alike,
-        })
-    }
-
-    /// Whether no other stands among them.
-    fn is_pure(&self) -> bool {
-        self.others == 0
-    }
-
-    /// Whether nine in ten are alike.
-    fn is_most(&self) -> bool {
-        self.records >= 2 && self.records >= 9 * self.others
-    }
-
-    /// Whether all but two are alike, such as a comment and a total in a short file.
-    fn is_all_but_few(&self) -> bool {
-        self.records >= 3 && self.others <= 2 && self.records > self.others
-    }
-}
-
-/// Whether a line has more than one word.
-fn has_words(line: &str) -> bool {
-    line.trim().contains(' ')
-}
-
-/// Whether nothing but a title has these words: many, or a number among them.
-fn is_surely_title(line: &str) -> bool {
-    let words = line.split_whitespace().count();
-    words >= 4 || words >= 2 && line.contains(|c: char| c.is_ascii_digit())
-}
-
-/// Whether the fields of a record may name columns: each has a word or a few, none a digit.
-fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
-    const WORDS: usize = 3;
-    record.split(|byte| *byte == delimiter).all(|name| {
-        let words = name.split(|byte| *byte == b' ').count();
-        !name.is_empty() && !name.starts_with(b" ") && words <= WORDS && !name.iter().any(u8::is_ascii_digit)
-    })
-}
-
-/// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow.
-fn is_title_over(title: &str, below: &[Record<'_>], delimiter: u8) -> bool {
-    let Some((header, rows)) = below.split_first() else {
-        return false;
-    };
-    let has_digit = |row: &Record<'_>| row.text.iter().any(u8::is_ascii_digit);
-    let has_rows = !rows.is_empty() && rows.iter().all(has_digit);
-    header.fields == 2
-        && looks_like_names(header.text, delimiter)
-        && has_words(title)
-        && (has_rows || is_surely_title(title))
-}
-
-/// Whether the first line of a table has no digit, and each other one has.
-fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
-    let has_digit = |line: &Record<'_>| line.text.iter().any(u8::is_ascii_digit);
-    let mut of_table = lines[table.first..]
-        .iter()
-        .filter(|line| line.fields == table.fields);
-    table.records > 2 && of_table.next().is_some_and(|header| !has_digit(header)) && of_table.all(has_digit)
-}
-
-/// Whether each comma of a table stands between two digits, but for its first line.
-fn has_decimal_commas(lines: &[Record<'_>], table: &Table) -> bool {
-    let of_table = lines.iter().skip(table.first + 1);
-    of_table
-        .filter(|line| line.fields == table.fields)
-        .all(|line| sniff::has_decimal_commas(line.text))
 }
 
 fn fields(number: usize) -> String {
