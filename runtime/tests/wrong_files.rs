@@ -749,6 +749,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
         &["--delimiter", ";"],
         "names 1 of 2 columns (\"Monthly report 2024\"): is it a title over the header? say --skip-lines 1",
     );
+    assert_refused("a.csv", ",,\n1,2,3\n", &[], "names none of 3 columns: is it");
     assert_refused(
         "a.csv",
         ",,total\n1,2,3\n",

@@ -245,9 +245,12 @@ impl<'a> Shape<'a> {
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
         let header = below.find(|record| record.filled(self.top.dialect) + 1 >= columns)?;
         let (title, lines) = (clip(title.as_bytes()), self.line(header) - 1);
-        let number = usize::from(!title.is_empty());
+        let named = match title.is_empty() {
+            true => format!("names none of {columns} columns"),
+            false => format!("names 1 of {columns} columns (\"{title}\")"),
+        };
         Some(format!(
-            "has a header that names {number} of {columns} columns (\"{title}\"): is it a title over the header? say --skip-lines {lines}"
+            "has a header that {named}: is it a title over the header? say --skip-lines {lines}"
         ))
     }
 
