@@ -12,7 +12,8 @@ use support::redis::RedisServer;
 
 fn ingest(host: &Host, uri: &str, more: &[&str]) -> Said {
     let clean = component("clean").display().to_string();
-    host.run_with(&format!("ingest {uri} --id in --plugin {clean}"), more)
+    let id = if uri.contains('*') { "" } else { "--id in" };
+    host.run_with(&format!("ingest {uri} {id} --plugin {clean}"), more)
 }
 
 /// Ingests a file in a folder of its own; the error. Nothing is published.
@@ -246,6 +247,14 @@ fn a_page_or_a_document_is_named_in_both_formats() {
         &[],
         "is a JSON object, not CSV",
     );
+    for name in ["a.csv", "a.jsonl", "a.json"] {
+        assert_refused(
+            name,
+            "{\"id\":1}\r{\"id\":2}\r",
+            &[],
+            "is JSON lines that end with a CR alone",
+        );
+    }
     assert_refused(
         "a.csv",
         "{\"id\":1}\n{\"id\":2}\n",
@@ -641,6 +650,273 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
         ("INFO:root:started\nINFO:root:ended\n", "is a log"),
     ] {
         assert_refused("a.csv", text, &[], message);
+    }
+}
+
+/// Texts that are no tables, also without what follows their first records, and what is said of each.
+const SHAPES: &[(&str, &[&str])] = &[
+    (
+        "say --skip-lines 1",
+        &[
+            "Sales report 2024\nid,name,total\n",
+            "Sales report 2024\nid,name,total\n1,x,5\n2\n3,y,6\n",
+            "Monthly report March 2024\nid,name\n",
+            "Monthly report 2024,\nid,name\n",
+            "Monthly report 2024,\nid,name\n1,x\n2,y\n",
+            "Sales report,\nid,name\n1,x\n2\n3,y\n",
+            "Report 2024,,,\nid,a,b,c\n",
+            "Report 2024,,,\nid,a,b,c\n1,2\n3,4,5,6\n",
+        ],
+    ),
+    (
+        "say --skip-lines 1 and --delimiter ';'",
+        &[
+            "Sales report 2024\nid;name;total\n",
+            "Sales report\nid;name\n1;x\n2\n3;y\n4;z\n",
+            "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+            "Report 2024;;;\nid;a;b;c\n1;2;3;4\n5;6\n7;8;9;10\n",
+        ],
+    ),
+    (
+        "say --delimiter ';'",
+        &[
+            "id;name\n",
+            "id;name\n1;x\n2;y\n",
+            "error;message\n",
+            "id;name;total\n1;x;5\n2;y\n3;z;6\n4;w;7\n",
+        ],
+    ),
+    ("say --dialect spaces", &["id    name\n1     x\n22    y\n"]),
+    (
+        "is a log",
+        &[
+            "2024-01-01 10:00:00 INFO started\n",
+            "2024-01-01 10:00:00,123 INFO started\n",
+            "2024-01-01 10:00:00,123 INFO started\n\tat line 5\n2024-01-01 10:00:01,456 ERROR failed\n",
+            "2024-01-01 10:00:00 INFO started; pid 5\n2024-01-01 10:00:01 WARN slow; very slow\n",
+        ],
+    ),
+    (
+        "not a table",
+        &[
+            "---\nname: x\n",
+            "---\nname: x, y\nlist:\n  - a; b\n",
+            "# Title\n\nSome prose, with commas, here.\n",
+            "# Title\n\nSome prose; with semicolons; here.\n",
+            "From: a@x\nTo: b@x\nSubject: hi, all\n",
+            "From: a@x\nTo: b@x, c@x\nSubject: hi; all\n\nHello,\nthis is a text.\n",
+            "name: Smith, J\nage: 3\ncity: Bern\n",
+            "name: Smith; J\nage: 3\ncity: Bern\n",
+            "[main]\na = 1\nb = 2\n",
+            "{'error': 'not found', 'code': 3}\n",
+            "{'error': 'not found', 'code': 3}\n{'error': 'gone', 'code': 4}\n",
+            "[{'a': 1}, {'a': 2}]\n",
+            ")]}',\n[{\"a\":1}]\n",
+            "null\n",
+            "true",
+        ],
+    ),
+    (
+        "begins with a sentence",
+        &[
+            "Service unavailable\n",
+            "404: Not Found",
+            "HTTP 502: Bad Gateway\nnginx\n",
+            "Your export is being prepared\n",
+            "Your export is being prepared; please come back later\n",
+            "Access denied, please log in\n",
+            "Error, file not found\n",
+            "Sorry, the export is not ready yet.\nPlease wait.\n",
+            "Sorry, the export is not ready yet.\nPlease try again later, or write to us.\n",
+            "The export has failed; try again.\nContact support; thanks.\n",
+            "Dear customer,\nwe are closed.\nGoodbye.\n",
+        ],
+    ),
+    (
+        "is a page of HTML",
+        &[
+            "<!DOCTYPE html>\n<html><body>Sign in; or go away, please</body></html>\n",
+            "<html>\n",
+        ],
+    ),
+];
+
+#[test]
+fn a_text_that_is_no_table_is_told_whatever_ends_its_lines() {
+    let (mut texts, mut messages) = (vec![], vec![]);
+    for (message, of_message) in SHAPES {
+        for text in *of_message {
+            for ends in ["\n", "\r\n", "\r"] {
+                texts.push(text.replace('\n', ends));
+                messages.push(message);
+            }
+        }
+    }
+    let (host, files) = host_with(&texts);
+    let error = ingest(&host, "*.csv", &[]).refused(1);
+    for ((file, text), message) in files.iter().zip(&texts).zip(messages) {
+        let start = format!("error: {file}: ");
+        let of_file = error.lines().find(|line| line.starts_with(&start));
+        assert!(
+            of_file.is_some_and(|error| error.contains(message)),
+            "{text:?}: {of_file:?}"
+        );
+    }
+}
+
+/// A host with a file of each text, and their names.
+fn host_with(texts: &[String]) -> (Host, Vec<String>) {
+    let host = Host::embedded();
+    let files: Vec<_> = (0..texts.len()).map(|number| format!("f{number}.csv")).collect();
+    for (file, text) in files.iter().zip(texts) {
+        host.write(file, text);
+    }
+    (host, files)
+}
+
+#[test]
+fn what_is_said_of_a_title_leads_to_the_table() {
+    for (text, more) in [
+        (
+            "Monthly report 2024,\nid,name\n1,x\n2,y\n",
+            &["--skip-lines", "1"][..],
+        ),
+        (
+            "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+            &["--skip-lines", "1", "--delimiter", ";"],
+        ),
+        // An escaped line end is a line, too.
+        (
+            "Title\n1\\\n2\nid;b;c\n1;2;3\n4;5;6\n7;8;9\n",
+            &["--escape", "\\", "--skip-lines", "3", "--delimiter", ";"],
+        ),
+        (
+            "Title\r\"x\ry\"\rid,b,c\r1,2,3\r4,5,6\r7,8,9\r",
+            &["--skip-lines", "3"],
+        ),
+    ] {
+        let guessed = if text.contains('\\') { &more[..2] } else { &[] };
+        let error = refused("a.csv", text, guessed);
+        let lines = more[more.iter().position(|word| *word == "--skip-lines").unwrap() + 1];
+        assert!(
+            error.contains(&format!("say --skip-lines {lines}")),
+            "{text:?}: {error}"
+        );
+        let host = Host::embedded();
+        host.write("a.csv", text);
+        let output = output(&host, "a.csv", more);
+        assert!(output.starts_with("id"), "{text:?}: {output}");
+    }
+    // Also who follows the delimiter alone is led on.
+    assert_refused(
+        "a.csv",
+        "Monthly report 2024;\nid;name\n1;x\n2;y\n",
+        &["--delimiter", ";"],
+        "names 1 of 2 columns (\"Monthly report 2024\"): is it a title over the header? say --skip-lines 1",
+    );
+    assert_refused("a.csv", ",,\n1,2,3\n", &[], "names none of 3 columns: is it");
+    assert_refused(
+        "a.csv",
+        ",,total\n1,2,3\n",
+        &[],
+        "names 1 of 3 columns (\"total\")",
+    );
+}
+
+/// Headers of tables that look like something else.
+const ODD_HEADERS: &[&str] = &[
+    "error,message",
+    "error,count",
+    "error, message",
+    "forbidden,count",
+    "forbidden,allowed",
+    "No records,Records",
+    "Maintenance,Cost",
+    "maintenance,total cost",
+    "Warning: limit,b",
+    "404 Not Found,500 Internal Server Error",
+    "How satisfied are you with it?,Comment",
+    "id,What is your favourite colour and why?",
+    "id,full name,tel no.",
+    "id,\"Amount, in total.\"",
+    "Item name,Unit price,Serial No.",
+    "Error code,Error message",
+    "Date of birth,Date of the last visit,Name of the doctor",
+    "time,level,message",
+    "host=a,level=1,msg=2",
+    "setting: name,setting: default",
+    "null,true",
+    "{'a'},{'b'}",
+    "#id,name",
+    "full name,",
+    "2023,2024",
+    "id,geo;pos",
+    "a b,c  d",
+];
+
+/// Headers of one column, a value of it, and whether the header is legal alone: some are what servers write.
+const ODD_COLUMNS: &[(&str, &str, bool)] = &[
+    ("error", "x", true),
+    ("no data", "1", false),
+    ("404 Not Found", "12", false),
+    ("Please rate us.", "5", false),
+    ("How satisfied are you with it?", "very", true),
+    ("Date of birth", "2001-02-03", true),
+    ("full name", "John Smith", true),
+    ("null", "1", false),
+    ("comment", "I agree", true),
+    ("url", "http://a/x?y=1", true),
+];
+
+#[test]
+fn a_legal_table_is_taken_however_few_of_its_records_there_are() {
+    let (mut of_commas, mut of_semicolons) = (vec![], vec![]);
+    for header in ODD_HEADERS {
+        let columns = match header.contains('"') {
+            true => 2,
+            false => header.split(',').count(),
+        };
+        let row = |value: &str| vec![value; columns].join(",");
+        for (below, rejected) in [
+            (String::new(), 0),
+            (format!("{}\n", row("5")), 0),
+            ("7\n".to_owned(), 1),
+            (format!("{}\n7\n{}\n", row("5"), row("6")), 1),
+            (format!("{}\n7\n", row("5")), 1),
+        ] {
+            let text = format!("{header}\n{below}");
+            if !header.contains([';', '"']) {
+                of_semicolons.push((text.replace(',', ";"), rejected));
+            }
+            of_commas.push((text, rejected));
+        }
+    }
+    for &(header, value, is_legal_alone) in ODD_COLUMNS {
+        if is_legal_alone {
+            of_commas.push((format!("{header}\n"), 0));
+        }
+        of_commas.push((format!("{header}\n{value}\n"), 0));
+        of_commas.push((format!("{header}\n{value}\n{value}, and more\n{value}\n"), 1));
+    }
+    for (tables, more) in [(of_commas, &[][..]), (of_semicolons, &["--delimiter", ";"])] {
+        for ends in ["\n", "\r\n", "\r"] {
+            assert_taken_each(&tables, ends, more);
+        }
+    }
+}
+
+/// Ingests texts, of each of which so many records are rejected.
+#[track_caller]
+fn assert_taken_each(tables: &[(String, u64)], ends: &str, more: &[&str]) {
+    let texts: Vec<_> = tables.iter().map(|(text, _)| text.replace('\n', ends)).collect();
+    let (host, files) = host_with(&texts);
+    let receipts = ingest(&host, "*.csv", &[&["--json"][..], more].concat()).json();
+    for ((file, text), (_, rejected)) in files.iter().zip(&texts).zip(tables) {
+        let receipt = receipts
+            .iter()
+            .find(|receipt| receipt["request"]["uri"] == file.as_str());
+        let found = &receipt.unwrap_or_else(|| panic!("{text:?} has no receipt"))["records"]["rejected"];
+        assert_eq!(found, rejected, "{text:?} {more:?}");
     }
 }
 

@@ -5,7 +5,11 @@
 mod content_kind;
 mod csv;
 mod index;
+mod json_lines;
 mod jsonl;
+mod lines;
+mod log_lines;
+mod notice;
 mod sample;
 mod shape;
 mod skip;
@@ -22,7 +26,7 @@ use std::io::Read;
 use memchr::memchr2;
 
 use self::csv::CsvOptions;
-use self::sample::Sample;
+use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
 use self::split::{Begin, Begun, UTF_32, check_mark, in_input};
@@ -148,7 +152,7 @@ pub fn open(
             }
             // Of UTF-16 the error comes from the splitter.
             if is_guessed && !text.sample.is_utf16() {
-                shape::check_lines(text.sample.text(), hints.other).map_err(refused)?;
+                json_lines::check(text.sample.text(), hints.other).map_err(refused)?;
             }
             jsonl::open(text.begun(), name, limits)?
         }
@@ -164,6 +168,15 @@ impl Decoding {
     fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::Top<'_> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
+        let (rest, whole) = match rest.get(..SAMPLE_BYTES) {
+            Some(start) => (start, whole && start.len() == rest.len()),
+            None => (rest, whole),
+        };
+        let mut lost_line_ends = Vec::new();
+        let rest: Cow<'_, [u8]> = match syntax.is_plain() {
+            true => rest.into(),
+            false => syntax.simplify_but(rest, |at| lost_line_ends.push(at)).into(),
+        };
         shape::Top {
             columns: &self.columns,
             header: reading.header(),
@@ -173,10 +186,8 @@ impl Decoding {
             },
             is_delimiter_open: false,
             is_auto: false,
-            rest: match syntax.is_plain() {
-                true => rest.into(),
-                false => syntax.simplify(rest).into(),
-            },
+            rest,
+            lost_line_ends,
             whole,
             line: self.splitter.origin().0.line,
             has_row_rules: reading.has_row_rules(),

@@ -1,22 +1,21 @@
-//! The first records of a text in; out comes why they are hardly a table: a title over the header, another delimiter, a
-//! notice, a log. It is a guess from a sample, which an option of the request overrules.
+//! The first records of a text in; out come why they are hardly a table: a title over the header, another delimiter, records of
+//! another width, or another text in its place. It is a guess from a sample, which an option of the request overrules.
+
+mod table;
 
 use std::borrow::Cow;
-use std::ops::Range;
 
+use memchr::memchr_iter;
+
+use self::table::{
+    LINES_OVER_HEADER, RECORDS, Record, Table, has_decimal_commas, has_header, has_title, has_words,
+    is_surely_title, is_title_over, looks_like_names, records,
+};
+use super::lines::{complete_lines, line_ends, lines};
 use super::sniff::{self, Reading};
-use super::{content_kind, text_document};
-use crate::format::csv::{Dialect, Scanner, line_end};
-use crate::format::{Other, Span, clip};
-
-/// How many records are looked at.
-const RECORDS: usize = 100;
-
-/// How many fields of a record are looked at, if the header has no more.
-const FIELDS: usize = 64;
-
-/// How many lines there may be over a header.
-const LINES_OVER_HEADER: usize = 20;
+use super::{log_lines, notice, text_document};
+use crate::format::csv::{Dialect, Scanner};
+use crate::format::{Other, clip};
 
 /// What was read of a CSV file.
 pub(super) struct Top<'a> {
@@ -28,8 +27,10 @@ pub(super) struct Top<'a> {
     pub(super) is_delimiter_open: bool,
     /// Whether it was detected, because that was asked for.
     pub(super) is_auto: bool,
-    /// The bytes behind the header, as far as they were read, or a text in this dialect that stands for them.
+    /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
     pub(super) rest: Cow<'a, [u8]>,
+    /// Where that text has one line end less than the bytes, in order.
+    pub(super) lost_line_ends: Vec<usize>,
     /// Whether that is all.
     pub(super) whole: bool,
     /// The line that `rest` begins with.
@@ -38,22 +39,26 @@ pub(super) struct Top<'a> {
     pub(super) has_row_rules: bool,
 }
 
-/// A record of the sample.
-struct Record {
-    fields: usize,
-    /// How many of them have something in them.
-    filled: usize,
-    ends_filled: bool,
-    line: u64,
-    /// Where it stands in `rest`; nowhere if it is the header.
-    span: Range<usize>,
+/// The header and the first records, as they are read.
+struct Shape<'a> {
+    top: &'a Top<'a>,
+    /// The names as they stood there: empty where a column got a number for one.
+    names: Vec<&'a str>,
+    /// The header as it stood there, but for its quotes and the line ends in it.
+    first_line: String,
+    /// Whether it is one line and has words, so that it is rather a title than the name of a column.
+    has_words: bool,
+    records: Vec<Record<'a>>,
+    /// How many records have as many fields as the header.
+    alike: usize,
 }
 
 /// Says why a file is hardly a table, and what to do. `other` is what it is called that is none: then it has to look like one.
 pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
-    match (doubt(top), other) {
+    let shape = Shape::of(top);
+    match (shape.doubt(), other) {
         (Some(doubt), _) => Err(doubt),
-        (None, Some(Other::NoTable(what))) if !is_table(top) => Err(format!(
+        (None, Some(Other::NoTable(what))) if !shape.is_table() => Err(format!(
             "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
         )),
         (None, _) => Ok(()),
@@ -62,341 +67,385 @@ pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
 
 /// Says why a detected delimiter is hardly the one of the file, and what to do.
 pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
-    let records = records(top, top.dialect);
-    table_of_another_delimiter(top, &records).map_or(Ok(()), Err)
+    let shape = Shape::of(top);
+    let widths = shape.other_widths();
+    shape
+        .table_of_another_delimiter(widths.is_some())
+        .map_or(Ok(()), Err)
 }
 
-fn doubt(top: &Top<'_>) -> Option<String> {
-    let records = records(top, top.dialect);
-    log(top)
-        .or_else(|| document(top, &records, text_document::with_beginning))
-        .or_else(|| another_delimiter(top))
-        .or_else(|| table_of_another_delimiter(top, &records))
-        .or_else(|| lines_over_header(top, &records))
-        .or_else(|| other_widths(top, &records))
-        .or_else(|| document(top, &records, text_document::of_names_and_values))
-        .or_else(|| notice(top, &records))
-}
-
-/// Whether each record has as many fields as the header, two or more.
-fn is_table(top: &Top<'_>) -> bool {
-    let records = records(top, top.dialect);
-    let is_whole = |record: &Record| record.fields == top.columns.len();
-    top.columns.len() > 1 && !records.is_empty() && records.iter().all(is_whole)
-}
-
-/// The first records behind the header, as they are read in a dialect.
-fn records(top: &Top<'_>, dialect: Dialect) -> Vec<Record> {
-    let scanner = Scanner::new(dialect);
-    let every: Vec<usize> = (0..top.columns.len().max(FIELDS)).collect();
-    let (mut at, mut line, mut records) = (0, top.line, Vec::new());
-    while at < top.rest.len() && records.len() < RECORDS {
-        if matches!(top.rest[at], b'\n' | b'\r') {
-            line += 1;
-            at = line_end(&top.rest, at, true).unwrap_or(top.rest.len());
-            continue;
+impl<'a> Shape<'a> {
+    fn of(top: &'a Top<'a>) -> Self {
+        let names: Vec<_> = (1..)
+            .zip(top.columns)
+            .map(|(number, name)| {
+                let digits = name.strip_prefix("column_").unwrap_or_default();
+                if digits.parse() == Ok(number) { "" } else { name }
+            })
+            .collect();
+        let mut first_line = names.join(&char::from(top.dialect.delimiter).to_string());
+        let is_one_line = !first_line.contains(['\n', '\r']);
+        if !is_one_line {
+            first_line = first_line.replace(['\n', '\r'], " ");
         }
-        let (mut filled, mut ends_filled) = (0, false);
-        let found = |span: Span| {
-            ends_filled = span.end > span.start;
-            filled += usize::from(ends_filled);
+        let records = records(&top.rest, top.whole, top.dialect);
+        let columns = top.columns.len();
+        let alike = records.iter().filter(|record| record.fields == columns).count();
+        Self {
+            top,
+            names,
+            has_words: is_one_line && has_words(&first_line),
+            first_line,
+            records,
+            alike,
+        }
+    }
+
+    fn columns(&self) -> usize {
+        self.top.columns.len()
+    }
+
+    /// Whether half of the records have as many fields as the header, two or more.
+    fn is_table(&self) -> bool {
+        self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
+    }
+
+    /// Whether the first line is a title, and hardly the name of a column.
+    fn is_surely_title(&self) -> bool {
+        self.has_words && is_surely_title(&self.first_line)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        let widths = self.other_widths();
+        self.text_with_beginning()
+            .or_else(|| self.another_delimiter())
+            .or_else(|| self.table_of_another_delimiter(widths.is_some()))
+            .or_else(|| self.lines_over_header())
+            .or(widths)
+            .or_else(|| self.names_and_values())
+            .or_else(|| self.notice())
+    }
+
+    /// A log, the answer of a program or a document that its beginning tells.
+    fn text_with_beginning(&self) -> Option<String> {
+        let (top, first) = (self.top, &self.first_line);
+        if !top.header {
+            return None;
+        }
+        if log_lines::is_log(first, lines(&top.rest)) {
+            return Some(self.another_text("a log"));
+        }
+        let what = text_document::of_program(first, &top.rest)
+            .or_else(|| text_document::with_beginning(first, &top.rest))?;
+        Some(self.another_text(what))
+    }
+
+    fn names_and_values(&self) -> Option<String> {
+        let is_whole_table = self.is_table() && self.alike == self.records.len();
+        if !self.top.header || is_whole_table {
+            return None;
+        }
+        let what = text_document::of_names_and_values(&self.first_line, &self.top.rest)?;
+        Some(self.another_text(what))
+    }
+
+    fn another_text(&self, what: &str) -> String {
+        let first = clip(self.first_line.as_bytes());
+        format!(
+            "is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if its first line is a header"
+        )
+    }
+
+    /// Sentences in place of a header.
+    fn notice(&self) -> Option<String> {
+        self.notice_in(&self.names, &self.records, self.is_table())
+    }
+
+    /// The same, as the first line and the records are read in a dialect.
+    fn notice_in(&self, names: &[&str], records: &[Record<'_>], is_table: bool) -> Option<String> {
+        let records: Vec<_> = records.iter().map(|record| record.text).collect();
+        let text = notice::Text {
+            line: &self.first_line,
+            names,
+            records: &records,
+            is_table,
         };
-        let Ok(record) = scanner.record(&top.rest, at, top.whole, &every, found) else {
-            break;
-        };
-        records.push(Record {
-            fields: record.fields,
-            filled,
-            ends_filled,
-            line,
-            span: at..record.end,
-        });
-        line += record.line_feeds as u64 + 1;
-        at = record.next;
-    }
-    records
-}
-
-/// One column, where another delimiter gives several.
-fn another_delimiter(top: &Top<'_>) -> Option<String> {
-    if top.columns.len() > 1 || !top.is_delimiter_open {
-        return None;
-    }
-    let mut text = Vec::new();
-    if top.header {
-        text.extend_from_slice(top.columns[0].as_bytes());
-        text.push(b'\n');
-    }
-    text.extend_from_slice(&top.rest);
-    let Reading { name, fields, say } = sniff::another(&text, top.whole, top.dialect)?;
-    let current = sniff::name(top.dialect.delimiter);
-    let one = sniff::option(top.dialect.delimiter);
-    Some(format!(
-        "has one column by {current}, but {fields} by {name}: say {say}, or {one} if it has one column"
-    ))
-}
-
-/// A header with one name, over a record that has more: a title as spreadsheets write it.
-fn lines_over_header(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    let named = names(top).filter(|name| !name.is_empty()).count();
-    let columns = top.columns.len();
-    if !top.header || columns < 3 || named > 1 {
-        return None;
-    }
-    let header = records
-        .iter()
-        .take(LINES_OVER_HEADER)
-        .find(|record| record.filled + 1 >= columns)?;
-    let (title, lines) = (clip(top.columns[0].as_bytes()), header.line - 1);
-    Some(format!(
-        "has a header that names {named} of {columns} columns (\"{title}\"): is it a title over the header? say --skip-lines {lines}"
-    ))
-}
-
-/// Records that have as many fields as each other, with few others among them. Shorter ones than the header are none, however many
-/// they are: they are rejects, and what they lack is seen.
-struct Table {
-    fields: usize,
-    /// The place of the first of them in the sample, and its line.
-    first: usize,
-    line: u64,
-    /// How many there are.
-    records: usize,
-    /// How many others there are behind the first.
-    others: usize,
-}
-
-impl Table {
-    /// The records of the most common width from so many fields on.
-    fn of(records: &[Record], fields_min: usize) -> Option<Self> {
-        let of = |width: usize| records.iter().filter(|record| record.fields == width).count();
-        let wide = records.iter().filter(|record| record.fields >= fields_min);
-        let (_, fields) = wide.map(|record| (of(record.fields), record.fields)).max()?;
-        let is_alike = |record: &Record| record.fields == fields;
-        // A title as a spreadsheet writes it is as wide, and empty but for one field.
-        let is_header =
-            |record: &Record| is_alike(record) && (fields < 3 || record.filled + 1 >= fields.min(FIELDS));
-        let first = records.iter().position(is_header);
-        let first = first.or_else(|| records.iter().position(is_alike))?;
-        let alike = records[first..].iter().filter(|record| is_alike(record)).count();
-        Some(Self {
-            fields,
-            first,
-            line: records[first].line,
-            records: alike,
-            others: records.len() - first - alike,
+        (self.top.header && notice::is_notice(&text)).then(|| {
+            let first = clip(self.first_line.trim().as_bytes());
+            format!(
+                "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say --skip-lines 1 if it \
+                 stands over the header, --input-format csv if it is the header"
+            )
         })
     }
 
-    /// Whether no other stands among them.
-    fn is_pure(&self) -> bool {
-        self.others == 0
-    }
-
-    /// Whether nine in ten are alike.
-    fn is_most(&self) -> bool {
-        self.records >= 2 && self.records >= 9 * self.others
-    }
-
-    /// Whether all but two are alike, such as a comment and a total in a short file.
-    fn is_all_but_few(&self) -> bool {
-        self.records >= 3 && self.others <= 2 && self.records > self.others
-    }
-}
-
-/// Whether a line is rather a title than the name of a column.
-fn has_words(line: &str) -> bool {
-    line.trim().contains(' ')
-}
-
-fn other_widths(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    if top.has_row_rules {
-        return None;
-    }
-    let (columns, all) = (top.columns.len(), records.len());
-    let table = Table::of(records, columns + 1)?;
-    let (number, width) = (table.records, table.fields);
-    let is_most = number >= 2 && 10 * number >= 9 * all;
-    let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
-    let is_below = table.first <= LINES_OVER_HEADER
-        && if columns == 1 {
-            // One record may as well be a ragged one.
-            let is_told = number >= 2 || width > 2 || has_words(&first_line(top));
-            let is_pure =
-                table.is_pure() && is_told && (number >= 3 || number == all || number == 2 && all <= 4);
-            is_pure
-                || number >= 3 && table.is_most()
-                || (width > 3 || has_words(&first_line(top))) && table.is_all_but_few()
-        } else {
-            number >= 3 && 2 * number > all && table.is_most()
+    /// One column, where another delimiter gives several.
+    fn another_delimiter(&self) -> Option<String> {
+        let top = self.top;
+        if self.columns() > 1 || !top.is_delimiter_open {
+            return None;
+        }
+        let first = match top.header {
+            true => self.first_line.as_bytes(),
+            false => self.records.first()?.text,
         };
-    if !(is_most || has_none_as_header || is_below) {
-        return None;
+        let delimiters = sniff::DELIMITERS.into_iter().chain(sniff::RARE_DELIMITERS);
+        let is_possible = |delimiter: &u8| *delimiter != top.dialect.delimiter && first.contains(delimiter);
+        let mut best: Option<(usize, usize, u8)> = None;
+        for delimiter in delimiters.filter(is_possible) {
+            let lines = self.lines_by(delimiter);
+            let fields = lines.first().map_or(0, |line| line.fields);
+            let is_alike = |line: &&Record<'_>| line.fields == fields && !line.has_stray;
+            let percent = 100 * lines.iter().filter(is_alike).count() / lines.len().max(1);
+            if fields > 1
+                && percent >= sniff::ALIKE_PERCENT
+                && best.is_none_or(|(most, wide, _)| (percent, fields) > (most, wide))
+                && !has_title(&lines, self.dialect_by(delimiter))
+            {
+                best = Some((percent, fields, delimiter));
+            }
+        }
+        if let Some((_, fields, delimiter)) = best {
+            // A semicolon of a sentence is no delimiter.
+            let names: Vec<_> = self.first_line.split(char::from(delimiter)).collect();
+            let is_table = !self.records.is_empty();
+            if let Some(notice) = self.notice_in(&names, &self.records, is_table) {
+                return Some(notice);
+            }
+            let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));
+            return Some(self.one_column_but(fields, &name, &say));
+        }
+        let rest = complete_lines(&top.rest, top.whole);
+        let header = top.header.then_some(first);
+        let Reading { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
+        Some(self.one_column_but(fields, &name, &say))
     }
-    let what = format!(
-        "has a header of {}, but {number} of its first {all} records have {width}",
-        fields(columns)
-    );
-    Some(if columns == 1 {
-        let lines = table.line - 1;
-        format!("{what}: is there a title over the header? say --skip-lines {lines}")
-    } else if width == columns + 1 && records.iter().all(|record| !record.ends_filled) {
+
+    fn one_column_but(&self, fields: usize, name: &str, say: &str) -> String {
+        let delimiter = self.top.dialect.delimiter;
+        let (current, one) = (sniff::name(delimiter), sniff::option(delimiter));
         format!(
-            "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
+            "has one column by {current}, but {fields} by {name}: say {say}, or {one} if it has one column"
         )
-    } else {
-        format!("{what}: say --skip-lines if lines stand over the header, else --delimiter or --quote")
-    })
-}
-
-/// A table of another delimiter, also below a title: its records are alike only by that delimiter, or are decimal commas by this one.
-fn table_of_another_delimiter(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    if !top.is_delimiter_open {
-        return None;
     }
-    let others = sniff::DELIMITERS
-        .into_iter()
-        .filter(|delimiter| *delimiter != top.dialect.delimiter);
-    let tables = others.filter_map(|delimiter| {
-        let lines = lines_by(top, delimiter);
-        let table = Table::of(&lines, 2)?;
-        let is_better = is_better(top, records, &lines, &table);
-        is_better.then_some((table.fields, table.records, delimiter, table))
-    });
-    let (_, _, delimiter, table) = tables.max_by_key(|(fields, number, ..)| (*fields, *number))?;
-    let (current, one) = (
-        sniff::name(top.dialect.delimiter),
-        sniff::option(top.dialect.delimiter),
-    );
-    let (name, other) = (sniff::name(delimiter), sniff::option(delimiter));
-    let (columns, width, lines) = (top.columns.len(), table.fields, table.line - 1);
-    let is_first = table.first == 0;
-    let say = match is_first {
-        true => other,
-        false if top.is_auto && table.is_most() => format!("--skip-lines {lines}"),
-        false => format!("--skip-lines {lines} and {other}"),
-    };
-    Some(match (columns, is_first) {
-        (1, true) => {
-            format!(
-                "has one column by {current}, but {width} by {name}: say {say}, or {one} if it has one column"
-            )
+
+    /// A header with one name, over a record that has more: a title as spreadsheets write it.
+    fn lines_over_header(&self) -> Option<String> {
+        let columns = self.columns();
+        if !self.top.header || columns < 2 {
+            return None;
         }
-        (1, false) => {
-            let (number, all) = (table.records, table.first + table.records + table.others - 1);
-            format!(
-                "has one field in its first line, but {number} of the next {all} have {width} by {name}: say {say} if there is a title \
-                 over the header, or {one} if it has one column"
-            )
+        let mut named = self.names.iter().filter(|name| !name.is_empty());
+        let (title, others) = (named.next().copied().unwrap_or_default(), named.count());
+        let delimiter = self.top.dialect.delimiter;
+        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, delimiter);
+        if others > 0 || columns == 2 && !is_title() {
+            return None;
         }
-        (_, true) => format!(
-            "can be read in two ways, {columns} fields by {current} or {width} by {name}: say {one} or {say}"
-        ),
-        (_, false) => format!(
-            "can be read in two ways, {columns} fields by {current} or, from line {} on, {width} by {name}: say {one} or {say}",
-            table.line
-        ),
-    })
-}
-
-/// The header, if there is one, and the records as another delimiter makes them.
-fn lines_by(top: &Top<'_>, delimiter: u8) -> Vec<Record> {
-    let dialect = Dialect {
-        delimiter,
-        ..top.dialect
-    };
-    let mut lines = Vec::with_capacity(RECORDS + 1);
-    if top.header {
-        let every: [usize; FIELDS] = std::array::from_fn(|column| column);
-        let header = first_line(top).replace(['\n', '\r'], " ");
-        let mut filled = 0;
-        let found = |span: Span| filled += usize::from(span.end > span.start);
-        let record = Scanner::new(dialect).record(header.as_bytes(), 0, true, &every, found);
-        lines.push(Record {
-            fields: record.map_or(1, |record| record.fields),
-            filled,
-            ends_filled: true,
-            line: top.line.saturating_sub(1),
-            span: 0..0,
-        });
-    }
-    lines.extend(records(top, dialect));
-    lines
-}
-
-/// Whether the lines are rather the table that another delimiter gives.
-fn is_better(top: &Top<'_>, records: &[Record], lines: &[Record], table: &Table) -> bool {
-    let (columns, all) = (top.columns.len(), records.len());
-    if table.first > LINES_OVER_HEADER || 2 * table.records < all || table.records < 2 {
-        return false;
-    }
-    if !(table.is_pure() || table.is_most() || table.is_all_but_few()) {
-        return false;
-    }
-    let is_decimal = top.dialect.delimiter == b',' && has_decimal_commas(top, lines, table);
-    if other_widths(top, records).is_some() {
-        // What is said for the current delimiter must not lose the header.
-        let is_wider = |other: Table| {
-            table.fields > other.fields
-                || table.fields == other.fields && is_decimal
-                || table.line < other.line && table.is_pure()
+        let mut below = self.records.iter().take(LINES_OVER_HEADER);
+        let header = below.find(|record| record.filled(self.top.dialect) + 1 >= columns)?;
+        let (title, lines) = (clip(title.as_bytes()), self.line(header) - 1);
+        let named = match title.is_empty() {
+            true => format!("names none of {columns} columns"),
+            false => format!("names 1 of {columns} columns (\"{title}\")"),
         };
-        return Table::of(records, columns + 1).is_none_or(is_wider);
+        Some(format!(
+            "has a header that {named}: is it a title over the header? say --skip-lines {lines}"
+        ))
     }
-    if columns == 1 {
-        return table.first == 0
-            || has_words(&first_line(top))
-            || table.fields > 2 && (table.is_pure() || table.is_most())
-            || has_header(top, lines, table);
-    }
-    // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
-    let header = lines.get(table.first).map(|line| &line.span);
-    let is_apart = |record: &Record| Some(&record.span) == header && record.fields != columns;
-    if table.first > 0 && !records.iter().any(is_apart) {
-        return false;
-    }
-    let has_none_as_header = !records.iter().any(|record| record.fields == columns);
-    is_decimal && (table.fields >= columns || has_none_as_header)
-        || table.first > 0 && table.fields > columns && table.records > 2
-}
 
-/// Whether the first line of a table has no digit, and each other one has.
-fn has_header(top: &Top<'_>, lines: &[Record], table: &Table) -> bool {
-    let has_digit = |line: &Record| top.rest[line.span.clone()].iter().any(u8::is_ascii_digit);
-    let mut of_table = lines[table.first..]
-        .iter()
-        .filter(|line| line.fields == table.fields);
-    table.records > 2 && of_table.next().is_some_and(|header| !has_digit(header)) && of_table.all(has_digit)
-}
-
-/// Whether each comma of a table stands between two digits, but for its first line.
-fn has_decimal_commas(top: &Top<'_>, lines: &[Record], table: &Table) -> bool {
-    let of_table = lines.iter().skip(table.first + 1);
-    of_table
-        .filter(|line| line.fields == table.fields)
-        .all(|line| sniff::has_decimal_commas(&top.rest[line.span.clone()]))
-}
-
-/// A text whose lines are no records.
-fn document(
-    top: &Top<'_>,
-    records: &[Record],
-    of: fn(&mut dyn Iterator<Item = &str>) -> Option<&'static str>,
-) -> Option<String> {
-    let columns = top.columns.len();
-    let is_table =
-        columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == columns);
-    if !top.header || is_table {
-        return None;
+    /// The line that a record begins with.
+    fn line(&self, record: &Record<'_>) -> u64 {
+        let top = self.top;
+        let Some(start) = record.start else {
+            return top.line.saturating_sub(1);
+        };
+        let lost = top.lost_line_ends.partition_point(|at| *at < start);
+        top.line + (line_ends(&top.rest[..start]) + lost) as u64
     }
-    let first = first_line(top);
-    let rest = String::from_utf8_lossy(&top.rest);
-    // Empty lines over the rest are passed over with the header.
-    let what = of(&mut first.lines().take(1).chain(rest.lines()))?;
-    let first = clip(first.as_bytes());
-    Some(format!(
-        "is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if its first line is a header"
-    ))
+
+    /// The header, if there is one, and the records as another delimiter makes them.
+    fn lines_by(&self, delimiter: u8) -> Vec<Record<'_>> {
+        let dialect = self.dialect_by(delimiter);
+        let mut lines = Vec::with_capacity(RECORDS + 1);
+        if self.top.header {
+            let text = self.first_line.as_bytes();
+            let record = Scanner::new(dialect).record(text, 0, true, &[], |_| ());
+            lines.push(Record {
+                fields: record.map_or(1, |record| record.fields),
+                text,
+                start: None,
+                has_stray: record.is_ok_and(|record| record.stray.is_some()),
+            });
+        }
+        lines.extend(records(&self.top.rest, self.top.whole, dialect));
+        lines
+    }
+
+    fn dialect_by(&self, delimiter: u8) -> Dialect {
+        Dialect {
+            delimiter,
+            ..self.top.dialect
+        }
+    }
+
+    fn other_widths(&self) -> Option<String> {
+        if self.top.has_row_rules {
+            return None;
+        }
+        let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
+        let dialect = self.top.dialect;
+        let table = Table::of(records, columns + 1, dialect)?;
+        let (number, width) = (table.records, table.fields);
+        let is_most = number >= 2 && 10 * number >= 9 * all;
+        let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
+        let has_words = self.has_words;
+        let is_below = table.first <= LINES_OVER_HEADER
+            && match (columns, number) {
+                // One record may as well be a ragged one.
+                (1, 1) => {
+                    let is_told = width > 2 || self.is_surely_title();
+                    number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)
+                }
+                (1, _) => {
+                    let is_pure = table.is_pure() && (number >= 3 || all <= 4);
+                    is_pure
+                        || number >= 3 && table.is_most()
+                        || (width > 3 || has_words) && table.is_all_but_few()
+                }
+                _ => {
+                    number >= 3
+                        && 2 * number > all
+                        && (table.is_most() || has_words && table.is_all_but_few())
+                }
+            };
+        if !(is_most || has_none_as_header || is_below) {
+            return None;
+        }
+        let what = format!(
+            "has a header of {}, but {number} of its first {all} records have {width}",
+            fields(columns)
+        );
+        let ends_empty = |record: &Record<'_>| record.text.last() == Some(&dialect.delimiter);
+        Some(if columns == 1 {
+            let lines = self.line(&records[table.first]) - 1;
+            format!("{what}: is there a title over the header? say --skip-lines {lines}")
+        } else if width == columns + 1 && records.iter().all(ends_empty) {
+            format!(
+                "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
+            )
+        } else {
+            format!("{what}: say --skip-lines if lines stand over the header, else --delimiter or --quote")
+        })
+    }
+
+    /// A table of another delimiter, also below a title: its records are alike only by that delimiter, or are decimal commas by this
+    /// one. `has_widths` says whether the records are of another width by this one.
+    fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
+        let (top, columns) = (self.top, self.columns());
+        if !top.is_delimiter_open {
+            return None;
+        }
+        // Half of the lines have it, two at least.
+        let least = self
+            .records
+            .len()
+            .div_ceil(2)
+            .max(if self.records.len() > 1 { 2 } else { 1 });
+        let is_possible = |delimiter: &u8| {
+            let count = |text: &[u8], most| memchr_iter(*delimiter, text).take(most).count();
+            *delimiter != top.dialect.delimiter
+                && count(self.first_line.as_bytes(), 1) + count(&top.rest, least) >= least
+        };
+        let mut best: Option<(usize, usize, u8, Table, u64)> = None;
+        for delimiter in sniff::DELIMITERS.into_iter().filter(is_possible) {
+            let lines = self.lines_by(delimiter);
+            let dialect = self.dialect_by(delimiter);
+            if let Some(table) = Table::of(&lines, 2, dialect)
+                && self.is_better(&lines, &table, has_widths, delimiter)
+                && best
+                    .as_ref()
+                    .is_none_or(|(fields, number, ..)| (table.fields, table.records) >= (*fields, *number))
+            {
+                let line = self.line(&lines[table.first]);
+                best = Some((table.fields, table.records, delimiter, table, line));
+            }
+        }
+        let (width, number, delimiter, table, line) = best?;
+        let (current, one) = (
+            sniff::name(top.dialect.delimiter),
+            sniff::option(top.dialect.delimiter),
+        );
+        let (name, other) = (sniff::name(delimiter), sniff::option(delimiter));
+        let (lines, is_first) = (line.saturating_sub(1), table.first == 0);
+        let say = match is_first {
+            true => other,
+            false if top.is_auto && table.is_most() => format!("--skip-lines {lines}"),
+            false => format!("--skip-lines {lines} and {other}"),
+        };
+        Some(match (columns, is_first) {
+            (1, true) => self.one_column_but(width, &name, &say),
+            (1, false) => {
+                let all = table.first + number + table.others - 1;
+                format!(
+                    "has one field in its first line, but {number} of the next {all} have {width} by {name}: say {say} if there is a title \
+                     over the header, or {one} if it has one column"
+                )
+            }
+            (_, true) => format!(
+                "can be read in two ways, {columns} fields by {current} or {width} by {name}: say {one} or {say}"
+            ),
+            (_, false) => format!(
+                "can be read in two ways, {columns} fields by {current} or, from line {line} on, {width} by {name}: say {one} or {say}"
+            ),
+        })
+    }
+
+    /// Whether the lines are rather the table that another delimiter gives.
+    fn is_better(&self, lines: &[Record<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
+        let (columns, all) = (self.columns(), self.records.len());
+        let header = &lines[table.first];
+        if table.first > LINES_OVER_HEADER || 2 * table.records < all {
+            return false;
+        }
+        if table.records < 2 {
+            // A header alone under a title.
+            return columns == 1
+                && all == 1
+                && table.first == 1
+                && self.is_surely_title()
+                && looks_like_names(header.text, delimiter);
+        }
+        if !(table.is_pure() || table.is_most() || table.is_all_but_few()) {
+            return false;
+        }
+        let is_decimal = self.top.dialect.delimiter == b',' && has_decimal_commas(lines, table);
+        if has_widths {
+            // What is said for the current delimiter must not lose the header.
+            let other = Table::of(&self.records, columns + 1, self.top.dialect);
+            return other.is_none_or(|other| {
+                let is_before = header.start < self.records[other.first].start;
+                table.fields > other.fields
+                    || table.fields == other.fields && is_decimal
+                    || is_before && table.is_pure()
+            });
+        }
+        if columns == 1 {
+            return table.first == 0
+                || self.has_words
+                || table.fields > 2 && (table.is_pure() || table.is_most())
+                || has_header(lines, table);
+        }
+        // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
+        let is_apart = |record: &Record<'_>| {
+            record.start == header.start && record.text.len() == header.text.len() && record.fields != columns
+        };
+        if table.first > 0 && !self.records.iter().any(is_apart) {
+            return false;
+        }
+        is_decimal && (table.fields >= columns || self.alike == 0)
+            || table.first > 0 && table.fields > columns && table.records > 2
+    }
 }
 
 fn fields(number: usize) -> String {
@@ -404,242 +453,6 @@ fn fields(number: usize) -> String {
         1 => "one field".to_owned(),
         _ => format!("{number} fields"),
     }
-}
-
-/// Lines with a time and a level, most of them as the first.
-fn log(top: &Top<'_>) -> Option<String> {
-    if !top.header {
-        return None;
-    }
-    let first = first_line(top);
-    if !is_log_line(first.as_bytes()) {
-        return None;
-    }
-    let lines: Vec<_> = top
-        .rest
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.trim_ascii().is_empty())
-        .take(RECORDS)
-        .collect();
-    let alike = lines.iter().filter(|line| is_log_line(line)).count();
-    (2 * alike >= lines.len()).then(|| {
-        let first = clip(first.as_bytes());
-        format!(
-            "is a log, not a table (\"{first}\"): make a table of it, or say --input-format csv if its first line is a header"
-        )
-    })
-}
-
-/// The header as it stood there, but for its quotes.
-fn first_line(top: &Top<'_>) -> String {
-    let names: Vec<_> = names(top).collect();
-    names.join(&char::from(top.dialect.delimiter).to_string())
-}
-
-/// The names as they stood there: empty where a column got a number for one.
-fn names<'a>(top: &'a Top<'_>) -> impl Iterator<Item = &'a str> {
-    (1..).zip(top.columns).map(|(number, name)| {
-        let digits = name.strip_prefix("column_").unwrap_or_default();
-        if digits.parse() == Ok(number) { "" } else { name }
-    })
-}
-
-/// Words that say how bad it is.
-const LEVELS: &[&str] = &[
-    "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "ERR", "FATAL", "CRITICAL", "SEVERE",
-    "PANIC",
-];
-
-fn is_log_line(line: &[u8]) -> bool {
-    let line = String::from_utf8_lossy(&line[..line.len().min(256)]);
-    let line = line.trim_start();
-    // Of Apache and nginx; of logfmt.
-    if line.contains(" - - [") || line.contains("level=") && line.contains("msg=") {
-        return true;
-    }
-    let mut words = line
-        .split([' ', '[', ']', '(', ')', '<', '>'])
-        .filter(|word| !word.is_empty())
-        .map(|word| word.trim_end_matches([':', '|', '-']));
-    let first = words.next().unwrap_or_default();
-    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
-    let second = words.next().unwrap_or_default();
-    // As Python writes it: `INFO:root:started`.
-    let mut parts = line.splitn(3, ':');
-    if parts.next().is_some_and(is_level) && parts.nth(1).is_some() {
-        return true;
-    }
-    if is_level(first) {
-        return is_date(second) || line.starts_with('[') && words.next().is_some();
-    }
-    let is_timed = is_date(first) || is_clock(first) || is_month(first) && second.parse::<u8>().is_ok();
-    let is_syslog = is_month(first)
-        && words.next().is_some_and(is_clock)
-        && words.nth(1).is_some_and(|name| !name.is_empty());
-    let others = line.split([' ', '[', ']', '(', ')', '|', ':']).take(12);
-    is_timed && (is_syslog || others.into_iter().any(is_level))
-}
-
-/// Whether a word begins with a date of digits: `2024-01-31`, `2024/01/31`, `31.01.2024`.
-fn is_date(word: &str) -> bool {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let first = digits(word);
-    let rest = word.get(first + 1..).unwrap_or_default();
-    let second = digits(rest);
-    let third = digits(rest.get(second + 1..).unwrap_or_default());
-    let mark = |text: &str, at: usize| matches!(text.as_bytes().get(at), Some(b'-' | b'/' | b'.'));
-    mark(word, first)
-        && mark(rest, second)
-        && matches!((first, second, third), (4, 1 | 2, 1..) | (1 | 2, 1 | 2, 4))
-}
-
-/// Whether a word begins with a time of day.
-fn is_clock(word: &str) -> bool {
-    matches!(
-        word.as_bytes(),
-        [b'0'..=b'2', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9', b':', ..]
-    )
-}
-
-fn is_month(word: &str) -> bool {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    MONTHS.contains(&word)
-}
-
-/// What servers and people write in place of a file.
-const PHRASES: &[&str] = &[
-    "access denied",
-    "accessdenied",
-    "authentication required",
-    "bad gateway",
-    "bad request",
-    "connection timed out",
-    "file not found",
-    "forbidden",
-    "gateway timeout",
-    "gateway time-out",
-    "internal server error",
-    "invalid api key",
-    "invalid token",
-    "login required",
-    "maintenance",
-    "no content",
-    "no data",
-    "no records",
-    "no results",
-    "not authorized",
-    "not found",
-    "nosuchbucket",
-    "nosuchkey",
-    "permission denied",
-    "rate exceeded",
-    "rate limit exceeded",
-    "request timeout",
-    "service temporarily unavailable",
-    "service unavailable",
-    "session expired",
-    "slow down",
-    "temporarily unavailable",
-    "too many requests",
-    "unauthorized",
-    "under maintenance",
-];
-
-/// Sentences in place of a header.
-fn notice(top: &Top<'_>, records: &[Record]) -> Option<String> {
-    let line = first_line(top);
-    let text = line.trim();
-    if !top.header || text.contains('_') {
-        return None;
-    }
-    // Lines of a letter, of which the first has a comma, are no records either.
-    let columns = top.columns.len();
-    let is_split = columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == 1);
-    let is_alone = records.is_empty() || is_split;
-    let is_table =
-        columns > 1 && !records.is_empty() && records.iter().all(|record| record.fields == columns);
-    let words = text.split_whitespace().count();
-    // Between fields that were apart by spaces.
-    let lower = text.to_ascii_lowercase().replace('\t', " ");
-    let follows = |start: &str| {
-        let rest = lower.strip_prefix(start);
-        rest.is_some_and(|rest| rest.starts_with([':', ',', '!', '.', ';']) || rest.is_empty() && is_alone)
-    };
-    let is_status = lower.len() > 4
-        && lower.as_bytes()[..3].iter().all(u8::is_ascii_digit)
-        && matches!(lower.as_bytes()[0], b'4' | b'5')
-        && PHRASES
-            .iter()
-            .any(|phrase| lower[3..].trim_start().starts_with(phrase));
-    let begins = [
-        "error:",
-        "warning:",
-        "notice:",
-        "fatal:",
-        "exception:",
-        "sorry,",
-        "sorry ",
-        "error code:",
-        "no healthy upstream",
-        "upstream connect error",
-        "upstream request timeout",
-        "stream timeout",
-        "rbac: access denied",
-        "dear ",
-        "traceback (",
-    ]
-    .iter()
-    .any(|start| lower.starts_with(start));
-    let is_sentence =
-        text.ends_with(['.', '!']) && words >= 3 || is_alone && text.ends_with('?') && words >= 3;
-    // The first words of a sentence with commas are more than the name of a column.
-    let has_clause = records.is_empty() && names(top).any(|name| name.split_whitespace().count() >= 5);
-    let is_prose = is_alone && (columns == 1 || is_split || has_clause) && words >= 4;
-    let is_phrase = PHRASES.iter().any(|phrase| follows(phrase)) || is_alone && lower.starts_with("error,");
-    let is_notice = is_status || begins || !is_table && (is_sentence || is_prose || is_phrase);
-    is_notice.then(|| {
-        let first = clip(text.as_bytes());
-        format!(
-            "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say --skip-lines 1 if it \
-             stands over the header, --input-format csv if it is the header"
-        )
-    })
-}
-
-/// Says why a text is hardly JSONL, and what to do.
-pub(super) fn check_lines(text: &[u8], other: Option<Other>) -> Result<(), String> {
-    let mut lines = text
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty());
-    let Some(first) = lines.next() else {
-        return Ok(());
-    };
-    let (second, is_json) = (lines.next(), other == Some(Other::Json));
-    let is_object = |line: &[u8]| line.starts_with(b"{");
-    let first_words = clip(first);
-    if !is_object(first) && !second.is_some_and(is_object) && !lines.any(is_object) {
-        let called = if is_json { "JSON" } else { "JSONL" };
-        return Err(format!(
-            "is {called} by its name or content type, but none of its first lines is an object (\"{first_words}\"): say --input-format csv \
-             if it is CSV"
-        ));
-    }
-    // A file of lines says so; of a single object nobody knows whether it is a record.
-    if is_json && second.is_none() {
-        let advice = match content_kind::advice_on_list(first) {
-            Some(advice) => format!("{advice}; or say --input-format jsonl if it is a record itself"),
-            None => {
-                "is it an answer in place of the file? say --input-format jsonl if it is a record".to_owned()
-            }
-        };
-        return Err(format!(
-            "is a JSON object, not lines of them ({first_words}): {advice}"
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -832,6 +645,12 @@ mod tests {
             ("url\nhttp://a\nhttp://b\nhttp://c\n", &["url"]),
             ("time\n10:30\n10:31\n10:32\n", &["time"]),
             ("note\nWarning: a\nError: b\nInfo: c\n", &["note"]),
+            ("\"a\nb\"\n1;2\n3;4\n", &["a\nb"]),
+            ("list of tags\na;b;c\n", &["list of tags"]),
+            ("text\none, two, three\n", &["text"]),
+            ("full name,\nJohn,5\nJane,6\n", &["full name", "column_2"]),
+            ("full name,\nJohn,x\n", &["full name", "column_2"]),
+            ("id,\n1,2\n", &["id", "column_2"]),
         ] {
             assert_columns(text, &InputOptions::default(), columns);
         }
@@ -861,6 +680,42 @@ mod tests {
                 ..InputOptions::default()
             };
             assert!(opened(text, &named).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn another_delimiter_is_named_where_there_is_one_column() {
+        for (text, message) in [
+            ("a;b\n1;2\n", "2 by semicolons: say --delimiter ';'"),
+            ("a;b\n", "2 by semicolons: say --delimiter ';'"),
+            ("a\tb\n1\t2\n", "2 by tabs: say --delimiter tab"),
+            ("a~b\n1~2\n", "2 by \"~\": say --delimiter '~'"),
+            ("a\u{1}b\n1\u{1}2\n", "2 by bytes 0x01: say --delimiter 0x01"),
+            (
+                "id    name  city\n1     x     y\n22    zz    y\n",
+                "3 by several spaces: say --dialect spaces",
+            ),
+        ] {
+            for text in [
+                text.to_owned(),
+                text.replace('\n', "\r"),
+                text.replace('\n', "\r\n"),
+            ] {
+                assert_refused(
+                    &text,
+                    &InputOptions::default(),
+                    &format!("has one column by commas, but {message}"),
+                );
+            }
+        }
+        for text in [
+            "a\n1;2\n",
+            "a;b\n1\n2\n",
+            "full name\nJohn Smith\nJane Doe\n",
+            "text\none; two\nthree\n",
+            "a  b\n1\n2 3 4\n",
+        ] {
+            assert!(opened(text, &InputOptions::default()).is_ok(), "{text:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::lines::complete_lines;
 use crate::format::csv::{Dialect, Item, Parser, Partial, Row, RowRules, Syntax};
 
 /// How many records are looked at.
@@ -11,13 +12,13 @@ const SAMPLE_RECORDS: usize = 100;
 pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
 /// Delimiters that have to be named: they stand in texts, too, or are rare.
-const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
+pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
 /// Taken for quotes where they stand around fields and there is no double one.
 const SINGLE_QUOTE: u8 = b'\'';
 
 /// A part of so many in a hundred records must have as many fields as the first.
-const ALIKE_PERCENT: usize = 90;
+pub(super) const ALIKE_PERCENT: usize = 90;
 
 /// Another way to read a text.
 pub(super) struct Reading {
@@ -74,14 +75,6 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// The reading of a text of one column by a delimiter that gives it several.
-pub(super) fn another(text: &[u8], whole: bool, dialect: Dialect) -> Option<Reading> {
-    let delimiters = DELIMITERS.into_iter().chain(RARE_DELIMITERS);
-    another_of(text, whole, KnownSyntax::from(Syntax::from(dialect)), delimiters)
-        .map(|(delimiter, fields)| Reading::by(delimiter, fields))
-        .or_else(|| by_spaces(text, whole))
-}
-
 /// The delimiter of these that gives most records as many fields as the first, and how many that has.
 fn another_of(
     text: &[u8],
@@ -104,26 +97,22 @@ fn another_of(
 }
 
 /// Columns that stand below each other: several spaces in the first line, and as many words in each.
-fn by_spaces(text: &[u8], whole: bool) -> Option<Reading> {
-    let lines: Vec<_> = text
-        .split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| whole || line.ends_with(b"\n"))
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-        .take(SAMPLE_RECORDS)
-        .collect();
+pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Reading> {
+    let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
         line.split(|byte| *byte == b' ')
             .filter(|word| !word.is_empty())
             .count()
     };
-    let first = lines.first()?;
-    let fields = words(first);
-    let alike = lines.iter().filter(|line| words(line) == fields).count();
-    let is_seen = lines.len() > 1
-        && fields > 1
-        && first.windows(2).any(|two| two == b"  ")
-        && 100 * alike >= ALIKE_PERCENT * lines.len();
+    let first = lines.next()?;
+    if !first.windows(2).any(|two| two == b"  ") {
+        return None;
+    }
+    let (fields, lines) = (words(first), lines.take(SAMPLE_RECORDS - 1));
+    let (alike, all) = lines.fold((1, 1), |(alike, all), line| {
+        (alike + usize::from(words(line) == fields), all + 1)
+    });
+    let is_seen = all > 1 && fields > 1 && 100 * alike >= ALIKE_PERCENT * all;
     is_seen.then(|| Reading {
         name: "several spaces".to_owned(),
         fields,
@@ -307,7 +296,7 @@ fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Re
         .chain(rare);
     let found =
         another_of(text, whole, given, delimiters).map(|(delimiter, fields)| Reading::by(delimiter, fields));
-    match found.or_else(|| by_spaces(simple, whole)) {
+    match found.or_else(|| by_spaces(complete_lines(simple, whole))) {
         Some(Reading { name, fields, say }) => Err(format!(
             "has {fields} columns by {name}, which has to be named: say {say}"
         )),
@@ -643,42 +632,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(separator_line(text.as_bytes()), delimiter, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn another_delimiter_is_named_where_there_is_one_column() {
-        for (text, name, fields, say) in [
-            ("a;b\n1;2\n", "semicolons", 2, "--delimiter ';'"),
-            ("a\tb\n1\t2\n", "tabs", 2, "--delimiter tab"),
-            ("a~b\n1~2\n", "\"~\"", 2, "--delimiter '~'"),
-            ("a\u{1}b\n1\u{1}2\n", "bytes 0x01", 2, "--delimiter 0x01"),
-            (
-                "id    name  city\n1     x     y\n22    zz    y\n",
-                "several spaces",
-                3,
-                "--dialect spaces",
-            ),
-        ] {
-            let found = another(text.as_bytes(), true, Dialect::default()).unwrap();
-            assert_eq!(
-                (found.name.as_str(), found.fields, found.say.as_str()),
-                (name, fields, say),
-                "{text:?}"
-            );
-        }
-        for text in [
-            "a\n1;2\n",
-            "a;b\n1\n2\n",
-            "full name\nJohn Smith\nJane Doe\n",
-            "text\none; two\nthree\n",
-            "a  b\n1\n2 3 4\n",
-            "",
-        ] {
-            assert!(
-                another(text.as_bytes(), true, Dialect::default()).is_none(),
-                "{text:?}"
-            );
         }
     }
 }

@@ -1,14 +1,59 @@
 //! The first lines of a text in; out comes which document they begin, if it is one of lines and not a table: a mail, YAML,
-//! Markdown, settings. It is a guess: any of them may be a column of a CSV file.
+//! Markdown, settings, the answer of a program. It is a guess: any of them may be a column of a CSV file.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+
+use super::lines::lines;
 
 /// How many lines are looked at.
 const LINES: usize = 100;
 
+/// Texts that programs write for a value that they do not have, or for a yes or no.
+const LITERALS: &[&str] = &[
+    "null",
+    "true",
+    "false",
+    "None",
+    "True",
+    "False",
+    "undefined",
+    "NaN",
+];
+
+/// What stands before JSON so that no page can run it as a script.
+const GUARDS: &[&str] = &[")]}'", "while(1);", "while (1);", "for(;;);", "for (;;);"];
+
+/// Returns what a text is, to go on from "is", if its first line is an answer of a program: Python's dictionary or list of them,
+/// JSON behind a guard, a literal and nothing else.
+pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
+    let first = first.trim();
+    let key = first.trim_start_matches(['[', '{', ' ']);
+    let is_object =
+        first.starts_with('{') || first.starts_with('[') && first[1..].trim_start().starts_with('{');
+    if is_object && key.starts_with('\'') && key[1..].contains("':") {
+        Some("a text of Python's objects")
+    } else if GUARDS.iter().any(|guard| first.starts_with(guard)) {
+        Some("JSON behind a guard against scripts")
+    } else if LITERALS.contains(&first) && rest.trim_ascii().is_empty() {
+        Some("a single literal")
+    } else {
+        None
+    }
+}
+
 /// Returns what a text is, to go on from "is". A text of mail, YAML or Markdown has a beginning of its own.
-pub(super) fn with_beginning(lines: &mut dyn Iterator<Item = &str>) -> Option<&'static str> {
-    let lines: Vec<_> = lines.take(LINES).map(str::trim_end).collect();
+pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
+    let starts_mail = first.starts_with([' ', '\t']) || name_before(first).is_some();
+    let starts_yaml = first.starts_with("---") || first.starts_with("# ");
+    let starts_markdown = is_heading(first)
+        || lines(rest)
+            .find(|line| !line.is_empty())
+            .is_some_and(is_underline);
+    if !(starts_mail || starts_yaml || starts_markdown) {
+        return None;
+    }
+    let lines = texts(first, rest);
     if is_mail(&lines) {
         Some("a mail")
     } else if is_yaml(&lines) {
@@ -21,22 +66,43 @@ pub(super) fn with_beginning(lines: &mut dyn Iterator<Item = &str>) -> Option<&'
 }
 
 /// Returns what a text is if most of its lines have a name and a value, the first among them.
-pub(super) fn of_names_and_values(lines: &mut dyn Iterator<Item = &str>) -> Option<&'static str> {
-    let lines: Vec<_> = lines.take(LINES).map(str::trim_end).collect();
-    if is_mostly(&lines, name_before, is_item) {
+pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static str> {
+    let first = first.trim_end();
+    let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
+    let has_name = is_item(first) || name_before(first).is_some();
+    if !has_name && !is_section(first) && setting(first).is_none() {
+        return None;
+    }
+    let lines = texts(first, rest);
+    if has_name && is_mostly(&lines, name_before, is_item) {
         return Some("made of lines `name: value`");
     }
-    let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
     is_mostly(&lines, setting, is_section).then_some("made of lines `name=value`")
 }
 
+/// The first lines of a text without white space at their ends.
+fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
+    let rest = lines(rest).map(String::from_utf8_lossy);
+    let lines = std::iter::once(first.into()).chain(rest).take(LINES);
+    lines
+        .map(|line| match line {
+            Cow::Borrowed(line) => line.trim_end().into(),
+            Cow::Owned(line) => line.trim_end().to_owned().into(),
+        })
+        .collect()
+}
+
 /// Whether three lines and most of them are named or belong to those, the first one among them, and have two names at least.
-fn is_mostly<'a>(
-    lines: &[&'a str],
-    name: impl Fn(&'a str) -> Option<&'a str>,
+fn is_mostly(
+    lines: &[Cow<'_, str>],
+    name: impl Fn(&str) -> Option<&str>,
     belongs: impl Fn(&str) -> bool,
 ) -> bool {
-    let lines: Vec<_> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|line| !line.is_empty())
+        .collect();
     let such = lines
         .iter()
         .filter(|line| name(line).is_some() || belongs(line))
@@ -86,10 +152,15 @@ fn is_item(line: &str) -> bool {
 }
 
 /// Whether it begins with the head of a mail.
-fn is_mail(lines: &[&str]) -> bool {
-    let head = || lines.iter().take_while(|line| !line.is_empty());
+fn is_mail(lines: &[Cow<'_, str>]) -> bool {
+    let head = || {
+        lines
+            .iter()
+            .map(AsRef::as_ref)
+            .take_while(|line: &&str| !line.is_empty())
+    };
     // A long one goes on in an indented line.
-    let is_head = |line: &&str| line.starts_with([' ', '\t']) || name_before(line).is_some();
+    let is_head = |line: &str| line.starts_with([' ', '\t']) || name_before(line).is_some();
     let has = |names: &[&str]| {
         head()
             .filter_map(|line| name_before(line))
@@ -102,26 +173,27 @@ fn is_mail(lines: &[&str]) -> bool {
 }
 
 /// Whether it begins with the mark of a document and a name, an item or a comment.
-fn is_yaml(lines: &[&str]) -> bool {
+fn is_yaml(lines: &[Cow<'_, str>]) -> bool {
     let mut lines = lines
         .iter()
-        .skip_while(|line| line.is_empty() || line.starts_with("# "));
-    lines.next() == Some(&"---")
+        .map(AsRef::as_ref)
+        .skip_while(|line: &&str| line.is_empty() || line.starts_with("# "));
+    lines.next() == Some("---")
         && lines
             .find(|line| !line.is_empty() && !line.starts_with('#'))
             .is_some_and(|line| is_item(line) || name_before(line).is_some())
 }
 
 /// Whether it begins with a heading, and most of what follows is prose or marked as Markdown marks it.
-fn is_markdown(lines: &[&str]) -> bool {
+fn is_markdown(lines: &[Cow<'_, str>]) -> bool {
+    let lines: Vec<_> = lines.iter().map(AsRef::as_ref).collect();
     let mut rest = lines.iter().filter(|line| !line.is_empty());
     let Some(first) = rest.next() else {
         return false;
     };
-    let is_underline = |line: &str| line.len() >= 3 && line.bytes().all(|byte| byte == b'=');
     let is_apart =
         lines.get(1).is_some_and(|line| line.is_empty()) || rest.clone().any(|line| is_heading(line));
-    if !(is_heading(first) && is_apart || lines.get(1).is_some_and(|line| is_underline(line))) {
+    if !(is_heading(first) && is_apart || lines.get(1).is_some_and(|line| is_underline(line.as_bytes()))) {
         return false;
     }
     let is_text = |line: &&&str| {
@@ -132,9 +204,13 @@ fn is_markdown(lines: &[&str]) -> bool {
                 .iter()
                 .any(|mark| line.starts_with(mark))
     };
-    let rest: Vec<_> = rest.filter(|line| !is_underline(line)).collect();
+    let rest: Vec<_> = rest.filter(|line| !is_underline(line.as_bytes())).collect();
     let texts = rest.iter().copied().filter(|line| is_text(line)).count();
     texts > 0 && 2 * texts > rest.len()
+}
+
+fn is_underline(line: &[u8]) -> bool {
+    line.len() >= 3 && line.trim_ascii_end().iter().all(|byte| *byte == b'=')
 }
 
 fn is_heading(line: &str) -> bool {
@@ -163,7 +239,15 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Option<&'static str> {
-        with_beginning(&mut text.lines()).or_else(|| of_names_and_values(&mut text.lines()))
+        let (first, rest) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
+        let rest = rest
+            .strip_prefix("\r\n")
+            .or(rest.get(1..))
+            .unwrap_or_default()
+            .as_bytes();
+        with_beginning(first, rest)
+            .or_else(|| of_names_and_values(first, rest))
+            .or_else(|| of_program(first, rest))
     }
 
     #[test]
@@ -197,8 +281,21 @@ mod tests {
             ("\"id\": 1\n\"name\": x\n'b': 2\n", "made of lines `name: value`"),
             ("[main]\na = 1\nb = 2\n", "made of lines `name=value`"),
             ("A=1\nexport B=2\nC=\"x, y\"\n", "made of lines `name=value`"),
+            (
+                "{'error': 'not found', 'code': 3}\n",
+                "a text of Python's objects",
+            ),
+            ("{'a': 1}\n{'a': 2}\n", "a text of Python's objects"),
+            ("[{'a': 1}, {'a': 2}]\n", "a text of Python's objects"),
+            (")]}',\n[{\"a\":1}]\n", "JSON behind a guard against scripts"),
+            ("for(;;);[1]\n", "JSON behind a guard against scripts"),
+            ("null\n", "a single literal"),
+            ("true", "a single literal"),
         ] {
-            assert_eq!(found(text), Some(what), "{text:?}");
+            for ends in ["\n", "\r\n", "\r"] {
+                let text = text.replace('\n', ends);
+                assert_eq!(found(&text), Some(what), "{text:?}");
+            }
         }
     }
 
@@ -206,6 +303,10 @@ mod tests {
     fn a_column_of_values_is_none() {
         for text in [
             "",
+            "{'a'},{'b'}\n1,2\n",
+            "['a']: x,b\n1,2\n",
+            "null\n1\n2\n",
+            "null,true\n",
             "url\nhttp://a\nhttps://b?c=d\nftp://e\n",
             "http://a\nhttp://b\nhttp://c\n",
             "10:30\n10:31\n10:32\n",

@@ -4,6 +4,7 @@
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
+use super::super::lines::lines;
 use super::{Advice, Kind, Sample};
 use crate::format::clip;
 
@@ -25,7 +26,9 @@ pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
     };
     let kind = is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
-        None if lines(text).nth(1).is_some() => Kind::new("JSON lines", Advice::JsonLines),
+        None if memchr::memchr(b'\n', text.trim_ascii_end()).is_some() => {
+            Kind::new("JSON lines", Advice::JsonLines)
+        }
         None => Kind::new("a JSON object", of_object(text)),
     });
     // A quote within a field is malformed.
@@ -63,9 +66,22 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
             };
             is_over_lines.then(|| Kind::new("a JSON object over several lines", advice))
         }
+        b'{' if has_objects_apart_by_cr(text) => Some(Kind::new(
+            "JSON lines that end with a CR alone",
+            Advice::JsonDocument,
+        )),
         0x1e => Some(Kind::new("a JSON text sequence", Advice::JsonDocument)),
         _ => None,
     }
+}
+
+/// Whether nothing but a CR ends the lines of objects: for JSONL they are one.
+fn has_objects_apart_by_cr(text: &[u8]) -> bool {
+    let mut lines = lines(text)
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    let is_whole = |line: &[u8]| matches!(first_value(line), FirstValue::Whole(end) if end == line.len());
+    lines.next().is_some_and(is_whole) && lines.next().is_some_and(|line| line.starts_with(b"{"))
 }
 
 /// What to do with one object.
@@ -179,12 +195,6 @@ fn has_quote_behind_brackets(text: &[u8]) -> bool {
     is_first_line || behind.trim_ascii_start().starts_with(b":")
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +232,8 @@ mod tests {
                 "a JSON object over several lines",
             ),
             ("{\r\n  \"a\": [", "a JSON object over several lines"),
+            ("{\"id\":1}\r{\"id\":2}\r", "JSON lines that end with a CR alone"),
+            ("{\"id\":1}\r\r{\"id\"", "JSON lines that end with a CR alone"),
             (&array, "a JSON array"),
             (&pretty, "a JSON object over several lines"),
         ] {
@@ -260,6 +272,7 @@ mod tests {
             ("{\"error\": \"not found\"}\n", "a JSON object"),
             ("{}", "a JSON object"),
             ("{\"a\": NaN}\n", "a JSON object"),
+            ("{\r\"a\": 1\r}\r", "a JSON object"),
             ("{\"a\":1}\n{\"a\":2}\n", "JSON lines"),
             ("{'a': 1}\n", ""),
         ] {

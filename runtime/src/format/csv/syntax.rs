@@ -60,6 +60,11 @@ impl Syntax {
     /// The beginning of a file as its dialect alone would write it, as far as records and fields are concerned: without
     /// comments and spaces that are passed over, and with letters for what is escaped. Without a quote, no [`NO_QUOTE`] is left.
     pub fn simplify(self, text: &[u8]) -> Vec<u8> {
+        self.simplify_but(text, |_| ())
+    }
+
+    /// The same. Tells `lost` where it stands in the result that a line end was escaped, which is a letter there.
+    pub fn simplify_but(self, text: &[u8], mut lost: impl FnMut(usize)) -> Vec<u8> {
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum Place {
             LineStart,
@@ -80,6 +85,9 @@ impl Syntax {
                 continue;
             }
             if place != Closed && self.escape == Some(byte) {
+                if let [b'\n' | b'\r', ..] = rest {
+                    lost(simple.len());
+                }
                 simple.push(b'x');
                 at += if rest.starts_with(b"\r\n") { 2 } else { 1 };
                 if place != Quoted {

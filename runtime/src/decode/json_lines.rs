@@ -1,0 +1,41 @@
+//! The first lines of a text in; out comes why they are hardly JSONL. It is a guess, which an option of the request overrules.
+
+use memchr::memchr;
+
+use super::content_kind;
+use super::lines::lines;
+use crate::format::{Other, clip};
+
+/// Says why a text is hardly JSONL, and what to do.
+pub(super) fn check(text: &[u8], other: Option<Other>) -> Result<(), String> {
+    let mut lines = lines(text)
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    let Some(first) = lines.next() else {
+        return Ok(());
+    };
+    let is_json = other == Some(Other::Json);
+    let is_object = |line: &[u8]| line.starts_with(b"{");
+    let first_words = clip(first);
+    if !is_object(first) && !lines.any(is_object) {
+        let called = if is_json { "JSON" } else { "JSONL" };
+        return Err(format!(
+            "is {called} by its name or content type, but none of its first lines is an object (\"{first_words}\"): say --input-format csv \
+             if it is CSV"
+        ));
+    }
+    // A file of lines says so; of a single object nobody knows whether it is a record.
+    let text = text.trim_ascii();
+    if is_json && memchr(b'\n', text).is_none() {
+        let advice = match content_kind::advice_on_list(text) {
+            Some(advice) => format!("{advice}; or say --input-format jsonl if it is a record itself"),
+            None => {
+                "is it an answer in place of the file? say --input-format jsonl if it is a record".to_owned()
+            }
+        };
+        return Err(format!(
+            "is a JSON object, not lines of them ({first_words}): {advice}"
+        ));
+    }
+    Ok(())
+}

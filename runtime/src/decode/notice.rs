@@ -1,0 +1,337 @@
+//! The first records of a text in; out comes whether they are a notice in place of a file: sentences, or the words of an error.
+//! It is a guess from the words and from what reads on over a delimiter, as a sentence does and the names of columns do not.
+
+/// What servers and people write in place of a file, alone or before a mark.
+const PHRASES: &[&str] = &[
+    "access denied",
+    "accessdenied",
+    "authentication required",
+    "bad gateway",
+    "bad request",
+    "connection timed out",
+    "file not found",
+    "forbidden",
+    "gateway timeout",
+    "gateway time-out",
+    "internal server error",
+    "invalid api key",
+    "invalid token",
+    "login required",
+    "maintenance",
+    "no content",
+    "no data",
+    "no records",
+    "no results",
+    "not authorized",
+    "not found",
+    "nosuchbucket",
+    "nosuchkey",
+    "permission denied",
+    "rate exceeded",
+    "rate limit exceeded",
+    "request timeout",
+    "service temporarily unavailable",
+    "service unavailable",
+    "session expired",
+    "slow down",
+    "temporarily unavailable",
+    "too many requests",
+    "unauthorized",
+    "under maintenance",
+];
+
+/// How notices begin that go on in words of their own.
+const BEGINNINGS: &[&str] = &[
+    "error:",
+    "warning:",
+    "notice:",
+    "fatal:",
+    "exception:",
+    "sorry,",
+    "sorry ",
+    "error code:",
+    "no healthy upstream",
+    "upstream connect error",
+    "upstream request timeout",
+    "stream timeout",
+    "rbac: access denied",
+    "dear ",
+    "traceback (",
+];
+
+/// Words that stand in a sentence, and hardly in the name of a column.
+const WORDS_OF_SENTENCES: &[&str] = &[
+    "are",
+    "be",
+    "been",
+    "can",
+    "cannot",
+    "contact",
+    "could",
+    "denied",
+    "does",
+    "expired",
+    "failed",
+    "has",
+    "have",
+    "is",
+    "must",
+    "not",
+    "please",
+    "try",
+    "unable",
+    "unavailable",
+    "was",
+    "were",
+    "will",
+    "you",
+    "your",
+];
+
+/// A sentence without a word of [`WORDS_OF_SENTENCES`] has so many.
+const WORDS_OF_PROSE: usize = 7;
+
+/// What is looked at.
+pub(super) struct Text<'a> {
+    /// The first line, without its quotes.
+    pub(super) line: &'a str,
+    /// The fields of the first line.
+    pub(super) names: &'a [&'a str],
+    /// The records below it.
+    pub(super) records: &'a [&'a [u8]],
+    /// Whether most of these are as wide as the header.
+    pub(super) is_table: bool,
+}
+
+/// Returns whether a text is a notice.
+pub(super) fn is_notice(text: &Text<'_>) -> bool {
+    let line = text.line.trim();
+    if line.contains('_') {
+        return false;
+    }
+    match text.names {
+        [] | [_] => is_notice_in_one_column(line, text.records),
+        names => is_notice_over_columns(line, names, text),
+    }
+}
+
+/// Whether a line without a delimiter is a sentence: alone, or over lines that are no values.
+fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
+    let is_sentence = is_sentence(line);
+    if records.is_empty() {
+        return is_sentence || begins_notice(line) || is_phrase(line) || has_words_of_sentence(line);
+    }
+    // Numbers and dates have no letters, names have few words.
+    let has_letters = |record: &str| record.contains(char::is_alphabetic);
+    let has_words = |record: &str| words(record) > 2 || record.ends_with(['.', '!', '?', ':', ',']);
+    begins_notice(line) && is_half(records, has_letters) || is_sentence && is_half(records, has_words)
+}
+
+/// Whether a line with delimiters is a sentence with commas: it reads on behind each of them, or has clauses.
+fn is_notice_over_columns(line: &str, names: &[&str], text: &Text<'_>) -> bool {
+    let (first, others) = (names[0].trim(), &names[1..]);
+    let has_clauses = || {
+        let is_upper = |name: &&str| name.trim_start().starts_with(char::is_uppercase);
+        is_upper(&first) && !others.iter().any(is_upper) && names.iter().all(|name| words(name) >= 3)
+    };
+    if !others.iter().all(|name| reads_on(name)) {
+        return !text.is_table && has_clauses() && has_words_of_sentence(line);
+    }
+    let begins = begins_notice(line);
+    if text.is_table {
+        return (begins || is_sentence(line)) && is_half(text.records, is_line_of_letter);
+    }
+    let has_long = others.iter().any(|name| words(name) >= 3);
+    let is_over_letter = is_half(text.records, is_line_of_letter) && words(line) >= 3;
+    let names_error =
+        first.eq_ignore_ascii_case("error") && (has_long || others.iter().any(|name| begins_phrase(name)));
+    let begins =
+        begins && (has_long || is_sentence(line) || BEGINNINGS.iter().any(|start| has_start(line, start)));
+    begins && (words(line) >= 3 || others.iter().all(|name| name.is_empty()))
+        || names_error
+        || is_over_letter
+        || is_sentence(line) && has_long && first.starts_with(char::is_uppercase)
+        || has_clauses() && has_words_of_sentence(line)
+}
+
+/// Whether the field behind a delimiter goes on with the sentence before it; the delimiter may end the line.
+fn reads_on(name: &str) -> bool {
+    name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
+}
+
+/// Whether a line of a letter stands here: a sentence ends it, or goes on behind its commas.
+fn is_line_of_letter(line: &str) -> bool {
+    let is_ended = line.starts_with(char::is_alphabetic) && line.ends_with(['.', '!', '?']);
+    let mut clauses = line.split([',', ';']).skip(1).peekable();
+    let goes_on = clauses.peek().is_some() && words(line) >= 3 && line.starts_with(char::is_uppercase);
+    (is_ended || goes_on) && clauses.all(reads_on)
+}
+
+fn is_sentence(line: &str) -> bool {
+    words(line) >= 3 && line.ends_with(['.', '!'])
+}
+
+/// Whether a line has as many words as a sentence, and such as stand in one. A question may be the name of a column.
+fn has_words_of_sentence(line: &str) -> bool {
+    const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
+    let lower = line.to_lowercase();
+    let mut each = lower
+        .split_whitespace()
+        .map(|word| word.trim_matches([',', ';', ':', '.', '!']));
+    let number = words(line);
+    let is_question =
+        line.ends_with('?') || each.clone().next().is_some_and(|word| QUESTIONS.contains(&word));
+    !is_question
+        && (number >= WORDS_OF_PROSE || number >= 4 && each.any(|word| WORDS_OF_SENTENCES.contains(&word)))
+}
+
+/// Whether a line begins as a notice does, and goes on.
+fn begins_notice(line: &str) -> bool {
+    let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
+    is_status(line)
+        || BEGINNINGS.iter().any(|start| has_start(line, start))
+        || PHRASES
+            .iter()
+            .any(|phrase| has_start(line, phrase) && is_mark(&line[phrase.len()..]))
+}
+
+/// Whether a line is no more than the words of an error.
+fn is_phrase(line: &str) -> bool {
+    PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
+}
+
+/// Whether it has a status of HTTP and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
+fn is_status(line: &str) -> bool {
+    let before = ["http error ", "http ", "error "]
+        .iter()
+        .find(|before| has_start(line, before));
+    let line = &line[before.map_or(0, |before| before.len())..];
+    let [b'4' | b'5', b'0'..=b'9', b'0'..=b'9', b' ' | b':', ..] = line.as_bytes() else {
+        return false;
+    };
+    begins_phrase(&line[4..])
+}
+
+fn begins_phrase(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', ':', '-']);
+    PHRASES.iter().any(|phrase| has_start(text, phrase))
+}
+
+/// Whether a text begins so, in letters of any case.
+fn has_start(text: &str, start: &str) -> bool {
+    text.get(..start.len())
+        .is_some_and(|text| text.eq_ignore_ascii_case(start))
+}
+
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// Whether half of the records are such, and there are any.
+fn is_half(records: &[&[u8]], is: impl Fn(&str) -> bool) -> bool {
+    let such = records
+        .iter()
+        .filter(|record| is(String::from_utf8_lossy(record).trim()))
+        .count();
+    such > 0 && 2 * such >= records.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> bool {
+        let mut lines = text.lines();
+        let line = lines.next().unwrap();
+        let names: Vec<_> = line.split(',').collect();
+        let records: Vec<_> = lines.filter(|line| !line.is_empty()).map(str::as_bytes).collect();
+        let is_wide = |record: &&&[u8]| record.split(|byte| *byte == b',').count() == names.len();
+        let is_table = names.len() > 1 && is_half(&records, |record| is_wide(&&record.as_bytes()));
+        is_notice(&Text {
+            line,
+            names: &names,
+            records: &records,
+            is_table,
+        })
+    }
+
+    #[test]
+    fn sentences_and_the_words_of_an_error_are_a_notice() {
+        for text in [
+            "Service unavailable",
+            "NoSuchKey",
+            "404: Not Found",
+            "404 page not found",
+            "HTTP 502: Bad Gateway\n",
+            "404 Not Found\nnginx\n",
+            "error code: 1020",
+            "Your export is being prepared",
+            "Your export is being prepared, please come back later",
+            "Access to this resource is denied,please log in",
+            "Error, file not found",
+            "error, not found",
+            "Access denied, please log in",
+            "Sorry, no data",
+            "Hello, the export failed.",
+            "Dear customer,\nwe are closed.\nGoodbye.\n",
+            "Hello to all,\nwe are closed.\nGoodbye.\n",
+            "The export has failed.\nPlease contact support.\n",
+            "The export has failed.\n\nRequest id: 81a7\n",
+            "Sorry, the export is not ready yet.\nPlease try again later, or write to us.\n",
+            "Error: not found, sorry\nPlease, try later\n",
+            "Sorry, the export is not ready yet.\nPlease wait.\n",
+        ] {
+            assert!(of(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_columns_are_none_whatever_stands_below() {
+        let headers = [
+            "error,message",
+            "error,count",
+            "error, message",
+            "forbidden,count",
+            "forbidden, allowed",
+            "No records,Records",
+            "Maintenance,Cost",
+            "maintenance, total cost",
+            "Warning: limit,b",
+            "404 Not Found,500 Internal Server Error",
+            "How satisfied are you with it?,Comment",
+            "id,What is your favourite colour and why?",
+            "id,full name,tel no.",
+            "date,Please tell us more.",
+            "Item name,Unit price,Serial No.",
+            "Date of birth,Date of the last visit,Name of the doctor",
+        ];
+        for header in headers {
+            let row = vec!["5"; header.split(',').count()].join(",");
+            for below in [
+                String::new(),
+                "5\n".to_owned(),
+                format!("{row}\n"),
+                format!("{row}\n5\n{row}\n"),
+            ] {
+                let text = format!("{header}\n{below}");
+                assert!(!of(&text), "{text:?}");
+            }
+        }
+        for text in [
+            "error",
+            "error\nx\n",
+            "no data\n1\n2\n",
+            "404 Not Found\n12\n13\n",
+            "Please rate us.\n5\n4\n",
+            "What is your favourite colour and why",
+            "Is it good enough for you?",
+            "Date of birth",
+            "Date of the last visit",
+            "Name of customer.\nSmith\nJones\n",
+            "first name, last name\nJohn, Smith\n",
+            "first name, last name\nJohn\n",
+        ] {
+            assert!(!of(text), "{text:?}");
+        }
+    }
+}

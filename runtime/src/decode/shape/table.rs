@@ -1,0 +1,182 @@
+//! The records of a sample in; out come the tables in it: records that are as wide as each other, and the titles over them.
+
+use std::collections::BTreeMap;
+
+use super::super::sniff;
+use crate::format::Span;
+use crate::format::csv::{Dialect, Scanner, line_end};
+
+/// How many records are looked at.
+pub(super) const RECORDS: usize = 100;
+
+/// How many lines there may be over a header.
+pub(super) const LINES_OVER_HEADER: usize = 20;
+
+/// A record of the sample, or its header.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) fields: usize,
+    pub(super) text: &'a [u8],
+    /// Where it begins in `rest`; nowhere if it is the header.
+    pub(super) start: Option<usize>,
+    /// Whether a quote stands where none should.
+    pub(super) has_stray: bool,
+}
+
+impl Record<'_> {
+    /// How many of the fields have something in them.
+    pub(super) fn filled(&self, dialect: Dialect) -> usize {
+        let every: Vec<usize> = (0..self.fields).collect();
+        let mut filled = 0;
+        let found = |span: Span| filled += usize::from(span.end > span.start);
+        // It was found before.
+        let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
+        filled
+    }
+}
+
+/// Records that have as many fields as each other, with few others among them. Shorter ones than the header are none, however many
+/// they are: they are rejects, and what they lack is seen.
+pub(super) struct Table {
+    pub(super) fields: usize,
+    /// The place of the first of them in the sample.
+    pub(super) first: usize,
+    /// How many there are.
+    pub(super) records: usize,
+    /// How many others there are behind the first.
+    pub(super) others: usize,
+}
+
+impl Table {
+    /// Returns the records of the most common width from so many fields on.
+    pub(super) fn of(records: &[Record<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
+        let mut widths = BTreeMap::new();
+        for record in records.iter().filter(|record| record.fields >= fields_min) {
+            *widths.entry(record.fields).or_insert(0) += 1;
+        }
+        let (_, fields) = widths
+            .into_iter()
+            .map(|(fields, number): (usize, usize)| (number, fields))
+            .max()?;
+        let is_alike = |record: &Record<'_>| record.fields == fields;
+        // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
+        let is_header = |at: usize| match fields {
+            2 => !has_title(&records[at..], dialect),
+            _ => records[at].filled(dialect) + 1 >= fields,
+        };
+        let mut every = (0..records.len()).filter(|at| is_alike(&records[*at]));
+        let first = every.find(|at| is_header(*at));
+        let first = first.or_else(|| records.iter().position(is_alike))?;
+        let alike = records[first..].iter().filter(|record| is_alike(record)).count();
+        Some(Self {
+            fields,
+            first,
+            records: alike,
+            others: records.len() - first - alike,
+        })
+    }
+
+    /// Whether no other stands among them.
+    pub(super) fn is_pure(&self) -> bool {
+        self.others == 0
+    }
+
+    /// Whether nine in ten are alike.
+    pub(super) fn is_most(&self) -> bool {
+        self.records >= 2 && self.records >= 9 * self.others
+    }
+
+    /// Whether all but two are alike, such as a comment and a total in a short file.
+    pub(super) fn is_all_but_few(&self) -> bool {
+        self.records >= 3 && self.others <= 2 && self.records > self.others
+    }
+}
+
+/// Returns the first records of a sample, as they are read in a dialect.
+pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<'_>> {
+    let scanner = Scanner::new(dialect);
+    let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
+    while at < rest.len() && records.len() < RECORDS {
+        if matches!(rest[at], b'\n' | b'\r') {
+            at = line_end(rest, at, true).unwrap_or(rest.len());
+            continue;
+        }
+        let Ok(record) = scanner.record(rest, at, whole, &[], |_| ()) else {
+            break;
+        };
+        records.push(Record {
+            fields: record.fields,
+            text: &rest[at..record.end],
+            start: Some(at),
+            has_stray: record.stray.is_some(),
+        });
+        at = record.next;
+    }
+    records
+}
+
+/// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
+pub(super) fn has_title(lines: &[Record<'_>], dialect: Dialect) -> bool {
+    let Some((first, below)) = lines.split_first() else {
+        return false;
+    };
+    if first.text.last() != Some(&dialect.delimiter) {
+        return false;
+    }
+    if first.fields == 2 {
+        let title = String::from_utf8_lossy(&first.text[..first.text.len() - 1]);
+        return is_title_over(&title, below, dialect.delimiter);
+    }
+    let fills = |record: &Record<'_>| record.filled(dialect) + 1 >= first.fields;
+    first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
+}
+
+/// Whether a line has more than one word.
+pub(super) fn has_words(line: &str) -> bool {
+    line.trim().contains(' ')
+}
+
+/// Whether nothing but a title has these words: many, or a number among them.
+pub(super) fn is_surely_title(line: &str) -> bool {
+    let words = line.split_whitespace().count();
+    words >= 4 || words >= 2 && line.contains(|c: char| c.is_ascii_digit())
+}
+
+/// Whether the fields of a record may name columns: each has a word or a few, none a digit.
+pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
+    const WORDS: usize = 3;
+    record.split(|byte| *byte == delimiter).all(|name| {
+        let words = name.split(|byte| *byte == b' ').count();
+        !name.is_empty() && !name.starts_with(b" ") && words <= WORDS && !name.iter().any(u8::is_ascii_digit)
+    })
+}
+
+/// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow.
+pub(super) fn is_title_over(title: &str, below: &[Record<'_>], delimiter: u8) -> bool {
+    let Some((header, rows)) = below.split_first() else {
+        return false;
+    };
+    let has_digit = |row: &Record<'_>| row.text.iter().any(u8::is_ascii_digit);
+    let has_rows = !rows.is_empty() && rows.iter().all(has_digit);
+    header.fields == 2
+        && looks_like_names(header.text, delimiter)
+        && has_words(title)
+        && (has_rows || is_surely_title(title))
+}
+
+/// Whether the first line of a table has no digit, and each other one has.
+pub(super) fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
+    let has_digit = |line: &Record<'_>| line.text.iter().any(u8::is_ascii_digit);
+    let mut of_table = lines[table.first..]
+        .iter()
+        .filter(|line| line.fields == table.fields);
+    table.records > 2 && of_table.next().is_some_and(|header| !has_digit(header)) && of_table.all(has_digit)
+}
+
+/// Whether each comma of a table stands between two digits, but for its first line.
+pub(super) fn has_decimal_commas(lines: &[Record<'_>], table: &Table) -> bool {
+    let of_table = lines.iter().skip(table.first + 1);
+    of_table
+        .filter(|line| line.fields == table.fields)
+        .all(|line| sniff::has_decimal_commas(line.text))
+}
