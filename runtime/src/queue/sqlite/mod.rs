@@ -512,6 +512,9 @@ fn create(db: &Connection, queue: &str, request: &NewRequest, now: i64) -> rusql
         .optional()?;
     match there {
         Some((state, content)) if content == digest => return Ok(Submitted::Existing(state)),
+        Some((state, content)) if request.content_digest_before().as_ref() == Some(&content) => {
+            return Ok(Submitted::Existing(state));
+        }
         Some(_) => return Ok(Submitted::Conflict),
         None => {}
     }
