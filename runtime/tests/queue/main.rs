@@ -23,6 +23,7 @@ mod settings;
 mod steer;
 mod tls;
 mod troubles;
+mod versions;
 mod walk;
 
 macro_rules! on_both {
