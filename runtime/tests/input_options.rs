@@ -319,3 +319,53 @@ fn the_limit_of_columns_is_a_setting() {
         .remove(0);
     assert_eq!(receipt["input"]["columns"].as_array().unwrap().len(), 5_000);
 }
+
+/// A binding may say more than this version knows: its requests wait for a worker that does it.
+#[test]
+fn a_binding_of_a_newer_version_is_left_to_another_worker() {
+    let host = Host::embedded();
+    host.write("a.csv", "a;b\n1;2\n");
+    host.run(&format!("plugin push {}", clean())).ok();
+    host.run("plugin bind --queue q clean@0.1.0 --delimiter ;").ok();
+    host.run("submit --queue q --id left --uri a.csv").ok();
+    let store = |change: &dyn Fn(&mut serde_json::Value)| {
+        let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
+        let document: String = db
+            .query_row("SELECT document FROM binding", [], |row| row.get(0))
+            .unwrap();
+        let mut document = serde_json::from_str(&document).unwrap();
+        change(&mut document);
+        db.execute("UPDATE binding SET document = ?1", [document.to_string()])
+            .unwrap();
+    };
+    type Change = fn(&mut serde_json::Value, serde_json::Value);
+    let changes: [(&str, Change); 3] = [
+        ("skip_rowz", |binding, value| {
+            binding["input"]["skip_rowz"] = value
+        }),
+        ("sampling", |binding, value| binding["sampling"] = value),
+        ("pages", |binding, value| {
+            binding["limits"] = serde_json::json!({ "pages": value })
+        }),
+    ];
+    for (name, change) in changes {
+        store(&|binding| change(binding, "2".into()));
+        let work = host.run("run --queue q --burst --burst-wait 0s --allow-root .");
+        assert_eq!(work.code, Some(1), "{}", work.stderr);
+        let status = host.status("left");
+        assert_eq!(status["state"], "delayed", "{status}");
+        let error = status["error"].as_str().unwrap();
+        assert!(
+            error.contains(name) && error.contains("update this program"),
+            "{error}"
+        );
+        store(&|binding| {
+            binding["input"].as_object_mut().unwrap().remove("skip_rowz");
+            binding.as_object_mut().unwrap().remove("sampling");
+            binding.as_object_mut().unwrap().remove("limits");
+        });
+        host.make_due("left");
+    }
+    host.run("run --queue q --burst --allow-root .").ok();
+    assert_eq!(output(&host.status("left")["receipt"]), "a;b\n1;2\n");
+}

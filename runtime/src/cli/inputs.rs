@@ -1,7 +1,7 @@
 //! What a person names as inputs goes in; the inputs come out, in order: standard input, paths and URIs, and the files that
 //! patterns match.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -125,15 +125,12 @@ fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
     let mut walk = Walk::default();
     walk.go(root, &parts);
-    let Walk {
-        mut found,
-        unread,
-        unread_count,
-    } = walk;
-    let unread = unread.map(|(folder, error)| {
-        let more = match unread_count {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
+    let Walk { mut found, unread } = walk;
+    let others = unread.len().saturating_sub(1);
+    let unread = unread.into_iter().next().map(|(folder, error)| {
+        let more = match others {
+            0 => String::new(),
+            count => format!(" and {count} more"),
         };
         let why = format!(
             "{}{more} cannot be read, so files below may be left out",
@@ -178,9 +175,8 @@ impl<'a> Part<'a> {
 #[derive(Default)]
 struct Walk {
     found: Vec<PathBuf>,
-    /// The first folder that could not be read, and why.
-    unread: Option<(PathBuf, io::Error)>,
-    unread_count: usize,
+    /// The folders that could not be read, and why. A pattern may come to one in several ways.
+    unread: BTreeMap<PathBuf, io::Error>,
 }
 
 impl Walk {
@@ -244,8 +240,7 @@ impl Walk {
         ) {
             return;
         }
-        self.unread_count += 1;
-        self.unread.get_or_insert_with(|| (folder.to_owned(), error));
+        self.unread.insert(folder.to_owned(), error);
     }
 }
 
@@ -352,7 +347,7 @@ mod tests {
         let [Err(why)] = &expanded(&[all.as_ref()])[..] else {
             panic!("nothing is there");
         };
-        assert!(why.contains("cannot be read") && why.contains(&all), "{why}");
+        assert!(why.contains("x cannot be read") && why.contains(&all), "{why}");
 
         std::fs::create_dir(folder.path().join("a")).unwrap();
         let files = ["a/1.csv", "z.csv"].map(&path);
@@ -375,11 +370,11 @@ mod tests {
         for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory] {
             walk.pass_over(Path::new("gone"), kind.into());
         }
-        assert_eq!(walk.unread_count, 0);
+        assert!(walk.unread.is_empty());
         for _ in 0..2 {
             walk.pass_over(Path::new("theirs"), io::ErrorKind::PermissionDenied.into());
         }
-        assert_eq!((walk.unread_count, walk.unread.unwrap().0), (2, "theirs".into()));
+        assert!(walk.unread.keys().eq([Path::new("theirs")]));
     }
 
     #[test]
