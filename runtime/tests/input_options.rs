@@ -341,11 +341,11 @@ fn a_binding_of_a_newer_version_is_left_to_another_worker() {
     type Change = fn(&mut serde_json::Value, serde_json::Value);
     let changes: [(&str, Change); 3] = [
         ("skip_rowz", |binding, value| {
-            binding["input"]["skip_rowz"] = value
+            binding["input"]["skip_rowz"] = value;
         }),
         ("sampling", |binding, value| binding["sampling"] = value),
         ("pages", |binding, value| {
-            binding["limits"] = serde_json::json!({ "pages": value })
+            binding["limits"] = serde_json::json!({ "pages": value });
         }),
     ];
     for (name, change) in changes {
