@@ -18,7 +18,7 @@ demo: toolchain ## See it work: build, ingest a file of alarms, swap the plugin 
 	@scripts/demo.sh
 
 .PHONY: test
-test: toolchain redis plugins ## Run all tests (installs redis-server where it can)
+test: toolchain redis terminal plugins ## Run all tests (installs redis-server where it can)
 	$(CARGO) test --locked --workspace
 
 .PHONY: faults
@@ -53,8 +53,10 @@ bench-micro: toolchain ## Measure each stage, the plugin boundary, and the autho
 clean: ## Remove what was built
 	$(CARGO) clean
 
-.PHONY: toolchain redis
+.PHONY: toolchain redis terminal
 toolchain:
 	@scripts/toolchain.sh
 redis:
 	@scripts/redis.sh
+terminal:
+	@command -v script >/dev/null 2>&1 || { echo "The tests need \`script\`, which gives them a terminal. Install it: apt-get install bsdutils, dnf install util-linux-script or util-linux, apk add util-linux-misc" >&2; exit 1; }

@@ -32,7 +32,7 @@ NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 # NAME=VALUE, with or without quotes and a comment; the value is one of the last three groups.
 ENTRY = re.compile(
     r"""^[ \t]*(?:export[ ]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*"""
-    r"""(?:'([^']*)'|"([^"]*)"|(?!['"])(\S*)(?!\S))[ \t]*(?:#.*)?\r?$""",
+    r"""(?:'([^']*)'|"([^"]*)"|(?!['"]|(?<=[ \t])#)(\S*)(?!\S))[ \t]*(?:#.*)?\r?$""",
     re.ASCII | re.MULTILINE,
 )
 
@@ -49,6 +49,9 @@ def read_dotenv(text):
 
 def connect():
     settings = {name: os.environ[name] for name in NAMES if name in os.environ}
+    # Kubernetes sets this in each pod beside a Service named redis; it is no port.
+    if settings.get("REDIS_PORT", "").startswith("tcp://"):
+        del settings["REDIS_PORT"]
     if Path(".env").is_file():
         in_file = read_dotenv(Path(".env").read_text(encoding="utf-8-sig"))
         # All of it comes from one of them: a password must not go to a host that a stranger's file names.

@@ -92,4 +92,7 @@ agree 'a#b\\' '"a#b\\"'
 agree 'a#b' 'a#b #c'
 agree "it's" '"it'"'"'s"'
 agree 'x=y==' 'x=y=='
+agree '' ' # none'
+agree '' ' #none'
+agree '#some' '#some'
 echo "data_producer.py works with the host"

@@ -457,7 +457,7 @@ impl Held {
         Ok(())
     }
 
-    /// Raises it to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
+    /// Raises what is held to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::batch::Position;
 use crate::format::Format;
 use crate::request::InputOptions;
 
-/// The version of the document; members may be added within it, none changes its meaning.
+/// The version of the document; members may be added within it, none changes its meaning. So a reader passes over members that
+/// it does not know.
 pub const RECEIPT_VERSION: u32 = 1;
 
 /// The longest receipt or report that is read: it may have a profile of many columns with long names and values.
@@ -111,8 +113,19 @@ pub struct InputPart {
     /// Its columns, in order.
     pub columns: Vec<String>,
     /// How it was read, as far as that was asked for. Receipts of version 0.1.0 do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "known_options",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub options: Option<InputOptions>,
+}
+
+/// Reads options that a newer version may have written. What they did is done: a request that it has committed can be settled by
+/// this version, too, and shown.
+fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InputOptions>, D::Error> {
+    let members = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    Ok(members.map(InputOptions::known_of))
 }
 
 /// The plugin that ran.

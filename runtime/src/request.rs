@@ -17,7 +17,7 @@ pub use self::encoding::{ASCII, encoding_refused, parse_encoding};
 use self::input::given;
 pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
-    SKIP_LINES_MAX, ShortRows,
+    SKIP_LINES_MAX, ShortRows, input_differences,
 };
 use crate::document::without_mark;
 use crate::error::{Error, Result, Stage};
@@ -133,9 +133,27 @@ impl NewRequest {
     /// SHA-256, in hex, of what the request asks for: its URI and input options, not its priority or delay.
     /// Two requests with one id must agree in it.
     pub fn content_digest(&self) -> String {
-        let content = serde_json::to_vec(&(&self.uri, &self.input)).expect("strings serialize");
-        hex(&Sha256::digest(content))
+        digest_of(&self.uri, &self.input)
     }
+
+    /// The digest that the first versions gave to this request, if it is another: they took ASCII for Windows-1252. Who submits
+    /// it once more means the same request.
+    pub fn content_digest_before(&self) -> Option<String> {
+        let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
+        let before = || InputOptions {
+            encoding: Some(ASCII_BEFORE.to_owned()),
+            ..self.input.clone()
+        };
+        is_ascii.then(|| digest_of(&self.uri, &before()))
+    }
+}
+
+/// What [`ASCII`] was called before it was an encoding of its own.
+const ASCII_BEFORE: &str = "windows-1252";
+
+fn digest_of(uri: &str, input: &InputOptions) -> String {
+    let content = serde_json::to_vec(&(uri, input)).expect("strings serialize");
+    hex(&Sha256::digest(content))
 }
 
 /// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
@@ -155,7 +173,9 @@ const MEMBERS: [&str; 4] = ["id", "uri", "priority", "delay_ms"];
 
 fn unknown_member(name: &str) -> serde_json::Error {
     let known = [&MEMBERS[..], &InputOptions::MEMBERS].concat().join(", ");
-    de::Error::custom(format_args!("unknown field `{name}`, expected one of {known}"))
+    de::Error::custom(format_args!(
+        "unknown field `{name}`, expected one of {known}; if a newer version has it, update the worker"
+    ))
 }
 
 /// A number without a fraction, however it is written: `1`, `1.0` and `10e-1` are one integer.

@@ -340,6 +340,94 @@ fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 
+/// No id is wrong where no server answers.
+#[test]
+fn a_report_without_a_server_says_nothing_of_receipts() {
+    let host = Host::on(&format!("redis://127.0.0.1:{}/", free_port()));
+    let said = host.run("report a-1").refused(1);
+    assert!(
+        said.contains("cannot be reached") && !said.contains("receipt"),
+        "{said}"
+    );
+    let host = Host::embedded();
+    host.write("queue.db", "no database ".repeat(400));
+    let said = host.run("report a-1").refused(1);
+    assert!(
+        said.contains("cannot be used") && !said.contains("receipt"),
+        "{said}"
+    );
+}
+
+/// Whoever collects the log must find why the program ended, whichever other lines are wanted.
+#[test]
+fn an_error_is_logged_whatever_the_filter() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    for filter in ["plugin=debug", "off", "error", "failure=off,plugin=info"] {
+        let failed = |inputs: &[&str]| -> Vec<serde_json::Value> {
+            let mut command = host.command();
+            command
+                .env("RUST_LOG", filter)
+                .args(["--log-format", "json", "ingest", "--plugin", &clean])
+                .args(inputs);
+            let said = Said::new(&command.output().unwrap()).refused(1);
+            let lines = said.lines().filter(|line| line.starts_with('{'));
+            let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.filter(|line| line["message"] == "failed").collect()
+        };
+        for inputs in [&["no-1.csv"][..], &["no-1.csv", "no-2.csv"]] {
+            let lines = failed(inputs);
+            assert_eq!(lines.len(), inputs.len(), "{filter}: {lines:?}");
+            for (line, input) in lines.iter().zip(inputs) {
+                assert_eq!(line["level"], "ERROR");
+                assert!(
+                    line["error"].as_str().unwrap().contains(input),
+                    "{filter}: {line}"
+                );
+            }
+        }
+    }
+}
+
+/// Of several inputs each note says which one it is about, also where names are not among the results.
+#[test]
+fn a_note_begins_with_its_input() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    for file in ["a.csv", "sub/a.csv"] {
+        std::fs::create_dir_all(host.path("sub")).unwrap();
+        host.write(file, "id\n1\n");
+    }
+    let ingest = |words: &str| host.run(&format!("ingest {words} --plugin {clean}"));
+    ingest("a.csv").ok();
+    let alone = ingest("a.csv");
+    let note = "done before: the same input, options, plugin and config gave this output";
+    assert!(alone.stderr.lines().any(|line| line == note), "{}", alone.stderr);
+    for more in ["", "--json"] {
+        let both = ingest(&format!("a.csv sub/a.csv {more}"));
+        for name in ["a.csv", "sub/a.csv"] {
+            let note = format!("{name}: {note}");
+            assert!(
+                both.stderr.lines().any(|line| line == note),
+                "{note}: {}",
+                both.stderr
+            );
+        }
+        both.ok();
+    }
+    // So do the others.
+    host.write("one.csv", "n\nx\n");
+    let config = r#"{"columns":{"n":{"type":"integer"}}}"#;
+    let said = ingest(&format!(
+        "a.csv one.csv --max-rejects 100% --plugin-config {config}"
+    ));
+    assert!(
+        said.stderr.contains("one.csv: every record was rejected"),
+        "{}",
+        said.stderr
+    );
+}
+
 /// What the program starts itself with is no command for people.
 #[test]
 fn internal_commands_are_not_suggested() {
@@ -594,6 +682,29 @@ fn the_queue_is_found_as_the_environment_says() {
     );
 }
 
+/// Kubernetes sets REDIS_PORT in each pod beside a Service named `redis`.
+#[test]
+fn a_service_of_kubernetes_is_no_server() {
+    let server = RedisServer::start();
+    let host = Host::on(&server.url());
+    host.run("submit --queue q --no-check --uri a.csv --id one").ok();
+    let in_a_pod = |words: &str| {
+        let mut command = host.command();
+        command
+            .env_remove("REDIS_URL")
+            .env("REDIS_PORT", "tcp://10.0.0.1:6379")
+            .args(words.split(' '));
+        Said::new(&command.output().unwrap())
+    };
+    // Nobody has named a server, so it is this user's file.
+    in_a_pod("submit --queue q --no-check --uri a.csv --id two").ok();
+    assert!(in_a_pod("status two").ok().starts_with("two  ready"));
+    assert!(host.path(".local/share/ingest-host/queue.db").exists());
+    // And .env names one without a contradiction.
+    host.write(".env", format!("REDIS_URL={}\n", server.url()));
+    assert!(in_a_pod("status one").ok().starts_with("one  ready"));
+}
+
 #[test]
 fn a_password_and_an_address_are_taken_as_they_are_written() {
     let server = RedisServer::start_with(&["--bind", "127.0.0.1", "::1"]);
@@ -613,6 +724,9 @@ fn a_password_and_an_address_are_taken_as_they_are_written() {
         (r"a\b\n\\", r#""a\b\n\\" # quoted"#),
         ("a@b/c?d#e:f%", "a@b/c?d#e:f%"),
         ("pä ss", "'pä ss'"),
+        ("#some", "#some"),
+        ("", " # none"),
+        ("", "\t#none"),
     ] {
         let set = redis::cmd("CONFIG")
             .arg("SET")

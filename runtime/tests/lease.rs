@@ -38,6 +38,16 @@ async fn start(url: &str, limits: Limits) -> Running {
 
 /// Starts such a worker with other options.
 async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOptions)) -> Running {
+    start_apart(url, url, limits, change).await
+}
+
+/// Starts such a worker that renews its leases at `lease_url`.
+async fn start_apart(
+    url: &str,
+    lease_url: &str,
+    limits: Limits,
+    change: impl FnOnce(&mut WorkerOptions),
+) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let limits = Arc::new(limits);
     let policy = LeasePolicy {
@@ -71,7 +81,7 @@ async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOp
     let destination = Destination::new(folder.path().to_str().unwrap(), None).unwrap();
     let server = Server::connect(url).await.unwrap();
     let (shutdown, signal) = watch::channel(Shutdown::No);
-    let url = url.to_owned();
+    let url = lease_url.to_owned();
     let worker = tokio::spawn(async move {
         worker::run(&url, server, engine, fetcher, destination, options, signal).await
     });
@@ -126,6 +136,142 @@ async fn a_long_attempt_keeps_its_lease() {
         running.worker.await.unwrap().unwrap(),
         Summary {
             done: 1,
+            ..Summary::default()
+        }
+    );
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+/// A queue in a file, in a folder that may have other names.
+struct InFile {
+    folder: tempfile::TempDir,
+    server: Server,
+}
+
+impl InFile {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("real")).unwrap();
+        std::fs::create_dir(folder.path().join("broken")).unwrap();
+        std::fs::write(folder.path().join("broken/queue.db"), "x".repeat(1 << 12)).unwrap();
+        let server = Server::connect(&url_in(&folder, "real")).await.unwrap();
+        Self { folder, server }
+    }
+
+    fn url(&self, name: &str) -> String {
+        url_in(&self.folder, name)
+    }
+
+    async fn submit(&self, id: &str, uri: String) {
+        let mut request = NewRequest::new(uri);
+        request.id = id.into();
+        self.server.queue.submit("q", &[request]).await.unwrap();
+    }
+
+    async fn status(&self, id: &str) -> ingest_host::queue::Status {
+        self.server.queue.status("q", id).await.unwrap().unwrap()
+    }
+}
+
+fn url_in(folder: &tempfile::TempDir, name: &str) -> String {
+    format!("sqlite:{}", folder.path().join(name).join("queue.db").display())
+}
+
+/// The worker holds both of its connections before it takes anything, so no change of the file's version can come between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_goes_on_while_a_newer_version_upgrades_its_file() {
+    let queue = InFile::new().await;
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let running = start(&queue.url("real"), Limits::default()).await;
+    // A claim makes the queue known.
+    let claims = async {
+        while queue.server.queue.queues().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, claims).await.unwrap();
+    let file = queue.folder.path().join("real/queue.db");
+    let newer = rusqlite::Connection::open(file).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+
+    queue.submit("long", files.hold("alarms.csv", alarms())).await;
+    wait_for_state(&queue.server, "long", State::Leased).await;
+    let mut ends = std::collections::BTreeSet::new();
+    let renewals = async {
+        while ends.len() < 15 {
+            ends.insert(queue.status("long").await.lease_ends_ms.expect("it is leased"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, renewals).await.unwrap();
+    files.let_go("alarms.csv");
+    wait_for_state(&queue.server, "long", State::Done).await;
+    let status = queue.status("long").await;
+    assert_eq!((status.attempts, status.lost), (1, 0));
+    running.shutdown.send_replace(Shutdown::Drain);
+    running.worker.await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_renew_leases_claims_nothing() {
+    let queue = InFile::new().await;
+    queue
+        .submit("spared", "http://127.0.0.1:1/alarms.csv".into())
+        .await;
+    let (real, broken) = (queue.url("real"), queue.url("broken"));
+    let burst = |options: &mut WorkerOptions| options.burst = true;
+    let running = start_apart(&real, &broken, Limits::default(), burst).await;
+    let ended = tokio::time::timeout(PATIENCE, running.worker).await.unwrap();
+    let error = ended.unwrap().expect_err("a burst ends");
+    assert_eq!(error.class(), Class::Permanent);
+    let report = error.report();
+    assert!(
+        report.contains("leases cannot be renewed, so nothing is claimed"),
+        "{report}"
+    );
+    let status = queue.status("spared").await;
+    assert_eq!((status.state, status.attempts, status.lost), (State::Ready, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
+    let redis = RedisServer::start();
+    let server = Server::connect(&redis.url()).await.unwrap();
+    let mut operator = redis::Client::open(redis.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let mut acl = |words: &[&str]| {
+        let set = redis::cmd("ACL").arg(words).to_owned();
+        set.query::<redis::Value>(&mut operator).unwrap();
+    };
+    let keeper = ["SETUSER", "keeper", "on", ">pw", "~*", "&*", "+@all"];
+    acl(&keeper);
+    let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
+    let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
+    request.id = "held".into();
+    server.queue.submit("q", &[request]).await.unwrap();
+    let lease_url = redis.url().replace("redis://", "redis://keeper:pw@");
+    let running = start_apart(&redis.url(), &lease_url, Limits::default(), |_| {}).await;
+    wait_for_state(&server, "held", State::Leased).await;
+    // It ends the user's connections, too.
+    acl(&["DELUSER", "keeper"]);
+    wait_for_state(&server, "held", State::Ready).await;
+    let status = server.queue.status("q", "held").await.unwrap().unwrap();
+    assert_eq!((status.attempts, status.lost), (0, 0));
+    acl(&keeper);
+    files.let_go("alarms.csv");
+    wait_for_state(&server, "held", State::Done).await;
+    let status = server.queue.status("q", "held").await.unwrap().unwrap();
+    assert_eq!((status.attempts, status.lost), (1, 0));
+    running.shutdown.send_replace(Shutdown::Drain);
+    let summary = running.worker.await.unwrap().unwrap();
+    assert_eq!(
+        summary,
+        Summary {
+            done: 1,
+            released: 1,
             ..Summary::default()
         }
     );

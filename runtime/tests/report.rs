@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::host::{Host, component, path_of};
 use support::redis::RedisServer;
-use support::sqlite::take_back_to_version_1;
+use support::sqlite::{take_back_to_version, version_of};
 
 const READINGS: &str = "\
 station,at,value,note
@@ -360,12 +360,30 @@ fn a_queue_of_before_is_used_on() {
     let host = Host::embedded();
     host.write("readings.csv", READINGS);
     host.run("submit --queue q --id bad --uri readings.csv").ok();
-    take_back_to_version_1(&host.path("queue.db"));
+    let file = host.path("queue.db");
+    take_back_to_version(&file, 1);
     let clean = component("clean").display().to_string();
+    // Commands that only read leave it to the workers of that version.
     assert_eq!(host.status("bad")["state"], "ready");
-    host.run(&format!(
+    for words in [
+        "status bad",
+        "requests --queue q",
+        "queue list",
+        "queue audit",
+        "dead list",
+        "plugin list",
+        "plugin history --queue q",
+    ] {
+        host.run(words).ok();
+    }
+    host.run("report bad").refused(1);
+    host.run("dead show bad").refused(1);
+    assert_eq!(version_of(&file), 1);
+    let said = host.run(&format!(
         "run --queue q --burst --allow-root . --max-rejects 2 --plugin {clean}"
     ));
+    assert!(said.stderr.contains("file was upgraded"), "{}", said.stderr);
+    assert_eq!(version_of(&file), 3);
     assert!(host.run("report bad").ok().contains("nothing was published"));
     // A dead letter of before has no report in its own place, and the text is not taken for one.
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();

@@ -86,7 +86,10 @@ pub(super) struct PurgeArgs {
 }
 
 pub(super) async fn dead(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
+    let server = match command {
+        Command::List { .. } | Command::Show { .. } => environment.connect_to_read().await?,
+        Command::Retry(_) | Command::Purge(_) => environment.connect().await?,
+    };
     match command {
         Command::List { queues, limit, json } => list(&server, &queues, limit, json).await?,
         Command::Show { request, json } => {

@@ -33,8 +33,8 @@ impl Dotenv {
     /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and lists the
     /// names that are ignored.
     pub(super) fn load() -> Self {
-        let text = match read(Path::new(FILE)) {
-            Ok(Some(text)) => text,
+        let (text, found) = match read(Path::new(FILE)) {
+            Ok(Some(read)) => read,
             Ok(None) => return Self::default(),
             Err(why) => {
                 tracing::warn!("{FILE} was not read: {why}");
@@ -44,6 +44,9 @@ impl Dotenv {
         let entries = match parse(&text) {
             Ok(entries) => entries,
             Err(why) => {
+                // Somewhere in it may be one.
+                let may_have_password = text.contains("REDIS_PASSWORD") || text.contains("REDIS_URL");
+                warn_of_readers(&found, may_have_password);
                 return Self {
                     fault: Some(format!("{FILE}: {why}")),
                     ..Self::default()
@@ -59,6 +62,11 @@ impl Dotenv {
                 ignored.push(name);
             }
         }
+        let has_password = |(name, value): (&String, &String)| match name.as_str() {
+            "REDIS_PASSWORD" => !value.is_empty(),
+            _ => name == "REDIS_URL" && value.contains('@'),
+        };
+        warn_of_readers(&found, values.iter().any(has_password));
         if !ignored.is_empty() {
             tracing::warn!(
                 "{FILE}: ignored {}: it can set only {} and {QUEUE_NAME}; set others in the environment",
@@ -110,8 +118,8 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Reads the file's text; none if there is no file.
-fn read(path: &Path) -> Result<Option<String>, String> {
+/// Reads the file's text, and who may use it; none if there is no file.
+fn read(path: &Path) -> Result<Option<(String, Metadata)>, String> {
     let opened = open_regular(path).and_then(|file| Ok((file.metadata()?, file)));
     let (found, file) = match opened {
         Ok(opened) => opened,
@@ -129,12 +137,10 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         return Err(format!("it has more than {BYTES_MAX} bytes"));
     }
     let text = String::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
-    warn_of_readers(&found, &text);
-    Ok(Some(text))
+    Ok(Some((text, found)))
 }
 
-fn warn_of_readers(found: &Metadata, text: &str) {
-    let has_password = text.contains("REDIS_PASSWORD") || (text.contains("REDIS_URL") && text.contains('@'));
+fn warn_of_readers(found: &Metadata, has_password: bool) {
     if has_password && trust::read_by_others(found) {
         tracing::warn!("{FILE} has a password and others can read it: `chmod go-rwx {FILE}`");
     }
@@ -172,8 +178,8 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
         if !is_name(name) {
             return Err(not_understood());
         }
-        let value = value.trim_start_matches([' ', '\t']);
         let taken = take_value(value);
+        let value = value.trim_start_matches([' ', '\t']);
         if taken.is_none() && !is_taken(name) && !value.starts_with(['\'', '"']) {
             // Other programs may take blanks without quotes; here the name is ignored anyway.
             entries.push((name.to_owned(), String::new()));
@@ -193,12 +199,15 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Takes the value at the start of a text. Returns it, and the text after its line. None if it is not understood.
+/// Takes the value at the start of a text, which blanks may stand before. Returns it, and the text after its line. None if it is
+/// not understood.
 fn take_value(text: &str) -> Option<(String, &str)> {
-    let (value, rest) = match text.chars().next() {
+    let begin = text.trim_start_matches([' ', '\t']);
+    let (value, rest) = match begin.chars().next() {
         // What looks like an escape of a quote ends at the quote, and what follows it is not understood.
-        Some(quote @ ('\'' | '"')) => text[1..].split_once(quote)?,
+        Some(quote @ ('\'' | '"')) => begin[1..].split_once(quote)?,
         _ => {
+            // With the blanks before the value: a comment after one is a comment where there is no value, too.
             let line = text.split('\n').next().unwrap_or_default();
             let value = line.split_once(" #").map_or(line, |(value, _)| value);
             let value = value.split_once("\t#").map_or(value, |(value, _)| value).trim();
@@ -237,6 +246,11 @@ mod tests {
             ("A=%41", "%41"),
             ("A=\"b\nc\"\n", "b\nc"),
             ("A=", ""),
+            ("A= # none", ""),
+            ("A=\t# none\r\n", ""),
+            ("A=  #", ""),
+            ("A=#b", "#b"),
+            ("A= '#b' # c", "#b"),
             ("A=b=c==", "b=c=="),
             ("A=$HOME", "$HOME"),
         ] {

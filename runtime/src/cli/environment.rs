@@ -62,7 +62,9 @@ impl Environment {
         if let Some(url) = self.url.clone() {
             return Ok(named(url));
         }
-        let is_set = |name: &str| std::env::var_os(name).is_some();
+        let is_set = |name: &str| {
+            std::env::var_os(name).is_some_and(|value| !is_of_a_service(name, &value.to_string_lossy()))
+        };
         if let Some(url) = server_url(&variable, &is_set, &|name| self.dotenv.get(name))? {
             return Ok(named(url));
         }
@@ -92,22 +94,35 @@ impl Environment {
         self.dotenv.queues()
     }
 
-    /// The server, for what makes no sense on an empty one: a mistyped path must not look like a queue without requests.
+    /// Connects to the server for a command that only reads, and leaves a SQLite file as it is: a look at a queue must not stop
+    /// workers of the version that made its file.
+    pub(super) async fn connect_to_read(&self) -> Result<Server> {
+        self.existing()?.connect_to_read().await
+    }
+
+    /// Connects to the server for a command that changes what is there already. A mistyped path must not look like a queue
+    /// without requests, so a SQLite file must be there; one of an older version is upgraded.
     pub(super) async fn connect(&self) -> Result<Server> {
+        self.existing()?.connect().await
+    }
+
+    /// Connects to the server; makes a SQLite file if it is not there.
+    pub(super) async fn connect_or_create(&self) -> Result<Server> {
+        self.place()?.connect().await
+    }
+
+    fn existing(&self) -> Result<Place> {
         let place = self.place()?;
-        if let Some(path) = place.url.strip_prefix("sqlite:")
-            && !path.is_empty()
-            && matches!(Path::new(path).try_exists(), Ok(false))
-        {
+        if place.lacks_its_file() {
             let why = "there is no such file; `submit`, `run` and `plugin push` make one";
             return Err(Error::permanent(Stage::Queue, format!("{}: {why}", place.url)));
         }
-        place.connect().await
+        Ok(place)
     }
 
-    /// The server; a SQLite file is made if it is not there.
-    pub(super) async fn connect_or_create(&self) -> Result<Server> {
-        self.place()?.connect().await
+    /// Whether the server is a SQLite file that nothing has made so far.
+    pub(super) fn lacks_its_file(&self) -> bool {
+        self.place().is_ok_and(|place| place.lacks_its_file())
     }
 
     /// An engine with a compilation cache in this user's cache folder, if there is one. The secret that proves that this
@@ -133,10 +148,24 @@ impl Environment {
 }
 
 impl Place {
+    fn lacks_its_file(&self) -> bool {
+        let path = self.url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+        path.is_some_and(|path| matches!(Path::new(path).try_exists(), Ok(false)))
+    }
+
     async fn connect(&self) -> Result<Server> {
-        // Requests may have credentials in their URIs.
-        self.own_folder.as_deref().map_or(Ok(()), private_folder)?;
+        self.guard()?;
         Server::connect(&self.url).await
+    }
+
+    async fn connect_to_read(&self) -> Result<Server> {
+        self.guard()?;
+        Server::connect_to_read(&self.url).await
+    }
+
+    /// Keeps others out of this user's own folder: requests may have credentials in their URIs.
+    fn guard(&self) -> Result<()> {
+        self.own_folder.as_deref().map_or(Ok(()), private_folder)
     }
 }
 
@@ -163,15 +192,27 @@ fn warn_of_authorities() {
     }
 }
 
+/// What Kubernetes sets in each pod beside a Service named `redis`: the Service's address, no port.
+const OF_A_SERVICE: &str = "tcp://";
+
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 fn variable(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) if is_of_a_service(name, &value) => {
+            tracing::debug!(name, "set by Kubernetes for a Service, and not used");
+            Ok(None)
+        }
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
         Err(error) => Err(Error::permanent(Stage::Config, name).because(error)),
     }
+}
+
+/// Whether nobody has set a variable for this program: Kubernetes has, for a Service that has this name.
+fn is_of_a_service(name: &str, value: &str) -> bool {
+    name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
 /// The server's URL as the real environment names it, or else `.env`. All of it comes from one of them: a password of

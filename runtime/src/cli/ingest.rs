@@ -59,7 +59,8 @@ pub(super) struct Args {
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
-    /// Name of the output, of one input; by default made of the input's name and a digest of input, plugin and config.
+    /// Name of the output, of one input; by default made of the input's name and a digest of input, options, plugin
+    /// and config.
     #[arg(long)]
     id: Option<String>,
     #[command(flatten)]
@@ -170,7 +171,7 @@ async fn to_folder(
                 if count > 1 && !work.args.json {
                     out::line(&name);
                 }
-                work.tell(committed);
+                work.tell((count > 1).then_some(&*name), committed);
             }
             Err(error) if count == 1 || error.stage() == Stage::Config => return Err(error),
             Err(error) => {
@@ -247,7 +248,7 @@ async fn to_stdout(
         if count > 1 {
             out::line(&name);
         }
-        work.tell(Committed::New(receipt));
+        work.tell((count > 1).then_some(&*name), Committed::New(receipt));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -369,15 +370,19 @@ impl Ingestion {
         result
     }
 
-    /// Shows what became of an input.
-    fn tell(&self, committed: Committed) {
+    /// Shows what became of an input. Of several inputs, each note begins with the input's name, as errors do.
+    fn tell(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
+        let note = |text: &str| match name {
+            Some(name) => out::note(format!("{name}: {text}")),
+            None => out::note(text),
+        };
         let receipt = match committed {
             Committed::New(receipt) => receipt,
             Committed::Existing(receipt) => {
-                out::note("done before: the same input, plugin and config gave this output");
+                note("done before: the same input, options, plugin and config gave this output");
                 if args.output.profile && receipt.quality.is_none() {
-                    out::note(
+                    note(
                         "the receipt of that time has no profile: --id or --output of another name make a new one",
                     );
                 }
@@ -386,14 +391,14 @@ impl Ingestion {
         };
         let not_utf8 = receipt.rejects.by_code.get(NOT_UTF8).copied().unwrap_or(0);
         if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
-            out::note(hint);
+            note(&hint);
         } else if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
-            out::note(
+            note(
                 "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
             );
         }
         if let Some(doubt) = self.gate.doubt(&receipt.rejects.by_code) {
-            out::note(format!("--max-rejects: {doubt}"));
+            note(&format!("--max-rejects: {doubt}"));
         }
         self.show(&receipt);
     }

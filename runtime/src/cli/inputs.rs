@@ -1,7 +1,7 @@
 //! What a person names as inputs goes in; the inputs come out, in order: standard input, paths and URIs, and the files that
 //! patterns match.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -97,16 +97,25 @@ fn named_by(argument: &OsStr) -> Vec<Result<Input, Unfound>> {
         return vec![Ok(Input::At(text.to_owned()))];
     }
     match matches(text) {
-        Ok(found) => found.iter().map(|path| Ok(at(path))).collect(),
-        Err(error) => vec![Err(Unfound {
-            argument: text.to_owned(),
-            error: Box::new(error),
-        })],
+        Ok((found, unread)) => {
+            let found = found.iter().map(|path| Ok(at(path)));
+            found
+                .chain(unread.map(|error| Err(unfound(text, error))))
+                .collect()
+        }
+        Err(error) => vec![Err(unfound(text, error))],
     }
 }
 
-/// Returns the files that a pattern matches, sorted.
-fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+fn unfound(argument: &str, error: Error) -> Unfound {
+    Unfound {
+        argument: argument.to_owned(),
+        error: Box::new(error),
+    }
+}
+
+/// Returns the files that a pattern matches, sorted, and an error if there may be others in folders that cannot be read.
+fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let failed = |why: &str| Error::permanent(Stage::Fetch, format!("{pattern}: {why}"));
     let parts = pattern.split('/').filter(|part| !part.is_empty());
     let parts: Vec<_> = parts
@@ -114,15 +123,34 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
         .collect::<Result<_, _>>()
         .map_err(|error| failed("is neither a file nor a pattern").because(error))?;
     let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
-    let mut found = Vec::new();
-    walk(root, &parts, &mut found).map_err(|error| failed("a folder cannot be read").because(error))?;
-    if found.is_empty() {
-        return Err(failed(
-            "no file matches this pattern: check the folder and the pattern",
-        ));
+    let mut walk = Walk::default();
+    walk.go(root, &parts);
+    let Walk { mut found, unread } = walk;
+    let others = unread.len().saturating_sub(1);
+    let unread = unread.into_iter().next().map(|(folder, error)| {
+        let more = match others {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let why = format!(
+            "{}{more} cannot be read, so files below may be left out",
+            folder.display()
+        );
+        failed(&why)
+            .because(error)
+            .with_hint("let this user read it, or name a narrower pattern")
+    });
+    match unread {
+        Some(error) if found.is_empty() => return Err(error),
+        None if found.is_empty() => {
+            return Err(failed(
+                "no file matches this pattern: check the folder and the pattern",
+            ));
+        }
+        _ => {}
     }
     found.sort();
-    Ok(found)
+    Ok((found, unread))
 }
 
 /// A part of a pattern, between two slashes.
@@ -143,49 +171,77 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Finds the files below a folder that the parts lead to. Patterns do not follow links from folder to folder where they go to any
-/// depth.
-fn walk(folder: &Path, parts: &[Part<'_>], found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let Some((part, rest)) = parts.split_first() else {
-        if !folder.is_dir() {
-            found.push(folder.to_owned());
-        }
-        return Ok(());
-    };
-    let is_way = |path: &Path| rest.is_empty() || path.is_dir();
-    if let Part::Name(name) = part {
-        let path = folder.join(name);
-        return match path.symlink_metadata().is_ok() && is_way(&path) {
-            true => walk(&path, rest, found),
-            false => Ok(()),
+/// What is found on the way of a pattern. Patterns do not follow links from folder to folder where they go to any depth.
+#[derive(Default)]
+struct Walk {
+    found: Vec<PathBuf>,
+    /// The folders that could not be read, and why. A pattern may come to one in several ways.
+    unread: BTreeMap<PathBuf, io::Error>,
+}
+
+impl Walk {
+    /// Finds the files below a folder that the parts lead to.
+    fn go(&mut self, folder: &Path, parts: &[Part<'_>]) {
+        let Some((part, rest)) = parts.split_first() else {
+            if !folder.is_dir() {
+                self.found.push(folder.to_owned());
+            }
+            return;
         };
-    }
-    if let Part::Folders = part {
-        walk(folder, rest, found)?;
-    }
-    let here = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", here.display()));
-    for entry in here.read_dir().map_err(named)? {
-        let entry = entry?;
-        let path = folder.join(entry.file_name());
-        // What is no text in a name is matched as one unknown character.
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        match part {
-            Part::Pattern(pattern) if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) => {
-                walk(&path, rest, found)?;
+        let is_way = |path: &Path| rest.is_empty() || path.is_dir();
+        let here = match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        };
+        if let Part::Name(name) = part {
+            let path = folder.join(name);
+            match path.symlink_metadata() {
+                Ok(_) if is_way(&path) => self.go(&path, rest),
+                Ok(_) => {}
+                Err(error) => self.pass_over(here, error),
             }
-            Part::Folders if entry.file_type()?.is_dir() && !name.starts_with('.') => {
-                walk(&path, parts, found)?;
+            return;
+        }
+        if let Part::Folders = part {
+            self.go(folder, rest);
+        }
+        let entries = match here.read_dir() {
+            Ok(entries) => entries,
+            Err(error) => return self.pass_over(here, error),
+        };
+        for entry in entries {
+            let entry = match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.pass_over(here, error);
+                    continue;
+                }
+            };
+            let (kind, entry) = entry;
+            let path = folder.join(entry.file_name());
+            // What is no text in a name is matched as one unknown character.
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            match part {
+                Part::Pattern(pattern) if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) => {
+                    self.go(&path, rest);
+                }
+                Part::Folders if kind.is_dir() && !name.starts_with('.') => self.go(&path, parts),
+                _ => {}
             }
-            _ => {}
         }
     }
-    Ok(())
+
+    /// Goes on without a folder. One that is gone, or that was none, has no files.
+    fn pass_over(&mut self, folder: &Path, error: io::Error) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ) {
+            return;
+        }
+        self.unread.insert(folder.to_owned(), error);
+    }
 }
 
 /// Returns the input at a path, written so that it is not taken for a URI.
@@ -272,6 +328,53 @@ mod tests {
             };
             assert!(why.contains(&pattern) && why.contains("no file matches"), "{why}");
         }
+    }
+
+    /// A folder whose path is too long to be read, as one is that belongs to somebody else: no right of root's helps.
+    #[test]
+    fn a_folder_that_cannot_be_read_is_told_beside_the_files_that_are_found() {
+        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut last = rustix::fs::open(folder.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let name = "x".repeat(200);
+        for _ in 0..25 {
+            mkdirat(&last, &*name, Mode::RWXU).unwrap();
+            last = openat(&last, &*name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let all = path("**/*.csv");
+        let [Err(why)] = &expanded(&[all.as_ref()])[..] else {
+            panic!("nothing is there");
+        };
+        assert!(why.contains("x cannot be read") && why.contains(&all), "{why}");
+
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        let files = ["a/1.csv", "z.csv"].map(&path);
+        for file in &files {
+            std::fs::write(file, "a\n").unwrap();
+        }
+        let [Ok(one), Ok(other), Err(why)] = &expanded(&[all.as_ref()])[..] else {
+            panic!("two files and an error");
+        };
+        assert_eq!([one, other], [&files[0], &files[1]]);
+        assert!(
+            why.contains(&name) && why.ends_with("name a narrower pattern"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn what_is_gone_has_no_files() {
+        let mut walk = Walk::default();
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory] {
+            walk.pass_over(Path::new("gone"), kind.into());
+        }
+        assert!(walk.unread.is_empty());
+        for _ in 0..2 {
+            walk.pass_over(Path::new("theirs"), io::ErrorKind::PermissionDenied.into());
+        }
+        assert!(walk.unread.keys().eq([Path::new("theirs")]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -24,8 +24,13 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// The target of the lines that say why the program, or a part of its work, has failed. No filter keeps them back: without them
+/// an exit code would be all that is left of an error.
+pub(super) const FAILURE: &str = "failure";
+
 /// Writes the events that the filter lets pass to stderr from now on.
 pub(super) fn start(format: LogFormat, filter: Targets) {
+    let filter = filter.with_target(FAILURE, LevelFilter::ERROR);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);

@@ -123,7 +123,7 @@ fn fail(report: &str, log_format: LogFormat) {
     match log_format {
         LogFormat::Human => out::note(format!("error: {report}")),
         // Whoever collects the log must find why the program ended.
-        LogFormat::Json => tracing::error!(error = report, "failed"),
+        LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, "failed"),
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
         }
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
-            let components = environment.connect().await?.registry.components().await?;
+            let components = environment.connect_to_read().await?.registry.components().await?;
             if json {
                 components.iter().for_each(out::json);
             } else {
@@ -111,7 +111,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             }
         }
         Command::History { queue, json } => {
-            let server = environment.connect().await?;
+            let server = environment.connect_to_read().await?;
             requests::known(&server, &queue).await?;
             let bindings = server.registry.bindings(&queue).await?;
             if json {

@@ -44,7 +44,8 @@ pub(super) struct QueueArgs {
 pub(super) async fn queue(command: Command, environment: &Environment) -> Result<ExitCode> {
     let server = match command {
         Command::Pause(_) => environment.connect_or_create().await?,
-        _ => environment.connect().await?,
+        Command::Resume(_) => environment.connect().await?,
+        Command::List { .. } | Command::Audit { .. } => environment.connect_to_read().await?,
     };
     let queue = &server.queue;
     match command {

@@ -84,13 +84,20 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
     let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
-        RequestArgs::new(id, queue)
-            .find(&environment.connect().await?)
-            .await
+        // Only where there is no such request, the id may be of an `ingest`.
+        let server = match environment.connect_to_read().await {
+            Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
+            connected => connected?,
+        };
+        let found = RequestArgs::new(id, queue).find(&server).await;
+        found.map_err(|error| match error.stage() {
+            Stage::Request => error.with_hint(hint),
+            _ => error,
+        })
     };
     let status = status.await.map_err(|error| match as_request {
-        Some(words) => error.about(words).with_hint(hint),
-        None => error.with_hint(hint),
+        Some(words) => error.about(words),
+        None => error,
     })?;
     let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
     if let Some(receipt) = &status.receipt {

@@ -101,7 +101,7 @@ pub(super) fn near<'a>(queue: &str, known: &'a [String]) -> Vec<&'a str> {
     near.into_iter().take(NEAR_SHOWN).map(|(_, name)| name).collect()
 }
 
-/// The queue named, which must be there, or all queues.
+/// Returns the queue that is named, which must be there, or all queues.
 pub(super) async fn queues(server: &Server, queue: Option<&str>) -> Result<Vec<String>> {
     match queue {
         Some(queue) => known(server, queue).await.map(|()| vec![queue.to_owned()]),
@@ -162,7 +162,7 @@ impl RequestArgs {
 }
 
 pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
+    let server = environment.connect_to_read().await?;
     let status = args.request.find(&server).await?;
     if args.json {
         json(&status);
@@ -219,7 +219,7 @@ pub(super) fn show(status: &Status) {
 }
 
 pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
+    let server = environment.connect_to_read().await?;
     known(&server, &args.queue).await?;
     let states = args.state.map_or(State::ALL.to_vec(), |state| vec![state]);
     let mut rows = Vec::new();

@@ -69,7 +69,7 @@ pub(super) struct Args {
     burst_wait: Span,
     /// How long a request that fails in a way that may pass (a server that is down or busy, a connection that broke, a full disk)
     /// waits for its next attempts, all waits together, up to 30 days; then it is dead. The waits grow to five minutes. One that
-    /// a server asks for (Retry-After) is kept, up to this time. Where no connection to a host was ever made it is two minutes
+    /// a server asks for (Retry-After) is kept, as far as this time is left. Where no connection to a host was ever made it is two minutes
     /// at most. With 0s nothing is tried again.
     #[arg(long, value_name = "DURATION", default_value_t = Span(RETRY_FOR), value_parser = retry_for)]
     retry_for: Span,

@@ -14,7 +14,7 @@ use crate::fetch::check_fetchable;
 use crate::location::redact;
 use crate::queue::{Progress, Server, State, Status, Submitted, is_on_this_machine};
 use crate::receipt::Receipt;
-use crate::request::{NewRequest, check_uri, check_usable_queue_name};
+use crate::request::{NewRequest, check_uri, check_usable_queue_name, input_differences};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -189,7 +189,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
             let (was, is) = (redact(&there.uri), redact(&request.uri));
             differences.push(format!("the URI was {was} and is {is}"));
         }
-        differences.extend(there.input.differences(&request.input));
+        differences.extend(input_differences(&there.input, &request.input));
     }
     let what = match differences.is_empty() {
         true => "another request".to_owned(),

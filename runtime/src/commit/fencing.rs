@@ -70,7 +70,8 @@ pub enum Concluded {
     Ended,
 }
 
-/// The document that keeps late attempts at a request that ended without a receipt from committing.
+/// The document that keeps late attempts at a request that ended without a receipt from committing. Whatever else a newer version
+/// says in it, it has ended the request, so further members are passed over.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,

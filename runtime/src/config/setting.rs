@@ -199,11 +199,16 @@ impl Limits {
     /// # Errors
     /// If a limit of the binding is none that this host knows.
     pub fn lowered(&self, binding: &Lowered) -> Result<Self> {
+        // It was right for the program that has bound it, so it may be for another worker.
+        let newer = |why| {
+            let error = Error::transient(Stage::Plugin, format!("limit of the binding: {why}"));
+            error.with_hint("if a newer version has bound it, update this program")
+        };
         let mut limits = self.clone();
         for (name, value) in binding {
             let Setting { limit, value } = setting(name, value)
                 .and_then(Setting::in_binding)
-                .map_err(|why| Error::permanent(Stage::Plugin, format!("limit of the binding: {why}")))?;
+                .map_err(newer)?;
             if value < (limit.get)(self) {
                 (limit.set)(&mut limits, value);
             }

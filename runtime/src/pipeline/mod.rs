@@ -41,7 +41,7 @@ use crate::stop::Stop;
 
 /// One attempt at one input.
 pub struct Job {
-    /// Names the output; derived from input, plugin and config if there is none.
+    /// Names the output; derived from input, options, plugin and config if there is none.
     pub id: Option<String>,
     /// The queue that the request came from.
     pub queue: Option<String>,

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tracing::warn;
 
 pub use self::registry::{Binding, Component, Registry};
 pub use self::server::{Server, is_on_this_machine};
 use crate::error::{Class, Error, Result, Stage};
-use crate::request::{InputOptions, NewRequest, Request};
+use crate::request::{NewRequest, Request};
 
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
 const SUBMIT_STEP: usize = 250;
@@ -44,6 +45,9 @@ const REAP_STEP: usize = 100;
 
 /// The most hosts that a server remembers as reached.
 const REACHED_MAX: usize = 10_000;
+
+/// This program, for people who have several versions of it.
+const HOST: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 
 /// The longest wait for something new; a longer one returns early.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
@@ -255,7 +259,8 @@ pub enum Next {
     Conclude(Duration),
 }
 
-/// How far a worker is with a request; renewals carry it.
+/// How far a worker is with a request; renewals carry it. People look at it and nothing else, so members that a newer worker
+/// writes are passed over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Decompressed bytes that were decoded.
@@ -345,9 +350,9 @@ pub struct Status {
     pub queue: String,
     /// Where its input is.
     pub uri: String,
-    /// How to read it.
-    #[serde(default, skip_serializing_if = "InputOptions::is_default")]
-    pub input: InputOptions,
+    /// How to read it: the members of [`crate::request::InputOptions`], and what a newer version has stored beside them.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub input: Map<String, Value>,
     /// Where it is in its life.
     pub state: State,
     /// Attempts begun, without those lost or handed back.
@@ -378,7 +383,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The receipt, once done.
-    pub receipt: Option<serde_json::Value>,
+    pub receipt: Option<Value>,
 }
 
 impl Status {
@@ -458,7 +463,7 @@ fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     (id != own.id).then(|| uri.to_owned())
 }
 
-/// How much of what a queue has.
+/// How much of what a queue has, as this version's own script or query answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -640,12 +645,12 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// A receipt as a status shows it: the document, or the text if it is none.
-fn receipt_value(text: String) -> serde_json::Value {
-    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+fn receipt_value(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-/// Input options as a status shows them: none, if they cannot be read.
-fn input_value(text: &str) -> InputOptions {
+/// Input options as a status shows them: as they are stored; none, if they cannot be read.
+fn input_value(text: &str) -> Map<String, Value> {
     strict_json::from_str(text).unwrap_or_default()
 }
 
@@ -660,7 +665,11 @@ fn progress_value(text: &str) -> Option<Progress> {
 /// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to
 /// the dead letters, where it is in nobody's way and can be retried.
 async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
-    let reason = format!("this host cannot read the stored request: {why}");
+    let reason = format!(
+        "this host cannot read the stored request: {why}; if a newer version has submitted it, update this worker \
+         ({HOST}), then `ingest-host dead retry {}`",
+        ticket.id
+    );
     warn!(
         queue = ticket.queue,
         request_id = ticket.id,
@@ -671,6 +680,18 @@ async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Resul
         Err(error) if error.class() == Class::LeaseLost => Ok(()),
         done => done,
     }
+}
+
+/// The error for a stored binding that this host cannot read, as may be with one that a newer host has put in force. Another
+/// worker may be able to, so the request waits for it.
+fn unreadable_binding(
+    queue: &str,
+    number: u64,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    let what = format!("{queue}: this host cannot read binding {number}");
+    let hint = format!("if a newer version has bound it, update this program ({HOST})");
+    Error::transient(Stage::Queue, what).because(why).with_hint(hint)
 }
 
 fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
 use crate::request::InputOptions;
 
-/// A component in the server's store.
+/// A component in the server's store. What a newer program may say of it beside this is for people, and passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
     /// Of the component file; its key.
@@ -24,8 +24,10 @@ pub struct Component {
     pub pushed_ms: i64,
 }
 
-/// Which plugin a queue's requests go through, with which config.
+/// Which plugin a queue's requests go through, with which config. A member that this program does not know is refused: a newer
+/// program has bound more than this one would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Binding {
     /// Counted from 1 within the queue.
     pub number: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::redis::RedisServer;
-use super::sqlite::SqliteFile;
+use super::sqlite::{Mode, SqliteFile};
 use super::{Queue, Registry};
 use crate::error::{Error, Result, Stage};
 use crate::location::redact;
@@ -53,14 +53,27 @@ impl Server {
     }
 
     /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
-    /// there). Errors and logs never show a password in it.
+    /// there, and upgraded if an older version made it). Errors and logs never show a password in it.
     ///
     /// # Errors
     /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
     /// [`crate::error::Class::Transient`] if the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_as(url, Mode::Write).await
+    }
+
+    /// [`Server::connect`] for verbs that change nothing. A SQLite file stays as it is: workers of an older version, which made
+    /// it, can go on. It must be there, and a verb that would change it fails.
+    ///
+    /// # Errors
+    /// As [`Server::connect`], and if there is no file or nothing in it.
+    pub async fn connect_to_read(url: &str) -> Result<Self> {
+        Self::connect_as(url, Mode::Read).await
+    }
+
+    async fn connect_as(url: &str, mode: Mode) -> Result<Self> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            let file = Arc::new(SqliteFile::open(path).await?);
+            let file = Arc::new(SqliteFile::open(path, mode).await?);
             return Ok(Self {
                 queue: file.clone(),
                 registry: file,

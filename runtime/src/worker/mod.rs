@@ -161,7 +161,8 @@ pub async fn run(
     let (registry, source) = (Arc::clone(&server.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;
     let complaints = Arc::new(Complaints::default());
-    let leases = Leases::start(url, &options.policy, Arc::clone(&complaints))?;
+    let queue = options.queues.first().map_or("", String::as_str);
+    let leases = Leases::start(url, queue, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);
     let context = Arc::new(Context {
         server,
@@ -300,6 +301,7 @@ impl Worker {
             self.invalid_before = Some(Outlook::of(&self.context).await?.invalid());
         }
         self.context.destination.check_identity()?;
+        self.context.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
         if !claims.is_empty() {
             for claim in claims {

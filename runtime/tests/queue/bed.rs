@@ -184,6 +184,18 @@ impl Bed {
         }
     }
 
+    /// Changes a stored binding of the queue, as another version of the host may have written it.
+    pub(crate) fn store_binding(&self, number: u64, document: &str) {
+        match &self.backend {
+            Backend::Redis(_) => self.redis_command(&format!("HSET bindings {number} {document}")),
+            Backend::Sqlite(_) => self.database(|db| {
+                let update = "UPDATE binding SET document = ?2 WHERE number = ?1";
+                let stored = db.execute(update, rusqlite::params![number, document]);
+                assert_eq!(stored.unwrap(), 1);
+            }),
+        }
+    }
+
     /// Removes a request that is ready, as nobody should.
     pub(crate) fn forget(&self, id: &str) {
         match &self.backend {

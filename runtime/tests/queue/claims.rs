@@ -47,6 +47,40 @@ pub(crate) async fn submitting_twice_does_nothing_more(bed: Bed) {
     bed.audit_is_clean().await;
 }
 
+/// The first versions took ASCII for Windows-1252. Who repeats such a request means the same.
+pub(crate) async fn what_was_windows_1252_is_submitted_again_as_ascii(bed: Bed) {
+    let named = |encoding: &str| {
+        let mut wanted = request("a");
+        wanted.input.encoding = Some(encoding.into());
+        [wanted]
+    };
+    let queue = bed.queue();
+    assert_eq!(
+        queue.submit(Q, &named("windows-1252")).await.unwrap(),
+        [Submitted::Created]
+    );
+    for _ in 0..2 {
+        let again = queue.submit(Q, &named("us-ascii")).await.unwrap();
+        assert_eq!(again, [Submitted::Existing(State::Ready)]);
+    }
+    bed.push(r#"{"id":"a","uri":"https://example.com/a.csv","encoding":"ascii"}"#);
+    bed.claim().await;
+    bed.finds_nothing().await;
+    assert_eq!(queue.counts(Q).await.unwrap().invalid, 0);
+    for other in ["utf-8", "windows-1250"] {
+        assert_eq!(
+            queue.submit(Q, &named(other)).await.unwrap(),
+            [Submitted::Conflict]
+        );
+    }
+    // What is new as ASCII is no Windows-1252.
+    let [mut ascii] = named("us-ascii");
+    ascii.id = "b".into();
+    queue.submit(Q, std::slice::from_ref(&ascii)).await.unwrap();
+    ascii.input.encoding = Some("windows-1252".into());
+    assert_eq!(queue.submit(Q, &[ascii]).await.unwrap(), [Submitted::Conflict]);
+}
+
 pub(crate) async fn a_bad_request_is_refused_whole(bed: Bed) {
     let error = bed
         .queue()
@@ -111,7 +145,8 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
 }
 
 pub(crate) async fn an_unreadable_request_is_a_dead_letter(bed: Bed) {
-    bed.submit(&["newer", "broken", "good"]).await;
+    bed.submit(&["newest", "newer", "broken", "good"]).await;
+    bed.store_input("newest", r#"{"delimiter":";","skip_rowz":2}"#);
     bed.store_input("newer", r#"{"format":"parquet"}"#);
     bed.store_input("broken", "{");
     let options = how();
@@ -128,6 +163,16 @@ pub(crate) async fn an_unreadable_request_is_a_dead_letter(bed: Bed) {
         error.contains("cannot read") && error.contains("parquet"),
         "{error}"
     );
+
+    let status = bed.status("newest").await;
+    assert_eq!((status.state, status.attempts), (State::Dead, 1));
+    let error = status.error.unwrap();
+    for words in ["`skip_rowz`", "update this worker", "dead retry newest"] {
+        assert!(error.contains(words), "{error}");
+    }
+    // People see all that is stored.
+    let stored = serde_json::Value::Object(status.input);
+    assert_eq!(stored, serde_json::json!({ "delimiter": ";", "skip_rowz": 2 }));
 
     // A host that can read it takes it.
     bed.store_input("newer", "{}");

@@ -23,6 +23,7 @@ mod settings;
 mod steer;
 mod tls;
 mod troubles;
+mod versions;
 mod walk;
 
 macro_rules! on_both {
@@ -43,7 +44,7 @@ macro_rules! on_both {
 }
 
 on_both! {
-    claims: submitting_twice_does_nothing_more, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
+    claims: submitting_twice_does_nothing_more, what_was_windows_1252_is_submitted_again_as_ascii, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
         the_claim_carries_the_request, an_unreadable_request_is_a_dead_letter, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
         several_are_claimed_at_once, the_same_nonce_gives_the_same_claims,
         a_request_that_one_more_loss_makes_poison_is_claimed_alone,
@@ -63,7 +64,7 @@ on_both! {
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
     retention: what_ended_goes_after_its_time, a_reap_takes_a_bounded_number_and_the_oldest_first, a_removed_id_is_new_again;
-    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, the_expected_binding_must_be_in_force,
+    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, a_binding_that_says_more_than_is_known_is_refused, the_expected_binding_must_be_in_force,
         a_claim_carries_the_binding, a_queue_may_need_a_binding;
     walk: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
 }

@@ -71,6 +71,30 @@ pub(crate) async fn the_component_pushed_last_comes_first(bed: Bed) {
     assert_eq!((newest.sha256.as_str(), newest.pushed_ms), ("aa", 3_000));
 }
 
+/// A newer version may bind what this one would not do: a worker leaves it to one that knows it.
+pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(bed: Bed) {
+    let registry = bed.registry();
+    let known = serde_json::to_value(binding("aa")).unwrap();
+    registry.bind(Q, &binding("aa"), None).await.unwrap();
+    for (place, member) in [("", "sampling"), ("/input", "skip_rowz")] {
+        let mut newer = known.clone();
+        newer.pointer_mut(place).unwrap()[member] = 2.into();
+        bed.store_binding(1, &newer.to_string());
+        for error in [
+            registry.binding(Q, 1).await.map(drop).expect_err(member),
+            registry.bindings(Q).await.map(drop).expect_err(member),
+        ] {
+            let report = error.report();
+            assert_eq!(error.class(), Class::Transient, "{report}");
+            for words in ["cannot read binding 1", member, "update this program"] {
+                assert!(report.contains(words), "{words}: {report}");
+            }
+        }
+    }
+    bed.store_binding(1, &known.to_string());
+    assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(binding("aa")));
+}
+
 pub(crate) async fn bindings_are_numbered(bed: Bed) {
     let registry = bed.registry();
     assert_eq!(registry.binding(Q, 1).await.unwrap(), None);

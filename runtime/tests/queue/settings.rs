@@ -1,13 +1,10 @@
 //! Servers that may lose what they have acknowledged are told from those that do not.
 
-use std::time::Duration;
-
-use ingest_host::queue::{Next, Server};
+use ingest_host::queue::Server;
 
 use crate::bed::Bed;
 use crate::support::host::Host;
 use crate::support::redis::RedisServer;
-use crate::support::sqlite::take_back_to_version_1;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -131,36 +128,4 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     let said = Host::on(&safe.url()).run("run --queue q --burst --strict");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(!said.stderr.contains("may lose"), "{}", said.stderr);
-}
-
-#[tokio::test]
-async fn a_file_of_version_1_is_brought_up_to_date() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("queue.db");
-    let url = format!("sqlite:{}", path.display());
-    let server = Server::connect(&url).await.unwrap();
-    server
-        .queue
-        .submit("q", &[crate::bed::request("old")])
-        .await
-        .unwrap();
-    drop(server);
-    take_back_to_version_1(&path);
-    let server = Server::connect(&url).await.unwrap();
-    let claim = server
-        .queue
-        .claim("q", &crate::bed::how())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (&*claim.request.id, claim.life_ms),
-        ("old", claim.request.submitted_ms)
-    );
-    assert_eq!(claim.waited, Duration::ZERO);
-    let retry = Next::Retry(Duration::from_secs(7));
-    server.queue.fail(&claim.ticket, "busy", retry).await.unwrap();
-    server.queue.note_reached(&["a:80".into()]).await.unwrap();
-    assert!(server.queue.was_reached("a:80").await.unwrap());
-    assert_eq!(server.queue.audit("q").await.unwrap(), Vec::<String>::new());
 }

@@ -2,22 +2,40 @@
 
 use std::path::Path;
 
-/// Makes a queue's file one of schema version 1, with the requests that are in it.
-pub(crate) fn take_back_to_version_1(file: &Path) {
+/// What takes each version of the schema back to the one before it, from version 2 on.
+const STEPS_BACK: [&str; 2] = [
+    "DROP INDEX request_ending;
+     ALTER TABLE request DROP COLUMN output_id;
+     ALTER TABLE request DROP COLUMN output_uri;
+     ALTER TABLE request DROP COLUMN stray;
+     ALTER TABLE request DROP COLUMN ending;
+     ALTER TABLE request DROP COLUMN concluding;
+     ALTER TABLE request DROP COLUMN life_ms;
+     ALTER TABLE request DROP COLUMN note;
+     ALTER TABLE request DROP COLUMN report;",
+    "ALTER TABLE request DROP COLUMN waited_ms;
+     DROP TABLE reached;",
+];
+
+/// Makes a queue's file one of an older schema version, with the requests that are in it.
+pub(crate) fn take_back_to_version(file: &Path, version: usize) {
     let db = rusqlite::Connection::open(file).expect("the queue's file");
-    let taken_back = db.execute_batch(
-        "DROP INDEX request_ending;
-         ALTER TABLE request DROP COLUMN output_id;
-         ALTER TABLE request DROP COLUMN output_uri;
-         ALTER TABLE request DROP COLUMN stray;
-         ALTER TABLE request DROP COLUMN ending;
-         ALTER TABLE request DROP COLUMN concluding;
-         ALTER TABLE request DROP COLUMN life_ms;
-         ALTER TABLE request DROP COLUMN note;
-         ALTER TABLE request DROP COLUMN report;
-         ALTER TABLE request DROP COLUMN waited_ms;
-         DROP TABLE reached;
-         PRAGMA user_version = 1;",
+    assert_eq!(
+        version_of(file),
+        1 + STEPS_BACK.len(),
+        "each upgrade has a step back"
     );
-    taken_back.expect("the columns of later versions are there");
+    for step in STEPS_BACK[version - 1..].iter().rev() {
+        db.execute_batch(step)
+            .expect("what later versions added is there");
+    }
+    db.pragma_update(None, "user_version", version)
+        .expect("a version can be set");
+}
+
+/// Returns the version of a file's schema.
+pub(crate) fn version_of(file: &Path) -> usize {
+    let db = rusqlite::Connection::open(file).expect("the queue's file");
+    let version = db.query_row("PRAGMA user_version", [], |row| row.get(0));
+    version.expect("a version")
 }

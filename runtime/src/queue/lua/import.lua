@@ -4,8 +4,8 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  why a document whose id belongs to a request of other content is invalid
--- ARGV     then nine for each document, in the list's order: its length, itself or its beginning, why it is
---          invalid (empty if it is not), and the six of a request as in submit.lua (empty if it is invalid)
+-- ARGV     then ten for each document, in the list's order: its length, itself or its beginning, why it is
+--          invalid (empty if it is not), and the seven of a request as in submit.lua (empty if it is invalid)
 -- Returns  how many documents were taken
 
 local fault = broken('ZCARD', unpack(STATES))
@@ -17,7 +17,7 @@ if fault then
 end
 local now = now_ms()
 local taken = 0
-for first = 2, #ARGV, 9 do
+for first = 2, #ARGV, 10 do
   local length, document, reason = tonumber(ARGV[first]), ARGV[first + 1], ARGV[first + 2]
   local head = redis.call('LINDEX', key('in'), taken)
   if not head or #head ~= length or string.sub(head, 1, #document) ~= document then

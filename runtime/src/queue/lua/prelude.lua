@@ -106,7 +106,8 @@ local function create(request, now)
   local hash = request_key(request.id)
   local state = state_of(request.id)
   if state then
-    return redis.call('HGET', hash, 'digest') == request.digest and state or 'conflict'
+    local digest = redis.call('HGET', hash, 'digest')
+    return (digest == request.digest or digest == request.digest_before) and state or 'conflict'
   end
   -- The highest priority first, then the oldest. 201 priorities of 2^44 requests each stay below 2^53, up to
   -- which a score is exact.
@@ -123,11 +124,12 @@ local function create(request, now)
   return 'created'
 end
 
--- Reads the six arguments of a request that start at `first`.
+-- Reads the seven arguments of a request that start at `first`.
 local function request_at(first)
   return {
     id = ARGV[first], uri = ARGV[first + 1], priority = ARGV[first + 2],
     delay_ms = ARGV[first + 3], input = ARGV[first + 4], digest = ARGV[first + 5],
+    digest_before = ARGV[first + 6],
   }
 end
 

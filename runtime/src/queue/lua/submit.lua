@@ -1,7 +1,8 @@
 -- Puts requests into the queue.
 --
 -- KEYS[1]  the queue's base
--- ARGV     six for each request: id, uri, priority, delay_ms, input options as JSON, content digest
+-- ARGV     seven for each request: id, uri, priority, delay_ms, input options as JSON, content digest, the content digest
+--          that the first versions gave to it (empty if it is the same)
 -- Returns  for each request `created`, `conflict`, or the state of the same request that was there already
 
 local fault = broken('ZCARD', unpack(STATES))
@@ -13,7 +14,7 @@ if fault then
 end
 local now = now_ms()
 local answers = {}
-for first = 1, #ARGV, 6 do
+for first = 1, #ARGV, 7 do
   answers[#answers + 1] = create(request_at(first), now)
 end
 return answers

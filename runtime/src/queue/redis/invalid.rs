@@ -15,7 +15,7 @@ const KEY_DIGITS: usize = 16;
 /// The most documents that one step of a search reads; each has at most 64 KiB.
 const PAGE_MAX: i64 = 128;
 
-/// An element of the list.
+/// An element of the list. People look at it and nothing else, so members that a newer version writes are passed over.
 #[derive(Deserialize)]
 struct Entry {
     document: String,

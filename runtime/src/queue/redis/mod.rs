@@ -89,6 +89,7 @@ const STORED: usize = 16;
 
 type Stored = Option<Vec<u8>>;
 
+/// The answer of this version's own script.
 #[derive(Deserialize)]
 struct StatusPart {
     id: String,
@@ -163,7 +164,7 @@ impl RedisServer {
             match intake::examine(&Document { length, bytes }) {
                 Ok(request) => add_request(call.arg(""), &request)?,
                 Err(reason) => {
-                    call.arg(reason).arg(&["", "", "", "", "", ""]);
+                    call.arg(reason).arg(&[""; 7]);
                 }
             }
         }
@@ -650,13 +651,14 @@ fn last_index(limit: usize) -> i64 {
     i64::try_from(limit - 1).unwrap_or(i64::MAX)
 }
 
-/// Adds the six arguments that the scripts read a new request from.
+/// Adds the seven arguments that the scripts read a new request from.
 fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
     let input = serde_json::to_string(&request.input)
         .map_err(|e| Error::permanent(Stage::Queue, "input options").because(e))?;
     call.arg(&request.id).arg(&request.uri).arg(request.priority);
     call.arg(request.delay_ms)
         .arg(input)
-        .arg(request.content_digest());
+        .arg(request.content_digest())
+        .arg(request.content_digest_before().unwrap_or_default());
     Ok(())
 }

@@ -10,7 +10,7 @@ use redis::Cmd;
 use super::{RedisServer, key, on};
 use crate::error::{Error, Result, Stage};
 use crate::queue::registry::check_size;
-use crate::queue::{Binding, Component, Registry, wrong_binding};
+use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
 /// To move the bytes of a component.
@@ -83,15 +83,15 @@ impl Registry for RedisServer {
             .arg(number)
             .to_owned();
         let text: Option<Vec<u8>> = self.link.query(&get).await?;
-        text.map(|text| self.decode(&text)).transpose()
+        text.map(|text| binding_of(queue, number, &text)).transpose()
     }
 
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
         let get = Cmd::new().arg("HGETALL").arg(key(queue, "bindings")?).to_owned();
         let texts: HashMap<u64, Vec<u8>> = self.link.query(&get).await?;
         let mut bindings = texts
-            .values()
-            .map(|text| self.decode(text))
+            .iter()
+            .map(|(number, text)| binding_of(queue, *number, text))
             .collect::<Result<Vec<Binding>>>()?;
         bindings.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.number));
         Ok(bindings)
@@ -100,6 +100,11 @@ impl Registry for RedisServer {
     fn losses_seen(&self) -> u64 {
         self.losses.load(Ordering::Relaxed)
     }
+}
+
+fn binding_of(queue: &str, number: u64, text: &[u8]) -> Result<Binding> {
+    let text = String::from_utf8_lossy(text);
+    strict_json::from_str(&text).map_err(|why| unreadable_binding(queue, number, why))
 }
 
 fn bytes_key(sha256: &str) -> String {

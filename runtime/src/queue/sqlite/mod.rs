@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+pub(super) use self::store::Mode;
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
@@ -34,9 +35,9 @@ pub(super) struct SqliteFile {
 }
 
 impl SqliteFile {
-    pub(super) async fn open(path: &str) -> Result<Self> {
+    pub(super) async fn open(path: &str, mode: Mode) -> Result<Self> {
         Ok(Self {
-            store: Store::open(path).await?,
+            store: Store::open(path, mode).await?,
         })
     }
 
@@ -512,6 +513,9 @@ fn create(db: &Connection, queue: &str, request: &NewRequest, now: i64) -> rusql
         .optional()?;
     match there {
         Some((state, content)) if content == digest => return Ok(Submitted::Existing(state)),
+        Some((state, content)) if request.content_digest_before().as_ref() == Some(&content) => {
+            return Ok(Submitted::Existing(state));
+        }
         Some(_) => return Ok(Submitted::Conflict),
         None => {}
     }

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{SqliteFile, register, wake};
 use crate::error::Result;
 use crate::queue::registry::check_size;
-use crate::queue::{Binding, Component, Registry, wrong_binding};
+use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
 use crate::request::{check_queue_name, check_usable_queue_name};
 
 #[async_trait]
@@ -100,28 +100,38 @@ impl Registry for SqliteFile {
 
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
         check_queue_name(queue)?;
-        let queue = queue.to_owned();
+        let name = queue.to_owned();
         let found = self.store.read(move |db, _| {
-            db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 AND number = ?2")?
-                .query_row(params![queue, number], decode)
+            db.prepare_cached("SELECT number, document FROM binding WHERE queue = ?1 AND number = ?2")?
+                .query_row(params![name, number], stored)
                 .optional()
         });
-        found.await
+        found.await?.map(|stored| binding_of(queue, stored)).transpose()
     }
 
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
         check_queue_name(queue)?;
-        let queue = queue.to_owned();
+        let name = queue.to_owned();
         let found = self.store.read(move |db, _| {
-            db.prepare_cached("SELECT document FROM binding WHERE queue = ?1 ORDER BY number DESC")?
-                .query_map([queue], decode)?
-                .collect()
+            db.prepare_cached("SELECT number, document FROM binding WHERE queue = ?1 ORDER BY number DESC")?
+                .query_map([name], stored)?
+                .collect::<rusqlite::Result<Vec<_>>>()
         });
-        found.await
+        found
+            .await?
+            .into_iter()
+            .map(|stored| binding_of(queue, stored))
+            .collect()
     }
 }
 
-fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Binding> {
-    strict_json::from_str(row.get_ref(0)?.as_str()?)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, e.into()))
+/// A binding's number and its document.
+type Stored = (u64, String);
+
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+fn binding_of(queue: &str, (number, document): Stored) -> Result<Binding> {
+    strict_json::from_str(&document).map_err(|why| unreadable_binding(queue, number, why))
 }

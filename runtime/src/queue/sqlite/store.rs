@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
@@ -23,9 +23,20 @@ const BUSY: Duration = Duration::from_secs(10);
 /// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
 const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
+/// Tables, indexes and version of the latest schema.
+const SCHEMA: &str = include_str!("schema.sql");
 const STATEMENTS_CACHED: usize = 64;
 /// How many steps share a transaction at most, so that the first does not wait long for the last.
 const STEPS_MAX: usize = 64;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::queue) enum Mode {
+    /// It is made if it is not there, and brought to the latest version.
+    Write,
+    /// It stays as it is, since workers of its version may serve it; no step can write.
+    Read,
+}
 
 /// A file that any number of processes may have open at once. This process has one connection to it: SQLite lets
 /// one writer in at a time anyhow.
@@ -42,6 +53,7 @@ struct Shared {
 struct Inner {
     path: PathBuf,
     name: String,
+    mode: Mode,
     seen: Seen,
     /// None after its files were lost.
     open: Option<Open>,
@@ -134,8 +146,8 @@ impl From<rusqlite::Error> for Fault {
 pub(super) type Seen = HashMap<String, i64>;
 
 impl Store {
-    /// Opens the file; makes it, its folder and its tables if they are not there.
-    pub(super) async fn open(path: &str) -> Result<Self> {
+    /// Opens the file, in the way of the mode.
+    pub(super) async fn open(path: &str, mode: Mode) -> Result<Self> {
         let name = format!("sqlite:{path}");
         if path.is_empty() {
             return Err(Error::permanent(
@@ -146,7 +158,7 @@ impl Store {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking({
             let name = name.clone();
-            move || Inner::open(path.into(), name)
+            move || Inner::open(path.into(), name, mode)
         });
         let inner = joined(opened.await, &name)??;
         let shared = Arc::new(Shared {
@@ -256,12 +268,13 @@ fn next_steps(waiting: &mut VecDeque<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
 }
 
 impl Inner {
-    fn open(path: PathBuf, name: String) -> Result<Self> {
+    fn open(path: PathBuf, name: String, mode: Mode) -> Result<Self> {
         Ok(Self {
-            open: Some(Open::new(&path, &name)?),
+            open: Some(Open::new(&path, &name, mode)?),
             seen: Seen::new(),
             path,
             name,
+            mode,
         })
     }
 
@@ -282,7 +295,7 @@ impl Inner {
     fn check(&mut self) -> Result<(), Fault> {
         let Some(open) = &mut self.open else {
             self.open = Some(
-                Open::new(&self.path, &self.name)
+                Open::new(&self.path, &self.name, self.mode)
                     .map_err(|error| Fault::Closed(error.class(), error.report()))?,
             );
             self.seen.clear();
@@ -291,7 +304,8 @@ impl Inner {
         let Some(what) = open.files.changed() else {
             return Ok(());
         };
-        if what.may_be_whole && Open::new(&self.path, &self.name).is_ok_and(|fresh| fresh.is_whole()) {
+        let anew = || Open::new(&self.path, &self.name, self.mode);
+        if what.may_be_whole && anew().is_ok_and(|fresh| fresh.is_whole()) {
             open.files.accept();
             return Ok(());
         }
@@ -342,9 +356,11 @@ impl Inner {
 }
 
 impl Open {
-    /// Opens the file; makes it, its folder and its tables if they are not there.
-    fn new(path: &Path, name: &str) -> Result<Self> {
-        let connection = open(path, name)?;
+    fn new(path: &Path, name: &str, mode: Mode) -> Result<Self> {
+        let connection = match mode {
+            Mode::Write => open(path, name)?,
+            Mode::Read => open_to_read(path, name)?,
+        };
         let open = Self {
             files: Files::of(path),
             connection,
@@ -390,6 +406,7 @@ pub(super) fn now_ms() -> i64 {
 /// The version that stands for a file that another program made.
 const FOREIGN: i64 = -1;
 
+/// Opens the file; makes it, its folder and its tables if they are not there, and upgrades tables of an older version.
 fn open(path: &Path, name: &str) -> Result<Connection> {
     let failed_to = |what: &str| Error::permanent(Stage::Queue, format!("{name}: cannot make the {what}"));
     if let Some(folder) = path.parent() {
@@ -406,47 +423,130 @@ fn open(path: &Path, name: &str) -> Result<Connection> {
         _ => {}
     }
     let mut connection = Connection::open(path).map_err(|e| failed(name, e))?;
-    let version = prepare(&mut connection).map_err(|e| failed(name, e))?;
-    let refused = |why: String| Err(Error::permanent(Stage::Queue, format!("{name}: {why}")));
-    if version == FOREIGN {
-        return refused("is a file of another program: name another one".into());
-    }
-    if version > SCHEMA_VERSION {
-        return refused(format!(
-            "has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one"
-        ));
+    let Versions { was, is } = prepare(&mut connection).map_err(|e| failed(name, e))?;
+    check_version(is, name)?;
+    if (1..is).contains(&was) {
+        tracing::warn!(
+            file = name,
+            was,
+            is,
+            "the queue's file was upgraded: programs of the older version cannot open it any more, so stop its workers and start \
+             them anew with this one"
+        );
     }
     Ok(connection)
 }
 
-/// Sets the connection up and returns the version of the file's tables.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
+/// Opens the file without a change to it. Of an older version, reads see what they would see after its upgrade.
+fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
+    let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(name, e))?;
+    let version = set_up(&connection).map_err(|e| failed(name, e))?;
+    check_version(version, name)?;
+    if version == 0 {
+        let why = "has no queue yet; `submit`, `run` and `plugin push` make one";
+        return Err(Error::permanent(Stage::Queue, format!("{name}: {why}")));
+    }
+    let limited = || {
+        if version < SCHEMA_VERSION {
+            show_as_latest(&connection)?;
+        }
+        connection.pragma_update(None, "query_only", "ON")
+    };
+    limited().map_err(|e| failed(name, e))?;
+    Ok(connection)
+}
+
+fn check_version(version: i64, name: &str) -> Result<()> {
+    let why = match version {
+        FOREIGN => "is a file of another program: name another one".to_owned(),
+        ..=SCHEMA_VERSION => return Ok(()),
+        _ => {
+            format!("has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one")
+        }
+    };
+    Err(Error::permanent(Stage::Queue, format!("{name}: {why}")))
+}
+
+/// Sets the connection up and returns the version of the file's tables; 0 if it has none.
+fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // Whoever made the file need not be trusted with what it defines.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
-    // In one statement: another process may be making the tables.
-    let is_foreign = "SELECT (SELECT user_version FROM pragma_user_version) = 0
-        AND EXISTS (SELECT 1 FROM sqlite_schema)";
-    if connection.query_row(is_foreign, [], |row| row.get(0))? {
-        return Ok(FOREIGN);
-    }
-    switch_to_wal(connection)?;
     // What a commit has acknowledged survives a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut version = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
-        transaction.execute_batch(include_str!("schema.sql"))?;
-        version = SCHEMA_VERSION;
+    // In one statement: another process may be making the tables.
+    let version = "SELECT CASE WHEN user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_schema) THEN ?1 ELSE user_version END
+        FROM pragma_user_version";
+    connection.query_row(version, [FOREIGN], |row| row.get(0))
+}
+
+/// The versions of a file's tables, before and after it was prepared.
+struct Versions {
+    was: i64,
+    is: i64,
+}
+
+/// Sets the connection up, and makes or upgrades the file's tables.
+fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
+    let found = set_up(connection)?;
+    if found == FOREIGN {
+        return Ok(Versions {
+            was: found,
+            is: found,
+        });
     }
-    for upgrade in UPGRADES.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
+    switch_to_wal(connection)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let was = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let mut is = was;
+    if is == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        is = SCHEMA_VERSION;
+    }
+    for upgrade in UPGRADES.iter().skip(usize::try_from(is - 1).unwrap_or(0)) {
         transaction.execute_batch(upgrade)?;
-        version += 1;
-        transaction.pragma_update(None, "user_version", version)?;
+        is += 1;
+        transaction.pragma_update(None, "user_version", is)?;
     }
     transaction.commit()?;
-    Ok(version)
+    Ok(Versions { was, is })
+}
+
+/// Puts views of the latest tables before those of an older version, for this connection alone: a column that the file lacks has
+/// what an upgrade would give it.
+fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
+    let latest = Connection::open_in_memory()?;
+    latest.execute_batch(SCHEMA)?;
+    let tables = latest
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    for table in tables {
+        let there = columns(connection, &table)?;
+        let lacking: Vec<String> = columns(&latest, &table)?
+            .into_iter()
+            .filter(|(name, _)| !there.iter().any(|(there, _)| there == name))
+            .map(|(name, default)| format!("{} AS {name}", default.as_deref().unwrap_or("NULL")))
+            .collect();
+        let lacking = lacking.join(", ");
+        let select = match (lacking.is_empty(), there.is_empty()) {
+            (true, _) => continue,
+            (false, true) => format!("SELECT {lacking} WHERE FALSE"),
+            (false, false) => format!("SELECT *, {lacking} FROM main.{table}"),
+        };
+        connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS {select}"))?;
+    }
+    Ok(())
+}
+
+/// Returns the columns of a table with their defaults; none if it is not there.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    connection
+        .prepare("SELECT name, dflt_value FROM pragma_table_info(?1)")?
+        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 /// Several processes may open a new file at once. The switch to WAL does not wait for the others' locks as other
@@ -516,7 +616,7 @@ mod tests {
     async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.db");
-        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+        let store = Store::open(path.to_str().unwrap(), Mode::Write).await.unwrap();
 
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
@@ -559,7 +659,7 @@ mod tests {
     async fn when_a_transaction_fails_all_its_steps_have_failed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.db");
-        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+        let store = Store::open(path.to_str().unwrap(), Mode::Write).await.unwrap();
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
         let first = store.write(move |_| {
