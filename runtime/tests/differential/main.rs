@@ -378,6 +378,10 @@ fn csv_case(random: &mut Rng) -> Case {
         options.remove("long_rows");
     }
     let mut delimiter = option(&options, "delimiter", ",").to_owned();
+    if dialect == "none" && !options.contains_key("delimiter") && random.u8(..5) == 0 {
+        // It is written with another one than it is read with.
+        (*random.choice(&[";", "\t", "|"]).unwrap()).clone_into(&mut delimiter);
+    }
     if is_auto && random.u8(..4) > 0 {
         options.remove("delimiter");
         (*random.choice(&[",", ";", "\t", "|"]).unwrap()).clone_into(&mut delimiter);
@@ -451,7 +455,12 @@ fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> Str
             _ => String::new(),
         }
     };
-    let title = if is_tidy { "" } else { "a title\n" };
+    let titles = ["a title\n", "Report of March, 2024\n", "Error: not found\n"];
+    let title = if is_tidy {
+        ""
+    } else {
+        *random.choice(&titles).unwrap()
+    };
     let mut table = text(random, &[title, "", ""], 1);
     let mut names = Vec::from_iter((0..width).map(|column| format!("c{column}")));
     if !is_tidy && random.u8(..8) == 0 {

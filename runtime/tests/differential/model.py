@@ -391,8 +391,8 @@ def widths(text, options, delimiter=None):
 
 
 def is_legal(columns, records, text, options):
-    """Whether it is so much a table that nothing may be said against it."""
-    if not records or any(record in IN_HEADER or record == "ragged-row" for record in records if isinstance(record, str)):
+    """Whether it is so much a table that nothing may be said against it: no record is a reject, or of another width."""
+    if not records or any(isinstance(record, str) for record in records) or len(set(widths(text, options))) > 1:
         return False
     has_names = all(re.fullmatch("[a-z][a-z0-9]*", name) for name in columns) if options.get("header", True) else True
     return has_names and (len(columns) > 1 or not re.search("[ ,;|^~\t]", text))
@@ -454,17 +454,31 @@ def check_csv(data, options, ours):
     options = {"format": None, **options}
     try:
         text = text_of_file(data, options)
-        if options.get("dialect") == "spaces":
-            text, options["delimiter"] = with_tabs(text, options), "\t"
-        elif options.get("dialect") == "auto":
-            ways = list(dialects(text, options))
-            if any(isinstance(way, Refused) and way.is_meant_by(error) for way in ways):
-                return ["refused"]
-            ways = [way for way in ways if error or way == (ours["delimiter"], options.get("quote", ours["quote"]))]
-            ways = [way for way in ways if not isinstance(way, Refused)]
-            expect("a dialect that may be told", bool(ways), True)
-            options["delimiter"], options["quote"] = ways[0]
-        options.setdefault("delimiter", ",")
+    except Refused as refused:
+        expect(f"refused: {refused}", refused.is_meant_by(error), True)
+        return ["refused"]
+    if options.get("dialect") != "auto":
+        is_spaced = options.get("dialect") == "spaces"
+        text = with_tabs(text, options) if is_spaced else text
+        return check_table(text, {"delimiter": "\t" if is_spaced else ",", **options}, ours)
+    ways = list(dialects(text, options))
+    if any(isinstance(way, Refused) and way.is_meant_by(error) for way in ways):
+        return ["refused"]
+    differences = [f"no dialect is told: {ways}"]
+    for way in ways:
+        if not isinstance(way, Refused):
+            delimiter, quote = way
+            try:
+                return check_table(text, {**options, "delimiter": delimiter, "quote": quote}, ours)
+            except AssertionError as difference:
+                differences.append(str(difference))
+    raise AssertionError("; or ".join(differences))
+
+
+def check_table(text, options, ours):
+    """The same, with a dialect that is known."""
+    error = ours.get("error")
+    try:
         columns, records = read_csv(text, options)
     except Refused as refused:
         if refused.is_meant_by(error):
@@ -478,6 +492,9 @@ def check_csv(data, options, ours):
         expect("named", options["format"] is None or options.get("dialect") == "auto", True)
         check_guess(error, columns, records, text, options)
         return ["refused"]
+    expect("delimiter", ours["delimiter"], options["delimiter"])
+    if options.get("quote", "none") != "none":
+        expect("quote", ours["quote"], options["quote"])
     expect("columns", ours["columns"], columns)
     kept = [record for record in records if isinstance(record, list)]
     good = iter(record for record in ours["records"] if not isinstance(record, str))
