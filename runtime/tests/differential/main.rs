@@ -373,10 +373,6 @@ fn csv_case(random: &mut Rng) -> Case {
         options.remove("delimiter");
     }
     let is_auto = dialect == "auto";
-    if is_auto {
-        options.remove("short_rows");
-        options.remove("long_rows");
-    }
     let mut delimiter = option(&options, "delimiter", ",").to_owned();
     if dialect == "none" && !options.contains_key("delimiter") && random.u8(..5) == 0 {
         // It is written with another one than it is read with.

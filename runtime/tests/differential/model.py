@@ -5,6 +5,7 @@ printed, and ends the program with exit code 1. Where they differ by design, a c
 """
 
 import csv
+import itertools
 import json
 import re
 import sys
@@ -168,9 +169,9 @@ def with_tabs(text, options):
     return out
 
 
-def alike(text, options, delimiter, quote):
-    """What a dialect makes of a text: how many fields the first record has, how many records of a hundred have as many, and
-    whether any field has quotes and goes over a line end. None if there is no record."""
+def alike(text, options, delimiter, quote, counts_rules):
+    """What a dialect makes of a text: how many fields the first record has, how many records of a hundred have as many
+    (or, with `counts_rules`, are made as wide by the rules for rows), and whether any field has quotes and goes over a line end. None if there is no record."""
     rows = list(rows_of(lines_of(text), {**options, "delimiter": delimiter, "quote": quote}))
     is_open = bool(rows) and rows[-1][1].is_open
     if is_open:
@@ -180,7 +181,15 @@ def alike(text, options, delimiter, quote):
     if not rows:
         return None
     width = len(rows[0][0])
-    same = sum(len(fields) == width and faults.code != "stray-quote" for fields, faults in rows)
+    fills = counts_rules and options.get("short_rows") == "fill"
+    cuts = counts_rules and options.get("long_rows") == "trailing-empty"
+
+    def is_alike(fields):
+        if len(fields) < width:
+            return fills and len(fields) > 1
+        return len(fields) == width or cuts and not any(fields[width:])
+
+    same = sum(is_alike(fields) and faults.code != "stray-quote" for fields, faults in rows)
     quoted = [faults for _, faults in rows if faults.is_quoted]
     is_over_lines = any(re.search("[\r\n]", faults.raw.rstrip("\r\n")) for faults in quoted)
     return width, 100 * same // (len(rows) + is_open), bool(quoted), is_over_lines
@@ -190,7 +199,7 @@ def is_decimal(text):
     return not re.search("(?<![0-9]),|,(?![0-9])", text)
 
 
-def told(text, options, has_double, has_decimals):
+def told(text, options, has_double, has_decimals, counts_rules):
     """The delimiter and the quote that FORMATS.md tells of a text ("How a dialect is detected")."""
     users = [options.get("escape"), options.get("comment")]
     default = options.get("quote", '"')
@@ -201,7 +210,7 @@ def told(text, options, has_double, has_decimals):
     for delimiter in usual:
         best = None
         for quote in (["'"] if has_single else []) + [default]:
-            found = alike(text, options, delimiter, quote)
+            found = alike(text, options, delimiter, quote, counts_rules)
             if found is None or found[0] == 1:
                 continue
             has_columns = True
@@ -221,14 +230,15 @@ def told(text, options, has_double, has_decimals):
     if candidates:
         return candidates[0][2:4]
     if not known:
+        without_users = {**options, "escape": "none", "comment": "none"}
         for delimiter in "\t;|,":
-            found = delimiter in users and alike(text, {**options, "escape": "none", "comment": "none"}, delimiter, default)
+            found = delimiter in users and alike(text, without_users, delimiter, default, counts_rules)
             if found and found[0] > 1 and found[1] >= 90:
                 raise Refused("uses that character: say another one there")
     if has_columns:
         raise Refused("no dialect gives its first records as many fields each")
     if not known and "^" not in users:
-        found = alike(text, options, "^", default)
+        found = alike(text, options, "^", default, counts_rules)
         if found and found[0] > 1 and found[1] >= 90:
             raise Refused(f'has {found[0]} columns by "^", which has to be named')
     return known or ",", default
@@ -238,12 +248,14 @@ def dialects(text, options):
     """The dialects that may be told of a text, or why none can be."""
     # The text is looked at without comments, escapes and spaces that are passed over, which may hold what counts here.
     is_plain = not options.get("trim") and all(options.get(name, "none") == "none" for name in ("escape", "comment"))
-    for has_double in [True, False] if '"' in text and not is_plain else ['"' in text]:
-        for has_decimals in [is_decimal(text)] if is_plain else [True, False]:
-            try:
-                yield told(text, options, has_double, has_decimals)
-            except Refused as refused:
-                yield refused
+    has_double = [True, False] if '"' in text and not is_plain else ['"' in text]
+    has_decimals = [is_decimal(text)] if is_plain else [True, False]
+    # FORMATS.md leaves open whether rows count that only a rule makes as wide.
+    for choices in itertools.product(has_double, has_decimals, [True, False]):
+        try:
+            yield told(text, options, *choices)
+        except Refused as refused:
+            yield refused
 
 
 def names_of(header, options):
