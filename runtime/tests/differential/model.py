@@ -432,7 +432,7 @@ def check_guess(error, columns, records, text, options):
             expect_fields(found[3], int(found[2]), 0)
     elif found := re.search(r"has one field in its first line, but (\d+) of the next (\d+) have (\d+) by ([^:]+): say --skip-lines", error):
         expect("columns", width, 1)
-        expect("most of them", 2 * int(found[1]) >= int(found[2]), True)
+        expect("a table of them", int(found[1]) >= 2 and (not is_plain or 2 * int(found[1]) >= len(below)), True)
         expect_fields(found[4], int(found[3]), 1)
     elif found := re.search(r"can be read in two ways, (\d+) fields by (\w+) or(?:, from line \d+ on,)? (\d+) by ([^:]+): say", error):
         expect("columns", (width, NAMES[found[2]]), (int(found[1]), options["delimiter"]))
