@@ -16,7 +16,7 @@ use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
 use ingest_host::request::{
-    BlankRows, Character, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
+    BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
 };
 use ingest_host::stop::Stop;
 
@@ -61,15 +61,18 @@ pub fn options(data: &[u8]) {
         None => Some(Character::None),
         Some(character) => Some(Character::Is(character)),
     };
+    let is_auto = how & 0x40 != 0;
     let options = InputOptions {
-        format: Some(Format::Csv),
+        // A file of which nobody has named the format is looked at more closely.
+        format: (how & 0x80 == 0).then_some(Format::Csv),
+        dialect: is_auto.then_some(DialectFrom::Auto),
         header: Some(how & 1 == 0),
         trim: Some(how & 2 != 0),
         duplicate_columns: (how & 4 != 0).then_some(DuplicateColumns::Number),
         quote: one_of([Some('"'), None, Some('\''), Some('a')], characters),
         escape: one_of([Some('\\'), None, Some('^'), Some('b')], characters >> 2),
         comment: one_of([Some('#'), None, Some('a'), Some(';')], characters >> 4),
-        delimiter: Some([',', ';', '\t', 'a'][usize::from(characters >> 6)]),
+        delimiter: (!is_auto).then_some([',', ';', '\t', 'a'][usize::from(characters >> 6)]),
         short_rows: (rows & 1 != 0).then_some(ShortRows::Fill),
         long_rows: (rows & 2 != 0).then_some(LongRows::TrailingEmpty),
         blank_rows: (rows & 4 != 0).then_some(BlankRows::Drop),

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::Value;
+use support::compress::gzip;
 use support::host::{Host, component, path_of};
 use support::http::Files;
 use wait4::Wait4;
@@ -126,12 +127,6 @@ fn runs_within(case: &Case<'_>, mib: u64) -> Value {
 fn is_done(outcome: &Value, count: &str, records: u64) {
     assert_eq!(outcome["state"], "done", "{outcome}");
     assert_eq!(outcome["records"][count], records, "{outcome}");
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// CSV of one column `n` with these records, each so long.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use support::compress::gzip;
 use support::host::{Host, Said, component, path_of, sha256sum, wait_for};
 use support::http::Files;
 
@@ -76,12 +77,6 @@ fn leaves_no_staging(host: &Host) {
         .filter(|name| name.starts_with("ingest-host-"))
         .collect();
     assert_eq!(left, [] as [String; 0]);
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    gzip.write_all(bytes).unwrap();
-    gzip.finish().unwrap()
 }
 
 #[test]
@@ -218,22 +213,10 @@ fn standard_input_of_any_size_takes_no_more_memory() {
 fn a_signal_ends_the_wait_for_standard_input() {
     let host = Host::embedded();
     for output in ["o", "-"] {
-        let mut command = clean(&host, &["-", "--output", output]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // Written, and never closed.
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(ROWS.as_bytes()).unwrap();
-        wait_until_read(&child);
-        interrupt(&child);
-        let said = Said::new(&child.wait_with_output().unwrap());
+        let said = interrupted(clean(&host, &["-", "--output", output]));
         assert_eq!(said.stdout, "");
         let stderr = said.refused(1);
         assert!(stderr.contains("interrupted"), "{stderr}");
-        drop(stdin);
     }
     assert_eq!(names(&host.path("o/receipts")), [] as [String; 0]);
     leaves_no_staging(&host);
@@ -248,22 +231,28 @@ fn a_signal_ends_the_inputs_that_are_left() {
         ("o", "1 of 3 inputs are done; not done: stdin, b.csv"),
         ("-", "nothing was written to stdout; not done: stdin, b.csv"),
     ] {
-        let mut command = clean(&host, &["a.csv", "-", "b.csv", "--output", output]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(ROWS.as_bytes()).unwrap();
-        wait_until_read(&child);
-        interrupt(&child);
-        let stderr = Said::new(&child.wait_with_output().unwrap()).refused(1);
+        let command = clean(&host, &["a.csv", "-", "b.csv", "--output", output]);
+        let stderr = interrupted(command).refused(1);
         assert_eq!(stderr.matches("interrupted").count(), 1, "{stderr}");
         assert!(stderr.contains(end), "{stderr}");
-        drop(stdin);
     }
     leaves_no_staging(&host);
+}
+
+/// Interrupts a program that has read its standard input, which stays open.
+fn interrupted(mut command: Command) -> Said {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(ROWS.as_bytes()).unwrap();
+    wait_until_read(&child);
+    interrupt(&child);
+    let said = Said::new(&child.wait_with_output().unwrap());
+    drop(stdin);
+    said
 }
 
 /// Waits until a process reads standard input, which is then empty: it listens to signals before.

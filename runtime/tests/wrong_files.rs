@@ -3,9 +3,8 @@
 
 mod support;
 
-use std::io::Write;
-
 use serde_json::Value;
+use support::compress::gzip;
 use support::host::{Host, Said, component, path_of};
 use support::http::Files;
 use support::redis::RedisServer;
@@ -74,12 +73,6 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     bytes.extend(content);
     bytes.resize(bytes.len().next_multiple_of(512) + 1_024, 0);
     bytes
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 const CSV: &[u8] = b"a,b\n1,2\n";

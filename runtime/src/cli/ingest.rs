@@ -159,36 +159,26 @@ async fn to_folder(
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
-    let mut left = Vec::new();
-    for input in inputs {
-        let name = name(&input);
-        if work.interrupted.is_requested() {
-            left.push(name);
-            continue;
+    let is_named = count > 1 && !work.args.json;
+    let tell = |name: String, committed| {
+        if is_named {
+            out::line(&name);
         }
-        match work.put_through(input).await {
-            Ok(committed) => {
-                if count > 1 && !work.args.json {
-                    out::line(&name);
-                }
-                work.tell((count > 1).then_some(&*name), committed);
-            }
-            Err(error) if count == 1 || error.stage() == Stage::Config => return Err(error),
-            Err(error) => {
-                fail(&about(&name, &error), log_format);
-                left.push(name);
-            }
-        }
-    }
+        work.tell((count > 1).then_some(&*name), committed);
+        Ok(())
+    };
+    let left = work.put_through_all(inputs, log_format, tell).await?;
     if !left.is_empty() {
-        out::note(format!(
-            "{} of {count} inputs are done{}",
-            count - left.len(),
-            not_done(&left)
-        ));
+        if count > 1 {
+            out::note(format!(
+                "{} of {count} inputs are done{}",
+                count - left.len(),
+                not_done(&left)
+            ));
+        }
         return Ok(ExitCode::FAILURE);
     }
-    if count > 1 && !work.args.json {
+    if is_named {
         out::line(format!("all {count} inputs are done"));
     }
     Ok(ExitCode::SUCCESS)
@@ -201,38 +191,20 @@ async fn to_stdout(
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
-    let (mut receipts, mut files, mut left) = (Vec::new(), Vec::new(), Vec::new());
-    for input in inputs {
-        let name = name(&input);
-        if work.interrupted.is_requested() {
-            left.push(name);
-            continue;
+    let (mut receipts, mut files) = (Vec::new(), Vec::new());
+    let stage = |name, committed| {
+        let (Committed::New(mut receipt) | Committed::Existing(mut receipt)) = committed;
+        for output in &mut receipt.outputs {
+            let Location::File(path) = Location::parse(&output.uri, Stage::Commit)? else {
+                unreachable!("what is staged is a file");
+            };
+            files.push(path);
+            "stdout".clone_into(&mut output.uri);
         }
-        match work.put_through(input).await {
-            Ok(Committed::New(mut receipt) | Committed::Existing(mut receipt)) => {
-                for output in &mut receipt.outputs {
-                    let Location::File(path) = Location::parse(&output.uri, Stage::Commit)? else {
-                        unreachable!("what is staged is a file");
-                    };
-                    files.push(path);
-                    "stdout".clone_into(&mut output.uri);
-                }
-                receipts.push((name, receipt));
-            }
-            Err(error) if error.stage() == Stage::Config => return Err(error),
-            Err(error) => {
-                let report = match count {
-                    1 => error.report(),
-                    _ => about(&name, &error),
-                };
-                fail(&report, log_format);
-                if (error.stage(), error.class()) == (Stage::Commit, Class::Transient) {
-                    out::note("what goes to stdout is staged first: TMPDIR names another place for it");
-                }
-                left.push(name);
-            }
-        }
-    }
+        receipts.push((name, receipt));
+        Ok(())
+    };
+    let left = work.put_through_all(inputs, log_format, stage).await?;
     if !left.is_empty() {
         let which = match count {
             1 => String::new(),
@@ -301,6 +273,41 @@ struct Ingestion {
 }
 
 impl Ingestion {
+    /// Puts the inputs through one after the other, unless a signal comes first. Hands `done` what became of each, with its
+    /// name, and says why one fails. Returns the names of those that are not done.
+    ///
+    /// # Errors
+    /// Those of stage config, which concern all inputs, and those of `done`.
+    async fn put_through_all(
+        &self,
+        inputs: Vec<Result<Input, Unfound>>,
+        log_format: LogFormat,
+        mut done: impl FnMut(String, Committed) -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let (count, mut left) = (inputs.len(), Vec::new());
+        for input in inputs {
+            let name = name(&input);
+            // A single one says itself that it was interrupted.
+            if count > 1 && self.interrupted.is_requested() {
+                left.push(name);
+                continue;
+            }
+            match self.put_through(input).await {
+                Ok(committed) => done(name, committed)?,
+                Err(error) if error.stage() == Stage::Config => return Err(error),
+                Err(error) => {
+                    let report = match count {
+                        1 => error.report(),
+                        _ => about(&name, &error),
+                    };
+                    fail(&report, log_format);
+                    left.push(name);
+                }
+            }
+        }
+        Ok(left)
+    }
+
     /// Puts an input through, unless a signal comes first.
     async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
         let input = input.map_err(|unfound| *unfound.error)?;
@@ -317,6 +324,9 @@ impl Ingestion {
             }
         };
         result.map_err(|error| match (error.class(), &input) {
+            (Class::Transient, _) if error.stage() == Stage::Commit && self.args.output.is_stdout() => {
+                error.with_hint(STAGED_FIRST)
+            }
             (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
             // No queue reads standard input.
             _ => error,
@@ -423,6 +433,9 @@ const INTERRUPTED: &str = "interrupted";
 
 /// What to do about an error that a worker would meet with another attempt.
 const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a queue does";
+
+/// What to do about an error that most likely is a full disk.
+const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
 
 /// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
 /// removes the folder in which its output was staged for stdout.

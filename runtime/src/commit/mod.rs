@@ -24,6 +24,7 @@
 //! All of it blocks, so it must not be called within an async task.
 
 mod checkpoint;
+mod differences;
 mod disk;
 mod fencing;
 mod folders;
@@ -194,7 +195,8 @@ impl Destination {
     /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
     /// module's, or if the rejects' folder is that of the outputs.
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
-        Staging::new(self.folders(owner.queue.as_deref())?, owner)
+        let folders = self.folders(owner.queue.as_deref())?;
+        Staging::new(folders, owner, self.passing.as_ref())
     }
 
     /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of
@@ -211,6 +213,9 @@ impl Destination {
             self.check_queue(queue)?;
             output.push(queue);
             rejects.push(queue);
+        }
+        if let Some(passing) = &self.passing {
+            passing.create_folders(&output)?;
         }
         let folders = Folders {
             output: Folder::open(&output)?,

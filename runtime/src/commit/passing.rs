@@ -1,12 +1,13 @@
 //! An output that is passed on instead of published, such as to stdout: staged in a folder that its owner removes, whole before
 //! anybody has a byte of it, and without a receipt.
 
+use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::Destination;
 use super::publish::{Artifact, Committed, Published, artifact, names, place};
 use super::staging::Sealed;
+use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
 use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
@@ -30,6 +31,28 @@ pub struct OutputHead {
 pub(super) struct Passing {
     head: Mutex<Option<OutputHead>>,
     keeps_rejects: bool,
+}
+
+impl Passing {
+    /// Whether rejects stay, unlike the output.
+    pub(super) fn keeps_rejects(&self) -> bool {
+        self.keeps_rejects
+    }
+
+    /// Creates the folders that go with the output's. A power cut may take them, so they are not synced.
+    pub(super) fn create_folders(&self, output: &Path) -> Result<()> {
+        let fences = Path::new(STAGING).join(FENCES);
+        let rejects = (!self.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
+        for folder in [Some(fences), Some(RECEIPTS.into()), rejects]
+            .into_iter()
+            .flatten()
+        {
+            let path = output.join(folder);
+            fs::create_dir_all(&path)
+                .map_err(|error| disk::failed(error, "the folder cannot be created", &path))?;
+        }
+        Ok(())
+    }
 }
 
 impl Destination {
@@ -127,10 +150,7 @@ impl Sealed {
     /// Of stage commit.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
         check_name("id", id, 128)?;
-        let stay = destination
-            .passing
-            .as_ref()
-            .is_some_and(|passing| passing.keeps_rejects);
+        let stay = destination.passing.as_ref().is_some_and(Passing::keeps_rejects);
         let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
             return Ok(None);
         };

@@ -12,6 +12,7 @@ use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
 use super::fencing::{Owner, RequestKey};
 use super::folders::{Folder, Folders};
+use super::passing::Passing;
 use crate::digest::{Digest, Digesting, Midstate, update_both};
 use crate::error::{Error, Result};
 
@@ -29,6 +30,8 @@ pub struct Staging {
     pub(super) name: String,
     pub(super) output: Staged,
     pub(super) rejects: Option<Staged>,
+    /// Whether the rejects are to outlast a power cut.
+    keeps_rejects: bool,
     pub(super) checkpoints: Checkpoints,
 }
 
@@ -39,6 +42,8 @@ pub struct Staged {
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
+    /// Whether it is to outlast a power cut.
+    is_kept: bool,
     /// Up to where the kernel was told to begin.
     written_out: u64,
 }
@@ -64,19 +69,21 @@ pub struct Sealed {
 }
 
 impl Staging {
-    pub(super) fn new(folders: Arc<Folders>, owner: Owner) -> Result<Self> {
+    /// Begins an attempt's output. What is passed on need not outlast a power cut.
+    pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<&Passing>) -> Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = match &owner.id {
             Some(id) => RequestKey::of(owner.queue.as_deref(), id).staged_name(owner.fence, &random),
             None => random,
         };
-        let output = Staged::create(&folders.staging, &format!("{name}.output"))?;
+        let output = Staged::create(&folders.staging, &format!("{name}.output"), passing.is_none())?;
         Ok(Self {
             owner,
             folders,
             name,
             output,
             rejects: None,
+            keeps_rejects: passing.is_none_or(Passing::keeps_rejects),
             checkpoints: Checkpoints::default(),
         })
     }
@@ -104,12 +111,15 @@ impl Staging {
     pub fn rejects(&mut self) -> Result<&mut Staged> {
         let rejects = match self.rejects.take() {
             Some(rejects) => rejects,
-            None => Staged::create(&self.folders.rejects_staging, &format!("{}.rejects", self.name))?,
+            None => {
+                let name = format!("{}.rejects", self.name);
+                Staged::create(&self.folders.rejects_staging, &name, self.keeps_rejects)?
+            }
         };
         Ok(self.rejects.insert(rejects))
     }
 
-    /// Brings everything to the disk, for good.
+    /// Writes what is left, and brings to the disk for good what is to outlast a power cut.
     ///
     /// # Errors
     /// Of stage commit, with the path: transient if there is no space.
@@ -143,21 +153,22 @@ impl Sealed {
 }
 
 impl Staged {
-    fn create(folder: &Folder, name: &str) -> Result<Self> {
+    fn create(folder: &Folder, name: &str, is_kept: bool) -> Result<Self> {
         let path = folder.path().join(name);
         match File::create_new(&path) {
-            Ok(file) => Ok(Self::new(file, path)),
+            Ok(file) => Ok(Self::new(file, path, is_kept)),
             Err(error) => Err(disk::failed(error, "cannot be created", &path)),
         }
     }
 
-    fn new(file: File, path: PathBuf) -> Self {
+    fn new(file: File, path: PathBuf, is_kept: bool) -> Self {
         Self {
             place: Temporary::new(path),
             file,
             // Grows with what comes: most outputs of small requests are far smaller.
             buffer: Vec::new(),
             digesting: Digesting::default(),
+            is_kept,
             written_out: 0,
         }
     }
@@ -220,7 +231,7 @@ impl Staged {
         self.file
             .write_all(bytes)
             .map_err(|error| disk::failed(error, "cannot be written", self.place.path()))?;
-        if self.digesting.bytes() - self.written_out >= WRITE_OUT_BYTES {
+        if self.is_kept && self.digesting.bytes() - self.written_out >= WRITE_OUT_BYTES {
             self.begin_write_out();
         }
         Ok(())
@@ -247,9 +258,11 @@ impl Staged {
 
     fn finish(mut self) -> Result<(Digest, Temporary)> {
         self.write_buffer()?;
-        self.file
-            .sync_all()
-            .map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))?;
+        if self.is_kept {
+            self.file
+                .sync_all()
+                .map_err(|error| disk::failed(error, "cannot be synced", self.place.path()))?;
+        }
         Ok((self.digesting.finish(), self.place))
     }
 }
@@ -269,12 +282,13 @@ impl Write for Staged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::Destination;
     use crate::error::{Class, Stage};
 
     #[test]
     fn a_full_disk_is_a_transient_error_that_names_the_file() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), true);
         staged.write_all(b"a").unwrap();
         let error = staged.finish().expect_err("no space");
         assert_eq!(
@@ -285,9 +299,51 @@ mod tests {
         assert_eq!(error.class(), Class::Transient);
 
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(full, "/out/.staging/1/output".into());
+        let mut staged = Staged::new(full, "/out/.staging/1/output".into(), true);
         let error = staged.write_all(&vec![0; BUFFER_BYTES]).expect_err("no space");
         let error = Error::from_io(error, Stage::Encode, Class::Permanent, "");
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));
+    }
+
+    /// `/dev/null` takes all bytes and cannot be synced.
+    fn break_sync(staged: &mut Staged) {
+        staged.file = File::options().write(true).open("/dev/null").unwrap();
+    }
+
+    #[test]
+    fn only_what_is_to_outlast_a_power_cut_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let rejects = path("rejects");
+        let sealed = |destination: &Destination, is_output_broken: bool| {
+            let mut staging = destination.stage(Owner::default()).unwrap();
+            staging.rejects().unwrap().write_all(b"r\n").unwrap();
+            staging.output().write_all(b"n\n").unwrap();
+            break_sync(if is_output_broken {
+                staging.output()
+            } else {
+                staging.rejects().unwrap()
+            });
+            staging.seal().map(|sealed| sealed.output.bytes)
+        };
+        let published = Destination::new(&path("out"), Some(&rejects)).unwrap();
+        let passed_on = Destination::for_passing_on(&folder.path().join("a"), None).unwrap();
+        let with_rejects = Destination::for_passing_on(&folder.path().join("b"), Some(&rejects)).unwrap();
+        for (destination, syncs_output, syncs_rejects) in [
+            (published, true, true),
+            (passed_on, false, false),
+            (with_rejects, false, true),
+        ] {
+            assert_eq!(
+                sealed(&destination, true).is_err(),
+                syncs_output,
+                "{destination:?}"
+            );
+            assert_eq!(
+                sealed(&destination, false).is_err(),
+                syncs_rejects,
+                "{destination:?}"
+            );
+        }
     }
 }

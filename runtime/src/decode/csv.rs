@@ -26,7 +26,7 @@
 //! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
 //! | white space around a field | is text |
 //!
-//! Options change some of this; `csv/rewriting.rs` decodes then.
+//! Options change some of this; `csv/rewriting.rs` decodes then, unless they only say what is no record.
 
 mod rewriting;
 
@@ -45,8 +45,8 @@ use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::format::csv::{
-    Dialect, Item, Parser, Partial, Record, RowRules, Scanner, Syntax, line_end, line_feeds, records_end,
-    unquote,
+    Dialect, Gaps, Item, Parser, Partial, Record, RowRules, Scanner, Syntax, line_end, line_feeds,
+    records_end, unquote,
 };
 use crate::format::{Format, Span, append, clip};
 use crate::request::{DuplicateColumns, InputOptions};
@@ -106,7 +106,7 @@ impl CsvOptions {
 
     /// Whether each record of the output is one of the input, or is spliced of it.
     fn is_plain(&self) -> bool {
-        self.syntax.is_plain() && self.rules == RowRules::default()
+        self.syntax.has_plain_records() && !self.rules.fills_short && !self.rules.cuts_long
     }
 
     fn parser(&self, fields_max: usize) -> Parser {
@@ -188,6 +188,7 @@ fn decoding(
         Box::new(CsvDecoder {
             name: name.into(),
             scanner: Scanner::new(dialect),
+            gaps: Gaps::new(reading.syntax, reading.rules),
             limits: BatchLimits::new(limits),
             columns: columns.len(),
             projection: Projection::default(),
@@ -220,6 +221,7 @@ fn decoding(
 struct CsvDecoder {
     name: Arc<str>,
     scanner: Scanner,
+    gaps: Gaps,
     limits: BatchLimits,
     /// How many fields a record has.
     columns: usize,
@@ -260,8 +262,9 @@ impl CsvDecoder {
         // The whole chunk crosses then, which must not be a long one of which this batch is a small part.
         batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
-            if matches!(raw[used.bytes], b'\n' | b'\r') {
-                used.blank_line(line_end(raw, used.bytes, true).unwrap_or(raw.len()));
+            // A chunk's last line ends with it, so none is partial.
+            if let Ok(Some(next)) = self.gaps.pass(raw, used.bytes, true) {
+                used.blank_line(next);
                 continue;
             }
             let (spans, ends) = (batch.spans.len(), batch.ends.len());

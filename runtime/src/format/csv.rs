@@ -11,7 +11,7 @@ use memchr::{memchr, memrchr2};
 use serde::{Deserialize, Serialize};
 use wide::u8x16;
 
-pub use self::syntax::{Item, NO_QUOTE, Parser, Row, RowRules, Syntax};
+pub use self::syntax::{Gaps, Item, NO_QUOTE, Parser, Row, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
 /// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.

@@ -226,18 +226,19 @@ impl Host {
         self.set_time("done", id, 1);
     }
 
+    fn open_redis(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url.as_str()).expect("a URL");
+        client.get_connection().expect("a server")
+    }
+
     fn set_time(&self, state: &str, id: &str, at_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            let db = rusqlite::Connection::open(path).expect("the queue's file");
-            db.busy_timeout(PATIENCE).expect("a time-out");
+            let db = open_sqlite(path);
             let update = "UPDATE request SET at_ms = ?1 WHERE id = ?2 AND state = ?3";
             let changed = db.execute(update, (at_ms as i64, id, state));
             assert_eq!(changed.expect("an update"), 1);
         } else {
-            let mut redis = redis::Client::open(self.url.as_str())
-                .expect("a URL")
-                .get_connection()
-                .expect("a server");
+            let mut redis = self.open_redis();
             let mut add = redis::cmd("ZADD");
             let key = format!("ingest:{{q}}:{state}");
             add.arg(key).arg("XX").arg("CH").arg(at_ms).arg(id);
@@ -248,16 +249,12 @@ impl Host {
     /// Makes a delayed request one that is due now and has waited so long for its next attempts, on the server itself.
     pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            let db = rusqlite::Connection::open(path).expect("the queue's file");
-            db.busy_timeout(PATIENCE).expect("a time-out");
+            let db = open_sqlite(path);
             let update = "UPDATE request SET waited_ms = ?1 WHERE id = ?2";
             let changed = db.execute(update, (waited_ms as i64, id));
             assert_eq!(changed.expect("an update"), 1);
         } else {
-            let mut redis = redis::Client::open(self.url.as_str())
-                .expect("a URL")
-                .get_connection()
-                .expect("a server");
+            let mut redis = self.open_redis();
             let key = format!("ingest:{{q}}:request:{id}");
             let set = redis::cmd("HSET")
                 .arg(key)
@@ -277,15 +274,11 @@ impl Host {
                 let plugin = component("clean").display().to_string();
                 self.run(&format!("run --queue q --burst --plugin {plugin}")).ok();
             }
-            let db = rusqlite::Connection::open(path).expect("the queue's file");
-            db.busy_timeout(PATIENCE).expect("a time-out");
+            let db = open_sqlite(path);
             let insert = "INSERT INTO intake (queue, document) VALUES ('q', ?1)";
             db.execute(insert, [document]).expect("an insert");
         } else {
-            let mut redis = redis::Client::open(self.url.as_str())
-                .expect("a URL")
-                .get_connection()
-                .expect("a server");
+            let mut redis = self.open_redis();
             let push = redis::cmd("RPUSH").arg("ingest:{q}:in").arg(document).to_owned();
             push.query::<u64>(&mut redis).expect("an answer");
         }
@@ -299,6 +292,12 @@ impl Host {
             (status["state"] == state).then_some(status)
         })
     }
+}
+
+fn open_sqlite(path: &str) -> rusqlite::Connection {
+    let db = rusqlite::Connection::open(path).expect("the queue's file");
+    db.busy_timeout(PATIENCE).expect("a time-out");
+    db
 }
 
 /// Asks until there is an answer.

@@ -7,6 +7,7 @@
     reason = "each test program uses its part"
 )]
 
+pub(crate) mod compress;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod redis;

@@ -99,20 +99,27 @@ proptest! {
     /// An option without an effect on a text makes no difference: the way through the parser is the same as the one
     /// through the scanner, to the last position and reason.
     #[test]
-    fn both_ways_to_read_a_dialect_are_one(text in bytes(), header: bool, quote: bool) {
+    fn both_ways_to_read_a_dialect_are_one(
+        text in bytes(), header: bool, quote: bool, comment: bool, drops_blank: bool, footer in 0..3_u32, large: bool,
+    ) {
         let plain = InputOptions {
             header: Some(header),
             quote: quote.then_some(Character::Is('\'')),
+            comment: comment.then_some(Character::Is('a')),
+            blank_rows: drops_blank.then_some(BlankRows::Drop),
+            skip_footer: Some(footer),
             ..as_csv()
         };
+        // What goes through the scanner takes more than a block and a stretch at once.
+        let (text, limits) = if large { (text.repeat(100), Limits::default()) } else { (text, small()) };
         prop_assume!(!text.contains(&b'~'));
         for change in [
             |options: &mut InputOptions| options.escape = Some(Character::Is('~')),
-            |options: &mut InputOptions| options.comment = Some(Character::Is('~')),
+            |options: &mut InputOptions| options.comment = options.comment.or(Some(Character::Is('~'))),
         ] {
             let mut options = plain.clone();
             change(&mut options);
-            match (run(&text, &plain, &small(), None, &[3]), run(&text, &options, &small(), None, &[3])) {
+            match (run(&text, &plain, &limits, None, &[3]), run(&text, &options, &limits, None, &[3])) {
                 (Ok(scanned), Ok(parsed)) => prop_assert_eq!(scanned, parsed),
                 (Err(scanned), Err(parsed)) => prop_assert_eq!(scanned.to_string(), parsed.to_string()),
                 (scanned, parsed) => prop_assert!(false, "{:?} but {:?}", scanned, parsed),

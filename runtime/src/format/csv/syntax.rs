@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use memchr::memchr2;
 
-use super::{Dialect, Partial, line_end, line_feeds, write_field};
+use super::{Dialect, Partial, Scanner, line_end, line_feeds, write_field};
 
 /// How an input writes its records. All of these are ASCII, differ, and are neither CR nor LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,62 @@ impl Syntax {
     pub fn is_plain(self) -> bool {
         self == Self::from(self.dialect())
     }
+
+    /// Whether its dialect says how a record is written. There may be comments between records.
+    pub fn has_plain_records(self) -> bool {
+        Self {
+            comment: None,
+            ..self
+        }
+        .is_plain()
+    }
+}
+
+/// The lines that are no records: empty ones, comments and, if blank rows are dropped, rows of delimiters only.
+#[derive(Debug, Clone, Copy)]
+pub struct Gaps {
+    comment: Option<u8>,
+    /// The delimiter, if blank rows are dropped.
+    blank: Option<u8>,
+}
+
+impl Gaps {
+    /// Those of files in `syntax`.
+    pub fn new(syntax: Syntax, rules: RowRules) -> Self {
+        Self {
+            comment: syntax.comment,
+            blank: rules.drops_blank.then_some(syntax.delimiter),
+        }
+    }
+
+    /// Returns where the next line begins, if the one at `start` is no record. `last` says that nothing follows `raw`.
+    ///
+    /// # Errors
+    /// [`Partial`] if the line may go on after `raw`.
+    #[inline]
+    pub fn pass(self, raw: &[u8], start: usize, last: bool) -> Result<Option<usize>, Partial> {
+        match raw.get(start).copied() {
+            Some(b'\n' | b'\r') => {}
+            first if first.is_some() && (first == self.comment || first == self.blank) => {}
+            _ => return Ok(None),
+        }
+        self.pass_line(raw, start, last)
+    }
+
+    fn pass_line(self, raw: &[u8], start: usize, last: bool) -> Result<Option<usize>, Partial> {
+        let line = &raw[start..];
+        let length = if line.first().copied() == self.blank {
+            line.iter().take_while(|&&byte| Some(byte) == self.blank).count()
+        } else {
+            memchr2(b'\n', b'\r', line).unwrap_or(line.len())
+        };
+        let next = match line.get(length) {
+            Some(b'\n' | b'\r') => line_end(raw, start + length, last),
+            Some(_) => return Ok(None),
+            None => last.then_some(raw.len()),
+        };
+        next.map(Some).ok_or(Partial { quote: None })
+    }
 }
 
 /// A field of a record.
@@ -170,6 +226,9 @@ pub struct Row {
 pub struct Parser {
     syntax: Syntax,
     rules: RowRules,
+    gaps: Gaps,
+    /// Finds where a record ends, if records are plain CSV.
+    scanner: Option<Scanner>,
     /// Whether a byte may end a stretch of an unquoted field.
     is_special: [bool; 256],
     /// The first ones of the record that was found last, at most so many.
@@ -189,6 +248,8 @@ impl Parser {
         Self {
             syntax,
             rules,
+            gaps: Gaps::new(syntax, rules),
+            scanner: syntax.has_plain_records().then(|| Scanner::new(syntax.dialect())),
             is_special,
             fields: Vec::new(),
             fields_max,
@@ -206,22 +267,8 @@ impl Parser {
     /// # Errors
     /// [`Partial`] if it may go on after `raw`, or if it ends within quotes.
     pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<Item, Partial> {
-        let is_comment = |byte: u8| self.syntax.comment == Some(byte);
-        match raw.get(start) {
-            Some(b'\n' | b'\r') => {
-                let next = line_end(raw, start, last).ok_or(Partial { quote: None })?;
-                return Ok(Item::Nothing { next });
-            }
-            Some(&byte) if is_comment(byte) => {
-                let end = memchr2(b'\n', b'\r', &raw[start..]).map(|length| start + length);
-                let next = match end {
-                    Some(end) => line_end(raw, end, last),
-                    None => last.then_some(raw.len()),
-                };
-                let next = next.ok_or(Partial { quote: None })?;
-                return Ok(Item::Nothing { next });
-            }
-            _ => {}
+        if let Some(next) = self.gaps.pass(raw, start, last)? {
+            return Ok(Item::Nothing { next });
         }
         self.row(raw, start, last)
     }
@@ -418,7 +465,7 @@ impl Parser {
         }
         let (mut at, mut end) = (0, None);
         while at < raw.len()
-            && let Ok(Item::Nothing { next } | Item::Row(Row { next, .. })) = self.next(raw, at, false)
+            && let Ok((next, _)) = self.pass(raw, at, false)
         {
             at = next;
             end = Some(next);
@@ -431,9 +478,9 @@ impl Parser {
     pub fn records_end_before(&mut self, raw: &[u8], last: bool, footer: usize) -> Option<usize> {
         let (mut at, mut starts) = (0, VecDeque::with_capacity(footer + 1));
         while at < raw.len() {
-            match self.next(raw, at, last) {
-                Ok(Item::Nothing { next }) => at = next,
-                Ok(Item::Row(Row { next, .. })) => {
+            match self.pass(raw, at, last) {
+                Ok((next, false)) => at = next,
+                Ok((next, true)) => {
                     if starts.len() == footer {
                         starts.pop_front();
                     }
@@ -447,6 +494,22 @@ impl Parser {
         }
         let end = starts.front().copied().filter(|_| last || starts.len() == footer);
         end.filter(|&end| last || end > 0).or(last.then_some(0))
+    }
+
+    /// Returns where the line or record behind the one at `start` begins, and whether that one is a record. Unlike
+    /// [`Parser::next`], it finds no fields.
+    fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
+        let Some(scanner) = self.scanner else {
+            return Ok(match self.next(raw, start, last)? {
+                Item::Nothing { next } => (next, false),
+                Item::Row(row) => (row.next, true),
+            });
+        };
+        if let Some(next) = self.gaps.pass(raw, start, last)? {
+            return Ok((next, false));
+        }
+        let record = scanner.record(raw, start, last, &[], |_| ())?;
+        Ok((record.next, true))
     }
 }
 
