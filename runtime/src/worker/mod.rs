@@ -4,6 +4,7 @@ mod attempt;
 mod burst;
 mod lease;
 mod plugins;
+mod reached;
 mod reaper;
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ pub use burst::{Left, LeftRequest};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
+use reached::{Noter, ReachedHosts};
 use reaper::Reaper;
 
 use crate::commit::{Destination, Owner};
@@ -163,8 +165,10 @@ pub async fn run(
     let complaints = Arc::new(Complaints::default());
     let leases = Leases::start(url, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);
+    let reached = ReachedHosts::new(Arc::clone(&server.queue), fetcher.clone());
     let context = Arc::new(Context {
         server,
+        reached,
         leases,
         plugins,
         fetcher,
@@ -173,6 +177,7 @@ pub async fn run(
         complaints,
         options,
     });
+    let noter = Noter::start(&context);
     let _reaper = (!context.options.burst).then(|| Reaper::start(&context));
     let mut worker = Worker {
         context,
@@ -192,6 +197,7 @@ pub async fn run(
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
+        noter.end().await;
         // Where all workers are bursts, nobody else would do it.
         if result.is_ok() && worker.context.options.burst && *shutdown.borrow() == Shutdown::No {
             reaper::reap(&worker.context).await;
