@@ -525,15 +525,8 @@ fn took_connection(error: &reqwest::Error) -> bool {
     if error.is_builder() || error.is_dns() {
         return false;
     }
-    let is_of_tls = |mut cause: &(dyn StdError + 'static)| {
-        // An error of I/O is no cause of what it wraps.
-        while let Some(wrapped) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            cause = wrapped;
-        }
-        cause.is::<rustls::Error>()
-    };
     !error.is_connect()
-        || causes(error).any(is_of_tls)
+        || causes(error).any(|cause| cause.is::<rustls::Error>())
         || has_kind(error, |kind| {
             use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
             matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
@@ -576,5 +569,29 @@ fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bo
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |&error| error.source())
+    std::iter::successors(Some(first), |&error| {
+        // The source of an error of I/O is not what it wraps, but the source of that.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_news_once_and_again_after_many_others() {
+        let mut reached = Reached::default();
+        let mut told = Vec::new();
+        for host in ["a", "b", "a", "c", "c", "a", "a", "b", "d"] {
+            if reached.note(host.to_owned(), 2) {
+                told.push(std::mem::take(&mut reached.news));
+            }
+            assert!(reached.all.contains(host) && reached.all.len() <= 2 && reached.news.is_empty());
+        }
+        assert_eq!(told, [["a"], ["b"], ["c"], ["a"], ["b"], ["d"]]);
+    }
 }
