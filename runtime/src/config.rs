@@ -277,7 +277,11 @@ mod tests {
         // Whatever a server asks for.
         for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
             let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
-            assert_eq!(waits.iter().sum::<Duration>(), 3_600 * SECOND, "{asked}: {waits:?}");
+            assert_eq!(
+                waits.iter().sum::<Duration>(),
+                3_600 * SECOND,
+                "{asked}: {waits:?}"
+            );
         }
     }
 

@@ -187,7 +187,11 @@ async fn a_host_that_is_not_reached_is_named() {
             "{how:?}: {}",
             error.report()
         );
-        assert!(error.to_string().contains("cannot connect by TLS"), "{how:?}: {}", error.report());
+        assert!(
+            error.to_string().contains("cannot connect by TLS"),
+            "{how:?}: {}",
+            error.report()
+        );
     }
     // Where a redirect leads is not where it came from.
     let location = format!("Location: http://{address}/b.csv\r\n");
@@ -517,14 +521,29 @@ async fn heads_with_a_garbled_length_or_coding_are_refused() {
             let answer = [b"HTTP/1.1 200 OK\r\n", header, b"\r\n\r\n", body].concat();
             let shown = String::from_utf8_lossy(header);
             let error = fetch(&uri(&serve(vec![answer]))).await.expect_err(&shown);
-            assert!(matches!(error.stage(), Stage::Fetch | Stage::Decompress), "{shown}: {error}");
+            assert!(
+                matches!(error.stage(), Stage::Fetch | Stage::Decompress),
+                "{shown}: {error}"
+            );
         }
     }
     // Lines that are no headers may be such ones.
-    for line in ["no header at all", "X Name: with a blank", "X-(Odd): name", "X-Bell: \x07"] {
-        let head = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: {}\r\n\r\n", CSV.len());
+    for line in [
+        "no header at all",
+        "X Name: with a blank",
+        "X-(Odd): name",
+        "X-Bell: \x07",
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: {}\r\n\r\n",
+            CSV.len()
+        );
         let error = fails(&uri(&serve(vec![[head.as_bytes(), CSV].concat()]))).await;
-        assert_eq!((error.class(), error.unreached()), (Class::Transient, None), "{line}: {error}");
+        assert_eq!(
+            (error.class(), error.unreached()),
+            (Class::Transient, None),
+            "{line}: {error}"
+        );
     }
 }
 

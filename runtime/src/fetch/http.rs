@@ -529,7 +529,10 @@ fn took_connection(error: &reqwest::Error) -> bool {
         || causes(error).any(|cause| cause.is::<rustls::Error>())
         || has_kind(error, |kind| {
             use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-            matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+            matches!(
+                kind,
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
+            )
         })
 }
 
@@ -544,8 +547,8 @@ fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {
             use io::ErrorKind::{
-                AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidInput, NetworkDown, NetworkUnreachable,
-                PermissionDenied, TimedOut,
+                AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidInput, NetworkDown,
+                NetworkUnreachable, PermissionDenied, TimedOut,
             };
             matches!(
                 kind,

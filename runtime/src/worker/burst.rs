@@ -405,7 +405,13 @@ async fn look_through(context: &Context, counts: &Counts, is_open: bool) -> Resu
         let Some(end) = page.last() else { break };
         last = end.place.clone();
         unseen = unseen.saturating_sub(page.len() as u64);
-        let is_it = |listed: &&Listed| if is_open { !is_retry(listed) } else { listed.is_ending };
+        let is_it = |listed: &&Listed| {
+            if is_open {
+                !is_retry(listed)
+            } else {
+                listed.is_ending
+            }
+        };
         if let Some(found) = page.iter().find(is_it) {
             return Ok(Some(NextDue::of(found)));
         }

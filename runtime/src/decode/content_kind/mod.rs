@@ -104,18 +104,15 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 
 /// What the bytes of an input are, unless they may be text. `encoding` is the one that somebody has named, if it is not UTF-8;
 /// `is_named` says that somebody has named the format. Then control characters, however many, are text.
-pub(super) fn of_bytes(
-    sample: &Sample,
-    encoding: Option<&'static Encoding>,
-    is_named: bool,
-) -> Option<Kind> {
+pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         return None; // Said by whoever passes over byte order marks.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let told = utf16_without_mark(bytes).or_else(|| utf16_by_lines(bytes).filter(|_| is_wide));
-    let is_encoding = |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
+    let is_encoding =
+        |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
     if let Some(label) = told.filter(|label| !is_encoding(label)) {
         let what = match is_wide {
             true => "UTF-16 in the other byte order",
@@ -123,7 +120,8 @@ pub(super) fn of_bytes(
         };
         return Some(Kind::new(what, Advice::Utf16(label)));
     }
-    magic::of(bytes).or_else(|| (encoding.is_none() && !is_named && magic::is_mostly_binary(bytes)).then(binary))
+    magic::of(bytes)
+        .or_else(|| (encoding.is_none() && !is_named && magic::is_mostly_binary(bytes)).then(binary))
 }
 
 /// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte. `is_named`
@@ -131,7 +129,11 @@ pub(super) fn of_bytes(
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
     // Of other bytes, nearly all turn up.
-    let most = if is_named { 11 } else { magic::DIFFERENT_CONTROLS_MAX };
+    let most = if is_named {
+        11
+    } else {
+        magic::DIFFERENT_CONTROLS_MAX
+    };
     if magic::different_controls(start) > most {
         return Some(binary());
     }
@@ -198,7 +200,10 @@ mod tests {
                 kind.sentence(Format::Csv),
                 format!("is UTF-16 without a byte order mark: say so, with --encoding {label}")
             );
-            assert_eq!(of_bytes(&sample, Encoding::for_label(label.as_bytes()), false), None);
+            assert_eq!(
+                of_bytes(&sample, Encoding::for_label(label.as_bytes()), false),
+                None
+            );
             let kind = of_bytes(&sample, Some(encoding_rs::WINDOWS_1252), false).unwrap();
             assert!(
                 kind.sentence(Format::Csv)
@@ -223,10 +228,15 @@ mod tests {
             );
             for (sample, named, label) in [(&little, UTF_16BE, "utf-16le"), (&big, UTF_16LE, "utf-16be")] {
                 assert_eq!(
-                    of_bytes(sample, Some(named), false).unwrap().sentence(Format::Csv),
+                    of_bytes(sample, Some(named), false)
+                        .unwrap()
+                        .sentence(Format::Csv),
                     format!("is UTF-16 in the other byte order: say so, with --encoding {label}")
                 );
-                assert_eq!(of_bytes(sample, Encoding::for_label(label.as_bytes()), false), None);
+                assert_eq!(
+                    of_bytes(sample, Encoding::for_label(label.as_bytes()), false),
+                    None
+                );
             }
         }
     }
