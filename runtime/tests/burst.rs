@@ -188,6 +188,11 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
         server.queue.fail(&ending.ticket, "not yet", later).await.unwrap();
     };
     tokio::runtime::Runtime::new().unwrap().block_on(put_off);
+    let shown = host.run("status poison").ok();
+    assert!(
+        shown.contains("\nended    at 20") && !shown.contains("next try"),
+        "{shown}"
+    );
     host.run("queue pause --queue q").ok();
     assert_said(&burst(host, "--burst-wait 1m"), 1, "0 done, 1 dead");
     assert_eq!(host.status("poison")["state"], "dead");
