@@ -234,7 +234,9 @@ impl Http {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let took_it = took_connection(&error)
-                    || (is_unsure(&error, url) && self.takes_connections(url, origin).await);
+                    || (is_unsure(&error, url)
+                        && !self.has_reached(&host_of(url))
+                        && self.takes_connections(url, origin).await);
                 if took_it {
                     self.note_reached(url);
                 }
