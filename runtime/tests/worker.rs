@@ -327,9 +327,11 @@ fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     worker.wait_for_log("worker started");
     let id = host.path("out/.output-id");
     wait_for("the output's id", || id.exists().then_some(()));
-    std::fs::remove_dir_all(host.path("out")).unwrap();
-    std::fs::create_dir(host.path("out")).unwrap();
-    std::fs::write(&id, "another\n").unwrap();
+    std::fs::create_dir(host.path("volume")).unwrap();
+    host.write("volume/.output-id", "another\n");
+    // The worker may write meanwhile.
+    std::fs::rename(host.path("out"), host.path("before")).unwrap();
+    std::fs::rename(host.path("volume"), host.path("out")).unwrap();
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
     let (code, log) = worker.ended();
     assert_eq!(code, Some(1), "{log}");
