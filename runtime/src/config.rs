@@ -173,7 +173,7 @@ pub struct LeasePolicy {
     /// How long before the lease's end a worker that could not renew gives up.
     pub margin: Duration,
     /// How long a request that fails in a way that may pass waits for its next attempts, all waits together. Then it goes to
-    /// the dead letters. A server's `Retry-After` is kept up to this time.
+    /// the dead letters. A wait that a server asks for (`Retry-After`) is kept, up to what is left of this time.
     pub retry_for: Duration,
     /// The same, but at most, where no connection to the source's host was ever made: its name may be a mistake.
     pub retry_unreached: Duration,
@@ -189,7 +189,7 @@ pub struct LeasePolicy {
     pub idle: Duration,
     /// How long a burst waits for a server that refuses its claims; any other worker waits for ever.
     pub burst_patience: Duration,
-    /// How long a burst that has nothing to do waits for something, retries included.
+    /// How long a burst that has nothing to do waits for something. It waits as long for retries, all these waits together.
     pub burst_wait: Duration,
     /// How long done and cancelled requests are kept; none for ever.
     pub retention: Option<Duration>,
@@ -224,8 +224,7 @@ impl LeasePolicy {
 
 impl LeasePolicy {
     /// Returns the wait before the next attempt of a request that has failed so often and has waited so long before; none if
-    /// it has waited for `patience`. The last wait ends with that. A server that asks for a longer one gets it, up to
-    /// `patience`.
+    /// it has waited for `patience`. The last wait ends with that, even if a server asks for a longer one.
     pub fn wait(
         &self,
         failures: u32,
@@ -234,8 +233,8 @@ impl LeasePolicy {
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
         let left = patience.checked_sub(waited).filter(|left| !left.is_zero())?;
-        let asked = retry_after.unwrap_or_default().min(patience);
-        Some(self.backoff(failures).min(left).max(asked))
+        let asked = retry_after.unwrap_or_default();
+        Some(self.backoff(failures).max(asked).min(left))
     }
 
     /// A part of an exponentially growing bound, from half to all of it ("equal jitter", AWS Architecture Blog, 2015), so that
@@ -275,18 +274,27 @@ mod tests {
             assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
         }
         assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
+        // Whatever a server asks for.
+        for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
+            let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
+            assert_eq!(
+                waits.iter().sum::<Duration>(),
+                3_600 * SECOND,
+                "{asked}: {waits:?}"
+            );
+        }
     }
 
     #[test]
-    fn what_a_server_asks_for_is_kept_up_to_the_patience() {
+    fn what_a_server_asks_for_is_kept_up_to_what_is_left_of_the_patience() {
         let policy = LeasePolicy::default();
         let wait =
             |waited: u32, asked: u32| policy.wait(1, waited * SECOND, 100 * SECOND, Some(asked * SECOND));
         assert!(wait(0, 0).is_some_and(|wait| wait >= SECOND / 2 && wait <= SECOND));
         assert_eq!(wait(0, 30), Some(30 * SECOND));
         assert_eq!(wait(0, 86_400), Some(100 * SECOND));
-        // To come back earlier than that would be in vain.
-        assert_eq!(wait(90, 30), Some(30 * SECOND));
+        assert_eq!(wait(70, 30), Some(30 * SECOND));
+        assert_eq!(wait(90, 30), Some(10 * SECOND));
         assert_eq!(wait(100, 30), None);
     }
 }

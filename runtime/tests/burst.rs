@@ -1,6 +1,7 @@
 //! A burst ends, whatever is in its queues, and says what it waits for and what it leaves; on both queues.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod inputs;
 mod support;
 
 use std::io::{BufRead, BufReader, Read};
@@ -8,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use ingest_host::queue::{ClaimOptions, Next, OutputId, Server};
+use inputs::servers::{Server as Source, answer, serve};
 use support::host::{Host, Said, Worker, component};
 use support::http::Files;
 use support::on_both_queues;
@@ -17,6 +19,8 @@ on_both_queues! {
     what_is_due_soon_is_waited_for
     what_is_only_to_be_ended_is_waited_for_in_a_paused_queue
     a_retry_that_is_not_due_in_time_is_left
+    all_waits_for_retries_together_are_bounded
+    what_is_due_behind_retries_is_waited_for
     what_died_is_listed_by_the_command_that_the_summary_names
     what_another_worker_keeps_is_left
     what_another_worker_loses_is_done
@@ -184,6 +188,11 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
         server.queue.fail(&ending.ticket, "not yet", later).await.unwrap();
     };
     tokio::runtime::Runtime::new().unwrap().block_on(put_off);
+    let shown = host.run("status poison").ok();
+    assert!(
+        shown.contains("\nended    at 20") && !shown.contains("next try"),
+        "{shown}"
+    );
     host.run("queue pause --queue q").ok();
     assert_said(&burst(host, "--burst-wait 1m"), 1, "0 done, 1 dead");
     assert_eq!(host.status("poison")["state"], "dead");
@@ -214,6 +223,46 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
     for wait in waits {
         assert_eq!((wait.parse::<f64>().unwrap() * 10.0).fract(), 0.0, "{wait}");
     }
+}
+
+/// A server that is down for longer than the burst waits, and says when to come back.
+fn busy_for(seconds: u32) -> Source {
+    let headers = format!("Retry-After: {seconds}\r\n");
+    let answer = answer("503 Service Unavailable", &headers, b"");
+    serve(vec![answer; 100])
+}
+
+fn all_waits_for_retries_together_are_bounded(host: &Host) {
+    let busy = busy_for(3);
+    host.run(&format!(
+        "submit --queue q --id busy --uri http://{}/in.csv",
+        busy.address
+    ))
+    .ok();
+    // Each of the waits is shorter. The third one does not end in time.
+    let said = burst(host, "--burst-wait 8s");
+    assert_said(&said, 1, "0 done, 0 dead, 3 retried");
+    assert!(
+        lists(&said, &["busy", "delayed", "failed, to be tried again"]),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(busy.requests().len(), 3);
+}
+
+fn what_is_due_behind_retries_is_waited_for(host: &Host) {
+    let (_files, url) = with_file(host);
+    let busy = busy_for(2);
+    for number in 0..3 {
+        let uri = format!("http://{}/{number}.csv", busy.address);
+        host.run(&format!("submit --queue q --uri {uri}")).ok();
+    }
+    // Within a wait of the time at which the retries are not waited for any more, and not due before them then.
+    host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
+    let said = burst(host, "--burst-wait 5s");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 3 left\n"), "{}", said.stdout);
+    assert_eq!(host.status("later")["state"], "done");
 }
 
 fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {

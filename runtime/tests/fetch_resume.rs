@@ -3,10 +3,12 @@
 
 mod inputs;
 
+use std::io::Read;
 use std::time::Duration;
 
 use fastrand::Rng;
 use ingest_host::config::Limits;
+use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Error, Stage};
 use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::stop::Stop;
@@ -248,6 +250,50 @@ fn lies(bytes: &[u8]) -> Vec<(Deed, &'static str)> {
             "redirected to another place",
         ),
     ]
+}
+
+/// The first byte of a rest may take as long as that of the whole, and does not count as slow.
+#[tokio::test]
+async fn a_rest_may_begin_late() {
+    let bytes: Vec<u8> = (0..100).collect();
+    let limits = Limits {
+        http_first_byte: Duration::from_secs(60),
+        http_idle: Duration::from_millis(300),
+        http_rate_min: 1 << 20,
+        http_rate_window: Duration::from_millis(300),
+        http_resumes_in_vain: 1,
+        ..limits()
+    };
+    let late = Deed::Late(Duration::from_millis(900));
+    let server = File::new(bytes.clone(), A).serve(vec![Deed::Cut(10), late.clone()]);
+    let source = open_with(&uri(&server), &limits).await.unwrap();
+    assert_eq!(read(source).await.unwrap(), (bytes.clone(), digest(&bytes)));
+    assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
+
+    // That of a checkpoint, too.
+    let server = File::new(bytes.clone(), A).serve(vec![Deed::Serve, late]);
+    let fetcher = Fetcher::new(Access::default(), &limits);
+    let source = fetcher
+        .open(&uri(&server), Origin::Typed, &Stop::default())
+        .await
+        .unwrap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let (mut reader, fetched) = source.into_reader(Digesting::default()).unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        let identity = fetched.identity().expect("a strong ETag");
+        let source = fetcher
+            .open_rest_blocking(&uri(&server), Origin::Typed, identity, 40, &Stop::default())
+            .unwrap();
+        let mut before = Digesting::default();
+        before.update(&read[..40]);
+        let (mut reader, _) = source.into_reader(before).unwrap();
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, &read[40..]);
+        assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
+    });
+    reading.await.unwrap();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Stage};
-use inputs::servers::{Server, answer, serve, silent_after};
+use inputs::servers::{Hangup, Server, answer, hang_up, serve, silent_after};
 use inputs::{CSV, digest, fails, fails_with, fetch, file, gzip, limits, open_with, read, zstd};
 use support::host::{Host, component};
 
@@ -56,6 +56,23 @@ async fn a_server_says_when_to_come_back() {
             None,
         ),
         ("503 Service Unavailable", "Retry-After: -1\r\n".to_owned(), None),
+        ("503 Service Unavailable", "Retry-After: 1.5\r\n".to_owned(), None),
+        (
+            "503 Service Unavailable",
+            "Retry-After: 18446744073709551615\r\n".to_owned(),
+            Some(u64::MAX),
+        ),
+        // More than can be counted is for ever, too.
+        (
+            "503 Service Unavailable",
+            "Retry-After: 18446744073709551616\r\n".to_owned(),
+            Some(u64::MAX),
+        ),
+        (
+            "429 Too Many Requests",
+            format!("Retry-After: {}\r\n", "9".repeat(1_000)),
+            Some(u64::MAX),
+        ),
         (
             "503 Service Unavailable",
             "Retry-After: soon\r\nRetry-After: 2\r\n".to_owned(),
@@ -158,6 +175,24 @@ async fn a_host_that_is_not_reached_is_named() {
         error.report()
     );
     assert!(error.to_string().contains("cannot connect by TLS"), "{error}");
+    let limits = Limits {
+        http_connect: Duration::from_millis(300),
+        ..limits()
+    };
+    for how in [Hangup::Close, Hangup::Reset, Hangup::Silence] {
+        let error = fails_with(&format!("https://{}/a.csv", hang_up(how)), &limits).await;
+        assert_eq!(
+            (error.class(), error.unreached()),
+            (Class::Transient, None),
+            "{how:?}: {}",
+            error.report()
+        );
+        assert!(
+            error.to_string().contains("cannot connect by TLS"),
+            "{how:?}: {}",
+            error.report()
+        );
+    }
     // Where a redirect leads is not where it came from.
     let location = format!("Location: http://{address}/b.csv\r\n");
     let server = once("302 Found", &location, b"");
@@ -425,9 +460,7 @@ async fn heads_that_curl_takes_are_taken() {
         format!("HTTP/1.1 200 OK\nContent-Length: {length}\n\n"),
         format!("HTTP/1.1 200 OK\r\nContent-Length : {length}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\nX-Long: a\r\n  b\r\n\tc\r\nContent-Length: {length}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: {length}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\nX Name: with a blank\r\nContent-Length: {length}\r\n\r\n"),
-        format!("HTTP/1.1 200 OK\r\nX-(Odd): name\r\nContent-Length: {length}\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nX-Latin-1: \u{e9}\r\nContent-Length:\r\n  {length}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Length: {length}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\n{many}Content-Length: {length}\r\n\r\n"),
         format!(
@@ -440,10 +473,78 @@ async fn heads_that_curl_takes_are_taken() {
             .unwrap_or_else(|error| panic!("{head}: {}", error.report()));
         assert_eq!(bytes, CSV, "{head}");
     }
-    // What would leave a doubt of where the body ends is not.
-    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 22\r\n\r\n";
-    let server = serve(vec![[head.as_bytes(), CSV].concat()]);
-    assert_eq!(fails(&uri(&server)).await.class(), Class::Transient);
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding :\r\n\tchunked\r\n\r\n";
+    let chunk = format!("{length:x}\r\n");
+    let body = [head.as_bytes(), chunk.as_bytes(), CSV, b"\r\n0\r\n\r\n"].concat();
+    assert_eq!(fetch(&uri(&serve(vec![body]))).await.unwrap().0, CSV);
+}
+
+/// What would leave a doubt of where the body ends or how it is packed is an error, however the body goes on.
+#[tokio::test]
+async fn heads_with_a_garbled_length_or_coding_are_refused() {
+    let headers: [&[u8]; 31] = [
+        b"Content-Length: 9\r\nContent-Length: 22",
+        b"Content-Length: 100\x01",
+        b"Content-Length: \x0122",
+        b"Content-Length: 22\x00",
+        b"Content-Length: 22\x7f",
+        b"Content-Length: 22\x80",
+        b"Content-Length: 2\r\n 2",
+        b"Content-Length: 2 2",
+        b"Content-Length: +22",
+        b"Content-Length: -1",
+        b"Content-Length: 0x16",
+        b"Content-Length: 22.0",
+        b"Content-Length: 99999999999999999999",
+        b"Content-Length:",
+        b"Content-Length 22",
+        b"Content-Length\x01: 22",
+        b"Content\xffLength: 22",
+        b"Transfer-Encoding: chunked\x7f",
+        b"Transfer-Encoding: chunked\x01",
+        b"Transfer-Encoding: \x01chunked",
+        b"Transfer-Encoding: chunked\xff",
+        b"Transfer-Encoding: \xc3\xa9, chunked\xa0",
+        b"Transfer-Encoding: \"chunked\"",
+        b"Transfer-Encoding: chunked;",
+        b"Transfer-Encoding: chunked;x=1",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: \xff",
+        b"Transfer-Encoding chunked",
+        b"Transfer\x02Encoding: chunked",
+        b"Content-Encoding: gzip\x01\r\nContent-Length: 22",
+        b"Content-Encoding: br\x7f\r\nContent-Length: 22",
+        b"Content-Encoding: br\xff\r\nContent-Length: 22",
+    ];
+    let chunked = [b"16\r\n", CSV, b"\r\n0\r\n\r\n"].concat();
+    for header in headers {
+        for body in [CSV, &chunked] {
+            let answer = [b"HTTP/1.1 200 OK\r\n", header, b"\r\n\r\n", body].concat();
+            let shown = String::from_utf8_lossy(header);
+            let error = fetch(&uri(&serve(vec![answer]))).await.expect_err(&shown);
+            assert!(
+                matches!(error.stage(), Stage::Fetch | Stage::Decompress),
+                "{shown}: {error}"
+            );
+        }
+    }
+    // Lines that are no headers may be such ones.
+    for line in [
+        "no header at all",
+        "X Name: with a blank",
+        "X-(Odd): name",
+        "X-Bell: \x07",
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: {}\r\n\r\n",
+            CSV.len()
+        );
+        let error = fails(&uri(&serve(vec![[head.as_bytes(), CSV].concat()]))).await;
+        assert_eq!(
+            (error.class(), error.unreached()),
+            (Class::Transient, None),
+            "{line}: {error}"
+        );
+    }
 }
 
 #[tokio::test]

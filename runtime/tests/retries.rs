@@ -9,10 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use inputs::servers::{Server, answer, serve};
+use inputs::servers::{Hangup, Server, answer, hang_up, serve};
 use support::host::{Host, PATIENCE, Said, component};
 use support::http::Files;
 use support::on_both_queues;
+use support::redis::RedisServer;
 
 on_both_queues! {
     a_source_that_answers_with_errors_is_tried_for_an_hour
@@ -20,8 +21,10 @@ on_both_queues! {
     a_host_that_answered_any_worker_is_tried_for_an_hour
     a_host_that_answered_a_worker_that_died_is_tried_for_an_hour
     a_host_that_took_a_connection_is_tried_for_an_hour
+    a_host_that_ends_each_handshake_is_tried_for_an_hour
     how_long_is_a_setting
     what_a_server_asks_for_is_kept
+    what_a_server_asks_for_ends_with_the_hour
     status_and_submit_say_why_and_when
 }
 
@@ -166,6 +169,78 @@ fn a_host_that_took_a_connection_is_tried_for_an_hour(host: &Host) {
     assert!(error.contains("cannot connect"), "{error}");
 }
 
+/// As a load balancer does that has nothing behind it.
+fn a_host_that_ends_each_handshake_is_tried_for_an_hour(host: &Host) {
+    for (id, how) in [("close", Hangup::Close), ("reset", Hangup::Reset)] {
+        submit(host, id, &format!("https://{}/in.csv", hang_up(how)));
+        burst(host, "");
+        try_after(host, id, 2 * MINUTE_MS, "delayed");
+        try_after(host, id, 59 * MINUTE_MS, "delayed");
+        let error = try_after(host, id, 60 * MINUTE_MS, "dead");
+        assert!(
+            error.contains("cannot connect by TLS") && error.contains("waits between them: 1h"),
+            "{error}"
+        );
+    }
+}
+
+/// Whoever may not ask does not know, and says so once.
+#[test]
+fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
+    let redis = RedisServer::start();
+    let mut connection = ::redis::Client::open(redis.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    for rule in [
+        "ACL SETUSER old on >secret +@all ~ingest:queues ~ingest:{q}* ~ingest:component:*",
+        "ACL SETUSER all on >secret +@all ~*",
+    ] {
+        let mut words = rule.split(' ');
+        let mut command = ::redis::cmd(words.next().unwrap());
+        command
+            .arg(words.collect::<Vec<_>>())
+            .query::<()>(&mut connection)
+            .unwrap();
+    }
+    let told = "cannot read or write which hosts have answered (`ingest:reached`)";
+    let host = |user: &str| {
+        Host::on(
+            &redis
+                .url()
+                .replace("redis://", &format!("redis://{user}:secret@")),
+        )
+    };
+    let old = host("old");
+    let (files, more) = (Files::serve(), Files::serve());
+    for (id, files) in [("one", &files), ("two", &more)] {
+        submit(&old, id, &files.put("in.csv", "n\n1\n"));
+    }
+    // It may note neither host, and cannot ask of another one.
+    submit(&old, "refused", &refused_uri());
+    let said = burst(&old, "");
+    assert!(
+        said.stdout.starts_with("2 done, 0 dead, 1 retried"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(said.stderr.matches(told).count(), 1, "{}", said.stderr);
+    assert!(said.stderr.contains("extend its ACL"), "{}", said.stderr);
+    try_after(&old, "refused", 2 * MINUTE_MS, "delayed");
+    let error = try_after(&old, "refused", 60 * MINUTE_MS, "dead");
+    assert!(
+        error.contains("waits between them: 1h") && !error.contains("has never answered"),
+        "{error}"
+    );
+    // With the right to ask, it is known.
+    let all = host("all");
+    submit(&all, "known", &refused_uri());
+    let said = burst(&all, "");
+    assert!(!said.stderr.contains(told), "{}", said.stderr);
+    let error = try_after(&all, "known", 2 * MINUTE_MS, "dead");
+    assert!(error.contains("has never answered"), "{error}");
+}
+
 fn how_long_is_a_setting(host: &Host) {
     let files = Files::serve();
     let uri = files.put("in.csv", "n\n1\n");
@@ -236,6 +311,36 @@ fn what_a_server_asks_for_is_kept(host: &Host) {
     .ok();
     assert_eq!(server.requests().len(), 2);
     assert!(begun.elapsed() >= Duration::from_secs(3));
+}
+
+/// Whatever that is, all waits together are no longer than `--retry-for`.
+fn what_a_server_asks_for_ends_with_the_hour(host: &Host) {
+    let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    for (id, asked) in [
+        ("same", "3600"),
+        ("more", "3601"),
+        ("endless", "99999999999999999999"),
+    ] {
+        let busy = answer(
+            "503 Service Unavailable",
+            &format!("Retry-After: {asked}\r\n"),
+            b"",
+        );
+        let server = serve(vec![busy.clone(), busy.clone(), busy]);
+        submit(host, id, &format!("http://{}/in.csv", server.address));
+        burst(host, "");
+        host.let_wait(id, 3_540_000);
+        let before = now_ms();
+        burst(host, "");
+        let status = host.status(id);
+        let due_ms = status["due_ms"].as_i64().unwrap();
+        assert!(
+            (before + 60_000..=now_ms() + 60_000).contains(&due_ms),
+            "{status}, {before}"
+        );
+        let error = try_after(host, id, 60 * MINUTE_MS, "dead");
+        assert!(error.contains("attempts: 3, waits between them: 1h"), "{error}");
+    }
 }
 
 fn status_and_submit_say_why_and_when(host: &Host) {

@@ -24,6 +24,7 @@ on_both_queues! {
     what_fails_for_a_while_is_tried_again
     what_a_killed_worker_had_goes_to_another
     a_status_tells_when_a_lease_ends
+    a_worker_whose_output_is_replaced_has_failed
     what_ended_long_ago_is_removed_and_its_receipt_still_counts
     an_idle_worker_removes_what_ended_long_ago
     documents_that_are_no_requests_are_listed_and_purged
@@ -312,6 +313,33 @@ fn submit_waits_for_the_receipt(host: &Host) {
     assert!(said.stdout.contains("dead: fetch"), "{}", said.stdout);
     let (code, log) = worker.stop();
     assert_eq!(code, Some(0), "{log}");
+}
+
+/// As by a volume that is mounted there. That is no wrong usage, after which a supervisor would not start it again.
+fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("alarms.csv", alarms(10));
+    let plugin = component("alarms");
+    let mut worker = host.worker(&format!(
+        "--queue q --allow-host 127.0.0.1 --plugin {}",
+        plugin.display()
+    ));
+    worker.wait_for_log("worker started");
+    let id = host.path("out/.output-id");
+    wait_for("the output's id", || id.exists().then_some(()));
+    std::fs::create_dir(host.path("volume")).unwrap();
+    host.write("volume/.output-id", "another\n");
+    // The worker may write meanwhile.
+    std::fs::rename(host.path("out"), host.path("before")).unwrap();
+    std::fs::rename(host.path("volume"), host.path("out")).unwrap();
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let (code, log) = worker.ended();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("is another output than when this worker started"),
+        "{log}"
+    );
+    assert_eq!(host.status("one")["state"], "delayed");
 }
 
 fn what_fails_for_a_while_is_tried_again(host: &Host) {

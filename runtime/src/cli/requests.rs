@@ -199,12 +199,7 @@ pub(super) fn show(status: &Status) {
         out::line(format!("error    {error}"));
     }
     if let Some(due) = status.due() {
-        let what = if status.attempts > 0 {
-            "next try"
-        } else {
-            "due     "
-        };
-        out::line(format!("{what} {due}"));
+        out::line(format!("{:8} {due}", status.due_for()));
     }
     if let Some(uri) = &status.report {
         out::line(format!("report   {uri}"));

@@ -63,14 +63,15 @@ pub(super) struct Args {
     /// requests that are left.
     #[arg(long)]
     burst: bool,
-    /// How long a burst that has nothing to do waits for delayed requests and retries that are due within this time, and for
-    /// requests of other workers, which come back if their worker dies. With 0s it waits for nothing.
+    /// How long a burst that has nothing to do waits for delayed requests that are due within this time, and for requests of other
+    /// workers, which come back if their worker dies. For retries it waits as long, all these waits together. With 0s it waits
+    /// for nothing.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
     burst_wait: Span,
     /// How long a request that fails in a way that may pass (a server that is down or busy, a connection that broke, a full disk)
     /// waits for its next attempts, all waits together, up to 30 days; then it is dead. The waits grow to five minutes. One that
-    /// a server asks for (Retry-After) is kept, as far as this time is left. Where no connection to a host was ever made it is two minutes
-    /// at most. With 0s nothing is tried again.
+    /// a server asks for (Retry-After) is kept, up to what is left of this time. Where no connection to a host was ever made it
+    /// is two minutes at most. With 0s nothing is tried again.
     #[arg(long, value_name = "DURATION", default_value_t = Span(RETRY_FOR), value_parser = retry_for)]
     retry_for: Span,
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.

@@ -245,7 +245,7 @@ fn under_way(status: &Status) -> String {
             format!("{id}  {state}  {}", out::measures(bytes, records, rejects))
         }
         None => match status.due() {
-            Some(due) => format!("{id}  {state}, due {due}"),
+            Some(due) => format!("{id}  {state}, {} {due}", status.due_for()),
             None => format!("{id}  {state}"),
         },
     }
@@ -255,8 +255,9 @@ fn under_way(status: &Status) -> String {
 fn last_failure(status: &Status) -> Option<String> {
     let (due, error) = (status.due()?, status.error.as_deref()?);
     Some(format!(
-        "attempt {} failed: {error}; next try {due}",
-        status.attempts
+        "attempt {} failed: {error}; {} {due}",
+        status.attempts,
+        status.due_for()
     ))
 }
 

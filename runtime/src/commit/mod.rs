@@ -163,10 +163,10 @@ impl Destination {
     /// earlier one as that of this worker's claims, so a worker must make no more of them.
     ///
     /// # Errors
-    /// Permanent, of stage config.
+    /// Permanent, of stage commit: the worker was started well, and another one would be.
     pub fn check_identity(&self) -> Result<()> {
         if self.is_replaced.load(Ordering::Relaxed) {
-            return Err(Error::permanent(Stage::Config, replaced(&self.output)));
+            return Err(Error::permanent(Stage::Commit, replaced(&self.output)));
         }
         Ok(())
     }

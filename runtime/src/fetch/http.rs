@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +13,14 @@ use reqwest::header::{
     RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, OnceCell};
-use url::Url;
+use url::{Host, Url};
 
 use super::access::{NotPublic, Passage};
 use super::credentials::Credentials;
 use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion, number, shown, whole_range};
+use super::resume::{Rest, Version as FileVersion, shown, whole_range};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
@@ -27,7 +29,7 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The most hosts of which it is known that they were reached; more are taken for new ones.
+/// The most hosts of which it is known that they were reached. One more, and they are found out and told anew.
 const REACHED_MAX: usize = 10_000;
 
 /// The most headers of an answer, as many as curl takes.
@@ -54,6 +56,21 @@ struct Reached {
     news: Vec<String>,
 }
 
+impl Reached {
+    /// Notes that a host has answered; of more than `max` the earlier ones are forgotten. Returns whether it is news.
+    fn note(&mut self, host: String, max: usize) -> bool {
+        if self.all.contains(&host) {
+            return false;
+        }
+        if self.all.len() >= max {
+            self.all.clear();
+        }
+        self.all.insert(host.clone());
+        self.news.push(host);
+        true
+    }
+}
+
 /// An answer whose body is on its way.
 pub(super) struct Answer {
     pub(super) url: Url,
@@ -78,7 +95,7 @@ impl Http {
         }
     }
 
-    /// Whether a host (`HOST:PORT`) has answered.
+    /// Returns whether a host (`HOST:PORT`) has taken a connection lately.
     pub(super) fn has_reached(&self, host: &str) -> bool {
         self.reached().all.contains(host)
     }
@@ -93,11 +110,8 @@ impl Http {
         std::mem::take(&mut self.reached().news)
     }
 
-    fn note_reached(&self, host: String) {
-        let mut reached = self.reached();
-        if reached.all.len() < REACHED_MAX && !reached.all.contains(&host) {
-            reached.all.insert(host.clone());
-            reached.news.push(host);
+    fn note_reached(&self, url: &Url) {
+        if self.reached().note(host_of(url), REACHED_MAX) {
             self.has_news.notify_one();
         }
     }
@@ -219,13 +233,18 @@ impl Http {
         let response = match tokio::time::timeout(patience, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let error = not_answered(error, url).about(shown);
-                if error.class() == Class::Transient && error.unreached().is_none() {
-                    self.note_reached(host_of(url));
+                let took_it = took_connection(&error)
+                    || (is_unsure(&error, url)
+                        && !self.has_reached(&host_of(url))
+                        && self.takes_connections(url, origin).await);
+                if took_it {
+                    self.note_reached(url);
                 }
-                return Err(error);
+                return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
+                // Without a connection it would have failed before.
+                self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
                     patience.as_secs_f32()
@@ -233,7 +252,8 @@ impl Http {
                 return Err(Error::transient(Stage::Fetch, what));
             }
         };
-        self.note_reached(host_of(url));
+        self.note_reached(url);
+        check_transfer_codings(&shown, response.headers())?;
         match response.status() {
             // 203: a proxy changed the answer on its way, which is still the answer.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
@@ -245,13 +265,21 @@ impl Http {
         }
     }
 
-    async fn client(&self, url: &Url, origin: Origin) -> Result<&Client> {
-        let passage = match origin {
-            Origin::Typed => Passage::Any,
+    /// Returns which addresses a URL may lead to.
+    ///
+    /// # Errors
+    /// Permanent, if it must not be asked for.
+    fn passage(&self, url: &Url, origin: Origin) -> Result<Passage> {
+        match origin {
+            Origin::Typed => Ok(Passage::Any),
             Origin::Queued => self.access.admit(url).map_err(|refusal| {
                 Error::permanent(Stage::Fetch, format!("{}: {refusal}", redact(url.as_str())))
-            })?,
-        };
+            }),
+        }
+    }
+
+    async fn client(&self, url: &Url, origin: Origin) -> Result<&Client> {
+        let passage = self.passage(url, origin)?;
         if url.scheme() == "https" {
             trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, why))?;
         }
@@ -263,6 +291,30 @@ impl Http {
         cell.get_or_try_init(async || self.build(passage)).await
     }
 
+    /// Returns whether the host of a URL takes connections.
+    async fn takes_connections(&self, url: &Url, origin: Origin) -> bool {
+        let (Ok(passage), Some(host)) = (self.passage(url, origin), url.host()) else {
+            return false;
+        };
+        let port = url.port_or_known_default().unwrap_or_default();
+        let connecting = async {
+            let addresses = match host {
+                Host::Ipv4(address) => vec![SocketAddr::from((address, port))],
+                Host::Ipv6(address) => vec![SocketAddr::from((address, port))],
+                Host::Domain(name) => {
+                    let access = Arc::clone(&self.access);
+                    let found = Resolver { access, passage }.addresses(name.to_owned()).await;
+                    let found = found.unwrap_or_default().into_iter();
+                    found.map(|address| SocketAddr::new(address.ip(), port)).collect()
+                }
+            };
+            TcpStream::connect(&*addresses).await.is_ok()
+        };
+        tokio::time::timeout(self.limits.http_connect, connecting)
+            .await
+            .unwrap_or(false)
+    }
+
     fn build(&self, passage: Passage) -> Result<Client> {
         static PROVIDER: Once = Once::new();
         // Fails if the program has chosen a provider already, which is as good.
@@ -271,11 +323,10 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
-            // What curl takes, too. A line that is no header is passed over: none of those that say how long a body is or how
-            // it is packed can be lost by that, since their names are well-formed.
+            // What curl takes, too. Lines that are no headers are an error: the client could pass over them, but then over a
+            // garbled length or coding as well, and the bytes of another body would be taken for the file.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_ignore_invalid_headers_in_responses(true)
             .http1_max_headers(HEADERS_MAX)
             .redirect(reqwest::redirect::Policy::none())
             // A proxy of the environment's would look names up itself, and connect to whatever they are.
@@ -321,6 +372,27 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
+/// Refuses transfer codings that are no names: RFC 9112, section 6.1. One may be a garbled `chunked`, and without that the sizes
+/// of the chunks would be taken for the file.
+fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
+    let is_sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, \t".contains(byte);
+    match headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .find(|codings| !codings.as_bytes().iter().all(is_sound))
+    {
+        None => Ok(()),
+        Some(codings) => {
+            let codings = shown(codings.as_bytes());
+            let what = format!(
+                "{shown_url}: answered with the transfer coding \"{codings}\", which is no valid one: the server, or a proxy on \
+                 the way to it, must say `chunked` or nothing"
+            );
+            Err(Error::transient(Stage::Fetch, what))
+        }
+    }
+}
+
 /// An answer without the file. One that says when to come back is worth another attempt, whatever else it says.
 fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     let retry_after = retry_after(headers);
@@ -359,8 +431,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Reads a value of `Retry-After`, from the time of the answer on.
 fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
-    if let Some(seconds) = number(text.as_bytes()).filter(|_| !text.is_empty()) {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Too large a number is a long time, too: RFC 9111, section 1.2.2.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
     let now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
@@ -427,8 +500,9 @@ fn location_text(location: &HeaderValue) -> String {
     bytes.iter().map(escape).collect()
 }
 
-/// Why there is no answer. The URL is left out of reqwest's message: it may have credentials.
-fn not_answered(error: reqwest::Error, url: &Url) -> Error {
+/// Returns why there is no answer, of a host that took the connection or did not. The URL is left out of reqwest's message: it
+/// may have credentials.
+fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     if let Some(refusal) = find_refusal(&error) {
         return Error::permanent(Stage::Fetch, refusal.to_string());
     }
@@ -436,10 +510,10 @@ fn not_answered(error: reqwest::Error, url: &Url) -> Error {
     let failed = match &error {
         error if error.is_builder() => Error::permanent(Stage::Fetch, "cannot be asked for"),
         error if error.is_dns() => failed("cannot find the host").not_reaching(host_of(url)),
-        // The host is there, and its name is right.
-        error if is_of_tls(error) => failed("cannot connect by TLS"),
-        error if error.is_connect() => failed("cannot connect").not_reaching(host_of(url)),
-        _ => failed("no answer"),
+        error if !error.is_connect() => failed("no answer"),
+        _ if took_it && url.scheme() == "https" => failed("cannot connect by TLS"),
+        error if !took_it && found_no_way(error) => failed("cannot connect").not_reaching(host_of(url)),
+        _ => failed("cannot connect"),
     };
     failed.because(error.without_url())
 }
@@ -448,18 +522,81 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Whether a connection was made, and no TLS over it.
-fn is_of_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|mut cause| {
-        // An error of I/O is no cause of what it wraps.
-        while let Some(wrapped) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            cause = wrapped;
-        }
-        cause.is::<rustls::Error>()
-    })
+/// Returns whether an error is certainly of a time after a connection was made: the host is there, and its name is right.
+fn took_connection(error: &reqwest::Error) -> bool {
+    if error.is_builder() || error.is_dns() {
+        return false;
+    }
+    !error.is_connect()
+        || causes(error).any(|cause| cause.is::<rustls::Error>())
+        || has_kind(error, |kind| {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            matches!(
+                kind,
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
+            )
+        })
+}
+
+/// Returns whether an error may be of the time before a connection was made or of the time after: one limit bounds both to
+/// connect and to agree on TLS.
+fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
+    url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
+}
+
+/// Returns whether a connection could not be made for a reason that a mistyped host has, too. Too many open files are none.
+fn found_no_way(error: &reqwest::Error) -> bool {
+    error.is_timeout()
+        || has_kind(error, |kind| {
+            use io::ErrorKind::{
+                AddrNotAvailable, ConnectionRefused, HostUnreachable, InvalidInput, NetworkDown,
+                NetworkUnreachable, PermissionDenied, TimedOut,
+            };
+            matches!(
+                kind,
+                AddrNotAvailable
+                    | ConnectionRefused
+                    | HostUnreachable
+                    | InvalidInput
+                    | NetworkDown
+                    | NetworkUnreachable
+                    | PermissionDenied
+                    | TimedOut
+            )
+        })
+}
+
+fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| is_it(error.kind()))
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |&error| error.source())
+    std::iter::successors(Some(first), |&error| {
+        // The source of an error of I/O is not what it wraps, but the source of that.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_news_once_and_again_after_many_others() {
+        let mut reached = Reached::default();
+        let mut told = Vec::new();
+        for host in ["a", "b", "a", "c", "c", "a", "a", "b", "d"] {
+            if reached.note(host.to_owned(), 2) {
+                told.push(std::mem::take(&mut reached.news));
+            }
+            assert!(reached.all.contains(host) && reached.all.len() <= 2 && reached.news.is_empty());
+        }
+        assert_eq!(told, [["a"], ["b"], ["c"], ["a"], ["b"], ["d"]]);
+    }
 }

@@ -42,17 +42,22 @@ pub(super) struct Resolver {
 
 impl dns::Resolve for Resolver {
     fn resolve(&self, name: dns::Name) -> dns::Resolving {
-        let (access, passage) = (Arc::clone(&self.access), self.passage);
-        Box::pin(async move {
-            // The system's look-up blocks.
-            let resolving = tokio::task::spawn_blocking(move || addresses(&access, passage, name.as_str()));
-            let found = resolving.await??;
-            Ok(Box::new(found.into_iter()) as dns::Addrs)
-        })
+        let found = self.addresses(name.as_str().to_owned());
+        Box::pin(async move { Ok(Box::new(found.await?.into_iter()) as dns::Addrs) })
     }
 }
 
-type Resolved = Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>;
+impl Resolver {
+    /// Returns the addresses of a host, all with port 0.
+    pub(super) fn addresses(&self, host: String) -> impl Future<Output = Resolved> + use<> {
+        let (access, passage) = (Arc::clone(&self.access), self.passage);
+        // The system's look-up blocks.
+        let resolving = tokio::task::spawn_blocking(move || addresses(&access, passage, &host));
+        async { resolving.await? }
+    }
+}
+
+pub(super) type Resolved = Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>;
 
 fn addresses(access: &Access, passage: Passage, host: &str) -> Resolved {
     let found = (access.lookup.0)(host)?;

@@ -191,7 +191,7 @@ impl Transfer {
     /// What resuming would not mend.
     async fn pass_on(&mut self, part: &mut Part, sender: &Sender) -> Result<Option<Error>> {
         loop {
-            let is_begun = self.received > 0;
+            let is_begun = self.received > part.start;
             let limits = self.limits();
             let idle = if is_begun {
                 limits.http_idle
@@ -223,7 +223,7 @@ impl Transfer {
             };
             if !is_begun {
                 // A server that takes its time to begin is not one that sends slowly.
-                self.pace.begin(self.waiting.so_far(), 0);
+                self.pace.begin(self.waiting.so_far(), self.received);
             }
             self.count(part, chunk.len())?;
             if let Some((_, sha256)) = &mut part.checks {

@@ -397,6 +397,15 @@ impl Status {
         Some(format!("at {at}, in {left_s} s"))
     }
 
+    /// Returns what a delayed request is due for, for people: its next try, to be ended without one, or its first attempt.
+    pub fn due_for(&self) -> &'static str {
+        match (&self.ending, self.attempts) {
+            (Some(_), _) => "ended",
+            (None, 0) => "due",
+            (None, _) => "next try",
+        }
+    }
+
     /// Says for people when the lease ends, while there is one.
     pub fn lease_end(&self) -> Option<String> {
         let at_ms = self.lease_ends_ms?;

@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
 use super::plugins::{Bound, Plugins};
+use super::reached::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
@@ -37,6 +38,7 @@ pub(super) struct Context {
     pub(super) leases: Leases,
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
+    pub(super) reached: ReachedHosts,
     pub(super) destination: Arc<Destination>,
     /// The identity of the output, which claims record.
     pub(super) output: OutputId,
@@ -77,18 +79,7 @@ impl Context {
             if let Some(ending) = &claim.ending {
                 return self.conclude(&claim, &lease, ending).await;
             }
-            let noting = async {
-                loop {
-                    self.fetcher.until_news().await;
-                    self.note_reached().await;
-                }
-            };
-            let worked = tokio::select! {
-                worked = self.work_in_time(&claim, &stop, gauge) => worked,
-                () = noting => unreachable!("it never ends"),
-            };
-            self.note_reached().await;
-            match worked {
+            match self.work_in_time(&claim, &stop, gauge).await {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
                 Err(error) => self.fail(&claim, &lease, error).await,
             }
@@ -350,7 +341,7 @@ impl Context {
     async fn next_try(&self, claim: &Claim, error: &Error) -> Result<Duration, String> {
         let policy = &self.options.policy;
         let unreached = match error.unreached() {
-            Some(host) if !self.was_reached(host).await => Some(host),
+            Some(host) if self.reached.has_never_answered(host).await => Some(host),
             _ => None,
         };
         let patience = match unreached {
@@ -366,30 +357,6 @@ impl Context {
             };
             format!(" (given up, attempts: {attempts}, waits between them: {waited}; {what}; `dead retry` begins anew)")
         })
-    }
-
-    /// Whether a host has answered this worker, or another one of the same queue's server.
-    async fn was_reached(&self, host: &str) -> bool {
-        let known = self.fetcher.has_reached(host);
-        // A server that does not say, or does not let this user ask, knows nothing.
-        known || self.server.queue.was_reached(host).await.unwrap_or(false)
-    }
-
-    /// Tells the queue's server of hosts that have answered for the first time.
-    async fn note_reached(&self) {
-        let hosts = self.fetcher.newly_reached();
-        if hosts.is_empty() {
-            return;
-        }
-        let queue = Arc::clone(&self.server.queue);
-        // As a task, because the attempt may end meanwhile.
-        let noting = tokio::spawn(async move {
-            if let Err(error) = queue.note_reached(&hosts).await {
-                // It only matters to a worker that is started while a host is down.
-                tracing::debug!(error = error.report(), "hosts that have answered not noted");
-            }
-        });
-        let _ = noting.await;
     }
 
     /// Ends a claim as failed.

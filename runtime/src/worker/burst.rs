@@ -1,13 +1,14 @@
 //! The end of a burst: the counts of its queues go in; whether it goes on waiting, and the requests that it leaves, come out.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::attempt::Context;
 use super::{Obstacle, in_seconds, obstacle};
 use crate::error::Result;
-use crate::queue::{Counts, Place, State};
+use crate::queue::{Counts, Listed, Place, State};
 
 /// The most requests that are listed as left.
 const SHOWN: usize = 20;
@@ -67,6 +68,70 @@ impl Left {
     }
 }
 
+/// The time that a burst has waited.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Since when it has nothing to do.
+    idle_since: Option<Instant>,
+    /// What it has waited for retries, in all.
+    for_retries: Duration,
+    /// Since when it waits for one.
+    for_retry_since: Option<Instant>,
+}
+
+/// The rest of the time that a burst waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rest {
+    /// For requests that are due, and for those of other workers.
+    pub(super) left: Duration,
+    /// For retries: never more than `left`.
+    pub(super) for_retries: Duration,
+    /// For requests that can be claimed at once, which should happen soon.
+    pub(super) grace: Duration,
+}
+
+impl Rest {
+    fn of(self, is_retry: bool) -> Duration {
+        if is_retry { self.for_retries } else { self.left }
+    }
+}
+
+impl Patience {
+    /// Counts what was waited for retries up to now.
+    pub(super) fn look(&mut self) {
+        if let Some(since) = self.for_retry_since.take() {
+            self.for_retries += since.elapsed();
+        }
+    }
+
+    /// Notes that there is something to do.
+    pub(super) fn is_busy(&mut self) {
+        self.idle_since = None;
+    }
+
+    /// Notes that there is nothing to do. Returns the rest of a wait of `burst_wait`, if a look at the queue is taken every
+    /// `idle`.
+    pub(super) fn rest(&mut self, burst_wait: Duration, idle: Duration) -> Rest {
+        let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
+        let left = burst_wait.saturating_sub(waited);
+        Rest {
+            left,
+            for_retries: left.min(burst_wait.saturating_sub(self.for_retries)),
+            // What can be claimed is claimed at the next look, or the one after it.
+            grace: burst_wait.saturating_add(4 * idle).saturating_sub(waited),
+        }
+    }
+
+    /// Notes that the burst goes on waiting, and for what.
+    pub(super) fn awaits(&mut self, awaited: Awaited) {
+        self.for_retry_since = awaited.next_is_retry.then(Instant::now);
+    }
+}
+
+/// The queues whose delayed requests were looked through: whether they were open, how many requests they had, and the first one
+/// that was found. As long as these are the same requests, it need not be done again.
+pub(super) type LookedThrough = HashMap<String, ((bool, u64), Option<NextDue>)>;
+
 /// The kinds of requests that a burst waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Awaited {
@@ -74,6 +139,8 @@ pub(super) struct Awaited {
     delayed: bool,
     /// Those of other workers.
     leased: bool,
+    /// Whether the next one of the delayed is a retry.
+    next_is_retry: bool,
 }
 
 impl Awaited {
@@ -86,6 +153,23 @@ impl Awaited {
         Self {
             delayed: self.delayed || other.delayed,
             leased: self.leased || other.leased,
+            next_is_retry: other.next_is_retry,
+        }
+    }
+}
+
+/// The first delayed request that is worth waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NextDue {
+    at_ms: i64,
+    is_retry: bool,
+}
+
+impl NextDue {
+    fn of(listed: &Listed) -> Self {
+        Self {
+            at_ms: listed.place.at_ms,
+            is_retry: is_retry(listed),
         }
     }
 }
@@ -97,27 +181,29 @@ pub(super) struct Outlook {
     elsewhere: u64,
     /// The time by the server's clock.
     now_ms: i64,
-    /// The time at which the first delayed request is due that can be claimed then: of a queue that can be served, or one that is
-    /// only to be ended.
-    next_due_ms: Option<i64>,
+    /// The first delayed request that can be claimed when it is due: of a queue that can be served, or one that is only to be
+    /// ended. A retry only if it is due in time; what comes first behind it counts otherwise.
+    next_due: Option<NextDue>,
 }
 
 impl Outlook {
-    pub(super) async fn of(context: &Context) -> Result<Self> {
+    /// Counts what is in the queues of a burst that waits for retries for `for_retries` more.
+    pub(super) async fn of(
+        context: &Context,
+        for_retries: Duration,
+        looked_through: &mut LookedThrough,
+    ) -> Result<Self> {
         let queue = &context.server.queue;
-        let (mut queues, mut next_due_ms, mut elsewhere) = (Vec::new(), None, 0);
+        let now_ms = queue.now_ms().await?;
+        let (mut queues, mut next_due, mut elsewhere) = (Vec::new(), None, 0);
         for name in &context.options.queues {
             let counts = queue.counts(name).await?;
             let obstacle = obstacle(context, &counts);
             if counts.delayed > 0 {
-                let page = if obstacle.is_none() { 1 } else { PAGE };
-                let listed = queue.after(name, State::Delayed, &Place::default(), page).await?;
-                let mut due_ms = listed
-                    .into_iter()
-                    .filter(|listed| obstacle.is_none() || listed.is_ending)
-                    .map(|listed| listed.place.at_ms);
-                let due_ms = due_ms.next();
-                next_due_ms = next_due_ms.into_iter().chain(due_ms).min();
+                let is_open = obstacle.is_none();
+                let is_in_time = |due: &NextDue| span(due.at_ms - now_ms) <= for_retries;
+                let due = first_due(context, &counts, is_open, is_in_time, looked_through).await?;
+                next_due = next_due.into_iter().chain(due).min();
             }
             if counts.ready > 0 && obstacle.is_none() && !context.options.move_output {
                 let others = queue.elsewhere(name, &context.output).await?;
@@ -128,8 +214,8 @@ impl Outlook {
         Ok(Self {
             queues,
             elsewhere,
-            now_ms: queue.now_ms().await?,
-            next_due_ms,
+            now_ms,
+            next_due,
         })
     }
 
@@ -143,30 +229,35 @@ impl Outlook {
         self.sum(|counts| counts.intake) > 0
     }
 
-    /// Whether the burst should go on waiting: a request may become claimable within `left`, the rest of its wait, or can be
-    /// claimed now and `grace`, the time in which that should happen, is not over.
-    pub(super) fn is_awaited(&self, left: Duration, grace: Duration) -> bool {
-        let (due_in, Awaited { delayed, leased }) = (self.due_in(), self.awaited(left));
-        let is_claimable =
-            self.sum(|counts| counts.ready) > self.elsewhere || due_in.is_some_and(|due| due.is_zero());
-        delayed || leased || (is_claimable && !grace.is_zero())
+    /// Whether the burst should go on waiting: a request may become claimable in the rest of its wait, or can be claimed now.
+    pub(super) fn is_awaited(&self, rest: Rest) -> bool {
+        let awaited = self.awaited(rest);
+        let is_due = self.due_in().is_some_and(|due| due.is_zero());
+        let is_claimable = is_due || self.sum(|counts| counts.ready) > self.elsewhere;
+        awaited.delayed || awaited.leased || (is_claimable && !rest.grace.is_zero())
     }
 
-    /// Returns what may become claimable within `left`, the rest of the burst's wait.
-    pub(super) fn awaited(&self, left: Duration) -> Awaited {
-        let is_in_time = |due: Duration| !due.is_zero() && due <= left;
+    /// Returns what may become claimable in the rest of the burst's wait.
+    pub(super) fn awaited(&self, rest: Rest) -> Awaited {
+        let is_retry = self.next_due.is_some_and(|due| due.is_retry);
+        let is_in_time = |due: Duration| !due.is_zero() && due <= rest.of(is_retry);
+        let delayed = self.due_in().is_some_and(is_in_time);
+        let leased = self.sum(|counts| counts.leased) > 0 && !rest.left.is_zero();
         Awaited {
-            delayed: self.due_in().is_some_and(is_in_time),
-            leased: self.sum(|counts| counts.leased) > 0 && !left.is_zero(),
+            delayed,
+            leased,
+            next_is_retry: delayed && is_retry,
         }
     }
 
     fn due_in(&self) -> Option<Duration> {
-        self.next_due_ms.map(|due_ms| span(due_ms - self.now_ms))
+        self.next_due.map(|due| span(due.at_ms - self.now_ms))
     }
 
     /// Logs what the burst waits for.
-    pub(super) fn tell(&self, left: Duration) {
+    pub(super) fn tell(&self, rest: Rest) {
+        let awaited = self.awaited(rest);
+        let left = rest.of(awaited.next_is_retry && !awaited.leased);
         tracing::info!(
             ready = self.sum(|counts| counts.ready),
             delayed = self.sum(|counts| counts.delayed),
@@ -178,13 +269,13 @@ impl Outlook {
         );
     }
 
-    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait, `left` the rest of it. None if a
-    /// request has come that is due within `left`.
+    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait. None if a request has come that is due
+    /// within the rest of it.
     pub(super) async fn left(
         &self,
         context: &Context,
         wait: Duration,
-        left: Duration,
+        rest: Rest,
         invalid_before: u64,
     ) -> Result<Option<Left>> {
         let queue = &context.server.queue;
@@ -232,6 +323,7 @@ impl Outlook {
                 for listed in page {
                     let due_in = span(listed.place.at_ms - self.now_ms);
                     let is_claimable = obstacle.is_none() || listed.is_ending;
+                    let left = rest.of(is_retry(&listed));
                     if is_claimable && due_in <= left && !left.is_zero() {
                         return Ok(None);
                     }
@@ -254,10 +346,77 @@ impl Outlook {
         Ok(Some(all))
     }
 
-    /// Returns the number of documents ever set aside that are still there.
-    pub(super) fn invalid(&self) -> u64 {
+    fn invalid(&self) -> u64 {
         self.queues.iter().map(|(counts, _)| counts.invalid).sum()
     }
+}
+
+/// Returns the number of documents ever set aside that are still there.
+pub(super) async fn invalid(context: &Context) -> Result<u64> {
+    let mut invalid = 0;
+    for name in &context.options.queues {
+        invalid += context.server.queue.counts(name).await?.invalid;
+    }
+    Ok(invalid)
+}
+
+/// Whether a worker has had a request before: to try it, or to find out what became of it with another worker.
+fn is_retry(listed: &Listed) -> bool {
+    listed.attempts > 0 || listed.is_ending
+}
+
+/// Finds the first delayed request of a queue that can be claimed when it is due; a retry only if `is_in_time`.
+async fn first_due(
+    context: &Context,
+    counts: &Counts,
+    is_open: bool,
+    is_in_time: impl Fn(&NextDue) -> bool,
+    looked_through: &mut LookedThrough,
+) -> Result<Option<NextDue>> {
+    let (queue, name) = (&context.server.queue, &counts.queue);
+    if is_open {
+        let first = queue.after(name, State::Delayed, &Place::default(), 1).await?;
+        let first = first.first().map(NextDue::of);
+        if first.is_none_or(|first| !first.is_retry || is_in_time(&first)) {
+            return Ok(first);
+        }
+    }
+    let of = (is_open, counts.delayed);
+    let known = looked_through.get(name).filter(|(looked_at, _)| *looked_at == of);
+    let found = match known {
+        Some((_, found)) => *found,
+        None => {
+            let found = look_through(context, counts, is_open).await?;
+            looked_through.insert(name.clone(), (of, found));
+            found
+        }
+    };
+    Ok(found.filter(|found| !found.is_retry || is_in_time(found)))
+}
+
+/// Looks through the delayed requests of a queue: if it is open, for the first that is no retry, else for the first that is only
+/// to be ended.
+async fn look_through(context: &Context, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
+    // Others may delay more requests meanwhile. No more are looked at than there were.
+    let (mut unseen, mut last) = (counts.delayed, Place::default());
+    while unseen > 0 {
+        let queue = &context.server.queue;
+        let page = queue.after(&counts.queue, State::Delayed, &last, PAGE).await?;
+        let Some(end) = page.last() else { break };
+        last = end.place.clone();
+        unseen = unseen.saturating_sub(page.len() as u64);
+        let is_it = |listed: &&Listed| {
+            if is_open {
+                !is_retry(listed)
+            } else {
+                listed.is_ending
+            }
+        };
+        if let Some(found) = page.iter().find(is_it) {
+            return Ok(Some(NextDue::of(found)));
+        }
+    }
+    Ok(None)
 }
 
 fn span(ms: i64) -> Duration {

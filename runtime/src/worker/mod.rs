@@ -4,6 +4,7 @@ mod attempt;
 mod burst;
 mod lease;
 mod plugins;
+mod reached;
 mod reaper;
 
 use std::collections::{HashMap, HashSet};
@@ -14,11 +15,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use attempt::Context;
-use burst::{Awaited, Outlook};
+use burst::{Awaited, LookedThrough, Outlook, Patience};
 pub use burst::{Left, LeftRequest};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
+use reached::{Noter, ReachedHosts};
 use reaper::Reaper;
 
 use crate::commit::{Destination, Owner};
@@ -164,8 +166,10 @@ pub async fn run(
     let queue = options.queues.first().map_or("", String::as_str);
     let leases = Leases::start(url, queue, &options.policy, Arc::clone(&complaints))?;
     let destination = Arc::new(destination);
+    let reached = ReachedHosts::new(Arc::clone(&server.queue), fetcher.clone());
     let context = Arc::new(Context {
         server,
+        reached,
         leases,
         plugins,
         fetcher,
@@ -174,6 +178,7 @@ pub async fn run(
         complaints,
         options,
     });
+    let noter = Noter::start(&context);
     let _reaper = (!context.options.burst).then(|| Reaper::start(&context));
     let mut worker = Worker {
         context,
@@ -185,7 +190,8 @@ pub async fn run(
         unanswered: None,
         explained: None,
         told_elsewhere: HashSet::new(),
-        idle_since: None,
+        patience: Patience::default(),
+        looked_through: LookedThrough::new(),
         told_of_waiting: None,
         invalid_before: None,
     };
@@ -193,6 +199,7 @@ pub async fn run(
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
+        noter.end().await;
         // Where all workers are bursts, nobody else would do it.
         if result.is_ok() && worker.context.options.burst && *shutdown.borrow() == Shutdown::No {
             reaper::reap(&worker.context).await;
@@ -221,8 +228,9 @@ struct Worker {
     explained: Option<Instant>,
     /// The queues of which it was said that requests wait for workers with other outputs.
     told_elsewhere: HashSet<String>,
-    /// Since when a burst has nothing to do.
-    idle_since: Option<Instant>,
+    /// How long a burst has waited.
+    patience: Patience,
+    looked_through: LookedThrough,
     /// When it last said what it waits for, and what it has said since then.
     told_of_waiting: Option<(Instant, Awaited)>,
     /// How many documents were no requests when a burst began.
@@ -298,16 +306,18 @@ impl Worker {
 
     async fn step(&mut self) -> Result<Step> {
         if self.context.options.burst && self.invalid_before.is_none() {
-            self.invalid_before = Some(Outlook::of(&self.context).await?.invalid());
+            self.invalid_before = Some(burst::invalid(&self.context).await?);
         }
         self.context.destination.check_identity()?;
         self.context.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
+        self.patience.look();
         if !claims.is_empty() {
             for claim in claims {
                 self.begin(claim, asked_at);
             }
-            self.idle_since = None;
+            self.patience.is_busy();
+            self.looked_through.clear();
             return Ok(Step::Began);
         }
         if self.context.options.burst {
@@ -409,36 +419,35 @@ impl Worker {
     /// Whether a burst that has found nothing to claim waits, and for what, or is over.
     async fn idle_in_burst(&mut self) -> Result<Step> {
         if !self.attempts.is_empty() {
-            self.idle_since = None;
+            self.patience.is_busy();
             return Ok(Step::Idle);
         }
         let LeasePolicy { burst_wait, idle, .. } = self.context.options.policy;
-        let outlook = Outlook::of(&self.context).await?;
+        let rest = self.patience.rest(burst_wait, idle);
+        let outlook = Outlook::of(&self.context, rest.for_retries, &mut self.looked_through).await?;
         if outlook.is_importing() {
-            self.idle_since = None;
+            self.patience.is_busy();
             return Ok(Step::Idle);
         }
-        let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
-        let left = burst_wait.saturating_sub(waited);
-        // What can be claimed is claimed at the next look, or the one after it.
-        let grace = burst_wait.saturating_add(4 * idle).saturating_sub(waited);
-        if outlook.is_awaited(left, grace) {
-            let awaited = outlook.awaited(left);
+        if outlook.is_awaited(rest) {
+            let awaited = outlook.awaited(rest);
+            self.patience.awaits(awaited);
             let told = self
                 .told_of_waiting
                 .filter(|(at, _)| at.elapsed() <= EXPLAIN_EVERY);
             if told.is_none_or(|(_, told)| awaited.is_more_than(told)) {
                 let told = told.map_or(awaited, |(_, told)| told.and(awaited));
                 self.told_of_waiting = Some((Instant::now(), told));
-                outlook.tell(left);
+                outlook.tell(rest);
             }
             return Ok(Step::Idle);
         }
         let invalid_before = self.invalid_before.unwrap_or_default();
         let Some(all) = outlook
-            .left(&self.context, burst_wait, left, invalid_before)
+            .left(&self.context, burst_wait, rest, invalid_before)
             .await?
         else {
+            self.looked_through.clear();
             return Ok(Step::Idle);
         };
         self.explain().await?;

@@ -40,6 +40,8 @@ pub enum Deed {
     Stall(usize),
     /// The right answer up to so many bytes of its body at once, and then one byte after each pause.
     Trickle(usize, Duration),
+    /// The right head, and the body after a pause.
+    Late(Duration),
     /// What would be right for another file.
     ServeOther(File),
     /// These bytes, and the end of the connection.
@@ -85,6 +87,13 @@ impl File {
                 Deed::Trickle(bytes, pause) => {
                     let answer = self.answer(request);
                     answer.send(&connection, bytes) && answer.trickle(&connection, bytes, pause)
+                }
+                Deed::Late(pause) => {
+                    let answer = self.answer(request);
+                    answer.send(&connection, 0) && {
+                        std::thread::sleep(pause);
+                        write(&connection, answer.body)
+                    }
                 }
                 Deed::Stall(bytes) => {
                     self.answer(request).send(&connection, bytes);

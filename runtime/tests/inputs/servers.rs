@@ -1,6 +1,6 @@
 //! HTTP servers: one that behaves, and some that send exactly the bytes they are given.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -69,6 +69,39 @@ pub fn silent_after(bytes: Vec<u8>) -> Server {
         connection.write_all(&bytes).unwrap();
         open.push(connection);
     })
+}
+
+/// How a server that takes connections ends them before it has said anything.
+#[derive(Clone, Copy, Debug)]
+pub enum Hangup {
+    /// Reads what comes, and closes.
+    Close,
+    /// Closes with bytes unread, which resets the connection.
+    Reset,
+    /// Not at all.
+    Silence,
+}
+
+/// Takes connections and hangs up, so that no TLS comes about.
+pub fn hang_up(how: Hangup) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            match how {
+                Hangup::Close => {
+                    let mut sent = [0; 16_384];
+                    let _ = connection.read(&mut sent);
+                }
+                // Something has come.
+                Hangup::Reset => drop(connection.peek(&mut [0])),
+                Hangup::Silence => open.push(connection),
+            }
+        }
+    });
+    address
 }
 
 /// Sends a body of so many bytes in chunks.

@@ -508,20 +508,12 @@ impl Queue for RedisServer {
     }
 
     async fn note_reached(&self, hosts: &[String]) -> Result<()> {
-        let now_ms = self.now_ms().await?;
-        let mut add = Cmd::new().arg("ZADD").arg(REACHED).to_owned();
+        let mut call = self.scripts.note_reached.key(REACHED);
+        call.arg(REACHED_MAX);
         for host in hosts.iter().take(REACHED_MAX) {
-            add.arg(now_ms).arg(host);
+            call.arg(host);
         }
-        self.link.query::<()>(&add).await?;
-        let last = -1 - i64::try_from(REACHED_MAX).unwrap_or(i64::MAX);
-        let trim = Cmd::new()
-            .arg("ZREMRANGEBYRANK")
-            .arg(REACHED)
-            .arg(0)
-            .arg(last)
-            .to_owned();
-        self.link.query(&trim).await
+        self.link.invoke(&call).await
     }
 
     async fn was_reached(&self, host: &str) -> Result<bool> {

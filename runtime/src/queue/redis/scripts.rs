@@ -26,6 +26,7 @@ pub(super) struct Scripts {
     pub(super) bind: Script,
     pub(super) audit: Script,
     pub(super) audit_nonces: Script,
+    pub(super) note_reached: Script,
 }
 
 macro_rules! script {
@@ -61,6 +62,7 @@ impl Default for Scripts {
             bind: script!("bind"),
             audit: script!("audit"),
             audit_nonces: script!("audit_nonces"),
+            note_reached: script!("note_reached"),
         }
     }
 }

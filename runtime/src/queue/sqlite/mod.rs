@@ -402,8 +402,10 @@ impl Queue for SqliteFile {
             for host in hosts {
                 note.execute(params![host, now_ms()])?;
             }
+            // Mostly there are few, and none is to be sorted out.
             db.prepare_cached(
-                "DELETE FROM reached WHERE host IN (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
+                "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
+                 (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
             )?
             .execute([rows(REACHED_MAX)])
         });
