@@ -75,6 +75,8 @@ struct State {
     priority: u64,
     /// The number of the last holder or waiter.
     number: u64,
+    /// The number of threads that sleep until something changes.
+    sleepers: usize,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -220,7 +222,10 @@ impl Budget {
             && let Some(Waiter { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
-            self.changed.notify_all();
+            // Most asks are granted at once, and to wake nobody is a call into the system, too.
+            if state.sleepers > 0 {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -247,8 +252,10 @@ impl Budget {
                 break Err(error);
             }
             waiting.get_or_insert_with(|| Waiting::new(&share.waited));
+            state.sleepers += 1;
             let waited = self.changed.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.sleepers -= 1;
         };
         state.line.retain(|waiter| waiter.number != number);
         self.serve(&mut state);
@@ -404,8 +411,9 @@ impl MemoryShare {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
             // A thread that has looked at it before waits by now.
-            drop(share.budget.lock());
-            share.budget.changed.notify_all();
+            if share.budget.lock().sleepers > 0 {
+                share.budget.changed.notify_all();
+            }
         }
     }
 
