@@ -1,5 +1,8 @@
 //! CSV as the world writes it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[test]
@@ -385,23 +388,36 @@ fn a_delimiter_at_the_end_of_every_line_is_a_column() {
 
 #[test]
 fn nothing_more_is_read_of_an_input_that_nobody_wants() {
-    let text = format!("a\n{}", "123456789\n".repeat(100));
-    let mut splitter = open(
-        Box::new(std::io::Cursor::new(text)),
-        "a",
-        None,
-        &as_csv(),
-        &small(),
-    )
-    .unwrap()
-    .splitter;
+    let text = "123456789\n".repeat(20_000).into_bytes();
+    let (bytes, read) = (text.len(), Arc::new(AtomicUsize::new(0)));
+    let reader = Counted(std::io::Cursor::new(text), Arc::clone(&read));
+    let mut splitter = open(Box::new(reader), "a", None, &as_csv(), &small())
+        .unwrap()
+        .splitter;
     let origin = splitter.origin();
     assert!(splitter.next(Vec::new()).unwrap().is_some());
-    splitter
-        .abandoned()
-        .store(true, std::sync::atomic::Ordering::Relaxed);
-    let error = splitter.next(Vec::new()).unwrap_err().at(&origin);
+    splitter.abandoned().store(true, Ordering::Relaxed);
+    let read_before = read.load(Ordering::Relaxed);
+    assert!(read_before < bytes, "{read_before}");
+    let error = loop {
+        match splitter.next(Vec::new()) {
+            Ok(chunk) => assert!(chunk.is_some(), "it came to its end"),
+            Err(error) => break error.at(&origin),
+        }
+    };
     assert_eq!(error.to_string(), "decode nobody wants the rest of the input");
+    assert_eq!(read.load(Ordering::Relaxed), read_before);
+}
+
+/// Counts the bytes that are read.
+struct Counted(std::io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.fetch_add(read, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 #[test]
