@@ -432,14 +432,17 @@ def check_guess(error, columns, records, text, options):
             expect_fields(found[3], int(found[2]), 0)
     elif found := re.search(r"has one field in its first line, but (\d+) of the next (\d+) have (\d+) by ([^:]+): say --skip-lines", error):
         expect("columns", width, 1)
-        expect("a table of them", int(found[1]) >= 2 and (not is_plain or 2 * int(found[1]) >= len(below)), True)
+        # A header alone may stand under a title.
+        is_alone = (found[1], found[2]) == ("1", "1")
+        is_most = int(found[1]) >= 2 and (not is_plain or 2 * int(found[1]) >= len(below))
+        expect("a table of them", is_alone or is_most, True)
         expect_fields(found[4], int(found[3]), 1)
     elif found := re.search(r"can be read in two ways, (\d+) fields by (\w+) or(?:, from line \d+ on,)? (\d+) by ([^:]+): say", error):
         expect("columns", (width, NAMES[found[2]]), (int(found[1]), options["delimiter"]))
         expect_fields(found[4], int(found[3]), 0)
-    elif found := re.search(r"has a header that names (\d+) of (\d+) columns", error):
+    elif found := re.search(r"has a header that names (none|\d+) of (\d+) columns", error):
         named = [name for number, name in enumerate(columns, 1) if name != f"column_{number}"]
-        expect("named columns", (int(found[1]), int(found[2])), (len(named), width))
+        expect("named columns", (0 if found[1] == "none" else int(found[1]), int(found[2])), (len(named), width))
         expect("few names", header and len(named) <= 1 and width > 1, True)
     elif found := re.search(r"has a header of (?:one field|(\d+) fields), but (\d+) of its first (\d+) records have (\d+)", error):
         expect("columns", int(found[1] or 1), width)

@@ -139,15 +139,19 @@ pub(super) fn has_words(line: &str) -> bool {
 /// Whether nothing but a title has these words: many, or a number among them.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
-    words >= 4 || words >= 2 && line.contains(|c: char| c.is_ascii_digit())
+    let has_letter = line.contains(char::is_alphabetic);
+    has_letter && (words >= 4 || words >= 2 && line.contains(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether the fields of a record may name columns: each has a word or a few, none a digit.
+/// Whether the fields of a record may name columns: each has a word or a few, with a letter and without a digit.
 pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     const WORDS: usize = 3;
     record.split(|byte| *byte == delimiter).all(|name| {
         let words = name.split(|byte| *byte == b' ').count();
-        !name.is_empty() && !name.starts_with(b" ") && words <= WORDS && !name.iter().any(u8::is_ascii_digit)
+        let has_letter = name
+            .iter()
+            .any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii());
+        has_letter && !name.starts_with(b" ") && words <= WORDS && !name.iter().any(u8::is_ascii_digit)
     })
 }
 
