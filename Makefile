@@ -22,8 +22,8 @@ test: toolchain redis terminal plugins ## Run all tests (installs redis-server w
 	$(CARGO) test --locked --workspace
 
 .PHONY: faults
-faults: toolchain redis plugins ## Kill, stop and cut off everything on purpose, write RELIABILITY.md (SEED=n for the same again)
-	$(CARGO) test --locked --workspace --test faults -- --full --report "$(CURDIR)/RELIABILITY.md" $(if $(SEED),--seed $(SEED))
+faults: toolchain redis plugins ## Kill, stop and cut off everything on purpose, write docs/reliability.md (SEED=n for the same again)
+	$(CARGO) test --locked --workspace --test faults -- --full --report "$(CURDIR)/docs/reliability.md" $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
 fuzz: toolchain ## Have libFuzzer look for bytes that break a property (SECONDS_EACH=600 for each of the targets)

@@ -467,40 +467,15 @@ fn a_signal_ends_the_wait_for_a_reader() {
     leaves_no_staging(&host);
 }
 
-/// What the README shows, as a shell does it.
+/// What docs/operations.md shows, as a shell does it.
 #[test]
-fn it_stands_in_the_pipelines_of_the_readme() {
+fn it_stands_in_the_pipelines_of_the_documents() {
     let host = Host::embedded();
     let mut csv = Vec::new();
     let alarms = alarm_feed::write_alarms(&mut csv, 7, 1_000, 5).unwrap();
     host.write("alarms.csv", csv);
     std::fs::copy(component("alarms"), host.path("alarms.wasm")).unwrap();
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let script = readme
-        .split("```sh\n")
-        .filter_map(|block| block.split("```").next())
-        .find(|block| block.contains("ingest - "));
-    let script = script.expect("the README has a pipeline");
-
-    let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"))
-        .parent()
-        .unwrap()
-        .display();
-    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
-    let command = host.command();
-    let mut bash = Command::new("bash");
-    bash.current_dir(host.folder.path())
-        .env_clear()
-        .envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .env("PATH", path)
-        .env("TMPDIR", host.path(""))
-        .args(["-e", "-c", script]);
-    let said = Said::new(&bash.output().expect("bash runs"));
+    let said = host.bash(&support::documents::block("sh", "ingest - "));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let good = alarms.records - alarms.bad();
     assert_eq!(

@@ -817,7 +817,7 @@ fn what_servers_send() {
     documents(&heard.host.path("out"));
 }
 
-/// The record that the column `raw` of rejects stands for: each `\xNN` is a byte (FORMATS.md).
+/// The record that the column `raw` of rejects stands for: each `\xNN` is a byte (docs/formats.md).
 fn record_of(raw: &str) -> Vec<u8> {
     let (mut record, mut rest) = (Vec::new(), raw.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {

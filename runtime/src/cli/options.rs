@@ -205,7 +205,7 @@ impl CredentialArgs {
 pub(super) struct LimitArgs {
     /// May be given again: a limit, such as memory=64MiB, call-time=500ms, request-time=1h, traps=0. Of what is fetched:
     /// first-byte-time=2m (how long a server may take to begin its answer), redirects=10 (how many are followed),
-    /// zstd-window=128MiB (what a zstd frame may ask to be kept). SECURITY.md lists them all, with their defaults.
+    /// zstd-window=128MiB (what a zstd frame may ask to be kept). docs/security.md lists them all, with their defaults.
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     settings: Vec<Setting>,
 }

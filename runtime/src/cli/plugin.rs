@@ -40,7 +40,7 @@ pub(super) enum Command {
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
         /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
-        /// traps=0. Where a worker's own is lower, that counts. SECURITY.md lists them all.
+        /// traps=0. Where a worker's own is lower, that counts. docs/security.md lists them all.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
         limits: Vec<Setting>,
         #[command(flatten)]

@@ -14,7 +14,7 @@ use crate::escape::for_cell;
 ///
 /// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
 /// not UTF-8 are written this way, and so is a backslash that would otherwise begin such an escape: the text `\xff` in
-/// a record becomes `\x5cxff`. Replacing each `\xNN` by its byte gives the record back (FORMATS.md).
+/// a record becomes `\x5cxff`. Replacing each `\xNN` by its byte gives the record back (docs/formats.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
-    /// The `raw` of a row that is made of this record, read as FORMATS.md says.
+    /// The `raw` of a row that is made of this record, read as docs/formats.md says.
     fn raw_of(record: &[u8]) -> String {
         let mut out = Vec::new();
         RejectWriter::default()

@@ -44,7 +44,7 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
-/// SECURITY.md says what each of them bounds.
+/// docs/security.md says what each of them bounds.
 static NAMED: [Named; 17] = [
     Named {
         name: "memory",
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_page_on_security_has_them_all() {
-        let page = include_str!("../../../SECURITY.md");
+        let page = include_str!("../../../docs/security.md");
         for limit in &NAMED {
             let value = written(limit.unit, (limit.get)(&Limits::default()));
             let row = format!("| `{}` | {value} |", limit.name);

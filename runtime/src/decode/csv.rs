@@ -1,6 +1,6 @@
 //! CSV in, batches out. What well-formed means is said in [`crate::format::csv`].
 //!
-//! CSV as found, and what happens (FORMATS.md has it for users):
+//! CSV as found, and what happens (docs/formats.md has it for users):
 //!
 //! | found | what happens |
 //! |---|---|

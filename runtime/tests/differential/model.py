@@ -200,7 +200,7 @@ def is_decimal(text):
 
 
 def told(text, options, has_double, has_decimals, counts_rules):
-    """The delimiter and the quote that FORMATS.md tells of a text ("How a dialect is detected")."""
+    """The delimiter and the quote that docs/formats.md tells of a text ("How a dialect is detected")."""
     users = [options.get("escape"), options.get("comment")]
     default = options.get("quote", '"')
     has_single = "quote" not in options and not has_double
@@ -250,7 +250,7 @@ def dialects(text, options):
     is_plain = not options.get("trim") and all(options.get(name, "none") == "none" for name in ("escape", "comment"))
     has_double = [True, False] if '"' in text and not is_plain else ['"' in text]
     has_decimals = [is_decimal(text)] if is_plain else [True, False]
-    # FORMATS.md leaves open whether rows count that only a rule makes as wide.
+    # docs/formats.md leaves open whether rows count that only a rule makes as wide.
     for choices in itertools.product(has_double, has_decimals, [True, False]):
         try:
             yield told(text, options, *choices)

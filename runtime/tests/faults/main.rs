@@ -1,7 +1,7 @@
 //! Faults on purpose, and what must hold all the same: the requests that were acknowledged are done, each has one
 //! receipt and one output, that of an undisturbed run, and the queue is sound. Real servers, real workers, real signals.
 //!
-//! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into RELIABILITY.md.
+//! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into docs/reliability.md.
 #![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
 mod bed;

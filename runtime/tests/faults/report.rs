@@ -1,4 +1,4 @@
-//! What was seen goes in; the table at the end of RELIABILITY.md comes out.
+//! What was seen goes in; the table at the end of docs/reliability.md comes out.
 
 use std::fmt::Write;
 use std::path::Path;

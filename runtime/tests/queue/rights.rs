@@ -1,4 +1,4 @@
-//! The rights on a Redis server that SECURITY.md names are enough for each role, and no more than it says.
+//! The rights on a Redis server that docs/security.md names are enough for each role, and no more than it says.
 
 use redis::{Connection, RedisResult, Value};
 
@@ -6,13 +6,13 @@ use crate::bed::Q;
 use crate::support::host::{Host, component};
 use crate::support::redis::RedisServer;
 
-/// A server with the users of SECURITY.md, for the queue [`Q`], each with the password `secret`.
+/// A server with the users of docs/security.md, for the queue [`Q`], each with the password `secret`.
 struct Guarded(RedisServer);
 
 impl Guarded {
     fn start() -> Self {
         let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
         let page = std::fs::read_to_string(page).unwrap();
         let lines: Vec<_> = page
             .lines()

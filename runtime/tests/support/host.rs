@@ -173,6 +173,26 @@ impl Host {
         Said::new(&output.expect("the program runs"))
     }
 
+    /// Runs a script as `bash -e` does, with the program in its path and temporary files in the host's folder.
+    pub(crate) fn bash(&self, script: &str) -> Said {
+        let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"));
+        let program = program.parent().expect("a folder").display();
+        let path = format!("{program}:{}", std::env::var("PATH").expect("a path"));
+        let mut bash = Command::new("bash");
+        bash.current_dir(self.folder.path())
+            .env_clear()
+            .envs(
+                self.command()
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("PATH", path)
+            .env("TMPDIR", self.path(""))
+            .stdin(Stdio::null())
+            .args(["-e", "-c", script]);
+        Said::new(&bash.output().expect("bash runs"))
+    }
+
     /// Starts a worker in the background.
     pub(crate) fn worker(&self, words: &str) -> Worker {
         self.faulty_worker(words, "")

@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod compress;
+pub(crate) mod documents;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod redis;

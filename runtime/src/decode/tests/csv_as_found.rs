@@ -1,4 +1,4 @@
-//! One test for each row of the table in FORMATS.md, named after it.
+//! One test for each row of the table in docs/formats.md, named after it.
 
 use super::*;
 use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
@@ -48,7 +48,7 @@ fn transcoded(bytes: Vec<u8>, encoding: &str) -> (Vec<String>, Vec<u8>) {
 
 #[test]
 fn each_row_of_the_page_has_its_test() {
-    let page = include_str!("../../../../FORMATS.md");
+    let page = include_str!("../../../../docs/formats.md");
     let tests = include_str!("csv_as_found.rs");
     let mut sections = page.split("\n## ");
     let section = sections.find(|section| section.starts_with("CSV as it is found\n"));
