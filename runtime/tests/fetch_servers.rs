@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Stage};
-use inputs::servers::{Hangup, Server, answer, hang_up, serve, silent_after};
+use inputs::servers::{Hangup, Server, answer, gone_after, hang_up, serve, silent_after};
 use inputs::{CSV, digest, fails, fails_with, fetch, file, gzip, limits, open_with, read, zstd};
 use support::host::{Host, component};
 
@@ -267,6 +267,30 @@ async fn one_range_that_is_the_whole_is_the_file() {
         assert_eq!(error.class(), Class::Permanent);
         assert!(error.to_string().contains(told), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_200_that_says_it_is_a_part_is_no_file() {
+    let length = CSV.len();
+    let range = |last: usize, total: usize| format!("Content-Range: bytes 0-{last}/{total}\r\n");
+    for status in ["200 OK", "203 Non-Authoritative Information"] {
+        let server = once(status, &range(length - 1, length + 1), CSV);
+        let error = fails(&uri(&server)).await;
+        assert_eq!(error.class(), Class::Permanent);
+        assert!(
+            error.to_string().contains("not known to be the whole file"),
+            "{error}"
+        );
+        let server = once(status, &range(length - 1, length), CSV);
+        assert_eq!(fetch(&uri(&server)).await.unwrap().0, CSV);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_meanwhile_is_made_anew() {
+    let redirect = b"HTTP/1.1 302 Found\r\nLocation: /b.csv\r\nContent-Length: 0\r\n\r\n";
+    let server = gone_after(redirect.to_vec(), answer("200 OK", "", CSV));
+    assert_eq!(fetch(&uri(&server)).await.unwrap().0, CSV);
 }
 
 #[tokio::test]

@@ -757,6 +757,75 @@ fn a_text_that_is_no_table_is_told_whatever_ends_its_lines() {
     }
 }
 
+#[test]
+fn what_is_no_table_is_told_without_a_header_too() {
+    let log = "2024-05-06 07:08:09 ERROR disk full\n2024-05-06 07:08:10 INFO retry\n";
+    for (text, message) in [
+        ("File not found\n", "is it a notice in place of the file?"),
+        ("404 Not Found", "is it a notice in place of the file?"),
+        (
+            "Access denied, please log in.\n",
+            "is it a notice in place of the file?",
+        ),
+        ("null\n", "is a single literal"),
+        ("{'error': 'not found'}\n", "is a text of Python's objects"),
+        (
+            "From: a@example.com\nTo: b@example.com\nSubject: x\n\nHello.\n",
+            "is a mail",
+        ),
+        (log, "is a log"),
+    ] {
+        assert_refused("a.csv", text, &["--no-header"], message);
+        output(
+            &host_of("a.csv", text),
+            "a.csv",
+            &["--no-header", "--input-format", "csv", "--max-rejects", "100%"],
+        );
+    }
+    for text in [
+        "It was good.\nNot found what I wanted.\nPlease send more.\n",
+        "2024-05-06,x\n2024-05-07,y\n",
+        "error,5\nwarning,6\n",
+        "forbidden\nnot found\n",
+        "7\n",
+    ] {
+        let written = output(&host_of("a.csv", text), "a.csv", &["--no-header"]);
+        assert!(written.starts_with("column_1") && written.ends_with(text), "{written}");
+    }
+}
+
+#[test]
+fn an_error_over_its_explanation_is_a_notice() {
+    for text in [
+        "Internal Server Error\nThe server encountered an internal error, and was unable to complete your request\n",
+        "Not Found\nThe requested URL was not found on this server, sorry.\n",
+        "no such file or directory\n",
+    ] {
+        assert_refused("a.csv", text, &[], "is it a notice in place of the file?");
+    }
+    assert_refused(
+        "a.jsonl",
+        "{'error': 'not found'}\n",
+        &[],
+        "is a text of Python's objects",
+    );
+    assert_refused("a.csv", "SELECT a, b FROM c;\n", &[], "is an SQL statement");
+    assert_refused(
+        "a.csv",
+        "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n",
+        &[],
+        "is a diff",
+    );
+    assert_taken("a.csv", "select,from\n1,2\n", &[]);
+}
+
+/// A host with one file.
+fn host_of(name: &str, text: &str) -> Host {
+    let host = Host::embedded();
+    host.write(name, text);
+    host
+}
+
 /// A host with a file of each text, and their names.
 fn host_with(texts: &[String]) -> (Host, Vec<String>) {
     let host = Host::embedded();
@@ -953,6 +1022,12 @@ fn a_name_tells_the_format_and_the_delimiter() {
         "has one column by tabs, but 2 by commas: say --delimiter ','",
     );
     assert_taken("a.tsv", "id,name\n1,x\n", &["--delimiter", ","]);
+    assert_refused(
+        "a.tsv",
+        "id\tname\n1\tx\n",
+        &["--escape", "tab"],
+        "its name or content type tells a delimiter that --escape uses, too",
+    );
     assert_refused(
         "a.json",
         "id,name\n1,x\n",

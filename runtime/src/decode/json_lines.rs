@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use super::content_kind;
 use super::lines::lines;
+use super::{content_kind, text_document};
 use crate::format::{Other, clip};
 
 /// Says why a text is hardly JSONL, and what to do.
@@ -17,6 +17,13 @@ pub(super) fn check(text: &[u8], other: Option<Other>) -> Result<(), String> {
     let is_json = other == Some(Other::Json);
     let is_object = |line: &[u8]| line.starts_with(b"{");
     let first_words = clip(first);
+    if let Some(what) = text_document::of_program(&String::from_utf8_lossy(first), text)
+        && first.starts_with(b"{")
+    {
+        return Err(format!(
+            "is {what}, not JSONL (\"{first_words}\"): is it an answer in place of the file? say --input-format jsonl if it is not"
+        ));
+    }
     if !is_object(first) && !lines.any(is_object) {
         let called = if is_json { "JSON" } else { "JSONL" };
         return Err(format!(

@@ -336,7 +336,9 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
         return Ok((given, has_separator_line));
     }
     if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
-        check_separator(delimiter, given, options).map_err(|message| in_input(name, message))?;
+        let line = clip(&[b"sep=", &[delimiter][..]].concat());
+        let what = format!("its first line (\"{line}\")");
+        check_told(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
     // Of UTF-16 the error comes when the header is read.
@@ -364,17 +366,16 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
         return Ok((syntax, has_separator_line));
     }
     let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
-    let mut syntax = given;
-    if let Some(delimiter) = known.or(hinted)
-        && ![given.quote, given.escape, given.comment].contains(&Some(delimiter))
-    {
-        syntax.delimiter = delimiter;
+    if let Some(delimiter) = hinted.filter(|_| known.is_none()) {
+        let what = "its name or content type";
+        check_told(what, delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
-    Ok((syntax, has_separator_line))
+    let delimiter = known.or(hinted).unwrap_or(given.delimiter);
+    Ok((Syntax { delimiter, ..given }, has_separator_line))
 }
 
-/// Checks that the delimiter of a first line `sep=;` is no character that an option uses.
-fn check_separator(delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
+/// Checks that the delimiter that `what` tells is no character that an option uses.
+fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
     let is = |of: Option<u8>| of == Some(delimiter);
     let option = match given {
         Syntax { quote, .. } if is(quote) && options.quote.is_some() => "--quote",
@@ -383,9 +384,8 @@ fn check_separator(delimiter: u8, given: Syntax, options: &InputOptions) -> Resu
         Syntax { trim: true, .. } if delimiter == b' ' => "--trim",
         _ => return Ok(()),
     };
-    let line = clip(&[b"sep=", &[delimiter][..]].concat());
     Err(format!(
-        "its first line (\"{line}\") tells a delimiter that {option} uses, too: leave {option} out, or say --delimiter"
+        "{what} tells a delimiter that {option} uses, too: leave {option} out, or say --delimiter"
     ))
 }
 

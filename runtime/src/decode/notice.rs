@@ -21,6 +21,7 @@ const PHRASES: &[&str] = &[
     "no content",
     "no data",
     "no records",
+    "no such file or directory",
     "no results",
     "not authorized",
     "not found",
@@ -124,7 +125,8 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     // Numbers and dates have no letters, names have few words.
     let has_letters = |record: &str| record.contains(char::is_alphabetic);
     let has_words = |record: &str| words(record) > 2 || record.ends_with(['.', '!', '?', ':', ',']);
-    begins_notice(line) && is_half(records, has_letters) || is_sentence && is_half(records, has_words)
+    begins_notice(line) && is_half(records, has_letters)
+        || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
 /// Whether a line with delimiters is a sentence with commas: it reads on behind each of them, or has clauses.

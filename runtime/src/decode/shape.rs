@@ -14,7 +14,7 @@ use self::table::{
 use super::lines::{complete_lines, line_ends, lines};
 use super::sniff::{self, Reading};
 use super::{log_lines, notice, text_document};
-use crate::format::csv::{Dialect, Scanner};
+use crate::format::csv::{Dialect, Scanner, line_end};
 use crate::format::{Other, clip};
 
 /// What was read of a CSV file.
@@ -83,12 +83,16 @@ impl<'a> Shape<'a> {
                 if digits.parse() == Ok(number) { "" } else { name }
             })
             .collect();
-        let mut first_line = names.join(&char::from(top.dialect.delimiter).to_string());
+        let records = records(&top.rest, top.whole, top.dialect);
+        let mut first_line = match records.first() {
+            // Without a header the first record is the first line.
+            Some(first) if !top.header => String::from_utf8_lossy(first.text).into_owned(),
+            _ => names.join(&char::from(top.dialect.delimiter).to_string()),
+        };
         let is_one_line = !first_line.contains(['\n', '\r']);
         if !is_one_line {
             first_line = first_line.replace(['\n', '\r'], " ");
         }
-        let records = records(&top.rest, top.whole, top.dialect);
         let columns = top.columns.len();
         let alike = records.iter().filter(|record| record.fields == columns).count();
         Self {
@@ -103,6 +107,20 @@ impl<'a> Shape<'a> {
 
     fn columns(&self) -> usize {
         self.top.columns.len()
+    }
+
+    /// What comes below the first line.
+    fn below(&self) -> &[u8] {
+        let rest = &self.top.rest;
+        match self.records.first() {
+            Some(first) if !self.top.header => {
+                let end = first.start.unwrap_or_default() + first.text.len();
+                let is_last = end == rest.len();
+                let next = if is_last { None } else { line_end(rest, end, true) };
+                &rest[next.unwrap_or(rest.len())..]
+            }
+            _ => rest,
+        }
     }
 
     /// Whether half of the records have as many fields as the header, two or more.
@@ -128,24 +146,21 @@ impl<'a> Shape<'a> {
 
     /// A log, the answer of a program or a document that its beginning tells.
     fn text_with_beginning(&self) -> Option<String> {
-        let (top, first) = (self.top, &self.first_line);
-        if !top.header {
-            return None;
-        }
-        if log_lines::is_log(first, lines(&top.rest)) {
+        let (first, rest) = (&self.first_line, self.below());
+        if log_lines::is_log(first, lines(rest)) {
             return Some(self.another_text("a log"));
         }
-        let what = text_document::of_program(first, &top.rest)
-            .or_else(|| text_document::with_beginning(first, &top.rest))?;
+        let what =
+            text_document::of_program(first, rest).or_else(|| text_document::with_beginning(first, rest))?;
         Some(self.another_text(what))
     }
 
     fn names_and_values(&self) -> Option<String> {
         let is_whole_table = self.is_table() && self.alike == self.records.len();
-        if !self.top.header || is_whole_table {
+        if is_whole_table {
             return None;
         }
-        let what = text_document::of_names_and_values(&self.first_line, &self.top.rest)?;
+        let what = text_document::of_names_and_values(&self.first_line, self.below())?;
         Some(self.another_text(what))
     }
 
@@ -158,7 +173,18 @@ impl<'a> Shape<'a> {
 
     /// Sentences in place of a header.
     fn notice(&self) -> Option<String> {
-        self.notice_in(&self.names, &self.records, self.is_table())
+        if self.top.header {
+            return self.notice_in(&self.names, &self.records, self.is_table());
+        }
+        // Without a header, lines of sentences may be the data; a single one is hardly a file.
+        let [only] = &self.records[..] else { return None };
+        let names: Vec<_> = self
+            .first_line
+            .split(char::from(self.top.dialect.delimiter))
+            .collect();
+        (self.top.whole && only.fields == names.len())
+            .then(|| self.notice_in(&names, &[], false))
+            .flatten()
     }
 
     /// The same, as the first line and the records are read in a dialect.
@@ -170,7 +196,7 @@ impl<'a> Shape<'a> {
             records: &records,
             is_table,
         };
-        (self.top.header && notice::is_notice(&text)).then(|| {
+        notice::is_notice(&text).then(|| {
             let first = clip(self.first_line.trim().as_bytes());
             format!(
                 "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say --skip-lines 1 if it \
@@ -209,7 +235,9 @@ impl<'a> Shape<'a> {
             // A semicolon of a sentence is no delimiter.
             let names: Vec<_> = self.first_line.split(char::from(delimiter)).collect();
             let is_table = !self.records.is_empty();
-            if let Some(notice) = self.notice_in(&names, &self.records, is_table) {
+            if top.header
+                && let Some(notice) = self.notice_in(&names, &self.records, is_table)
+            {
                 return Some(notice);
             }
             let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));

@@ -20,7 +20,7 @@ use url::{Host, Url};
 use super::access::{NotPublic, Passage};
 use super::credentials::Credentials;
 use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion, shown, whole_range};
+use super::resume::{Rest, Version as FileVersion, says_part, shown, whole_range};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
@@ -230,7 +230,16 @@ impl Http {
                 .header(IF_RANGE, rest.if_range());
         }
         let patience = self.limits.http_connect + self.limits.http_first_byte;
-        let response = match tokio::time::timeout(patience, request.send()).await {
+        let again = request.try_clone();
+        let mut answered = tokio::time::timeout(patience, request.send()).await;
+        // A connection that was kept from an earlier request may be closed by the server at any time, which is no fault of either.
+        if let (Ok(Err(error)), Some(again)) = (&answered, again)
+            && closed_before_answer(error)
+            && self.has_reached(&host_of(url))
+        {
+            answered = tokio::time::timeout(patience, again.send()).await;
+        }
+        let response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let took_it = took_connection(&error)
@@ -256,7 +265,11 @@ impl Http {
         check_transfer_codings(&shown, response.headers())?;
         match response.status() {
             // 203: a proxy changed the answer on its way, which is still the answer.
-            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => Ok(response),
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
+                if rest.is_some() || !says_part(response.headers()) =>
+            {
+                Ok(response)
+            }
             StatusCode::PARTIAL_CONTENT if rest.is_some() || whole_range(response.headers()).is_some() => {
                 Ok(response)
             }
@@ -407,7 +420,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
         _ => Class::Permanent,
     };
     let mut what = format!("{shown_url}: answered {status}");
-    if status == StatusCode::PARTIAL_CONTENT {
+    if status == StatusCode::PARTIAL_CONTENT || says_part(headers) {
         let range = headers.get(CONTENT_RANGE).map(|range| shown(range.as_bytes()));
         let range = range.unwrap_or_else(|| "no range".into());
         what.push_str(&format!(
@@ -520,6 +533,12 @@ fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
 
 fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Returns whether a server closed a connection instead of answering a request on it.
+fn closed_before_answer(error: &reqwest::Error) -> bool {
+    let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
 }
 
 /// Returns whether an error is certainly of a time after a connection was made: the host is there, and its name is right.

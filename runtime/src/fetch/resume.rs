@@ -155,6 +155,12 @@ pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     is_whole.then_some(total)
 }
 
+/// Returns whether an answer says that it is a part of a file and not all of it.
+pub(super) fn says_part(headers: &HeaderMap) -> bool {
+    let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
+    span.is_some_and(|(first, last, total)| first > 0 || last + 1 < total)
+}
+
 /// Where a resource is: its URL but for credentials, query and fragment.
 fn place(url: &Url) -> (&str, Option<&str>, Option<u16>, &str) {
     (

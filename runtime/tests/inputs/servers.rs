@@ -62,6 +62,18 @@ pub fn serve(answers: Vec<Vec<u8>>) -> Server {
     })
 }
 
+/// Answers, keeps the connection open, and closes it when the next request has come; answers that one on a further connection.
+pub fn gone_after(first: Vec<u8>, next: Vec<u8>) -> Server {
+    let mut first = Some(first);
+    Server::start(move |_, mut connection| match first.take() {
+        Some(first) => {
+            connection.write_all(&first).unwrap();
+            let _ = connection.read(&mut [0; 1_024]);
+        }
+        None => drop(connection.write_all(&next)),
+    })
+}
+
 /// Sends some bytes on each connection, then nothing more, and keeps it open.
 pub fn silent_after(bytes: Vec<u8>) -> Server {
     let mut open = Vec::new();

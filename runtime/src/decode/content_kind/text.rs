@@ -198,6 +198,44 @@ const BEGINNINGS: &[Beginning] = &[
         is_of_diff,
     ),
     (
+        "--- ",
+        "a diff",
+        TakeTheFile,
+        |rest| line_below(rest).starts_with(b"+++ "),
+        |rest| {
+            line_below(rest).starts_with(b"+++ ")
+                && lines(rest).nth(2).is_some_and(|line| line.starts_with(b"@@ -"))
+        },
+    ),
+    (
+        "SELECT ",
+        "an SQL statement",
+        Convert,
+        |rest| is_statement(rest, " FROM "),
+        nothing,
+    ),
+    (
+        "UPDATE ",
+        "an SQL statement",
+        Convert,
+        |rest| is_statement(rest, " SET "),
+        nothing,
+    ),
+    (
+        "DELETE FROM ",
+        "an SQL statement",
+        Convert,
+        |rest| is_statement(rest, ""),
+        nothing,
+    ),
+    (
+        "COPY ",
+        "an SQL dump",
+        Convert,
+        |rest| is_statement(rest, " FROM STDIN"),
+        nothing,
+    ),
+    (
         "<<<<<<< ",
         "a file with conflicts of a merge",
         Advice::Resolve,
@@ -275,6 +313,12 @@ fn begins_with_digit(text: &[u8]) -> bool {
 /// Whether a byte is a delimiter that needs no name.
 fn is_delimiter(byte: &u8) -> bool {
     matches!(byte, b',' | b';' | b'|' | b'\t')
+}
+
+/// Whether a statement of SQL ends its first line, and has a word in it.
+fn is_statement(rest: &[u8], word: &str) -> bool {
+    let line = first_line(rest).trim_ascii().to_ascii_uppercase();
+    line.ends_with(b";") && memmem::find(&line, word.as_bytes()).is_some()
 }
 
 fn is_one_field(text: &[u8]) -> bool {
