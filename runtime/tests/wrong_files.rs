@@ -790,7 +790,10 @@ fn what_is_no_table_is_told_without_a_header_too() {
         "7\n",
     ] {
         let written = output(&host_of("a.csv", text), "a.csv", &["--no-header"]);
-        assert!(written.starts_with("column_1") && written.ends_with(text), "{written}");
+        assert!(
+            written.starts_with("column_1") && written.ends_with(text),
+            "{written}"
+        );
     }
 }
 

@@ -452,7 +452,9 @@ def check_guess(error, columns, records, text, options):
             # A row that may be a title is not counted.
             expect("records of that width", 0 < int(found[2]) <= below.count(int(found[4])), True)
     elif "begins with a sentence, not with a header" in error:
-        expect("a sentence", header and len(options["delimiter"].join(columns).split()) > 2, True)
+        # Without a header a single line may be one.
+        first = columns if header else next(rows_of(lines_of(text), options))[0]
+        expect("a sentence", (header or len(own) == 1) and len(options["delimiter"].join(first).split()) > 2, True)
     elif "is a text in Markdown, not a table" in error:
         expect("a title of Markdown", columns[0].startswith("# "), True)
     else:
