@@ -788,6 +788,12 @@ mod tests {
 
     /// Texts as tools write them, what they are, and whether that is proved.
     const TEXTS: &[(&str, &str, bool)] = &[
+        ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n", "a diff", true),
+        ("--- a\n+++ b\n", "a diff", false),
+        ("SELECT a, b FROM c;\n", "an SQL statement", false),
+        ("update c set a = 1;\n", "an SQL statement", false),
+        ("DELETE FROM c;\n", "an SQL statement", false),
+        ("COPY c (a) FROM stdin;\n1\n", "an SQL dump", false),
         (
             "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n",
             "a Git LFS pointer",
