@@ -110,7 +110,7 @@ fn the_commands_of_the_readme_run() {
     let said = run_blocks(&prepared(), "README.md").ok();
     for part in [
         "1000 records: ",
-        "first  submitted (ready)",
+        "readme-1  submitted (ready)",
         "1 done, 0 dead",
         "binding 2: alarms@0.1.0",
     ] {
