@@ -35,8 +35,8 @@ pub struct Batch {
     /// Where each field ends: `rows.len()` times the number of columns read. The next one of its row begins a byte
     /// behind.
     pub ends: Vec<u32>,
-    /// Of CSV, where the columns read stand in `raw`, or in `rewritten` if it is there, quotes included, as start and end, in
-    /// the order of the input's columns: of the rows that are not read in place, at their [`Row::cells`].
+    /// The start and end of each column that is read, quotes included, for rows of CSV that are not read in place. They are places in
+    /// `raw`, or in `rewritten` if it is there. A row's spans begin at its [`Row::cells`], in the order of the input's columns.
     pub spans: Vec<[u32; 2]>,
     /// The records that do not go to the plugin because they are malformed, in order.
     pub malformed: Vec<Malformed>,

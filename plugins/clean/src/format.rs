@@ -51,7 +51,7 @@ impl Field {
     }
 }
 
-/// What may stand for the first digit of a number that has fewer than it could.
+/// The character that fills up a number with fewer digits than it could have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
     /// A zero, or nothing.

@@ -14,7 +14,7 @@ pub(crate) struct Literal<'a> {
     pub(crate) has_hour: bool,
 }
 
-/// Where a word stands that says nothing more than the directive beside it.
+/// The place in which a word says no more than the directive beside it.
 #[derive(Clone, Copy)]
 enum Place {
     Before(&'static [Field]),
@@ -84,7 +84,7 @@ const WORDS: &[(Place, &[&str])] = &[
 /// Words for the halves of the day, without their dots.
 const HALVES: &[&str] = &["am", "pm", "午前", "午後", "上午", "下午", "오전", "오후"];
 
-/// What may be a part of one word.
+/// Returns true for a character that may be a part of a word.
 fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character == '.'
 }

@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a record with the fields `5`, empty and `5`, whose values are strings or not.
+    /// Returns the changes of a record with the fields `5`, empty and `5`; `behind` says which of them are strings.
     fn changes(format: Format, behind: [u8; 3]) -> (Vec<u8>, Vec<u32>, Vec<u8>) {
         let columns = ["n", "t", "s"].map(str::to_owned).to_vec();
         let (mut driver, _) = Driver::<Same>::open(Input { columns, format }, "{}").unwrap();

@@ -87,7 +87,7 @@ pub(crate) struct Place {
     pub(crate) strings: Strings,
 }
 
-/// What becomes of a string of JSONL that a column shows, if it is set to the text that it has.
+/// A rule for a string of JSONL that is set to the text that it has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strings {
     Stay,

@@ -120,7 +120,7 @@ impl Environment {
         Ok(place)
     }
 
-    /// Whether the server is a SQLite file that nothing has made so far.
+    /// Returns true if the server is a SQLite file that does not exist yet.
     pub(super) fn lacks_its_file(&self) -> bool {
         self.place().is_ok_and(|place| place.lacks_its_file())
     }
@@ -192,7 +192,7 @@ fn warn_of_authorities() {
     }
 }
 
-/// What Kubernetes sets in each pod beside a Service named `redis`: the Service's address, no port.
+/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a port.
 const OF_A_SERVICE: &str = "tcp://";
 
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
