@@ -42,7 +42,7 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
 .PHONY: bench
-bench: toolchain redis plugins ## Measure against native code and others, write BENCHMARKS.md (a quarter of an hour)
+bench: toolchain redis plugins ## Measure against native code and others, write BENCHMARKS.md (a quarter of an hour; BEFORE=folder of another build)
 	@scripts/bench.sh
 
 .PHONY: bench-micro

@@ -48,7 +48,10 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
     let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..scale.warm_ups + scale.rounds {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
-            let is_slow = !matches!(contender.program, Program::Host | Program::Native);
+            let is_slow = !matches!(
+                contender.program,
+                Program::Host | Program::Before | Program::Native
+            );
             if is_slow && round % OTHERS_EVERY != 0 {
                 samples.push(None);
                 continue;

@@ -131,6 +131,8 @@ struct Options {
     big: bool,
     /// `--work FOLDER`: where everything is put.
     work: PathBuf,
+    /// `--before FOLDER`: another build to compare with, its `ingest-host`, `alarms.wasm` and `clean.wasm`.
+    before: Option<PathBuf>,
     /// `--report FILE`: the document to bring up to date.
     report: Option<PathBuf>,
 }
@@ -150,6 +152,7 @@ impl Options {
             full: arguments.contains(&"--full"),
             big: arguments.contains(&"--big"),
             work: value("--work")?.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench")),
+            before: value("--before")?,
             report: value("--report")?,
         })
     }
@@ -157,7 +160,7 @@ impl Options {
 
 fn bench(options: &Options) -> Result {
     let scale = if options.full { &FULL } else { &SMALL };
-    let tools = Tools::find(&options.work)?;
+    let tools = Tools::find(&options.work, options.before.clone())?;
     let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
     // Memory first: a child begins with what its parent has, and the queues fill this process.

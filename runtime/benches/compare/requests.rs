@@ -12,9 +12,8 @@ use tokio::runtime::Runtime;
 use crate::contenders::{Program, Storage, script};
 use crate::jobs::Job;
 use crate::measure::{self, Sample, median};
-use crate::support::host::component;
 use crate::support::redis::RedisServer;
-use crate::tools::Tools;
+use crate::tools::{Build, Tools};
 use crate::{Result, Scale, data};
 
 /// The records of one request.
@@ -23,6 +22,9 @@ const RECORDS: u64 = 100;
 /// Requests that the host's worker has in hand at once.
 const CONCURRENCY: u16 = 32;
 
+/// Requests that one `submit` takes.
+const SUBMITTED_AT_ONCE: usize = 1_000;
+
 /// RQ forks for each job, which takes so long that fewer will do.
 const FORKING_SHARE: u64 = 10;
 
@@ -30,6 +32,9 @@ const FORKING_SHARE: u64 = 10;
 pub(crate) enum Worker {
     Redis,
     Sqlite,
+    /// The same two of another build: see [`Tools::build`].
+    RedisBefore,
+    SqliteBefore,
     RqSimple,
     RqForking,
 }
@@ -40,6 +45,8 @@ impl Worker {
         match self {
             Self::Redis => format!("ingest-host on Redis, --concurrency {CONCURRENCY}"),
             Self::Sqlite => format!("ingest-host on SQLite, --concurrency {CONCURRENCY}"),
+            Self::RedisBefore => "the build before, on Redis".into(),
+            Self::SqliteBefore => "the build before, on SQLite".into(),
             Self::RqSimple => "RQ, SimpleWorker, a job that does nothing".into(),
             Self::RqForking => "RQ, forking Worker, a job that does nothing".into(),
         }
@@ -65,6 +72,10 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
         if tools.folder(storage).is_some() {
             contenders.push((Worker::Redis, Some(storage), scale.requests));
             contenders.push((Worker::Sqlite, Some(storage), scale.requests));
+            if tools.has(Program::Before) {
+                contenders.push((Worker::RedisBefore, Some(storage), scale.requests));
+                contenders.push((Worker::SqliteBefore, Some(storage), scale.requests));
+            }
         }
     }
     if scale.full && tools.has(Program::Python) {
@@ -125,10 +136,21 @@ impl<'a> Bed<'a> {
         // A queue of its own for each run.
         let queue = uuid::Uuid::now_v7().to_string();
         let (sample, done) = match worker {
-            Worker::Redis => self.run_host(&self.redis.url(), &queue, storage, requests, folder.path())?,
-            Worker::Sqlite => {
+            Worker::Redis | Worker::RedisBefore => {
+                let build = self.tools.build(worker == Worker::RedisBefore);
+                self.run_host(
+                    &build,
+                    &self.redis.url(),
+                    &queue,
+                    storage,
+                    requests,
+                    folder.path(),
+                )?
+            }
+            Worker::Sqlite | Worker::SqliteBefore => {
+                let build = self.tools.build(worker == Worker::SqliteBefore);
                 let url = format!("sqlite:{}", folder.path().join("queue.db").display());
-                self.run_host(&url, &queue, storage, requests, folder.path())?
+                self.run_host(&build, &url, &queue, storage, requests, folder.path())?
             }
             Worker::RqSimple => self.run_rq("rq.SimpleWorker", &queue, requests, folder.path())?,
             Worker::RqForking => self.run_rq("rq.Worker", &queue, requests, folder.path())?,
@@ -142,6 +164,7 @@ impl<'a> Bed<'a> {
 
     fn run_host(
         &self,
+        build: &Build,
         url: &str,
         queue: &str,
         storage: Option<Storage>,
@@ -150,9 +173,9 @@ impl<'a> Bed<'a> {
     ) -> Result<(Sample, u64)> {
         let storage = storage.and_then(|storage| self.tools.folder(storage));
         let output = tempfile::tempdir_in(storage.ok_or("there is no such storage")?)?;
-        self.runtime.block_on(submit(url, queue, &self.input, requests))?;
+        self.submit(build, url, queue, requests, folder)?;
         self.settle();
-        let (sample, _) = measure::run(self.host(url, queue, output.path()), folder)?;
+        let (sample, _) = measure::run(self.worker(build, url, queue, output.path()), folder)?;
         let done = self.runtime.block_on(done(url, queue, output.path()))?;
         self.kept.borrow_mut().push(output);
         Ok((sample, done))
@@ -171,16 +194,29 @@ impl<'a> Bed<'a> {
         }
     }
 
-    fn host(&self, url: &str, queue: &str, output: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
+    /// Puts requests for the input into a queue, as the build itself does it: another one may keep them otherwise.
+    fn submit(&self, build: &Build, url: &str, queue: &str, requests: u64, folder: &Path) -> Result {
+        let mut left = usize::try_from(requests)?;
+        while left > 0 {
+            let step = left.min(SUBMITTED_AT_ONCE);
+            let mut command = host(build, url, folder);
+            command.args(["submit", "--queue", queue]);
+            for _ in 0..step {
+                command.arg("--uri").arg(&self.input);
+            }
+            measure::run(command, folder)?;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    fn worker(&self, build: &Build, url: &str, queue: &str, output: &Path) -> Command {
+        let mut command = host(build, url, output);
         command.args(["run", "--burst", "--queue", queue]);
         command.args(["--concurrency", &CONCURRENCY.to_string()]);
-        command.arg("--plugin").arg(component(Job::Alarms.plugin()));
+        command.arg("--plugin").arg(build.component(Job::Alarms.plugin()));
         command.arg("--allow-root").arg(self.tools.disk());
-        command.arg("--output").arg(output).current_dir(output);
-        command.env_clear().env("HOME", output).env("REDIS_URL", url);
-        command.env("XDG_CACHE_HOME", &self.tools.cache);
-        command.env("XDG_STATE_HOME", &self.tools.cache);
+        command.arg("--output").arg(output);
         command
     }
 
@@ -201,6 +237,16 @@ impl<'a> Bed<'a> {
             .args(more);
         Ok(measure::run(command, self.tools.disk())?.1)
     }
+}
+
+/// Starts a command of a build, in a folder and with nothing else in its environment.
+fn host(build: &Build, url: &str, folder: &Path) -> Command {
+    let mut command = Command::new(&build.host);
+    command.current_dir(folder);
+    command.env_clear().env("HOME", folder).env("REDIS_URL", url);
+    command.env("XDG_CACHE_HOME", &build.cache);
+    command.env("XDG_STATE_HOME", &build.cache);
+    command
 }
 
 /// Puts requests for the same file into a queue.

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::contenders::{Program, Storage};
+use crate::support::host::component;
 
 /// Where files go that are to be in memory.
 const TMPFS: &str = "/dev/shm";
@@ -22,7 +23,9 @@ pub(crate) struct Tools {
     disk: TempDir,
     memory: Option<TempDir>,
     /// Compiled components, kept from run to run.
-    pub(crate) cache: PathBuf,
+    cache: PathBuf,
+    /// A folder with another build to compare with: its `ingest-host` and its plugins, `NAME.wasm`.
+    before: Option<PathBuf>,
     venv: PathBuf,
     has_python: bool,
     has_miller: bool,
@@ -32,7 +35,7 @@ pub(crate) struct Tools {
 
 impl Tools {
     /// `work` is the folder for everything on disk; a Python environment is used if it is `work/venv`.
-    pub(crate) fn find(work: &Path) -> Result<Self> {
+    pub(crate) fn find(work: &Path, before: Option<PathBuf>) -> Result<Self> {
         version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
         std::fs::create_dir_all(work)?;
         let memory = (free_bytes(Path::new(TMPFS)) >= TMPFS_BYTES_MIN
@@ -44,6 +47,7 @@ impl Tools {
             disk: folder_in(work)?,
             memory,
             cache: work.join("cache"),
+            before,
             has_python: venv.join("bin/python").exists(),
             venv,
             has_miller: version("mlr", &["--version"]).is_some(),
@@ -66,8 +70,22 @@ impl Tools {
     pub(crate) fn has(&self, program: Program) -> bool {
         match program {
             Program::Host | Program::Native => true,
+            Program::Before => self.before.is_some(),
             Program::Python | Program::Pandas | Program::Polars => self.has_python,
             Program::Miller => self.has_miller,
+        }
+    }
+
+    /// This build, or the one [`Tools::before`]; this one if there is no other.
+    pub(crate) fn build(&self, is_before: bool) -> Build {
+        let before = self.before.as_ref().filter(|_| is_before);
+        Build {
+            host: before.map_or_else(
+                || env!("CARGO_BIN_EXE_ingest-host").into(),
+                |folder| folder.join("ingest-host"),
+            ),
+            cache: self.cache.join(if before.is_some() { "before" } else { "now" }),
+            plugins: before.cloned(),
         }
     }
 
@@ -98,6 +116,25 @@ impl Tools {
             ));
         }
         missing
+    }
+}
+
+/// A build of `ingest-host` to measure.
+pub(crate) struct Build {
+    pub(crate) host: PathBuf,
+    /// The home of its caches.
+    pub(crate) cache: PathBuf,
+    /// The folder of its plugins; none if they are to be built.
+    plugins: Option<PathBuf>,
+}
+
+impl Build {
+    /// Returns the component of an example plugin.
+    pub(crate) fn component(&self, name: &str) -> PathBuf {
+        match &self.plugins {
+            Some(folder) => folder.join(name).with_extension("wasm"),
+            None => component(name),
+        }
     }
 }
 
