@@ -203,9 +203,13 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 4", "n\n1\n", false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", chunked, false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED", chunked, false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: x, chunked", chunked, false),
         (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity,, chunked",
+            chunked,
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked",
             chunked,
             false,
         ),
@@ -213,27 +217,9 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         ("HTTP/1.0 200 OK", "n\n1\n", true),
         ("HTTP/1.1 200 OK", "n\n1\n", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity", "n\n1\n", true),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip", "n\n1\n", true),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: sharded", "n\n1\n", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding:", "n\n1\n", true),
         (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity",
-            "n\n1\n",
-            true,
-        ),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunkedx", "n\n1\n", true),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity",
-            "n\n1\n",
-            true,
-        ),
-        (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 4",
-            "n\n1\n",
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: gzip",
             "n\n1\n",
             true,
         ),

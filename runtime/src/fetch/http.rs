@@ -32,6 +32,9 @@ use crate::trust;
 /// The most hosts of which it is known that they were reached. One more, and they are found out and told anew.
 const REACHED_MAX: usize = 10_000;
 
+/// The longest wait that an error tells in seconds: a year.
+const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
+
 /// The most headers of an answer, as many as curl takes.
 const HEADERS_MAX: usize = 5_000;
 
@@ -108,6 +111,13 @@ impl Http {
     /// Returns the hosts that have answered for the first time since the last call.
     pub(super) fn newly_reached(&self) -> Vec<String> {
         std::mem::take(&mut self.reached().news)
+    }
+
+    /// Takes hosts back that [`Http::newly_reached`] gave and nobody could note; the next call gives them again.
+    pub(super) fn still_news(&self, hosts: Vec<String>) {
+        let news = &mut self.reached().news;
+        news.extend(hosts);
+        news.truncate(REACHED_MAX);
     }
 
     fn note_reached(&self, url: &Url) {
@@ -385,25 +395,31 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Refuses transfer codings that are no names: RFC 9112, section 6.1. One may be a garbled `chunked`, and without that the sizes
-/// of the chunks would be taken for the file.
+/// Refuses transfer codings that nothing undoes here: RFC 9112, section 6.1. Only `chunked` at the end of the list is undone, and
+/// `identity` and empty elements say nothing. Any other may be a garbled `chunked`, and the sizes of the chunks would be taken for
+/// the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
-    let is_sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, \t".contains(byte);
-    match headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .find(|codings| !codings.as_bytes().iter().all(is_sound))
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings: Vec<&[u8]> = lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    if codings
+        .last()
+        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
     {
-        None => Ok(()),
-        Some(codings) => {
-            let codings = shown(codings.as_bytes());
-            let what = format!(
-                "{shown_url}: answered with the transfer coding \"{codings}\", which is no valid one: the server, or a proxy on \
-                 the way to it, must say `chunked` or nothing"
-            );
-            Err(Error::transient(Stage::Fetch, what))
-        }
+        codings.pop();
     }
+    let says_something = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    let Some(coding) = codings.into_iter().find(says_something) else {
+        return Ok(());
+    };
+    let what = format!(
+        "{shown_url}: answered with the transfer coding \"{}\", which cannot be undone here: the server, or a proxy on the way to \
+         it, must say `chunked` once and last, or nothing",
+        shown(coding)
+    );
+    Err(Error::transient(Stage::Fetch, what))
 }
 
 /// An answer without the file. One that says when to come back is worth another attempt, whatever else it says.
@@ -420,7 +436,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
         _ => Class::Permanent,
     };
     let mut what = format!("{shown_url}: answered {status}");
-    if status == StatusCode::PARTIAL_CONTENT || says_part(headers) {
+    if status == StatusCode::PARTIAL_CONTENT || (status.is_success() && says_part(headers)) {
         let range = headers.get(CONTENT_RANGE).map(|range| shown(range.as_bytes()));
         let range = range.unwrap_or_else(|| "no range".into());
         what.push_str(&format!(
@@ -428,7 +444,10 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
         ));
     }
     if let Some(wait) = retry_after {
-        what.push_str(&format!(", to be asked again in {} s", wait.as_secs()));
+        what.push_str(&match wait.as_secs() {
+            seconds @ ..=SHOWN_WAIT_MAX => format!(", to be asked again in {seconds} s"),
+            _ => ", to be asked again in more than a year".into(),
+        });
     }
     Error::new(Stage::Fetch, class, what).retrying_after(retry_after)
 }
@@ -535,10 +554,16 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it.
+/// Returns whether a server closed a connection instead of answering a request on it. If it had not read the request, the
+/// connection is reset.
 fn closed_before_answer(error: &reqwest::Error) -> bool {
     let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
-    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
+    !error.is_connect()
+        && (causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
+            || has_kind(error, |kind| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+                matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
+            }))
 }
 
 /// Returns whether an error is certainly of a time after a connection was made: the host is there, and its name is right.

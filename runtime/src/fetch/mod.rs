@@ -166,6 +166,11 @@ impl Fetcher {
         self.http.newly_reached()
     }
 
+    /// Takes hosts back that [`Fetcher::newly_reached`] gave and nobody could note; the next call gives them again.
+    pub fn still_news(&self, hosts: Vec<String>) {
+        self.http.still_news(hosts);
+    }
+
     async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
         let source = match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => self.open_file(path, origin, stop.clone()).await?,

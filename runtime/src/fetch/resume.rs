@@ -155,10 +155,13 @@ pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     is_whole.then_some(total)
 }
 
-/// Returns whether an answer says that it is a part of a file and not all of it.
+/// Returns whether an answer says, in any of its headers, that it is a part of a file and not all of it.
 pub(super) fn says_part(headers: &HeaderMap) -> bool {
-    let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
-    span.is_some_and(|(first, last, total)| first > 0 || last + 1 < total)
+    let spans = headers.get_all(CONTENT_RANGE).iter().filter_map(parse_part);
+    let is_part = |(first, last, total): (u64, u64, Option<u64>)| {
+        first > 0 || total.is_some_and(|total| last.checked_add(1).is_none_or(|end| end < total))
+    };
+    spans.into_iter().any(is_part)
 }
 
 /// Where a resource is: its URL but for credentials, query and fragment.
@@ -192,12 +195,23 @@ fn is_strong(etag: &HeaderValue) -> bool {
 
 /// First, last and total of `bytes 10-99/100`. Without a total there is no telling where the file ends.
 fn parse_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
+    let (first, last, total) = parse_part(value)?;
+    let total = total.filter(|&total| last < total)?;
+    Some((first, last, total))
+}
+
+/// Parses first, last and total of `bytes 10-99/100` or `bytes 10-99/*`.
+fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     let (unit, range) = value.to_str().ok()?.split_once(' ')?;
     let (range, total) = range.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let [first, last, total] = [first, last, total].map(|text| number(text.as_bytes()));
-    let (first, last, total) = (first?, last?, total?);
-    (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first, last, total))
+    let [first, last] = [first, last].map(|text| number(text.as_bytes()));
+    let (first, last) = (first?, last?);
+    let total = match total {
+        "*" => None,
+        total => Some(number(total.as_bytes())?),
+    };
+    (unit.eq_ignore_ascii_case("bytes") && first <= last).then_some((first, last, total))
 }
 
 /// Digits and nothing else.

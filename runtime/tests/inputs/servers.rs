@@ -63,12 +63,16 @@ pub fn serve(answers: Vec<Vec<u8>>) -> Server {
 }
 
 /// Answers, keeps the connection open, and closes it when the next request has come; answers that one on a further connection.
-pub fn gone_after(first: Vec<u8>, next: Vec<u8>) -> Server {
+pub fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> Server {
     let mut first = Some(first);
     Server::start(move |_, mut connection| match first.take() {
         Some(first) => {
             connection.write_all(&first).unwrap();
-            let _ = connection.read(&mut [0; 1_024]);
+            match how {
+                Hangup::Close => drop(connection.read(&mut [0; 1_024])),
+                Hangup::Reset => drop(connection.peek(&mut [0])),
+                Hangup::Silence => unreachable!("it is to be gone"),
+            }
         }
         None => drop(connection.write_all(&next)),
     })
