@@ -190,7 +190,7 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
     tokio::runtime::Runtime::new().unwrap().block_on(put_off);
     let shown = host.run("status poison").ok();
     assert!(
-        shown.contains("\nended    at 20") && !shown.contains("next try"),
+        shown.contains("\nends     at 20") && !shown.contains("next try"),
         "{shown}"
     );
     host.run("queue pause --queue q").ok();

@@ -23,6 +23,7 @@ on_both_queues! {
     submit_waits_for_the_receipt
     what_fails_for_a_while_is_tried_again
     what_a_killed_worker_had_goes_to_another
+    an_unreadable_request_is_dead_unless_it_was_committed
     a_status_tells_when_a_lease_ends
     a_worker_whose_output_is_replaced_has_failed
     what_ended_long_ago_is_removed_and_its_receipt_still_counts
@@ -378,6 +379,33 @@ fn what_a_killed_worker_had_goes_to_another(host: &Host) {
     );
     assert_eq!(worker.stop().0, Some(0));
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+}
+
+fn an_unreadable_request_is_dead_unless_it_was_committed(host: &Host) {
+    let uri = host.write("a.csv", "n\n1\n").display().to_string();
+    let plugin = component("clean").display().to_string();
+    let words = format!("--queue q --burst --allow-root . --plugin {plugin}");
+    host.run(&format!("submit --queue q --uri {uri} --id committed"))
+        .ok();
+    let (code, log) = host.faulty_worker(&words, "receipt:KILL:1").ended();
+    assert_eq!(code, None, "{log}");
+    host.expire_lease("committed");
+    host.run(&format!("submit --queue q --uri {uri} --id unseen"))
+        .ok();
+    for id in ["committed", "unseen"] {
+        host.store_input(id, r#"{"skip_rowz":2}"#);
+    }
+    let said = host.run(&format!("run {words}"));
+    assert!(said.stdout.starts_with("1 done, 1 dead, "), "{}", said.stdout);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(host.status("committed")["state"], "done");
+    let status = host.status("unseen");
+    assert_eq!(status["state"], "dead");
+    let error = status["error"].as_str().unwrap();
+    assert!(
+        error.contains("`skip_rowz`") && error.contains("dead retry unseen"),
+        "{error}"
+    );
 }
 
 fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {

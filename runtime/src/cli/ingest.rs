@@ -324,8 +324,12 @@ impl Ingestion {
             }
         };
         result.map_err(|error| match (error.class(), &input) {
+            // Rejects that stay are staged where they stay, and the error may be theirs.
             (Class::Transient, _) if error.stage() == Stage::Commit && self.args.output.is_stdout() => {
-                error.with_hint(STAGED_FIRST)
+                match self.args.output.rejects {
+                    None => error.with_hint(STAGED_FIRST),
+                    Some(_) => error.with_hint(OUTPUT_STAGED_FIRST),
+                }
             }
             (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
             // No queue reads standard input.
@@ -436,6 +440,9 @@ const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a qu
 
 /// What to do about an error that most likely is a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
+
+/// As [`STAGED_FIRST`], where rejects go to a folder of their own.
+const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
 /// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
 /// removes the folder in which its output was staged for stdout.

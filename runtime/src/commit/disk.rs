@@ -77,6 +77,10 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
 /// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a file system
 /// without hard links the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
+    #[cfg(test)]
+    if staged.denies_links {
+        return publish(staged, path);
+    }
     match fs::hard_link(&staged.path, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -100,6 +104,8 @@ pub(super) struct Temporary {
     path: PathBuf,
     is_there: bool,
     was_renamed: bool,
+    #[cfg(test)]
+    denies_links: bool,
 }
 
 impl Temporary {
@@ -109,6 +115,8 @@ impl Temporary {
             path,
             is_there: true,
             was_renamed: false,
+            #[cfg(test)]
+            denies_links: false,
         }
     }
 
@@ -120,6 +128,12 @@ impl Temporary {
     /// have taken it away.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
+    }
+
+    /// Acts from now on as on a file system without hard links.
+    #[cfg(test)]
+    pub(super) fn deny_links(&mut self) {
+        self.denies_links = true;
     }
 
     /// Keeps the file when this is dropped.

@@ -266,6 +266,10 @@ impl Sealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
+        // Before anything is placed: whether an attempt is in force shows by its staged output, which may go by being placed.
+        if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
+            self.take_over_taken(key, id)?;
+        }
         let output = match self.place_output(&outputs[0], placed)? {
             Some(output) => output,
             None => {
@@ -274,9 +278,6 @@ impl Sealed {
                 place(&mut self.staged_output, digest, folder, &outputs, placed)?
             }
         };
-        if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
-            self.take_over_taken(key, id)?;
-        }
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
             (Some(digest), Some(staged)) => {
                 Some(place(staged, digest, &self.folders.rejects, &rejects, placed)?)
@@ -580,6 +581,11 @@ mod tests {
 
     /// A sealed attempt with an output, in new folders that `change` has changed.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
+        sealed_with(root, change, None)
+    }
+
+    /// [`sealed`], with rejects.
+    fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> Sealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {
             output: open("out"),
@@ -597,6 +603,9 @@ mod tests {
         };
         let mut staging = Staging::new(Arc::new(folders), owner, None).unwrap();
         staging.output().write_all(b"n\n1\n").unwrap();
+        if let Some(rejects) = rejects {
+            staging.rejects().unwrap().write_all(rejects.as_bytes()).unwrap();
+        }
         staging.seal().unwrap()
     }
 
@@ -644,6 +653,19 @@ mod tests {
         }];
         assert!(sealed.take_back(&key, "a", false, &placed));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn where_there_are_no_hard_links_a_taken_name_of_rejects_is_passed_by() {
+        let root = tempfile::tempdir().unwrap();
+        let mut sealed = sealed_with(root.path(), |_| (), Some("rejects"));
+        sealed.staged_output.deny_links();
+        let taken = root.path().join("out/rejects/a.rejects.csv");
+        std::fs::write(&taken, "of an attempt that was forgotten").unwrap();
+        let committed = sealed.publish("a", Format::Csv, receipt_of).unwrap();
+        assert!(matches!(committed, Committed::New(_)));
+        assert!(root.path().join("out/a.csv").exists());
+        assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());
     }
 
     #[test]

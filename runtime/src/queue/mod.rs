@@ -12,12 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tracing::warn;
 
 pub use self::registry::{Binding, Component, Registry};
 pub use self::server::{Server, is_on_this_machine};
 use crate::error::{Class, Error, Result, Stage};
-use crate::request::{NewRequest, Request};
+use crate::request::{InputOptions, NewRequest, Request};
 
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
 const SUBMIT_STEP: usize = 250;
@@ -400,7 +399,7 @@ impl Status {
     /// Returns what a delayed request is due for, for people: its next try, to be ended without one, or its first attempt.
     pub fn due_for(&self) -> &'static str {
         match (&self.ending, self.attempts) {
-            (Some(_), _) => "ended",
+            (Some(_), _) => "ends",
             (None, 0) => "due",
             (None, _) => "next try",
         }
@@ -671,24 +670,24 @@ fn progress_value(text: &str) -> Option<Progress> {
     strict_json::from_str(text).ok()
 }
 
-/// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to
-/// the dead letters, where it is in nobody's way and can be retried.
-async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
-    let reason = format!(
+/// Returns stored input options, and how their request is to be ended. One whose options this host cannot read, as may be with one
+/// that a newer host submitted, is not attempted: it goes to the dead letters, unless an attempt has committed it.
+fn input_or_ending(ticket: &Ticket, text: &str, ending: Option<Ending>) -> (InputOptions, Option<Ending>) {
+    match strict_json::from_str(text) {
+        Ok(input) => (input, ending),
+        Err(error) => {
+            let unreadable = || Ending::Dead(unreadable_request(ticket, &error.to_string()));
+            (InputOptions::default(), Some(ending.unwrap_or_else(unreadable)))
+        }
+    }
+}
+
+fn unreadable_request(ticket: &Ticket, why: &str) -> String {
+    format!(
         "this host cannot read the stored request: {why}; if a newer version has submitted it, update this worker \
          ({HOST}), then `ingest-host dead retry {}`",
         ticket.id
-    );
-    warn!(
-        queue = ticket.queue,
-        request_id = ticket.id,
-        reason,
-        "unreadable request given up"
-    );
-    match queue.fail(ticket, &reason, Next::Dead).await {
-        Err(error) if error.class() == Class::LeaseLost => Ok(()),
-        done => done,
-    }
+    )
 }
 
 /// The error for a stored binding that this host cannot read, as may be with one that a newer host has put in force. Another

@@ -263,7 +263,7 @@ impl Context {
         {
             Ok(()) => Outcome::Retried,
             Err(error) => {
-                tracing::warn!(error = error.report(), "not handed back");
+                tracing::warn!(reason = why, error = error.report(), "not handed back");
                 Outcome::Lost
             }
         }
@@ -307,7 +307,7 @@ impl Context {
                 tracing::warn!(error = report, "stopped without a commit");
                 return Outcome::Lost;
             }
-            Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
+            Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease, &report).await,
             Class::Cancelled => (Next::Cancelled, State::Cancelled),
             Class::Transient => match self.next_try(claim, &error).await {
                 Ok(delay) if error.leaves_output() => (Next::RetryContested(delay), State::Delayed),
@@ -406,10 +406,10 @@ impl Context {
         let _ = tokio::task::spawn_blocking(forget).await;
     }
 
-    async fn release(&self, ticket: &Ticket, lease: &Lease) -> Outcome {
+    async fn release(&self, ticket: &Ticket, lease: &Lease, why: &str) -> Outcome {
         match self.insist(lease, || self.server.queue.release(ticket)).await {
             Ok(()) => {
-                tracing::info!("handed back");
+                tracing::info!(reason = why, "handed back");
                 Outcome::Released
             }
             Err(error) => {

@@ -327,16 +327,16 @@ impl Outlook {
                     if is_claimable && due_in <= left && !left.is_zero() {
                         return Ok(None);
                     }
-                    if listed.attempts == 0 && due_in > wait {
+                    if listed.attempts == 0 && !listed.is_ending && due_in > wait {
                         all.later += 1;
                         let first = all.later_from_ms.into_iter().chain([listed.place.at_ms]).min();
                         all.later_from_ms = first;
                         continue;
                     }
-                    let otherwise = if listed.attempts > 0 {
-                        "failed, to be tried again"
-                    } else {
-                        "delayed"
+                    let otherwise = match listed.attempts {
+                        _ if listed.is_ending => "to be ended by a worker",
+                        0 => "delayed",
+                        _ => "failed, to be tried again",
                     };
                     all.count += 1;
                     all.show(counts, Some((State::Delayed, listed.place)), why(otherwise));

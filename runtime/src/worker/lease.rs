@@ -244,27 +244,46 @@ impl Keeper {
                 looked_at = now;
                 runtime.block_on(self.renew_all(due));
             }
-            give_up(&self.shared, &self.policy, self.fails_for_good());
+            give_up(&self.shared, &self.policy);
         }
     }
 
-    /// Whether the last renewal failed in a way that does not pass by itself.
-    fn fails_for_good(&self) -> bool {
-        matches!(*self.keeping.borrow(), Keeping::Fails(Class::Permanent, _))
-    }
-
-    /// Connects, unless that was done. False if the server takes no connection.
+    /// Connects, unless that was done. False if the server takes no connection, or no renewals on it.
     async fn connect(&mut self) -> bool {
         if self.server.is_none() {
             match Server::connect(&self.url).await {
                 Ok(server) => {
                     self.server = Some(server);
-                    self.note(Ok(()));
+                    self.probe().await;
                 }
                 Err(error) => self.note(Err(error)),
             }
         }
         self.server.is_some()
+    }
+
+    /// Notes whether the server takes renewals, by one of no request. If not, the next connection may lead to another server, as
+    /// after a failover.
+    async fn probe(&mut self) {
+        let Some(server) = &self.server else { return };
+        let of_none = Ticket {
+            queue: self.queue.clone(),
+            id: String::new(),
+            fence: 0,
+            nonce: String::new(),
+        };
+        let renewed = server
+            .queue
+            .renew(&of_none, self.policy.lease, Progress::default())
+            .await;
+        let probed = match renewed {
+            Err(error) if error.class() != Class::LeaseLost => Err(error),
+            _ => Ok(()),
+        };
+        if probed.is_err() {
+            self.server = None;
+        }
+        self.note(probed);
     }
 
     /// Notes whether leases can be renewed.
@@ -286,13 +305,12 @@ impl Keeper {
     /// Renews all that is due at once. However long the server takes, leases are given up in time meanwhile.
     async fn renew_all(&mut self, due: Vec<(u64, Ticket, Progress)>) {
         let (shared, policy) = (Arc::clone(&self.shared), self.policy.clone());
-        let fails_for_good = self.fails_for_good();
         let renewals = self.renew(due);
         tokio::pin!(renewals);
         loop {
             tokio::select! {
                 () = &mut renewals => return,
-                () = tokio::time::sleep(RETRY / 2) => give_up(&shared, &policy, fails_for_good),
+                () = tokio::time::sleep(RETRY / 2) => give_up(&shared, &policy),
             }
         }
     }
@@ -323,22 +341,11 @@ impl Keeper {
         if works {
             return self.note(Ok(()));
         }
-        // One request may be broken by itself. Whether others can be renewed, a renewal of none tells.
-        self.queue = failed_in.unwrap_or(std::mem::take(&mut self.queue));
-        let of_none = Ticket {
-            queue: self.queue.clone(),
-            id: String::new(),
-            fence: 0,
-            nonce: String::new(),
-        };
-        let renewed = server
-            .queue
-            .renew(&of_none, self.policy.lease, Progress::default())
-            .await;
-        self.note(match renewed {
-            Err(error) if error.class() != Class::LeaseLost => Err(error),
-            _ => Ok(()),
-        });
+        // One request may be broken by itself, and others can be renewed.
+        if let Some(queue) = failed_in {
+            self.queue = queue;
+        }
+        self.probe().await;
     }
 }
 
@@ -395,15 +402,17 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
     }
 }
 
-/// Stops attempts whose lease may run out on the server before another renewal can get through. If none ever will, they are
-/// handed back on the worker's other connection, so that it costs their requests no loss.
-fn give_up(shared: &Shared, policy: &LeasePolicy, fails_for_good: bool) {
-    let class = match fails_for_good {
-        true => Class::Cancelled,
-        false => Class::LeaseLost,
-    };
+/// Stops attempts whose lease may run out on the server before another renewal can get through. They are handed back on the
+/// worker's other connection, if that still works, so that it costs their requests no loss.
+fn give_up(shared: &Shared, policy: &LeasePolicy) {
     for held in lock(shared).held.values() {
-        if Instant::now() + policy.margin >= held.good_until {
+        // After its end it is nobody's to hand back.
+        let now = Instant::now();
+        if now + policy.margin >= held.good_until {
+            let class = match now < held.good_until {
+                true => Class::Cancelled,
+                false => Class::LeaseLost,
+            };
             held.stop.request(class, "the lease could not be renewed in time");
         }
     }

@@ -101,7 +101,7 @@ pub struct Summary {
     pub dead: u64,
     /// Cancelled while at work.
     pub cancelled: u64,
-    /// Handed back because the worker stopped.
+    /// Handed back because the worker stopped, or could not keep their leases.
     pub released: u64,
     /// Claims that went to somebody else.
     pub lost: u64,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -11,6 +12,9 @@ use super::attempt::Context;
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
+
+/// The pause before a server that could not note hosts is told of them again.
+const NOTE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The hosts that have answered this worker or others of the same queue's server.
 pub(super) struct ReachedHosts {
@@ -37,12 +41,14 @@ impl ReachedHosts {
         self.told(self.queue.was_reached(host).await) == Some(false)
     }
 
-    /// Tells the server of hosts that have answered for the first time.
-    async fn note(&self) {
+    /// Tells the server of hosts that have answered for the first time. Returns false if it has to be told again.
+    async fn note(&self) -> bool {
         let hosts = self.fetcher.newly_reached();
-        if !hosts.is_empty() {
-            self.told(self.queue.note_reached(&hosts).await);
+        if hosts.is_empty() || self.told(self.queue.note_reached(&hosts).await).is_some() {
+            return true;
         }
+        self.fetcher.still_news(hosts);
+        false
     }
 
     /// Returns what the server says. If it fails, says so once: it may go on for as long as the worker does.
@@ -72,12 +78,14 @@ impl Noter {
         let context = Arc::clone(context);
         let (ending, mut ended) = oneshot::channel();
         let task = tokio::spawn(async move {
+            let mut is_noted = true;
             loop {
                 let is_last = tokio::select! {
                     () = context.fetcher.until_news() => false,
+                    () = tokio::time::sleep(NOTE_AGAIN), if !is_noted => false,
                     _ = &mut ended => true,
                 };
-                context.reached.note().await;
+                is_noted = context.reached.note().await;
                 if is_last {
                     break;
                 }

@@ -144,32 +144,42 @@ pub(crate) async fn the_claim_carries_the_request(bed: Bed) {
     assert_eq!(claim.ticket.nonce, options.nonce);
 }
 
-pub(crate) async fn an_unreadable_request_is_a_dead_letter(bed: Bed) {
+/// A worker ends it, since only a worker sees whether a lost attempt has committed it.
+pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(bed: Bed) {
     bed.submit(&["newest", "newer", "broken", "good"]).await;
     bed.store_input("newest", r#"{"delimiter":";","skip_rowz":2}"#);
     bed.store_input("newer", r#"{"format":"parquet"}"#);
     bed.store_input("broken", "{");
-    let options = how();
-    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
-    assert_eq!(claim.ticket.id, "good");
-    let again = bed.queue().claim(Q, &options).await.unwrap().unwrap();
-    assert_eq!(again, claim);
-
-    assert_eq!(bed.state("broken").await, State::Dead);
-    let status = bed.status("newer").await;
-    assert_eq!((status.state, status.attempts), (State::Dead, 1));
-    let error = status.error.unwrap();
-    assert!(
-        error.contains("cannot read") && error.contains("parquet"),
-        "{error}"
-    );
-
+    for (id, words) in [
+        (
+            "newest",
+            &["`skip_rowz`", "update this worker", "dead retry newest"][..],
+        ),
+        ("newer", &["cannot read", "parquet"]),
+        ("broken", &["cannot read", "EOF"]),
+    ] {
+        let options = how();
+        let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+        assert_eq!(claim.ticket.id, id);
+        let Some(Ending::Dead(why)) = &claim.ending else {
+            panic!("{id} is to be attempted: {claim:?}");
+        };
+        for words in words {
+            assert!(why.contains(words), "{why}");
+        }
+        assert_eq!(bed.queue().claim(Q, &options).await.unwrap().unwrap(), claim);
+        bed.queue().fail(&claim.ticket, why, Next::Dead).await.unwrap();
+    }
+    let claim = bed.claim().await;
+    assert_eq!((claim.ticket.id.as_str(), claim.ending), ("good", None));
+    // To cancel it is what somebody asked for before.
+    bed.submit(&["cancelled"]).await;
+    bed.store_input("cancelled", "{");
+    bed.claim_briefly().await;
+    bed.queue().cancel(Q, "cancelled").await.unwrap();
+    assert_eq!(bed.claim().await.ending, Some(Ending::Cancel));
     let status = bed.status("newest").await;
     assert_eq!((status.state, status.attempts), (State::Dead, 1));
-    let error = status.error.unwrap();
-    for words in ["`skip_rowz`", "update this worker", "dead retry newest"] {
-        assert!(error.contains(words), "{error}");
-    }
     // People see all that is stored.
     let stored = serde_json::Value::Object(status.input);
     assert_eq!(stored, serde_json::json!({ "delimiter": ";", "skip_rowz": 2 }));
@@ -320,13 +330,14 @@ pub(crate) async fn a_request_that_one_more_loss_makes_poison_is_claimed_alone(b
     bed.audit_is_clean().await;
 }
 
-pub(crate) async fn an_unreadable_request_among_several_is_a_dead_letter(bed: Bed) {
+pub(crate) async fn an_unreadable_request_is_claimed_among_others(bed: Bed) {
     bed.submit(&["a", "newer", "b"]).await;
     bed.store_input("newer", r#"{"format":"parquet"}"#);
     let options = how();
     let claims = bed.queue().claim_some(Q, &options, 3).await.unwrap();
-    assert_eq!(ids_of(&claims), ["a", "b"]);
-    assert_eq!(bed.state("newer").await, State::Dead);
+    assert_eq!(ids_of(&claims), ["a", "newer", "b"]);
+    let are_ended: Vec<_> = claims.iter().map(|claim| claim.ending.is_some()).collect();
+    assert_eq!(are_ended, [false, true, false]);
     assert_eq!(bed.queue().claim_some(Q, &options, 3).await.unwrap(), claims);
     bed.audit_is_clean().await;
 }

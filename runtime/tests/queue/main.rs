@@ -45,10 +45,10 @@ macro_rules! on_both {
 
 on_both! {
     claims: submitting_twice_does_nothing_more, what_was_windows_1252_is_submitted_again_as_ascii, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
-        the_claim_carries_the_request, an_unreadable_request_is_a_dead_letter, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
+        the_claim_carries_the_request, an_unreadable_request_is_claimed_to_be_ended, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
         several_are_claimed_at_once, the_same_nonce_gives_the_same_claims,
         a_request_that_one_more_loss_makes_poison_is_claimed_alone,
-        an_unreadable_request_among_several_is_a_dead_letter,
+        an_unreadable_request_is_claimed_among_others,
         a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
         a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, what_is_to_be_ended_is_given_while_claims_are_withheld,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;

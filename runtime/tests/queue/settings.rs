@@ -1,6 +1,9 @@
 //! Servers that may lose what they have acknowledged are told from those that do not.
 
-use ingest_host::queue::Server;
+use std::time::Duration;
+
+use ingest_host::error::Class;
+use ingest_host::queue::{Progress, Server, Ticket};
 
 use crate::bed::Bed;
 use crate::support::host::Host;
@@ -68,6 +71,32 @@ async fn a_replica_is_told_from_a_primary() {
     let port = primary.url().rsplit(':').next().unwrap().to_owned();
     let replica = RedisServer::start_with(&[&SAFE[..], &["--replicaof", "127.0.0.1", &port]].concat());
     assert_dangers(&dangers(&replica.url()).await, &["connect to its primary"]);
+}
+
+/// A renewal tells whether the server takes renewals, also one of a claim that nobody has.
+#[tokio::test]
+async fn a_replica_refuses_each_renewal() {
+    let primary = RedisServer::start();
+    let port = primary.url().rsplit(':').next().unwrap().to_owned();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
+    let of_none = Ticket {
+        queue: "q".into(),
+        id: String::new(),
+        fence: 0,
+        nonce: String::new(),
+    };
+    for (url, class) in [
+        (primary.url(), Class::LeaseLost),
+        (replica.url(), Class::Transient),
+    ] {
+        let server = Server::connect(&url).await.unwrap();
+        let renewed = server
+            .queue
+            .renew(&of_none, Duration::from_secs(60), Progress::default())
+            .await;
+        let error = renewed.expect_err("there is no such claim");
+        assert_eq!(error.class(), class, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -266,6 +266,20 @@ impl Host {
         }
     }
 
+    /// Stores input options for a request as another version would, on the server itself.
+    pub(crate) fn store_input(&self, id: &str, input: &str) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let db = open_sqlite(path);
+            let changed = db.execute("UPDATE request SET input = ?1 WHERE id = ?2", (input, id));
+            assert_eq!(changed.expect("an update"), 1);
+        } else {
+            let mut redis = self.open_redis();
+            let key = format!("ingest:{{q}}:request:{id}");
+            let set = redis::cmd("HSET").arg(key).arg("input").arg(input).to_owned();
+            set.query::<u64>(&mut redis).expect("an answer");
+        }
+    }
+
     /// Makes a delayed request one that is due now and has waited so long for its next attempts, on the server itself.
     pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {

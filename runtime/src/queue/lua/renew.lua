@@ -6,10 +6,11 @@
 --          no such request any more
 
 local id, fence, nonce, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- Before the look at the claim, so that a server that refuses writes says so to whoever asks with no claim at all.
+begin_in_any_case()
 if standing(id, fence, nonce) ~= 'held' then
   return redis.call('EXISTS', request_key(id)) == 1 and 'lost' or 'gone'
 end
-begin_in_any_case()
 redis.call('ZADD', key('leased'), now_ms() + lease_ms, id)
 redis.call('HSET', request_key(id), 'progress', ARGV[5])
 return redis.call('HEXISTS', request_key(id), 'cancel') == 1 and 'cancel' or 'renewed'

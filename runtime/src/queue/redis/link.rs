@@ -166,14 +166,15 @@ impl Link {
         Ok(slot.insert(shared).clone())
     }
 
-    /// Classifies the error of an answer, and drops the connection that it came from if that may be broken: a
-    /// timeout is taken for a broken one, since a peer that vanished gives no other sign.
+    /// Classifies the error of an answer, and drops the connection that it came from if that may be broken, or leads to a
+    /// replica, as after a failover: a timeout is taken for a broken one, since a peer that vanished gives no other sign.
     async fn checked<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T> {
         let error = match answer {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if error.is_io_error() || error.is_unrecoverable_error() {
+        let is_replica = refusal(&error).is_some_and(|(code, _)| matches!(code, "READONLY" | "MASTERDOWN"));
+        if error.is_io_error() || error.is_unrecoverable_error() || is_replica {
             let mut slot = self.shared.lock().await;
             if slot.as_ref().is_some_and(|shared| shared.number == number) {
                 *slot = None;

@@ -54,8 +54,8 @@ use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
     CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
     LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped,
-    Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis,
-    progress_text, progress_value,
+    Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, progress_text,
+    progress_value,
 };
 use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
@@ -292,7 +292,7 @@ impl Queue for RedisServer {
                 let ticket = ticket_of(queue, &stored);
                 match accept(ticket.clone(), stored, &options.output) {
                     Ok(claim) => claims.push(claim),
-                    Err(why) => bury_unreadable(self, &ticket, &why).await?,
+                    Err(why) => end_broken(self, &ticket, &why).await?,
                 }
             }
             if !claims.is_empty() {
@@ -558,6 +558,22 @@ fn ticket_of(queue: &str, stored: &[Stored; STORED]) -> Ticket {
     }
 }
 
+/// Ends a claim of a request that is broken in the queue, so that nothing can be looked up for it: it goes to the dead letters,
+/// where it is in nobody's way.
+async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
+    let reason = super::unreadable_request(ticket, why);
+    tracing::warn!(
+        queue = ticket.queue,
+        request_id = ticket.id,
+        reason,
+        "unreadable request given up"
+    );
+    match queue.fail(ticket, &reason, Next::Dead).await {
+        Err(error) if error.class() == crate::error::Class::LeaseLost => Ok(()),
+        done => done,
+    }
+}
+
 /// The claim as its hash has it, or why this host cannot read that: another version of this program may have
 /// written it.
 fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Claim, String> {
@@ -588,13 +604,15 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
     }
     let submitted_ms = number("submitted_ms", &text("submitted_ms", submitted_ms)?)?;
     let lossy = |stored: Stored| stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let ending = super::ending_of(cancel.is_some(), lossy(ending));
+    let (input, ending) = super::input_or_ending(&ticket, &text("input", input)?, ending);
     Ok(Claim {
         life_ms: match life_ms {
             Some(life_ms) => number("life_ms", &text("life_ms", Some(life_ms))?)?,
             None => submitted_ms,
         },
         is_contested: stray.is_some(),
-        ending: super::ending_of(cancel.is_some(), lossy(ending)),
+        ending,
         moved_from: super::moved_from(lossy(output).as_deref(), own),
         request: Request {
             id: ticket.id.clone(),
@@ -602,7 +620,7 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
             uri: text("uri", uri)?,
             priority: number("priority", &text("priority", priority)?)?,
             submitted_ms,
-            input: strict_json::from_str(&text("input", input)?).map_err(|e| e.to_string())?,
+            input,
         },
         ticket,
         attempt: number("attempts", &text("attempts", attempts)?)?,

@@ -20,8 +20,7 @@ use super::intake::IMPORT_STEPS_MAX;
 use super::{
     CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,
     OutputId, PURGE_STEP, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped, Renewed, Revived,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
-    progress_value,
+    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, progress_text, progress_value,
 };
 use crate::error::Result;
 use crate::request::{NewRequest, Request, check_queue_name, check_usable_queue_name};
@@ -126,17 +125,9 @@ impl Queue for SqliteFile {
                 Ok(step)
             });
             let step = step.await?;
-            let mut claims = Vec::with_capacity(step.claims.len());
-            let has_claims = !step.claims.is_empty();
-            for row in step.claims {
-                let ticket = row.ticket(queue);
-                match accept(ticket.clone(), row) {
-                    Ok(claim) => claims.push(claim),
-                    Err(error) => bury_unreadable(self, &ticket, &error.to_string()).await?,
-                }
-            }
-            if !claims.is_empty() || !(has_claims || step.again) {
-                return Ok(claims);
+            if !step.claims.is_empty() || !step.again {
+                let accept = |row: claims::ClaimRow| accept(row.ticket(queue), row);
+                return Ok(step.claims.into_iter().map(accept).collect());
             }
         }
         Ok(Vec::new())
@@ -426,11 +417,13 @@ impl Queue for SqliteFile {
     }
 }
 
-fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
-    Ok(Claim {
+fn accept(ticket: Ticket, row: claims::ClaimRow) -> Claim {
+    let ending = super::ending_of(row.cancel, row.ending);
+    let (input, ending) = super::input_or_ending(&ticket, &row.input, ending);
+    Claim {
         life_ms: row.life_ms.unwrap_or(row.submitted_ms),
         is_contested: row.stray,
-        ending: super::ending_of(row.cancel, row.ending),
+        ending,
         moved_from: row.moved_from,
         request: Request {
             id: ticket.id.clone(),
@@ -438,14 +431,14 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
             uri: row.uri,
             priority: row.priority,
             submitted_ms: row.submitted_ms,
-            input: strict_json::from_str(&row.input)?,
+            input,
         },
         ticket,
         attempt: row.attempt,
         lost: row.lost,
         waited: Duration::from_millis(row.waited_ms),
         binding: row.binding,
-    })
+    }
 }
 
 /// One odd row must not hide the others, so what is less than nothing is shown as nothing.
