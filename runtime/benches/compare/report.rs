@@ -170,7 +170,8 @@ impl Findings {
     }
 
     fn claim_table(&self, out: &mut String) {
-        *out += "\n## A claim\n\nThe median time of a claim, by the number of waiting requests in the queue.\n\n";
+        *out +=
+            "\n## A claim\n\nThe median time of a claim, by the number of waiting requests in the queue.\n\n";
         *out += "| queue | waiting requests | µs |\n\
             | --- | ---: | ---: |\n";
         for found in &self.claims {
