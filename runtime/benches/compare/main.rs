@@ -171,8 +171,8 @@ fn bench(options: &Options) -> Result {
         let rows = files::compare(&input, &tools, scale)?;
         if job == Job::Alarms {
             let scaling = files::scaling(&input, &tools, scale)?;
-            let what = format!("{scaling:.2} times as much as one, in native jobs that run at once");
-            machine.push(("all cores do", what));
+            let what = format!("{scaling:.2} times that of one core, for native jobs that run at once");
+            machine.push(("speed of all cores", what));
         }
         std::fs::remove_file(&input.path)?;
         files.push((input, rows));

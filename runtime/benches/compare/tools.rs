@@ -112,7 +112,7 @@ impl Tools {
         }
         if self.memory.is_none() {
             missing.push(format!(
-                "Output on tmpfs is left out: {TMPFS} is none, or has less than 1 GiB free."
+                "Output on tmpfs is left out: {TMPFS} is not a tmpfs, or has less than 1 GiB free."
             ));
         }
         missing

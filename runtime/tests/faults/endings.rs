@@ -114,8 +114,8 @@ pub(crate) fn endings(scale: &Scale) -> String {
     let [done, cancelled, dead] = ended;
     assert!(done > 0 && cancelled > 0 && dead > 0, "{ended:?}");
     format!(
-        "{} cases: {} steps at which an attempt is killed or stands still, {} ways to go on, two queues; {done} done, {cancelled} \
-         cancelled, {dead} dead; each time nothing visible but what a receipt names, and the queue agrees",
+        "{} cases: {} steps at which an attempt is killed or paused, {} ways to go on, two queues; {done} done, {cancelled} \
+         cancelled, {dead} dead; each time only files that a receipt names were visible, and the queue agreed",
         cases.len(),
         STEPS.len(),
         all_nexts().len()

@@ -69,7 +69,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "2",
-        fault: "`kill -9` behind each step",
+        fault: "`kill -9` after each step",
         run: workers::kills_at_each_step,
     },
     Row {
@@ -89,17 +89,17 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "6",
-        fault: "a worker stands still past its lease, before its commit",
+        fault: "a worker pauses past its lease, before its commit",
         run: workers::zombies,
     },
     Row {
         number: "7",
-        fault: "SIGTERM in mid-request",
+        fault: "SIGTERM during a request",
         run: workers::terminated,
     },
     Row {
         number: "8",
-        fault: "connections cut, slow, short, longer than they look",
+        fault: "connections cut, slow or truncated, and a compression bomb",
         run: transfers::bad_transfers,
     },
     Row {
@@ -109,7 +109,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "10",
-        fault: "output full, read-only, removed",
+        fault: "an output that is full, read-only or removed",
         run: storage::bad_output,
     },
     Row {
@@ -129,7 +129,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "14",
-        fault: "an attempt stops behind each step, and its request then ends in each way",
+        fault: "an attempt stops after each step, and its request then ends in each way",
         run: endings::endings,
     },
 ];

@@ -29,7 +29,7 @@ pub(crate) fn redis_killed_always(scale: &Scale) -> String {
     );
     assert_eq!(seen.lost, 0, "acknowledged requests that the server has lost");
     format!(
-        "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers at work again after {:.1} s at most",
+        "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers went on after {:.1} s at most",
         seen.kills,
         seen.acknowledged,
         seen.slowest.as_secs_f64()
@@ -42,7 +42,7 @@ pub(crate) fn redis_killed_everysec(scale: &Scale) -> String {
     let unkept = redis_killed(scale, 1, 4, &["--appendonly", "no"]);
     assert!(unkept.lost > 0, "a server that keeps nothing loses something");
     format!(
-        "{} kills, {} requests acknowledged, of which the server lost {}; without `appendonly`, 1 kill: {} of {}; of the \
+        "{} kills, {} requests acknowledged: the server lost {}; without `appendonly`, 1 kill lost {} of {}; of the \
          others 0 lost, 0 doubled",
         seen.kills, seen.acknowledged, seen.lost, unkept.lost, unkept.acknowledged
     )
@@ -171,7 +171,7 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
     assert!(proxy.total() > 0, "nothing happened to any connection");
     format!(
         "{requests} requests, {}: 0 lost, 0 doubled; no orphan waited longer than {:.1} s after its lease of {} s; \
-         {poisoned} taken for poison, retried by hand",
+         {poisoned} became poison and were retried by hand",
         proxy.counts(),
         oldest.as_secs_f64(),
         LEASE.as_secs()
@@ -231,7 +231,7 @@ pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     bed.check_at_least_accepted();
     format!(
         "{kills} kills of each: {} acknowledged, 0 lost, 0 doubled; {unanswered} producers died before their answer; \
-         {poisoned} taken for poison, retried by hand",
+         {poisoned} became poison and were retried by hand",
         bed.accepted.len()
     )
 }

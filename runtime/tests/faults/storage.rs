@@ -48,7 +48,7 @@ fn full() -> String {
     bed.wait_for_all();
     other.stop();
     bed.check();
-    "a full file system: tried again, no final name, done where there was room".into()
+    "a full file system: retried, no final name, done when there was room".into()
 }
 
 /// The output's file system can only be read: the worker refuses to start, and one at work gives its requests up.
@@ -97,5 +97,5 @@ fn removed() -> String {
     worker.stop();
     bed.check_audit();
     assert_eq!(bed.check_output(), bed.accepted.keys().cloned().collect());
-    "a removed one: made again".into()
+    "a removed one: created again".into()
 }

@@ -47,7 +47,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     if scale.is_full {
         let drip = Deed::Trickle(half, Duration::from_secs(1));
         bed.serve(File::new(bytes.clone(), ETAG), vec![drip], &sha256);
-        slow = "a byte a second given up and tried again, ";
+        slow = "one byte a second given up and retried, ";
     }
     let zipped = gzip_in_members(&bytes);
     let truncated = bed.serve_bad(&zipped[..zipped.len() - 10]);

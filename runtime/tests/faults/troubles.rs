@@ -59,7 +59,7 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
         worker.stop();
         bed.check();
         seen.push(format!(
-            "{what}: {commands} commands and {} lines in {} s",
+            "{what}: {commands} commands and {} log lines in {} s",
             said.len(),
             LOOK.as_secs()
         ));
@@ -86,7 +86,7 @@ fn full() -> String {
     bed.wait_for_all();
     worker.stop();
     bed.check();
-    "no memory left: submits refused, what is there done".into()
+    "no memory left: submits refused, existing requests done".into()
 }
 
 /// The server forgets everything while a worker works, by command and by a restart. Who submits again under the same ids

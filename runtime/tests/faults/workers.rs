@@ -53,8 +53,8 @@ pub(crate) fn random_kills(scale: &Scale) -> String {
     crew.into_iter().for_each(Crewman::stop);
     bed.check();
     format!(
-        "{kills} kills, {requests} requests: 0 lost, 0 doubled; the last orphans were back after {:.1} s with a lease of {} s; \
-         {poisoned} taken for poison, retried by hand",
+        "{kills} kills, {requests} requests: 0 lost, 0 doubled; the last orphans were claimed again after {:.1} s with a lease of {} s; \
+         {poisoned} became poison and were retried by hand",
         slowest.as_secs_f64(),
         LEASE.as_secs()
     )
@@ -100,8 +100,8 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     bed.check();
     let resumed = kills_at_checkpoints(kills, &mut random);
     format!(
-        "{kills} kills behind each of {}: 0 lost, 0 doubled of {}; {poisoned} taken for poison, retried by hand; \
-         {kills} behind a checkpoint, of whose successors {resumed} went on from there",
+        "{kills} kills after each of {}: 0 lost, 0 doubled of {}; {poisoned} became poison and were retried by hand; \
+         {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
         STEPS.join(", "),
         bed.accepted.len()
     )

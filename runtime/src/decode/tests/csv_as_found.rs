@@ -1029,7 +1029,7 @@ fn an_encoding_by_its_name_in_python() {
 }
 
 #[test]
-fn a_dialect_that_nobody_told() {
+fn an_unknown_dialect() {
     let auto = from_first_records();
     assert_read("a;b\n1,5;it's\n", &auto, &["a", "b"], &[&["1,5", "it's"]]);
     assert_read("a|b\n'1\n|'|2\n", &auto, &["a", "b"], &[&["1\n|", "2"]]);
