@@ -33,6 +33,13 @@ impl<'a> Decimal<'a> {
         Self::Short(text, Short { value, scale: 0 })
     }
 
+    /// Returns true if the number, which is a part of the field `field`, is written as the field was. Of a long number
+    /// it is not known.
+    #[inline]
+    pub(crate) fn is_unchanged(&self, field: &str) -> bool {
+        matches!(self, Self::Short(text, _) if text.len() == field.len())
+    }
+
     /// Writes the number as JSON allows, with all its digits.
     #[inline]
     pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
@@ -329,4 +336,54 @@ fn exponent(text: &str) -> i64 {
 
 fn length(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NUMBER: &str = "[-+]?0{0,2}[0-9]{0,20}(\\.[0-9]{0,9})?(e-?[0-9])?";
+    const SMALL: &str = "-?[0-9]{1,3}(\\.[0-9]{1,3})?";
+
+    fn run(strategy: &impl Strategy<Value = (String, String)>, check: impl Fn(&str, &str)) {
+        proptest::test_runner::TestRunner::new(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(20_000)
+        })
+        .run(strategy, |(left, right)| {
+            check(&left, &right);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_short_number_compares_and_is_written_as_by_all_its_digits() {
+        let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
+        let equal = SMALL.prop_map(|number| {
+            let zero = if number.contains('.') { "0" } else { ".0" };
+            (format!("{number}{zero}"), number)
+        });
+        let pair = prop_oneof![(NUMBER, NUMBER), (SMALL, SMALL), (NUMBER, SMALL), equal];
+        run(&pair, |number, bound| {
+            let (Some(Decimal::Short(text, short)), Some(bound)) =
+                (Decimal::parse(number), Bound::parse(bound))
+            else {
+                return;
+            };
+            let long = Long::parse(number).expect("a short number has the parts of one");
+            assert!(long.is_json && long.is_finite() && text == number, "{number:?}");
+            if let Some(short_bound) = bound.short {
+                let order = bound.order_long(&long);
+                assert_eq!(short.order(short_bound), order, "{number:?} and {:?}", bound.text);
+                *seen.borrow_mut().entry(order).or_insert(0) += 1;
+            }
+        });
+        let seen = seen.into_inner();
+        assert!(
+            seen.len() == 3 && seen.values().all(|&count| count > 10),
+            "{seen:?}"
+        );
+    }
 }

@@ -25,6 +25,8 @@ pub struct Clean {
 struct Check {
     column: Column,
     values: Values,
+    /// True if a value of the same text needs no edit. In JSONL a string may have to become a literal of that text.
+    same_text_stays: bool,
 }
 
 impl Plugin for Clean {
@@ -92,7 +94,11 @@ impl Clean {
         if rule.is_check() {
             let column = schema.read(name)?;
             let values = rule.values().map_err(Refusal::new)?;
-            self.checks.push(Check { column, values });
+            self.checks.push(Check {
+                column,
+                values,
+                same_text_stays: schema.format() == Format::Csv,
+            });
         }
         Ok(())
     }
@@ -100,7 +106,9 @@ impl Clean {
 
 impl Check {
     fn apply(&self, record: &mut Record<'_>) -> Result<(), Reject> {
-        match self.values.read(record.get(self.column)) {
+        let field = record.get(self.column);
+        match self.values.read(field) {
+            Ok(Some(cell)) if self.same_text_stays && cell.is_unchanged(field) => {}
             Ok(Some(cell)) => record.set(self.column, cell),
             Ok(None) => record.set(self.column, ""),
             Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),

@@ -42,11 +42,14 @@ pub(crate) struct Range {
 }
 
 impl Values {
-    /// The value that `text` becomes, or none if that is empty.
+    /// Returns the value that `text` becomes, or none if that is empty.
+    ///
+    /// It and [`Kind::convert`] are always inlined: their results are large, and handing them over in memory costs more
+    /// than most checks.
     ///
     /// # Errors
     /// The first rule that the value breaks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
         let mut text = text;
         if self.trim {
@@ -150,6 +153,22 @@ pub(crate) enum Cell<'a> {
     Time(Time),
 }
 
+impl Cell<'_> {
+    /// Returns true if the value, which was read from the field `field`, is written as the field was. A false may be
+    /// wrong: the comparison of the texts tells then.
+    #[inline]
+    pub(crate) fn is_unchanged(&self, field: &str) -> bool {
+        match *self {
+            // It is a part of the field.
+            Self::Text(text) => text.len() == field.len(),
+            Self::Number(number) => number.is_unchanged(field),
+            // It has no sign, no zeros in front, and no spaces that `trim` has removed.
+            Self::Integer(_) => matches!(field.as_bytes(), [b'1'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']),
+            Self::Boolean(_) | Self::Time(_) => false,
+        }
+    }
+}
+
 impl Value for Cell<'_> {
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
@@ -206,7 +225,7 @@ impl Kind {
     }
 
     /// The value in `text`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn convert<'a>(self, text: &'a str, formats: &[Format]) -> Result<Cell<'a>, Fault<'static>> {
         match self {
             Self::Text => Ok(Cell::Text(text)),
@@ -262,4 +281,43 @@ fn timestamp(text: &str, formats: &[Format]) -> Option<Time> {
         return Time::parse_iso(text);
     }
     formats.iter().find_map(|format| Time::parse(text, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_value_that_is_unchanged_is_written_as_the_field() {
+        let number = "[-+]?0{0,2}[0-9]{0,22}(\\.[0-9]{0,9})?(e[0-9])?";
+        let field = prop_oneof![4 => number.boxed(), 1 => " {0,2}[-0-9a.]{0,4} {0,2}".boxed()];
+        let kind = prop_oneof![Just(Kind::Text), Just(Kind::Integer), Just(Kind::Number)];
+        let seen = std::cell::RefCell::new([[0; 2]; 3]);
+        let all = proptest::test_runner::TestRunner::new(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(8_000)
+        })
+        .run(&(field, kind, any::<bool>()), |(field, kind, trim)| {
+            let values = Values {
+                trim,
+                null: BTreeSet::new(),
+                required: false,
+                kind,
+                formats: Vec::new(),
+                range: None,
+                allowed: None,
+                pattern: None,
+            };
+            if let Ok(Some(cell)) = values.read(&field) {
+                let is_same = cell.to_string() == field;
+                prop_assert!(is_same || !cell.is_unchanged(&field), "{kind:?} {field:?}");
+                seen.borrow_mut()[kind as usize][usize::from(cell.is_unchanged(&field))] += 1;
+            }
+            Ok(())
+        });
+        all.unwrap();
+        let seen = seen.into_inner();
+        assert!(seen.iter().flatten().all(|&count| count > 50), "{seen:?}");
+    }
 }
