@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sets up those that the host is compared with, as far as this machine lets it, and runs the comparison. What cannot be
-# set up is left out, and BENCHMARKS.md says so. Everything that it writes but that file is in target/bench.
+# Sets up the tools to compare the host with, and runs the comparison. A tool that cannot be set up is left out, and
+# BENCHMARKS.md says so. All other files go to target/bench.
 set -eu
 cd "$(dirname "$0")/.."
 
