@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sets up those that the host is compared with, as far as this machine lets it, and runs the comparison. What cannot be
-# set up is left out, and BENCHMARKS.md says so. Everything that it writes but that file is in target/bench.
+# Sets up the tools to compare the host with, and runs the comparison. A tool that cannot be set up is left out, and
+# BENCHMARKS.md says so. All other files go to target/bench.
 #
-# BEFORE=FOLDER compares with another build, too: its `ingest-host`, `alarms.wasm` and `clean.wasm` are in that folder. The
+# BEFORE=FOLDER also compares with another build: its `ingest-host`, `alarms.wasm` and `clean.wasm` are in that folder. The
 # report is then target/bench/before.md.
 set -eu
 cd "$(dirname "$0")/.."

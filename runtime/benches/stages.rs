@@ -1,4 +1,4 @@
-//! What each stage of the host costs a record, apart from the plugin: `cargo bench --bench stages`.
+//! Measures the time per record of each stage of the host except the plugin: `cargo bench --bench stages`.
 //!
 //! Inputs are alarms of 77 bytes in 8 columns, the same as JSONL, records of 60 columns of which 4 are read, and
 //! records with quotes and line ends in their fields.

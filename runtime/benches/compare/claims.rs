@@ -1,4 +1,4 @@
-//! How long a claim takes when few requests wait, and when very many do.
+//! Measures a claim from a short queue and from a very long one.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Who does a job, on how many cores, and where the output goes. All but the host are programs that take `INPUT OUTPUT
-//! REJECTS` and print how many records they read and rejected, as the host's receipt does.
+//! The contenders for a job, with their number of cores and the place of their output. All but the host are programs
+//! that take `INPUT OUTPUT REJECTS` and print the numbers of records that they read and rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) enum Cores {
     All,
 }
 
-/// Where the output goes.
+/// The place of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Disk,
@@ -73,8 +73,8 @@ impl Contender {
         }
     }
 
-    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the native job
-    /// only, if there are to be no `others`.
+    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the
+    /// native job only, if there are to be no `others`.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {
@@ -99,7 +99,7 @@ impl Contender {
         contenders
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub(crate) fn label(self, job: Job) -> &'static str {
         match self.program {
             Program::Host => "ingest-host",
@@ -195,14 +195,14 @@ impl Contender {
     }
 }
 
-/// What a contender made.
+/// The result of a contender.
 pub(crate) struct Done {
     pub(crate) sample: Sample,
     pub(crate) output: PathBuf,
     pub(crate) counts: Counts,
 }
 
-/// What a contender prints; of the host's receipt the part that everybody has.
+/// The numbers that a contender prints; the same members as in the host's receipt.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Said {
     pub(crate) records: Counts,

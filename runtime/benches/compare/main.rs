@@ -1,5 +1,5 @@
-//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and checks
-//! that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and
+//! checks that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
 //!
 //! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
 
@@ -30,22 +30,23 @@ use tools::Tools;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// How much is measured, and how often.
+/// The amount of data, and the number of measurements.
 struct Scale {
     alarms: u64,
     wide: u64,
     quoted: u64,
     bad_percent: u8,
     warm_ups: usize,
-    /// Of the files, and of the requests.
+    /// The number of rounds for files.
     rounds: usize,
+    /// The number of rounds for requests.
     request_rounds: usize,
     /// Requests for each worker.
     requests: u64,
     /// Claims from each queue, and how many requests wait in them.
     claims: usize,
     waiting: [u64; 2],
-    /// Whether all contenders take part, not only the host and the native jobs; each starts with the disk at rest.
+    /// True if all contenders take part, not only the host and the native jobs. Each starts with the disk idle.
     full: bool,
 }
 
@@ -63,7 +64,7 @@ const FULL: Scale = Scale {
     full: true,
 };
 
-/// Of everything enough to see that it works; rejects, too, are to be the same.
+/// The scale for a test: enough to see that all of it works, with rejects to compare.
 const SMALL: Scale = Scale {
     alarms: 3_000,
     wide: 1_000,
@@ -82,7 +83,7 @@ const SMALL: Scale = Scale {
 const BIG_ALARMS: u64 = 65_000_000;
 
 impl Scale {
-    /// What is going on, for whoever waits.
+    /// Prints the progress.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
             // Nobody has to read it.
@@ -123,7 +124,7 @@ fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     Ok(())
 }
 
-/// Any other argument is one for the tests among which this runs.
+/// The arguments of this program. Others belong to the test runner and are ignored.
 struct Options {
     /// `--full`: all that there is to measure.
     full: bool,

@@ -1,4 +1,4 @@
-//! What was measured goes in; a Markdown document comes out, for the terminal and for `BENCHMARKS.md`.
+//! The report: measurements come in, a Markdown document for the terminal and for `BENCHMARKS.md` goes out.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -37,9 +37,9 @@ pub(crate) struct Findings {
     pub(crate) request_rounds: usize,
     pub(crate) machine: Vec<(&'static str, String)>,
     pub(crate) versions: Vec<(&'static str, String)>,
-    /// What was not measured, a sentence each.
+    /// A sentence for each thing that was not measured.
     pub(crate) missing: Vec<String>,
-    /// What a program that does nothing takes.
+    /// The measurement of a program that does nothing.
     pub(crate) floor: Sample,
     pub(crate) files: Vec<(Input, Vec<files::Row>)>,
     /// `ingest` on all cores, by the size of its input.
@@ -48,7 +48,7 @@ pub(crate) struct Findings {
     pub(crate) claims: Vec<claims::Row>,
 }
 
-/// Puts the document into a file; what a person wrote there stays.
+/// Writes the document into a file, and keeps the text that people wrote there.
 pub(crate) fn write(path: &Path, document: &str) -> Result {
     let before = match std::fs::read_to_string(path) {
         Ok(before) => before,

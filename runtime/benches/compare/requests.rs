@@ -53,10 +53,10 @@ impl Worker {
     }
 }
 
-/// What a worker took for its requests, the median of all rounds.
+/// The measurements of a worker for its requests, the median of all rounds.
 pub(crate) struct Row {
     pub(crate) worker: Worker,
-    /// None where nothing is put out.
+    /// The storage of the output, or `None` for a worker without output.
     pub(crate) storage: Option<Storage>,
     pub(crate) requests: u64,
     pub(crate) sample: Sample,
@@ -65,7 +65,7 @@ pub(crate) struct Row {
 /// Lets each worker have its requests done in turns, `scale.request_rounds` times.
 ///
 /// # Errors
-/// If a worker fails, or not all of its requests are done.
+/// Returns an error if a worker fails, or not all of its requests are done.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let mut contenders = Vec::new();
     for storage in [Storage::Disk, Storage::Memory] {
@@ -106,15 +106,15 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// What all workers share.
+/// The parts that all workers share.
 struct Bed<'a> {
     tools: &'a Tools,
     full: bool,
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// What was written stays to the end: for half a minute after thousands of files were removed, ext4 makes new ones
-    /// several times slower, since it passes over the inodes that have just become free.
+    /// The output of all rounds. It stays to the end: for half a minute after thousands of files were removed, ext4
+    /// creates files several times slower, because it skips the inodes that have just become free.
     kept: RefCell<Vec<TempDir>>,
 }
 
@@ -267,7 +267,7 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
     Ok(())
 }
 
-/// How many requests are done; each has its receipt in the output.
+/// Returns the number of requests that are done. Each has its receipt in the output.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
     let server = Server::connect(url).await?;
     let counts = server.queue.counts(queue).await?;

@@ -1,4 +1,4 @@
-//! What this machine has to measure with, and where to put files; what is missing is left out, and the report says so.
+//! The tools of this machine and the folders for files. A missing tool is left out, and the report says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +9,13 @@ use crate::Result;
 use crate::contenders::{Program, Storage};
 use crate::support::host::component;
 
-/// Where files go that are to be in memory.
+/// The folder for files in memory.
 const TMPFS: &str = "/dev/shm";
 
-/// What a round may leave there at once, with room to spare. A container often has less.
+/// The room that a round needs there at most, with a reserve. A container often has less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
-/// What `--big` needs for an input of 5 GB and its output.
+/// The room that `--big` needs for an input of 5 GB and its output.
 const BIG_BYTES_MIN: u64 = 15 << 30;
 
 pub(crate) struct Tools {
@@ -59,7 +59,7 @@ impl Tools {
         self.disk.path()
     }
 
-    /// None if there is no such storage.
+    /// Returns the folder on a storage, or `None` if the machine has no such storage.
     pub(crate) fn folder(&self, storage: Storage) -> Option<&Path> {
         match storage {
             Storage::Disk => Some(self.disk.path()),

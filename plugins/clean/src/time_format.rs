@@ -1,5 +1,5 @@
-//! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text could
-//! match, or that would leave a part of a text unused, is refused with a sentence.
+//! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text
+//! could match, or that would leave a part of a text unused, is refused with a sentence.
 
 use crate::literal::Literal;
 
@@ -13,12 +13,12 @@ pub(crate) enum Field {
     /// The year of an ISO 8601 week.
     WeekYear,
     Week,
-    /// From Monday, 1.
+    /// The day of the week, from 1 for Monday.
     Weekday,
     Hour,
-    /// On a clock of 12 hours.
+    /// The hour on a clock of 12 hours.
     Hour12,
-    /// 0 before noon, 1 after.
+    /// The half of the day: 0 before noon, 1 after.
     Half,
     Minute,
     Second,
@@ -56,7 +56,7 @@ impl Field {
 pub(crate) enum Padding {
     /// A zero, or nothing.
     Zero,
-    /// The same, where the format says that nothing does.
+    /// Nothing, because the format says so. A zero is accepted too.
     Nothing,
     /// A space.
     Space,
@@ -66,7 +66,7 @@ pub(crate) enum Padding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Literal(String),
-    /// One white space character or more.
+    /// One or more white space characters.
     Space,
     Number {
         /// A year of two digits is one from 1969 to 2068.
@@ -75,7 +75,7 @@ pub(crate) enum Part {
         digits_max: usize,
         padding: Padding,
     },
-    /// The digits behind the second; with the point before them it may be absent.
+    /// The digits after the second. If the part includes the point, it may be absent.
     Fraction {
         has_point: bool,
         digits_min: usize,
@@ -91,12 +91,12 @@ pub(crate) enum Part {
 
 /// The format of a time.
 #[derive(Clone, Debug)]
-pub(crate) struct Format {
+pub(crate) struct TimeFormat {
     parts: Vec<Part>,
     fields: Vec<Field>,
 }
 
-impl Format {
+impl TimeFormat {
     /// Reads a format.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Format {
         Ok(())
     }
 
-    /// Adds the directive behind a `%`, and returns the text behind it.
+    /// Adds the directive after a `%`, and returns the text after it.
     fn add_directive<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
         let flags = |character: char| matches!(character, '-' | '_' | '.' | ':' | '0'..='9');
         let rest = text.trim_start_matches(flags);
@@ -284,8 +284,8 @@ impl Format {
         .check()
     }
 
-    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of four
-    /// digits would pass for them.
+    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of
+    /// four digits would pass for them.
     fn check_short_year(&self) -> Result<(), String> {
         let digits = |part: &Part| match part {
             Part::Number { digits_max, .. } => *digits_max,
@@ -378,7 +378,7 @@ fn is_numbered(names: &[(&str, u32)]) -> bool {
     names == SUNDAY_FIRST
 }
 
-/// The part that a directive is.
+/// Returns the part for a directive.
 fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
     let number = |field, digits_min, digits_max| {
         let padding = match (flags, letter) {
@@ -423,7 +423,7 @@ fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
     }
 }
 
-/// `%f`, `%.f`, and either with a number of digits.
+/// Returns the part for `%f` or `%.f`, each with an optional number of digits.
 fn fraction(flags: &str) -> Option<Part> {
     let has_point = flags.starts_with('.');
     let (digits_min, digits_max) = match flags.strip_prefix('.').unwrap_or(flags).as_bytes() {
@@ -438,7 +438,7 @@ fn fraction(flags: &str) -> Option<Part> {
     })
 }
 
-/// Why there is no such directive.
+/// Returns the reason why a directive is not supported.
 fn unknown(flags: &str, letter: char) -> &'static str {
     match letter {
         'Z' | 'Q' => {
