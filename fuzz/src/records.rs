@@ -2,10 +2,10 @@
 
 use std::io::Cursor;
 
-use ingest_host::batch::{Batch, Origin, Position};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::format::Format;
+use ingest_host::record::{Batch, Origin, Position};
 use ingest_host::request::InputOptions;
 
 /// All that was read of an input.

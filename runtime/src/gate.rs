@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Position;
 use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
+use crate::record::Position;
 
 /// So many codes are named; when the gate is closed, those with the most rejects first.
 const CODES_SHOWN: usize = 8;

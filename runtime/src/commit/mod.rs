@@ -30,7 +30,6 @@ mod fencing;
 mod folders;
 mod passing;
 mod publish;
-mod rejects;
 mod staging;
 
 use std::collections::{HashMap, HashSet};
@@ -49,7 +48,6 @@ use self::folders::{Folder, Folders};
 pub use self::passing::OutputHead;
 use self::passing::Passing;
 pub use self::publish::{Artifact, Committed, Published};
-pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};

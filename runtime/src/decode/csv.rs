@@ -41,7 +41,6 @@ use super::index::Index;
 use super::split::{Begin, Begun, Footer, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
 use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
-use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::format::csv::{
@@ -49,6 +48,7 @@ use crate::format::csv::{
     records_end, unquote,
 };
 use crate::format::{Format, Span, append, clip};
+use crate::record::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::request::{DuplicateColumns, InputOptions};
 
 /// How an input in CSV is read.

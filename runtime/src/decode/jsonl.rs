@@ -14,12 +14,12 @@ use serde::de::IgnoredAny;
 use super::split::{Begin, Begun, Rest, Splitter, in_input, too_long};
 use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
-use crate::batch::{Batch, Fault, Malformed, Row, Used};
 use crate::config::Limits;
 use crate::error::Result;
 use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
+use crate::record::{Batch, Fault, Malformed, Row, Used};
 
 /// The most memory that a decoder keeps of each of its vectors for the next record.
 const KEPT_BYTES: usize = 1 << 20;

@@ -33,11 +33,11 @@ use self::split::{Begin, Begun, UTF_32, check_mark, in_input};
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
-use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
 use crate::format::{Format, Hints, Other, clip};
+use crate::record::{Batch, Fault};
 use crate::request::{DialectFrom, InputOptions};
 
 /// Decodes chunks. What it makes of one depends on that chunk alone.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sample::has_utf16_mark;
-use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
+use crate::record::{Fault, Origin, Position, Used};
 
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;

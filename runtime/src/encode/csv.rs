@@ -3,11 +3,10 @@
 //! copied or spliced as a whole.
 
 use super::{Encoder, Unfit, column_names};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
 use crate::format::jsonl::{Keys, Untextual, members, text};
 use crate::format::{OutputColumn, Span, append};
+use crate::record::{Batch, Edits, Fields};
 
 /// Ends a record. An empty line would be no record, so one that is a single empty field is written within
 /// quotes.

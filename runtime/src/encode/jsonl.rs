@@ -7,11 +7,10 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::{Encoder, Unfit};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
 use crate::format::csv::{Dialect, Scanner, unquote};
 use crate::format::jsonl::{Keys, Member, Untextual, members, write_string, write_value};
 use crate::format::{ColumnType, OutputColumn, Span};
+use crate::record::{Batch, Edits, Fields};
 
 /// A column of the output.
 struct Column {

@@ -3,17 +3,18 @@
 
 mod csv;
 mod jsonl;
+mod rejects;
 
 use std::collections::HashSet;
 
 use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
+pub use self::rejects::RejectWriter;
 use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
+use crate::record::{Batch, Edits, Fields};
 
 /// An encoder from records of one format to another. `columns` are the input's, followed by the further
 /// members that the plugin asked for; `reads` are the ones that it reads. `dialect` is that of the input, and of an

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
-use super::names::Lookup;
+use super::dns::Lookup;
 use crate::error::{Error, Result, Stage};
 
 /// What a queued URI may reach beside public addresses: hosts, networks and folders that the operator named.

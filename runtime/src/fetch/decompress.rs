@@ -18,7 +18,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
 use zstd::stream::zio;
 
-use super::resume::shown;
+use super::range_request::shown;
 use crate::config::Size;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};

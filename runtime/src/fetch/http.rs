@@ -19,8 +19,8 @@ use url::{Host, Url};
 
 use super::access::{NotPublic, Passage};
 use super::credentials::Credentials;
-use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion, says_part, shown, whole_range};
+use super::dns::Resolver;
+use super::range_request::{Rest, Version as FileVersion, says_part, shown, whole_range};
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;

@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::resume::Version;
+use super::range_request::Version;
 use crate::location::redact;
 
 /// An input that is not compressed, as it was when it was opened.

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Job;
-use super::traps::Traps;
-use crate::batch::{Origin, Position};
+use super::job::Job;
+use super::trap_budget::Traps;
 use crate::commit::StagedPart;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoding, Rest, Splitter};
@@ -19,6 +18,7 @@ use crate::format::Format;
 use crate::format::csv::Dialect;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
+use crate::record::{Origin, Position};
 use crate::request::{InputOptions, hex};
 
 /// The version of the document.

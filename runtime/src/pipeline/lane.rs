@@ -7,10 +7,8 @@ use std::ops::Range;
 use std::slice::Iter;
 use std::sync::Arc;
 
-use super::guest::{Guest, Piece, Search};
-use super::traps::Notes;
-use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
-use crate::changes::{Changes, ChangesReader, Rows, Verdict};
+use super::plugin_runner::{Guest, Piece, Search};
+use super::trap_budget::Notes;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
@@ -19,6 +17,7 @@ use crate::memory::Held;
 use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
 use crate::receipt::RecordCounts;
+use crate::record::{Batch, Changes, ChangesReader, Fault, Malformed, Origin, Row, Rows, Used, Verdict};
 
 const TRAP: &str = "plugin-trap";
 const TIMEOUT: &str = "plugin-timeout";

@@ -1,9 +1,11 @@
 //! The checkpoint of an attempt that was lost goes in; its work, taken up where it was and brought to its end, comes out.
 //! Where that cannot be, the work is begun anew: nothing is done with a checkpoint but what gives the same bytes.
 
+use super::assembler::Sequence;
+use super::attempt::{self, Input, Opened, work_through};
 use super::checkpoint::{Checkpoint, Work};
-use super::sequence::Sequence;
-use super::{Input, Job, Opened, is_for_successor, work_through};
+use super::finish::is_for_successor;
+use super::job::Job;
 use crate::commit::{Committed, Staging};
 use crate::decode;
 use crate::digest::Digesting;
@@ -25,10 +27,10 @@ struct Resumption {
 pub(super) fn run(job: &Job, open: &Open<'_>) -> Result<Committed> {
     // A job without a queue is nobody's successor.
     let (Some(queue), Some(id)) = (&job.queue, &job.id) else {
-        return super::run(job, open(None)?);
+        return attempt::run(job, open(None)?);
     };
     let found = match job.destination.find_checkpoint(queue, id) {
-        Ok(None) => return super::run(job, open(None)?),
+        Ok(None) => return attempt::run(job, open(None)?),
         Ok(Some(document)) => Checkpoint::parse(&document, &Work::of(job, queue, id)),
         Err(why) => Err(why),
     };
@@ -38,11 +40,11 @@ pub(super) fn run(job: &Job, open: &Open<'_>) -> Result<Committed> {
     };
     match taken_up {
         Ok(Start::Behind(resumption)) => go_on(job, *resumption),
-        Ok(Start::Anew(source)) => super::run(job, *source),
+        Ok(Start::Anew(source)) => attempt::run(job, *source),
         Err(why) => {
             tell(&why);
             job.destination.forget_checkpoint(queue, id);
-            super::run(job, open(None)?)
+            attempt::run(job, open(None)?)
         }
     }
 }

@@ -15,11 +15,10 @@ use super::pool::INSTANCES_MAX;
 use super::state::{Overdue, State};
 use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
-use crate::batch::Batch;
-use crate::changes::Changes;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
+use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
 /// Resources of the host's that a plugin holds at once: the standard streams, mostly.

@@ -56,7 +56,7 @@ pub struct Plan {
     pub stateful: bool,
 }
 
-/// Rows that a plugin made at the end of the input, unchecked: see [`crate::changes::Rows::check`].
+/// Rows that a plugin made at the end of the input, unchecked: see [`crate::record::Rows::check`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Emitted {
     /// How many.

@@ -11,13 +11,13 @@ mod tests;
 use std::io::{Read, empty};
 
 use self::column::Column;
-use crate::batch::{Batch, Origin, Position};
 use crate::config::Limits;
 use crate::decode::{self, Decoder, Decoding, Rest};
 use crate::error::Result;
 use crate::format::Format;
 use crate::format::csv::Dialect;
 use crate::receipt::QualityPart;
+use crate::record::{Batch, Origin, Position};
 use crate::request::InputOptions;
 use crate::stop::Stop;
 

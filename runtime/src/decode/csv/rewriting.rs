@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::{Projection, escape_at_end, never_closed, ragged, stray_quote};
-use crate::batch::{Batch, Fault, Malformed, Used};
 use crate::decode::split::{in_input, too_long};
 use crate::decode::utf8::{NOT_UTF8, Utf8};
 use crate::decode::{BatchLimits, Decoder, check_reads};
 use crate::error::Result;
 use crate::format::csv::{Item, Parser, Row, RowRules, line_feeds};
+use crate::record::{Batch, Fault, Malformed, Used};
 
 /// Decodes chunks of CSV that its dialect alone does not describe.
 #[derive(Clone)]

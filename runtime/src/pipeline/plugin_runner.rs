@@ -6,12 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::Batch;
-use crate::changes::Changes;
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::plugin::{Failure, Instance, Plan, Plugin, Trap, thread_time};
+use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
 /// A part of a batch has the share of the batch's time that it has of the records, but never less than this part of it.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::sequence::Sequence;
-use super::{Job, is_for_successor};
+use super::assembler::Sequence;
+use super::job::Job;
 use crate::commit::{Committed, Published, Sealed, Staging};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
 use crate::gate::Rejects;
@@ -161,6 +161,11 @@ fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
             Err(error)
         }
     }
+}
+
+/// Whether an attempt ends through no fault of its work, so that another one goes on with it.
+pub(super) fn is_for_successor(error: &Error) -> bool {
+    matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
 
 fn request_part(job: &Job, id: &str) -> RequestPart {

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::Job;
 use super::checkpoint::{Checkpoint, Done, Head, Mark};
+use super::job::Job;
 use super::lane::{Finished, Part, Rejected};
-use super::traps::Traps;
-use crate::batch::{Origin, Position, Row};
-use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
+use super::trap_budget::Traps;
+use crate::commit::{Staged, StagedPart, Staging};
 use crate::config::{Limits, REJECTS_RATIO, Size};
 use crate::digest::Digesting;
+use crate::encode::RejectWriter;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
+use crate::record::{Origin, Position, Row};
 
 /// Puts the parts together again.
 pub(super) struct Sequence<'a> {

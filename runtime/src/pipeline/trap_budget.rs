@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Origin, Row};
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::plugin::Trap;
+use crate::record::{Origin, Row};
 
 /// Reasons that an error tells.
 const REASONS_MAX: usize = 3;

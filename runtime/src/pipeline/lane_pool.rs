@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Span;
 
+use super::assembler::{Sequence, Spare};
 use super::checkpoint::{Mark, Marker};
+use super::in_order::Turns;
 use super::lane::{Finished, Lane};
-use super::sequence::{Sequence, Spare};
-use super::turns::Turns;
-use crate::batch::Fault;
 use crate::decode::{Chunk, Splitter};
 use crate::error::{Error, Result};
 use crate::memory::MemoryShare;
+use crate::record::Fault;
 
 /// What threads with one lane can do at once: split, put through, write.
 const STEPS: usize = 3;

@@ -1,0 +1,8 @@
+//! The host's side of the plugin boundary: [`Batch`] holds the records that go to a plugin, [`Changes`] holds its verdicts on
+//! them.
+
+mod batch;
+mod changes;
+
+pub use self::batch::{Batch, Cells, Fault, IN_PLACE, Malformed, Origin, Position, Row, Used};
+pub use self::changes::{Changes, ChangesReader, Edits, Fields, Rows, Verdict};
