@@ -88,7 +88,7 @@ impl NewRequest {
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
         }
-        let document: Document = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
+        let document: RequestDocument = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
@@ -158,7 +158,7 @@ fn digest_of(uri: &str, input: &InputOptions) -> String {
 
 /// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
-struct Document {
+struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
     id: Option<String>,
     uri: String,

@@ -123,7 +123,7 @@ impl Temporary {
     }
 
     /// Keeps the file when this is dropped.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn keep(&mut self) {
         self.is_there = false;
     }
 }

@@ -53,7 +53,7 @@ pub enum Committed {
 }
 
 /// A file under its final name.
-pub(super) struct Placed {
+pub(super) struct PlacedFile {
     path: PathBuf,
     /// Whether this attempt gave it the name.
     is_new: bool,
@@ -76,7 +76,7 @@ impl Sealed {
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
         // Before the look for others: see `fencing.rs`.
-        let document = Document::create(&self.staged_receipt)?;
+        let document = DocumentFile::create(&self.staged_receipt)?;
         // Outside a queue nobody says who may commit, so one waits for the other.
         let alone = match self.owner.queue {
             None => Some(key.lock(&self.folders)?),
@@ -174,7 +174,7 @@ impl Sealed {
         id: &str,
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
-        placed: &mut Vec<Placed>,
+        placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
         // Other bytes of an attempt before stay, under another name than any of these.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..12], suffix);
@@ -205,7 +205,7 @@ impl Sealed {
 
     /// Removes the files that this attempt published, unless another attempt has taken over and removed them already. If a file
     /// cannot be removed, the staged files stay, so that the next attempt can tell whose it is. Returns false if a file stays.
-    fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[Placed]) -> bool {
+    fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
         }
@@ -226,8 +226,8 @@ impl Sealed {
         };
         let is_taken_back = taken_back().is_ok();
         if !is_taken_back {
-            self.staged_output.leave();
-            self.staged_rejects.iter_mut().for_each(Temporary::leave);
+            self.staged_output.keep();
+            self.staged_rejects.iter_mut().for_each(Temporary::keep);
         }
         is_taken_back
     }
@@ -259,9 +259,9 @@ impl Sealed {
         id: &str,
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
-        document: Document,
+        document: DocumentFile,
         path: &Path,
-        placed: &mut Vec<Placed>,
+        placed: &mut Vec<PlacedFile>,
     ) -> Result<Committed> {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -300,14 +300,14 @@ impl Sealed {
     }
 
     /// Gives the output this name. Returns nothing if the name is taken.
-    fn place_output(&mut self, name: &str, placed: &mut Vec<Placed>) -> Result<Option<Artifact>> {
+    fn place_output(&mut self, name: &str, placed: &mut Vec<PlacedFile>) -> Result<Option<Artifact>> {
         check_length(&self.staged_output, &self.output)?;
         let path = self.folders.output.path().join(name);
         if !disk::link(&mut self.staged_output, &path)? {
             return Ok(None);
         }
         let artifact = artifact(&path, &self.output);
-        placed.push(Placed { path, is_new: true });
+        placed.push(PlacedFile { path, is_new: true });
         Ok(Some(artifact))
     }
 
@@ -320,7 +320,7 @@ impl Sealed {
     }
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
-    fn create_receipt(&self, document: Document, receipt: &Receipt, path: &Path) -> Result<bool> {
+    fn create_receipt(&self, document: DocumentFile, receipt: &Receipt, path: &Path) -> Result<bool> {
         let mut staged = document.write(receipt)?;
         // On most file systems the sync above has written the new names to the journal, and these have little to do.
         self.folders.output.sync()?;
@@ -423,12 +423,12 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
 }
 
 /// The staged file of a document, still empty.
-pub(super) struct Document {
+pub(super) struct DocumentFile {
     staged: Temporary,
     file: File,
 }
 
-impl Document {
+impl DocumentFile {
     pub(super) fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|error| disk::failed(error, "cannot be created", path))?;
         Ok(Self {
@@ -452,7 +452,7 @@ impl Document {
 
 /// Writes and syncs a document under a name of its own.
 pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
-    Document::create(path)?.write(document)
+    DocumentFile::create(path)?.write(document)
 }
 
 /// Checks that a staged file is there, with as many bytes as were written to it.
@@ -477,7 +477,7 @@ pub(super) fn place(
     digest: &Digest,
     folder: &Folder,
     names: &[String; 2],
-    placed: &mut Vec<Placed>,
+    placed: &mut Vec<PlacedFile>,
 ) -> Result<Artifact> {
     check_length(staged, digest)?;
     // A name can become free again while it is looked at, when another attempt takes its own file back.
@@ -486,7 +486,7 @@ pub(super) fn place(
         let is_new = disk::link(staged, &path)?;
         if is_new || disk::has_bytes(&path, digest)? == Some(true) {
             let artifact = artifact(&path, digest);
-            placed.push(Placed { path, is_new });
+            placed.push(PlacedFile { path, is_new });
             return Ok(artifact);
         }
     }
@@ -499,8 +499,8 @@ pub(super) fn place(
 }
 
 /// Removes what was published in vain: no receipt names it.
-fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) -> Result<()> {
-    for Placed { path, is_new } in placed {
+fn remove_unnamed(placed: &[PlacedFile], receipt: Option<&Receipt>) -> Result<()> {
+    for PlacedFile { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
             fs::remove_file(path).map_err(|error| disk::failed(error, "cannot be removed", path))?;
         }
@@ -638,7 +638,7 @@ mod tests {
         let path = root.path().join("out/a.csv");
         assert!(disk::publish(&mut sealed.staged_output, &path).unwrap());
         let key = RequestKey::of(Some("q"), "a");
-        let placed = [Placed {
+        let placed = [PlacedFile {
             path: path.clone(),
             is_new: true,
         }];

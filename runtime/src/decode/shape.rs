@@ -8,17 +8,17 @@ use std::borrow::Cow;
 use memchr::memchr_iter;
 
 use self::table::{
-    LINES_OVER_HEADER, RECORDS, Record, Table, has_decimal_commas, has_header, has_title, has_words,
+    LINES_OVER_HEADER, RECORDS, SampleRecord, Table, has_decimal_commas, has_header, has_title, has_words,
     is_surely_title, is_title_over, looks_like_names, records,
 };
 use super::lines::{complete_lines, line_ends, lines};
-use super::sniff::{self, Reading};
+use super::sniff::{self, SniffedCsv};
 use super::{log_lines, notice, text_document};
 use crate::format::csv::{Dialect, Scanner, line_end};
-use crate::format::{Other, clip};
+use crate::format::{OtherType, clip};
 
 /// What was read of a CSV file.
-pub(super) struct Top<'a> {
+pub(super) struct CsvBeginning<'a> {
     pub(super) columns: &'a [String],
     /// Whether the columns are named by a record, which `rest` does not have.
     pub(super) header: bool,
@@ -41,24 +41,24 @@ pub(super) struct Top<'a> {
 
 /// The header and the first records, as they are read.
 struct Shape<'a> {
-    top: &'a Top<'a>,
+    top: &'a CsvBeginning<'a>,
     /// The names as they stood there: empty where a column got a number for one.
     names: Vec<&'a str>,
     /// The header as it stood there, but for its quotes and the line ends in it.
     first_line: String,
     /// Whether it is one line and has words, so that it is rather a title than the name of a column.
     has_words: bool,
-    records: Vec<Record<'a>>,
+    records: Vec<SampleRecord<'a>>,
     /// How many records have as many fields as the header.
     alike: usize,
 }
 
 /// Says why a file is hardly a table, and what to do. `other` is what it is called that is none: then it has to look like one.
-pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
+pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), String> {
     let shape = Shape::of(top);
     match (shape.doubt(), other) {
         (Some(doubt), _) => Err(doubt),
-        (None, Some(Other::NoTable(what))) if !shape.is_table() => Err(format!(
+        (None, Some(OtherType::NoTable(what))) if !shape.is_table() => Err(format!(
             "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
         )),
         (None, _) => Ok(()),
@@ -66,7 +66,7 @@ pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
 }
 
 /// Says why a detected delimiter is hardly the one of the file, and what to do.
-pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
+pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
     let shape = Shape::of(top);
     let widths = shape.other_widths();
     shape
@@ -75,7 +75,7 @@ pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
 }
 
 impl<'a> Shape<'a> {
-    fn of(top: &'a Top<'a>) -> Self {
+    fn of(top: &'a CsvBeginning<'a>) -> Self {
         let names: Vec<_> = (1..)
             .zip(top.columns)
             .map(|(number, name)| {
@@ -188,9 +188,9 @@ impl<'a> Shape<'a> {
     }
 
     /// The same, as the first line and the records are read in a dialect.
-    fn notice_in(&self, names: &[&str], records: &[Record<'_>], is_table: bool) -> Option<String> {
+    fn notice_in(&self, names: &[&str], records: &[SampleRecord<'_>], is_table: bool) -> Option<String> {
         let records: Vec<_> = records.iter().map(|record| record.text).collect();
-        let text = notice::Text {
+        let text = notice::NoticeCandidate {
             line: &self.first_line,
             names,
             records: &records,
@@ -221,7 +221,7 @@ impl<'a> Shape<'a> {
         for delimiter in delimiters.filter(is_possible) {
             let lines = self.lines_by(delimiter);
             let fields = lines.first().map_or(0, |line| line.fields);
-            let is_alike = |line: &&Record<'_>| line.fields == fields && !line.has_stray;
+            let is_alike = |line: &&SampleRecord<'_>| line.fields == fields && !line.has_stray;
             let percent = 100 * lines.iter().filter(is_alike).count() / lines.len().max(1);
             if fields > 1
                 && percent >= sniff::ALIKE_PERCENT
@@ -245,7 +245,7 @@ impl<'a> Shape<'a> {
         }
         let rest = complete_lines(&top.rest, top.whole);
         let header = top.header.then_some(first);
-        let Reading { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
+        let SniffedCsv { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
         Some(self.one_column_but(fields, &name, &say))
     }
 
@@ -283,7 +283,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The line that a record begins with.
-    fn line(&self, record: &Record<'_>) -> u64 {
+    fn line(&self, record: &SampleRecord<'_>) -> u64 {
         let top = self.top;
         let Some(start) = record.start else {
             return top.line.saturating_sub(1);
@@ -293,13 +293,13 @@ impl<'a> Shape<'a> {
     }
 
     /// The header, if there is one, and the records as another delimiter makes them.
-    fn lines_by(&self, delimiter: u8) -> Vec<Record<'_>> {
+    fn lines_by(&self, delimiter: u8) -> Vec<SampleRecord<'_>> {
         let dialect = self.dialect_by(delimiter);
         let mut lines = Vec::with_capacity(RECORDS + 1);
         if self.top.header {
             let text = self.first_line.as_bytes();
             let record = Scanner::new(dialect).record(text, 0, true, &[], |_| ());
-            lines.push(Record {
+            lines.push(SampleRecord {
                 fields: record.map_or(1, |record| record.fields),
                 text,
                 start: None,
@@ -354,7 +354,7 @@ impl<'a> Shape<'a> {
             "has a header of {}, but {number} of its first {all} records have {width}",
             fields(columns)
         );
-        let ends_empty = |record: &Record<'_>| record.text.last() == Some(&dialect.delimiter);
+        let ends_empty = |record: &SampleRecord<'_>| record.text.last() == Some(&dialect.delimiter);
         Some(if columns == 1 {
             let lines = self.line(&records[table.first]) - 1;
             format!("{what}: is there a title over the header? say --skip-lines {lines}")
@@ -430,7 +430,7 @@ impl<'a> Shape<'a> {
     }
 
     /// Whether the lines are rather the table that another delimiter gives.
-    fn is_better(&self, lines: &[Record<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
+    fn is_better(&self, lines: &[SampleRecord<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
         if table.first > LINES_OVER_HEADER || 2 * table.records < all {
@@ -465,7 +465,7 @@ impl<'a> Shape<'a> {
                 || has_header(lines, table);
         }
         // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
-        let is_apart = |record: &Record<'_>| {
+        let is_apart = |record: &SampleRecord<'_>| {
             record.start == header.start && record.text.len() == header.text.len() && record.fields != columns
         };
         if table.first > 0 && !self.records.iter().any(is_apart) {

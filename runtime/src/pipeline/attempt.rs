@@ -4,13 +4,13 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::assembler::Sequence;
-use super::checkpoint::{Head, Marker};
-use super::finish::{Whole, conclude, is_for_successor};
+use super::assembler::OutputAssembler;
+use super::checkpoint::{CheckpointBase, CheckpointScheduler};
+use super::finish::{CompletedInput, finish, is_for_successor};
 use super::job::Job;
 use super::lane::Lane;
 use super::lane_pool;
-use super::plugin_runner::{Guest, Opener};
+use super::plugin_runner::{InstanceOpener, PluginRunner};
 use crate::commit::{Committed, OutputHead};
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
@@ -33,12 +33,12 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 /// Of any stage; then there is no receipt of this attempt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
-    let (input, reader) = Input::open(job, source, Digesting::default())?;
+    let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
     let decoding = decode::open(reader, &input.name, Some(&hints), &job.input, &job.limits)?;
-    let mut opened = Opened::new(job, input, decoding)?;
+    let mut opened = PreparedAttempt::new(job, input, decoding)?;
     let staging = job.destination.stage(job.owner())?;
-    let mut sequence = Sequence::new(job, staging, opened.decoding.splitter.origin());
-    sequence.count(opened.lane.guest.take_counters());
+    let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
+    assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();
     let (format, dialect) = (opened.maker.output_format, opened.decoding.dialect);
     let head = OutputHead {
@@ -49,20 +49,20 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let has_columns = !opened.maker.plan.output.is_empty();
     let takes_head = job.destination.takes_head(&head, has_columns);
     if takes_head.map_err(|error| error.about(&opened.input.name))? {
-        sequence.write(&begin, &[])?;
+        assembler.write(&begin, &[])?;
     }
-    work_through(job, opened, sequence, None)
+    work_through(job, opened, assembler, None)
 }
 
-/// What is known of the source, while it is read.
-pub(super) struct Input {
+/// An input that is being read, and where it came from.
+pub(super) struct AttemptInput {
     pub(super) name: String,
     uri: String,
     etag: Option<String>,
     fetched: Fetched,
 }
 
-impl Input {
+impl AttemptInput {
     pub(super) fn open(
         job: &Job,
         source: Source,
@@ -83,17 +83,17 @@ impl Input {
     }
 }
 
-/// An input and a first lane for it.
-pub(super) struct Opened<'a> {
-    input: Input,
+/// An opened input with its decoder, its plan and a first lane.
+pub(super) struct PreparedAttempt<'a> {
+    input: AttemptInput,
     decoding: Decoding,
     maker: LaneMaker<'a>,
     pub(super) lane: Lane,
 }
 
-impl<'a> Opened<'a> {
-    pub(super) fn new(job: &'a Job, input: Input, mut decoding: Decoding) -> Result<Self> {
-        let opener = Opener {
+impl<'a> PreparedAttempt<'a> {
+    pub(super) fn new(job: &'a Job, input: AttemptInput, mut decoding: Decoding) -> Result<Self> {
+        let opener = InstanceOpener {
             plugin: job.plugin.with_limits(Arc::clone(&job.limits)),
             columns: decoding.columns.clone(),
             format: decoding.format,
@@ -121,26 +121,26 @@ impl<'a> Opened<'a> {
 /// Puts all chunks through, to the committed receipt.
 pub(super) fn work_through(
     job: &Job,
-    opened: Opened<'_>,
-    mut sequence: Sequence<'_>,
+    opened: PreparedAttempt<'_>,
+    mut assembler: OutputAssembler<'_>,
     resumed_from: Option<ResumedFrom>,
 ) -> Result<Committed> {
-    let Opened {
+    let PreparedAttempt {
         input,
         mut decoding,
         maker,
         lane,
     } = opened;
-    match put_through(job, &input, &mut decoding, &maker, lane, &mut sequence) {
+    match put_through(job, &input, &mut decoding, &maker, lane, &mut assembler) {
         Ok((read, quality)) => {
-            let whole = Whole {
+            let completed = CompletedInput {
                 name: &input.name,
                 input: read,
                 output_format: maker.output_format,
                 quality,
                 resumed_from,
             };
-            conclude(job, whole, sequence)
+            finish(job, completed, assembler)
         }
         Err(error) => {
             // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
@@ -148,8 +148,8 @@ pub(super) fn work_through(
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
             let is_done_again = job.limits.memory.is_refused();
-            if is_for_successor(&error) || is_done_again || broke_off && sequence.staging.has_checkpoint() {
-                sequence.staging.keep();
+            if is_for_successor(&error) || is_done_again || broke_off && assembler.staging.has_checkpoint() {
+                assembler.staging.keep();
             }
             Err(error)
         }
@@ -159,25 +159,25 @@ pub(super) fn work_through(
 /// Puts all chunks through; what was read and, if that was asked for, what was made of it.
 fn put_through(
     job: &Job,
-    input: &Input,
+    input: &AttemptInput,
     decoding: &mut Decoding,
     maker: &LaneMaker<'_>,
     lane: Lane,
-    sequence: &mut Sequence<'_>,
+    assembler: &mut OutputAssembler<'_>,
 ) -> Result<(InputPart, Option<QualityPart>)> {
     let first = decoding.splitter.next(Vec::new());
-    let first = first.map_err(|fault| fault.at(&sequence.origin))?;
+    let first = first.map_err(|fault| fault.at(&assembler.origin))?;
     let mut threads = match &first {
         Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
     // Of a text that is not made of the input's own bytes a chunk has others, and the rows of a footer are in no chunk.
     if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
-        sequence.digest_input(input.fetched.hand_over());
+        assembler.digest_input(input.fetched.hand_over());
     }
     let mut for_lanes = job.limits.memory.hold();
     let mut lanes = vec![lane];
-    let mut marker = None;
+    let mut scheduler = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
             // Fewer lanes make the same.
@@ -188,24 +188,24 @@ fn put_through(
             lanes.push(maker.further_lane(decoding)?);
         }
         threads = lanes.len();
-        if let Some(head) = Head::of(job, decoding, &input.fetched) {
+        if let Some(base) = CheckpointBase::of(job, decoding, &input.fetched) {
             let every = job.limits.checkpoint_bytes;
-            marker = Some(Marker::new(
-                &head,
+            scheduler = Some(CheckpointScheduler::new(
+                &base,
                 every,
-                sequence.origin,
+                assembler.origin,
                 &input.fetched,
-                sequence.digested(),
+                assembler.digested(),
             ));
-            sequence.write_checkpoints(head);
+            assembler.write_checkpoints(base);
         }
     }
     let (splitter, memory) = (&mut decoding.splitter, &job.limits.memory);
-    lane_pool::run(&mut lanes, threads, splitter, first, marker, sequence, memory)?;
+    lane_pool::run(&mut lanes, threads, splitter, first, scheduler, assembler, memory)?;
     // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
-    let finished = lanes[0].finish(&mut |part, raw: &[u8]| sequence.write(&part, raw))?;
-    sequence.end(finished, None)?;
-    if let Some(of_input) = sequence.end_input() {
+    let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
+    assembler.end(finished, None)?;
+    if let Some(of_input) = assembler.end_input() {
         input.fetched.take_back(of_input);
     }
 
@@ -230,7 +230,7 @@ fn put_through(
 /// What the lanes of a job have in common.
 struct LaneMaker<'a> {
     job: &'a Job,
-    opener: Arc<Opener>,
+    opener: Arc<InstanceOpener>,
     plan: Arc<Plan>,
     output_format: Format,
 }
@@ -248,12 +248,12 @@ impl LaneMaker<'_> {
             &self.plan.output,
         )?;
         let profiler = self.job.profile.then(|| self.profiler(decoding)).transpose()?;
-        let guest = Guest::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
+        let runner = PluginRunner::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
         let name = &self.job.plugin.description().name;
         let (width, limits) = (self.plan.output.len(), &self.job.limits);
         Ok(Lane::new(
             decoding.decoder.fork(),
-            guest,
+            runner,
             encoder,
             profiler,
             width,

@@ -61,7 +61,7 @@ pub struct Job {
     /// Looked at between batches.
     pub stop: Stop,
     /// Told about each batch.
-    pub gauge: Arc<Gauge>,
+    pub progress: Arc<LiveProgress>,
 }
 
 impl Job {
@@ -89,7 +89,7 @@ impl Job {
 
 /// How far a job is, for whoever watches.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct LiveProgress {
     /// Decompressed bytes that were decoded.
     pub bytes: AtomicU64,
     /// Records that were decoded.
@@ -98,7 +98,7 @@ pub struct Gauge {
     pub rejects: AtomicU64,
 }
 
-impl Gauge {
+impl LiveProgress {
     pub(super) fn show(&self, bytes: u64, records: RecordCounts) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.records.store(records.read, Ordering::Relaxed);

@@ -12,14 +12,15 @@ mod lane_pool;
 mod plugin_runner;
 mod resume;
 mod trap_budget;
+mod trap_isolation;
 
 pub use self::attempt::run;
-pub use self::job::{Gauge, Job};
+pub use self::job::{Job, LiveProgress};
 use crate::commit::Committed;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::memory::ATTEMPT_BYTES;
-use crate::plugin::was_in_company;
+use crate::plugin::timed_out_beside_others;
 
 /// Opens a source and runs a job on it, both on a thread of their own: they block, and may do so for hours. The
 /// threads are those that the async runtime keeps for such work, so that a small job need not wait for a new one.
@@ -41,7 +42,7 @@ pub async fn spawn_or_resume(
 ) -> Result<Committed> {
     on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
         // Its calls could not be repeated singly: it keeps state, or was at its end.
-        Err(error) if was_in_company(&error) => {
+        Err(error) if timed_out_beside_others(&error) => {
             tracing::info!(
                 why = error.report(),
                 "the plugin took too long while other calls ran: starting again with its calls alone"

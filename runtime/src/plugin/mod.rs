@@ -19,7 +19,7 @@ pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
 pub use state::PLUGIN as LOG_TARGET;
-pub use trap::{Failure, Trap, was_in_company};
+pub use trap::{Failure, Trap, timed_out_beside_others};
 
 use crate::format::OutputColumn;
 

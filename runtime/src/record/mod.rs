@@ -4,5 +4,7 @@
 mod batch;
 mod changes;
 
-pub use self::batch::{Batch, Cells, Fault, IN_PLACE, Malformed, Origin, Position, Row, Used};
-pub use self::changes::{Changes, ChangesReader, Edits, Fields, Rows, Verdict};
+pub use self::batch::{
+    Batch, Cells, ChunkError, ChunkOrigin, IN_PLACE, MalformedRecord, Position, Row, Used,
+};
+pub use self::changes::{Changes, ChangesReader, Edits, RowFields, Rows, Verdict};

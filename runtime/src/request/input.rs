@@ -269,14 +269,14 @@ impl InputOptions {
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {
         if !(self.says_syntax() && defaults.says_syntax()) {
-            return self.take(defaults, &Questions::ALL);
+            return self.take(defaults, &SyntaxMembers::ALL);
         }
-        let whole = self.clone().take(defaults, &Questions::ALL);
+        let whole = self.clone().take(defaults, &SyntaxMembers::ALL);
         if whole.syntax().is_ok() || self.syntax().is_err() {
             return whole;
         }
         // Few options clash, and few sets of them are there to try: the first that leaves out least.
-        let mut fitting: Vec<Self> = Questions::without_some()
+        let mut fitting: Vec<Self> = SyntaxMembers::without_some()
             .map(|questions| self.clone().take(defaults, &questions))
             .collect();
         let fits = fitting.iter().position(|options| options.syntax().is_ok());
@@ -294,7 +294,7 @@ impl InputOptions {
     }
 
     /// These options and, where they say nothing, those of `defaults`; of what describes the syntax only these questions.
-    fn take(self, defaults: &Self, questions: &Questions) -> Self {
+    fn take(self, defaults: &Self, questions: &SyntaxMembers) -> Self {
         let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
         let between = questions.between && !says_what_is_between;
         Self {
@@ -424,7 +424,7 @@ impl InputOptions {
 }
 
 /// The questions on the syntax whose answers may contradict each other.
-struct Questions {
+struct SyntaxMembers {
     /// Delimiter and dialect.
     between: bool,
     quote: bool,
@@ -433,7 +433,7 @@ struct Questions {
     trim: bool,
 }
 
-impl Questions {
+impl SyntaxMembers {
     const ALL: Self = Self::of(0);
     const COUNT: u32 = 5;
 

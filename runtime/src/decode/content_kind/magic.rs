@@ -9,9 +9,9 @@ use crate::format::clip;
 use Advice::{Convert, Extract, Recompress, TakeTheFile};
 
 /// A mark at its place, what has it there, what to do, and whether the bytes around it are those of the format.
-type Mark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
+type MagicMark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
 
-const MARKS: &[Mark] = &[
+const MARKS: &[MagicMark] = &[
     (
         0,
         b"\x1f\x8b\x08",
@@ -427,8 +427,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     if let Some(tar) = tar(bytes) {
         return Some(tar);
     }
-    let has = |(at, mark, ..): &&Mark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
-    let found = |(at, mark, what, advice, is_proved): &Mark| {
+    let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    let found = |(at, mark, what, advice, is_proved): &MagicMark| {
         // Fields that begin with a few letters may be filled up with NUL. Further on, letters are not even a guess.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let is_odd = !is_word || has_more_than_nul;

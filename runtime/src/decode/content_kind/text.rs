@@ -9,11 +9,11 @@ use crate::format::clip;
 use Advice::{Convert, FetchContent, FetchPage, TakeTheFile};
 
 /// How a text begins; what it is and what to do if what comes behind that says so, too; and what proves it.
-type Beginning = (&'static str, &'static str, Advice, Behind, Behind);
+type TextBeginning = (&'static str, &'static str, Advice, FollowCheck, FollowCheck);
 
-type Behind = fn(&[u8]) -> bool;
+type FollowCheck = fn(&[u8]) -> bool;
 
-const BEGINNINGS: &[Beginning] = &[
+const BEGINNINGS: &[TextBeginning] = &[
     (
         "version https://git-lfs.github.com/spec/",
         "a Git LFS pointer",
@@ -263,7 +263,7 @@ const BEGINNINGS: &[Beginning] = &[
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
     // The lines before the first record are passed over if they are blank.
     let text = sample.text().trim_ascii_start();
-    let found = |(start, what, advice, is_so, is_proved): &Beginning| {
+    let found = |(start, what, advice, is_so, is_proved): &TextBeginning| {
         let rest = starts_with(text, start.as_bytes()).then(|| &text[start.len()..])?;
         let kind = || Kind::new(*what, advice.clone());
         match is_proved(rest) {
@@ -453,7 +453,7 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
             Some(_) => Some(kind),
         };
     }
-    let tag = Tag::read(element)?;
+    let tag = MarkupTag::read(element)?;
     let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
     let is_page = is_one_of(PAGE_TAGS);
     let Some(behind) = tag.behind else {
@@ -474,7 +474,8 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let is_part = is_known(tag.name);
     // Values in angle brackets have no end tags, and a list of them may be one column.
     let is_tag = |line: &[u8]| {
-        Tag::read(line).is_some_and(|tag| !tag.has_attributes && tag.behind.is_some_and(<[u8]>::is_empty))
+        MarkupTag::read(line)
+            .is_some_and(|tag| !tag.has_attributes && tag.behind.is_some_and(<[u8]>::is_empty))
     };
     let is_list = lines(content).all(is_tag);
     let is_proved = has_end(behind, tag.name)
@@ -485,7 +486,7 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
         || tag.name.eq_ignore_ascii_case(b"html")
             && (content.is_empty() || content.starts_with(b"<") && !is_list);
     // HTML needs no end tags.
-    let has_part = is_part && Tag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
+    let has_part = is_part && MarkupTag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
     let is_field = behind
         .first()
         .is_none_or(|next| next.is_ascii_whitespace() || next.is_ascii_punctuation());
@@ -511,16 +512,16 @@ fn is_known(name: &[u8]) -> bool {
 /// Whether a text begins with the end of a page's tag or comment.
 fn begins_in_the_middle(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"-->") {
-        return Tag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
+        return MarkupTag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
     }
     let Some(name) = text.strip_prefix(b"</") else {
         return false;
     };
-    let is_end = |tag: Tag<'_>| {
+    let is_end = |tag: MarkupTag<'_>| {
         let is_field = |behind: &[u8]| behind.first().is_some_and(is_delimiter);
         is_known(tag.name) && tag.behind.is_some_and(|behind| !is_field(behind))
     };
-    Tag::read(&[b"<", name].concat()).is_some_and(is_end)
+    MarkupTag::read(&[b"<", name].concat()).is_some_and(is_end)
 }
 
 /// Whether a page begins behind the first words, as in `Error 500 <html><body>`.
@@ -604,7 +605,7 @@ fn xml(text: &[u8]) -> Kind {
     // Declarations and comments come before it.
     while let Some(at) = memchr::memchr(b'<', rest) {
         let element = &rest[at..];
-        if let Some(tag) = Tag::read(element) {
+        if let Some(tag) = MarkupTag::read(element) {
             if PAGE_TAGS.iter().any(|page| tag.name.eq_ignore_ascii_case(page)) {
                 return Kind::new("a page of HTML", FetchPage);
             }
@@ -640,7 +641,7 @@ fn behind_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
 }
 
 /// The tag at the beginning of a text.
-struct Tag<'a> {
+struct MarkupTag<'a> {
     name: &'a [u8],
     has_attributes: bool,
     /// Whether their values stand in quotes, which no field has that does not begin with one.
@@ -651,7 +652,7 @@ struct Tag<'a> {
     behind: Option<&'a [u8]>,
 }
 
-impl<'a> Tag<'a> {
+impl<'a> MarkupTag<'a> {
     fn read(text: &'a [u8]) -> Option<Self> {
         let inner = text.strip_prefix(b"<")?;
         let is_name =

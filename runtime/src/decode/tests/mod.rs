@@ -9,7 +9,7 @@ use std::io::Read;
 
 use super::*;
 use crate::error::{Class, Error, Stage};
-use crate::record::Origin;
+use crate::record::ChunkOrigin;
 
 /// Hands out a text in pieces of the given sizes, over and over.
 struct Pieces {
@@ -134,7 +134,7 @@ fn run(
     Ok(decoded)
 }
 
-fn records(batch: &mut Batch, origin: &Origin, width: usize) -> Vec<Found> {
+fn records(batch: &mut Batch, origin: &ChunkOrigin, width: usize) -> Vec<Found> {
     let rows = read(batch, width);
     let good = batch
         .rows
