@@ -1,6 +1,7 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+mod defaults;
 mod encoding;
 mod input;
 
@@ -25,6 +26,9 @@ use crate::location::{has_userinfo, is_uri, redact};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
+
+/// The longest id of a request.
+pub const ID_CHARS_MAX: usize = 128;
 
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
@@ -113,7 +117,7 @@ impl NewRequest {
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
-        check_name("id", &self.id, 128)?;
+        check_name("id", &self.id, ID_CHARS_MAX)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
         if self.uri.is_empty() || is_long || self.uri.contains(char::is_control) {
             return Err(refused(format!(

@@ -55,7 +55,7 @@ pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Dec
             let used = lines
                 .objects(&raw[..end], Used::default(), |row, object| {
                     if object.is_ok() {
-                        columns.meet(&raw[row.start as usize..row.end as usize]);
+                        columns.add(&raw[row.start as usize..row.end as usize]);
                     }
                 })
                 .map_err(|fault| fault.at(origin))?;
@@ -264,7 +264,7 @@ impl ColumnNames {
         }
     }
 
-    fn meet(&mut self, object: &[u8]) {
+    fn add(&mut self, object: &[u8]) {
         for member in members(object) {
             self.text.clear();
             // A key without a text names no column.

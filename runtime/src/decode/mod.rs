@@ -319,7 +319,7 @@ pub fn resume(
 ) -> Result<Decoding> {
     Ok(match format {
         Format::Csv => {
-            let reading = CsvOptions::new(told(options.syntax()?, dialect), None, false, options);
+            let reading = CsvOptions::new(with_detected(options.syntax()?, dialect), None, false, options);
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
@@ -352,7 +352,10 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             delimiter: known,
             is_quote_known: options.quote.is_some(),
         };
-        let syntax = match (sniff::tell(&text[first_line..], sample.whole, before), separator) {
+        let syntax = match (
+            sniff::detect_syntax(&text[first_line..], sample.whole, before),
+            separator,
+        ) {
             (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
             (Err(message), _) => return Err(in_input(name, message)),
@@ -390,7 +393,7 @@ fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) 
 }
 
 /// Returns the syntax with the dialect that the first records told.
-fn told(given: Syntax, dialect: Dialect) -> Syntax {
+fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
         quote: given.quote.map(|_| dialect.quote),

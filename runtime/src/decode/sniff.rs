@@ -200,7 +200,7 @@ struct Candidate {
 /// # Errors
 /// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
 /// else, or if the sample ends before the first record does, as a sentence.
-pub(super) fn tell(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
+pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
     let delimiters = given.delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
@@ -391,7 +391,7 @@ mod tests {
         if quote.is_some() {
             (given.syntax.quote, given.is_quote_known) = (quote, true);
         }
-        tell(sample.text(), sample.whole, given).map(Syntax::dialect)
+        detect_syntax(sample.text(), sample.whole, given).map(Syntax::dialect)
     }
 
     #[test]
@@ -436,7 +436,8 @@ mod tests {
         let plain = Syntax::from(Dialect::default());
         let with = |text: &str, syntax: Syntax| {
             let given = KnownSyntax::from(syntax);
-            tell(text.as_bytes(), true, given).map(|told| (told.delimiter.into(), told.quote.map(char::from)))
+            detect_syntax(text.as_bytes(), true, given)
+                .map(|told| (told.delimiter.into(), told.quote.map(char::from)))
         };
         let comment = |byte| Syntax {
             comment: Some(byte),
@@ -470,7 +471,9 @@ mod tests {
         assert_eq!(with("a;b\n\"1;2\n", unquoted), Ok((';', None)));
         let bytes = b"a;b\n\xff1;2\n\xff3;4\n";
         assert_eq!(
-            tell(bytes, true, KnownSyntax::from(unquoted)).unwrap().delimiter,
+            detect_syntax(bytes, true, KnownSyntax::from(unquoted))
+                .unwrap()
+                .delimiter,
             b';'
         );
     }
@@ -482,7 +485,7 @@ mod tests {
                 footer,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
         };
         let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n\n";
         assert!(told(text, 0).is_err());
@@ -500,7 +503,7 @@ mod tests {
                 rules,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
         };
         let none = RowRules::default();
         let fill = RowRules {
