@@ -19,6 +19,9 @@ const REASON_CHARS_MAX: usize = 120;
 /// A part in a million: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
+/// One percent, in parts of [`WHOLE`].
+const PARTS_PER_PERCENT: u32 = 10_000;
+
 /// By default at most this share may be rejected, in parts of [`WHOLE`] ...
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
@@ -207,7 +210,7 @@ impl fmt::Display for RuleLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(most) => write!(f, "{most}"),
-            Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / 10_000.0),
+            Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / f64::from(PARTS_PER_PERCENT)),
         }
     }
 }
@@ -292,7 +295,7 @@ fn parts(share: &str) -> Option<u32> {
     if !is_number(whole) || !is_number(decimals) || decimals.len() > 4 {
         return None;
     }
-    let parts = whole.parse::<u32>().ok()?.checked_mul(10_000)?;
+    let parts = whole.parse::<u32>().ok()?.checked_mul(PARTS_PER_PERCENT)?;
     let parts = parts.checked_add(format!("{decimals:0<4}").parse().ok()?)?;
     (u128::from(parts) <= WHOLE).then_some(parts)
 }

@@ -188,9 +188,11 @@ impl Checkpoints {
         };
         self.inherited.iter_mut().for_each(Temporary::keep);
         // A successor may have replaced it meanwhile, and then does not need these files any more.
-        let tells_of_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
-            .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(name));
-        if self.is_own && tells_of_these {
+        let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
+            .ok()
+            .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
+            .is_some_and(|staged| staged.name == name);
+        if self.is_own && names_these {
             staged.into_iter().flatten().for_each(Temporary::keep);
         }
         document.keep();
@@ -275,12 +277,9 @@ impl Destination {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("the checkpoint cannot be read: {error}")),
         };
-        let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
-        match parts {
-            Some((document, digest)) if hex(&Sha256::digest(document)) == digest => {
-                Ok(Some(document.to_owned()))
-            }
-            _ => Err("the checkpoint is damaged".to_owned()),
+        match checked_document(&text) {
+            Some(document) => Ok(Some(document.to_owned())),
+            None => Err("the checkpoint is damaged".to_owned()),
         }
     }
 
@@ -314,14 +313,9 @@ impl Destination {
 
     /// Removes the last checkpoint of a request and what it tells of, if there is one.
     pub fn forget_checkpoint(&self, queue: &str, id: &str) {
-        #[derive(Deserialize)]
-        struct StagedOnly {
-            staged: StagedPart,
-        }
         let found = self.find_checkpoint(queue, id);
         if let Ok(Some(document)) = &found
-            && let Ok(StagedOnly { staged }) = strict_json::from_str(document)
-            && staged.is_sound()
+            && let Some(staged) = staged_of(document)
         {
             drop(self.staged_paths(&staged).map(Temporary::new));
         }
@@ -375,7 +369,23 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
     Ok(Copied::Whole)
 }
 
-/// The same for all attempts at a request.
+/// Returns the document in the text of a checkpoint's file, if its digest is right.
+fn checked_document(text: &str) -> Option<&str> {
+    let (document, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    (hex(&Sha256::digest(document)) == digest).then_some(document)
+}
+
+/// Returns the staged files that a document names, whatever else it says.
+fn staged_of(document: &str) -> Option<StagedPart> {
+    #[derive(Deserialize)]
+    struct StagedOnly {
+        staged: StagedPart,
+    }
+    let StagedOnly { staged } = strict_json::from_str(document).ok()?;
+    staged.is_sound().then_some(staged)
+}
+
+/// Returns the name of the checkpoint's file, which is the same for all attempts at a request.
 fn file_name(queue: &str, id: &str) -> String {
     format!("{}.checkpoint", hex(&Sha256::digest(format!("{queue}\n{id}"))))
 }

@@ -137,6 +137,9 @@ impl Drop for Temporary {
     }
 }
 
+/// The number of bytes that are read at once when a file is compared.
+const COMPARE_BYTES: usize = 256 << 10;
+
 /// Whether a path is a regular file of exactly these bytes; nothing if there is nothing of that name.
 pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
     let compared = || -> io::Result<bool> {
@@ -146,7 +149,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
         }
         let mut file = open_regular(path)?;
         let mut digesting = Digesting::default();
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = vec![0; COMPARE_BYTES];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(digesting.finish() == *expected),

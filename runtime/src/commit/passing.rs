@@ -8,12 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use super::publish::{Artifact, Committed, Published, artifact, names, place};
 use super::staging::Sealed;
 use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
+use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::location::file_uri;
 use crate::receipt::Receipt;
-use crate::request::check_name;
+use crate::request::{ID_CHARS_MAX, check_name};
 
 /// How an output is written and what stands before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,12 +150,12 @@ impl Sealed {
     /// # Errors
     /// Of stage commit.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
-        check_name("id", id, 128)?;
+        check_name("id", id, ID_CHARS_MAX)?;
         let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);
         let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
             return Ok(None);
         };
-        let named = names(id, &digest.sha256[..12], "rejects.csv");
+        let named = names(id, &digest.sha256[..SHORT_DIGEST_CHARS], "rejects.csv");
         let rejects = place(staged, digest, &self.folders.rejects, &named, &mut Vec::new())?;
         self.folders.rejects.sync()?;
         Ok(Some(rejects))

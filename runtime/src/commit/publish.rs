@@ -13,7 +13,7 @@ use super::disk::{self, Temporary};
 use super::fencing::{RequestKey, RequestLock};
 use super::folders::{Folder, Folders};
 use super::staging::Sealed;
-use crate::digest::Digest;
+use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::document::read_regular;
 use crate::error::{Class, Error, Result, Stage};
 use crate::escape;
@@ -21,7 +21,7 @@ use crate::faults;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
-use crate::request::check_name;
+use crate::request::{ID_CHARS_MAX, check_name};
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Sealed {
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
-        check_name("id", id, 128)?;
+        check_name("id", id, ID_CHARS_MAX)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
         // Before the look for others: see `fencing.rs`.
@@ -99,7 +99,7 @@ impl Sealed {
             ),
         };
         let committed = match committed {
-            Err(error) if !self.take_back(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
+            Err(error) if !self.unpublish(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
             committed => committed,
         };
         if committed.is_ok() && self.is_fenced {
@@ -116,7 +116,7 @@ impl Sealed {
     /// # Errors
     /// Of stage commit, if there is a receipt that cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
-        check_name("id", &request.id, 128)?;
+        check_name("id", &request.id, ID_CHARS_MAX)?;
         let Some(queue) = &request.queue else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl Sealed {
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
     ) -> Result<String> {
-        check_name("id", id, 128)?;
+        check_name("id", id, ID_CHARS_MAX)?;
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
@@ -177,7 +177,7 @@ impl Sealed {
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
         // Other bytes of an attempt before stay, under another name than any of these.
-        let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..12], suffix);
+        let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
         let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
@@ -205,7 +205,7 @@ impl Sealed {
 
     /// Removes the files that this attempt published, unless another attempt has taken over and removed them already. If a file
     /// cannot be removed, the staged files stay, so that the next attempt can tell whose it is. Returns false if a file stays.
-    fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
+    fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
         }
@@ -293,7 +293,7 @@ impl Sealed {
             Some(existing) => existing_or_conflict(&self.folders, existing, &receipt, path),
             None => Err(superseded(id)),
         };
-        if self.take_back(key, id, self.owner.queue.is_none(), placed) {
+        if self.unpublish(key, id, self.owner.queue.is_none(), placed) {
             placed.clear();
         }
         committed
@@ -642,7 +642,7 @@ mod tests {
             path: path.clone(),
             is_new: true,
         }];
-        assert!(sealed.take_back(&key, "a", false, &placed));
+        assert!(sealed.unpublish(&key, "a", false, &placed));
         assert!(!path.exists());
     }
 
@@ -654,7 +654,7 @@ mod tests {
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {
-                check_name("id", id, 128).unwrap();
+                check_name("id", id, ID_CHARS_MAX).unwrap();
                 for suffix in suffixes {
                     for mark in ["1", "5", "51", "0123456789ab"] {
                         for name in names(id, mark, suffix) {

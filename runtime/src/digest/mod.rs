@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use self::compress::{BLOCK, INITIAL, Sha256State, compress};
 use crate::request::hex;
 
+/// The number of hex digits of a digest that tell files of one request apart in their names.
+pub const SHORT_DIGEST_CHARS: usize = 12;
+
 /// The length and the SHA-256 of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {

@@ -185,7 +185,7 @@ pub(super) struct DecompressLimits<'a> {
 /// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
 /// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
 /// that travels inside one of `input` stays as it is.
-pub(super) fn undo(
+pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
     declared: &DeclaredCompression,
@@ -628,7 +628,7 @@ mod tests {
             memory: &share,
             zstd_window_bytes_max,
         };
-        let mut unpacked = undo(input, "a.csv.zst", &DeclaredCompression::default(), room).unwrap();
+        let mut unpacked = decompress(input, "a.csv.zst", &DeclaredCompression::default(), room).unwrap();
         let mut bytes = Vec::new();
         let read = unpacked.plain.read_to_end(&mut bytes).map(|_| bytes);
         (read, budget.held())

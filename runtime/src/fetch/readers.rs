@@ -169,7 +169,7 @@ impl SharedRawBody {
 
     /// The digest of what has passed, to be gone on with elsewhere. Nothing at the end, or if there is a digest that it must
     /// be: what damaged data does to a decoder is not to be told before that.
-    pub(super) fn hand_over(&self) -> Option<Digesting> {
+    pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)

@@ -110,7 +110,7 @@ impl Fetched {
     }
 
     /// How far the digest is: the bytes that were read so far. Nothing at the end of the input, and after
-    /// [`Fetched::hand_over`].
+    /// [`Fetched::detach_digest`].
     pub fn midstate(&self) -> Option<Midstate> {
         self.raw.midstate()
     }
@@ -121,14 +121,14 @@ impl Fetched {
     }
 
     /// The digest of what was read, for whoever has the input's own bytes at a place where it costs less to digest them. It
-    /// is to be [taken back](Self::take_back). Nothing if the bytes of the reader are not those, or are digested as they come
+    /// is to be [taken back](Self::set_digest). Nothing if the bytes of the reader are not those, or are digested as they come
     /// because they are to be compared with something.
-    pub fn hand_over(&self) -> Option<Digesting> {
-        self.is_plain.then(|| self.raw.hand_over()).flatten()
+    pub fn detach_digest(&self) -> Option<Digesting> {
+        self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
     /// Ends a digest that was handed over, if it has had all bytes of the input.
-    pub fn take_back(&self, digesting: Digesting) {
+    pub fn set_digest(&self, digesting: Digesting) {
         if self.raw.is_whole(&digesting) {
             self.digest.get_or_init(|| digesting.finish());
         }
@@ -286,7 +286,7 @@ impl Source {
                     memory: &self.memory,
                     zstd_window_bytes_max: self.bounds.zstd_window_bytes_max,
                 };
-                decompress::undo(bytes, &self.name, &self.declared, room)
+                decompress::decompress(bytes, &self.name, &self.declared, room)
                     .map_err(|error| raw.explain(error))?
             }
             // Only of plain inputs there is a rest, whatever that begins with.

@@ -336,7 +336,7 @@ impl Transfer {
             {
                 Ok((url, response)) => {
                     self.min_rate.begin(self.waiting.so_far(), self.received);
-                    return self.go_on(rest, &url, response);
+                    return self.resume_with(rest, &url, response);
                 }
                 Err(error) if error.retry_after().is_some_and(|wait| wait > RETRY_AFTER_MAX) => {
                     let wait = error.retry_after();
@@ -348,7 +348,7 @@ impl Transfer {
         }
     }
 
-    fn go_on(&mut self, rest: RangeRequest<'_>, url: &Url, response: Response) -> Result<AnswerPart> {
+    fn resume_with(&mut self, rest: RangeRequest<'_>, url: &Url, response: Response) -> Result<AnswerPart> {
         let span = rest
             .check(url, response.status(), response.headers())
             .map_err(|why| self.not_resumed(rest.from).because(why))?;

@@ -173,7 +173,7 @@ fn put_through(
     };
     // Of a text that is not made of the input's own bytes a chunk has others, and the rows of a footer are in no chunk.
     if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
-        assembler.digest_input(input.fetched.hand_over());
+        assembler.digest_input(input.fetched.detach_digest());
     }
     let mut for_lanes = job.limits.memory.hold();
     let mut lanes = vec![lane];
@@ -206,7 +206,7 @@ fn put_through(
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
     if let Some(of_input) = assembler.end_input() {
-        input.fetched.take_back(of_input);
+        input.fetched.set_digest(of_input);
     }
 
     let digest = input.fetched.digest().cloned().ok_or_else(|| {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::assembler::OutputAssembler;
 use super::job::Job;
 use crate::commit::{Committed, Published, Sealed, Staging};
+use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
@@ -217,7 +218,7 @@ fn derived_id(uri: &str, digests: &[&str]) -> String {
     format!(
         "{}-{}",
         if stem.is_empty() { "input" } else { &stem },
-        &digest[..12]
+        &digest[..SHORT_DIGEST_CHARS]
     )
 }
 

@@ -173,7 +173,7 @@ impl Engine {
         let (component, code) = match &self.compiler {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
-                let component = cache::take_up(&self.wasmtime, &code).map_err(|e| {
+                let component = cache::load(&self.wasmtime, &code).map_err(|e| {
                     // It is fit. What this process lacks, another moment may have.
                     Error::transient(Stage::Plugin, "cannot take up the compiled component").because(e)
                 })?;
@@ -229,7 +229,7 @@ impl Plugin {
         &self.description
     }
 
-    /// What it was compiled to, for [`cache::take_up`].
+    /// What it was compiled to, for [`cache::load`].
     pub(super) fn code(&self) -> Result<Vec<u8>> {
         code_of(self.pre.instance_pre().component())
     }

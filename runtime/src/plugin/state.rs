@@ -23,6 +23,12 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// The target of what plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
+/// The bytes that every source of random numbers repeats: output must not depend on chance.
+const RANDOM_BYTES: [u8; 16] = [0x5a; 16];
+
+/// The most bytes that a plugin prints at once.
+const PRINT_BYTES_MAX: usize = 64 << 10;
+
 /// What the host keeps for a plugin's resources.
 const RESOURCES_MAX: usize = 1_000;
 
@@ -62,8 +68,8 @@ impl StoreState {
         let wasi = WasiCtx::builder()
             .stdout(printed(OutputStreamKind::Output))
             .stderr(printed(OutputStreamKind::Error))
-            .secure_random(Deterministic::new(vec![0x5a; 16]))
-            .insecure_random(Deterministic::new(vec![0x5a; 16]))
+            .secure_random(Deterministic::new(RANDOM_BYTES.to_vec()))
+            .insecure_random(Deterministic::new(RANDOM_BYTES.to_vec()))
             .insecure_random_seed(0)
             .max_random_size(RANDOM_BYTES_MAX)
             .wall_clock(StillClock)
@@ -424,7 +430,7 @@ impl OutputStream for PrintStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 << 10)
+        Ok(PRINT_BYTES_MAX)
     }
 }
 
