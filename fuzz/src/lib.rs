@@ -8,13 +8,13 @@ mod records;
 
 use std::io::Cursor;
 
-use ingest_host::changes::{Changes, ChangesReader, Rows, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::encode;
 use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
+use ingest_host::record::{Changes, ChangesReader, Rows, Verdict};
 use ingest_host::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
 };

@@ -2,10 +2,10 @@
 
 use std::io::Cursor;
 
-use ingest_host::batch::{Batch, Origin, Position};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::format::Format;
+use ingest_host::record::{Batch, ChunkOrigin, Position};
 use ingest_host::request::InputOptions;
 
 /// The records and counts of an input.
@@ -113,7 +113,7 @@ pub(crate) fn read(
 }
 
 /// Adds the records of a batch.
-fn note(batch: &mut Batch, origin: &Origin, width: usize, found: &mut Vec<Found>) {
+fn note(batch: &mut Batch, origin: &ChunkOrigin, width: usize, found: &mut Vec<Found>) {
     let begun = found.len();
     let bytes = batch.lend();
     let mut fields = Vec::new();

@@ -14,10 +14,10 @@ mod components;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ingest_host::batch::{Batch, IN_PLACE, Row};
 use ingest_host::config::Limits;
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Instance};
+use ingest_host::record::{Batch, IN_PLACE, Row};
 use ingest_host::stop::Stop;
 
 /// The number of different records: few enough to stay in the processor's cache, where a decoder has just put them in

@@ -8,13 +8,12 @@ use std::io::Cursor;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ingest_host::batch::Batch;
-use ingest_host::changes::{Changes, ChangesReader, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::digest::{Digesting, update_both};
 use ingest_host::encode::{self, Encoder};
 use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::record::{Batch, Changes, ChangesReader, Verdict};
 use ingest_host::request::InputOptions;
 
 fn main() {

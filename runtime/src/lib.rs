@@ -22,9 +22,8 @@ pub mod queue; // requests in, claims out, each settled once
 mod faults; // places at which tests make a worker die
 pub mod fetch; // a URI in, bytes out
 
-pub mod batch; // records of an input
-pub mod changes; // what a plugin made of them
-pub mod format; // one raw record as a text: taken apart and put together
+pub mod format;
+pub mod record; // records of an input, and what a plugin made of them // one raw record as a text: taken apart and put together
 
 pub mod decode; // bytes in, batches out
 

@@ -1,6 +1,7 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+mod defaults;
 mod encoding;
 mod input;
 
@@ -25,6 +26,9 @@ use crate::location::{has_userinfo, is_uri, redact};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
+
+/// The longest id of a request.
+pub const ID_CHARS_MAX: usize = 128;
 
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
@@ -88,7 +92,7 @@ impl NewRequest {
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
         }
-        let document: Document = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
+        let document: RequestDocument = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
@@ -113,7 +117,7 @@ impl NewRequest {
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
-        check_name("id", &self.id, 128)?;
+        check_name("id", &self.id, ID_CHARS_MAX)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
         if self.uri.is_empty() || is_long || self.uri.contains(char::is_control) {
             return Err(refused(format!(
@@ -158,7 +162,7 @@ fn digest_of(uri: &str, input: &InputOptions) -> String {
 
 /// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
-struct Document {
+struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
     id: Option<String>,
     uri: String,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Stage};
-use ingest_host::fetch::{Access, Fetcher, Origin};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::stop::Stop;
 use inputs::{CSV, digest, fails, fetch, file, gzip, limits, open, read, zstd};
@@ -188,7 +188,7 @@ async fn an_input_may_be_as_long_as_its_limit() {
         let fetcher = Fetcher::new(Access::default(), &limits);
         let result = read(
             fetcher
-                .open(&path, Origin::Typed, &Stop::default())
+                .open(&path, RequestedBy::Typed, &Stop::default())
                 .await
                 .unwrap(),
         )

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Error, Result};
-use ingest_host::fetch::{Access, Fetcher, Origin, Source};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
 use inputs::servers::{answer, serve};
 
 async fn open(access: Access, uri: &str) -> Result<Source> {
     Fetcher::new(access, &Limits::default())
-        .open(uri, Origin::Queued, &Stop::default())
+        .open(uri, RequestedBy::Queued, &Stop::default())
         .await
 }
 

@@ -8,7 +8,7 @@ mod support;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use ingest_host::fetch::{Access, Credentials, Fetcher, Origin};
+use ingest_host::fetch::{Access, Credentials, Fetcher, RequestedBy};
 use ingest_host::stop::Stop;
 use inputs::limits;
 use inputs::servers::{Server, answer, serve};
@@ -21,7 +21,7 @@ fn redirect_to(target: &str) -> Vec<u8> {
     answer("302 Found", &format!("Location: {target}\r\n"), b"")
 }
 
-async fn fetch(credentials: &str, uri: &str, origin: Origin) {
+async fn fetch(credentials: &str, uri: &str, origin: RequestedBy) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("credentials.json");
     std::fs::write(&file, credentials).unwrap();
@@ -43,7 +43,7 @@ fn has_key(server: &Server) -> Vec<bool> {
 
 #[tokio::test]
 async fn credentials_go_to_their_origin_and_nowhere_else() {
-    for origin in [Origin::Queued, Origin::Typed] {
+    for origin in [RequestedBy::Queued, RequestedBy::Typed] {
         let elsewhere = serve(vec![answer("200 OK", "", CSV)]);
         let away = format!("http://{}/b", elsewhere.address);
         // Within the origin, then to another port of the same host.
@@ -70,13 +70,13 @@ async fn the_same_server_under_another_name_is_another_origin() {
     fetch(
         &credentials,
         &format!("http://127.0.0.1:{port}/a.csv"),
-        Origin::Queued,
+        RequestedBy::Queued,
     )
     .await;
     fetch(
         &credentials,
         &format!("http://LOCALHOST:{port}/a.csv"),
-        Origin::Queued,
+        RequestedBy::Queued,
     )
     .await;
     assert_eq!(has_key(&server), [false, true]);

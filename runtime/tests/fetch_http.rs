@@ -11,7 +11,7 @@ use axum::routing::get;
 use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Stage};
-use ingest_host::fetch::{Access, Fetcher, Origin};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::stop::Stop;
 use inputs::servers::{self, answer, serve, serve_forever};
@@ -277,7 +277,7 @@ async fn a_server_that_falls_silent_is_a_transient_error() {
         let fetcher = Fetcher::new(Access::default(), &limits);
         let server = servers::silent_after(sent.as_bytes().to_vec());
         let uri = format!("http://{}/a.csv", server.address);
-        let result = match fetcher.open(&uri, Origin::Typed, &Stop::default()).await {
+        let result = match fetcher.open(&uri, RequestedBy::Typed, &Stop::default()).await {
             Ok(source) => read(source).await.map(|_| ()),
             Err(error) => Err(error),
         };
@@ -294,7 +294,7 @@ async fn a_stop_ends_a_blocked_read_and_a_blocked_open() {
         let (stop, uri) = (Stop::default(), format!("http://{}/a.csv", server.address));
         let fetcher = Fetcher::new(Access::default(), &Limits::default());
         let attempt = async {
-            let source = fetcher.open(&uri, Origin::Typed, &stop).await?;
+            let source = fetcher.open(&uri, RequestedBy::Typed, &stop).await?;
             read(source).await
         };
         let requesting = async {
@@ -313,7 +313,7 @@ async fn a_stop_ends_a_blocked_read_and_a_blocked_open() {
     let stop = Stop::default();
     let fetcher = Fetcher::new(Access::default(), &limits());
     let path = file(folder.path(), "a.csv", CSV);
-    let source = fetcher.open(&path, Origin::Typed, &stop).await.unwrap();
+    let source = fetcher.open(&path, RequestedBy::Typed, &stop).await.unwrap();
     stop.request(Class::Cancelled, "cancelled");
     assert_eq!(read(source).await.expect_err("stopped").class(), Class::Cancelled);
 }

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Error, Stage};
-use ingest_host::fetch::{Access, Fetcher, Origin};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::stop::Stop;
 use inputs::faulty::{Deed, File, Framing, partial};
 use inputs::servers::{Server, answer, serve};
@@ -274,7 +274,7 @@ async fn a_rest_may_begin_late() {
     let server = File::new(bytes.clone(), A).serve(vec![Deed::Serve, late]);
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
-        .open(&uri(&server), Origin::Typed, &Stop::default())
+        .open(&uri(&server), RequestedBy::Typed, &Stop::default())
         .await
         .unwrap();
     let reading = tokio::task::spawn_blocking(move || {
@@ -283,7 +283,7 @@ async fn a_rest_may_begin_late() {
         reader.read_to_end(&mut read).unwrap();
         let identity = fetched.identity().expect("a strong ETag");
         let source = fetcher
-            .open_rest_blocking(&uri(&server), Origin::Typed, identity, 40, &Stop::default())
+            .open_rest_blocking(&uri(&server), RequestedBy::Typed, identity, 40, &Stop::default())
             .unwrap();
         let mut before = Digesting::default();
         before.update(&read[..40]);
@@ -357,7 +357,7 @@ async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
     let source = Fetcher::new(access, &limits())
         .open(
             &format!("http://{}/a.csv", server.address),
-            Origin::Queued,
+            RequestedBy::Queued,
             &Stop::default(),
         )
         .await
@@ -378,7 +378,10 @@ async fn a_stop_ends_a_transfer_that_waits_to_be_resumed() {
     let server = File::new(vec![b'x'; 1_000], A).serve(vec![Deed::Cut(10)]);
     let stop = Stop::default();
     let fetcher = Fetcher::new(Access::default(), &limits);
-    let source = fetcher.open(&uri(&server), Origin::Typed, &stop).await.unwrap();
+    let source = fetcher
+        .open(&uri(&server), RequestedBy::Typed, &stop)
+        .await
+        .unwrap();
     let requesting = async {
         server.sent.notified().await;
         stop.request(Class::Cancelled, "cancelled");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest_host::error::{Class, Error};
-use ingest_host::fetch::{Access, Fetcher, Origin, Source};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
 use inputs::{limits, read};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
@@ -21,7 +21,7 @@ async fn open(roots: &[&Path], path: &Path) -> Result<Source, Error> {
     let roots: Vec<_> = roots.iter().map(|root| root.to_path_buf()).collect();
     let access = Access::new(&[], &roots).unwrap();
     Fetcher::new(access, &limits())
-        .open(path.to_str().unwrap(), Origin::Queued, &Stop::default())
+        .open(path.to_str().unwrap(), RequestedBy::Queued, &Stop::default())
         .await
 }
 

@@ -58,20 +58,20 @@ fn turns_in(percent: u64) -> u64 {
 }
 
 /// A batch of one record.
-fn record() -> ingest_host::batch::Batch {
-    ingest_host::batch::Batch {
+fn record() -> ingest_host::record::Batch {
+    ingest_host::record::Batch {
         raw: b"1\n".to_vec(),
         in_place: true,
-        rows: vec![ingest_host::batch::Row {
+        rows: vec![ingest_host::record::Row {
             start: 0,
             end: 1,
             number: 0,
             line: 0,
-            cells: ingest_host::batch::IN_PLACE,
+            cells: ingest_host::record::IN_PLACE,
         }],
         starts: vec![0],
         ends: vec![1],
-        ..ingest_host::batch::Batch::default()
+        ..ingest_host::record::Batch::default()
     }
 }
 

@@ -5,11 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use ingest_host::batch::{Batch, IN_PLACE, Row};
 use ingest_host::config::Limits;
 use ingest_host::error::{Class, Error};
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Plugin};
+use ingest_host::record::{Batch, IN_PLACE, Row};
 use ingest_host::stop::Stop;
 use support::host::{Host, cache, component, path_of};
 use support::wat::{ANSWER, ByHand};

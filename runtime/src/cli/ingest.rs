@@ -16,10 +16,10 @@ use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
 use crate::decode::NOT_UTF8;
 use crate::error::{Class, Error, Result, Stage};
-use crate::fetch::{Access, Fetcher, Origin};
+use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
-use crate::pipeline::{self, Gauge, Job};
+use crate::pipeline::{self, Job, LiveProgress};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
 use crate::request::check_name;
@@ -348,11 +348,11 @@ impl Ingestion {
         }
         let source = match input {
             Input::At(uri) => {
-                stop_after(&mut time, stop, self.fetcher.open(uri, Origin::Typed, stop)).await?
+                stop_after(&mut time, stop, self.fetcher.open(uri, RequestedBy::Typed, stop)).await?
             }
             Input::Stdin => self.fetcher.open_stdin(stop)?,
         };
-        let gauge = Arc::new(Gauge::default());
+        let progress = Arc::new(LiveProgress::default());
         let job = Job {
             id: args.id.clone(),
             queue: None,
@@ -375,10 +375,10 @@ impl Ingestion {
             lanes: limits.lanes,
             limits: Arc::clone(limits),
             stop: stop.clone(),
-            gauge: Arc::clone(&gauge),
+            progress: Arc::clone(&progress),
         };
         // It would write over what is typed.
-        let line = (!is_typed).then(|| ProgressLine::of_job(gauge));
+        let line = (!is_typed).then(|| ProgressLine::of_job(progress));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result

@@ -137,7 +137,7 @@ impl Temporary {
     }
 
     /// Keeps the file when this is dropped.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn keep(&mut self) {
         self.is_there = false;
     }
 }
@@ -151,6 +151,9 @@ impl Drop for Temporary {
     }
 }
 
+/// The number of bytes that are read at once when a file is compared.
+const COMPARE_BYTES: usize = 256 << 10;
+
 /// Whether a path is a regular file of exactly these bytes; nothing if there is nothing of that name.
 pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
     let compared = || -> io::Result<bool> {
@@ -160,7 +163,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
         }
         let mut file = open_regular(path)?;
         let mut digesting = Digesting::default();
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = vec![0; COMPARE_BYTES];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(digesting.finish() == *expected),

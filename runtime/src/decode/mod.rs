@@ -29,15 +29,15 @@ use self::csv::CsvOptions;
 use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
-use self::split::{Begin, Begun, UTF_32, check_mark, in_input};
-pub use self::split::{Chunk, Rest, Splitter};
+pub use self::split::{Chunk, ResumePoint, Splitter};
+use self::split::{InputStart, PeekedInput, UTF_32, check_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
-use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::Result;
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
-use crate::format::{Format, Hints, Other, clip};
+use crate::format::{Format, Hints, OtherType, clip};
+use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
 /// Decodes chunks. What it makes of one depends on that chunk alone.
@@ -53,7 +53,7 @@ pub trait Decoder: Send {
     ///
     /// # Errors
     /// A record beyond its limit; an input that ends within quotes.
-    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault>;
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError>;
 
     /// Another one for the same input.
     fn fork(&self) -> Box<dyn Decoder>;
@@ -101,11 +101,11 @@ pub fn open(
 ) -> Result<Decoding> {
     let no_hints = Hints::default();
     let hints = hints.unwrap_or(&no_hints);
-    let text = Text::open(reader, name, hints, options)?;
+    let text = InputText::open(reader, name, hints, options)?;
     let format = match (options.format.or(hints.format), hints.other) {
         (Some(format), _) => format,
         // Only CSV has a delimiter.
-        (None, Some(Other::Json)) if options.delimiter.is_none() => Format::Jsonl,
+        (None, Some(OtherType::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, message);
@@ -132,7 +132,7 @@ pub fn open(
             let opened = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
-            let top = || shape::Top {
+            let top = || shape::CsvBeginning {
                 is_delimiter_open,
                 is_auto,
                 ..opened.top(syntax, reading)
@@ -165,7 +165,7 @@ pub fn open(
 
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
-    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::Top<'_> {
+    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::CsvBeginning<'_> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
         let (rest, whole) = match rest.get(..SAMPLE_BYTES) {
@@ -177,7 +177,7 @@ impl Decoding {
             true => rest.into(),
             false => syntax.simplify_but(rest, |at| lost_line_ends.push(at)).into(),
         };
-        shape::Top {
+        shape::CsvBeginning {
             columns: &self.columns,
             header: reading.header(),
             dialect: Dialect {
@@ -210,13 +210,13 @@ fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
 }
 
 /// The text of an input.
-struct Text {
+struct InputText {
     sample: Sample,
     rest: Reader,
     is_transcoded: bool,
 }
 
-impl Text {
+impl InputText {
     /// Reads the beginning and decodes it, if it is a text.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
@@ -257,9 +257,9 @@ impl Text {
     }
 
     /// Returns the text behind so many lines, and where it begins.
-    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, Begin)> {
+    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
         if lines == 0 {
-            return Ok((self, Begin::default()));
+            return Ok((self, InputStart::default()));
         }
         let is_transcoded = self.is_transcoded;
         let (mut rest, begin) = skip_lines(self.reader(), name, lines)?;
@@ -294,7 +294,7 @@ impl Text {
     }
 
     /// Returns all of it for a splitter.
-    fn begun(self) -> Begun {
+    fn begun(self) -> PeekedInput {
         self.sample.begun(self.rest)
     }
 
@@ -312,14 +312,14 @@ impl Text {
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
-    rest: Rest,
+    rest: ResumePoint,
     (format, columns, dialect): (Format, Vec<String>, Dialect),
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
     Ok(match format {
         Format::Csv => {
-            let reading = CsvOptions::new(told(options.syntax()?, dialect), None, false, options);
+            let reading = CsvOptions::new(with_detected(options.syntax()?, dialect), None, false, options);
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
@@ -352,7 +352,10 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             delimiter: known,
             is_quote_known: options.quote.is_some(),
         };
-        let syntax = match (sniff::tell(&text[first_line..], sample.whole, before), separator) {
+        let syntax = match (
+            sniff::detect_syntax(&text[first_line..], sample.whole, before),
+            separator,
+        ) {
             (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
             (Err(message), _) => return Err(in_input(name, message)),
@@ -390,7 +393,7 @@ fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) 
 }
 
 /// Returns the syntax with the dialect that the first records told.
-fn told(given: Syntax, dialect: Dialect) -> Syntax {
+fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
         quote: given.quote.map(|_| dialect.quote),

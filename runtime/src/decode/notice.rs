@@ -93,7 +93,7 @@ const WORDS_OF_SENTENCES: &[&str] = &[
 const WORDS_OF_PROSE: usize = 7;
 
 /// What is looked at.
-pub(super) struct Text<'a> {
+pub(super) struct NoticeCandidate<'a> {
     /// The first line, without its quotes.
     pub(super) line: &'a str,
     /// The fields of the first line.
@@ -105,7 +105,7 @@ pub(super) struct Text<'a> {
 }
 
 /// Returns whether a text is a notice.
-pub(super) fn is_notice(text: &Text<'_>) -> bool {
+pub(super) fn is_notice(text: &NoticeCandidate<'_>) -> bool {
     let line = text.line.trim();
     if line.contains('_') {
         return false;
@@ -130,7 +130,7 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
 }
 
 /// Whether a line with delimiters is a sentence with commas: it reads on behind each of them, or has clauses.
-fn is_notice_over_columns(line: &str, names: &[&str], text: &Text<'_>) -> bool {
+fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
         let is_upper = |name: &&str| name.trim_start().starts_with(char::is_uppercase);
@@ -249,7 +249,7 @@ mod tests {
         let records: Vec<_> = lines.filter(|line| !line.is_empty()).map(str::as_bytes).collect();
         let is_wide = |record: &&&[u8]| record.split(|byte| *byte == b',').count() == names.len();
         let is_table = names.len() > 1 && is_half(&records, |record| is_wide(&&record.as_bytes()));
-        is_notice(&Text {
+        is_notice(&NoticeCandidate {
             line,
             names: &names,
             records: &records,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sample::has_utf16_mark;
-use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
+use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;
@@ -23,20 +23,20 @@ const LONG_CHUNK_COPIES: usize = 3;
 const REWRITTEN_COPIES: usize = 2;
 
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
-pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
+pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
     /// Where rows end, also those of the footer.
-    pub(super) rows_end: RecordsEnd,
+    pub(super) rows_end: FindRecordsEnd,
 }
 
 /// An input on its way into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
-    records_end: RecordsEnd,
+    records_end: FindRecordsEnd,
     footer: Option<Footer>,
     /// What has been read is in front, up to `filled`; the rest is room.
     buffer: Vec<u8>,
@@ -45,7 +45,7 @@ pub struct Splitter {
     ended: bool,
     /// Where the bytes that come next stand. It is kept up to date while the columns are looked for; after that
     /// only those who decode know the records, and here only the offset is.
-    origin: Origin,
+    origin: ChunkOrigin,
     chunk_bytes: usize,
     record_bytes_max: usize,
     memory: MemoryShare,
@@ -59,17 +59,17 @@ pub struct Splitter {
 
 /// Where an input begins to be read: behind the lines that are skipped.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Begin {
+pub(super) struct InputStart {
     /// How many lines come before it.
     pub(super) lines: u64,
     /// How many bytes.
     pub(super) bytes: u64,
 }
 
-impl Begin {
+impl InputStart {
     /// The place of a first record of this number.
-    pub(super) fn at(self, record: u64) -> Origin {
-        Origin(Position {
+    pub(super) fn at(self, record: u64) -> ChunkOrigin {
+        ChunkOrigin(Position {
             record,
             line: 1 + self.lines,
             offset: self.bytes,
@@ -78,7 +78,7 @@ impl Begin {
 }
 
 /// An input whose beginning was read.
-pub(super) struct Begun {
+pub(super) struct PeekedInput {
     /// Its first bytes.
     pub(super) read: Vec<u8>,
     /// Whether there are no others.
@@ -100,9 +100,9 @@ pub struct Chunk {
 
 /// What comes behind some chunk of an input.
 #[derive(Debug)]
-pub struct Rest {
+pub struct ResumePoint {
     /// Where it begins.
-    pub origin: Origin,
+    pub origin: ChunkOrigin,
     /// Its first bytes, as far as they were read.
     pub read: Vec<u8>,
 }
@@ -113,17 +113,17 @@ impl Splitter {
     /// # Errors
     /// If it is UTF-16 or UTF-32; those of the reader.
     pub(super) fn open(
-        Begun {
+        PeekedInput {
             read,
             has_ended,
             rest,
-        }: Begun,
+        }: PeekedInput,
         name: &str,
         limits: &Limits,
-        origin: Origin,
-        records_end: RecordsEnd,
+        origin: ChunkOrigin,
+        records_end: FindRecordsEnd,
     ) -> Result<Self> {
-        let mut splitter = Self::resume(rest, name, limits, Rest { origin, read }, records_end);
+        let mut splitter = Self::resume(rest, name, limits, ResumePoint { origin, read }, records_end);
         splitter.ended = has_ended;
         splitter.fill(splitter.chunk_bytes)?;
         if origin.0.offset > 0 {
@@ -144,8 +144,8 @@ impl Splitter {
         reader: Box<dyn Read + Send>,
         name: &str,
         limits: &Limits,
-        Rest { origin, read }: Rest,
-        records_end: RecordsEnd,
+        ResumePoint { origin, read }: ResumePoint,
+        records_end: FindRecordsEnd,
     ) -> Self {
         // Places in a chunk are numbers of 32 bits.
         let bytes_max = u32::MAX as usize / 4;
@@ -183,7 +183,7 @@ impl Splitter {
     }
 
     /// Where the next chunk begins, before the first one was taken; after that only its offset is kept.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> ChunkOrigin {
         self.origin
     }
 
@@ -203,7 +203,7 @@ impl Splitter {
     ///
     /// # Errors
     /// Those of the reader, unchanged if they are this crate's; a record beyond its limit.
-    pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, Fault> {
+    pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, ChunkError> {
         let end = self.look(|splitter, seen, last| {
             let end = (splitter.records_end)(seen, last);
             Ok(end.map(|end| (end, last)))
@@ -273,10 +273,10 @@ impl Splitter {
     /// If it finds nothing in the longest record that is allowed, and its own ones.
     pub(super) fn scan<T>(
         &mut self,
-        mut scan: impl FnMut(&[u8], bool, &Origin) -> Result<Option<T>>,
+        mut scan: impl FnMut(&[u8], bool, &ChunkOrigin) -> Result<Option<T>>,
     ) -> Result<T> {
         let origin = self.origin;
-        self.look(|_, seen, last| scan(seen, last, &origin).map_err(Fault::from))
+        self.look(|_, seen, last| scan(seen, last, &origin).map_err(ChunkError::from))
             .map_err(|fault| fault.at(&origin))
     }
 
@@ -290,8 +290,8 @@ impl Splitter {
     /// Shows as many bytes as a chunk has and then, from the same start, ever more.
     fn look<T>(
         &mut self,
-        mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, Fault>,
-    ) -> Result<T, Fault> {
+        mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,
+    ) -> Result<T, ChunkError> {
         let bytes_max = self.record_bytes_max + LINE_END_BYTES;
         let mut bytes = self.chunk_bytes;
         loop {
@@ -304,7 +304,7 @@ impl Splitter {
                 let (name, bytes_max) = (self.name.clone(), self.record_bytes_max);
                 let has_row = |footer: &&Footer| (footer.rows_end)(seen, false).is_some_and(|end| end > 0);
                 let footer_rows = self.footer.as_ref().filter(has_row).map(|footer| footer.rows);
-                return Err(Fault::new(move |origin| match footer_rows {
+                return Err(ChunkError::new(move |origin| match footer_rows {
                     Some(rows) => long_footer(&name, origin, rows, bytes_max),
                     None => too_long(&name, origin, Used::default(), bytes_max),
                 }));
@@ -375,7 +375,12 @@ pub(super) fn in_input(name: &str, message: impl std::fmt::Display) -> Error {
 }
 
 /// An error that concerns the record after what was used.
-pub(super) fn in_record(name: &str, origin: &Origin, used: Used, message: impl std::fmt::Display) -> Error {
+pub(super) fn in_record(
+    name: &str,
+    origin: &ChunkOrigin,
+    used: Used,
+    message: impl std::fmt::Display,
+) -> Error {
     let Position { record, line, .. } = origin.position(used.row(used.bytes));
     match record {
         0 => in_input(name, format_args!("header (line {line}): {message}")),
@@ -384,7 +389,7 @@ pub(super) fn in_record(name: &str, origin: &Origin, used: Used, message: impl s
 }
 
 /// The error for a record beyond its limit.
-pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize) -> Error {
+pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: usize) -> Error {
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
     );
@@ -392,7 +397,7 @@ pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize
 }
 
 /// The error for rows that may be the footer and are longer together than a record may be.
-fn long_footer(name: &str, origin: &Origin, rows: usize, bytes_max: usize) -> Error {
+fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
     let message = format!(
         "the {rows} rows from here on may be the footer, and are longer together than the {bytes_max} bytes allowed: is \
          --skip-footer right?"

@@ -8,8 +8,11 @@ mod compress;
 
 use serde::{Deserialize, Serialize};
 
-use self::compress::{BLOCK, INITIAL, State, compress};
+use self::compress::{BLOCK, INITIAL, Sha256State, compress};
 use crate::request::hex;
+
+/// The number of hex digits of a digest that tell files of one request apart in their names.
+pub const SHORT_DIGEST_CHARS: usize = 12;
 
 /// The length and the SHA-256 of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct Digest {
 pub struct Midstate {
     /// How many bytes were added.
     pub bytes: u64,
-    state: State,
+    state: Sha256State,
     /// The bytes after the last whole block.
     rest: Vec<u8>,
 }
@@ -66,15 +69,15 @@ pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8
 }
 
 /// What is still to be done of some bytes.
-struct Left<'a, 'b> {
-    state: &'a mut State,
+struct PendingBlocks<'a, 'b> {
+    state: &'a mut Sha256State,
     blocks: &'b [[u8; BLOCK]],
     rest: &'a mut Vec<u8>,
     /// Behind the blocks.
     tail: &'b [u8],
 }
 
-impl Left<'_, '_> {
+impl PendingBlocks<'_, '_> {
     fn finish(&mut self) {
         compress([self.state], [self.blocks]);
         self.rest.extend_from_slice(self.tail);
@@ -118,7 +121,7 @@ impl Digesting {
     }
 
     /// Takes so much that no block is begun.
-    fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> Left<'a, 'b> {
+    fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> PendingBlocks<'a, 'b> {
         let Midstate {
             bytes: added,
             state,
@@ -133,7 +136,7 @@ impl Digesting {
             rest.clear();
         }
         let (blocks, tail) = behind.as_chunks();
-        Left {
+        PendingBlocks {
             state,
             blocks,
             rest,

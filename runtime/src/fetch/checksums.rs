@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 
-use super::resume::shown;
+use super::range_request::shown;
 use crate::request::hex;
 
 /// An algorithm that is checked.

@@ -7,7 +7,7 @@ pub mod jsonl;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::hints::{Hints, Other};
+pub use self::hints::{Hints, OtherType};
 
 /// What may stand before the first record of a text in UTF-8 and is no part of it.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

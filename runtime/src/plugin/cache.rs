@@ -77,7 +77,7 @@ impl Cache {
                 return None;
             }
         };
-        let compiled = take_up(engine, &code).ok()?;
+        let compiled = load(engine, &code).ok()?;
         // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
         let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -165,7 +165,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
 ///
 /// # Errors
 /// If it was compiled by another version, or for another processor.
-pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     #[allow(unsafe_code, reason = "it is run as it is")]
     // SAFETY: this program has compiled it: it comes from a process of its own, or bears a signature that only this user's
     // programs can give.

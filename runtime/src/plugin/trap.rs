@@ -3,7 +3,7 @@
 
 use wasmtime::WasmBacktrace;
 
-use super::state::Overdue;
+use super::state::TimeoutCause;
 use crate::error::{Error, Stage};
 
 /// Functions of a backtrace that are told.
@@ -45,7 +45,7 @@ pub struct Trap {
     /// Whether it was the time.
     pub is_timeout: bool,
     /// Whether it was the time, and other calls ran meanwhile: alone the plugin might have been fast enough.
-    pub is_in_company: bool,
+    pub ran_beside_others: bool,
     /// What happened, in the plugin's own words where it left any.
     message: String,
     /// The machine's word for it, and where in the guest it was.
@@ -53,7 +53,7 @@ pub struct Trap {
 }
 
 impl Trap {
-    pub(super) fn new(overdue: Option<Overdue>, message: String, error: &wasmtime::Error) -> Self {
+    pub(super) fn new(overdue: Option<TimeoutCause>, message: String, error: &wasmtime::Error) -> Self {
         // The backtrace is the outermost context; the trap itself is what a person can use.
         let mut cause = short(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
@@ -62,7 +62,7 @@ impl Trap {
         }
         Self {
             is_timeout: overdue.is_some(),
-            is_in_company: matches!(overdue, Some(Overdue::Late { was_alone: false })),
+            ran_beside_others: matches!(overdue, Some(TimeoutCause::Late { was_alone: false })),
             message,
             cause,
         }
@@ -87,8 +87,8 @@ impl Trap {
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
-        if trap.is_in_company {
-            return Self::transient(Stage::Plugin, trap.message).because(InCompany);
+        if trap.ran_beside_others {
+            return Self::transient(Stage::Plugin, trap.message).because(OtherCallsRan);
         }
         Self::permanent(Stage::Plugin, trap.message).because(trap.cause)
     }
@@ -134,21 +134,21 @@ pub(super) fn short(text: &str) -> String {
 }
 
 /// Whether a plugin was late while other calls ran. Whoever gets the error asks again, [alone](super::Plugin::alone).
-pub fn was_in_company(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<InCompany>())
+pub fn timed_out_beside_others(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<OtherCallsRan>())
 }
 
 /// The cause of a time-out that says nothing yet about the plugin.
 #[derive(Debug)]
-struct InCompany;
+struct OtherCallsRan;
 
-impl std::fmt::Display for InCompany {
+impl std::fmt::Display for OtherCallsRan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("other calls ran at the same time, so it is to be tried alone")
     }
 }
 
-impl std::error::Error for InCompany {}
+impl std::error::Error for OtherCallsRan {}
 
 /// Whether the machine lacked something, be it memory, a thread or address space.
 pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {

@@ -15,9 +15,9 @@ use crate::complaints::Complaints;
 use crate::config::{Limits, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
-use crate::fetch::{Fetcher, Identity, Origin};
+use crate::fetch::{Fetcher, Identity, RequestedBy};
 use crate::location::redact;
-use crate::pipeline::{self, Gauge, Job};
+use crate::pipeline::{self, Job, LiveProgress};
 use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
@@ -66,10 +66,13 @@ impl Context {
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
             faults::pass("claimed", id);
-            let gauge = Arc::new(Gauge::default());
-            let lease = self
-                .leases
-                .hold(claim.ticket.clone(), stop.clone(), Arc::clone(&gauge), asked_at);
+            let progress = Arc::new(LiveProgress::default());
+            let lease = self.leases.hold(
+                claim.ticket.clone(),
+                stop.clone(),
+                Arc::clone(&progress),
+                asked_at,
+            );
             if let Some(moved_from) = &claim.moved_from {
                 tracing::warn!(
                     output_before = moved_from,
@@ -79,7 +82,7 @@ impl Context {
             if let Some(ending) = &claim.ending {
                 return self.conclude(&claim, &lease, ending).await;
             }
-            match self.work_in_time(&claim, &stop, gauge).await {
+            match self.work_in_time(&claim, &stop, progress).await {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
                 Err(error) => self.fail(&claim, &lease, error).await,
             }
@@ -88,7 +91,12 @@ impl Context {
     }
 
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
-    async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
+    async fn work_in_time(
+        &self,
+        claim: &Claim,
+        stop: &Stop,
+        progress: Arc<LiveProgress>,
+    ) -> Result<Committed> {
         if claim.is_contested
             && let Some(receipt) = self.committed_before(claim).await?
         {
@@ -111,7 +119,7 @@ impl Context {
             ..Limits::clone(&bound.limits)
         };
         bound.limits = Arc::new(limits);
-        let work = self.work(claim, stop, gauge, bound, started_at);
+        let work = self.work(claim, stop, progress, bound, started_at);
         stop_after_without(&mut limit, || memory.waited(), stop, work).await
     }
 
@@ -119,7 +127,7 @@ impl Context {
         &self,
         claim: &Claim,
         stop: &Stop,
-        gauge: Arc<Gauge>,
+        progress: Arc<LiveProgress>,
         bound: Bound,
         started_at: Timestamp,
     ) -> Result<Committed> {
@@ -147,12 +155,14 @@ impl Context {
             lanes: self.options.limits.lanes / self.leases.count().max(1),
             limits: bound.limits,
             stop: stop.clone(),
-            gauge,
+            progress,
         };
         let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
         let open = move |rest: Option<(&Identity, u64)>| match rest {
-            None => fetcher.open_blocking(&uri, Origin::Queued, &stop),
-            Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Queued, identity, from, &stop),
+            None => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
+            Some((identity, from)) => {
+                fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
+            }
         };
         pipeline::spawn_or_resume(job, open).await
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::complaints::Complaints;
 use crate::config::LeasePolicy;
 use crate::error::{Class, Error, Result, Stage};
-use crate::pipeline::Gauge;
+use crate::pipeline::LiveProgress;
 use crate::queue::{Progress, Renewed, Server, Ticket};
 use crate::stop::Stop;
 
@@ -57,7 +57,7 @@ struct Held {
     /// By this worker's own clock, counted from before the server was asked.
     good_until: Instant,
     renew_at: Instant,
-    gauge: Arc<Gauge>,
+    progress: Arc<LiveProgress>,
     cancelled: bool,
 }
 
@@ -138,16 +138,22 @@ impl Leases {
         state.held.values().map(|held| held.ticket.clone()).collect()
     }
 
-    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `gauge` is. When it is lost, or
+    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `progress` is. When it is lost, or
     /// somebody cancels the request, `stop` is requested.
-    pub(super) fn hold(&self, ticket: Ticket, stop: Stop, gauge: Arc<Gauge>, asked_at: Instant) -> Lease {
+    pub(super) fn hold(
+        &self,
+        ticket: Ticket,
+        stop: Stop,
+        progress: Arc<LiveProgress>,
+        asked_at: Instant,
+    ) -> Lease {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let held = Held {
             ticket,
             stop,
             good_until: asked_at + self.policy.lease,
             renew_at: asked_at + self.policy.renew_every,
-            gauge,
+            progress,
             cancelled: false,
         };
         // The thread looks often enough to find it in time; to wake it for each claim would cost more than the claim.
@@ -359,9 +365,9 @@ fn is_answered(renewed: &Result<Renewed>) -> bool {
 impl Held {
     fn progress(&self) -> Progress {
         Progress {
-            bytes: self.gauge.bytes.load(Ordering::Relaxed),
-            records: self.gauge.records.load(Ordering::Relaxed),
-            rejects: self.gauge.rejects.load(Ordering::Relaxed),
+            bytes: self.progress.bytes.load(Ordering::Relaxed),
+            records: self.progress.records.load(Ordering::Relaxed),
+            rejects: self.progress.rejects.load(Ordering::Relaxed),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ingest_host::commit::{Committed, Destination};
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
-use ingest_host::fetch::{Access, Fetcher, Identity, Origin};
+use ingest_host::fetch::{Access, Fetcher, Identity, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Gauge, Job};
+use ingest_host::pipeline::{self, Job, LiveProgress};
 use ingest_host::plugin::Plugin;
 use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
@@ -45,7 +45,7 @@ pub(crate) struct Work {
     pub(crate) lanes: usize,
     /// Looked at all the while.
     pub(crate) stop: Stop,
-    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) progress: Arc<LiveProgress>,
 }
 
 impl Work {
@@ -57,7 +57,7 @@ impl Work {
             output_format: None,
             lanes: 2,
             stop: Stop::default(),
-            gauge: Arc::default(),
+            progress: Arc::default(),
         }
     }
 }
@@ -158,12 +158,14 @@ impl Bed {
             lanes: work.lanes,
             limits: Arc::new(limits),
             stop: work.stop.clone(),
-            gauge: work.gauge,
+            progress: work.progress,
         };
         let (uri, stop) = (uri.to_owned(), work.stop);
         let open = move |rest: Option<(&Identity, u64)>| match rest {
-            None => fetcher.open_blocking(&uri, Origin::Typed, &stop),
-            Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Typed, identity, from, &stop),
+            None => fetcher.open_blocking(&uri, RequestedBy::Typed, &stop),
+            Some((identity, from)) => {
+                fetcher.open_rest_blocking(&uri, RequestedBy::Typed, identity, from, &stop)
+            }
         };
         match self.runtime.block_on(pipeline::spawn_or_resume(job, open))? {
             Committed::New(receipt) => Ok(receipt),
@@ -197,5 +199,5 @@ impl Bed {
 
 /// How many bytes of the input were done, as people see it.
 pub(crate) fn shown(work: &Work) -> u64 {
-    work.gauge.bytes.load(Ordering::Relaxed)
+    work.progress.bytes.load(Ordering::Relaxed)
 }

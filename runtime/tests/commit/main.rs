@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
-use ingest_host::batch::Position;
-use ingest_host::commit::{Artifact, Committed, Destination, Owner, Published, RejectWriter, Sealed};
+use ingest_host::commit::{Artifact, Committed, Destination, Owner, Published, Sealed};
 use ingest_host::digest::{Digest, Digesting};
+use ingest_host::encode::RejectWriter;
 use ingest_host::error::{Class, Error, Result, Stage};
 use ingest_host::format::Format;
 use ingest_host::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RecordCounts, RejectsPart,
     RequestPart,
 };
+use ingest_host::record::Position;
 
 const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");

@@ -10,12 +10,11 @@ use std::io::{Cursor, Read, Write};
 use std::process::{Command, Stdio};
 
 use fastrand::Rng;
-use ingest_host::batch::Batch;
-use ingest_host::changes::{Changes, ChangesReader, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::encode::{self, Encoder};
 use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::record::{Batch, Changes, ChangesReader, Verdict};
 use ingest_host::request::NewRequest;
 use serde_json::{Map, Value, json};
 

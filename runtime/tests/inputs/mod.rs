@@ -12,7 +12,7 @@ use std::time::Duration;
 use ingest_host::config::Limits;
 use ingest_host::digest::{Digest, Digesting};
 use ingest_host::error::{Class, Error, Result, Stage};
-use ingest_host::fetch::{Access, Fetcher, Origin, Source};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
 
 pub const CSV: &[u8] = b"id,name\n1,Ada\n2,Grace\n";
@@ -32,7 +32,7 @@ pub async fn open(uri: &str) -> Result<Source> {
 
 pub async fn open_with(uri: &str, limits: &Limits) -> Result<Source> {
     Fetcher::new(Access::default(), limits)
-        .open(uri, Origin::Typed, &Stop::default())
+        .open(uri, RequestedBy::Typed, &Stop::default())
         .await
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use addresses::{ELSEWHERE, METADATA, THIS_MACHINE};
 use ingest_host::error::{Class, Error};
-use ingest_host::fetch::{Access, Fetcher, Origin, Source};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
 use inputs::faulty::{Deed, File};
 use inputs::servers::{Server, answer, serve};
@@ -89,7 +89,7 @@ fn this_machine() -> Names {
 
 async fn open(access: Access, uri: &str) -> Result<Source, Error> {
     Fetcher::new(access, &limits())
-        .open(uri, Origin::Queued, &Stop::default())
+        .open(uri, RequestedBy::Queued, &Stop::default())
         .await
 }
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use ingest_host::commit::{Committed, Destination};
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
-use ingest_host::fetch::{Access, Fetcher, Origin};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Gauge, Job};
+use ingest_host::pipeline::{self, Job, LiveProgress};
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
@@ -72,7 +72,7 @@ impl<'a> Work<'a> {
         let uri = input.to_str().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let fetcher = Fetcher::new(Access::default(), &limits);
-        let source = runtime.block_on(fetcher.open(uri, Origin::Typed, &Stop::default()))?;
+        let source = runtime.block_on(fetcher.open(uri, RequestedBy::Typed, &Stop::default()))?;
         let job = Job {
             id: None,
             queue: None,
@@ -98,7 +98,7 @@ impl<'a> Work<'a> {
             lanes,
             limits: Arc::new(limits),
             stop: Stop::default(),
-            gauge: Arc::new(Gauge::default()),
+            progress: Arc::new(LiveProgress::default()),
         };
         let Committed::New(receipt) = pipeline::run(&job, source)? else {
             panic!("the folder was empty");

@@ -1,8 +1,10 @@
 //! The beginning of an input in; out comes what it is, if it is not the records that it should be: an archive, a page, a document.
 //! What could be a legal file of its format is a guess, which the name of the format overrules. `shape.rs` makes other guesses.
 
+mod archive;
 mod json;
 mod magic;
+mod markup;
 mod text;
 mod utf16;
 
@@ -138,7 +140,7 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
         |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    let utf16 = utf16::told(bytes, is_wide).filter(|told| !is_encoding(told.label));
+    let utf16 = utf16::detect(bytes, is_wide).filter(|told| !is_encoding(told.label));
     if let Some(Utf16 { label, is_certain }) = utf16 {
         let kind = match is_wide {
             true => Kind::new("UTF-16 in the other byte order", Advice::Utf16(label)),
@@ -176,10 +178,15 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
+/// Returns what a text is by its beginning, if it is no records.
+fn of_beginning(sample: &Sample) -> Option<Kind> {
+    text::of(sample).or_else(|| markup::of(sample))
+}
+
 /// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`, and `is_named` that
 /// somebody has named the format.
 pub(super) fn of_text(sample: &Sample, format: Format, is_quoted: bool, is_named: bool) -> Option<Kind> {
-    let kind = text::of(sample).or_else(|| match format {
+    let kind = of_beginning(sample).or_else(|| match format {
         Format::Csv => json::of_csv(sample, is_quoted),
         Format::Jsonl => json::of_jsonl(sample),
     });

@@ -14,7 +14,7 @@ pub(super) const LINES_OVER_HEADER: usize = 20;
 
 /// A record of the sample, or its header.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct SampleRecord<'a> {
     pub(super) fields: usize,
     pub(super) text: &'a [u8],
     /// Where it begins in `rest`; nowhere if it is the header.
@@ -23,7 +23,7 @@ pub(super) struct Record<'a> {
     pub(super) has_stray: bool,
 }
 
-impl Record<'_> {
+impl SampleRecord<'_> {
     /// How many of the fields have something in them.
     pub(super) fn filled(&self, dialect: Dialect) -> usize {
         let every: Vec<usize> = (0..self.fields).collect();
@@ -49,7 +49,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Returns the records of the most common width from so many fields on.
-    pub(super) fn of(records: &[Record<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
+    pub(super) fn of(records: &[SampleRecord<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
         let mut widths = BTreeMap::new();
         for record in records.iter().filter(|record| record.fields >= fields_min) {
             *widths.entry(record.fields).or_insert(0) += 1;
@@ -58,7 +58,7 @@ impl Table {
             .into_iter()
             .map(|(fields, number): (usize, usize)| (number, fields))
             .max()?;
-        let is_alike = |record: &Record<'_>| record.fields == fields;
+        let is_alike = |record: &SampleRecord<'_>| record.fields == fields;
         // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
         let is_header = |at: usize| match fields {
             2 => !has_title(&records[at..], dialect),
@@ -93,7 +93,7 @@ impl Table {
 }
 
 /// Returns the first records of a sample, as they are read in a dialect.
-pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<'_>> {
+pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleRecord<'_>> {
     let scanner = Scanner::new(dialect);
     let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
     while at < rest.len() && records.len() < RECORDS {
@@ -104,7 +104,7 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<
         let Ok(record) = scanner.record(rest, at, whole, &[], |_| ()) else {
             break;
         };
-        records.push(Record {
+        records.push(SampleRecord {
             fields: record.fields,
             text: &rest[at..record.end],
             start: Some(at),
@@ -116,7 +116,7 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<
 }
 
 /// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
-pub(super) fn has_title(lines: &[Record<'_>], dialect: Dialect) -> bool {
+pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let Some((first, below)) = lines.split_first() else {
         return false;
     };
@@ -127,7 +127,7 @@ pub(super) fn has_title(lines: &[Record<'_>], dialect: Dialect) -> bool {
         let title = String::from_utf8_lossy(&first.text[..first.text.len() - 1]);
         return is_title_over(&title, below, dialect.delimiter);
     }
-    let fills = |record: &Record<'_>| record.filled(dialect) + 1 >= first.fields;
+    let fills = |record: &SampleRecord<'_>| record.filled(dialect) + 1 >= first.fields;
     first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
 }
 
@@ -156,11 +156,11 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
 }
 
 /// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow.
-pub(super) fn is_title_over(title: &str, below: &[Record<'_>], delimiter: u8) -> bool {
+pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], delimiter: u8) -> bool {
     let Some((header, rows)) = below.split_first() else {
         return false;
     };
-    let has_digit = |row: &Record<'_>| row.text.iter().any(u8::is_ascii_digit);
+    let has_digit = |row: &SampleRecord<'_>| row.text.iter().any(u8::is_ascii_digit);
     let has_rows = !rows.is_empty() && rows.iter().all(has_digit);
     header.fields == 2
         && looks_like_names(header.text, delimiter)
@@ -169,8 +169,8 @@ pub(super) fn is_title_over(title: &str, below: &[Record<'_>], delimiter: u8) ->
 }
 
 /// Whether the first line of a table has no digit, and each other one has.
-pub(super) fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
-    let has_digit = |line: &Record<'_>| line.text.iter().any(u8::is_ascii_digit);
+pub(super) fn has_header(lines: &[SampleRecord<'_>], table: &Table) -> bool {
+    let has_digit = |line: &SampleRecord<'_>| line.text.iter().any(u8::is_ascii_digit);
     let mut of_table = lines[table.first..]
         .iter()
         .filter(|line| line.fields == table.fields);
@@ -178,7 +178,7 @@ pub(super) fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
 }
 
 /// Whether each comma of a table stands between two digits, but for its first line.
-pub(super) fn has_decimal_commas(lines: &[Record<'_>], table: &Table) -> bool {
+pub(super) fn has_decimal_commas(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     let of_table = lines.iter().skip(table.first + 1);
     of_table
         .filter(|line| line.fields == table.fields)

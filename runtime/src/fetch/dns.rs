@@ -7,29 +7,29 @@ use std::sync::Arc;
 
 use reqwest::dns;
 
-use super::access::{Access, NotPublic, Passage};
+use super::access::{Access, AddressPolicy, NotPublic};
 
 /// Who tells the addresses of a name.
 #[derive(Clone)]
-pub(super) struct Lookup(Arc<Ask>);
+pub(super) struct DnsLookup(Arc<LookupFn>);
 
-type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+type LookupFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-impl Lookup {
+impl DnsLookup {
     pub(super) fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(lookup))
     }
 }
 
-impl Default for Lookup {
+impl Default for DnsLookup {
     fn default() -> Self {
         Self::new(|name| Ok((name, 0).to_socket_addrs()?.map(|found| found.ip()).collect()))
     }
 }
 
-impl fmt::Debug for Lookup {
+impl fmt::Debug for DnsLookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lookup")
+        f.write_str("DnsLookup")
     }
 }
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Lookup {
 /// that were checked: there is no second look-up that a malicious name server could answer otherwise.
 pub(super) struct Resolver {
     pub(super) access: Arc<Access>,
-    pub(super) passage: Passage,
+    pub(super) policy: AddressPolicy,
 }
 
 impl dns::Resolve for Resolver {
@@ -50,18 +50,18 @@ impl dns::Resolve for Resolver {
 impl Resolver {
     /// Returns the addresses of a host, all with port 0.
     pub(super) fn addresses(&self, host: String) -> impl Future<Output = Resolved> + use<> {
-        let (access, passage) = (Arc::clone(&self.access), self.passage);
+        let (access, policy) = (Arc::clone(&self.access), self.policy);
         // The system's look-up blocks.
-        let resolving = tokio::task::spawn_blocking(move || addresses(&access, passage, &host));
+        let resolving = tokio::task::spawn_blocking(move || addresses(&access, policy, &host));
         async { resolving.await? }
     }
 }
 
 pub(super) type Resolved = Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>;
 
-fn addresses(access: &Access, passage: Passage, host: &str) -> Resolved {
+fn addresses(access: &Access, policy: AddressPolicy, host: &str) -> Resolved {
     let found = (access.lookup.0)(host)?;
-    let may_reach = |address: &IpAddr| passage == Passage::Any || access.admits_address(*address);
+    let may_reach = |address: &IpAddr| policy == AddressPolicy::Any || access.admits_address(*address);
     let (admitted, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(may_reach);
     if let (true, Some(&address)) = (admitted.is_empty(), refused.first()) {
         let host = host.to_owned();

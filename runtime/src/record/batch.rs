@@ -2,7 +2,7 @@
 //! encoder. It is an arena, so that nothing is allocated for a record or a field.
 //!
 //! An input is dealt out in chunks that are decoded apart from each other. Whoever has one does not know what came
-//! before it: positions count from its start, and an error waits as a [`Fault`] until its [`Origin`] is known.
+//! before it: positions count from its start, and an error waits as a [`ChunkError`] until its [`ChunkOrigin`] is known.
 
 use std::ops::Range;
 
@@ -39,7 +39,7 @@ pub struct Batch {
     /// `raw`, or in `rewritten` if it is there. A row's spans begin at its [`Row::cells`], in the order of the input's columns.
     pub spans: Vec<[u32; 2]>,
     /// The records that do not go to the plugin because they are malformed, in order.
-    pub malformed: Vec<Malformed>,
+    pub malformed: Vec<MalformedRecord>,
 }
 
 /// How much of a chunk has been decoded.
@@ -98,7 +98,7 @@ impl Cells<'_> {
 
 /// A record that could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
+pub struct MalformedRecord {
     /// Where it is.
     pub row: Row,
     /// The reject's code, such as `ragged-row`.
@@ -277,9 +277,9 @@ impl Used {
 
 /// Where a chunk begins in the input: the position of its first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin(pub Position);
+pub struct ChunkOrigin(pub Position);
 
-impl Origin {
+impl ChunkOrigin {
     /// Where a record of the chunk stands in the input.
     pub fn position(&self, row: Row) -> Position {
         Position {
@@ -298,29 +298,29 @@ impl Origin {
 }
 
 /// An error in a chunk, to be told once the chunk's origin is known.
-pub struct Fault(Box<dyn FnOnce(&Origin) -> Error + Send>);
+pub struct ChunkError(Box<dyn FnOnce(&ChunkOrigin) -> Error + Send>);
 
-impl Fault {
+impl ChunkError {
     /// An error whose message names a position.
-    pub fn new(tell: impl FnOnce(&Origin) -> Error + Send + 'static) -> Self {
+    pub fn new(tell: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
         Self(Box::new(tell))
     }
 
     /// The error.
-    pub fn at(self, origin: &Origin) -> Error {
+    pub fn at(self, origin: &ChunkOrigin) -> Error {
         (self.0)(origin)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for ChunkError {
     fn from(error: Error) -> Self {
         Self::new(|_| error)
     }
 }
 
-impl std::fmt::Debug for Fault {
+impl std::fmt::Debug for ChunkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fault")
+        f.write_str("ChunkError")
     }
 }
 

@@ -4,49 +4,53 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::Job;
-use super::checkpoint::{Checkpoint, Done, Head, Mark};
-use super::lane::{Finished, Part, Rejected};
-use super::traps::Traps;
-use crate::batch::{Origin, Position, Row};
-use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
+use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointProgress};
+use super::job::Job;
+use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
+use super::trap_budget::TrapBudget;
+use crate::commit::{Staged, StagedPart, Staging};
 use crate::config::{Limits, REJECTS_RATIO, Size};
 use crate::digest::Digesting;
+use crate::encode::RejectWriter;
 use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
-use crate::gate::Rejects;
+use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
+use crate::record::{ChunkOrigin, Position, Row};
 
-/// Puts the parts together again.
-pub(super) struct Sequence<'a> {
+/// The largest vector that is used again, in batches.
+const SPARE_BATCHES_MAX: usize = 8;
+
+/// Assembles the lanes' output of one chunk after the other into the output of the attempt, in the order of the input.
+pub(super) struct OutputAssembler<'a> {
     job: &'a Job,
     pub(super) staging: Staging,
     /// Where the next chunk begins.
-    pub(super) origin: Origin,
+    pub(super) origin: ChunkOrigin,
     pub(super) counts: RecordCounts,
-    pub(super) by_code: BTreeMap<String, Rejects>,
+    pub(super) by_code: BTreeMap<String, RejectTally>,
     /// What the plugin counted.
     pub(super) counters: BTreeMap<String, u64>,
     /// If checkpoints are written.
-    head: Option<Head>,
+    checkpoint_base: Option<CheckpointBase>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
-    traps: Traps,
+    traps: TrapBudget,
     /// Bytes of output and rejects.
     written: u64,
     /// Of the input, if it is digested with the output.
     of_input: Option<Digesting>,
 }
 
-/// Vectors to use again: of a chunk and of its output.
+/// Vectors to use again: one for a chunk and one for its output.
 #[derive(Default)]
-pub(super) struct Spare {
+pub(super) struct SpareBuffers {
     pub(super) raw: Vec<u8>,
     pub(super) output: Vec<u8>,
 }
 
-impl<'a> Sequence<'a> {
-    pub(super) fn new(job: &'a Job, staging: Staging, origin: Origin) -> Self {
+impl<'a> OutputAssembler<'a> {
+    pub(super) fn new(job: &'a Job, staging: Staging, origin: ChunkOrigin) -> Self {
         Self {
             job,
             staging,
@@ -54,10 +58,10 @@ impl<'a> Sequence<'a> {
             counts: RecordCounts::default(),
             by_code: BTreeMap::new(),
             counters: BTreeMap::new(),
-            head: None,
+            checkpoint_base: None,
             reject_writer: RejectWriter::default(),
             rejects: Vec::new(),
-            traps: Traps::default(),
+            traps: TrapBudget::default(),
             written: 0,
             of_input: None,
         }
@@ -78,8 +82,8 @@ impl<'a> Sequence<'a> {
     }
 
     /// Has a checkpoint written behind each chunk with a mark.
-    pub(super) fn write_checkpoints(&mut self, head: Head) {
-        self.head = Some(head);
+    pub(super) fn write_checkpoints(&mut self, base: CheckpointBase) {
+        self.checkpoint_base = Some(base);
     }
 
     /// Digests the input, too, from where its digest is: what a chunk was made of is then at hand.
@@ -101,12 +105,12 @@ impl<'a> Sequence<'a> {
     ///
     /// # Errors
     /// Those of writing it; the stop's, if one was asked for; an output that is too large.
-    pub(super) fn write(&mut self, part: &Part, raw: &[u8]) -> Result<()> {
+    pub(super) fn write(&mut self, part: &ChunkOutput, raw: &[u8]) -> Result<()> {
         self.take(part, raw, &[])
     }
 
     /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
-    fn take(&mut self, part: &Part, raw: &[u8], chunk: &[u8]) -> Result<()> {
+    fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
         faults::pass("batch", self.job.name());
         self.count_bytes(part.output.len())?;
@@ -126,13 +130,13 @@ impl<'a> Sequence<'a> {
         self.write_rejects()
     }
 
-    fn reject(&mut self, rejected: &Rejected<'_>, raw: &[u8]) -> Result<()> {
-        let Rejected { row, code, reason } = *rejected;
+    fn reject(&mut self, rejected: &RejectedRecord<'_>, raw: &[u8]) -> Result<()> {
+        let RejectedRecord { row, code, reason } = *rejected;
         let position = self.origin.position(row);
         self.count_code(code, reason, position)?;
         let raw = &raw[row.start as usize..row.end as usize];
         let bytes_max = self.rejects_bytes_max(row);
-        let mut text = RejectText {
+        let mut text = RejectsBuffer {
             text: &mut self.rejects,
             text_bytes_max: self.job.limits.batch_bytes,
             staged: self.staging.rejects()?,
@@ -164,8 +168,12 @@ impl<'a> Sequence<'a> {
     /// Takes the last part of a chunk. Its vectors come back.
     ///
     /// # Errors
-    /// As [`Sequence::write`]; more traps than the request may have.
-    pub(super) fn end(&mut self, finished: Finished, mark: Option<Mark>) -> Result<Spare> {
+    /// As [`OutputAssembler::write`]; more traps than the request may have.
+    pub(super) fn end(
+        &mut self,
+        finished: FinishedChunk,
+        mark: Option<CheckpointMark>,
+    ) -> Result<SpareBuffers> {
         self.traps
             .add(&finished.traps, &self.origin, &self.job.limits)
             .map_err(|e| e.about(&self.job.plugin.description().name))?;
@@ -173,13 +181,13 @@ impl<'a> Sequence<'a> {
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
-        self.job.gauge.show(self.origin.0.offset, self.counts);
-        if let (Some(head), Some(mark)) = (&self.head, mark)
+        self.job.progress.show(self.origin.0.offset, self.counts);
+        if let (Some(base), Some(mark)) = (&self.checkpoint_base, mark)
             && let Some(digest) = mark
                 .digest
                 .or_else(|| self.of_input.as_ref().map(Digesting::midstate))
         {
-            let done = Done {
+            let progress = CheckpointProgress {
                 origin: self.origin,
                 read: mark.read,
                 digest,
@@ -189,11 +197,12 @@ impl<'a> Sequence<'a> {
                 traps: &self.traps,
                 written: self.written,
             };
-            let tell = |staged: &StagedPart| head.document(done, staged);
-            self.staging.checkpoint(&head.work.queue, &head.work.id, tell)?;
+            let document = |staged: &StagedPart| base.document(progress, staged);
+            self.staging
+                .checkpoint(&base.work.queue, &base.work.id, document)?;
         }
-        let bytes_max = 8 * self.job.limits.batch_bytes;
-        let spare = Spare {
+        let bytes_max = SPARE_BATCHES_MAX * self.job.limits.batch_bytes;
+        let spare = SpareBuffers {
             raw: within(finished.raw, bytes_max),
             output: within(finished.rest.output, bytes_max),
         };
@@ -259,7 +268,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
 }
 
 /// The text of rejects on its way to the staged file: what is long is not held as a whole.
-struct RejectText<'a> {
+struct RejectsBuffer<'a> {
     text: &'a mut Vec<u8>,
     text_bytes_max: usize,
     staged: &'a mut Staged,
@@ -268,7 +277,7 @@ struct RejectText<'a> {
     bytes_max: u64,
 }
 
-impl RejectText<'_> {
+impl RejectsBuffer<'_> {
     fn check(&self) -> Result<()> {
         if self.staged.bytes() + self.text.len() as u64 <= self.bytes_max {
             return Ok(());
@@ -290,7 +299,7 @@ impl RejectText<'_> {
 }
 
 /// Errors carry one of this crate.
-impl Write for RejectText<'_> {
+impl Write for RejectsBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > self.text_bytes_max {
             self.write_staged().map_err(Error::into_io)?;

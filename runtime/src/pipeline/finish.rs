@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::sequence::Sequence;
-use super::{Job, is_for_successor};
+use super::assembler::OutputAssembler;
+use super::job::Job;
 use crate::commit::{Committed, Published, Sealed, Staging};
-use crate::error::{Error, Result, Stage};
+use crate::digest::SHORT_DIGEST_CHARS;
+use crate::error::{Class, Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
-use crate::gate::Rejects;
+use crate::gate::RejectTally;
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
     RejectsPart, Report, RequestPart, ResumedFrom, now,
 };
 use crate::request::{InputOptions, hex};
 
-/// What is known of an input when all its records were put through.
-pub(super) struct Whole<'a> {
+/// An input whose records all have their verdicts.
+pub(super) struct CompletedInput<'a> {
     /// Its name in errors.
     pub(super) name: &'a str,
     pub(super) input: InputPart,
@@ -32,23 +33,27 @@ pub(super) struct Whole<'a> {
 ///
 /// # Errors
 /// The gate's verdict; those of the commit; the stop's.
-pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> Result<Committed> {
-    let Sequence {
+pub(super) fn finish(
+    job: &Job,
+    completed: CompletedInput<'_>,
+    assembler: OutputAssembler<'_>,
+) -> Result<Committed> {
+    let OutputAssembler {
         staging,
         counts,
         by_code,
         counters,
         ..
-    } = sequence;
+    } = assembler;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
     let verdict = job.gate.check(&counts, &by_code);
     let sealed = seal(job, staging)?;
-    let (name, output_format) = (whole.name, whole.output_format);
-    let id = id_of(job, &whole.input, output_format);
+    let (name, output_format) = (completed.name, completed.output_format);
+    let id = id_of(job, &completed.input, output_format);
     let request = request_part(job, &id);
     let receipt = |published: &Published| {
         let counted = (counts, by_code, counters);
-        receipt(job, request.clone(), whole, counted, published)
+        receipt(job, request.clone(), completed, counted, published)
     };
     if job.destination.passes_on() {
         return pass_on(job, name, &id, sealed, verdict, receipt);
@@ -94,8 +99,8 @@ fn pass_on(
 fn receipt(
     job: &Job,
     request: RequestPart,
-    whole: Whole<'_>,
-    (counts, by_code, counters): (RecordCounts, BTreeMap<String, Rejects>, BTreeMap<String, u64>),
+    completed: CompletedInput<'_>,
+    (counts, by_code, counters): (RecordCounts, BTreeMap<String, RejectTally>, BTreeMap<String, u64>),
     published: &Published,
 ) -> Receipt {
     let plugin = job.plugin.description();
@@ -110,9 +115,9 @@ fn receipt(
             worker: job.worker.clone(),
             started_at: job.started_at.to_string(),
             finished_at: now().to_string(),
-            resumed_from: whole.resumed_from,
+            resumed_from: completed.resumed_from,
         },
-        input: whole.input,
+        input: completed.input,
         plugin: PluginPart {
             name: plugin.name.clone(),
             version: plugin.version.clone(),
@@ -124,7 +129,7 @@ fn receipt(
         records: counts,
         outputs: vec![OutputPart {
             uri: output.uri.clone(),
-            format: whole.output_format,
+            format: completed.output_format,
             records: counts.written,
             bytes: output.bytes,
             sha256: output.sha256.clone(),
@@ -144,7 +149,7 @@ fn receipt(
                 .collect(),
         },
         counters,
-        quality: whole.quality,
+        quality: completed.quality,
     }
 }
 
@@ -161,6 +166,11 @@ fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
             Err(error)
         }
     }
+}
+
+/// Whether an attempt ends through no fault of its work, so that another one goes on with it.
+pub(super) fn is_for_successor(error: &Error) -> bool {
+    matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
 
 fn request_part(job: &Job, id: &str) -> RequestPart {
@@ -208,7 +218,7 @@ fn derived_id(uri: &str, digests: &[&str]) -> String {
     format!(
         "{}-{}",
         if stem.is_empty() { "input" } else { &stem },
-        &digest[..12]
+        &digest[..SHORT_DIGEST_CHARS]
     )
 }
 

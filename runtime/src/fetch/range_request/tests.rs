@@ -17,16 +17,20 @@ fn url(text: &str) -> Url {
     Url::parse(text).unwrap()
 }
 
-fn version(lines: &[(&str, &str)]) -> Option<Version> {
-    Version::of(&url(PLACE), StatusCode::OK, &headers(lines))
+fn version(lines: &[(&str, &str)]) -> Option<FileVersion> {
+    FileVersion::of(&url(PLACE), StatusCode::OK, &headers(lines))
 }
 
 /// Whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
-fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<Span, String> {
+fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, String> {
     let version = version(&[("etag", "\"a\"")]).unwrap();
     let (from, total) = (10, Some(100));
     let version = &version;
-    Rest { version, from, total }.check(&url(at), StatusCode::from_u16(status).unwrap(), &headers(lines))
+    RangeRequest { version, from, total }.check(
+        &url(at),
+        StatusCode::from_u16(status).unwrap(),
+        &headers(lines),
+    )
 }
 
 #[test]
@@ -52,12 +56,12 @@ fn only_a_strong_etag_names_a_version() {
     assert!(version(&[("etag", "\"a\""), ("accept-ranges", "None")]).is_none());
     assert!(version(&[("etag", "\"a\""), ("accept-ranges", "bytes")]).is_some());
     let changed_on_its_way = StatusCode::NON_AUTHORITATIVE_INFORMATION;
-    assert!(Version::of(&url(PLACE), changed_on_its_way, &headers(&[("etag", "\"a\"")])).is_none());
+    assert!(FileVersion::of(&url(PLACE), changed_on_its_way, &headers(&[("etag", "\"a\"")])).is_none());
 }
 
 #[test]
 fn the_rest_of_the_same_file_is_taken() {
-    let whole = Span { end: 100, total: 100 };
+    let whole = ContentRange { end: 100, total: 100 };
     let range = ("content-range", "bytes 10-99/100");
     assert_eq!(check(PLACE, 206, &[range]), Ok(whole));
     assert_eq!(
@@ -72,7 +76,10 @@ fn the_rest_of_the_same_file_is_taken() {
     ];
     assert_eq!(check(PLACE, 206, &all), Ok(whole));
     let part = ("content-range", "bytes 10-10/100");
-    assert_eq!(check(PLACE, 206, &[part]), Ok(Span { end: 11, total: 100 }));
+    assert_eq!(
+        check(PLACE, 206, &[part]),
+        Ok(ContentRange { end: 11, total: 100 })
+    );
     let signed = "https://user:pw@example.com:443/a.csv?signature=new#x";
     assert_eq!(check(signed, 206, &[range]), Ok(whole));
 }
@@ -170,7 +177,7 @@ fn the_rest_is_asked_for_with_its_version() {
     let version = version(&[("etag", "\"a\"")]).unwrap();
     let (from, total) = (u64::MAX, None);
     let version = &version;
-    let rest = Rest { version, from, total };
+    let rest = RangeRequest { version, from, total };
     assert_eq!(rest.range(), "bytes=18446744073709551615-");
     assert_eq!(rest.if_range(), "\"a\"");
 }
@@ -184,11 +191,11 @@ proptest! {
         let version = version(&[("etag", "\"a\"")]).unwrap();
         let (end, total) = (first + bytes, first + bytes + more);
         let range = format!("bytes {first}-{}/{total}", end - 1);
-        let rest = Rest { version: &version, from, total: known };
+        let rest = RangeRequest { version: &version, from, total: known };
         let result = rest.check(&url(PLACE), StatusCode::PARTIAL_CONTENT, &headers(&[("content-range", &range)]));
         prop_assert_eq!(result.is_ok(), first == from && known.is_none_or(|known| known == total));
         if let Ok(span) = result {
-            prop_assert_eq!(span, Span { end, total });
+            prop_assert_eq!(span, ContentRange { end, total });
         }
     }
 

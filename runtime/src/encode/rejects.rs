@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use memchr::{memchr, memchr_iter};
 
-use crate::batch::Position;
 use crate::escape::for_cell;
+use crate::record::Position;
 
 /// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns
 /// `record,line,offset,code,reason,raw`. The first three say where the record stands in the decompressed

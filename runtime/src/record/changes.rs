@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
                 ends.len()
             )));
         }
-        let mut texts = Texts::new(text);
+        let mut texts = TextCursor::new(text);
         for &end in ends {
             texts.next(end)?;
         }
@@ -120,10 +120,10 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows, each as its fields.
-    pub fn iter(&self) -> impl Iterator<Item = Fields<'a>> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = RowFields<'a>> + use<'a> {
         let (bytes, mut start) = (self.bytes, self.start);
         self.ends.chunks_exact(self.width.max(1)).map(move |ends| {
-            let fields = Fields { ends, bytes, start };
+            let fields = RowFields { ends, bytes, start };
             start = ends.last().copied().unwrap_or(start);
             fields
         })
@@ -132,13 +132,13 @@ impl<'a> Rows<'a> {
 
 /// The fields of one row that a plugin made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Fields<'a> {
+pub struct RowFields<'a> {
     ends: &'a [u32],
     bytes: &'a [u8],
     start: u32,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> RowFields<'a> {
     /// The fields in the order of the output's columns, in UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (bytes, mut start) = (self.bytes, self.start as usize);
@@ -157,7 +157,7 @@ const EMIT: u8 = 8;
 pub struct ChangesReader<'a> {
     verdicts: &'a [u8],
     operands: &'a [u32],
-    texts: Texts<'a>,
+    texts: TextCursor<'a>,
     width: usize,
     next_row: usize,
     rows: usize,
@@ -178,7 +178,7 @@ impl<'a> ChangesReader<'a> {
         Ok(Self {
             verdicts,
             operands: &changes.operands,
-            texts: Texts::new(bytes),
+            texts: TextCursor::new(bytes),
             width,
             next_row: 0,
             rows,
@@ -338,9 +338,9 @@ impl<'a> ChangesReader<'a> {
     }
 }
 
-/// Texts that stand one after the other, as each is told by its end.
+/// Iterates over texts that follow each other, of which the end is known.
 #[derive(Debug)]
-struct Texts<'a> {
+struct TextCursor<'a> {
     bytes: &'a str,
     /// Whether a text may end anywhere.
     ascii: bool,
@@ -348,7 +348,7 @@ struct Texts<'a> {
     start: u32,
 }
 
-impl<'a> Texts<'a> {
+impl<'a> TextCursor<'a> {
     fn new(bytes: &'a str) -> Self {
         Self {
             bytes,

@@ -1,67 +1,68 @@
-//! The traps that a request has a budget of: noted by lanes, counted in the order of the input.
+//! Counts the traps of a request against its budget. Lanes note the traps of a chunk; they are counted in the order of the
+//! input.
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Origin, Row};
 use crate::config::Limits;
 use crate::error::{Error, Result, Stage};
 use crate::plugin::Trap;
+use crate::record::{ChunkOrigin, Row};
 
-/// Reasons that an error tells.
+/// How many reasons an error names.
 const REASONS_MAX: usize = 3;
 const REASON_CHARS_MAX: usize = 400;
 
-/// One trap, or time-out, that a record or a batch was found to cause.
-pub(super) struct Noted {
+/// A trap or a timeout that a record or a batch has caused.
+pub(super) struct RecordTrap {
     row: Row,
     is_timeout: bool,
     text: String,
 }
 
-/// Those of a chunk.
+/// The traps of a chunk.
 #[derive(Default)]
-pub(super) struct Notes {
-    notes: Vec<Noted>,
+pub(super) struct ChunkTraps {
+    traps: Vec<RecordTrap>,
     timeouts: usize,
 }
 
-impl Notes {
+impl ChunkTraps {
     pub(super) fn push(&mut self, row: Row, trap: &Trap) {
         self.timeouts += usize::from(trap.is_timeout);
-        self.notes.push(Noted {
+        self.traps.push(RecordTrap {
             row,
             is_timeout: trap.is_timeout,
             text: trap.text(),
         });
     }
 
-    /// Whether they alone are more than a request may have. Then nobody need go on: counted with those of the chunks before
+    /// Returns whether they alone are more than a request may have. Then the lane can stop: with those of the chunks before,
     /// they are too many as well.
     pub(super) fn are_too_many(&self, limits: &Limits) -> bool {
-        let traps = self.notes.len() - self.timeouts;
+        let traps = self.traps.len() - self.timeouts;
         traps > limits.traps || self.timeouts > limits.timeouts
     }
 }
 
-/// Those of a request.
+/// The traps of a request so far, held against its limits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Traps {
+pub(super) struct TrapBudget {
     traps: usize,
     timeouts: usize,
     reasons: Vec<String>,
 }
 
-impl Traps {
-    /// Takes those of the next chunk.
+impl TrapBudget {
+    /// Adds the traps of the next chunk.
     ///
     /// # Errors
     /// If they are too many, with the first reasons.
-    pub(super) fn add(&mut self, notes: &Notes, origin: &Origin, limits: &Limits) -> Result<()> {
-        for Noted {
+    pub(super) fn add(&mut self, chunk: &ChunkTraps, origin: &ChunkOrigin, limits: &Limits) -> Result<()> {
+        for RecordTrap {
             row,
             is_timeout,
             text,
-        } in &notes.notes
+        } in &chunk.traps
         {
             let record = origin.position(*row).record;
             if self.reasons.len() < REASONS_MAX {

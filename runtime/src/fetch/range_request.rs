@@ -17,7 +17,7 @@ use crate::location::redact;
 
 /// What a file was when its transfer began.
 #[derive(Clone)]
-pub(super) struct Version {
+pub(super) struct FileVersion {
     pub(super) url: Url,
     pub(super) etag: HeaderValue,
     pub(super) encoding: Option<HeaderValue>,
@@ -25,8 +25,8 @@ pub(super) struct Version {
 
 /// What is asked for: the bytes of a version from a position on.
 #[derive(Clone, Copy)]
-pub(super) struct Rest<'a> {
-    pub(super) version: &'a Version,
+pub(super) struct RangeRequest<'a> {
+    pub(super) version: &'a FileVersion,
     pub(super) from: u64,
     /// How long the whole file is, if that is known already.
     pub(super) total: Option<u64>,
@@ -34,12 +34,12 @@ pub(super) struct Rest<'a> {
 
 /// What an answer gives of a file: the bytes up to `end`, of `total` in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct ContentRange {
     pub(super) end: u64,
     pub(super) total: u64,
 }
 
-impl Version {
+impl FileVersion {
     /// The version that an answer which has the whole gives, if the rest of it can be asked for: it was not changed on its way
     /// (203), it has a strong entity tag, and the server does not say that it has no ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
@@ -56,7 +56,7 @@ impl Version {
     }
 }
 
-impl Rest<'_> {
+impl RangeRequest<'_> {
     /// The value of `Range`.
     pub(super) fn range(&self) -> HeaderValue {
         HeaderValue::try_from(format!("bytes={}-", self.from)).expect("digits are a header's value")
@@ -71,7 +71,12 @@ impl Rest<'_> {
     ///
     /// # Errors
     /// Why it is not, to follow "could not be resumed".
-    pub(super) fn check(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> Result<Span, String> {
+    pub(super) fn check(
+        &self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<ContentRange, String> {
         self.check_version(headers)?;
         if status != StatusCode::PARTIAL_CONTENT {
             return Err(format!(
@@ -109,7 +114,7 @@ impl Rest<'_> {
         }
     }
 
-    fn check_span(&self, headers: &HeaderMap) -> Result<Span, String> {
+    fn check_span(&self, headers: &HeaderMap) -> Result<ContentRange, String> {
         let from = self.from;
         let Some(range) = only(headers, &CONTENT_RANGE) else {
             return Err("the server does not say once which range it answered".into());
@@ -135,7 +140,7 @@ impl Rest<'_> {
         if announced.is_some_and(|length| number(length.as_bytes()) != Some(end - first)) {
             return Err(refused(&"the content has another length"));
         }
-        Ok(Span { end, total })
+        Ok(ContentRange { end, total })
     }
 }
 
