@@ -10,8 +10,8 @@ pub mod stop; // how an attempt is told to end early
 pub mod memory; // what the attempts of a worker may hold together
 mod trust; // whether others can change what this program trusts
 
-mod complaints; // what fails for a while, said now and then
-mod document; // small files in, their bytes out
+mod document;
+mod telemetry; // log lines, and errors that repeat // small files in, their bytes out
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names
@@ -19,7 +19,7 @@ mod redact; // how URIs and what others wrote are shown: without secrets
 
 pub mod queue; // requests in, claims out, each settled once
 
-mod faults; // places at which tests make a worker die
+mod fail_points; // places at which tests make a worker die
 pub mod fetch; // a URI in, bytes out
 
 pub mod batch; // records of an input

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::environment::Environment;
-use super::out;
+use super::print;
 use super::requests::{self, RequestArgs};
 use crate::error::{Error, Result, Stage};
 use crate::location::{redact, redact_within};
@@ -129,16 +129,16 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
             // Nobody has looked at it: its URI may well have a password.
             let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
-                out::json(&json!({
+                print::json(&json!({
                     "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
                 }));
             }
-            let document = out::beginning(&document, DOCUMENT_CHARS);
+            let document = print::beginning(&document, DOCUMENT_CHARS);
             rows.push(vec![name, queue.clone(), document, reason]);
         }
     }
     if !as_json {
-        out::table(&["ID", "QUEUE", "INPUT", "ERROR"], &rows);
+        print::table(&["ID", "QUEUE", "INPUT", "ERROR"], &rows);
     }
     Ok(())
 }
@@ -166,7 +166,7 @@ async fn purge(server: &Server, args: PurgeArgs) -> Result<ExitCode> {
 async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Result<ExitCode> {
     for name in requests::queues(server, queue).await? {
         if server.queue.purge_invalid(&name, key).await? {
-            out::line(format!("{DOCUMENT}{key}  removed"));
+            print::line(format!("{DOCUMENT}{key}  removed"));
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -186,12 +186,12 @@ async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
         }
         count += keys.len();
         for key in keys {
-            out::line(format!("{DOCUMENT}{key}  removed"));
+            print::line(format!("{DOCUMENT}{key}  removed"));
         }
     }
     let left = server.queue.counts(queue).await?.invalid;
     if left > 0 {
-        out::note(format!(
+        print::note(format!(
             "{queue}: {count} documents removed; {left} have come since and are left"
         ));
     }
@@ -244,7 +244,7 @@ async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<Exi
             if !verb.one(&*server.queue, &found.queue, &found.id).await? {
                 return Err(not_dead(&found));
             }
-            out::line(format!("{}  {}", found.id, verb.state()));
+            print::line(format!("{}  {}", found.id, verb.state()));
             Ok(ExitCode::SUCCESS)
         }
         (None, Some(queue)) => revive_all(server, &queue, verb).await,
@@ -264,7 +264,7 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
             match answer {
                 Revived::Done => {
                     done += 1;
-                    out::line(format!("{id}  {}", verb.state()));
+                    print::line(format!("{id}  {}", verb.state()));
                 }
                 Revived::Gone => gone += 1,
                 Revived::Lost => lost.push(id.as_str()),
@@ -288,7 +288,7 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
             lost.len()
         );
     }
-    out::note(note);
+    print::note(note);
     Ok(if lost.is_empty() {
         ExitCode::SUCCESS
     } else {

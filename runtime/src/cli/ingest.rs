@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::inputs::{self, Input, Unfound};
-use super::log::LogFormat;
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
-use super::out::{self, ProgressLine};
+use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
@@ -24,6 +23,7 @@ use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
 use crate::request::check_name;
 use crate::stop::{Stop, TimeLimit, stop_after};
+use crate::telemetry::log::LogFormat;
 
 /// So many of the inputs that are not done are named at the end.
 const SHOWN_MAX: usize = 10;
@@ -76,7 +76,7 @@ pub(super) struct Args {
 
 pub(super) async fn ingest(args: Args, environment: &Environment, log_format: LogFormat) -> Result<ExitCode> {
     if args.output.is_stdout() {
-        out::keep_stdout_for_records();
+        print::keep_stdout_for_records();
     }
     let inputs = inputs::expand(&args.inputs);
     check(&args, inputs.len())?;
@@ -162,7 +162,7 @@ async fn to_folder(
     let is_named = count > 1 && !work.args.json;
     let tell = |name: String, committed| {
         if is_named {
-            out::line(&name);
+            print::line(&name);
         }
         work.tell((count > 1).then_some(&*name), committed);
         Ok(())
@@ -170,7 +170,7 @@ async fn to_folder(
     let left = work.put_through_all(inputs, log_format, tell).await?;
     if !left.is_empty() {
         if count > 1 {
-            out::note(format!(
+            print::note(format!(
                 "{} of {count} inputs are done{}",
                 count - left.len(),
                 not_done(&left)
@@ -179,7 +179,7 @@ async fn to_folder(
         return Ok(ExitCode::FAILURE);
     }
     if is_named {
-        out::line(format!("all {count} inputs are done"));
+        print::line(format!("all {count} inputs are done"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -210,7 +210,7 @@ async fn to_stdout(
             1 => String::new(),
             _ => not_done(&left),
         };
-        out::note(format!("nothing was written to stdout{which}"));
+        print::note(format!("nothing was written to stdout{which}"));
         return Ok(ExitCode::FAILURE);
     }
     if !stdout::copy(files, &work.interrupted).await? {
@@ -218,7 +218,7 @@ async fn to_stdout(
     }
     for (name, receipt) in receipts {
         if count > 1 {
-            out::line(&name);
+            print::line(&name);
         }
         work.tell((count > 1).then_some(&*name), Committed::New(receipt));
     }
@@ -340,7 +340,7 @@ impl Ingestion {
         let now = receipt::now();
         let is_typed = *input == Input::Stdin && std::io::stdin().is_terminal();
         if is_typed {
-            out::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
+            print::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
         }
         let source = match input {
             Input::At(uri) => {
@@ -384,8 +384,8 @@ impl Ingestion {
     fn tell(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
-            Some(name) => out::note(format!("{name}: {text}")),
-            None => out::note(text),
+            Some(name) => print::note(format!("{name}: {text}")),
+            None => print::note(text),
         };
         let receipt = match committed {
             Committed::New(receipt) => receipt,
@@ -415,15 +415,15 @@ impl Ingestion {
 
     fn show(&self, receipt: &Receipt) {
         if self.args.json {
-            out::json(receipt);
+            print::json(receipt);
             return;
         }
-        out::receipt(receipt);
+        print::receipt(receipt);
         if receipt.rejects.records > 0 && receipt.rejects.uri.is_none() {
-            out::line("rejects  not kept: --rejects FOLDER keeps them");
+            print::line("rejects  not kept: --rejects FOLDER keeps them");
         }
         if let Some(quality) = &receipt.quality {
-            out::line("");
+            print::line("");
             report::columns(quality, receipt.records.written);
         }
     }

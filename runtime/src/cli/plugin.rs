@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::environment::Environment;
 use super::options::{GateArgs, LimitArgs, plugin_config};
-use super::{out, requests};
+use super::{print, requests};
 use crate::config::{Limits, Setting};
 use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
@@ -104,10 +104,10 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
         Command::List { json } => {
             let components = environment.connect_to_read().await?.registry.components().await?;
             if json {
-                components.iter().for_each(out::json);
+                components.iter().for_each(print::json);
             } else {
                 let rows: Vec<_> = components.iter().map(component_row).collect();
-                out::table(&["PLUGIN", "PUSHED", "BYTES", "SHA256"], &rows);
+                print::table(&["PLUGIN", "PUSHED", "BYTES", "SHA256"], &rows);
             }
         }
         Command::History { queue, json } => {
@@ -115,10 +115,10 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             requests::known(&server, &queue).await?;
             let bindings = server.registry.bindings(&queue).await?;
             if json {
-                bindings.iter().for_each(out::json);
+                bindings.iter().for_each(print::json);
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
-                out::table(
+                print::table(
                     &["BINDING", "PLUGIN", "BOUND", "CONFIG", "GATE", "SHA256", ""],
                     &rows,
                 );
@@ -154,9 +154,9 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
         pushed_ms: Timestamp::now().as_millisecond(),
     };
     registry.push_component(&component, &bytes).await?;
-    out::line(format!("{name}@{version}  sha256:{sha256}"));
+    print::line(format!("{name}@{version}  sha256:{sha256}"));
     if let Some(before) = before.filter(|before| before.sha256 != sha256) {
-        out::note(format!(
+        print::note(format!(
             "{name}@{version} was sha256:{} before; queues bound to that keep it",
             before.sha256
         ));
@@ -262,7 +262,7 @@ async fn put_in_force(
     let note = binding
         .rollback_of
         .map_or(String::new(), |number| format!(", as binding {number}"));
-    out::line(format!("{queue}  binding {number}: {candidate}{note}"));
+    print::line(format!("{queue}  binding {number}: {candidate}{note}"));
     Ok(())
 }
 
@@ -341,14 +341,14 @@ fn not_a_name(reference: &str, components: &[Component]) -> String {
 
 fn inspect(description: &Description, json: bool) {
     if json {
-        return out::json(description);
+        return print::json(description);
     }
-    out::line(format!("{} {}", description.name, description.version));
-    out::line(format!("interface  {}", description.interface));
-    out::line(format!("sha256     {}", description.sha256));
-    out::line(format!("bytes      {}", description.bytes));
+    print::line(format!("{} {}", description.name, description.version));
+    print::line(format!("interface  {}", description.interface));
+    print::line(format!("sha256     {}", description.sha256));
+    print::line(format!("bytes      {}", description.bytes));
     for (index, import) in description.imports.iter().enumerate() {
-        out::line(format!(
+        print::line(format!(
             "{}  {import}",
             if index == 0 { "imports  " } else { "         " }
         ));
@@ -369,9 +369,9 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         binding.number.to_string(),
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
-        out::beginning(&binding.config, 40),
+        print::beginning(&binding.config, 40),
         binding.gate.to_string(),
-        out::beginning(&binding.sha256, 12),
+        print::beginning(&binding.sha256, 12),
         remarks(binding),
     ]
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::environment::Environment;
-use super::{out, requests};
+use super::{print, requests};
 use crate::error::Result;
 use crate::queue::Server;
 use crate::request::check_usable_queue_name;
@@ -54,7 +54,7 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             for name in queue.queues().await? {
                 let counts = queue.counts(&name).await?;
                 if json {
-                    out::json(&counts);
+                    print::json(&counts);
                 }
                 let number = |count: u64| count.to_string();
                 rows.push(vec![
@@ -81,20 +81,20 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                     "BINDING",
                     "",
                 ];
-                out::table(&head, &rows);
+                print::table(&head, &rows);
             }
         }
         Command::Pause(QueueArgs { queue: name }) => {
             check_usable_queue_name(&name)?;
             let known = queue.queues().await?;
             queue.set_paused(&name, true).await?;
-            out::line(format!("{name}  paused"));
+            print::line(format!("{name}  paused"));
             requests::tell_new(&server, &name, &known);
         }
         Command::Resume(QueueArgs { queue: name }) => {
             requests::known(&server, &name).await?;
             queue.set_paused(&name, false).await?;
-            out::line(format!("{name}  resumed"));
+            print::line(format!("{name}  resumed"));
         }
         Command::Audit {
             queue: name,
@@ -106,13 +106,13 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                 let findings = queue.audit(&name).await?;
                 for finding in &findings {
                     if as_json {
-                        out::json(&json!({ "queue": name, "finding": finding }));
+                        print::json(&json!({ "queue": name, "finding": finding }));
                     } else {
-                        out::line(format!("{name}  {finding}"));
+                        print::line(format!("{name}  {finding}"));
                     }
                 }
                 if findings.is_empty() && !as_json {
-                    out::line(format!("{name}  clean"));
+                    print::line(format!("{name}  clean"));
                 }
                 clean &= findings.is_empty();
             }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::Deserialize;
 
 use super::environment::Environment;
-use super::out;
+use super::print;
 use super::requests::RequestArgs;
 use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
@@ -39,7 +39,7 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
         None => find(args.what, args.queue, environment).await?,
     };
     if args.json {
-        out::json(&report);
+        print::json(&report);
     } else {
         page(&report);
     }
@@ -153,30 +153,30 @@ fn is_about(report: &Report, status: &Status) -> bool {
 }
 
 fn page(Report { refused, receipt }: &Report) {
-    out::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
+    print::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
     if let Some(why) = refused {
-        out::line(format!("nothing was published: {why}"));
+        print::line(format!("nothing was published: {why}"));
     }
-    out::records(&receipt.records);
-    out::made_by(&receipt.plugin, receipt.binding);
+    print::records(&receipt.records);
+    print::made_by(&receipt.plugin, receipt.binding);
     let attempt = &receipt.attempt;
-    out::line(format!(
+    print::line(format!(
         "attempt  {}, by {}, {}",
         attempt.number, attempt.worker, attempt.finished_at
     ));
-    out::objects(&receipt.outputs, &receipt.rejects);
+    print::objects(&receipt.outputs, &receipt.rejects);
     if receipt.rejects.records > 0 {
         rejects(&receipt.rejects);
     }
-    out::line("");
+    print::line("");
     match &receipt.quality {
         Some(quality) => columns(quality, receipt.records.written),
-        None => out::line("no profile: run with --profile to see what the columns of the output hold"),
+        None => print::line("no profile: run with --profile to see what the columns of the output hold"),
     }
 }
 
 fn rejects(rejects: &RejectsPart) {
-    out::line("");
+    print::line("");
     let mut codes: Vec<_> = rejects.by_code.iter().collect();
     codes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let mut rows = Vec::new();
@@ -198,7 +198,7 @@ fn rejects(rejects: &RejectsPart) {
         examples[0][1] = count.to_string();
         rows.append(&mut examples);
     }
-    out::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
+    print::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
 }
 
 /// What the columns hold, as a table. `written` is how many rows the output has.
@@ -207,7 +207,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
         let text = |value: &Option<String>| {
             value
                 .as_deref()
-                .map_or(String::new(), |text| out::beginning(text, CELL_CHARS))
+                .map_or(String::new(), |text| print::beginning(text, CELL_CHARS))
         };
         let lengths = match (column.min_length, column.max_length) {
             (Some(min), Some(max)) if min == max => min.to_string(),
@@ -216,7 +216,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
         };
         let about = if column.distinct > EXACT_MAX { "~" } else { "" };
         vec![
-            out::beginning(&column.name, CELL_CHARS),
+            print::beginning(&column.name, CELL_CHARS),
             column.inferred.map_or("-", Inferred::name).into(),
             share(column.filled, quality.records),
             format!("{about}{}", column.distinct),
@@ -227,9 +227,9 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
     };
     let rows: Vec<_> = quality.columns.iter().map(row).collect();
     let head = ["COLUMN", "TYPE", "FILLED", "DISTINCT", "MIN", "MAX", "LENGTH"];
-    out::table(&head, &rows);
+    print::table(&head, &rows);
     if quality.records < written {
-        out::line(format!(
+        print::line(format!(
             "of {} of the {written} rows of the output; the others cannot be read back, as objects with a member twice",
             quality.records
         ));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::environment::Environment;
-use super::out;
+use super::print;
 use crate::error::{Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Cancelled, Server, State, Status};
@@ -85,7 +85,7 @@ pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
         [] => String::new(),
         near => format!("; near it: {}", near.join(", ")),
     };
-    out::note(format!("{queue} is new on {}{near}", server.name));
+    print::note(format!("{queue} is new on {}{near}", server.name));
 }
 
 /// Returns the queues whose names may have been meant, the likeliest first.
@@ -112,7 +112,7 @@ pub(super) async fn queues(server: &Server, queue: Option<&str>) -> Result<Vec<S
 /// A request for machines, without the credentials that its URI may have.
 pub(super) fn json(status: &Status) {
     let uri = redact(&status.uri);
-    out::json(&Status {
+    print::json(&Status {
         uri,
         ..status.clone()
     });
@@ -175,41 +175,41 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
 /// A request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
-    out::line(format!("{}  {state}", status.id));
+    print::line(format!("{}  {state}", status.id));
     if let Some(waits_for) = status.waits_for() {
-        out::line(format!("waits    {waits_for}"));
+        print::line(format!("waits    {waits_for}"));
     }
     if let Some(note) = &status.note {
-        out::line(format!("note     {note}"));
+        print::line(format!("note     {note}"));
     }
-    out::line(format!("queue    {}", status.queue));
-    out::line(format!("input    {}", redact(&status.uri)));
-    out::line(format!(
+    print::line(format!("queue    {}", status.queue));
+    print::line(format!("input    {}", redact(&status.uri)));
+    print::line(format!(
         "attempts {}, leases lost {}",
         status.attempts, status.lost
     ));
     if let Some(end) = status.lease_end() {
-        out::line(format!("lease    {end}"));
+        print::line(format!("lease    {end}"));
     }
     if let Some(progress) = &status.progress {
-        let so_far = out::measures(progress.bytes, progress.records, progress.rejects);
-        out::line(format!("so far   {so_far}"));
+        let so_far = print::measures(progress.bytes, progress.records, progress.rejects);
+        print::line(format!("so far   {so_far}"));
     }
     if let Some(error) = &status.error {
-        out::line(format!("error    {error}"));
+        print::line(format!("error    {error}"));
     }
     if let Some(due) = status.due() {
-        out::line(format!("{:8} {due}", status.due_for()));
+        print::line(format!("{:8} {due}", status.due_for()));
     }
     if let Some(uri) = &status.report {
-        out::line(format!("report   {uri}"));
+        print::line(format!("report   {uri}"));
     }
     let receipt = status
         .receipt
         .clone()
         .and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
     if let Some(receipt) = receipt {
-        out::receipt(&receipt);
+        print::receipt(&receipt);
     }
 }
 
@@ -230,7 +230,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
         let head = [
             "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "ERROR",
         ];
-        out::table(&head, &rows);
+        print::table(&head, &rows);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -263,7 +263,7 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
     let found = args.request.find(&server).await?;
     let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
     match server.queue.cancel(&found.queue, id).await? {
-        Cancelled::Now => out::line(format!("{id}  cancelled")),
+        Cancelled::Now => print::line(format!("{id}  cancelled")),
         Cancelled::Asked => {
             // It may have ended meanwhile.
             let status = server.queue.status(&found.queue, id).await?;
@@ -274,7 +274,7 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
                     .map_or("is not known any more", |status| status.state.name())
                     .to_owned()
             };
-            out::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
+            print::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
         }
         Cancelled::TooLate(state) => {
             let way_on = match state {

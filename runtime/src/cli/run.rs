@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
-use super::out;
+use super::print;
 use super::signals::Signals;
-use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX, Size, Span};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
 use crate::queue::{Counts, Server, State};
 use crate::request::{InputOptions, check_usable_queue_name};
+use crate::telemetry::repeated_errors::Complaints;
 use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
@@ -214,17 +214,17 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     );
     if burst {
         let rest = rest(&left);
-        out::line(format!(
+        print::line(format!(
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
         if dead > 0 {
-            out::line(format!("{dead} died: {} shows them", dead_lists(&queues)));
+            print::line(format!("{dead} died: {} shows them", dead_lists(&queues)));
         }
         list(&left, &queues);
         for (queue, near) in new_queues {
             if is_empty(&after, &queue).await {
                 let near = near.map_or(String::new(), |near| format!("; near it: {near}"));
-                out::note(format!("{queue}: {} did not know this queue{near}", after.name));
+                print::note(format!("{queue}: {} did not know this queue{near}", after.name));
             }
         }
         if dead > 0 || !left.is_clean() {
@@ -254,7 +254,7 @@ fn rest(left: &Left) -> String {
 fn list(left: &Left, queues: &[String]) {
     if left.invalid > 0 {
         let lists = dead_lists(queues);
-        out::line(format!(
+        print::line(format!(
             "documents that are not valid requests were set aside: {lists} shows them"
         ));
     }
@@ -274,10 +274,10 @@ fn list(left: &Left, queues: &[String]) {
             ]
         })
         .collect();
-    out::table(&["ID", "QUEUE", "STATE", "UNTIL", "LEFT BECAUSE"], &rows);
+    print::table(&["ID", "QUEUE", "STATE", "UNTIL", "LEFT BECAUSE"], &rows);
     if left.count > left.shown.len() as u64 {
         let (shown, count) = (left.shown.len(), left.count);
-        out::line(format!(
+        print::line(format!(
             "the first {shown} of {count}; `ingest-host requests --queue QUEUE` lists them"
         ));
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::environment::Environment;
 use super::options::{InputArgs, absolute};
-use super::out::{self, ProgressLine};
+use super::print::{self, ProgressLine};
 use super::requests;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::check_fetchable;
@@ -74,7 +74,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         true => "",
         false => "; set REDIS_URL for Redis",
     };
-    out::note(format!("queue: {} on {}{hint}", args.queue, server.description()));
+    print::note(format!("queue: {} on {}{hint}", args.queue, server.description()));
     // A server that does not let this user list its queues has taken the request all the same.
     if let Ok(known) = known {
         requests::tell_new(&server, &args.queue, &known);
@@ -92,7 +92,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
                 Ok(ended_well) => failed |= !ended_well,
                 // What others did to one is no reason not to tell of the rest.
                 Err(error) if error.stage() == Stage::Request => {
-                    out::error(&error);
+                    print::error(&error);
                     failed = true;
                 }
                 Err(error) => return Err(error),
@@ -138,7 +138,7 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
         Submitted::Existing(state) => (state, "was there before"),
         Submitted::Conflict => {
             let there = server.queue.status(queue, id).await?;
-            out::error(&conflict(queue, request, there.as_ref()));
+            print::error(&conflict(queue, request, there.as_ref()));
             return Ok(false);
         }
     };
@@ -150,7 +150,7 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
         _ => None,
     };
     if args.json && !args.wait {
-        out::json(
+        print::json(
             &json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state, "ending": ending }),
         );
     } else if !args.json {
@@ -168,7 +168,7 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
             _ => String::new(),
         };
         let state = ending.as_deref().unwrap_or(state.name());
-        out::line(format!("{id}  {word} ({state}){hint}"));
+        print::line(format!("{id}  {word} ({state}){hint}"));
     }
     Ok(true)
 }
@@ -242,7 +242,7 @@ fn under_way(status: &Status) -> String {
             records,
             rejects,
         }) => {
-            format!("{id}  {state}  {}", out::measures(bytes, records, rejects))
+            format!("{id}  {state}  {}", print::measures(bytes, records, rejects))
         }
         None => match status.due() {
             Some(due) => format!("{id}  {state}, {} {due}", status.due_for()),
@@ -264,16 +264,16 @@ fn last_failure(status: &Status) -> Option<String> {
 fn show(args: &Args, status: &Status) -> Result<bool> {
     let receipt = status.receipt.clone().filter(|_| status.state == State::Done);
     match receipt {
-        Some(receipt) if args.json => out::json(&receipt),
+        Some(receipt) if args.json => print::json(&receipt),
         Some(receipt) => {
             let receipt: Receipt = serde_json::from_value(receipt)
                 .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
-            out::receipt(&receipt);
+            print::receipt(&receipt);
         }
         None if args.json => requests::json(status),
         None => {
             let reason = status.error.as_deref().unwrap_or("no reason given");
-            out::line(format!("{}  {}: {reason}", status.id, status.state.name()));
+            print::line(format!("{}  {}: {reason}", status.id, status.state.name()));
         }
     }
     Ok(status.state == State::Done)

@@ -23,7 +23,7 @@ use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::request::hex;
 use crate::stop::Stop;
 
@@ -228,7 +228,7 @@ impl Writer {
             Ok(()) => {
                 written.document = Some(Temporary::new(self.path));
                 drop(self.inherited);
-                faults::pass("checkpoint", &self.id);
+                fail_points::pass("checkpoint", &self.id);
             }
             Err(error) => {
                 tracing::warn!(error = error.report(), "a checkpoint was not written");

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::document::read_regular;
 use crate::error::{Class, Error, Result, Stage};
 use crate::escape;
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
@@ -284,9 +284,9 @@ impl Sealed {
             _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
-        faults::pass("published", id);
+        fail_points::pass("published", id);
         if self.create_receipt(document, &receipt, path)? {
-            faults::pass("receipt", id);
+            fail_points::pass("receipt", id);
             return Ok(Committed::New(receipt));
         }
         let committed = match read_receipt(path)? {

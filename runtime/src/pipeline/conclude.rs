@@ -9,7 +9,7 @@ use super::sequence::Sequence;
 use super::{Job, is_for_successor};
 use crate::commit::{Committed, Published, Sealed, Staging};
 use crate::error::{Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::gate::Rejects;
 use crate::receipt::{
@@ -151,7 +151,7 @@ fn receipt(
 /// Seals what was staged. If the attempt is to end now, a successor may go on with it.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
-    faults::pass("staged", job.name());
+    fail_points::pass("staged", job.name());
     match job.stop.check() {
         Ok(()) => Ok(sealed),
         Err(error) => {

@@ -13,7 +13,7 @@ use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
 use crate::config::{Limits, REJECTS_RATIO, Size};
 use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
 
@@ -108,7 +108,7 @@ impl<'a> Sequence<'a> {
     /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
     fn take(&mut self, part: &Part, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
-        faults::pass("batch", self.job.name());
+        fail_points::pass("batch", self.job.name());
         self.count_bytes(part.output.len())?;
         let output = self.staging.output();
         match &mut self.of_input {

@@ -1,10 +1,10 @@
 //! Queues: requests go in, claims come out, and each claim is settled once. [`Queue`] holds the promises;
 //! a Redis server and a SQLite file keep them.
 
+mod backend;
 mod intake;
 mod redis;
 mod registry;
-mod server;
 mod sqlite;
 
 use std::time::Duration;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::warn;
 
+pub use self::backend::{Server, is_on_this_machine};
 pub use self::registry::{Binding, Component, Registry};
-pub use self::server::{Server, is_on_this_machine};
 use crate::error::{Class, Error, Result, Stage};
 use crate::request::{NewRequest, Request};
 

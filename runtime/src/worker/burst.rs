@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::attempt::Context;
+use super::attempt_runner::Context;
 use super::{Obstacle, in_seconds, obstacle};
 use crate::error::Result;
 use crate::queue::{Counts, Listed, Place, State};

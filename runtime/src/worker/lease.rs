@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::complaints::Complaints;
 use crate::config::LeasePolicy;
 use crate::error::{Class, Error, Result, Stage};
 use crate::pipeline::Gauge;
 use crate::queue::{Progress, Renewed, Server, Ticket};
 use crate::stop::Stop;
+use crate::telemetry::repeated_errors::Complaints;
 
 /// How long after a failed renewal or connection the next is tried.
 const RETRY: Duration = Duration::from_secs(1);

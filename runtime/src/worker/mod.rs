@@ -1,10 +1,10 @@
 //! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
 
-mod attempt;
+mod attempt_runner;
 mod burst;
 mod lease;
 mod plugins;
-mod reached;
+mod reached_hosts;
 mod reaper;
 
 use std::collections::{HashMap, HashSet};
@@ -14,17 +14,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use attempt::Context;
+use attempt_runner::Context;
 use burst::{Awaited, LookedThrough, Outlook, Patience};
 pub use burst::{Left, LeftRequest};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
-use reached::{Noter, ReachedHosts};
+use reached_hosts::{Noter, ReachedHosts};
 use reaper::Reaper;
 
 use crate::commit::{Destination, Owner};
-use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::Fetcher;
@@ -35,6 +34,7 @@ use crate::plugin::Engine;
 use crate::queue::{Claim, ClaimOptions, Counts, Elsewhere, OutputId, Server, is_suspect};
 use crate::request::InputOptions;
 use crate::stop::Stop;
+use crate::telemetry::repeated_errors::Complaints;
 
 /// How often an idle worker says why it is idle although requests wait.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(60);

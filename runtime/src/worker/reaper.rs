@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::attempt::Context;
+use super::attempt_runner::Context;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use redis::{Cmd, FromRedisValue};
 
-use super::link::Link;
+use super::connection::Link;
 use super::scripts::Scripts;
 use super::{key, on};
 use crate::error::Result;

@@ -29,9 +29,9 @@
 //! 1970 by the server's clock. Nothing expires; workers remove what ended long ago.
 
 mod audit;
+mod connection;
+mod data_loss;
 mod invalid;
-mod link;
-mod losses;
 mod registry;
 mod scripts;
 mod settings;
@@ -47,7 +47,7 @@ use redis::{Cmd, Script, ScriptInvocation};
 use serde::Deserialize;
 use url::Url;
 
-use self::link::Link;
+use self::connection::Link;
 use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
@@ -57,9 +57,9 @@ use super::{
     Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis,
     progress_text, progress_value,
 };
-use crate::complaints::Complaints;
 use crate::error::{Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
+use crate::telemetry::repeated_errors::Complaints;
 
 /// A Redis server.
 pub(super) struct RedisServer {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redis::Cmd;
 
-use super::link::Link;
+use super::connection::Link;
 use crate::error::Result;
 
 /// What the scripts need.

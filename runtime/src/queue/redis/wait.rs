@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redis::Cmd;
 use tokio::sync::watch;
 
-use super::link::Link;
+use super::connection::Link;
 use crate::error::{Error, Result, Stage};
 
 /// The server's clock for blocking commands is coarse, and zero would block for ever.

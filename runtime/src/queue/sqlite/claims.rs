@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::store::now_ms;
+use super::connection::now_ms;
 use super::{FORGET_MARKS, create, rows, wake};
 use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
 use crate::queue::{

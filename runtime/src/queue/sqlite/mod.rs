@@ -4,18 +4,18 @@
 
 mod audit;
 mod claims;
-mod files;
+mod connection;
+mod data_loss;
 mod registry;
 mod settings;
-mod store;
 
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-pub(super) use self::store::Mode;
-use self::store::{Store, now_ms};
+pub(super) use self::connection::Mode;
+use self::connection::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
     CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,

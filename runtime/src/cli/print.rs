@@ -11,12 +11,12 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use super::log::is_dumb;
 use crate::commit::receipt_uri;
 use crate::error::Error;
 use crate::escape;
 use crate::pipeline::Gauge;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
+use crate::telemetry::log::is_dumb;
 
 /// The most characters of a cell that is not in the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
-use super::files::Files;
+use super::data_loss::Files;
 use crate::error::{Class, Error, Result, Stage};
 
 /// How long a step waits for another process that writes.

@@ -1,12 +1,12 @@
 //! The bounds of attempts and leases, in one place.
 
-mod setting;
+mod limit_spec;
 
 use std::time::Duration;
 
 use crate::memory::MemoryShare;
 
-pub use setting::{Lowered, Setting, Size, Span};
+pub use limit_spec::{Lowered, Setting, Size, Span};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]

@@ -8,13 +8,12 @@ use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
 use super::plugins::{Bound, Plugins};
-use super::reached::ReachedHosts;
+use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
-use crate::complaints::Complaints;
 use crate::config::{Limits, Span};
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
@@ -22,6 +21,7 @@ use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
+use crate::telemetry::repeated_errors::Complaints;
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -65,7 +65,7 @@ impl Context {
         let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
-            faults::pass("claimed", id);
+            fail_points::pass("claimed", id);
             let gauge = Arc::new(Gauge::default());
             let lease = self
                 .leases
@@ -285,7 +285,7 @@ impl Context {
             .await
         {
             Ok(()) => {
-                faults::pass("settled", &ticket.id);
+                fail_points::pass("settled", &ticket.id);
                 let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
                 let binding = receipt.binding;
                 tracing::info!(plugin, binding, read, written, rejected, "done");

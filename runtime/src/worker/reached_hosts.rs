@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::attempt::Context;
+use super::attempt_runner::Context;
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
