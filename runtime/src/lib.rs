@@ -4,14 +4,15 @@
 pub mod config; // the bounds of everything
 pub mod error; // the one error type
 pub mod escape; // what strangers wrote, as people may see it
+pub mod names; // which ids and names of queues are allowed
 pub mod request; // what a producer asks for
 pub mod stop; // how an attempt is told to end early
 
 pub mod memory; // what the attempts of a worker may hold together
 mod trust; // whether others can change what this program trusts
 
-mod document;
-mod telemetry; // log lines, and errors that repeat // small files in, their bytes out
+mod document; // small files in, their bytes out
+mod telemetry; // log lines, and errors that repeat
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names

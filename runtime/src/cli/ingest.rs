@@ -18,10 +18,10 @@ use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, Origin};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
-use crate::pipeline::{self, Gauge, Job};
+use crate::names::check_id;
+use crate::pipeline::{self, Job, ProgressCounters};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
-use crate::request::check_name;
 use crate::stop::{Stop, TimeLimit, stop_after};
 use crate::telemetry::log::LogFormat;
 
@@ -121,7 +121,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
 fn check(args: &Args, count: usize) -> Result<()> {
     let refused = |what: String| Err(Error::permanent(Stage::Config, what));
     if let Some(id) = &args.id {
-        check_name("id", id, 128)?;
+        check_id(id)?;
     }
     let of_one = [
         (args.id.is_some(), "--id names one output"),
@@ -160,14 +160,14 @@ async fn to_folder(
 ) -> Result<ExitCode> {
     let count = inputs.len();
     let is_named = count > 1 && !work.args.json;
-    let tell = |name: String, committed| {
+    let print_committed = |name: String, committed| {
         if is_named {
             print::line(&name);
         }
-        work.tell((count > 1).then_some(&*name), committed);
+        work.print_committed((count > 1).then_some(&*name), committed);
         Ok(())
     };
-    let left = work.put_through_all(inputs, log_format, tell).await?;
+    let left = work.put_through_all(inputs, log_format, print_committed).await?;
     if !left.is_empty() {
         if count > 1 {
             print::note(format!(
@@ -220,7 +220,7 @@ async fn to_stdout(
         if count > 1 {
             print::line(&name);
         }
-        work.tell((count > 1).then_some(&*name), Committed::New(receipt));
+        work.print_committed((count > 1).then_some(&*name), Committed::New(receipt));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -348,7 +348,7 @@ impl Ingestion {
             }
             Input::Stdin => self.fetcher.open_stdin(stop)?,
         };
-        let gauge = Arc::new(Gauge::default());
+        let progress = Arc::new(ProgressCounters::default());
         let job = Job {
             id: args.id.clone(),
             queue: None,
@@ -371,17 +371,17 @@ impl Ingestion {
             lanes: limits.lanes,
             limits: Arc::clone(limits),
             stop: stop.clone(),
-            gauge: Arc::clone(&gauge),
+            progress: Arc::clone(&progress),
         };
         // It would write over what is typed.
-        let line = (!is_typed).then(|| ProgressLine::of_job(gauge));
+        let line = (!is_typed).then(|| ProgressLine::of_job(progress));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result
     }
 
     /// Shows what became of an input. Of several inputs, each note begins with the input's name, as errors do.
-    fn tell(&self, name: Option<&str>, committed: Committed) {
+    fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
             Some(name) => print::note(format!("{name}: {text}")),

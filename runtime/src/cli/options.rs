@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::value::RawValue;
 
 use crate::commit::Destination;
-use crate::config::{Limits, Setting};
+use crate::config::{LimitValue, Limits};
+use crate::digest::parse_sha256;
 use crate::document::{read_named_text, without_mark};
 use crate::error::{Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
 use crate::location::{Location, is_uri, redact};
-use crate::request::{InputOptions, parse_sha256};
+use crate::request::InputOptions;
 
 /// The longest config file of a plugin, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -207,12 +208,12 @@ pub(super) struct LimitArgs {
     /// first-byte-time=2m (how long a server may take to begin its answer), redirects=10 (how many are followed),
     /// zstd-window=128MiB (what a zstd frame may ask to be kept). docs/security.md lists them all, with their defaults.
     #[arg(long = "limit", value_name = "NAME=VALUE")]
-    settings: Vec<Setting>,
+    limits: Vec<LimitValue>,
 }
 
 impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {
-        Limits::default().with(&self.settings)
+        Limits::default().with(&self.limits)
     }
 }
 

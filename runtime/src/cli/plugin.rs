@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::environment::Environment;
 use super::options::{GateArgs, LimitArgs, plugin_config};
 use super::{print, requests};
-use crate::config::{Limits, Setting};
+use crate::config::{LimitValue, Limits};
 use crate::error::{Error, Result, Stage};
 use crate::gate::Gate;
+use crate::names::check_usable_queue_name;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
-use crate::request::{InputOptions, check_usable_queue_name};
+use crate::request::InputOptions;
 
 /// Of a component on the server that is to be bound: the most that a worker's limit can be.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
@@ -42,7 +43,7 @@ pub(super) enum Command {
         /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
         /// traps=0. Where a worker's own is lower, that counts. docs/security.md lists them all.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
-        limits: Vec<Setting>,
+        limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
         /// For what a request does not say.
@@ -82,8 +83,8 @@ pub(super) enum Command {
     },
 }
 
-fn of_binding(text: &str) -> Result<Setting, String> {
-    text.parse::<Setting>()?.in_binding()
+fn of_binding(text: &str) -> Result<LimitValue, String> {
+    text.parse::<LimitValue>()?.in_binding()
 }
 
 pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
@@ -111,9 +112,9 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             }
         }
         Command::History { queue, json } => {
-            let server = environment.connect_to_read().await?;
-            requests::known(&server, &queue).await?;
-            let bindings = server.registry.bindings(&queue).await?;
+            let backend = environment.connect_to_read().await?;
+            requests::known(&backend, &queue).await?;
+            let bindings = backend.registry.bindings(&queue).await?;
             if json {
                 bindings.iter().for_each(print::json);
             } else {
@@ -168,16 +169,16 @@ async fn bind(
     queue: &str,
     plugin: &str,
     config: Option<&str>,
-    limits: &[Setting],
+    limits: &[LimitValue],
     (gate, input): (Gate, InputOptions),
     environment: &Environment,
 ) -> Result<()> {
     check_usable_queue_name(queue)?;
     input.check()?;
     let config = plugin_config(config)?;
-    let server = environment.connect().await?;
-    let known = server.queue.queues().await?;
-    let registry = Arc::clone(&server.registry);
+    let backend = environment.connect().await?;
+    let known = backend.queue.queues().await?;
+    let registry = Arc::clone(&backend.registry);
     let component = find(&*registry, plugin).await?;
     let binding = Binding {
         number: 0,
@@ -192,15 +193,15 @@ async fn bind(
         rollback_of: None,
     };
     put_in_force(queue, binding, &config.as_written, None, &*registry, environment).await?;
-    requests::tell_new(&server, queue, &known);
+    requests::note_new_queue(&backend, queue, &known);
     Ok(())
 }
 
 /// Goes back to what was in force before; from a rollback, one step further.
 async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
-    let server = environment.connect().await?;
-    requests::known(&server, queue).await?;
-    let registry = server.registry;
+    let backend = environment.connect().await?;
+    requests::known(&backend, queue).await?;
+    let registry = backend.registry;
     let bindings = registry.bindings(queue).await?;
     let refused = |why: &str| Error::permanent(Stage::Queue, format!("{queue}: {why}"));
     let current = bindings
@@ -251,7 +252,7 @@ async fn put_in_force(
     // Whoever pushed it has decided on its size.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
-        ..Limits::default().lowered(&binding.limits)?
+        ..Limits::default().with_overrides(&binding.limits)?
     };
     let plugin = environment
         .engine(&limits)?

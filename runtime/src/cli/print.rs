@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::commit::receipt_uri;
 use crate::error::Error;
 use crate::escape;
-use crate::pipeline::Gauge;
+use crate::pipeline::ProgressCounters;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 use crate::telemetry::log::is_dumb;
 
@@ -198,13 +198,13 @@ pub(super) struct ProgressLine {
 
 impl ProgressLine {
     /// A line about a job in this process.
-    pub(super) fn of_job(gauge: Arc<Gauge>) -> Self {
+    pub(super) fn of_job(progress: Arc<ProgressCounters>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
         line.task = Some(tokio::spawn(async move {
             loop {
-                let [bytes, records, rejects] =
-                    [&gauge.bytes, &gauge.records, &gauge.rejects].map(|count| count.load(Ordering::Relaxed));
+                let [bytes, records, rejects] = [&progress.bytes, &progress.records, &progress.rejects]
+                    .map(|count| count.load(Ordering::Relaxed));
                 let rate = records as f64 / bar.elapsed().as_secs_f64().max(0.001);
                 let rate = HumanCount(rate as u64);
                 bar.set_message(format!("{}  {rate} records/s", measures(bytes, records, rejects)));

@@ -85,11 +85,11 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
         // Only where there is no such request, the id may be of an `ingest`.
-        let server = match environment.connect_to_read().await {
+        let backend = match environment.connect_to_read().await {
             Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
             connected => connected?,
         };
-        let found = RequestArgs::new(id, queue).find(&server).await;
+        let found = RequestArgs::new(id, queue).find(&backend).await;
         found.map_err(|error| match error.stage() {
             Stage::Request => error.with_hint(hint),
             _ => error,

@@ -6,9 +6,9 @@ use super::environment::Environment;
 use super::print;
 use crate::error::{Error, Result, Stage};
 use crate::location::redact;
-use crate::queue::{Cancelled, Server, State, Status};
+use crate::names::check_queue_name;
+use crate::queue::{Backend, Cancelled, State, Status};
 use crate::receipt::Receipt;
-use crate::request::check_queue_name;
 
 /// So many queues are named in an error.
 const QUEUES_SHOWN: usize = 8;
@@ -59,9 +59,9 @@ pub(super) struct Args {
 }
 
 /// Checks that the server has the queue: a mistyped name must not look like an empty queue.
-pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
+pub(super) async fn known(backend: &Backend, queue: &str) -> Result<()> {
     check_queue_name(queue)?;
-    let queues = server.queue.queues().await?;
+    let queues = backend.queue.queues().await?;
     if queues.iter().any(|name| name == queue) {
         return Ok(());
     }
@@ -71,12 +71,12 @@ pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
         (_, near) if near.is_empty() => " (`queue list` shows those that it has)".into(),
         (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
     };
-    let why = format!("{queue}: there is no such queue on {}{has}", server.name);
+    let why = format!("{queue}: there is no such queue on {}{has}", backend.name);
     Err(Error::permanent(Stage::Queue, why))
 }
 
 /// Notes that a queue was not there before, and names those of `known` that may have been meant.
-pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
+pub(super) fn note_new_queue(backend: &Backend, queue: &str, known: &[String]) {
     if known.iter().any(|name| name == queue) {
         return;
     }
@@ -85,7 +85,7 @@ pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
         [] => String::new(),
         near => format!("; near it: {}", near.join(", ")),
     };
-    print::note(format!("{queue} is new on {}{near}", server.name));
+    print::note(format!("{queue} is new on {}{near}", backend.name));
 }
 
 /// Returns the queues whose names may have been meant, the likeliest first.
@@ -102,10 +102,10 @@ pub(super) fn near<'a>(queue: &str, known: &'a [String]) -> Vec<&'a str> {
 }
 
 /// Returns the queue that is named, which must be there, or all queues.
-pub(super) async fn queues(server: &Server, queue: Option<&str>) -> Result<Vec<String>> {
+pub(super) async fn queues(backend: &Backend, queue: Option<&str>) -> Result<Vec<String>> {
     match queue {
-        Some(queue) => known(server, queue).await.map(|()| vec![queue.to_owned()]),
-        None => server.queue.queues().await,
+        Some(queue) => known(backend, queue).await.map(|()| vec![queue.to_owned()]),
+        None => backend.queue.queues().await,
     }
 }
 
@@ -124,11 +124,11 @@ impl RequestArgs {
     }
 
     /// Finds the request in the queue named, or in the only one that has it.
-    pub(super) async fn find(&self, server: &Server) -> Result<Status> {
-        let queues = queues(server, self.queue.as_deref()).await?;
+    pub(super) async fn find(&self, backend: &Backend) -> Result<Status> {
+        let queues = queues(backend, self.queue.as_deref()).await?;
         let mut found = Vec::new();
         for queue in &queues {
-            found.extend(server.queue.status(queue, &self.id).await?);
+            found.extend(backend.queue.status(queue, &self.id).await?);
         }
         match (found.pop(), found.as_slice()) {
             (Some(status), []) => Ok(status),
@@ -141,7 +141,7 @@ impl RequestArgs {
                     Stage::Request,
                     format!(
                         "{}: is not in {within} on {}: `ingest-host requests --queue {named}` lists those that are",
-                        self.id, server.name
+                        self.id, backend.name
                     ),
                 ))
             }
@@ -162,8 +162,8 @@ impl RequestArgs {
 }
 
 pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect_to_read().await?;
-    let status = args.request.find(&server).await?;
+    let backend = environment.connect_to_read().await?;
+    let status = args.request.find(&backend).await?;
     if args.json {
         json(&status);
         return Ok(ExitCode::SUCCESS);
@@ -214,12 +214,12 @@ pub(super) fn show(status: &Status) {
 }
 
 pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect_to_read().await?;
-    known(&server, &args.queue).await?;
+    let backend = environment.connect_to_read().await?;
+    known(&backend, &args.queue).await?;
     let states = args.state.map_or(State::ALL.to_vec(), |state| vec![state]);
     let mut rows = Vec::new();
     for state in states {
-        for status in server.queue.requests(&args.queue, state, args.limit).await? {
+        for status in backend.queue.requests(&args.queue, state, args.limit).await? {
             if args.json {
                 json(&status);
             }
@@ -259,14 +259,14 @@ fn row(status: &Status) -> Vec<String> {
 }
 
 pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
-    let found = args.request.find(&server).await?;
+    let backend = environment.connect().await?;
+    let found = args.request.find(&backend).await?;
     let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
-    match server.queue.cancel(&found.queue, id).await? {
+    match backend.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => print::line(format!("{id}  cancelled")),
         Cancelled::Asked => {
             // It may have ended meanwhile.
-            let status = server.queue.status(&found.queue, id).await?;
+            let status = backend.queue.status(&found.queue, id).await?;
             let waits_for = status.as_ref().and_then(Status::waits_for);
             let ended = || {
                 status

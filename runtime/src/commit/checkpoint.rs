@@ -24,7 +24,6 @@ use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fail_points;
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// The longest document: an input has so many columns with so long names, and its rejects so many codes.
@@ -241,7 +240,7 @@ impl Writer {
     fn write_document(&self) -> Result<()> {
         let (document, path) = (&self.document, &self.new_path);
         let mut new = Temporary::new(path.clone());
-        let digest = hex(&Sha256::digest(document));
+        let digest = hex::encode(Sha256::digest(document));
         let written = File::create(path).and_then(|mut file| {
             file.write_all(format!("{document}\n{digest}\n").as_bytes())?;
             file.sync_all()
@@ -269,7 +268,7 @@ impl Destination {
         };
         let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
         match parts {
-            Some((document, digest)) if hex(&Sha256::digest(document)) == digest => {
+            Some((document, digest)) if hex::encode(Sha256::digest(document)) == digest => {
                 Ok(Some(document.to_owned()))
             }
             _ => Err("the checkpoint is damaged".to_owned()),
@@ -366,5 +365,8 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
 
 /// The same for all attempts at a request.
 fn file_name(queue: &str, id: &str) -> String {
-    format!("{}.checkpoint", hex(&Sha256::digest(format!("{queue}\n{id}"))))
+    format!(
+        "{}.checkpoint",
+        hex::encode(Sha256::digest(format!("{queue}\n{id}")))
+    )
 }

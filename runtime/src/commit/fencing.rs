@@ -35,7 +35,6 @@ use crate::error::{Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
-use crate::request::hex;
 
 /// The longest wait for another process that takes over the same request. It holds the lock for a few file operations only.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -89,7 +88,7 @@ pub(super) struct RequestKey(String);
 
 impl RequestKey {
     pub(super) fn of(queue: Option<&str>, id: &str) -> Self {
-        let mut key = hex(&Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
+        let mut key = hex::encode(Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
         key.truncate(KEY_CHARS);
         Self(key)
     }

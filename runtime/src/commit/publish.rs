@@ -20,8 +20,8 @@ use crate::escape;
 use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
+use crate::names::check_id;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
-use crate::request::check_name;
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Sealed {
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
-        check_name("id", id, 128)?;
+        check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
         // Before the look for others: see `fencing.rs`.
@@ -116,7 +116,7 @@ impl Sealed {
     /// # Errors
     /// Of stage commit, if there is a receipt that cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
-        check_name("id", &request.id, 128)?;
+        check_id(&request.id)?;
         let Some(queue) = &request.queue else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl Sealed {
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
     ) -> Result<String> {
-        check_name("id", id, 128)?;
+        check_id(id)?;
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
@@ -654,7 +654,7 @@ mod tests {
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {
-                check_name("id", id, 128).unwrap();
+                check_id(id).unwrap();
                 for suffix in suffixes {
                     for mark in ["1", "5", "51", "0123456789ab"] {
                         for name in names(id, mark, suffix) {

@@ -10,18 +10,18 @@ use super::Limits;
 use crate::error::{Error, Result, Stage};
 
 /// Limits of a binding by name, as they were written. They only ever lower those of a worker.
-pub type Lowered = BTreeMap<String, String>;
+pub type LimitOverrides = BTreeMap<String, String>;
 
 /// One limit with a value.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    limit: &'static Named,
+pub struct LimitValue {
+    limit: &'static LimitSpec,
     value: u64,
 }
 
 /// A limit that has a name.
 #[derive(Debug)]
-struct Named {
+struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
@@ -45,8 +45,8 @@ const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 /// docs/security.md says what each of them bounds.
-static NAMED: [Named; 17] = [
-    Named {
+static LIMITS: [LimitSpec; 17] = [
+    LimitSpec {
         name: "memory",
         unit: Unit::Bytes,
         range: MIB..=4 * GIB,
@@ -54,7 +54,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_memory_bytes as u64,
         set: |limits, value| limits.plugin_memory_bytes = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "call-time",
         unit: Unit::Milliseconds,
         range: 50..=DAY_MS,
@@ -62,7 +62,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_call.as_millis() as u64,
         set: |limits, value| limits.plugin_call = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "call-bytes",
         unit: Unit::Bytes,
         range: 64 * KIB..=GIB,
@@ -70,7 +70,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.changes_bytes_max as u64,
         set: |limits, value| limits.changes_bytes_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "record-rows",
         unit: Unit::Count,
         range: 1..=u32::MAX as u64,
@@ -78,7 +78,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.record_rows_max as u64,
         set: |limits, value| limits.record_rows_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "output-bytes",
         unit: Unit::Bytes,
         range: 0..=1024 * TIB,
@@ -86,7 +86,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.output_bytes_max,
         set: |limits, value| limits.output_bytes_max = value,
     },
-    Named {
+    LimitSpec {
         name: "rejects-bytes",
         unit: Unit::Bytes,
         range: 0..=1024 * TIB,
@@ -94,7 +94,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.rejects_bytes_max,
         set: |limits, value| limits.rejects_bytes_max = value,
     },
-    Named {
+    LimitSpec {
         name: "request-time",
         unit: Unit::Milliseconds,
         range: 50..=30 * DAY_MS,
@@ -102,7 +102,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.attempt.as_millis() as u64,
         set: |limits, value| limits.attempt = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "log-bytes",
         unit: Unit::Bytes,
         range: 0..=GIB,
@@ -110,7 +110,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_log_bytes as u64,
         set: |limits, value| limits.plugin_log_bytes = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "traps",
         unit: Unit::Count,
         range: 0..=1_000_000,
@@ -118,7 +118,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.traps as u64,
         set: |limits, value| limits.traps = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "timeouts",
         unit: Unit::Count,
         range: 0..=1_000_000,
@@ -126,7 +126,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.timeouts as u64,
         set: |limits, value| limits.timeouts = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "columns",
         unit: Unit::Count,
         range: 1..=65_536,
@@ -134,7 +134,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.columns_max as u64,
         set: |limits, value| limits.columns_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "component-bytes",
         unit: Unit::Bytes,
         range: 1..=GIB,
@@ -142,7 +142,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.component_bytes_max as u64,
         set: |limits, value| limits.component_bytes_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "compile-time",
         unit: Unit::Milliseconds,
         range: 1_000..=DAY_MS,
@@ -150,7 +150,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.compile.as_millis() as u64,
         set: |limits, value| limits.compile = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "compile-memory",
         unit: Unit::Bytes,
         range: 64 * MIB..=TIB,
@@ -158,7 +158,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.compile_memory_bytes,
         set: |limits, value| limits.compile_memory_bytes = value,
     },
-    Named {
+    LimitSpec {
         name: "first-byte-time",
         unit: Unit::Milliseconds,
         range: 100..=DAY_MS,
@@ -166,7 +166,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.http_first_byte.as_millis() as u64,
         set: |limits, value| limits.http_first_byte = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "redirects",
         unit: Unit::Count,
         range: 0..=100,
@@ -174,7 +174,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.http_redirects as u64,
         set: |limits, value| limits.http_redirects = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "zstd-window",
         unit: Unit::Bytes,
         range: KIB..=2 * GIB,
@@ -187,8 +187,8 @@ static NAMED: [Named; 17] = [
 impl Limits {
     /// These limits but for some that an operator has set.
     #[must_use]
-    pub fn with(mut self, settings: &[Setting]) -> Self {
-        for Setting { limit, value } in settings {
+    pub fn with(mut self, settings: &[LimitValue]) -> Self {
+        for LimitValue { limit, value } in settings {
             (limit.set)(&mut self, *value);
         }
         self
@@ -198,7 +198,7 @@ impl Limits {
     ///
     /// # Errors
     /// If a limit of the binding is none that this host knows.
-    pub fn lowered(&self, binding: &Lowered) -> Result<Self> {
+    pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
         // It was right for the program that has bound it, so it may be for another worker.
         let newer = |why| {
             let error = Error::transient(Stage::Plugin, format!("limit of the binding: {why}"));
@@ -206,8 +206,8 @@ impl Limits {
         };
         let mut limits = self.clone();
         for (name, value) in binding {
-            let Setting { limit, value } = setting(name, value)
-                .and_then(Setting::in_binding)
+            let LimitValue { limit, value } = setting(name, value)
+                .and_then(LimitValue::in_binding)
                 .map_err(newer)?;
             if value < (limit.get)(self) {
                 (limit.set)(&mut limits, value);
@@ -221,9 +221,9 @@ impl Limits {
     /// Returns the limits that are not the defaults, each as it is set; none if all are.
     pub fn changed(&self) -> Option<String> {
         let default = Self::default();
-        let settings = NAMED.iter().filter_map(|limit| {
+        let settings = LIMITS.iter().filter_map(|limit| {
             let value = (limit.get)(self);
-            (value != (limit.get)(&default)).then(|| Setting { limit, value }.to_string())
+            (value != (limit.get)(&default)).then(|| LimitValue { limit, value }.to_string())
         });
         let settings: Vec<_> = settings.collect();
         (!settings.is_empty()).then(|| settings.join(" "))
@@ -233,16 +233,16 @@ impl Limits {
 /// The limits that have names, each as it is set.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, limit) in NAMED.iter().enumerate() {
+        for (index, limit) in LIMITS.iter().enumerate() {
             let value = (limit.get)(self);
             let between = if index == 0 { "" } else { " " };
-            write!(f, "{between}{}", Setting { limit, value })?;
+            write!(f, "{between}{}", LimitValue { limit, value })?;
         }
         Ok(())
     }
 }
 
-impl Setting {
+impl LimitValue {
     /// The same, for a binding.
     ///
     /// # Errors
@@ -263,7 +263,7 @@ impl Setting {
     }
 }
 
-impl FromStr for Setting {
+impl FromStr for LimitValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -273,16 +273,16 @@ impl FromStr for Setting {
 }
 
 /// As it is set.
-impl fmt::Display for Setting {
+impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Named { name, unit, .. } = self.limit;
+        let LimitSpec { name, unit, .. } = self.limit;
         write!(f, "{name}={}", written(*unit, self.value))
     }
 }
 
-fn setting(name: &str, value: &str) -> Result<Setting, String> {
-    let Some(limit) = NAMED.iter().find(|limit| limit.name == name) else {
-        let names: Vec<_> = NAMED.iter().map(|limit| limit.name).collect();
+fn setting(name: &str, value: &str) -> Result<LimitValue, String> {
+    let Some(limit) = LIMITS.iter().find(|limit| limit.name == name) else {
+        let names: Vec<_> = LIMITS.iter().map(|limit| limit.name).collect();
         return Err(format!("there is no limit \"{name}\", only {}", names.join(", ")));
     };
     let (value, range) = (parse(limit.unit, value)?, &limit.range);
@@ -290,14 +290,14 @@ fn setting(name: &str, value: &str) -> Result<Setting, String> {
         let [least, most] = [range.start(), range.end()].map(|bound| written(limit.unit, *bound));
         return Err(format!("{name} is from {least} to {most}"));
     }
-    Ok(Setting { limit, value })
+    Ok(LimitValue { limit, value })
 }
 
 /// A number of bytes that is written as `64MiB`.
 #[derive(Debug, Clone, Copy)]
-pub struct Size(pub u64);
+pub struct ByteSize(pub u64);
 
-impl FromStr for Size {
+impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -305,7 +305,7 @@ impl FromStr for Size {
     }
 }
 
-impl fmt::Display for Size {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&written(Unit::Bytes, self.0))
     }
@@ -313,9 +313,9 @@ impl fmt::Display for Size {
 
 /// A time that is written as `5m`.
 #[derive(Debug, Clone, Copy)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -324,7 +324,7 @@ impl FromStr for Span {
 }
 
 /// In whole milliseconds.
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         f.write_str(&written(Unit::Milliseconds, millis))
@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        text.parse::<Setting>().expect_err("refused")
+        text.parse::<LimitValue>().expect_err("refused")
     }
 
     #[test]
@@ -386,10 +386,10 @@ mod tests {
             "output-bytes=1000",
         ];
         for text in texts {
-            assert_eq!(text.parse::<Setting>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<LimitValue>().unwrap().to_string(), text);
         }
         assert_eq!(
-            "memory=1024MiB".parse::<Setting>().unwrap().to_string(),
+            "memory=1024MiB".parse::<LimitValue>().unwrap().to_string(),
             "memory=1GiB"
         );
         assert!(refused("memory").contains("NAME=VALUE"));
@@ -405,15 +405,18 @@ mod tests {
             ("1h", 3_600_000),
             ("30d", 30 * DAY_MS),
         ] {
-            assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_millis(millis));
+            assert_eq!(
+                text.parse::<HumanDuration>().unwrap().0,
+                Duration::from_millis(millis)
+            );
         }
-        assert!("5".parse::<Span>().is_err() && "".parse::<Span>().is_err());
+        assert!("5".parse::<HumanDuration>().is_err() && "".parse::<HumanDuration>().is_err());
     }
 
     #[test]
     fn each_limit_has_a_least_and_a_most() {
         assert_eq!(refused("memory=1023KiB"), "memory is from 1MiB to 4GiB");
-        for limit in &NAMED {
+        for limit in &LIMITS {
             let text = |value| format!("{}={}", limit.name, written(limit.unit, value));
             let (least, most) = (*limit.range.start(), *limit.range.end());
             for value in [least, most] {
@@ -438,7 +441,7 @@ mod tests {
             let limits = limits
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            of_worker.lowered(&limits.collect())
+            of_worker.with_overrides(&limits.collect())
         };
         let limits = binding(&[("memory", "64MiB"), ("traps", "3")]).unwrap();
         assert_eq!((limits.plugin_memory_bytes, limits.traps), (32 << 20, 3));
@@ -453,7 +456,7 @@ mod tests {
     #[test]
     fn the_page_on_security_has_them_all() {
         let page = include_str!("../../../docs/security.md");
-        for limit in &NAMED {
+        for limit in &LIMITS {
             let value = written(limit.unit, (limit.get)(&Limits::default()));
             let row = format!("| `{}` | {value} |", limit.name);
             assert!(page.contains(&row), "no row {row}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::memory::MemoryShare;
 
-pub use limit_spec::{Lowered, Setting, Size, Span};
+pub use limit_spec::{ByteSize, HumanDuration, LimitOverrides, LimitValue};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]

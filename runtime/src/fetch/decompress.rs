@@ -19,7 +19,7 @@ use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteB
 use zstd::stream::zio;
 
 use super::resume::shown;
-use crate::config::Size;
+use crate::config::ByteSize;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 
@@ -337,7 +337,7 @@ impl Frames {
         };
         self.is_begun = true;
         if window > self.window_bytes_max {
-            let (needs, max) = (Size(window), Size(self.window_bytes_max));
+            let (needs, max) = (ByteSize(window), ByteSize(self.window_bytes_max));
             let what = format!(
                 "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
                 self.name

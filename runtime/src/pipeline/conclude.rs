@@ -16,7 +16,7 @@ use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
     RejectsPart, Report, RequestPart, ResumedFrom, now,
 };
-use crate::request::{InputOptions, hex};
+use crate::request::InputOptions;
 
 /// What is known of an input when all its records were put through.
 pub(super) struct Whole<'a> {
@@ -173,7 +173,7 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
 }
 
 fn config_sha256(job: &Job) -> String {
-    hex(&Sha256::digest(job.config.as_bytes()))
+    hex::encode(Sha256::digest(job.config.as_bytes()))
 }
 
 /// The job's id, or one made of what makes its output.
@@ -204,7 +204,7 @@ fn derived_id(uri: &str, digests: &[&str]) -> String {
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let stem: String = stem.chars().filter(allowed).take(64).collect();
-    let digest = hex(&Sha256::digest(digests.join(" ")));
+    let digest = hex::encode(Sha256::digest(digests.join(" ")));
     format!(
         "{}-{}",
         if stem.is_empty() { "input" } else { &stem },

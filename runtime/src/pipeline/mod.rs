@@ -85,7 +85,7 @@ pub struct Job {
     /// Looked at between batches.
     pub stop: Stop,
     /// Told about each batch.
-    pub gauge: Arc<Gauge>,
+    pub progress: Arc<ProgressCounters>,
 }
 
 impl Job {
@@ -108,7 +108,7 @@ impl Job {
 
 /// How far a job is, for whoever watches.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct ProgressCounters {
     /// Decompressed bytes that were decoded.
     pub bytes: AtomicU64,
     /// Records that were decoded.
@@ -117,7 +117,7 @@ pub struct Gauge {
     pub rejects: AtomicU64,
 }
 
-impl Gauge {
+impl ProgressCounters {
     fn show(&self, bytes: u64, records: RecordCounts) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.records.store(records.read, Ordering::Relaxed);

@@ -57,7 +57,7 @@ enum Start {
 /// Takes over what was staged, and opens the rest of the input. The second error is why there is nothing to take over.
 fn take_up(job: &Job, checkpoint: Checkpoint, open: &Open<'_>) -> Result<Result<Start, String>> {
     // To copy what is staged takes a while.
-    job.gauge.show(checkpoint.offset, checkpoint.records);
+    job.progress.show(checkpoint.offset, checkpoint.records);
     let taken_over = job
         .destination
         .resume_from(job.owner(), &checkpoint.staged, &job.stop);

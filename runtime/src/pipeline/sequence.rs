@@ -10,7 +10,7 @@ use super::lane::{Finished, Part, Rejected};
 use super::traps::Traps;
 use crate::batch::{Origin, Position, Row};
 use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
-use crate::config::{Limits, REJECTS_RATIO, Size};
+use crate::config::{ByteSize, Limits, REJECTS_RATIO};
 use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fail_points;
@@ -173,7 +173,7 @@ impl<'a> Sequence<'a> {
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
-        self.job.gauge.show(self.origin.0.offset, self.counts);
+        self.job.progress.show(self.origin.0.offset, self.counts);
         if let (Some(head), Some(mark)) = (&self.head, mark)
             && let Some(digest) = mark
                 .digest
@@ -273,7 +273,7 @@ impl RejectText<'_> {
         if self.staged.bytes() + self.text.len() as u64 <= self.bytes_max {
             return Ok(());
         }
-        let (max, limit) = (self.bytes_max, Size(self.limits.rejects_bytes_max));
+        let (max, limit) = (self.bytes_max, ByteSize(self.limits.rejects_bytes_max));
         let why = format!(
             "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit with --limit rejects-bytes=SIZE"
         );

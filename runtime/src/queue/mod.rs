@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::warn;
 
-pub use self::backend::{Server, is_on_this_machine};
+pub use self::backend::{Backend, is_on_this_machine};
 pub use self::registry::{Binding, Component, Registry};
 use crate::error::{Class, Error, Result, Stage};
 use crate::request::{NewRequest, Request};
@@ -200,7 +200,7 @@ impl std::fmt::Display for OutputId {
 
 /// Requests that wait for a worker with another output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
+pub struct OtherOutput {
     /// The output's location.
     pub uri: String,
     /// The number of requests.
@@ -293,7 +293,7 @@ pub enum Cancelled {
 
 /// The place of a request among those of its state, which are ordered by the state's time, then by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ListPosition {
     /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in milliseconds since
     /// 1970 by the server's clock.
     pub at_ms: i64,
@@ -303,9 +303,9 @@ pub struct Place {
 
 /// A request in a list by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedRequest {
     /// Its place in the list.
-    pub place: Place,
+    pub place: ListPosition,
     /// Attempts begun, without those lost or handed back.
     pub attempts: u32,
     /// Whether the next worker that claims it is to end it, which no pause and no missing plugin prevents.
@@ -314,7 +314,7 @@ pub struct Listed {
 
 /// The outcome for one of several dead requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revived {
+pub enum DeadLetterOutcome {
     /// It was retried or purged.
     Done,
     /// This death is over: somebody else has retried or purged the request, and maybe it has died again.
@@ -574,7 +574,7 @@ pub trait Queue: Send + Sync {
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
     /// Counts the ready requests that wait for workers with other outputs, among those that a claim looks at.
-    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>>;
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>>;
 
     /// One request; none if the queue does not know it.
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>>;
@@ -584,7 +584,13 @@ pub trait Queue: Send + Sync {
 
     /// Lists the requests in a state other than [`State::Ready`] after a place, in order, at most `limit`. A walk that goes on
     /// after the last one of each page gets each request that keeps its place exactly once, even if others change the list.
-    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>>;
+    async fn after(
+        &self,
+        queue: &str,
+        state: State,
+        place: &ListPosition,
+        limit: usize,
+    ) -> Result<Vec<ListedRequest>>;
 
     /// Returns the server's time, in milliseconds since 1970.
     async fn now_ms(&self) -> Result<i64>;
@@ -601,10 +607,10 @@ pub trait Queue: Send + Sync {
 
     /// Does [`Queue::retry_dead`] for several requests, each only if it still has this place among the dead; the answers are in
     /// the same order.
-    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
+    async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
     /// Does [`Queue::purge_dead`] for several requests, as [`Queue::retry_deaths`].
-    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>>;
+    async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
     /// Removes requests that came to be [`State::Done`] or [`State::Cancelled`] `keep` ago or earlier, by the server's
     /// clock, and with them all that is known of their ids. Of each state those go first that ended first, a bounded
@@ -673,7 +679,7 @@ fn progress_value(text: &str) -> Option<Progress> {
 
 /// Ends a claim whose stored request this host cannot read, as may be with one that a newer host submitted: it goes to
 /// the dead letters, where it is in nobody's way and can be retried.
-async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
+async fn move_to_dead(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
     let reason = format!(
         "this host cannot read the stored request: {why}; if a newer version has submitted it, update this worker \
          ({HOST}), then `ingest-host dead retry {}`",

@@ -10,8 +10,9 @@ use serde::de::{IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::Integer;
 use super::encoding::{encoding_refused, parse_encoding};
-use super::{Integer, parse_sha256};
+use crate::digest::parse_sha256;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};

@@ -1,76 +1,70 @@
-//! What this program has to say about its queue's server: failures go in, log lines come out, few of them however often it
-//! fails.
+//! Limits how often an operation that keeps failing is logged: every failure goes in, few log lines come out.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::error::{Class, Error};
 
-/// How often the same failure is told again.
-const SAME_EVERY: Duration = Duration::from_secs(30);
+/// The time between two log lines about the same error of an operation.
+const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 
-/// How often another failure of the same thing is.
-const OTHER_EVERY: Duration = Duration::from_secs(2);
+/// The time between two log lines about different errors of an operation.
+const OTHER_ERROR_EVERY: Duration = Duration::from_secs(2);
 
-/// What failed last, for each thing that may.
+/// The last logged error of each operation that fails at present.
 #[derive(Default)]
-pub(crate) struct Complaints(Mutex<HashMap<&'static str, Said>>);
+pub(crate) struct RepeatedErrors(Mutex<HashMap<&'static str, LoggedError>>);
 
-struct Said {
+struct LoggedError {
     report: String,
     at: Instant,
-    /// How often it failed since without a word about it.
-    untold: u64,
+    /// The number of failures since then that were not logged.
+    unlogged: u64,
 }
 
-impl Complaints {
-    /// Notes that `what` failed, and says so unless that was said just before.
-    pub(crate) fn note(&self, what: &'static str, error: &Error) {
+impl RepeatedErrors {
+    /// Counts a failure of `operation`, and logs it unless that was done a moment ago. The log line is `operation`.
+    pub(crate) fn failed(&self, operation: &'static str, error: &Error) {
         let report = error.report();
-        let Some(untold) = self.is_news(what, &report, Instant::now()) else {
+        let Some(untold) = self.unlogged_before(operation, &report, Instant::now()) else {
             return;
         };
-        // What time does not mend needs a person.
+        // Time does not mend a permanent error: a person is needed.
         match error.class() {
-            Class::Permanent => tracing::error!(error = report, untold, "{what}"),
-            _ => tracing::warn!(error = report, untold, "{what}"),
+            Class::Permanent => tracing::error!(error = report, untold, "{operation}"),
+            _ => tracing::warn!(error = report, untold, "{operation}"),
         }
     }
 
-    /// Notes that `what` works, and says so if it did not.
-    pub(crate) fn works_again(&self, what: &'static str) {
-        if self.lock().remove(what).is_some() {
-            tracing::info!(failed = what, "the queue's server does it again");
+    /// Forgets the failures of `operation`, and logs that it works again if there were any.
+    pub(crate) fn succeeded(&self, operation: &'static str) {
+        if self.0.lock().remove(operation).is_some() {
+            tracing::info!(failed = operation, "the queue's server does it again");
         }
     }
 
-    /// If it is to be told: how often it failed since it was told last.
-    fn is_news(&self, what: &'static str, report: &str, now: Instant) -> Option<u64> {
-        let mut said = self.lock();
-        let last = said.get_mut(what);
-        if let Some(last) = last {
+    /// Returns the number of failures since the last log line if this one is to be logged; otherwise counts it.
+    fn unlogged_before(&self, operation: &'static str, report: &str, now: Instant) -> Option<u64> {
+        let mut logged = self.0.lock();
+        if let Some(last) = logged.get_mut(operation) {
             let every = if last.report == report {
-                SAME_EVERY
+                SAME_ERROR_EVERY
             } else {
-                OTHER_EVERY
+                OTHER_ERROR_EVERY
             };
             if now.saturating_duration_since(last.at) < every {
-                last.untold += 1;
+                last.unlogged += 1;
                 return None;
             }
         }
-        let report = report.to_owned();
-        let told = Said {
-            report,
+        let error = LoggedError {
+            report: report.to_owned(),
             at: now,
-            untold: 0,
+            unlogged: 0,
         };
-        Some(said.insert(what, told).map_or(0, |last| last.untold))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Said>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(logged.insert(operation, error).map_or(0, |last| last.unlogged))
     }
 }
 
@@ -79,20 +73,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_just_said_is_counted_only() {
-        let complaints = Complaints::default();
+    fn an_error_that_was_just_logged_is_only_counted() {
+        let errors = RepeatedErrors::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(complaints.is_news("claim", "refused", start), Some(0));
+        assert_eq!(errors.unlogged_before("claim", "refused", start), Some(0));
         for second in 0..30 {
-            assert_eq!(complaints.is_news("claim", "refused", at(second)), None);
+            assert_eq!(errors.unlogged_before("claim", "refused", at(second)), None);
         }
-        assert_eq!(complaints.is_news("claim", "refused", at(30)), Some(30));
-        // Another failure is told sooner, and another thing is none of it.
-        assert_eq!(complaints.is_news("claim", "full", at(31)), None);
-        assert_eq!(complaints.is_news("renew", "full", at(31)), Some(0));
-        assert_eq!(complaints.is_news("claim", "full", at(32)), Some(1));
-        complaints.works_again("claim");
-        assert_eq!(complaints.is_news("claim", "full", at(32)), Some(0));
+        assert_eq!(errors.unlogged_before("claim", "refused", at(30)), Some(30));
+        // Another error is logged sooner, and another operation has its own time.
+        assert_eq!(errors.unlogged_before("claim", "full", at(31)), None);
+        assert_eq!(errors.unlogged_before("renew", "full", at(31)), Some(0));
+        assert_eq!(errors.unlogged_before("claim", "full", at(32)), Some(1));
+        errors.succeeded("claim");
+        assert_eq!(errors.unlogged_before("claim", "full", at(32)), Some(0));
     }
 }

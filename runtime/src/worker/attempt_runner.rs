@@ -7,21 +7,21 @@ use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::lease::{Lease, Leases};
-use super::plugins::{Bound, Plugins};
+use super::plugins::{BoundPlugin, Plugins};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
-use crate::config::{Limits, Span};
+use crate::config::{HumanDuration, Limits};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
-use crate::pipeline::{self, Gauge, Job};
-use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
+use crate::pipeline::{self, Job, ProgressCounters};
+use crate::queue::{Backend, Claim, Ending, Next, OutputId, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
-use crate::telemetry::repeated_errors::Complaints;
+use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -33,8 +33,8 @@ const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 const END: &str = "cannot end a claim, trying again";
 
 /// What every attempt of a worker needs.
-pub(super) struct Context {
-    pub(super) server: Server,
+pub(super) struct AttemptRunner {
+    pub(super) backend: Backend,
     pub(super) leases: Leases,
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
@@ -42,7 +42,7 @@ pub(super) struct Context {
     pub(super) destination: Arc<Destination>,
     /// The identity of the output, which claims record.
     pub(super) output: OutputId,
-    pub(super) complaints: Arc<Complaints>,
+    pub(super) repeated_errors: Arc<RepeatedErrors>,
     pub(super) options: WorkerOptions,
 }
 
@@ -58,7 +58,7 @@ fn submitted_at(claim: &Claim) -> Timestamp {
     Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default()
 }
 
-impl Context {
+impl AttemptRunner {
     /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
     pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
         let Ticket { queue, id, .. } = &claim.ticket;
@@ -66,10 +66,13 @@ impl Context {
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
             fail_points::pass("claimed", id);
-            let gauge = Arc::new(Gauge::default());
-            let lease = self
-                .leases
-                .hold(claim.ticket.clone(), stop.clone(), Arc::clone(&gauge), asked_at);
+            let progress = Arc::new(ProgressCounters::default());
+            let lease = self.leases.hold(
+                claim.ticket.clone(),
+                stop.clone(),
+                Arc::clone(&progress),
+                asked_at,
+            );
             if let Some(moved_from) = &claim.moved_from {
                 tracing::warn!(
                     output_before = moved_from,
@@ -79,7 +82,7 @@ impl Context {
             if let Some(ending) = &claim.ending {
                 return self.conclude(&claim, &lease, ending).await;
             }
-            match self.work_in_time(&claim, &stop, gauge).await {
+            match self.work_in_time(&claim, &stop, progress).await {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
                 Err(error) => self.fail(&claim, &lease, error).await,
             }
@@ -88,7 +91,12 @@ impl Context {
     }
 
     /// Works until the time of one attempt is over; the stages then find themselves stopped.
-    async fn work_in_time(&self, claim: &Claim, stop: &Stop, gauge: Arc<Gauge>) -> Result<Committed> {
+    async fn work_in_time(
+        &self,
+        claim: &Claim,
+        stop: &Stop,
+        progress: Arc<ProgressCounters>,
+    ) -> Result<Committed> {
         if claim.is_contested
             && let Some(receipt) = self.committed_before(claim).await?
         {
@@ -111,7 +119,7 @@ impl Context {
             ..Limits::clone(&bound.limits)
         };
         bound.limits = Arc::new(limits);
-        let work = self.work(claim, stop, gauge, bound, started_at);
+        let work = self.work(claim, stop, progress, bound, started_at);
         stop_after_without(&mut limit, || memory.waited(), stop, work).await
     }
 
@@ -119,8 +127,8 @@ impl Context {
         &self,
         claim: &Claim,
         stop: &Stop,
-        gauge: Arc<Gauge>,
-        bound: Bound,
+        progress: Arc<ProgressCounters>,
+        bound: BoundPlugin,
         started_at: Timestamp,
     ) -> Result<Committed> {
         let input = self.input_options(claim, &bound)?;
@@ -147,7 +155,7 @@ impl Context {
             lanes: self.options.limits.lanes / self.leases.count().max(1),
             limits: bound.limits,
             stop: stop.clone(),
-            gauge,
+            progress,
         };
         let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
         let open = move |rest: Option<(&Identity, u64)>| match rest {
@@ -158,7 +166,7 @@ impl Context {
     }
 
     /// How to read the input: as the request says, then its binding, then this worker.
-    fn input_options(&self, claim: &Claim, bound: &Bound) -> Result<InputOptions> {
+    fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
         let input = claim
             .request
             .input
@@ -204,7 +212,10 @@ impl Context {
                     .await
             }
             Ok(Concluded::Ended) => self.end(claim, lease, why, None, next).await,
-            Err(obstacle) => self.conclude_later(claim, lease, why, None, &obstacle).await,
+            Err(blocking_error) => {
+                self.conclude_later(claim, lease, why, None, &blocking_error)
+                    .await
+            }
         }
     }
 
@@ -240,24 +251,26 @@ impl Context {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it for the reason `why`; `obstacle` prevents this claim from ending it.
+    /// Leaves the request to a later claim, which ends it for the reason `why`; `blocking_error` prevents this claim from ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
         lease: &Lease,
         why: &str,
         kept_report: Option<&str>,
-        obstacle: &Error,
+        blocking_error: &Error,
     ) -> Outcome {
         tracing::warn!(
-            error = obstacle.report(),
+            error = blocking_error.report(),
             "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);
         match self
-            .insist(lease, || {
-                self.server.queue.fail_with_report(ticket, why, next, kept_report)
+            .retry_while_leased(lease, || {
+                self.backend
+                    .queue
+                    .fail_with_report(ticket, why, next, kept_report)
             })
             .await
         {
@@ -281,7 +294,7 @@ impl Context {
         let (read, written, rejected) = (records.read, records.written, records.rejected);
         let document = serde_json::to_string(&receipt).expect("a receipt serializes");
         match self
-            .insist(lease, || self.server.queue.settle(ticket, &document))
+            .retry_while_leased(lease, || self.backend.queue.settle(ticket, &document))
             .await
         {
             Ok(()) => {
@@ -326,9 +339,9 @@ impl Context {
                     return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
                 }
                 Ok(Concluded::Ended) => {}
-                Err(obstacle) => {
+                Err(blocking_error) => {
                     return self
-                        .conclude_later(claim, lease, &report, error.kept_report(), &obstacle)
+                        .conclude_later(claim, lease, &report, error.kept_report(), &blocking_error)
                         .await;
                 }
             }
@@ -350,7 +363,7 @@ impl Context {
         };
         let wait = policy.wait(claim.attempt, claim.waited, patience, error.retry_after());
         wait.ok_or_else(|| {
-            let (attempts, waited) = (claim.attempt, Span(claim.waited));
+            let (attempts, waited) = (claim.attempt, HumanDuration(claim.waited));
             let what = match unreached {
                 Some(host) => format!("{host} has never answered: check its name"),
                 None => "`run --retry-for` says for how long it is tried".to_owned(),
@@ -370,8 +383,8 @@ impl Context {
     ) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
-            .insist(lease, || {
-                let queue = &self.server.queue;
+            .retry_while_leased(lease, || {
+                let queue = &self.backend.queue;
                 queue.fail_with_report(ticket, why, next, kept_report)
             })
             .await;
@@ -407,7 +420,10 @@ impl Context {
     }
 
     async fn release(&self, ticket: &Ticket, lease: &Lease) -> Outcome {
-        match self.insist(lease, || self.server.queue.release(ticket)).await {
+        match self
+            .retry_while_leased(lease, || self.backend.queue.release(ticket))
+            .await
+        {
             Ok(()) => {
                 tracing::info!("handed back");
                 Outcome::Released
@@ -420,7 +436,7 @@ impl Context {
     }
 
     /// Repeats a verb while the server cannot be reached and the lease is good.
-    async fn insist<F: Future<Output = Result<()>>>(
+    async fn retry_while_leased<F: Future<Output = Result<()>>>(
         &self,
         lease: &Lease,
         mut verb: impl FnMut() -> F,
@@ -429,7 +445,7 @@ impl Context {
         loop {
             match verb().await {
                 Err(error) if error.class() == Class::Transient && lease.is_good() => {
-                    self.complaints.note(END, &error);
+                    self.repeated_errors.failed(END, &error);
                 }
                 answer => return answer,
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::attempt_runner::Context;
+use super::attempt_runner::AttemptRunner;
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
@@ -17,7 +17,7 @@ pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
     fetcher: Fetcher,
     /// Whether it was said that the server does not do its part, and has not done it since.
-    has_complained: AtomicBool,
+    has_logged_failure: AtomicBool,
 }
 
 impl ReachedHosts {
@@ -25,7 +25,7 @@ impl ReachedHosts {
         Self {
             queue,
             fetcher,
-            has_complained: AtomicBool::new(false),
+            has_logged_failure: AtomicBool::new(false),
         }
     }
 
@@ -34,22 +34,22 @@ impl ReachedHosts {
         if self.fetcher.has_reached(host) {
             return false;
         }
-        self.told(self.queue.was_reached(host).await) == Some(false)
+        self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
     }
 
     /// Tells the server of hosts that have answered for the first time.
     async fn note(&self) {
         let hosts = self.fetcher.newly_reached();
         if !hosts.is_empty() {
-            self.told(self.queue.note_reached(&hosts).await);
+            self.log_failure_once(self.queue.note_reached(&hosts).await);
         }
     }
 
     /// Returns what the server says. If it fails, says so once: it may go on for as long as the worker does.
-    fn told<T>(&self, answer: Result<T>) -> Option<T> {
-        let complained = self.has_complained.swap(answer.is_err(), Ordering::Relaxed);
+    fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
+        let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
         if let Err(error) = &answer
-            && !complained
+            && !had_logged
         {
             tracing::warn!(
                 error = error.report(),
@@ -62,22 +62,22 @@ impl ReachedHosts {
 }
 
 /// Notes hosts as they answer, beside the attempts.
-pub(super) struct Noter {
+pub(super) struct ReachedHostsReporter {
     task: JoinHandle<()>,
     ending: oneshot::Sender<()>,
 }
 
-impl Noter {
-    pub(super) fn start(context: &Arc<Context>) -> Self {
-        let context = Arc::clone(context);
+impl ReachedHostsReporter {
+    pub(super) fn start(runner: &Arc<AttemptRunner>) -> Self {
+        let runner = Arc::clone(runner);
         let (ending, mut ended) = oneshot::channel();
         let task = tokio::spawn(async move {
             loop {
                 let is_last = tokio::select! {
-                    () = context.fetcher.until_news() => false,
+                    () = runner.fetcher.until_news() => false,
                     _ = &mut ended => true,
                 };
-                context.reached.note().await;
+                runner.reached.note().await;
                 if is_last {
                     break;
                 }

@@ -11,7 +11,7 @@ use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Identity, Origin};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Gauge, Job};
+use ingest_host::pipeline::{self, Job, ProgressCounters};
 use ingest_host::plugin::Plugin;
 use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
@@ -45,7 +45,7 @@ pub(crate) struct Work {
     pub(crate) lanes: usize,
     /// Looked at all the while.
     pub(crate) stop: Stop,
-    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) progress: Arc<ProgressCounters>,
 }
 
 impl Work {
@@ -57,7 +57,7 @@ impl Work {
             output_format: None,
             lanes: 2,
             stop: Stop::default(),
-            gauge: Arc::default(),
+            progress: Arc::default(),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Bed {
             lanes: work.lanes,
             limits: Arc::new(limits),
             stop: work.stop.clone(),
-            gauge: work.gauge,
+            progress: work.progress,
         };
         let (uri, stop) = (uri.to_owned(), work.stop);
         let open = move |rest: Option<(&Identity, u64)>| match rest {
@@ -197,5 +197,5 @@ impl Bed {
 
 /// How many bytes of the input were done, as people see it.
 pub(crate) fn shown(work: &Work) -> u64 {
-    work.gauge.bytes.load(Ordering::Relaxed)
+    work.progress.bytes.load(Ordering::Relaxed)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use fastrand::Rng;
 use ingest_host::error::Class;
 use ingest_host::format::Format;
-use ingest_host::pipeline::Gauge;
+use ingest_host::pipeline::ProgressCounters;
 use ingest_host::request::{BlankRows, Character, DialectFrom, InputOptions, LongRows, ShortRows};
 use ingest_host::stop::Stop;
 
@@ -94,11 +94,11 @@ fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
 
 /// Has the attempt's lease be lost once so many bytes of the input are done.
 pub(crate) fn lose_after(work: &mut Work, bytes: u64) {
-    (work.gauge, work.stop) = (Arc::default(), Stop::default());
-    let (gauge, stop) = (Arc::clone(&work.gauge), work.stop.clone());
+    (work.progress, work.stop) = (Arc::default(), Stop::default());
+    let (progress, stop) = (Arc::clone(&work.progress), work.stop.clone());
     std::thread::spawn(move || {
         // The work itself holds one, and so does its attempt.
-        while gauge.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&gauge) > 1 {
+        while progress.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&progress) > 1 {
             std::thread::yield_now();
         }
         stop.request(Class::LeaseLost, "the lease is lost");
@@ -115,7 +115,7 @@ fn attempts_at(
     is_file: bool,
 ) -> Receipt {
     for number in 1..20 {
-        (work.gauge, work.stop) = (Arc::default(), Stop::default());
+        (work.progress, work.stop) = (Arc::default(), Stop::default());
         work.lanes = random.usize(1..4);
         if is_file && number < 5 {
             lose_after(work, random.u64(..length as u64));
@@ -171,7 +171,7 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
     let error = bed.attempt(&uri(&server), &work).unwrap_err();
     assert_eq!(error.class(), Class::Transient, "{}", error.report());
     let first = shown(&work);
-    work.gauge = Arc::new(Gauge::default());
+    work.progress = Arc::new(ProgressCounters::default());
     bed.attempt(&uri(&server), &work).unwrap_err();
     let second = shown(&work);
     let receipt = bed.attempt(&uri(&server), &work).unwrap();
@@ -215,7 +215,7 @@ fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
     let server = File::new(bytes, A).serve(cuts);
     bed.attempt(&uri(&server), &work).unwrap_err();
     assert_eq!(bed.staged(".checkpoint").len(), 1);
-    work.gauge = Arc::default();
+    work.progress = Arc::default();
     bed.attempt(&uri(&server), &work).unwrap_err();
     // What was done before is seen as done.
     assert!(shown(&work) > BATCH_BYTES as u64 / 2);

@@ -1,6 +1,6 @@
 //! Servers that may lose what they have acknowledged are told from those that do not.
 
-use ingest_host::queue::Server;
+use ingest_host::queue::Backend;
 
 use crate::bed::Bed;
 use crate::support::host::Host;
@@ -20,7 +20,7 @@ fn assert_dangers(found: &[String], wanted: &[&str]) {
 }
 
 async fn dangers(url: &str) -> Vec<String> {
-    Server::connect(url)
+    Backend::connect(url)
         .await
         .unwrap()
         .queue

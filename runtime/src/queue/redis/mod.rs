@@ -38,32 +38,34 @@ mod settings;
 mod wait;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::{Cmd, Script, ScriptInvocation};
 use serde::Deserialize;
 use url::Url;
 
-use self::connection::Link;
+use self::connection::Connections;
 use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
-    LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped,
-    Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis,
-    progress_text, progress_value,
+    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, DeadLetterOutcome, Invalid,
+    LOOK_MAX, LOOK_STEPS_MAX, ListPosition, ListedRequest, Next, OtherOutput, OutputId, Progress, Queue,
+    REACHED_MAX, REAP_STEP, Reaped, Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis,
+    move_to_dead, progress_text, progress_value,
 };
 use crate::error::{Error, Result, Stage};
-use crate::request::{NewRequest, Request, check_queue_name};
-use crate::telemetry::repeated_errors::Complaints;
+use crate::names::check_queue_name;
+use crate::request::{NewRequest, Request};
+use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// A Redis server.
 pub(super) struct RedisServer {
-    link: Arc<Link>,
+    connections: Arc<Connections>,
     waits: Waits,
     scripts: Scripts,
     /// When this handle last saw each queue in `ingest:queues`.
@@ -71,7 +73,7 @@ pub(super) struct RedisServer {
     /// The last fence that this handle has seen of each queue.
     fences: Mutex<HashMap<String, u64>>,
     losses: AtomicU64,
-    complaints: Complaints,
+    repeated_errors: RepeatedErrors,
 }
 
 /// The key of the hosts that have answered.
@@ -113,15 +115,15 @@ struct StatusPart {
 
 impl RedisServer {
     pub(super) async fn connect(url: &Url) -> Result<Self> {
-        let link = Arc::new(Link::connect(url).await?);
+        let connections = Arc::new(Connections::connect(url).await?);
         Ok(Self {
-            waits: Waits::new(Arc::clone(&link)),
-            link,
+            waits: Waits::new(Arc::clone(&connections)),
+            connections,
             scripts: Scripts::default(),
             registered: Mutex::default(),
             fences: Mutex::default(),
             losses: AtomicU64::new(0),
-            complaints: Complaints::default(),
+            repeated_errors: RepeatedErrors::default(),
         })
     }
 
@@ -145,9 +147,9 @@ impl RedisServer {
         for number in 0..count {
             call.arg(options.nonce_of(number));
         }
-        let known = lock(&self.fences).get(queue).copied().unwrap_or(0);
-        let answer: ClaimAnswer = self.link.invoke(&call).await?;
-        self.witness(queue, known, &answer);
+        let known = self.fences.lock().get(queue).copied().unwrap_or(0);
+        let answer: ClaimAnswer = self.connections.invoke(&call).await?;
+        self.observe_fence(queue, known, &answer);
         Ok(answer)
     }
 
@@ -156,7 +158,7 @@ impl RedisServer {
         let mut read = on(&self.scripts.intake, queue)?;
         read.arg(IMPORT_MAX).arg(intake::STEP_BYTES);
         read.arg(intake::DOCUMENT_BYTES_MAX).arg(intake::CLIP_BYTES);
-        let documents: Vec<(u64, Vec<u8>)> = self.link.invoke(&read).await?;
+        let documents: Vec<(u64, Vec<u8>)> = self.connections.invoke(&read).await?;
         let mut call = on(&self.scripts.import, queue)?;
         call.arg(intake::CONFLICT);
         for (length, bytes) in documents {
@@ -168,14 +170,14 @@ impl RedisServer {
                 }
             }
         }
-        self.link.invoke(&call).await
+        self.connections.invoke(&call).await
     }
 
     /// Runs a script about the claim of a ticket; `more` are its arguments after id, fence and nonce.
     async fn end(&self, script: &Script, ticket: &Ticket, more: &[&str]) -> Result<()> {
         let mut call = on_ticket(script, ticket)?;
         call.arg(more);
-        if self.link.invoke(&call).await? {
+        if self.connections.invoke(&call).await? {
             Ok(())
         } else {
             Err(ticket.lost())
@@ -183,33 +185,38 @@ impl RedisServer {
     }
 
     /// Runs a script that does something to dead requests, on one of them whenever it died.
-    async fn revive_any(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
+    async fn change_dead_letter(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
         let mut call = on(script, queue)?;
-        let words: Vec<String> = self.link.invoke(call.arg(id).arg("")).await?;
+        let words: Vec<String> = self.connections.invoke(call.arg(id).arg("")).await?;
         Ok(words == ["done"])
     }
 
     /// Runs such a script on several, each as it died at that time.
-    async fn revive(&self, script: &Script, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+    async fn change_dead_letters(
+        &self,
+        script: &Script,
+        queue: &str,
+        deaths: &[ListPosition],
+    ) -> Result<Vec<DeadLetterOutcome>> {
         check_queue_name(queue)?;
         let mut answers = Vec::with_capacity(deaths.len());
         for step in deaths.chunks(DEAD_STEP) {
             let mut call = on(script, queue)?;
-            for Place { at_ms, id } in step {
+            for ListPosition { at_ms, id } in step {
                 call.arg(id).arg(*at_ms);
             }
-            let words: Vec<String> = self.link.invoke(&call).await?;
+            let words: Vec<String> = self.connections.invoke(&call).await?;
             answers.extend(words.iter().map(|word| match word.as_str() {
-                "done" => Revived::Done,
-                "lost" => Revived::Lost,
-                _ => Revived::Gone,
+                "done" => DeadLetterOutcome::Done,
+                "lost" => DeadLetterOutcome::Lost,
+                _ => DeadLetterOutcome::Gone,
             }));
         }
         Ok(answers)
     }
 
     async fn flag(&self, script: &Script, queue: &str, argument: &str) -> Result<bool> {
-        self.link.invoke(on(script, queue)?.arg(argument)).await
+        self.connections.invoke(on(script, queue)?.arg(argument)).await
     }
 
     fn status_of(&self, queue: &str, text: &[u8]) -> Result<Status> {
@@ -243,7 +250,7 @@ impl RedisServer {
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
-                format!("{}: holds what no script wrote", self.link.name()),
+                format!("{}: holds what no script wrote", self.connections.name()),
             )
             .because(e)
         })
@@ -262,7 +269,7 @@ impl Queue for RedisServer {
             for request in step {
                 add_request(&mut call, request)?;
             }
-            for word in self.link.invoke::<Vec<String>>(&call).await? {
+            for word in self.connections.invoke::<Vec<String>>(&call).await? {
                 answers.push(match word.as_str() {
                     "created" => Submitted::Created,
                     "conflict" => Submitted::Conflict,
@@ -292,13 +299,13 @@ impl Queue for RedisServer {
                 let ticket = ticket_of(queue, &stored);
                 match accept(ticket.clone(), stored, &options.output) {
                     Ok(claim) => claims.push(claim),
-                    Err(why) => bury_unreadable(self, &ticket, &why).await?,
+                    Err(why) => move_to_dead(self, &ticket, &why).await?,
                 }
             }
             if !claims.is_empty() {
                 // The claims stand, whatever came of the import; the next one tries it again.
                 if let Err(error) = imported {
-                    self.complaints.note(IMPORT, &error);
+                    self.repeated_errors.failed(IMPORT, &error);
                 }
                 return Ok(claims);
             }
@@ -313,7 +320,7 @@ impl Queue for RedisServer {
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
         let mut call = on_ticket(&self.scripts.renew, ticket)?;
         let answer: String = self
-            .link
+            .connections
             .invoke(call.arg(millis(lease)).arg(progress_text(progress)))
             .await?;
         match answer.as_str() {
@@ -357,12 +364,12 @@ impl Queue for RedisServer {
         self.waits.wait(&key(queue, "wake")?, timeout.min(WAIT_MAX)).await
     }
 
-    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>> {
         let mut found = Vec::<(String, u64)>::new();
         for step in 0..LOOK_STEPS_MAX {
             let mut call = on(&self.scripts.elsewhere, queue)?;
             call.arg(own.to_string()).arg(step * LOOK_MAX).arg(LOOK_MAX);
-            let (looked, outputs): (usize, Vec<(String, u64)>) = self.link.invoke(&call).await?;
+            let (looked, outputs): (usize, Vec<(String, u64)>) = self.connections.invoke(&call).await?;
             for (output, requests) in outputs {
                 match found.iter_mut().find(|(known, _)| *known == output) {
                     Some((_, count)) => *count += requests,
@@ -373,7 +380,7 @@ impl Queue for RedisServer {
                 break;
             }
         }
-        let elsewhere = |(output, requests): (String, u64)| Elsewhere {
+        let elsewhere = |(output, requests): (String, u64)| OtherOutput {
             uri: output
                 .split_once(' ')
                 .map_or(String::new(), |(_, uri)| uri.to_owned()),
@@ -383,7 +390,10 @@ impl Queue for RedisServer {
     }
 
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
-        let text: Option<Vec<u8>> = self.link.invoke(on(&self.scripts.status, queue)?.arg(id)).await?;
+        let text: Option<Vec<u8>> = self
+            .connections
+            .invoke(on(&self.scripts.status, queue)?.arg(id))
+            .await?;
         text.map(|text| self.status_of(queue, &text)).transpose()
     }
 
@@ -394,14 +404,17 @@ impl Queue for RedisServer {
         }
         let mut call = on(&self.scripts.requests, queue)?;
         let texts: Vec<Vec<u8>> = self
-            .link
+            .connections
             .invoke(call.arg(state.name()).arg(last_index(limit)))
             .await?;
         texts.iter().map(|text| self.status_of(queue, text)).collect()
     }
 
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled> {
-        let word: String = self.link.invoke(on(&self.scripts.cancel, queue)?.arg(id)).await?;
+        let word: String = self
+            .connections
+            .invoke(on(&self.scripts.cancel, queue)?.arg(id))
+            .await?;
         match word.as_str() {
             "unknown" => return Ok(Cancelled::Unknown),
             "ending" => return Ok(Cancelled::Asked),
@@ -414,20 +427,28 @@ impl Queue for RedisServer {
         })
     }
 
-    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>> {
+    async fn after(
+        &self,
+        queue: &str,
+        state: State,
+        place: &ListPosition,
+        limit: usize,
+    ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
         // Those of the same time come by their ids, which the server cannot begin at.
         let mut wanted = limit;
         loop {
             let mut call = on(&self.scripts.after, queue)?;
             call.arg(state.name()).arg(place.at_ms).arg(wanted);
-            let found: Vec<(String, i64, u32, bool)> = self.link.invoke(&call).await?;
+            let found: Vec<(String, i64, u32, bool)> = self.connections.invoke(&call).await?;
             let are_all = found.len() < wanted;
-            let listed = found.into_iter().map(|(id, at_ms, attempts, is_ending)| Listed {
-                place: Place { at_ms, id },
-                attempts,
-                is_ending,
-            });
+            let listed = found
+                .into_iter()
+                .map(|(id, at_ms, attempts, is_ending)| ListedRequest {
+                    place: ListPosition { at_ms, id },
+                    attempts,
+                    is_ending,
+                });
             let behind: Vec<_> = listed
                 .filter(|listed| listed.place > *place)
                 .take(limit)
@@ -440,29 +461,35 @@ impl Queue for RedisServer {
     }
 
     async fn now_ms(&self) -> Result<i64> {
-        let (seconds, micros): (i64, i64) = self.link.query(&Cmd::new().arg("TIME").to_owned()).await?;
+        let (seconds, micros): (i64, i64) =
+            self.connections.query(&Cmd::new().arg("TIME").to_owned()).await?;
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
     async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.revive_any(&self.scripts.retry_dead, queue, id).await
+        self.change_dead_letter(&self.scripts.retry_dead, queue, id).await
     }
 
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.revive_any(&self.scripts.purge_dead, queue, id).await
+        self.change_dead_letter(&self.scripts.purge_dead, queue, id).await
     }
 
-    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
-        self.revive(&self.scripts.retry_dead, queue, deaths).await
+    async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(&self.scripts.retry_dead, queue, deaths)
+            .await
     }
 
-    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
-        self.revive(&self.scripts.purge_dead, queue, deaths).await
+    async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(&self.scripts.purge_dead, queue, deaths)
+            .await
     }
 
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
         let mut call = on(&self.scripts.reap, queue)?;
-        let removed = self.link.invoke(call.arg(millis(keep)).arg(REAP_STEP)).await?;
+        let removed = self
+            .connections
+            .invoke(call.arg(millis(keep)).arg(REAP_STEP))
+            .await?;
         Ok(Reaped::of(removed))
     }
 
@@ -486,7 +513,7 @@ impl Queue for RedisServer {
     }
 
     async fn counts(&self, queue: &str) -> Result<Counts> {
-        let text: Vec<u8> = self.link.invoke(&on(&self.scripts.counts, queue)?).await?;
+        let text: Vec<u8> = self.connections.invoke(&on(&self.scripts.counts, queue)?).await?;
         let counts: Counts = self.decode(&text)?;
         Ok(Counts {
             queue: queue.into(),
@@ -496,7 +523,7 @@ impl Queue for RedisServer {
 
     async fn queues(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
-            .link
+            .connections
             .query(Cmd::new().arg("SMEMBERS").arg("ingest:queues"))
             .await?;
         names.sort_unstable();
@@ -504,7 +531,7 @@ impl Queue for RedisServer {
     }
 
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
-        audit::audit(&self.link, &self.scripts, queue).await
+        audit::audit(&self.connections, &self.scripts, queue).await
     }
 
     async fn note_reached(&self, hosts: &[String]) -> Result<()> {
@@ -513,19 +540,19 @@ impl Queue for RedisServer {
         for host in hosts.iter().take(REACHED_MAX) {
             call.arg(host);
         }
-        self.link.invoke(&call).await
+        self.connections.invoke(&call).await
     }
 
     async fn was_reached(&self, host: &str) -> Result<bool> {
         let score: Option<f64> = self
-            .link
+            .connections
             .query(Cmd::new().arg("ZSCORE").arg(REACHED).arg(host))
             .await?;
         Ok(score.is_some())
     }
 
     async fn settings(&self) -> Result<Vec<String>> {
-        settings::settings(&self.link).await
+        settings::settings(&self.connections).await
     }
 }
 
@@ -534,14 +561,10 @@ impl RedisServer {
         State::from_name(word).ok_or_else(|| {
             Error::permanent(
                 Stage::Queue,
-                format!("{}: unknown state \"{word}\"", self.link.name()),
+                format!("{}: unknown state \"{word}\"", self.connections.name()),
             )
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The ticket of a claim that a script has just given, so that fence and nonce are sound.

@@ -12,7 +12,7 @@ use crate::queue::{
 };
 
 /// What one step of a claim found.
-pub(super) struct Step {
+pub(super) struct ClaimRound {
     pub(super) claims: Vec<ClaimRow>,
     /// Whether another step may find more: documents are left, and claims are granted.
     pub(super) again: bool,
@@ -82,7 +82,7 @@ pub(super) fn claim(
     queue: &str,
     options: &ClaimOptions,
     count: usize,
-) -> rusqlite::Result<Step> {
+) -> rusqlite::Result<ClaimRound> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
     let mut claims = claim_again(db, queue, &options.nonce, until)?;
@@ -112,7 +112,7 @@ pub(super) fn claim(
             break;
         }
     }
-    Ok(Step {
+    Ok(ClaimRound {
         claims,
         again: open && more,
         changes,

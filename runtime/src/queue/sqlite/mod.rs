@@ -14,30 +14,31 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-pub(super) use self::connection::Mode;
-use self::connection::{Store, now_ms};
+pub(super) use self::connection::OpenMode;
+use self::connection::{Database, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,
-    OutputId, PURGE_STEP, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped, Renewed, Revived,
-    SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, DeadLetterOutcome, Invalid, ListPosition,
+    ListedRequest, Next, OtherOutput, OutputId, PURGE_STEP, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped,
+    Renewed, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, millis, move_to_dead, progress_text,
     progress_value,
 };
 use crate::error::Result;
-use crate::request::{NewRequest, Request, check_queue_name, check_usable_queue_name};
+use crate::names::{check_queue_name, check_usable_queue_name};
+use crate::request::{NewRequest, Request};
 
 /// How often an idle worker looks whether another process has changed something.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A SQLite file.
 pub(super) struct SqliteFile {
-    store: Store,
+    database: Database,
 }
 
 impl SqliteFile {
-    pub(super) async fn open(path: &str, mode: Mode) -> Result<Self> {
+    pub(super) async fn open(path: &str, mode: OpenMode) -> Result<Self> {
         Ok(Self {
-            store: Store::open(path, mode).await?,
+            database: Database::open(path, mode).await?,
         })
     }
 
@@ -50,31 +51,33 @@ impl SqliteFile {
         check_queue_name(&ticket.queue)?;
         let stands = {
             let ticket = ticket.clone();
-            self.store.write(move |db| verb(db, &ticket)).await?
+            self.database.write(move |db| verb(db, &ticket)).await?
         };
         if stands { Ok(()) } else { Err(ticket.lost()) }
     }
 
     /// Does something to dead requests, each as it died at that time.
-    async fn revive(
+    async fn change_dead_letters(
         &self,
         queue: &str,
-        deaths: &[Place],
+        deaths: &[ListPosition],
         verb: impl Fn(&Connection, &str, &str, Option<i64>) -> rusqlite::Result<bool> + Copy + Send + 'static,
-    ) -> Result<Vec<Revived>> {
+    ) -> Result<Vec<DeadLetterOutcome>> {
         check_queue_name(queue)?;
         let mut answers = Vec::with_capacity(deaths.len());
         for step in deaths.chunks(DEAD_STEP) {
             let (queue, step) = (queue.to_owned(), step.to_vec());
-            let revived = self.store.write(move |db| {
+            let outcome = self.database.write(move |db| {
                 step.iter()
-                    .map(|Place { at_ms, id }| match verb(db, &queue, id, Some(*at_ms))? {
-                        true => Ok(Revived::Done),
-                        false => Ok(Revived::Gone),
-                    })
+                    .map(
+                        |ListPosition { at_ms, id }| match verb(db, &queue, id, Some(*at_ms))? {
+                            true => Ok(DeadLetterOutcome::Done),
+                            false => Ok(DeadLetterOutcome::Gone),
+                        },
+                    )
                     .collect::<rusqlite::Result<Vec<_>>>()
             });
-            answers.extend(revived.await?);
+            answers.extend(outcome.await?);
         }
         Ok(answers)
     }
@@ -88,7 +91,7 @@ impl SqliteFile {
     ) -> Result<T> {
         check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
-        self.store.write(move |db| work(db, &queue, &id)).await
+        self.database.write(move |db| work(db, &queue, &id)).await
     }
 }
 
@@ -100,7 +103,7 @@ impl Queue for SqliteFile {
         let mut answers = Vec::with_capacity(requests.len());
         for step in requests.chunks(SUBMIT_STEP) {
             let (queue, step) = (queue.to_owned(), step.to_vec());
-            let submitted = self.store.write(move |db| {
+            let submitted = self.database.write(move |db| {
                 register(db, &queue)?;
                 let now = now_ms();
                 step.iter()
@@ -117,7 +120,7 @@ impl Queue for SqliteFile {
         let count = count.clamp(1, CLAIM_STEP);
         for _ in 0..IMPORT_STEPS_MAX {
             let (name, how) = (queue.to_owned(), options.clone());
-            let step = self.store.write_seen(move |db, seen| {
+            let step = self.database.write_seen(move |db, seen| {
                 register(db, &name)?;
                 let step = claims::claim(db, &name, &how, count)?;
                 if step.claims.is_empty() {
@@ -132,7 +135,7 @@ impl Queue for SqliteFile {
                 let ticket = row.ticket(queue);
                 match accept(ticket.clone(), row) {
                     Ok(claim) => claims.push(claim),
-                    Err(error) => bury_unreadable(self, &ticket, &error.to_string()).await?,
+                    Err(error) => move_to_dead(self, &ticket, &error.to_string()).await?,
                 }
             }
             if !claims.is_empty() || !(has_claims || step.again) {
@@ -146,7 +149,7 @@ impl Queue for SqliteFile {
         check_queue_name(&ticket.queue)?;
         let (renewed, is_known) = {
             let ticket = ticket.clone();
-            let renew = self.store.write(move |db| {
+            let renew = self.database.write(move |db| {
                 let renewed = claims::renew(db, &ticket, millis(lease), &progress_text(progress))?;
                 let is_known = renewed.is_some() || claims::is_known(db, &ticket)?;
                 Ok((renewed, is_known))
@@ -187,7 +190,7 @@ impl Queue for SqliteFile {
         let deadline = Instant::now() + timeout.min(WAIT_MAX);
         loop {
             let name = queue.to_owned();
-            let news = self.store.read(move |db, seen| {
+            let news = self.database.read(move |db, seen| {
                 let (changes, due) = changes_and_due(db, &name)?;
                 Ok(due || *seen.entry(name).or_insert(changes) != changes)
             });
@@ -199,10 +202,10 @@ impl Queue for SqliteFile {
         }
     }
 
-    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<Elsewhere>> {
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>> {
         check_queue_name(queue)?;
         let (queue, own) = (queue.to_owned(), own.id.clone());
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             db.prepare_cached(
                 "SELECT output_uri, count(*) FROM (
                      SELECT output_id, output_uri FROM request
@@ -210,7 +213,7 @@ impl Queue for SqliteFile {
                  GROUP BY output_id ORDER BY 2 DESC",
             )?
             .query_map(params![queue, own], |row| {
-                Ok(Elsewhere {
+                Ok(OtherOutput {
                     uri: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
                     requests: row.get(1)?,
                 })
@@ -223,7 +226,7 @@ impl Queue for SqliteFile {
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
         check_queue_name(queue)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             db.prepare_cached(&format!(
                 "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND id = ?2"
             ))?
@@ -241,7 +244,7 @@ impl Queue for SqliteFile {
             State::Done | State::Dead | State::Cancelled => "at_ms DESC, id DESC",
         };
         let queue = queue.to_owned();
-        let list = self.store.read(move |db, _| {
+        let list = self.database.read(move |db, _| {
             db.prepare_cached(&format!(
                 "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND state = '{}' ORDER BY {order} LIMIT ?2",
                 state.name()
@@ -256,10 +259,16 @@ impl Queue for SqliteFile {
         self.step(queue, id, cancel).await
     }
 
-    async fn after(&self, queue: &str, state: State, place: &Place, limit: usize) -> Result<Vec<Listed>> {
+    async fn after(
+        &self,
+        queue: &str,
+        state: State,
+        place: &ListPosition,
+        limit: usize,
+    ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
         let (queue, place) = (queue.to_owned(), place.clone());
-        let list = self.store.read(move |db, _| {
+        let list = self.database.read(move |db, _| {
             db.prepare_cached(
                 "SELECT at_ms, id, max(attempts, 0), cancel OR ending IS NOT NULL FROM request
                  WHERE queue = ?1 AND state = ?2 AND at_ms >= ?3 AND (at_ms > ?3 OR id > ?4)
@@ -268,8 +277,8 @@ impl Queue for SqliteFile {
             .query_map(
                 params![queue, state.name(), place.at_ms, place.id, rows(limit)],
                 |row| {
-                    Ok(Listed {
-                        place: Place {
+                    Ok(ListedRequest {
+                        place: ListPosition {
                             at_ms: row.get(0)?,
                             id: row.get(1)?,
                         },
@@ -297,25 +306,25 @@ impl Queue for SqliteFile {
             .await
     }
 
-    async fn retry_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
-        self.revive(queue, deaths, retry_dead).await
+    async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(queue, deaths, retry_dead).await
     }
 
-    async fn purge_deaths(&self, queue: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
-        self.revive(queue, deaths, purge_dead).await
+    async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(queue, deaths, purge_dead).await
     }
 
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
-        let removed = self.store.write(move |db| reap(db, &queue, keep));
+        let removed = self.database.write(move |db| reap(db, &queue, keep));
         removed.await.map(Reaped::of)
     }
 
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
-        let list = self.store.read(move |db, _| {
+        let list = self.database.read(move |db, _| {
             db.prepare_cached(
                 "SELECT number, document, reason, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
             )?
@@ -345,7 +354,7 @@ impl Queue for SqliteFile {
     async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
-        let purged = self.store.write(move |db| {
+        let purged = self.database.write(move |db| {
             db.prepare_cached(
                 "DELETE FROM invalid WHERE number IN (
                      SELECT number FROM invalid WHERE queue = ?1 AND at_ms <= ?2 ORDER BY number LIMIT ?3)
@@ -362,7 +371,7 @@ impl Queue for SqliteFile {
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
         check_usable_queue_name(queue)?;
         let queue = queue.to_owned();
-        let set = self.store.write(move |db| {
+        let set = self.database.write(move |db| {
             register(db, &queue)?;
             db.execute(
                 "UPDATE queue SET paused = ?2 WHERE name = ?1",
@@ -376,11 +385,11 @@ impl Queue for SqliteFile {
     async fn counts(&self, queue: &str) -> Result<Counts> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
-        self.store.read(move |db, _| counts(db, &queue)).await
+        self.database.read(move |db, _| counts(db, &queue)).await
     }
 
     async fn queues(&self) -> Result<Vec<String>> {
-        let names = self.store.read(|db, _| {
+        let names = self.database.read(|db, _| {
             db.prepare_cached("SELECT name FROM queue ORDER BY name")?
                 .query_map([], |row| row.get(0))?
                 .collect()
@@ -391,12 +400,12 @@ impl Queue for SqliteFile {
     async fn audit(&self, queue: &str) -> Result<Vec<String>> {
         check_queue_name(queue)?;
         let queue = queue.to_owned();
-        self.store.read(move |db, _| audit::audit(db, &queue)).await
+        self.database.read(move |db, _| audit::audit(db, &queue)).await
     }
 
     async fn note_reached(&self, hosts: &[String]) -> Result<()> {
         let hosts: Vec<String> = hosts.iter().take(REACHED_MAX).cloned().collect();
-        let noted = self.store.write(move |db| {
+        let noted = self.database.write(move |db| {
             let mut note =
                 db.prepare_cached("INSERT OR REPLACE INTO reached (host, noted_ms) VALUES (?1, ?2)")?;
             for host in hosts {
@@ -414,7 +423,7 @@ impl Queue for SqliteFile {
 
     async fn was_reached(&self, host: &str) -> Result<bool> {
         let host = host.to_owned();
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             db.prepare_cached("SELECT 1 FROM reached WHERE host = ?1")?
                 .exists([host])
         });
@@ -422,7 +431,7 @@ impl Queue for SqliteFile {
     }
 
     async fn settings(&self) -> Result<Vec<String>> {
-        self.store.read(|db, _| settings::settings(db)).await
+        self.database.read(|db, _| settings::settings(db)).await
     }
 }
 
