@@ -16,7 +16,6 @@ mod telemetry; // log lines, and errors that repeat
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names
-mod redact; // how URIs and what others wrote are shown: without secrets
 
 pub mod queue; // requests in, claims out, each settled once
 
