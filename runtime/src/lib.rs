@@ -6,9 +6,11 @@ pub mod error; // the one error type
 pub mod escape; // what strangers wrote, as people may see it
 pub mod names; // which ids and names of queues are allowed
 pub mod request; // what a producer asks for
-pub mod stop; // how an attempt is told to end early
+pub mod stop;
+pub mod units; // sizes and times as operators write them // how an attempt is told to end early
 
 pub mod memory; // what the attempts of a worker may hold together
+mod tls; // who provides the cryptography of TLS
 mod trust; // whether others can change what this program trusts
 
 mod document; // small files in, their bytes out

@@ -35,9 +35,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::machine::default_total;
-use crate::config::ByteSize;
 use crate::error::{Error, Result, Stage};
 use crate::stop::Stop;
+use crate::units::ByteSize;
 
 /// The memory of a usual attempt: some chunks and their output, an instance of a plugin, pieces of a transfer.
 pub const ATTEMPT_BYTES: usize = 3 << 20;

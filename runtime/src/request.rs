@@ -17,7 +17,7 @@ pub use self::encoding::{ASCII, encoding_refused, parse_encoding};
 use self::input::given;
 pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
-    SKIP_LINES_MAX, ShortRows, input_differences,
+    SKIP_LINES_MAX, ShortRows, input_differences, parse_character,
 };
 use crate::digest::parse_sha256;
 use crate::document::without_mark;

@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// List them, with the reasons.
     List {
         #[command(flatten)]
-        queues: QueueArgs,
+        queues: QueueFilter,
         /// At most so many of each queue.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         limit: usize,
@@ -52,7 +52,7 @@ pub(super) enum Command {
 }
 
 #[derive(clap::Args)]
-pub(super) struct QueueArgs {
+pub(super) struct QueueFilter {
     /// Only this queue.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
@@ -67,7 +67,7 @@ pub(super) struct Selection {
     #[arg(long, requires = "queue")]
     all: bool,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueFilter,
 }
 
 #[derive(clap::Args)]
@@ -82,7 +82,7 @@ pub(super) struct PurgeArgs {
     #[arg(long, requires = "queue")]
     documents: bool,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueFilter,
 }
 
 pub(super) async fn dead(command: Command, environment: &Environment) -> Result<ExitCode> {
@@ -103,13 +103,13 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
                 requests::show(&status);
             }
         }
-        Command::Retry(selection) => return revive(&backend, selection, Verb::Retry).await,
+        Command::Retry(selection) => return retry_or_purge(&backend, selection, Verb::Retry).await,
         Command::Purge(args) => return purge(&backend, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(backend: &Backend, queues: &QueueArgs, limit: usize, as_json: bool) -> Result<()> {
+async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for queue in requests::queues(backend, queues.queue.as_deref()).await? {
         for status in backend.queue.requests(&queue, State::Dead, limit).await? {
@@ -160,7 +160,7 @@ async fn purge(backend: &Backend, args: PurgeArgs) -> Result<ExitCode> {
     if id.is_none() && !all {
         return Ok(ExitCode::SUCCESS);
     }
-    revive(backend, Selection { id, all, queues }, Verb::Purge).await
+    retry_or_purge(backend, Selection { id, all, queues }, Verb::Purge).await
 }
 
 async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<ExitCode> {
@@ -242,7 +242,7 @@ impl Verb {
     }
 }
 
-async fn revive(backend: &Backend, selection: Selection, verb: Verb) -> Result<ExitCode> {
+async fn retry_or_purge(backend: &Backend, selection: Selection, verb: Verb) -> Result<ExitCode> {
     match (selection.id, selection.queues.queue) {
         (Some(id), queue) => {
             let found = RequestArgs::new(id, queue).find(backend).await?;
@@ -252,16 +252,16 @@ async fn revive(backend: &Backend, selection: Selection, verb: Verb) -> Result<E
             print::line(format!("{}  {}", found.id, verb.state()));
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(queue)) => revive_all(backend, &queue, verb).await,
+        (None, Some(queue)) => retry_or_purge_all(backend, &queue, verb).await,
         (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
     }
 }
 
 /// Retries or purges the requests that are dead now, each once. A request that somebody else retries or purges meanwhile is
 /// skipped, a request that dies later is left, and both are counted.
-async fn revive_all(backend: &Backend, queue: &str, verb: Verb) -> Result<ExitCode> {
+async fn retry_or_purge_all(backend: &Backend, queue: &str, verb: Verb) -> Result<ExitCode> {
     requests::known(backend, queue).await?;
-    let deaths = deaths(&*backend.queue, queue).await?;
+    let deaths = dead_positions(&*backend.queue, queue).await?;
     let (mut done, mut gone, mut lost) = (0, 0, Vec::new());
     for step in deaths.chunks(DEAD_STEP) {
         let answers = verb.several(&*backend.queue, queue, step).await?;
@@ -303,7 +303,7 @@ async fn revive_all(backend: &Backend, queue: &str, verb: Verb) -> Result<ExitCo
 
 /// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command touches the
 /// first one, so a request that dies again meanwhile is not in it twice. No more are read than there are at the start.
-async fn deaths(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
+async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
     let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
     let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), ListPosition::default());
     while left > 0 {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::environment::Environment;
-use super::inputs::{self, Input, Unfound};
+use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
@@ -155,7 +155,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
 /// Publishes the output of each input, and tells of it as soon as it is there.
 async fn to_folder(
     work: &Ingestion,
-    inputs: Vec<Result<Input, Unfound>>,
+    inputs: Vec<Result<InputArgument, InputNotFound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
@@ -167,7 +167,7 @@ async fn to_folder(
         work.print_committed((count > 1).then_some(&*name), committed);
         Ok(())
     };
-    let left = work.put_through_all(inputs, log_format, print_committed).await?;
+    let left = work.ingest_all(inputs, log_format, print_committed).await?;
     if !left.is_empty() {
         if count > 1 {
             print::note(format!(
@@ -187,7 +187,7 @@ async fn to_folder(
 /// Writes the outputs of all inputs to stdout, or none.
 async fn to_stdout(
     work: &Ingestion,
-    inputs: Vec<Result<Input, Unfound>>,
+    inputs: Vec<Result<InputArgument, InputNotFound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
@@ -204,7 +204,7 @@ async fn to_stdout(
         receipts.push((name, receipt));
         Ok(())
     };
-    let left = work.put_through_all(inputs, log_format, stage).await?;
+    let left = work.ingest_all(inputs, log_format, stage).await?;
     if !left.is_empty() {
         let which = match count {
             1 => String::new(),
@@ -225,7 +225,7 @@ async fn to_stdout(
     Ok(ExitCode::SUCCESS)
 }
 
-fn name(input: &Result<Input, Unfound>) -> String {
+fn name(input: &Result<InputArgument, InputNotFound>) -> String {
     match input {
         Ok(input) => input.to_string(),
         Err(unfound) => unfound.argument.clone(),
@@ -278,9 +278,9 @@ impl Ingestion {
     ///
     /// # Errors
     /// Those of stage config, which concern all inputs, and those of `done`.
-    async fn put_through_all(
+    async fn ingest_all(
         &self,
-        inputs: Vec<Result<Input, Unfound>>,
+        inputs: Vec<Result<InputArgument, InputNotFound>>,
         log_format: LogFormat,
         mut done: impl FnMut(String, Committed) -> Result<()>,
     ) -> Result<Vec<String>> {
@@ -292,7 +292,7 @@ impl Ingestion {
                 left.push(name);
                 continue;
             }
-            match self.put_through(input).await {
+            match self.ingest_one(input).await {
                 Ok(committed) => done(name, committed)?,
                 Err(error) if error.stage() == Stage::Config => return Err(error),
                 Err(error) => {
@@ -309,7 +309,7 @@ impl Ingestion {
     }
 
     /// Puts an input through, unless a signal comes first.
-    async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
+    async fn ingest_one(&self, input: Result<InputArgument, InputNotFound>) -> Result<Committed> {
         let input = input.map_err(|unfound| *unfound.error)?;
         // Its time may be over, that of the next one not.
         let stop = Stop::default();
@@ -327,26 +327,26 @@ impl Ingestion {
             (Class::Transient, _) if error.stage() == Stage::Commit && self.args.output.is_stdout() => {
                 error.with_hint(STAGED_FIRST)
             }
-            (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
+            (Class::Transient, InputArgument::At(_)) => error.with_hint(NO_RETRY),
             // No queue reads standard input.
             _ => error,
         })
     }
 
-    async fn attempt(&self, input: &Input, stop: &Stop) -> Result<Committed> {
+    async fn attempt(&self, input: &InputArgument, stop: &Stop) -> Result<Committed> {
         let args = &self.args;
         let limits = self.plugin.limits();
         let mut time = TimeLimit::new(limits.attempt);
         let now = receipt::now();
-        let is_typed = *input == Input::Stdin && std::io::stdin().is_terminal();
+        let is_typed = *input == InputArgument::Stdin && std::io::stdin().is_terminal();
         if is_typed {
             print::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
         }
         let source = match input {
-            Input::At(uri) => {
+            InputArgument::At(uri) => {
                 stop_after(&mut time, stop, self.fetcher.open(uri, Origin::Typed, stop)).await?
             }
-            Input::Stdin => self.fetcher.open_stdin(stop)?,
+            InputArgument::Stdin => self.fetcher.open_stdin(stop)?,
         };
         let progress = Arc::new(ProgressCounters::default());
         let job = Job {
@@ -429,6 +429,9 @@ impl Ingestion {
     }
 }
 
+/// The exit code of a program that SIGINT ended, as shells have it: 128 and the signal's number.
+const EXIT_INTERRUPTED: i32 = 130;
+
 const INTERRUPTED: &str = "interrupted";
 
 /// What to do about an error that a worker would meet with another attempt.
@@ -449,7 +452,7 @@ fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
         if let Some(folder) = staged {
             let _ = std::fs::remove_dir_all(folder);
         }
-        std::process::exit(130);
+        std::process::exit(EXIT_INTERRUPTED);
     });
     Ok(())
 }

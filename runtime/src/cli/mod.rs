@@ -7,6 +7,7 @@ mod dotenv;
 mod environment;
 mod hints;
 mod ingest;
+mod input_options;
 mod inputs;
 mod options;
 mod plugin;
@@ -18,6 +19,7 @@ mod run;
 mod signals;
 mod stdout;
 mod submit;
+mod value_enums;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

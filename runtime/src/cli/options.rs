@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
+use super::input_options::InputOptionArgs;
 use crate::commit::Destination;
 use crate::config::{LimitValue, Limits};
 use crate::digest::parse_sha256;
@@ -23,7 +24,7 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 #[derive(clap::Args)]
 pub(super) struct InputArgs {
     #[command(flatten)]
-    options: InputOptions,
+    options: InputOptionArgs,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; nothing is written if it has another.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(super) sha256: Option<String>,
@@ -33,7 +34,7 @@ impl InputArgs {
     pub(super) fn options(&self) -> InputOptions {
         InputOptions {
             sha256: self.sha256.clone(),
-            ..self.options.clone()
+            ..self.options.clone().into()
         }
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::environment::Environment;
+use super::input_options::InputOptionArgs;
 use super::options::{GateArgs, LimitArgs, plugin_config};
 use super::{print, requests};
 use crate::config::{LimitValue, Limits};
@@ -42,13 +43,13 @@ pub(super) enum Command {
         config: Option<String>,
         /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
         /// traps=0. Where a worker's own is lower, that counts. docs/security.md lists them all.
-        #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
+        #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
         limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
         /// For what a request does not say.
         #[command(flatten)]
-        input: Box<InputOptions>,
+        input: Box<InputOptionArgs>,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -83,7 +84,7 @@ pub(super) enum Command {
     },
 }
 
-fn of_binding(text: &str) -> Result<LimitValue, String> {
+fn binding_limit(text: &str) -> Result<LimitValue, String> {
     text.parse::<LimitValue>()?.in_binding()
 }
 
@@ -98,7 +99,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             gate,
             input,
         } => {
-            let rules = (gate.gate(), *input);
+            let rules = (gate.gate(), InputOptions::from(*input));
             bind(&queue, &plugin, config.as_deref(), &limits, rules, environment).await?;
         }
         Command::Rollback { queue } => rollback(&queue, environment).await?,

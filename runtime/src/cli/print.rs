@@ -21,6 +21,9 @@ use crate::telemetry::log::is_dumb;
 /// The most characters of a cell that is not in the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;
 
+/// The time between two updates of a progress line.
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
+
 /// Prints a line of results, escaped for people.
 pub(super) fn line(text: impl Display) {
     print(&escape::for_people(&text.to_string()));
@@ -208,7 +211,7 @@ impl ProgressLine {
                 let rate = records as f64 / bar.elapsed().as_secs_f64().max(0.001);
                 let rate = HumanCount(rate as u64);
                 bar.set_message(format!("{}  {rate} records/s", measures(bytes, records, rejects)));
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(REDRAW_EVERY).await;
             }
         }));
         line
@@ -225,7 +228,7 @@ impl ProgressLine {
         bar.set_style(
             ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a constant template"),
         );
-        bar.enable_steady_tick(Duration::from_millis(100));
+        bar.enable_steady_tick(REDRAW_EVERY);
         Self { bar, task: None }
     }
 

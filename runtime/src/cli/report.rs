@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde::Deserialize;
-
 use super::environment::Environment;
 use super::print;
 use super::requests::RequestArgs;
@@ -100,9 +98,14 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         None => error,
     })?;
     let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
-    if let Some(receipt) = &status.receipt {
-        let report = Report::deserialize(receipt)
-            .map_err(|error| refused("its receipt cannot be read").because(error))?;
+    let receipt = status
+        .read_receipt()
+        .map_err(|error| refused("its receipt cannot be read").because(error))?;
+    if let Some(receipt) = receipt {
+        let report = Report {
+            refused: None,
+            receipt,
+        };
         return match is_about(&report, &status) {
             true => Ok(report),
             false => Err(refused("the queue has the receipt of another request for it")),
@@ -114,14 +117,14 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
     };
     match &status.report {
-        Some(uri) => of_dead(&status, uri).map_err(|error| why().because(error)),
+        Some(uri) => quarantined_report(&status, uri).map_err(|error| why().because(error)),
         None => Err(why()),
     }
 }
 
 /// The report on a request that the gate refused, if it is on this machine. Its URI is a worker's; what is there may be
 /// anybody's by now.
-fn of_dead(status: &Status, uri: &str) -> Result<Report> {
+fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
         Location::File(path) if path.is_absolute() => path,

@@ -8,7 +8,6 @@ use crate::error::{Error, Result, Stage};
 use crate::location::redact;
 use crate::names::check_queue_name;
 use crate::queue::{Backend, Cancelled, State, Status};
-use crate::receipt::Receipt;
 
 /// So many queues are named in an error.
 const QUEUES_SHOWN: usize = 8;
@@ -204,11 +203,7 @@ pub(super) fn show(status: &Status) {
     if let Some(uri) = &status.report {
         print::line(format!("report   {uri}"));
     }
-    let receipt = status
-        .receipt
-        .clone()
-        .and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
-    if let Some(receipt) = receipt {
+    if let Ok(Some(receipt)) = status.read_receipt() {
         print::receipt(&receipt);
     }
 }

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::environment::Environment;
+use super::input_options::InputOptionArgs;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
 use super::print;
 use super::signals::Signals;
-use crate::config::{ByteSize, HumanDuration, LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
+use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
@@ -20,7 +21,8 @@ use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Counts, State};
 use crate::request::InputOptions;
 use crate::telemetry::repeated_errors::RepeatedErrors;
-use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
+use crate::units::{ByteSize, HumanDuration};
+use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +52,7 @@ pub(super) struct Args {
     output: OutputArgs,
     /// For what neither a request nor its queue's binding says.
     #[command(flatten)]
-    input: InputOptions,
+    input: InputOptionArgs,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -119,7 +121,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &queues {
         check_usable_queue_name(name)?;
     }
-    args.input.check()?;
+    let input = InputOptions::from(args.input);
+    input.check()?;
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint.0,
         ..args.limits.limits()
@@ -143,7 +146,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         profile: args.output.profile,
-        input: args.input,
+        input,
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         move_output: args.move_output,
@@ -214,14 +217,14 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         "worker stopped"
     );
     if burst {
-        let rest = rest(&left);
+        let rest = left_summary(&left);
         print::line(format!(
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
         if dead > 0 {
-            print::line(format!("{dead} died: {} shows them", dead_lists(&queues)));
+            print::line(format!("{dead} died: {} shows them", dead_list_commands(&queues)));
         }
-        list(&left, &queues);
+        print_left(&left, &queues);
         for (queue, near) in new_queues {
             if is_empty(&after, &queue).await {
                 let near = near.map_or(String::new(), |near| format!("; near it: {near}"));
@@ -236,7 +239,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
 }
 
 /// Returns the part of a burst's summary about the requests that it leaves; empty if there are none.
-fn rest(left: &Left) -> String {
+fn left_summary(left: &LeftRequests) -> String {
     let mut text = String::new();
     if left.count > 0 {
         text += &format!(", {} left", left.count);
@@ -252,9 +255,9 @@ fn rest(left: &Left) -> String {
 }
 
 /// Prints the first of the requests that a burst leaves.
-fn list(left: &Left, queues: &[String]) {
+fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
-        let lists = dead_lists(queues);
+        let lists = dead_list_commands(queues);
         print::line(format!(
             "documents that are not valid requests were set aside: {lists} shows them"
         ));
@@ -285,9 +288,9 @@ fn list(left: &Left, queues: &[String]) {
 }
 
 /// Returns the commands that list what died in these queues.
-fn dead_lists(queues: &[String]) -> String {
-    let list = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
-    queues.iter().map(list).collect::<Vec<_>>().join(", ")
+fn dead_list_commands(queues: &[String]) -> String {
+    let command = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
+    queues.iter().map(command).collect::<Vec<_>>().join(", ")
 }
 
 fn time(at_ms: i64) -> String {

@@ -14,8 +14,10 @@ use crate::fetch::check_fetchable;
 use crate::location::redact;
 use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Progress, State, Status, Submitted, is_on_this_machine};
-use crate::receipt::Receipt;
 use crate::request::{NewRequest, check_uri, input_differences};
+
+/// The time between two looks at a request that is waited for.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -238,7 +240,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(POLL_EVERY).await;
     };
     drop(progress);
     show(args, &status)
@@ -272,13 +274,14 @@ fn last_failure(status: &Status) -> Option<String> {
 }
 
 fn show(args: &Args, status: &Status) -> Result<bool> {
-    let receipt = status.receipt.clone().filter(|_| status.state == State::Done);
-    match receipt {
-        Some(receipt) if args.json => print::json(&receipt),
-        Some(receipt) => {
-            let receipt: Receipt = serde_json::from_value(receipt)
+    let document = status.receipt.as_ref().filter(|_| status.state == State::Done);
+    match document {
+        Some(document) if args.json => print::json(document),
+        Some(_) => {
+            let receipt = status
+                .read_receipt()
                 .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
-            print::receipt(&receipt);
+            receipt.iter().for_each(print::receipt);
         }
         None if args.json => requests::json(status),
         None => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Limits;
 use crate::error::{Error, Result, Stage};
+use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
 /// Limits of a binding by name, as they were written. They only ever lower those of a worker.
 pub type LimitOverrides = BTreeMap<String, String>;
@@ -30,19 +31,6 @@ struct LimitSpec {
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Bytes,
-    Milliseconds,
-    Count,
-}
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-const DAY_MS: u64 = 86_400_000;
 
 /// docs/security.md says what each of them bounds.
 static LIMITS: [LimitSpec; 17] = [
@@ -259,7 +247,7 @@ impl LimitValue {
 
     /// Name and value, to be kept with a binding.
     pub fn parts(self) -> (String, String) {
-        (self.limit.name.to_owned(), written(self.limit.unit, self.value))
+        (self.limit.name.to_owned(), self.limit.unit.format(self.value))
     }
 }
 
@@ -276,7 +264,7 @@ impl FromStr for LimitValue {
 impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LimitSpec { name, unit, .. } = self.limit;
-        write!(f, "{name}={}", written(*unit, self.value))
+        write!(f, "{name}={}", unit.format(self.value))
     }
 }
 
@@ -285,92 +273,18 @@ fn setting(name: &str, value: &str) -> Result<LimitValue, String> {
         let names: Vec<_> = LIMITS.iter().map(|limit| limit.name).collect();
         return Err(format!("there is no limit \"{name}\", only {}", names.join(", ")));
     };
-    let (value, range) = (parse(limit.unit, value)?, &limit.range);
+    let (value, range) = (limit.unit.parse(value)?, &limit.range);
     if !range.contains(&value) {
-        let [least, most] = [range.start(), range.end()].map(|bound| written(limit.unit, *bound));
+        let [least, most] = [range.start(), range.end()].map(|bound| limit.unit.format(*bound));
         return Err(format!("{name} is from {least} to {most}"));
     }
     Ok(LimitValue { limit, value })
 }
 
-/// A number of bytes that is written as `64MiB`.
-#[derive(Debug, Clone, Copy)]
-pub struct ByteSize(pub u64);
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse(Unit::Bytes, text).map(Self)
-    }
-}
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&written(Unit::Bytes, self.0))
-    }
-}
-
-/// A time that is written as `5m`.
-#[derive(Debug, Clone, Copy)]
-pub struct HumanDuration(pub Duration);
-
-impl FromStr for HumanDuration {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse(Unit::Milliseconds, text).map(|millis| Self(Duration::from_millis(millis)))
-    }
-}
-
-/// In whole milliseconds.
-impl fmt::Display for HumanDuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        f.write_str(&written(Unit::Milliseconds, millis))
-    }
-}
-
-/// The units of a value, the largest first.
-fn units(unit: Unit) -> &'static [(&'static str, u64)] {
-    match unit {
-        Unit::Bytes => &[("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("", 1)],
-        Unit::Milliseconds => &[("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)],
-        Unit::Count => &[("", 1)],
-    }
-}
-
-fn parse(unit: Unit, text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    // Read, but not written: 24h says more than 1d.
-    const DAY: (&str, u64) = ("d", 86_400_000);
-    let factor = match (unit, suffix) {
-        (Unit::Milliseconds, "d") => Some(&DAY),
-        _ => units(unit).iter().find(|(name, _)| *name == suffix),
-    };
-    let value = number.parse::<u64>().ok().zip(factor);
-    value
-        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-        .ok_or_else(|| match unit {
-            Unit::Bytes => format!("\"{text}\" is no size: write 1000, 64KiB, 64MiB, 1GiB"),
-            Unit::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h, 2d"),
-            Unit::Count => format!("\"{text}\" is no number"),
-        })
-}
-
-fn written(unit: Unit, value: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| value.is_multiple_of(*factor) && value > 0;
-    let (name, factor) = units(unit).iter().find(fits).unwrap_or(match unit {
-        Unit::Milliseconds => &("ms", 1),
-        _ => &("", 1),
-    });
-    format!("{}{name}", value / factor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::HumanDuration;
 
     fn refused(text: &str) -> String {
         text.parse::<LimitValue>().expect_err("refused")
@@ -417,7 +331,7 @@ mod tests {
     fn each_limit_has_a_least_and_a_most() {
         assert_eq!(refused("memory=1023KiB"), "memory is from 1MiB to 4GiB");
         for limit in &LIMITS {
-            let text = |value| format!("{}={}", limit.name, written(limit.unit, value));
+            let text = |value| format!("{}={}", limit.name, limit.unit.format(value));
             let (least, most) = (*limit.range.start(), *limit.range.end());
             for value in [least, most] {
                 let mut limits = Limits::default();
@@ -457,7 +371,7 @@ mod tests {
     fn the_page_on_security_has_them_all() {
         let page = include_str!("../../../docs/security.md");
         for limit in &LIMITS {
-            let value = written(limit.unit, (limit.get)(&Limits::default()));
+            let value = limit.unit.format((limit.get)(&Limits::default()));
             let row = format!("| `{}` | {value} |", limit.name);
             assert!(page.contains(&row), "no row {row}");
         }

@@ -19,9 +19,9 @@ use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteB
 use zstd::stream::zio;
 
 use super::resume::shown;
-use crate::config::ByteSize;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
+use crate::units::ByteSize;
 
 const BUFFER_BYTES: usize = 128 << 10;
 

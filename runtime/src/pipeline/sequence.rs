@@ -10,12 +10,13 @@ use super::lane::{Finished, Part, Rejected};
 use super::traps::Traps;
 use crate::batch::{Origin, Position, Row};
 use crate::commit::{RejectWriter, Staged, StagedPart, Staging};
-use crate::config::{ByteSize, Limits, REJECTS_RATIO};
+use crate::config::{Limits, REJECTS_RATIO};
 use crate::digest::Digesting;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fail_points;
 use crate::gate::Rejects;
 use crate::receipt::RecordCounts;
+use crate::units::ByteSize;
 
 /// Puts the parts together again.
 pub(super) struct Sequence<'a> {

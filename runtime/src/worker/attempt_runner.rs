@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::Instrument;
 
+use super::backoff::Backoff;
 use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
-use crate::config::{HumanDuration, Limits};
+use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, Origin};
@@ -22,6 +23,7 @@ use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
 use crate::telemetry::repeated_errors::RepeatedErrors;
+use crate::units::HumanDuration;
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -29,8 +31,12 @@ const REPORT_CHARS_MAX: usize = 2_000;
 /// The delay before a request that could not be ended is claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
-/// What may fail for a while.
-const END: &str = "cannot end a claim, trying again";
+/// The first and the longest wait before a claim that could not be ended is ended again.
+const END_RETRY_FIRST: Duration = Duration::from_millis(50);
+const END_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// The message of an operation that may fail for a while.
+const CANNOT_END: &str = "cannot end a claim, trying again";
 
 /// What every attempt of a worker needs.
 pub(super) struct AttemptRunner {
@@ -441,16 +447,15 @@ impl AttemptRunner {
         lease: &Lease,
         mut verb: impl FnMut() -> F,
     ) -> Result<()> {
-        let mut wait = Duration::from_millis(50);
+        let mut backoff = Backoff::new(END_RETRY_FIRST, END_RETRY_MAX);
         loop {
             match verb().await {
                 Err(error) if error.class() == Class::Transient && lease.is_good() => {
-                    self.repeated_errors.failed(END, &error);
+                    self.repeated_errors.failed(CANNOT_END, &error);
                 }
                 answer => return answer,
             }
-            tokio::time::sleep(wait).await;
-            wait = (2 * wait).min(Duration::from_secs(2));
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 }

@@ -18,7 +18,7 @@ const PAGE_REQUESTS: usize = 500;
 
 /// The requests and documents that a burst leaves in its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct LeftRequests {
     /// Requests, and documents on intake lists, that are not done.
     pub count: u64,
     /// The first of them.
@@ -46,7 +46,7 @@ pub struct LeftRequest {
     pub why: &'static str,
 }
 
-impl Left {
+impl LeftRequests {
     /// Whether nothing is left but requests for later.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
@@ -280,11 +280,11 @@ impl PendingWork {
         wait: Duration,
         remaining: RemainingWait,
         invalid_before: u64,
-    ) -> Result<Option<Left>> {
+    ) -> Result<Option<LeftRequests>> {
         let queue = &runner.backend.queue;
-        let mut all = Left {
+        let mut all = LeftRequests {
             invalid: self.invalid().saturating_sub(invalid_before),
-            ..Left::default()
+            ..LeftRequests::default()
         };
         for (counts, idle_reason) in &self.queues {
             let name = &counts.queue;

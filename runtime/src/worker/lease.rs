@@ -17,11 +17,11 @@ use crate::stop::Stop;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// How long after a failed renewal or connection the next is tried.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What may fail for a while.
-const RENEW: &str = "cannot renew leases, trying again";
-const LOST: &str = "a lease was lost";
+/// Messages of operations that may fail for a while.
+const CANNOT_RENEW: &str = "cannot renew leases, trying again";
+const LEASE_LOST: &str = "a lease was lost";
 
 /// The leases that are held now. Dropping it ends the thread.
 pub(super) struct Leases {
@@ -223,7 +223,7 @@ struct LeaseRenewer {
 
 impl LeaseRenewer {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
-        let tick = self.policy.renew_every.min(RETRY) / 2;
+        let tick = self.policy.renew_every.min(RETRY_EVERY) / 2;
         let mut looked_at = Instant::now();
         // Before the first claim: a server that takes no further connection must not be met with requests at hand.
         runtime.block_on(self.connect());
@@ -242,7 +242,7 @@ impl LeaseRenewer {
                 .collect();
             drop(state);
             let is_failing = matches!(*self.health.borrow(), RenewalHealth::Fails(..));
-            if !due.is_empty() || (is_failing && looked_at.elapsed() >= RETRY) {
+            if !due.is_empty() || (is_failing && looked_at.elapsed() >= RETRY_EVERY) {
                 looked_at = now;
                 runtime.block_on(self.renew_all(due));
             }
@@ -274,11 +274,11 @@ impl LeaseRenewer {
         match kept {
             Ok(()) => {
                 if let RenewalHealth::Fails(..) = self.health.send_replace(RenewalHealth::Works) {
-                    self.shared.repeated_errors.succeeded(RENEW);
+                    self.shared.repeated_errors.succeeded(CANNOT_RENEW);
                 }
             }
             Err(error) => {
-                self.shared.repeated_errors.failed(RENEW, &error);
+                self.shared.repeated_errors.failed(CANNOT_RENEW, &error);
                 self.health
                     .send_replace(RenewalHealth::Fails(error.class(), error.report()));
             }
@@ -294,7 +294,7 @@ impl LeaseRenewer {
         loop {
             tokio::select! {
                 () = &mut renewals => return,
-                () = tokio::time::sleep(RETRY / 2) => stop_expiring(&shared, &policy, fails_for_good),
+                () = tokio::time::sleep(RETRY_EVERY / 2) => stop_expiring(&shared, &policy, fails_for_good),
             }
         }
     }
@@ -365,7 +365,7 @@ fn postpone(shared: &LeaseTable, due: &[(u64, Ticket, Progress)]) {
     let mut state = shared.state.lock();
     for (key, ..) in due {
         if let Some(held) = state.held.get_mut(key) {
-            held.renew_at = Instant::now() + RETRY;
+            held.renew_at = Instant::now() + RETRY_EVERY;
         }
     }
 }
@@ -383,7 +383,7 @@ fn note_renewal(
     };
     match renewed {
         Ok(Renewed { cancel }) => {
-            shared.repeated_errors.succeeded(RENEW);
+            shared.repeated_errors.succeeded(CANNOT_RENEW);
             held.good_until = asked_at + policy.lease;
             held.renew_at = asked_at + policy.renew_every;
             if cancel {
@@ -394,11 +394,11 @@ fn note_renewal(
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");
             state.held.remove(&key);
-            shared.repeated_errors.failed(LOST, &error);
+            shared.repeated_errors.failed(LEASE_LOST, &error);
         }
         Err(error) => {
-            shared.repeated_errors.failed(RENEW, &error);
-            held.renew_at = Instant::now() + RETRY;
+            shared.repeated_errors.failed(CANNOT_RENEW, &error);
+            held.renew_at = Instant::now() + RETRY_EVERY;
         }
     }
 }

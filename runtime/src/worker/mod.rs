@@ -1,6 +1,7 @@
 //! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
 
 mod attempt_runner;
+mod backoff;
 mod burst;
 mod lease;
 mod plugins;
@@ -15,8 +16,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use attempt_runner::AttemptRunner;
+use backoff::Backoff;
 use burst::{AwaitedWork, BurstWait, PendingWork, ScannedQueues};
-pub use burst::{Left, LeftRequest};
+pub use burst::{LeftRequest, LeftRequests};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
@@ -44,9 +46,13 @@ const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
-/// What may fail for a while.
-const CLAIM: &str = "cannot claim, trying again";
-const WAIT: &str = "cannot wait for requests, looking from time to time";
+/// The first and the longest wait after a claim that failed.
+const CLAIM_RETRY_FIRST: Duration = Duration::from_millis(200);
+const CLAIM_RETRY_MAX: Duration = Duration::from_millis(6_400);
+
+/// Messages of operations that may fail for a while.
+const CANNOT_CLAIM: &str = "cannot claim, trying again";
+const CANNOT_WAIT: &str = "cannot wait for requests, looking from time to time";
 
 /// What a worker does.
 #[derive(Debug, Clone)]
@@ -106,7 +112,7 @@ pub struct Summary {
     /// Claims that went to somebody else.
     pub lost: u64,
     /// What a burst that ended by itself has left.
-    pub left: Left,
+    pub left: LeftRequests,
 }
 
 impl Summary {
@@ -190,7 +196,7 @@ pub async fn run(
         unanswered: None,
         idle_logged_at: None,
         logged_elsewhere: HashSet::new(),
-        patience: BurstWait::default(),
+        waiting: BurstWait::default(),
         scanned: ScannedQueues::new(),
         logged_waiting: None,
         invalid_before: None,
@@ -229,7 +235,7 @@ struct Worker {
     /// The queues of which it was said that requests wait for workers with other outputs.
     logged_elsewhere: HashSet<String>,
     /// How long a burst has waited.
-    patience: BurstWait,
+    waiting: BurstWait,
     scanned: ScannedQueues,
     /// When it last said what it waits for, and what it has said since then.
     logged_waiting: Option<(Instant, AwaitedWork)>,
@@ -239,7 +245,7 @@ struct Worker {
 
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
-        let (mut failures, mut failing_since) = (0, None);
+        let (mut backoff, mut failing_since) = (Backoff::new(CLAIM_RETRY_FIRST, CLAIM_RETRY_MAX), None);
         while *shutdown.borrow() == Shutdown::No {
             while let Some(ended) = self.attempts.try_join_next_with_id() {
                 self.ended(ended);
@@ -252,20 +258,19 @@ impl Worker {
             match self.step().await {
                 Ok(ClaimOutcome::Over) => return Ok(()),
                 Ok(step) => {
-                    failures = 0;
-                    self.runner.repeated_errors.succeeded(CLAIM);
+                    backoff.reset();
+                    failing_since = None;
+                    self.runner.repeated_errors.succeeded(CANNOT_CLAIM);
                     if matches!(step, ClaimOutcome::Began) {
                         continue;
                     }
                     self.next_event(shutdown, Some(self.runner.options.policy.idle))
                         .await;
                 }
-                Err(error) if self.may_pass(&error, failures, &mut failing_since) => {
-                    failures += 1;
-                    self.runner.repeated_errors.failed(CLAIM, &error);
-                    let pause = Duration::from_millis(100).saturating_mul(1 << failures.min(6));
+                Err(error) if self.may_pass(&error, &mut failing_since) => {
+                    self.runner.repeated_errors.failed(CANNOT_CLAIM, &error);
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next_wait()) => {}
                         _ = shutdown.changed() => {}
                     }
                 }
@@ -277,10 +282,7 @@ impl Worker {
 
     /// Whether to try again after a claim failed. A burst does not wait for long; any other worker waits until an operator has
     /// helped, whatever the server says: if it left, somebody would have to start it again.
-    fn may_pass(&self, error: &Error, failures: u32, failing_since: &mut Option<Instant>) -> bool {
-        if failures == 0 {
-            *failing_since = None;
-        }
+    fn may_pass(&self, error: &Error, failing_since: &mut Option<Instant>) -> bool {
         let since = failing_since.get_or_insert_with(Instant::now);
         let WorkerOptions { burst, policy, .. } = &self.runner.options;
         if *burst {
@@ -311,12 +313,12 @@ impl Worker {
         self.runner.destination.check_identity()?;
         self.runner.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
-        self.patience.look();
+        self.waiting.look();
         if !claims.is_empty() {
             for claim in claims {
                 self.begin(claim, asked_at);
             }
-            self.patience.is_busy();
+            self.waiting.is_busy();
             self.scanned.clear();
             return Ok(ClaimOutcome::Began);
         }
@@ -419,19 +421,19 @@ impl Worker {
     /// Whether a burst that has found nothing to claim waits, and for what, or is over.
     async fn idle_in_burst(&mut self) -> Result<ClaimOutcome> {
         if !self.attempts.is_empty() {
-            self.patience.is_busy();
+            self.waiting.is_busy();
             return Ok(ClaimOutcome::Idle);
         }
         let LeasePolicy { burst_wait, idle, .. } = self.runner.options.policy;
-        let remaining = self.patience.remaining(burst_wait, idle);
+        let remaining = self.waiting.remaining(burst_wait, idle);
         let pending = PendingWork::of(&self.runner, remaining.for_retries, &mut self.scanned).await?;
         if pending.is_importing() {
-            self.patience.is_busy();
+            self.waiting.is_busy();
             return Ok(ClaimOutcome::Idle);
         }
         if pending.is_awaited(remaining) {
             let awaited = pending.awaited(remaining);
-            self.patience.awaits(awaited);
+            self.waiting.awaits(awaited);
             let told = self
                 .logged_waiting
                 .filter(|(at, _)| at.elapsed() <= IDLE_LOG_EVERY);
@@ -466,7 +468,7 @@ impl Worker {
                     tracing::warn!(queue = name, why, "requests cannot be claimed");
                 }
                 Some(IdleReason::Paused) => {
-                    tracing::warn!(queue = name, "queue is paused, its requests wait")
+                    tracing::warn!(queue = name, "queue is paused, its requests wait");
                 }
                 None => {}
             }
@@ -588,9 +590,9 @@ async fn wait_any(runner: &AttemptRunner, idle: Duration) {
         let repeated_errors = Arc::clone(&runner.repeated_errors);
         waits.spawn(async move {
             match queue.wait(&name, idle).await {
-                Ok(()) => repeated_errors.succeeded(WAIT),
+                Ok(()) => repeated_errors.succeeded(CANNOT_WAIT),
                 Err(error) => {
-                    repeated_errors.failed(WAIT, &error);
+                    repeated_errors.failed(CANNOT_WAIT, &error);
                     // The next claim may do all the same; until then there is no hurry.
                     tokio::time::sleep(idle).await;
                 }

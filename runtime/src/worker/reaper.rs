@@ -17,6 +17,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// At every so many looks, from the first one on, it looks at staging, too: about once an hour.
 const STAGING_EVERY: u64 = 60;
 
+/// How much longer than an attempt may work staged files are left alone.
+const STAGING_GRACE: Duration = Duration::from_secs(3_600);
+
 /// Between two steps others have their turn.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -71,7 +74,7 @@ pub(super) async fn reap(runner: &AttemptRunner) {
 async fn reap_staging(runner: &AttemptRunner) {
     let destination = Arc::clone(&runner.destination);
     let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
-    let older_than = attempt + Duration::from_secs(3_600);
+    let older_than = attempt + STAGING_GRACE;
     let tickets = runner.leases.tickets();
     // After a panic the next look tries again.
     let _ = tokio::task::spawn_blocking(move || {

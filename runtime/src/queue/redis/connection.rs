@@ -1,8 +1,8 @@
 //! Connections to the Redis server: commands go in, values or classified errors come out. One connection is
 //! shared by all verbs; whatever blocks or moves much takes one of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -45,7 +45,7 @@ impl Connections {
     /// Connects, and asks the server for a sign of life.
     pub(super) async fn connect(url: &Url) -> Result<Self> {
         if url.scheme() == "rediss" {
-            install_tls_provider();
+            crate::tls::install_provider();
         }
         check_url(url)?;
         let name = public_name(url);
@@ -274,14 +274,6 @@ fn is_tls_refusal(error: &RedisError) -> bool {
     let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
     io.and_then(std::io::Error::get_ref)
         .is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// TLS in this process goes through ring; whoever was first to choose a provider keeps it.
-fn install_tls_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 /// Refuses a URL whose parts may hold a piece of a password: an unescaped `/`, `?` or `#` in one ends the host early.

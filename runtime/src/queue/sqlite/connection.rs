@@ -1,4 +1,4 @@
-//! The connection to a SQLite file: pieces of work go in and run on a blocking thread, one after the other and each
+//! The connection to a SQLite file: calls go in and run on a blocking thread, one after the other and each
 //! whole or not at all; values or classified errors come out. Those that come together share one transaction, and so
 //! the one sync of the file that makes it last.
 
@@ -19,15 +19,17 @@ use tokio::task::JoinError;
 use super::data_loss::OpenFiles;
 use crate::error::{Class, Error, Result, Stage};
 
-/// How long a step waits for another process that writes.
+/// How long a call waits for another process that writes.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// The pause between two tries to change the journal mode of a file that another process uses.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
 const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 /// Tables, indexes and version of the latest schema.
 const SCHEMA: &str = include_str!("schema.sql");
 const STATEMENTS_CACHED: usize = 64;
-/// How many steps share a transaction at most, so that the first does not wait long for the last.
+/// How many calls share a transaction at most, so that the first does not wait long for the last.
 const CALLS_MAX: usize = 64;
 
 /// What a file is opened for.
@@ -35,7 +37,7 @@ const CALLS_MAX: usize = 64;
 pub(in crate::queue) enum OpenMode {
     /// It is made if it is not there, and brought to the latest version.
     Write,
-    /// It stays as it is, since workers of its version may serve it; no step can write.
+    /// It stays as it is, since workers of its version may serve it; no call can write.
     Read,
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Database {
 }
 
 struct SharedDatabase {
+    /// A call that panics is taken back, so that the state behind a panic is sound.
     inner: Mutex<DatabaseState>,
     waiting: Mutex<CallQueue>,
 }
@@ -66,7 +69,7 @@ struct OpenDatabase {
     files: OpenFiles,
 }
 
-/// What all steps are told that meet a connection whose files were lost.
+/// What all calls are told that meet a connection whose files were lost.
 const LOST: &str = "its files were changed under this program: nothing was done; the latest acknowledged changes may be \
                     lost: look at the queue, submit again what is missing, and try again";
 
@@ -88,7 +91,7 @@ trait QueuedCall: Send {
     fn answer(self: Box<Self>, transaction: &Result<(), CallError>);
 }
 
-struct Call<T, F> {
+struct DatabaseCall<T, F> {
     writes: bool,
     work: Option<F>,
     value: Option<Result<T, CallError>>,
@@ -105,7 +108,7 @@ enum CallError {
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
 }
 
-impl<T, F> QueuedCall for Call<T, F>
+impl<T, F> QueuedCall for DatabaseCall<T, F>
 where
     T: Send,
     F: FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send,
@@ -173,7 +176,7 @@ impl Database {
         Ok(Self { name, shared })
     }
 
-    /// Runs one atomic step that may write.
+    /// Runs one atomic call that may write.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -181,7 +184,7 @@ impl Database {
         self.write_seen(|db, _| work(db)).await
     }
 
-    /// [`Database::write`], with the map of changes seen; it belongs to the same step.
+    /// [`Database::write`], with the map of changes seen; it belongs to the same call.
     pub(super) async fn write_seen<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -189,7 +192,7 @@ impl Database {
         self.run(true, work).await
     }
 
-    /// Runs one step that reads, on a consistent view.
+    /// Runs one call that reads, on a consistent view.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -203,7 +206,7 @@ impl Database {
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let call = Box::new(Call {
+        let call = Box::new(DatabaseCall {
             writes,
             work: Some(work),
             value: None,
@@ -239,7 +242,7 @@ impl Database {
 }
 
 impl SharedDatabase {
-    /// Runs steps until none waits.
+    /// Runs calls until none waits.
     fn serve(&self) {
         let inner = &mut *self.inner.lock();
         loop {
@@ -279,7 +282,7 @@ impl DatabaseState {
         })
     }
 
-    /// Runs steps in one transaction. A step that fails is taken back alone. If the transaction fails, all steps have failed; so
+    /// Runs calls in one transaction. A call that fails is taken back alone. If the transaction fails, all calls have failed; so
     /// they have if somebody has replaced the files, so that other programs open different ones.
     fn run(&mut self, mut calls: Vec<Box<dyn QueuedCall>>) {
         let transaction = self.check().and_then(|()| {
@@ -291,7 +294,7 @@ impl DatabaseState {
         }
     }
 
-    /// Looks whether the connection has open what others see. If not, it is closed, and the next step opens it anew: without
+    /// Looks whether the connection has open what others see. If not, it is closed, and the next call opens it anew: without
     /// this a worker would go on for ever with files that nobody else sees, and acknowledge what goes into them.
     fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
@@ -555,7 +558,7 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && Instant::now() < deadline =>
             {
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(BUSY_PAUSE);
             }
             done => return done,
         }
@@ -582,7 +585,7 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     Error::new(Stage::Queue, class, format!("{name}: {what}")).because(error)
 }
 
-/// The result of a blocking step; its panic goes on in the caller.
+/// The result of a blocking call; its panic goes on in the caller.
 fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
     match result.map_err(JoinError::try_into_panic) {
         Ok(value) => Ok(value),
@@ -633,7 +636,7 @@ mod tests {
         }));
         let last = database.write(|db| insert(db, "last"));
         let panicking = futures_util::FutureExt::catch_unwind(panicking);
-        // While the first step is under way, the others gather: they come in their order, and the last lets it go on.
+        // While the first call is under way, the others gather: they come in their order, and the last lets it go on.
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })

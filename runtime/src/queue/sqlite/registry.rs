@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteFile, register, wake};
+use super::SqliteFile;
+use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::registry::check_size;
@@ -126,12 +127,12 @@ impl Registry for SqliteFile {
 }
 
 /// A binding's number and its document.
-type Stored = (u64, String);
+type StoredBinding = (u64, String);
 
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredBinding> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn binding_of(queue: &str, (number, document): Stored) -> Result<Binding> {
+fn binding_of(queue: &str, (number, document): StoredBinding) -> Result<Binding> {
     strict_json::from_str(&document).map_err(|why| unreadable_binding(queue, number, why))
 }
