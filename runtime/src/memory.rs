@@ -35,9 +35,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::machine::default_total;
-use crate::config::Size;
 use crate::error::{Error, Result, Stage};
 use crate::stop::Stop;
+use crate::units::ByteSize;
 
 /// The memory of a usual attempt: some chunks and their output, an instance of a plugin, pieces of a transfer.
 pub const ATTEMPT_BYTES: usize = 3 << 20;
@@ -121,7 +121,7 @@ impl MemoryRequest {
 
 impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryBudget({})", Size(self.0.total as u64))
+        write!(f, "MemoryBudget({})", ByteSize(self.0.total as u64))
     }
 }
 
@@ -369,8 +369,8 @@ impl MemoryShare {
             let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, why);
         }
-        let needed = Size(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
-        let [most, total] = [budget.request_max(), budget.total].map(|bytes| Size(bytes as u64));
+        let needed = ByteSize(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
+        let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
             "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
         );

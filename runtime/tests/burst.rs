@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{ClaimOptions, Next, OutputId, Server};
+use ingest_host::queue::{Backend, ClaimOptions, Next, OutputId};
 use inputs::servers::{Server as Source, answer, serve};
 use support::host::{Host, Said, Worker, component};
 use support::http::Files;
@@ -168,7 +168,7 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
     };
     // Its only worker is lost, and the next one cannot look at the output yet.
     let put_off = async {
-        let server = Server::connect(&host.url).await.unwrap();
+        let server = Backend::connect(&host.url).await.unwrap();
         let lost = server
             .queue
             .claim_some("q", &claim(Duration::from_millis(1)), 1)

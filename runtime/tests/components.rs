@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::fs::File;
 use std::process::Stdio;
 
-use ingest_host::config::Lowered;
+use ingest_host::config::LimitOverrides;
 use ingest_host::gate::Gate;
-use ingest_host::queue::{Binding, Component, Server};
+use ingest_host::queue::{Backend, Binding, Component};
 use ingest_host::request::InputOptions;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
@@ -275,7 +275,7 @@ fn what_a_component_consists_of_is_bounded() {
 
 /// A binding of each queue to a component that anybody who can write to the server can store, though `plugin push` would refuse it.
 async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
-    let server = Server::connect(&host.url).await.unwrap();
+    let server = Backend::connect(&host.url).await.unwrap();
     for (queue, bytes) in components {
         let sha256: String = Sha256::digest(&bytes)
             .iter()
@@ -295,7 +295,7 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
             name: "evil".into(),
             version: "1.0.0".into(),
             config: "{}".into(),
-            limits: Lowered::new(),
+            limits: LimitOverrides::new(),
             gate: Gate::default(),
             input: InputOptions::default(),
             bound_ms: 0,

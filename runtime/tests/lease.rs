@@ -14,7 +14,7 @@ use ingest_host::fetch::{Access, Fetcher};
 use ingest_host::gate::Gate;
 use ingest_host::memory::MemoryBudget;
 use ingest_host::plugin::Engine;
-use ingest_host::queue::{Server, State};
+use ingest_host::queue::{Backend, State};
 use ingest_host::request::NewRequest;
 use ingest_host::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
 use support::host::{PATIENCE, cache, component};
@@ -79,7 +79,7 @@ async fn start_apart(
     let engine = Engine::new(&limits, Some(cache())).unwrap();
     let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
     let destination = Destination::new(folder.path().to_str().unwrap(), None).unwrap();
-    let server = Server::connect(url).await.unwrap();
+    let server = Backend::connect(url).await.unwrap();
     let (shutdown, signal) = watch::channel(Shutdown::No);
     let url = lease_url.to_owned();
     let worker = tokio::spawn(async move {
@@ -98,7 +98,7 @@ fn alarms() -> Vec<u8> {
     csv
 }
 
-async fn wait_for_state(server: &Server, id: &str, state: State) {
+async fn wait_for_state(server: &Backend, id: &str, state: State) {
     let wait = async {
         while server
             .queue
@@ -119,7 +119,7 @@ async fn wait_for_state(server: &Server, id: &str, state: State) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_attempt_keeps_its_lease() {
     let redis = RedisServer::start();
-    let server = Server::connect(&redis.url()).await.unwrap();
+    let server = Backend::connect(&redis.url()).await.unwrap();
     let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "long".into();
@@ -145,7 +145,7 @@ async fn a_long_attempt_keeps_its_lease() {
 /// A queue in a file, in a folder that may have other names.
 struct InFile {
     folder: tempfile::TempDir,
-    server: Server,
+    server: Backend,
 }
 
 impl InFile {
@@ -154,7 +154,7 @@ impl InFile {
         std::fs::create_dir(folder.path().join("real")).unwrap();
         std::fs::create_dir(folder.path().join("broken")).unwrap();
         std::fs::write(folder.path().join("broken/queue.db"), "x".repeat(1 << 12)).unwrap();
-        let server = Server::connect(&url_in(&folder, "real")).await.unwrap();
+        let server = Backend::connect(&url_in(&folder, "real")).await.unwrap();
         Self { folder, server }
     }
 
@@ -237,7 +237,7 @@ async fn a_worker_that_cannot_renew_leases_claims_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
     let redis = RedisServer::start();
-    let server = Server::connect(&redis.url()).await.unwrap();
+    let server = Backend::connect(&redis.url()).await.unwrap();
     let mut operator = redis::Client::open(redis.url())
         .unwrap()
         .get_connection()
@@ -281,7 +281,7 @@ async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
     let redis = RedisServer::start();
-    let server = Server::connect(&redis.url()).await.unwrap();
+    let server = Backend::connect(&redis.url()).await.unwrap();
     let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "cut-off".into();
@@ -321,7 +321,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_has_an_end_however_slow_its_input() {
     let redis = RedisServer::start();
-    let server = Server::connect(&redis.url()).await.unwrap();
+    let server = Backend::connect(&redis.url()).await.unwrap();
     let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "slow".into();
@@ -375,7 +375,7 @@ fn watch_renewals(url: &str, id: &str, times: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_renewed_while_the_runtime_stands_still() {
     let redis = RedisServer::start();
-    let server = Server::connect(&redis.url()).await.unwrap();
+    let server = Backend::connect(&redis.url()).await.unwrap();
     let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
     let mut request = NewRequest::new(files.hold("alarms.csv", alarms()));
     request.id = "held".into();

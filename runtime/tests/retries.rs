@@ -143,7 +143,7 @@ fn a_host_that_answered_a_worker_that_died_is_tried_for_an_hour(host: &Host) {
     ));
     worker.wait_for_log("claimed");
     let answered = async {
-        let server = ingest_host::queue::Server::connect(&host.url).await.unwrap();
+        let server = ingest_host::queue::Backend::connect(&host.url).await.unwrap();
         let name = uri.trim_start_matches("http://").trim_end_matches("/in.csv");
         let deadline = Instant::now() + PATIENCE;
         while !server.queue.was_reached(name).await.unwrap() {

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use ingest_host::fetch::check_fetchable;
-use ingest_host::queue::{ClaimOptions, OutputId, Server};
+use ingest_host::queue::{Backend, ClaimOptions, OutputId};
 use support::host::{Host, Said, component};
 use support::redis::RedisServer;
 
@@ -291,7 +291,7 @@ fn a_used_id_that_is_being_cancelled_says_so(host: &Host) {
     host.write("a.csv", "a\n1\n");
     host.run("submit --queue q --uri a.csv --id one").ok();
     let losing = async {
-        let server = Server::connect(&host.url).await.unwrap();
+        let server = Backend::connect(&host.url).await.unwrap();
         let options = ClaimOptions {
             worker: "lost".into(),
             nonce: "lost".into(),

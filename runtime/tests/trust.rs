@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ingest_host::queue::Server;
+use ingest_host::queue::Backend;
 use ingest_host::request::NewRequest;
 use support::host::{Host, Said, component, wait_for};
 
@@ -496,10 +496,10 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
     for (way, files) in ways {
         let host = Host::embedded();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let idle = runtime.block_on(Server::connect(&host.url)).unwrap();
+        let idle = runtime.block_on(Backend::connect(&host.url)).unwrap();
         // As a worker has: one for its claims, one for its leases.
-        let second = runtime.block_on(Server::connect(&host.url)).unwrap();
-        let submit = |server: &Server, id: &str| {
+        let second = runtime.block_on(Backend::connect(&host.url)).unwrap();
+        let submit = |server: &Backend, id: &str| {
             let mut request = NewRequest::new("a.csv");
             request.id = id.into();
             runtime.block_on(server.queue.submit("q", &[request]))
@@ -548,7 +548,7 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
 fn a_queue_that_is_truncated_under_a_connection_says_so() {
     let host = Host::embedded();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let server = runtime.block_on(Server::connect(&host.url)).unwrap();
+    let server = runtime.block_on(Backend::connect(&host.url)).unwrap();
     let submit = |id: &str| {
         let mut request = NewRequest::new("a.csv");
         request.id = id.into();

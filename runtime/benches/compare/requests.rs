@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ingest_host::queue::{Server, State, Submitted};
+use ingest_host::queue::{Backend, State, Submitted};
 use ingest_host::request::NewRequest;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -252,7 +252,7 @@ fn host(build: &Build, url: &str, folder: &Path) -> Command {
 /// Puts requests for the same file into a queue.
 pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) -> Result {
     const STEP: u64 = 1_000;
-    let server = Server::connect(url).await?;
+    let server = Backend::connect(url).await?;
     let uri = input.display().to_string();
     let mut left = requests;
     while left > 0 {
@@ -269,7 +269,7 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
 
 /// Returns the number of requests that are done. Each has its receipt in the output.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
-    let server = Server::connect(url).await?;
+    let server = Backend::connect(url).await?;
     let counts = server.queue.counts(queue).await?;
     let receipts = std::fs::read_dir(output.join(queue).join("receipts"))?.count() as u64;
     if receipts != counts.done {

@@ -7,11 +7,11 @@ mod dotenv;
 mod environment;
 mod hints;
 mod ingest;
+mod input_options;
 mod inputs;
-mod log;
 mod options;
-mod out;
 mod plugin;
+mod print;
 mod queues;
 mod report;
 mod requests;
@@ -19,6 +19,7 @@ mod run;
 mod signals;
 mod stdout;
 mod submit;
+mod value_enums;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,8 +31,8 @@ use crate::error::{Error, Result, Stage};
 use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
+use crate::telemetry::log::{self, LogFormat};
 use environment::Environment;
-use log::LogFormat;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -121,7 +122,7 @@ pub fn main() -> ExitCode {
 /// Says why the program, or a part of its work, has failed.
 fn fail(report: &str, log_format: LogFormat) {
     match log_format {
-        LogFormat::Human => out::note(format!("error: {report}")),
+        LogFormat::Human => print::note(format!("error: {report}")),
         // Whoever collects the log must find why the program ended.
         LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, "failed"),
     }
@@ -196,7 +197,7 @@ fn parse(arguments: &[OsString]) -> Cli {
             }
             _ => {
                 let text = error.to_string();
-                out::note(redact_within(text.lines().next().unwrap_or_default()));
+                print::note(redact_within(text.lines().next().unwrap_or_default()));
                 std::process::exit(error.exit_code());
             }
         }

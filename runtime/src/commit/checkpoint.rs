@@ -23,8 +23,7 @@ use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
-use crate::request::hex;
+use crate::fail_points;
 use crate::stop::Stop;
 
 /// The longest document: an input has so many columns with so long names, and its rejects so many codes.
@@ -238,7 +237,7 @@ impl CheckpointWriter {
             Ok(()) => {
                 written.document = Some(Temporary::new(self.path));
                 drop(self.inherited);
-                faults::pass("checkpoint", &self.id);
+                fail_points::pass("checkpoint", &self.id);
             }
             Err(error) => {
                 tracing::warn!(error = error.report(), "a checkpoint was not written");
@@ -251,7 +250,7 @@ impl CheckpointWriter {
     fn write_document(&self) -> Result<()> {
         let (document, path) = (&self.document, &self.new_path);
         let mut new = Temporary::new(path.clone());
-        let digest = hex(&Sha256::digest(document));
+        let digest = hex::encode(Sha256::digest(document));
         let written = File::create(path).and_then(|mut file| {
             file.write_all(format!("{document}\n{digest}\n").as_bytes())?;
             file.sync_all()
@@ -372,7 +371,7 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
 /// Returns the document in the text of a checkpoint's file, if its digest is right.
 fn checked_document(text: &str) -> Option<&str> {
     let (document, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-    (hex(&Sha256::digest(document)) == digest).then_some(document)
+    (hex::encode(Sha256::digest(document)) == digest).then_some(document)
 }
 
 /// Returns the staged files that a document names, whatever else it says.
@@ -387,5 +386,8 @@ fn staged_of(document: &str) -> Option<StagedPart> {
 
 /// Returns the name of the checkpoint's file, which is the same for all attempts at a request.
 fn file_name(queue: &str, id: &str) -> String {
-    format!("{}.checkpoint", hex(&Sha256::digest(format!("{queue}\n{id}"))))
+    format!(
+        "{}.checkpoint",
+        hex::encode(Sha256::digest(format!("{queue}\n{id}")))
+    )
 }

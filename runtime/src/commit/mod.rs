@@ -52,8 +52,8 @@ pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
 use crate::error::{Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
+use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
-use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";

@@ -13,8 +13,8 @@ use crate::error::{Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::location::file_uri;
+use crate::names::check_id;
 use crate::receipt::Receipt;
-use crate::request::{ID_CHARS_MAX, check_name};
 
 /// How an output is written and what stands before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Sealed {
     /// # Errors
     /// Of stage commit.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
-        check_name("id", id, ID_CHARS_MAX)?;
+        check_id(id)?;
         let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);
         let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
             return Ok(None);

@@ -17,11 +17,11 @@ use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::document::read_regular;
 use crate::error::{Class, Error, Result, Stage};
 use crate::escape;
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
+use crate::names::check_id;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
-use crate::request::{ID_CHARS_MAX, check_name};
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Sealed {
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
-        check_name("id", id, ID_CHARS_MAX)?;
+        check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
         // Before the look for others: see `fencing.rs`.
@@ -116,7 +116,7 @@ impl Sealed {
     /// # Errors
     /// Of stage commit, if there is a receipt that cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
-        check_name("id", &request.id, ID_CHARS_MAX)?;
+        check_id(&request.id)?;
         let Some(queue) = &request.queue else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl Sealed {
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
     ) -> Result<String> {
-        check_name("id", id, ID_CHARS_MAX)?;
+        check_id(id)?;
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
@@ -285,9 +285,9 @@ impl Sealed {
             _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
-        faults::pass("published", id);
+        fail_points::pass("published", id);
         if self.create_receipt(document, &receipt, path)? {
-            faults::pass("receipt", id);
+            fail_points::pass("receipt", id);
             return Ok(Committed::New(receipt));
         }
         let committed = match read_receipt(path)? {
@@ -676,7 +676,7 @@ mod tests {
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {
-                check_name("id", id, ID_CHARS_MAX).unwrap();
+                check_id(id).unwrap();
                 for suffix in suffixes {
                     for mark in ["1", "5", "51", "0123456789ab"] {
                         for name in names(id, mark, suffix) {

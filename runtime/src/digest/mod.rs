@@ -9,7 +9,6 @@ mod compress;
 use serde::{Deserialize, Serialize};
 
 use self::compress::{BLOCK, INITIAL, Sha256State, compress};
-use crate::request::hex;
 
 /// The number of hex digits of a digest that tell files of one request apart in their names.
 pub const SHORT_DIGEST_CHARS: usize = 12;
@@ -116,7 +115,7 @@ impl Digesting {
         end[length..].copy_from_slice(&(8 * bytes).to_be_bytes());
         self.update(&end);
         let sha256: Vec<u8> = self.0.state.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let sha256 = hex(&sha256);
+        let sha256 = hex::encode(sha256);
         Digest { bytes, sha256 }
     }
 
@@ -143,6 +142,12 @@ impl Digesting {
             tail,
         }
     }
+}
+
+/// Returns a SHA-256 in hex as this crate writes it, in lowercase; none if the text is something else.
+pub fn parse_sha256(text: &str) -> Option<String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest.then(|| text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

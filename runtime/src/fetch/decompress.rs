@@ -19,9 +19,9 @@ use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteB
 use zstd::stream::zio;
 
 use super::range_request::shown;
-use crate::config::Size;
 use crate::error::{Class, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
+use crate::units::ByteSize;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -338,7 +338,7 @@ impl ZstdDecoder {
         };
         self.is_begun = true;
         if window > self.window_bytes_max {
-            let (needs, max) = (Size(window), Size(self.window_bytes_max));
+            let (needs, max) = (ByteSize(window), ByteSize(self.window_bytes_max));
             let what = format!(
                 "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
                 self.name

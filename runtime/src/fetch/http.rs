@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -357,9 +357,7 @@ impl Http {
     }
 
     fn build(&self, policy: AddressPolicy) -> Result<Client> {
-        static PROVIDER: Once = Once::new();
-        // Fails if the program has chosen a provider already, which is as good.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        crate::tls::install_provider();
         let access = Arc::clone(&self.access);
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))

@@ -12,7 +12,6 @@ use super::decompress::{CompressedBytes, DecompressedReader};
 use super::source::InputBounds;
 use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Error, Result, Stage};
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// The bytes as they were fetched: looks for a stop before each read, and digests.
@@ -84,7 +83,7 @@ impl RawBody {
     fn end(&mut self) -> Result<Option<Digest>> {
         self.ended = true;
         if let Some(digesting) = self.digesting.take() {
-            let md5 = self.md5.take().map(|md5| hex(&md5.finalize()));
+            let md5 = self.md5.take().map(|md5| hex::encode(md5.finalize()));
             self.came = Some((digesting.finish(), md5));
         }
         let Some((digest, md5)) = &self.came else {

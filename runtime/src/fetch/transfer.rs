@@ -22,7 +22,6 @@ use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
 use crate::location::redact;
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// A server that asks to be left alone for longer is not asked again within the attempt.
@@ -263,7 +262,7 @@ impl Transfer {
     fn verify(&self, part: &mut AnswerPart) -> Result<()> {
         match part.checks.take().filter(|_| part.end == Some(self.received)) {
             Some((checksums, sha256)) => checksums
-                .check(Algorithm::Sha256, &hex(&sha256.finalize()))
+                .check(Algorithm::Sha256, &hex::encode(sha256.finalize()))
                 .map_err(|why| self.failed(why)),
             None => Ok(()),
         }

@@ -23,7 +23,7 @@ pub fn clip(text: &[u8]) -> String {
 }
 
 /// A format of inputs and outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Comma-separated values, RFC 4180 and its usual dialects.

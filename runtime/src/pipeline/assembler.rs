@@ -9,14 +9,15 @@ use super::job::Job;
 use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
 use super::trap_budget::TrapBudget;
 use crate::commit::{Staged, StagedPart, Staging};
-use crate::config::{Limits, REJECTS_RATIO, Size};
+use crate::config::{Limits, REJECTS_RATIO};
 use crate::digest::Digesting;
 use crate::encode::RejectWriter;
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position, Row};
+use crate::units::ByteSize;
 
 /// The largest vector that is used again, in batches.
 const SPARE_BATCHES_MAX: usize = 8;
@@ -112,7 +113,7 @@ impl<'a> OutputAssembler<'a> {
     /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
     fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
-        faults::pass("batch", self.job.name());
+        fail_points::pass("batch", self.job.name());
         self.count_bytes(part.output.len())?;
         let output = self.staging.output();
         match &mut self.of_input {
@@ -282,7 +283,7 @@ impl RejectsBuffer<'_> {
         if self.staged.bytes() + self.text.len() as u64 <= self.bytes_max {
             return Ok(());
         }
-        let (max, limit) = (self.bytes_max, Size(self.limits.rejects_bytes_max));
+        let (max, limit) = (self.bytes_max, ByteSize(self.limits.rejects_bytes_max));
         let why = format!(
             "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit with --limit rejects-bytes=SIZE"
         );

@@ -16,7 +16,7 @@ use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
 use crate::encode;
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::fetch::{Fetched, Source};
 use crate::format::Format;
 use crate::memory::LANE_BYTES;
@@ -72,7 +72,7 @@ impl AttemptInput {
         let source = source.expect_sha256(job.input.sha256.as_deref());
         let source = source.hold_in(&job.limits.memory);
         let (reader, fetched) = source.into_reader(of_input)?;
-        faults::pass("fetched", job.name());
+        fail_points::pass("fetched", job.name());
         let input = Self {
             name,
             uri,

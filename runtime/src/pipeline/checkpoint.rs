@@ -19,7 +19,7 @@ use crate::format::csv::Dialect;
 use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position};
-use crate::request::{InputOptions, hex};
+use crate::request::InputOptions;
 
 /// The version of the document.
 const VERSION: u32 = 1;
@@ -87,9 +87,9 @@ impl WorkIdentity {
             submitted_at: job.submitted_at.to_string(),
             options: job.input.clone(),
             plugin: job.plugin.description().sha256.clone(),
-            config: hex(&Sha256::digest(job.config.as_bytes())),
+            config: hex::encode(Sha256::digest(job.config.as_bytes())),
             output_format: job.output_format,
-            limits: hex(&Sha256::digest(format!("{limits:?}"))),
+            limits: hex::encode(Sha256::digest(format!("{limits:?}"))),
         }
     }
 

@@ -10,14 +10,14 @@ use super::job::Job;
 use crate::commit::{Committed, Published, Sealed, Staging};
 use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::gate::RejectTally;
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
     RejectsPart, Report, RequestPart, ResumedFrom, now,
 };
-use crate::request::{InputOptions, hex};
+use crate::request::InputOptions;
 
 /// An input whose records all have their verdicts.
 pub(super) struct CompletedInput<'a> {
@@ -156,7 +156,7 @@ fn receipt(
 /// Seals what was staged. If the attempt is to end now, a successor may go on with it.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
-    faults::pass("staged", job.name());
+    fail_points::pass("staged", job.name());
     match job.stop.check() {
         Ok(()) => Ok(sealed),
         Err(error) => {
@@ -183,7 +183,7 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
 }
 
 fn config_sha256(job: &Job) -> String {
-    hex(&Sha256::digest(job.config.as_bytes()))
+    hex::encode(Sha256::digest(job.config.as_bytes()))
 }
 
 /// The job's id, or one made of what makes its output.
@@ -214,7 +214,7 @@ fn derived_id(uri: &str, digests: &[&str]) -> String {
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let stem: String = stem.chars().filter(allowed).take(64).collect();
-    let digest = hex(&Sha256::digest(digests.join(" ")));
+    let digest = hex::encode(Sha256::digest(digests.join(" ")));
     format!(
         "{}-{}",
         if stem.is_empty() { "input" } else { &stem },

@@ -61,7 +61,7 @@ pub struct Job {
     /// Looked at between batches.
     pub stop: Stop,
     /// Told about each batch.
-    pub progress: Arc<LiveProgress>,
+    pub progress: Arc<ProgressCounters>,
 }
 
 impl Job {
@@ -89,7 +89,7 @@ impl Job {
 
 /// How far a job is, for whoever watches.
 #[derive(Debug, Default)]
-pub struct LiveProgress {
+pub struct ProgressCounters {
     /// Decompressed bytes that were decoded.
     pub bytes: AtomicU64,
     /// Records that were decoded.
@@ -98,7 +98,7 @@ pub struct LiveProgress {
     pub rejects: AtomicU64,
 }
 
-impl LiveProgress {
+impl ProgressCounters {
     pub(super) fn show(&self, bytes: u64, records: RecordCounts) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.records.store(records.read, Ordering::Relaxed);

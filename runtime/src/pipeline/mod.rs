@@ -15,7 +15,7 @@ mod trap_budget;
 mod trap_isolation;
 
 pub use self::attempt::run;
-pub use self::job::{Job, LiveProgress};
+pub use self::job::{Job, ProgressCounters};
 use crate::commit::Committed;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::{Identity, Source};

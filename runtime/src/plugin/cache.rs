@@ -18,7 +18,6 @@ use wasmtime::component::Component;
 use crate::config::Limits;
 use crate::document::open_regular;
 use crate::error::{Error, Result, Stage};
-use crate::request::hex;
 use crate::trust::{self, private_folder};
 
 /// How many are kept, and how many bytes. One has some hundred kilobytes, if its author did not mean harm.
@@ -158,7 +157,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
     digest.update(CODE_SETTINGS);
     digest.update(limits.to_string());
     digest.update(sha256);
-    hex(&digest.finalize())
+    hex::encode(digest.finalize())
 }
 
 /// Makes a component of what a process of this program has compiled.

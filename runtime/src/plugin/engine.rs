@@ -23,7 +23,6 @@ use crate::config::{Limits, cores};
 use crate::document::read_named;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// As wasmtime-wasi names it; plugins of any earlier 0.2 import it as well.
@@ -127,7 +126,7 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        let sha256 = hex(&Sha256::digest(bytes));
+        let sha256 = hex::encode(Sha256::digest(bytes));
         let component = self.component(bytes, &sha256)?;
         let ty = component.component_type();
         let exports: Vec<String> = ty

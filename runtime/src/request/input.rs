@@ -10,8 +10,9 @@ use serde::de::{IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::Integer;
 use super::encoding::{encoding_refused, parse_encoding};
-use super::{Integer, parse_sha256};
+use crate::digest::parse_sha256;
 use crate::error::{Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};
@@ -27,87 +28,64 @@ pub const SKIP_FOOTER_MAX: u32 = 1_000;
 ///
 /// A member that this program does not know is refused, wherever the options are stored: a newer program has written it, and
 /// an input that is read without it is read wrong.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
     /// Format of the input; by default from its content type or name, and CSV if neither says.
-    #[arg(id = "input_format", long = "input-format", value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
     /// several spaces: `--dialect spaces`.
-    #[arg(long, value_name = "CHAR", value_parser = character, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are text.
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub quote: Option<Character>,
     /// CSV input: the character after which the next one is text, such as `\` [default: none].
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub escape: Option<Character>,
     /// CSV input: lines that begin with this character are passed over, such as `#` [default: none].
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Character>,
     /// CSV input: spaces after a delimiter, before the first field and around quotes are no part of a field.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
     /// CSV input: the first record is data; the columns are column_1, column_2, ...
-    #[arg(
-        long = "no-header",
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = no_header
-    )]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
     /// one or more spaces part.
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub dialect: Option<DialectFrom>,
     /// CSV input: pass over so many lines at the beginning of the file, whatever they hold [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_LINES_MAX)))]
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_lines: Option<u32>,
     /// CSV input: pass over so many rows at the end of the file, such as a row of totals [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_FOOTER_MAX)))]
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_footer: Option<u32>,
     /// CSV input: what becomes of a row with fewer fields than the header [default: reject].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub short_rows: Option<ShortRows>,
     /// CSV input: what becomes of a row with more fields than the header [default: reject].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub long_rows: Option<LongRows>,
     /// CSV input: what becomes of a row that has nothing but delimiters [default: keep].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub blank_rows: Option<BlankRows>,
     /// CSV input: what becomes of a file with two columns of one name [default: fail].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub duplicate_columns: Option<DuplicateColumns>,
     /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
-    #[arg(long, value_name = "NAME", value_parser = encoding_name)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex. Only a request can
     /// say it.
-    #[arg(skip)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
 /// Where to learn how CSV is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
     /// The first records tell it.
@@ -117,7 +95,7 @@ pub enum DialectFrom {
 }
 
 /// What becomes of a row with fewer fields than the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShortRows {
     /// It is rejected, `ragged-row`.
@@ -127,7 +105,7 @@ pub enum ShortRows {
 }
 
 /// What becomes of a row with more fields than the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LongRows {
     /// It is rejected, `ragged-row`.
@@ -137,7 +115,7 @@ pub enum LongRows {
 }
 
 /// What becomes of a row that has nothing but delimiters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankRows {
     /// It is a row of empty fields.
@@ -147,7 +125,7 @@ pub enum BlankRows {
 }
 
 /// What becomes of a file with two columns of one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicateColumns {
     /// It is an error.
@@ -176,7 +154,7 @@ impl FromStr for Character {
         if text == Self::NONE {
             return Ok(Self::None);
         }
-        match character(text) {
+        match parse_character(text) {
             Ok(character) => Ok(Self::Is(character)),
             Err(why) => Err(format!("{why}, or none")),
         }
@@ -445,8 +423,11 @@ fn check_characters(syntax: Syntax) -> Result<()> {
     Ok(())
 }
 
-/// One character as it is typed.
-fn character(text: &str) -> std::result::Result<char, String> {
+/// Reads one character as a person types it: itself, `tab`, `\t`, or a byte as `0x01` or `\x01`.
+///
+/// # Errors
+/// If it is something else, with what is expected.
+pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     let mut characters = text.chars();
     if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
         && digits.len() == 2
@@ -463,19 +444,6 @@ fn character(text: &str) -> std::result::Result<char, String> {
         }
         _ => Err("expected one character, tab, or a byte such as 0x01".into()),
     }
-}
-
-/// Whether there is a header, by the word of `--no-header`.
-fn no_header(text: &str) -> std::result::Result<bool, String> {
-    match text {
-        "true" => Ok(false),
-        "false" => Ok(true),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-fn encoding_name(label: &str) -> std::result::Result<String, String> {
-    parse_encoding(label).ok_or_else(|| encoding_refused(label))
 }
 
 /// The value of a member that is there, and so not `null`.
@@ -656,11 +624,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_character_is_one_character() {
-        assert_eq!(character("\\t"), Ok('\t'));
-        assert_eq!(character(";"), Ok(';'));
-        assert_eq!(character("\\"), Ok('\\'));
-        assert!(character("").is_err());
-        assert!(character("ab").is_err());
+        assert_eq!(parse_character("\\t"), Ok('\t'));
+        assert_eq!(parse_character(";"), Ok(';'));
+        assert_eq!(parse_character("\\"), Ok('\\'));
+        assert!(parse_character("").is_err());
+        assert!(parse_character("ab").is_err());
         assert_eq!("none".parse(), Ok(Character::None));
         assert_eq!("n".parse(), Ok(Character::Is('n')));
         assert!("None".parse::<Character>().is_err());

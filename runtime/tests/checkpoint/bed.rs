@@ -11,7 +11,7 @@ use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Identity, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Job, LiveProgress};
+use ingest_host::pipeline::{self, Job, ProgressCounters};
 use ingest_host::plugin::Plugin;
 use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
@@ -45,7 +45,7 @@ pub(crate) struct Work {
     pub(crate) lanes: usize,
     /// Looked at all the while.
     pub(crate) stop: Stop,
-    pub(crate) progress: Arc<LiveProgress>,
+    pub(crate) progress: Arc<ProgressCounters>,
 }
 
 impl Work {

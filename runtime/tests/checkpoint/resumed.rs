@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use fastrand::Rng;
 use ingest_host::error::Class;
 use ingest_host::format::Format;
-use ingest_host::pipeline::LiveProgress;
+use ingest_host::pipeline::ProgressCounters;
 use ingest_host::request::{BlankRows, Character, DialectFrom, InputOptions, LongRows, ShortRows};
 use ingest_host::stop::Stop;
 
@@ -171,7 +171,7 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
     let error = bed.attempt(&uri(&server), &work).unwrap_err();
     assert_eq!(error.class(), Class::Transient, "{}", error.report());
     let first = shown(&work);
-    work.progress = Arc::new(LiveProgress::default());
+    work.progress = Arc::new(ProgressCounters::default());
     bed.attempt(&uri(&server), &work).unwrap_err();
     let second = shown(&work);
     let receipt = bed.attempt(&uri(&server), &work).unwrap();

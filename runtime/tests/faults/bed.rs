@@ -175,7 +175,7 @@ impl Bed {
         Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
     }
 
-    /// Starts a worker, with more options and perhaps a fault (see `runtime/src/faults.rs`).
+    /// Starts a worker, with more options and perhaps a fault (see `runtime/src/fail_points.rs`).
     pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> Crewman {
         let mut command = self.host.command();
         command.args(self.worker_arguments(options));

@@ -12,7 +12,7 @@ const FEW: usize = 100;
 const SOME: usize = 20_000;
 const MANY: usize = 60_000;
 
-/// The places of `runtime/src/faults.rs`, in the order of an attempt.
+/// The places of `runtime/src/fail_points.rs`, in the order of an attempt.
 pub(crate) const STEPS: [&str; 7] = [
     "claimed",
     "fetched",

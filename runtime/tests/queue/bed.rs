@@ -4,7 +4,9 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Claim, ClaimOptions, OutputId, Progress, Queue, Registry, Server, State, Status};
+use ingest_host::queue::{
+    Backend as QueueBackend, Claim, ClaimOptions, OutputId, Progress, Queue, Registry, State, Status,
+};
 use ingest_host::request::NewRequest;
 use tempfile::TempDir;
 
@@ -17,7 +19,7 @@ pub(crate) const Q: &str = "bigdatastudy";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Bed {
-    server: Server,
+    server: QueueBackend,
     pub(crate) url: String,
     backend: Backend,
 }
@@ -49,7 +51,7 @@ impl Bed {
 
     async fn connect(url: String, backend: Backend) -> Self {
         Self {
-            server: Server::connect(&url).await.unwrap(),
+            server: QueueBackend::connect(&url).await.unwrap(),
             url,
             backend,
         }
@@ -68,8 +70,8 @@ impl Bed {
     }
 
     /// Another handle on the same server, as another process has it.
-    pub(crate) async fn another(&self) -> Server {
-        Server::connect(&self.url).await.unwrap()
+    pub(crate) async fn another(&self) -> QueueBackend {
+        QueueBackend::connect(&self.url).await.unwrap()
     }
 
     /// Submits requests with these ids.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ingest_host::format::Format;
 use ingest_host::queue::{
-    Cancelled, Claim, ClaimOptions, Elsewhere, Ending, Next, Progress, State, Submitted,
+    Cancelled, Claim, ClaimOptions, Ending, Next, OtherOutput, Progress, State, Submitted,
 };
 use ingest_host::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, ShortRows,
@@ -442,7 +442,7 @@ pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(bed: Bed) {
     let waiting = bed.queue().elsewhere(Q, &output("elsewhere")).await.unwrap();
     assert_eq!(
         waiting,
-        [Elsewhere {
+        [OtherOutput {
             uri: "file:///here".into(),
             requests: 1
         }]

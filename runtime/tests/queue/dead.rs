@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{Next, Place, Revived, State};
+use ingest_host::queue::{DeadLetterOutcome, ListPosition, Next, State};
 
 use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
 use crate::support::host::{Host, Said};
@@ -254,8 +254,8 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
 pub(crate) async fn a_death_that_is_over_is_skipped(bed: Bed) {
     let queue = bed.queue();
     kill(&bed, &ids(5)).await;
-    let deaths: Vec<Place> = queue
-        .after(Q, State::Dead, &Place::default(), 100)
+    let deaths: Vec<ListPosition> = queue
+        .after(Q, State::Dead, &ListPosition::default(), 100)
         .await
         .unwrap()
         .into_iter()
@@ -271,19 +271,29 @@ pub(crate) async fn a_death_that_is_over_is_skipped(bed: Bed) {
     let answers = queue.retry_deaths(Q, &places).await.unwrap();
     assert_eq!(
         answers,
-        [Revived::Gone, Revived::Gone, Revived::Gone, Revived::Done]
+        [
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Done
+        ]
     );
     assert_eq!(bed.state("r0002").await, State::Dead);
     let places = ["r0001", "r0002", "r0003", "r0004"].map(place);
     let answers = queue.purge_deaths(Q, &places).await.unwrap();
     assert_eq!(
         answers,
-        [Revived::Gone, Revived::Gone, Revived::Gone, Revived::Done]
+        [
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Done
+        ]
     );
     // Asked again after an answer that was lost, nothing more is done.
     assert_eq!(
         queue.purge_deaths(Q, &places[3..]).await.unwrap(),
-        [Revived::Gone]
+        [DeadLetterOutcome::Gone]
     );
     let counts = queue.counts(Q).await.unwrap();
     assert_eq!((counts.ready, counts.dead), (2, 1));
@@ -299,7 +309,7 @@ pub(crate) async fn a_list_by_time_has_each_once(bed: Bed) {
     }
     bed.end_at(&all[99], 2_000);
     for limit in [1, 7, 100, 1_000] {
-        let (mut found, mut last) = (Vec::new(), Place::default());
+        let (mut found, mut last) = (Vec::new(), ListPosition::default());
         loop {
             let page = bed.queue().after(Q, State::Dead, &last, limit).await.unwrap();
             assert!(page.len() <= limit);
@@ -316,7 +326,7 @@ pub(crate) async fn a_list_by_time_has_each_once(bed: Bed) {
     }
     let none = bed
         .queue()
-        .after(Q, State::Delayed, &Place::default(), 10)
+        .after(Q, State::Delayed, &ListPosition::default(), 10)
         .await
         .unwrap();
     assert!(none.is_empty());

@@ -1,6 +1,6 @@
 //! The verbs on a Redis server that is full, was emptied or holds what is not the queue's: each does all of its work or none.
 
-use ingest_host::queue::{Next, Progress, Server, State};
+use ingest_host::queue::{Backend, Next, Progress, State};
 
 use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
 
@@ -168,7 +168,7 @@ async fn a_forgotten_queue_is_listed_again() {
     redis::cmd("FLUSHALL")
         .query::<()>(&mut bed.redis_connection())
         .unwrap();
-    let other = Server::connect(&bed.url).await.unwrap();
+    let other = Backend::connect(&bed.url).await.unwrap();
     eventually("the queue is listed", || async {
         bed.queue().claim(Q, &how()).await.unwrap();
         (other.queue.queues().await.unwrap() == [Q]).then_some(())

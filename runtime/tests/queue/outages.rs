@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use ingest_host::error::{Class, Error};
-use ingest_host::queue::{Progress, Server};
+use ingest_host::queue::{Backend, Progress};
 
 use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
 use crate::support::redis::{RedisServer, free_port};
 
 async fn refusal(url: &str) -> Error {
-    Server::connect(url).await.err().expect("no connection")
+    Backend::connect(url).await.err().expect("no connection")
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_wrong_password_is_permanent_and_not_shown() {
         assert_eq!(error.class(), Class::Permanent, "{}", error.report());
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
-    Server::connect(&redis.url_with_password("right")).await.unwrap();
+    Backend::connect(&redis.url_with_password("right")).await.unwrap();
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn tls_to_a_server_that_speaks_none_fails_without_a_panic() {
 #[tokio::test]
 async fn a_handle_survives_a_restart_of_redis() {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a"), request("b")]).await.unwrap();
     let claim = queue.claim(Q, &how()).await.unwrap().unwrap();
 
@@ -105,7 +105,7 @@ async fn a_handle_survives_a_restart_of_redis() {
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_gets_them_again() {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a")]).await.unwrap();
     redis.restart();
     eventually("a submit after the restart", || async {
@@ -184,7 +184,7 @@ fn info(server: &mut redis::Connection, field: &str) -> u64 {
 #[tokio::test]
 async fn a_frozen_server_is_a_transient_error_and_no_end() {
     let redis = RedisServer::start();
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a")]).await.unwrap();
     redis.freeze();
     let error = queue.counts(Q).await.expect_err("nobody answers");
@@ -205,12 +205,12 @@ async fn a_sqlite_file_is_opened_by_many_at_once() {
     for n in 0..8 {
         let url = url.clone();
         openers.spawn(async move {
-            let queue = Server::connect(&url).await.unwrap().queue;
+            let queue = Backend::connect(&url).await.unwrap().queue;
             queue.submit(Q, &[request(&format!("r{n}"))]).await.unwrap();
         });
     }
     openers.join_all().await;
-    let queue = Server::connect(&url).await.unwrap().queue;
+    let queue = Backend::connect(&url).await.unwrap().queue;
     assert_eq!(queue.counts(Q).await.unwrap().ready, 8);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Progress, Server, Ticket};
+use ingest_host::queue::{Backend, Progress, Ticket};
 
 use crate::bed::Bed;
 use crate::support::host::Host;
@@ -23,7 +23,7 @@ fn assert_dangers(found: &[String], wanted: &[&str]) {
 }
 
 async fn dangers(url: &str) -> Vec<String> {
-    Server::connect(url)
+    Backend::connect(url)
         .await
         .unwrap()
         .queue
@@ -89,7 +89,7 @@ async fn a_replica_refuses_each_renewal() {
         (primary.url(), Class::LeaseLost),
         (replica.url(), Class::Transient),
     ] {
-        let server = Server::connect(&url).await.unwrap();
+        let server = Backend::connect(&url).await.unwrap();
         let renewed = server
             .queue
             .renew(&of_none, Duration::from_secs(60), Progress::default())

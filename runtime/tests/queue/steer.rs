@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ingest_host::config::Lowered;
+use ingest_host::config::LimitOverrides;
 use ingest_host::error::{Class, Result};
 use ingest_host::gate::Gate;
 use ingest_host::queue::{
-    Binding, Cancelled, Claim, Component, Counts, Ending, Next, Place, Progress, State, Ticket,
+    Binding, Cancelled, Claim, Component, Counts, Ending, ListPosition, Next, Progress, State, Ticket,
 };
 use ingest_host::request::InputOptions;
 
@@ -268,7 +268,11 @@ pub(crate) async fn names_are_checked(bed: Bed) {
         }
         refused(queue.cancel(name, "a").await);
         for limit in [0, 1] {
-            refused(queue.after(name, State::Dead, &Place::default(), limit).await);
+            refused(
+                queue
+                    .after(name, State::Dead, &ListPosition::default(), limit)
+                    .await,
+            );
         }
         refused(queue.retry_dead(name, "a").await);
         refused(queue.retry_deaths(name, &[]).await);
@@ -286,7 +290,7 @@ pub(crate) async fn names_are_checked(bed: Bed) {
     assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
 }
 
-/// Nobody could serve them: see [`ingest_host::request::check_usable_queue_name`]. What they have can be looked at, and
+/// Nobody could serve them: see [`ingest_host::names::check_usable_queue_name`]. What they have can be looked at, and
 /// removed.
 pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
     let queue = bed.queue();
@@ -309,7 +313,7 @@ pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
         name: component.name,
         version: component.version,
         config: "{}".into(),
-        limits: Lowered::default(),
+        limits: LimitOverrides::default(),
         gate: Gate::default(),
         input: InputOptions::default(),
         bound_ms: 1,

@@ -198,7 +198,7 @@ impl Host {
         self.faulty_worker(words, "")
     }
 
-    /// Starts one with a fault: see `runtime/src/faults.rs`.
+    /// Starts one with a fault: see `runtime/src/fail_points.rs`.
     pub(crate) fn faulty_worker(&self, words: &str, fault: &str) -> Worker {
         let mut command = self.command();
         command.env("INGEST_HOST_FAULT", fault);

@@ -9,7 +9,7 @@ use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Job, LiveProgress};
+use ingest_host::pipeline::{self, Job, ProgressCounters};
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
@@ -98,7 +98,7 @@ impl<'a> Work<'a> {
             lanes,
             limits: Arc::new(limits),
             stop: Stop::default(),
-            progress: Arc::new(LiveProgress::default()),
+            progress: Arc::new(ProgressCounters::default()),
         };
         let Committed::New(receipt) = pipeline::run(&job, source)? else {
             panic!("the folder was empty");

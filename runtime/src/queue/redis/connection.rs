@@ -1,8 +1,8 @@
 //! Connections to the Redis server: commands go in, values or classified errors come out. One connection is
 //! shared by all verbs; whatever blocks or moves much takes one of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -16,9 +16,9 @@ use url::Url;
 use crate::error::{Class, Error, Result, Stage};
 
 /// To connect, with TLS and authentication.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// An answer on the shared connection. The client's own default of 500 ms is less than a busy server's fsync.
-const RESPONSE: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a blocking command may take beyond the time that it was told to block.
 const BLOCK_GRACE: Duration = Duration::from_secs(5);
 /// Connections kept for the next one who needs one of his own.
@@ -26,42 +26,42 @@ const IDLE_MAX: usize = 8;
 
 /// The connections to one server. A broken one is replaced when the next command needs it; commands are not
 /// repeated here, since only the caller knows whether it still wants the answer.
-pub(super) struct Link {
+pub(super) struct Connections {
     client: Client,
     /// The server's URL without user and password.
     name: String,
-    shared: Mutex<Option<Shared>>,
-    idle: std::sync::Mutex<Vec<MultiplexedConnection>>,
+    shared: Mutex<Option<SharedConnection>>,
+    idle: parking_lot::Mutex<Vec<MultiplexedConnection>>,
     connects: AtomicU64,
 }
 
 #[derive(Clone)]
-struct Shared {
+struct SharedConnection {
     number: u64,
     connection: MultiplexedConnection,
 }
 
-impl Link {
+impl Connections {
     /// Connects, and asks the server for a sign of life.
     pub(super) async fn connect(url: &Url) -> Result<Self> {
         if url.scheme() == "rediss" {
-            install_tls_provider();
+            crate::tls::install_provider();
         }
         check_url(url)?;
         let name = public_name(url);
         let client = Client::open(url.clone()).map_err(|e| {
             Error::permanent(Stage::Queue, format!("{name}: is not the URL of a Redis server")).because(e)
         })?;
-        let link = Self {
+        let connections = Self {
             client,
             name,
             shared: Mutex::new(None),
-            idle: std::sync::Mutex::default(),
+            idle: parking_lot::Mutex::default(),
             connects: AtomicU64::new(0),
         };
-        link.query::<()>(&redis::cmd("PING")).await?;
-        link.refuse_cluster().await?;
-        Ok(link)
+        connections.query::<()>(&redis::cmd("PING")).await?;
+        connections.refuse_cluster().await?;
+        Ok(connections)
     }
 
     /// Refuses a node of a cluster, which has some of the queues only, and says so of each command on another.
@@ -92,7 +92,7 @@ impl Link {
         self.checked(answer, shared.number).await
     }
 
-    /// [`Link::query`] for a command that a server may withhold: none if it does.
+    /// [`Connections::query`] for a command that a server may withhold: none if it does.
     pub(super) async fn query_if_granted<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>> {
         let mut shared = self.shared().await?;
         match command.query_async(&mut shared.connection).await {
@@ -104,7 +104,7 @@ impl Link {
     /// Runs a command that blocks for up to `block`, or moves much, on a connection of its own. A caller that
     /// does not wait for the end takes the connection, and so the command, down with it.
     pub(super) async fn query_apart<T: FromRedisValue>(&self, command: &Cmd, block: Duration) -> Result<T> {
-        let kept = self.idle().pop();
+        let kept = self.idle.lock().pop();
         let mut connection = match kept {
             Some(connection) => connection,
             None => self.open(None).await?,
@@ -114,7 +114,7 @@ impl Link {
             answer.map_err(|_| Error::transient(Stage::Queue, format!("{}: no answer", self.name)))?;
         match answer {
             Ok(value) => {
-                let mut idle = self.idle();
+                let mut idle = self.idle.lock();
                 if idle.len() < IDLE_MAX {
                     idle.push(connection);
                 }
@@ -122,7 +122,7 @@ impl Link {
             }
             Err(error) => {
                 // The server may have closed the others, too.
-                self.idle().clear();
+                self.idle.lock().clear();
                 Err(self.error(error))
             }
         }
@@ -133,19 +133,13 @@ impl Link {
         &self.name
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
-        self.idle
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     async fn open(&self, response: Option<Duration>) -> Result<MultiplexedConnection> {
         if self.name.starts_with("rediss:") {
             let untimely = |why| Error::transient(Stage::Queue, format!("{}: {why}", self.name));
             crate::trust::clock_for_tls().map_err(untimely)?;
         }
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(response);
         let connection = self
             .client
@@ -154,14 +148,14 @@ impl Link {
         connection.map_err(|e| self.error(e))
     }
 
-    async fn shared(&self) -> Result<Shared> {
+    async fn shared(&self) -> Result<SharedConnection> {
         let mut slot = self.shared.lock().await;
         if let Some(shared) = &*slot {
             return Ok(shared.clone());
         }
-        let shared = Shared {
+        let shared = SharedConnection {
             number: self.connects.fetch_add(1, Ordering::Relaxed),
-            connection: self.open(Some(RESPONSE)).await?,
+            connection: self.open(Some(RESPONSE_TIMEOUT)).await?,
         };
         Ok(slot.insert(shared).clone())
     }
@@ -281,14 +275,6 @@ fn is_tls_refusal(error: &RedisError) -> bool {
     let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
     io.and_then(std::io::Error::get_ref)
         .is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// TLS in this process goes through ring; whoever was first to choose a provider keeps it.
-fn install_tls_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 /// Refuses a URL whose parts may hold a piece of a password: an unescaped `/`, `?` or `#` in one ends the host early.

@@ -1,12 +1,12 @@
 //! The bounds of attempts and leases, in one place.
 
-mod setting;
+mod limit_spec;
 
 use std::time::Duration;
 
 use crate::memory::MemoryShare;
 
-pub use setting::{Lowered, Setting, Size, Span};
+pub use limit_spec::{LimitOverrides, LimitValue};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
@@ -163,6 +163,12 @@ pub const RETRY_FOR: Duration = Duration::from_secs(3_600);
 /// The longest [`LeasePolicy::retry_for`].
 pub const RETRY_FOR_MAX: Duration = Duration::from_secs(30 * 86_400);
 
+/// A lease is renewed so often before it would end.
+const RENEWALS_PER_LEASE: u32 = 30;
+
+/// A worker that cannot renew a lease gives it up when one part in so many is left.
+const MARGINS_PER_LEASE: u32 = 12;
+
 /// How a worker treats its claims.
 #[derive(Debug, Clone)]
 pub struct LeasePolicy {
@@ -206,8 +212,8 @@ impl LeasePolicy {
     pub fn of_lease(lease: Duration) -> Self {
         Self {
             lease,
-            renew_every: lease / 30,
-            margin: lease / 12,
+            renew_every: lease / RENEWALS_PER_LEASE,
+            margin: lease / MARGINS_PER_LEASE,
             retry_for: RETRY_FOR,
             retry_unreached: Duration::from_secs(120),
             lost_max: 3,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::attempt::Context;
+use super::attempt_runner::AttemptRunner;
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
@@ -21,7 +21,7 @@ pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
     fetcher: Fetcher,
     /// Whether it was said that the server does not do its part, and has not done it since.
-    has_complained: AtomicBool,
+    has_logged_failure: AtomicBool,
 }
 
 impl ReachedHosts {
@@ -29,7 +29,7 @@ impl ReachedHosts {
         Self {
             queue,
             fetcher,
-            has_complained: AtomicBool::new(false),
+            has_logged_failure: AtomicBool::new(false),
         }
     }
 
@@ -38,13 +38,17 @@ impl ReachedHosts {
         if self.fetcher.has_reached(host) {
             return false;
         }
-        self.told(self.queue.was_reached(host).await) == Some(false)
+        self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
     }
 
     /// Tells the server of hosts that have answered for the first time. Returns false if it has to be told again.
     async fn note(&self) -> bool {
         let hosts = self.fetcher.newly_reached();
-        if hosts.is_empty() || self.told(self.queue.note_reached(&hosts).await).is_some() {
+        if hosts.is_empty()
+            || self
+                .log_failure_once(self.queue.note_reached(&hosts).await)
+                .is_some()
+        {
             return true;
         }
         self.fetcher.still_news(hosts);
@@ -52,10 +56,10 @@ impl ReachedHosts {
     }
 
     /// Returns what the server says. If it fails, says so once: it may go on for as long as the worker does.
-    fn told<T>(&self, answer: Result<T>) -> Option<T> {
-        let complained = self.has_complained.swap(answer.is_err(), Ordering::Relaxed);
+    fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
+        let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
         if let Err(error) = &answer
-            && !complained
+            && !had_logged
         {
             tracing::warn!(
                 error = error.report(),
@@ -68,24 +72,24 @@ impl ReachedHosts {
 }
 
 /// Notes hosts as they answer, beside the attempts.
-pub(super) struct Noter {
+pub(super) struct ReachedHostsReporter {
     task: JoinHandle<()>,
     ending: oneshot::Sender<()>,
 }
 
-impl Noter {
-    pub(super) fn start(context: &Arc<Context>) -> Self {
-        let context = Arc::clone(context);
+impl ReachedHostsReporter {
+    pub(super) fn start(runner: &Arc<AttemptRunner>) -> Self {
+        let runner = Arc::clone(runner);
         let (ending, mut ended) = oneshot::channel();
         let task = tokio::spawn(async move {
             let mut is_noted = true;
             loop {
                 let is_last = tokio::select! {
-                    () = context.fetcher.until_news() => false,
+                    () = runner.fetcher.until_news() => false,
                     () = tokio::time::sleep(NOTE_AGAIN), if !is_noted => false,
                     _ = &mut ended => true,
                 };
-                is_noted = context.reached.note().await;
+                is_noted = runner.reached.note().await;
                 if is_last {
                     break;
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::redis::RedisServer;
-use super::sqlite::{Mode, SqliteFile};
+use super::sqlite::{OpenMode, SqliteFile};
 use super::{Queue, Registry};
 use crate::error::{Error, Result, Stage};
 use crate::location::redact;
@@ -31,7 +31,7 @@ pub fn is_on_this_machine(url: &str) -> bool {
 
 /// A connected server.
 #[derive(Clone)]
-pub struct Server {
+pub struct Backend {
     /// Its requests.
     pub queue: Arc<dyn Queue>,
     /// Its plugins.
@@ -40,7 +40,7 @@ pub struct Server {
     pub name: String,
 }
 
-impl Server {
+impl Backend {
     /// Returns what it is and where, without credentials.
     pub fn description(&self) -> String {
         match self.name.strip_prefix("sqlite:") {
@@ -59,19 +59,19 @@ impl Server {
     /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
     /// [`crate::error::Class::Transient`] if the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self> {
-        Self::connect_as(url, Mode::Write).await
+        Self::connect_as(url, OpenMode::Write).await
     }
 
-    /// [`Server::connect`] for verbs that change nothing. A SQLite file stays as it is: workers of an older version, which made
+    /// [`Backend::connect`] for verbs that change nothing. A SQLite file stays as it is: workers of an older version, which made
     /// it, can go on. It must be there, and a verb that would change it fails.
     ///
     /// # Errors
-    /// As [`Server::connect`], and if there is no file or nothing in it.
+    /// As [`Backend::connect`], and if there is no file or nothing in it.
     pub async fn connect_to_read(url: &str) -> Result<Self> {
-        Self::connect_as(url, Mode::Read).await
+        Self::connect_as(url, OpenMode::Read).await
     }
 
-    async fn connect_as(url: &str, mode: Mode) -> Result<Self> {
+    async fn connect_as(url: &str, mode: OpenMode) -> Result<Self> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let file = Arc::new(SqliteFile::open(path, mode).await?);
             return Ok(Self {

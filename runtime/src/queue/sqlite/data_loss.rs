@@ -15,23 +15,23 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 const GROWING: usize = 2;
 
 /// The file at a path: device, inode and length; none if there is none.
-type Behind = Option<(u64, u64, u64)>;
+type FileState = Option<(u64, u64, u64)>;
 
 /// The files of an open database.
-pub(super) struct Files {
+pub(super) struct OpenFiles {
     paths: [PathBuf; 3],
     /// The files as they were when the database was opened; the lengths are the last ones seen.
-    opened: [Behind; 3],
+    opened: [FileState; 3],
 }
 
 /// A change of the files that others must have made.
-pub(super) struct Change {
+pub(super) struct FileChange {
     pub(super) what: &'static str,
     /// Whether the database may be intact: a file also becomes shorter if somebody compacts it.
     pub(super) may_be_whole: bool,
 }
 
-impl Files {
+impl OpenFiles {
     /// Returns the files of a database that was just opened.
     pub(super) fn of(path: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -40,12 +40,12 @@ impl Files {
             name.push(suffix);
             PathBuf::from(name)
         });
-        let opened = paths.each_ref().map(|path| behind(path));
+        let opened = paths.each_ref().map(|path| file_state(path));
         Self { paths, opened }
     }
 
     /// Returns the first change since they were opened, if there is one.
-    pub(super) fn changed(&mut self) -> Option<Change> {
+    pub(super) fn changed(&mut self) -> Option<FileChange> {
         const REPLACED: [&str; 3] = [
             "the database is another file",
             "its -wal is another file",
@@ -56,11 +56,11 @@ impl Files {
             let Some((device, inode, length)) = self.opened[number] else {
                 continue;
             };
-            match behind(path) {
+            match file_state(path) {
                 Some((d, i, now)) if (d, i) == (device, inode) => {
                     if number < GROWING && now < length {
                         let may_be_whole = number > 0 || now > 0;
-                        return Some(Change {
+                        return Some(FileChange {
                             what: SHORTER[number],
                             may_be_whole,
                         });
@@ -68,7 +68,7 @@ impl Files {
                     self.opened[number] = Some((d, i, now));
                 }
                 _ => {
-                    return Some(Change {
+                    return Some(FileChange {
                         what: REPLACED[number],
                         may_be_whole: false,
                     });
@@ -81,7 +81,7 @@ impl Files {
     /// Accepts their present lengths.
     pub(super) fn accept(&mut self) {
         for (opened, path) in self.opened.iter_mut().zip(&self.paths) {
-            if let (Some(opened), Some(now)) = (opened, behind(path)) {
+            if let (Some(opened), Some(now)) = (opened, file_state(path)) {
                 opened.2 = now.2;
             }
         }
@@ -101,7 +101,7 @@ impl Files {
     }
 }
 
-fn behind(path: &Path) -> Behind {
+fn file_state(path: &Path) -> FileState {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino(), found.len()))
 }

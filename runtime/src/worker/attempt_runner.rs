@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::Instrument;
 
+use super::backoff::Backoff;
 use super::lease::{Lease, Leases};
-use super::plugins::{Bound, Plugins};
-use super::reached::ReachedHosts;
+use super::plugins::{BoundPlugin, Plugins};
+use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
-use crate::complaints::Complaints;
-use crate::config::{Limits, Span};
+use crate::config::Limits;
 use crate::error::{Class, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
 use crate::location::redact;
-use crate::pipeline::{self, Job, LiveProgress};
-use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
+use crate::pipeline::{self, Job, ProgressCounters};
+use crate::queue::{Backend, Claim, Ending, Next, OutputId, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
+use crate::telemetry::repeated_errors::RepeatedErrors;
+use crate::units::HumanDuration;
 
 /// The most of an error that goes to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
@@ -29,12 +31,16 @@ const REPORT_CHARS_MAX: usize = 2_000;
 /// The delay before a request that could not be ended is claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
-/// What may fail for a while.
-const END: &str = "cannot end a claim, trying again";
+/// The first and the longest wait before a claim that could not be ended is ended again.
+const END_RETRY_FIRST: Duration = Duration::from_millis(50);
+const END_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// The message of an operation that may fail for a while.
+const CANNOT_END: &str = "cannot end a claim, trying again";
 
 /// What every attempt of a worker needs.
-pub(super) struct Context {
-    pub(super) server: Server,
+pub(super) struct AttemptRunner {
+    pub(super) backend: Backend,
     pub(super) leases: Leases,
     pub(super) plugins: Plugins,
     pub(super) fetcher: Fetcher,
@@ -42,7 +48,7 @@ pub(super) struct Context {
     pub(super) destination: Arc<Destination>,
     /// The identity of the output, which claims record.
     pub(super) output: OutputId,
-    pub(super) complaints: Arc<Complaints>,
+    pub(super) repeated_errors: Arc<RepeatedErrors>,
     pub(super) options: WorkerOptions,
 }
 
@@ -58,15 +64,15 @@ fn submitted_at(claim: &Claim) -> Timestamp {
     Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default()
 }
 
-impl Context {
+impl AttemptRunner {
     /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
     pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
         let Ticket { queue, id, .. } = &claim.ticket;
         let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
-            faults::pass("claimed", id);
-            let progress = Arc::new(LiveProgress::default());
+            fail_points::pass("claimed", id);
+            let progress = Arc::new(ProgressCounters::default());
             let lease = self.leases.hold(
                 claim.ticket.clone(),
                 stop.clone(),
@@ -95,7 +101,7 @@ impl Context {
         &self,
         claim: &Claim,
         stop: &Stop,
-        progress: Arc<LiveProgress>,
+        progress: Arc<ProgressCounters>,
     ) -> Result<Committed> {
         if claim.is_contested
             && let Some(receipt) = self.committed_before(claim).await?
@@ -127,8 +133,8 @@ impl Context {
         &self,
         claim: &Claim,
         stop: &Stop,
-        progress: Arc<LiveProgress>,
-        bound: Bound,
+        progress: Arc<ProgressCounters>,
+        bound: BoundPlugin,
         started_at: Timestamp,
     ) -> Result<Committed> {
         let input = self.input_options(claim, &bound)?;
@@ -168,7 +174,7 @@ impl Context {
     }
 
     /// How to read the input: as the request says, then its binding, then this worker.
-    fn input_options(&self, claim: &Claim, bound: &Bound) -> Result<InputOptions> {
+    fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
         let input = claim
             .request
             .input
@@ -214,7 +220,10 @@ impl Context {
                     .await
             }
             Ok(Concluded::Ended) => self.end(claim, lease, why, None, next).await,
-            Err(obstacle) => self.conclude_later(claim, lease, why, None, &obstacle).await,
+            Err(blocking_error) => {
+                self.conclude_later(claim, lease, why, None, &blocking_error)
+                    .await
+            }
         }
     }
 
@@ -250,24 +259,26 @@ impl Context {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it for the reason `why`; `obstacle` prevents this claim from ending it.
+    /// Leaves the request to a later claim, which ends it for the reason `why`; `blocking_error` prevents this claim from ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
         lease: &Lease,
         why: &str,
         kept_report: Option<&str>,
-        obstacle: &Error,
+        blocking_error: &Error,
     ) -> Outcome {
         tracing::warn!(
-            error = obstacle.report(),
+            error = blocking_error.report(),
             "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);
         match self
-            .insist(lease, || {
-                self.server.queue.fail_with_report(ticket, why, next, kept_report)
+            .retry_while_leased(lease, || {
+                self.backend
+                    .queue
+                    .fail_with_report(ticket, why, next, kept_report)
             })
             .await
         {
@@ -291,11 +302,11 @@ impl Context {
         let (read, written, rejected) = (records.read, records.written, records.rejected);
         let document = serde_json::to_string(&receipt).expect("a receipt serializes");
         match self
-            .insist(lease, || self.server.queue.settle(ticket, &document))
+            .retry_while_leased(lease, || self.backend.queue.settle(ticket, &document))
             .await
         {
             Ok(()) => {
-                faults::pass("settled", &ticket.id);
+                fail_points::pass("settled", &ticket.id);
                 let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
                 let binding = receipt.binding;
                 tracing::info!(plugin, binding, read, written, rejected, "done");
@@ -336,9 +347,9 @@ impl Context {
                     return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
                 }
                 Ok(Concluded::Ended) => {}
-                Err(obstacle) => {
+                Err(blocking_error) => {
                     return self
-                        .conclude_later(claim, lease, &report, error.kept_report(), &obstacle)
+                        .conclude_later(claim, lease, &report, error.kept_report(), &blocking_error)
                         .await;
                 }
             }
@@ -360,7 +371,7 @@ impl Context {
         };
         let wait = policy.wait(claim.attempt, claim.waited, patience, error.retry_after());
         wait.ok_or_else(|| {
-            let (attempts, waited) = (claim.attempt, Span(claim.waited));
+            let (attempts, waited) = (claim.attempt, HumanDuration(claim.waited));
             let what = match unreached {
                 Some(host) => format!("{host} has never answered: check its name"),
                 None => "`run --retry-for` says for how long it is tried".to_owned(),
@@ -380,8 +391,8 @@ impl Context {
     ) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
-            .insist(lease, || {
-                let queue = &self.server.queue;
+            .retry_while_leased(lease, || {
+                let queue = &self.backend.queue;
                 queue.fail_with_report(ticket, why, next, kept_report)
             })
             .await;
@@ -417,7 +428,10 @@ impl Context {
     }
 
     async fn release(&self, ticket: &Ticket, lease: &Lease, why: &str) -> Outcome {
-        match self.insist(lease, || self.server.queue.release(ticket)).await {
+        match self
+            .retry_while_leased(lease, || self.backend.queue.release(ticket))
+            .await
+        {
             Ok(()) => {
                 tracing::info!(reason = why, "handed back");
                 Outcome::Released
@@ -430,21 +444,20 @@ impl Context {
     }
 
     /// Repeats a verb while the server cannot be reached and the lease is good.
-    async fn insist<F: Future<Output = Result<()>>>(
+    async fn retry_while_leased<F: Future<Output = Result<()>>>(
         &self,
         lease: &Lease,
         mut verb: impl FnMut() -> F,
     ) -> Result<()> {
-        let mut wait = Duration::from_millis(50);
+        let mut backoff = Backoff::new(END_RETRY_FIRST, END_RETRY_MAX);
         loop {
             match verb().await {
                 Err(error) if error.class() == Class::Transient && lease.is_good() => {
-                    self.complaints.note(END, &error);
+                    self.repeated_errors.failed(CANNOT_END, &error);
                 }
                 answer => return answer,
             }
-            tokio::time::sleep(wait).await;
-            wait = (2 * wait).min(Duration::from_secs(2));
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::location::scheme;
+use super::scheme;
 
 const HIDDEN: &str = "***";
 

@@ -11,15 +11,18 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use super::log::is_dumb;
 use crate::commit::receipt_uri;
 use crate::error::Error;
 use crate::escape;
-use crate::pipeline::LiveProgress;
+use crate::pipeline::ProgressCounters;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
+use crate::telemetry::log::is_dumb;
 
 /// The most characters of a cell that is not in the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;
+
+/// The time between two updates of a progress line.
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Prints a line of results, escaped for people.
 pub(super) fn line(text: impl Display) {
@@ -198,7 +201,7 @@ pub(super) struct ProgressLine {
 
 impl ProgressLine {
     /// A line about a job in this process.
-    pub(super) fn of_job(progress: Arc<LiveProgress>) -> Self {
+    pub(super) fn of_job(progress: Arc<ProgressCounters>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
         line.task = Some(tokio::spawn(async move {
@@ -208,7 +211,7 @@ impl ProgressLine {
                 let rate = records as f64 / bar.elapsed().as_secs_f64().max(0.001);
                 let rate = HumanCount(rate as u64);
                 bar.set_message(format!("{}  {rate} records/s", measures(bytes, records, rejects)));
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(REDRAW_EVERY).await;
             }
         }));
         line
@@ -225,7 +228,7 @@ impl ProgressLine {
         bar.set_style(
             ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a constant template"),
         );
-        bar.enable_steady_tick(Duration::from_millis(100));
+        bar.enable_steady_tick(REDRAW_EVERY);
         Self { bar, task: None }
     }
 

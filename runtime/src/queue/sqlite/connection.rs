@@ -1,4 +1,4 @@
-//! The connection to a SQLite file: pieces of work go in and run on a blocking thread, one after the other and each
+//! The connection to a SQLite file: calls go in and run on a blocking thread, one after the other and each
 //! whole or not at all; values or classified errors come out. Those that come together share one transaction, and so
 //! the one sync of the file that makes it last.
 
@@ -8,94 +8,98 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
-use super::files::Files;
+use super::data_loss::OpenFiles;
 use crate::error::{Class, Error, Result, Stage};
 
-/// How long a step waits for another process that writes.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a call waits for another process that writes.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// The pause between two tries to change the journal mode of a file that another process uses.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
 const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 /// Tables, indexes and version of the latest schema.
 const SCHEMA: &str = include_str!("schema.sql");
 const STATEMENTS_CACHED: usize = 64;
-/// How many steps share a transaction at most, so that the first does not wait long for the last.
-const STEPS_MAX: usize = 64;
+/// How many calls share a transaction at most, so that the first does not wait long for the last.
+const CALLS_MAX: usize = 64;
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::queue) enum Mode {
+pub(in crate::queue) enum OpenMode {
     /// It is made if it is not there, and brought to the latest version.
     Write,
-    /// It stays as it is, since workers of its version may serve it; no step can write.
+    /// It stays as it is, since workers of its version may serve it; no call can write.
     Read,
 }
 
 /// A file that any number of processes may have open at once. This process has one connection to it: SQLite lets
 /// one writer in at a time anyhow.
-pub(super) struct Store {
+pub(super) struct Database {
     name: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedDatabase>,
 }
 
-struct Shared {
-    inner: Mutex<Inner>,
-    waiting: Mutex<Waiting>,
+struct SharedDatabase {
+    /// A call that panics is taken back, so that the state behind a panic is sound.
+    inner: Mutex<DatabaseState>,
+    waiting: Mutex<CallQueue>,
 }
 
-struct Inner {
+struct DatabaseState {
     path: PathBuf,
     name: String,
-    mode: Mode,
-    seen: Seen,
+    mode: OpenMode,
+    seen: ChangesSeen,
     /// None after its files were lost.
-    open: Option<Open>,
+    open: Option<OpenDatabase>,
 }
 
 /// A connection, and the files that it has open.
-struct Open {
+struct OpenDatabase {
     connection: Connection,
-    files: Files,
+    files: OpenFiles,
 }
 
-/// What all steps are told that meet a connection whose files were lost.
+/// What all calls are told that meet a connection whose files were lost.
 const LOST: &str = "its files were changed under this program: nothing was done; the latest acknowledged changes may be \
                     lost: look at the queue, submit again what is missing, and try again";
 
 /// All stores of this process. SQLite shares what it knows of a file among the connections of a process, so all of them
 /// must let go of lost files before one can be opened anew.
-static STORES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static DATABASES: Mutex<Vec<Weak<SharedDatabase>>> = Mutex::new(Vec::new());
 
 #[derive(Default)]
-struct Waiting {
-    steps: VecDeque<Box<dyn Step>>,
+struct CallQueue {
+    calls: VecDeque<Box<dyn QueuedCall>>,
     /// Whether a thread is at work that will take them.
     is_served: bool,
 }
 
 /// A piece of work and where its answer goes, which is sent once it is known what becomes of the transaction.
-trait Step: Send {
+trait QueuedCall: Send {
     fn writes(&self) -> bool;
-    fn run(&mut self, db: &Connection, seen: &mut Seen) -> Result<(), Fault>;
-    fn answer(self: Box<Self>, transaction: &Result<(), Fault>);
+    fn run(&mut self, db: &Connection, seen: &mut ChangesSeen) -> Result<(), CallError>;
+    fn answer(self: Box<Self>, transaction: &Result<(), CallError>);
 }
 
-struct Work<T, F> {
+struct DatabaseCall<T, F> {
     writes: bool,
     work: Option<F>,
-    value: Option<Result<T, Fault>>,
-    reply: oneshot::Sender<Result<T, Fault>>,
+    value: Option<Result<T, CallError>>,
+    reply: oneshot::Sender<Result<T, CallError>>,
 }
 
 #[derive(Clone)]
-enum Fault {
+enum CallError {
     /// The files that the connection has open are not those that others see.
     Lost,
     /// They cannot be opened anew.
@@ -104,27 +108,27 @@ enum Fault {
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
 }
 
-impl<T, F> Step for Work<T, F>
+impl<T, F> QueuedCall for DatabaseCall<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send,
+    F: FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send,
 {
     fn writes(&self) -> bool {
         self.writes
     }
 
-    fn run(&mut self, db: &Connection, seen: &mut Seen) -> Result<(), Fault> {
+    fn run(&mut self, db: &Connection, seen: &mut ChangesSeen) -> Result<(), CallError> {
         let work = self.work.take().expect("a step runs once");
         let value = match catch_unwind(AssertUnwindSafe(|| work(db, seen))) {
-            Ok(value) => value.map_err(Fault::from),
-            Err(panic) => Err(Fault::Panic(Arc::new(Mutex::new(Some(panic))))),
+            Ok(value) => value.map_err(CallError::from),
+            Err(panic) => Err(CallError::Panic(Arc::new(Mutex::new(Some(panic))))),
         };
-        let ran = value.as_ref().map(|_| ()).map_err(Fault::clone);
+        let ran = value.as_ref().map(|_| ()).map_err(CallError::clone);
         self.value = Some(value);
         ran
     }
 
-    fn answer(self: Box<Self>, transaction: &Result<(), Fault>) {
+    fn answer(self: Box<Self>, transaction: &Result<(), CallError>) {
         let answer = match (self.value, transaction) {
             (Some(Err(own)), _) => Err(own),
             (_, Err(shared)) => Err(shared.clone()),
@@ -136,18 +140,18 @@ where
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for CallError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(Arc::new(error))
     }
 }
 
 /// For each queue its `changes` when a claim last found nothing.
-pub(super) type Seen = HashMap<String, i64>;
+pub(super) type ChangesSeen = HashMap<String, i64>;
 
-impl Store {
+impl Database {
     /// Opens the file, in the way of the mode.
-    pub(super) async fn open(path: &str, mode: Mode) -> Result<Self> {
+    pub(super) async fn open(path: &str, mode: OpenMode) -> Result<Self> {
         let name = format!("sqlite:{path}");
         if path.is_empty() {
             return Err(Error::permanent(
@@ -158,21 +162,21 @@ impl Store {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking({
             let name = name.clone();
-            move || Inner::open(path.into(), name, mode)
+            move || DatabaseState::open(path.into(), name, mode)
         });
         let inner = joined(opened.await, &name)??;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedDatabase {
             inner: Mutex::new(inner),
             waiting: Mutex::default(),
         });
-        let mut stores = lock(&STORES);
-        stores.retain(|store| store.strong_count() > 0);
-        stores.push(Arc::downgrade(&shared));
-        drop(stores);
+        let mut databases = DATABASES.lock();
+        databases.retain(|database| database.strong_count() > 0);
+        databases.push(Arc::downgrade(&shared));
+        drop(databases);
         Ok(Self { name, shared })
     }
 
-    /// Runs one atomic step that may write.
+    /// Runs one atomic call that may write.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -180,18 +184,18 @@ impl Store {
         self.write_seen(|db, _| work(db)).await
     }
 
-    /// [`Store::write`], with the map of changes seen; it belongs to the same step.
+    /// [`Database::write`], with the map of changes seen; it belongs to the same call.
     pub(super) async fn write_seen<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run(true, work).await
     }
 
-    /// Runs one step that reads, on a consistent view.
+    /// Runs one call that reads, on a consistent view.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run(false, work).await
     }
@@ -199,18 +203,18 @@ impl Store {
     async fn run<T: Send + 'static>(
         &self,
         writes: bool,
-        work: impl FnOnce(&Connection, &mut Seen) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let step = Box::new(Work {
+        let call = Box::new(DatabaseCall {
             writes,
             work: Some(work),
             value: None,
             reply,
         });
         let must_serve = {
-            let mut waiting = lock(&self.shared.waiting);
-            waiting.steps.push_back(step);
+            let mut waiting = self.shared.waiting.lock();
+            waiting.calls.push_back(call);
             !std::mem::replace(&mut waiting.is_served, true)
         };
         if must_serve {
@@ -219,16 +223,16 @@ impl Store {
         }
         match answer.await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(Fault::Sqlite(error))) => Err(failed(&self.name, error)),
-            Ok(Err(Fault::Closed(class, why))) => {
+            Ok(Err(CallError::Sqlite(error))) => Err(failed(&self.name, error)),
+            Ok(Err(CallError::Closed(class, why))) => {
                 let what = format!(
                     "{}: its files were changed under this program, and cannot be opened",
                     self.name
                 );
                 Err(Error::new(Stage::Queue, class, what).because(why))
             }
-            Ok(Err(Fault::Lost)) => Err(Error::transient(Stage::Queue, format!("{}: {LOST}", self.name))),
-            Ok(Err(Fault::Panic(panic))) => match lock(&panic).take() {
+            Ok(Err(CallError::Lost)) => Err(Error::transient(Stage::Queue, format!("{}: {LOST}", self.name))),
+            Ok(Err(CallError::Panic(panic))) => match panic.lock().take() {
                 Some(panic) => resume_unwind(panic),
                 None => Err(ending(&self.name)),
             },
@@ -237,66 +241,66 @@ impl Store {
     }
 }
 
-impl Shared {
-    /// Runs steps until none waits.
+impl SharedDatabase {
+    /// Runs calls until none waits.
     fn serve(&self) {
-        let inner = &mut *lock(&self.inner);
+        let inner = &mut *self.inner.lock();
         loop {
-            let steps = {
-                let mut waiting = lock(&self.waiting);
-                let steps = next_steps(&mut waiting.steps);
-                waiting.is_served = !steps.is_empty();
-                steps
+            let calls = {
+                let mut waiting = self.waiting.lock();
+                let calls = next_calls(&mut waiting.calls);
+                waiting.is_served = !calls.is_empty();
+                calls
             };
-            if steps.is_empty() {
+            if calls.is_empty() {
                 return;
             }
-            inner.run(steps);
+            inner.run(calls);
         }
     }
 }
 
 /// Those that share the next transaction: some that write, or one that only reads and must not keep others from writing.
-fn next_steps(waiting: &mut VecDeque<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
+fn next_calls(waiting: &mut VecDeque<Box<dyn QueuedCall>>) -> Vec<Box<dyn QueuedCall>> {
     let writes = waiting
         .iter()
-        .take(STEPS_MAX)
-        .take_while(|step| step.writes())
+        .take(CALLS_MAX)
+        .take_while(|call| call.writes())
         .count();
     let count = writes.max(1).min(waiting.len());
     waiting.drain(..count).collect()
 }
 
-impl Inner {
-    fn open(path: PathBuf, name: String, mode: Mode) -> Result<Self> {
+impl DatabaseState {
+    fn open(path: PathBuf, name: String, mode: OpenMode) -> Result<Self> {
         Ok(Self {
-            open: Some(Open::new(&path, &name, mode)?),
-            seen: Seen::new(),
+            open: Some(OpenDatabase::new(&path, &name, mode)?),
+            seen: ChangesSeen::new(),
             path,
             name,
             mode,
         })
     }
 
-    /// Runs steps in one transaction. A step that fails is taken back alone. If the transaction fails, all steps have failed; so
+    /// Runs calls in one transaction. A call that fails is taken back alone. If the transaction fails, all calls have failed; so
     /// they have if somebody has replaced the files, so that other programs open different ones.
-    fn run(&mut self, mut steps: Vec<Box<dyn Step>>) {
+    fn run(&mut self, mut calls: Vec<Box<dyn QueuedCall>>) {
         let transaction = self.check().and_then(|()| {
-            let done = self.run_within(&mut steps);
+            let done = self.run_within(&mut calls);
             self.check().and(done)
         });
-        for step in steps {
-            step.answer(&transaction);
+        for call in calls {
+            call.answer(&transaction);
         }
     }
 
-    /// Looks whether the connection has open what others see. If not, it is closed, and the next step opens it anew: without
+    /// Looks whether the connection has open what others see. If not, it is closed, and the next call opens it anew: without
     /// this a worker would go on for ever with files that nobody else sees, and acknowledge what goes into them.
-    fn check(&mut self) -> Result<(), Fault> {
+    fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
             self.open = Some(
-                Open::new(&self.path, &self.name, self.mode)
-                    .map_err(|error| Fault::Closed(error.class(), error.report()))?,
+                OpenDatabase::new(&self.path, &self.name, self.mode)
+                    .map_err(|error| CallError::Closed(error.class(), error.report()))?,
             );
             self.seen.clear();
             return Ok(());
@@ -304,7 +308,7 @@ impl Inner {
         let Some(what) = open.files.changed() else {
             return Ok(());
         };
-        let anew = || Open::new(&self.path, &self.name, self.mode);
+        let anew = || OpenDatabase::new(&self.path, &self.name, self.mode);
         if what.may_be_whole && anew().is_ok_and(|fresh| fresh.is_whole()) {
             open.files.accept();
             return Ok(());
@@ -316,16 +320,16 @@ impl Inner {
              from now on: submit missing requests again, bind plugins again"
         );
         self.close();
-        let stores = lock(&STORES).clone();
-        for store in stores.iter().filter_map(Weak::upgrade) {
+        let databases = DATABASES.lock().clone();
+        for database in databases.iter().filter_map(Weak::upgrade) {
             // One that is at work finds out by itself.
-            if let Ok(mut other) = store.inner.try_lock()
+            if let Some(mut other) = database.inner.try_lock()
                 && other.path == self.path
             {
                 other.close();
             }
         }
-        Err(Fault::Lost)
+        Err(CallError::Lost)
     }
 
     /// Closes the connection and writes nothing on the way: what it would write belongs to files that are lost.
@@ -335,17 +339,17 @@ impl Inner {
         }
     }
 
-    fn run_within(&mut self, steps: &mut [Box<dyn Step>]) -> Result<(), Fault> {
-        let behavior = if steps.iter().any(|step| step.writes()) {
+    fn run_within(&mut self, calls: &mut [Box<dyn QueuedCall>]) -> Result<(), CallError> {
+        let behavior = if calls.iter().any(|call| call.writes()) {
             TransactionBehavior::Immediate
         } else {
             TransactionBehavior::Deferred
         };
-        let open = self.open.as_mut().ok_or(Fault::Lost)?;
+        let open = self.open.as_mut().ok_or(CallError::Lost)?;
         let mut transaction = open.connection.transaction_with_behavior(behavior)?;
-        for step in steps {
+        for call in calls {
             let savepoint = transaction.savepoint()?;
-            match step.run(&savepoint, &mut self.seen) {
+            match call.run(&savepoint, &mut self.seen) {
                 Ok(()) => savepoint.commit()?,
                 // Some faults, such as a full disk, end the whole transaction, and nothing can be taken back in it.
                 Err(fault) => savepoint.finish().map_err(|_| fault)?,
@@ -355,14 +359,14 @@ impl Inner {
     }
 }
 
-impl Open {
-    fn new(path: &Path, name: &str, mode: Mode) -> Result<Self> {
+impl OpenDatabase {
+    fn new(path: &Path, name: &str, mode: OpenMode) -> Result<Self> {
         let connection = match mode {
-            Mode::Write => open(path, name)?,
-            Mode::Read => open_to_read(path, name)?,
+            OpenMode::Write => open(path, name)?,
+            OpenMode::Read => open_to_read(path, name)?,
         };
         let open = Self {
-            files: Files::of(path),
+            files: OpenFiles::of(path),
             connection,
         };
         if open.files.are_held_deleted() {
@@ -387,11 +391,6 @@ impl Open {
             .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
         check.is_ok_and(|said| said == "ok")
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A step that panics is taken back, so that what it leaves is sound.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The machine's clock, in milliseconds since 1970; before that they are negative.
@@ -470,7 +469,7 @@ fn check_version(version: i64, name: &str) -> Result<()> {
 
 /// Sets the connection up and returns the version of the file's tables; 0 if it has none.
 fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // Whoever made the file need not be trusted with what it defines.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
@@ -552,14 +551,14 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String
 /// Several processes may open a new file at once. The switch to WAL does not wait for the others' locks as other
 /// statements do, so it waits here.
 fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
-    let deadline = Instant::now() + BUSY;
+    let deadline = Instant::now() + BUSY_WAIT;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
             Err(error)
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && Instant::now() < deadline =>
             {
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(BUSY_PAUSE);
             }
             done => return done,
         }
@@ -586,7 +585,7 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     Error::new(Stage::Queue, class, format!("{name}: {what}")).because(error)
 }
 
-/// The result of a blocking step; its panic goes on in the caller.
+/// The result of a blocking call; its panic goes on in the caller.
 fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
     match result.map_err(JoinError::try_into_panic) {
         Ok(value) => Ok(value),
@@ -616,26 +615,28 @@ mod tests {
     async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.db");
-        let store = Store::open(path.to_str().unwrap(), Mode::Write).await.unwrap();
+        let database = Database::open(path.to_str().unwrap(), OpenMode::Write)
+            .await
+            .unwrap();
 
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
-        let first = store.write(move |db| {
+        let first = database.write(move |db| {
             begun.send(()).unwrap();
             held.recv().unwrap();
             insert(db, "first")
         });
-        let failing = store.write(|db| {
+        let failing = database.write(|db| {
             insert(db, "failing")?;
             Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
         });
-        let panicking = AssertUnwindSafe(store.write(|db| -> rusqlite::Result<()> {
+        let panicking = AssertUnwindSafe(database.write(|db| -> rusqlite::Result<()> {
             insert(db, "panicking").unwrap();
             panic!("a step that panics")
         }));
-        let last = store.write(|db| insert(db, "last"));
+        let last = database.write(|db| insert(db, "last"));
         let panicking = futures_util::FutureExt::catch_unwind(panicking);
-        // While the first step is under way, the others gather: they come in their order, and the last lets it go on.
+        // While the first call is under way, the others gather: they come in their order, and the last lets it go on.
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })
@@ -647,7 +648,7 @@ mod tests {
         let report = failing.expect_err("it fails").report();
         assert!(report.contains(FULL), "{report}");
 
-        let names = store.read(|db, _| {
+        let names = database.read(|db, _| {
             db.prepare("SELECT name FROM queue ORDER BY name")?
                 .query_map([], |row| row.get::<_, String>(0))?
                 .collect::<rusqlite::Result<Vec<_>>>()
@@ -659,21 +660,23 @@ mod tests {
     async fn when_a_transaction_fails_all_its_steps_have_failed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.db");
-        let store = Store::open(path.to_str().unwrap(), Mode::Write).await.unwrap();
+        let database = Database::open(path.to_str().unwrap(), OpenMode::Write)
+            .await
+            .unwrap();
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
-        let first = store.write(move |_| {
+        let first = database.write(move |_| {
             begun.send(()).unwrap();
             held.recv().unwrap();
             Ok(())
         });
-        let good = store.write(|db| insert(db, "good"));
+        let good = database.write(|db| insert(db, "good"));
         // As SQLite itself does when the disk is full.
-        let ending = store.write(|db| {
+        let ending = database.write(|db| {
             db.execute_batch("ROLLBACK")?;
             Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))
         });
-        let after = store.write(|db| insert(db, "after"));
+        let after = database.write(|db| insert(db, "after"));
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(good, ending, after, async { go_on.send(()).unwrap() })
@@ -685,7 +688,7 @@ mod tests {
             assert!(report.contains(FULL), "{report}");
         }
         let count = "SELECT count(*) FROM queue";
-        let count = store.read(move |db, _| db.query_row(count, [], |row| row.get::<_, u64>(0)));
+        let count = database.read(move |db, _| db.query_row(count, [], |row| row.get::<_, u64>(0)));
         assert_eq!(count.await.unwrap(), 0);
     }
 }

@@ -18,18 +18,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::escape;
 
 /// How log lines look.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum LogFormat {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
     Human,
     Json,
 }
 
 /// The target of the lines that say why the program, or a part of its work, has failed. No filter keeps them back: without them
 /// an exit code would be all that is left of an error.
-pub(super) const FAILURE: &str = "failure";
+pub(crate) const FAILURE: &str = "failure";
 
 /// Writes the events that the filter lets pass to stderr from now on.
-pub(super) fn start(format: LogFormat, filter: Targets) {
+pub(crate) fn start(format: LogFormat, filter: Targets) {
     let filter = filter.with_target(FAILURE, LevelFilter::ERROR);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -61,7 +61,7 @@ fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) ->
 }
 
 /// Whether the terminal takes no escape sequences.
-pub(super) fn is_dumb(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+pub(crate) fn is_dumb(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     variable("TERM").is_some_and(|value| value == "dumb")
 }
 

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use super::Limits;
 use crate::error::{Error, Result, Stage};
+use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
 /// Limits of a binding by name, as they were written. They only ever lower those of a worker.
-pub type Lowered = BTreeMap<String, String>;
+pub type LimitOverrides = BTreeMap<String, String>;
 
 /// One limit with a value.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    limit: &'static Named,
+pub struct LimitValue {
+    limit: &'static LimitSpec,
     value: u64,
 }
 
 /// A limit that has a name.
 #[derive(Debug)]
-struct Named {
+struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
@@ -31,22 +32,9 @@ struct Named {
     set: fn(&mut Limits, u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Bytes,
-    Milliseconds,
-    Count,
-}
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-const DAY_MS: u64 = 86_400_000;
-
 /// docs/security.md says what each of them bounds.
-static NAMED: [Named; 17] = [
-    Named {
+static LIMITS: [LimitSpec; 17] = [
+    LimitSpec {
         name: "memory",
         unit: Unit::Bytes,
         range: MIB..=4 * GIB,
@@ -54,7 +42,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_memory_bytes as u64,
         set: |limits, value| limits.plugin_memory_bytes = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "call-time",
         unit: Unit::Milliseconds,
         range: 50..=DAY_MS,
@@ -62,7 +50,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_call.as_millis() as u64,
         set: |limits, value| limits.plugin_call = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "call-bytes",
         unit: Unit::Bytes,
         range: 64 * KIB..=GIB,
@@ -70,7 +58,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.changes_bytes_max as u64,
         set: |limits, value| limits.changes_bytes_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "record-rows",
         unit: Unit::Count,
         range: 1..=u32::MAX as u64,
@@ -78,7 +66,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.record_rows_max as u64,
         set: |limits, value| limits.record_rows_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "output-bytes",
         unit: Unit::Bytes,
         range: 0..=1024 * TIB,
@@ -86,7 +74,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.output_bytes_max,
         set: |limits, value| limits.output_bytes_max = value,
     },
-    Named {
+    LimitSpec {
         name: "rejects-bytes",
         unit: Unit::Bytes,
         range: 0..=1024 * TIB,
@@ -94,7 +82,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.rejects_bytes_max,
         set: |limits, value| limits.rejects_bytes_max = value,
     },
-    Named {
+    LimitSpec {
         name: "request-time",
         unit: Unit::Milliseconds,
         range: 50..=30 * DAY_MS,
@@ -102,7 +90,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.attempt.as_millis() as u64,
         set: |limits, value| limits.attempt = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "log-bytes",
         unit: Unit::Bytes,
         range: 0..=GIB,
@@ -110,7 +98,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.plugin_log_bytes as u64,
         set: |limits, value| limits.plugin_log_bytes = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "traps",
         unit: Unit::Count,
         range: 0..=1_000_000,
@@ -118,7 +106,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.traps as u64,
         set: |limits, value| limits.traps = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "timeouts",
         unit: Unit::Count,
         range: 0..=1_000_000,
@@ -126,7 +114,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.timeouts as u64,
         set: |limits, value| limits.timeouts = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "columns",
         unit: Unit::Count,
         range: 1..=65_536,
@@ -134,7 +122,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.columns_max as u64,
         set: |limits, value| limits.columns_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "component-bytes",
         unit: Unit::Bytes,
         range: 1..=GIB,
@@ -142,7 +130,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.component_bytes_max as u64,
         set: |limits, value| limits.component_bytes_max = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "compile-time",
         unit: Unit::Milliseconds,
         range: 1_000..=DAY_MS,
@@ -150,7 +138,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.compile.as_millis() as u64,
         set: |limits, value| limits.compile = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "compile-memory",
         unit: Unit::Bytes,
         range: 64 * MIB..=TIB,
@@ -158,7 +146,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.compile_memory_bytes,
         set: |limits, value| limits.compile_memory_bytes = value,
     },
-    Named {
+    LimitSpec {
         name: "first-byte-time",
         unit: Unit::Milliseconds,
         range: 100..=DAY_MS,
@@ -166,7 +154,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.http_first_byte.as_millis() as u64,
         set: |limits, value| limits.http_first_byte = Duration::from_millis(value),
     },
-    Named {
+    LimitSpec {
         name: "redirects",
         unit: Unit::Count,
         range: 0..=100,
@@ -174,7 +162,7 @@ static NAMED: [Named; 17] = [
         get: |limits| limits.http_redirects as u64,
         set: |limits, value| limits.http_redirects = value as usize,
     },
-    Named {
+    LimitSpec {
         name: "zstd-window",
         unit: Unit::Bytes,
         range: KIB..=2 * GIB,
@@ -187,8 +175,8 @@ static NAMED: [Named; 17] = [
 impl Limits {
     /// These limits but for some that an operator has set.
     #[must_use]
-    pub fn with(mut self, settings: &[Setting]) -> Self {
-        for Setting { limit, value } in settings {
+    pub fn with(mut self, settings: &[LimitValue]) -> Self {
+        for LimitValue { limit, value } in settings {
             (limit.set)(&mut self, *value);
         }
         self
@@ -198,7 +186,7 @@ impl Limits {
     ///
     /// # Errors
     /// If a limit of the binding is none that this host knows.
-    pub fn lowered(&self, binding: &Lowered) -> Result<Self> {
+    pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
         // It was right for the program that has bound it, so it may be for another worker.
         let newer = |why| {
             let error = Error::transient(Stage::Plugin, format!("limit of the binding: {why}"));
@@ -206,8 +194,8 @@ impl Limits {
         };
         let mut limits = self.clone();
         for (name, value) in binding {
-            let Setting { limit, value } = setting(name, value)
-                .and_then(Setting::in_binding)
+            let LimitValue { limit, value } = setting(name, value)
+                .and_then(LimitValue::in_binding)
                 .map_err(newer)?;
             if value < (limit.get)(self) {
                 (limit.set)(&mut limits, value);
@@ -221,9 +209,9 @@ impl Limits {
     /// Returns the limits that are not the defaults, each as it is set; none if all are.
     pub fn changed(&self) -> Option<String> {
         let default = Self::default();
-        let settings = NAMED.iter().filter_map(|limit| {
+        let settings = LIMITS.iter().filter_map(|limit| {
             let value = (limit.get)(self);
-            (value != (limit.get)(&default)).then(|| Setting { limit, value }.to_string())
+            (value != (limit.get)(&default)).then(|| LimitValue { limit, value }.to_string())
         });
         let settings: Vec<_> = settings.collect();
         (!settings.is_empty()).then(|| settings.join(" "))
@@ -233,16 +221,16 @@ impl Limits {
 /// The limits that have names, each as it is set.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, limit) in NAMED.iter().enumerate() {
+        for (index, limit) in LIMITS.iter().enumerate() {
             let value = (limit.get)(self);
             let between = if index == 0 { "" } else { " " };
-            write!(f, "{between}{}", Setting { limit, value })?;
+            write!(f, "{between}{}", LimitValue { limit, value })?;
         }
         Ok(())
     }
 }
 
-impl Setting {
+impl LimitValue {
     /// The same, for a binding.
     ///
     /// # Errors
@@ -259,11 +247,11 @@ impl Setting {
 
     /// Name and value, to be kept with a binding.
     pub fn parts(self) -> (String, String) {
-        (self.limit.name.to_owned(), written(self.limit.unit, self.value))
+        (self.limit.name.to_owned(), self.limit.unit.format(self.value))
     }
 }
 
-impl FromStr for Setting {
+impl FromStr for LimitValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -273,107 +261,33 @@ impl FromStr for Setting {
 }
 
 /// As it is set.
-impl fmt::Display for Setting {
+impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Named { name, unit, .. } = self.limit;
-        write!(f, "{name}={}", written(*unit, self.value))
+        let LimitSpec { name, unit, .. } = self.limit;
+        write!(f, "{name}={}", unit.format(self.value))
     }
 }
 
-fn setting(name: &str, value: &str) -> Result<Setting, String> {
-    let Some(limit) = NAMED.iter().find(|limit| limit.name == name) else {
-        let names: Vec<_> = NAMED.iter().map(|limit| limit.name).collect();
+fn setting(name: &str, value: &str) -> Result<LimitValue, String> {
+    let Some(limit) = LIMITS.iter().find(|limit| limit.name == name) else {
+        let names: Vec<_> = LIMITS.iter().map(|limit| limit.name).collect();
         return Err(format!("there is no limit \"{name}\", only {}", names.join(", ")));
     };
-    let (value, range) = (parse(limit.unit, value)?, &limit.range);
+    let (value, range) = (limit.unit.parse(value)?, &limit.range);
     if !range.contains(&value) {
-        let [least, most] = [range.start(), range.end()].map(|bound| written(limit.unit, *bound));
+        let [least, most] = [range.start(), range.end()].map(|bound| limit.unit.format(*bound));
         return Err(format!("{name} is from {least} to {most}"));
     }
-    Ok(Setting { limit, value })
-}
-
-/// A number of bytes that is written as `64MiB`.
-#[derive(Debug, Clone, Copy)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse(Unit::Bytes, text).map(Self)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&written(Unit::Bytes, self.0))
-    }
-}
-
-/// A time that is written as `5m`.
-#[derive(Debug, Clone, Copy)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse(Unit::Milliseconds, text).map(|millis| Self(Duration::from_millis(millis)))
-    }
-}
-
-/// In whole milliseconds.
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        f.write_str(&written(Unit::Milliseconds, millis))
-    }
-}
-
-/// The units of a value, the largest first.
-fn units(unit: Unit) -> &'static [(&'static str, u64)] {
-    match unit {
-        Unit::Bytes => &[("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("", 1)],
-        Unit::Milliseconds => &[("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)],
-        Unit::Count => &[("", 1)],
-    }
-}
-
-fn parse(unit: Unit, text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    // Read, but not written: 24h says more than 1d.
-    const DAY: (&str, u64) = ("d", 86_400_000);
-    let factor = match (unit, suffix) {
-        (Unit::Milliseconds, "d") => Some(&DAY),
-        _ => units(unit).iter().find(|(name, _)| *name == suffix),
-    };
-    let value = number.parse::<u64>().ok().zip(factor);
-    value
-        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-        .ok_or_else(|| match unit {
-            Unit::Bytes => format!("\"{text}\" is no size: write 1000, 64KiB, 64MiB, 1GiB"),
-            Unit::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h, 2d"),
-            Unit::Count => format!("\"{text}\" is no number"),
-        })
-}
-
-fn written(unit: Unit, value: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| value.is_multiple_of(*factor) && value > 0;
-    let (name, factor) = units(unit).iter().find(fits).unwrap_or(match unit {
-        Unit::Milliseconds => &("ms", 1),
-        _ => &("", 1),
-    });
-    format!("{}{name}", value / factor)
+    Ok(LimitValue { limit, value })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::HumanDuration;
 
     fn refused(text: &str) -> String {
-        text.parse::<Setting>().expect_err("refused")
+        text.parse::<LimitValue>().expect_err("refused")
     }
 
     #[test]
@@ -386,10 +300,10 @@ mod tests {
             "output-bytes=1000",
         ];
         for text in texts {
-            assert_eq!(text.parse::<Setting>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<LimitValue>().unwrap().to_string(), text);
         }
         assert_eq!(
-            "memory=1024MiB".parse::<Setting>().unwrap().to_string(),
+            "memory=1024MiB".parse::<LimitValue>().unwrap().to_string(),
             "memory=1GiB"
         );
         assert!(refused("memory").contains("NAME=VALUE"));
@@ -405,16 +319,19 @@ mod tests {
             ("1h", 3_600_000),
             ("30d", 30 * DAY_MS),
         ] {
-            assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_millis(millis));
+            assert_eq!(
+                text.parse::<HumanDuration>().unwrap().0,
+                Duration::from_millis(millis)
+            );
         }
-        assert!("5".parse::<Span>().is_err() && "".parse::<Span>().is_err());
+        assert!("5".parse::<HumanDuration>().is_err() && "".parse::<HumanDuration>().is_err());
     }
 
     #[test]
     fn each_limit_has_a_least_and_a_most() {
         assert_eq!(refused("memory=1023KiB"), "memory is from 1MiB to 4GiB");
-        for limit in &NAMED {
-            let text = |value| format!("{}={}", limit.name, written(limit.unit, value));
+        for limit in &LIMITS {
+            let text = |value| format!("{}={}", limit.name, limit.unit.format(value));
             let (least, most) = (*limit.range.start(), *limit.range.end());
             for value in [least, most] {
                 let mut limits = Limits::default();
@@ -438,7 +355,7 @@ mod tests {
             let limits = limits
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            of_worker.lowered(&limits.collect())
+            of_worker.with_overrides(&limits.collect())
         };
         let limits = binding(&[("memory", "64MiB"), ("traps", "3")]).unwrap();
         assert_eq!((limits.plugin_memory_bytes, limits.traps), (32 << 20, 3));
@@ -453,8 +370,8 @@ mod tests {
     #[test]
     fn the_page_on_security_has_them_all() {
         let page = include_str!("../../../docs/security.md");
-        for limit in &NAMED {
-            let value = written(limit.unit, (limit.get)(&Limits::default()));
+        for limit in &LIMITS {
+            let value = limit.unit.format((limit.get)(&Limits::default()));
             let row = format!("| `{}` | {value} |", limit.name);
             assert!(page.contains(&row), "no row {row}");
         }

@@ -58,7 +58,7 @@ local function has_hash(id)
 end
 
 -- A request whose hash is gone (evicted, or deleted by hand) goes to the dead letters, where somebody sees it.
-local function bury_hashless(id)
+local function move_to_dead(id)
   local claims = redis.call('HGETALL', key('nonces'))
   for index = 1, #claims, 2 do
     if claims[index + 1] == id then
@@ -90,7 +90,7 @@ end
 local function recover_lost()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leased'), '-inf', now, 'LIMIT', 0, moved_max)) do
     if not has_hash(id) then
-      bury_hashless(id)
+      move_to_dead(id)
     else
       lose_lease(id)
     end
@@ -141,7 +141,7 @@ local function take_ready(open)
   end
   for _, id in ipairs(gone) do
     redis.call('ZREM', key('ready'), id)
-    bury_hashless(id)
+    move_to_dead(id)
   end
   local is_at_end = #gone > 0 or looked < from + look_max
   return found, not is_at_end and looked or 0
