@@ -88,9 +88,9 @@ impl CsvOptions {
         self.header
     }
 
-    /// Whether rows of another width than the header's are more than rejects.
-    pub(super) fn has_row_rules(&self) -> bool {
-        self.rules != RowRules::default()
+    /// What becomes of rows of another width than the header's.
+    pub(super) fn rules(&self) -> RowRules {
+        self.rules
     }
 
     /// Returns a whole text without the rows at its end that are no records.
@@ -114,6 +114,15 @@ impl CsvOptions {
     }
 }
 
+/// The header of a file as it stands there.
+#[derive(Default)]
+pub(super) struct Header {
+    /// The names, empty where a column got a number for one; none without a header.
+    pub(super) names: Vec<String>,
+    /// The record.
+    pub(super) text: Vec<u8>,
+}
+
 /// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
 ///
 /// # Errors
@@ -124,7 +133,7 @@ pub(super) fn open(
     begin: Begin,
     reading: CsvOptions,
     limits: &Limits,
-) -> Result<Decoding> {
+) -> Result<(Decoding, Header)> {
     let record = u64::from(!reading.header);
     let origin = begin.at(record);
     let separator_line = reading.has_separator_line.then_some(origin.0.line);
@@ -134,6 +143,7 @@ pub(super) fn open(
         parser: reading.parser(limits.columns_max),
         reading,
         separator_line,
+        header: Header::default(),
         limits,
     };
     let columns = loop {
@@ -143,7 +153,8 @@ pub(super) fn open(
             break columns;
         }
     };
-    Ok(decoding(splitter, name, reading, columns, limits))
+    let header = head.header;
+    Ok((decoding(splitter, name, reading, columns, limits), header))
 }
 
 /// Goes on behind some record.
@@ -460,6 +471,8 @@ struct Head<'a> {
     reading: CsvOptions,
     /// The line that tells the delimiter, as long as it comes.
     separator_line: Option<u64>,
+    /// The header, once it was read.
+    header: Header,
     limits: &'a Limits,
 }
 
@@ -533,21 +546,25 @@ impl Head<'_> {
             return Err(refused(escape_at_end(raw, 0, at)));
         }
         let names = self.names(raw, record.fields).map_err(refused)?;
+        self.header.text = raw[..record.end].to_vec();
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((Some(names), used)))
     }
 
     /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
-    fn names(&self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
-        let name = |column| {
+    fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
+        let written = |column| {
             let mut text = Vec::new();
             self.parser.text(raw, column, &mut text);
-            match String::from_utf8_lossy(&text) {
-                name if name.is_empty() => unnamed(column + 1),
-                name => name.into_owned(),
-            }
+            String::from_utf8_lossy(&text).into_owned()
         };
-        let mut names: Vec<_> = (0..fields).map(name).collect();
+        let written: Vec<_> = (0..fields).map(written).collect();
+        let name = |(number, name): (_, &String)| match name.is_empty() {
+            true => unnamed(number),
+            false => name.clone(),
+        };
+        let mut names: Vec<_> = (1..).zip(&written).map(name).collect();
+        self.header.names = written;
         if self.reading.numbers_duplicates {
             number_duplicates(&mut names);
         }

@@ -129,13 +129,14 @@ pub fn open(
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
-            let opened = csv::open(text.begun(), name, begin, reading, limits)?;
+            let (opened, header) = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::Top {
                 is_delimiter_open,
                 is_auto,
-                ..opened.top(syntax, reading)
+                is_told_by_line: has_separator_line && options.delimiter.is_none(),
+                ..opened.top(syntax, reading, &header)
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
@@ -165,7 +166,7 @@ pub fn open(
 
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
-    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::Top<'_> {
+    fn top<'a>(&'a self, syntax: Syntax, reading: CsvOptions, header: &'a csv::Header) -> shape::Top<'a> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
         let (rest, whole) = match rest.get(..SAMPLE_BYTES) {
@@ -177,20 +178,27 @@ impl Decoding {
             true => rest.into(),
             false => syntax.simplify_but(rest, |at| lost_line_ends.push(at)).into(),
         };
+        let header_text: Cow<'_, [u8]> = match syntax.is_plain() {
+            true => (&header.text).into(),
+            false => syntax.simplify(&header.text).into(),
+        };
         shape::Top {
             columns: &self.columns,
             header: reading.header(),
+            names: &header.names,
+            header_text,
             dialect: Dialect {
                 quote: syntax.quote.unwrap_or(NO_QUOTE),
                 ..self.dialect
             },
             is_delimiter_open: false,
             is_auto: false,
+            is_told_by_line: false,
             rest,
             lost_line_ends,
             whole,
             line: self.splitter.origin().0.line,
-            has_row_rules: reading.has_row_rules(),
+            rules: reading.rules(),
         }
     }
 }

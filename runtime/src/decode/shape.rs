@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use memchr::memchr_iter;
 
 use self::table::{
-    LINES_OVER_HEADER, RECORDS, Record, Table, has_decimal_commas, has_header, has_title, has_words,
-    is_surely_title, is_title_over, looks_like_names, records,
+    LINES_OVER_HEADER, RECORDS, Record, Table, apply, has_decimal_commas, has_header, has_title, has_words,
+    is_surely_title, is_title_over, looks_like_names, may_be_header, records,
 };
 use super::lines::{complete_lines, line_ends, lines};
 use super::sniff::{self, Reading};
 use super::{log_lines, notice, text_document};
-use crate::format::csv::{Dialect, Scanner, line_end};
+use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 use crate::format::{Other, clip};
 
 /// What was read of a CSV file.
@@ -22,11 +22,17 @@ pub(super) struct Top<'a> {
     pub(super) columns: &'a [String],
     /// Whether the columns are named by a record, which `rest` does not have.
     pub(super) header: bool,
+    /// The names that stand in the header, empty where a column got a number for one.
+    pub(super) names: &'a [String],
+    /// The header as it stands there, or a text in this dialect that stands for it.
+    pub(super) header_text: Cow<'a, [u8]>,
     pub(super) dialect: Dialect,
     /// Whether nobody has said the delimiter.
     pub(super) is_delimiter_open: bool,
     /// Whether it was detected, because that was asked for.
     pub(super) is_auto: bool,
+    /// Whether a line over the header tells it, which is passed over with the lines over the header.
+    pub(super) is_told_by_line: bool,
     /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
     pub(super) rest: Cow<'a, [u8]>,
     /// Where that text has one line end less than the bytes, in order.
@@ -35,8 +41,8 @@ pub(super) struct Top<'a> {
     pub(super) whole: bool,
     /// The line that `rest` begins with.
     pub(super) line: u64,
-    /// Whether rows of another width than the header's are more than rejects.
-    pub(super) has_row_rules: bool,
+    /// What becomes of rows of another width than the header's.
+    pub(super) rules: RowRules,
 }
 
 /// The header and the first records, as they are read.
@@ -58,7 +64,7 @@ pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
     let shape = Shape::of(top);
     match (shape.doubt(), other) {
         (Some(doubt), _) => Err(doubt),
-        (None, Some(Other::NoTable(what))) if !shape.is_table() => Err(format!(
+        (None, Some(Other::NoTable(what))) if !shape.is_whole_table() => Err(format!(
             "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
         )),
         (None, _) => Ok(()),
@@ -76,14 +82,12 @@ pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
 
 impl<'a> Shape<'a> {
     fn of(top: &'a Top<'a>) -> Self {
-        let names: Vec<_> = (1..)
-            .zip(top.columns)
-            .map(|(number, name)| {
-                let digits = name.strip_prefix("column_").unwrap_or_default();
-                if digits.parse() == Ok(number) { "" } else { name }
-            })
-            .collect();
-        let records = records(&top.rest, top.whole, top.dialect);
+        let names: Vec<_> = match top.header {
+            true => top.names.iter().map(String::as_str).collect(),
+            false => vec![""; top.columns.len()],
+        };
+        let mut records = records(&top.rest, top.whole, top.dialect);
+        apply(top.rules, &mut records, top.columns.len(), top.dialect);
         let mut first_line = match records.first() {
             // Without a header the first record is the first line.
             Some(first) if !top.header => String::from_utf8_lossy(first.text).into_owned(),
@@ -128,6 +132,34 @@ impl<'a> Shape<'a> {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
     }
 
+    /// Whether all of them have.
+    fn is_whole_table(&self) -> bool {
+        self.is_table() && self.alike == self.records.len()
+    }
+
+    /// Whether nine in ten have, or half of them by a delimiter that somebody has named.
+    fn is_table_for_sure(&self) -> bool {
+        let is_most = 10 * self.alike >= 9 * self.records.len();
+        self.is_table() && (is_most || !self.top.is_delimiter_open)
+    }
+
+    /// Whether lines with times and levels are those of a table: a level is a field, or somebody has named the delimiter. A comma may
+    /// stand in a time, which has no field of its own then.
+    fn is_table_of_events(&self) -> bool {
+        let delimiter = self.top.dialect.delimiter;
+        let is_header_alone = self.columns() > 1 && self.records.is_empty();
+        let mut fields = self.first_line.split(char::from(delimiter)).map(str::trim);
+        (self.is_table() || is_header_alone)
+            && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
+    }
+
+    /// Whether the names are those that are written where there was no header: no title stands over these.
+    fn is_numbered(&self) -> bool {
+        let is_number =
+            |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());
+        !self.names.is_empty() && (1..).zip(&self.names).all(is_number)
+    }
+
     /// Whether the first line is a title, and hardly the name of a column.
     fn is_surely_title(&self) -> bool {
         self.has_words && is_surely_title(&self.first_line)
@@ -147,7 +179,7 @@ impl<'a> Shape<'a> {
     /// A log, the answer of a program or a document that its beginning tells.
     fn text_with_beginning(&self) -> Option<String> {
         let (first, rest) = (&self.first_line, self.below());
-        if log_lines::is_log(first, lines(rest)) {
+        if !self.is_table_of_events() && log_lines::is_log(first, lines(rest)) {
             return Some(self.another_text("a log"));
         }
         let what =
@@ -156,8 +188,7 @@ impl<'a> Shape<'a> {
     }
 
     fn names_and_values(&self) -> Option<String> {
-        let is_whole_table = self.is_table() && self.alike == self.records.len();
-        if is_whole_table {
+        if self.is_table_for_sure() {
             return None;
         }
         let what = text_document::of_names_and_values(&self.first_line, self.below())?;
@@ -166,9 +197,11 @@ impl<'a> Shape<'a> {
 
     fn another_text(&self, what: &str) -> String {
         let first = clip(self.first_line.as_bytes());
-        format!(
-            "is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if its first line is a header"
-        )
+        let is = match self.top.header {
+            true => "its first line is a header",
+            false => "these are its records",
+        };
+        format!("is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if {is}")
     }
 
     /// Sentences in place of a header.
@@ -198,11 +231,28 @@ impl<'a> Shape<'a> {
         };
         notice::is_notice(&text).then(|| {
             let first = clip(self.first_line.trim().as_bytes());
+            if !self.top.header {
+                return format!(
+                    "is a sentence (\"{first}\"): is it a notice in place of the file? say --input-format csv if it is a record"
+                );
+            }
+            let skip = self.skip_lines(self.top.line.saturating_sub(1));
             format!(
-                "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say --skip-lines 1 if it \
+                "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say {skip} if it \
                  stands over the header, --input-format csv if it is the header"
             )
         })
+    }
+
+    /// The options that pass over so many lines, and keep the delimiter that one of them tells.
+    fn skip_lines(&self, lines: u64) -> String {
+        match self.top.is_told_by_line {
+            true => format!(
+                "--skip-lines {lines} and {}",
+                sniff::option(self.top.dialect.delimiter)
+            ),
+            false => format!("--skip-lines {lines}"),
+        }
     }
 
     /// One column, where another delimiter gives several.
@@ -212,7 +262,7 @@ impl<'a> Shape<'a> {
             return None;
         }
         let first = match top.header {
-            true => self.first_line.as_bytes(),
+            true => &*top.header_text,
             false => self.records.first()?.text,
         };
         let delimiters = sniff::DELIMITERS.into_iter().chain(sniff::RARE_DELIMITERS);
@@ -265,20 +315,31 @@ impl<'a> Shape<'a> {
         }
         let mut named = self.names.iter().filter(|name| !name.is_empty());
         let (title, others) = (named.next().copied().unwrap_or_default(), named.count());
-        let delimiter = self.top.dialect.delimiter;
-        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, delimiter);
-        if others > 0 || columns == 2 && !is_title() {
+        let dialect = self.top.dialect;
+        let is_title = || match columns {
+            2 => !self.names[0].is_empty() && is_title_over(title, &self.records, dialect),
+            // Columns of an index have no names: that of the values is the last.
+            _ => true,
+        };
+        if others > 0 || !is_title() {
             return None;
         }
+        let filled = columns.max(3) - 1;
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
-        let header = below.find(|record| record.filled(self.top.dialect) + 1 >= columns)?;
-        let (title, lines) = (clip(title.as_bytes()), self.line(header) - 1);
+        let header = below.find(|record| record.filled(dialect) >= filled)?;
+        // Columns of an index have no names: that of the values is the last.
+        let is_of_values = !self.names[columns - 1].is_empty()
+            && !(has_words(title) && looks_like_names(header.text, dialect.delimiter));
+        if is_of_values {
+            return None;
+        }
+        let (title, skip) = (clip(title.as_bytes()), self.skip_lines(self.line(header) - 1));
         let named = match title.is_empty() {
             true => format!("names none of {columns} columns"),
             false => format!("names 1 of {columns} columns (\"{title}\")"),
         };
         Some(format!(
-            "has a header that {named}: is it a title over the header? say --skip-lines {lines}"
+            "has a header that {named}: is it a title over the header? say {skip}"
         ))
     }
 
@@ -294,10 +355,10 @@ impl<'a> Shape<'a> {
 
     /// The header, if there is one, and the records as another delimiter makes them.
     fn lines_by(&self, delimiter: u8) -> Vec<Record<'_>> {
-        let dialect = self.dialect_by(delimiter);
+        let (top, dialect) = (self.top, self.dialect_by(delimiter));
         let mut lines = Vec::with_capacity(RECORDS + 1);
-        if self.top.header {
-            let text = self.first_line.as_bytes();
+        if top.header {
+            let text = &*top.header_text;
             let record = Scanner::new(dialect).record(text, 0, true, &[], |_| ());
             lines.push(Record {
                 fields: record.map_or(1, |record| record.fields),
@@ -306,7 +367,10 @@ impl<'a> Shape<'a> {
                 has_stray: record.is_ok_and(|record| record.stray.is_some()),
             });
         }
-        lines.extend(records(&self.top.rest, self.top.whole, dialect));
+        let mut records = records(&top.rest, top.whole, dialect);
+        let columns = lines.first().or(records.first()).map_or(1, |first| first.fields);
+        apply(top.rules, &mut records, columns, dialect);
+        lines.extend(records);
         lines
     }
 
@@ -318,9 +382,6 @@ impl<'a> Shape<'a> {
     }
 
     fn other_widths(&self) -> Option<String> {
-        if self.top.has_row_rules {
-            return None;
-        }
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;
         let table = Table::of(records, columns + 1, dialect)?;
@@ -356,8 +417,8 @@ impl<'a> Shape<'a> {
         );
         let ends_empty = |record: &Record<'_>| record.text.last() == Some(&dialect.delimiter);
         Some(if columns == 1 {
-            let lines = self.line(&records[table.first]) - 1;
-            format!("{what}: is there a title over the header? say --skip-lines {lines}")
+            let skip = self.skip_lines(self.line(&records[table.first]) - 1);
+            format!("{what}: is there a title over the header? say {skip}")
         } else if width == columns + 1 && records.iter().all(ends_empty) {
             format!(
                 "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
@@ -408,7 +469,9 @@ impl<'a> Shape<'a> {
         let (lines, is_first) = (line.saturating_sub(1), table.first == 0);
         let say = match is_first {
             true => other,
-            false if top.is_auto && table.is_most() => format!("--skip-lines {lines}"),
+            false if top.is_auto && !top.is_told_by_line && table.is_most() => {
+                format!("--skip-lines {lines}")
+            }
             false => format!("--skip-lines {lines} and {other}"),
         };
         Some(match (columns, is_first) {
@@ -433,7 +496,8 @@ impl<'a> Shape<'a> {
     fn is_better(&self, lines: &[Record<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
-        if table.first > LINES_OVER_HEADER || 2 * table.records < all {
+        if table.first > LINES_OVER_HEADER || 2 * table.records < all || table.first > 0 && self.is_numbered()
+        {
             return false;
         }
         if table.records < 2 {
@@ -466,7 +530,10 @@ impl<'a> Shape<'a> {
         }
         // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
         let is_apart = |record: &Record<'_>| {
-            record.start == header.start && record.text.len() == header.text.len() && record.fields != columns
+            record.start == header.start
+                && record.text.len() == header.text.len()
+                && record.fields != columns
+                && may_be_header(record, delimiter)
         };
         if table.first > 0 && !self.records.iter().any(is_apart) {
             return false;
