@@ -192,7 +192,7 @@ fn decoding(
     if reading.footer > 0 {
         splitter.expect_footer(Footer {
             rows: reading.footer,
-            rows_end: ends(CsvOptions { footer: 0, ..reading }),
+            whole_rows: Box::new(move |raw| whole_rows(reading.parser(0), raw)),
         });
     }
     let decoder: Box<dyn Decoder> = if reading.is_plain() {
@@ -225,6 +225,19 @@ fn decoding(
         dialect,
         is_transcoded: false,
     }
+}
+
+/// Returns what the rows use that end in some bytes, which more bytes follow, and the lines between them.
+fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
+    let mut used = Used::default();
+    while used.bytes < raw.len() {
+        match parser.next(raw, used.bytes, false) {
+            Ok(Item::Row(row)) => used.record(row.next, row.line_feeds + 1),
+            Ok(Item::Nothing { next }) => used.blank_line(next),
+            Err(_) => break,
+        }
+    }
+    used
 }
 
 /// Decodes chunks of CSV.

@@ -117,10 +117,15 @@ pub fn open(
             let given = options.syntax()?;
             let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
+            let delimiter = options.delimiter.map(|_| given.delimiter);
+            let kind_of = |sample: &Sample| {
+                content_kind::of_csv(sample, delimiter, is_quoted)
+                    .filter(|kind| is_guessed || !kind.is_guess())
+            };
             // First as it is: no option makes a table of what is none.
-            let mut kind = content_kind::of_text(&text.sample, format, is_quoted, !is_guessed);
+            let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
-                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted, !is_guessed);
+                kind = kind_of(&simple(&text.sample, given));
             }
             if let Some(kind) = kind {
                 return Err(refused(kind.sentence(format)));
@@ -148,7 +153,7 @@ pub fn open(
             opened
         }
         Format::Jsonl => {
-            if let Some(kind) = content_kind::of_text(&text.sample, format, true, !is_guessed) {
+            if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(refused(kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
