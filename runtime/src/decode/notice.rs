@@ -127,7 +127,9 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     // Numbers and dates have no letters, names have few words.
     let has_letters = |record: &str| record.contains(char::is_alphabetic);
     let has_words = |record: &str| {
-        words(record) > 2 || record.ends_with(['.', '!', '?', ':', ',', '？', '：', '、', '，']) || ends_sentence(record)
+        words(record) > 2
+            || record.ends_with(['.', '!', '?', ':', ',', '？', '：', '、', '，'])
+            || ends_sentence(record)
     };
     begins_notice(line) && is_half(records, has_letters)
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
@@ -199,7 +201,8 @@ fn has_words_of_sentence(line: &str) -> bool {
         .collect();
     let is_question = line.ends_with('?') || each.first().is_some_and(|word| QUESTIONS.contains(word));
     // `Number of items that were sold` is a name.
-    let is_name = matches!(each[..], [first, "of", ..] if !["all", "most", "none", "one", "some"].contains(&first));
+    let is_name =
+        matches!(each[..], [first, "of", ..] if !["all", "most", "none", "one", "some"].contains(&first));
     let has_verb = || {
         let mut before = "";
         each.iter().any(|word| {

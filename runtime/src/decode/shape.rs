@@ -557,7 +557,7 @@ mod tests {
     use crate::config::Limits;
     use crate::decode::open;
     use crate::format::Format;
-    use crate::request::{DialectFrom, InputOptions};
+    use crate::request::{BlankRows, DialectFrom, InputOptions, LongRows, ShortRows};
 
     fn auto() -> InputOptions {
         InputOptions {
@@ -724,6 +724,133 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_without_a_header_can_be_read() {
+        for text in [
+            "column_1,column_2,column_3\n1,2,3\n4,5,6\n",
+            "column_1,column_2\nid,name\n1,2\n",
+            "column_1\n1;2;3\n4;5;6\n7;8;9\n",
+            "column_1\ndatum;betrag\n1;2\n3;4\n",
+        ] {
+            let names: Vec<_> = text.lines().next().unwrap().split(',').collect();
+            assert_columns(text, &InputOptions::default(), &names);
+        }
+        let part = "names none of 3 columns: is it a title over the header? say --skip-lines 1";
+        assert_refused(",,\nid,a,b\n1,2,3\n", &InputOptions::default(), part);
+    }
+
+    #[test]
+    fn a_title_of_several_lines_stands_over_two_columns() {
+        let two = "id,name\n1,x\n2,y\n";
+        for (text, lines) in [
+            (format!("Monthly report 2024,\n,\n{two}"), 2),
+            (format!("Sales report,\n,\n,\n{two}"), 3),
+            (format!("Monthly report 2024,\nCreated by Bob,\n{two}"), 2),
+            (format!("Monthly report 2024,\nBob,\n,\n{two}"), 3),
+            ("月次報告2024年3月,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 1),
+            ("月次報告2024年3月,\n番号,名前\n花子,東京\n".to_owned(), 1),
+            ("月次売上報告書,\n,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 2),
+            ("月次報告　３月,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 1),
+            ("Umsatz_2024,\nid,name\n1,x\n2,y\n".to_owned(), 1),
+        ] {
+            let part = format!("say --skip-lines {lines}");
+            assert_refused(&text, &InputOptions::default(), &part);
+            let text = text.replace(',', ";");
+            let part = format!("say --skip-lines {lines} and --delimiter ';'");
+            assert_refused(&text, &InputOptions::default(), &part);
+        }
+        for (text, columns) in [
+            ("full name,\n,\nJohn,5\nJane,6\n", ["full name", "column_2"]),
+            ("full name,\nJohn,\nJane,x\nMary,y\n", ["full name", "column_2"]),
+            ("名前,\n花子,東京\n太郎,大阪\n", ["名前", "column_2"]),
+            ("sha256,\na,b\n1,2\n", ["sha256", "column_2"]),
+        ] {
+            assert_columns(text, &InputOptions::default(), &columns);
+        }
+    }
+
+    #[test]
+    fn rules_for_rows_leave_the_other_rules() {
+        let title = "Monthly report 2024\na,b\n1,2\n3,4\n";
+        let with = |set: fn(&mut InputOptions)| {
+            let mut options = InputOptions::default();
+            set(&mut options);
+            options
+        };
+        let drops = with(|options| options.blank_rows = Some(BlankRows::Drop));
+        let fills = with(|options| options.short_rows = Some(ShortRows::Fill));
+        let cuts = with(|options| options.long_rows = Some(LongRows::TrailingEmpty));
+        for options in [&drops, &fills, &cuts] {
+            assert_refused(title, options, "say --skip-lines 1");
+            assert_refused("a,b\n1,2,3\n4,5,6\n", options, "2 of its first 2 records have 3");
+        }
+        assert_columns("a,b\n,,\n,,\n,,\n1,2\n", &drops, &["a", "b"]);
+        assert_columns("a,b\n1\n2\n", &fills, &["a", "b"]);
+        assert_columns("a,b\n1,2,\n3,,,\n4,5,,,\n", &cuts, &["a", "b"]);
+        assert_columns("a\n1,\n3,\n4,\n", &cuts, &["a"]);
+    }
+
+    #[test]
+    fn a_table_of_what_looks_like_a_log_or_settings_is_one() {
+        let by = |delimiter, header| InputOptions {
+            delimiter: Some(delimiter),
+            header: Some(header),
+            ..InputOptions::default()
+        };
+        let events = "2024-01-01 10:00:00 | INFO | started\n2024-01-01 10:00:01 | INFO | ended\n";
+        for (text, options, columns) in [
+            (events, by('|', false), 3),
+            ("INFO:root:started\nINFO:root:started\n", by(':', false), 3),
+            ("Error:Count:Rate\n", by(':', true), 3),
+            ("name=value\na=1\nb=2=3\nc=3\n", by('=', true), 2),
+            ("key: value\nk: 1\nk: 1\nurl: http://x\n", by(':', true), 2),
+            ("Warning: low,Warning: high\n", InputOptions::default(), 2),
+        ] {
+            let opened = opened(text, &options).map(|columns| columns.len());
+            assert_eq!(opened, Ok(columns), "{text:?}");
+        }
+        let fractions = "2024-01-01 10:00:00,123 INFO started\n2024-01-01 10:00:01,456 INFO ended\n";
+        for options in [by(',', true), by(',', false), InputOptions::default()] {
+            assert_refused(fractions, &options, "is a log");
+        }
+        assert_refused(
+            fractions,
+            &by(',', false),
+            "say --input-format csv if these are its records",
+        );
+        assert_refused(
+            "name: x, y\nage: 3, 4\ncity: z\n",
+            &InputOptions::default(),
+            "name: value",
+        );
+    }
+
+    #[test]
+    fn a_separator_line_is_not_lost_with_a_title() {
+        for (text, part) in [
+            (
+                "sep=;\nTitle 2024 now\nid;b;c\n1;2;3\n4;5;6\n",
+                "say --skip-lines 2 and --delimiter ';'",
+            ),
+            (
+                "sep=;\nTitle;;\nid;b;c\n1;2;3\n4;5;6\n",
+                "say --skip-lines 2 and --delimiter ';'",
+            ),
+            (
+                "sep=;\nService unavailable\n",
+                "say --skip-lines 2 and --delimiter ';' if",
+            ),
+        ] {
+            assert_refused(text, &InputOptions::default(), part);
+            assert_refused(text, &auto(), part);
+        }
+        assert_refused(
+            "\nService unavailable\n",
+            &InputOptions::default(),
+            "say --skip-lines 2 if",
+        );
+    }
+
+    #[test]
     fn texts_and_lists_in_a_field_are_legal() {
         for (text, columns) in [
             ("pair\n1;2\n3;4\n", &["pair"][..]),
@@ -731,6 +858,15 @@ mod tests {
             ("tags\na;b\nc\nd;e;f\ng;h\n", &["tags"]),
             ("tags\na;b;c;d\ne;f;g;h\ni;j;k;l\nm\n", &["tags"]),
             ("id,list\n1,x;y;z\nbad;row\n2,x;y;z\n3,x;y;z\n", &["id", "list"]),
+            ("\"Name; Vorname\"\n", &["Name; Vorname"]),
+            ("\"Name   Vorname\"\n", &["Name   Vorname"]),
+            ("\"Name; Vorname\"\n1;2\n", &["Name; Vorname"]),
+            (
+                "name,rgb\na,1;2;3,x\nb,1;2;3\nc,1;2;3\nd,1;2;3\n",
+                &["name", "rgb"],
+            ),
+            ("name,rgb\n1;2;3\nb,1;2;3\nc,1;2;3\nd,1;2;3\n", &["name", "rgb"]),
+            (",,value\nA,x,1\nB,y,2\n", &["column_1", "column_2", "value"]),
             ("\"a, b\"\n\"1, 2\"\n\"3, 4\"\n", &["a, b"]),
             ("id,scores\n1,10;20;30\n2,11;21;31\n", &["id", "scores"]),
             ("id,name,geo;pos\n1,7,2;3\n2,8,4;5\n", &["id", "name", "geo;pos"]),

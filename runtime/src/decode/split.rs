@@ -398,7 +398,7 @@ pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize
 /// The error for rows that may be the footer and are longer together than a record may be.
 fn long_footer(name: &str, origin: &Origin, rows: usize, bytes_max: usize) -> Error {
     let rows = match rows {
-        1 => "row from here on may be the footer, and is longer".to_owned(),
+        1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),
         _ => format!("{rows} rows from here on may be the footer, and are longer together"),
     };
     let message = format!("the {rows} than the {bytes_max} bytes allowed: is --skip-footer right?");

@@ -319,6 +319,16 @@ mod tests {
         ] {
             assert_eq!(in_csv(text), None, "{text:?}");
         }
+        for (text, is_guess) in [
+            ("[1]\n[2]\n\"[3,4]\"\n", true),
+            ("[1,\"a\",2]\n[3,\"b\",4]\n", true),
+            ("[1]\n[\"a b\"]\n", false),
+            ("[\n{\"a\":1},\n{\"a\":2}\n]\n", false),
+            ("{\"a\": 1}\n", false),
+        ] {
+            let kind = of_csv(&Sample::of(text), None, true);
+            assert_eq!(kind.map(|kind| kind.is_guess), Some(is_guess), "{text:?}");
+        }
         assert_eq!(
             of_csv(&Sample::of("{\"a,b\n1,2\n"), None, false),
             None,
