@@ -293,6 +293,9 @@ impl<'a> Shape<'a> {
             let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));
             return Some(self.one_column_but(fields, &name, &say));
         }
+        if first.first() == Some(&top.dialect.quote) {
+            return None;
+        }
         let rest = complete_lines(&top.rest, top.whole);
         let header = top.header.then_some(first);
         let Reading { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;

@@ -489,7 +489,7 @@ fn markup(text: &[u8], whole: bool, delimiter: Option<u8>, is_quoted: bool) -> O
                 rest.is_empty() || is_page && is_next_of_page()
             }
             // Values of a column are elements that end on their line, and pages are made of many parts.
-            None => !whole && !is_part && !lines(content).all(is_element),
+            None => !whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };
     let is_proved = is_one_of(WHOLE_PAGE_TAGS) && has_end(behind, tag.name)
@@ -565,6 +565,9 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
             && !line[..at].iter().any(|byte| is_delimiter(byte) || *byte == b'"')
     })
 }
+
+/// How many lines of a long document are looked at.
+const ELEMENTS: usize = 100;
 
 /// Tags that a text follows.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
