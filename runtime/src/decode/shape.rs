@@ -319,12 +319,8 @@ impl<'a> Shape<'a> {
         let mut named = self.names.iter().filter(|name| !name.is_empty());
         let (title, others) = (named.next().copied().unwrap_or_default(), named.count());
         let dialect = self.top.dialect;
-        let is_title = || match columns {
-            2 => !self.names[0].is_empty() && is_title_over(title, &self.records, dialect),
-            // Columns of an index have no names: that of the values is the last.
-            _ => true,
-        };
-        if others > 0 || !is_title() {
+        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, dialect);
+        if others > 0 || columns == 2 && !is_title() {
             return None;
         }
         let filled = columns.max(3) - 1;
