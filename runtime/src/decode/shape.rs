@@ -327,9 +327,9 @@ impl<'a> Shape<'a> {
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
         let header = below.find(|record| record.filled(dialect) >= filled)?;
         // Columns of an index have no names: that of the values is the last.
-        let is_of_values = !self.names[columns - 1].is_empty()
-            && !(has_words(title) && looks_like_names(header.text, dialect.delimiter));
-        if is_of_values {
+        let is_last = !self.names[columns - 1].is_empty();
+        let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
+        if is_last && !is_title() {
             return None;
         }
         let (title, skip) = (clip(title.as_bytes()), self.skip_lines(self.line(header) - 1));

@@ -25,11 +25,14 @@ const REWRITTEN_COPIES: usize = 2;
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
 pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
+/// What the whole rows at the beginning of some bytes use.
+pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
+
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
     /// What the rows in some bytes use, also those of the footer, if more bytes follow.
-    pub(super) whole_rows: Box<dyn Fn(&[u8]) -> Used + Send>,
+    pub(super) whole_rows: WholeRows,
 }
 
 /// An input on its way into chunks.
