@@ -641,6 +641,11 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
             "is a log",
         ),
         ("INFO:root:started\nINFO:root:ended\n", "is a log"),
+        ("ファイルが見つかりません。\n", "begins with a sentence"),
+        (
+            "Forbidden\nYou are not allowed to see this file.\n",
+            "begins with a sentence",
+        ),
     ] {
         assert_refused("a.csv", text, &[], message);
     }
@@ -882,10 +887,107 @@ fn what_is_said_of_a_title_leads_to_the_table() {
     assert_refused("a.csv", ",,\n1,2,3\n", &[], "names none of 3 columns: is it");
     assert_refused(
         "a.csv",
-        ",,total\n1,2,3\n",
+        ",total,\n1,2,3\n",
         &[],
         "names 1 of 3 columns (\"total\")",
     );
+    // Columns of an index have no names.
+    let written = output(&host_of("a.csv", ",,value\nA,x,1\nB,y,2\n"), "a.csv", &[]);
+    assert_eq!(written, "column_1,column_2,value\nA,x,1\nB,y,2\n");
+}
+
+#[test]
+fn what_was_written_without_a_header_can_be_read_again() {
+    for (text, more) in [
+        ("1,2,3\n4,5,6\n", &["--no-header"][..]),
+        ("1\n2\n", &["--no-header"]),
+        ("1;2;3\n4;5;6\n7;8;9\n", &["--no-header", "--delimiter", ","]),
+    ] {
+        let written = output(&host_of("a.csv", text), "a.csv", more);
+        assert_taken("a.csv", &written, &[]);
+    }
+}
+
+#[test]
+fn a_name_of_no_format_needs_a_whole_table() {
+    for text in ["a,b\n1,2\n3\n4,5,6\n7,8\n", "a,b\n1,2\n3\n"] {
+        for name in ["F.pdf", "F.html"] {
+            assert_refused(name, text, &[], "and no table by its first records");
+        }
+    }
+    assert_taken("F.pdf", "a,b\n1,2\n3,4\n", &[]);
+}
+
+#[test]
+fn a_title_of_several_lines_is_told() {
+    for (text, more, message) in [
+        (
+            "Monthly report 2024,\n,\nid,name\n1,x\n2,y\n",
+            &[][..],
+            "say --skip-lines 2",
+        ),
+        (
+            "Monthly report 2024,\nCreated by Bob,\nid,name\n1,x\n2,y\n",
+            &[],
+            "say --skip-lines 2",
+        ),
+        (
+            "Monthly report 2024;\n;\nid;name\n1;x\n2;y\n",
+            &["--dialect", "auto"],
+            "say --skip-lines 2",
+        ),
+        (
+            "Monthly report 2024;\n;\nid;name\n1;x\n2;y\n",
+            &["--delimiter", ";"],
+            "say --skip-lines 2",
+        ),
+        (
+            "月次報告2024年3月,\n番号,名前\n1,花子\n2,太郎\n",
+            &[],
+            "say --skip-lines 1",
+        ),
+        (
+            "Monthly report 2024\na,b\n1,2\n3,4\n",
+            &["--blank-rows", "drop"],
+            "say --skip-lines 1",
+        ),
+        (
+            "Monthly report 2024\na,b\n1,2\n3,4\n",
+            &["--short-rows", "fill"],
+            "say --skip-lines 1",
+        ),
+        (
+            "Monthly report 2024\na,b\n1,2\n3,4\n",
+            &["--long-rows", "trailing-empty"],
+            "say --skip-lines 1",
+        ),
+    ] {
+        assert_refused("a.csv", text, more, message);
+    }
+}
+
+#[test]
+fn markup_and_json_that_may_be_a_column_are_taken_if_the_format_is_named() {
+    let csv = ["--input-format", "csv"];
+    for text in [
+        "<b>Name</b>\nAnna\n",
+        "<b>id</b> (nr),<b>name</b> (text)\n1,2\n",
+        "<B>\n1\n</B>\n",
+    ] {
+        assert_refused("a.csv", text, &[], "if it is CSV, say --input-format csv");
+        assert_taken("a.csv", text, &csv);
+    }
+    assert_taken("a.csv", "<b>id</b>^<b>name</b>\n1^2\n", &["--delimiter", "^"]);
+    for (text, quote) in [
+        ("<a>1</a>\n<a>2</a>\n", "\""),
+        ("<p>Hello</p>\n<p>World</p>\n", "\""),
+        ("[1]\n[2]\n\"[3,4]\"\n", "\""),
+        ("<img src=\"x.png\"/> note,b\n", "none"),
+    ] {
+        let more = [&csv[..], &["--no-header", "--quote", quote]].concat();
+        let written = output(&host_of("a.csv", text), "a.csv", &more);
+        assert_eq!(written.lines().count(), text.lines().count() + 1, "{written}");
+    }
 }
 
 /// Headers of tables that look like something else.

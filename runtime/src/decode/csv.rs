@@ -90,9 +90,9 @@ impl CsvOptions {
         self.header
     }
 
-    /// Whether rows of another width than the header's are more than rejects.
-    pub(super) fn has_row_rules(&self) -> bool {
-        self.rules != RowRules::default()
+    /// What becomes of rows of another width than the header's.
+    pub(super) fn rules(&self) -> RowRules {
+        self.rules
     }
 
     /// Returns a whole text without the rows at its end that are no records.
@@ -116,6 +116,15 @@ impl CsvOptions {
     }
 }
 
+/// The header of a file as it stands there.
+#[derive(Default)]
+pub(super) struct Header {
+    /// The names, empty where a column got a number for one; none without a header.
+    pub(super) names: Vec<String>,
+    /// The record.
+    pub(super) text: Vec<u8>,
+}
+
 /// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
 ///
 /// # Errors
@@ -126,7 +135,7 @@ pub(super) fn open(
     begin: InputStart,
     reading: CsvOptions,
     limits: &Limits,
-) -> Result<Decoding> {
+) -> Result<(Decoding, Header)> {
     let record = u64::from(!reading.header);
     let origin = begin.at(record);
     let separator_line = reading.has_separator_line.then_some(origin.0.line);
@@ -136,6 +145,7 @@ pub(super) fn open(
         parser: reading.parser(limits.columns_max),
         reading,
         separator_line,
+        header: Header::default(),
         limits,
     };
     let columns = loop {
@@ -145,7 +155,8 @@ pub(super) fn open(
             break columns;
         }
     };
-    Ok(decoding(splitter, name, reading, columns, limits))
+    let header = header_reader.header;
+    Ok((decoding(splitter, name, reading, columns, limits), header))
 }
 
 /// Goes on behind some record.
@@ -183,7 +194,7 @@ fn decoding(
     if reading.footer > 0 {
         splitter.expect_footer(Footer {
             rows: reading.footer,
-            rows_end: ends(CsvOptions { footer: 0, ..reading }),
+            whole_rows: Box::new(move |raw| whole_rows(reading.parser(0), raw)),
         });
     }
     let decoder: Box<dyn Decoder> = if reading.is_plain() {
@@ -216,6 +227,19 @@ fn decoding(
         dialect,
         is_transcoded: false,
     }
+}
+
+/// Returns what the rows use that end in some bytes, which more bytes follow, and the lines between them.
+fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
+    let mut used = Used::default();
+    while used.bytes < raw.len() {
+        match parser.next(raw, used.bytes, false) {
+            Ok(CsvItem::Row(row)) => used.record(row.next, row.line_feeds + 1),
+            Ok(CsvItem::Nothing { next }) => used.blank_line(next),
+            Err(_) => break,
+        }
+    }
+    used
 }
 
 /// Decodes chunks of CSV.
@@ -470,6 +494,8 @@ struct HeaderReader<'a> {
     reading: CsvOptions,
     /// The line that tells the delimiter, as long as it comes.
     separator_line: Option<u64>,
+    /// The header, once it was read.
+    header: Header,
     limits: &'a Limits,
 }
 
@@ -543,21 +569,25 @@ impl HeaderReader<'_> {
             return Err(refused(escape_at_end(raw, 0, at)));
         }
         let names = self.names(raw, record.fields).map_err(refused)?;
+        self.header.text = raw[..record.end].to_vec();
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((Some(names), used)))
     }
 
     /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
-    fn names(&self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
-        let name = |column| {
+    fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
+        let written = |column| {
             let mut text = Vec::new();
             self.parser.text(raw, column, &mut text);
-            match String::from_utf8_lossy(&text) {
-                name if name.is_empty() => unnamed(column + 1),
-                name => name.into_owned(),
-            }
+            String::from_utf8_lossy(&text).into_owned()
         };
-        let mut names: Vec<_> = (0..fields).map(name).collect();
+        let written: Vec<_> = (0..fields).map(written).collect();
+        let name = |(number, name): (_, &String)| match name.is_empty() {
+            true => unnamed(number),
+            false => name.clone(),
+        };
+        let mut names: Vec<_> = (1..).zip(&written).map(name).collect();
+        self.header.names = written;
         if self.reading.numbers_duplicates {
             number_duplicates(&mut names);
         }

@@ -117,10 +117,15 @@ pub fn open(
             let given = options.syntax()?;
             let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
+            let delimiter = options.delimiter.map(|_| given.delimiter);
+            let kind_of = |sample: &Sample| {
+                content_kind::of_csv(sample, delimiter, is_quoted)
+                    .filter(|kind| is_guessed || !kind.is_guess())
+            };
             // First as it is: no option makes a table of what is none.
-            let mut kind = content_kind::of_text(&text.sample, format, is_quoted, !is_guessed);
+            let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
-                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted, !is_guessed);
+                kind = kind_of(&simple(&text.sample, given));
             }
             if let Some(kind) = kind {
                 return Err(refused(kind.sentence(format)));
@@ -129,13 +134,14 @@ pub fn open(
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
-            let opened = csv::open(text.begun(), name, begin, reading, limits)?;
+            let (opened, header) = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::CsvBeginning {
                 is_delimiter_open,
                 is_auto,
-                ..opened.top(syntax, reading)
+                is_told_by_line: has_separator_line && options.delimiter.is_none(),
+                ..opened.top(syntax, reading, &header)
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
@@ -147,7 +153,7 @@ pub fn open(
             opened
         }
         Format::Jsonl => {
-            if let Some(kind) = content_kind::of_text(&text.sample, format, true, !is_guessed) {
+            if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(refused(kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
@@ -165,7 +171,12 @@ pub fn open(
 
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
-    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::CsvBeginning<'_> {
+    fn top<'a>(
+        &'a self,
+        syntax: Syntax,
+        reading: CsvOptions,
+        header: &'a csv::Header,
+    ) -> shape::CsvBeginning<'a> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
         let (rest, whole) = match rest.get(..SAMPLE_BYTES) {
@@ -177,20 +188,27 @@ impl Decoding {
             true => rest.into(),
             false => syntax.simplify_but(rest, |at| lost_line_ends.push(at)).into(),
         };
+        let header_text: Cow<'_, [u8]> = match syntax.is_plain() {
+            true => (&header.text).into(),
+            false => syntax.simplify(&header.text).into(),
+        };
         shape::CsvBeginning {
             columns: &self.columns,
             header: reading.header(),
+            names: &header.names,
+            header_text,
             dialect: Dialect {
                 quote: syntax.quote.unwrap_or(NO_QUOTE),
                 ..self.dialect
             },
             is_delimiter_open: false,
             is_auto: false,
+            is_told_by_line: false,
             rest,
             lost_line_ends,
             whole,
             line: self.splitter.origin().0.line,
-            has_row_rules: reading.has_row_rules(),
+            rules: reading.rules(),
         }
     }
 }

@@ -25,11 +25,14 @@ const REWRITTEN_COPIES: usize = 2;
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
 pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
+/// What the whole rows at the beginning of some bytes use.
+pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
+
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Where rows end, also those of the footer.
-    pub(super) rows_end: FindRecordsEnd,
+    /// What the rows in some bytes use, also those of the footer, if more bytes follow.
+    pub(super) whole_rows: WholeRows,
 }
 
 /// An input on its way into chunks.
@@ -302,11 +305,15 @@ impl Splitter {
             }
             if bytes >= bytes_max {
                 let (name, bytes_max) = (self.name.clone(), self.record_bytes_max);
-                let has_row = |footer: &&Footer| (footer.rows_end)(seen, false).is_some_and(|end| end > 0);
-                let footer_rows = self.footer.as_ref().filter(has_row).map(|footer| footer.rows);
-                return Err(ChunkError::new(move |origin| match footer_rows {
-                    Some(rows) => long_footer(&name, origin, rows, bytes_max),
-                    None => too_long(&name, origin, Used::default(), bytes_max),
+                let footer = self.footer.as_ref();
+                let (rows, used) = footer.map_or((0, Used::default()), |footer| {
+                    (footer.rows, (footer.whole_rows)(seen))
+                });
+                // A row that is most of it is too long by itself, as one with a quote that is never closed.
+                let is_long_row = used.records == 0 || 2 * used.bytes < bytes_max;
+                return Err(ChunkError::new(move |origin| match is_long_row {
+                    true => too_long(&name, origin, used, bytes_max),
+                    false => long_footer(&name, origin, rows, bytes_max),
                 }));
             }
             bytes = (2 * bytes).min(bytes_max);
@@ -398,9 +405,10 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
 
 /// The error for rows that may be the footer and are longer together than a record may be.
 fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
-    let message = format!(
-        "the {rows} rows from here on may be the footer, and are longer together than the {bytes_max} bytes allowed: is \
-         --skip-footer right?"
-    );
+    let rows = match rows {
+        1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),
+        _ => format!("{rows} rows from here on may be the footer, and are longer together"),
+    };
+    let message = format!("the {rows} than the {bytes_max} bytes allowed: is --skip-footer right?");
     in_record(name, origin, Used::default(), message)
 }

@@ -4,7 +4,6 @@
 mod archive;
 mod json;
 mod magic;
-mod markup;
 mod text;
 mod utf16;
 
@@ -65,6 +64,11 @@ impl Kind {
     fn guessed(self) -> Self {
         let is_guess = true;
         Self { is_guess, ..self }
+    }
+
+    /// Whether it could be a legal file of CSV.
+    pub(super) fn is_guess(&self) -> bool {
+        self.is_guess
     }
 
     /// What it is and what to do, behind the input's name.
@@ -178,20 +182,15 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
-/// Returns what a text is by its beginning, if it is no records.
-fn of_beginning(sample: &Sample) -> Option<Kind> {
-    text::of(sample).or_else(|| markup::of(sample))
+/// What a text is, unless it may be CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand
+/// in `"`.
+pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    text::of(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
 }
 
-/// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`, and `is_named` that
-/// somebody has named the format.
-pub(super) fn of_text(sample: &Sample, format: Format, is_quoted: bool, is_named: bool) -> Option<Kind> {
-    let kind = of_beginning(sample).or_else(|| match format {
-        Format::Csv => json::of_csv(sample, is_quoted),
-        Format::Jsonl => json::of_jsonl(sample),
-    });
-    // No line of JSONL is like these.
-    kind.filter(|kind| !(kind.is_guess && is_named && format == Format::Csv))
+/// What a text is, unless it may be JSONL. No line of that is like a guess.
+pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
+    text::of(sample, None, true).or_else(|| json::of_jsonl(sample))
 }
 
 #[cfg(test)]

@@ -870,6 +870,16 @@ fn rows_after_the_last_record() {
             "x".repeat(300) + "\n",
             "record 1 (line 2): is longer than the 256 bytes allowed",
         ),
+        (
+            skip(1),
+            "x".repeat(250) + "\n",
+            "record 1 (line 2): the row from here on may be the footer, and is longer, together with what follows, than the 256 bytes allowed",
+        ),
+        (
+            skip(1),
+            format!("1\n\n2\n\"3{}", "4\n".repeat(200)),
+            "record 3 (line 5): is longer than the 256 bytes allowed; is a quote never closed",
+        ),
         (skip(2), "x".repeat(60) + "\n", ""),
     ] {
         let text = format!("a\n{}", text.repeat(12));
