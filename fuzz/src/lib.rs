@@ -1,6 +1,6 @@
 //! What must hold whatever the bytes: one function for each place at which bytes that nobody has checked come in. Each
 //! takes any bytes and panics if its property does not hold. `make fuzz` has libFuzzer look for such bytes;
-//! `runtime/tests/fuzz.rs` goes through the corpus and mutations of it with each `cargo test`.
+//! `runtime/tests/it/fuzz.rs` goes through the corpus and mutations of it with each `cargo test`.
 //!
 //! The first byte of what comes says how it is to be read, so that every way is tried.
 

@@ -15,7 +15,8 @@ mod report;
 mod requests;
 mod tools;
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::fmt;

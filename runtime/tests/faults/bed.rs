@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::crew::{Crewman, unshare};
-use crate::inputs::faulty::{Deed, File};
-use crate::inputs::servers::Server as HttpServer;
 use crate::support::host::{Host, component, path_of};
+use crate::support::inputs::faulty::{Deed, File};
+use crate::support::inputs::servers::Server as HttpServer;
 use crate::support::redis::RedisServer;
 
 pub(crate) const QUEUE: &str = "q";

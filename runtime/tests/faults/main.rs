@@ -15,9 +15,8 @@ mod transfers;
 mod troubles;
 mod workers;
 
-#[path = "../inputs/mod.rs"]
-mod inputs;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "other programs use the rest")]
 mod support;
 
 use std::io::Write;

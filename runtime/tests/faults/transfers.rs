@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 
 use crate::Scale;
 use crate::bed::Bed;
-use crate::inputs::faulty::{Deed, File, Framing, partial};
-use crate::inputs::servers::answer;
+use crate::support::inputs::faulty::{Deed, File, Framing, partial};
+use crate::support::inputs::servers::answer;
 
 /// Records of an input, which then has about 75 KB.
 const SOME: usize = 1_000;

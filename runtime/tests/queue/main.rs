@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so by a panic")]
 
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "other programs use the rest")]
 mod support;
 
 mod bed; // a backend under test

@@ -145,6 +145,14 @@ impl Scene {
     }
 }
 
+/// Waits until the worker's log has a line with each of these texts, in whatever order they come.
+#[track_caller]
+fn wait_for_logs(worker: &mut Worker, texts: &[&str]) {
+    for text in texts {
+        worker.wait_for_any_log(&[text]);
+    }
+}
+
 fn operator(redis: &RedisServer) -> redis::Connection {
     redis::Client::open(redis.url())
         .unwrap()
@@ -186,11 +194,14 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
         (done >= 20).then_some(())
     });
     scene.ask::<()>("FLUSHALL");
-    worker.wait_for_logs(&[
-        "has lost data",
-        "request held: the queue's server has lost it",
-        "stopped without a commit",
-    ]);
+    wait_for_logs(
+        &mut worker,
+        &[
+            "has lost data",
+            "request held: the queue's server has lost it",
+            "stopped without a commit",
+        ],
+    );
 
     // Another request under the id of the one that was under way; what is left of that has no say in it.
     scene.files.let_go("held.csv");
@@ -233,7 +244,7 @@ fn a_binding_made_after_a_loss_is_the_one_in_force() {
     scene.ask::<()>("FLUSHALL");
     bind(&scene, "{}");
     scene.submit_small(&["after"]);
-    worker.wait_for_logs(&["has lost data"]);
+    wait_for_logs(&mut worker, &["has lost data"]);
     scene.wait_until_done(&["after"]);
     assert_eq!(scene.host.status("after")["receipt"]["binding"], 1);
     assert_eq!(rejected(&scene, "after"), 0);
@@ -250,11 +261,14 @@ fn a_server_restarted_empty_is_told_once_and_work_goes_on() {
     scene.redis.restart();
     scene.operator = operator(&scene.redis);
     scene.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
-    worker.wait_for_logs(&[
-        "has lost data",
-        "request held: the queue's server has lost it",
-        "stopped without a commit",
-    ]);
+    wait_for_logs(
+        &mut worker,
+        &[
+            "has lost data",
+            "request held: the queue's server has lost it",
+            "stopped without a commit",
+        ],
+    );
     assert!(!scene.host.path("out/q/held.csv").exists());
     scene.files.let_go("held.csv");
     scene.submit_small(&["held", "a"]);
@@ -270,7 +284,10 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
     let mut worker = scene.worker("");
     scene.submit_held("held");
     scene.ask::<()>("SET ingest:{q}:ready oops");
-    worker.wait_for_logs(&["ingest:{q}:ready holds a string where the queue keeps a sorted set"]);
+    wait_for_logs(
+        &mut worker,
+        &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
+    );
     scene.assert_patient();
     // What does not need that key is done.
     scene.files.let_go("held.csv");
@@ -278,7 +295,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
 
     scene.ask::<()>("DEL ingest:{q}:ready");
     scene.submit_small(&["a", "b"]);
-    worker.wait_for_logs(&["does it again"]);
+    wait_for_logs(&mut worker, &["does it again"]);
     scene.wait_until_done(&["a", "b"]);
     scene.assert_all_done(&["held", "a", "b"]);
     let loud = complaints(worker);
@@ -296,10 +313,10 @@ fn a_denied_command(command: &str) {
         .get_connection()
         .unwrap();
     scene.submit_small(&["a", "b", "c"]);
-    worker.wait_for_logs(&["cannot claim, trying again", "extend its ACL"]);
+    wait_for_logs(&mut worker, &["cannot claim, trying again", "extend its ACL"]);
     scene.assert_patient();
     scene.files.let_go("held.csv");
-    worker.wait_for_logs(&["cannot end a claim, trying again"]);
+    wait_for_logs(&mut worker, &["cannot end a claim, trying again"]);
     assert!(!scene.is_done("held"));
 
     scene.ask::<()>("ACL SETUSER default +@all");
@@ -354,11 +371,14 @@ fn a_full_server_keeps_leases_and_lets_work_end() {
     ));
     scene.ask::<()>("CONFIG SET maxmemory 1");
     let mut worker = scene.worker("");
-    worker.wait_for_logs(&[
-        "\"claimed\"",
-        "cannot claim, trying again",
-        "raise its `maxmemory`",
-    ]);
+    wait_for_logs(
+        &mut worker,
+        &[
+            "\"claimed\"",
+            "cannot claim, trying again",
+            "raise its `maxmemory`",
+        ],
+    );
     let said = scene
         .host
         .run(&format!("submit --queue q --uri {url} --id refused"))
@@ -399,7 +419,7 @@ fn a_removed_file_is_told_once_and_a_new_one_is_used() {
         std::fs::remove_file(host.path(name)).unwrap();
     }
     host.run(&format!("submit --queue q --uri {url} --id after")).ok();
-    worker.wait_for_logs(&["the queue's file was removed or replaced"]);
+    wait_for_logs(&mut worker, &["the queue's file was removed or replaced"]);
     host.wait_for_state("after", "done");
     assert_eq!(host.run("status before").code, Some(1));
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
