@@ -112,7 +112,7 @@ impl Contender {
         let output = folder.join("output");
         let command = self.command(input, tools, folder, &output)?;
         let (sample, said) = measure::run(command, folder)?;
-        let said: Said = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
+        let said: Printed = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
         let output = match self.program {
             Program::Host => output.join(format!("job.{}", input.job.extension())),
             _ => output,
@@ -197,7 +197,7 @@ pub(crate) struct Done {
 
 /// What a contender prints; of the host's receipt the part that everybody has.
 #[derive(Deserialize, Serialize)]
-pub(crate) struct Said {
+pub(crate) struct Printed {
     pub(crate) records: Counts,
 }
 

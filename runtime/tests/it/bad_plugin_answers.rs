@@ -4,12 +4,12 @@ use ingest_host::config::Limits;
 use ingest_host::plugin::Plugin;
 use ingest_host::request::InputOptions;
 
-use crate::support::wat::{ANSWER, ByHand, ROOM, answer, words};
-use crate::support::work::{Seen, Work, engine, plugin};
+use crate::support::pipeline::{PipelineRun, RunOutcome, engine, plugin};
+use crate::support::wat::{ANSWER, HandWrittenPlugin, ROOM, answer, words};
 
 /// Puts two records through a plugin.
-fn run(plugin: &Plugin, limits: Limits) -> Result<Seen, String> {
-    Work {
+fn run(plugin: &Plugin, limits: Limits) -> Result<RunOutcome, String> {
+    PipelineRun {
         input: b"n\na\nb\n",
         options: InputOptions::default(),
         plugin,
@@ -21,14 +21,14 @@ fn run(plugin: &Plugin, limits: Limits) -> Result<Seen, String> {
     .map_err(|error| error.report())
 }
 
-fn by_hand(plugin: &ByHand) -> Result<Seen, String> {
+fn hand_written(plugin: &HandWrittenPlugin) -> Result<RunOutcome, String> {
     run(&engine().load(&plugin.component()).unwrap(), Limits::default())
 }
 
 #[track_caller]
-fn fails_with(plugin: &ByHand, why: &str) {
-    let error = by_hand(plugin).expect_err(why);
-    assert!(error.starts_with("plugin by-hand: "), "{error}");
+fn fails_with(plugin: &HandWrittenPlugin, why: &str) {
+    let error = hand_written(plugin).expect_err(why);
+    assert!(error.starts_with("plugin hand-written: "), "{error}");
     assert!(error.contains(why), "expected {why:?}: {error}");
     assert!(error.len() < 1_000, "{error}");
 }
@@ -36,20 +36,27 @@ fn fails_with(plugin: &ByHand, why: &str) {
 /// Changes that break a rule.
 #[track_caller]
 fn breaks(verdicts: &[u8], operands: &[u32], bytes: &[u8], why: &str) {
-    fails_with(&ByHand::answering(verdicts, operands, bytes), why);
+    fails_with(&HandWrittenPlugin::answering(verdicts, operands, bytes), why);
 }
 
 #[test]
 fn what_is_right_is_taken() {
     assert_eq!(
-        by_hand(&ByHand::answering(&[], &[], b"")).unwrap().output,
+        hand_written(&HandWrittenPlugin::answering(&[], &[], b""))
+            .unwrap()
+            .output,
         "n\na\nb\n"
     );
-    let seen = by_hand(&ByHand::answering(&[1, 2], &[1, 0, 1, 2, 2, 3], b"xyz")).unwrap();
-    assert_eq!(seen.output, "n\nx\ny\nz\n");
-    let seen = by_hand(&ByHand::answering(&[3, 4], &[3, 5], b"badno")).unwrap();
+    let outcome = hand_written(&HandWrittenPlugin::answering(
+        &[1, 2],
+        &[1, 0, 1, 2, 2, 3],
+        b"xyz",
+    ))
+    .unwrap();
+    assert_eq!(outcome.output, "n\nx\ny\nz\n");
+    let outcome = hand_written(&HandWrittenPlugin::answering(&[3, 4], &[3, 5], b"badno")).unwrap();
     assert_eq!(
-        (seen.output.as_str(), seen.by_code),
+        (outcome.output.as_str(), outcome.by_code),
         ("n\n", vec![("bad".to_owned(), 1)])
     );
 }
@@ -126,10 +133,10 @@ fn offsets_are_in_order_and_within() {
 }
 
 /// One that answers with lists at these places.
-fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> ByHand {
-    ByHand {
+fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandWrittenPlugin {
+    HandWrittenPlugin {
         data: vec![(ANSWER, answer(verdicts, operands, bytes))],
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     }
 }
 
@@ -146,16 +153,16 @@ fn lists_lie_in_the_memory() {
     // Numbers at an odd place.
     fails_with(&lists(nothing, (ROOM + 1, 1), nothing), why);
     // The answer itself lies outside, or at an odd place.
-    let outside = |at: i64| ByHand {
+    let outside = |at: i64| HandWrittenPlugin {
         process: format!("(i32.const {at})"),
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     fails_with(&outside(-4), why);
     fails_with(&outside(i64::from(ANSWER) + 1), why);
     // Neither an answer nor an error.
-    let neither = ByHand {
+    let neither = HandWrittenPlugin {
         data: vec![(ANSWER, words(&[9, 0, 0, 0, 0, 0, 0]))],
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     fails_with(&neither, why);
 }
@@ -163,7 +170,7 @@ fn lists_lie_in_the_memory() {
 #[test]
 fn lists_over_each_other_count_each() {
     // 8 MiB three times, one over the other, in a memory of 9.
-    let overlapping = ByHand {
+    let overlapping = HandWrittenPlugin {
         pages: 9 * 16,
         ..lists((0, 8 << 20), (0, 2 << 20), (0, 8 << 20))
     };
@@ -173,31 +180,31 @@ fn lists_over_each_other_count_each() {
 
 #[test]
 fn sentences_are_text() {
-    let sentence = |at: u32, bytes: u32| ByHand {
+    let sentence = |at: u32, bytes: u32| HandWrittenPlugin {
         data: vec![(ANSWER, words(&[1, at, bytes])), (ROOM, b"no \xff text".to_vec())],
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     fails_with(&sentence(ROOM, 3), "records 1 to 2: no");
     fails_with(&sentence(ROOM, 9), "process returned what cannot be read");
     fails_with(&sentence(0, u32::MAX), "process returned what cannot be read");
     // A megabyte of zeroes: what is told of it is short.
-    let error = by_hand(&sentence(0x0020_0000, 1 << 20)).unwrap_err();
+    let error = hand_written(&sentence(0x0020_0000, 1 << 20)).unwrap_err();
     assert!(error.len() < 2_000, "{error}");
 }
 
 #[test]
 fn the_last_rows_fit_the_output() {
-    let finish = |answer: &[u32], bytes: &[u8]| ByHand {
+    let finish = |answer: &[u32], bytes: &[u8]| HandWrittenPlugin {
         data: vec![
             (ANSWER, words(&[0; 7])),
             (512, words(answer)),
             (ROOM, bytes.to_vec()),
             (ROOM + 64, words(&[1, 2])),
         ],
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     let good = finish(&[0, 2, ROOM, 2, ROOM + 64, 2], b"xy");
-    assert_eq!(by_hand(&good).unwrap().output, "n\na\nb\nx\ny\n");
+    assert_eq!(hand_written(&good).unwrap().output, "n\na\nb\nx\ny\n");
     for (answer, bytes, why) in [
         (
             [0, 3, ROOM, 2, ROOM + 64, 2],
@@ -237,7 +244,7 @@ fn the_last_rows_fit_the_output() {
 #[test]
 fn plans_fit_the_input() {
     let plan = |words_of_plan: &[u32], more: Vec<(u32, Vec<u8>)>| {
-        let mut plugin = ByHand::answering(&[], &[], b"");
+        let mut plugin = HandWrittenPlugin::answering(&[], &[], b"");
         plugin.data.push((256, words(words_of_plan)));
         plugin.data.extend(more);
         plugin
@@ -289,9 +296,9 @@ fn plans_fit_the_input() {
 fn a_memory_is_as_large_as_it_may_be() {
     // It has no table, and its memory never grows.
     let (pages, bytes) = (160_u32, 160 << 16);
-    let plugin = ByHand {
+    let plugin = HandWrittenPlugin {
         pages,
-        ..ByHand::answering(&[], &[], b"")
+        ..HandWrittenPlugin::answering(&[], &[], b"")
     };
     let plugin = engine().load(&plugin.component()).unwrap();
     let with = |plugin_memory_bytes| Limits {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use ingest_host::queue::{ClaimOptions, Next, OutputId, Server};
 
-use crate::support::host::{Host, Said, Worker, component};
+use crate::support::host::{CommandOutput, Host, Worker, component};
 use crate::support::http::Files;
-use crate::support::inputs::servers::{Server as Source, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 
 on_both_queues! {
     what_is_delayed_for_a_year_is_told_and_no_failure
@@ -36,7 +36,7 @@ fn words(more: &str) -> String {
     format!("--queue q --burst --allow-host 127.0.0.1 --plugin {clean} {more}")
 }
 
-fn burst(host: &Host, more: &str) -> Said {
+fn burst(host: &Host, more: &str) -> CommandOutput {
     let start = Instant::now();
     let said = host.run(&format!("run {}", words(more)));
     assert!(start.elapsed() < AT_ONCE, "{}", said.stderr);
@@ -44,13 +44,13 @@ fn burst(host: &Host, more: &str) -> Said {
 }
 
 #[track_caller]
-fn assert_said(said: &Said, code: i32, first: &str) {
+fn assert_said(said: &CommandOutput, code: i32, first: &str) {
     assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
     assert!(said.stdout.starts_with(first), "{}", said.stdout);
 }
 
 /// Whether the list has a line with these words.
-fn lists(said: &Said, words: &[&str]) -> bool {
+fn lists(said: &CommandOutput, words: &[&str]) -> bool {
     let mut lines = said.stdout.lines().skip(1);
     lines.any(|line| words.iter().all(|word| line.contains(word)))
 }
@@ -222,7 +222,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
 }
 
 /// A server that is down for longer than the burst waits, and says when to come back.
-fn busy_for(seconds: u32) -> Source {
+fn busy_for(seconds: u32) -> ScriptedServer {
     let headers = format!("Retry-After: {seconds}\r\n");
     let answer = answer("503 Service Unavailable", &headers, b"");
     serve(vec![answer; 100])

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::host::{Host, Said, component, path_of};
+use crate::support::host::{CommandOutput, Host, component, path_of};
 use crate::support::redis::RedisServer;
 
 /// A file with so many good records, ragged ones and ones with a stray quote.
@@ -49,7 +49,7 @@ fn run(host: &Host, gate: &str) -> String {
     said.stdout
 }
 
-fn ingest(host: &Host, input: &str, gate: &str) -> Said {
+fn ingest(host: &Host, input: &str, gate: &str) -> CommandOutput {
     let clean = component("clean").display().to_string();
     host.run(&format!("ingest {input} --id in --plugin {clean} {gate}"))
 }

@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use wait4::Wait4;
 
-use crate::support::host::{Host, Said, component, wait_for};
+use crate::support::host::{CommandOutput, Host, component, wait_for};
 use crate::support::process;
-use crate::support::wat::ByHand;
+use crate::support::wat::HandWrittenPlugin;
 
 /// What the program and the process that it compiles in take at most, each.
 const PEAK_MAX: u64 = 256 << 20;
@@ -91,7 +91,11 @@ fn blocks(depth: usize) -> Vec<u8> {
         section(3, b"\x01\0"),
         section(10, &code),
     ];
-    [ByHand::default().component(), section(1, &module.concat())].concat()
+    [
+        HandWrittenPlugin::default().component(),
+        section(1, &module.concat()),
+    ]
+    .concat()
 }
 
 /// A plugin with components in it, so many within each other.
@@ -100,13 +104,13 @@ fn nested(depth: usize) -> Vec<u8> {
     let inner = (0..depth).fold(empty.clone(), |inner, _| {
         [&empty[..], &section(4, &inner)].concat()
     });
-    [ByHand::default().component(), section(4, &inner)].concat()
+    [HandWrittenPlugin::default().component(), section(4, &inner)].concat()
 }
 
 /// A plugin and so many types.
 fn types(count: usize) -> Vec<u8> {
     let types = [leb128(count), vec![0x7f; count]].concat();
-    [ByHand::default().component(), section(7, &types)].concat()
+    [HandWrittenPlugin::default().component(), section(7, &types)].concat()
 }
 
 /// A plugin and a list of lists of lists, so many within each other, as what a function takes.
@@ -172,9 +176,9 @@ fn deep_nesting_takes_no_more_than_the_compiler_has() {
         &pushed,
         "compiling the component needed more than the limit of 134217728 bytes of memory (--limit compile-memory)",
     );
-    let plugin = ByHand {
+    let plugin = HandWrittenPlugin {
         imports: lists(2_000),
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     host.write("lists.wasm", plugin.component());
     is_refused(&push(&host, "lists.wasm", ""), "the component");
@@ -209,7 +213,7 @@ fn a_component_is_compiled_apart_once() {
         command
             .env("RUST_LOG", "info")
             .args("plugin push blocks.wasm".split(' '));
-        let said = Said::new(&command.args(limits.split_whitespace()).output().unwrap());
+        let said = CommandOutput::new(&command.args(limits.split_whitespace()).output().unwrap());
         assert_eq!(said.code, Some(0), "{}", said.stderr);
         said.stderr
             .contains("compiling a component in a process of its own")
@@ -232,9 +236,9 @@ fn crowded(instances: usize, module: &str) -> Vec<u8> {
     for _ in 0..instances {
         imports.push_str("(core instance (instantiate $small))");
     }
-    let plugin = ByHand {
+    let plugin = HandWrittenPlugin {
         imports,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     plugin.component()
 }

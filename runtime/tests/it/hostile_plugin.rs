@@ -9,7 +9,7 @@ use wait4::Wait4;
 
 use crate::support::host::{Host, component, path_of};
 use crate::support::process;
-use crate::support::wat::{ANSWER, ByHand, words};
+use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
 /// What a worker takes at most, with one hostile request and a neighbour.
 const PEAK_MAX: u64 = 256 << 20;
@@ -18,23 +18,24 @@ const GOOD: &str = "a,b\n1,2\n3,4\n";
 const GOOD_JSONL: &str = "{\"a\":\"1\",\"b\":\"2\"}\n{\"a\":\"3\",\"b\":\"4\"}\n";
 
 /// A worker's queues: `good`, and others for what is hostile.
-struct Bed {
+struct HostileFixture {
     host: Host,
     cases: u32,
 }
 
-impl Bed {
+impl HostileFixture {
     fn new() -> Self {
         let host = Host::embedded();
         host.write("good.csv", GOOD);
-        let bed = Self { host, cases: 0 };
-        bed.push(&component("hostile"));
-        bed.push(&component("clean"));
+        let fixture = Self { host, cases: 0 };
+        fixture.push(&component("hostile"));
+        fixture.push(&component("clean"));
         let version = env!("CARGO_PKG_VERSION");
-        bed.host
+        fixture
+            .host
             .run(&format!("plugin bind --queue good clean@{version}"))
             .ok();
-        bed
+        fixture
     }
 
     fn push(&self, component: &Path) {
@@ -52,10 +53,10 @@ impl Bed {
     }
 
     #[track_caller]
-    fn run_by_hand(&mut self, plugin: &ByHand, limits: &str) -> Value {
-        let path = self.host.write("by-hand.wasm", plugin.component());
+    fn run_hand_written(&mut self, plugin: &HandWrittenPlugin, limits: &str) -> Value {
+        let path = self.host.write("hand-written.wasm", plugin.component());
         self.push(&path);
-        self.run_plugin("by-hand@0.1.0", "{}", limits)
+        self.run_plugin("hand-written@0.1.0", "{}", limits)
     }
 
     #[track_caller]
@@ -133,29 +134,29 @@ fn one_that_never_returns() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
+    let mut fixture = HostileFixture::new();
     let limits = "--limit call-time=300ms";
     let late = "process took longer than the limit of 300ms";
-    is_dead(&bed.run(r#"{"mode": "loop"}"#, limits), late);
+    is_dead(&fixture.run(r#"{"mode": "loop"}"#, limits), late);
     is_dead(
-        &bed.run(r#"{"mode": "loop-in-open"}"#, limits),
+        &fixture.run(r#"{"mode": "loop-in-open"}"#, limits),
         "open took longer than the limit of 300ms",
     );
     is_dead(
-        &bed.run(r#"{"mode": "loop-in-finish"}"#, limits),
+        &fixture.run(r#"{"mode": "loop-in-finish"}"#, limits),
         "finish took longer than the limit of 300ms",
     );
-    is_done(&bed.run(r#"{"mode": "loop", "on": "2"}"#, limits), 2, 1);
+    is_done(&fixture.run(r#"{"mode": "loop", "on": "2"}"#, limits), 2, 1);
     is_dead(
-        &bed.run(r#"{"mode": "sleep"}"#, limits),
+        &fixture.run(r#"{"mode": "sleep"}"#, limits),
         "a plugin cannot sleep or wait",
     );
-    let start = ByHand {
+    let start = HandWrittenPlugin {
         core: "(func $forever (loop $l (br $l))) (start $forever)".into(),
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
-    let path = bed.host.write("start.wasm", start.component());
-    let said = bed
+    let path = fixture.host.write("start.wasm", start.component());
+    let said = fixture
         .host
         .run_with("plugin push --limit call-time=300ms", &[path.to_str().unwrap()]);
     let said = said.refused(1);
@@ -170,23 +171,23 @@ fn one_that_wants_all_memory() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
+    let mut fixture = HostileFixture::new();
     let too_much = "process needed more memory than the limit of 134217728 bytes";
-    is_dead(&bed.run(r#"{"mode": "allocate"}"#, ""), too_much);
-    is_done(&bed.run(r#"{"mode": "allocate", "on": "2"}"#, ""), 2, 1);
+    is_dead(&fixture.run(r#"{"mode": "allocate"}"#, ""), too_much);
+    is_done(&fixture.run(r#"{"mode": "allocate", "on": "2"}"#, ""), 2, 1);
     // Its own stack ends before the machine's does; by hand it is the other way round.
     is_dead(
-        &bed.run(r#"{"mode": "recurse"}"#, ""),
+        &fixture.run(r#"{"mode": "recurse"}"#, ""),
         "out of bounds memory access",
     );
-    let deep = ByHand {
+    let deep = HandWrittenPlugin {
         core: "(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (local.get 0)))"
             .into(),
         process: "(call $deep (i32.const 1))".into(),
         stateful: true,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
-    is_dead(&bed.run_by_hand(&deep, ""), "call stack exhausted");
+    is_dead(&fixture.run_hand_written(&deep, ""), "call stack exhausted");
     // Fifteen memories beside its own, each written to.
     let memories: String = (1..16).map(|_| "(memory 1)").collect();
     let grow: String = (1..16)
@@ -197,16 +198,16 @@ fn one_that_wants_all_memory() {
             )
         })
         .collect();
-    let many = ByHand {
+    let many = HandWrittenPlugin {
         process: format!("{grow} (i32.const {ANSWER})"),
         stateful: true,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     // The memory that is exported comes first.
     let many = many.component_with_memories(&memories);
-    let path = bed.host.write("many.wasm", many);
-    bed.push(&path);
-    is_dead(&bed.run_plugin("by-hand@0.1.0", "{}", ""), too_much);
+    let path = fixture.host.write("many.wasm", many);
+    fixture.push(&path);
+    is_dead(&fixture.run_plugin("hand-written@0.1.0", "{}", ""), too_much);
 }
 
 #[test]
@@ -214,22 +215,22 @@ fn one_that_wants_all_tables() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
+    let mut fixture = HostileFixture::new();
     let grow = "(loop $l (br_if $l (i32.ge_s (table.grow $t (ref.null func) (i32.const 1000)) (i32.const 0)))) (unreachable)";
-    let table = ByHand {
+    let table = HandWrittenPlugin {
         core: "(table $t 0 funcref)".into(),
         process: grow.into(),
         stateful: true,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     // A table ends at the pool's bound; what the plugin does about it is its own affair.
-    is_dead(&bed.run_by_hand(&table, ""), "process trapped");
-    let large = ByHand {
+    is_dead(&fixture.run_hand_written(&table, ""), "process trapped");
+    let large = HandWrittenPlugin {
         core: "(table 100000000 funcref)".into(),
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
-    let path = bed.host.write("large.wasm", large.component());
-    let said = bed
+    let path = fixture.host.write("large.wasm", large.component());
+    let said = fixture
         .host
         .run_with("plugin push", &[path.to_str().unwrap()])
         .refused(1);
@@ -244,36 +245,36 @@ fn one_that_floods() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
+    let mut fixture = HostileFixture::new();
     let rows = r#"{"mode": "flood-output", "size": 1000000}"#;
     is_dead(
-        &bed.run(rows, ""),
+        &fixture.run(rows, ""),
         "record 1: made 1000000 rows of one record, more than the limit of 100000",
     );
     is_dead(
-        &bed.run(r#"{"mode": "flood-output"}"#, "--limit call-time=1m"),
+        &fixture.run(r#"{"mode": "flood-output"}"#, "--limit call-time=1m"),
         "limit of ",
     );
     let cell = r#"{"mode": "long-cell", "size": 20000000}"#;
     is_dead(
-        &bed.run(cell, "--limit call-bytes=16MiB"),
+        &fixture.run(cell, "--limit call-bytes=16MiB"),
         "more than the limit of 16777216 bytes",
     );
     for mode in ["flood-log", "long-log", "flood-counters", "print"] {
         is_done(
-            &bed.run(&format!(r#"{{"mode": "{mode}"}}"#), "--limit call-time=1m"),
+            &fixture.run(&format!(r#"{{"mode": "{mode}"}}"#), "--limit call-time=1m"),
             3,
             0,
         );
     }
     let escapes = r#"{"mode": "long-escapes", "size": 20900000}"#;
-    is_done(&bed.run(escapes, "--format jsonl"), 2, 0);
+    is_done(&fixture.run(escapes, "--format jsonl"), 2, 0);
     let reason = r#"{"mode": "long-reason", "size": 20900000}"#;
-    let status = bed.run(reason, "");
+    let status = fixture.run(reason, "");
     is_done(&status, 2, 1);
     let rejects = status["receipt"]["rejects"]["bytes"].as_u64().unwrap();
     assert!((4_000..5_000).contains(&rejects), "{status}");
-    let status = bed.run(r#"{"mode": "long-panic"}"#, "--limit call-time=1m");
+    let status = fixture.run(r#"{"mode": "long-panic"}"#, "--limit call-time=1m");
     is_dead(&status, "process trapped: a long story a long story");
     assert!(
         status["error"]
@@ -283,7 +284,7 @@ fn one_that_floods() {
         "{status}"
     );
     is_done(
-        &bed.run(r#"{"mode": "long-panic", "on": "1"}"#, "--limit call-time=1m"),
+        &fixture.run(r#"{"mode": "long-panic", "on": "1"}"#, "--limit call-time=1m"),
         2,
         1,
     );
@@ -294,8 +295,8 @@ fn one_that_hoards_what_the_host_gives() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
-    let hoard = ByHand {
+    let mut fixture = HostileFixture::new();
+    let hoard = HandWrittenPlugin {
         imports: r#"(import "wasi:io/error@0.2.0" (instance $error (export "error" (type (sub resource)))))
           (alias export $error "error" (type $io-error))
           (import "wasi:io/streams@0.2.0" (instance $streams (export "output-stream" (type (sub resource)))))
@@ -310,10 +311,10 @@ fn one_that_hoards_what_the_host_gives() {
         core: r#"(import "wasi" "get" (func $get (result i32)))"#.into(),
         process: "(loop $l (drop (call $get)) (br $l)) (unreachable)".into(),
         stateful: true,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
-    is_dead(&bed.run_by_hand(&hoard, ""), "process trapped");
-    let random = ByHand {
+    is_dead(&fixture.run_hand_written(&hoard, ""), "process trapped");
+    let random = HandWrittenPlugin {
         imports: r#"(import "wasi:random/random@0.2.0" (instance $random
             (export "get-random-u64" (func (result u64)))
             (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
@@ -329,9 +330,9 @@ fn one_that_hoards_what_the_host_gives() {
         core: r#"(import "wasi" "get" (func $get (param i64 i32)))"#.into(),
         process: "(call $get (i64.const 0x1_0000_0000) (i32.const 0)) (unreachable)".into(),
         stateful: true,
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
-    is_dead(&bed.run_by_hand(&random, ""), "process trapped");
+    is_dead(&fixture.run_hand_written(&random, ""), "process trapped");
 }
 
 #[test]
@@ -339,8 +340,8 @@ fn one_that_looks_for_a_way_out() {
     if !process::is_own() {
         return;
     }
-    let mut bed = Bed::new();
-    let status = bed.run(r#"{"mode": "escape"}"#, "");
+    let mut fixture = HostileFixture::new();
+    let status = fixture.run(r#"{"mode": "escape"}"#, "");
     is_done(&status, 3, 0);
     assert!(status["receipt"].get("counters").is_none(), "{status}");
     for import in [
@@ -348,13 +349,13 @@ fn one_that_looks_for_a_way_out() {
         "wasi:keyvalue/store@0.2.0",
         "env",
     ] {
-        let wants = ByHand {
+        let wants = HandWrittenPlugin {
             imports: format!(r#"(import "{import}" (instance (export "handle" (func))))"#),
             data: vec![(ANSWER, words(&[0; 7]))],
-            ..ByHand::default()
+            ..HandWrittenPlugin::default()
         };
-        let path = bed.host.write("wants.wasm", wants.component());
-        let said = bed
+        let path = fixture.host.write("wants.wasm", wants.component());
+        let said = fixture
             .host
             .run_with("plugin push", &[path.to_str().unwrap()])
             .refused(1);

@@ -12,7 +12,7 @@ use ingest_host::stop::Stop;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::work::{Work, plugin};
+use crate::support::pipeline::{PipelineRun, plugin};
 
 fn in_batches_of(bytes: usize) -> Limits {
     Limits {
@@ -46,7 +46,7 @@ fn a_failure_does_not_wait_for_memory() {
             ..in_batches_of(500)
         };
         let plugin = plugin("hostile");
-        let work = Work::of(&plugin, r#"{"mode": "loop", "on": "x"}"#, &input, limits);
+        let work = PipelineRun::of(&plugin, r#"{"mode": "loop", "on": "x"}"#, &input, limits);
         work.run(2).map_err(|error| error.report())
     };
     // In most runs it waits when the chunk before fails.
@@ -75,7 +75,7 @@ fn a_failure_does_not_wait_for_memory() {
 fn alarms_come_out_as_with_one_lane() {
     let mut input = Vec::new();
     let summary = alarm_feed::write_alarms(&mut input, 5, 2_000, 10).unwrap();
-    let seen = Work {
+    let outcome = PipelineRun {
         input: &input,
         options: options(Format::Csv),
         plugin: &plugin("alarms"),
@@ -85,13 +85,13 @@ fn alarms_come_out_as_with_one_lane() {
     }
     .runs_alike()
     .unwrap();
-    assert_eq!(seen.records.read, 2_000);
-    assert_eq!(seen.records.rejected, summary.bad());
-    assert_eq!(seen.rejects.lines().count() as u64, 1 + summary.bad());
+    assert_eq!(outcome.records.read, 2_000);
+    assert_eq!(outcome.records.rejected, summary.bad());
+    assert_eq!(outcome.rejects.lines().count() as u64, 1 + summary.bad());
     // The positions in the rejects are those in the whole input.
     let input = String::from_utf8(input).unwrap();
     let lines: Vec<_> = input.lines().collect();
-    for reject in seen.rejects.lines().skip(1) {
+    for reject in outcome.rejects.lines().skip(1) {
         let mut fields = reject.split(',');
         let [record, line, offset] = [(); 3].map(|()| fields.next().unwrap().parse::<usize>().unwrap());
         assert_eq!(record + 1, line);
@@ -104,7 +104,7 @@ fn alarms_come_out_as_with_one_lane() {
 fn what_a_plugin_counts_is_counted_once() {
     let mut input = Vec::new();
     alarm_feed::write_alarms(&mut input, 6, 1_000, 0).unwrap();
-    let seen = Work {
+    let outcome = PipelineRun {
         input: &input,
         options: options(Format::Csv),
         plugin: &plugin("by_hand"),
@@ -116,7 +116,7 @@ fn what_a_plugin_counts_is_counted_once() {
     .unwrap();
     let expected = [("finished", 1), ("opened", 1), ("rows", 1_000)];
     assert_eq!(
-        seen.counters,
+        outcome.counters,
         expected.map(|(name, count)| (name.to_owned(), count))
     );
 }
@@ -128,10 +128,10 @@ fn names_of_counters_are_bounded_whatever_the_lanes() {
     let rows: String = first.chain((0..1_000).map(|_| "7\n".to_owned())).collect();
     let config = r#"{"on": "none", "count_fields": true}"#;
     let input = format!("n\n{rows}");
-    let seen = Work::of(&plugin("hostile"), config, &input, in_batches_of(1_000))
+    let outcome = PipelineRun::of(&plugin("hostile"), config, &input, in_batches_of(1_000))
         .runs_alike()
         .unwrap();
-    let mut names: Vec<u64> = seen
+    let mut names: Vec<u64> = outcome
         .counters
         .iter()
         .map(|(name, _)| name.parse().unwrap())
@@ -139,7 +139,7 @@ fn names_of_counters_are_bounded_whatever_the_lanes() {
     names.sort_unstable();
     assert_eq!(names, Vec::from_iter(1..=64));
     // But for the chunk in which too many others come before it.
-    let seven = seen.counters.iter().find(|(name, _)| name == "7").unwrap();
+    let seven = outcome.counters.iter().find(|(name, _)| name == "7").unwrap();
     assert!((900..1_001).contains(&seven.1), "{seven:?}");
 }
 
@@ -148,7 +148,7 @@ fn json_lines_come_out_as_with_one_lane() {
     let rows: String = (0..1_000)
         .map(|number| format!("{{\"a\":{number},\"b\":true}}\n\nx\n"))
         .collect();
-    let seen = Work {
+    let outcome = PipelineRun {
         input: rows.as_bytes(),
         options: options(Format::Jsonl),
         plugin: &plugin("clean"),
@@ -160,9 +160,9 @@ fn json_lines_come_out_as_with_one_lane() {
     .unwrap();
     let kept = (0..1_000).filter(|number: &u32| !number.to_string().contains('7'));
     let lines: String = kept.map(|number| format!("{number},true\n")).collect();
-    assert_eq!(seen.output, format!("a,b\n{lines}"));
+    assert_eq!(outcome.output, format!("a,b\n{lines}"));
     assert_eq!(
-        seen.by_code,
+        outcome.by_code,
         [("not-json".to_owned(), 1_000), ("pattern".to_owned(), 271)]
     );
 }
@@ -172,7 +172,7 @@ fn a_plugin_with_state_sees_the_whole_input_in_order() {
     let rows: String = (1..=3_000).map(|number| format!("{number}\n")).collect();
     let input = format!("n\n{rows}");
     let work = |config| {
-        Work {
+        PipelineRun {
             input: input.as_bytes(),
             options: options(Format::Csv),
             plugin: &plugin("hostile"),
@@ -182,11 +182,11 @@ fn a_plugin_with_state_sees_the_whole_input_in_order() {
         }
         .runs_alike()
     };
-    let seen = work(r#"{"mode": "reject", "at": 2500}"#).unwrap();
+    let outcome = work(r#"{"mode": "reject", "at": 2500}"#).unwrap();
     assert!(
-        seen.rejects.lines().nth(1).unwrap().starts_with("2500,2501,"),
+        outcome.rejects.lines().nth(1).unwrap().starts_with("2500,2501,"),
         "{}",
-        seen.rejects
+        outcome.rejects
     );
     let error = work(r#"{"mode": "fail", "at": 2500}"#).unwrap_err();
     let records = error.strip_prefix("plugin hostile: records ").unwrap();
@@ -202,7 +202,7 @@ fn a_plugin_with_state_sees_the_whole_input_in_order() {
 #[test]
 fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
     let input = format!("a,b\n{}\"x\ny\",\"z\n5,6\n", "1,2\n\n".repeat(500));
-    let error = Work {
+    let error = PipelineRun {
         input: input.as_bytes(),
         options: options(Format::Csv),
         plugin: &plugin("clean"),
@@ -236,7 +236,7 @@ fn options_of_the_input_leave_plain_csv() {
         "long_rows": "trailing-empty", "blank_rows": "drop", "duplicate_columns": "number",
     });
     let plugin = plugin("clean");
-    let work = Work {
+    let work = PipelineRun {
         input: input.as_bytes(),
         options: serde_json::from_value(options).unwrap(),
         plugin: &plugin,
@@ -244,16 +244,19 @@ fn options_of_the_input_leave_plain_csv() {
         output_format: None,
         limits: in_batches_of(300),
     };
-    let seen = work.runs_alike().unwrap();
+    let outcome = work.runs_alike().unwrap();
     let rows = (0..400).filter_map(|number: usize| match number % 4 {
         0 => Some(format!("{number},\"x \"\"y\"\"\",z\n")),
         1 => Some(format!("{number},,\n")),
         2 => Some(format!("{number},\",\",\n")),
         _ => None,
     });
-    assert_eq!(seen.output, format!("id,name,id_2\n{}", rows.collect::<String>()));
-    assert_eq!(seen.by_code, [("pattern".to_owned(), 100)]);
-    let first = seen.rejects.lines().nth(1).unwrap();
+    assert_eq!(
+        outcome.output,
+        format!("id,name,id_2\n{}", rows.collect::<String>())
+    );
+    assert_eq!(outcome.by_code, [("pattern".to_owned(), 100)]);
+    let first = outcome.rejects.lines().nth(1).unwrap();
     // The line and the byte in the file, and the record as it came.
     assert!(first.starts_with("4,10,"), "{first}");
     assert!(first.ends_with(",\"3,bad,\"\"q\"\"\""), "{first}");
@@ -273,7 +276,7 @@ proptest! {
     ) {
         let plugin = plugin("clean");
         let input = format!("a,b{end}{}", rows.iter().map(|row| format!("{row}{end}")).collect::<String>());
-        let work = Work {
+        let work = PipelineRun {
             input: input.as_bytes(),
             options: options(Format::Csv),
             plugin: &plugin,
@@ -281,8 +284,8 @@ proptest! {
             output_format: jsonl.then_some(Format::Jsonl),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(seen) = work.runs_alike() {
-            prop_assert!(seen.records.add_up());
+        if let Ok(outcome) = work.runs_alike() {
+            prop_assert!(outcome.records.add_up());
         }
     }
 
@@ -311,7 +314,7 @@ proptest! {
             "skip_footer": skipped.1,
             "format": "csv",
         });
-        let work = Work {
+        let work = PipelineRun {
             input: input.as_bytes(),
             options: serde_json::from_value(document).unwrap(),
             plugin: &plugin,
@@ -319,8 +322,8 @@ proptest! {
             output_format: jsonl.then_some(Format::Jsonl),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(seen) = work.runs_alike() {
-            prop_assert!(seen.records.add_up());
+        if let Ok(outcome) = work.runs_alike() {
+            prop_assert!(outcome.records.add_up());
         }
     }
 
@@ -331,7 +334,7 @@ proptest! {
         csv: bool,
     ) {
         let (plugin, input) = (plugin("clean"), rows.join("\n"));
-        let work = Work {
+        let work = PipelineRun {
             input: input.as_bytes(),
             options: options(Format::Jsonl),
             plugin: &plugin,
@@ -339,8 +342,8 @@ proptest! {
             output_format: csv.then_some(Format::Csv),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(seen) = work.runs_alike() {
-            prop_assert!(seen.records.add_up());
+        if let Ok(outcome) = work.runs_alike() {
+            prop_assert!(outcome.records.add_up());
         }
     }
 }

@@ -3,19 +3,19 @@
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;
 
-use crate::support::host::{Host, Said, cache, component};
-use crate::support::work::{Seen, Work, plugin};
+use crate::support::host::{CommandOutput, Host, cache, component};
+use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
 /// Puts `n` and these records through the hostile plugin.
-fn run(config: &str, records: &str, limits: Limits) -> Result<Seen, String> {
+fn run(config: &str, records: &str, limits: Limits) -> Result<RunOutcome, String> {
     let input = format!("n\n{records}");
-    Work::of(&plugin("hostile"), config, &input, limits)
+    PipelineRun::of(&plugin("hostile"), config, &input, limits)
         .run(1)
         .map_err(|error| error.report())
 }
 
 /// Runs the program on a small file with the hostile plugin.
-fn ingest(config: &str, limits: &[&str]) -> Said {
+fn ingest(config: &str, limits: &[&str]) -> CommandOutput {
     let host = Host::embedded();
     host.write("in.csv", "n\n1\n2\n");
     let limits = limits.iter().map(|limit| format!("--limit={limit}"));
@@ -26,7 +26,7 @@ fn ingest(config: &str, limits: &[&str]) -> Said {
         .arg(component("hostile"))
         .args(limits)
         .output();
-    Said::new(&output.unwrap())
+    CommandOutput::new(&output.unwrap())
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn a_call_returns_so_many_bytes() {
     };
     // One verdict, three operands, and the text.
     let of_the_rest = 1 + 3 * 4;
-    let seen = cell(100_000 - of_the_rest).unwrap();
+    let outcome = cell(100_000 - of_the_rest).unwrap();
     assert_eq!(
-        seen.output.len(),
+        outcome.output.len(),
         "n\n".len() + 100_000 - of_the_rest + "\n".len()
     );
     let error = cell(100_001 - of_the_rest).unwrap_err();
@@ -89,9 +89,9 @@ fn an_output_has_so_many_bytes() {
         };
         run(config, "1\n2\n3\n", limits)
     };
-    let seen = output(1 << 20).unwrap();
-    let all = (seen.output.len() + seen.rejects.len()) as u64;
-    assert_eq!(output(all).unwrap(), seen);
+    let outcome = output(1 << 20).unwrap();
+    let all = (outcome.output.len() + outcome.rejects.len()) as u64;
+    assert_eq!(output(all).unwrap(), outcome);
     let error = output(all - 1).unwrap_err();
     assert_eq!(
         error,

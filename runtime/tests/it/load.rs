@@ -9,7 +9,7 @@ use ingest_host::plugin::{Engine, thread_time};
 use ingest_host::stop::Stop;
 
 use crate::support::host::{Host, Worker, cache, component, path_of, wait_for};
-use crate::support::wat::ByHand;
+use crate::support::wat::HandWrittenPlugin;
 
 const CALL_TIME: Duration = Duration::from_millis(200);
 
@@ -251,21 +251,21 @@ fn a_plugin_with_state_outlives_a_standstill() {
 fn a_component_outlives_a_standstill_while_it_is_loaded() {
     let host = Host::embedded();
     host.write("in.csv", "n\n1\n");
-    let slow = ByHand {
+    let slow = HandWrittenPlugin {
         core: "(func $slow (local i64)
           (loop $l
             (local.set 0 (i64.add (local.get 0) (i64.const 1)))
             (br_if $l (i64.lt_u (local.get 0) (i64.const 600_000_000)))))
           (start $slow)"
             .into(),
-        ..ByHand::default()
+        ..HandWrittenPlugin::default()
     };
     let path = host.write("slow.wasm", slow.component());
     let limit = Duration::from_secs(2);
     // Then it is not compiled any more.
     host.run_with("plugin push --limit call-time=2s", &[path.to_str().unwrap()])
         .ok();
-    host.run("plugin bind --queue q by-hand@0.1.0").ok();
+    host.run("plugin bind --queue q hand-written@0.1.0").ok();
     let mut worker = host.worker("--queue q --allow-root . --limit call-time=2s");
     worker.wait_for_log("limits");
     host.run("submit --queue q --uri in.csv --id one").ok();

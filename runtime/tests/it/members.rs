@@ -11,13 +11,13 @@ use proptest::sample::subsequence;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use crate::support::work::{Seen, Work, plugin};
+use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
 const CASES: u32 = 200;
 
 /// Puts JSON lines through a plugin, three records a batch.
-fn run(plugin_name: &str, config: &Value, lines: &str, output: Format) -> Seen {
-    let work = Work {
+fn run(plugin_name: &str, config: &Value, lines: &str, output: Format) -> RunOutcome {
+    let work = PipelineRun {
         input: lines.as_bytes(),
         options: InputOptions {
             format: Some(Format::Jsonl),
@@ -79,8 +79,8 @@ fn shuffled_missing_and_late_members_are_no_faults() {
             .enumerate()
             .map(|(number, names)| line(names, number))
             .collect();
-        let seen = run("clean", &config, &input, Format::Jsonl);
-        prop_assert_eq!(seen.records.rejected, 0, "{}\n{}", input, seen.rejects);
+        let outcome = run("clean", &config, &input, Format::Jsonl);
+        prop_assert_eq!(outcome.records.rejected, 0, "{}\n{}", input, outcome.rejects);
         let mut expected = objects(&input);
         for object in &mut expected {
             object.remove("card");
@@ -92,7 +92,7 @@ fn shuffled_missing_and_late_members_are_no_faults() {
             }
             object.insert("source".to_owned(), "7".into());
         }
-        prop_assert_eq!(objects(&seen.output), expected, "{}", input);
+        prop_assert_eq!(objects(&outcome.output), expected, "{}", input);
         tried.set((tried.get().0 + 1, tried.get().1 + records.len()));
         Ok(())
     });
@@ -112,17 +112,17 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
 {"email":" a@x ","id":" 2"}
 {"card":"4111","\u0065mail":"b@x"}
 "#;
-    let seen = run("clean", &config, input, Format::Csv);
-    assert_eq!(seen.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
-    assert_eq!(seen.records.rejected, 0, "{}", seen.rejects);
+    let outcome = run("clean", &config, input, Format::Csv);
+    assert_eq!(outcome.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
+    assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
     // A member that nobody knew of has no column.
-    let seen = run(
+    let outcome = run(
         "clean",
         &config,
         &format!("{input}{{\"x\":1,\"id\":\"3\"}}\n"),
         Format::Csv,
     );
-    assert_eq!(seen.by_code, [("unexpected-member".to_owned(), 1)]);
+    assert_eq!(outcome.by_code, [("unexpected-member".to_owned(), 1)]);
 }
 
 /// `alarms` adds `duration_s`, which it leaves empty where an alarm has no end.
@@ -147,22 +147,22 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     ));
     input.push(alarm(ended));
     for format in [Format::Jsonl, Format::Csv] {
-        let seen = run("alarms", &json!({}), &lines(&input), format);
-        assert_eq!(seen.by_code, [("unexpected-member".to_owned(), 2)]);
-        assert_eq!(seen.records.written, 5);
-        assert!(!seen.output.contains("666"), "{}", seen.output);
-        assert_eq!(seen.output.matches("10:00:05").count(), 1);
+        let outcome = run("alarms", &json!({}), &lines(&input), format);
+        assert_eq!(outcome.by_code, [("unexpected-member".to_owned(), 2)]);
+        assert_eq!(outcome.records.written, 5);
+        assert!(!outcome.output.contains("666"), "{}", outcome.output);
+        assert_eq!(outcome.output.matches("10:00:05").count(), 1);
         // The record is there, as it came.
         assert!(
-            seen.rejects.contains("\"\"duration_s\"\":666"),
+            outcome.rejects.contains("\"\"duration_s\"\":666"),
             "{}",
-            seen.rejects
+            outcome.rejects
         );
     }
     // At the beginning of the file it is a column, and the plugin says that it cannot have two of a name.
     input.insert(0, alarm(forged));
     let input = lines(&input);
-    let work = Work {
+    let work = PipelineRun {
         input: input.as_bytes(),
         options: InputOptions {
             format: Some(Format::Jsonl),
@@ -197,19 +197,23 @@ fn a_late_name_is_treated_alike_wherever_it_comes() {
             let input: String = std::iter::repeat_n("{\"id\":\" \"}\n".to_owned(), 3)
                 .chain((0..40).map(record))
                 .collect();
-            let seen = run("clean", &config, &input, Format::Jsonl);
-            assert_eq!(seen.records.rejected, 0, "{config} {}", seen.rejects);
+            let outcome = run("clean", &config, &input, Format::Jsonl);
+            assert_eq!(outcome.records.rejected, 0, "{config} {}", outcome.rejects);
             let z: Value = serde_json::from_str(value).unwrap();
-            for (number, object) in objects(&seen.output).iter().skip(3).enumerate() {
+            for (number, object) in objects(&outcome.output).iter().skip(3).enumerate() {
                 let expected = places.contains(&number).then_some(&z);
                 assert_eq!(object.get("z"), expected, "{config} {object:?}");
             }
-            let seen = run("clean", &config, &input, Format::Csv);
+            let outcome = run("clean", &config, &input, Format::Csv);
             assert_eq!(
-                seen.by_code,
+                outcome.by_code,
                 [("unexpected-member".to_owned(), places.len() as u64)]
             );
-            assert_eq!(seen.output.lines().count(), 1 + 3 + 40 - places.len(), "{config}");
+            assert_eq!(
+                outcome.output.lines().count(),
+                1 + 3 + 40 - places.len(),
+                "{config}"
+            );
         }
     }
 }
@@ -232,8 +236,8 @@ fn null_stays_null_where_nothing_is_set() {
         json!({ "pattern": "." }),
     ] {
         let config = json!({ "columns": { "v": rule, "w": { "trim": true } } });
-        let seen = run("clean", &config, input, Format::Jsonl);
-        assert_eq!(seen.output, edited, "{rule}");
+        let outcome = run("clean", &config, input, Format::Jsonl);
+        assert_eq!(outcome.output, edited, "{rule}");
         let config = json!({ "columns": { "v": rule } });
         assert_eq!(
             run("clean", &config, input, Format::Jsonl).output,
@@ -244,8 +248,8 @@ fn null_stays_null_where_nothing_is_set() {
     for kind in ["integer", "number", "boolean", "timestamp"] {
         let config = json!({ "columns": { "v": { "type": kind }, "w": { "trim": true } } });
         let nulls = "{\"v\":null,\"w\":\" x\"}\n{\"w\":\" x\",\"v\":null}\n";
-        let seen = run("clean", &config, nulls, Format::Jsonl);
-        assert_eq!(seen.output, nulls.replace("\" x\"", "\"x\""), "{kind}");
+        let outcome = run("clean", &config, nulls, Format::Jsonl);
+        assert_eq!(outcome.output, nulls.replace("\" x\"", "\"x\""), "{kind}");
     }
 }
 
@@ -307,12 +311,12 @@ fn a_column_with_a_type_has_one_type_of_json() {
     ];
     let join = |texts: Vec<&str>| texts.iter().map(|text| format!("{text}\n")).collect::<String>();
     let (input, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
-    let seen = run("clean", &config, &join(input), Format::Jsonl);
-    assert_eq!(seen.records.rejected, 0, "{}", seen.rejects);
-    for (found, expected) in seen.output.lines().zip(&expected) {
+    let outcome = run("clean", &config, &join(input), Format::Jsonl);
+    assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
+    for (found, expected) in outcome.output.lines().zip(&expected) {
         assert_eq!(found, *expected);
     }
-    assert_eq!(seen.output, join(expected));
+    assert_eq!(outcome.output, join(expected));
     // Without a type each value keeps its own.
     let config = json!({ "columns": { "i": { "required": true, "pattern": "^[0-9]$", "allowed": ["5"] } } });
     let input = "{\"i\":\"5\"}\n{\"i\":5}\n";
@@ -328,14 +332,14 @@ fn what_a_list_of_nulls_names_is_null() {
         json!({ "trim": true, "null": nulls, "type": "text" }),
     ] {
         let config = json!({ "columns": { "v": rule } });
-        let seen = run("clean", &config, input, Format::Jsonl);
+        let outcome = run("clean", &config, input, Format::Jsonl);
         assert_eq!(
-            seen.output,
+            outcome.output,
             "{\"v\":null}\n{\"v\":null}\n{\"v\":\"x\"}\n{\"v\":null}\n{\"v\":null}\n"
         );
     }
     // White space that is trimmed away leaves a text.
     let config = json!({ "columns": { "v": { "trim": true } } });
-    let seen = run("clean", &config, "{\"v\":\"  \"}\n", Format::Jsonl);
-    assert_eq!(seen.output, "{\"v\":\"\"}\n");
+    let outcome = run("clean", &config, "{\"v\":\"  \"}\n", Format::Jsonl);
+    assert_eq!(outcome.output, "{\"v\":\"\"}\n");
 }

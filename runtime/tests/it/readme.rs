@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::documents::{self, block};
-use crate::support::host::{Host, Said, component};
+use crate::support::host::{CommandOutput, Host, component};
 
 #[test]
 fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
@@ -77,7 +77,7 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
 }
 
 /// Runs the `sh` blocks of a document in their order, in one shell, except those that need the repository.
-fn run_blocks(host: &Host, document: &str) -> Said {
+fn run_blocks(host: &Host, document: &str) -> CommandOutput {
     let blocks = documents::blocks(&documents::text(document), "sh");
     let of_repository = |block: &String| {
         ["make ", "docker ", "cargo "]

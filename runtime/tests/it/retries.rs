@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::host::{Host, PATIENCE, Said, component};
+use crate::support::host::{CommandOutput, Host, PATIENCE, component};
 use crate::support::http::Files;
-use crate::support::inputs::servers::{Hangup, Server, answer, hang_up, serve};
+use crate::support::inputs::scripted_server::{Hangup, ScriptedServer, answer, hang_up, serve};
 use crate::support::redis::RedisServer;
 
 on_both_queues! {
@@ -26,7 +26,7 @@ on_both_queues! {
 const MINUTE_MS: u64 = 60_000;
 
 /// A worker that does what is due and no more; each is a process of its own, which remembers nothing.
-fn burst(host: &Host, more: &str) -> Said {
+fn burst(host: &Host, more: &str) -> CommandOutput {
     let clean = component("clean").display().to_string();
     host.run(&format!(
         "run --queue q --burst --burst-wait 0s --allow-host 127.0.0.1 --plugin {clean} {more}"
@@ -270,7 +270,7 @@ fn how_long_is_a_setting(host: &Host) {
     );
 }
 
-fn busy_for(seconds: u32) -> Server {
+fn busy_for(seconds: u32) -> ScriptedServer {
     let busy = answer(
         "503 Service Unavailable",
         &format!("Retry-After: {seconds}\r\n"),

@@ -10,7 +10,7 @@ use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::stop::Stop;
 
 use crate::support::host::{Host, cache, component, path_of};
-use crate::support::wat::{ANSWER, ByHand};
+use crate::support::wat::{ANSWER, HandWrittenPlugin};
 
 fn hostile(limits: &Limits) -> Plugin {
     Engine::new(limits, Some(cache()))
@@ -264,11 +264,11 @@ fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
 #[test]
 fn no_processor_shows() {
     let computes = |core: &str, is_right: &str| {
-        let plugin = ByHand {
+        let plugin = HandWrittenPlugin {
             core: core.into(),
             process: format!("(if (i32.eqz {is_right}) (then unreachable)) (i32.const {ANSWER})"),
             data: vec![(ANSWER, crate::support::wat::words(&[0; 7]))],
-            ..ByHand::default()
+            ..HandWrittenPlugin::default()
         };
         let engine = Engine::new(&limits(), None).unwrap();
         let plugin = engine.load(&plugin.component()).unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::support::host::{Host, component};
-use crate::support::inputs::servers::{Server, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::redis::RedisServer;
 
 const SECRET: &str = "s3cr3t";
@@ -16,13 +16,13 @@ const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=
 const BROKEN: &str = "broken";
 
 /// Everything that commands say, each at its most talkative.
-struct Heard {
+struct CheckedCommands {
     host: Host,
     text: String,
     said: usize,
 }
 
-impl Heard {
+impl CheckedCommands {
     fn say(&mut self, words: &str) -> String {
         self.said += 1;
         let format = if self.said.is_multiple_of(2) {
@@ -74,7 +74,7 @@ fn redirect_to(target: &str) -> Vec<u8> {
 }
 
 /// Servers that a signed URL may lead to: a file, nothing, a redirect to each, one to where nobody may go, a trap.
-fn servers() -> Vec<(&'static str, Server)> {
+fn servers() -> Vec<(&'static str, ScriptedServer)> {
     let file = || answer("200 OK", "ETag: \"a\"\r\n", b"n\n1\n2,3\n");
     let signed = |address: String| format!("http://{address}/b.csv?{SIGNED}");
     let target = serve(vec![file(); 8]);
@@ -99,7 +99,7 @@ fn servers() -> Vec<(&'static str, Server)> {
 }
 
 fn nothing_tells(url: &str, host: Host) {
-    let mut heard = Heard {
+    let mut commands = CheckedCommands {
         host,
         text: String::new(),
         said: 0,
@@ -118,7 +118,7 @@ fn nothing_tells(url: &str, host: Host) {
         "https://a.example/?next=http%3A%2F%2Fme:s3cr3t%40b.example",
     ] {
         assert!(
-            heard
+            commands
                 .say(&format!("submit --queue q --uri {uri}"))
                 .contains("--credentials"),
             "{uri}"
@@ -129,13 +129,13 @@ fn nothing_tells(url: &str, host: Host) {
         "http://me:s3cr3t\\u0040a.example",
         "https:me:s3cr3t@a.example",
     ] {
-        heard.host.push(&format!(r#"{{"uri":"{uri}"}}"#));
-        heard.host.push(&format!(r#"{{"url":"{uri}"}}"#));
-        heard
+        commands.host.push(&format!(r#"{{"uri":"{uri}"}}"#));
+        commands.host.push(&format!(r#"{{"url":"{uri}"}}"#));
+        commands
             .host
             .push(&format!(r#"{{"uri":"jdbc:{uri}","auth":{{"user":"s3cr3t"}}}}"#));
-        heard.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
-        heard.host.push(&format!("{uri}?{SIGNED}"));
+        commands.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
+        commands.host.push(&format!("{uri}?{SIGNED}"));
     }
     // Nor what is not understood.
     for words in [
@@ -144,13 +144,13 @@ fn nothing_tells(url: &str, host: Host) {
         "submit --queue q --uri http://me:s3cr3t",
         "submit --queue q --uri http://me:s3cr3t%40a.example",
     ] {
-        heard.say(words);
+        commands.say(words);
     }
     let for_good = || servers.iter().filter(|(name, _)| *name != BROKEN);
     for (name, server) in for_good() {
         let uri = format!("http://{}/a.csv?{SIGNED}", server.address);
-        heard.say(&format!("submit --queue q --id {name} --uri {uri}"));
-        heard.say(&format!(
+        commands.say(&format!("submit --queue q --id {name} --uri {uri}"));
+        commands.say(&format!(
             "submit --queue q --id {name} --uri {uri}&again=1 --json"
         ));
     }
@@ -159,13 +159,13 @@ fn nothing_tells(url: &str, host: Host) {
         ("malformed", "http://[::1/a.csv"),
         ("foreign", "s3://bucket/a.csv"),
     ] {
-        heard.say(&format!("submit --queue q --id {name} --uri {uri}?{SIGNED}"));
+        commands.say(&format!("submit --queue q --id {name} --uri {uri}?{SIGNED}"));
     }
-    heard.host.write(
+    commands.host.write(
         "credentials.json",
         format!(r#"{{"http://{}": {{"x-key": "s3cr3t"}}}}"#, servers[0].1.address),
     );
-    let ran = heard.say(&format!(
+    let ran = commands.say(&format!(
         "run --queue q --burst --plugin {clean} --allow-host 127.0.0.1 --credentials credentials.json"
     ));
     assert!(ran.contains("3 done"), "{url}: {ran}");
@@ -176,30 +176,30 @@ fn nothing_tells(url: &str, host: Host) {
         "dead list --json",
         "queue audit",
     ] {
-        heard.say(words);
+        commands.say(words);
     }
     for (name, _) in for_good() {
-        heard.say(&format!("status {name}"));
-        heard.say(&format!("status {name} --json"));
+        commands.say(&format!("status {name}"));
+        commands.say(&format!("status {name} --json"));
     }
-    heard.say("dead show hidden");
-    heard.say(&format!(
+    commands.say("dead show hidden");
+    commands.say(&format!(
         "ingest http://me:s3cr3t@no.such.host.invalid/a.csv?{SIGNED} --plugin {clean}"
     ));
     // What a person types may have a password, which is that person's own.
     for (name, server) in &servers {
         let typed = format!("http://me:s3cr3t@{}/a.csv?{SIGNED}", server.address);
-        heard.say(&format!(
+        commands.say(&format!(
             "ingest {typed} --plugin {clean} --id typed-{name} --json"
         ));
     }
     assert!(
-        assert_clean(heard.host.folder.path()) >= 8,
+        assert_clean(commands.host.folder.path()) >= 8,
         "outputs and receipts"
     );
     // The words that must be there, so that something was heard at all.
     for text in ["***", "b.csv", "answered 404", "169.254.169.254", "a.example"] {
-        assert!(heard.text.contains(text), "{text}");
+        assert!(commands.text.contains(text), "{text}");
     }
 }
 
@@ -221,13 +221,13 @@ fn nothing_tells_a_secret_on_redis() {
         "redis://me:s3cr3t@127.0.0.1:1",
         "rediss://:s3cr3t@127.0.0.1:1/0?protocol=resp3",
     ] {
-        let mut heard = Heard {
+        let mut commands = CheckedCommands {
             host: Host::on(url),
             text: String::new(),
             said: 0,
         };
-        heard.say("queue list");
-        assert!(heard.text.contains("127.0.0.1"), "{}", heard.text);
+        commands.say("queue list");
+        assert!(commands.text.contains("127.0.0.1"), "{}", commands.text);
     }
 }
 
@@ -236,20 +236,20 @@ fn nothing_tells_a_secret_on_redis() {
 fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {
     let host = Host::embedded();
     let clean = component("clean").display().to_string();
-    let mut heard = Heard {
+    let mut commands = CheckedCommands {
         host,
         text: String::new(),
         said: 0,
     };
     for uri in ["x/https://h/a?sig=s3cr3t", "/x/https://h/a.csv?token=s3cr3t"] {
-        let said = heard.say(&format!("ingest {uri} --plugin {clean}"));
+        let said = commands.say(&format!("ingest {uri} --plugin {clean}"));
         assert!(said.contains("sig=***") || said.contains("token=***"), "{said}");
-        heard.say(&format!("submit --no-check --queue q --uri {uri}"));
+        commands.say(&format!("submit --no-check --queue q --uri {uri}"));
     }
-    heard.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
-    heard.say("dead list");
-    std::fs::create_dir(heard.host.path("b")).unwrap();
-    heard.host.write("b/a?sig=s3cr3t", "a\n\"\n");
-    let said = heard.say(&format!("ingest b/a?sig=s3cr3t --plugin {clean}"));
+    commands.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
+    commands.say("dead list");
+    std::fs::create_dir(commands.host.path("b")).unwrap();
+    commands.host.write("b/a?sig=s3cr3t", "a\n\"\n");
+    let said = commands.say(&format!("ingest b/a?sig=s3cr3t --plugin {clean}"));
     assert!(said.contains("sig=***: "), "{said}");
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use ingest_host::fetch::check_fetchable;
 use ingest_host::queue::{ClaimOptions, OutputId, Server};
 
-use crate::support::host::{Host, Said, component};
+use crate::support::host::{CommandOutput, Host, component};
 use crate::support::redis::RedisServer;
 
-fn note(host: &Host, said: &Said) -> String {
+fn note(host: &Host, said: &CommandOutput) -> String {
     let line = said.stderr.lines().next().expect("a note");
     line.replace(host.folder.path().to_str().unwrap(), "DIR")
 }
@@ -27,7 +27,7 @@ fn it_says_which_queue_it_wrote_to() {
     let output = command
         .args("submit --queue q --uri a.csv --json".split(' '))
         .output();
-    let said = Said::new(&output.unwrap());
+    let said = CommandOutput::new(&output.unwrap());
     assert_eq!(
         note(&host, &said),
         "queue: q on SQLite file DIR/.local/share/ingest-host/queue.db; set REDIS_URL for Redis"

@@ -9,7 +9,7 @@ use ingest_host::request::InputOptions;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::work::{Seen, Work, plugin};
+use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
 /// In small batches, so that there are many of them.
 fn limits() -> Limits {
@@ -20,9 +20,9 @@ fn limits() -> Limits {
     }
 }
 
-fn run(config: &str, input: &str, limits: Limits) -> Result<Seen, String> {
+fn run(config: &str, input: &str, limits: Limits) -> Result<RunOutcome, String> {
     let plugin = plugin("hostile");
-    let mut work = Work::of(&plugin, config, input, limits);
+    let mut work = PipelineRun::of(&plugin, config, input, limits);
     // Where it is named, records of another width are no table under a title.
     work.options.format = Some(Format::Csv);
     work.runs_alike()
@@ -38,8 +38,8 @@ fn numbers(count: usize, bad: &[usize]) -> String {
 }
 
 /// Where each reject stands, its code and its reason.
-fn rejects(seen: &Seen) -> Vec<(usize, String, String)> {
-    let mut reader = csv::Reader::from_reader(seen.rejects.as_bytes());
+fn rejects(outcome: &RunOutcome) -> Vec<(usize, String, String)> {
+    let mut reader = csv::Reader::from_reader(outcome.rejects.as_bytes());
     let rows = reader.records().map(Result::unwrap);
     rows.map(|row| (row[0].parse().unwrap(), row[3].to_owned(), row[4].to_owned()))
         .collect()
@@ -50,10 +50,10 @@ const PANIC: &str = r#"{"mode": "panic", "on": "x", "count": true}"#;
 #[test]
 fn exactly_the_records_that_it_panics_on_are_rejected() {
     let bad = [1, 500, 501, 502, 7_777, 12_345, 20_000];
-    let seen = run(PANIC, &numbers(20_000, &bad), limits()).unwrap();
-    assert_eq!(seen.output, numbers(20_000, &bad).replace("x\n", ""));
-    assert_eq!((seen.records.kept, seen.records.rejected), (19_993, 7));
-    let rejects = rejects(&seen);
+    let outcome = run(PANIC, &numbers(20_000, &bad), limits()).unwrap();
+    assert_eq!(outcome.output, numbers(20_000, &bad).replace("x\n", ""));
+    assert_eq!((outcome.records.kept, outcome.records.rejected), (19_993, 7));
+    let rejects = rejects(&outcome);
     assert_eq!(rejects.iter().map(|reject| reject.0).collect::<Vec<_>>(), bad);
     for (_, code, reason) in &rejects {
         assert_eq!(code, "plugin-trap");
@@ -69,7 +69,7 @@ fn exactly_the_records_that_it_panics_on_are_rejected() {
         );
     }
     // What an instance counted in the call that it trapped in is forgotten, and nothing is counted twice.
-    assert_eq!(seen.counters, [("seen".to_owned(), 19_993)]);
+    assert_eq!(outcome.counters, [("seen".to_owned(), 19_993)]);
 }
 
 /// What the run time of another language prints before it gives up is why the record was rejected.
@@ -79,8 +79,8 @@ fn an_exception_that_was_printed_is_the_reason() {
                      ValueError: no number: ";
     for mode in ["throw", "throw-on-stdout"] {
         let config = format!(r#"{{"mode": "{mode}", "on": "x"}}"#);
-        let seen = run(&config, &numbers(300, &[7, 200]), limits()).unwrap();
-        let rejects = rejects(&seen);
+        let outcome = run(&config, &numbers(300, &[7, 200]), limits()).unwrap();
+        let rejects = rejects(&outcome);
         assert_eq!(
             rejects.iter().map(|reject| reject.0).collect::<Vec<_>>(),
             [7, 200]
@@ -122,8 +122,8 @@ fn a_printed_exception_is_bounded_and_harmless() {
             plugin_memory_bytes: 64 << 20,
             ..limits()
         };
-        let seen = run(&config, &numbers(3, &[2]), limits).unwrap();
-        let reason = &rejects(&seen)[0].2;
+        let outcome = run(&config, &numbers(3, &[2]), limits).unwrap();
+        let reason = &rejects(&outcome)[0].2;
         assert!(reason.starts_with(start) && reason.contains(part), "{reason}");
         assert!(reason.contains("the end: "), "{reason}");
         assert!(
@@ -151,18 +151,18 @@ proptest! {
         batch_records in 1..40_usize,
     ) {
         let limits = Limits { batch_records, ..limits() };
-        let seen = run(PANIC, &format!("n\n{}\n", records.join("\n")), limits).unwrap();
+        let outcome = run(PANIC, &format!("n\n{}\n", records.join("\n")), limits).unwrap();
         let is_bad = |record: &str| match record {
             "x" => Some("plugin-trap"),
             "ragged,1" => Some("ragged-row"),
             _ => None,
         };
         let kept: String = records.iter().filter(|r| is_bad(r).is_none()).map(|r| format!("{r}\n")).collect();
-        prop_assert_eq!(&seen.output, &format!("n\n{kept}"));
+        prop_assert_eq!(&outcome.output, &format!("n\n{kept}"));
         let bad = records.iter().enumerate().filter_map(|(at, r)| Some((at + 1, is_bad(r)?.to_owned())));
-        let found = rejects(&seen).into_iter().map(|(at, code, _)| (at, code));
+        let found = rejects(&outcome).into_iter().map(|(at, code, _)| (at, code));
         prop_assert_eq!(found.collect::<Vec<_>>(), bad.collect::<Vec<_>>());
-        prop_assert!(seen.records.add_up());
+        prop_assert!(outcome.records.add_up());
     }
 }
 
@@ -172,9 +172,9 @@ fn a_record_that_it_does_not_come_back_from_is_a_reject() {
         plugin_call: Duration::from_millis(300),
         ..limits()
     };
-    let seen = run(r#"{"mode": "loop", "on": "x"}"#, &numbers(1_000, &[321]), limits).unwrap();
-    assert_eq!((seen.records.kept, seen.records.rejected), (999, 1));
-    let rejects = rejects(&seen);
+    let outcome = run(r#"{"mode": "loop", "on": "x"}"#, &numbers(1_000, &[321]), limits).unwrap();
+    assert_eq!((outcome.records.kept, outcome.records.rejected), (999, 1));
+    let rejects = rejects(&outcome);
     assert_eq!((rejects[0].0, rejects[0].1.as_str()), (321, "plugin-timeout"));
     let reason = &rejects[0].2;
     assert!(
@@ -221,7 +221,7 @@ fn what_fails_in_company_only_is_not_searched_to_the_end() {
 fn an_instance_that_has_become_unfit_is_replaced() {
     let input = format!("n\n{}", "x\n".repeat(100));
     let plugin = plugin("hostile");
-    let leaky = |traps, batch_records| Work {
+    let leaky = |traps, batch_records| PipelineRun {
         input: input.as_bytes(),
         options: InputOptions::default(),
         plugin: &plugin,
@@ -235,8 +235,8 @@ fn an_instance_that_has_become_unfit_is_replaced() {
     };
     // Also where a batch is one record, none is blamed for what those before it left.
     for batch_records in [1, 2, 5, 7] {
-        let seen = leaky(100, batch_records).runs_alike().unwrap();
-        assert_eq!((seen.output, seen.records.kept), (input.clone(), 100));
+        let outcome = leaky(100, batch_records).runs_alike().unwrap();
+        assert_eq!((outcome.output, outcome.records.kept), (input.clone(), 100));
     }
     let error = leaky(0, 5).run(1).unwrap_err().report();
     assert!(
@@ -297,7 +297,7 @@ fn a_plugin_that_traps_on_everything_is_given_up_early() {
 #[test]
 fn a_plugin_with_state_fails_its_request() {
     let input = numbers(100, &[]);
-    let work = Work {
+    let work = PipelineRun {
         input: input.as_bytes(),
         options: InputOptions::default(),
         plugin: &plugin("hostile"),

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use ingest_host::queue::Server;
 use ingest_host::request::NewRequest;
 
-use crate::support::host::{Host, Said, component, wait_for};
+use crate::support::host::{CommandOutput, Host, component, wait_for};
 
 const CSV: &str = "n\n1\n2\n";
 
@@ -22,7 +22,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Ingests a file with compiled code and its secret below the host's own folder.
-fn ingest(host: &Host, more: &[&str]) -> Said {
+fn ingest(host: &Host, more: &[&str]) -> CommandOutput {
     let clean = component("clean");
     host.write("in.csv", CSV);
     let mut command = host.command();
@@ -31,13 +31,13 @@ fn ingest(host: &Host, more: &[&str]) -> Said {
         .env_remove("XDG_STATE_HOME")
         .args(["ingest", "in.csv", "--json", "--plugin", clean.to_str().unwrap()])
         .args(more);
-    Said::new(&command.output().unwrap())
+    CommandOutput::new(&command.output().unwrap())
 }
 
-fn without_url(host: &Host, words: &str) -> Said {
+fn without_url(host: &Host, words: &str) -> CommandOutput {
     let mut command = host.command();
     command.env_remove("REDIS_URL").args(words.split_whitespace());
-    Said::new(&command.output().unwrap())
+    CommandOutput::new(&command.output().unwrap())
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn dotenv_is_read_here_only_and_only_if_nobody_else_wrote_it() {
         .current_dir(host.path("below"))
         .env_remove("REDIS_URL")
         .args(["status", "one"]);
-    Said::new(&command.output().unwrap()).refused(1);
+    CommandOutput::new(&command.output().unwrap()).refused(1);
     let not_read = |why: &str| {
         let said = without_url(&host, "status one").refused(1);
         assert_eq!(said.matches(".env was not read").count(), 1, "{said}");
@@ -142,7 +142,7 @@ fn dotenv_names_a_queue_and_takes_nothing_from_the_environment() {
         .env_remove("REDIS_URL")
         .env("REDIS_PASSWORD", "s3cret")
         .args(["queue", "list"]);
-    let said = Said::new(&command.output().unwrap()).refused(2);
+    let said = CommandOutput::new(&command.output().unwrap()).refused(2);
     assert!(
         said.contains("name the server and its password in one of them"),
         "{said}"
@@ -216,7 +216,7 @@ fn compiled_code_that_is_not_this_users_is_compiled_again() {
         .env_remove("XDG_CACHE_HOME")
         .env_remove("XDG_STATE_HOME")
         .args(inspect);
-    Said::new(&command.output().unwrap()).ok();
+    CommandOutput::new(&command.output().unwrap()).ok();
     for entry in fs::read_dir(file.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
         if path != file {
@@ -322,7 +322,7 @@ fn the_queues_files_are_this_users_alone() {
     };
     let url = format!("sqlite:{}", host.path("new/folder/queue.db").display());
     let submit = format!("--url {url} submit --queue q --uri 'http://h/?sig=s3cret'");
-    Said::new(&shell(&submit).output().unwrap()).ok();
+    CommandOutput::new(&shell(&submit).output().unwrap()).ok();
     assert_eq!(mode(&host.path("new/folder")), 0o700);
     assert_eq!(mode(&host.path("new/folder/queue.db")), 0o600);
     // While it is open.
@@ -348,7 +348,7 @@ fn the_queues_files_are_this_users_alone() {
             "--url {url} run --strict --queue q --burst --plugin {}",
             clean.display()
         );
-        let said = Said::new(&shell(&run).output().unwrap()).refused(1);
+        let said = CommandOutput::new(&shell(&run).output().unwrap()).refused(1);
         assert!(said.contains(why), "{said}");
     }
 }
@@ -448,7 +448,7 @@ fn a_clock_before_1970_or_long_after_stops_nothing() {
         let run = |words: &str| {
             let mut command = host.command();
             command.env("LD_PRELOAD", &library).args(words.split_whitespace());
-            let said = Said::new(&command.output().unwrap());
+            let said = CommandOutput::new(&command.output().unwrap());
             assert!(!said.stderr.contains("panicked"), "{words}: {}", said.stderr);
             said
         };

@@ -10,9 +10,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::host::{Host, component};
-use crate::support::inputs::servers::{Server, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::redis::RedisServer;
-use crate::support::wat::{ANSWER, ByHand, words};
+use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
 /// What each hostile text has that harms nobody: where it is not shown, nothing was tested.
 const MARK: &str = "m4rk";
@@ -86,13 +86,13 @@ fn is_safe_for_people(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Every command that is run here, and all that it says.
-struct Heard {
+struct CheckedCommands {
     host: Host,
     log_format: &'static str,
     commands: usize,
 }
 
-impl Heard {
+impl CheckedCommands {
     fn new(host: Host, log_format: &'static str) -> Self {
         Self {
             host,
@@ -158,7 +158,7 @@ impl Heard {
         format!("{stdout}{stderr}")
     }
 
-    /// As [`Heard::say`], and the text must be among what is said.
+    /// As [`CheckedCommands::say`], and the text must be among what is said.
     #[track_caller]
     fn shows(&mut self, words: &str, more: &[&str]) -> String {
         let said = self.say(words, more);
@@ -229,12 +229,12 @@ fn rejects(bytes: &[u8]) {
     }
 }
 
-fn on_each_queue(scenario: impl Fn(&mut Heard)) {
+fn on_each_queue(scenario: impl Fn(&mut CheckedCommands)) {
     let redis = RedisServer::start();
     for (host, log_format) in [(Host::embedded(), "human"), (Host::on(&redis.url()), "json")] {
-        let mut heard = Heard::new(host, log_format);
-        scenario(&mut heard);
-        assert!(heard.commands > 0);
+        let mut commands = CheckedCommands::new(host, log_format);
+        scenario(&mut commands);
+        assert!(commands.commands > 0);
     }
 }
 
@@ -267,7 +267,7 @@ fn the_judge_is_strict() {
 /// Documents of producers, whole and each member, and URIs that are decoded on their way into errors.
 #[test]
 fn what_producers_write() {
-    on_each_queue(|heard| {
+    on_each_queue(|commands| {
         let clean = component("clean").display().to_string();
         let mut ids = Vec::new();
         for (number, text) in short_texts().iter().enumerate() {
@@ -287,12 +287,12 @@ fn what_producers_write() {
                 json!([text]),
                 json!(text),
             ] {
-                heard.host.push(&document.to_string());
-                heard
+                commands.host.push(&document.to_string());
+                commands
                     .host
                     .push(&document.to_string().replace("m4rk", "m4rk\u{202e}\u{7f}"));
             }
-            heard.host.push(&text.replace('\0', ""));
+            commands.host.push(&text.replace('\0', ""));
             let encoded = percent_encoded(&text.chars().take(250).collect::<String>());
             // What stands before an @ would be a user's name.
             let in_path = text.chars().filter(|c| !c.is_control() && *c != '@');
@@ -306,14 +306,14 @@ fn what_producers_write() {
                 ("scheme", format!("s3://{in_path}")),
             ] {
                 let id = format!("{kind}-{number}");
-                heard.host.push(&json!({"uri": uri, "id": id}).to_string());
+                commands.host.push(&json!({"uri": uri, "id": id}).to_string());
                 // One that is no valid URI never becomes a request; it is among the documents that were set aside.
                 if matches!(kind, "file" | "path" | "http") {
                     ids.push(id);
                 }
             }
         }
-        let ran = heard.say(&format!("run --queue q --burst --plugin {clean}"), &[]);
+        let ran = commands.say(&format!("run --queue q --burst --plugin {clean}"), &[]);
         assert!(
             ran.contains(MARK) && ran.contains("given up: a dead letter"),
             "{}",
@@ -325,17 +325,17 @@ fn what_producers_write() {
             "dead list",
             "dead list --json",
         ] {
-            let said = heard.shows(words, &[]);
+            let said = commands.shows(words, &[]);
             let marks = said.matches(MARK).count();
             assert!(marks > ids.len(), "`{words}`: {marks}");
         }
         for id in &ids {
             for words in ["status", "dead show", "status --json", "dead show --json"] {
-                heard.shows(words, &[id]);
+                commands.shows(words, &[id]);
             }
-            let said = heard.shows("report", &[id]);
+            let said = commands.shows("report", &[id]);
             assert!(said.contains("so it has no receipt"), "{said}");
-            let error = heard.host.status(id)["error"].as_str().unwrap().to_owned();
+            let error = commands.host.status(id)["error"].as_str().unwrap().to_owned();
             assert!(error.contains(MARK), "{error:?}");
         }
         for words in [
@@ -344,23 +344,23 @@ fn what_producers_write() {
             "queue list --json",
             "queue audit --json",
         ] {
-            heard.say(words, &[]);
+            commands.say(words, &[]);
         }
         // `submit` says again what was submitted, and why it died.
         let uri = format!("file:///nowhere/{}", percent_encoded(&hostile_texts()[0]));
-        heard.shows("submit --queue q --id file-0 --wait --uri", &[&uri]);
-        heard.say("submit --queue q --id file-0 --wait --json --uri", &[&uri]);
-        heard.shows("submit --queue q --id file-0 --json --uri", &[&uri]);
-        heard.say("dead purge --queue q --all --documents", &[]);
+        commands.shows("submit --queue q --id file-0 --wait --uri", &[&uri]);
+        commands.say("submit --queue q --id file-0 --wait --json --uri", &[&uri]);
+        commands.shows("submit --queue q --id file-0 --json --uri", &[&uri]);
+        commands.say("dead purge --queue q --all --documents", &[]);
     });
 }
 
 /// Arguments, into which a shell may have put the names of a stranger's files.
 #[test]
 fn what_stands_in_arguments() {
-    on_each_queue(|heard| {
-        heard.host.write("a.csv", "a\n1\n");
-        heard.host.run("submit --queue q --id a --uri a.csv").ok();
+    on_each_queue(|commands| {
+        commands.host.write("a.csv", "a\n1\n");
+        commands.host.run("submit --queue q --id a --uri a.csv").ok();
         let clean = component("clean").display().to_string();
         for text in short_texts() {
             for words in [
@@ -396,7 +396,7 @@ fn what_stands_in_arguments() {
                 "submit --uri a.csv --queue",
                 "ingest a.csv --plugin",
             ] {
-                let said = heard.say(words, &[&text]);
+                let said = commands.say(words, &[&text]);
                 // Of what looks like an option, only the letter is told.
                 let is_told = said.contains(MARK) || text.starts_with('-');
                 assert!(
@@ -405,14 +405,14 @@ fn what_stands_in_arguments() {
                     excerpt(said.as_bytes())
                 );
             }
-            heard.say("queue list --url", &[&text]);
-            heard.say("run --burst --queue q --allow-host", &[&text]);
-            heard.say("run --burst --queue q --output s3://bucket --rejects", &[&text]);
-            heard.say("status", &[&format!("--{text}")]);
-            heard.say("status a", &[&format!("-{text}")]);
-            heard.shows("queue list", &[&format!("--log-format={text}")]);
+            commands.say("queue list --url", &[&text]);
+            commands.say("run --burst --queue q --allow-host", &[&text]);
+            commands.say("run --burst --queue q --output s3://bucket --rejects", &[&text]);
+            commands.say("status", &[&format!("--{text}")]);
+            commands.say("status a", &[&format!("-{text}")]);
+            commands.shows("queue list", &[&format!("--log-format={text}")]);
             for config in [text.clone(), format!("@{text}"), format!("{{\"{text}\": 1}}")] {
-                heard.say(
+                commands.say(
                     &format!("ingest a.csv --plugin {clean} --plugin-config"),
                     &[&config],
                 );
@@ -420,7 +420,7 @@ fn what_stands_in_arguments() {
         }
         // Names that are no UTF-8.
         for words in ["status", "plugin inspect", "plugin push"] {
-            let said = heard.say_raw(words, &[b"m4rk\xff\x9b2J\x1b"]);
+            let said = commands.say_raw(words, &[b"m4rk\xff\x9b2J\x1b"]);
             let is_told =
                 said.contains(MARK) || said == "error: invalid UTF-8 was detected in one or more arguments\n";
             assert!(is_told, "{said}");
@@ -431,111 +431,112 @@ fn what_stands_in_arguments() {
 /// Names of files, in folders that may be read.
 #[test]
 fn names_of_files() {
-    on_each_queue(|heard| {
+    on_each_queue(|commands| {
         let clean = component("clean").display().to_string();
         let mut ids = Vec::new();
         for (number, text) in hostile_texts().iter().enumerate() {
             let name: String = text.chars().filter(|c| *c != '/').collect();
             let end = name.floor_char_boundary(200);
             let name = format!("{}.csv", &name[..end]);
-            heard.host.write(&name, "a,b\n1\n2,3\n");
-            let path = heard.host.path(&name).display().to_string();
-            let ingested = heard.say(&format!("ingest --plugin {clean} --id n{number}"), &[&path]);
+            commands.host.write(&name, "a,b\n1\n2,3\n");
+            let path = commands.host.path(&name).display().to_string();
+            let ingested = commands.say(&format!("ingest --plugin {clean} --id n{number}"), &[&path]);
             assert!(ingested.contains("1 rejected"), "{ingested}");
-            heard.shows(&format!("report out/receipts/n{number}.json"), &[]);
-            heard.say(
+            commands.shows(&format!("report out/receipts/n{number}.json"), &[]);
+            commands.say(
                 &format!("ingest --json --plugin {clean} --encoding latin-1"),
                 &[&path],
             );
             // Those that hold control characters come encoded.
             let uri = format!("file://{}", percent_encoded(&path));
             let id = format!("n{number}");
-            heard.shows(&format!("submit --queue q --json --id {id} --uri"), &[&uri]);
+            commands.shows(&format!("submit --queue q --json --id {id} --uri"), &[&uri]);
             ids.push(id);
-            heard.host.write(&format!("m4rk{number}.json"), text);
-            heard.shows("report", &[&format!("m4rk{number}.json")]);
-            let twice = heard.host.write(&format!("2{name}"), "a,a\n");
-            heard.shows(&format!("ingest --plugin {clean}"), &[twice.to_str().unwrap()]);
+            commands.host.write(&format!("m4rk{number}.json"), text);
+            commands.shows("report", &[&format!("m4rk{number}.json")]);
+            let twice = commands.host.write(&format!("2{name}"), "a,a\n");
+            commands.shows(&format!("ingest --plugin {clean}"), &[twice.to_str().unwrap()]);
         }
-        heard.say(
+        commands.say(
             &format!("run --queue q --burst --allow-root . --max-rejects 0 --plugin {clean}"),
             &[],
         );
         for id in &ids {
             for words in ["status", "report", "report --json"] {
-                heard.shows(words, &[id]);
+                commands.shows(words, &[id]);
             }
         }
-        heard.shows("requests --queue q", &[]);
-        assert!(documents(&heard.host.path("out")) >= 2 * ids.len());
+        commands.shows("requests --queue q", &[]);
+        assert!(documents(&commands.host.path("out")) >= 2 * ids.len());
     });
 }
 
 /// Names of columns, values of cells, keys of objects.
 #[test]
 fn what_stands_in_files() {
-    let mut heard = Heard::new(Host::embedded(), "human");
+    let mut commands = CheckedCommands::new(Host::embedded(), "human");
     let clean = component("clean").display().to_string();
     for (number, text) in hostile_texts().iter().enumerate() {
         // CSV takes all of it within quotes.
         let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let name = &text[..text.floor_char_boundary(1_000)];
         let (cell, column) = (quoted(text), quoted(name));
-        heard
+        commands
             .host
             .write("in.csv", format!("n,{column}\n1,{cell}\n{cell},{cell}\n2\n"));
         let config = r#"{"columns": {"n": {"type": "integer"}}}"#;
-        heard.host.write("config.json", config);
-        let ran = heard.shows(
+        commands.host.write("config.json", config);
+        let ran = commands.shows(
             &format!("ingest in.csv --profile --plugin {clean} --id c{number} --plugin-config @config.json"),
             &[],
         );
         assert!(ran.contains("2 rejected"), "{}", excerpt(ran.as_bytes()));
-        heard.shows(&format!("report out/receipts/c{number}.json"), &[]);
-        heard.say(&format!("report --json out/receipts/c{number}.json"), &[]);
+        commands.shows(&format!("report out/receipts/c{number}.json"), &[]);
+        commands.say(&format!("report --json out/receipts/c{number}.json"), &[]);
         let receipt: Value = serde_json::from_slice(
-            &std::fs::read(heard.host.path(&format!("out/receipts/c{number}.json"))).unwrap(),
+            &std::fs::read(commands.host.path(&format!("out/receipts/c{number}.json"))).unwrap(),
         )
         .unwrap();
         assert_eq!(receipt["input"]["columns"][1], *name);
         // The record is there as it came.
-        let rejects = std::fs::read(heard.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
+        let rejects =
+            std::fs::read(commands.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
         let mut reader = csv::Reader::from_reader(rejects.as_slice());
         let raw: Vec<_> = reader.records().map(|row| record_of(&row.unwrap()[5])).collect();
         assert_eq!(raw, [format!("{cell},{cell}").into_bytes(), b"2".to_vec()]);
 
-        heard.host.write("twice.csv", format!("{cell},{cell}\n"));
-        heard.shows(&format!("ingest twice.csv --plugin {clean}"), &[]);
-        heard.host.write("short.csv", format!("n,{cell}\n"));
+        commands.host.write("twice.csv", format!("{cell},{cell}\n"));
+        commands.shows(&format!("ingest twice.csv --plugin {clean}"), &[]);
+        commands.host.write("short.csv", format!("n,{cell}\n"));
         let config = json!({"columns": {format!("{text}?"): {"type": "integer"}}});
-        heard.host.write("config.json", config.to_string());
-        heard.shows(
+        commands.host.write("config.json", config.to_string());
+        commands.shows(
             &format!("ingest short.csv --plugin {clean} --plugin-config @config.json"),
             &[],
         );
         let (key, string) = (Value::from(text.as_str()), Value::from(text.as_str()));
-        heard.host.write(
+        commands.host.write(
             "in.jsonl",
             format!(
                 "{{\"a\":1}}\n{{{key}:{string}}}\n{{\"a\":1,\"a\":{string}}}\n{{\"a\":{string}}}x\n{text}\n"
             ),
         );
-        heard.say(
+        commands.say(
             &format!("ingest in.jsonl --profile --plugin {clean} --id j{number}"),
             &[],
         );
-        heard.say(&format!("report out/receipts/j{number}.json"), &[]);
+        commands.say(&format!("report out/receipts/j{number}.json"), &[]);
     }
-    assert!(documents(&heard.host.path("out")) >= hostile_texts().len());
+    assert!(documents(&commands.host.path("out")) >= hostile_texts().len());
 }
 
 /// Whatever a plugin can say, in the log, in errors and in documents.
 #[test]
 fn what_plugins_say() {
-    on_each_queue(|heard| {
+    on_each_queue(|commands| {
         let hostile = component("hostile").display().to_string();
-        heard.host.write("in.csv", "a,b\n1,2\n3,4\n");
-        heard.host.run_with("plugin push", &[&hostile]).ok();
+        commands.host.write("in.csv", "a,b\n1,2\n3,4\n");
+        commands.host.run_with("plugin push", &[&hostile]).ok();
         let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
         let mut numbers = 0..;
         for text in hostile_texts() {
@@ -559,7 +560,7 @@ fn what_plugins_say() {
                     .as_object_mut()
                     .unwrap()
                     .extend(more.as_object().unwrap().clone());
-                heard.host.write("config.json", config.to_string());
+                commands.host.write("config.json", config.to_string());
                 let number: u32 = numbers.next().unwrap();
                 let gate = if number.is_multiple_of(2) {
                     "--max-rejects 0"
@@ -569,33 +570,33 @@ fn what_plugins_say() {
                 let words = format!(
                     "ingest in.csv --plugin {hostile} --plugin-config @config.json --profile --id p{number} {gate}"
                 );
-                let before = documents(&heard.host.path("out"));
-                let said = heard.say(&words, &[]);
-                let is_there = said.contains(MARK) || documents(&heard.host.path("out")) > before;
+                let before = documents(&commands.host.path("out"));
+                let said = commands.say(&words, &[]);
+                let is_there = said.contains(MARK) || documents(&commands.host.path("out")) > before;
                 assert!(!must_show || is_there, "{mode}: {}", excerpt(said.as_bytes()));
                 let receipt = format!("out/receipts/p{number}.json");
-                if heard.host.path(&receipt).exists() {
-                    heard.say("report", &[&receipt]);
+                if commands.host.path(&receipt).exists() {
+                    commands.say("report", &[&receipt]);
                 }
             }
             // In a queue, where the error is kept.
             let config = json!({"mode": "fail", "text": text});
-            heard.host.write("config.json", config.to_string());
-            heard.say(
+            commands.host.write("config.json", config.to_string());
+            commands.say(
                 &format!("plugin bind --queue q {plugin} --config @config.json"),
                 &[],
             );
-            heard.shows("plugin history --queue q", &[]);
-            heard.shows("plugin history --queue q --json", &[]);
+            commands.shows("plugin history --queue q", &[]);
+            commands.shows("plugin history --queue q --json", &[]);
             let id = format!("q{}", numbers.next().unwrap());
-            heard.say(&format!("submit --queue q --uri in.csv --id {id}"), &[]);
-            heard.shows("run --queue q --burst --allow-root .", &[]);
-            heard.shows("status", &[&id]);
-            heard.shows("status --json", &[&id]);
-            heard.shows("submit --queue q --uri in.csv --wait --id", &[&id]);
+            commands.say(&format!("submit --queue q --uri in.csv --id {id}"), &[]);
+            commands.shows("run --queue q --burst --allow-root .", &[]);
+            commands.shows("status", &[&id]);
+            commands.shows("status --json", &[&id]);
+            commands.shows("submit --queue q --uri in.csv --wait --id", &[&id]);
         }
-        heard.shows("dead list", &[]);
-        assert!(documents(&heard.host.path("out")) >= hostile_texts().len());
+        commands.shows("dead list", &[]);
+        assert!(documents(&commands.host.path("out")) >= hostile_texts().len());
     });
 }
 
@@ -616,19 +617,19 @@ fn escaped_for_wat(text: &str) -> String {
 /// What no compiler would let a plugin say: its name, its version, names of its functions and imports, codes.
 #[test]
 fn what_components_are_made_of() {
-    let mut heard = Heard::new(Host::embedded(), "human");
-    heard.host.write("in.csv", "n\n1\n");
+    let mut commands = CheckedCommands::new(Host::embedded(), "human");
+    commands.host.write("in.csv", "n\n1\n");
     for text in hostile_texts() {
         let length = u32::try_from(text.len()).unwrap();
         let reject = {
-            let mut plugin = ByHand::answering(&[4], &[length, length], b"");
+            let mut plugin = HandWrittenPlugin::answering(&[4], &[length, length], b"");
             plugin.data[0].1 = crate::support::wat::answer((0x2000, 1), (0x3000, 2), (TEXT_AT, length));
             plugin.data.push(in_memory(&text));
             plugin
         };
-        let by_hand = |data: Vec<(u32, Vec<u8>)>| ByHand {
+        let hand_written = |data: Vec<(u32, Vec<u8>)>| HandWrittenPlugin {
             data: [data, vec![in_memory(&text)]].concat(),
-            ..ByHand::default()
+            ..HandWrittenPlugin::default()
         };
         let column = [
             words(&[TEXT_AT, length, 0, 1, 0]),
@@ -639,22 +640,22 @@ fn what_components_are_made_of() {
         for (what, plugin, must_show) in [
             (
                 "name",
-                by_hand(vec![(16, words(&[TEXT_AT, length, 48, 5]))]),
+                hand_written(vec![(16, words(&[TEXT_AT, length, 48, 5]))]),
                 true,
             ),
             (
                 "version",
-                by_hand(vec![(16, words(&[32, 7, TEXT_AT, length]))]),
+                hand_written(vec![(16, words(&[32, 12, TEXT_AT, length]))]),
                 true,
             ),
             (
                 "refusal",
-                by_hand(vec![(256, words(&[1, TEXT_AT, length]))]),
+                hand_written(vec![(256, words(&[1, TEXT_AT, length]))]),
                 true,
             ),
             (
                 "columns",
-                by_hand(vec![
+                hand_written(vec![
                     (256, words(&[0, 300, 1, 0, 0, 0x8000, 2, 0])),
                     (0x8000, column),
                 ]),
@@ -663,16 +664,16 @@ fn what_components_are_made_of() {
             ("code", reject, true),
             (
                 "function",
-                ByHand {
+                HandWrittenPlugin {
                     core: format!("(func $bad (@name \"{name}\") (unreachable))"),
                     process: format!("(call $bad) (i32.const {ANSWER})"),
                     stateful: true,
-                    ..ByHand::default()
+                    ..HandWrittenPlugin::default()
                 },
                 true,
             ),
         ] {
-            let path = heard.host.write("by-hand.wasm", plugin.component());
+            let path = commands.host.write("hand-written.wasm", plugin.component());
             let path = path.to_str().unwrap();
             for command in [
                 "plugin inspect",
@@ -680,7 +681,7 @@ fn what_components_are_made_of() {
                 "plugin push",
                 "ingest in.csv --plugin",
             ] {
-                let said = heard.say(command, &[path]);
+                let said = commands.say(command, &[path]);
                 let is_told = said.contains(MARK);
                 let is_where = command.starts_with("ingest");
                 assert!(
@@ -692,18 +693,18 @@ fn what_components_are_made_of() {
         }
     }
     let garbage: Vec<u8> = hostile_texts().concat().into_bytes();
-    heard.host.write("garbage.wasm", &garbage);
-    heard.say("plugin inspect garbage.wasm", &[]);
-    heard.say("plugin list", &[]);
+    commands.host.write("garbage.wasm", &garbage);
+    commands.say("plugin inspect garbage.wasm", &[]);
+    commands.say("plugin list", &[]);
 }
 
 /// What servers send: status lines, headers, where they redirect to.
 #[test]
 fn what_servers_send() {
-    let mut heard = Heard::new(Host::embedded(), "json");
+    let mut commands = CheckedCommands::new(Host::embedded(), "json");
     let clean = component("clean").display().to_string();
     let mut ids: Vec<(String, bool)> = Vec::new();
-    let mut servers: Vec<Server> = Vec::new();
+    let mut servers: Vec<ScriptedServer> = Vec::new();
     let texts = texts_of_a_line();
     for (number, text) in texts.iter().enumerate() {
         let body = b"n\n1\n2,3\n";
@@ -784,7 +785,7 @@ fn what_servers_send() {
             }
             let server = serve(vec![answer; 16]);
             let uri = format!("http://{}/{kind}.csv", server.address);
-            let said = heard.say(&format!("ingest --plugin {clean} --id {kind}{number}"), &[&uri]);
+            let said = commands.say(&format!("ingest --plugin {clean} --id {kind}{number}"), &[&uri]);
             assert!(
                 !must_show || said.contains(MARK),
                 "{kind}: {}",
@@ -792,26 +793,26 @@ fn what_servers_send() {
             );
             if matches!(kind, "status" | "encoding") {
                 let id = format!("{kind}-{number}");
-                heard.say(&format!("submit --queue q --id {id} --uri"), &[&uri]);
+                commands.say(&format!("submit --queue q --id {id} --uri"), &[&uri]);
                 ids.push((id, must_show));
             }
             servers.push(server);
         }
     }
-    heard.say(
+    commands.say(
         &format!("run --queue q --burst --allow-host 127.0.0.1 --plugin {clean}"),
         &[],
     );
     for (id, must_show) in &ids {
         for words in ["status", "status --json", "dead show"] {
-            let said = heard.say(words, &[id]);
+            let said = commands.say(words, &[id]);
             assert!(!must_show || said.contains(MARK), "{id}: {said}");
         }
     }
-    let shown = heard.shows("dead list", &[]);
+    let shown = commands.shows("dead list", &[]);
     let expected = ids.iter().filter(|(_, must_show)| *must_show).count();
     assert!(expected > 4 && shown.matches(MARK).count() >= expected, "{shown}");
-    documents(&heard.host.path("out"));
+    documents(&commands.host.path("out"));
 }
 
 /// The record that the column `raw` of rejects stands for: each `\xNN` is a byte (docs/formats.md).

@@ -12,28 +12,31 @@ use ingest_host::stop::Stop;
 
 use ingest_host::receipt::Receipt;
 
-use super::bed::{BATCH_BYTES, Bed, Seen, Work, alarms, range_of, shown, undisturbed, uri};
+use super::fixture::{
+    AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, range_of, shown, undisturbed,
+    uri,
+};
 use crate::support::inputs::digest;
-use crate::support::inputs::faulty::{Deed, File};
-use crate::support::inputs::servers::answer;
+use crate::support::inputs::scripted_server::answer;
+use crate::support::inputs::served_file::{Action, ServedFile};
 
 const A: Option<&str> = Some("\"a\"");
 
 /// Some CSV or JSONL with all that makes records differ, and what is done with it.
-fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
-    let mut work = Work::of("clean");
+fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
+    let mut settings = AttemptSettings::of("clean");
     // More than is looked at before the first record.
     let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {
-        work.options.format = Some(Format::Csv);
-        work.output_format = [None, Some(Format::Jsonl)][random.usize(..2)];
-        work.config = r#"{"columns": {"a": {"trim": true, "null": ["x"], "pattern": "^[^7]*$"}, "k": {"constant": "c"}}}"#;
+        settings.options.format = Some(Format::Csv);
+        settings.output_format = [None, Some(Format::Jsonl)][random.usize(..2)];
+        settings.config = r#"{"columns": {"a": {"trim": true, "null": ["x"], "pattern": "^[^7]*$"}, "k": {"constant": "c"}}}"#;
         text.extend_from_slice(b"\xef\xbb\xbf");
         let has_options = random.bool();
         if has_options {
             text.extend_from_slice(b"a \"title\n\n");
-            work.options = options_of_all_kinds(random);
+            settings.options = options_of_all_kinds(random);
         }
         text.extend_from_slice(b"a,b\r\n");
         let is_told = random.bool();
@@ -53,15 +56,15 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
             text.extend_from_slice(row.as_bytes());
         }
         if is_told {
-            work.options.dialect = Some(DialectFrom::Auto);
+            settings.options.dialect = Some(DialectFrom::Auto);
             text.iter_mut()
                 .filter(|byte| **byte == b',')
                 .for_each(|byte| *byte = b';');
         }
     } else {
-        work.options.format = Some(Format::Jsonl);
-        work.output_format = [None, Some(Format::Csv)][random.usize(..2)];
-        work.config = r#"{"columns": {"a": {"null": ["x"], "pattern": "^[^7]*$"}}}"#;
+        settings.options.format = Some(Format::Jsonl);
+        settings.output_format = [None, Some(Format::Csv)][random.usize(..2)];
+        settings.config = r#"{"columns": {"a": {"null": ["x"], "pattern": "^[^7]*$"}}}"#;
         for line in 0..lines {
             let row = match random.usize(..8) {
                 0 => "not json\n".to_owned(),
@@ -73,7 +76,7 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, Work) {
             text.extend_from_slice(row.as_bytes());
         }
     }
-    (text, work)
+    (text, settings)
 }
 
 /// Options with which each record is rewritten, and the last ones are none.
@@ -93,9 +96,9 @@ fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
 }
 
 /// Has the attempt's lease be lost once so many bytes of the input are done.
-pub(crate) fn lose_after(work: &mut Work, bytes: u64) {
-    (work.gauge, work.stop) = (Arc::default(), Stop::default());
-    let (gauge, stop) = (Arc::clone(&work.gauge), work.stop.clone());
+pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
+    (settings.gauge, settings.stop) = (Arc::default(), Stop::default());
+    let (gauge, stop) = (Arc::clone(&settings.gauge), settings.stop.clone());
     std::thread::spawn(move || {
         // The work itself holds one, and so does its attempt.
         while gauge.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&gauge) > 1 {
@@ -107,20 +110,20 @@ pub(crate) fn lose_after(work: &mut Work, bytes: u64) {
 
 /// Attempts until one ends, each lost somewhere and with other lanes.
 fn attempts_at(
-    bed: &Bed,
+    fixture: &CheckpointFixture,
     uri: &str,
-    work: &mut Work,
+    settings: &mut AttemptSettings,
     random: &mut Rng,
     length: usize,
     is_file: bool,
 ) -> Receipt {
     for number in 1..20 {
-        (work.gauge, work.stop) = (Arc::default(), Stop::default());
-        work.lanes = random.usize(1..4);
+        (settings.gauge, settings.stop) = (Arc::default(), Stop::default());
+        settings.lanes = random.usize(1..4);
         if is_file && number < 5 {
-            lose_after(work, random.u64(..length as u64));
+            lose_after(settings, random.u64(..length as u64));
         }
-        match bed.attempt(uri, work) {
+        match fixture.attempt(uri, settings) {
             Ok(receipt) => return receipt,
             Err(error) => {
                 let is_lost = matches!(error.class(), Class::Transient | Class::LeaseLost);
@@ -138,23 +141,23 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
     let mut random = Rng::with_seed(seed);
     let mut resumed = [0, 0];
     for round in 0..30 {
-        let (bytes, mut work) = random_input(&mut random);
-        let expected = undisturbed(&bytes, &work);
-        let (bed, is_file) = (Bed::new(), round % 2 == 0);
-        let cuts = (0..random.usize(1..5)).map(|_| Deed::Cut(random.usize(..bytes.len())));
-        let server = File::new(bytes.clone(), A).serve(cuts.collect());
+        let (bytes, mut settings) = random_input(&mut random);
+        let expected = undisturbed(&bytes, &settings);
+        let (fixture, is_file) = (CheckpointFixture::new(), round % 2 == 0);
+        let cuts = (0..random.usize(1..5)).map(|_| Action::Cut(random.usize(..bytes.len())));
+        let server = ServedFile::new(bytes.clone(), A).serve(cuts.collect());
         let uri = match is_file {
             true => {
-                let path = bed.folder.path().join("a.csv");
+                let path = fixture.folder.path().join("a.csv");
                 std::fs::write(&path, &bytes).unwrap();
                 path.to_str().unwrap().to_owned()
             }
             false => uri(&server),
         };
-        let receipt = attempts_at(&bed, &uri, &mut work, &mut random, bytes.len(), is_file);
-        assert_eq!(Seen::of(&receipt), expected, "round {round}");
+        let receipt = attempts_at(&fixture, &uri, &mut settings, &mut random, bytes.len(), is_file);
+        assert_eq!(AttemptOutcome::of(&receipt), expected, "round {round}");
         assert_eq!(receipt.input.sha256, digest(&bytes).sha256);
-        bed.is_tidy();
+        fixture.is_tidy();
         resumed[usize::from(is_file)] += u32::from(receipt.attempt.resumed_from.is_some());
     }
     println!("resumed: {resumed:?} of 15 each");
@@ -163,19 +166,19 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
 
 #[test]
 fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
-    let (bytes, mut work) = (alarms(1), Work::of("alarms"));
-    let expected = undisturbed(&bytes, &work);
-    let bed = Bed::new();
-    let cuts = vec![Deed::Cut(bytes.len() / 2), Deed::Cut(5 * BATCH_BYTES)];
-    let server = File::new(bytes.clone(), A).serve(cuts);
-    let error = bed.attempt(&uri(&server), &work).unwrap_err();
+    let (bytes, mut settings) = (alarms(1), AttemptSettings::of("alarms"));
+    let expected = undisturbed(&bytes, &settings);
+    let fixture = CheckpointFixture::new();
+    let cuts = vec![Action::Cut(bytes.len() / 2), Action::Cut(5 * BATCH_BYTES)];
+    let server = ServedFile::new(bytes.clone(), A).serve(cuts);
+    let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
     assert_eq!(error.class(), Class::Transient, "{}", error.report());
-    let first = shown(&work);
-    work.gauge = Arc::new(Gauge::default());
-    bed.attempt(&uri(&server), &work).unwrap_err();
-    let second = shown(&work);
-    let receipt = bed.attempt(&uri(&server), &work).unwrap();
-    assert_eq!(Seen::of(&receipt), expected);
+    let first = shown(&settings);
+    settings.gauge = Arc::new(Gauge::default());
+    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    let second = shown(&settings);
+    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
+    assert_eq!(AttemptOutcome::of(&receipt), expected);
 
     let from = receipt.attempt.resumed_from.unwrap();
     let asked = server.requests();
@@ -203,24 +206,24 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
     );
     let (head, lines) = (&bytes[..from.offset as usize], from.record);
     assert_eq!(head.iter().filter(|&&byte| byte == b'\n').count() as u64, lines);
-    bed.is_tidy();
+    fixture.is_tidy();
 }
 
 #[test]
 fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
-    let (bytes, mut work) = (alarms(2), Work::of("alarms"));
-    let expected = undisturbed(&bytes, &work);
-    let bed = Bed::new();
-    let cuts = vec![Deed::Cut(bytes.len() / 2), Deed::Cut(10), Deed::Serve];
-    let server = File::new(bytes, A).serve(cuts);
-    bed.attempt(&uri(&server), &work).unwrap_err();
-    assert_eq!(bed.staged(".checkpoint").len(), 1);
-    work.gauge = Arc::default();
-    bed.attempt(&uri(&server), &work).unwrap_err();
+    let (bytes, mut settings) = (alarms(2), AttemptSettings::of("alarms"));
+    let expected = undisturbed(&bytes, &settings);
+    let fixture = CheckpointFixture::new();
+    let cuts = vec![Action::Cut(bytes.len() / 2), Action::Cut(10), Action::Serve];
+    let server = ServedFile::new(bytes, A).serve(cuts);
+    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    assert_eq!(fixture.staged(".checkpoint").len(), 1);
+    settings.gauge = Arc::default();
+    fixture.attempt(&uri(&server), &settings).unwrap_err();
     // What was done before is seen as done.
-    assert!(shown(&work) > BATCH_BYTES as u64 / 2);
-    bed.is_tidy();
-    let receipt = bed.attempt(&uri(&server), &work).unwrap();
+    assert!(shown(&settings) > BATCH_BYTES as u64 / 2);
+    fixture.is_tidy();
+    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
     let ranges: Vec<_> = server
         .requests()
         .iter()
@@ -228,25 +231,25 @@ fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
         .collect();
     assert_eq!(ranges, [false, true, false]);
     assert_eq!(receipt.attempt.resumed_from, None);
-    assert_eq!(Seen::of(&receipt), expected);
+    assert_eq!(AttemptOutcome::of(&receipt), expected);
 }
 
 #[test]
 fn a_server_that_is_away_for_a_while_costs_nothing() {
-    let (bytes, work) = (alarms(3), Work::of("alarms"));
-    let bed = Bed::new();
-    let away = || Deed::Send(answer("503 Service Unavailable", "", b""));
-    let deeds = vec![Deed::Cut(bytes.len() / 2), away(), away(), Deed::Serve];
-    let server = File::new(bytes.clone(), A).serve(deeds);
-    bed.attempt(&uri(&server), &work).unwrap_err();
+    let (bytes, settings) = (alarms(3), AttemptSettings::of("alarms"));
+    let fixture = CheckpointFixture::new();
+    let away = || Action::Send(answer("503 Service Unavailable", "", b""));
+    let actions = vec![Action::Cut(bytes.len() / 2), away(), away(), Action::Serve];
+    let server = ServedFile::new(bytes.clone(), A).serve(actions);
+    fixture.attempt(&uri(&server), &settings).unwrap_err();
     // Neither the rest nor the whole can be had.
-    let error = bed.attempt(&uri(&server), &work).unwrap_err();
+    let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
     assert!(error.report().contains("503"), "{}", error.report());
-    let receipt = bed.attempt(&uri(&server), &work).unwrap();
+    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
     assert!(receipt.attempt.resumed_from.is_some());
-    assert_eq!(Seen::of(&receipt), undisturbed(&bytes, &work));
+    assert_eq!(AttemptOutcome::of(&receipt), undisturbed(&bytes, &settings));
     assert_eq!(server.requests().len(), 4);
-    bed.is_tidy();
+    fixture.is_tidy();
 }
 
 #[test]
@@ -254,15 +257,15 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
     let bytes = alarms(4);
     let right = digest(&bytes).sha256;
     let attempts = |sha256: &str, header: &str| {
-        let mut work = Work::of("alarms");
-        work.options.sha256 = Some(sha256.to_owned());
-        let bed = Bed::new();
-        let server = File::new(bytes.clone(), A)
+        let mut settings = AttemptSettings::of("alarms");
+        settings.options.sha256 = Some(sha256.to_owned());
+        let fixture = CheckpointFixture::new();
+        let server = ServedFile::new(bytes.clone(), A)
             .with(header)
-            .serve(vec![Deed::Cut(bytes.len() / 2)]);
-        bed.attempt(&uri(&server), &work).unwrap_err();
-        let result = bed.attempt(&uri(&server), &work);
-        bed.is_tidy();
+            .serve(vec![Action::Cut(bytes.len() / 2)]);
+        fixture.attempt(&uri(&server), &settings).unwrap_err();
+        let result = fixture.attempt(&uri(&server), &settings);
+        fixture.is_tidy();
         assert!(range_of(&server.requests()[1]).is_some());
         result
     };
@@ -290,17 +293,17 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
 fn what_a_plugin_counted_before_a_checkpoint_counts_once() {
     let bytes = alarms(7);
     for lanes in 1..4 {
-        let mut work = Work::of("by_hand");
-        (work.config, work.lanes) = (r#"{"count":true}"#, lanes);
-        let expected = undisturbed(&bytes, &work);
-        let bed = Bed::new();
-        let cuts = vec![Deed::Cut(bytes.len() / 3), Deed::Cut(bytes.len() / 3)];
-        let server = File::new(bytes.clone(), A).serve(cuts);
-        bed.attempt(&uri(&server), &work).unwrap_err();
-        bed.attempt(&uri(&server), &work).unwrap_err();
-        let receipt = bed.attempt(&uri(&server), &work).unwrap();
+        let mut settings = AttemptSettings::of("by_hand");
+        (settings.config, settings.lanes) = (r#"{"count":true}"#, lanes);
+        let expected = undisturbed(&bytes, &settings);
+        let fixture = CheckpointFixture::new();
+        let cuts = vec![Action::Cut(bytes.len() / 3), Action::Cut(bytes.len() / 3)];
+        let server = ServedFile::new(bytes.clone(), A).serve(cuts);
+        fixture.attempt(&uri(&server), &settings).unwrap_err();
+        fixture.attempt(&uri(&server), &settings).unwrap_err();
+        let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
         assert!(receipt.attempt.resumed_from.is_some());
-        assert_eq!(Seen::of(&receipt), expected);
+        assert_eq!(AttemptOutcome::of(&receipt), expected);
         // The ragged ones among the records do not come to it.
         let ragged = receipt.rejects.by_code["ragged-row"];
         assert_eq!(receipt.counters["rows"], receipt.records.read - ragged);

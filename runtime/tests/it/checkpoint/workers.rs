@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::bed::range_of;
+use super::fixture::range_of;
 use crate::support::host::{Host, Worker, component, path_of, wait_for};
-use crate::support::inputs::faulty::{Deed, File};
-use crate::support::inputs::servers::Server;
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::redis::RedisServer;
 
 const A: Option<&str> = Some("\"a\"");
@@ -101,7 +101,7 @@ fn staged(host: &Host) -> Vec<String> {
         .collect()
 }
 
-fn uri(server: &Server) -> String {
+fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
@@ -111,7 +111,7 @@ fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
     let redis = RedisServer::start();
     for (host, format) in [(Host::embedded(), "csv"), (Host::on(&redis.url()), "jsonl")] {
         let (input, more) = (alarms(20_000), format!("{OFTEN} --format {format}"));
-        let server = File::new(input.clone(), A).serve(Vec::new());
+        let server = ServedFile::new(input.clone(), A).serve(Vec::new());
         submit(&host, &uri(&server));
         kill(&host, &more, 1).unwrap();
         assert!(staged(&host).iter().any(|name| name.ends_with(".checkpoint")));
@@ -184,9 +184,9 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
 }
 
 /// Of a transfer that stands still once half of it has come.
-fn stalled() -> (Host, Server, Vec<u8>, Worker) {
+fn stalled() -> (Host, ScriptedServer, Vec<u8>, Worker) {
     let (host, input) = (Host::embedded(), alarms(20_000));
-    let server = File::new(input.clone(), A).serve(vec![Deed::Stall(input.len() / 2)]);
+    let server = ServedFile::new(input.clone(), A).serve(vec![Action::Stall(input.len() / 2)]);
     submit(&host, &uri(&server));
     let worker = worker(&host, &format!("{OFTEN} --lease 5"), "");
     wait_for("a checkpoint", || {

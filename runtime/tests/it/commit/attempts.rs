@@ -6,57 +6,69 @@ use super::*;
 
 #[test]
 fn the_same_work_is_done_once() {
-    let place = Place::new();
-    let Committed::New(first) = place.commit(1, b"a\n").unwrap() else {
+    let fixture = CommitFixture::new();
+    let Committed::New(first) = fixture.commit(1, b"a\n").unwrap() else {
         panic!("there was no receipt");
     };
     for fence in [1, 2] {
         assert_eq!(
-            place.commit(fence, b"a\n").unwrap(),
+            fixture.commit(fence, b"a\n").unwrap(),
             Committed::Existing(first.clone())
         );
     }
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 }
 
 #[test]
 fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
-    let place = Place::new();
-    place.commit(1, b"a\n").unwrap();
-    let before = place.receipt();
-    let error = publish_other(place.seal(2, b"b\n", b""), 2).expect_err("a conflict");
+    let fixture = CommitFixture::new();
+    fixture.commit(1, b"a\n").unwrap();
+    let before = fixture.receipt();
+    let error = publish_other(fixture.seal(2, b"b\n", b""), 2).expect_err("a conflict");
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     let why = "day-1.json: is a receipt for other work: its output has other bytes: choose another --id, or another --output";
     assert!(error.to_string().ends_with(why), "{error}");
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"a\n");
-    assert_eq!(place.receipt(), before);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+    assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"a\n");
+    assert_eq!(fixture.receipt(), before);
 }
 
 #[test]
 fn what_a_dead_attempt_left_is_not_replaced() {
-    let place = Place::new();
-    place.seal(1, b"", b"");
-    fs::write(place.path("orders/day-1.csv"), "dead").unwrap();
-    let committed = place.commit(5, b"a\n").unwrap();
+    let fixture = CommitFixture::new();
+    fixture.seal(1, b"", b"");
+    fs::write(fixture.path("orders/day-1.csv"), "dead").unwrap();
+    let committed = fixture.commit(5, b"a\n").unwrap();
     assert!(matches!(committed, Committed::New(_)), "{committed:?}");
-    assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1~5.csv"));
-    assert_eq!(fs::read(place.path("orders/day-1~5.csv")).unwrap(), b"a\n");
-    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"dead");
+    assert_eq!(
+        fixture.receipt().outputs[0].uri,
+        fixture.uri("orders/day-1~5.csv")
+    );
+    assert_eq!(fs::read(fixture.path("orders/day-1~5.csv")).unwrap(), b"a\n");
+    assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"dead");
 
     // With the same bytes it is as good as our own.
-    let place = Place::new();
-    place.seal(1, b"", b"");
-    fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
-    place.commit(5, b"a\n").unwrap();
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    let fixture = CommitFixture::new();
+    fixture.seal(1, b"", b"");
+    fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
+    fixture.commit(5, b"a\n").unwrap();
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 
     // A folder or a link in the way is as bad as other bytes.
-    let place = Place::new();
-    place.seal(1, b"", b"");
-    fs::create_dir(place.path("orders/day-1.csv")).unwrap();
-    fs::write(place.path("orders/day-1~5.csv"), "dead too").unwrap();
-    let error = place.commit(5, b"a\n").expect_err("no name is free");
+    let fixture = CommitFixture::new();
+    fixture.seal(1, b"", b"");
+    fs::create_dir(fixture.path("orders/day-1.csv")).unwrap();
+    fs::write(fixture.path("orders/day-1~5.csv"), "dead too").unwrap();
+    let error = fixture.commit(5, b"a\n").expect_err("no name is free");
     assert_eq!(error.class(), Class::Transient);
     assert!(
         error
@@ -68,34 +80,37 @@ fn what_a_dead_attempt_left_is_not_replaced() {
 
 #[test]
 fn a_request_is_done_once_even_if_its_plugin_was_swapped_in_between() {
-    let place = Place::new();
-    let Committed::New(first) = place.commit(1, b"before the swap\n").unwrap() else {
+    let fixture = CommitFixture::new();
+    let Committed::New(first) = fixture.commit(1, b"before the swap\n").unwrap() else {
         panic!("there was no receipt");
     };
     assert_eq!(
-        place.commit(2, b"after the swap\n").unwrap(),
+        fixture.commit(2, b"after the swap\n").unwrap(),
         Committed::Existing(first)
     );
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 }
 
 #[test]
 fn a_zombie_that_publishes_late_damages_nothing() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     // The zombie gets as far as the output's name before the winner comes, and no further.
-    let zombie = place.seal(1, b"zombie\n", b"zombie's rejects\n");
-    fs::write(place.path("orders/day-1.csv"), "zombie\n").unwrap();
-    let winner = place.seal(2, b"winner\n", b"");
+    let zombie = fixture.seal(1, b"zombie\n", b"zombie's rejects\n");
+    fs::write(fixture.path("orders/day-1.csv"), "zombie\n").unwrap();
+    let winner = fixture.seal(2, b"winner\n", b"");
     publish(winner, 2).unwrap();
-    let receipt = place.receipt();
-    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1~2.csv"));
+    let receipt = fixture.receipt();
+    assert_eq!(receipt.outputs[0].uri, fixture.uri("orders/day-1~2.csv"));
 
     assert_eq!(publish(zombie, 1).unwrap(), Committed::Existing(receipt.clone()));
-    assert_eq!(place.receipt(), receipt);
-    assert_eq!(fs::read(place.path("orders/day-1~2.csv")).unwrap(), b"winner\n");
+    assert_eq!(fixture.receipt(), receipt);
+    assert_eq!(fs::read(fixture.path("orders/day-1~2.csv")).unwrap(), b"winner\n");
     // It has found the receipt before it published its rejects.
     assert_eq!(
-        place.files(),
+        fixture.files(),
         [
             "orders/day-1.csv",
             "orders/day-1~2.csv",
@@ -107,19 +122,19 @@ fn a_zombie_that_publishes_late_damages_nothing() {
 #[test]
 fn of_many_attempts_exactly_one_creates_the_receipt() {
     for same in [true, false] {
-        let place = Place::new();
+        let fixture = CommitFixture::new();
         let barrier = Barrier::new(8);
         let results: Vec<_> = std::thread::scope(|scope| {
             let attempts: Vec<_> = (1..=8)
                 .map(|fence: u64| {
-                    let (place, barrier) = (&place, &barrier);
+                    let (fixture, barrier) = (&fixture, &barrier);
                     scope.spawn(move || {
                         let output = if same {
                             "same\n".to_owned()
                         } else {
                             format!("{fence}\n")
                         };
-                        let sealed = place.seal(fence, output.as_bytes(), output.as_bytes());
+                        let sealed = fixture.seal(fence, output.as_bytes(), output.as_bytes());
                         barrier.wait();
                         if same {
                             publish(sealed, fence)
@@ -147,7 +162,7 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
         };
         assert!(results.iter().all(gave_way), "{results:?}");
         // What the receipt names is there, and nothing else is.
-        let receipt = place.receipt();
+        let receipt = fixture.receipt();
         let named = [
             receipt.outputs[0].uri.clone(),
             receipt.rejects.uri.clone().unwrap(),
@@ -161,53 +176,58 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
             Some(digest(&fs::read(&paths[1]).unwrap()).sha256),
             receipt.rejects.sha256
         );
-        let mut files = place.files();
+        let mut files = fixture.files();
         files.retain(|file| !file.ends_with(".lock"));
         assert_eq!(files.len(), 3, "{files:?}");
     }
 }
 
 /// Makes it impossible to create a receipt.
-fn spoil_receipt(place: &Place) {
-    fs::remove_dir_all(place.path("orders/receipts")).unwrap();
+fn spoil_receipt(fixture: &CommitFixture) {
+    fs::remove_dir_all(fixture.path("orders/receipts")).unwrap();
 }
 
 #[test]
 fn without_a_receipt_what_was_published_is_taken_back() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let fail = |sealed: Sealed| {
         let failed = sealed.publish(ID, Format::Csv, |published| {
-            assert!(place.path("orders/day-1.csv").exists(), "it is published");
-            spoil_receipt(&place);
+            assert!(fixture.path("orders/day-1.csv").exists(), "it is published");
+            spoil_receipt(&fixture);
             receipt(1, published)
         });
         failed.expect_err("no receipt")
     };
-    let error = fail(place.seal(1, b"a\n", b"r\n"));
+    let error = fail(fixture.seal(1, b"a\n", b"r\n"));
     assert!(
         error.to_string().ends_with("day-1.json: cannot be published"),
         "{error}"
     );
     assert!(!error.leaves_output());
-    assert_eq!(place.visible_files(), [""; 0]);
+    assert_eq!(fixture.visible_files(), [""; 0]);
 
     // What was there before is not this attempt's to remove.
-    fs::write(place.path("orders/day-1.csv"), "a\n").unwrap();
-    fail(place.seal(2, b"a\n", b""));
-    assert_eq!(place.visible_files(), ["orders/day-1.csv"]);
+    fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
+    fail(fixture.seal(2, b"a\n", b""));
+    assert_eq!(fixture.visible_files(), ["orders/day-1.csv"]);
 }
 
 #[test]
 fn what_another_attempt_names_is_not_taken_back() {
-    let place = Place::new();
-    let failed = place.seal(1, b"a\n", b"").publish(ID, Format::Csv, |published| {
-        // The other finds the name taken, takes over, and has its receipt when this one goes on.
-        place.commit(2, b"a\n").unwrap();
-        receipt(1, published)
-    });
+    let fixture = CommitFixture::new();
+    let failed = fixture
+        .seal(1, b"a\n", b"")
+        .publish(ID, Format::Csv, |published| {
+            // The other finds the name taken, takes over, and has its receipt when this one goes on.
+            fixture.commit(2, b"a\n").unwrap();
+            receipt(1, published)
+        });
     assert_eq!(failed.expect_err("taken over").class(), Class::LeaseLost);
-    assert_eq!(place.receipt().attempt.fence, 2);
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(fixture.receipt().attempt.fence, 2);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 }
 
 #[test]
@@ -216,42 +236,42 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
         is_contested: true,
         ..owner(ID, fence)
     };
-    let commit_other = |place: &Place| {
-        let other = place.seal_as(contested(2), b"other\n", b"other's rejects\n");
+    let commit_other = |fixture: &CommitFixture| {
+        let other = fixture.seal_as(contested(2), b"other\n", b"other's rejects\n");
         assert!(matches!(publish(other, 2), Ok(Committed::New(_))));
     };
-    let check = |place: &Place| {
-        assert_eq!(place.receipt().attempt.fence, 2);
-        assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"other\n");
+    let check = |fixture: &CommitFixture| {
+        assert_eq!(fixture.receipt().attempt.fence, 2);
+        assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"other\n");
         let files = [
             "orders/day-1.csv",
             "orders/receipts/day-1.json",
             "rejects/orders/day-1.rejects.csv",
         ];
-        assert_eq!(place.files(), files);
+        assert_eq!(fixture.files(), files);
     };
     // It is sealed when the other one comes.
-    let place = Place::new();
-    let first = place.seal(1, b"first\n", b"");
-    commit_other(&place);
+    let fixture = CommitFixture::new();
+    let first = fixture.seal(1, b"first\n", b"");
+    commit_other(&fixture);
     assert!(matches!(publish(first, 1), Ok(Committed::Existing(_))));
-    check(&place);
+    check(&fixture);
 
     // It has published when the other one comes, which removes that.
-    let place = Place::new();
-    let first = place.seal(1, b"first\n", b"first's rejects\n");
+    let fixture = CommitFixture::new();
+    let first = fixture.seal(1, b"first\n", b"first's rejects\n");
     let failed = first.publish(ID, Format::Csv, |published| {
-        commit_other(&place);
+        commit_other(&fixture);
         receipt(1, published)
     });
     assert_eq!(failed.expect_err("taken over").class(), Class::LeaseLost);
-    check(&place);
+    check(&fixture);
 }
 
 #[test]
 fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
-    let end = |place: &Place| {
-        let ended = place
+    let end = |fixture: &CommitFixture| {
+        let ended = fixture
             .destination
             .conclude(("orders", ID), "2026-01-01T00:00:00Z", 5, "cancelled", "w");
         assert_eq!(ended.unwrap(), Concluded::Ended);
@@ -261,53 +281,53 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
         ..owner(ID, 1)
     };
     // It comes late with all its bytes, or between what it publishes and its receipt.
-    let place = Place::new();
-    let sealed = place.seal_as(late(5), b"late\n", b"");
-    end(&place);
+    let fixture = CommitFixture::new();
+    let sealed = fixture.seal_as(late(5), b"late\n", b"");
+    end(&fixture);
     publish(sealed, 1).expect_err("it was ended");
-    assert_eq!(place.visible_files(), [""; 0]);
-    let failed = place
+    assert_eq!(fixture.visible_files(), [""; 0]);
+    let failed = fixture
         .seal_as(late(5), b"late\n", b"")
         .publish(ID, Format::Csv, |_| unreachable!("never published"));
     assert_eq!(failed.expect_err("it was ended").class(), Class::Permanent);
 
-    let place = Place::new();
-    let failed = place
+    let fixture = CommitFixture::new();
+    let failed = fixture
         .seal_as(late(5), b"late\n", b"")
         .publish(ID, Format::Csv, |published| {
-            end(&place);
+            end(&fixture);
             receipt(1, published)
         });
     assert_eq!(failed.expect_err("it was ended").class(), Class::LeaseLost);
-    assert_eq!(place.visible_files(), [""; 0]);
-    end(&place);
+    assert_eq!(fixture.visible_files(), [""; 0]);
+    end(&fixture);
 
     // Whoever ended the life before, and did not know, does not disturb the next one.
-    let sealed = place.seal_as(late(6), b"again\n", b"");
-    end(&place);
+    let sealed = fixture.seal_as(late(6), b"again\n", b"");
+    end(&fixture);
     let committed = sealed.publish(ID, Format::Csv, |published| {
-        end(&place);
+        end(&fixture);
         receipt(1, published)
     });
     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
     assert_eq!(
-        place.visible_files(),
+        fixture.visible_files(),
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
-    let concluded = place
+    let concluded = fixture
         .destination
         .conclude(("orders", ID), "2026-01-01T00:00:00Z", 6, "dead", "w");
-    assert_eq!(concluded.unwrap(), Concluded::Committed(place.receipt().into()));
+    assert_eq!(concluded.unwrap(), Concluded::Committed(fixture.receipt().into()));
 }
 
 #[test]
 fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let died = Owner {
         is_contested: true,
         ..owner(ID, 1)
     };
-    publish(place.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
+    publish(fixture.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
     // As if it had died before it removed its staged names.
     for (staged, file) in [
         (".staging", "orders/day-1.csv"),
@@ -319,10 +339,10 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
             "output"
         };
         let name = format!("{}.1.{}.{what}", key_of("orders", ID), "0".repeat(32));
-        fs::hard_link(place.path(file), place.path(staged).join(name)).unwrap();
+        fs::hard_link(fixture.path(file), fixture.path(staged).join(name)).unwrap();
     }
-    let moved = place.folder.path().canonicalize().unwrap().join("moved");
-    fs::rename(place.path(""), &moved).unwrap();
+    let moved = fixture.folder.path().canonicalize().unwrap().join("moved");
+    fs::rename(fixture.path(""), &moved).unwrap();
     let destination = Destination::new(moved.to_str().unwrap(), None).unwrap();
     let concluded = destination.conclude(("orders", ID), "2026-01-01T00:00:00Z", 1, "dead", "w");
     assert!(matches!(concluded, Ok(Concluded::Committed(_))), "{concluded:?}");
@@ -350,33 +370,35 @@ fn key_of(queue: &str, id: &str) -> String {
 
 #[test]
 fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
-    let place = Place::new();
-    let lock_path = place
+    let fixture = CommitFixture::new();
+    let lock_path = fixture
         .path(".staging/fences")
         .join(format!("{}.lock", key_of("orders", ID)));
     let mut held = None;
-    let failed = place.seal(1, b"a\n", b"").publish(ID, Format::Csv, |published| {
-        spoil_receipt(&place);
-        // Somebody holds the lock and does not go on.
-        fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
-        let lock = fs::File::create(&lock_path).unwrap();
-        lock.lock().unwrap();
-        held = Some(lock);
-        receipt(1, published)
-    });
+    let failed = fixture
+        .seal(1, b"a\n", b"")
+        .publish(ID, Format::Csv, |published| {
+            spoil_receipt(&fixture);
+            // Somebody holds the lock and does not go on.
+            fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
+            let lock = fs::File::create(&lock_path).unwrap();
+            lock.lock().unwrap();
+            held = Some(lock);
+            receipt(1, published)
+        });
     assert!(failed.expect_err("no receipt").leaves_output());
-    assert_eq!(place.visible_files(), ["orders/day-1.csv"]);
+    assert_eq!(fixture.visible_files(), ["orders/day-1.csv"]);
     drop(held);
     let successor = Owner {
         is_contested: true,
         ..owner(ID, 2)
     };
-    publish(place.seal_as(successor, b"b\n", b""), 2).unwrap();
+    publish(fixture.seal_as(successor, b"b\n", b""), 2).unwrap();
     assert_eq!(
-        place.visible_files(),
+        fixture.visible_files(),
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
-    assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"b\n");
+    assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"b\n");
 }
 
 #[test]
@@ -403,29 +425,32 @@ fn an_output_is_known_by_its_folders_whatever_their_paths() {
 #[test]
 fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
     for dies_with_rejects in [false, true] {
-        let place = Place::new();
+        let fixture = CommitFixture::new();
         let rejects: &[u8] = if dies_with_rejects { b"dead\n" } else { b"" };
-        let dying = place.seal(1, b"dead\n", rejects);
+        let dying = fixture.seal(1, b"dead\n", rejects);
         // As if the process had died here: nothing is taken back.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = dying.publish(ID, Format::Csv, |_| {
                 for folder in [".staging", "rejects/.staging"] {
-                    keep(&place.path(folder));
+                    keep(&fixture.path(folder));
                 }
                 panic!("dies")
             });
         }));
         assert!(caught.is_err());
         for folder in [".staging", "rejects/.staging"] {
-            restore(&place.path(folder));
+            restore(&fixture.path(folder));
         }
-        assert!(place.path("orders/day-1.csv").exists());
+        assert!(fixture.path("orders/day-1.csv").exists());
         // The successor makes other bytes, and has the name that readers expect all the same.
-        place.commit(2, b"successor\n").unwrap();
-        assert_eq!(place.receipt().outputs[0].uri, place.uri("orders/day-1.csv"));
-        assert_eq!(fs::read(place.path("orders/day-1.csv")).unwrap(), b"successor\n");
+        fixture.commit(2, b"successor\n").unwrap();
+        assert_eq!(fixture.receipt().outputs[0].uri, fixture.uri("orders/day-1.csv"));
         assert_eq!(
-            place.visible_files(),
+            fs::read(fixture.path("orders/day-1.csv")).unwrap(),
+            b"successor\n"
+        );
+        assert_eq!(
+            fixture.visible_files(),
             ["orders/day-1.csv", "orders/receipts/day-1.json"]
         );
     }
@@ -453,9 +478,9 @@ fn restore(folder: &Path) {
 
 #[test]
 fn without_a_queue_a_conflict_does_not_blame_the_time() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let commit = |fence: u64, output: &[u8]| {
-        let mut staging = place.destination.stage(Owner::default()).unwrap();
+        let mut staging = fixture.destination.stage(Owner::default()).unwrap();
         staging.output().write_all(output).unwrap();
         staging.seal().unwrap().publish(ID, Format::Csv, |published| {
             let mut receipt = receipt(0, published);
@@ -474,10 +499,10 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
 
 #[test]
 fn a_receipt_that_cannot_be_read_is_a_conflict() {
-    let place = Place::new();
-    place.seal(1, b"", b"");
-    fs::write(place.path("orders/receipts/day-1.json"), "{}").unwrap();
-    let error: Error = place.commit(1, b"a\n").expect_err("a conflict");
+    let fixture = CommitFixture::new();
+    fixture.seal(1, b"", b"");
+    fs::write(fixture.path("orders/receipts/day-1.json"), "{}").unwrap();
+    let error: Error = fixture.commit(1, b"a\n").expect_err("a conflict");
     assert_eq!(error.class(), Class::Permanent);
     assert!(
         error

@@ -23,12 +23,12 @@ const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");
 
 /// A folder and a destination `out` in it.
-struct Place {
+struct CommitFixture {
     folder: tempfile::TempDir,
     destination: Destination,
 }
 
-impl Place {
+impl CommitFixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let destination = Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap();
@@ -180,7 +180,7 @@ fn digest(bytes: &[u8]) -> Digest {
 
 #[test]
 fn output_rejects_and_receipt_appear_under_their_names() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let output: Vec<u8> = (0..100_000)
         .flat_map(|n| format!("{n},x\n").into_bytes())
         .collect();
@@ -193,7 +193,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     RejectWriter::default()
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
-    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
     // Pieces below, at and above the size of the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -212,27 +212,27 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     let Committed::New(receipt) = publish(sealed, 7).unwrap() else {
         panic!("there was no receipt");
     };
-    assert_eq!(receipt, place.receipt());
-    assert_eq!(receipt.outputs[0].uri, place.uri("orders/day-1.csv"));
+    assert_eq!(receipt, fixture.receipt());
+    assert_eq!(receipt.outputs[0].uri, fixture.uri("orders/day-1.csv"));
     assert_eq!(receipt.outputs[0].sha256, digest(&output).sha256);
     assert_eq!(
         receipt.rejects.uri,
-        Some(place.uri("rejects/orders/day-1.rejects.csv"))
+        Some(fixture.uri("rejects/orders/day-1.rejects.csv"))
     );
     let files = [
         "orders/day-1.csv",
         "orders/receipts/day-1.json",
         "rejects/orders/day-1.rejects.csv",
     ];
-    assert_eq!(place.files(), files);
-    assert_eq!(fs::read(place.path(files[0])).unwrap(), output);
-    assert_eq!(fs::read(place.path(files[2])).unwrap(), rejects);
+    assert_eq!(fixture.files(), files);
+    assert_eq!(fs::read(fixture.path(files[0])).unwrap(), output);
+    assert_eq!(fs::read(fixture.path(files[2])).unwrap(), rejects);
 }
 
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
-    let place = Place::new();
-    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
@@ -240,62 +240,71 @@ fn without_rejects_there_is_no_file_of_them() {
         (digest(b""), None)
     );
     publish(sealed, 1).unwrap();
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
-    assert_eq!(place.receipt().rejects, RejectsPart::default());
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+    assert_eq!(fixture.receipt().rejects, RejectsPart::default());
 }
 
 #[test]
 fn what_is_not_published_leaves_nothing() {
-    let place = Place::new();
-    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
-    assert_eq!(place.files().len(), 2);
+    assert_eq!(fixture.files().len(), 2);
     drop(staging);
-    drop(place.seal(1, b"a\n", b"b\n"));
-    assert_eq!(place.files(), [""; 0]);
+    drop(fixture.seal(1, b"a\n", b"b\n"));
+    assert_eq!(fixture.files(), [""; 0]);
 }
 
 #[test]
 fn a_staged_file_that_changed_is_not_published() {
-    let place = Place::new();
-    let sealed = place.seal(1, b"a\n", b"");
-    let staged = place.files().remove(0);
-    fs::write(place.path(&staged), "").unwrap();
+    let fixture = CommitFixture::new();
+    let sealed = fixture.seal(1, b"a\n", b"");
+    let staged = fixture.files().remove(0);
+    fs::write(fixture.path(&staged), "").unwrap();
     let error = publish(sealed, 1).expect_err("truncated");
     assert!(
         error.to_string().ends_with("has 0 bytes, but 2 were written"),
         "{error}"
     );
-    assert_eq!(place.files(), [""; 0]);
+    assert_eq!(fixture.files(), [""; 0]);
 }
 
 #[test]
 fn abandoned_staging_is_reaped_and_nothing_else() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     assert_eq!(
-        place.destination.reap(Duration::ZERO, &[]).unwrap(),
+        fixture.destination.reap(Duration::ZERO, &[]).unwrap(),
         0,
         "before there is anything"
     );
-    place.commit(1, b"a\n").unwrap();
-    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
+    fixture.commit(1, b"a\n").unwrap();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
-    assert_eq!(place.destination.reap(Duration::from_secs(3600), &[]).unwrap(), 0);
-    assert_eq!(place.destination.reap(Duration::ZERO, &[]).unwrap(), 2);
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    assert_eq!(
+        fixture.destination.reap(Duration::from_secs(3600), &[]).unwrap(),
+        0
+    );
+    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 2);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 }
 
 /// An attempt that waits for memory may write nothing for any time.
 #[test]
 fn staging_of_a_request_at_work_is_kept_for_all_workers() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let mut keys = Vec::new();
     let _staged = ["day-2", ID].map(|id| {
-        let mut staging = place.destination.stage(owner(id, 2)).unwrap();
+        let mut staging = fixture.destination.stage(owner(id, 2)).unwrap();
         staging.rejects().unwrap().write_all(b"x").unwrap();
-        for name in place.files() {
+        for name in fixture.files() {
             let name = name.rsplit('/').next().unwrap();
             let key = name.split('.').next().unwrap().to_owned();
             if key.len() == 32 && !keys.contains(&key) {
@@ -306,36 +315,36 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     });
     assert_eq!(keys.len(), 2);
     // What guards the request is kept, too.
-    let fences = place.path(".staging/fences");
+    let fences = fixture.path(".staging/fences");
     fs::create_dir_all(&fences).unwrap();
     for key in &keys {
         fs::write(fences.join(format!("{key}.lock")), "").unwrap();
     }
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
-    for file in place.files() {
-        let file = fs::File::open(place.path(&file)).unwrap();
+    for file in fixture.files() {
+        let file = fs::File::open(fixture.path(&file)).unwrap();
         file.set_modified(long_ago).unwrap();
     }
     let hour = Duration::from_secs(3_600);
-    let (queue, before) = (owner(ID, 2).queue.unwrap(), place.files().len());
-    assert_eq!(place.destination.reap(hour, &[(&queue, ID)]).unwrap(), 3);
-    let kept = place.files();
+    let (queue, before) = (owner(ID, 2).queue.unwrap(), fixture.files().len());
+    assert_eq!(fixture.destination.reap(hour, &[(&queue, ID)]).unwrap(), 3);
+    let kept = fixture.files();
     assert_eq!(kept.len(), before - 3);
     assert!(kept.iter().any(|name| name.ends_with(".output")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
     // Another worker, which is not at work on it, sees that somebody is.
-    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 0);
-    assert_eq!(place.files(), kept);
-    assert_eq!(place.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(fixture.files(), kept);
+    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
 }
 
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
-    let place = Place::new();
-    let mut staging = place.destination.stage(owner(ID, 1)).unwrap();
-    let staged = place.path(&place.files()[0]);
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let staged = fixture.path(&fixture.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
     let age = || {
@@ -344,30 +353,33 @@ fn staging_in_which_a_file_grows_is_not_reaped() {
     };
     age();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
-    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
     assert!(staged.exists());
     age();
-    assert_eq!(place.destination.reap(hour, &[]).unwrap(), 1);
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 1);
     assert!(!staged.exists());
 }
 
 #[test]
 fn a_folder_that_was_removed_or_turned_is_found_out() {
-    let place = Place::new();
-    place.commit(1, b"a\n").unwrap();
-    fs::remove_dir_all(place.path("")).unwrap();
-    place.commit(1, b"a\n").unwrap();
-    assert_eq!(place.files(), ["orders/day-1.csv", "orders/receipts/day-1.json"]);
+    let fixture = CommitFixture::new();
+    fixture.commit(1, b"a\n").unwrap();
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fixture.commit(1, b"a\n").unwrap();
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
 
     // A link in the place of the folder: what comes later goes where it leads, under the name of that.
-    let elsewhere = place.folder.path().canonicalize().unwrap().join("elsewhere");
-    fs::rename(place.path("orders"), &elsewhere).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, place.path("orders")).unwrap();
+    let elsewhere = fixture.folder.path().canonicalize().unwrap().join("elsewhere");
+    fs::rename(fixture.path("orders"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, fixture.path("orders")).unwrap();
     fs::remove_file(elsewhere.join("receipts/day-1.json")).unwrap();
-    place.commit(2, b"b\n").unwrap();
+    fixture.commit(2, b"b\n").unwrap();
     let output = elsewhere.join("day-1~2.csv");
     assert_eq!(
-        place.receipt().outputs[0].uri,
+        fixture.receipt().outputs[0].uri,
         format!("file://{}", output.display())
     );
     assert_eq!(fs::read(output).unwrap(), b"b\n");
@@ -375,25 +387,28 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
 
 #[test]
 fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
-    let place = Place::new();
-    let identity = place.destination.identity().unwrap();
-    place.commit(1, b"a\n").unwrap();
-    place.destination.check_identity().unwrap();
+    let fixture = CommitFixture::new();
+    let identity = fixture.destination.identity().unwrap();
+    fixture.commit(1, b"a\n").unwrap();
+    fixture.destination.check_identity().unwrap();
     // Somebody removes the folder: this process makes it again, with its id.
-    fs::remove_dir_all(place.path("")).unwrap();
-    place.commit(2, b"a\n").unwrap();
-    place.destination.check_identity().unwrap();
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fixture.commit(2, b"a\n").unwrap();
+    fixture.destination.check_identity().unwrap();
     assert_eq!(
-        fs::read_to_string(place.path(".output-id")).unwrap().trim(),
+        fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
         identity
     );
     // Somebody mounts a volume there that has been an output before.
-    fs::remove_dir_all(place.path("")).unwrap();
-    fs::create_dir(place.path("")).unwrap();
-    fs::write(place.path(".output-id"), "another\n").unwrap();
-    let error = place.destination.stage(owner(ID, 3)).expect_err("another output");
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fs::create_dir(fixture.path("")).unwrap();
+    fs::write(fixture.path(".output-id"), "another\n").unwrap();
+    let error = fixture
+        .destination
+        .stage(owner(ID, 3))
+        .expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
-    let error = place.destination.check_identity().expect_err("another output");
+    let error = fixture.destination.check_identity().expect_err("another output");
     // Whoever started the worker has done nothing wrong.
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     assert!(
@@ -406,23 +421,23 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
 
 #[test]
 fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     let barrier = Barrier::new(16);
     std::thread::scope(|scope| {
         for number in 0..16_u64 {
-            let (place, barrier) = (&place, &barrier);
+            let (fixture, barrier) = (&fixture, &barrier);
             scope.spawn(move || {
                 barrier.wait();
                 for round in 0..8 {
                     let id = format!("day-{number}-{round}");
-                    let sealed = place.seal_as(owner(&id, number), id.as_bytes(), b"");
+                    let sealed = fixture.seal_as(owner(&id, number), id.as_bytes(), b"");
                     let committed = sealed.publish(&id, Format::Csv, |published| receipt(number, published));
                     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
                 }
             });
         }
     });
-    assert_eq!(place.files().len(), 2 * 16 * 8);
+    assert_eq!(fixture.files().len(), 2 * 16 * 8);
 }
 
 #[test]
@@ -518,9 +533,9 @@ fn a_destination_that_cannot_be_is_refused() {
         assert_eq!(error.class(), Class::Permanent);
         assert!(error.to_string().starts_with(what), "{error}");
     }
-    let place = Place::new();
+    let fixture = CommitFixture::new();
     for queue in ["../x", "a/b", "", "receipts", "rejects"] {
-        let error = place
+        let error = fixture
             .destination
             .stage(Owner {
                 queue: Some(queue.into()),
@@ -529,7 +544,7 @@ fn a_destination_that_cannot_be_is_refused() {
             .expect_err(queue);
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
-    let sealed = place.seal(1, b"", b"");
+    let sealed = fixture.seal(1, b"", b"");
     let error = sealed
         .publish("../x", Format::Csv, |published| receipt(0, published))
         .expect_err("an id");

@@ -10,7 +10,7 @@ use ingest_host::error::{Class, Error, Result};
 use ingest_host::fetch::{Access, Fetcher, Origin, Source};
 use ingest_host::stop::Stop;
 
-use crate::support::inputs::servers::{answer, serve};
+use crate::support::inputs::scripted_server::{answer, serve};
 
 async fn open(access: Access, uri: &str) -> Result<Source> {
     Fetcher::new(access, &Limits::default())

@@ -9,7 +9,7 @@ use ingest_host::stop::Stop;
 
 use crate::support::host::{Host, component};
 use crate::support::inputs::limits;
-use crate::support::inputs::servers::{Server, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::tls::Authority;
 
 const CSV: &[u8] = b"n\n1\n";
@@ -30,7 +30,7 @@ async fn fetch(credentials: &str, uri: &str, origin: Origin) {
         .unwrap();
 }
 
-fn has_key(server: &Server) -> Vec<bool> {
+fn has_key(server: &ScriptedServer) -> Vec<bool> {
     let heads = server.requests();
     heads
         .iter()

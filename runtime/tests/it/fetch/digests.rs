@@ -8,8 +8,8 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use crate::support::host::{Host, component, path_of};
-use crate::support::inputs::faulty::{Deed, File, Framing, partial};
-use crate::support::inputs::servers::serve;
+use crate::support::inputs::scripted_server::serve;
+use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial};
 use crate::support::inputs::{CSV, digest, fails, fetch, gzip};
 
 const A: Option<&str> = Some("\"a\"");
@@ -39,7 +39,10 @@ async fn a_digest_of_the_servers_holds_or_the_transfer_did_damage() {
     for (path, bytes) in [("a.csv", CSV), ("a.csv.gz", &packed)] {
         for framing in [Framing::Length, Framing::Chunked, Framing::Close] {
             for (right, wrong) in announcements(bytes).into_iter().zip(announcements(b"other")) {
-                let server = File::new(bytes, None).framed(framing).with(&right).serve(vec![]);
+                let server = ServedFile::new(bytes, None)
+                    .framed(framing)
+                    .with(&right)
+                    .serve(vec![]);
                 let uri = format!("http://{}/{path}", server.address);
                 assert_eq!(
                     fetch(&uri).await.expect(&right),
@@ -47,7 +50,7 @@ async fn a_digest_of_the_servers_holds_or_the_transfer_did_damage() {
                     "{right}"
                 );
 
-                let server = File::new(bytes, None)
+                let server = ServedFile::new(bytes, None)
                     .framed(framing)
                     .with(&right)
                     .with(&wrong)
@@ -79,14 +82,14 @@ async fn damage_that_a_decoder_finds_first_is_the_transfers_if_the_digest_says_s
         (announced.as_str(), Class::Transient, "damaged on its way"),
         ("X-Other: 1", Class::Permanent, "the gzip stream is corrupt"),
     ] {
-        let server = File::new(damaged.clone(), None).with(header).serve(vec![]);
+        let server = ServedFile::new(damaged.clone(), None).with(header).serve(vec![]);
         let error = fails(&format!("http://{}/a.csv.gz", server.address)).await;
         assert_eq!(error.class(), class, "{}", error.report());
         assert!(error.to_string().contains(what), "{error}");
     }
     // What is corrupt at its server stays so.
     let announced = format!("Repr-Digest: sha-256=:{}:", sha256(&damaged));
-    let server = File::new(damaged, None).with(&announced).serve(vec![]);
+    let server = ServedFile::new(damaged, None).with(&announced).serve(vec![]);
     let error = fails(&format!("http://{}/a.csv.gz", server.address)).await;
     assert_eq!(
         (error.stage(), error.class()),
@@ -100,8 +103,8 @@ async fn damage_that_a_decoder_finds_first_is_the_transfers_if_the_digest_says_s
 async fn a_resumed_file_has_the_digest_that_its_first_answer_announced() {
     let bytes: Vec<u8> = (0..100).collect();
     for (right, wrong) in announcements(&bytes).into_iter().zip(announcements(b"other")) {
-        let server = File::new(bytes.clone(), A).with(&right).serve(vec![
-            Deed::Cut(10),
+        let server = ServedFile::new(bytes.clone(), A).with(&right).serve(vec![
+            Action::Cut(10),
             partial("Content-Range: bytes 10-99/100\r\n", &bytes[10..]),
         ]);
         let uri = format!("http://{}/a.csv", server.address);
@@ -110,9 +113,9 @@ async fn a_resumed_file_has_the_digest_that_its_first_answer_announced() {
             (bytes.clone(), digest(&bytes)),
             "{right}"
         );
-        let server = File::new(bytes.clone(), A)
+        let server = ServedFile::new(bytes.clone(), A)
             .with(&wrong)
-            .serve(vec![Deed::Cut(10)]);
+            .serve(vec![Action::Cut(10)]);
         let error = fails(&format!("http://{}/a.csv", server.address)).await;
         assert_eq!(error.class(), Class::Transient, "{wrong}");
         assert!(
@@ -128,7 +131,8 @@ async fn a_content_digest_is_of_its_own_answer() {
     let range = "Content-Range: bytes 10-99/100\r\n";
     for (of, holds) in [(&bytes[10..], true), (&bytes[..], false)] {
         let lines = format!("{range}Content-Digest: sha-256=:{}:\r\n", sha256(of));
-        let server = File::new(bytes.clone(), A).serve(vec![Deed::Cut(10), partial(&lines, &bytes[10..])]);
+        let server =
+            ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), partial(&lines, &bytes[10..])]);
         let result = fetch(&format!("http://{}/a.csv", server.address)).await;
         match result {
             Ok((read, _)) => assert!(holds && read == bytes),
@@ -144,7 +148,7 @@ async fn a_content_digest_is_of_its_own_answer() {
     }
 }
 
-fn ingest(host: &Host, uri: &str, more: &[&str]) -> crate::support::host::Said {
+fn ingest(host: &Host, uri: &str, more: &[&str]) -> crate::support::host::CommandOutput {
     let clean = component("clean");
     let mut args = vec![uri, "--plugin", clean.to_str().unwrap()];
     args.extend(more);
@@ -182,7 +186,7 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
         (Framing::Close, vec![], true),
         (Framing::Close, vec!["--sha256", &sha256], false),
     ] {
-        let server = File::new(CSV, A).framed(framing).serve(vec![]);
+        let server = ServedFile::new(CSV, A).framed(framing).serve(vec![]);
         let said = ingest(&host, &format!("http://{}/a.csv", server.address), &more);
         let is_warned = said.stderr.contains("if it is cut off, nobody will know");
         assert_eq!(is_warned, warned, "{framing:?}: {}", said.stderr);
@@ -311,11 +315,11 @@ fn an_output_does_not_tell_how_often_its_input_was_cut() {
     alarm_feed::write_alarms(&mut csv, 7, 20_000, 5).unwrap();
     let sha256 = digest(&csv).sha256;
     let mut receipts = Vec::new();
-    for (output, deeds) in [
+    for (output, actions) in [
         ("calm", vec![]),
-        ("storm", (0..8).map(|n| Deed::Cut(n * 10_000 + 1)).collect()),
+        ("storm", (0..8).map(|n| Action::Cut(n * 10_000 + 1)).collect()),
     ] {
-        let server = File::new(csv.clone(), A).serve(deeds);
+        let server = ServedFile::new(csv.clone(), A).serve(actions);
         let uri = format!("http://{}/alarms.csv", server.address);
         let said = ingest(
             &host,

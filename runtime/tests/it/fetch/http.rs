@@ -11,7 +11,7 @@ use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::format::Format;
 use ingest_host::stop::Stop;
 
-use crate::support::inputs::servers::{self, answer, serve, serve_forever};
+use crate::support::inputs::scripted_server::{self, answer, serve, serve_forever};
 use crate::support::inputs::{CSV, digest, fails, fetch, file, gzip, limits, open, read, zstd};
 use crate::support::process;
 
@@ -273,7 +273,7 @@ async fn a_server_that_falls_silent_is_a_transient_error() {
             ..Limits::default()
         };
         let fetcher = Fetcher::new(Access::default(), &limits);
-        let server = servers::silent_after(sent.as_bytes().to_vec());
+        let server = scripted_server::silent_after(sent.as_bytes().to_vec());
         let uri = format!("http://{}/a.csv", server.address);
         let result = match fetcher.open(&uri, Origin::Typed, &Stop::default()).await {
             Ok(source) => read(source).await.map(|_| ()),
@@ -288,7 +288,7 @@ async fn a_server_that_falls_silent_is_a_transient_error() {
 #[tokio::test]
 async fn a_stop_ends_a_blocked_read_and_a_blocked_open() {
     for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"] {
-        let server = servers::silent_after(sent.as_bytes().to_vec());
+        let server = scripted_server::silent_after(sent.as_bytes().to_vec());
         let (stop, uri) = (Stop::default(), format!("http://{}/a.csv", server.address));
         let fetcher = Fetcher::new(Access::default(), &Limits::default());
         let attempt = async {
@@ -322,7 +322,7 @@ async fn a_long_body_is_streamed_in_bounded_memory() {
         return;
     }
     const BYTES: usize = 256 << 20;
-    let server = servers::long_body(BYTES);
+    let server = scripted_server::long_body(BYTES);
     let source = open(&format!("http://{}/long.csv", server.address))
         .await
         .unwrap();

@@ -7,14 +7,14 @@ use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Error, Stage};
 
-use crate::support::inputs::faulty::{Deed, File, Framing};
-use crate::support::inputs::servers::Server;
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::inputs::served_file::{Action, Framing, ServedFile};
 use crate::support::inputs::{digest, fails_with, file, gzip, limits, open_with, read, zstd};
 use crate::support::process;
 
 const A: Option<&str> = Some("\"a\"");
 
-fn uri(server: &Server) -> String {
+fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
@@ -38,8 +38,8 @@ async fn a_server_that_drips_is_given_up() {
     };
     for framing in [Framing::Length, Framing::Close] {
         for at_once in [0, 5_000] {
-            let drip = Deed::Trickle(at_once, Duration::from_millis(10));
-            let server = File::new(vec![b'x'; at_once + 300], A)
+            let drip = Action::Trickle(at_once, Duration::from_millis(10));
+            let server = ServedFile::new(vec![b'x'; at_once + 300], A)
                 .framed(framing)
                 .serve(vec![drip]);
             let error = fails_with(&uri(&server), &limits).await;
@@ -63,8 +63,8 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
         ..limits()
     };
     let bytes: Vec<u8> = (0..60).collect();
-    let drip = Deed::Trickle(30, Duration::from_millis(40));
-    let server = File::new(bytes.clone(), A).serve(vec![drip]);
+    let drip = Action::Trickle(30, Duration::from_millis(40));
+    let server = ServedFile::new(bytes.clone(), A).serve(vec![drip]);
     let source = open_with(&uri(&server), &limits).await.unwrap();
     let (runtime, sent) = (tokio::runtime::Handle::current(), server.sent.clone());
     let reading = tokio::task::spawn_blocking(move || {
@@ -88,7 +88,7 @@ async fn a_stall_that_was_resumed_is_not_held_against_the_rate() {
         ..limits()
     };
     let bytes = vec![b'x'; 10_000];
-    let server = File::new(bytes.clone(), A).serve(vec![Deed::Stall(100)]);
+    let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Stall(100)]);
     let source = open_with(&uri(&server), &limits).await.unwrap();
     assert_eq!(
         read(source).await.expect("resumed"),
@@ -110,10 +110,12 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
         let mut uris = vec![(path.clone(), true)];
         let mut servers = Vec::new();
         for framing in [Framing::Length, Framing::Chunked, Framing::Close] {
-            let server =
-                File::new(bytes.clone(), A)
-                    .framed(framing)
-                    .serve(vec![Deed::Cut(50_000); usize::from(framing != Framing::Close)]);
+            let server = ServedFile::new(bytes.clone(), A).framed(framing).serve(vec![
+                Action::Cut(50_000);
+                usize::from(
+                    framing != Framing::Close
+                )
+            ]);
             uris.push((uri(&server), framing == Framing::Length));
             servers.push(server);
         }
@@ -163,11 +165,11 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
         ("a.csv.zst", &zstd_bomb, "", 1_000),
         ("a.csv.gz", &layered, "Content-Encoding: gzip", 2_000),
     ] {
-        let mut file = File::new(packed.clone(), A);
+        let mut file = ServedFile::new(packed.clone(), A);
         if !header.is_empty() {
             file = file.with(header);
         }
-        let server = file.serve(vec![Deed::Cut(packed.len() / 2)]);
+        let server = file.serve(vec![Action::Cut(packed.len() / 2)]);
         let limits = Limits {
             input_ratio_max,
             ..limits()
@@ -193,7 +195,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
         input_ratio_max: u64::MAX,
         ..limits()
     };
-    let server = File::new(gzip_bomb, A).serve(vec![]);
+    let server = ServedFile::new(gzip_bomb, A).serve(vec![]);
     let source = open_with(&uri(&server), &limits).await.unwrap();
     assert_eq!(drain(source).await.expect("allowed"), BYTES as u64);
     let grown = process::peak_bytes(std::process::id()) - before;

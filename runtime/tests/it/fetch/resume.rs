@@ -10,8 +10,8 @@ use ingest_host::error::{Class, Error, Stage};
 use ingest_host::fetch::{Access, Fetcher, Origin};
 use ingest_host::stop::Stop;
 
-use crate::support::inputs::faulty::{Deed, File, Framing, partial};
-use crate::support::inputs::servers::{Server, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial};
 use crate::support::inputs::{digest, fails, fails_with, fetch, gzip, limits, open_with, read};
 
 const A: Option<&str> = Some("\"a\"");
@@ -20,7 +20,7 @@ fn random(random: &mut Rng, bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).take(bytes).collect()
 }
 
-fn uri(server: &Server) -> String {
+fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
@@ -45,9 +45,9 @@ async fn a_connection_cut_anywhere_is_resumed_byte_for_byte() {
         let bytes = random(&mut rng, length);
         let cut = rng.usize(..length);
         let framing = [Framing::Length, Framing::Chunked][round % 2];
-        let server = File::new(bytes.clone(), A)
+        let server = ServedFile::new(bytes.clone(), A)
             .framed(framing)
-            .serve(vec![Deed::Cut(cut)]);
+            .serve(vec![Action::Cut(cut)]);
         let (read, fetched) = fetch(&uri(&server)).await.unwrap();
         assert!(
             read == bytes,
@@ -83,9 +83,9 @@ async fn without_a_strong_etag_a_cut_anywhere_is_an_error() {
         let bytes = random(&mut rng, length);
         let cut = rng.usize(..length);
         let framing = [Framing::Length, Framing::Chunked][round % 2];
-        let server = File::new(bytes, etags[round % 4])
+        let server = ServedFile::new(bytes, etags[round % 4])
             .framed(framing)
-            .serve(vec![Deed::Cut(cut)]);
+            .serve(vec![Action::Cut(cut)]);
         is_transient(&fails(&uri(&server)).await, "the transfer broke off after ");
         assert_eq!(server.requests().len(), 1, "round {round}: it was asked again");
     }
@@ -95,23 +95,23 @@ async fn without_a_strong_etag_a_cut_anywhere_is_an_error() {
 async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
     let mut rng = Rng::with_seed(11);
     let bytes = random(&mut rng, 300_000);
-    let deeds = vec![
-        Deed::Cut(1),
-        Deed::Cut(0),
-        Deed::Cut(0),
-        Deed::Cut(70_000),
-        Deed::Send(answer("503 Service Unavailable", "", b"later")),
-        Deed::Send(vec![]),
-        Deed::Stall(100_000),
-        Deed::Stall(0),
-        Deed::Cut(100_000),
+    let actions = vec![
+        Action::Cut(1),
+        Action::Cut(0),
+        Action::Cut(0),
+        Action::Cut(70_000),
+        Action::Send(answer("503 Service Unavailable", "", b"later")),
+        Action::Send(vec![]),
+        Action::Stall(100_000),
+        Action::Stall(0),
+        Action::Cut(100_000),
     ];
-    let count = deeds.len();
+    let count = actions.len();
     let limits = Limits {
         http_idle: Duration::from_millis(500),
         ..limits()
     };
-    let server = File::new(bytes.clone(), A).serve(deeds);
+    let server = ServedFile::new(bytes.clone(), A).serve(actions);
     let source = open_with(&uri(&server), &limits).await.unwrap();
     let (read, fetched) = read(source).await.unwrap();
     assert!(read == bytes, "the content differs");
@@ -123,15 +123,17 @@ async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
 #[tokio::test]
 async fn a_server_may_give_the_rest_in_parts() {
     let bytes: Vec<u8> = (0..100).collect();
-    let deeds = vec![
-        Deed::Cut(10),
+    let actions = vec![
+        Action::Cut(10),
         partial(
             "ETag: \"a\"\r\nContent-Range: bytes 10-29/100\r\n",
             &bytes[10..30],
         ),
         partial("Content-Range: bytes 30-30/100\r\n", &bytes[30..31]),
     ];
-    let server = File::new(bytes.clone(), A).framed(Framing::Chunked).serve(deeds);
+    let server = ServedFile::new(bytes.clone(), A)
+        .framed(Framing::Chunked)
+        .serve(actions);
     assert_eq!(
         fetch(&uri(&server)).await.unwrap(),
         (bytes.clone(), digest(&bytes))
@@ -150,9 +152,9 @@ async fn resumes_in_vain_have_an_end() {
         ..limits()
     };
     let bytes = vec![b'x'; 1_000];
-    let mut deeds = vec![Deed::Cut(10)];
-    deeds.extend((0..10).map(|_| Deed::Cut(0)));
-    let server = File::new(bytes.clone(), A).serve(deeds);
+    let mut actions = vec![Action::Cut(10)];
+    actions.extend((0..10).map(|_| Action::Cut(0)));
+    let server = ServedFile::new(bytes.clone(), A).serve(actions);
     let error = fails_with(&uri(&server), &limits).await;
     is_transient(&error, "broke off after 10 bytes, resumed 3 times");
     assert_eq!(server.requests().len(), 4);
@@ -161,28 +163,28 @@ async fn resumes_in_vain_have_an_end() {
         http_resumes: 7,
         ..limits
     };
-    let server = File::new(bytes, A).serve((0..100).map(|_| Deed::Cut(1)).collect());
+    let server = ServedFile::new(bytes, A).serve((0..100).map(|_| Action::Cut(1)).collect());
     let error = fails_with(&uri(&server), &limits).await;
     is_transient(&error, "broke off after 8 bytes, resumed 7 times");
     assert_eq!(server.requests().len(), 8);
 }
 
 /// What a server may do wrong when it is asked for the bytes from 10 on of a file of 100.
-fn lies(bytes: &[u8]) -> Vec<(Deed, &'static str)> {
+fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     let rest = &bytes[10..];
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
     let range = "Content-Range: bytes 10-99/100\r\n";
     vec![
         (
-            Deed::ServeOther(File::new(other.clone(), Some("\"b\""))),
+            Action::ServeOther(ServedFile::new(other.clone(), Some("\"b\""))),
             "its ETag was \"a\" and is \"b\"",
         ),
         (
-            Deed::Send(answer("200 OK", "ETag: \"a\"\r\n", bytes)),
+            Action::Send(answer("200 OK", "ETag: \"a\"\r\n", bytes)),
             "does not give ranges of it",
         ),
         (
-            Deed::Send(answer("200 OK", "", bytes)),
+            Action::Send(answer("200 OK", "", bytes)),
             "does not give ranges of it",
         ),
         (
@@ -235,16 +237,16 @@ fn lies(bytes: &[u8]) -> Vec<(Deed, &'static str)> {
             "another content encoding",
         ),
         (
-            Deed::Send(answer(
+            Action::Send(answer(
                 "416 Range Not Satisfiable",
                 "Content-Range: bytes */10\r\n",
                 b"",
             )),
             "answered 416",
         ),
-        (Deed::Send(answer("404 Not Found", "", b"")), "answered 404"),
+        (Action::Send(answer("404 Not Found", "", b"")), "answered 404"),
         (
-            Deed::Send(answer("302 Found", "Location: /b.csv\r\n", b"")),
+            Action::Send(answer("302 Found", "Location: /b.csv\r\n", b"")),
             "redirected to another place",
         ),
     ]
@@ -262,14 +264,14 @@ async fn a_rest_may_begin_late() {
         http_resumes_in_vain: 1,
         ..limits()
     };
-    let late = Deed::Late(Duration::from_millis(900));
-    let server = File::new(bytes.clone(), A).serve(vec![Deed::Cut(10), late.clone()]);
+    let late = Action::Late(Duration::from_millis(900));
+    let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), late.clone()]);
     let source = open_with(&uri(&server), &limits).await.unwrap();
     assert_eq!(read(source).await.unwrap(), (bytes.clone(), digest(&bytes)));
     assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
 
     // That of a checkpoint, too.
-    let server = File::new(bytes.clone(), A).serve(vec![Deed::Serve, late]);
+    let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Serve, late]);
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
         .open(&uri(&server), Origin::Typed, &Stop::default())
@@ -298,7 +300,7 @@ async fn a_rest_may_begin_late() {
 async fn nothing_is_ever_spliced() {
     let bytes: Vec<u8> = (0..100).collect();
     for (lie, what) in lies(&bytes) {
-        let server = File::new(bytes.clone(), A).serve(vec![Deed::Cut(10), lie]);
+        let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), lie]);
         let error = fails(&uri(&server)).await;
         is_transient(&error, what);
         assert!(
@@ -315,14 +317,14 @@ async fn more_than_was_announced_is_an_error() {
     let bytes: Vec<u8> = (0..100).collect();
     let head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 10-98/100\r\nTransfer-Encoding: chunked\r\n\r\n5a\r\n";
     let longer = [head.as_bytes(), &bytes[10..], b"\r\n0\r\n\r\n"].concat();
-    let server = File::new(bytes, A).serve(vec![Deed::Cut(10), Deed::Send(longer)]);
+    let server = ServedFile::new(bytes, A).serve(vec![Action::Cut(10), Action::Send(longer)]);
     is_transient(&fails(&uri(&server)).await, "announced 89 bytes and sent more");
 }
 
 #[tokio::test]
 async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
     let bytes = vec![b'x'; 1_000];
-    let target = File::new(bytes.clone(), A).serve(vec![Deed::Cut(10)]);
+    let target = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10)]);
     let moved = |query: &str| format!("Location: http://{}/a.csv?{query}\r\n", target.address);
     let first = serve(vec![
         answer("302 Found", &moved("signature=1"), b""),
@@ -350,7 +352,10 @@ async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
         "Location: http://127.0.0.2:{}/a.csv\r\n",
         elsewhere.address.port()
     );
-    let server = File::new(bytes, A).serve(vec![Deed::Cut(10), Deed::Send(answer("302 Found", &lured, b""))]);
+    let server = ServedFile::new(bytes, A).serve(vec![
+        Action::Cut(10),
+        Action::Send(answer("302 Found", &lured, b"")),
+    ]);
     let access = Access::new(&["127.0.0.1".to_owned()], &[]).unwrap();
     let source = Fetcher::new(access, &limits())
         .open(
@@ -373,7 +378,7 @@ async fn a_stop_ends_a_transfer_that_waits_to_be_resumed() {
         http_resume_pause: Duration::from_secs(3_600),
         ..limits()
     };
-    let server = File::new(vec![b'x'; 1_000], A).serve(vec![Deed::Cut(10)]);
+    let server = ServedFile::new(vec![b'x'; 1_000], A).serve(vec![Action::Cut(10)]);
     let stop = Stop::default();
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher.open(&uri(&server), Origin::Typed, &stop).await.unwrap();
@@ -394,15 +399,15 @@ async fn a_truncated_body_is_never_taken_for_a_whole_one() {
     for bytes in [packed, members] {
         for framing in [Framing::Length, Framing::Chunked] {
             let cut = rng.usize(1..bytes.len());
-            let file = File::new(bytes.clone(), None).framed(framing);
-            let server = file.serve(vec![Deed::Cut(cut)]);
+            let file = ServedFile::new(bytes.clone(), None).framed(framing);
+            let server = file.serve(vec![Action::Cut(cut)]);
             is_transient(&fails(&uri(&server)).await, "the transfer broke off");
         }
         // Where the end of the connection is the end of the body, its content must tell.
         let cut = rng.usize(50..bytes.len() - 50);
-        let server = File::new(bytes, A)
+        let server = ServedFile::new(bytes, A)
             .framed(Framing::Close)
-            .serve(vec![Deed::Cut(cut)]);
+            .serve(vec![Action::Cut(cut)]);
         let error = fails(&uri(&server)).await;
         assert_eq!(error.stage(), Stage::Decompress, "{}", error.report());
         assert!(error.to_string().contains("ends too early"), "{error}");
@@ -418,7 +423,7 @@ async fn several_members_cut_in_the_middle_are_resumed_and_unpacked() {
     let mut cuts = vec![end - 1, end, end + 1, packed.len() - 1];
     cuts.extend((0..20).map(|_| rng.usize(..packed.len())));
     for cut in cuts {
-        let server = File::new(packed.clone(), A).serve(vec![Deed::Cut(cut)]);
+        let server = ServedFile::new(packed.clone(), A).serve(vec![Action::Cut(cut)]);
         let (read, fetched) = fetch(&format!("http://{}/a.csv.gz", server.address))
             .await
             .unwrap();

@@ -7,17 +7,19 @@ use ingest_host::config::Limits;
 use ingest_host::error::{Class, Stage};
 
 use crate::support::host::{Host, component};
-use crate::support::inputs::servers::{Hangup, Server, answer, gone_after, hang_up, serve, silent_after};
+use crate::support::inputs::scripted_server::{
+    Hangup, ScriptedServer, answer, gone_after, hang_up, serve, silent_after,
+};
 use crate::support::inputs::{
     CSV, digest, fails, fails_with, fetch, file, gzip, limits, open_with, read, zstd,
 };
 
-fn uri(server: &Server) -> String {
+fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
 /// A server that answers once.
-fn once(status: &str, headers: &str, body: &[u8]) -> Server {
+fn once(status: &str, headers: &str, body: &[u8]) -> ScriptedServer {
     serve(vec![answer(status, headers, body)])
 }
 
@@ -467,7 +469,7 @@ async fn a_first_byte_may_take_longer_than_the_next_ones() {
     };
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", CSV.len()).into_bytes();
     for (at_once, later) in [(vec![], [&head[..], CSV].concat()), (head.clone(), CSV.to_vec())] {
-        let server = Server::pausing(at_once, Duration::from_millis(900), later);
+        let server = ScriptedServer::pausing(at_once, Duration::from_millis(900), later);
         let source = open_with(&uri(&server), &limits).await.unwrap();
         assert_eq!(read(source).await.unwrap().0, CSV);
     }

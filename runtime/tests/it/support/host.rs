@@ -66,14 +66,14 @@ pub(crate) struct Host {
     pub(crate) cache: PathBuf,
 }
 
-/// What a command said.
-pub(crate) struct Said {
+/// The exit code of a command and what it printed.
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl CommandOutput {
     pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
@@ -165,18 +165,18 @@ impl Host {
     }
 
     /// Runs a command, whose words are separated by spaces, to its end.
-    pub(crate) fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> CommandOutput {
         self.run_with(words, &[])
     }
 
     /// Runs a command, whose words are separated by spaces, with further arguments as they are.
-    pub(crate) fn run_with(&self, words: &str, more: &[&str]) -> Said {
+    pub(crate) fn run_with(&self, words: &str, more: &[&str]) -> CommandOutput {
         let output = self.command().args(words.split_whitespace()).args(more).output();
-        Said::new(&output.expect("the program runs"))
+        CommandOutput::new(&output.expect("the program runs"))
     }
 
     /// Runs a script as `bash -e` does, with the program in its path and temporary files in the host's folder.
-    pub(crate) fn bash(&self, script: &str) -> Said {
+    pub(crate) fn bash(&self, script: &str) -> CommandOutput {
         let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"));
         let program = program.parent().expect("a folder").display();
         let path = format!("{program}:{}", std::env::var("PATH").expect("a path"));
@@ -192,7 +192,7 @@ impl Host {
             .env("TMPDIR", self.path(""))
             .stdin(Stdio::null())
             .args(["-e", "-c", script]);
-        Said::new(&bash.output().expect("bash runs"))
+        CommandOutput::new(&bash.output().expect("bash runs"))
     }
 
     /// Starts a worker in the background.

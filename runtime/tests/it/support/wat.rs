@@ -1,4 +1,4 @@
-//! Components by hand: plugins that do what no compiler would let them.
+//! Components written by hand: plugins that do what no compiler would let them.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ pub(crate) const ANSWER: u32 = 0x1000;
 /// Where there is room for texts and lists.
 pub(crate) const ROOM: u32 = 0x2000;
 
-/// A plugin by hand. It reads the first column and keeps every record, unless it is told otherwise.
-pub(crate) struct ByHand {
+/// A plugin written by hand. It reads the first column and keeps every record, unless it is told otherwise.
+pub(crate) struct HandWrittenPlugin {
     /// Bodies of core functions, each giving the address of its answer; `open` and `process` have five parameters.
     pub(crate) open: String,
     pub(crate) process: String,
@@ -26,7 +26,7 @@ pub(crate) struct ByHand {
     pub(crate) stateful: bool,
 }
 
-impl Default for ByHand {
+impl Default for HandWrittenPlugin {
     fn default() -> Self {
         Self {
             open: "(i32.const 256)".into(),
@@ -54,7 +54,7 @@ pub(crate) fn answer(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u3
     ])
 }
 
-impl ByHand {
+impl HandWrittenPlugin {
     /// One that answers each batch with these changes.
     pub(crate) fn answering(verdicts: &[u8], operands: &[u32], bytes: &[u8]) -> Self {
         let (of_operands, of_bytes) = (ROOM + 0x1000, ROOM + 0x2000);
@@ -83,8 +83,8 @@ impl ByHand {
         let mut data = String::new();
         let own = [
             // describe: name and version.
-            (16, words(&[32, 7, 48, 5])),
-            (32, b"by-hand".to_vec()),
+            (16, words(&[32, 12, 48, 5])),
+            (32, b"hand-written".to_vec()),
             (48, b"0.1.0".to_vec()),
             // open: reads the first column, which is the output's only one.
             (256, words(&[0, 300, 1, 0, 0, 320, 1, u32::from(self.stateful)])),

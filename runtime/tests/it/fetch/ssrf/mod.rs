@@ -12,18 +12,18 @@ use ingest_host::error::{Class, Error};
 use ingest_host::fetch::{Access, Fetcher, Origin, Source};
 use ingest_host::stop::Stop;
 
-use crate::support::inputs::faulty::{Deed, File};
-use crate::support::inputs::servers::{Server, answer, serve};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::inputs::{limits, read};
 use addresses::{ELSEWHERE, METADATA, THIS_MACHINE};
 
 /// Listens on all addresses of this machine, where a connection is a leak.
-struct Trap {
+struct LeakDetector {
     listener: TcpListener,
     port: u16,
 }
 
-impl Trap {
+impl LeakDetector {
     fn set() -> Self {
         // The first takes IPv4, too; a machine without IPv6 has nothing there that could leak.
         let listener = TcpListener::bind("[::]:0")
@@ -45,12 +45,12 @@ impl Trap {
 
 /// A name service: the answers of each name, one after the other, the last for ever.
 #[derive(Clone, Default)]
-struct Names {
+struct FakeDns {
     answers: Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Names {
+impl FakeDns {
     fn with(self, name: &str, answers: &[&[&str]]) -> Self {
         let parse = |answer: &&[&str]| answer.iter().map(|text| text.parse().unwrap()).collect();
         let answers = answers.iter().map(parse).collect();
@@ -81,8 +81,8 @@ impl Names {
     }
 }
 
-fn this_machine() -> Names {
-    Names::default().with("localhost", &[&["127.0.0.1", "::1"]])
+fn this_machine() -> FakeDns {
+    FakeDns::default().with("localhost", &[&["127.0.0.1", "::1"]])
 }
 
 async fn open(access: Access, uri: &str) -> Result<Source, Error> {
@@ -107,7 +107,7 @@ fn url_of(address: &str) -> String {
 
 #[tokio::test]
 async fn no_spelling_of_a_forbidden_address_gets_through() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let port = trap.port.to_string();
     let here = THIS_MACHINE
         .iter()
@@ -130,7 +130,7 @@ async fn no_spelling_of_a_forbidden_address_gets_through() {
 /// What is no URL of a host, names another one than it seems to, or is no HTTP.
 #[tokio::test]
 async fn no_trick_with_a_uri_gets_through() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     for (uri, why) in [
         ("http://example.com@127.0.0.1:PORT/", "user name or password"),
         ("http://example.com:80@127.0.0.1:PORT/", "user name or password"),
@@ -172,13 +172,13 @@ async fn no_trick_with_a_uri_gets_through() {
 
 #[tokio::test]
 async fn a_name_of_a_forbidden_address_gets_nowhere() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let uri = format!("http://files.example:{}/a.csv", trap.port);
     for address in ELSEWHERE
         .into_iter()
         .chain(["127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0"])
     {
-        let names = Names::default().with("files.example", &[&[address]]);
+        let names = FakeDns::default().with("files.example", &[&[address]]);
         let error = refused(names.access(&[]), &uri).await;
         assert_eq!(error.class(), Class::Permanent, "{address}: {}", error.report());
         let canonical: IpAddr = address.parse().unwrap();
@@ -191,8 +191,8 @@ async fn a_name_of_a_forbidden_address_gets_nowhere() {
 /// Of several addresses of a name, only those are tried that may be reached. 127.0.0.2 stands for a public one.
 #[tokio::test]
 async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
-    let trap = Trap::set();
-    let names = Names::default().with("files.example", &[&["127.0.0.1", "::1", "127.0.0.2", "10.0.0.1"]]);
+    let trap = LeakDetector::set();
+    let names = FakeDns::default().with("files.example", &[&["127.0.0.1", "::1", "127.0.0.2", "10.0.0.1"]]);
     let uri = format!("http://files.example:{}/a.csv", trap.port);
     // Nobody listens at 127.0.0.2 but the trap, which shows by whom it was touched.
     let opening = open(names.access(&["127.0.0.2"]), &uri);
@@ -205,7 +205,7 @@ async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
 }
 
 /// The address of this machine that somebody connects to.
-async fn touched(trap: &Trap) -> IpAddr {
+async fn touched(trap: &LeakDetector) -> IpAddr {
     let listener = tokio::net::TcpListener::from_std(trap.listener.try_clone().unwrap()).unwrap();
     let (connection, _) = listener.accept().await.unwrap();
     connection.local_addr().unwrap().ip().to_canonical()
@@ -217,10 +217,12 @@ async fn touched(trap: &Trap) -> IpAddr {
 async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
     let bytes = b"id\n1\n2\n3\n";
     // The server is on 127.0.0.1, which is allowed here; its name's second address is not.
-    let server = File::new(bytes, Some("\"a\""))
-        .serve(vec![Deed::Cut(4), Deed::Send(answer("200 OK", "", b"stolen"))]);
+    let server = ServedFile::new(bytes, Some("\"a\"")).serve(vec![
+        Action::Cut(4),
+        Action::Send(answer("200 OK", "", b"stolen")),
+    ]);
     let port = server.address.port();
-    let names = Names::default().with("files.example", &[&["127.0.0.1"], &["127.0.0.2"]]);
+    let names = FakeDns::default().with("files.example", &[&["127.0.0.1"], &["127.0.0.2"]]);
     let uri = format!("http://files.example:{port}/a.csv");
     let source = open(names.access(&["127.0.0.1"]), &uri).await.unwrap();
     assert_eq!(names.asked(), ["files.example"], "one look-up for one connection");
@@ -237,13 +239,13 @@ async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
 }
 
 /// What a server answers that sends everybody to one place.
-fn sending_to(status: &str, target: &str) -> Server {
+fn sending_to(status: &str, target: &str) -> ScriptedServer {
     serve(vec![answer(status, &format!("Location: {target}\r\n"), b""); 12])
 }
 
 #[tokio::test]
 async fn no_redirect_leads_to_a_forbidden_address() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let port = trap.port.to_string();
     let targets = [
         "http://127.0.0.1:PORT/",
@@ -290,7 +292,7 @@ async fn no_redirect_leads_to_a_forbidden_address() {
 
 #[tokio::test]
 async fn what_is_no_redirect_to_http_is_not_followed() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let here = format!("http://127.0.0.1:{}/", trap.port);
     for (status, location, why) in [
         ("300 Multiple Choices", here.as_str(), "answered 300"),
@@ -333,7 +335,7 @@ async fn what_is_no_redirect_to_http_is_not_followed() {
 
 #[tokio::test]
 async fn each_hop_of_a_chain_is_checked_and_a_chain_has_an_end() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let last = sending_to("307 Temporary", &format!("http://127.0.0.1:{}/", trap.port));
     let middle = sending_to("302 Found", &format!("http://{}/b", last.address));
     let first = sending_to("301 Moved", &format!("http://{}/c", middle.address));
@@ -368,7 +370,7 @@ async fn each_hop_of_a_chain_is_checked_and_a_chain_has_an_end() {
 /// A name that is allowed is no way to another port, to a name below it, or to its address by number.
 #[tokio::test]
 async fn the_operators_list_opens_what_it_names_and_no_more() {
-    let trap = Trap::set();
+    let trap = LeakDetector::set();
     let server = serve(vec![answer("200 OK", "", b"a\n"); 2]);
     let port = server.address.port();
     let names = this_machine()

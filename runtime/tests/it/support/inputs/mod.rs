@@ -1,7 +1,7 @@
 //! Inputs for tests: bytes to fetch, a way to fetch them, and HTTP servers to fetch them from.
 
-pub(crate) mod faulty;
-pub(crate) mod servers;
+pub(crate) mod scripted_server;
+pub(crate) mod served_file;
 
 use std::fs;
 use std::io::{Read, Write};

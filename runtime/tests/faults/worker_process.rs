@@ -6,12 +6,12 @@ use std::process::{Child, Command};
 use crate::support::host::Host;
 
 /// A worker whose log goes to a file; killed when it is dropped.
-pub(crate) struct Crewman {
+pub(crate) struct WorkerProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Crewman {
+impl WorkerProcess {
     pub(crate) fn start(mut command: Command, host: &Host) -> Self {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -124,7 +124,7 @@ impl Crewman {
     }
 }
 
-impl Drop for Crewman {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         self.kill();
     }

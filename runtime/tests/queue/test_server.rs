@@ -16,7 +16,8 @@ pub(crate) const Q: &str = "bigdatastudy";
 /// Longer than anything that a test waits for takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) struct Bed {
+/// A queue's server with nothing on it but what a test puts there.
+pub(crate) struct TestServer {
     server: Server,
     pub(crate) url: String,
     backend: Backend,
@@ -27,7 +28,7 @@ enum Backend {
     Sqlite(#[expect(dead_code, reason = "kept until the test ends")] TempDir),
 }
 
-impl Bed {
+impl TestServer {
     pub(crate) async fn redis() -> Self {
         let redis = RedisServer::start();
         Self::connect(redis.url(), Backend::Redis(redis)).await

@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::inputs::servers::Server;
-use crate::support::work::{self, plugin};
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::pipeline::{self as run, plugin};
 
 /// Of a chunk.
 pub(crate) const BATCH_BYTES: usize = 2_000;
@@ -35,9 +35,9 @@ pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     csv
 }
 
-/// What is to be done with an input, and by how many lanes.
+/// How an attempt reads and transforms its input, and in how many lanes.
 #[derive(Clone)]
-pub(crate) struct Work {
+pub(crate) struct AttemptSettings {
     pub(crate) plugin: Plugin,
     pub(crate) config: &'static str,
     pub(crate) options: InputOptions,
@@ -48,7 +48,7 @@ pub(crate) struct Work {
     pub(crate) gauge: Arc<Gauge>,
 }
 
-impl Work {
+impl AttemptSettings {
     pub(crate) fn of(name: &str) -> Self {
         Self {
             plugin: plugin(name),
@@ -62,45 +62,45 @@ impl Work {
     }
 }
 
-/// A request's folder, and its name.
-pub(crate) struct Bed {
+/// The folder that all attempts at one request share.
+pub(crate) struct CheckpointFixture {
     pub(crate) folder: TempDir,
     runtime: Runtime,
 }
 
-/// All that a reader can see of a run, but for its attempt.
+/// Everything that a reader can see of a request, but for its attempts.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Seen {
-    output: work::Seen,
+pub(crate) struct AttemptOutcome {
+    output: run::RunOutcome,
     input: (u64, String, Vec<String>),
 }
 
-impl Seen {
+impl AttemptOutcome {
     pub(crate) fn of(receipt: &Receipt) -> Self {
         let input = &receipt.input;
         Self {
-            output: work::Seen::of(receipt),
+            output: run::RunOutcome::of(receipt),
             input: (input.bytes, input.sha256.clone(), input.columns.clone()),
         }
     }
 }
 
 /// What one gets of some bytes without any disturbance.
-pub(crate) fn undisturbed(bytes: &[u8], work: &Work) -> Seen {
-    let bed = Bed::new();
-    let path = bed.folder.path().join("a.csv");
+pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOutcome {
+    let fixture = CheckpointFixture::new();
+    let path = fixture.folder.path().join("a.csv");
     std::fs::write(&path, bytes).unwrap();
-    let receipt = bed.attempt(path.to_str().unwrap(), work).unwrap();
+    let receipt = fixture.attempt(path.to_str().unwrap(), settings).unwrap();
     assert_eq!(receipt.attempt.resumed_from, None);
     let digest = crate::support::inputs::digest(bytes);
     assert_eq!(
         (receipt.input.bytes, &receipt.input.sha256),
         (digest.bytes, &digest.sha256)
     );
-    Seen::of(&receipt)
+    AttemptOutcome::of(&receipt)
 }
 
-pub(crate) fn uri(server: &Server) -> String {
+pub(crate) fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn range_of(head: &str) -> Option<u64> {
     Some(range.strip_suffix('-').unwrap().parse().unwrap())
 }
 
-impl Bed {
+impl CheckpointFixture {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -119,7 +119,7 @@ impl Bed {
     }
 
     /// One attempt. A transfer that breaks off ends it, and there is a checkpoint wherever there can be one.
-    pub(crate) fn attempt(&self, uri: &str, work: &Work) -> Result<Receipt, Error> {
+    pub(crate) fn attempt(&self, uri: &str, settings: &AttemptSettings) -> Result<Receipt, Error> {
         let limits = Limits {
             batch_bytes: BATCH_BYTES,
             batch_records: 7,
@@ -128,13 +128,18 @@ impl Bed {
             http_idle: Duration::from_secs(5),
             ..Limits::default()
         };
-        self.attempt_within(uri, work, limits)
+        self.attempt_within(uri, settings, limits)
     }
 
-    pub(crate) fn attempt_within(&self, uri: &str, work: &Work, limits: Limits) -> Result<Receipt, Error> {
+    pub(crate) fn attempt_within(
+        &self,
+        uri: &str,
+        settings: &AttemptSettings,
+        limits: Limits,
+    ) -> Result<Receipt, Error> {
         let fetcher = Fetcher::new(Access::default(), &limits);
         let out = self.folder.path().join("out");
-        let work = work.clone();
+        let settings = settings.clone();
         let job = Job {
             profile: true,
             // Tests are about other things than how many are rejected.
@@ -149,18 +154,18 @@ impl Bed {
             is_contested: false,
             worker: "test".to_owned(),
             started_at: Timestamp::UNIX_EPOCH,
-            input: work.options,
-            plugin: work.plugin,
-            config: work.config.into(),
+            input: settings.options,
+            plugin: settings.plugin,
+            config: settings.config.into(),
             binding: None,
-            output_format: work.output_format,
+            output_format: settings.output_format,
             destination: Arc::new(Destination::new(out.to_str().unwrap(), None).unwrap()),
-            lanes: work.lanes,
+            lanes: settings.lanes,
             limits: Arc::new(limits),
-            stop: work.stop.clone(),
-            gauge: work.gauge,
+            stop: settings.stop.clone(),
+            gauge: settings.gauge,
         };
-        let (uri, stop) = (uri.to_owned(), work.stop);
+        let (uri, stop) = (uri.to_owned(), settings.stop);
         let open = move |rest: Option<(&Identity, u64)>| match rest {
             None => fetcher.open_blocking(&uri, Origin::Typed, &stop),
             Some((identity, from)) => fetcher.open_rest_blocking(&uri, Origin::Typed, identity, from, &stop),
@@ -196,6 +201,6 @@ impl Bed {
 }
 
 /// How many bytes of the input were done, as people see it.
-pub(crate) fn shown(work: &Work) -> u64 {
-    work.gauge.bytes.load(Ordering::Relaxed)
+pub(crate) fn shown(settings: &AttemptSettings) -> u64 {
+    settings.gauge.bytes.load(Ordering::Relaxed)
 }

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::servers::{Server, answer};
+use super::scripted_server::{ScriptedServer, answer};
 
 /// A file on a server.
 #[derive(Clone)]
-pub(crate) struct File {
+pub(crate) struct ServedFile {
     pub(crate) bytes: Vec<u8>,
     pub(crate) etag: Option<&'static str>,
     /// How the whole of it is sent.
@@ -27,11 +27,11 @@ pub(crate) enum Framing {
 }
 
 /// Makes an answer of the file's bytes and of the one that is asked from.
-pub(crate) type Invention = fn(&[u8], usize) -> Vec<u8>;
+pub(crate) type CustomAnswer = fn(&[u8], usize) -> Vec<u8>;
 
-/// What is done with one request.
+/// What the server does with one request.
 #[derive(Clone)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// What is right.
     Serve,
     /// The right answer up to so many bytes of its body, then the connection is cut.
@@ -43,14 +43,14 @@ pub(crate) enum Deed {
     /// The right head, and the body after a pause.
     Late(Duration),
     /// What would be right for another file.
-    ServeOther(File),
+    ServeOther(ServedFile),
     /// These bytes, and the end of the connection.
     Send(Vec<u8>),
     /// What is made up for it.
-    Invent(Invention),
+    Custom(CustomAnswer),
 }
 
-impl File {
+impl ServedFile {
     pub(crate) fn new(bytes: impl Into<Vec<u8>>, etag: Option<&'static str>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -71,31 +71,31 @@ impl File {
         self
     }
 
-    /// Serves it: to each request comes the next of the deeds, to any more what is right.
-    pub(crate) fn serve(self, deeds: Vec<Deed>) -> Server {
-        let mut deeds = deeds.into_iter();
+    /// Serves the file: each request gets the next of the actions, and any further one the right answer.
+    pub(crate) fn serve(self, actions: Vec<Action>) -> ScriptedServer {
+        let mut actions = actions.into_iter();
         let mut silent = Vec::new();
-        Server::start(move |request, connection| {
-            match deeds.next().unwrap_or(Deed::Serve) {
-                Deed::Serve => self.answer(request).send(&connection, usize::MAX),
-                Deed::Cut(bytes) => self.answer(request).send(&connection, bytes),
-                Deed::ServeOther(other) => other.answer(request).send(&connection, usize::MAX),
-                Deed::Send(bytes) => write(&connection, &bytes),
-                Deed::Invent(make) => {
+        ScriptedServer::start(move |request, connection| {
+            match actions.next().unwrap_or(Action::Serve) {
+                Action::Serve => self.answer(request).send(&connection, usize::MAX),
+                Action::Cut(bytes) => self.answer(request).send(&connection, bytes),
+                Action::ServeOther(other) => other.answer(request).send(&connection, usize::MAX),
+                Action::Send(bytes) => write(&connection, &bytes),
+                Action::Custom(make) => {
                     write(&connection, &make(&self.bytes, range_start(request).unwrap_or(0)))
                 }
-                Deed::Trickle(bytes, pause) => {
+                Action::Trickle(bytes, pause) => {
                     let answer = self.answer(request);
                     answer.send(&connection, bytes) && answer.trickle(&connection, bytes, pause)
                 }
-                Deed::Late(pause) => {
+                Action::Late(pause) => {
                     let answer = self.answer(request);
                     answer.send(&connection, 0) && {
                         std::thread::sleep(pause);
                         write(&connection, answer.body)
                     }
                 }
-                Deed::Stall(bytes) => {
+                Action::Stall(bytes) => {
                     self.answer(request).send(&connection, bytes);
                     return silent.push(connection);
                 }
@@ -198,6 +198,6 @@ fn write(mut connection: &TcpStream, bytes: &[u8]) -> bool {
 }
 
 /// A 206 with these headers, whatever they say.
-pub(crate) fn partial(headers: &str, body: &[u8]) -> Deed {
-    Deed::Send(answer("206 Partial Content", headers, body))
+pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
+    Action::Send(answer("206 Partial Content", headers, body))
 }

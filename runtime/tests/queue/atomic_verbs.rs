@@ -2,21 +2,23 @@
 
 use ingest_host::queue::{Next, Progress, Server, State};
 
-use crate::bed::{Bed, PATIENCE, Q, assert_lost, eventually, how, request};
+use crate::test_server::{PATIENCE, Q, TestServer, assert_lost, eventually, how, request};
 
 /// Every verb on a claim goes on while the server's memory is full.
 #[tokio::test]
 async fn claims_are_kept_and_ended_while_the_server_is_full() {
-    let bed = Bed::redis().await;
-    bed.submit(&["settled", "failed", "released", "cancelled"]).await;
-    let mut connection = bed.redis_connection();
+    let server = TestServer::redis().await;
+    server
+        .submit(&["settled", "failed", "released", "cancelled"])
+        .await;
+    let mut connection = server.redis_connection();
     let mut memory = |bytes: u64| {
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg("maxmemory").arg(bytes);
         set.query::<()>(&mut connection).unwrap();
     };
     memory(1);
-    let queue = bed.queue();
+    let queue = server.queue();
     let refused = queue.submit(Q, &[request("new")]).await.expect_err("full");
     assert!(
         refused.report().contains("raise its `maxmemory`"),
@@ -45,35 +47,35 @@ async fn claims_are_kept_and_ended_while_the_server_is_full() {
         ("released", State::Ready),
         ("cancelled", State::Cancelled),
     ] {
-        assert_eq!(bed.state(id).await, state);
+        assert_eq!(server.state(id).await, state);
     }
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
 /// After the server was emptied it gives the same fences again; the nonce tells the claims apart.
 #[tokio::test]
 async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
-    let bed = Bed::redis().await;
-    bed.submit(&["a"]).await;
-    let old = bed.claim().await;
+    let server = TestServer::redis().await;
+    server.submit(&["a"]).await;
+    let old = server.claim().await;
     redis::cmd("FLUSHALL")
-        .query::<()>(&mut bed.redis_connection())
+        .query::<()>(&mut server.redis_connection())
         .unwrap();
-    let queue = bed.queue();
+    let queue = server.queue();
     let gone = queue.renew(&old.ticket, PATIENCE, Progress::default()).await;
     let why = gone.as_ref().expect_err("it is gone").report();
     assert!(why.contains("submit it again"), "{why}");
     assert_lost(gone);
 
-    bed.submit(&["a"]).await;
-    let new = bed.claim().await;
+    server.submit(&["a"]).await;
+    let new = server.claim().await;
     assert_eq!(new.ticket.fence, old.ticket.fence);
     assert_lost(queue.renew(&old.ticket, PATIENCE, Progress::default()).await);
     assert_lost(queue.settle(&old.ticket, "{}").await);
     assert_lost(queue.fail(&old.ticket, "no", Next::Dead).await);
     assert_lost(queue.release(&old.ticket).await);
     queue.settle(&new.ticket, "{}").await.unwrap();
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
 /// Whatever key of the queue holds something else, no verb leaves a request halfway.
@@ -94,18 +96,19 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         "invalid",
     ];
     for key in keys {
-        let bed = Bed::redis().await;
-        let queue = bed.queue();
-        bed.submit(&["lost", "settled", "failed", "retried", "released", "waiting"])
+        let server = TestServer::redis().await;
+        let queue = server.queue();
+        server
+            .submit(&["lost", "settled", "failed", "retried", "released", "waiting"])
             .await;
         let mut claims = queue.claim_some(Q, &how(), 5).await.unwrap();
         queue
             .renew(&claims[0].ticket, std::time::Duration::ZERO, Progress::default())
             .await
             .unwrap();
-        bed.push("no request");
+        server.push("no request");
         let save = format!("ingest:{{{Q}}}:{key}");
-        let mut connection = bed.redis_connection();
+        let mut connection = server.redis_connection();
         let kept = format!("{save}:kept");
         // A key that is not there is none that could be of another type before.
         let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
@@ -156,21 +159,21 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
                 .query::<()>(&mut connection)
                 .unwrap();
         }
-        bed.audit_is_clean().await;
+        server.audit_is_clean().await;
     }
 }
 
 /// A name that the server has forgotten comes back while a worker asks for its queue.
 #[tokio::test]
 async fn a_forgotten_queue_is_listed_again() {
-    let bed = Bed::redis().await;
-    bed.submit(&["a"]).await;
+    let server = TestServer::redis().await;
+    server.submit(&["a"]).await;
     redis::cmd("FLUSHALL")
-        .query::<()>(&mut bed.redis_connection())
+        .query::<()>(&mut server.redis_connection())
         .unwrap();
-    let other = Server::connect(&bed.url).await.unwrap();
+    let other = Server::connect(&server.url).await.unwrap();
     eventually("the queue is listed", || async {
-        bed.queue().claim(Q, &how()).await.unwrap();
+        server.queue().claim(Q, &how()).await.unwrap();
         (other.queue.queues().await.unwrap() == [Q]).then_some(())
     })
     .await;

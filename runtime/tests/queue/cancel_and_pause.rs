@@ -10,61 +10,67 @@ use ingest_host::queue::{
 };
 use ingest_host::request::InputOptions;
 
-use crate::bed::{Bed, PATIENCE, Q, how, request};
+use crate::test_server::{PATIENCE, Q, TestServer, how, request};
 
-pub(crate) async fn a_waiting_request_is_cancelled(bed: Bed) {
+pub(crate) async fn a_waiting_request_is_cancelled(server: TestServer) {
     let mut late = request("late");
     late.delay_ms = 3_600_000;
-    bed.queue().submit(Q, &[request("ready"), late]).await.unwrap();
+    server.queue().submit(Q, &[request("ready"), late]).await.unwrap();
     for id in ["ready", "late"] {
-        assert_eq!(bed.queue().cancel(Q, id).await.unwrap(), Cancelled::Now);
-        assert_eq!(bed.state(id).await, State::Cancelled);
+        assert_eq!(server.queue().cancel(Q, id).await.unwrap(), Cancelled::Now);
+        assert_eq!(server.state(id).await, State::Cancelled);
         assert_eq!(
-            bed.queue().cancel(Q, id).await.unwrap(),
+            server.queue().cancel(Q, id).await.unwrap(),
             Cancelled::TooLate(State::Cancelled)
         );
     }
-    assert_eq!(bed.queue().cancel(Q, "nobody").await.unwrap(), Cancelled::Unknown);
-    bed.finds_nothing().await;
-    bed.audit_is_clean().await;
+    assert_eq!(
+        server.queue().cancel(Q, "nobody").await.unwrap(),
+        Cancelled::Unknown
+    );
+    server.finds_nothing().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_leased_request_is_asked_to_stop(bed: Bed) {
-    bed.submit(&["a", "b"]).await;
-    let (a, b) = (bed.claim().await, bed.claim().await);
-    assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
-    assert_eq!(bed.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
+pub(crate) async fn a_leased_request_is_asked_to_stop(server: TestServer) {
+    server.submit(&["a", "b"]).await;
+    let (a, b) = (server.claim().await, server.claim().await);
+    assert_eq!(server.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
+    assert_eq!(server.queue().cancel(Q, "a").await.unwrap(), Cancelled::Asked);
     assert!(
-        bed.queue()
+        server
+            .queue()
             .renew(&a.ticket, PATIENCE, Progress::default())
             .await
             .unwrap()
             .cancel
     );
     assert!(
-        !bed.queue()
+        !server
+            .queue()
             .renew(&b.ticket, PATIENCE, Progress::default())
             .await
             .unwrap()
             .cancel
     );
-    bed.queue()
+    server
+        .queue()
         .fail(&a.ticket, "cancelled", Next::Cancelled)
         .await
         .unwrap();
-    assert_eq!(bed.state("a").await, State::Cancelled);
+    assert_eq!(server.state("a").await, State::Cancelled);
 
     // Work that is committed already stays done.
-    assert_eq!(bed.queue().cancel(Q, "b").await.unwrap(), Cancelled::Asked);
-    bed.queue().settle(&b.ticket, "{}").await.unwrap();
-    assert_eq!(bed.state("b").await, State::Done);
-    bed.audit_is_clean().await;
+    assert_eq!(server.queue().cancel(Q, "b").await.unwrap(), Cancelled::Asked);
+    server.queue().settle(&b.ticket, "{}").await.unwrap();
+    assert_eq!(server.state("b").await, State::Done);
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn progress_shows_while_leased(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn progress_shows_while_leased(server: TestServer) {
+    let queue = server.queue();
     let shown = async |state: State| {
-        let status = bed.status("a").await;
+        let status = server.status("a").await;
         let listed = queue.requests(Q, state, 1).await.unwrap();
         assert_eq!(listed, std::slice::from_ref(&status));
         status.progress
@@ -78,8 +84,8 @@ pub(crate) async fn progress_shows_while_leased(bed: Bed) {
         queue.renew(&claim.ticket, PATIENCE, progress).await.unwrap();
         progress
     };
-    bed.submit(&["a"]).await;
-    let claim = bed.claim().await;
+    server.submit(&["a"]).await;
+    let claim = server.claim().await;
     assert_eq!(shown(State::Leased).await, None);
     for bytes in [1_000, u64::from(u32::MAX) + 1] {
         let progress = report(&claim, bytes).await;
@@ -89,19 +95,19 @@ pub(crate) async fn progress_shows_while_leased(bed: Bed) {
     assert_eq!(shown(State::Ready).await, None);
 
     // Another attempt starts from nothing.
-    let claim = bed.claim().await;
+    let claim = server.claim().await;
     assert_eq!(shown(State::Leased).await, None);
     report(&claim, 3_000).await;
     queue.settle(&claim.ticket, "{}").await.unwrap();
     assert_eq!(shown(State::Done).await, None);
 }
 
-pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn a_cancel_outlives_the_worker(server: TestServer) {
+    let queue = server.queue();
     let how_it_ends = ["retried", "delayed", "released", "lost", "dead"];
     for id in how_it_ends {
-        bed.submit(&[id]).await;
-        let claim = bed.claim().await;
+        server.submit(&[id]).await;
+        let claim = server.claim().await;
         queue.cancel(Q, id).await.unwrap();
         match id {
             "retried" => queue
@@ -124,24 +130,24 @@ pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
         }
         if id == "lost" {
             // Only a worker can look what the lost one has left.
-            let last = bed.claim().await;
+            let last = server.claim().await;
             assert_eq!(last.ending, Some(Ending::Cancel));
             queue
                 .fail(&last.ticket, "cancelled", Next::Cancelled)
                 .await
                 .unwrap();
         }
-        bed.finds_nothing().await;
+        server.finds_nothing().await;
         let wanted = if id == "dead" {
             State::Dead
         } else {
             State::Cancelled
         };
-        assert_eq!(bed.state(id).await, wanted, "{id}");
+        assert_eq!(server.state(id).await, wanted, "{id}");
     }
     // The wish ended with the claim.
     assert!(queue.retry_dead(Q, "dead").await.unwrap());
-    let claim = bed.claim().await;
+    let claim = server.claim().await;
     assert!(
         !queue
             .renew(&claim.ticket, PATIENCE, Progress::default())
@@ -149,43 +155,53 @@ pub(crate) async fn a_cancel_outlives_the_worker(bed: Bed) {
             .unwrap()
             .cancel
     );
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn nothing_ended_is_cancelled(bed: Bed) {
-    bed.submit(&["done", "dead"]).await;
-    let (done, dead) = (bed.claim().await, bed.claim().await);
-    bed.queue().settle(&done.ticket, "{}").await.unwrap();
-    bed.queue().fail(&dead.ticket, "404", Next::Dead).await.unwrap();
+pub(crate) async fn nothing_ended_is_cancelled(server: TestServer) {
+    server.submit(&["done", "dead"]).await;
+    let (done, dead) = (server.claim().await, server.claim().await);
+    server.queue().settle(&done.ticket, "{}").await.unwrap();
+    server
+        .queue()
+        .fail(&dead.ticket, "404", Next::Dead)
+        .await
+        .unwrap();
     assert_eq!(
-        bed.queue().cancel(Q, "done").await.unwrap(),
+        server.queue().cancel(Q, "done").await.unwrap(),
         Cancelled::TooLate(State::Done)
     );
     assert_eq!(
-        bed.queue().cancel(Q, "dead").await.unwrap(),
+        server.queue().cancel(Q, "dead").await.unwrap(),
         Cancelled::TooLate(State::Dead)
     );
 }
 
-pub(crate) async fn a_paused_queue_gives_nothing(bed: Bed) {
-    bed.submit(&["a", "b"]).await;
+pub(crate) async fn a_paused_queue_gives_nothing(server: TestServer) {
+    server.submit(&["a", "b"]).await;
     let options = how();
-    let a = bed.queue().claim(Q, &options).await.unwrap().unwrap();
-    bed.queue().set_paused(Q, true).await.unwrap();
-    bed.queue().set_paused(Q, true).await.unwrap();
-    bed.finds_nothing().await;
-    assert!(bed.queue().counts(Q).await.unwrap().paused);
+    let a = server.queue().claim(Q, &options).await.unwrap().unwrap();
+    server.queue().set_paused(Q, true).await.unwrap();
+    server.queue().set_paused(Q, true).await.unwrap();
+    server.finds_nothing().await;
+    assert!(server.queue().counts(Q).await.unwrap().paused);
 
     // Claims that stand are not touched.
-    assert_eq!(bed.queue().claim(Q, &options).await.unwrap().as_ref(), Some(&a));
-    bed.queue().settle(&a.ticket, "{}").await.unwrap();
+    assert_eq!(
+        server.queue().claim(Q, &options).await.unwrap().as_ref(),
+        Some(&a)
+    );
+    server.queue().settle(&a.ticket, "{}").await.unwrap();
 
-    bed.is_woken_by(bed.queue().set_paused(Q, false)).await.unwrap();
-    assert_eq!(bed.claim().await.ticket.id, "b");
+    server
+        .is_woken_by(server.queue().set_paused(Q, false))
+        .await
+        .unwrap();
+    assert_eq!(server.claim().await.ticket.id, "b");
 }
 
-pub(crate) async fn lists_are_in_order(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn lists_are_in_order(server: TestServer) {
+    let queue = server.queue();
     let mut requests: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|id| request(id)).collect();
     requests[4].priority = 1;
     queue.submit(Q, &requests).await.unwrap();
@@ -203,7 +219,7 @@ pub(crate) async fn lists_are_in_order(bed: Bed) {
     assert_eq!(ids(State::Ready, 0).await, Vec::<String>::new());
 
     for id in ["e", "a"] {
-        let claim = bed.claim().await;
+        let claim = server.claim().await;
         assert_eq!(claim.ticket.id, id);
         queue
             .settle(&claim.ticket, &format!("{{\"of\":{id:?}}}"))
@@ -215,7 +231,7 @@ pub(crate) async fn lists_are_in_order(bed: Bed) {
     assert_eq!(ids(State::Done, 100).await, ["a", "e"]);
     assert_eq!(
         queue.requests(Q, State::Done, 1).await.unwrap()[0],
-        bed.status("a").await
+        server.status("a").await
     );
 
     let counts = queue.counts(Q).await.unwrap();
@@ -228,23 +244,27 @@ pub(crate) async fn lists_are_in_order(bed: Bed) {
     assert_eq!(counts, wanted);
 }
 
-pub(crate) async fn queues_are_listed(bed: Bed) {
-    assert_eq!(bed.queue().queues().await.unwrap(), Vec::<String>::new());
-    bed.queue().submit("submitted-to", &[request("a")]).await.unwrap();
-    bed.queue().claim("claimed-from", &how()).await.unwrap();
-    bed.queue().set_paused("paused", true).await.unwrap();
+pub(crate) async fn queues_are_listed(server: TestServer) {
+    assert_eq!(server.queue().queues().await.unwrap(), Vec::<String>::new());
+    server
+        .queue()
+        .submit("submitted-to", &[request("a")])
+        .await
+        .unwrap();
+    server.queue().claim("claimed-from", &how()).await.unwrap();
+    server.queue().set_paused("paused", true).await.unwrap();
     assert_eq!(
-        bed.queue().queues().await.unwrap(),
+        server.queue().queues().await.unwrap(),
         ["claimed-from", "paused", "submitted-to"]
     );
 
     // One queue knows nothing of another.
-    assert_eq!(bed.queue().status("claimed-from", "a").await.unwrap(), None);
-    assert_eq!(bed.queue().claim("claimed-from", &how()).await.unwrap(), None);
+    assert_eq!(server.queue().status("claimed-from", "a").await.unwrap(), None);
+    assert_eq!(server.queue().claim("claimed-from", &how()).await.unwrap(), None);
 }
 
-pub(crate) async fn names_are_checked(bed: Bed) {
-    let (queue, registry) = (bed.queue(), bed.registry());
+pub(crate) async fn names_are_checked(server: TestServer) {
+    let (queue, registry) = (server.queue(), server.registry());
     for name in ["", "a}b", "a:b", ".hidden", &"x".repeat(65)] {
         let ticket = Ticket {
             queue: name.into(),
@@ -288,8 +308,8 @@ pub(crate) async fn names_are_checked(bed: Bed) {
 
 /// Nobody could serve them: see [`ingest_host::request::check_usable_queue_name`]. What they have can be looked at, and
 /// removed.
-pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn reserved_names_are_not_filled(server: TestServer) {
+    let queue = server.queue();
     let reserved = |result: Result<()>| {
         let error = result.expect_err("a reserved name");
         assert_eq!(error.class(), Class::Permanent, "{}", error.report());
@@ -302,7 +322,7 @@ pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
         bytes: 1,
         pushed_ms: 1,
     };
-    bed.registry().push_component(&component, b"x").await.unwrap();
+    server.registry().push_component(&component, b"x").await.unwrap();
     let binding = Binding {
         number: 0,
         sha256: component.sha256,
@@ -319,7 +339,7 @@ pub(crate) async fn reserved_names_are_not_filled(bed: Bed) {
         reserved(queue.submit(name, &[request("a")]).await.map(drop));
         reserved(queue.claim(name, &how()).await.map(drop));
         reserved(queue.set_paused(name, true).await);
-        reserved(bed.registry().bind(name, &binding, None).await.map(drop));
+        reserved(server.registry().bind(name, &binding, None).await.map(drop));
         assert_eq!(queue.status(name, "a").await.unwrap(), None);
         assert_eq!(queue.cancel(name, "a").await.unwrap(), Cancelled::Unknown);
         assert_eq!(queue.counts(name).await.unwrap().ready, 0);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::Scale;
-use crate::bed::{Bed, QUEUE, submit_command};
-use crate::crew::Crewman;
+use crate::fixture::{FaultsFixture, QUEUE, submit_command};
+use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
 
@@ -31,13 +31,13 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
     ];
     let mut seen = Vec::new();
     for (what, begin, end) in troubles {
-        let mut bed = Bed::on_redis(&[], FEW);
-        let operator = bed.operator();
+        let mut fixture = FaultsFixture::on_redis(&[], FEW);
+        let operator = fixture.operator();
         let paused = format!("ingest:{{{QUEUE}}}:paused");
-        bed.submit(10);
+        fixture.submit(10);
         operator.ask(&format!("SET {paused} 1"));
-        let worker = bed.worker(None, "", None);
-        bed.wait_until("the worker to be there", |_| worker.log().contains("paused"));
+        let worker = fixture.worker(None, "", None);
+        fixture.wait_until("the worker to be there", |_| worker.log().contains("paused"));
         let lines_before = worker.log().lines().count();
         operator.ask(&begin);
         let before = operator.commands();
@@ -54,10 +54,10 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
             "{what}: {commands} commands, {said:#?}"
         );
         operator.ask(&end);
-        bed.submit(10);
-        bed.wait_for_all();
+        fixture.submit(10);
+        fixture.wait_for_all();
         worker.stop();
-        bed.check();
+        fixture.check();
         seen.push(format!(
             "{what}: {commands} commands and {} lines in {} s",
             said.len(),
@@ -71,46 +71,46 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
 
 /// The server has no memory left: nothing new is taken, what is there is worked on.
 fn full() -> String {
-    let mut bed = Bed::on_redis(&["--maxmemory-policy", "noeviction"], FEW);
-    let operator = bed.operator();
-    bed.submit(10);
+    let mut fixture = FaultsFixture::on_redis(&["--maxmemory-policy", "noeviction"], FEW);
+    let operator = fixture.operator();
+    fixture.submit(10);
     operator.ask("CONFIG SET maxmemory 1");
-    let input = bed.next_inputs(1);
-    let refused = submit_command(&bed.host, &input).output().unwrap();
+    let input = fixture.next_inputs(1);
+    let refused = submit_command(&fixture.host, &input).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("maxmemory"), "{said}");
-    let worker = bed.worker(None, "", None);
-    bed.wait_for_all();
+    let worker = fixture.worker(None, "", None);
+    fixture.wait_for_all();
     operator.ask("CONFIG SET maxmemory 0");
-    bed.submit(10);
-    bed.wait_for_all();
+    fixture.submit(10);
+    fixture.wait_for_all();
     worker.stop();
-    bed.check();
+    fixture.check();
     "no memory left: submits refused, what is there done".into()
 }
 
 /// The server forgets everything while a worker works, by command and by a restart. Who submits again under the same ids
 /// finds the work done.
 fn emptied() -> String {
-    let mut bed = Bed::on_redis(&[], FEW);
+    let mut fixture = FaultsFixture::on_redis(&[], FEW);
     let workers: Vec<_> = (0..2)
-        .map(|_| bed.worker(None, "--concurrency 2", None))
+        .map(|_| fixture.worker(None, "--concurrency 2", None))
         .collect();
     for restarted in [false, true] {
         for number in 0..40 {
-            bed.submit_as(&format!("r-{number}"));
+            fixture.submit_as(&format!("r-{number}"));
         }
-        bed.wait_until("some to be done", |bed| bed.count("done") > 5);
+        fixture.wait_until("some to be done", |fixture| fixture.count("done") > 5);
         match restarted {
-            true => bed.redis().restart(),
-            false => bed.operator().ask("FLUSHALL"),
+            true => fixture.redis().restart(),
+            false => fixture.operator().ask("FLUSHALL"),
         }
     }
-    bed.submit_again();
-    bed.wait_until("all to be done", |bed| {
-        bed.count("done") == bed.accepted.len() as u64
+    fixture.submit_again();
+    fixture.wait_until("all to be done", |fixture| {
+        fixture.count("done") == fixture.accepted.len() as u64
     });
-    workers.into_iter().for_each(Crewman::stop);
-    bed.check();
+    workers.into_iter().for_each(WorkerProcess::stop);
+    fixture.check();
     "emptied twice and submitted again: each done once".into()
 }

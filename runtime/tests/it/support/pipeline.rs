@@ -28,8 +28,8 @@ pub(crate) fn plugin(name: &str) -> Plugin {
     engine().load_file(&component(name)).unwrap()
 }
 
-/// What is to be done, however many lanes there are.
-pub(crate) struct Work<'a> {
+/// One run of the pipeline, for any number of lanes.
+pub(crate) struct PipelineRun<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) options: InputOptions,
     pub(crate) plugin: &'a Plugin,
@@ -38,9 +38,9 @@ pub(crate) struct Work<'a> {
     pub(crate) limits: Limits,
 }
 
-/// All that a reader can see of a run.
+/// Everything that a reader can see of a run.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct RunOutcome {
     pub(crate) output: String,
     pub(crate) rejects: String,
     pub(crate) records: RecordCounts,
@@ -50,7 +50,7 @@ pub(crate) struct Seen {
     pub(crate) quality: QualityPart,
 }
 
-impl<'a> Work<'a> {
+impl<'a> PipelineRun<'a> {
     /// CSV through a plugin.
     pub(crate) fn of(plugin: &'a Plugin, config: &'a str, input: &'a str, limits: Limits) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(crate) fn run(&self, lanes: usize) -> Result<Seen, Error> {
+    pub(crate) fn run(&self, lanes: usize) -> Result<RunOutcome, Error> {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("in");
         std::fs::write(&input, self.input).unwrap();
@@ -102,11 +102,11 @@ impl<'a> Work<'a> {
         let Committed::New(receipt) = pipeline::run(&job, source)? else {
             panic!("the folder was empty");
         };
-        Ok(Seen::of(&receipt))
+        Ok(RunOutcome::of(&receipt))
     }
 
     /// Runs with one lane and with several, which must not differ.
-    pub(crate) fn runs_alike(&self) -> Result<Seen, String> {
+    pub(crate) fn runs_alike(&self) -> Result<RunOutcome, String> {
         let one = self.run(1).map_err(|error| error.report());
         for lanes in [2, 3] {
             assert_eq!(
@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
     }
 }
 
-impl Seen {
+impl RunOutcome {
     pub(crate) fn of(receipt: &Receipt) -> Self {
         let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
         Self {

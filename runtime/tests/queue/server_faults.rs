@@ -5,34 +5,34 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Q, how};
 use crate::support::host::{Host, Worker, component, wait_for};
 use crate::support::http::Files;
 use crate::support::redis::RedisServer;
+use crate::test_server::{Q, TestServer, how};
 
 /// A server, files, and somebody who may do anything on the server whatever becomes of the others.
-struct Scene {
+struct FaultsFixture {
     redis: RedisServer,
     operator: redis::Connection,
     host: Host,
     files: Files,
 }
 
-impl Scene {
+impl FaultsFixture {
     fn new() -> Self {
         let redis = RedisServer::start();
         let host = Host::on(&redis.url());
         let files = Files::serve();
         files.put("small.csv", "n\n1\n2\n");
         let operator = operator(&redis);
-        let mut scene = Self {
+        let mut fixture = Self {
             redis,
             operator,
             host,
             files,
         };
-        scene.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
-        scene
+        fixture.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
+        fixture
     }
 
     fn worker(&self, words: &str) -> Worker {
@@ -160,9 +160,10 @@ fn operator(redis: &RedisServer) -> redis::Connection {
         .unwrap()
 }
 
-/// What the worker complained of; its log may hold a few lines for each attempt that ended, but not one for each try.
+/// Stops the worker and returns its warnings and errors. Exactly one of them must have this text: the log may hold a few lines
+/// for each attempt that ended, but not one for each try.
 #[track_caller]
-fn complaints(worker: Worker) -> Vec<String> {
+fn told_once(worker: Worker, text: &str) -> Vec<String> {
     let (code, log) = worker.stop();
     assert_eq!(code, Some(0), "{log}");
     let lines = log
@@ -174,26 +175,27 @@ fn complaints(worker: Worker) -> Vec<String> {
         .map(|line| line.to_string())
         .collect();
     assert!(loud.len() <= 12, "{loud:#?}");
+    assert_eq!(count(&loud, text), 1, "{text:?} in {loud:#?}");
     loud
 }
 
-fn count(complaints: &[String], text: &str) -> usize {
-    complaints.iter().filter(|line| line.contains(text)).count()
+fn count(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
 }
 
 #[test]
 fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
-    let mut scene = Scene::new();
-    let mut worker = scene.worker("--concurrency 4");
-    scene.submit_held("held");
-    let url = format!("{}/small.csv", scene.files.url);
+    let mut fixture = FaultsFixture::new();
+    let mut worker = fixture.worker("--concurrency 4");
+    fixture.submit_held("held");
+    let url = format!("{}/small.csv", fixture.files.url);
     let many = vec![url.as_str(); 400].join(" ");
-    scene.host.run(&format!("submit --queue q --uri {many}")).ok();
+    fixture.host.run(&format!("submit --queue q --uri {many}")).ok();
     wait_for("some to be done", || {
-        let done: u64 = scene.ask("ZCARD ingest:{q}:done");
+        let done: u64 = fixture.ask("ZCARD ingest:{q}:done");
         (done >= 20).then_some(())
     });
-    scene.ask::<()>("FLUSHALL");
+    fixture.ask::<()>("FLUSHALL");
     wait_for_logs(
         &mut worker,
         &[
@@ -204,63 +206,63 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
     );
 
     // Another request under the id of the one that was under way; what is left of that has no say in it.
-    scene.files.let_go("held.csv");
-    scene.files.put("other.csv", "n\n1\n2\n3\n");
-    scene.submit("held", &format!("{}/other.csv", scene.files.url));
-    scene.submit_small(&["a", "b"]);
-    scene.wait_until_done(&["held", "a", "b"]);
-    assert_eq!(scene.host.status("held")["receipt"]["records"]["read"], 3);
-    scene.assert_all_done(&["held", "a", "b"]);
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "has lost data"), 1, "{loud:#?}");
+    fixture.files.let_go("held.csv");
+    fixture.files.put("other.csv", "n\n1\n2\n3\n");
+    fixture.submit("held", &format!("{}/other.csv", fixture.files.url));
+    fixture.submit_small(&["a", "b"]);
+    fixture.wait_until_done(&["held", "a", "b"]);
+    assert_eq!(fixture.host.status("held")["receipt"]["records"]["read"], 3);
+    fixture.assert_all_done(&["held", "a", "b"]);
+    told_once(worker, "has lost data");
 }
 
 /// An emptied server counts bindings anew, and the plugin that a number stood for is not taken for the one that it stands
 /// for now.
 #[test]
 fn a_binding_made_after_a_loss_is_the_one_in_force() {
-    let mut scene = Scene::new();
+    let mut fixture = FaultsFixture::new();
     let clean = component("clean");
-    let bind = |scene: &Scene, config: &str| {
-        scene
+    let bind = |fixture: &FaultsFixture, config: &str| {
+        fixture
             .host
             .run_with("plugin push", &[clean.to_str().unwrap()])
             .ok();
-        scene
+        fixture
             .host
             .run_with("plugin bind --queue q clean@0.1.0 --config", &[config])
             .ok();
     };
     bind(
-        &scene,
+        &fixture,
         r#"{"columns":{"n":{"type":"integer","range":{"min":2}}}}"#,
     );
-    let mut worker = scene.host.worker("--queue q --allow-host 127.0.0.1");
-    scene.submit_small(&["before"]);
-    scene.wait_until_done(&["before"]);
-    let rejected = |scene: &Scene, id: &str| scene.host.status(id)["receipt"]["records"]["rejected"].clone();
-    assert_eq!(rejected(&scene, "before"), 1);
+    let mut worker = fixture.host.worker("--queue q --allow-host 127.0.0.1");
+    fixture.submit_small(&["before"]);
+    fixture.wait_until_done(&["before"]);
+    let rejected =
+        |fixture: &FaultsFixture, id: &str| fixture.host.status(id)["receipt"]["records"]["rejected"].clone();
+    assert_eq!(rejected(&fixture, "before"), 1);
 
-    scene.ask::<()>("FLUSHALL");
-    bind(&scene, "{}");
-    scene.submit_small(&["after"]);
+    fixture.ask::<()>("FLUSHALL");
+    bind(&fixture, "{}");
+    fixture.submit_small(&["after"]);
     wait_for_logs(&mut worker, &["has lost data"]);
-    scene.wait_until_done(&["after"]);
-    assert_eq!(scene.host.status("after")["receipt"]["binding"], 1);
-    assert_eq!(rejected(&scene, "after"), 0);
-    complaints(worker);
+    fixture.wait_until_done(&["after"]);
+    assert_eq!(fixture.host.status("after")["receipt"]["binding"], 1);
+    assert_eq!(rejected(&fixture, "after"), 0);
+    told_once(worker, "has lost data");
 }
 
 #[test]
 fn a_server_restarted_empty_is_told_once_and_work_goes_on() {
-    let mut scene = Scene::new();
-    scene.submit_small(&["before"]);
-    let mut worker = scene.worker("");
-    scene.wait_until_done(&["before"]);
-    scene.submit_held("held");
-    scene.redis.restart();
-    scene.operator = operator(&scene.redis);
-    scene.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
+    let mut fixture = FaultsFixture::new();
+    fixture.submit_small(&["before"]);
+    let mut worker = fixture.worker("");
+    fixture.wait_until_done(&["before"]);
+    fixture.submit_held("held");
+    fixture.redis.restart();
+    fixture.operator = operator(&fixture.redis);
+    fixture.ask::<()>("ACL SETUSER operator on nopass ~* &* +@all");
     wait_for_logs(
         &mut worker,
         &[
@@ -269,61 +271,58 @@ fn a_server_restarted_empty_is_told_once_and_work_goes_on() {
             "stopped without a commit",
         ],
     );
-    assert!(!scene.host.path("out/q/held.csv").exists());
-    scene.files.let_go("held.csv");
-    scene.submit_small(&["held", "a"]);
-    scene.wait_until_done(&["held", "a"]);
-    scene.assert_all_done(&["held", "a"]);
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "has lost data"), 1, "{loud:#?}");
+    assert!(!fixture.host.path("out/q/held.csv").exists());
+    fixture.files.let_go("held.csv");
+    fixture.submit_small(&["held", "a"]);
+    fixture.wait_until_done(&["held", "a"]);
+    fixture.assert_all_done(&["held", "a"]);
+    told_once(worker, "has lost data");
 }
 
 #[test]
 fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
-    let mut scene = Scene::new();
-    let mut worker = scene.worker("");
-    scene.submit_held("held");
-    scene.ask::<()>("SET ingest:{q}:ready oops");
+    let mut fixture = FaultsFixture::new();
+    let mut worker = fixture.worker("");
+    fixture.submit_held("held");
+    fixture.ask::<()>("SET ingest:{q}:ready oops");
     wait_for_logs(
         &mut worker,
         &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
     );
-    scene.assert_patient();
+    fixture.assert_patient();
     // What does not need that key is done.
-    scene.files.let_go("held.csv");
-    scene.wait_until_done(&["held"]);
+    fixture.files.let_go("held.csv");
+    fixture.wait_until_done(&["held"]);
 
-    scene.ask::<()>("DEL ingest:{q}:ready");
-    scene.submit_small(&["a", "b"]);
+    fixture.ask::<()>("DEL ingest:{q}:ready");
+    fixture.submit_small(&["a", "b"]);
     wait_for_logs(&mut worker, &["does it again"]);
-    scene.wait_until_done(&["a", "b"]);
-    scene.assert_all_done(&["held", "a", "b"]);
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+    fixture.wait_until_done(&["a", "b"]);
+    fixture.assert_all_done(&["held", "a", "b"]);
+    told_once(worker, "cannot claim");
 }
 
 /// The worker's user may not run a command any more, then it may again: nothing is lost, nothing is counted.
 fn a_denied_command(command: &str) {
-    let mut scene = Scene::new();
-    let mut worker = scene.worker("--concurrency 2");
-    scene.submit_held("held");
-    scene.ask::<()>(&format!("ACL SETUSER default -{command}"));
-    scene.operator = redis::Client::open(scene.redis.url().replace("redis://", "redis://operator:any@"))
+    let mut fixture = FaultsFixture::new();
+    let mut worker = fixture.worker("--concurrency 2");
+    fixture.submit_held("held");
+    fixture.ask::<()>(&format!("ACL SETUSER default -{command}"));
+    fixture.operator = redis::Client::open(fixture.redis.url().replace("redis://", "redis://operator:any@"))
         .unwrap()
         .get_connection()
         .unwrap();
-    scene.submit_small(&["a", "b", "c"]);
+    fixture.submit_small(&["a", "b", "c"]);
     wait_for_logs(&mut worker, &["cannot claim, trying again", "extend its ACL"]);
-    scene.assert_patient();
-    scene.files.let_go("held.csv");
+    fixture.assert_patient();
+    fixture.files.let_go("held.csv");
     wait_for_logs(&mut worker, &["cannot end a claim, trying again"]);
-    assert!(!scene.is_done("held"));
+    assert!(!fixture.is_done("held"));
 
-    scene.ask::<()>("ACL SETUSER default +@all");
-    scene.wait_until_done(&["held", "a", "b", "c"]);
-    scene.assert_all_done(&["held", "a", "b", "c"]);
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+    fixture.ask::<()>("ACL SETUSER default +@all");
+    fixture.wait_until_done(&["held", "a", "b", "c"]);
+    fixture.assert_all_done(&["held", "a", "b", "c"]);
+    told_once(worker, "cannot claim");
 }
 
 #[test]
@@ -339,10 +338,10 @@ fn a_denied_move_leaves_each_request_where_it_is() {
 /// A request is given up as lost only if the server says so, not if it says nothing.
 #[tokio::test]
 async fn a_denied_look_is_not_taken_for_a_loss() {
-    let bed = Bed::redis().await;
-    bed.submit(&["expired", "ready"]).await;
-    bed.claim_briefly().await;
-    let mut connection = bed.redis_connection();
+    let server = TestServer::redis().await;
+    server.submit(&["expired", "ready"]).await;
+    server.claim_briefly().await;
+    let mut connection = server.redis_connection();
     let mut set_user = |change: &str| {
         let mut set = redis::cmd("ACL");
         set.arg(&["SETUSER", "default", change]);
@@ -350,27 +349,31 @@ async fn a_denied_look_is_not_taken_for_a_loss() {
     };
     for command in ["hexists", "hmget", "hget"] {
         set_user(&format!("-{command}"));
-        let error = bed.queue().claim(Q, &how()).await.expect_err("a denied command");
+        let error = server
+            .queue()
+            .claim(Q, &how())
+            .await
+            .expect_err("a denied command");
         assert!(error.report().contains("extend its ACL"), "{}", error.report());
         set_user(&format!("+{command}"));
-        assert_eq!(bed.queue().counts(Q).await.unwrap().dead, 0, "{command}");
+        assert_eq!(server.queue().counts(Q).await.unwrap().dead, 0, "{command}");
     }
-    let claims = bed.queue().claim_some(Q, &how(), 2).await.unwrap();
+    let claims = server.queue().claim_some(Q, &how(), 2).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.lost).collect::<Vec<_>>(), [1, 0]);
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
 #[test]
 fn a_full_server_keeps_leases_and_lets_work_end() {
-    let mut scene = Scene::new();
-    let url = scene.files.hold("held.csv", "n\n1\n2\n");
-    scene.submit("held", &url);
-    scene.host.push(&format!(
+    let mut fixture = FaultsFixture::new();
+    let url = fixture.files.hold("held.csv", "n\n1\n2\n");
+    fixture.submit("held", &url);
+    fixture.host.push(&format!(
         r#"{{"id":"late","uri":"{}/small.csv"}}"#,
-        scene.files.url
+        fixture.files.url
     ));
-    scene.ask::<()>("CONFIG SET maxmemory 1");
-    let mut worker = scene.worker("");
+    fixture.ask::<()>("CONFIG SET maxmemory 1");
+    let mut worker = fixture.worker("");
     wait_for_logs(
         &mut worker,
         &[
@@ -379,26 +382,25 @@ fn a_full_server_keeps_leases_and_lets_work_end() {
             "raise its `maxmemory`",
         ],
     );
-    let said = scene
+    let said = fixture
         .host
         .run(&format!("submit --queue q --uri {url} --id refused"))
         .refused(1);
     assert!(said.contains("raise its `maxmemory`"), "{said}");
-    scene.assert_patient();
+    fixture.assert_patient();
     for _ in 0..2 {
-        let before = scene.lease_of("held");
+        let before = fixture.lease_of("held");
         wait_for("the lease to be renewed", || {
-            (scene.lease_of("held") > before).then_some(())
+            (fixture.lease_of("held") > before).then_some(())
         });
     }
-    scene.files.let_go("held.csv");
-    scene.wait_until_done(&["held"]);
+    fixture.files.let_go("held.csv");
+    fixture.wait_until_done(&["held"]);
 
-    scene.ask::<()>("CONFIG SET maxmemory 0");
-    scene.wait_until_done(&["late"]);
-    scene.assert_all_done(&["held", "late"]);
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "cannot claim"), 1, "{loud:#?}");
+    fixture.ask::<()>("CONFIG SET maxmemory 0");
+    fixture.wait_until_done(&["late"]);
+    fixture.assert_all_done(&["held", "late"]);
+    let loud = told_once(worker, "cannot claim");
     assert_eq!(count(&loud, "cannot renew"), 0, "{loud:#?}");
 }
 
@@ -423,6 +425,5 @@ fn a_removed_file_is_told_once_and_a_new_one_is_used() {
     host.wait_for_state("after", "done");
     assert_eq!(host.run("status before").code, Some(1));
     assert_eq!(host.run("queue audit").ok(), "q  clean\n");
-    let loud = complaints(worker);
-    assert_eq!(count(&loud, "removed or replaced"), 1, "{loud:#?}");
+    told_once(worker, "removed or replaced");
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::crew::{Crewman, unshare};
 use crate::support::host::{Host, component, path_of};
-use crate::support::inputs::faulty::{Deed, File};
-use crate::support::inputs::servers::Server as HttpServer;
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::redis::RedisServer;
+use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
 
@@ -34,8 +34,8 @@ pub(crate) enum Server {
     Sqlite,
 }
 
-/// A place of its own for a row.
-pub(crate) struct Bed {
+/// A queue, its inputs and its requests, for one row.
+pub(crate) struct FaultsFixture {
     pub(crate) host: Host,
     pub(crate) server: Server,
     /// The files that requests are for.
@@ -48,7 +48,7 @@ pub(crate) struct Bed {
     next: usize,
 }
 
-impl Bed {
+impl FaultsFixture {
     pub(crate) fn on_redis(options: &[&str], records: usize) -> Self {
         let redis = RedisServer::start_with(options);
         let host = Host::on(&redis.url());
@@ -145,9 +145,9 @@ impl Bed {
         (std::fs::read(&input).unwrap(), self.outputs[&input].clone())
     }
 
-    /// Puts a file on a server of its own, which does these deeds first, and submits a request for it.
-    pub(crate) fn serve(&mut self, file: File, deeds: Vec<Deed>, sha256: &str) {
-        let uri = uri(&file.serve(deeds));
+    /// Puts a file on a server of its own, which does these actions first, and submits a request for it.
+    pub(crate) fn serve(&mut self, file: ServedFile, actions: Vec<Action>, sha256: &str) {
+        let uri = uri(&file.serve(actions));
         let id = self.submit_uri(&uri);
         self.outputs.insert(uri.clone().into(), sha256.to_owned());
         self.accepted.insert(id, uri.into());
@@ -155,7 +155,7 @@ impl Bed {
 
     /// The same for a file from which nothing can come; the request's id.
     pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
-        let uri = uri(&File::new(bytes, None).serve(Vec::new()));
+        let uri = uri(&ServedFile::new(bytes, None).serve(Vec::new()));
         self.submit_uri(&uri)
     }
 
@@ -176,7 +176,7 @@ impl Bed {
     }
 
     /// Starts a worker, with more options and perhaps a fault (see `runtime/src/faults.rs`).
-    pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> Crewman {
+    pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> WorkerProcess {
         let mut command = self.host.command();
         command.args(self.worker_arguments(options));
         if let Some(url) = url {
@@ -185,11 +185,11 @@ impl Bed {
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
-        Crewman::start(command, &self.host)
+        WorkerProcess::start(command, &self.host)
     }
 
     /// Starts a worker that sees mounts of its own: `mount` is a shell's command that makes them.
-    pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> Crewman {
+    pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> WorkerProcess {
         let host = self.host.command();
         let mut command = unshare();
         command
@@ -201,7 +201,7 @@ impl Bed {
         for (name, value) in host.get_envs() {
             value.map(|value| command.env(name, value));
         }
-        Crewman::start(command, &self.host)
+        WorkerProcess::start(command, &self.host)
     }
 
     fn worker_arguments(&self, options: &str) -> Vec<OsString> {
@@ -253,10 +253,10 @@ impl Bed {
     /// Waits until no request is on its way any more; how long that took.
     pub(crate) fn wait_for_all(&self) -> Duration {
         let start = Instant::now();
-        self.wait_until("all requests to end", |bed| {
+        self.wait_until("all requests to end", |fixture| {
             ["ready", "delayed", "leased"]
                 .iter()
-                .all(|state| bed.try_count(state) == Some(0))
+                .all(|state| fixture.try_count(state) == Some(0))
         });
         start.elapsed()
     }
@@ -316,7 +316,7 @@ impl Bed {
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
 
-    /// The same as [`Bed::check`] for some of the requests, of which the others have not come to an end.
+    /// The same as [`FaultsFixture::check`] for some of the requests, of which the others have not come to an end.
     pub(crate) fn check_done(&self, expected: &HashSet<String>) {
         self.check_audit();
         let ids = self.check_output();
@@ -359,7 +359,7 @@ impl Bed {
     }
 }
 
-/// See [`Bed::operator`].
+/// See [`FaultsFixture::operator`].
 pub(crate) struct Operator(redis::Client);
 
 impl Operator {
@@ -385,7 +385,7 @@ impl Operator {
     }
 }
 
-fn uri(server: &HttpServer) -> String {
+fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 

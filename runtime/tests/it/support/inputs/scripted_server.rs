@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// A server by hand: what it was asked, head by head.
-pub(crate) struct Server {
+/// A server that sends exactly the bytes it is given, and keeps the head of each request.
+pub(crate) struct ScriptedServer {
     pub(crate) address: SocketAddr,
     pub(crate) sent: Arc<Notify>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
+impl ScriptedServer {
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -54,18 +54,18 @@ impl Server {
 }
 
 /// Sends one of the answers on each connection, in order, and closes it.
-pub(crate) fn serve(answers: Vec<Vec<u8>>) -> Server {
+pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
-    Server::start(move |_, mut connection| {
+    ScriptedServer::start(move |_, mut connection| {
         // A client that has seen enough may be gone.
         let _ = connection.write_all(&answers.next().unwrap_or_default());
     })
 }
 
 /// Answers, keeps the connection open, and closes it when the next request has come; answers that one on a further connection.
-pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>) -> Server {
+pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>) -> ScriptedServer {
     let mut first = Some(first);
-    Server::start(move |_, mut connection| match first.take() {
+    ScriptedServer::start(move |_, mut connection| match first.take() {
         Some(first) => {
             connection.write_all(&first).unwrap();
             let _ = connection.read(&mut [0; 1_024]);
@@ -75,9 +75,9 @@ pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>) -> Server {
 }
 
 /// Sends some bytes on each connection, then nothing more, and keeps it open.
-pub(crate) fn silent_after(bytes: Vec<u8>) -> Server {
+pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     let mut open = Vec::new();
-    Server::start(move |_, mut connection| {
+    ScriptedServer::start(move |_, mut connection| {
         connection.write_all(&bytes).unwrap();
         open.push(connection);
     })
@@ -117,8 +117,8 @@ pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
 }
 
 /// Sends a body of so many bytes in chunks.
-pub(crate) fn long_body(bytes: usize) -> Server {
-    Server::start(move |_, mut connection| {
+pub(crate) fn long_body(bytes: usize) -> ScriptedServer {
+    ScriptedServer::start(move |_, mut connection| {
         connection
             .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             .unwrap();

@@ -7,8 +7,8 @@ use fastrand::Rng;
 use ingest_host::error::{Class, Result};
 use ingest_host::queue::{Next, Progress, Renewed, Ticket};
 
-use crate::bed::{Bed, PATIENCE, Q, how, output, request};
 use crate::model::{LOST_MAX, Model};
+use crate::test_server::{PATIENCE, Q, TestServer, how, output, request};
 
 const IDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 /// The first one is met most often.
@@ -19,37 +19,43 @@ const HOUR: Duration = Duration::from_secs(3_600);
     clippy::print_stdout,
     reason = "the test harness shows the seed if the walk fails"
 )]
-pub(crate) async fn any_walk_follows_the_model(bed: Bed) {
+pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
     for seed in [20_240_229, 7, 3_141_592_653] {
         println!("seed {seed}");
-        walk(bed.fresh().await, Rng::with_seed(seed)).await;
+        walk(server.fresh().await, Rng::with_seed(seed)).await;
     }
 }
 
-async fn walk(bed: Bed, mut random: Rng) {
+async fn walk(server: TestServer, mut random: Rng) {
     let (mut model, mut tickets) = (Model::default(), Vec::new());
     for step in 0..300 {
         let verb = random.u8(0..24);
-        take_step(&bed, &mut model, &mut tickets, &mut random, verb).await;
+        take_step(&server, &mut model, &mut tickets, &mut random, verb).await;
         assert_eq!(
-            bed.queue().counts(Q).await.unwrap(),
+            server.queue().counts(Q).await.unwrap(),
             model.counts(),
             "after step {step}, verb {verb}"
         );
         if step % 50 == 0 {
-            bed.audit_is_clean().await;
+            server.audit_is_clean().await;
         }
     }
     for (id, entry) in &model.entries {
-        let status = bed.status(id).await;
+        let status = server.status(id).await;
         let wanted = (entry.state, entry.attempts, entry.lost);
         assert_eq!((status.state, status.attempts, status.lost), wanted, "{id}");
     }
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, random: &mut Rng, verb: u8) {
-    let queue = bed.queue();
+async fn take_step(
+    server: &TestServer,
+    model: &mut Model,
+    tickets: &mut Vec<Ticket>,
+    random: &mut Rng,
+    verb: u8,
+) {
+    let queue = server.queue();
     let id = IDS[random.usize(0..IDS.len())];
     // Old tickets stay in the game, those of zombies; of the young ones some still hold.
     let among = if random.bool() { 3 } else { tickets.len() };
@@ -68,7 +74,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
         }
         (5..=9, _) => {
             let output = OUTPUTS[usize::from(random.u8(0..8) == 0)];
-            take_claim(bed, model, tickets, how().nonce, output).await;
+            take_claim(server, model, tickets, how().nonce, output).await;
         }
         (20..=21, Some(ticket)) => match model.claim_again(&ticket.nonce) {
             Some(held) => {
@@ -77,7 +83,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
                 let claim = queue.claim(Q, &options).await.unwrap();
                 assert_eq!(claim.map(|claim| claim.ticket), Some(held));
             }
-            None => take_claim(bed, model, tickets, ticket.nonce, OUTPUTS[0]).await,
+            None => take_claim(server, model, tickets, ticket.nonce, OUTPUTS[0]).await,
         },
         (10..=11, Some(ticket)) => {
             let to_nothing = random.bool();
@@ -142,7 +148,7 @@ async fn take_step(bed: &Bed, model: &mut Model, tickets: &mut Vec<Ticket>, rand
 
 /// A claim under a nonce that no claim that stands was asked for with.
 async fn take_claim(
-    bed: &Bed,
+    server: &TestServer,
     model: &mut Model,
     tickets: &mut Vec<Ticket>,
     nonce: String,
@@ -150,7 +156,7 @@ async fn take_claim(
 ) {
     let mut options = how();
     (options.nonce, options.lost_max, options.output) = (nonce, LOST_MAX, output(output_name));
-    let claim = bed.queue().claim(Q, &options).await.unwrap();
+    let claim = server.queue().claim(Q, &options).await.unwrap();
     let wanted = model.claim(output_name);
     let given = claim.as_ref().map(|claim| &claim.ticket.id);
     let is_ending = |id: &String| model.entries[id].is_ending();
@@ -178,23 +184,23 @@ fn stands<T>(result: Result<T>) -> Option<T> {
         .ok()
 }
 
-pub(crate) async fn an_audit_of_a_live_queue_is_clean(bed: Bed) {
-    let server = bed.another().await;
+pub(crate) async fn an_audit_of_a_live_queue_is_clean(server: TestServer) {
+    let other = server.another().await;
     let busy = AtomicBool::new(true);
     let work = async {
         for round in 0..60 {
             let requests: Vec<_> = (0..10).map(|n| request(&format!("r{round}-{n}"))).collect();
-            server.queue.submit(Q, &requests).await.unwrap();
+            other.queue.submit(Q, &requests).await.unwrap();
             for _ in 0..5 {
-                let claim = server.queue.claim(Q, &how()).await.unwrap().unwrap();
-                server.queue.settle(&claim.ticket, "{}").await.unwrap();
+                let claim = other.queue.claim(Q, &how()).await.unwrap().unwrap();
+                other.queue.settle(&claim.ticket, "{}").await.unwrap();
             }
         }
         busy.store(false, Ordering::Relaxed);
     };
     let watch = async {
         while busy.load(Ordering::Relaxed) {
-            bed.audit_is_clean().await;
+            server.audit_is_clean().await;
         }
     };
     tokio::join!(work, watch);
