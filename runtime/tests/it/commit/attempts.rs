@@ -438,9 +438,11 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
             });
         }));
         assert!(caught.is_err());
-        for folder in [".staging", "rejects/.staging"] {
-            restore(&fixture.path(folder));
-        }
+        let restored = [".staging", "rejects/.staging"].map(|folder| restore(&fixture.path(folder)));
+        assert!(
+            restored.iter().sum::<usize>() > 0,
+            "the process left nothing in staging"
+        );
         assert!(fixture.path("orders/day-1.csv").exists());
         // The successor makes other bytes, and has the name that readers expect all the same.
         fixture.commit(2, b"successor\n").unwrap();
@@ -466,14 +468,18 @@ fn keep(folder: &Path) {
     }
 }
 
-fn restore(folder: &Path) {
+/// Puts back what [`keep`] has kept, and returns how many files that were.
+fn restore(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder.with_extension("kept")) else {
-        return;
+        return 0;
     };
+    let mut files = 0;
     for file in entries.map(Result::unwrap) {
         fs::rename(file.path(), folder.join(file.file_name())).unwrap();
+        files += 1;
     }
     fs::remove_dir(folder.with_extension("kept")).unwrap();
+    files
 }
 
 #[test]
