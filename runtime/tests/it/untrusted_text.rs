@@ -90,6 +90,8 @@ struct CheckedCommands {
     host: Host,
     log_format: &'static str,
     commands: usize,
+    /// The lines of JSON among what they said.
+    json_lines: usize,
 }
 
 impl CheckedCommands {
@@ -98,6 +100,7 @@ impl CheckedCommands {
             host,
             log_format,
             commands: 0,
+            json_lines: 0,
         }
     }
 
@@ -123,7 +126,7 @@ impl CheckedCommands {
     }
 
     #[track_caller]
-    fn check(&self, words: &str, output: &Output) -> String {
+    fn check(&mut self, words: &str, output: &Output) -> String {
         assert!(
             matches!(output.status.code(), Some(0..=2)),
             "`{words}`: {:?}",
@@ -148,12 +151,14 @@ impl CheckedCommands {
             for line in stdout.lines() {
                 serde_json::from_str::<Value>(line)
                     .unwrap_or_else(|error| panic!("`{words}`: {error}: {line}"));
+                self.json_lines += 1;
             }
         }
         // Beside the log there are notes, and usage.
         let logged = stderr.lines().filter(|line| line.contains("timestamp"));
         for line in logged.filter(|_| self.log_format == "json") {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("`{words}`: {error}: {line}"));
+            self.json_lines += 1;
         }
         format!("{stdout}{stderr}")
     }
@@ -235,6 +240,7 @@ fn on_each_queue(scenario: impl Fn(&mut CheckedCommands)) {
         let mut commands = CheckedCommands::new(host, log_format);
         scenario(&mut commands);
         assert!(commands.commands > 0);
+        assert!(commands.json_lines > 0 || log_format == "human");
     }
 }
 
