@@ -42,6 +42,7 @@ fn full() -> String {
     let is_hidden =
         |path: &PathBuf| path.to_string_lossy().contains("/.staging/") || path.ends_with(".output-id");
     assert!(left.iter().all(is_hidden), "{left:?}");
+    assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
     drop(worker);
     // The file system is gone with its worker, and with it what that one may have published.
     let other = fixture.worker(None, "--move-output", None);
