@@ -18,8 +18,11 @@ demo: toolchain ## Build, ingest a file of alarms, and swap the plugin while the
 	@scripts/demo.sh
 
 .PHONY: test
-test: toolchain redis terminal plugins ## Run all tests (installs redis-server where it can)
+test: toolchain redis terminal plugins ## Run the tests that need Rust, Redis and SQLite (installs redis-server where it can)
 	$(CARGO) test --locked --workspace
+
+.PHONY: test-all
+test-all: test ## Run `make test`, and what needs more servers, languages or browsers (nothing yet)
 
 .PHONY: faults
 faults: toolchain redis plugins ## Inject faults into every part, write docs/reliability.md (SEED=n repeats a run)

@@ -35,7 +35,7 @@ if [ "$differential" = yes ]; then
     echo "==== differential against Python, $seconds s, SEED=$seed"
     end=$((SECONDS + seconds))
     while [ "$SECONDS" -lt "$end" ]; do
-        SEED=$seed CASES=50000 cargo test --quiet --locked --workspace --test differential
+        SEED=$seed CASES=50000 cargo test --quiet --locked --workspace --test it differential::
         seed=$((seed + 1))
     done
 fi

@@ -1,6 +1,6 @@
 //! Properties that hold for any bytes: one function for each place at which unchecked bytes come in. Each takes any
 //! bytes and panics if its property does not hold. `make fuzz` lets libFuzzer look for such bytes;
-//! `runtime/tests/fuzz.rs` tries the corpus and mutations of it with each `cargo test`.
+//! `runtime/tests/it/fuzz.rs` tries the corpus and mutations of it with each `cargo test`.
 //!
 //! The first bytes of an input choose how to read it, so that every way is tried.
 

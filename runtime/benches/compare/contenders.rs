@@ -118,7 +118,7 @@ impl Contender {
         let output = folder.join("output");
         let command = self.command(input, tools, folder, &output)?;
         let (sample, said) = measure::run(command, folder)?;
-        let said: Said = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
+        let said: Printed = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
         let output = match self.program {
             Program::Host | Program::Before => output.join(format!("job.{}", input.job.extension())),
             _ => output,
@@ -204,7 +204,7 @@ pub(crate) struct Done {
 
 /// The numbers that a contender prints; the same members as in the host's receipt.
 #[derive(Deserialize, Serialize)]
-pub(crate) struct Said {
+pub(crate) struct Printed {
     pub(crate) records: Counts,
 }
 

@@ -15,7 +15,8 @@ mod report;
 mod requests;
 mod tools;
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::fmt;
@@ -23,7 +24,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use contenders::Said;
+use contenders::Printed;
 use jobs::Job;
 use report::Findings;
 use tools::Tools;
@@ -120,7 +121,7 @@ fn main() -> ExitCode {
 fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
     let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;
-    say(serde_json::to_string(&Said { records })?);
+    say(serde_json::to_string(&Printed { records })?);
     Ok(())
 }
 

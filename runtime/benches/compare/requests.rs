@@ -82,11 +82,11 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
         contenders.push((Worker::RqSimple, None, scale.requests));
         contenders.push((Worker::RqForking, None, scale.requests / FORKING_SHARE));
     }
-    let bed = Bed::new(tools, scale)?;
+    let bench = RequestBench::new(tools, scale)?;
     let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..scale.request_rounds {
         for (&(worker, storage, requests), samples) in contenders.iter().zip(&mut samples) {
-            let sample = bed
+            let sample = bench
                 .run(worker, storage, requests)
                 .map_err(|e| format!("{}: {e}", worker.label()))?;
             let rate = requests as f64 / sample.wall.as_secs_f64();
@@ -107,7 +107,7 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
 }
 
 /// The parts that all workers share.
-struct Bed<'a> {
+struct RequestBench<'a> {
     tools: &'a Tools,
     full: bool,
     redis: RedisServer,
@@ -118,7 +118,7 @@ struct Bed<'a> {
     kept: RefCell<Vec<TempDir>>,
 }
 
-impl<'a> Bed<'a> {
+impl<'a> RequestBench<'a> {
     fn new(tools: &'a Tools, scale: &Scale) -> Result<Self> {
         Ok(Self {
             tools,

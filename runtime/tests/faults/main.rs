@@ -4,20 +4,19 @@
 //! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into docs/reliability.md.
 #![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
-mod bed;
-mod crew;
 mod endings;
+mod fixture;
 mod proxy;
 mod report;
+mod server_faults;
 mod servers;
 mod storage;
 mod transfers;
-mod troubles;
+mod worker_process;
 mod workers;
 
-#[path = "../inputs/mod.rs"]
-mod inputs;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "other programs use the rest")]
 mod support;
 
 use std::io::Write;
@@ -53,8 +52,8 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Scale) -> String,
 }
 
-/// A row's end.
-pub(crate) struct Seen {
+/// Whether a row's promises held, and its figures.
+pub(crate) struct RowOutcome {
     pub(crate) row: &'static Row,
     pub(crate) holds: bool,
     pub(crate) figures: String,
@@ -115,7 +114,7 @@ static ROWS: &[Row] = &[
     Row {
         number: "11",
         fault: "Redis emptied, full, closed, written to by others",
-        run: troubles::server_troubles,
+        run: server_faults::server_troubles,
     },
     Row {
         number: "12",
@@ -165,7 +164,7 @@ fn main() -> ExitCode {
 }
 
 /// Most of a row is waiting, so a few go on at once.
-fn run(rows: &[&'static Row], scale: &Scale) -> Vec<Seen> {
+fn run(rows: &[&'static Row], scale: &Scale) -> Vec<RowOutcome> {
     const AT_ONCE: usize = 3;
 
     let next = Mutex::new(rows.iter().enumerate());
@@ -192,7 +191,7 @@ fn run(rows: &[&'static Row], scale: &Scale) -> Vec<Seen> {
                     ));
                     seen.lock().unwrap().push((
                         at,
-                        Seen {
+                        RowOutcome {
                             row,
                             holds,
                             figures,

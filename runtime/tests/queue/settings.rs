@@ -5,9 +5,9 @@ use std::time::Duration;
 use ingest_host::error::Class;
 use ingest_host::queue::{Backend, Progress, Ticket};
 
-use crate::bed::Bed;
 use crate::support::host::Host;
 use crate::support::redis::RedisServer;
+use crate::test_server::TestServer;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -129,10 +129,10 @@ async fn a_sqlite_file_is_judged_by_its_place() {
 /// A worker warns with the sentences with which it refuses when it is strict.
 #[tokio::test]
 async fn a_strict_worker_refuses_what_others_warn_of() {
-    let bed = Bed::redis().await;
-    let found = bed.queue().settings().await.unwrap();
+    let server = TestServer::redis().await;
+    let found = server.queue().settings().await.unwrap();
     assert_dangers(&found, &["writes nothing to disk"]);
-    let host = Host::on(&bed.url);
+    let host = Host::on(&server.url);
     let said = host.run("run --queue q --burst");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stderr.contains(&found[0]), "{}", said.stderr);
@@ -145,7 +145,7 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     );
 
     // The audit warns, and what it finds is about requests only.
-    bed.submit(&["a"]).await;
+    server.submit(&["a"]).await;
     let said = host.run("queue audit");
     assert_eq!(
         (said.code, said.stdout.as_str()),

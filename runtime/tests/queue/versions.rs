@@ -6,19 +6,19 @@ use std::time::Duration;
 use ingest_host::error::Class;
 use ingest_host::queue::{Backend, Binding, Counts, Invalid, Next, Progress, State, Status, Ticket};
 
-use crate::bed::{Q, how, request};
 use crate::support::sqlite::{take_back_to_version, version_of};
+use crate::test_server::{Q, how, request};
 
 const LATEST: usize = 3;
 
 /// A queue with a request in each state, and the ticket of one that is held.
-struct Filled {
+struct FilledQueue {
     folder: tempfile::TempDir,
     url: String,
     held: Ticket,
 }
 
-impl Filled {
+impl FilledQueue {
     fn file(&self) -> PathBuf {
         self.folder.path().join("queue.db")
     }
@@ -31,7 +31,7 @@ async fn claim(server: &Backend, id: &str) -> Ticket {
     claim.ticket
 }
 
-async fn fill() -> Filled {
+async fn fill() -> FilledQueue {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("queue.db").display());
     let server = Backend::connect(&url).await.unwrap();
@@ -79,7 +79,7 @@ async fn fill() -> Filled {
         rollback_of: None,
     };
     server.registry.bind(Q, &binding, None).await.unwrap();
-    Filled { folder, url, held }
+    FilledQueue { folder, url, held }
 }
 
 /// All that a reader sees.
