@@ -100,8 +100,12 @@ print(*(package["name"] for package in packages if package["publish"] != []))')
 if [ -z "$crates" ]; then
     echo "NOT PACKAGED: no crate may be published (publish = false in Cargo.toml)"
 else
+    rm -rf "$build/package"
     # shellcheck disable=SC2046
-    cargo publish --dry-run --locked $(printf -- '-p %s ' $crates)
+    set -- $(printf -- '-p %s ' $crates)
+    cargo publish --dry-run --locked "$@"
+    # The dry run builds them, and leaves them in no documented place.
+    cargo package --quiet --no-verify --locked "$@"
     cp "$build"/package/*.crate "$files"
 fi
 
