@@ -219,6 +219,24 @@ fn each_name_in_a_recipe_is_in_the_file_beside_it() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The tests that must pass are there.
+#[test]
+fn each_test_in_a_recipe_exists() {
+    let tests = documents::root().join("runtime/tests");
+    let mut count = 0;
+    for path in documents::in_folder(&documents::root().join("docs/how-to")) {
+        let text = documents::text(&path);
+        for rest in text.split("--test ").skip(1) {
+            count += 1;
+            let name = rest.split([' ', '`']).next().unwrap();
+            let is_there =
+                tests.join(format!("{name}.rs")).exists() || tests.join(name).join("main.rs").exists();
+            assert!(is_there, "{}: --test {name}", path.display());
+        }
+    }
+    assert!(count > 20, "{count} tests");
+}
+
 /// Each decision has its sections, a status that is one, and a line in the list with that status.
 #[test]
 fn each_decision_is_complete_and_listed() {
