@@ -40,9 +40,8 @@ export CARGO_TARGET_DIR=$build
 export CARGO_PROFILE_RELEASE_STRIP=symbols
 # The paths of the machine that built it are nobody's business, and differ between builds.
 export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# Archives of the same commit are the same bytes.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH
+# Archives of the same commit have the same times. The compilers do not get it: C code would compile anew for each commit.
+committed=$(git log -1 --format=%ct)
 
 say "SBOM and licences"
 if ! cargo cyclonedx --version >/dev/null 2>&1; then
@@ -51,7 +50,7 @@ fi
 sboms() { find . -path ./target -prune -o -name release-sbom.json "$@"; }
 trap 'sboms -exec rm {} +' EXIT
 # It writes one beside each manifest; that of the program is it, but for the paths of this machine.
-cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$1" --override-filename release-sbom
+SOURCE_DATE_EPOCH=$committed cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$1" --override-filename release-sbom
 sed "s#file://$PWD/#file:///#g" runtime/release-sbom.json >"$files/ingest-host-$version.cdx.json"
 sboms -exec rm {} +
 python3 scripts/licenses.py "$files/ingest-host-$version.cdx.json" >"$build/THIRD-PARTY-LICENSES.txt"
@@ -87,7 +86,7 @@ for target in "$@"; do
     printf 'id,name\n1,Oulu\n2,Vienna\n' >"$tried/in.csv"
     "$program" ingest "$tried/in.csv" --plugin "$staged/plugins/clean.wasm" --output "$tried/out"
 
-    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$build" -cf - "$name" |
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$committed" -C "$build" -cf - "$name" |
         gzip -9n >"$files/$name.tar.gz"
 done
 
