@@ -6,8 +6,8 @@ pub mod error; // the one error type
 pub mod escape; // what strangers wrote, as people may see it
 pub mod names; // which ids and names of queues are allowed
 pub mod request; // what a producer asks for
-pub mod stop;
-pub mod units; // sizes and times as operators write them // how an attempt is told to end early
+pub mod stop; // the signal that ends an attempt early
+pub mod units; // sizes and times as operators write them
 
 pub mod memory; // what the attempts of a worker may hold together
 mod tls; // who provides the cryptography of TLS
@@ -24,8 +24,8 @@ pub mod queue; // requests in, claims out, each settled once
 mod fail_points; // places at which tests make a worker die
 pub mod fetch; // a URI in, bytes out
 
-pub mod format;
-pub mod record; // records of an input, and what a plugin made of them // one raw record as a text: taken apart and put together
+pub mod format; // one raw record as a text: taken apart and put together
+pub mod record; // batches of records, and the changes that a plugin makes
 
 pub mod decode; // bytes in, batches out
 
