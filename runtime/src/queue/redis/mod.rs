@@ -63,7 +63,7 @@ pub(super) struct RedisServer {
     connections: Arc<Connections>,
     waits: Waits,
     scripts: Scripts,
-    /// When this handle last saw each queue in `ingest:queues`.
+    /// The time at which this handle last saw each queue in `ingest:queues`.
     registered: Mutex<HashMap<String, Instant>>,
     /// The last fence that this handle has seen of each queue.
     fences: Mutex<HashMap<String, u64>>,
@@ -86,7 +86,7 @@ impl RedisServer {
     }
 
     fn decode<T: for<'de> Deserialize<'de>>(&self, text: &[u8]) -> Result<T> {
-        // Documents are shown as they were pushed, which need not be UTF-8.
+        // The text may hold a document as it was pushed, which need not be UTF-8.
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
@@ -97,19 +97,19 @@ impl RedisServer {
     }
 }
 
-/// The name of one of a queue's keys.
+/// Returns the name of one of a queue's keys.
 fn key(queue: &str, part: &str) -> Result<String> {
     check_queue_name(queue)?;
     Ok(format!("ingest:{{{queue}}}:{part}"))
 }
 
-/// A script on a queue, still without arguments.
+/// Prepares a script on a queue, still without arguments.
 fn on<'a>(script: &'a Script, queue: &str) -> Result<ScriptInvocation<'a>> {
     check_queue_name(queue)?;
     Ok(script.key(format!("ingest:{{{queue}}}")))
 }
 
-/// The index of the last one of a list of at most `limit`, which is not 0, in the range that the server counts in.
+/// Returns the last index of a list of at most `limit` elements, which is not 0, in the server's integer type.
 fn last_index(limit: usize) -> i64 {
     i64::try_from(limit - 1).unwrap_or(i64::MAX)
 }
