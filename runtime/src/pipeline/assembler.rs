@@ -301,7 +301,7 @@ impl RejectsBuffer<'_> {
     }
 }
 
-/// Its errors wrap an error of this crate.
+/// Writes text. Errors wrap an error of this crate.
 impl Write for RejectsBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > self.text_bytes_max {

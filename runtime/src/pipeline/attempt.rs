@@ -30,7 +30,7 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 /// depend on the number of lanes.
 ///
 /// # Errors
-/// Of any stage; then this attempt has created no receipt.
+/// Returns errors of any stage; then this attempt has created no receipt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
