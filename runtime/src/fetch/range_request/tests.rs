@@ -23,7 +23,7 @@ fn version(lines: &[(&str, &str)]) -> Option<FileVersion> {
     FileVersion::of(&url(PLACE), StatusCode::OK, &headers(lines))
 }
 
-/// Whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
+/// Returns whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
 fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, String> {
     let version = version(&[("etag", "\"a\"")]).unwrap();
     let (from, total) = (10, Some(100));
