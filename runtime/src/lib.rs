@@ -1,5 +1,5 @@
-//! The host of ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a
-//! WebAssembly component, encoded and committed with a receipt. The modules stand in the data's order.
+//! Hosts ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a WebAssembly
+//! component, encoded and committed with a receipt. The modules are in the order of the data.
 
 pub mod config; // the bounds of everything
 pub mod error; // the one error type
