@@ -75,7 +75,8 @@ pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
     Ok(text.to_owned())
 }
 
-/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before it.
+/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before
+/// it.
 ///
 /// # Errors
 /// Fails if the text is not UTF-8, with a sentence without its subject. It names UTF-16 and UTF-32, which editors call

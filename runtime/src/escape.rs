@@ -11,9 +11,9 @@ use std::fmt::Write;
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
 /// Characters that are invisible or change how their neighbours look, in order: controls (C0, DEL, C1), Unicode's
-/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags), separators
-/// of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and private use, which
-/// looks different on each machine.
+/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags),
+/// separators of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and
+/// private use, which looks different on each machine.
 const UNSEEN: [(char, char); 31] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
@@ -49,7 +49,8 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there are.
+/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there
+/// are.
 ///
 /// Line feed, carriage return and tab become `\n`, `\r` and `\t`, other invisible characters `\u{HEX}`. A backslash is
 /// doubled where it could be taken for the beginning of one of these. All other text stays as it is, in every language.
@@ -74,8 +75,8 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
 }
 
-/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`. Line
-/// feeds between its parts stay.
+/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`.
+/// Line feeds between its parts stay.
 pub fn json(document: String) -> String {
     let must_change = |c: char| c != '\n' && is_unseen(c);
     if !document.contains(must_change) {

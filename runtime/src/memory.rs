@@ -4,23 +4,25 @@
 //! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a
 //! record that is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
 //!
-//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*. Let
-//! `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the most that one
-//! may hold. Nothing is granted beyond
+//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*.
+//! Let `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the
+//! most that one may hold. Nothing is granted beyond
 //!
 //! ```text
 //! sum of held(a) for each a without priority <= T - M     and     held(a) <= M for each a
 //! ```
-//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that changes no
-//! term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never waits, and ends. Then
-//! another one gets priority, and so on until all have ended. This proof needs one more rule: an attempt that waits for memory
-//! must not keep anything else (such as the turn to call a plugin) that an attempt with more memory may wait for. So a call into
-//! a plugin never waits. It is refused ([`Held::try_raise`]), and the attempt runs again alone.
+//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that
+//! changes no term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never
+//! waits, and it ends. Then another one gets priority, and so on until all have ended. This proof needs one more rule:
+//! an attempt that waits for memory must not keep anything else (such as the turn to call a plugin) that an attempt
+//! with more memory may wait for. So a call into a plugin never waits. It is refused ([`Held::try_raise`]), and the
+//! attempt runs again alone.
 //!
-//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask fits only
-//! then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the attempt with
-//! priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority. Whoever gives memory back
-//! grants it at that moment, so nobody can come in between. What overtakes the first in line never takes the priority:
+//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask
+//! fits only then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the
+//! attempt with priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority.
+//! Memory that is given back is granted at that moment, so nobody can come in between. These may overtake the first in
+//! line, but never take the priority:
 //!
 //! - an ask of the attempt with priority
 //! - an ask that never waits ([`Held::try_raise`]): for a plugin's memory or a further lane
@@ -357,8 +359,8 @@ impl MemoryShare {
         }
     }
 
-    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with this error.
-    /// Otherwise it gives everything back and runs again [alone](Self::be_alone).
+    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with
+    /// this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, "no memory");

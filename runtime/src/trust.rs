@@ -25,7 +25,8 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
     found.mode() & 0o044 != 0
 }
 
-/// Creates a folder that only this user can use, with its parents, or checks the one that exists. A symbolic link is refused.
+/// Creates a folder that only this user can use, with its parents, or checks the one that exists. A symbolic link is
+/// refused.
 ///
 /// # Errors
 /// Fails permanently, with stage config; the message says what to do.

@@ -32,8 +32,8 @@ pub(super) struct Dotenv {
 }
 
 impl Dotenv {
-    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and lists the
-    /// names that are ignored.
+    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and
+    /// lists the names that are ignored.
     pub(super) fn load() -> Self {
         let (text, found) = match read(Path::new(FILE)) {
             Ok(Some(read)) => read,

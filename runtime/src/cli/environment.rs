@@ -192,7 +192,8 @@ fn warn_of_authorities() {
     }
 }
 
-/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a port.
+/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a
+/// port.
 const OF_A_SERVICE: &str = "tcp://";
 
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;

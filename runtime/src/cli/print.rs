@@ -65,7 +65,7 @@ pub(super) fn error(error: &Error) {
     note(format!("error: {}", error.report()));
 }
 
-/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line`] does.
+/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line()`] does.
 pub(super) fn note(text: impl Display) {
     // If stderr is closed, nobody is left to report to.
     let _ = writeln!(

@@ -114,7 +114,7 @@ impl Staging {
         };
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
         let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
-        // If a file handle cannot be cloned, or below no thread started, there is no checkpoint.
+        // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };

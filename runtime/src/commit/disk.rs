@@ -75,8 +75,8 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a file system
-/// without hard links the file is renamed instead.
+/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a
+/// file system without hard links the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     #[cfg(test)]
     if staged.denies_links {

@@ -6,8 +6,9 @@
 //! the staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged
 //! file exists, its inode identifies the published file of the attempt.
 //!
-//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt that
-//! takes over creates the lock file first and then lists the staged files. So at least one of the two sees the other.
+//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt
+//! that takes over creates the lock file first and then lists the staged files. So at least one of the two sees the
+//! other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
@@ -54,7 +55,8 @@ pub struct Owner {
     pub id: Option<String>,
     /// The fence of the claim; 0 outside a queue.
     pub fence: u64,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: see [`crate::queue::Claim::life_ms`].
+    /// The start of this life of the request, in ms since 1970 by the server's clock: see
+    /// [`crate::queue::Claim::life_ms`].
     pub life_ms: i64,
     /// Set if an earlier attempt at the request was lost and may still be running.
     pub is_contested: bool,
@@ -208,8 +210,8 @@ impl RequestKey {
         Err(Error::permanent(Stage::Commit, what))
     }
 
-    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames them, so that
-    /// their attempts can neither publish nor commit any more. The caller holds the request's lock.
+    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames
+    /// them, so that their attempts can neither publish nor commit any more. The caller holds the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
         let mut visited = Vec::new();
@@ -252,8 +254,8 @@ impl RequestKey {
         })
     }
 
-    /// Removes the published files that belong to these revoked files, except files that the receipt names; then removes the
-    /// revoked files. Returns the number of published files removed. The caller holds the request's lock.
+    /// Removes the published files that belong to these revoked files, except files that the receipt names; then
+    /// removes the revoked files. Returns the number of published files removed. The caller holds the request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,

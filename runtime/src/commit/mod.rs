@@ -108,8 +108,8 @@ impl Destination {
         })
     }
 
-    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine and under
-    /// every path that leads there. Creates the folder.
+    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine
+    /// and under every path that leads there. Creates the folder.
     ///
     /// # Errors
     /// Fails as [`Destination::stage`] does.

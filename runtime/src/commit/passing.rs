@@ -81,8 +81,8 @@ impl Destination {
     /// columns does.
     ///
     /// # Errors
-    /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or header
-    /// differs.
+    /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or
+    /// header differs.
     pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
         let Some(passing) = &self.passing else {
             return Ok(true);

@@ -20,7 +20,8 @@ const AUTHORITY_MAX: usize = 2_048;
 /// Schemes that allow any number of slashes before the host, even none: see the URL standard.
 const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
 
-/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a URI.
+/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a
+/// URI.
 pub fn redact(uri: &str) -> String {
     let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
         Some((Ok(url), _)) => match without_fragment(url) {
@@ -269,8 +270,8 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     })
 }
 
-/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come later,
-/// after further characters of a password; if there is no `@`, the authority is hidden.
+/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come
+/// later, after further characters of a password; if there is no `@`, the authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);
     let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
@@ -341,8 +342,8 @@ fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
 }
 
-/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`, `;jwt=...`. In
-/// a file's path, a folder `session=5` is not a parameter.
+/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`,
+/// `;jwt=...`. In a file's path, a folder `session=5` is not a parameter.
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
@@ -590,7 +591,7 @@ fn words(run: &str) -> impl Iterator<Item = &str> {
 
 /// Returns whether a lowercase word consists of [`WORDS`], [`BESIDE`] and digits only, with at least one of [`WORDS`].
 fn is_made_of_secrets(word: &str) -> bool {
-    // For each byte, this says whether the word up to there consists of parts: without one of `WORDS`, and with one.
+    // Each entry says whether the word up to that byte consists of parts: without one of `WORDS`, and with one.
     let mut reached = vec![(false, false); word.len() + 1];
     reached[0].0 = true;
     for from in 0..word.len() {

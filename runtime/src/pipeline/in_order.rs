@@ -201,7 +201,7 @@ mod tests {
         drop(early);
         let delivered = handoff.submit(0, 0, |notes: &mut Vec<u64>, item| {
             if item == 0 {
-                // It is not told before this thread is done with the value.
+                // The answer comes only after this thread is done with the value.
                 assert_eq!(
                     handoff.submit(1, 1, |_, _| panic!("this is taken")),
                     Ok::<_, u64>(true)

@@ -40,8 +40,8 @@ const SHORT_CALLS: usize = 8;
 /// some wait, short calls wait behind them.
 pub(super) struct Calls {
     cores: usize,
-    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the machine
-    /// suspended, does not count.
+    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the
+    /// machine suspended, does not count.
     ticks: AtomicU64,
     /// Set if running calls must look for others at their next tick: some wait, or more run than there are cores.
     is_crowded: AtomicBool,

@@ -60,8 +60,8 @@ pub struct Claim {
     pub waited: Duration,
     /// The number of the queue's binding at the moment of the claim.
     pub binding: Option<u64>,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as a dead
-    /// letter.
+    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as
+    /// a dead letter.
     pub life_ms: i64,
     /// Set if a claim of this request was lost and no later one has ended it. The lost attempt may still be running,
     /// and may have published or committed something.

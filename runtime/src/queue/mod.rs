@@ -176,8 +176,8 @@ pub trait Admin: Send + Sync {
     /// Removes a dead request for good. Returns false if it is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
-    /// Does [`Admin::retry_dead`] for several requests, each only if it still has this place among the dead; the answers are in
-    /// the same order.
+    /// Does [`Admin::retry_dead`] for several requests, each only if it still has this place among the dead; the
+    /// answers are in the same order.
     async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
     /// Does [`Admin::purge_dead`] for several requests, as [`Admin::retry_deaths`].

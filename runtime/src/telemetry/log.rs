@@ -85,8 +85,8 @@ where
     }
 }
 
-/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more than one
-/// word is quoted, so that no part of it looks like a field or a line.
+/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more
+/// than one word is quoted, so that no part of it looks like a field or a line.
 struct HumanFields;
 
 impl<'writer> FormatFields<'writer> for HumanFields {

@@ -227,8 +227,8 @@ impl AttemptRunner {
         }
     }
 
-    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts from
-    /// committing it.
+    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts
+    /// from committing it.
     async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
         self.on_output(claim, move |destination, claim| {
@@ -259,7 +259,8 @@ impl AttemptRunner {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it for the reason `why`; `blocking_error` prevents this claim from ending it.
+    /// Leaves the request to a later claim, which ends it for the reason `why`; `blocking_error` prevents this claim
+    /// from ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,

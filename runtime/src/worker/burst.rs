@@ -1,4 +1,5 @@
-//! Decides when a burst ends: the counts of its queues go in; whether to go on waiting, and the requests left, come out.
+//! Decides when a burst ends: the counts of its queues go in; whether to go on waiting, and the requests left, come
+//! out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -63,7 +63,8 @@ struct HeldLease {
 }
 
 impl Leases {
-    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases in.
+    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases
+    /// in.
     pub(super) fn start(
         url: &str,
         queue: &str,

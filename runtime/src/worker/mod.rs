@@ -1,4 +1,4 @@
-//! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
+//! Runs a worker: it claims requests from its queues, runs each as an attempt, and stops when asked to.
 
 mod attempt_runner;
 mod backoff;

@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// Whatever a server writes: what is taken starts where it was asked to, and is as long as it says.
+/// Any accepted answer starts at the requested position and has the length that it states, whatever a server writes.
 #[test]
 fn no_other_start_and_no_other_length() {
     let taken = Cell::new(0);

@@ -24,7 +24,7 @@ const REACHED: &str = "ingest:reached";
 const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 
 /// The answer of `claim.lua`: whether claims are granted, the length of the intake list, the claims as their hashes
-/// have them, the last fence given before, and the number of ready requests passed over.
+/// have them, the last fence given before, and the number of ready requests skipped.
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
 /// The number of fields that the script returns for a claim: see `claim.lua`.

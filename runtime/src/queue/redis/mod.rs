@@ -3,21 +3,21 @@
 //!
 //! # Keys
 //! All keys of a queue have the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
-//! languages may read all of them, and write to the first two; all else is written by the scripts alone.
+//! languages may read all of them, and write to the first two; only the scripts write the rest.
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
-//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
-//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for what the next claim is to end |
+//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after an urgent document |
+//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for requests that the next claim is to end |
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
-//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
+//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease; these requests are running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (for how long it has waited for its next attempts), `life_ms` (when this life of it began); of the last claim `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, what a person should know of its end; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
-//! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (the total of its waits for retries), `life_ms` (the start of this life); from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, a remark for people about its end; `progress` (JSON); `error`; `report`, the URI of the report that the worker of a dead request has kept; `receipt` (JSON) |
+//! | `ingest:{Q}:nonces` | hash | nonce to id, for each valid claim |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
-//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; of a document over 64 KiB only the beginning |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; only the beginning of a document over 64 KiB |
 //! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
 //! | `ingest:{Q}:binding` | number | the one in force |
 //! | `ingest:queues` | set | the names of all queues |

@@ -2,13 +2,13 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
---          requests may come back to the queue in one call, how many ready ones are looked at and how many are passed over
+--          requests may come back to the queue in one call, how many ready ones are looked at and how many are skipped
 --          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
 --          a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
 --          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, output of the
 --          claim before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
---          were passed over or looked at in vain, if there are more; else 0
+--          were skipped or looked at in vain, if there are more; else 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
