@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 pub use crate::redact::{has_userinfo, redact, redact_within};
 
 /// What a URI names.
@@ -37,7 +37,8 @@ impl Location {
     /// Permanent, of the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
     /// another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
-        let malformed = |why: &str| Error::permanent(stage, format!("{}: {why}", redact(text)));
+        let malformed =
+            |why: &str| Error::permanent(stage, Code::AddressInvalid, format!("{}: {why}", redact(text)));
         let Some(scheme) = scheme(text) else {
             return Ok(Self::File(PathBuf::from(text)));
         };

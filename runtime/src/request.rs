@@ -20,7 +20,7 @@ pub use self::input::{
     SKIP_LINES_MAX, ShortRows, input_differences,
 };
 use crate::document::without_mark;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{has_userinfo, is_uri, redact};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
@@ -252,6 +252,7 @@ pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
         return Err(Error::permanent(
             Stage::Config,
+            Code::NameInvalid,
             format!(
                 "{what} \"{name}\" must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
             ),
@@ -312,7 +313,7 @@ pub fn check_usable_queue_name(name: &str) -> Result<()> {
         let why = format!(
             "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"
         );
-        return Err(Error::permanent(Stage::Config, why));
+        return Err(Error::permanent(Stage::Config, Code::NameInvalid, why));
     }
     Ok(())
 }
@@ -346,7 +347,11 @@ fn delay_refused(delay_ms: i64) -> Error {
 }
 
 fn refused(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Config, format!("request: {}", message.into()))
+    Error::permanent(
+        Stage::Config,
+        Code::RequestInvalid,
+        format!("request: {}", message.into()),
+    )
 }
 
 #[cfg(test)]

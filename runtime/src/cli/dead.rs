@@ -8,7 +8,7 @@ use serde_json::json;
 use super::environment::Environment;
 use super::out;
 use super::requests::{self, RequestArgs};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{redact, redact_within};
 use crate::queue::{DEAD_STEP, Place, Queue, Revived, Server, State, Status};
 
@@ -172,7 +172,7 @@ async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Resu
     }
     let within = queue.unwrap_or("any queue");
     let why = format!("{DOCUMENT}{key}: is not in {within} on {}", server.name);
-    Err(Error::permanent(Stage::Request, why))
+    Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
 }
 
 /// Purges the documents that are there now. Documents that come meanwhile stay, since nobody has looked at them.
@@ -248,7 +248,11 @@ async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<Exi
             Ok(ExitCode::SUCCESS)
         }
         (None, Some(queue)) => revive_all(server, &queue, verb).await,
-        (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
+        (None, None) => Err(Error::permanent(
+            Stage::Config,
+            Code::Usage,
+            "--all needs --queue",
+        )),
     }
 }
 
@@ -327,5 +331,5 @@ fn not_dead(status: &Status) -> Error {
             state.name()
         ),
     };
-    Error::permanent(Stage::Request, what)
+    Error::permanent(Stage::Request, Code::RequestState, what)
 }

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
 use crate::decode::NOT_UTF8;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, Origin};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
@@ -119,7 +119,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
 
 /// Refuses what cannot be meant of so many inputs.
 fn check(args: &Args, count: usize) -> Result<()> {
-    let refused = |what: String| Err(Error::permanent(Stage::Config, what));
+    let refused = |what: String| Err(Error::permanent(Stage::Config, Code::Usage, what));
     if let Some(id) = &args.id {
         check_name("id", id, 128)?;
     }
@@ -148,7 +148,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
             "{}: the folder for what goes to stdout cannot be created; TMPDIR names another place",
             std::env::temp_dir().display()
         );
-        Error::permanent(Stage::Commit, what).because(error)
+        Error::permanent(Stage::Commit, Code::OutputUnwritable, what).because(error)
     })
 }
 

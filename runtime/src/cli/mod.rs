@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
@@ -107,7 +107,9 @@ pub fn main() -> ExitCode {
         .worker_threads(runtime_threads())
         .enable_all()
         .build()
-        .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))
+        .map_err(|e| {
+            Error::permanent(Stage::Config, Code::HostFailure, "cannot start the async runtime").because(e)
+        })
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,

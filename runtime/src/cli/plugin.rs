@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::options::{GateArgs, LimitArgs, plugin_config};
 use super::{out, requests};
 use crate::config::{Limits, Setting};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
@@ -202,7 +202,8 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     requests::known(&server, queue).await?;
     let registry = server.registry;
     let bindings = registry.bindings(queue).await?;
-    let refused = |why: &str| Error::permanent(Stage::Queue, format!("{queue}: {why}"));
+    let refused =
+        |why: &str| Error::permanent(Stage::Queue, Code::BindingConflict, format!("{queue}: {why}"));
     let current = bindings
         .first()
         .ok_or_else(|| refused("has no plugin bound to it"))?;
@@ -244,6 +245,7 @@ async fn put_in_force(
         .ok_or_else(|| {
             Error::permanent(
                 Stage::Plugin,
+                Code::PluginMissing,
                 format!("the server does not have component {}", binding.sha256),
             )
         })?;
@@ -267,7 +269,7 @@ async fn put_in_force(
 }
 
 async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
-    let refused = |why: String| Error::permanent(Stage::Plugin, why);
+    let refused = |why: String| Error::permanent(Stage::Plugin, Code::PluginMissing, why);
     let components = registry.components().await?;
     if let Some(sha256) = reference.strip_prefix("sha256:") {
         let mut found = components
@@ -283,6 +285,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             ))),
             (false, ..) => Err(Error::permanent(
                 Stage::Config,
+                Code::Usage,
                 format!("{reference}: give at least 8 digits"),
             )),
         };
@@ -290,6 +293,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
     let Some((name, version)) = reference.split_once('@') else {
         return Err(Error::permanent(
             Stage::Config,
+            Code::Usage,
             not_a_name(reference, &components),
         ));
     };

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::out;
 use super::requests::RequestArgs;
 use crate::document::read_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::queue::Status;
 use crate::receipt::{
@@ -56,6 +56,7 @@ fn file(what: &str) -> Result<Option<PathBuf>> {
         Location::File(path) => Ok(Some(path)),
         _ => Err(Error::permanent(
             Stage::Config,
+            Code::Usage,
             format!("{what}: is neither a request nor a local file"),
         )),
     }
@@ -66,7 +67,13 @@ fn is_document(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Report> {
-    let refused = |what| Error::permanent(Stage::Config, format!("{}: {what}", path.display()));
+    let refused = |what| {
+        Error::permanent(
+            Stage::Config,
+            Code::ReportMissing,
+            format!("{}: {what}", path.display()),
+        )
+    };
     let document =
         read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| refused("cannot be read").because(error))?;
     let report: Report = strict_json::from_slice(&document)
@@ -99,7 +106,13 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
+    let refused = |why: &str| {
+        Error::permanent(
+            Stage::Request,
+            Code::ReportMissing,
+            format!("{}: {why}", status.id),
+        )
+    };
     if let Some(receipt) = &status.receipt {
         let report = Report::deserialize(receipt)
             .map_err(|error| refused("its receipt cannot be read").because(error))?;
@@ -122,7 +135,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
 /// The report on a request that the gate refused, if it is on this machine. Its URI is a worker's; what is there may be
 /// anybody's by now.
 fn of_dead(status: &Status, uri: &str) -> Result<Report> {
-    let refused = |why: &str| Error::permanent(Stage::Request, format!("{uri}: {why}"));
+    let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
         Location::File(path) if path.is_absolute() => path,
         _ => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::environment::Environment;
 use super::out;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Cancelled, Server, State, Status};
 use crate::receipt::Receipt;
@@ -72,7 +72,7 @@ pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
         (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
     };
     let why = format!("{queue}: there is no such queue on {}{has}", server.name);
-    Err(Error::permanent(Stage::Queue, why))
+    Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
 }
 
 /// Notes that a queue was not there before, and names those of `known` that may have been meant.
@@ -139,6 +139,7 @@ impl RequestArgs {
                 };
                 Err(Error::permanent(
                     Stage::Request,
+                    Code::RequestUnknown,
                     format!(
                         "{}: is not in {within} on {}: `ingest-host requests --queue {named}` lists those that are",
                         self.id, server.name
@@ -150,6 +151,7 @@ impl RequestArgs {
                 queues.push(&last.queue);
                 Err(Error::permanent(
                     Stage::Config,
+                    Code::Usage,
                     format!(
                         "request {}: is in the queues {}: say which with --queue",
                         self.id,
@@ -261,7 +263,9 @@ fn row(status: &Status) -> Vec<String> {
 pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
     let server = environment.connect().await?;
     let found = args.request.find(&server).await?;
-    let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
+    let (id, refused) = (&found.id, |why: String| {
+        Error::permanent(Stage::Request, Code::RequestState, why)
+    });
     match server.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => out::line(format!("{id}  cancelled")),
         Cancelled::Asked => {

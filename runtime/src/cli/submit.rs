@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::options::{InputArgs, absolute};
 use super::out::{self, ProgressLine};
 use super::requests;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
 use crate::location::redact;
 use crate::queue::{Progress, Server, State, Status, Submitted, is_on_this_machine};
@@ -52,7 +52,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
     ] {
         if option && args.uri.len() > 1 {
             let what = format!("{what}: give one --uri with it");
-            return Err(Error::permanent(Stage::Config, what));
+            return Err(Error::permanent(Stage::Config, Code::Usage, what));
         }
     }
     let requests = args
@@ -110,7 +110,7 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     if uri == "-" {
         let why =
             "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
-        return Err(Error::permanent(Stage::Config, why));
+        return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
     // As it was typed: a path made of it may look otherwise.
     check_uri(uri)?;
@@ -199,7 +199,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
         "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
         request.id
     );
-    Error::permanent(Stage::Request, why)
+    Error::permanent(Stage::Request, Code::RequestConflict, why)
 }
 
 /// Waits for the end of a request and shows it. False if it did not end well.
@@ -222,7 +222,7 @@ async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
             }
             Ok(None) => {
                 let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
-                return Err(Error::permanent(Stage::Request, why));
+                return Err(Error::permanent(Stage::Request, Code::RequestUnknown, why));
             }
             // The request goes on, whether it is watched or not.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
@@ -266,8 +266,9 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
     match receipt {
         Some(receipt) if args.json => out::json(&receipt),
         Some(receipt) => {
-            let receipt: Receipt = serde_json::from_value(receipt)
-                .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
+            let receipt: Receipt = serde_json::from_value(receipt).map_err(|e| {
+                Error::permanent(Stage::Queue, Code::QueueDamaged, "the receipt cannot be read").because(e)
+            })?;
             out::receipt(&receipt);
         }
         None if args.json => requests::json(status),

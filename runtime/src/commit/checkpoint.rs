@@ -22,7 +22,7 @@ use super::staging::Staged;
 use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::faults;
 use crate::request::hex;
 use crate::stop::Stop;
@@ -352,7 +352,13 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
         match file.read(&mut block) {
             Ok(0) => break,
             Ok(read) => to.write_all(&block[..read]).map_err(|error| {
-                Error::from_io(error, Stage::Commit, Class::Transient, "cannot write to staging")
+                Error::from_io(
+                    error,
+                    Stage::Commit,
+                    Class::Transient,
+                    Code::OutputUnwritable,
+                    "cannot write to staging",
+                )
             })?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return unusable(&error),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// Limits of a binding by name, as they were written. They only ever lower those of a worker.
 pub type Lowered = BTreeMap<String, String>;
@@ -201,7 +201,11 @@ impl Limits {
     pub fn lowered(&self, binding: &Lowered) -> Result<Self> {
         // It was right for the program that has bound it, so it may be for another worker.
         let newer = |why| {
-            let error = Error::transient(Stage::Plugin, format!("limit of the binding: {why}"));
+            let error = Error::transient(
+                Stage::Plugin,
+                Code::HostOutdated,
+                format!("limit of the binding: {why}"),
+            );
             error.with_hint("if a newer version has bound it, update this program")
         };
         let mut limits = self.clone();

@@ -35,7 +35,7 @@ use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 use crate::batch::{Batch, Fault};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
 use crate::format::{Format, Hints, Other, clip};
 use crate::request::{DialectFrom, InputOptions};
@@ -108,7 +108,7 @@ pub fn open(
         (None, Some(Other::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
-    let refused = |message: String| in_input(name, message);
+    let refused = |message: String| in_input(name, Code::NotATable, message);
     // What was named is not questioned.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
@@ -123,7 +123,7 @@ pub fn open(
                 kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted, !is_guessed);
             }
             if let Some(kind) = kind {
-                return Err(refused(kind.sentence(format)));
+                return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
             let (text, is_spaced) = text.spaced(name, options)?;
             is_transcoded |= is_spaced;
@@ -142,13 +142,13 @@ pub fn open(
                 shape::check(&top(), other).map_err(refused)?;
             } else if is_auto {
                 // A format is named, and no delimiter.
-                shape::check_delimiter(&top()).map_err(refused)?;
+                shape::check_delimiter(&top()).map_err(|message| in_input(name, Code::CsvSyntax, message))?;
             }
             opened
         }
         Format::Jsonl => {
             if let Some(kind) = content_kind::of_text(&text.sample, format, true, !is_guessed) {
-                return Err(refused(kind.sentence(format)));
+                return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
             if is_guessed && !text.sample.is_utf16() {
@@ -225,11 +225,11 @@ impl Text {
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
         if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
-            return Err(in_input(name, UTF_32));
+            return Err(in_input(name, Code::EncodingMismatch, UTF_32));
         }
         let refused = |kind: content_kind::Kind| {
             let format = options.format.or(hints.format).unwrap_or(Format::Csv);
-            in_input(name, kind.sentence(format))
+            in_input(name, kind.code(Code::BinaryContent), kind.sentence(format))
         };
         if let Some(kind) = content_kind::of_bytes(&sample, encoding.map(Charset::encoding), is_named) {
             return Err(refused(kind));
@@ -243,7 +243,7 @@ impl Text {
         };
         encoding
             .check(sample.bytes())
-            .map_err(|message| in_input(name, message))?;
+            .map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
         let mut rest: Reader = Box::new(Transcoded::new(sample.into_reader(rest), name, encoding));
         let sample = Sample::read(&mut rest, name)?;
         if let Some(kind) = content_kind::of_decoded(&sample, is_named) {
@@ -338,7 +338,8 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
         let line = clip(&[b"sep=", &[delimiter][..]].concat());
         let what = format!("its first line (\"{line}\")");
-        check_told(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_told(&what, delimiter, given, options)
+            .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
     // Of UTF-16 the error comes when the header is read.
@@ -355,7 +356,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
         let syntax = match (sniff::tell(&text[first_line..], sample.whole, before), separator) {
             (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
-            (Err(message), _) => return Err(in_input(name, message)),
+            (Err(message), _) => return Err(in_input(name, Code::CsvSyntax, message)),
         };
         tracing::info!(
             name,
@@ -368,7 +369,8 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
     if let Some(delimiter) = hinted.filter(|_| known.is_none()) {
         let what = "its name or content type";
-        check_told(what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_told(what, delimiter, given, options)
+            .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let delimiter = known.or(hinted).unwrap_or(given.delimiter);
     Ok((Syntax { delimiter, ..given }, has_separator_line))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::sample::has_utf16_mark;
 use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
 
@@ -129,7 +129,7 @@ impl Splitter {
         if origin.0.offset > 0 {
             return Ok(splitter); // A mark is one at the start of the file.
         }
-        check_mark(splitter.seen()).map_err(|message| in_input(name, message))?;
+        check_mark(splitter.seen()).map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
         if splitter.seen().starts_with(BYTE_ORDER_MARK) {
             splitter.take(Used {
                 bytes: BYTE_ORDER_MARK.len(),
@@ -335,6 +335,7 @@ impl Splitter {
             if self.abandoned.load(Ordering::Relaxed) {
                 return Err(Error::transient(
                     Stage::Decode,
+                    Code::Stopped,
                     "nobody wants the rest of the input",
                 ));
             }
@@ -345,7 +346,13 @@ impl Splitter {
                 Err(error) => {
                     let place = self.origin.0.offset + self.filled as u64;
                     let message = format!("{}: reading failed after byte {place}", self.name);
-                    return Err(Error::from_io(error, Stage::Decode, Class::Transient, message));
+                    return Err(Error::from_io(
+                        error,
+                        Stage::Decode,
+                        Class::Transient,
+                        Code::InputUnreadable,
+                        message,
+                    ));
                 }
             }
         }
@@ -370,16 +377,26 @@ pub(super) const UTF_32: &str =
     "is UTF-32, which is not supported: make UTF-8 of it first, with `iconv -f UTF-32 -t UTF-8 FILE`";
 
 /// An error that concerns the whole input.
-pub(super) fn in_input(name: &str, message: impl std::fmt::Display) -> Error {
-    Error::permanent(Stage::Decode, format!("{name}: {message}"))
+pub(super) fn in_input(name: &str, code: Code, message: impl std::fmt::Display) -> Error {
+    Error::permanent(Stage::Decode, code, format!("{name}: {message}"))
 }
 
 /// An error that concerns the record after what was used.
-pub(super) fn in_record(name: &str, origin: &Origin, used: Used, message: impl std::fmt::Display) -> Error {
+pub(super) fn in_record(
+    name: &str,
+    origin: &Origin,
+    used: Used,
+    code: Code,
+    message: impl std::fmt::Display,
+) -> Error {
     let Position { record, line, .. } = origin.position(used.row(used.bytes));
     match record {
-        0 => in_input(name, format_args!("header (line {line}): {message}")),
-        _ => in_input(name, format_args!("record {record} (line {line}): {message}")),
+        0 => in_input(name, code, format_args!("header (line {line}): {message}")),
+        _ => in_input(
+            name,
+            code,
+            format_args!("record {record} (line {line}): {message}"),
+        ),
     }
 }
 
@@ -388,7 +405,7 @@ pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
     );
-    in_record(name, origin, used, message)
+    in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
 /// The error for rows that may be the footer and are longer together than a record may be.
@@ -397,5 +414,5 @@ fn long_footer(name: &str, origin: &Origin, rows: usize, bytes_max: usize) -> Er
         "the {rows} rows from here on may be the footer, and are longer together than the {bytes_max} bytes allowed: is \
          --skip-footer right?"
     );
-    in_record(name, origin, Used::default(), message)
+    in_record(name, origin, Used::default(), Code::RecordTooLong, message)
 }

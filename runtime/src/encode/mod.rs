@@ -10,7 +10,7 @@ use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
 use crate::batch::Batch;
 use crate::changes::{Edits, Fields};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
@@ -29,7 +29,8 @@ pub fn new(
     reads: &[usize],
     output_columns: &[OutputColumn],
 ) -> Result<Box<dyn Encoder>> {
-    check(columns.len(), output_columns).map_err(|message| Error::permanent(Stage::Encode, message))?;
+    check(columns.len(), output_columns)
+        .map_err(|message| Error::permanent(Stage::Encode, Code::OutputColumns, message))?;
     Ok(match (input, output) {
         (Format::Csv, Format::Csv) => {
             Box::new(CsvFromCsv::new(dialect, columns.len(), reads, output_columns))

@@ -20,7 +20,7 @@ use zstd::stream::zio;
 
 use super::resume::shown;
 use crate::config::Size;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 
 const BUFFER_BYTES: usize = 128 << 10;
@@ -82,7 +82,7 @@ impl Compression {
                         "content encoding \"{word}\" is not supported, only gzip, zstd and deflate, and the server was asked \
                          for none: let it send the file as it is"
                     );
-                    return Err(Error::permanent(Stage::Decompress, what));
+                    return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
                 }
             });
         }
@@ -91,7 +91,7 @@ impl Compression {
                 "the server names {} content encodings, and {ENCODINGS_MAX} is the limit",
                 found.len()
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         Ok(found)
     }
@@ -198,7 +198,7 @@ pub(super) fn undo(
                 "{name}: the server calls it {}-encoded, but it is not",
                 promised.name()
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         let unpacked = promised.decoder(started, name, room)?;
         // Of several layers, it is the outer one that was fetched.
@@ -219,7 +219,11 @@ pub(super) fn undo(
             "{name}: too short to be {}, its first bytes are missing",
             promised.name()
         );
-        return Err(Error::permanent(Stage::Decompress, what));
+        return Err(Error::permanent(
+            Stage::Decompress,
+            Code::CompressionCorrupt,
+            what,
+        ));
     }
     let plain = Box::new(started);
     Ok(Unpacked { plain, taken })
@@ -243,7 +247,13 @@ impl Started {
                 Ok(read) => len += read,
                 Err(error) => {
                     let what = format!("{name}: cannot be read");
-                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what));
+                    return Err(Error::from_io(
+                        error,
+                        Stage::Fetch,
+                        Class::Transient,
+                        Code::InputUnreadable,
+                        what,
+                    ));
                 }
             }
         }
@@ -286,7 +296,14 @@ impl<R: Read> Read for Decoder<R> {
                 _ => "is corrupt",
             };
             let what = format!("{}: the {} stream {how}", self.name, self.compression.name());
-            Error::from_io(error, Stage::Decompress, Class::Permanent, what).into_io()
+            Error::from_io(
+                error,
+                Stage::Decompress,
+                Class::Permanent,
+                Code::CompressionCorrupt,
+                what,
+            )
+            .into_io()
         })
     }
 }
@@ -342,7 +359,7 @@ impl Frames {
                 "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
                 self.name
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::CompressionLimit, what));
         }
         self.held.raise(window as usize)
     }
@@ -364,7 +381,7 @@ fn trailing(name: &str, compression: Compression) -> Error {
     let what = format!(
         "{name}: bytes that are not {kind} follow its {kind} data: cut them off, or compress the file anew"
     );
-    Error::permanent(Stage::Decompress, what)
+    Error::permanent(Stage::Decompress, Code::CompressionCorrupt, what)
 }
 
 impl Operation for Frames {
@@ -553,7 +570,12 @@ impl Compression {
             }),
             Self::Zstd => {
                 let failed = |error| {
-                    Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
+                    Error::transient(
+                        Stage::Decompress,
+                        Code::MachineBusy,
+                        format!("{name}: cannot set up zstd"),
+                    )
+                    .because(error)
                 };
                 let frames = Frames::new(name, room).map_err(failed)?;
                 Box::new(zio::Reader::new(input, frames))
@@ -648,7 +670,13 @@ mod tests {
     #[test]
     fn a_window_that_a_request_may_not_hold_is_an_error_of_the_hosts() {
         let error = unpack(&frame(27, false), 128).0.unwrap_err();
-        let error = Error::from_io(error, Stage::Decompress, Class::Permanent, "not typed");
+        let error = Error::from_io(
+            error,
+            Stage::Decompress,
+            Class::Permanent,
+            Code::CompressionCorrupt,
+            "not typed",
+        );
         assert_eq!((error.stage(), error.class()), (Stage::Worker, Class::Transient));
     }
 

@@ -24,7 +24,7 @@ use super::resume::{Rest, Version as FileVersion, says_part, shown, whole_range}
 use super::transfer::{self, Asked, Body};
 use super::{Access, Origin};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
@@ -165,7 +165,7 @@ impl Http {
         };
         let refused = |why: String| {
             let what = format!("{}: the rest from byte {} on", redact(at.as_str()), rest.from);
-            Error::transient(Stage::Fetch, what).because(why)
+            Error::transient(Stage::Fetch, Code::TransferBroken, what).because(why)
         };
         let span = span.map_err(refused)?;
         let http = Arc::clone(self);
@@ -213,7 +213,7 @@ impl Http {
         } else {
             "; ask for where they lead, or raise --limit redirects"
         });
-        Err(Error::permanent(Stage::Fetch, what).about(redact(first.as_str())))
+        Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
 
     /// One request and the head of its answer, which is a success or a redirect.
@@ -258,7 +258,7 @@ impl Http {
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
                     patience.as_secs_f32()
                 );
-                return Err(Error::transient(Stage::Fetch, what));
+                return Err(Error::transient(Stage::Fetch, Code::HttpNoAnswer, what));
             }
         };
         self.note_reached(url);
@@ -286,7 +286,11 @@ impl Http {
         match origin {
             Origin::Typed => Ok(Passage::Any),
             Origin::Queued => self.access.admit(url).map_err(|refusal| {
-                Error::permanent(Stage::Fetch, format!("{}: {refusal}", redact(url.as_str())))
+                Error::permanent(
+                    Stage::Fetch,
+                    Code::AddressRefused,
+                    format!("{}: {refusal}", redact(url.as_str())),
+                )
             }),
         }
     }
@@ -294,7 +298,7 @@ impl Http {
     async fn client(&self, url: &Url, origin: Origin) -> Result<&Client> {
         let passage = self.passage(url, origin)?;
         if url.scheme() == "https" {
-            trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, why))?;
+            trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, Code::TlsFailed, why))?;
         }
         let cell = if passage == Passage::Any {
             &self.any
@@ -347,7 +351,7 @@ impl Http {
             .dns_resolver(Resolver { access, passage });
         client.build().map_err(|error| {
             let what = "cannot set up TLS; are the system's CA certificates installed?";
-            Error::permanent(Stage::Fetch, what).because(error)
+            Error::permanent(Stage::Fetch, Code::TlsFailed, what).because(error)
         })
     }
 }
@@ -358,6 +362,7 @@ fn check_credentials(url: &Url, origin: Origin) -> Result<()> {
         let what = "has a user name or password, which a queued URI must not carry";
         return Err(Error::permanent(
             Stage::Fetch,
+            Code::AddressRefused,
             format!("{}: {what}", redact(url.as_str())),
         ));
     }
@@ -401,7 +406,7 @@ fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
                 "{shown_url}: answered with the transfer coding \"{codings}\", which is no valid one: the server, or a proxy on \
                  the way to it, must say `chunked` or nothing"
             );
-            Err(Error::transient(Stage::Fetch, what))
+            Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
         }
     }
 }
@@ -430,7 +435,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     if let Some(wait) = retry_after {
         what.push_str(&format!(", to be asked again in {} s", wait.as_secs()));
     }
-    Error::new(Stage::Fetch, class, what).retrying_after(retry_after)
+    Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
 }
 
 /// How long a server asks to be left alone: RFC 9110, section 10.2.3. A date counts from the server's own, so that its clock
@@ -467,7 +472,7 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     }
     let refused = |why: &str| {
         let what = format!("{}: answered {} {why}", redact(url.as_str()), response.status());
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::HttpRedirect, what)
     };
     let location = response
         .headers()
@@ -517,16 +522,22 @@ fn location_text(location: &HeaderValue) -> String {
 /// may have credentials.
 fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     if let Some(refusal) = find_refusal(&error) {
-        return Error::permanent(Stage::Fetch, refusal.to_string());
+        return Error::permanent(Stage::Fetch, Code::AddressRefused, refusal.to_string());
     }
-    let failed = |what| Error::transient(Stage::Fetch, what);
+    let failed = |code, what| Error::transient(Stage::Fetch, code, what);
     let failed = match &error {
-        error if error.is_builder() => Error::permanent(Stage::Fetch, "cannot be asked for"),
-        error if error.is_dns() => failed("cannot find the host").not_reaching(host_of(url)),
-        error if !error.is_connect() => failed("no answer"),
-        _ if took_it && url.scheme() == "https" => failed("cannot connect by TLS"),
-        error if !took_it && found_no_way(error) => failed("cannot connect").not_reaching(host_of(url)),
-        _ => failed("cannot connect"),
+        error if error.is_builder() => {
+            Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
+        }
+        error if error.is_dns() => {
+            failed(Code::HostUnreachable, "cannot find the host").not_reaching(host_of(url))
+        }
+        error if !error.is_connect() => failed(Code::HttpNoAnswer, "no answer"),
+        _ if took_it && url.scheme() == "https" => failed(Code::TlsFailed, "cannot connect by TLS"),
+        error if !took_it && found_no_way(error) => {
+            failed(Code::HostUnreachable, "cannot connect").not_reaching(host_of(url))
+        }
+        _ => failed(Code::HostUnreachable, "cannot connect"),
     };
     failed.because(error.without_url())
 }

@@ -20,7 +20,7 @@ use super::http::Http;
 use super::pace::{Pace, Waiting};
 use super::resume::{Rest, Span, Version, number};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::request::hex;
 use crate::stop::Stop;
@@ -362,7 +362,11 @@ impl Transfer {
     }
 
     fn failed(&self, what: impl Display) -> Error {
-        Error::transient(Stage::Fetch, format!("{}: {what}", self.name))
+        Error::transient(
+            Stage::Fetch,
+            Code::TransferBroken,
+            format!("{}: {what}", self.name),
+        )
     }
 
     fn limits(&self) -> &Limits {
@@ -394,7 +398,7 @@ impl Body {
         self.stop
             .check()
             .err()
-            .unwrap_or_else(|| Error::transient(Stage::Fetch, what))
+            .unwrap_or_else(|| Error::transient(Stage::Fetch, Code::TransferBroken, what))
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::sequence::Sequence;
 use super::{Job, is_for_successor};
 use crate::commit::{Committed, Published, Sealed, Staging};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::faults;
 use crate::format::Format;
 use crate::gate::Rejects;
@@ -67,7 +67,7 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // The verdict may be too long for a dead letter, so it stands last.
             let what = format!("{name}: nothing was published (see {report}): {verdict}");
-            Err(Error::permanent(Stage::Commit, what).with_kept_report(report))
+            Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
         }
     }
 }
@@ -88,7 +88,7 @@ fn pass_on(
     let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
     let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
     let what = format!("{name}: nothing was written{see}: {verdict}");
-    Err(Error::permanent(Stage::Commit, what))
+    Err(Error::permanent(Stage::Commit, Code::GateExceeded, what))
 }
 
 fn receipt(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::plugin::{Failure, Instance, Plan, Plugin, Trap, thread_time};
 use crate::stop::Stop;
@@ -55,7 +55,8 @@ impl Opener {
         instance.take_counters();
         if again != *plan {
             let why = "planned otherwise when it was opened on the same input again";
-            return Err(Error::permanent(Stage::Plugin, why).about(&self.plugin.description().name));
+            return Err(Error::permanent(Stage::Plugin, Code::PluginContract, why)
+                .about(&self.plugin.description().name));
         }
         Ok(instance)
     }
@@ -162,9 +163,13 @@ impl Guest {
 
     /// The instance; the first one, unless it trapped.
     pub(super) fn instance(&mut self) -> Result<&mut Instance> {
-        self.instance
-            .as_mut()
-            .ok_or_else(|| Error::permanent(Stage::Plugin, "was called after it had failed"))
+        self.instance.as_mut().ok_or_else(|| {
+            Error::permanent(
+                Stage::Plugin,
+                Code::PluginContract,
+                "was called after it had failed",
+            )
+        })
     }
 
     /// What the plugin counted since this was asked last, all its instances together. What one counted in the call that it
@@ -298,7 +303,7 @@ impl Search {
                 "process took longer than the limit of {:?} (--limit call-time), and it was no single record",
                 self.time
             );
-            return Err(Error::permanent(Stage::Plugin, why));
+            return Err(Error::permanent(Stage::Plugin, Code::PluginTimeout, why));
         }
         Ok(())
     }

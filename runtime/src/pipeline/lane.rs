@@ -14,7 +14,7 @@ use crate::changes::{Changes, ChangesReader, Rows, Verdict};
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, Unfit};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::Held;
 use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
@@ -387,7 +387,7 @@ impl Lane {
         let max = self.limits.record_rows_max;
         let why =
             format!("made {rows} rows of one record, more than the limit of {max} (--limit record-rows)");
-        Error::permanent(Stage::Plugin, why)
+        Error::permanent(Stage::Plugin, Code::PluginLimit, why)
     }
 
     fn in_batch(&self, error: Error) -> Fault {

@@ -27,7 +27,7 @@ use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
 use crate::encode;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetched, Identity, Source};
 use crate::format::Format;
@@ -193,7 +193,7 @@ async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) 
     let running = tokio::task::spawn_blocking(move || span.in_scope(work));
     running.await.unwrap_or_else(|_| {
         let why = "the pipeline panicked: this is a bug of the host, its log says more";
-        Err(Error::permanent(Stage::Worker, why))
+        Err(Error::permanent(Stage::Worker, Code::HostFailure, why))
     })
 }
 
@@ -385,7 +385,7 @@ fn put_through(
 
     let digest = input.fetched.digest().cloned().ok_or_else(|| {
         let what = format!("{}: the input was not read to its end", input.name);
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
     })?;
     job.stop.check()?;
     let read = InputPart {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Origin, Row};
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
 /// Reasons that an error tells.
@@ -71,10 +71,15 @@ impl Traps {
                 }
                 self.reasons.push(format!("record {record}: {reason}"));
             }
-            let (count, max, what) = if *is_timeout {
-                (&mut self.timeouts, limits.timeouts, "timeouts")
+            let (count, max, code, what) = if *is_timeout {
+                (
+                    &mut self.timeouts,
+                    limits.timeouts,
+                    Code::PluginTimeout,
+                    "timeouts",
+                )
             } else {
-                (&mut self.traps, limits.traps, "traps")
+                (&mut self.traps, limits.traps, Code::PluginTrap, "traps")
             };
             *count += 1;
             if *count > max {
@@ -82,7 +87,7 @@ impl Traps {
                 let why = format!(
                     "{what}: {count}, more than the limit of {max} (--limit {what}); the first: {reasons}"
                 );
-                return Err(Error::permanent(Stage::Plugin, why));
+                return Err(Error::permanent(Stage::Plugin, code, why));
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// A value for which threads queue by number, and what they left for it.
 pub(super) struct Turns<V, T = ()> {
@@ -60,7 +60,13 @@ impl<V, T> Turns<V, T> {
         let mut state = self
             .wait_until(|state| state.number == number && !state.taken)
             // Whoever closed it knows why.
-            .ok_or_else(|| Error::transient(Stage::Worker, "another part of the input has failed"))?;
+            .ok_or_else(|| {
+                Error::transient(
+                    Stage::Worker,
+                    Code::Stopped,
+                    "another part of the input has failed",
+                )
+            })?;
         Ok(self.take(&mut state))
     }
 

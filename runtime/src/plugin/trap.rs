@@ -4,7 +4,7 @@
 use wasmtime::WasmBacktrace;
 
 use super::state::Overdue;
-use crate::error::{Error, Stage};
+use crate::error::{Code, Error, Stage};
 
 /// Functions of a backtrace that are told.
 const FRAMES_MAX: usize = 8;
@@ -46,6 +46,7 @@ pub struct Trap {
     pub is_timeout: bool,
     /// Whether it was the time, and other calls ran meanwhile: alone the plugin might have been fast enough.
     pub is_in_company: bool,
+    code: Code,
     /// What happened, in the plugin's own words where it left any.
     message: String,
     /// The machine's word for it, and where in the guest it was.
@@ -53,7 +54,12 @@ pub struct Trap {
 }
 
 impl Trap {
-    pub(super) fn new(overdue: Option<Overdue>, message: String, error: &wasmtime::Error) -> Self {
+    pub(super) fn new(
+        overdue: Option<Overdue>,
+        code: Code,
+        message: String,
+        error: &wasmtime::Error,
+    ) -> Self {
         // The backtrace is the outermost context; the trap itself is what a person can use.
         let mut cause = short(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
@@ -63,6 +69,7 @@ impl Trap {
         Self {
             is_timeout: overdue.is_some(),
             is_in_company: matches!(overdue, Some(Overdue::Late { was_alone: false })),
+            code,
             message,
             cause,
         }
@@ -88,9 +95,9 @@ impl Trap {
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
         if trap.is_in_company {
-            return Self::transient(Stage::Plugin, trap.message).because(InCompany);
+            return Self::transient(Stage::Plugin, trap.code, trap.message).because(InCompany);
         }
-        Self::permanent(Stage::Plugin, trap.message).because(trap.cause)
+        Self::permanent(Stage::Plugin, trap.code, trap.message).because(trap.cause)
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::warn;
 
 pub use self::registry::{Binding, Component, Registry};
 pub use self::server::{Server, is_on_this_machine};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::request::{NewRequest, Request};
 
 /// How many requests one step of a submit creates; a longer submit takes several, so that it does not hold up others.
@@ -128,6 +128,7 @@ impl Ticket {
         Error::new(
             Stage::Queue,
             Class::LeaseLost,
+            Code::RequestLost,
             format!(
                 "{}: request {}: the queue's server has lost it: submit it again",
                 self.queue, self.id
@@ -139,6 +140,7 @@ impl Ticket {
         Error::new(
             Stage::Queue,
             Class::LeaseLost,
+            Code::LeaseLost,
             format!(
                 "{}: request {}: the claim with fence {} is over",
                 self.queue, self.id, self.fence
@@ -700,12 +702,15 @@ fn unreadable_binding(
 ) -> Error {
     let what = format!("{queue}: this host cannot read binding {number}");
     let hint = format!("if a newer version has bound it, update this program ({HOST})");
-    Error::transient(Stage::Queue, what).because(why).with_hint(hint)
+    Error::transient(Stage::Queue, Code::HostOutdated, what)
+        .because(why)
+        .with_hint(hint)
 }
 
 fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {
     Error::permanent(
         Stage::Queue,
+        Code::BindingConflict,
         format!("{queue}: binding {current} is in force, not {expected} (0 is none): look again, then bind"),
     )
 }

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use super::redis::RedisServer;
 use super::sqlite::{Mode, SqliteFile};
 use super::{Queue, Registry};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
 /// Whether the server at `url` is a file of this machine or listens on its loopback address, so that workers most likely run on
@@ -82,7 +82,7 @@ impl Server {
         }
         let refused = |why: String| {
             let what = format!("the URL of the queue's server (--url, REDIS_URL) {why}");
-            Error::permanent(Stage::Config, what)
+            Error::permanent(Stage::Config, Code::SettingsInvalid, what)
         };
         // The parser's error names the fault only, never the text; the text may have a password in it.
         let url = Url::parse(url).map_err(|error| {

@@ -13,7 +13,7 @@ use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::complaints::Complaints;
 use crate::config::{Limits, Span};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
@@ -100,7 +100,7 @@ impl Context {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
             () = limit.used_up() => {
-                return Err(Error::permanent(Stage::Worker, format!("stopped: {TOO_LONG}")));
+                return Err(Error::permanent(Stage::Worker, Code::AttemptTimeout, format!("stopped: {TOO_LONG}")));
             }
         };
         limit.lower(bound.limits.attempt);
@@ -184,7 +184,11 @@ impl Context {
         // It does not end anything where there is a receipt.
         match self.conclude_output(claim, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
-            Concluded::Ended => Err(Error::transient(Stage::Commit, "the receipt has disappeared")),
+            Concluded::Ended => Err(Error::transient(
+                Stage::Commit,
+                Code::OutputMissing,
+                "the receipt has disappeared",
+            )),
         }
     }
 
@@ -236,7 +240,7 @@ impl Context {
         let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
         working.await.unwrap_or_else(|_| {
             let why = "the commit panicked: this is a bug in the host; its log says more";
-            Err(Error::transient(Stage::Worker, why))
+            Err(Error::transient(Stage::Worker, Code::HostFailure, why))
         })
     }
 

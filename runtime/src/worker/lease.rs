@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::complaints::Complaints;
 use crate::config::LeasePolicy;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::pipeline::Gauge;
 use crate::queue::{Progress, Renewed, Server, Ticket};
 use crate::stop::Stop;
@@ -36,7 +36,7 @@ enum Keeping {
     /// Its first connection is being made.
     Begins,
     Works,
-    Fails(Class, String),
+    Fails(Class, Code, String),
 }
 
 struct Shared {
@@ -72,7 +72,9 @@ impl Leases {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+            .map_err(|e| {
+                Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
+            })?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             closing: Condvar::new(),
@@ -90,7 +92,9 @@ impl Leases {
         std::thread::Builder::new()
             .name("leases".into())
             .spawn(move || keeper.run(&runtime))
-            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+            .map_err(|e| {
+                Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
+            })?;
         Ok(Self {
             shared,
             policy: policy.clone(),
@@ -112,13 +116,14 @@ impl Leases {
         let ended = || {
             Error::permanent(
                 Stage::Worker,
+                Code::HostFailure,
                 "the lease thread has ended: this is a bug of the host",
             )
         };
         match &*begun.map_err(|_| ended())? {
-            Keeping::Fails(class, why) => {
+            Keeping::Fails(class, code, why) => {
                 let what = format!("leases cannot be renewed, so nothing is claimed: {why}");
-                Err(Error::new(Stage::Queue, *class, what))
+                Err(Error::new(Stage::Queue, *class, *code, what))
             }
             Keeping::Begins | Keeping::Works => match self.keeping.has_changed() {
                 Ok(_) => Ok(()),
@@ -250,7 +255,7 @@ impl Keeper {
 
     /// Whether the last renewal failed in a way that does not pass by itself.
     fn fails_for_good(&self) -> bool {
-        matches!(*self.keeping.borrow(), Keeping::Fails(Class::Permanent, _))
+        matches!(*self.keeping.borrow(), Keeping::Fails(Class::Permanent, ..))
     }
 
     /// Connects, unless that was done. False if the server takes no connection.
@@ -278,7 +283,7 @@ impl Keeper {
             Err(error) => {
                 self.shared.complaints.note(RENEW, &error);
                 self.keeping
-                    .send_replace(Keeping::Fails(error.class(), error.report()));
+                    .send_replace(Keeping::Fails(error.class(), error.code(), error.report()));
             }
         }
     }

@@ -58,7 +58,7 @@ use super::{
     progress_text, progress_value,
 };
 use crate::complaints::Complaints;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::request::{NewRequest, Request, check_queue_name};
 
 /// A Redis server.
@@ -243,6 +243,7 @@ impl RedisServer {
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
+                Code::QueueDamaged,
                 format!("{}: holds what no script wrote", self.link.name()),
             )
             .because(e)
@@ -534,6 +535,7 @@ impl RedisServer {
         State::from_name(word).ok_or_else(|| {
             Error::permanent(
                 Stage::Queue,
+                Code::QueueDamaged,
                 format!("{}: unknown state \"{word}\"", self.link.name()),
             )
         })
@@ -646,7 +648,7 @@ fn last_index(limit: usize) -> i64 {
 /// Adds the seven arguments that the scripts read a new request from.
 fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
     let input = serde_json::to_string(&request.input)
-        .map_err(|e| Error::permanent(Stage::Queue, "input options").because(e))?;
+        .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;
     call.arg(&request.id).arg(&request.uri).arg(request.priority);
     call.arg(request.delay_ms)
         .arg(input)
