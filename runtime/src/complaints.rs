@@ -33,8 +33,8 @@ impl Complaints {
         };
         // What time does not mend needs a person.
         match error.class() {
-            Class::Permanent => tracing::error!(error = report, untold, "{what}"),
-            _ => tracing::warn!(error = report, untold, "{what}"),
+            Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{what}"),
+            _ => tracing::warn!(error = report, code = %error.code(), untold, "{what}"),
         }
     }
 

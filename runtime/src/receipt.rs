@@ -309,6 +309,9 @@ pub struct Report {
     /// Why nothing was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The code of the refusal: see [`crate::error::Code`]. None in a report of a program without codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// What is there, or in quarantine.
     #[serde(flatten)]
     pub receipt: Receipt,

@@ -121,6 +121,7 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
                 status.id,
                 queue.clone(),
                 uri,
+                status.code.unwrap_or_default(),
                 status.error.unwrap_or_default(),
             ]);
         }
@@ -130,15 +131,17 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
             let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
                 out::json(&json!({
-                    "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
+                    "queue": queue, "name": name, "document": document, "error": reason,
+                    "code": Code::RequestInvalid, "at_ms": invalid.at_ms,
                 }));
             }
             let document = out::beginning(&document, DOCUMENT_CHARS);
-            rows.push(vec![name, queue.clone(), document, reason]);
+            let code = Code::RequestInvalid.to_string();
+            rows.push(vec![name, queue.clone(), document, code, reason]);
         }
     }
     if !as_json {
-        out::table(&["ID", "QUEUE", "INPUT", "ERROR"], &rows);
+        out::table(&["ID", "QUEUE", "INPUT", "CODE", "ERROR"], &rows);
     }
     Ok(())
 }

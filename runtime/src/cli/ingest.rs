@@ -235,19 +235,16 @@ fn name(input: &Result<Input, Unfound>) -> String {
 /// Returns the report of an error that begins with the input it is about, named as it was given: of several inputs, the last
 /// part of a path may name more than one.
 fn about(input: &str, error: &Error) -> String {
-    let (report, stage) = (error.report(), error.stage().to_string());
-    let what = report
-        .strip_prefix(&stage)
-        .and_then(|what| what.strip_prefix(' '));
+    let (what, stage) = (error.report_without_stage(), error.stage());
     let last_part = input.rsplit('/').next().unwrap_or(input);
     let rest = |what: &str| {
         let subjects = [input, last_part].into_iter();
         let mut rests = subjects.filter_map(|subject| what.strip_prefix(subject)?.strip_prefix(": "));
         rests.next().map(str::to_owned)
     };
-    match what.and_then(rest) {
+    match rest(&what) {
         Some(rest) => format!("{input}: {stage}: {rest}"),
-        None => format!("{input}: {report}"),
+        None => format!("{input}: {}", error.report()),
     }
 }
 
@@ -300,7 +297,7 @@ impl Ingestion {
                         1 => error.report(),
                         _ => about(&name, &error),
                     };
-                    fail(&report, log_format);
+                    fail(&report, error.code(), log_format);
                     left.push(name);
                 }
             }

@@ -114,18 +114,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            fail(&error.report(), log_format);
+            fail(&error.report(), error.code(), log_format);
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }
 }
 
 /// Says why the program, or a part of its work, has failed.
-fn fail(report: &str, log_format: LogFormat) {
+fn fail(report: &str, code: Code, log_format: LogFormat) {
     match log_format {
-        LogFormat::Human => out::note(format!("error: {report}")),
+        LogFormat::Human => out::note(format!("error: {report} [{code}]")),
         // Whoever collects the log must find why the program ended.
-        LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, "failed"),
+        LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, %code, "failed"),
     }
 }
 

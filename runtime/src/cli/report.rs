@@ -165,7 +165,7 @@ fn is_about(report: &Report, status: &Status) -> bool {
         && redact(&about.uri) == redact(&status.uri)
 }
 
-fn page(Report { refused, receipt }: &Report) {
+fn page(Report { refused, receipt, .. }: &Report) {
     out::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
     if let Some(why) = refused {
         out::line(format!("nothing was published: {why}"));

@@ -174,6 +174,14 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the error of a request with its code, if it has one.
+pub(super) fn with_code(error: &str, status: &Status) -> String {
+    match &status.code {
+        Some(code) => format!("{error} [{code}]"),
+        None => error.to_owned(),
+    }
+}
+
 /// A request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
@@ -198,7 +206,7 @@ pub(super) fn show(status: &Status) {
         out::line(format!("so far   {so_far}"));
     }
     if let Some(error) = &status.error {
-        out::line(format!("error    {error}"));
+        out::line(format!("error    {}", with_code(error, status)));
     }
     if let Some(due) = status.due() {
         out::line(format!("{:8} {due}", status.due_for()));
@@ -230,7 +238,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
     }
     if !args.json {
         let head = [
-            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "ERROR",
+            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "CODE", "ERROR",
         ];
         out::table(&head, &rows);
     }
@@ -256,6 +264,7 @@ fn row(status: &Status) -> Vec<String> {
         count("read"),
         count("rejected"),
         redact(&status.uri),
+        status.code.clone().unwrap_or_default(),
         status.error.clone().unwrap_or_default(),
     ]
 }

@@ -255,8 +255,9 @@ fn under_way(status: &Status) -> String {
 fn last_failure(status: &Status) -> Option<String> {
     let (due, error) = (status.due()?, status.error.as_deref()?);
     Some(format!(
-        "attempt {} failed: {error}; {} {due}",
+        "attempt {} failed: {}; {} {due}",
         status.attempts,
+        requests::with_code(error, status),
         status.due_for()
     ))
 }
@@ -273,7 +274,10 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
         }
         None if args.json => requests::json(status),
         None => {
-            let reason = status.error.as_deref().unwrap_or("no reason given");
+            let reason = status.error.as_deref();
+            let reason = reason.map_or("no reason given".into(), |error| {
+                requests::with_code(error, status)
+            });
             out::line(format!("{}  {}: {reason}", status.id, status.state.name()));
         }
     }

@@ -231,7 +231,7 @@ impl Writer {
                 faults::pass("checkpoint", &self.id);
             }
             Err(error) => {
-                tracing::warn!(error = error.report(), "a checkpoint was not written");
+                tracing::warn!(error = error.report(), code = %error.code(), "a checkpoint was not written");
                 written.inherited = self.inherited;
             }
         }

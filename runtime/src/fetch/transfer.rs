@@ -316,11 +316,12 @@ impl Transfer {
             self.in_vain += 1;
             tokio::time::sleep(self.pause().max(broken.retry_after().unwrap_or_default())).await;
             tracing::info!(
-                uri = self.name,
-                from = rest.from,
-                error = broken.report(),
-                "resuming a transfer"
-            );
+                           uri = self.name,
+                           from = rest.from,
+                           error = broken.report(),
+            code = %broken.code(),
+                           "resuming a transfer"
+                       );
             match self
                 .asked
                 .http

@@ -60,6 +60,7 @@ pub(super) fn conclude(job: &Job, whole: Whole<'_>, sequence: Sequence<'_>) -> R
         Some(verdict) => {
             let report = |kept: &Published| Report {
                 refused: Some(verdict.clone()),
+                code: Some(Code::GateExceeded.to_string()),
                 receipt: receipt(kept),
             };
             let kept = sealed.quarantine(&id, output_format, report);

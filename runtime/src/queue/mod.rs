@@ -172,6 +172,8 @@ pub struct Claim {
     pub is_contested: bool,
     /// The request is to be ended without an attempt.
     pub ending: Option<Ending>,
+    /// The code of the reason in [`Ending::Dead`], if the reason is one of an error that has a code.
+    pub ending_code: Option<String>,
     /// The output that the previous claim recorded, if this one takes the request over from another output.
     pub moved_from: Option<String>,
 }
@@ -273,6 +275,31 @@ pub struct Progress {
     pub rejects: u64,
 }
 
+/// Why a claim ends as failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// The error, for people.
+    pub error: &'a str,
+    /// Its code, if there is one: see [`crate::error::Code`].
+    pub code: Option<&'a str>,
+    /// The URI of the report that this attempt has kept, for [`Status::report`].
+    pub report: Option<&'a str>,
+}
+
+impl Failure<'_> {
+    /// The code and the text that it is the code of, as they are stored beside the text. Programs of version 0.1.0 write the text
+    /// alone, so that [`code_of`] finds that the code is of another one.
+    fn coded(&self) -> Option<String> {
+        self.code.map(|code| format!("{code} {}", self.error))
+    }
+}
+
+/// Returns the code of a stored text, if the code that is stored beside it is not of another one.
+fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String> {
+    let (code, of) = coded?.split_once(' ')?;
+    (of == text?).then(|| code.to_owned())
+}
+
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
@@ -366,6 +393,10 @@ pub struct Status {
     pub due_ms: Option<i64>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// The code of `error`: a [`crate::error::Code`] of this version or another one. None if a program without codes has written
+    /// the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The URI of the report on it that a worker has kept in quarantine, while dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
@@ -556,17 +587,13 @@ pub trait Queue: Send + Sync {
     /// Ends a claim as failed, for the reason given. A retry becomes a cancel if one is asked for.
     /// [`crate::error::Class::LeaseLost`] as above.
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
-        self.fail_with_report(ticket, error, next, None).await
+        let (code, report) = (None, None);
+        let failure = Failure { error, code, report };
+        self.fail_with(ticket, failure, next).await
     }
 
-    /// [`Queue::fail`], with the URI of the report that this attempt has kept, for [`Status::report`].
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()>;
+    /// [`Queue::fail`], with all that is known of the failure.
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()>;
 
     /// Hands a claim back, ready for others at once, as if it had not been made; or cancelled, if that is asked for.
     /// [`crate::error::Class::LeaseLost`] as above.
@@ -685,9 +712,15 @@ async fn bury_unreadable(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Resul
         queue = ticket.queue,
         request_id = ticket.id,
         reason,
+        code = %Code::HostOutdated,
         "unreadable request given up"
     );
-    match queue.fail(ticket, &reason, Next::Dead).await {
+    let failure = Failure {
+        error: &reason,
+        code: Some(Code::HostOutdated.as_str()),
+        report: None,
+    };
+    match queue.fail_with(ticket, failure, Next::Dead).await {
         Err(error) if error.class() == Class::LeaseLost => Ok(()),
         done => done,
     }
@@ -718,6 +751,20 @@ fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_counts_only_with_the_text_that_it_was_stored_for() {
+        let coded = Failure {
+            error: "no such file",
+            code: Some("input-missing"),
+            report: None,
+        }
+        .coded();
+        let code_of = |text| code_of(coded.as_deref(), text);
+        assert_eq!(code_of(Some("no such file")).as_deref(), Some("input-missing"));
+        assert_eq!((code_of(Some("busy")), code_of(None)), (None, None));
+        assert_eq!(super::code_of(None, Some("no such file")), None);
+    }
 
     #[test]
     fn a_part_of_a_millisecond_is_one() {

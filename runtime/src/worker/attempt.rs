@@ -18,7 +18,7 @@ use crate::faults;
 use crate::fetch::{Fetcher, Identity, Origin};
 use crate::location::redact;
 use crate::pipeline::{self, Gauge, Job};
-use crate::queue::{Claim, Ending, Next, OutputId, Server, State, Ticket};
+use crate::queue::{Claim, Ending, Failure, Next, OutputId, Server, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
@@ -194,21 +194,24 @@ impl Context {
 
     /// Ends a request without an attempt, as the queue asks.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
-        let (next, state, why) = match ending {
+        let (next, state, error, code) = match ending {
             Ending::Cancel => (
                 Next::Cancelled,
                 State::Cancelled,
                 "cancelled after a worker was lost",
+                Some(Code::Stopped.as_str()),
             ),
-            Ending::Dead(why) => (Next::Dead, State::Dead, &**why),
+            Ending::Dead(why) => (Next::Dead, State::Dead, &**why, claim.ending_code.as_deref()),
         };
+        let report = None;
+        let failure = Failure { error, code, report };
         match self.conclude_output(claim, state).await {
             Ok(Concluded::Committed(receipt)) => {
                 self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
                     .await
             }
-            Ok(Concluded::Ended) => self.end(claim, lease, why, None, next).await,
-            Err(obstacle) => self.conclude_later(claim, lease, why, None, &obstacle).await,
+            Ok(Concluded::Ended) => self.end(claim, lease, failure, next).await,
+            Err(obstacle) => self.conclude_later(claim, lease, failure, &obstacle).await,
         }
     }
 
@@ -244,30 +247,28 @@ impl Context {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it for the reason `why`; `obstacle` prevents this claim from ending it.
+    /// Leaves the request to a later claim, which ends it as `failure` says; `obstacle` prevents this claim from ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
         lease: &Lease,
-        why: &str,
-        kept_report: Option<&str>,
+        failure: Failure<'_>,
         obstacle: &Error,
     ) -> Outcome {
         tracing::warn!(
             error = obstacle.report(),
+            code = %obstacle.code(),
             "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);
         match self
-            .insist(lease, || {
-                self.server.queue.fail_with_report(ticket, why, next, kept_report)
-            })
+            .insist(lease, || self.server.queue.fail_with(ticket, failure, next))
             .await
         {
             Ok(()) => Outcome::Retried,
             Err(error) => {
-                tracing::warn!(error = error.report(), "not handed back");
+                tracing::warn!(error = error.report(), code = %error.code(), "not handed back");
                 Outcome::Lost
             }
         }
@@ -297,7 +298,7 @@ impl Context {
             }
             // The output is committed: whoever claims the request next finds the receipt and settles.
             Err(error) => {
-                tracing::warn!(error = error.report(), "committed but not settled");
+                tracing::warn!(error = error.report(), code = %error.code(), "committed but not settled");
                 Outcome::Lost
             }
         }
@@ -308,7 +309,7 @@ impl Context {
         let mut report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
         let (next, state) = match error.class() {
             Class::LeaseLost => {
-                tracing::warn!(error = report, "stopped without a commit");
+                tracing::warn!(error = report, code = %error.code(), "stopped without a commit");
                 return Outcome::Lost;
             }
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease).await,
@@ -323,6 +324,11 @@ impl Context {
             },
             Class::Permanent => (Next::Dead, State::Dead),
         };
+        let failure = Failure {
+            error: &report,
+            code: Some(error.code().as_str()),
+            report: error.kept_report(),
+        };
         let may_have_left = claim.is_contested || error.leaves_output();
         if may_have_left && state != State::Delayed {
             match self.conclude_output(claim, state).await {
@@ -331,13 +337,11 @@ impl Context {
                 }
                 Ok(Concluded::Ended) => {}
                 Err(obstacle) => {
-                    return self
-                        .conclude_later(claim, lease, &report, error.kept_report(), &obstacle)
-                        .await;
+                    return self.conclude_later(claim, lease, failure, &obstacle).await;
                 }
             }
         }
-        self.end(claim, lease, &report, error.kept_report(), next).await
+        self.end(claim, lease, failure, next).await
     }
 
     /// Returns how long a request that failed in a way that may pass waits for its next attempt, or what is to be said of it if it
@@ -364,29 +368,23 @@ impl Context {
     }
 
     /// Ends a claim as failed.
-    async fn end(
-        &self,
-        claim: &Claim,
-        lease: &Lease,
-        why: &str,
-        kept_report: Option<&str>,
-        next: Next,
-    ) -> Outcome {
+    async fn end(&self, claim: &Claim, lease: &Lease, failure: Failure<'_>, next: Next) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
             .insist(lease, || {
                 let queue = &self.server.queue;
-                queue.fail_with_report(ticket, why, next, kept_report)
+                queue.fail_with(ticket, failure, next)
             })
             .await;
         if let Err(error) = failed {
-            tracing::warn!(error = error.report(), "failed but not settled");
+            tracing::warn!(error = error.report(), code = %error.code(), "failed but not settled");
             return Outcome::Lost;
         }
+        let Failure { error, code, report } = failure;
         match next {
             Next::Dead => {
                 self.forget_checkpoint(ticket).await;
-                tracing::error!(error = why, report = kept_report, "given up: a dead letter");
+                tracing::error!(error, code, report, "given up: a dead letter");
                 Outcome::Dead
             }
             Next::Cancelled => {
@@ -396,7 +394,7 @@ impl Context {
             }
             Next::Retry(delay) | Next::RetryContested(delay) | Next::Conclude(delay) => {
                 let next_try_in_s = in_seconds(delay);
-                tracing::warn!(error = why, next_try_in_s, "failed, will be tried again");
+                tracing::warn!(error, code, next_try_in_s, "failed, will be tried again");
                 Outcome::Retried
             }
         }
@@ -417,7 +415,7 @@ impl Context {
                 Outcome::Released
             }
             Err(error) => {
-                tracing::warn!(error = error.report(), "not handed back");
+                tracing::warn!(error = error.report(), code = %error.code(), "not handed back");
                 Outcome::Lost
             }
         }

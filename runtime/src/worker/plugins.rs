@@ -154,10 +154,11 @@ impl Plugins {
             }
             Err(error) => {
                 tracing::warn!(
-                    path = %path.display(),
-                    error = error.report(),
-                    "plugin file changed but cannot be used, keeping the one before"
-                );
+                                   path = %path.display(),
+                                   error = error.report(),
+                code = %error.code(),
+                                   "plugin file changed but cannot be used, keeping the one before"
+                               );
                 *lock(&self.refused) = Some((now, Instant::now()));
             }
         }

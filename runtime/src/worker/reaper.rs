@@ -58,10 +58,11 @@ pub(super) async fn reap(context: &Context) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(queue = name, removed, "requests removed that ended long ago"),
             Err(error) => tracing::warn!(
-                queue = name,
-                error = error.report(),
-                "requests that ended long ago not removed, trying again later"
-            ),
+                           queue = name,
+                           error = error.report(),
+            code = %error.code(),
+                           "requests that ended long ago not removed, trying again later"
+                       ),
         }
     }
 }
@@ -79,7 +80,8 @@ async fn reap_staging(context: &Context) {
         match destination.reap(older_than, &Vec::from_iter(at_work)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
-            Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
+            Err(error) => tracing::warn!(error = error.report(),
+ code = %error.code(), "abandoned files not removed from staging"),
         }
     })
     .await;

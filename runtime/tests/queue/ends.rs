@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Next, Progress, State, Ticket};
+use ingest_host::queue::{Failure, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, Q, assert_lost, eventually, how};
 
@@ -190,11 +190,13 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(bed: Bed) {
     bed.submit(&["a"]).await;
     let fail = async |next, report| {
         let claim = bed.claim().await;
+        let failure = Failure {
+            error: "refused",
+            code: None,
+            report,
+        };
         for _ in 0..2 {
-            let failed = queue
-                .fail_with_report(&claim.ticket, "refused", next, report)
-                .await;
-            failed.unwrap();
+            queue.fail_with(&claim.ticket, failure, next).await.unwrap();
         }
         bed.status("a").await.report
     };

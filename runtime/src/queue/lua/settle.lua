@@ -27,7 +27,7 @@ if last[4] or last[5] then
 end
 -- Each command costs, and most requests have none of these. The output is looked at only while a request is ready.
 if last[4] or last[5] or last[6] or last[7] or last[8] then
-  redis.call('HDEL', hash, 'error', 'cancel', 'ending', 'concluding', 'stray')
+  redis.call('HDEL', hash, 'error', 'coded', 'cancel', 'ending', 'concluding', 'stray')
 end
 redis.call('ZADD', key('done'), now_ms(), id)
 return 1

@@ -52,7 +52,7 @@ use self::scripts::Scripts;
 use self::wait::Waits;
 use super::intake::{self, Document, IMPORT_MAX, IMPORT_STEPS_MAX};
 use super::{
-    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid,
+    CLAIM_STEP, COMEBACK_MAX, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Failure, Invalid,
     LOOK_MAX, LOOK_STEPS_MAX, Listed, Next, OutputId, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped,
     Renewed, Revived, SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis,
     progress_text, progress_value,
@@ -85,7 +85,7 @@ const IMPORT: &str = "cannot import documents, trying again";
 type ClaimAnswer = (bool, u64, Vec<[Stored; STORED]>, u64, u64);
 
 /// What the script tells of a claim: see `claim.lua`.
-const STORED: usize = 16;
+const STORED: usize = 17;
 
 type Stored = Option<Vec<u8>>;
 
@@ -100,6 +100,7 @@ struct StatusPart {
     lost: u32,
     due_ms: Option<f64>,
     error: Option<String>,
+    coded: Option<String>,
     report: Option<String>,
     lease_ends_ms: Option<f64>,
     receipt: Option<String>,
@@ -223,6 +224,7 @@ impl RedisServer {
             attempts: part.attempts,
             lost: part.lost,
             due_ms: part.due_ms.map(|due_ms| due_ms as i64),
+            code: super::code_of(part.coded.as_deref(), part.error.as_deref()),
             error: part.error,
             report: part.report,
             lease_ends_ms: part.lease_ends_ms.map(|ends_ms| ends_ms as i64),
@@ -330,13 +332,7 @@ impl Queue for RedisServer {
         self.end(&self.scripts.settle, ticket, &[receipt]).await
     }
 
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()> {
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()> {
         let (next, delay_ms) = match next {
             Next::Retry(delay) => ("retry", millis(delay)),
             Next::RetryContested(delay) => ("retry-contested", millis(delay)),
@@ -344,9 +340,14 @@ impl Queue for RedisServer {
             Next::Cancelled => (State::Cancelled.name(), 0),
             Next::Conclude(delay) => ("conclude", millis(delay)),
         };
-        let (delay_ms, report) = (delay_ms.to_string(), report.unwrap_or_default());
-        self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms, report])
-            .await
+        let (delay_ms, report) = (delay_ms.to_string(), failure.report.unwrap_or_default());
+        let coded = failure.coded().unwrap_or_default();
+        self.end(
+            &self.scripts.fail,
+            ticket,
+            &[failure.error, next, &delay_ms, report, &coded],
+        )
+        .await
     }
 
     async fn release(&self, ticket: &Ticket) -> Result<()> {
@@ -579,6 +580,7 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
         cancel,
         ending,
         waited_ms,
+        coded,
         output,
     ] = stored;
     let text = |name: &str, stored: Stored| {
@@ -590,13 +592,15 @@ fn accept(ticket: Ticket, stored: [Stored; STORED], own: &OutputId) -> Result<Cl
     }
     let submitted_ms = number("submitted_ms", &text("submitted_ms", submitted_ms)?)?;
     let lossy = |stored: Stored| stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let (coded, ending) = (lossy(coded), lossy(ending));
     Ok(Claim {
         life_ms: match life_ms {
             Some(life_ms) => number("life_ms", &text("life_ms", Some(life_ms))?)?,
             None => submitted_ms,
         },
         is_contested: stray.is_some(),
-        ending: super::ending_of(cancel.is_some(), lossy(ending)),
+        ending_code: super::code_of(coded.as_deref(), ending.as_deref()),
+        ending: super::ending_of(cancel.is_some(), ending),
         moved_from: super::moved_from(lossy(output).as_deref(), own),
         request: Request {
             id: ticket.id.clone(),

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::store::now_ms;
 use super::{FORGET_MARKS, create, rows, wake};
+use crate::error::Code;
 use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
 use crate::queue::{
     COMEBACK_MAX, ClaimOptions, LOOK_MAX, LOOK_STEPS_MAX, Next, State, Submitted, Ticket, is_suspect, millis,
@@ -32,6 +33,7 @@ pub(super) struct ClaimRow {
     pub(super) attempt: u32,
     pub(super) lost: u32,
     pub(super) waited_ms: u64,
+    pub(super) coded: Option<String>,
     pub(super) binding: Option<u64>,
     pub(super) life_ms: Option<i64>,
     pub(super) stray: bool,
@@ -42,7 +44,7 @@ pub(super) struct ClaimRow {
 }
 
 const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
-    life_ms, stray, cancel, ending, max(waited_ms, 0)";
+    life_ms, stray, cancel, ending, max(waited_ms, 0), coded";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -62,6 +64,7 @@ impl ClaimRow {
             cancel: row.get(12)?,
             ending: row.get(13)?,
             waited_ms: row.get(14)?,
+            coded: row.get(15)?,
             moved_from: None,
         })
     }
@@ -239,6 +242,9 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
                  ending = CASE WHEN NOT concluding AND NOT cancel AND lost + 1 >= :lost_max
                      THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
                      ELSE ending END,
+                 coded = CASE WHEN NOT concluding AND NOT cancel AND lost + 1 >= :lost_max
+                     THEN format('%s poison: %d leases were lost, the last by worker %s', :code, lost + 1, worker)
+                     ELSE coded END,
                  attempts = max(attempts - NOT concluding, 0), lost = lost + NOT concluding
              WHERE sequence IN (
                  SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
@@ -246,6 +252,7 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
         )?
         .execute(named_params! {
             ":queue": queue, ":now": now, ":lost_max": lost_max, ":most": COMEBACK_MAX,
+            ":code": Code::Poison.as_str(),
         })?;
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
@@ -334,7 +341,7 @@ pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlit
         return ended(db, ticket, "settle");
     }
     db.prepare_cached(&format!(
-        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL,
+        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL, coded = NULL,
              note = CASE WHEN cancel THEN 'the cancel came too late: its output was committed'
                  WHEN ending IS NOT NULL THEN 'it was to be given up (' || ending || '), but its output was committed'
                  ELSE note END,
@@ -351,6 +358,7 @@ pub(super) fn fail(
     db: &Connection,
     ticket: &Ticket,
     error: &str,
+    coded: Option<&str>,
     next: Next,
     report: Option<&str>,
 ) -> rusqlite::Result<bool> {
@@ -363,6 +371,8 @@ pub(super) fn fail(
         db.prepare_cached("UPDATE request SET waited_ms = waited_ms + ?3 WHERE queue = ?1 AND id = ?2")?
             .execute(params![ticket.queue, ticket.id, millis(delay)])?;
     }
+    db.prepare_cached("UPDATE request SET coded = coalesce(?3, coded) WHERE queue = ?1 AND id = ?2")?
+        .execute(params![ticket.queue, ticket.id, coded])?;
     match next {
         Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
         Next::RetryContested(delay) => {

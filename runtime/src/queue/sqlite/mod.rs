@@ -18,7 +18,7 @@ pub(super) use self::store::Mode;
 use self::store::{Store, now_ms};
 use super::intake::IMPORT_STEPS_MAX;
 use super::{
-    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Invalid, Listed, Next,
+    CLAIM_STEP, Cancelled, Claim, ClaimOptions, Counts, DEAD_STEP, Elsewhere, Failure, Invalid, Listed, Next,
     OutputId, PURGE_STEP, Place, Progress, Queue, REACHED_MAX, REAP_STEP, Reaped, Renewed, Revived,
     SUBMIT_STEP, State, Status, Submitted, Ticket, WAIT_MAX, bury_unreadable, millis, progress_text,
     progress_value,
@@ -164,16 +164,11 @@ impl Queue for SqliteFile {
             .await
     }
 
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()> {
-        let (error, report) = (error.to_owned(), report.map(str::to_owned));
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()> {
+        let (error, coded) = (failure.error.to_owned(), failure.coded());
+        let report = failure.report.map(str::to_owned);
         self.end(ticket, move |db, ticket| {
-            claims::fail(db, ticket, &error, next, report.as_deref())
+            claims::fail(db, ticket, &error, coded.as_deref(), next, report.as_deref())
         })
         .await
     }
@@ -430,6 +425,7 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
     Ok(Claim {
         life_ms: row.life_ms.unwrap_or(row.submitted_ms),
         is_contested: row.stray,
+        ending_code: super::code_of(row.coded.as_deref(), row.ending.as_deref()),
         ending: super::ending_of(row.cancel, row.ending),
         moved_from: row.moved_from,
         request: Request {
@@ -452,7 +448,7 @@ fn accept(ticket: Ticket, row: claims::ClaimRow) -> serde_json::Result<Claim> {
 const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
     CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,
-    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms";
+    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms, coded";
 
 /// Forgets what matters only as long as a request has not ended.
 const FORGET_MARKS: &str =
@@ -471,6 +467,10 @@ fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         note: row.get(12)?,
         attempts: row.get(4)?,
         lost: row.get(5)?,
+        code: super::code_of(
+            row.get::<_, Option<String>>("coded")?.as_deref(),
+            row.get::<_, Option<String>>(6)?.as_deref(),
+        ),
         error: row.get(6)?,
         report: row.get(13)?,
         due_ms: row.get("due_ms")?,
@@ -563,7 +563,7 @@ fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     let moved = db
         // A new life: what is left of attempts from before cannot commit it any more.
         .prepare_cached(&format!(
-            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, {FORGET_MARKS},
+            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
                  life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
              WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)"
         ))?

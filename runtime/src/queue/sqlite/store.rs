@@ -463,9 +463,7 @@ fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
         ));
     }
     let limited = || {
-        if version < SCHEMA_VERSION {
-            show_as_latest(&connection)?;
-        }
+        show_as_latest(&connection)?;
         connection.pragma_update(None, "query_only", "ON")
     };
     limited().map_err(|e| failed(name, e))?;
@@ -529,12 +527,18 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         is += 1;
         transaction.pragma_update(None, "user_version", is)?;
     }
+    // It came without a new version, so that programs without it go on with the file.
+    let has_codes =
+        || columns(&transaction, "request").map(|all| all.iter().any(|(name, _)| name == "coded"));
+    if is == SCHEMA_VERSION && !has_codes()? {
+        transaction.execute_batch("ALTER TABLE request ADD COLUMN coded TEXT")?;
+    }
     transaction.commit()?;
     Ok(Versions { was, is })
 }
 
-/// Puts views of the latest tables before those of an older version, for this connection alone: a column that the file lacks has
-/// what an upgrade would give it.
+/// Puts views of the latest tables before those that lack some of their columns, for this connection alone: a column that the file
+/// lacks has what an upgrade would give it.
 fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     let latest = Connection::open_in_memory()?;
     latest.execute_batch(SCHEMA)?;
