@@ -29,7 +29,7 @@ use self::csv::CsvOptions;
 use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
-use self::split::{Begin, Begun, UTF_32, check_mark, in_input};
+use self::split::{Begin, Begun, UTF_32, has_utf32_mark, in_input};
 pub use self::split::{Chunk, Rest, Splitter};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
@@ -224,7 +224,7 @@ impl Text {
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
-        if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
+        if has_utf32_mark(sample.bytes()) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, Code::EncodingMismatch, UTF_32));
         }
         let refused = |kind: content_kind::Kind| {

@@ -366,10 +366,15 @@ impl Splitter {
 /// If they are the byte order mark of another encoding, as a sentence.
 pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     match start {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UTF_32),
+        start if has_utf32_mark(start) => Err(UTF_32),
         start if has_utf16_mark(start) => Err("is UTF-16: say so, with --encoding utf-16"),
         _ => Ok(()),
     }
+}
+
+/// Whether the first bytes are a byte order mark of UTF-32. Those of UTF-16 are the beginning of one.
+pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
+    matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
 
 /// About an input whose first bytes are a byte order mark of UTF-32.

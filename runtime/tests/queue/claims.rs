@@ -387,6 +387,7 @@ pub(crate) async fn the_third_loss_is_poison(bed: Bed) {
             bed.claim().await
         };
         assert_eq!(claim.ending, Some(Ending::Dead(why.into())));
+        assert_eq!(claim.ending_code.as_deref(), Some("poison"));
         assert_eq!((claim.attempt, claim.lost, claim.is_contested), (0, 3, true));
         assert_eq!(bed.status("a").await.ending.as_deref(), Some("ending"));
         if !is_lost {
@@ -396,6 +397,7 @@ pub(crate) async fn the_third_loss_is_poison(bed: Bed) {
     let status = bed.status("a").await;
     assert_eq!((status.state, status.attempts, status.lost), (State::Dead, 0, 3));
     assert_eq!((status.error.as_deref(), status.ending), (Some(why), None));
+    assert_eq!(status.code.as_deref(), Some("poison"));
 
     assert!(bed.queue().retry_dead(Q, "a").await.unwrap());
     let again = bed.claim().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Failure, Next, Progress, State, Ticket};
+use ingest_host::queue::{Ending, Failure, Next, Progress, State, Ticket};
 
 use crate::bed::{Bed, Q, assert_lost, eventually, how};
 
@@ -192,7 +192,7 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(bed: Bed) {
         let claim = bed.claim().await;
         let failure = Failure {
             error: "refused",
-            code: None,
+            code: Some("gate-exceeded"),
             report,
         };
         for _ in 0..2 {
@@ -204,11 +204,53 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(bed: Bed) {
     assert_eq!(fail(Next::Dead, Some(uri)).await.as_deref(), Some(uri));
     let listed = queue.requests(Q, State::Dead, 9).await.unwrap();
     assert_eq!(listed[0].report.as_deref(), Some(uri));
+    assert_eq!(listed[0].code.as_deref(), Some("gate-exceeded"));
     assert!(queue.retry_dead(Q, "a").await.unwrap());
     assert_eq!(bed.status("a").await.report, None);
+    assert_eq!(bed.status("a").await.code, None);
     // Only the dead are asked for one, and another death has its own or none.
     assert_eq!(fail(Next::Retry(Duration::ZERO), Some(uri)).await, None);
+    assert_eq!(bed.status("a").await.code.as_deref(), Some("gate-exceeded"));
     assert_eq!(fail(Next::Dead, None).await, None);
+    bed.audit_is_clean().await;
+}
+
+pub(crate) async fn a_code_is_never_that_of_another_error(bed: Bed) {
+    bed.submit(&["a"]).await;
+    let queue = bed.queue();
+    let failure = |error, code| Failure {
+        error,
+        code,
+        report: None,
+    };
+    let coded = failure("503", Some("http-status"));
+    let claim = bed.claim().await;
+    queue
+        .fail_with(&claim.ticket, coded, Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    let code = async || bed.status("a").await.code;
+    assert_eq!(code().await.as_deref(), Some("http-status"));
+    // A worker of version 0.1.0 stores the text alone.
+    let claim = bed.claim().await;
+    assert_eq!(code().await.as_deref(), Some("http-status"));
+    queue
+        .fail(&claim.ticket, "busy", Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(code().await, None);
+    // The claim that ends the request hears of the code.
+    let claim = bed.claim().await;
+    let disk = failure("disk", Some("output-unwritable"));
+    queue
+        .fail_with(&claim.ticket, disk, Next::Conclude(Duration::ZERO))
+        .await
+        .unwrap();
+    let claim = bed.claim().await;
+    assert_eq!(claim.ending, Some(Ending::Dead("disk".into())));
+    assert_eq!(claim.ending_code.as_deref(), Some("output-unwritable"));
+    queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(code().await, None);
     bed.audit_is_clean().await;
 }
 
