@@ -198,7 +198,7 @@ fn a_used_id_says_what_differs(host: &Host) {
     ] {
         let said = submit(more).refused(1);
         let why = format!(
-            "error: request one: queue q has this id for another request (ready): {differences}: choose another --id"
+            "error: request one: queue q has this id for another request (ready): {differences}: choose another --id [request-conflict]"
         );
         assert!(said.lines().any(|line| line == why), "{more}: {said}\nnot {why}");
     }
