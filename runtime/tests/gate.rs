@@ -419,6 +419,7 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
             report["refused"].as_str().unwrap().starts_with(&verdict),
             "{report}"
         );
+        assert_eq!(report["code"], "gate-exceeded", "{report}");
         let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
         assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
     }
