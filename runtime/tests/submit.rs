@@ -276,7 +276,7 @@ fn a_used_id_says_what_differs(host: &Host) {
     // With another option: the dead one is in the way, and says how to get rid of it.
     let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
     let said = host.run(differs).refused(1);
-    let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies`\n";
+    let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies` [request-conflict]\n";
     assert!(said.ends_with(way_on), "{said}");
     let said = host.run("cancel dies").refused(1);
     assert!(
