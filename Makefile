@@ -1,6 +1,6 @@
 # The two commands for a first look are `make demo` and `make test`; both do all set-up themselves.
 
-# rustup puts cargo here; a shell that was open before does not know it yet.
+# rustup installs cargo here; a shell that was opened before does not have it in its PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo
@@ -14,20 +14,27 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: toolchain ## See it work: build, ingest a file of alarms, swap the plugin while the worker runs
+demo: toolchain ## Build, ingest a file of alarms, and swap the plugin while the worker runs
 	@scripts/demo.sh
 
 .PHONY: test
-test: toolchain redis terminal plugins ## Run all tests (installs redis-server where it can)
+test: toolchain redis terminal plugins ## Run the tests that need Rust, Redis and SQLite (installs redis-server where it can)
 	$(CARGO) test --locked --workspace
 
+.PHONY: test-all
+test-all: test ## Run `make test`, and what needs more servers, languages or browsers (nothing yet)
+
 .PHONY: faults
-faults: toolchain redis plugins ## Kill, stop and cut off everything on purpose, write docs/reliability.md (SEED=n for the same again)
+faults: toolchain redis plugins ## Inject faults into every part, write docs/reliability.md (SEED=n repeats a run)
 	$(CARGO) test --locked --workspace --test faults -- --full --report "$(CURDIR)/docs/reliability.md" $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
-fuzz: toolchain ## Have libFuzzer look for bytes that break a property (SECONDS_EACH=600 for each of the targets)
+fuzz: toolchain ## Run libFuzzer on each target (SECONDS_EACH=600)
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600) $(TARGETS)
+
+.PHONY: miri
+miri: toolchain ## Run the unsafe code of the plugin SDK under Miri (needs a nightly toolchain with miri and rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 $(CARGO) +nightly miri test --locked -p ingest-plugin --lib -- arena:: words:: time::tests::each_digit changes:: driver::
 
 .PHONY: lint
 lint: toolchain ## Check format, lints (warnings denied) and lock files, for the host, for WebAssembly and for fuzzing
@@ -42,15 +49,14 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
 .PHONY: bench
-bench: toolchain redis plugins ## Measure against native code and others, write BENCHMARKS.md (a quarter of an hour)
-	@scripts/bench.sh
+@	@scripts/bench.sh
 
 .PHONY: bench-micro
-bench-micro: toolchain ## Measure each stage, the plugin boundary, and the author's crate
+bench-micro: toolchain ## Measure each stage, the plugin boundary and the plugin SDK
 	$(CARGO) bench --locked --workspace --bench stages --bench boundary --bench guest -- --sort location
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove all build results
 	$(CARGO) clean
 
 .PHONY: toolchain redis terminal

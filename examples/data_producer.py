@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Submits files to a queue of ingest-host, waits, and prints what became of each.
+"""Submits files to a queue of ingest-host, waits, and prints the result of each.
 
     pip install redis
     python3 data_producer.py --queuename bigdatastudy --uri http://127.0.0.1:8000/alarms.csv
@@ -26,7 +26,7 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
-# No other names: a stranger's file must not change anything but where the queue is.
+# No other names: a stranger's file must change only the address of the queue.
 NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 
 # NAME=VALUE, with or without quotes and a comment; the value is one of the last three groups.
@@ -38,7 +38,7 @@ ENTRY = re.compile(
 
 
 def read_dotenv(text):
-    """The values of NAMES, each as it is written: `$` and a backslash stand for themselves."""
+    """Returns the values of NAMES as they are written: `$` and a backslash have no special meaning."""
     found = {entry[1]: next(filter(None, entry.groups()[1:]), "") for entry in ENTRY.finditer(text)}
     for line in ENTRY.sub("", text).splitlines():
         name = line.partition("=")[0].removeprefix("export ").strip()
@@ -49,12 +49,12 @@ def read_dotenv(text):
 
 def connect():
     settings = {name: os.environ[name] for name in NAMES if name in os.environ}
-    # Kubernetes sets this in each pod beside a Service named redis; it is no port.
+    # Kubernetes sets this in each pod beside a Service named redis; it is not a port.
     if settings.get("REDIS_PORT", "").startswith("tcp://"):
         del settings["REDIS_PORT"]
     if Path(".env").is_file():
         in_file = read_dotenv(Path(".env").read_text(encoding="utf-8-sig"))
-        # All of it comes from one of them: a password must not go to a host that a stranger's file names.
+        # All values come from one source: a password must not go to a host that a stranger's file names.
         if settings and not {"REDIS_URL", "REDIS_HOST"} & settings.keys() and {"REDIS_URL", "REDIS_HOST"} & in_file.keys():
             raise ValueError("name the server and its password either in the environment or in .env")
         settings = settings or in_file
@@ -69,15 +69,15 @@ def connect():
 
 
 def submit(server, queue, request_id, uri):
-    """Pushes one request to the queue's intake list; request.schema.json says what it may contain."""
+    """Pushes one request to the queue's intake list; request.schema.json defines its members."""
     document = json.dumps({"id": request_id, "uri": uri})
     server.rpush(f"{queue}:in", document)
-    server.rpush(f"{queue}:wake", "1")  # optional: a worker that sleeps looks at once
+    server.rpush(f"{queue}:wake", "1")  # optional: wakes an idle worker at once
     return document
 
 
 def state_of(server, queue, request_id, document):
-    """The request's state and its result: a receipt if it is done, else the reason why not."""
+    """Returns the request's state and its result: a receipt if it is done, else the reason why not."""
     # A worker takes the document off the intake list and puts the id into one sorted set per state ...
     for state in STATES:
         if server.zscore(f"{queue}:{state}", request_id) is not None:
@@ -93,7 +93,7 @@ def state_of(server, queue, request_id, document):
 
 
 def wait(server, queue, request_id, document, deadline):
-    """Waits for the request's end. True if it was ingested."""
+    """Waits for the request's end. Returns True if it was ingested."""
     while True:
         state, result = state_of(server, queue, request_id, document)
         if state == "done":
@@ -113,9 +113,9 @@ def wait(server, queue, request_id, document, deadline):
 def main():
     parser = argparse.ArgumentParser(description="Submits files to a queue of ingest-host and waits for them.")
     parser.add_argument("--queuename", required=True, help="the queue")
-    parser.add_argument("--uri", required=True, action="append", help="where the file is; may be given again")
-    parser.add_argument("--id", help="the request's id: the same one, submitted twice, does the work once")
-    parser.add_argument("--timeout", type=float, default=300, help="how many seconds to wait (default: 300)")
+    parser.add_argument("--uri", required=True, action="append", help="the URI of a file (repeatable)")
+    parser.add_argument("--id", help="the request's id: a request submitted twice with it is processed once")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds to wait (default: 300)")
     args = parser.parse_args()
     if args.id and len(args.uri) > 1:
         parser.error("--id names one request: give one --uri")

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Sets up those that the host is compared with, as far as this machine lets it, and runs the comparison. What cannot be
-# set up is left out, and BENCHMARKS.md says so. Everything that it writes but that file is in target/bench.
+# Sets up the tools to compare the host with, and runs the comparison. A tool that cannot be set up is left out, and
+# BENCHMARKS.md says so. All other files go to target/bench.
+#
+# BEFORE=FOLDER also compares with another build: its `ingest-host`, `alarms.wasm` and `clean.wasm` are in that folder. The
+# report is then target/bench/before.md.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,5 +30,10 @@ if ! command -v mlr >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends miller </dev/null || true
 fi
 
+if [ -n "${BEFORE:-}" ]; then
+    # A comparison of two builds says nothing of other programs, and must not replace the tables that do.
+    exec cargo bench --locked --workspace --bench compare -- \
+        --full --work "$WORK" --before "$(cd "$BEFORE" && pwd)" --report "$WORK/before.md"
+fi
 exec cargo bench --locked --workspace --bench compare -- \
     --full --big --work "$WORK" --report "$PWD/BENCHMARKS.md"

@@ -55,7 +55,7 @@ ingest-host plugin bind --queue "$QUEUE" alarms@0.1.0
 ingest-host run --queue "$QUEUE" --allow-host 127.0.0.1 --output "$HERE/out" 2>"$HERE/worker.log" &
 processes="$processes $!"
 
-produce() { # EXIT_CODE WORDS ARGUMENTS...: what the producer must end with, and what it must say
+produce() { # EXIT_CODE WORDS ARGUMENTS...: the expected exit code and output
     code=0 expected=$1 words=$2
     shift 2
     "$HERE/venv/bin/python" examples/data_producer.py --queuename "$QUEUE" --timeout 60 "$@" >"$HERE/said" || code=$?

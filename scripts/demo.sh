@@ -1,9 +1,9 @@
 #!/bin/sh
-# The whole way of a file, in front of your eyes: served over HTTP, submitted to a queue, streamed through a plugin by
-# a worker, committed with a receipt; then another plugin takes over while the worker runs.
+# Shows the whole way of a file: served over HTTP, submitted to a queue, streamed through a plugin by a worker, committed
+# with a receipt. Then another plugin takes over while the worker runs.
 #
-# Uses an embedded queue (a SQLite file), or Redis if REDIS_URL or REDIS_HOST is set. Everything that it writes is in
-# target/demo, made anew each time.
+# Uses an embedded queue (a SQLite file), or Redis if REDIS_URL or REDIS_HOST is set. All files are in target/demo,
+# which is created anew each time.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -52,7 +52,7 @@ fail() {
     exit 1
 }
 
-# Waits for a background process that somebody else must work for; fails if the worker ends or time is up.
+# Waits for a background process that depends on the worker; fails if the worker ends or time is up.
 wait_for() { # PROCESS WHAT
     tries=0
     while kill -0 "$1" 2>/dev/null; do
@@ -66,7 +66,7 @@ wait_for() { # PROCESS WHAT
     wait "$1" || fail "$2: failed."
 }
 
-# The last member of this name in the receipt of a request; a number or a text.
+# Prints the last member of this name in the receipt of a request, a number or a text.
 member() { # ID NAME
     tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
 }
@@ -93,12 +93,12 @@ export PATH
 rm -rf "$DEMO"
 mkdir -p "$DEMO"
 
-# --- Where the queue is
+# --- The address of the queue
 
 RUN=$(date +%H%M%S)
 QUEUE=bigdatastudy
 if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
-    # Somebody may work with that queue on this server. If it cannot be asked, the first command below says so.
+    # The queue may be in use on this server. If the server does not answer, the first command below says so.
     if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
         say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
         QUEUE=$QUEUE-demo-$RUN
@@ -136,14 +136,14 @@ run ingest-host plugin bind --queue "$QUEUE" clean@0.1.0 --config @examples/alar
 step "3. A producer submits the file, and a worker does what is in the queue"
 FIRST=alarms-$RUN-1
 run ingest-host submit --queue "$QUEUE" --uri "$URL" --id "$FIRST"
-say "The worker may reach the address because --allow-host says so; by itself it goes to public ones only."
+say "The worker may reach the address because of --allow-host; by default it reaches only public addresses."
 run ingest-host run --queue "$QUEUE" --burst --profile --allow-host 127.0.0.1 --output "$DEMO/out"
 [ -s "$OUT/receipts/$FIRST.json" ] || fail "There is no receipt: $(ingest-host status "$FIRST" 2>&1)"
 say '' "Every record is accounted for: in the output, or among the rejects with the reason:"
 run ingest-host status "$FIRST"
 say '' "Times are in ISO 8601 now, and 999999, which means \"not set\", is gone:"
 show_rows "$OUT/$FIRST.csv"
-say '' "What was set aside and why, and (with --profile) what the output holds:"
+say '' "The rejects and their reasons, and (with --profile) a profile of the output:"
 run ingest-host report "$FIRST"
 
 step "4. The swap: another plugin takes over while a worker runs"
@@ -171,9 +171,9 @@ for id in "$BEFORE" "$AFTER"; do
         "$(member "$id" written)" "$(member "$id" rejected)" "$(member "$id" worker)"
 done
 show_rows "$OUT/$AFTER.csv"
-say '' "What was set aside now:"
+say '' "The rejects now:"
 run ingest-host report "$AFTER"
-say '' "If the new one is no good, one step takes the queue back:"
+say '' "One command rolls the queue back to the old plugin:"
 run ingest-host plugin rollback --queue "$QUEUE"
 run ingest-host plugin history --queue "$QUEUE"
 
@@ -184,13 +184,13 @@ digest=$(sha256_of "$OUT/$AFTER.csv")
 show "sha256sum $OUT/$AFTER.csv"
 say "    $digest"
 grep -q "$digest" "$OUT/receipts/$AFTER.json" || fail "The receipt has another digest for the output."
-say "The receipt names it: this is the output that the receipt is for."
+say "The receipt contains the same digest, so it belongs to this output."
 run ingest-host queue audit --queue "$QUEUE"
 show "kill $worker"
 kill "$worker"
 wait "$worker" || fail "The worker did not end well."
 worker=''
-say "The worker has finished what it had in hand, and ended."
+say "The worker has finished its requests and stopped."
 
 say '' "${bold}Done.${plain} All files are in $DEMO/out. To go on by hand:" \
     "    export PATH=\"\$PWD/$TARGET/release:\$PATH\"" \

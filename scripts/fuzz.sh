@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Has libFuzzer look for bytes that break a property, and compares with Python's csv and json, for so many seconds each:
+# Runs libFuzzer on each target and compares with Python's csv and json, for a given number of seconds each:
 # scripts/fuzz.sh SECONDS [TARGET...]. SEED=n compares the same files again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,7 @@ seconds=$1
 shift
 
 if ! rustup toolchain list | grep -q '^nightly'; then
-    echo "Installing the nightly toolchain, which has what libFuzzer needs"
+    echo "Installing the nightly toolchain, which libFuzzer needs"
     rustup toolchain install nightly --profile minimal --no-self-update
 fi
 if ! cargo fuzz --version >/dev/null 2>&1; then
@@ -15,7 +15,7 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --quiet --locked cargo-fuzz
 fi
 
-# Of what was asked for, `differential` is no target of libFuzzer.
+# `differential` is not a target of libFuzzer.
 differential=no
 [ $# -gt 0 ] || set -- $(cd fuzz/targets && ls | sed 's/\.rs$//') differential
 for target in "$@"; do
@@ -24,7 +24,7 @@ for target in "$@"; do
 done
 for target in "$@"; do
     echo "==== $target, $seconds s"
-    # What is found is kept apart from the seeds.
+    # New inputs are kept apart from the seeds.
     found=fuzz/target/found/$target
     mkdir -p "$found"
     cargo +nightly fuzz run --sanitizer none "$target" "$found" "fuzz/corpus/$target" -- \
@@ -35,7 +35,7 @@ if [ "$differential" = yes ]; then
     echo "==== differential against Python, $seconds s, SEED=$seed"
     end=$((SECONDS + seconds))
     while [ "$SECONDS" -lt "$end" ]; do
-        SEED=$seed CASES=50000 cargo test --quiet --locked --workspace --test differential
+        SEED=$seed CASES=50000 cargo test --quiet --locked --workspace --test it differential::
         seed=$((seed + 1))
     done
 fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that there is a redis-server for the tests, which start servers of their own from it. Installs it where
-# that is a matter of apt-get, and says how elsewhere.
+# Makes sure that there is a redis-server, from which the tests start their own servers. Installs it with apt-get if there
+# is one, and otherwise prints instructions.
 set -eu
 
 fail() {
@@ -12,7 +12,7 @@ fail() {
 install_with_apt() {
     set -- env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120
     if [ "$(id -u)" -ne 0 ]; then
-        # Ask for a password only where somebody can type one.
+        # Ask for a password only if there is a terminal.
         if [ -t 0 ] && [ -z "${CI:-}" ]; then set -- sudo "$@"; else set -- sudo -n "$@"; fi
     fi
     "$@" update </dev/null || echo "apt-get update failed, trying to go on without" >&2

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks that Rust and a C compiler are there, and adds what rustup can add: the WebAssembly target and, for
-# `toolchain.sh lint`, rustfmt and clippy. Says what to do about all else. Goes on the network only if something
-# is missing.
+# `toolchain.sh lint`, rustfmt and clippy. Prints instructions for everything else. Uses the network only if something is
+# missing.
 set -eu
 cd "$(dirname "$0")/.."
 

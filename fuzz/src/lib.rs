@@ -1,20 +1,20 @@
-//! What must hold whatever the bytes: one function for each place at which bytes that nobody has checked come in. Each
-//! takes any bytes and panics if its property does not hold. `make fuzz` has libFuzzer look for such bytes;
-//! `runtime/tests/fuzz.rs` goes through the corpus and mutations of it with each `cargo test`.
+//! Properties that hold for any bytes: one function for each place at which unchecked bytes come in. Each takes any
+//! bytes and panics if its property does not hold. `make fuzz` lets libFuzzer look for such bytes;
+//! `runtime/tests/it/fuzz.rs` tries the corpus and mutations of it with each `cargo test`.
 //!
-//! The first byte of what comes says how it is to be read, so that every way is tried.
+//! The first bytes of an input choose how to read it, so that every way is tried.
 
 mod records;
 
 use std::io::Cursor;
 
-use ingest_host::changes::{Changes, ChangesReader, Rows, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::encode;
 use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
+use ingest_host::record::{Changes, ChangesReader, Rows, Verdict};
 use ingest_host::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
 };
@@ -22,10 +22,10 @@ use ingest_host::stop::Stop;
 
 use self::records::{Read, read, small};
 
-/// Takes any bytes, and panics if what must hold of them does not.
+/// A function that takes any bytes, and panics if its property does not hold.
 pub type Property = fn(&[u8]);
 
-/// Each place, by name.
+/// All functions, by name.
 pub const TARGETS: [(&str, Property); 8] = [
     ("csv", csv),
     ("options", options),
@@ -37,7 +37,7 @@ pub const TARGETS: [(&str, Property); 8] = [
     ("receipt", receipt),
 ];
 
-/// An input in CSV, in a dialect and a projection that the first bytes choose.
+/// Checks a CSV input, in a dialect and a projection that the first bytes choose.
 pub fn csv(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -52,7 +52,7 @@ pub fn csv(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// An input in CSV, read with options that the first bytes choose.
+/// Checks a CSV input with options that the first bytes choose.
 pub fn options(data: &[u8]) {
     let Some((&[how, characters, rows, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -63,7 +63,7 @@ pub fn options(data: &[u8]) {
     };
     let is_auto = how & 0x40 != 0;
     let options = InputOptions {
-        // A file of which nobody has named the format is looked at more closely.
+        // An input without a named format is checked more closely.
         format: (how & 0x80 == 0).then_some(Format::Csv),
         dialect: is_auto.then_some(DialectFrom::Auto),
         header: Some(how & 1 == 0),
@@ -85,7 +85,7 @@ pub fn options(data: &[u8]) {
     }
 }
 
-/// An input in JSON lines, with a projection that the first bytes choose.
+/// Checks an input in JSON lines, with a projection that the first bytes choose.
 pub fn jsonl(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -97,8 +97,8 @@ pub fn jsonl(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// However an input comes in, it is decoded to the same records, all of them accounted for; and what an encoder writes
-/// of them is decoded to them again.
+/// Checks that pieces of any size decode to the same records, that all of them are accounted for, and that the encoded
+/// records decode to the same records again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
     let whole = read(text, options, projection, usize::MAX, &small());
     let parted = read(text, options, projection, usize::from(pieces) + 1, &small());
@@ -109,7 +109,7 @@ fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
     }
 }
 
-/// What an encoder writes of the records is decoded to them again.
+/// Checks that the encoded records decode to the same records again.
 fn comes_back(records: &Read, format: Format) {
     let names = Vec::from_iter((0..records.width).map(|column| format!("c{column}")));
     let rows: Vec<_> = records
@@ -151,8 +151,8 @@ fn comes_back(records: &Read, format: Format) {
     );
 }
 
-/// What a plugin returns of a batch, adversarial: it is refused, or each record has one verdict and what is written of
-/// them is as many records as are counted.
+/// Checks adversarial changes from a plugin: they are refused, or each record has one verdict and the output has as
+/// many records as are counted.
 pub fn changes(data: &[u8]) {
     let Some((&[how, verdicts, operands], data)) = data.split_first_chunk() else {
         return;
@@ -199,7 +199,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Records of which cells are changed come out with these changes and no other.
+/// Checks that edited records have these edits and no other in the output.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;
@@ -263,7 +263,7 @@ pub fn splice(data: &[u8]) {
     profiled(format, columns, out.split_off(begin), &expected);
 }
 
-/// A profile counts each row and each filled cell.
+/// Checks that a profile counts each row and each filled cell.
 fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec<String>]) {
     let layout = Layout {
         format,
@@ -281,7 +281,7 @@ fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec
     }
 }
 
-/// A batch as it comes into the sandbox: refused, or each of its fields is a text.
+/// Checks a batch on its way into the sandbox: it is refused, or each of its fields is a text.
 pub fn arena(data: &[u8]) {
     let Some((&[width, starts, ends], data)) = data.split_first_chunk() else {
         return;
@@ -296,7 +296,7 @@ pub fn arena(data: &[u8]) {
     }
 }
 
-/// A document of a foreign producer: refused, or a request that stays what it is as a document.
+/// Checks the document of a producer: it is refused, or the request is the same when it is written and read again.
 pub fn request(data: &[u8]) {
     let Ok(document) = std::str::from_utf8(data) else {
         return;
@@ -310,7 +310,7 @@ pub fn request(data: &[u8]) {
     assert_eq!(again.content_digest(), request.content_digest());
 }
 
-/// A receipt that lies where one is to be written: unreadable, or the same when it is written again.
+/// Checks an existing receipt: it is unreadable, or the same when it is written again.
 pub fn receipt(data: &[u8]) {
     let Ok(receipt) = serde_json::from_slice::<Receipt>(data) else {
         return;
@@ -330,13 +330,13 @@ fn columns(names: &[String], source: impl Fn(usize) -> Option<usize>) -> Vec<Out
     names.iter().enumerate().map(column).collect()
 }
 
-/// Reads an output that has no malformed record.
+/// Reads an output without malformed records.
 fn read_all(output: &[u8], format: Format, records: usize) -> Read {
     let options = InputOptions {
         format: Some(format),
         ..InputOptions::default()
     };
-    // What was written may be longer than what was read.
+    // The output may be longer than the input.
     let limits = Limits {
         record_bytes_max: 1 << 20,
         ..small()

@@ -1,18 +1,18 @@
-//! Reads an input of any bytes to its end and notes each record; and a small batch to change.
+//! Records of an input, and small batches to change: any bytes come in, each record goes out.
 
 use std::io::Cursor;
 
-use ingest_host::batch::{Batch, Origin, Position};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::format::Format;
+use ingest_host::record::{Batch, ChunkOrigin, Position};
 use ingest_host::request::InputOptions;
 
-/// All that was read of an input.
+/// The records and counts of an input.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) columns: Vec<String>,
-    /// How many of them were read.
+    /// The number of columns that were read.
     pub(crate) width: usize,
     pub(crate) found: Vec<Found>,
 }
@@ -22,11 +22,11 @@ pub(crate) struct Read {
 pub(crate) struct Found {
     position: Position,
     raw: Vec<u8>,
-    /// The fields, or why it is malformed.
+    /// The fields, or the reason why the record is malformed.
     pub(crate) fields: Result<Vec<String>, String>,
 }
 
-/// Small ones, so that short inputs meet them.
+/// Small limits, so that short inputs reach them.
 pub(crate) fn small() -> Limits {
     Limits {
         batch_bytes: 64,
@@ -39,7 +39,7 @@ pub(crate) fn small() -> Limits {
     }
 }
 
-/// Hands its bytes out in pieces of one size.
+/// A reader that returns its bytes in pieces of one size.
 struct Pieces(Cursor<Vec<u8>>, usize);
 
 impl std::io::Read for Pieces {
@@ -49,7 +49,7 @@ impl std::io::Read for Pieces {
     }
 }
 
-/// Reads an input that comes in pieces of so many bytes; the error is the host's.
+/// Reads an input in pieces of a given number of bytes. The error is the host's.
 pub(crate) fn read(
     text: &[u8],
     options: &InputOptions,
@@ -112,8 +112,8 @@ pub(crate) fn read(
     })
 }
 
-/// Notes the records of a batch.
-fn note(batch: &mut Batch, origin: &Origin, width: usize, found: &mut Vec<Found>) {
+/// Adds the records of a batch.
+fn note(batch: &mut Batch, origin: &ChunkOrigin, width: usize, found: &mut Vec<Found>) {
     let begun = found.len();
     let bytes = batch.lend();
     let mut fields = Vec::new();
@@ -154,7 +154,7 @@ fn note(batch: &mut Batch, origin: &Origin, width: usize, found: &mut Vec<Found>
 
 pub(crate) const SAMPLE_WIDTH: usize = 4;
 
-/// The records of the batch.
+/// Returns the records of a batch.
 pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["1", "Ada", "", "x y"],
     ["22", "", "é", "longer than a block of thirty-two bytes"],
@@ -162,7 +162,7 @@ pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["3", "O\"Hara, Scarlett", "line\none", "z"],
 ];
 
-/// A batch to change, of which all columns are read: where they stand as far as that goes, or all apart.
+/// Makes a batch to change that reads all columns: in place where that is possible, or all apart.
 pub(crate) fn sample(in_place: bool) -> Batch {
     let text = b"a,b,c,d\n1,Ada,,x y\n22,,\xc3\xa9,longer than a block of thirty-two bytes\n,,,\n\
         3,\"O\"\"Hara, Scarlett\",\"line\none\",z\n";

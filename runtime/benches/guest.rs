@@ -1,10 +1,10 @@
-//! What the author's crate costs: the plugin `alarms` and the same work as a loop by hand over the interface's lists
-//! go through the host on the same batches, and out come times.
+//! Measures the author's crate: the host calls the plugin `alarms`, and the plugin `by-hand` with the same work as a
+//! loop over the interface's lists, with the same batches. Times go out.
 //!
-//! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds a record**. Measured are the
-//! host's call, the way into the guest, the work, and the way back; what is left without work is `arena_ignored` of the
-//! benchmark `boundary`. Before anything is measured, both must have answered the same. `cargo test` runs each
-//! once. Either builds the plugins.
+//! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds per record**. The times
+//! include the host's call, the way into the guest, the work and the way back; `arena_ignored` of the benchmark
+//! `boundary` is the time without the work. Both must give the same results before anything is measured. `cargo test`
+//! runs each once. Either builds the plugins.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -14,15 +14,16 @@ mod components;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ingest_host::batch::{Batch, IN_PLACE, Row};
 use ingest_host::config::Limits;
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Instance};
+use ingest_host::record::{Batch, IN_PLACE, Row};
 use ingest_host::stop::Stop;
 
-/// Few enough to stay in the processor's cache, where a decoder has just put them in real life.
+/// The number of different records: few enough to stay in the processor's cache, where a decoder has just put them in
+/// production.
 const RECORDS: usize = 20_000;
-/// About as many as are in a batch of the usual size.
+/// The number of records in a batch of about the usual size.
 const BATCH_RECORDS: usize = 3_300;
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
@@ -49,7 +50,7 @@ fn guest(bencher: Bencher<'_, '_>, plugin: &str) {
         });
 }
 
-/// Both must give the same answers, for records with faults too.
+/// Checks that both give the same results, for records with faults too.
 fn check_agreement() {
     let [mut alarms, mut by_hand] = ["alarms", "by_hand"].map(start);
     for mut batch in batches(BAD_PERCENT) {
@@ -72,7 +73,7 @@ fn start(plugin: &str) -> Instance {
         .0
 }
 
-/// Alarms, so many of a hundred with a fault; ragged ones left out as the decoder does it.
+/// Makes alarms, a percentage of them with a fault. Like the decoder, it leaves out ragged records.
 fn batches(bad_percent: u8) -> Vec<Batch> {
     let mut csv = Vec::new();
     alarm_feed::write_alarms(&mut csv, SEED, RECORDS as u64, bad_percent).unwrap();

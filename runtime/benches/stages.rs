@@ -1,4 +1,4 @@
-//! What each stage of the host costs a record, apart from the plugin: `cargo bench --bench stages`.
+//! Measures the time per record of each stage of the host except the plugin: `cargo bench --bench stages`.
 //!
 //! Inputs are alarms of 77 bytes in 8 columns, the same as JSONL, records of 60 columns of which 4 are read, and
 //! records with quotes and line ends in their fields.
@@ -8,13 +8,12 @@ use std::io::Cursor;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ingest_host::batch::Batch;
-use ingest_host::changes::{Changes, ChangesReader, Verdict};
 use ingest_host::config::Limits;
 use ingest_host::decode::{self, Decoding};
 use ingest_host::digest::{Digesting, update_both};
 use ingest_host::encode::{self, Encoder};
 use ingest_host::format::{ColumnType, Format, OutputColumn};
+use ingest_host::record::{Batch, Changes, ChangesReader, Verdict};
 use ingest_host::request::InputOptions;
 
 fn main() {

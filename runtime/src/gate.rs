@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Position;
 use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
+use crate::record::Position;
 
 /// So many codes are named; when the gate is closed, those with the most rejects first.
 const CODES_SHOWN: usize = 8;
@@ -19,8 +19,11 @@ const REASON_CHARS_MAX: usize = 120;
 /// A part in a million: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
+/// One percent, in parts of [`WHOLE`].
+const PARTS_PER_PERCENT: u32 = 10_000;
+
 /// By default at most this share may be rejected, in parts of [`WHOLE`] ...
-const SHARE_BY_DEFAULT: Limit = Limit::Share(500_000);
+const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
 /// ... of at least so many records: a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
@@ -42,11 +45,11 @@ pub struct Gate {
 pub struct Rule {
     /// The rejects that it is about: those of one code, or all.
     code: Option<String>,
-    limit: Limit,
+    limit: RuleLimit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
+enum RuleLimit {
     Count(u64),
     /// Of the records that were read, in parts of [`WHOLE`].
     Share(u32),
@@ -54,14 +57,14 @@ enum Limit {
 
 /// The rejects of one code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejects {
+pub struct RejectTally {
     /// How many there are.
     pub count: u64,
     /// The first of them.
     pub examples: Vec<Example>,
 }
 
-impl Rejects {
+impl RejectTally {
     /// Takes the next one.
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
@@ -81,7 +84,7 @@ impl Gate {
 
     /// Lets no reject pass.
     pub fn closed(min_records: u64) -> Self {
-        let limit = Limit::Count(0);
+        let limit = RuleLimit::Count(0);
         Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
@@ -113,7 +116,7 @@ impl Gate {
     }
 
     /// None if the output may be published; else the rules that forbid it, and what was rejected.
-    pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, Rejects>) -> Option<String> {
+    pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
         let encoding = encoding_hint(rejected, not_utf8);
@@ -175,11 +178,11 @@ fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// The rejects by code, as people read them.
-fn shown(by_code: &BTreeMap<String, Rejects>) -> String {
+fn shown(by_code: &BTreeMap<String, RejectTally>) -> String {
     let mut codes: Vec<_> = by_code.iter().collect();
     codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
     let mut text = String::from("by code:");
-    for (code, Rejects { count, examples }) in codes.iter().take(CODES_SHOWN) {
+    for (code, RejectTally { count, examples }) in codes.iter().take(CODES_SHOWN) {
         let _ = write!(text, " {count} {code}");
         if let Some(Example { position, reason }) = examples.first() {
             let Position { record, line, .. } = position;
@@ -194,7 +197,7 @@ fn shown(by_code: &BTreeMap<String, Rejects>) -> String {
     text
 }
 
-impl Limit {
+impl RuleLimit {
     fn allows(self, rejected: u64, read: u64) -> bool {
         match self {
             Self::Count(most) => rejected <= most,
@@ -203,11 +206,11 @@ impl Limit {
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for RuleLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(most) => write!(f, "{most}"),
-            Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / 10_000.0),
+            Self::Share(parts) => write!(f, "{}%", f64::from(*parts) / f64::from(PARTS_PER_PERCENT)),
         }
     }
 }
@@ -273,8 +276,8 @@ impl FromStr for Rule {
             return Err(format!("\"{code}\" is not a code of rejects"));
         }
         let limit = match limit.strip_suffix('%') {
-            Some(share) => parts(share).map(Limit::Share),
-            None => limit.parse().ok().map(Limit::Count),
+            Some(share) => parts(share).map(RuleLimit::Share),
+            None => limit.parse().ok().map(RuleLimit::Count),
         };
         let limit =
             limit.ok_or("expected a number or a percentage, as in 10, 0.5%, bad-id=10 or bad-id=0.5%")?;
@@ -292,7 +295,7 @@ fn parts(share: &str) -> Option<u32> {
     if !is_number(whole) || !is_number(decimals) || decimals.len() > 4 {
         return None;
     }
-    let parts = whole.parse::<u32>().ok()?.checked_mul(10_000)?;
+    let parts = whole.parse::<u32>().ok()?.checked_mul(PARTS_PER_PERCENT)?;
     let parts = parts.checked_add(format!("{decimals:0<4}").parse().ok()?)?;
     (u128::from(parts) <= WHOLE).then_some(parts)
 }
@@ -314,7 +317,7 @@ mod tests {
         let by_code: BTreeMap<_, _> = codes
             .iter()
             .map(|&(code, count)| {
-                let mut rejects = Rejects::default();
+                let mut rejects = RejectTally::default();
                 rejects.add(first, "is\nempty");
                 rejects.count = count;
                 (code.to_owned(), rejects)

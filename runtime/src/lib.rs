@@ -4,27 +4,28 @@
 pub mod config; // the bounds of everything
 pub mod error; // the one error type
 pub mod escape; // what strangers wrote, as people may see it
+pub mod names; // which ids and names of queues are allowed
 pub mod request; // what a producer asks for
-pub mod stop; // how an attempt is told to end early
+pub mod stop;
+pub mod units; // sizes and times as operators write them // how an attempt is told to end early
 
 pub mod memory; // what the attempts of a worker may hold together
+mod tls; // who provides the cryptography of TLS
 mod trust; // whether others can change what this program trusts
 
-mod complaints; // what fails for a while, said now and then
 mod document; // small files in, their bytes out
+mod telemetry; // log lines, and errors that repeat
 
 pub mod digest; // the length and the SHA-256 of bytes that pass
 pub mod location; // what a URI names
-mod redact; // how URIs and what others wrote are shown: without secrets
 
 pub mod queue; // requests in, claims out, each settled once
 
-mod faults; // places at which tests make a worker die
+mod fail_points; // places at which tests make a worker die
 pub mod fetch; // a URI in, bytes out
 
-pub mod batch; // records of an input
-pub mod changes; // what a plugin made of them
-pub mod format; // one raw record as a text: taken apart and put together
+pub mod format;
+pub mod record; // records of an input, and what a plugin made of them // one raw record as a text: taken apart and put together
 
 pub mod decode; // bytes in, batches out
 

@@ -1,12 +1,14 @@
 //! What a URI names: a text from the command line or a queue goes in, a file's path or a URL comes out.
 
+mod redact;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
-pub use crate::redact::{has_userinfo, redact, redact_within};
+pub use redact::{has_userinfo, redact, redact_within};
 
 /// What a URI names.
 #[derive(Clone, PartialEq, Eq)]

@@ -35,9 +35,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::machine::default_total;
-use crate::config::Size;
 use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
+use crate::units::ByteSize;
 
 /// The memory of a usual attempt: some chunks and their output, an instance of a plugin, pieces of a transfer.
 pub const ATTEMPT_BYTES: usize = 3 << 20;
@@ -60,17 +60,17 @@ pub struct MemoryBudget(Arc<Budget>);
 
 struct Budget {
     total: usize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     /// Notified when somebody may have to wait no longer.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct BudgetState {
     holders: BTreeMap<u64, Holder>,
     /// The bytes that all attempts hold.
     sum: usize,
-    line: VecDeque<Waiter>,
+    line: VecDeque<WaitingRequest>,
     /// The holder with priority, which may have ended.
     priority: u64,
     /// The number of the last holder or waiter.
@@ -93,21 +93,21 @@ impl Holder {
 }
 
 #[derive(Clone, Copy)]
-struct Waiter {
+struct WaitingRequest {
     number: u64,
     holder: u64,
-    ask: Ask,
+    ask: MemoryRequest,
 }
 
 #[derive(Clone, Copy)]
-enum Ask {
+enum MemoryRequest {
     /// This many bytes more.
     More(usize),
     /// This many bytes set aside in all.
     Reserve(usize),
 }
 
-impl Ask {
+impl MemoryRequest {
     fn granted_to(self, holder: Holder) -> Holder {
         match self {
             Self::More(bytes) => Holder {
@@ -121,7 +121,7 @@ impl Ask {
 
 impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryBudget({})", Size(self.0.total as u64))
+        write!(f, "MemoryBudget({})", ByteSize(self.0.total as u64))
     }
 }
 
@@ -151,7 +151,7 @@ impl MemoryBudget {
         let mut state = self.0.lock();
         let holder = state.next_number();
         state.holders.insert(holder, Holder::default());
-        MemoryShare(Some(Arc::new(Share {
+        MemoryShare(Some(Arc::new(AttemptShare {
             budget: Arc::clone(&self.0),
             holder,
             stop: stop.clone(),
@@ -173,13 +173,13 @@ impl Budget {
         self.total - self.request_max()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the holder that has priority once `ask` is granted, or nothing if it cannot be granted now. `takes_over` tells
     /// whether the holder may take the priority over.
-    fn fits(&self, state: &State, holder: u64, ask: Ask, takes_over: bool) -> Option<u64> {
+    fn fits(&self, state: &BudgetState, holder: u64, ask: MemoryRequest, takes_over: bool) -> Option<u64> {
         let after = ask.granted_to(state.holder(holder)).bytes();
         if after > self.request_max() {
             return None;
@@ -197,10 +197,10 @@ impl Budget {
     }
 
     /// Returns the place in the line of the next ask that can be granted, and the holder that has priority then.
-    fn next(&self, state: &State) -> Option<(usize, u64)> {
+    fn next(&self, state: &BudgetState) -> Option<(usize, u64)> {
         let largest = state.holder(state.priority).bytes();
         let (mut is_first, mut may_overtake) = (true, true);
-        for (place, Waiter { holder, ask, .. }) in state.line.iter().enumerate() {
+        for (place, WaitingRequest { holder, ask, .. }) in state.line.iter().enumerate() {
             let after = ask.granted_to(state.holder(*holder)).bytes();
             if after > self.request_max() {
                 continue; // It leaves the line by itself.
@@ -217,9 +217,9 @@ impl Budget {
     }
 
     /// Grants what can be granted to the line. To be called after each change of what is held.
-    fn serve(&self, state: &mut State) {
+    fn serve(&self, state: &mut BudgetState) {
         while let Some((place, priority)) = self.next(state)
-            && let Some(Waiter { holder, ask, .. }) = state.line.remove(place)
+            && let Some(WaitingRequest { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
             // Most asks are granted at once, and to wake nobody is a call into the system, too.
@@ -234,11 +234,11 @@ impl Budget {
     ///
     /// # Errors
     /// The stop's, or one that says that the attempt was abandoned.
-    fn grant(&self, share: &Share, ask: Ask) -> Result<bool> {
+    fn grant(&self, share: &AttemptShare, ask: MemoryRequest) -> Result<bool> {
         let mut state = self.lock();
         state.favor_largest();
         let (number, holder) = (state.next_number(), share.holder);
-        state.line.push_back(Waiter { number, holder, ask });
+        state.line.push_back(WaitingRequest { number, holder, ask });
         self.serve(&mut state);
         let mut waiting = None;
         let result = loop {
@@ -251,7 +251,7 @@ impl Budget {
             if let Err(error) = share.check() {
                 break Err(error);
             }
-            waiting.get_or_insert_with(|| Waiting::new(&share.waited));
+            waiting.get_or_insert_with(|| WaitGuard::new(&share.waited));
             state.sleepers += 1;
             let waited = self.changed.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -263,7 +263,7 @@ impl Budget {
     }
 
     /// Grants `ask` if that is possible without a wait.
-    fn try_grant(&self, holder: u64, ask: Ask) -> bool {
+    fn try_grant(&self, holder: u64, ask: MemoryRequest) -> bool {
         let mut state = self.lock();
         state.favor_largest();
         let takes_over = state.line.is_empty();
@@ -288,7 +288,7 @@ impl Budget {
     }
 }
 
-impl State {
+impl BudgetState {
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -306,7 +306,7 @@ impl State {
         }
     }
 
-    fn grant(&mut self, holder: u64, ask: Ask, priority: u64) {
+    fn grant(&mut self, holder: u64, ask: MemoryRequest, priority: u64) {
         let slot = self.holders.entry(holder).or_default();
         let before = slot.bytes();
         *slot = ask.granted_to(*slot);
@@ -317,19 +317,19 @@ impl State {
 
 /// The part of its worker's memory that one attempt holds. Clones are the same share; the default has no bound.
 #[derive(Clone, Default)]
-pub struct MemoryShare(Option<Arc<Share>>);
+pub struct MemoryShare(Option<Arc<AttemptShare>>);
 
-struct Share {
+struct AttemptShare {
     budget: Arc<Budget>,
     holder: u64,
     stop: Stop,
     is_refused: AtomicBool,
     is_alone: AtomicBool,
     is_abandoned: AtomicBool,
-    waited: Mutex<Waited>,
+    waited: Mutex<WaitTime>,
 }
 
-impl Share {
+impl AttemptShare {
     /// Checks whether a wait has to end.
     fn check(&self) -> Result<()> {
         self.stop.check()?;
@@ -369,8 +369,8 @@ impl MemoryShare {
             let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, Code::MachineBusy, why);
         }
-        let needed = Size(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
-        let [most, total] = [budget.request_max(), budget.total].map(|bytes| Size(bytes as u64));
+        let needed = ByteSize(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
+        let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
             "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
         );
@@ -394,7 +394,7 @@ impl MemoryShare {
         };
         let budget = &share.budget;
         // It never is more than a request may hold.
-        budget.grant(share, Ask::Reserve(budget.request_max()))?;
+        budget.grant(share, MemoryRequest::Reserve(budget.request_max()))?;
         share.is_alone.store(true, Ordering::Relaxed);
         share.is_refused.store(false, Ordering::Relaxed);
         Ok(())
@@ -424,7 +424,7 @@ impl MemoryShare {
     }
 }
 
-impl Drop for Share {
+impl Drop for AttemptShare {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         if let Some(holder) = state.holders.remove(&self.holder) {
@@ -457,7 +457,7 @@ impl Held {
             return Ok(());
         };
         if let Some(share) = &self.share.0
-            && !share.budget.grant(share, Ask::More(more))?
+            && !share.budget.grant(share, MemoryRequest::More(more))?
         {
             return Err(self.share.refuse(more));
         }
@@ -471,7 +471,7 @@ impl Held {
             return true;
         };
         if let Some(share) = &self.share.0
-            && !share.budget.try_grant(share.holder, Ask::More(more))
+            && !share.budget.try_grant(share.holder, MemoryRequest::More(more))
         {
             return false;
         }
@@ -504,23 +504,23 @@ impl Drop for Held {
 
 /// The time in which at least one of an attempt's threads waited.
 #[derive(Debug, Default)]
-struct Waited {
+struct WaitTime {
     before: Duration,
     since: Option<Instant>,
     threads: usize,
 }
 
-impl Waited {
+impl WaitTime {
     fn so_far(&self) -> Duration {
         self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
 /// Counts as waiting until it is dropped.
-struct Waiting<'a>(&'a Mutex<Waited>);
+struct WaitGuard<'a>(&'a Mutex<WaitTime>);
 
-impl<'a> Waiting<'a> {
-    fn new(waited: &'a Mutex<Waited>) -> Self {
+impl<'a> WaitGuard<'a> {
+    fn new(waited: &'a Mutex<WaitTime>) -> Self {
         let mut state = lock(waited);
         state.threads += 1;
         state.since.get_or_insert_with(Instant::now);
@@ -529,7 +529,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         let mut state = lock(self.0);
         state.threads -= 1;
@@ -540,7 +540,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn lock(waited: &Mutex<Waited>) -> MutexGuard<'_, Waited> {
+fn lock(waited: &Mutex<WaitTime>) -> MutexGuard<'_, WaitTime> {
     waited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::batch::Position;
 use crate::format::Format;
+use crate::record::Position;
 use crate::request::InputOptions;
 
 /// The version of the document; members may be added within it, none changes its meaning. So a reader passes over members that

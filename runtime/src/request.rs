@@ -1,6 +1,7 @@
 //! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
 //! from a queue's intake list; goes to the queue.
 
+mod defaults;
 mod encoding;
 mod input;
 
@@ -17,14 +18,19 @@ pub use self::encoding::{ASCII, encoding_refused, parse_encoding};
 use self::input::given;
 pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
-    SKIP_LINES_MAX, ShortRows, input_differences,
+    SKIP_LINES_MAX, ShortRows, input_differences, parse_character,
 };
+use crate::digest::parse_sha256;
 use crate::document::without_mark;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{has_userinfo, is_uri, redact};
+use crate::names::check_id;
 
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
+
+/// The longest id of a request.
+pub const ID_CHARS_MAX: usize = 128;
 
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
@@ -88,7 +94,7 @@ impl NewRequest {
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
         }
-        let document: Document = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
+        let document: RequestDocument = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
         let mut request = Self::new(document.uri);
         if let Some(id) = document.id {
             request.id = id;
@@ -113,7 +119,7 @@ impl NewRequest {
     /// # Errors
     /// The first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
-        check_name("id", &self.id, 128)?;
+        check_id(&self.id)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
         if self.uri.is_empty() || is_long || self.uri.contains(char::is_control) {
             return Err(refused(format!(
@@ -153,12 +159,12 @@ const ASCII_BEFORE: &str = "windows-1252";
 
 fn digest_of(uri: &str, input: &InputOptions) -> String {
     let content = serde_json::to_vec(&(uri, input)).expect("strings serialize");
-    hex(&Sha256::digest(content))
+    hex::encode(Sha256::digest(content))
 }
 
 /// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
-struct Document {
+struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
     id: Option<String>,
     uri: String,
@@ -242,25 +248,6 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Checks a name that becomes part of keys and file names.
-///
-/// # Errors
-/// If it is empty, too long, has characters other than ASCII letters, digits, `.`, `_` and `-`, or starts
-/// with a dot.
-pub fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
-        return Err(Error::permanent(
-            Stage::Config,
-            Code::NameInvalid,
-            format!(
-                "{what} \"{name}\" must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
-            ),
-        ));
-    }
-    Ok(())
-}
-
 /// Returns an id that nobody else has; ids of later requests are greater, except with a clock before 1970, where the time in
 /// an id stands still.
 fn random_id() -> String {
@@ -284,55 +271,6 @@ pub fn check_uri(uri: &str) -> Result<()> {
         Err(error) if is_uri(uri) => Err(refused("uri is not a valid URL").because(error)),
         _ => Ok(()),
     }
-}
-
-/// Checks the name of a queue.
-///
-/// # Errors
-/// As [`check_name`], with at most 64 characters.
-pub fn check_queue_name(name: &str) -> Result<()> {
-    check_name("queue", name, 64)
-}
-
-/// Names that no queue may have, because the folders of these names below an output hold something else. No name may begin
-/// with a dot anyway.
-const RESERVED: [&str; 2] = ["receipts", "rejects"];
-
-/// Checks the name of a queue that is to be filled or served. Requests of a queue with a reserved name, from an earlier
-/// version, can still be viewed, cancelled and purged.
-///
-/// # Errors
-/// As [`check_queue_name`], and if the name is reserved, in whatever case: not all file systems tell `Receipts` from
-/// `receipts`.
-pub fn check_usable_queue_name(name: &str) -> Result<()> {
-    check_queue_name(name)?;
-    if RESERVED
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
-    {
-        let why = format!(
-            "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"
-        );
-        return Err(Error::permanent(Stage::Config, Code::NameInvalid, why));
-    }
-    Ok(())
-}
-
-/// A SHA-256 in hex, as this crate writes it: in lowercase. None if it is something else.
-pub fn parse_sha256(text: &str) -> Option<String> {
-    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_digest.then(|| text.to_ascii_lowercase())
-}
-
-/// Bytes as lowercase hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 fn priority_refused(priority: i64) -> Error {
@@ -449,21 +387,6 @@ mod tests {
         ] {
             let request = NewRequest::parse(&format!(r#"{{"uri":"a","priority":{text}}}"#)).unwrap();
             assert_eq!(request.priority, priority, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_reserved_queue_can_be_looked_at_only() {
-        for name in ["receipts", "Receipts", "rejects", "REJECTS"] {
-            check_queue_name(name).unwrap();
-            let why = check_usable_queue_name(name).expect_err(name).to_string();
-            assert!(why.contains("reserved"), "{why}");
-        }
-        for name in [".staging", ".quarantine", ".", "..", "", "a/b"] {
-            check_queue_name(name).expect_err(name);
-        }
-        for name in ["receipt", "receipts2", "q"] {
-            check_usable_queue_name(name).unwrap();
         }
     }
 

@@ -1,8 +1,8 @@
-//! A JSON text goes in, a value comes out, or an error wherever a schema of the document would refuse the text. Serde's own
-//! derive is laxer: it accepts an array with the values in order for a struct, and the last of two members of a map with the
+//! Strict reading of JSON: a text comes in, a value or an error goes out. It refuses two things that Serde's derive
+//! accepts and a JSON Schema does not: an array in place of an object for a struct, and two members of a map with the
 //! same name.
 //!
-//! Here both are errors, at any depth, for all types, and with their position.
+//! Both are errors at any depth, for all types, with their position.
 //!
 //! ```
 //! #[derive(Debug, serde::Deserialize)]
@@ -26,18 +26,18 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
-/// Reads a document.
+/// Reads a JSON document.
 ///
 /// # Errors
-/// If the text is not JSON, or does not fit the type.
+/// Returns an error with its position if the text is not JSON, or does not fit the type.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     read(serde_json::Deserializer::from_str(text))
 }
 
-/// Reads a document in UTF-8.
+/// Reads a JSON document in UTF-8.
 ///
 /// # Errors
-/// As [`from_str`].
+/// Returns the same errors as [`from_str`].
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     read(serde_json::Deserializer::from_slice(text))
 }

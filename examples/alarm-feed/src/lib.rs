@@ -1,5 +1,5 @@
-//! Alarms of base stations as CSV, for demos, tests and measurements: a seed goes in, rows go out, and the same
-//! arguments always give the same bytes.
+//! Alarms of base stations as CSV, for demos, tests and measurements: a seed comes in, rows go out. The same arguments
+//! always give the same bytes.
 //!
 //! ```
 //! let mut csv = Vec::new();
@@ -21,7 +21,7 @@ use random::Random;
 /// The first line, without its line end.
 pub const HEADER: &str = "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold";
 
-/// What stands in `value` and `threshold` of an alarm that measures nothing. It means "not set".
+/// The text that means "not set" in `value` and `threshold`, for an alarm without a measurement.
 pub const NOT_SET: &str = "999999";
 
 const FLUSH_BYTES: usize = 64 << 10;
@@ -30,12 +30,12 @@ const FIRST_ID: u64 = 10_000_001;
 const FIRST_START: i64 = 1_508_716_800;
 const GAP_SECONDS: u64 = 37;
 
-/// What can be wrong with a record. Each bad record has exactly one of these.
+/// A fault of a record. Each bad record has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// `id` is empty or has letters.
     BadId,
-    /// `start_time` is no moment of any calendar.
+    /// `start_time` is not in the calendar.
     BadTime,
     /// `end_time` is before `start_time`.
     EndBeforeStart,
@@ -56,39 +56,39 @@ impl Fault {
     ];
 }
 
-/// What [`write_alarms`] wrote.
+/// A summary of the records that [`write_alarms`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records, bad ones among them; the header does not count.
+    /// The number of records, including bad ones, without the header.
     pub records: u64,
-    /// Bytes, with the header.
+    /// The number of bytes, including the header.
     pub bytes: u64,
-    /// Good records with [`NOT_SET`] in `value` and `threshold`.
+    /// The number of good records with [`NOT_SET`] in `value` and `threshold`.
     pub not_set: u64,
     faults: [u64; Fault::ALL.len()],
 }
 
 impl Summary {
-    /// How many records have a fault.
+    /// Returns the number of records with a fault.
     pub fn bad(&self) -> u64 {
         self.faults.iter().sum()
     }
 
-    /// How many records have this fault.
+    /// Returns the number of records with this fault.
     pub fn with(&self, fault: Fault) -> u64 {
         self.faults[fault as usize]
     }
 }
 
-/// Writes the header and then `records` alarms. `bad_percent` percent of them, rounded down, have a fault: they stand
-/// at random places, and the faults take turns, so that there are as many of one as of any other, give or take one.
-/// Percentages above 100 count as 100. About one good record in four measures nothing and has [`NOT_SET`] twice.
+/// Writes the header and `records` alarms. `bad_percent` percent of them, rounded down, have a fault. Bad records are
+/// at random places, and the faults take turns, so that their numbers differ by at most one. Percentages above 100
+/// count as 100. About one good record in four has no measurement, and [`NOT_SET`] twice.
 ///
-/// Ids are unique and start times never go back (bad fields aside). Nothing is kept in memory but the piece that is being
-/// written.
+/// Ids are unique and start times never decrease, except for bad fields. Only the piece that is being written is kept
+/// in memory.
 ///
 /// # Errors
-/// What `out` returns.
+/// Returns the error of `out`.
 pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u8) -> io::Result<Summary> {
     let mut random = Random::new(seed);
     let mut summary = Summary::default();
@@ -127,12 +127,12 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
     Ok(summary)
 }
 
-/// A kind of alarm, and how often it comes: `weight` times in [`WEIGHTS`].
+/// A kind of alarm. It occurs `weight` times in [`WEIGHTS`].
 struct Kind {
     weight: u64,
     alarm_id: u32,
     parameter_id: u32,
-    /// What is measured, if anything is: the threshold and how far beyond it readings go, in halves of the unit.
+    /// The measurement, if there is one: the threshold and the largest distance from it, in halves of the unit.
     measures: Option<(i64, i64)>,
 }
 

@@ -23,14 +23,14 @@ enum Command {
     Generate {
         #[command(flatten)]
         feed: Feed,
-        /// Where to; standard output if not given.
+        /// Output file; standard output if not given.
         file: Option<PathBuf>,
     },
-    /// Serves alarms as `/alarms.csv` until it is killed, and prints the URL once it listens.
+    /// Serves alarms as `/alarms.csv` until it is killed. Prints the URL when it listens.
     Serve {
         #[command(flatten)]
         feed: Feed,
-        /// Address and port; port 0 takes a free one.
+        /// Address and port. Port 0 takes a free one.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
@@ -38,13 +38,13 @@ enum Command {
 
 #[derive(Args)]
 struct Feed {
-    /// How many records to make.
+    /// Number of records.
     #[arg(long, default_value_t = 1_000)]
     records: u64,
-    /// Another seed gives other records.
+    /// Seed of the random numbers: another seed gives other records.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many records in a hundred are bad.
+    /// Percentage of bad records.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     bad_percent: u8,
 }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has had enough, as in `alarm-feed generate | head`.
+        // The reader of our output has closed it, as in `alarm-feed generate | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "alarm-feed: {error}");
@@ -123,7 +123,7 @@ fn respond(headers: &HeaderMap, csv: Bytes, etag: &str) -> Response {
     ([tag, content_type], csv).into_response()
 }
 
-/// A strong entity tag: other bytes, another tag.
+/// Returns a strong entity tag: other bytes have another tag.
 fn entity_tag(csv: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     csv.hash(&mut hasher);

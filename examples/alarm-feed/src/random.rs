@@ -1,5 +1,5 @@
-//! Random numbers that stay the same: a seed goes in, the same numbers come out in every version of every build, which
-//! libraries do not promise.
+//! Reproducible random numbers: a seed comes in, the same numbers go out in every version and build. Libraries do not
+//! promise that.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 pub(crate) struct Random(u64);
@@ -17,7 +17,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to `bound - 1`; 0 if the bound is 0.
+    /// Returns a number from 0 to `bound - 1`, or 0 if the bound is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }

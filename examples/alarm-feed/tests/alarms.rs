@@ -1,4 +1,4 @@
-//! What the feed promises of its records.
+//! The promises of the feed about its records.
 
 #![allow(clippy::unwrap_used)] // in the functions that tests share, too
 
@@ -10,7 +10,7 @@ fn alarms(seed: u64, records: u64, bad_percent: u8) -> (String, Summary) {
     (String::from_utf8(csv).unwrap(), summary)
 }
 
-/// What is wrong with a row, found independently of the code that made it.
+/// Returns the fault of a row, found independently of the code that made it.
 fn faults(row: &str) -> Vec<Fault> {
     let fields: Vec<&str> = row.split(',').collect();
     let mut found = Vec::new();

@@ -1,19 +1,18 @@
-//! Alarms of base stations: records of
-//! `id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold` come in; out goes the same
-//! with times in ISO 8601, an empty cell where a value is not set, and `duration_s`.
+//! Alarms of base stations: records of `id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold` come
+//! in; the same records go out with times in ISO 8601, empty cells for values that are not set, and `duration_s`.
 //!
-//! Times are the station's local ones. The input names no zone and so neither does the output. An alarm
-//! that has not ended has no end and no duration.
+//! Times are local times of the station, and neither input nor output has a time zone. An alarm that has not ended has
+//! no end and no duration.
 
 use ingest_plugin::{
     Column, ColumnType, DateTime, NoConfig, OutputColumn, Plugin, Record, Refusal, Reject, Schema, Verdict,
     export, is_decimal, is_digits,
 };
 
-/// What stations send for a value or a threshold that is not set.
+/// The text that stations send for a value or a threshold that is not set.
 const NOT_SET: &str = "999999";
 
-/// The plugin.
+/// The plugin `alarms`.
 pub struct Alarms {
     ids: [Column; 4],
     start: Column,
@@ -54,7 +53,7 @@ impl Plugin for Alarms {
         })
     }
 
-    // Within the loop over a batch, what a record is made of stays in registers.
+    // Inlined into the loop over a batch, the parts of a record stay in registers.
     #[inline(always)]
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         for &id in &self.ids {
@@ -76,7 +75,7 @@ impl Plugin for Alarms {
             duration_s = Some(time.seconds() - start.seconds());
         }
 
-        // In the order of the output, which costs the least.
+        // The order of the output is the fastest one.
         record.set(self.start, start);
         record.set(self.end, end);
         for &number in &self.numbers {
@@ -95,7 +94,7 @@ impl Plugin for Alarms {
 
 export!(Alarms);
 
-/// A whole number above zero, of at most 18 digits, without a sign or leading zeros.
+/// Returns true for a whole number above zero of at most 18 digits, without a sign or leading zeros.
 fn is_id(text: &str) -> bool {
     is_digits(text) && text.len() <= 18 && !text.starts_with('0')
 }

@@ -1,7 +1,7 @@
-//! The same as the plugin `alarms`, as one loop over the interface's lists: a batch's bytes and offsets come
-//! in, verdicts, operands and bytes go out. It is here to be measured against, not to be imitated: what it
-//! takes from `ingest-plugin` is the generated code of the interface and the functions that read a text. For the tests of the
-//! host it counts what it does if its config is `{"count":true}`.
+//! The plugin `alarms` as one loop over the interface's lists: a batch's bytes and offsets come in, verdicts, operands
+//! and bytes go out. It exists for `cargo bench --bench guest`, which measures the author's crate against it; write
+//! plugins like `alarms` instead. It uses only the generated code and the functions that read a text of
+//! `ingest-plugin`. For the tests of the host, it counts records if its config is `{"count":true}`.
 
 #![cfg(target_arch = "wasm32")]
 

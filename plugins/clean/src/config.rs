@@ -1,5 +1,5 @@
-//! The operator's config in JSON comes in, the checks of columns go out. A config that can't be meant is refused
-//! with a sentence.
+//! The config of the plugin: the operator's JSON comes in, the checks of columns go out. A contradictory config is
+//! refused with a sentence.
 
 use std::cell::OnceCell;
 use std::cmp::Ordering;
@@ -12,10 +12,10 @@ use regex::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::format::Format;
+use crate::time_format::TimeFormat;
 use crate::values::{Kind, Range, Values};
 
-/// The operator's rules, by the names of the input's columns.
+/// The operator's rules, by the name of the input column.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -41,7 +41,7 @@ pub(crate) struct Rule {
     pub(crate) rename: Option<String>,
     pub(crate) drop: bool,
     pub(crate) constant: Option<String>,
-    /// The pattern, compiled: that may take many times as long as the rest of `open`.
+    /// The compiled pattern. To compile it may take many times as long as the rest of `open`.
     #[serde(skip)]
     compiled: OnceCell<Regex>,
 }
@@ -83,7 +83,7 @@ fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet
     list(deserializer, "allowed")
 }
 
-/// Reads a list of texts, or none of a null. Many write a text for a list of one.
+/// Reads a list of texts, or `None` from null. The error for a single text says that a list is needed.
 fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
     deserializer: D,
     key: &'static str,
@@ -118,10 +118,10 @@ fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
 }
 
 impl Config {
-    /// Checks all that can be said without an input.
+    /// Checks the config as far as possible without an input.
     ///
     /// # Errors
-    /// A sentence that names the column.
+    /// Returns a sentence that names the column.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (name, rule) in &self.columns {
             rule.check()
@@ -141,7 +141,7 @@ impl Config {
 }
 
 impl Rule {
-    /// Returns true if the rule reads the column's values, and does not only place them.
+    /// Returns true if the rule reads the column's values.
     pub(crate) fn is_check(&self) -> bool {
         let is_converted = self.kind.is_some_and(|kind| kind != Kind::Text);
         self.trim
@@ -152,10 +152,10 @@ impl Rule {
             || self.pattern.is_some()
     }
 
-    /// The type of the column in the output, unless it is the input's.
+    /// Returns the type of the column in the output, or `None` for that of the input.
     pub(crate) fn column_type(&self) -> Option<ColumnType> {
         match self.kind {
-            // A text that `null` empties is null in JSONL, one that `trim` empties an empty text.
+            // In JSONL, a text that `null` empties becomes null, and one that `trim` empties an empty text.
             None | Some(Kind::Text) if !self.null.is_empty() => None,
             None if self.constant.is_some() || self.trim => Some(ColumnType::Text),
             kind => kind.map(Kind::column_type),
@@ -176,7 +176,7 @@ impl Rule {
         })
     }
 
-    /// The constant, as the output writes values of its type.
+    /// Returns the constant in the form that the output has for its type.
     pub(crate) fn constant(&self) -> Result<Option<String>, String> {
         let (Some(constant), Some(kind)) = (&self.constant, self.kind) else {
             return Ok(self.constant.clone());
@@ -212,7 +212,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Returns the fault of a rule that can't be meant; none if it can.
+    /// Returns the contradiction in a rule, if there is one.
     fn contradiction(&self) -> Option<&'static str> {
         let is_numeric = matches!(self.kind, Some(Kind::Integer | Kind::Number));
         if self.drop && (self.rename.is_some() || self.constant.is_some()) {
@@ -239,9 +239,9 @@ impl Rule {
         None
     }
 
-    fn formats(&self) -> Result<Vec<Format>, String> {
+    fn formats(&self) -> Result<Vec<TimeFormat>, String> {
         let format =
-            |text: &String| Format::parse(text).map_err(|fault| format!("\"formats\": {text:?} {fault}"));
+            |text: &String| TimeFormat::parse(text).map_err(|fault| format!("\"formats\": {text:?} {fault}"));
         self.formats.iter().map(format).collect()
     }
 

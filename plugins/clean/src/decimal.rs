@@ -1,5 +1,5 @@
-//! Decimal numbers as texts. A number is checked, written as JSON allows and compared digit by digit; it never becomes a
-//! float, which would round it.
+//! Decimal numbers as texts: a text comes in, a number that JSON allows goes out. Numbers are compared digit by digit
+//! and never become a float, which would round them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 /// A number that is written in decimal: `-1.50`, `+7`, `.5`, `5.`, `007`, `1e300`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Decimal<'a> {
-    /// As most are: of few digits, or an integer of 64 bits.
+    /// A number of few digits, or an integer of 64 bits. Most numbers are short.
     Short(&'a str, Short),
-    /// Any other. Its parts are looked for when they are needed, so that a decimal is small.
+    /// Any other number. Its parts are read again when they are needed, which keeps a decimal small.
     Long(&'a str),
 }
 
@@ -27,10 +27,17 @@ impl<'a> Decimal<'a> {
         Long::parse(text)?.is_finite().then_some(Self::Long(text))
     }
 
-    /// The integer `value`, which `text` stands for.
+    /// Makes the number for the integer `value`, which was read from `text`.
     #[inline]
     pub(crate) fn integer(text: &'a str, value: i64) -> Self {
         Self::Short(text, Short { value, scale: 0 })
+    }
+
+    /// Returns true if the output text of the number equals `field`, of which it is a part. It may return false for an
+    /// equal text.
+    #[inline]
+    pub(crate) fn is_unchanged(&self, field: &str) -> bool {
+        matches!(self, Self::Short(text, _) if text.len() == field.len())
     }
 
     /// Writes the number as JSON allows, with all its digits.
@@ -43,7 +50,7 @@ impl<'a> Decimal<'a> {
     }
 }
 
-/// The value of such a number: `value` divided by ten to the `scale`.
+/// The value of a short number: `value` divided by ten to the power of `scale`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
     value: i64,
@@ -65,7 +72,7 @@ const POWERS: [i64; 10] = [
 ];
 
 impl Short {
-    /// With so many characters the value is within 64 bits.
+    /// The most characters with which the value surely fits 64 bits.
     const BYTES_MAX: usize = 18;
 
     /// Reads a number of few digits that JSON allows to write as it is.
@@ -128,7 +135,7 @@ pub(crate) struct Long<'a> {
 }
 
 impl<'a> Long<'a> {
-    /// The parts of a text that is known to be a number.
+    /// Returns the parts of a text that is known to be a number.
     fn of(text: &'a str) -> Self {
         Self::parse(text).expect("a number has the parts of one")
     }
@@ -168,8 +175,8 @@ impl<'a> Long<'a> {
         }
     }
 
-    /// The number of digits before the point if the number is written without an exponent; zero or negative if the first
-    /// digit other than zero stands behind the point. None for zero.
+    /// Returns the number of digits before the point if the number is written without an exponent. It is zero or
+    /// negative if the first nonzero digit is after the point, and `None` if the number is zero.
     fn magnitude(&self) -> Option<i64> {
         let place = if self.whole.is_empty() {
             let zeros = self.fraction.bytes().position(|digit| digit != b'0')?;
@@ -180,7 +187,7 @@ impl<'a> Long<'a> {
         Some(place.saturating_add(exponent(self.exponent)))
     }
 
-    /// The digits from the first one other than zero on.
+    /// Returns the digits from the first nonzero one on.
     fn digits(&self) -> impl Iterator<Item = u8> {
         let digits = self.whole.bytes().chain(self.fraction.bytes());
         digits.skip_while(|&digit| digit == b'0')
@@ -202,15 +209,15 @@ impl<'a> Long<'a> {
     }
 }
 
-/// A bound of a range, as the config has it.
+/// A bound of a range in the config.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     text: String,
-    /// If it is one of few digits.
+    /// The value if the bound is a short number.
     short: Option<Short>,
     is_negative: bool,
     magnitude: Option<i64>,
-    /// The digits from the first one other than zero on.
+    /// The digits from the first nonzero one on.
     digits: Vec<u8>,
 }
 
@@ -226,7 +233,7 @@ impl Bound {
         })
     }
 
-    /// Tells how a number compares to the bound. All digits count.
+    /// Compares a number to the bound. All digits count.
     #[inline]
     pub(crate) fn order(&self, number: &Decimal<'_>) -> Ordering {
         match (number, self.short) {
@@ -235,7 +242,7 @@ impl Bound {
         }
     }
 
-    /// Tells how another bound compares to this one.
+    /// Compares another bound to this one.
     pub(crate) fn order_bound(&self, other: &Self) -> Ordering {
         self.order_long(&Long::of(&other.text))
     }
@@ -282,7 +289,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Compares digits from the most significant one on; those that are missing are zeros.
+/// Compares digits from the most significant one on. Missing digits are zeros.
 fn order_digits(mut left: impl Iterator<Item = u8>, mut right: impl Iterator<Item = u8>) -> Ordering {
     loop {
         let (left, right) = (left.next(), right.next());
@@ -313,7 +320,7 @@ fn is_exponent(text: &str) -> bool {
     !exponent.is_empty() && rest.is_empty()
 }
 
-/// The value of an exponent. One beyond 64 bits is as large, or as small, as these allow.
+/// Returns the value of an exponent, or the nearest value of 64 bits.
 fn exponent(text: &str) -> i64 {
     let Some(text) = text.get(1..) else {
         return 0;
@@ -329,4 +336,54 @@ fn exponent(text: &str) -> i64 {
 
 fn length(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NUMBER: &str = "[-+]?0{0,2}[0-9]{0,20}(\\.[0-9]{0,9})?(e-?[0-9])?";
+    const SMALL: &str = "-?[0-9]{1,3}(\\.[0-9]{1,3})?";
+
+    fn run(strategy: &impl Strategy<Value = (String, String)>, check: impl Fn(&str, &str)) {
+        proptest::test_runner::TestRunner::new(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(20_000)
+        })
+        .run(strategy, |(left, right)| {
+            check(&left, &right);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_short_number_compares_and_is_written_as_by_all_its_digits() {
+        let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
+        let equal = SMALL.prop_map(|number| {
+            let zero = if number.contains('.') { "0" } else { ".0" };
+            (format!("{number}{zero}"), number)
+        });
+        let pair = prop_oneof![(NUMBER, NUMBER), (SMALL, SMALL), (NUMBER, SMALL), equal];
+        run(&pair, |number, bound| {
+            let (Some(Decimal::Short(text, short)), Some(bound)) =
+                (Decimal::parse(number), Bound::parse(bound))
+            else {
+                return;
+            };
+            let long = Long::parse(number).expect("a short number has the parts of one");
+            assert!(long.is_json && long.is_finite() && text == number, "{number:?}");
+            if let Some(short_bound) = bound.short {
+                let order = bound.order_long(&long);
+                assert_eq!(short.order(short_bound), order, "{number:?} and {:?}", bound.text);
+                *seen.borrow_mut().entry(order).or_insert(0) += 1;
+            }
+        });
+        let seen = seen.into_inner();
+        assert!(
+            seen.len() == 3 && seen.values().all(|&count| count > 10),
+            "{seen:?}"
+        );
+    }
 }

@@ -2,9 +2,9 @@
 
 mod config;
 mod decimal;
-mod format;
 mod literal;
 mod time;
+mod time_format;
 mod values;
 
 use ingest_plugin::{
@@ -15,7 +15,7 @@ pub use config::Config;
 use config::Rule;
 use values::Values;
 
-/// The plugin.
+/// The plugin `clean`.
 pub struct Clean {
     checks: Vec<Check>,
     constants: Vec<(OutputColumn, String)>,
@@ -25,6 +25,8 @@ pub struct Clean {
 struct Check {
     column: Column,
     values: Values,
+    /// True if a value with the same text needs no edit. In JSONL, a string may have to become a literal of that text.
+    same_text_stays: bool,
 }
 
 impl Plugin for Clean {
@@ -43,7 +45,7 @@ impl Plugin for Clean {
             constants: Vec::new(),
         };
         let mut rules = config.columns;
-        // The first fault of a record is the one that is told, so they go in the order of the input.
+        // A reject names the first fault of a record, so the checks run in the order of the input.
         let rule = |name: &String| rules.remove_entry(name);
         let listed: Vec<_> = schema.columns().iter().filter_map(rule).collect();
         for (name, rule) in &listed {
@@ -70,7 +72,7 @@ export!(Clean);
 
 impl Clean {
     fn add(&mut self, schema: &mut Schema, name: &str, rule: &Rule, is_listed: bool) -> Result<(), Refusal> {
-        // Of JSONL any name is one to look for: the first records may not have it, and later ones must not keep theirs.
+        // In JSONL, later records may have a member that the first ones lack. The constant must replace it too.
         let is_new = rule.constant.is_some() && schema.format() == Format::Csv && !is_listed;
         let column = if is_new {
             schema.add(name, ColumnType::Text)
@@ -92,7 +94,11 @@ impl Clean {
         if rule.is_check() {
             let column = schema.read(name)?;
             let values = rule.values().map_err(Refusal::new)?;
-            self.checks.push(Check { column, values });
+            self.checks.push(Check {
+                column,
+                values,
+                same_text_stays: schema.format() == Format::Csv,
+            });
         }
         Ok(())
     }
@@ -100,7 +106,9 @@ impl Clean {
 
 impl Check {
     fn apply(&self, record: &mut Record<'_>) -> Result<(), Reject> {
-        match self.values.read(record.get(self.column)) {
+        let field = record.get(self.column);
+        match self.values.read(field) {
+            Ok(Some(cell)) if self.same_text_stays && cell.is_unchanged(field) => {}
             Ok(Some(cell)) => record.set(self.column, cell),
             Ok(None) => record.set(self.column, ""),
             Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),

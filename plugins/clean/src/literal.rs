@@ -1,7 +1,7 @@
 //! Texts between the directives of a format: a text and what stands around it come in, a sentence goes out if the text
 //! says something of the time. A text only has to be there, so what it says would be lost.
 
-use crate::format::Field;
+use crate::time_format::Field;
 
 /// The text between two directives, with a space for any white space.
 pub(crate) struct Literal<'a> {

@@ -1,27 +1,27 @@
-//! Times as texts: a text and a format come in, a local time or an instant goes out. What a text says is used or the text is
-//! no time: no digit, zone or weekday is passed over.
+//! Times as texts: a text and a format come in, a local time or an instant goes out. Every digit, zone and weekday of
+//! a text is used; otherwise the text is not a time.
 
 use std::fmt;
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 
-use crate::format::{Field, Format, Padding, Part};
+use crate::time_format::{Field, Padding, Part, TimeFormat};
 
-/// The largest offset from UTC that a clock has had since there are zones.
+/// The largest offset from UTC of any time zone in history.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
 
 /// A time of the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Time {
-    /// A time on a clock of which no zone is known.
+    /// A local time without a time zone.
     Local(DateTime),
-    /// A point in time, by the clock of UTC.
+    /// A point in time, in UTC.
     Instant(DateTime),
 }
 
 impl Time {
-    /// Reads a time in ISO 8601: a date, then if it has one a time of day, then if it has one an offset from UTC.
+    /// Reads a time in ISO 8601: a date, optionally with a time of day, and then optionally with an offset from UTC.
     pub(crate) fn parse_iso(text: &str) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
@@ -59,7 +59,7 @@ impl Time {
     }
 
     /// Reads a time of this format.
-    pub(crate) fn parse(text: &str, format: &Format) -> Option<Self> {
+    pub(crate) fn parse(text: &str, format: &TimeFormat) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
         for part in format.parts() {
@@ -104,13 +104,13 @@ impl fmt::Display for Time {
     }
 }
 
-/// The parts of a time that were read of a text so far.
+/// The parts of a time that have been read so far.
 #[derive(Default)]
 struct Fields {
     values: [Option<u32>; Field::COUNT],
     /// Seconds east of UTC.
     offset: Option<i64>,
-    /// Whether it is before 1970, and how many seconds away.
+    /// The time as a distance from 1970: true if it is before, and the number of seconds.
     unix: Option<(bool, i64)>,
 }
 
@@ -123,7 +123,7 @@ impl Fields {
         self.values[field as usize]
     }
 
-    /// The time, if the calendar and the clock have it and nothing that was said contradicts it.
+    /// Returns the time, if it exists and no part contradicts it.
     fn time(&self) -> Option<Time> {
         if let Some((is_before, seconds)) = self.unix {
             let nanosecond = self.get(Field::Nanosecond).unwrap_or(0);
@@ -188,7 +188,7 @@ impl Fields {
             && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
     }
 
-    /// The hour of the day, of which `%p` says in which half it is.
+    /// Returns the hour of the day, with the half of the day from `%p`.
     fn hour(&self) -> Option<u32> {
         match (
             self.get(Field::Hour),
@@ -203,13 +203,13 @@ impl Fields {
     }
 }
 
-/// The instant that is this far from a time by the clock of UTC.
+/// Returns the instant at this distance from a time in UTC.
 fn instant(time: DateTime, distance: SignedDuration) -> Option<Time> {
     let time = time.checked_add(distance).ok()?;
     (time.year() >= 1).then_some(Time::Instant(time))
 }
 
-/// What is left of a text.
+/// The rest of a text that is being read.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -218,7 +218,7 @@ impl<'a> Rest<'a> {
         Some(())
     }
 
-    /// Passes over white space, of which there must be some.
+    /// Skips one or more white space characters.
     fn spaces(&mut self) -> Option<()> {
         let rest = self.0.trim_ascii_start();
         let is_found = rest.len() < self.0.len();
@@ -230,7 +230,7 @@ impl<'a> Rest<'a> {
         self.0.starts_with(|first: char| first.is_ascii_digit())
     }
 
-    /// Takes as many digits as there are, up to a number of them.
+    /// Takes the leading digits, from `min` to `max` of them.
     fn take_digits(&mut self, min: usize, max: usize) -> Option<&'a str> {
         let count = self.0.bytes().take(max).take_while(u8::is_ascii_digit).count();
         let (digits, rest) = self.0.split_at(count);
@@ -242,7 +242,7 @@ impl<'a> Rest<'a> {
         Some(number(self.take_digits(min, max)?))
     }
 
-    /// Takes the digits behind a second's point, and returns nanoseconds.
+    /// Takes the digits after the decimal point of a second, and returns nanoseconds.
     fn fraction(&mut self, min: usize, max: usize) -> Option<u32> {
         let digits = self.take_digits(min, max)?;
         let missing = u32::try_from(9 - digits.len()).ok()?;
@@ -258,8 +258,8 @@ impl<'a> Rest<'a> {
         Some(number)
     }
 
-    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HH:MM` or one of the latter two with
-    /// seconds; of `UTC` and `GMT` only if they may be named.
+    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HH:MM`, or one of the latter two
+    /// with seconds. If `is_named`, it also accepts `UTC` and `GMT`.
     fn offset(&mut self, is_named: bool) -> Option<i64> {
         const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
         let names = if is_named { NAMES } else { &NAMES[..1] };
@@ -297,7 +297,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// The value of a field; of a year that has two digits the one that POSIX says.
+/// Returns the value of a field. For a year of two digits, it follows POSIX: 69 to 99 are 1969 to 1999.
 fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     match (field, digits_max, value) {
         (Field::Year, 2, 0..=68) => value + 2000,
@@ -306,7 +306,7 @@ fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     }
 }
 
-/// The number that at most nine digits are.
+/// Returns the number in at most nine digits.
 fn number(digits: &str) -> u32 {
     let value = |digit: u8| u32::from(digit - b'0');
     digits.bytes().fold(0, |number, digit| number * 10 + value(digit))

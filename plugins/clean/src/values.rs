@@ -1,4 +1,4 @@
-//! What a rule asks of the values of one column: a value of the input comes in, the output's or a fault goes out.
+//! The checks of the values of one column: a value of the input comes in, a value for the output or a fault goes out.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::decimal::{Bound, Decimal};
-use crate::format::Format;
 use crate::time::Time;
+use crate::time_format::TimeFormat;
 
 /// The rule for the values of one column, in the order in which it is applied.
 pub(crate) struct Values {
@@ -18,7 +18,7 @@ pub(crate) struct Values {
     pub(crate) null: BTreeSet<String>,
     pub(crate) required: bool,
     pub(crate) kind: Kind,
-    pub(crate) formats: Vec<Format>,
+    pub(crate) formats: Vec<TimeFormat>,
     pub(crate) range: Option<Range>,
     pub(crate) allowed: Option<BTreeSet<String>>,
     pub(crate) pattern: Option<Regex>,
@@ -42,11 +42,14 @@ pub(crate) struct Range {
 }
 
 impl Values {
-    /// The value that `text` becomes, or none if that is empty.
+    /// Returns the value that `text` becomes, or none if that is empty.
+    ///
+    /// It and [`Kind::convert`] are always inlined: their results are large, and passing them through memory costs
+    /// more than most checks.
     ///
     /// # Errors
-    /// The first rule that the value breaks.
-    #[inline]
+    /// Returns the first rule that the value breaks.
+    #[inline(always)]
     pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
         let mut text = text;
         if self.trim {
@@ -82,7 +85,7 @@ impl Values {
     }
 }
 
-/// What is wrong with a value.
+/// A rule that a value breaks.
 #[derive(Debug)]
 pub(crate) enum Fault<'a> {
     Required,
@@ -117,7 +120,7 @@ impl fmt::Display for Fault<'_> {
 }
 
 impl Range {
-    /// Whether a number, which `text` is in the input, lies between the bounds.
+    /// Returns true if a number lies between the bounds. `text` is the number in the input.
     fn contains(&self, text: &str, cell: &Cell<'_>) -> bool {
         let number = match *cell {
             Cell::Integer(value) => Decimal::integer(text, value),
@@ -141,13 +144,29 @@ impl fmt::Display for Range {
     }
 }
 
-/// A value as it goes to the output.
+/// A value for the output.
 pub(crate) enum Cell<'a> {
     Text(&'a str),
     Integer(i64),
     Number(Decimal<'a>),
     Boolean(bool),
     Time(Time),
+}
+
+impl Cell<'_> {
+    /// Returns true if the output text of the value equals `field`, from which it was read. It may return false for an
+    /// equal text.
+    #[inline]
+    pub(crate) fn is_unchanged(&self, field: &str) -> bool {
+        match *self {
+            // It is a part of the field.
+            Self::Text(text) => text.len() == field.len(),
+            Self::Number(number) => number.is_unchanged(field),
+            // It has no sign, no zeros in front, and no spaces that `trim` has removed.
+            Self::Integer(_) => matches!(field.as_bytes(), [b'1'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']),
+            Self::Boolean(_) | Self::Time(_) => false,
+        }
+    }
 }
 
 impl Value for Cell<'_> {
@@ -205,9 +224,13 @@ impl Kind {
         }
     }
 
-    /// The value in `text`.
-    #[inline]
-    pub(crate) fn convert<'a>(self, text: &'a str, formats: &[Format]) -> Result<Cell<'a>, Fault<'static>> {
+    /// Converts `text` to a value of this type.
+    #[inline(always)]
+    pub(crate) fn convert<'a>(
+        self,
+        text: &'a str,
+        formats: &[TimeFormat],
+    ) -> Result<Cell<'a>, Fault<'static>> {
         match self {
             Self::Text => Ok(Cell::Text(text)),
             Self::Integer => match text.parse() {
@@ -251,15 +274,54 @@ fn boolean(text: &str) -> Option<bool> {
     is_any(["false", "no", "0"]).then_some(false)
 }
 
-/// Whether a text would be a number with a point for its comma.
+/// Returns true if a text would be a number with a point in place of its comma.
 fn has_decimal_comma(text: &str) -> bool {
     text.matches(',').count() == 1 && Decimal::parse(&text.replace(',', ".")).is_some()
 }
 
-/// A time in the first of the formats that the text has, or in ISO 8601 if there are none.
-fn timestamp(text: &str, formats: &[Format]) -> Option<Time> {
+/// Reads a time in the first format that matches, or in ISO 8601 if there are no formats.
+fn timestamp(text: &str, formats: &[TimeFormat]) -> Option<Time> {
     if formats.is_empty() {
         return Time::parse_iso(text);
     }
     formats.iter().find_map(|format| Time::parse(text, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_value_that_is_unchanged_is_written_as_the_field() {
+        let number = "[-+]?0{0,2}[0-9]{0,22}(\\.[0-9]{0,9})?(e[0-9])?";
+        let field = prop_oneof![4 => number.boxed(), 1 => " {0,2}[-0-9a.]{0,4} {0,2}".boxed()];
+        let kind = prop_oneof![Just(Kind::Text), Just(Kind::Integer), Just(Kind::Number)];
+        let seen = std::cell::RefCell::new([[0; 2]; 3]);
+        let all = proptest::test_runner::TestRunner::new(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(8_000)
+        })
+        .run(&(field, kind, any::<bool>()), |(field, kind, trim)| {
+            let values = Values {
+                trim,
+                null: BTreeSet::new(),
+                required: false,
+                kind,
+                formats: Vec::new(),
+                range: None,
+                allowed: None,
+                pattern: None,
+            };
+            if let Ok(Some(cell)) = values.read(&field) {
+                let is_same = cell.to_string() == field;
+                prop_assert!(is_same || !cell.is_unchanged(&field), "{kind:?} {field:?}");
+                seen.borrow_mut()[kind as usize][usize::from(cell.is_unchanged(&field))] += 1;
+            }
+            Ok(())
+        });
+        all.unwrap();
+        let seen = seen.into_inner();
+        assert!(seen.iter().flatten().all(|&count| count > 50), "{seen:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What each key of the config does, and which configs are refused.
+//! The effect of each key of the config, and the configs that are refused.
 
 use clean::Clean;
 use ingest_plugin::ColumnType;

@@ -568,12 +568,12 @@ fn the_words_of_the_readme_may_stand_where_it_says() {
             "before a part of the date" => format!("%H:%M {word} %F"),
             "before the week" => format!("%G {word}%V %u"),
             "before the offset" => format!("%F %H:%M {word}%z"),
-            "behind the year" => format!("%Y{word} %m %d"),
-            "behind the month" => format!("%Y %m{word} %d"),
-            "behind the day" => format!("%Y %m %d{word}"),
-            "behind a part of the time of day" => format!("%F %H {word}"),
-            "behind the minute" => format!("%F %H:%M {word}"),
-            "behind the second" => format!("%F %T {word}"),
+            "after the year" => format!("%Y{word} %m %d"),
+            "after the month" => format!("%Y %m{word} %d"),
+            "after the day" => format!("%Y %m %d{word}"),
+            "after a part of the time of day" => format!("%F %H {word}"),
+            "after the minute" => format!("%F %H:%M {word}"),
+            "after the second" => format!("%F %T {word}"),
             other => panic!("{other}"),
         };
         for word in words.split(',').map(|word| word.trim().trim_matches('`')) {

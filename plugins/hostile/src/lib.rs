@@ -1,6 +1,6 @@
-//! A fixture for the tests of the host: `{"mode": "panic", "at": 3}` makes this plugin panic at the
-//! third record of its input, `{"mode": "panic", "on": "x"}` at each record whose first field is `x`. Before that, and
-//! after it where it comes back, it keeps every record as it is.
+//! A plugin that misbehaves on purpose, for the tests of the host: `{"mode": "panic", "at": 3}` makes it panic at the
+//! third record of its input, `{"mode": "panic", "on": "x"}` at each record whose first field is `x`. It keeps all
+//! other records unchanged.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -9,33 +9,32 @@ use std::time::{Duration, Instant, SystemTime};
 use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
 use serde::Deserialize;
 
-/// What to do, and where.
+/// The way to misbehave, and the records to do it at.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
     mode: Mode,
-    /// The record to do it at, counted from 1 in what the instance sees. Modes for `open` and `finish`
-    /// ignore it.
+    /// The record to misbehave at, counted from 1 in each instance. Modes for `open` and `finish` ignore it.
     #[serde(default = "first")]
     at: u64,
-    /// The first field of the records to do it at, instead. The plugin then keeps no state.
+    /// The first field of the records to misbehave at, instead of `at`. The plugin then keeps no state.
     on: Option<String>,
-    /// How much of it: bytes, lines, names or rows. Each mode has a number of its own if there is none.
+    /// The number of bytes, lines, names or rows. Each mode has a default.
     size: Option<usize>,
-    /// The turns of a loop that each record takes.
+    /// The number of loop iterations for each record.
     #[serde(default)]
     turns: u64,
-    /// Whether to count each record as `seen`.
+    /// True to count each record as `seen`.
     #[serde(default)]
     count: bool,
-    /// Whether to count each record under its first field.
+    /// True to count each record under its first field.
     #[serde(default)]
     count_fields: bool,
-    /// Whether to log a line for each record.
+    /// True to log a line for each record.
     #[serde(default)]
     log: bool,
-    /// A text that the plugin uses instead of its own words, where it logs, prints, counts, refuses, rejects, fails or panics.
+    /// The text to log, print, count, refuse, reject, fail or panic with, instead of the plugin's own.
     text: Option<String>,
 }
 
@@ -49,7 +48,7 @@ fn first() -> u64 {
     1
 }
 
-/// What Python says, without a line end.
+/// The text of an exception in Python, without a line end.
 const EXCEPTION: &str =
     "Traceback (most recent call last):\n  File \"plugin.py\", line 3, in process\nValueError: no number";
 
@@ -57,29 +56,29 @@ const EXCEPTION: &str =
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Mode {
-    /// Behaves.
+    /// Behaves well.
     #[default]
     Keep,
-    /// Edits the first column, which is behaving as well.
+    /// Edits the first column, and behaves well otherwise.
     Edit,
     /// Rejects the record.
     Reject,
     /// Never returns from the record.
     Loop,
-    /// Returns from the record in its own good time.
+    /// Returns from the record very slowly.
     Dawdle,
     /// Never returns from `open`.
     LoopInOpen,
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
-    /// At each record but the first that an instance sees.
+    /// Panics at each record but the first of an instance.
     PanicInCompany,
     /// Panics with a message of 16 MiB in many lines.
     LongPanic,
     PanicInOpen,
     PanicInFinish,
-    /// Takes memory until there is none.
+    /// Allocates memory until there is none left.
     Allocate,
     /// Keeps 1 MiB for each record to its end.
     Leak,
@@ -95,22 +94,22 @@ enum Mode {
     FloodOutput,
     /// Writes a cell of 64 MiB, or `size`.
     LongCell,
-    /// Writes a cell as long of what takes six bytes each in JSON.
+    /// Writes a cell of the same length, of characters that take six bytes each in JSON.
     LongEscapes,
-    /// Rejects the record for a reason as long.
+    /// Rejects the record with a reason of the same length.
     LongReason,
     /// Writes to stdout and stderr.
     Print,
     /// Writes to stdout and stderr in `check`.
     PrintInCheck,
-    /// Writes an exception to stderr, then traps, as the run time of another language does.
+    /// Writes an exception to stderr and traps, like the run time of another language.
     Throw,
-    /// Writes it to stdout.
+    /// Writes the exception to stdout and traps.
     ThrowOnStdout,
     /// Sleeps for a day.
     Sleep,
-    /// Looks for what a sandbox must not have: files, the environment, arguments, a network, a clock. Counts each
-    /// way out that is open.
+    /// Looks for files, the environment, arguments, a network and a clock, which a sandbox must not have. Counts each
+    /// one that it finds.
     Escape,
     /// Fails the request from a record.
     Fail,
@@ -122,7 +121,7 @@ enum Mode {
     RefuseConfig,
 }
 
-/// The plugin.
+/// The plugin `hostile`.
 pub struct Hostile {
     config: Config,
     seen: u64,
@@ -275,7 +274,7 @@ fn allocate() {
     }
 }
 
-/// Each call waits for the one it makes, so that no compiler turns this into a loop.
+/// Calls itself. Each call needs the result of the next, so that no compiler turns this into a loop.
 #[expect(unconditional_recursion, reason = "it is what this is for")]
 fn recurse(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
@@ -306,7 +305,7 @@ fn throw(mut stream: impl Write, config: &Config) {
     std::process::abort();
 }
 
-/// Counts each way out that is open.
+/// Counts each way out of the sandbox that is open.
 fn escape() {
     let before = Instant::now();
     let ways_out = [

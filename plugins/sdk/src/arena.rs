@@ -1,13 +1,13 @@
-//! The fields of a batch: the host's bytes and offsets come in and are checked, all at once; the fields of
-//! one record after the other come out, and reading one takes no check of its text again.
+//! The fields of a batch: the host's bytes and offsets come in and are checked all at once; the fields of one record
+//! after the other go out. Reading a field does not check its text again.
 
 use std::ops::Range;
 
 use crate::bindings::exports::ingest::plugin::transform::Batch;
 use crate::refusal::Refusal;
 
-/// A batch that is as the interface promises, whatever the host has sent: each field ends behind its begin
-/// and within `bytes`, and is valid UTF-8. Only [`Arena::check`] makes one.
+/// A batch that was checked: each field ends at or after its start and within `bytes`, and is valid UTF-8. Only
+/// [`Arena::check`] makes one.
 #[derive(Debug)]
 pub(crate) struct Arena<'a> {
     bytes: &'a [u8],
@@ -16,13 +16,13 @@ pub(crate) struct Arena<'a> {
     width: usize,
 }
 
-/// The fields of one record, in an arena that was checked.
+/// The fields of one record of a checked arena.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
-    /// Where the first field begins.
+    /// The offset of the first field.
     start: u32,
-    /// Where each field ends; the next one begins a byte behind.
+    /// The end of each field. The next field begins one byte after it.
     ends: &'a [u32],
 }
 
@@ -51,9 +51,9 @@ impl<'a> Arena<'a> {
         Ok(arena)
     }
 
-    /// Whether each field ends at or behind its begin and within the bytes. Within a record that is so if the ends
-    /// increase, and they decrease from record to record only where the host has put one elsewhere. So all descents
-    /// are counted, which takes vectors, and those between records, of which there is one a record.
+    /// Returns true if each field ends at or after its start and within the bytes. Within a record, the ends must
+    /// increase; from one record to the next, they may decrease. So this counts all descents, with vector
+    /// instructions, and compares their number with that of the descents between records.
     fn is_ordered(&self) -> bool {
         let mut between = 0;
         let mut is_fine = true;
@@ -87,12 +87,12 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     pub(crate) fn rows(&self) -> usize {
         self.starts.len()
     }
 
-    /// The records, in their order.
+    /// Returns the records in order.
     #[inline]
     pub(crate) fn records(&self) -> impl Iterator<Item = Fields<'a>> {
         let (bytes, width) = (self.bytes, self.width);
@@ -107,19 +107,19 @@ impl<'a> Arena<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The field that the plugin reads as the `field`-th.
+    /// Returns the field at index `field` of the columns that the plugin reads.
     #[inline]
-    #[allow(
+    #[expect(
         unsafe_code,
-        reason = "what a record costs is mostly this, ten or twenty times"
+        reason = "most of a record's cost is ten or twenty calls of this"
     )]
     pub(crate) fn get(&self, field: u32) -> &'a str {
-        // SAFETY: the arena has checked of each field that it ends at or behind its begin and within `bytes`, and that
-        // it is UTF-8. Nothing can write to either list while it is borrowed.
+        // SAFETY: the arena has checked that each field ends at or after its start and within `bytes`, and that it is
+        // UTF-8. Nothing can write to either list while it is borrowed.
         unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(self.span(field as usize))) }
     }
 
-    /// Returns true if the field is a string of JSONL. A host that does not say so has no `"` behind any field.
+    /// Returns true if the field is a string of JSONL. A host that does not mark strings has no `"` after any field.
     #[inline]
     pub(crate) fn is_string(&self, field: u32) -> bool {
         let end = self.ends[field as usize] as usize;
@@ -142,8 +142,8 @@ fn broken(what: impl std::fmt::Display) -> Refusal {
     Refusal::new(format!("the host's batch {what}"))
 }
 
-// Plain loops without a way out in the middle, which the compiler turns into vector instructions. Any
-// host that runs components has these, so a plugin needs no compiler flag for them.
+// These are plain loops without an early exit, so the compiler turns them into vector instructions. Every host that
+// runs components has these, so a plugin needs no compiler flag.
 
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn is_ascii(bytes: &[u8]) -> bool {
@@ -157,7 +157,7 @@ fn is_ascii(bytes: &[u8]) -> bool {
     seen.is_ascii() && rest.is_ascii()
 }
 
-/// How many offsets are not above the one before.
+/// Returns the number of offsets that are not above the one before.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn descents(ends: &[u32]) -> u32 {
     let next = ends.get(1..).unwrap_or_default();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, it is refused exactly if some field is no text.
+        /// A batch is refused exactly if a field of it is not a text.
         #[test]
         fn what_is_accepted_are_texts(
             bytes in vec(prop_oneof![8 => 0..=127_u8, 1 => any::<u8>()], 0..200),

@@ -1,5 +1,5 @@
-//! Writes what becomes of a batch: edits, new rows and a verdict for each record come in, the interface's
-//! three flat lists go out. The table at `changes` in `wit/plugin.wit` is the format.
+//! Encodes the result for a batch: edits, new rows and a verdict for each record come in, the interface's three flat
+//! lists go out. The table at `changes` in `wit/plugin.wit` is the format.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -32,18 +32,18 @@ pub(crate) struct ChangesWriter {
     verdicts: Vec<u8>,
     operands: Vec<u32>,
     text: Text,
-    /// How many rows of the batch there are, and how many have their verdict.
+    /// The number of rows in the batch, and of those that have a verdict.
     rows: usize,
     settled: usize,
-    /// The row under way: where its operands and its text begin, and how many of its cells are set.
+    /// The start of the current row's operands and text, and the number of its cells that are set.
     operands_start: usize,
     text_start: usize,
     cells: u32,
-    /// The first column behind those that are set.
+    /// The column after the last one that is set in the current row.
     next: u32,
-    /// The columns of the row under way whose last value cannot be written.
+    /// The columns of the current row whose last value cannot be written.
     unwritable: BTreeSet<u32>,
-    /// The new rows of the row under way.
+    /// The rows that the current row emits.
     emitted: Rows,
 }
 
@@ -74,7 +74,7 @@ impl ChangesWriter {
         self.start_row();
     }
 
-    /// What became of the batch. The next one is expected to need about as much room.
+    /// Returns the result for the batch, and reserves about as much room for the next one.
     pub(crate) fn finish(&mut self) -> Changes {
         let operands = Vec::with_capacity(with_slack(self.operands.len()));
         let text = Text::with_capacity(with_slack(self.text.len()));
@@ -85,8 +85,8 @@ impl ChangesWriter {
         }
     }
 
-    /// Sets a cell of the row under way. `before` is what the cell holds otherwise, as far as known; `is_number` says
-    /// that its column is one of numbers.
+    /// Sets a cell of the current row. `before` is the cell's value without this call, if it is known. `is_number` is
+    /// true for a column of numbers.
     #[inline]
     pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value, is_number: bool) {
         let start = self.text.len();
@@ -115,13 +115,13 @@ impl ChangesWriter {
         self.next = self.next.max(column + 1);
     }
 
-    /// Whether the text from `start` on is this one.
+    /// Returns true if the text from `start` on equals `text`.
     #[inline]
     fn is_last_text(&self, start: usize, text: Option<&[u8]>) -> bool {
         text.is_some_and(|text| words::is_same(text, &self.text.as_bytes()[start..]))
     }
 
-    /// Moves the text from `start` on to a cell that is not behind all others.
+    /// Moves the text from `start` on to a cell that is not the last one set.
     #[cold]
     fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
         self.unwritable.remove(&column);
@@ -151,12 +151,12 @@ impl ChangesWriter {
         }
     }
 
-    /// Adds a row to the row under way.
+    /// Emits a new row for the current one.
     pub(crate) fn emit(&mut self) -> Row<'_> {
         self.emitted.emit()
     }
 
-    /// Ends the row under way.
+    /// Ends the current row with a verdict.
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         let verdict = match verdict {
@@ -175,7 +175,7 @@ impl ChangesWriter {
         Ok(())
     }
 
-    /// The verdict, or a reject if something cannot be written that it asks for.
+    /// Returns the verdict, or a reject if a value that it would write cannot be written.
     #[cold]
     fn checked(&self, verdict: Verdict) -> Result<Verdict, Reject> {
         let cell = match verdict {

@@ -1,5 +1,5 @@
-//! Drives a plugin: an arena of fields comes in, record after record goes through the author's code,
-//! and the changes go out. It works on the interface's types, and the same natively as in a sandbox.
+//! Runs a plugin: a batch comes in, each of its records goes through the author's code, and the changes go out. It
+//! works on the interface's types, natively and in the sandbox alike.
 
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ impl<P: Plugin> Driver<P> {
         Ok((driver, plan))
     }
 
-    /// Puts each record of the batch through the plugin.
+    /// Passes each record of the batch to the plugin, and returns the changes.
     pub(crate) fn process(&mut self, batch: &Batch) -> Result<Changes, Refusal> {
         let arena = Arena::check(batch, self.layout.fields.len())?;
         self.changes.begin(arena.rows());
@@ -55,7 +55,7 @@ impl<P: Plugin> Driver<P> {
         Ok(self.changes.finish())
     }
 
-    /// Lets the plugin add its last rows.
+    /// Returns the rows that the plugin adds at the end.
     pub(crate) fn finish(&mut self) -> Result<Emitted, Refusal> {
         let mut rows = Rows::new(Rc::clone(&self.layout));
         self.plugin.finish(&mut rows)?;

@@ -1,5 +1,5 @@
-//! The two functions of the host. In a native build there is no host: what a plugin says goes to the
-//! test harness that runs it on the same thread, and nowhere without one.
+//! The two functions of the host. In a native build there is no host: log lines and counts go to the test harness that
+//! runs the plugin on the same thread, or nowhere.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use outside::listen;
@@ -10,8 +10,12 @@ use crate::bindings::ingest::plugin::host as outside;
 
 /// Adds `delta` to the counter `name`, which the receipt reports.
 ///
-/// Each call leaves the sandbox: for something frequent, add up in the plugin and call this in
-/// [`finish`](crate::Plugin::finish).
+/// The host drops names beyond its limit, and discards the counts of a call that traps. Each call leaves the sandbox:
+/// for a frequent event, add up in a plugin with state and call this in [`finish`](crate::Plugin::finish).
+///
+/// ```
+/// ingest_plugin::count("too-high", 1);
+/// ```
 pub fn count(name: &str, delta: u64) {
     outside::count(name, delta);
 }
@@ -23,7 +27,7 @@ mod outside {
 
     use crate::bindings::ingest::plugin::host::Level;
 
-    /// What a plugin said during one run.
+    /// The log lines and counts of one run of a plugin.
     #[derive(Default)]
     pub(crate) struct Heard {
         pub(crate) logs: Vec<(Level, String)>,
@@ -34,7 +38,7 @@ mod outside {
         static HEARD: RefCell<Option<Heard>> = const { RefCell::new(None) };
     }
 
-    /// Runs `plugin` and collects what it says.
+    /// Runs `plugin` and collects its log lines and counts.
     pub(crate) fn listen<T>(plugin: impl FnOnce() -> T) -> (T, Heard) {
         HEARD.set(Some(Heard::default()));
         let result = plugin();

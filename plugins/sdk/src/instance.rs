@@ -1,5 +1,5 @@
-//! One instance of a component: calls of the host come in, in the order the interface promises, and
-//! answers in the interface's types go out. [`export!`](crate::export) makes the one there is.
+//! One instance of a component: calls of the host come in, in the order that the interface promises, and results in
+//! the interface's types go out. [`export!`](crate::export) makes the only one.
 
 use std::cell::RefCell;
 
@@ -12,31 +12,31 @@ use crate::plugin::Plugin;
 pub struct Instance<P>(RefCell<Option<Driver<P>>>);
 
 impl<P: Plugin> Instance<P> {
-    /// An instance that is not open yet.
+    /// Makes an instance that is not open yet.
     #[must_use]
     pub const fn new() -> Self {
         Self(RefCell::new(None))
     }
 
-    /// The interface's `open`.
+    /// Implements the interface's `open`.
     pub fn open(&self, input: Input, config: &str) -> Result<Plan, String> {
         let (driver, plan) = Driver::open(input, config)?;
         self.0.replace(Some(driver));
         Ok(plan)
     }
 
-    /// The interface's `check`.
+    /// Implements the interface's `check`.
     pub fn check(&self, config: &str) -> Result<(), String> {
         driver::config::<P>(config)?;
         Ok(())
     }
 
-    /// The interface's `process`.
+    /// Implements the interface's `process`.
     pub fn process(&self, batch: &Batch) -> Result<Changes, String> {
         self.driver(|driver| driver.process(batch))
     }
 
-    /// The interface's `finish`.
+    /// Implements the interface's `finish`.
     pub fn finish(&self) -> Result<Emitted, String> {
         self.driver(Driver::finish)
     }
@@ -57,7 +57,7 @@ impl<P: Plugin> Default for Instance<P> {
     }
 }
 
-/// Whether the interface allows a plugin to be called `name`.
+/// Returns true if `name` is a name that the interface allows for a plugin.
 #[doc(hidden)]
 #[must_use]
 pub const fn is_plugin_name(name: &str) -> bool {

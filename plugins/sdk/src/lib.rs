@@ -1,17 +1,17 @@
 #![doc = include_str!("../README.md")]
 
-// Here a plugin and the host meet: bytes in, bytes out.
+// The boundary between plugin and host: bytes in, bytes out.
 #[doc(hidden)]
 pub mod bindings;
 mod driver;
 mod instance;
 
-// What the author implements, and what `open` works with.
+// The trait that the author implements, and the types that `open` uses.
 mod plugin;
 mod refusal;
 mod schema;
 
-// What `record` and `finish` work with.
+// The types that `record` and `finish` use.
 mod arena;
 mod changes;
 mod record;
@@ -21,11 +21,11 @@ mod text;
 mod value;
 mod words;
 
-// What fields are looked at and read with.
+// Checks and parsers for fields.
 mod scan;
 mod time;
 
-// The way to the host's log and counters.
+// The host's log and counters.
 mod host;
 pub mod log;
 
@@ -46,14 +46,14 @@ pub use schema::{Column, OutputColumn, Schema};
 pub use time::DateTime;
 pub use value::Value;
 
-/// Makes the [`Plugin`] the one that this crate exports. Stands once in a plugin, next to its type.
+/// Exports a [`Plugin`] from this crate. Use it once in a plugin, next to the plugin's type.
 ///
-/// The plugin's name and version are those of the package, so the name must be 1 to 64 lowercase
-/// letters, digits, dashes and underscores; another one does not compile.
+/// The plugin's name and version are those of the package. The name must be 1 to 64 lowercase letters, digits, dashes
+/// and underscores; another name does not compile.
 ///
-/// The exports exist in builds for WebAssembly only: their names (`ingest:plugin/...`) are none that a
-/// native linker accepts. Natively the macro checks its argument and nothing more, which is what lets a
-/// plugin be tested by a plain `cargo test`.
+/// Only builds for WebAssembly have the exports, because a native linker does not accept their names
+/// (`ingest:plugin/...`). In a native build the macro only checks its argument, so a plain `cargo test` can test a
+/// plugin.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

@@ -1,8 +1,12 @@
-//! The host's log: a line comes in, the operator sees it beside the request it belongs to.
+//! The host's log: a message comes in, and appears in the operator's log together with its request.
 //!
-//! The host drops lines beyond its limit and counts them, so log what a person should act on; what is to
-//! be counted goes to [`count`](crate::count), what is wrong with a record into its reject. In a native
-//! test the lines are in the [report](crate::testing::Report).
+//! The host drops and counts lines beyond its limit, so log only messages that a person should act on. Use
+//! [`count`](crate::count) for numbers, and a reject for a fault of a record. In a native test, the lines are in the
+//! [report](crate::testing::Report).
+//!
+//! ```
+//! ingest_plugin::log::warn("the input has no column "zone", times are taken as local");
+//! ```
 
 use std::fmt::Display;
 
@@ -19,14 +23,14 @@ macro_rules! levels {
 }
 
 levels! {
-    /// For whoever follows each step of the plugin.
+    /// Logs a single step of the plugin.
     trace Trace
-    /// For whoever looks for a fault in the plugin.
+    /// Logs a detail that helps to find a fault in the plugin.
     debug Debug
-    /// What an operator may want to know.
+    /// Logs a message that an operator may want to know.
     info Info
-    /// What an operator should look at.
+    /// Logs a message that an operator should look at.
     warn Warn
-    /// What an operator must do something about.
+    /// Logs a message that an operator must act on.
     error Error
 }

@@ -1,5 +1,4 @@
-//! The trait that an author implements: an input's schema and a config come in, verdicts on its records
-//! go out.
+//! The trait that an author implements: an input's schema and a config come in, verdicts on its records go out.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,59 +9,63 @@ use crate::reject::Reject;
 use crate::rows::Rows;
 use crate::schema::Schema;
 
-/// A plugin. One value of it sees one input, or a part of one, from front to back, on one thread.
+/// A plugin. Each value of it processes one input, or a part of one, from front to back on one thread.
+///
+/// The host calls [`check`](Self::check) and [`open`](Self::open) first, then [`record`](Self::record) for each
+/// record, and [`finish`](Self::finish) last. It never makes two calls at a time. The README has an example of each.
 pub trait Plugin: Sized + 'static {
     /// The config, as the operator gives it in JSON; without one it is `{}`. Put
     /// `#[serde(deny_unknown_fields)]` on it, so that a misspelt key is refused rather than ignored.
     type Config: DeserializeOwned;
 
-    /// Whether what becomes of a record, or what [`finish`](Self::finish) adds, depends on the records before.
-    /// If so, one instance sees the whole input in order. If not, the host works on a large input with all
-    /// its cores: each of several instances gets a part of it, and one of them is asked to finish.
+    /// True if the result for a record, or the rows that [`finish`](Self::finish) adds, depend on earlier records. One
+    /// instance then gets the whole input in order. If false, the host may process a large input on all its cores:
+    /// each of several instances gets a part of it, and only one of them is asked to finish.
     const STATEFUL: bool;
 
-    /// Whether `config` could work with some input: whatever can be said about it before there is one.
-    /// The host asks before it binds the plugin to a queue; [`open`](Self::open) is only ever called
-    /// with a config that passed.
+    /// Checks that `config` could work with some input. The host calls this before it binds the plugin to a queue, and
+    /// [`open`](Self::open) gets only configs that passed.
     ///
     /// # Errors
-    /// A sentence that says what is wrong in the config, and what to do.
+    /// Returns a sentence that says what is wrong in the config, and what to do. It refuses the binding, or the
+    /// request.
     fn check(config: &Self::Config) -> Result<(), Refusal> {
         let _ = config;
         Ok(())
     }
 
-    /// Prepares for one input: says which columns it reads and what the output has. Called once, first.
+    /// Prepares the plugin for one input: chooses the columns to read and those of the output. The host calls it once
+    /// per instance, before any record. The same input and config must always give the same columns.
     ///
     /// # Errors
-    /// A sentence that says why the plugin can't work with this input or config, and what to do. The
-    /// request then goes to the dead letters.
+    /// Returns a sentence that says why the plugin cannot work with this input or config, and what to do. The request
+    /// then moves to the dead letters, without another attempt.
     fn open(schema: &mut Schema, config: Self::Config) -> Result<Self, Refusal>;
 
-    /// Decides about one record. Called for each, in the order of the input.
+    /// Processes one record. The host calls it for each record, in the order of the input.
     ///
     /// # Errors
-    /// A [`Reject`] sends the record to the rejects and the work goes on. `?` on a [`Refusal`] fails the
-    /// whole request, without another attempt.
+    /// A [`Reject`] sends the record to the rejects, and the next record follows. A [`Refusal`] that `?` passes on
+    /// fails the whole request, without another attempt.
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject>;
 
-    /// Adds rows to the end of the output. Called once for an input, after the last record: where several
-    /// instances share it, on one of them.
+    /// Adds rows to the end of the output. The host calls it once per input, after the last record. If several
+    /// instances share the input, only one of them gets this call.
     ///
     /// # Errors
-    /// A sentence that says why; it fails the whole request, without another attempt.
+    /// Returns a sentence that says why. It fails the whole request, without another attempt.
     fn finish(&mut self, rows: &mut Rows) -> Result<(), Refusal> {
         let _ = rows;
         Ok(())
     }
 }
 
-/// What becomes of a record that is not rejected. Rows from [`Record::emit`] go to the output either way.
+/// The verdict on a record that is not rejected. Rows from [`Record::emit`] go to the output either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes to the output: as it came, or with the cells that [`Record::set`] changed.
+    /// Writes the record to the output: unchanged, or with the cells that [`Record::set`] changed.
     Keep,
-    /// It does not go to the output.
+    /// Leaves the record out of the output.
     Drop,
 }
 

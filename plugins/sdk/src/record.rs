@@ -13,10 +13,10 @@ use crate::rows::Row;
 use crate::schema::{Column, Layout, OutputColumn, Strings};
 use crate::value::Value;
 
-/// A record of the input, with what the plugin makes of it.
+/// A record of the input, and the edits and new rows that the plugin makes for it.
 ///
-/// Fields borrow from the batch and not from the record, so several can be held while others are set.
-/// They are the input's: a cell that was set reads as before.
+/// A field borrows from the batch and not from the record, so a plugin can hold several while it sets others. Fields
+/// are those of the input: a cell that was set reads as before.
 #[derive(Debug)]
 pub struct Record<'a> {
     fields: Fields<'a>,
@@ -33,24 +33,24 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The field in `column`. A CSV field is without its quotes; of JSONL a string is unescaped, anything
-    /// else is its JSON text, null and a missing member are empty.
+    /// Returns the field in `column`. A CSV field comes without its quotes. A JSONL string is unescaped, any other
+    /// value is its JSON text, and null and a missing member are empty.
     #[inline]
     #[must_use]
     pub fn get(&self, column: Column) -> &'a str {
         self.fields.get(column.field)
     }
 
-    /// The field in `column` as a `T`, such as an integer or a float. A float is finite: comparisons with NaN are all
-    /// false, so that it would pass most checks, and `1e999` is infinite. A plugin that wants these too parses what
-    /// [`get`](Self::get) gives.
+    /// Parses the field in `column` as a `T`, such as an integer or a float. A float is finite: NaN would pass most
+    /// checks, because all comparisons with it are false, and `1e999` is infinite. To accept these, parse the text
+    /// from [`get`](Self::get).
     ///
-    /// A float has 15 to 17 digits, and an integer beyond 2^53 may become its neighbour: set a cell to a float only if
-    /// the plugin has computed it.
+    /// A float keeps 15 to 17 digits, and an integer beyond 2^53 may become its neighbour. Set a cell to a float only
+    /// if the plugin has computed it.
     ///
     /// # Errors
-    /// A reject with the code `bad-value`, if the field is no `T`, or is `NaN`, infinite or beyond the range of the
-    /// float.
+    /// Returns a reject with the code `bad-value` if the field is not a `T`, or is `NaN`, infinite or beyond the range
+    /// of the float.
     #[inline]
     pub fn parse<T: FromStr<Err: Display> + 'static>(&self, column: Column) -> Result<T, Reject> {
         match self.get(column).parse() {
@@ -60,10 +60,10 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Like [`parse`](Self::parse), with `None` for an empty field.
+    /// Parses the field in `column` like [`parse`](Self::parse), and returns `None` for an empty field.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// Returns the same rejects as [`parse`](Self::parse).
     #[inline]
     pub fn parse_optional<T: FromStr<Err: Display> + 'static>(
         &self,
@@ -75,13 +75,13 @@ impl<'a> Record<'a> {
         self.parse(column).map(Some)
     }
 
-    /// Gives the output cell in `column` another value; of several the last one holds. A value equal to
-    /// what the cell has from the input changes nothing, and neither does setting a dropped column. But a string of JSONL
-    /// gives way to the literal of the same text, if the column was converted to integers, numbers or booleans; and an
-    /// empty string gives way to null, unless the column is one of texts.
+    /// Sets the output cell in `column`. The last of several calls wins. It has no effect if the value equals that of
+    /// the input, or if the column is dropped. There are two exceptions for JSONL: if the column was converted to
+    /// integers, numbers or booleans, a string becomes the literal of the same text; and unless the column is
+    /// `Inherit` or `Text`, an empty string becomes null.
     ///
-    /// A float that is not finite cannot be written: the record is rejected as `bad-value` instead of kept. So is one
-    /// whose text in a column of numbers is `NaN` or `inf`. Write `None` where a cell is to be empty.
+    /// A float that is not finite cannot be written, and neither can the text `NaN` or `inf` in a column of numbers:
+    /// the record is rejected as `bad-value` instead of kept. Set `None` to empty a cell.
     #[inline]
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
         let place = self.layout.place(column);
@@ -97,26 +97,26 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns true if a value of JSON is to be written anew even if its text stays.
+    /// Returns true if a JSON value must be written even if its text stays the same.
     fn is_retyped(&self, field: u32, strings: Strings) -> bool {
         let is_empty = || self.fields.get(field).is_empty();
         self.fields.is_string(field) && (strings == Strings::Go || is_empty())
     }
 
-    /// Adds a row to the output, after this record, or instead of it with [`Verdict::Drop`]. Its cells
-    /// are empty until they are set. A rejected record's rows are forgotten.
+    /// Adds a row to the output: after this record, or instead of it with [`Verdict::Drop`]. Its cells are empty until
+    /// they are set. If the record is rejected, its rows are discarded.
     pub fn emit(&mut self) -> Row<'_> {
         self.changes.emit()
     }
 
-    /// The name of `column` in the input.
+    /// Returns the name of `column` in the input.
     #[must_use]
     pub fn name(&self, column: Column) -> &str {
         &self.layout.fields[column.field as usize]
     }
 
-    /// A reject whose reason names the column and the value: `id: "x" is not a number` for the `fault`
-    /// "is not a number". About the code see [`Reject::new`].
+    /// Makes a reject whose reason names the column and the value: `id: "x" is not a number` for the `fault`
+    /// "is not a number". [`Reject::new`] describes the code.
     #[cold]
     #[must_use]
     pub fn reject(&self, column: Column, code: &'static str, fault: impl Display) -> Reject {
@@ -130,14 +130,14 @@ impl<'a> Record<'a> {
         self.reject(column, "bad-value", fault)
     }
 
-    /// Notes what becomes of this record.
+    /// Ends the record with a verdict.
     #[inline]
     pub(crate) fn settle(self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         self.changes.settle(verdict)
     }
 }
 
-/// Returns true for a finite float, and for any value that is no float.
+/// Returns true for a finite float, and for any value that is not a float.
 #[inline]
 fn is_finite(value: &dyn Any) -> bool {
     match (value.downcast_ref::<f64>(), value.downcast_ref::<f32>()) {

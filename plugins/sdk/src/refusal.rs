@@ -1,16 +1,21 @@
-//! Why a plugin can't work: a sentence goes out, to whoever reads the dead letters.
+//! Refusals of an input or a config: a sentence goes out, for the reader of the dead letters.
 
 use std::fmt;
 
-/// A sentence that says why the plugin can't work with an input or a config, and what to do about it.
-/// It fails the whole request, without another attempt; for one bad record there is
-/// [`Reject`](crate::Reject).
+/// A sentence that says why the plugin cannot work with an input or a config, and what to do. It fails the whole
+/// request, without another attempt. Use [`Reject`](crate::Reject) for one bad record.
+///
+/// ```
+/// # use ingest_plugin::Refusal;
+/// let refusal = Refusal::new("config: max is below min, swap them");
+/// assert_eq!(refusal.to_string(), "config: max is below min, swap them");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);
 
 impl Refusal {
-    /// A refusal for the reason in `sentence`: lowercase, without a period, with the thing named first,
-    /// as in `config: max is below min`.
+    /// Makes a refusal. `sentence` is lowercase, without a period, and names the thing first, as in `config: max is
+    /// below min`.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }

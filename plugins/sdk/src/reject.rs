@@ -1,4 +1,4 @@
-//! Why a record is rejected: a code for machines and a sentence for people go out.
+//! Rejects of records: a code for machines and a sentence for people go out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,13 @@ use crate::refusal::Refusal;
 
 /// Sends one record to the rejects, or fails the request if it is made from a [`Refusal`].
 ///
-/// Behind a box, so that the result of a record that is fine stays one machine word.
+/// The content is boxed, so that the result of a good record stays one machine word.
+///
+/// ```
+/// # use ingest_plugin::Reject;
+/// let reject = Reject::new("bad-id", "id: \"x\" is not a number");
+/// assert_eq!(reject.to_string(), "bad-id: id: \"x\" is not a number");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject(pub(crate) Box<Cause>);
 
@@ -18,10 +24,9 @@ pub(crate) enum Cause {
 }
 
 impl Reject {
-    /// A reject. Receipts count rejects by `code`: 1 to 64 lowercase letters, digits and dashes.
-    /// Anything else in it becomes a dash, since a code must not be what breaks a batch. `reason` is a
-    /// sentence for people that names the column and the value; [`Record::reject`](crate::Record::reject)
-    /// makes one.
+    /// Makes a reject. `code` is 1 to 64 lowercase letters, digits and dashes; receipts count rejects by it. Other
+    /// characters become dashes, and a longer code is cut, so that a bad code does not fail the request. `reason` is a
+    /// sentence for people that names the column and the value; [`Record::reject`](crate::Record::reject) makes one.
     pub fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         let mut code = code.into();
         if !is_code(&code) {
@@ -49,13 +54,13 @@ impl fmt::Display for Reject {
 
 impl std::error::Error for Reject {}
 
-/// Whether `code` is one that the interface allows.
+/// Returns true if the interface allows `code`.
 pub(crate) fn is_code(code: &str) -> bool {
     let valid = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     matches!(code.len(), 1..=64) && code.bytes().all(valid)
 }
 
-/// The nearest valid code.
+/// Returns the nearest valid code.
 fn repaired(code: &str) -> String {
     let valid = |char: char| match char.to_ascii_lowercase() {
         char @ ('a'..='z' | '0'..='9') => char,
@@ -68,7 +73,7 @@ fn repaired(code: &str) -> String {
     code
 }
 
-/// A value as reasons quote it: escaped, and cut where it gets long.
+/// A value in a reason: quoted, escaped, and cut after 80 characters.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl Quoted<'_> {

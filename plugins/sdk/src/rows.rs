@@ -1,4 +1,4 @@
-//! Rows that a plugin makes: values come in by column, flat lists of texts go out.
+//! Rows that a plugin adds: values come in by column, flat lists of texts go out.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,15 +9,15 @@ use crate::schema::{Layout, OutputColumn};
 use crate::text::{Text, offset};
 use crate::value::{self, Value};
 
-/// New rows of the output.
+/// New rows for the output.
 #[derive(Debug)]
 pub struct Rows {
     layout: Rc<Layout>,
-    /// How many rows there are; the last one may be incomplete.
+    /// The number of rows. The last one may be incomplete.
     count: usize,
     text: Text,
     ends: Vec<u32>,
-    /// The cells whose last value cannot be written, counted from the first row's first.
+    /// The cells whose last value cannot be written, numbered from the first cell of the first row.
     unwritable: BTreeSet<usize>,
 }
 
@@ -65,16 +65,16 @@ impl Rows {
         &self.layout
     }
 
-    /// The number of rows, their texts, and where each of these ends.
+    /// Returns the number of rows, their texts and the end of each text.
     pub(crate) fn parts(&mut self) -> (usize, &Text, &[u32]) {
         self.complete();
         (self.count, &self.text, &self.ends)
     }
 
-    /// The rows as they go over the boundary.
+    /// Returns the rows in the interface's type.
     ///
     /// # Errors
-    /// If one of them cannot be written.
+    /// Returns a refusal if a cell cannot be written.
     pub(crate) fn into_emitted(mut self) -> Result<Emitted, Refusal> {
         if let Some(column) = self.unwritable() {
             return Err(Refusal::new(self.layout.unwritable(column)));
@@ -98,11 +98,11 @@ impl Rows {
 }
 
 impl Row<'_> {
-    /// Gives the cell in `column` a value; of several the last one holds. A dropped column stays out. A float that is
-    /// not finite rejects the record, as in [`Record::set`](crate::Record::set), or at the end of the input fails the
-    /// request.
+    /// Sets the cell in `column`. The last of several calls wins. It has no effect on a dropped column. A float that
+    /// is not finite rejects the record, as in [`Record::set`](crate::Record::set); in
+    /// [`finish`](crate::Plugin::finish) it fails the request.
     ///
-    /// Cells that are set in the order of the output are the cheapest.
+    /// Setting cells in the order of the output is the fastest.
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) -> &mut Self {
         let rows = &mut *self.0;
         let place = rows.layout.place(column);
@@ -126,11 +126,11 @@ impl Row<'_> {
 }
 
 impl Rows {
-    /// Notes that the last value of a cell cannot be written.
+    /// Records that the last value of a cell cannot be written.
     #[cold]
     fn refuse(&mut self, cell: usize) {
         self.unwritable.insert(cell);
-        // What the cell is set to next comes by `replace`.
+        // The next value of the cell goes through `replace`.
         if self.ends.len() <= cell {
             self.fill(cell + 1);
         }

@@ -1,12 +1,12 @@
-//! What a field looks like, found out eight bytes at a time: a text comes in, whether it is of a form goes
-//! out. `str::parse` is right for a value that is worked with; these are for one that only has to be right.
+//! Checks of the form of a field, eight bytes at a time: a text comes in, true or false goes out. Use `str::parse` for
+//! a value to calculate with, and these for a value that only has to be valid.
 
 use crate::words::word;
 
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
-/// Whether `text` is one or more of the digits 0 to 9, and nothing else.
+/// Returns true if `text` consists of one or more of the digits 0 to 9.
 ///
 /// ```
 /// # use ingest_plugin::is_digits;
@@ -29,8 +29,8 @@ fn is_long_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// Whether `text` is a decimal number as most files have it: digits, perhaps a minus before them, perhaps
-/// a point and more digits behind. Neither a plus nor an exponent, and no infinity.
+/// Returns true if `text` is a plain decimal number: an optional minus, digits, and optionally a point with more
+/// digits. A plus, an exponent and infinity are not allowed.
 ///
 /// ```
 /// # use ingest_plugin::is_decimal;
@@ -66,7 +66,7 @@ fn is_long_decimal(text: &str) -> bool {
     }
 }
 
-/// Up to eight bytes, with the digit zero above them.
+/// Returns up to eight bytes as a word, with the digit zero above them.
 #[inline(always)]
 fn short_word(bytes: &[u8]) -> u64 {
     let padding = if bytes.len() < 8 {
@@ -77,7 +77,7 @@ fn short_word(bytes: &[u8]) -> u64 {
     word(bytes) | padding
 }
 
-/// The high bit of each byte that is no digit.
+/// Returns a word with the high bit set of each byte that is not a digit.
 #[inline(always)]
 fn others(word: u64) -> u64 {
     // A digit becomes 0 to 9. What is more than that, or has its high bit set, has it then.

@@ -1,5 +1,5 @@
-//! What an input has and what the output shall have: the host's input comes in, the author names
-//! columns, and the plan goes out. Here names become indices; after `open` nothing is looked up by name.
+//! The columns of input and output: the host's input and the author's choice of columns come in, the plan goes out.
+//! Names become indices here, so that nothing is looked up by name after `open`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use crate::bindings::exports::ingest::plugin::transform::{
 };
 use crate::refusal::Refusal;
 
-/// An input column that the plugin reads: [`Record::get`](crate::Record::get) takes it, and whatever
-/// takes an [`OutputColumn`] takes it too.
+/// A handle to an input column that the plugin reads. [`Record::get`](crate::Record::get) takes it, and so does every
+/// function that takes an [`OutputColumn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     pub(crate) field: u32,
     output: OutputColumn,
 }
 
-/// A column of the output: [`Record::set`](crate::Record::set) takes it.
+/// A handle to a column of the output. [`Record::set`](crate::Record::set) takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputColumn(u32);
 
@@ -28,26 +28,24 @@ impl From<Column> for OutputColumn {
 
 /// The columns of an input and the output that the plugin makes of them.
 ///
-/// Unless the plugin says otherwise the output has every column of the input, in order and as it is,
-/// followed by the added ones. Only the columns that it reads cross into the sandbox; that it renames,
-/// drops or sets one takes no reading.
+/// By default, the output has every column of the input, in order and unchanged, followed by the added ones. Only the
+/// columns that the plugin reads cross into the sandbox. It can rename, drop or set a column without reading it.
 #[derive(Debug)]
 pub struct Schema {
     format: Format,
-    /// The columns of the input, then further members to look for.
+    /// The columns of the input, followed by further members to look for.
     inputs: Vec<String>,
-    /// Each name of `inputs` with its index there and its output. Not a hash map, which would import a source of
-    /// randomness.
+    /// The index and the output of each name in `inputs`. A hash map would import a source of randomness.
     by_name: BTreeMap<String, (u32, OutputColumn)>,
-    /// How many of `inputs` the input has listed.
+    /// The number of `inputs` that the host has listed.
     listed: usize,
     /// The inputs that are read.
     reads: Vec<u32>,
-    /// For each of `inputs` its index in `reads`, if it is read.
+    /// The index in `reads` of each of `inputs`, if it is read.
     fields: Vec<Option<u32>>,
-    /// What an [`OutputColumn`] is an index into.
+    /// The output columns; an [`OutputColumn`] is an index into them.
     outputs: Vec<Output>,
-    /// The outputs in their order, dropped ones among them.
+    /// The order of the outputs, including dropped ones.
     order: Vec<u32>,
     keeps_state: bool,
 }
@@ -60,40 +58,41 @@ struct Output {
     is_dropped: bool,
 }
 
-/// The schema as it stands after `open`, for the work on records.
+/// The schema after `open`, for the work on records.
 #[derive(Debug)]
 pub(crate) struct Layout {
     /// The names of the columns that are read, in the order of their fields.
     pub(crate) fields: Vec<String>,
-    /// For each [`OutputColumn`] where it stands.
+    /// The place of each [`OutputColumn`].
     places: Vec<Place>,
-    /// How many columns the output has.
+    /// The number of columns in the output.
     pub(crate) width: usize,
-    /// Their names.
+    /// The names of the columns in the output.
     pub(crate) names: Vec<String>,
 }
 
-/// Where an [`OutputColumn`] stands, and what its cells hold before they are set.
+/// The place of an [`OutputColumn`] in the output, and the source of its cells until they are set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Its index in the output, unless it is dropped.
+    /// The index in the output, unless the column is dropped.
     pub(crate) index: Option<u32>,
-    /// The field that it shows, if the plugin reads that.
+    /// The field that provides the cells, if the plugin reads it.
     pub(crate) field: Option<u32>,
-    /// Whether it shows nothing at all.
+    /// True if no input column provides the cells.
     pub(crate) is_new: bool,
     /// True if the values of the column are numbers.
     pub(crate) is_number: bool,
     pub(crate) strings: Strings,
 }
 
-/// A rule for a string of JSONL that is set to the text that it has already.
+/// A rule for a JSONL string that is set to the text that it already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strings {
+    /// The string stays a string.
     Stay,
-    /// An empty one becomes null.
+    /// An empty string becomes null; any other stays a string.
     StayUnlessEmpty,
-    /// It becomes a literal of that text.
+    /// The string becomes a literal of that text.
     Go,
 }
 
@@ -116,23 +115,23 @@ impl Schema {
         schema
     }
 
-    /// The names of the input's columns, in their order.
+    /// Returns the names of the input's columns in order. For JSONL, they are the members of the first records.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.inputs[..self.listed]
     }
 
-    /// The format of the input.
+    /// Returns the format of the input.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Reads the input column `name`. In JSONL any member may be absent from the first records: there
-    /// one that is not known yet is looked for, and is empty in a record that lacks it.
+    /// Reads the input column `name`. In JSONL, this accepts any name, because a member may be absent from the first
+    /// records. The field is empty in a record that lacks the member.
     ///
     /// # Errors
-    /// A CSV input has no such column; the sentence lists those it has.
+    /// Returns a refusal if a CSV input has no such column. It lists the columns that the input has.
     pub fn read(&mut self, name: &str) -> Result<Column, Refusal> {
         let (source, output) = self.find(name)?;
         let field = *self.fields[source as usize].get_or_insert_with(|| {
@@ -142,46 +141,46 @@ impl Schema {
         Ok(Column { field, output })
     }
 
-    /// Reads the input column `name` if there is one.
+    /// Reads the input column `name`, or returns `None` if a CSV input has no such column.
     pub fn read_optional(&mut self, name: &str) -> Option<Column> {
         let is_there = self.format == Format::Jsonl || self.by_name.contains_key(name);
         is_there.then(|| self.read(name).ok()).flatten()
     }
 
-    /// The output of the input column `name`, without reading it: to set, rename, convert or drop it.
+    /// Returns the output of the input column `name` without reading it, to set, rename, convert or drop it.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Returns the same refusal as [`read`](Self::read).
     pub fn output(&mut self, name: &str) -> Result<OutputColumn, Refusal> {
         Ok(self.find(name)?.1)
     }
 
-    /// Adds a column at the end of the output. It is empty where it is not set, whatever the input has: a record of
-    /// JSONL with a member of that name, which the first records did not have, is rejected as `unexpected-member`. To
-    /// replace such members use [`output`](Self::output) instead.
+    /// Adds a column at the end of the output. A cell is empty until it is set. The host rejects a JSONL record as
+    /// `unexpected-member` if it has a member of that name which the first records did not have. To replace such
+    /// members, use [`output`](Self::output) instead.
     pub fn add(&mut self, name: &str, column_type: ColumnType) -> OutputColumn {
         self.add_output(name.to_owned(), column_type, None)
     }
 
-    /// Leaves a column out of the output. Setting it then does nothing.
+    /// Leaves a column out of the output. Setting its cells then has no effect.
     pub fn drop(&mut self, column: impl Into<OutputColumn>) {
         self.entry(column).is_dropped = true;
     }
 
-    /// Gives a column another name in the output.
+    /// Changes the name of a column in the output.
     pub fn rename(&mut self, column: impl Into<OutputColumn>, name: &str) {
         self.entry(column).name = name.to_owned();
     }
 
-    /// Gives a column another type in the output. The plugin sees to it that its values are of that type. Where the
-    /// output is JSONL, a value that the plugin empties is null; in a column of texts it is an empty one, unless it was
-    /// null before. A value of JSONL that the plugin does not set stays as it is, whatever its type.
+    /// Changes the type of a column in the output. The plugin must set values of that type. In JSONL output, a cell
+    /// that the plugin empties becomes null; in a column of texts it becomes an empty text, unless it was null before.
+    /// A JSONL value that the plugin does not set keeps its own type.
     pub fn convert(&mut self, column: impl Into<OutputColumn>, column_type: ColumnType) {
         self.entry(column).column_type = column_type;
     }
 
-    /// Gives the output exactly these columns, in this order. What is added later follows them. Members of JSONL that
-    /// the first records did not have are in no column, and stay in the output all the same.
+    /// Sets the columns of the output and their order. Columns that are added later follow them. JSONL members that
+    /// the first records did not have belong to no column, and stay in JSONL output.
     pub fn select(&mut self, columns: &[OutputColumn]) {
         for &column in columns {
             self.entry(column).is_dropped = false;
@@ -189,13 +188,13 @@ impl Schema {
         self.order = columns.iter().map(|column| column.0).collect();
     }
 
-    /// Says that with this config a record's fate depends on the records before, although
+    /// Declares that with this config a result depends on earlier records, although
     /// [`STATEFUL`](crate::Plugin::STATEFUL) is false.
     pub fn keep_state(&mut self) {
         self.keeps_state = true;
     }
 
-    /// What the plugin is going to do.
+    /// Returns the plan for the host and the layout for the work on records.
     pub(crate) fn plan(mut self, stateful: bool) -> Result<(Plan, Layout), Refusal> {
         let outputs = &self.outputs;
         self.order.retain(|&at| !outputs[at as usize].is_dropped);
@@ -218,7 +217,7 @@ impl Schema {
         Ok((plan, layout))
     }
 
-    /// The input column `name` and its output.
+    /// Returns the input column `name` and its output.
     fn find(&mut self, name: &str) -> Result<(u32, OutputColumn), Refusal> {
         if let Some(&found) = self.by_name.get(name) {
             return Ok(found);
@@ -304,7 +303,7 @@ impl Schema {
 }
 
 impl Layout {
-    /// The sentence about a value in this column that cannot be written.
+    /// Returns the sentence for a value in this column that cannot be written.
     #[cold]
     pub(crate) fn unwritable(&self, column: u32) -> String {
         let name = &self.names[column as usize];
@@ -391,7 +390,7 @@ mod tests {
         assert_eq!((place(a), place(b), place(c)), (None, None, Some(0)));
     }
 
-    /// With a search through all columns for each of them this takes an hour.
+    /// A linear search for each column would make this take an hour.
     #[test]
     fn many_columns_take_no_longer_each() {
         let names: Vec<_> = (0..300_000).map(|at| format!("column {at}")).collect();

@@ -1,5 +1,5 @@
-//! Runs a plugin natively, for its own unit tests: a config and a CSV text come in, a [`Report`] goes
-//! out. The records take the way they take in a sandbox, through the same batches and changes.
+//! Runs a plugin natively, for its own unit tests: a config and a CSV text come in, a [`Report`] goes out. The records
+//! go through the same batches and changes as in the sandbox.
 //!
 //! ```
 //! # use ingest_plugin::*;
@@ -30,10 +30,10 @@ use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use decode::{Outcome, Output};
 
-/// Small, so that a test of a few records has several batches.
+/// The number of records in a batch. It is small, so that a test of a few records has several batches.
 const BATCH_ROWS: usize = 3;
 
-/// What became of a test's input.
+/// The result of a test run.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
@@ -45,21 +45,21 @@ pub struct Report {
     pub rows: Vec<Vec<String>>,
     /// The rejects.
     pub rejects: Vec<Rejected>,
-    /// How many records the input has: the sum of the next five.
+    /// The number of records in the input: the sum of the next five numbers.
     pub read: u64,
-    /// Records that went to the output as they came.
+    /// The number of records that went to the output unchanged.
     pub kept: u64,
-    /// Records that went to the output with other values.
+    /// The number of records that went to the output with other values.
     pub edited: u64,
-    /// Records that other rows stand for in the output.
+    /// The number of records that other rows replaced in the output.
     pub replaced: u64,
-    /// Records that did not go to the output.
+    /// The number of records that the plugin dropped without a replacement.
     pub dropped: u64,
-    /// Records that went to the rejects.
+    /// The number of records that went to the rejects.
     pub rejected: u64,
-    /// What the plugin logged.
+    /// The lines that the plugin logged.
     pub logs: Vec<(Level, String)>,
-    /// What the plugin counted.
+    /// The counters of the plugin.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -67,11 +67,11 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
-    /// Its number in the input, from 1.
+    /// The number of the record in the input, from 1.
     pub record: u64,
-    /// The code, for machines.
+    /// The code for machines.
     pub code: String,
-    /// The reason, for people.
+    /// The reason for people.
     pub reason: String,
 }
 
@@ -79,23 +79,23 @@ pub struct Rejected {
 /// `serde_json::Value`.
 ///
 /// # Errors
-/// The plugin refused the config, the header or, in `record` or `finish`, to go on.
+/// Returns the plugin's refusal: from `check`, `open`, `record` or `finish`.
 ///
 /// # Panics
-/// The text is no CSV with as many fields in each record as in the header.
+/// Panics if the text is not CSV with as many fields in each record as in the header.
 pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal> {
     run_batches::<P>(&config.to_string(), csv, BATCH_ROWS)
 }
 
-/// Asks the plugin about a config alone, as the host does before it binds the plugin to a queue.
+/// Checks a config without an input, as the host does before it binds the plugin to a queue.
 ///
 /// # Errors
-/// The plugin refused the config.
+/// Returns the plugin's refusal of the config.
 pub fn check<P: Plugin>(config: impl Display) -> Result<(), Refusal> {
     crate::driver::config::<P>(&config.to_string()).map(|_| ())
 }
 
-/// The fields of a batch as it comes over the boundary, read as a plugin with `width` columns reads them.
+/// Returns the fields of a batch, read as a plugin with `width` columns reads them.
 #[doc(hidden)]
 pub fn read_batch(
     bytes: &[u8],
@@ -110,7 +110,7 @@ pub fn read_batch(
     Ok(arena.records().map(fields).collect())
 }
 
-/// Runs the plugin on batches of so many rows.
+/// Runs the plugin on batches of `batch_rows` rows.
 pub(crate) fn run_batches<P: Plugin>(config: &str, csv: &str, batch_rows: usize) -> Result<Report, Refusal> {
     let (columns, records) = read_csv(csv);
     let (report, heard) = host::listen(|| report_on::<P>(config, columns, &records, batch_rows));

@@ -1,4 +1,4 @@
-//! A text that grows by short pieces: values write into it, bytes in UTF-8 come out.
+//! A buffer of texts that grows by short pieces: values come in, bytes in UTF-8 go out.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,7 +19,7 @@ impl Text {
         self.0.len()
     }
 
-    /// Where a text that is now complete ends.
+    /// Returns the end of the text that is now complete.
     #[inline]
     pub(crate) fn end(&self) -> u32 {
         offset(self.0.len())
@@ -48,7 +48,7 @@ impl Text {
         self.0.extend_from_slice(&other.0);
     }
 
-    /// Moves what stands from `start` on to where the bytes in `old` were, and says how long it is.
+    /// Replaces the bytes in `old` by those from `start` on, and returns the number of the latter.
     pub(crate) fn move_to(&mut self, old: Range<usize>, start: usize) -> usize {
         let moved = self.0.len() - start;
         self.0[old.start..].rotate_right(moved);
@@ -65,7 +65,7 @@ impl fmt::Write for Text {
     }
 }
 
-/// An offset as the interface has it.
+/// Returns `at` as an offset of the interface.
 #[inline]
 pub(crate) fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")

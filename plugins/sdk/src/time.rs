@@ -1,11 +1,11 @@
-//! Times as files have them: `YYYY-MM-DD HH:MM:SS` comes in, seconds to reckon with and a cell in ISO 8601
-//! go out. For zones, fractions and other formats there is the crate `jiff`.
+//! Times in the form `YYYY-MM-DD HH:MM:SS`: a text comes in, seconds for calculations and a cell in ISO 8601 go out.
+//! For zones, fractions and other formats use the crate `jiff`.
 
 use std::fmt;
 
 use crate::value::Value;
 
-/// A date of the Gregorian calendar with a time of day, on a clock of which no zone is known.
+/// A date of the Gregorian calendar with a time of day, without a time zone.
 ///
 /// ```
 /// # use ingest_plugin::DateTime;
@@ -17,7 +17,7 @@ use crate::value::Value;
 /// assert_eq!(DateTime::parse("2019-02-29 10:00:00", ' '), None);
 /// ```
 ///
-/// As a [`Value`] it is `YYYY-MM-DDTHH:MM:SS`, which is what a column of the type `Timestamp` has.
+/// Its text as a [`Value`] is `YYYY-MM-DDTHH:MM:SS`, the form for a column of the type `Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime {
     seconds: i64,
@@ -26,9 +26,9 @@ pub struct DateTime {
 }
 
 impl DateTime {
-    /// Reads `YYYY-MM-DD`, the `separator`, and `HH:MM:SS`: each with all its digits, a date that the
-    /// calendar has from the year 1 on, and a time up to 23:59:59. What has more, such as a fraction or an offset from
-    /// UTC, is none.
+    /// Reads `YYYY-MM-DD`, the `separator` and `HH:MM:SS`, each with all digits. The date must exist in the calendar,
+    /// from the year 1 on, and the time is at most 23:59:59. Returns `None` for any other text, such as one with a
+    /// fraction or an offset from UTC.
     #[inline]
     #[must_use]
     pub fn parse(text: &str, separator: char) -> Option<Self> {
@@ -39,7 +39,7 @@ impl DateTime {
         Self::read(text)
     }
 
-    /// Seconds since 1970-01-01 00:00:00 on the same clock, which takes every day for 86,400 of them.
+    /// Returns the seconds since 1970-01-01 00:00:00 of the same time zone. Every day has 86,400 of them.
     #[inline]
     #[must_use]
     pub fn seconds(self) -> i64 {
@@ -69,17 +69,14 @@ impl DateTime {
 
 impl Value for DateTime {
     #[inline]
-    #[allow(
-        unsafe_code,
-        reason = "to go through the bytes again costs more than to copy them"
-    )]
+    #[expect(unsafe_code, reason = "a check of the bytes costs more than a copy of them")]
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let mut text = [0; 24];
         let (words, _) = text.as_chunks_mut::<8>();
         for (word, part) in words.iter_mut().zip(self.text) {
             *word = part.to_le_bytes();
         }
-        // SAFETY: `read`, which makes every `DateTime`, has seen that these are digits and separators.
+        // SAFETY: `read` makes every `DateTime`, and has checked that these are digits and separators.
         out.write_str(unsafe { str::from_utf8_unchecked(&text[..19]) })
     }
 }
@@ -96,7 +93,7 @@ impl fmt::Display for DateTime {
     }
 }
 
-/// Eight characters, the first one lowest.
+/// Returns eight characters as a word, the first one lowest.
 #[inline(always)]
 fn word(text: &[u8; 19], at: usize) -> u64 {
     text[at..]
@@ -104,8 +101,8 @@ fn word(text: &[u8; 19], at: usize) -> u64 {
         .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
-/// Reads eight characters: digits where the `form` has zeros, and what it has itself elsewhere. Each byte of
-/// the result is the number in the two digits that begin there.
+/// Reads eight characters: a digit for each zero of `form`, and the same character as in `form` elsewhere. Each byte
+/// of the result is the number in the two digits that begin there.
 #[inline(always)]
 fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -117,7 +114,7 @@ fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     (others == 0).then(|| values * 10 + (values >> 8))
 }
 
-/// Days since 1970-01-01, if the calendar has the day.
+/// Returns the days since 1970-01-01, or `None` if the calendar does not have the day.
 #[inline]
 fn days(year: u32, month: u32, day: u32) -> Option<i32> {
     const TO_1970: i32 = 719_468;

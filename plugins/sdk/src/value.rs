@@ -1,24 +1,41 @@
-//! What can be written into a cell: a value comes in, its text goes out.
+//! Values that can be written into a cell: a value comes in, its text goes out.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::text::Text;
 
-/// A value that can be written into a cell. Nothing here allocates.
+/// A value that can be written into a cell. Writing does not allocate. `None` is an empty cell.
 ///
-/// Implement it for a type of your own, or pass `format_args!("{value}")` for whatever has a `Display`.
-/// `None` is an empty cell.
+/// Implement it for a type of your own, or pass `format_args!("{value}")` for a type with `Display`:
+///
+/// ```
+/// use std::fmt;
+/// use ingest_plugin::Value;
+///
+/// struct Cents(i64);
+///
+/// impl Value for Cents {
+///     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+///         write!(out, "{}.{:02}", self.0 / 100, self.0 % 100)
+///     }
+/// }
+///
+/// let mut text = String::new();
+/// Cents(1234).write(&mut text)?;
+/// assert_eq!(text, "12.34");
+/// # Ok::<(), fmt::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be written into a cell",
-    note = "whatever has a `Display` can be passed as `format_args!(\"{{value}}\")`"
+    note = "pass a type that has `Display` as `format_args!(\"{{value}}\")`"
 )]
 pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// The error of `out`, or one that says that the value has no text. A float that is not finite has none. A record with
-    /// such a value is rejected as `bad-value`.
+    /// Returns the error of `out`, or `fmt::Error` if the value has no text, like a float that is not finite. The
+    /// record is then rejected as `bad-value`.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
 
@@ -109,15 +126,15 @@ floats! { f32 f64 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable;
 
-/// Appends the text of `value`; `is_number` says that it is for a column of numbers.
+/// Appends the text of `value`. `is_number` is true for a column of numbers.
 ///
 /// # Errors
-/// If it has none, or none for such a column. A part of it may have been appended.
+/// Fails if the value has no text, or none for such a column. A part of the text may have been appended.
 #[inline]
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // How such a text ends, which is no digit.
+    // The last characters of such a text; none is a digit.
     let may_end = |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y' | b' ');
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
@@ -126,7 +143,7 @@ pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Re
     Ok(())
 }
 
-/// Returns true for the text of a float that is not finite: a float that the plugin formats comes as a text.
+/// Returns true for the text of a float that is not finite. A plugin may pass a float as formatted text.
 #[cold]
 fn is_not_finite(text: &[u8]) -> bool {
     let text = text.trim_ascii();

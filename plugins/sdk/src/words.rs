@@ -1,11 +1,11 @@
-//! Short texts as machine words: bytes come in, and are copied or compared by eight or sixteen at once. In
-//! WebAssembly a copy of a length that the compiler does not know is a call out of the sandbox's code, and
-//! a comparison is a loop over bytes; for a short field either costs more than all the rest.
+//! Short texts as machine words: bytes come in, and are copied or compared eight or sixteen at once. In WebAssembly, a
+//! copy of unknown length is a call out of the sandbox's code, and a comparison is a loop over bytes. For a short
+//! field, either costs more than all other work on it.
 
-/// How much is copied without a call, if there is room for as much.
+/// The number of bytes that must be free to copy a short text without a call.
 const ROOM: usize = 24;
 
-/// Up to eight bytes, the first one lowest, with zeros above.
+/// Returns up to eight bytes as a word: the first byte lowest, zeros above.
 #[inline(always)]
 pub(crate) fn word(bytes: &[u8]) -> u64 {
     let len = bytes.len();
@@ -22,7 +22,7 @@ pub(crate) fn word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// `left == right`, found out the soonest where they differ in length, at the start or in the middle.
+/// Returns `left == right`. It is fastest if they differ in length, at the start or in the middle.
 #[inline]
 pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
@@ -44,7 +44,7 @@ fn is_same_throughout(left: &[u8], right: &[u8]) -> bool {
 
 /// Appends `bytes` to `out`.
 #[inline]
-#[allow(
+#[expect(
     unsafe_code,
     reason = "with one check of the room, a short text is a few stores"
 )]
@@ -70,7 +70,7 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     unsafe { out.set_len(at + len) }
 }
 
-/// Appends what is too long for the room, or finds more.
+/// Appends bytes that are too long for the short way, or for which there is no room yet.
 #[inline(never)]
 fn append_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);

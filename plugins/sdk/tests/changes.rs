@@ -1,4 +1,4 @@
-//! What a plugin does to records is what comes out of the changes: random edits, rows and verdicts go
+//! The changes of a batch contain what the plugin does to its records: random edits, rows and verdicts go
 //! through the driver and its encoding, and through a naive model of them.
 
 use ingest_plugin::testing::{self, Report};
@@ -15,7 +15,7 @@ const INPUTS: usize = 4;
 const SOURCES: [Option<usize>; 4] = [None, Some(3), Some(0), Some(1)];
 const DROPPED: usize = 4;
 
-/// What the plugin does with one record.
+/// The actions of the plugin on one record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Act {
     steps: Vec<Step>,
@@ -103,7 +103,7 @@ impl Plugin for Scripted {
     }
 }
 
-/// What should come out, the simple way.
+/// Returns the expected output, computed the simple way.
 #[derive(Debug, Default, PartialEq)]
 struct Model {
     rows: Vec<Vec<String>>,

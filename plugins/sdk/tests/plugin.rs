@@ -1,4 +1,4 @@
-//! What the host and an author may rely on around the records: configs, refusals, logs and counters.
+//! The promises to the host and to authors apart from records: configs, refusals, logs and counters.
 
 use ingest_plugin::testing::{self, Level};
 use ingest_plugin::{

@@ -7,7 +7,7 @@ use crate::work::{self, Changes, DROP, EDIT, KEEP};
 type Rows = Vec<Vec<String>>;
 
 /// # Panics
-/// If two ways differ.
+/// Panics if two ways differ.
 pub(crate) fn check() {
     let expected = expected();
     for setting in Setting::ALL {
@@ -21,7 +21,7 @@ pub(crate) fn check() {
     }
 }
 
-/// What comes out of the records, written down once more and as simply as can be.
+/// Returns the expected result for the records, computed in the simplest way.
 fn expected() -> Rows {
     let mut rows = Vec::new();
     for record in input::records() {

@@ -1,4 +1,4 @@
-//! From the sources of the guests to component files, by cargo.
+//! Components of the guests: sources come in, cargo builds them, component files go out.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ pub(crate) fn guest() -> PathBuf {
     .join("boundary_guest.wasm")
 }
 
-/// The same, compiled with 128-bit vectors.
+/// The ablations' guest, compiled with 128-bit vectors.
 pub(crate) fn guest_with_simd128() -> PathBuf {
     let folder = build(&["boundary-guest"], |cargo| {
         // Flags of their own need a folder of their own, or each build would undo the other's.

@@ -1,11 +1,11 @@
-//! The records that cross, made once: from a seed to fields in each of the forms that a way takes.
+//! The records that cross: a seed comes in, fields in each of the forms that the ways take go out.
 
 use std::sync::LazyLock;
 
 use crate::work::Fields;
 
-/// How many different records there are: enough for a batch of a mebibyte, few enough to stay in the processor's cache,
-/// where a decoder has just put them in real life.
+/// The number of different records: enough for a batch of 1 MiB, few enough to stay in the processor's cache, where a
+/// decoder has just put them in production.
 pub(crate) const RECORDS: usize = 20_000;
 /// The columns of an alarm.
 pub(crate) const WIDTH: usize = 8;
@@ -19,7 +19,7 @@ const LIST_RECORDS: usize = 2_000;
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
 
-/// Which fields of a record cross, and which of those the guest works on.
+/// The fields of a record that cross, and those of them that the guest works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,
@@ -63,8 +63,8 @@ pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
         .collect()
 }
 
-/// The records in batches of at most `bytes_max` bytes of fields that cross. A column beyond the eighth repeats one of the
-/// first eight.
+/// The records in batches of at most `bytes_max` bytes of fields that cross. A column beyond the eighth repeats one of
+/// the first eight.
 pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut batch = Batch::new();
@@ -88,7 +88,7 @@ impl Layout {
         Self::all(WIDTH)
     }
 
-    /// Records of so many columns, all of which cross.
+    /// Records of a given number of columns, all of which cross.
     pub(crate) fn all(width: usize) -> Self {
         Self {
             columns: (0..width).collect(),
@@ -97,7 +97,7 @@ impl Layout {
         }
     }
 
-    /// Of whatever width a record is, its id, its two times and its value cross.
+    /// Records of any width of which the id, the two times and the value cross.
     pub(crate) fn four() -> Self {
         Self {
             columns: vec![0, 4, 5, 6],

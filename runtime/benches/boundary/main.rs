@@ -1,5 +1,5 @@
-//! What the boundary between host and plugin costs, and what other boundaries would: the same records cross in each
-//! way, the same trivial work is done on them, and out come times.
+//! Measures the boundary between host and plugin, and alternatives to it: the same records cross in each way, with the
+//! same trivial work on them, and times go out.
 //!
 //! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds a record**; only
 //! `start` has times of its own. Where the machine has other work to do, `fastest` is the column to compare. Measured
@@ -28,7 +28,7 @@ fn main() {
     divan::main();
 }
 
-/// How records cross.
+/// Measures the ways for records to cross.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ways {
     use super::*;
@@ -75,7 +75,7 @@ mod ways {
         });
     }
 
-    /// What is left without work.
+    /// The time without the work.
     #[divan::bench]
     fn arena_ignored(bencher: Bencher<'_, '_>) {
         crossing(bencher, Setting::Shipped, |guest, layout, batch| {
@@ -83,7 +83,7 @@ mod ways {
         });
     }
 
-    /// What is left without a boundary.
+    /// The time without a boundary.
     #[divan::bench]
     fn native_edits(bencher: Bencher<'_, '_>) {
         let layout = Layout::alarms();
@@ -96,7 +96,7 @@ mod ways {
     }
 }
 
-/// How results come back: as the call's value or by calls into the host.
+/// Measures the ways for results to come back: as the call's value or by calls into the host.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod results {
     use super::*;
@@ -130,7 +130,7 @@ mod results {
     }
 }
 
-/// How large a batch is.
+/// Measures sizes of batches.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod batch_kib {
     use super::*;
@@ -149,7 +149,7 @@ mod batch_kib {
     }
 }
 
-/// What can end a guest that loops, and what that costs one that does not.
+/// Measures the cost of the means to end a guest that loops.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ended_by {
     use super::*;
@@ -172,7 +172,7 @@ mod ended_by {
     }
 }
 
-/// Whether the guest is compiled with 128-bit vectors.
+/// Measures a guest with and without 128-bit vectors.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod vectors {
     use super::*;
@@ -195,7 +195,7 @@ mod vectors {
     }
 }
 
-/// How the guest gets to know that the fields are UTF-8.
+/// Measures the ways to make sure that fields are UTF-8.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod utf8 {
     use super::*;
@@ -222,7 +222,7 @@ mod utf8 {
     }
 }
 
-/// How many columns of a wide record cross, if the plugin reads three of them.
+/// Measures numbers of columns of a wide record that cross, if the plugin reads three of them.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod projection {
     use super::*;
@@ -254,7 +254,7 @@ mod projection {
     }
 }
 
-/// What a call costs that does nothing.
+/// Measures a call that does nothing.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod call {
     use super::*;
@@ -270,7 +270,7 @@ mod call {
     }
 }
 
-/// What an instance costs that does nothing: one start each.
+/// Measures the start of an instance that does nothing.
 mod start {
     use super::*;
     use ingest_host::config::Limits;
@@ -283,7 +283,7 @@ mod start {
         Guest::start(Setting::Shipped)
     }
 
-    /// As for a request: the product's own start, and `open` with a header.
+    /// The start for a request in the product, and `open` with a header.
     #[divan::bench]
     fn alarms_and_open(bencher: Bencher<'_, '_>) {
         let plugin = Engine::new(&Limits::default(), None)

@@ -27,13 +27,13 @@ mod bindings {
     });
 }
 
-/// As in the product.
+/// The interval between two epochs, as in the product.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How guests are compiled and watched.
+/// The settings for compiling guests and ending those that loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Setting {
-    /// As in the product: epochs, no vectors.
+    /// The settings of the product: epochs, no vectors.
     Shipped,
     /// Nothing can end a guest that loops.
     Endless,
@@ -105,7 +105,7 @@ fn component(setting: Setting) -> &'static Path {
     }
 }
 
-/// What a guest's calls reach.
+/// The host's state that a guest's calls reach.
 struct State {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -172,7 +172,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// # Panics
-    /// If it does not start, as all methods do if the guest traps: it never should.
+    /// Panics if the guest does not start. All methods panic if the guest traps.
     pub(crate) fn start(setting: Setting) -> Self {
         let sandbox = setting.sandbox();
         let state = State {
@@ -241,7 +241,7 @@ impl Guest {
         lifted(changes)
     }
 
-    /// What the host has of the results is lent: it is overwritten by the next call.
+    /// Returns the results from the host's buffer. The next call overwrites them.
     pub(crate) fn edits_by_row(&mut self, layout: &Layout, batch: &Batch) -> &work::Changes {
         let fields = layout.fields(batch);
         self.emptied();
@@ -249,14 +249,14 @@ impl Guest {
         &self.store.data().sink
     }
 
-    /// As [`Guest::edits_by_row`].
+    /// Returns the same results as [`Guest::edits_by_row`].
     pub(crate) fn edits_by_batch(&mut self, layout: &Layout, batch: &Batch) -> &work::Changes {
         let fields = layout.fields(batch);
         self.call(|ways, store| ways.call_edits_by_batch(store, lowered(fields), arena(fields)));
         &self.store.data().sink
     }
 
-    /// As [`Guest::edits_by_row`].
+    /// Returns the same results as [`Guest::edits_by_row`].
     pub(crate) fn edits_lent(&mut self, layout: &Layout, batch: &Batch) -> &work::Changes {
         let fields = layout.fields(batch);
         self.emptied();

@@ -1,9 +1,9 @@
-//! How long a claim takes when few requests wait, and when very many do.
+//! Measures a claim from a short queue and from a very long one.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{ClaimOptions, OutputId, Server};
+use ingest_host::queue::{Backend, ClaimOptions, OutputId};
 use tokio::runtime::Runtime;
 
 use crate::measure::middle;
@@ -21,7 +21,7 @@ pub(crate) struct Row {
 
 /// A queue with requests in it.
 struct Line {
-    server: Server,
+    server: Backend,
     queue: String,
     waiting: u64,
     claims: Vec<Duration>,
@@ -70,7 +70,7 @@ impl Line {
         let queue = format!("waiting-{waiting}");
         submit(url, &queue, Path::new("/none.csv"), waiting).await?;
         Ok(Self {
-            server: Server::connect(url).await?,
+            server: Backend::connect(url).await?,
             queue,
             waiting,
             claims: Vec::new(),

@@ -1,5 +1,5 @@
-//! Who does a job, on how many cores, and where the output goes. All but the host are programs that take `INPUT OUTPUT
-//! REJECTS` and print how many records they read and rejected, as the host's receipt does.
+//! The contenders for a job, with their number of cores and the place of their output. All but the host are programs
+//! that take `INPUT OUTPUT REJECTS` and print the numbers of records that they read and rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,14 @@ use crate::Result;
 use crate::jobs::{Input, Job};
 use crate::measure::{self, Sample};
 use crate::native::Counts;
-use crate::support::host::component;
 use crate::tools::Tools;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
     /// `ingest-host ingest`.
     Host,
+    /// `ingest-host ingest` of another build, with the plugins of that build: see [`Tools::before`].
+    Before,
     /// [`crate::native`], in a process of its own.
     Native,
     /// `csv.DictReader` to `csv.DictWriter`, the way of the tutorial that this project grew out of.
@@ -33,7 +34,7 @@ pub(crate) enum Cores {
     All,
 }
 
-/// Where the output goes.
+/// The place of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Disk,
@@ -72,8 +73,8 @@ impl Contender {
         }
     }
 
-    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the native job
-    /// only, if there are to be no `others`.
+    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the
+    /// native job only, if there are to be no `others`.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {
@@ -81,6 +82,10 @@ impl Contender {
                 contenders.push(Self::new(Program::Native, Cores::One, storage));
                 contenders.push(Self::new(Program::Host, Cores::One, storage));
                 contenders.push(Self::new(Program::Host, Cores::All, storage));
+                if tools.has(Program::Before) {
+                    contenders.push(Self::new(Program::Before, Cores::One, storage));
+                    contenders.push(Self::new(Program::Before, Cores::All, storage));
+                }
             }
         }
         let others: &[_] = match job {
@@ -94,10 +99,11 @@ impl Contender {
         contenders
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub(crate) fn label(self, job: Job) -> &'static str {
         match self.program {
             Program::Host => "ingest-host",
+            Program::Before => "ingest-host, the build before",
             Program::Native if job == Job::AlarmsJsonl => "native, serde_json",
             Program::Native => "native, csv crate",
             Program::Python => "Python, csv.DictReader",
@@ -112,9 +118,9 @@ impl Contender {
         let output = folder.join("output");
         let command = self.command(input, tools, folder, &output)?;
         let (sample, said) = measure::run(command, folder)?;
-        let said: Said = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
+        let said: Printed = serde_json::from_str(&said).map_err(|e| format!("{said:?}: {e}"))?;
         let output = match self.program {
-            Program::Host => output.join(format!("job.{}", input.job.extension())),
+            Program::Host | Program::Before => output.join(format!("job.{}", input.job.extension())),
             _ => output,
         };
         Ok(Done {
@@ -127,7 +133,7 @@ impl Contender {
     fn command(self, input: &Input, tools: &Tools, folder: &Path, output: &Path) -> Result<Command> {
         let rejects = folder.join("rejects");
         let mut command = match self.program {
-            Program::Host => return Ok(self.host(input, tools, folder, output)),
+            Program::Host | Program::Before => return Ok(self.host(input, tools, folder, output)),
             Program::Miller => return Ok(self.miller(input, tools, output, &rejects)),
             Program::Native => {
                 let mut command = self.pinned(tools, &std::env::current_exe()?);
@@ -146,14 +152,15 @@ impl Contender {
     }
 
     fn host(self, input: &Input, tools: &Tools, folder: &Path, output: &Path) -> Command {
-        let mut command = self.pinned(tools, Path::new(env!("CARGO_BIN_EXE_ingest-host")));
+        let build = tools.build(self.program == Program::Before);
+        let mut command = self.pinned(tools, &build.host);
         command.arg("ingest").arg(&input.path);
-        command.arg("--plugin").arg(component(input.job.plugin()));
+        command.arg("--plugin").arg(build.component(input.job.plugin()));
         command.args(["--plugin-config", input.job.config(), "--id", "job", "--json"]);
         command.arg("--output").arg(output).current_dir(folder);
         command.env_clear().env("HOME", folder);
-        command.env("XDG_CACHE_HOME", &tools.cache);
-        command.env("XDG_STATE_HOME", &tools.cache);
+        command.env("XDG_CACHE_HOME", &build.cache);
+        command.env("XDG_STATE_HOME", &build.cache);
         command
     }
 
@@ -188,16 +195,16 @@ impl Contender {
     }
 }
 
-/// What a contender made.
+/// The result of a contender.
 pub(crate) struct Done {
     pub(crate) sample: Sample,
     pub(crate) output: PathBuf,
     pub(crate) counts: Counts,
 }
 
-/// What a contender prints; of the host's receipt the part that everybody has.
+/// The numbers that a contender prints; the same members as in the host's receipt.
 #[derive(Deserialize, Serialize)]
-pub(crate) struct Said {
+pub(crate) struct Printed {
     pub(crate) records: Counts,
 }
 

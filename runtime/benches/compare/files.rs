@@ -1,4 +1,5 @@
-//! One input through all contenders: rounds in which each has its turn, every output compared with that of the native job.
+//! One input through all contenders: rounds in which each has its turn, every output compared with that of the native
+//! job.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,13 +12,13 @@ use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// Of the others, which mostly take ten times as long.
+/// The interval in rounds at which the other contenders take part. Most take ten times as long.
 const OTHERS_EVERY: usize = 3;
 
-/// How often memory is measured: from run to run it varies by a tenth.
+/// The number of measurements of memory, which varies by a tenth from run to run.
 pub(crate) const MEMORY_RUNS: usize = 3;
 
-/// What a contender took for an input.
+/// The measurements of a contender for an input.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) contender: Contender,
@@ -28,8 +29,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// How many times as fast this contender is as another: the median over the rounds of both, since a round is short and
-    /// the machine may be slower in the next.
+    /// Returns the speed of this contender as a multiple of another's: the median over the rounds of both, because a
+    /// round is short and the machine may be slower in the next.
     pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
         let both = self.rounds.iter().zip(&other.rounds);
         let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
@@ -37,18 +38,21 @@ impl Row {
     }
 }
 
-/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count, of which others than
-/// the host and the native job take part in every [`OTHERS_EVERY`]th.
+/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count, of which others
+/// than the host and the native job take part in every [`OTHERS_EVERY`]th.
 ///
 /// # Errors
-/// If a contender fails, or its output or its count of rejects is not that of the native job.
+/// Returns an error if a contender fails, or its output or its count of rejects differs from the native job's.
 pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let reference = Reference::make(input, tools)?;
     let contenders = Contender::of(input.job, tools, scale.full);
     let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..scale.warm_ups + scale.rounds {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
-            let is_slow = !matches!(contender.program, Program::Host | Program::Native);
+            let is_slow = !matches!(
+                contender.program,
+                Program::Host | Program::Before | Program::Native
+            );
             if is_slow && round % OTHERS_EVERY != 0 {
                 samples.push(None);
                 continue;
@@ -75,8 +79,8 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// How many times as much all cores do together as one of them alone, in native jobs: what a program with a thread for
-/// each can gain on this machine.
+/// Returns the throughput of native jobs on all cores as a multiple of that on one core: the most that a program with
+/// a thread per core can gain on this machine.
 pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64> {
     let cores = std::thread::available_parallelism()?.get();
     let folder = tempfile::tempdir_in(tools.disk())?;
@@ -107,7 +111,7 @@ pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64
     Ok(middle_ratio(ratios.into_iter()))
 }
 
-/// What `ingest` takes for so many alarms; nothing of input and output stays.
+/// Measures `ingest` for a number of alarms. Removes input and output.
 pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Input, Sample)> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let input = data::write(Job::Alarms, folder.path(), records, 0)?;
@@ -128,7 +132,7 @@ pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Inpu
     Ok((input, median(&samples)))
 }
 
-/// What the native job made of the input.
+/// The result of the native job for an input.
 struct Reference {
     done: Done,
     _folder: tempfile::TempDir,

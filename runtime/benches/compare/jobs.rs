@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What is done with an input.
+/// A job on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Eight columns, all of them read, three of them changed and one added.
@@ -32,7 +32,7 @@ impl Job {
         Self::ALL.into_iter().find(|job| job.name() == name)
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Alarms => "Alarms, CSV",

@@ -1,11 +1,11 @@
-//! On what was measured, and with which versions: pairs of words for the report.
+//! The machine and the versions of the programs: pairs of words go out, for the report.
 
 use std::path::Path;
 
 use crate::contenders::Program;
 use crate::tools::{Tools, file_system, version};
 
-/// What the machine is, and how much else it does: to be asked before anything is measured.
+/// Returns the machine's properties and its load. Call it before anything is measured.
 pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     let cores =
         std::thread::available_parallelism().map_or_else(|e| e.to_string(), |cores| cores.to_string());
@@ -19,7 +19,7 @@ pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Who was measured.
+/// Returns the versions of the programs that are measured.
 pub(crate) fn versions(tools: &Tools) -> Vec<(&'static str, String)> {
     let commit = version("git", &["describe", "--always", "--dirty", "--exclude=*"]);
     let host = format!(

@@ -1,5 +1,5 @@
-//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and checks
-//! that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and
+//! checks that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
 //!
 //! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
 
@@ -15,7 +15,8 @@ mod report;
 mod requests;
 mod tools;
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod support;
 
 use std::fmt;
@@ -23,29 +24,30 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use contenders::Said;
+use contenders::Printed;
 use jobs::Job;
 use report::Findings;
 use tools::Tools;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// How much is measured, and how often.
+/// The amount of data, and the number of measurements.
 struct Scale {
     alarms: u64,
     wide: u64,
     quoted: u64,
     bad_percent: u8,
     warm_ups: usize,
-    /// Of the files, and of the requests.
+    /// The number of rounds for files.
     rounds: usize,
+    /// The number of rounds for requests.
     request_rounds: usize,
     /// Requests for each worker.
     requests: u64,
     /// Claims from each queue, and how many requests wait in them.
     claims: usize,
     waiting: [u64; 2],
-    /// Whether all contenders take part, not only the host and the native jobs; each starts with the disk at rest.
+    /// True if all contenders take part, not only the host and the native jobs. Each starts with the disk idle.
     full: bool,
 }
 
@@ -63,7 +65,7 @@ const FULL: Scale = Scale {
     full: true,
 };
 
-/// Of everything enough to see that it works; rejects, too, are to be the same.
+/// The scale for a test: enough to see that all of it works, with rejects to compare.
 const SMALL: Scale = Scale {
     alarms: 3_000,
     wide: 1_000,
@@ -82,7 +84,7 @@ const SMALL: Scale = Scale {
 const BIG_ALARMS: u64 = 65_000_000;
 
 impl Scale {
-    /// What is going on, for whoever waits.
+    /// Prints the progress.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
             // Nobody has to read it.
@@ -119,11 +121,11 @@ fn main() -> ExitCode {
 fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
     let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;
-    say(serde_json::to_string(&Said { records })?);
+    say(serde_json::to_string(&Printed { records })?);
     Ok(())
 }
 
-/// Any other argument is one for the tests among which this runs.
+/// The arguments of this program. Others belong to the test runner and are ignored.
 struct Options {
     /// `--full`: all that there is to measure.
     full: bool,
@@ -131,6 +133,8 @@ struct Options {
     big: bool,
     /// `--work FOLDER`: where everything is put.
     work: PathBuf,
+    /// `--before FOLDER`: another build to compare with, its `ingest-host`, `alarms.wasm` and `clean.wasm`.
+    before: Option<PathBuf>,
     /// `--report FILE`: the document to bring up to date.
     report: Option<PathBuf>,
 }
@@ -150,6 +154,7 @@ impl Options {
             full: arguments.contains(&"--full"),
             big: arguments.contains(&"--big"),
             work: value("--work")?.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench")),
+            before: value("--before")?,
             report: value("--report")?,
         })
     }
@@ -157,7 +162,7 @@ impl Options {
 
 fn bench(options: &Options) -> Result {
     let scale = if options.full { &FULL } else { &SMALL };
-    let tools = Tools::find(&options.work)?;
+    let tools = Tools::find(&options.work, options.before.clone())?;
     let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
     // Memory first: a child begins with what its parent has, and the queues fill this process.
@@ -168,8 +173,8 @@ fn bench(options: &Options) -> Result {
         let rows = files::compare(&input, &tools, scale)?;
         if job == Job::Alarms {
             let scaling = files::scaling(&input, &tools, scale)?;
-            let what = format!("{scaling:.2} times as much as one, in native jobs that run at once");
-            machine.push(("all cores do", what));
+            let what = format!("{scaling:.2} times that of one core, for native jobs that run at once");
+            machine.push(("speed of all cores", what));
         }
         std::fs::remove_file(&input.path)?;
         files.push((input, rows));

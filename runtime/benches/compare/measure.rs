@@ -21,7 +21,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// How many times as long this took as another.
+    /// Returns the time of this run as a multiple of another's.
     pub(crate) fn ratio(&self, other: &Self) -> f64 {
         self.wall.as_secs_f64() / other.wall.as_secs_f64()
     }
@@ -62,7 +62,7 @@ pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String
     Ok((sample, said))
 }
 
-/// What a program that does nothing takes: the least that can be measured.
+/// Measures a program that does nothing: the least that can be measured.
 pub(crate) fn floor(folder: &Path) -> Result<Sample> {
     Ok(run(Command::new("true"), folder)?.0)
 }

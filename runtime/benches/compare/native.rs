@@ -1,5 +1,5 @@
-//! The same jobs without a sandbox, as a good engineer would write them: a file goes in, the output and a file of rejects
-//! come out. One thread, one record at a time, nothing allocated for a record that is good.
+//! Native versions of the jobs, without a sandbox: a file comes in, the output and a file of rejects go out. They use one
+//! thread and one record at a time, and allocate nothing for a good record.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::jobs::Job;
 const BUFFER_BYTES: usize = 64 << 10;
 const NOT_SET: &str = "999999";
 
-/// How many records there were.
+/// The numbers of records.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) read: u64,
@@ -122,10 +122,10 @@ fn alarms(mut files: Files) -> Result<Counts> {
     files.finish()
 }
 
-/// Why a record is a reject.
+/// The reason why a record is a reject.
 type Code = &'static str;
 
-/// What is new in an alarm.
+/// The new values of an alarm.
 struct Alarm<'a> {
     start: [u8; 19],
     end: Option<[u8; 19]>,
@@ -213,7 +213,7 @@ fn time(text: &str) -> Option<([u8; 19], u64)> {
     Some((iso, ((days * 24 + hour) * 60 + minute) * 60 + second))
 }
 
-/// As `clean` with [`Job::config`].
+/// Does the same as `clean` with [`Job::config`].
 fn wide(files: Files) -> Result<Counts> {
     clean(
         files,
@@ -229,7 +229,7 @@ fn wide(files: Files) -> Result<Counts> {
     )
 }
 
-/// As `clean` with [`Job::config`].
+/// Does the same as `clean` with [`Job::config`].
 fn quoted(files: Files) -> Result<Counts> {
     clean(
         files,
@@ -415,7 +415,7 @@ fn alarm_object(line: &[u8], out: &mut impl Write) -> Result<std::result::Result
     Ok(Ok(()))
 }
 
-/// None for a missing member, none within for one that is not set.
+/// Returns `None` for a missing member, and `Some(None)` for one that is not set.
 fn number(value: Option<&RawValue>) -> std::result::Result<Option<Option<&RawValue>>, Code> {
     let Some(value) = value else { return Ok(None) };
     Ok(Some((!measured(value.get())?.is_empty()).then_some(value)))

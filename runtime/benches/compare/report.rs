@@ -1,4 +1,4 @@
-//! What was measured goes in; a Markdown document comes out, for the terminal and for `BENCHMARKS.md`.
+//! The report: measurements come in, a Markdown document for the terminal and for `BENCHMARKS.md` goes out.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -10,17 +10,21 @@ use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
 /// What a person wrote stands below this line and stays.
-const MARKER: &str = "<!-- `make bench` writes what stands above this line and keeps what stands below. -->";
+const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
-const HOW: &str = " In a round each contender has one turn, as a process of its own, with the disk synced before; \
-    a ratio is the median of the ratios in each round, since the machine may be slower in the next one; for files there is a round more at the start, which does not count. The inputs are made from a seed and are in the page \
-    cache. The output of every run is compared with that of the native job, byte for byte, and the run fails if it differs.\n\n\
-    `ingest-host` does more than the others: it computes the digests of input, output and rejects, syncs the output to the \
-    disk, and writes a receipt. On tmpfs a sync costs nothing. \"One\" core is `taskset` to one; \"all\" are those of the \
-    machine, for programs with one thread, too. CPU is user and system time of all threads. The scripts of the others are \
-    in `runtime/benches/contenders`, the native jobs in `runtime/benches/compare/native.rs`.\n";
+const HOW: &str = "\
+    - In each round every contender runs once, as a process of its own. The disk is synced before each run. Files have one more \
+    round at the start, which does not count.\n\
+    - A ratio is the median of the ratios of the rounds, because the machine may be slower in the next round.\n\
+    - The inputs are made from a seed and are in the page cache.\n\
+    - The output of every run is compared with that of the native job, byte for byte. The run fails if it differs.\n\
+    - `ingest-host` does more than the others: it computes the digests of input, output and rejects, syncs the output to the \
+    disk, and writes a receipt. On tmpfs a sync costs nothing.\n\
+    - \"One\" core is `taskset` to one; \"all\" are the cores of the machine, for programs with one thread, too. CPU is user and system \
+    time of all threads.\n\
+    - The scripts of the others are in `runtime/benches/contenders`, the native jobs in `runtime/benches/compare/native.rs`.\n";
 
-const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`, from its start to its end, for requests of 100 \
+const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`, from its start to its end, runs requests of 100 \
     records each. Every output and receipt is written and synced. Redis keeps its data in memory, SQLite in a synced file on \
     the disk.\n\n";
 
@@ -33,9 +37,9 @@ pub(crate) struct Findings {
     pub(crate) request_rounds: usize,
     pub(crate) machine: Vec<(&'static str, String)>,
     pub(crate) versions: Vec<(&'static str, String)>,
-    /// What was not measured, a sentence each.
+    /// A sentence for each thing that was not measured.
     pub(crate) missing: Vec<String>,
-    /// What a program that does nothing takes.
+    /// The measurement of a program that does nothing.
     pub(crate) floor: Sample,
     pub(crate) files: Vec<(Input, Vec<files::Row>)>,
     /// `ingest` on all cores, by the size of its input.
@@ -44,7 +48,7 @@ pub(crate) struct Findings {
     pub(crate) claims: Vec<claims::Row>,
 }
 
-/// Puts the document into a file; what a person wrote there stays.
+/// Writes the document into a file, and keeps the text that people wrote there.
 pub(crate) fn write(path: &Path, document: &str) -> Result {
     let before = match std::fs::read_to_string(path) {
         Ok(before) => before,
@@ -87,18 +91,18 @@ impl Findings {
         line(
             out,
             format_args!(
-                "Written by `make bench` on {}, on this machine with these versions:\n",
+                "`make bench` wrote this page on {}, on this machine with these versions:\n",
                 self.date
             ),
         );
-        *out += "| what | which |\n| --- | --- |\n";
+        *out += "| part | version or value |\n| --- | --- |\n";
         for (name, value) in self.machine.iter().chain(&self.versions) {
             row(out, &[(*name).into(), value.clone()]);
         }
         line(
             out,
             format_args!(
-                "\nEach number is the median of {} rounds, of {} for requests; others than native code take part in every third.{HOW}",
+                "\nEach number is the median of {} rounds, or of {} rounds for requests. Contenders other than native code take part in every third round.\n\n{HOW}",
                 self.rounds, self.request_rounds
             ),
         );
@@ -112,7 +116,7 @@ impl Findings {
         line(
             out,
             format_args!(
-                "Default settings, all cores, medians of {MEMORY_RUNS} runs. A program that does nothing has a peak of {:.1} MiB when measured this way.\n",
+                "Default settings, all cores, medians of {MEMORY_RUNS} runs. For comparison, a program that does nothing has a peak of {:.1} MiB.\n",
                 self.floor.peak_bytes as f64 / MIB
             ),
         );
@@ -166,8 +170,9 @@ impl Findings {
     }
 
     fn claim_table(&self, out: &mut String) {
-        *out += "\n## A claim\n\nThe median time of a claim, by how many requests wait in the queue.\n\n";
-        *out += "| queue | requests that wait | µs |\n\
+        *out +=
+            "\n## A claim\n\nThe median time of a claim, by the number of waiting requests in the queue.\n\n";
+        *out += "| queue | waiting requests | µs |\n\
             | --- | ---: | ---: |\n";
         for found in &self.claims {
             row(
@@ -186,8 +191,8 @@ fn file_table(out: &mut String, input: &Input, rows: &[files::Row]) {
     line(
         out,
         format_args!(
-            "\n## {}\n\n{} records, {:.1} MB, through the plugin `{}`. The last two columns say how many times as fast as \
-             this contender `ingest-host` is, on one core and on all, with its output at the same place.\n",
+            "\n## {}\n\n{} records, {:.1} MB, through the plugin `{}`. The last two columns divide the contender's \
+             time by that of `ingest-host` on one core and on all cores, with the output at the same place: above 1, `ingest-host` is faster.\n",
             input.job.title(),
             input.records,
             input.bytes as f64 / 1e6,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ingest_host::queue::{Server, State, Submitted};
+use ingest_host::queue::{Backend, State, Submitted};
 use ingest_host::request::NewRequest;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -12,9 +12,8 @@ use tokio::runtime::Runtime;
 use crate::contenders::{Program, Storage, script};
 use crate::jobs::Job;
 use crate::measure::{self, Sample, median};
-use crate::support::host::component;
 use crate::support::redis::RedisServer;
-use crate::tools::Tools;
+use crate::tools::{Build, Tools};
 use crate::{Result, Scale, data};
 
 /// The records of one request.
@@ -23,6 +22,9 @@ const RECORDS: u64 = 100;
 /// Requests that the host's worker has in hand at once.
 const CONCURRENCY: u16 = 32;
 
+/// Requests that one `submit` takes.
+const SUBMITTED_AT_ONCE: usize = 1_000;
+
 /// RQ forks for each job, which takes so long that fewer will do.
 const FORKING_SHARE: u64 = 10;
 
@@ -30,6 +32,9 @@ const FORKING_SHARE: u64 = 10;
 pub(crate) enum Worker {
     Redis,
     Sqlite,
+    /// The same two of another build: see [`Tools::build`].
+    RedisBefore,
+    SqliteBefore,
     RqSimple,
     RqForking,
 }
@@ -40,16 +45,18 @@ impl Worker {
         match self {
             Self::Redis => format!("ingest-host on Redis, --concurrency {CONCURRENCY}"),
             Self::Sqlite => format!("ingest-host on SQLite, --concurrency {CONCURRENCY}"),
+            Self::RedisBefore => "the build before, on Redis".into(),
+            Self::SqliteBefore => "the build before, on SQLite".into(),
             Self::RqSimple => "RQ, SimpleWorker, a job that does nothing".into(),
             Self::RqForking => "RQ, forking Worker, a job that does nothing".into(),
         }
     }
 }
 
-/// What a worker took for its requests, the median of all rounds.
+/// The measurements of a worker for its requests, the median of all rounds.
 pub(crate) struct Row {
     pub(crate) worker: Worker,
-    /// None where nothing is put out.
+    /// The storage of the output, or `None` for a worker without output.
     pub(crate) storage: Option<Storage>,
     pub(crate) requests: u64,
     pub(crate) sample: Sample,
@@ -58,24 +65,28 @@ pub(crate) struct Row {
 /// Lets each worker have its requests done in turns, `scale.request_rounds` times.
 ///
 /// # Errors
-/// If a worker fails, or not all of its requests are done.
+/// Returns an error if a worker fails, or not all of its requests are done.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let mut contenders = Vec::new();
     for storage in [Storage::Disk, Storage::Memory] {
         if tools.folder(storage).is_some() {
             contenders.push((Worker::Redis, Some(storage), scale.requests));
             contenders.push((Worker::Sqlite, Some(storage), scale.requests));
+            if tools.has(Program::Before) {
+                contenders.push((Worker::RedisBefore, Some(storage), scale.requests));
+                contenders.push((Worker::SqliteBefore, Some(storage), scale.requests));
+            }
         }
     }
     if scale.full && tools.has(Program::Python) {
         contenders.push((Worker::RqSimple, None, scale.requests));
         contenders.push((Worker::RqForking, None, scale.requests / FORKING_SHARE));
     }
-    let bed = Bed::new(tools, scale)?;
+    let bench = RequestBench::new(tools, scale)?;
     let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..scale.request_rounds {
         for (&(worker, storage, requests), samples) in contenders.iter().zip(&mut samples) {
-            let sample = bed
+            let sample = bench
                 .run(worker, storage, requests)
                 .map_err(|e| format!("{}: {e}", worker.label()))?;
             let rate = requests as f64 / sample.wall.as_secs_f64();
@@ -95,19 +106,19 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// What all workers share.
-struct Bed<'a> {
+/// The parts that all workers share.
+struct RequestBench<'a> {
     tools: &'a Tools,
     full: bool,
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// What was written stays to the end: for half a minute after thousands of files were removed, ext4 makes new ones
-    /// several times slower, since it passes over the inodes that have just become free.
+    /// The output of all rounds. It stays to the end: for half a minute after thousands of files were removed, ext4
+    /// creates files several times slower, because it skips the inodes that have just become free.
     kept: RefCell<Vec<TempDir>>,
 }
 
-impl<'a> Bed<'a> {
+impl<'a> RequestBench<'a> {
     fn new(tools: &'a Tools, scale: &Scale) -> Result<Self> {
         Ok(Self {
             tools,
@@ -125,10 +136,21 @@ impl<'a> Bed<'a> {
         // A queue of its own for each run.
         let queue = uuid::Uuid::now_v7().to_string();
         let (sample, done) = match worker {
-            Worker::Redis => self.run_host(&self.redis.url(), &queue, storage, requests, folder.path())?,
-            Worker::Sqlite => {
+            Worker::Redis | Worker::RedisBefore => {
+                let build = self.tools.build(worker == Worker::RedisBefore);
+                self.run_host(
+                    &build,
+                    &self.redis.url(),
+                    &queue,
+                    storage,
+                    requests,
+                    folder.path(),
+                )?
+            }
+            Worker::Sqlite | Worker::SqliteBefore => {
+                let build = self.tools.build(worker == Worker::SqliteBefore);
                 let url = format!("sqlite:{}", folder.path().join("queue.db").display());
-                self.run_host(&url, &queue, storage, requests, folder.path())?
+                self.run_host(&build, &url, &queue, storage, requests, folder.path())?
             }
             Worker::RqSimple => self.run_rq("rq.SimpleWorker", &queue, requests, folder.path())?,
             Worker::RqForking => self.run_rq("rq.Worker", &queue, requests, folder.path())?,
@@ -142,6 +164,7 @@ impl<'a> Bed<'a> {
 
     fn run_host(
         &self,
+        build: &Build,
         url: &str,
         queue: &str,
         storage: Option<Storage>,
@@ -150,9 +173,9 @@ impl<'a> Bed<'a> {
     ) -> Result<(Sample, u64)> {
         let storage = storage.and_then(|storage| self.tools.folder(storage));
         let output = tempfile::tempdir_in(storage.ok_or("there is no such storage")?)?;
-        self.runtime.block_on(submit(url, queue, &self.input, requests))?;
+        self.submit(build, url, queue, requests, folder)?;
         self.settle();
-        let (sample, _) = measure::run(self.host(url, queue, output.path()), folder)?;
+        let (sample, _) = measure::run(self.worker(build, url, queue, output.path()), folder)?;
         let done = self.runtime.block_on(done(url, queue, output.path()))?;
         self.kept.borrow_mut().push(output);
         Ok((sample, done))
@@ -171,16 +194,29 @@ impl<'a> Bed<'a> {
         }
     }
 
-    fn host(&self, url: &str, queue: &str, output: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
+    /// Puts requests for the input into a queue, as the build itself does it: another one may keep them otherwise.
+    fn submit(&self, build: &Build, url: &str, queue: &str, requests: u64, folder: &Path) -> Result {
+        let mut left = usize::try_from(requests)?;
+        while left > 0 {
+            let step = left.min(SUBMITTED_AT_ONCE);
+            let mut command = host(build, url, folder);
+            command.args(["submit", "--queue", queue]);
+            for _ in 0..step {
+                command.arg("--uri").arg(&self.input);
+            }
+            measure::run(command, folder)?;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    fn worker(&self, build: &Build, url: &str, queue: &str, output: &Path) -> Command {
+        let mut command = host(build, url, output);
         command.args(["run", "--burst", "--queue", queue]);
         command.args(["--concurrency", &CONCURRENCY.to_string()]);
-        command.arg("--plugin").arg(component(Job::Alarms.plugin()));
+        command.arg("--plugin").arg(build.component(Job::Alarms.plugin()));
         command.arg("--allow-root").arg(self.tools.disk());
-        command.arg("--output").arg(output).current_dir(output);
-        command.env_clear().env("HOME", output).env("REDIS_URL", url);
-        command.env("XDG_CACHE_HOME", &self.tools.cache);
-        command.env("XDG_STATE_HOME", &self.tools.cache);
+        command.arg("--output").arg(output);
         command
     }
 
@@ -203,10 +239,20 @@ impl<'a> Bed<'a> {
     }
 }
 
+/// Starts a command of a build, in a folder and with nothing else in its environment.
+fn host(build: &Build, url: &str, folder: &Path) -> Command {
+    let mut command = Command::new(&build.host);
+    command.current_dir(folder);
+    command.env_clear().env("HOME", folder).env("REDIS_URL", url);
+    command.env("XDG_CACHE_HOME", &build.cache);
+    command.env("XDG_STATE_HOME", &build.cache);
+    command
+}
+
 /// Puts requests for the same file into a queue.
 pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) -> Result {
     const STEP: u64 = 1_000;
-    let server = Server::connect(url).await?;
+    let server = Backend::connect(url).await?;
     let uri = input.display().to_string();
     let mut left = requests;
     while left > 0 {
@@ -221,9 +267,9 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
     Ok(())
 }
 
-/// How many requests are done; each has its receipt in the output.
+/// Returns the number of requests that are done. Each has its receipt in the output.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
-    let server = Server::connect(url).await?;
+    let server = Backend::connect(url).await?;
     let counts = server.queue.counts(queue).await?;
     let receipts = std::fs::read_dir(output.join(queue).join("receipts"))?.count() as u64;
     if receipts != counts.done {

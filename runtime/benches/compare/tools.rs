@@ -1,4 +1,4 @@
-//! What this machine has to measure with, and where to put files; what is missing is left out, and the report says so.
+//! The tools of this machine and the folders for files. A missing tool is left out, and the report says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +7,15 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::contenders::{Program, Storage};
+use crate::support::host::component;
 
-/// Where files go that are to be in memory.
+/// The folder for files in memory.
 const TMPFS: &str = "/dev/shm";
 
-/// What a round may leave there at once, with room to spare. A container often has less.
+/// The room that a round needs there at most, with a reserve. A container often has less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
-/// What `--big` needs for an input of 5 GB and its output.
+/// The room that `--big` needs for an input of 5 GB and its output.
 const BIG_BYTES_MIN: u64 = 15 << 30;
 
 pub(crate) struct Tools {
@@ -22,7 +23,9 @@ pub(crate) struct Tools {
     disk: TempDir,
     memory: Option<TempDir>,
     /// Compiled components, kept from run to run.
-    pub(crate) cache: PathBuf,
+    cache: PathBuf,
+    /// A folder with another build to compare with: its `ingest-host` and its plugins, `NAME.wasm`.
+    before: Option<PathBuf>,
     venv: PathBuf,
     has_python: bool,
     has_miller: bool,
@@ -32,7 +35,7 @@ pub(crate) struct Tools {
 
 impl Tools {
     /// `work` is the folder for everything on disk; a Python environment is used if it is `work/venv`.
-    pub(crate) fn find(work: &Path) -> Result<Self> {
+    pub(crate) fn find(work: &Path, before: Option<PathBuf>) -> Result<Self> {
         version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
         std::fs::create_dir_all(work)?;
         let memory = (free_bytes(Path::new(TMPFS)) >= TMPFS_BYTES_MIN
@@ -44,6 +47,7 @@ impl Tools {
             disk: folder_in(work)?,
             memory,
             cache: work.join("cache"),
+            before,
             has_python: venv.join("bin/python").exists(),
             venv,
             has_miller: version("mlr", &["--version"]).is_some(),
@@ -55,7 +59,7 @@ impl Tools {
         self.disk.path()
     }
 
-    /// None if there is no such storage.
+    /// Returns the folder on a storage, or `None` if the machine has no such storage.
     pub(crate) fn folder(&self, storage: Storage) -> Option<&Path> {
         match storage {
             Storage::Disk => Some(self.disk.path()),
@@ -66,8 +70,22 @@ impl Tools {
     pub(crate) fn has(&self, program: Program) -> bool {
         match program {
             Program::Host | Program::Native => true,
+            Program::Before => self.before.is_some(),
             Program::Python | Program::Pandas | Program::Polars => self.has_python,
             Program::Miller => self.has_miller,
+        }
+    }
+
+    /// This build, or the one [`Tools::before`]; this one if there is no other.
+    pub(crate) fn build(&self, is_before: bool) -> Build {
+        let before = self.before.as_ref().filter(|_| is_before);
+        Build {
+            host: before.map_or_else(
+                || env!("CARGO_BIN_EXE_ingest-host").into(),
+                |folder| folder.join("ingest-host"),
+            ),
+            cache: self.cache.join(if before.is_some() { "before" } else { "now" }),
+            plugins: before.cloned(),
         }
     }
 
@@ -94,10 +112,29 @@ impl Tools {
         }
         if self.memory.is_none() {
             missing.push(format!(
-                "Output on tmpfs is left out: {TMPFS} is none, or has less than 1 GiB free."
+                "Output on tmpfs is left out: {TMPFS} is not a tmpfs, or has less than 1 GiB free."
             ));
         }
         missing
+    }
+}
+
+/// A build of `ingest-host` to measure.
+pub(crate) struct Build {
+    pub(crate) host: PathBuf,
+    /// The home of its caches.
+    pub(crate) cache: PathBuf,
+    /// The folder of its plugins; none if they are to be built.
+    plugins: Option<PathBuf>,
+}
+
+impl Build {
+    /// Returns the component of an example plugin.
+    pub(crate) fn component(&self, name: &str) -> PathBuf {
+        match &self.plugins {
+            Some(folder) => folder.join(name).with_extension("wasm"),
+            None => component(name),
+        }
     }
 }
 

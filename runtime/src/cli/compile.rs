@@ -3,18 +3,18 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config::{Limits, Setting};
+use crate::config::{LimitValue, Limits};
 use crate::error::Class;
 use crate::plugin::{PASSING, UNFIT, compile};
 
 #[derive(clap::Parser)]
 pub(super) struct Args {
     /// All limits, as NAME=VALUE.
-    settings: Vec<Setting>,
+    limits: Vec<LimitValue>,
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
-    let limits = Limits::default().with(&args.settings);
+    let limits = Limits::default().with(&args.limits);
     match compile(&limits) {
         // If it cannot be written, nobody is there who could be told.
         Ok(code) => {

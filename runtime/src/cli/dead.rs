@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::environment::Environment;
-use super::out;
+use super::print;
 use super::requests::{self, RequestArgs};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{redact, redact_within};
-use crate::queue::{DEAD_STEP, Place, Queue, Revived, Server, State, Status};
+use crate::queue::{Backend, DEAD_STEP, DeadLetterOutcome, ListPosition, Queue, State, Status};
 
 /// The number of requests in one page of the list.
 const PAGE: usize = 1_000;
@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// List them, with the reasons.
     List {
         #[command(flatten)]
-        queues: QueueArgs,
+        queues: QueueFilter,
         /// At most so many of each queue.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         limit: usize,
@@ -52,7 +52,7 @@ pub(super) enum Command {
 }
 
 #[derive(clap::Args)]
-pub(super) struct QueueArgs {
+pub(super) struct QueueFilter {
     /// Only this queue.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
@@ -67,7 +67,7 @@ pub(super) struct Selection {
     #[arg(long, requires = "queue")]
     all: bool,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueFilter,
 }
 
 #[derive(clap::Args)]
@@ -82,18 +82,18 @@ pub(super) struct PurgeArgs {
     #[arg(long, requires = "queue")]
     documents: bool,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueFilter,
 }
 
 pub(super) async fn dead(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let server = match command {
+    let backend = match command {
         Command::List { .. } | Command::Show { .. } => environment.connect_to_read().await?,
         Command::Retry(_) | Command::Purge(_) => environment.connect().await?,
     };
     match command {
-        Command::List { queues, limit, json } => list(&server, &queues, limit, json).await?,
+        Command::List { queues, limit, json } => list(&backend, &queues, limit, json).await?,
         Command::Show { request, json } => {
-            let status = request.find(&server).await?;
+            let status = request.find(&backend).await?;
             if status.state != State::Dead {
                 return Err(not_dead(&status));
             }
@@ -103,16 +103,16 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
                 requests::show(&status);
             }
         }
-        Command::Retry(selection) => return revive(&server, selection, Verb::Retry).await,
-        Command::Purge(args) => return purge(&server, args).await,
+        Command::Retry(selection) => return retry_or_purge(&backend, selection, Verb::Retry).await,
+        Command::Purge(args) => return purge(&backend, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) -> Result<()> {
+async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bool) -> Result<()> {
     let mut rows = Vec::new();
-    for queue in requests::queues(server, queues.queue.as_deref()).await? {
-        for status in server.queue.requests(&queue, State::Dead, limit).await? {
+    for queue in requests::queues(backend, queues.queue.as_deref()).await? {
+        for status in backend.queue.requests(&queue, State::Dead, limit).await? {
             if as_json {
                 requests::json(&status);
             }
@@ -125,28 +125,28 @@ async fn list(server: &Server, queues: &QueueArgs, limit: usize, as_json: bool) 
                 status.error.unwrap_or_default(),
             ]);
         }
-        for invalid in server.queue.invalid(&queue, limit).await? {
+        for invalid in backend.queue.invalid(&queue, limit).await? {
             let name = format!("{DOCUMENT}{}", invalid.key);
             // Nobody has looked at it: its URI may well have a password.
             let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
-                out::json(&json!({
+                print::json(&json!({
                     "queue": queue, "name": name, "document": document, "error": reason,
                     "code": Code::RequestInvalid, "at_ms": invalid.at_ms,
                 }));
             }
-            let document = out::beginning(&document, DOCUMENT_CHARS);
+            let document = print::beginning(&document, DOCUMENT_CHARS);
             let code = Code::RequestInvalid.to_string();
             rows.push(vec![name, queue.clone(), document, code, reason]);
         }
     }
     if !as_json {
-        out::table(&["ID", "QUEUE", "INPUT", "CODE", "ERROR"], &rows);
+        print::table(&["ID", "QUEUE", "INPUT", "CODE", "ERROR"], &rows);
     }
     Ok(())
 }
 
-async fn purge(server: &Server, args: PurgeArgs) -> Result<ExitCode> {
+async fn purge(backend: &Backend, args: PurgeArgs) -> Result<ExitCode> {
     let PurgeArgs {
         id,
         all,
@@ -155,46 +155,46 @@ async fn purge(server: &Server, args: PurgeArgs) -> Result<ExitCode> {
     } = args;
     let key = id.as_deref().and_then(|id| id.strip_prefix(DOCUMENT));
     if let Some(key) = key {
-        return purge_document(server, key, queues.queue.as_deref()).await;
+        return purge_document(backend, key, queues.queue.as_deref()).await;
     }
     if let Some(queue) = queues.queue.as_deref().filter(|_| documents) {
-        purge_documents(server, queue).await?;
+        purge_documents(backend, queue).await?;
     }
     if id.is_none() && !all {
         return Ok(ExitCode::SUCCESS);
     }
-    revive(server, Selection { id, all, queues }, Verb::Purge).await
+    retry_or_purge(backend, Selection { id, all, queues }, Verb::Purge).await
 }
 
-async fn purge_document(server: &Server, key: &str, queue: Option<&str>) -> Result<ExitCode> {
-    for name in requests::queues(server, queue).await? {
-        if server.queue.purge_invalid(&name, key).await? {
-            out::line(format!("{DOCUMENT}{key}  removed"));
+async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<ExitCode> {
+    for name in requests::queues(backend, queue).await? {
+        if backend.queue.purge_invalid(&name, key).await? {
+            print::line(format!("{DOCUMENT}{key}  removed"));
             return Ok(ExitCode::SUCCESS);
         }
     }
     let within = queue.unwrap_or("any queue");
-    let why = format!("{DOCUMENT}{key}: is not in {within} on {}", server.name);
+    let why = format!("{DOCUMENT}{key}: is not in {within} on {}", backend.name);
     Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
 }
 
 /// Purges the documents that are there now. Documents that come meanwhile stay, since nobody has looked at them.
-async fn purge_documents(server: &Server, queue: &str) -> Result<()> {
-    requests::known(server, queue).await?;
-    let (until_ms, mut count) = (server.queue.now_ms().await?, 0);
+async fn purge_documents(backend: &Backend, queue: &str) -> Result<()> {
+    requests::known(backend, queue).await?;
+    let (until_ms, mut count) = (backend.queue.now_ms().await?, 0);
     loop {
-        let keys = server.queue.purge_invalid_until(queue, until_ms).await?;
+        let keys = backend.queue.purge_invalid_until(queue, until_ms).await?;
         if keys.is_empty() {
             break;
         }
         count += keys.len();
         for key in keys {
-            out::line(format!("{DOCUMENT}{key}  removed"));
+            print::line(format!("{DOCUMENT}{key}  removed"));
         }
     }
-    let left = server.queue.counts(queue).await?.invalid;
+    let left = backend.queue.counts(queue).await?.invalid;
     if left > 0 {
-        out::note(format!(
+        print::note(format!(
             "{queue}: {count} documents removed; {left} have come since and are left"
         ));
     }
@@ -216,7 +216,12 @@ impl Verb {
         }
     }
 
-    async fn several(self, queue: &dyn Queue, name: &str, deaths: &[Place]) -> Result<Vec<Revived>> {
+    async fn several(
+        self,
+        queue: &dyn Queue,
+        name: &str,
+        deaths: &[ListPosition],
+    ) -> Result<Vec<DeadLetterOutcome>> {
         match self {
             Self::Retry => queue.retry_deaths(name, deaths).await,
             Self::Purge => queue.purge_deaths(name, deaths).await,
@@ -240,17 +245,17 @@ impl Verb {
     }
 }
 
-async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<ExitCode> {
+async fn retry_or_purge(backend: &Backend, selection: Selection, verb: Verb) -> Result<ExitCode> {
     match (selection.id, selection.queues.queue) {
         (Some(id), queue) => {
-            let found = RequestArgs::new(id, queue).find(server).await?;
-            if !verb.one(&*server.queue, &found.queue, &found.id).await? {
+            let found = RequestArgs::new(id, queue).find(backend).await?;
+            if !verb.one(&*backend.queue, &found.queue, &found.id).await? {
                 return Err(not_dead(&found));
             }
-            out::line(format!("{}  {}", found.id, verb.state()));
+            print::line(format!("{}  {}", found.id, verb.state()));
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(queue)) => revive_all(server, &queue, verb).await,
+        (None, Some(queue)) => retry_or_purge_all(backend, &queue, verb).await,
         (None, None) => Err(Error::permanent(
             Stage::Config,
             Code::Usage,
@@ -261,24 +266,24 @@ async fn revive(server: &Server, selection: Selection, verb: Verb) -> Result<Exi
 
 /// Retries or purges the requests that are dead now, each once. A request that somebody else retries or purges meanwhile is
 /// skipped, a request that dies later is left, and both are counted.
-async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode> {
-    requests::known(server, queue).await?;
-    let deaths = deaths(&*server.queue, queue).await?;
+async fn retry_or_purge_all(backend: &Backend, queue: &str, verb: Verb) -> Result<ExitCode> {
+    requests::known(backend, queue).await?;
+    let deaths = dead_positions(&*backend.queue, queue).await?;
     let (mut done, mut gone, mut lost) = (0, 0, Vec::new());
     for step in deaths.chunks(DEAD_STEP) {
-        let answers = verb.several(&*server.queue, queue, step).await?;
-        for (Place { id, .. }, answer) in step.iter().zip(answers) {
+        let answers = verb.several(&*backend.queue, queue, step).await?;
+        for (ListPosition { id, .. }, answer) in step.iter().zip(answers) {
             match answer {
-                Revived::Done => {
+                DeadLetterOutcome::Done => {
                     done += 1;
-                    out::line(format!("{id}  {}", verb.state()));
+                    print::line(format!("{id}  {}", verb.state()));
                 }
-                Revived::Gone => gone += 1,
-                Revived::Lost => lost.push(id.as_str()),
+                DeadLetterOutcome::Gone => gone += 1,
+                DeadLetterOutcome::Lost => lost.push(id.as_str()),
             }
         }
     }
-    let dead = server.queue.counts(queue).await?.dead;
+    let dead = backend.queue.counts(queue).await?.dead;
     let since = dead.saturating_sub(lost.len() as u64);
     let mut note = format!("{queue}: {done} of {} {}", deaths.len(), verb.participle());
     if gone > 0 {
@@ -295,7 +300,7 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
             lost.len()
         );
     }
-    out::note(note);
+    print::note(note);
     Ok(if lost.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -305,9 +310,9 @@ async fn revive_all(server: &Server, queue: &str, verb: Verb) -> Result<ExitCode
 
 /// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command touches the
 /// first one, so a request that dies again meanwhile is not in it twice. No more are read than there are at the start.
-async fn deaths(queue: &dyn Queue, name: &str) -> Result<Vec<Place>> {
+async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
     let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
-    let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), Place::default());
+    let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), ListPosition::default());
     while left > 0 {
         let page = queue.after(name, State::Dead, &last, left.min(PAGE)).await?;
         let Some(end) = page.last() else { break };

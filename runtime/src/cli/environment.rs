@@ -12,7 +12,7 @@ use super::dotenv::Dotenv;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::{Cache, Engine};
-use crate::queue::Server;
+use crate::queue::Backend;
 use crate::trust::{self, private_folder};
 
 /// The one that runs, even if its file was replaced meanwhile.
@@ -29,7 +29,7 @@ pub(super) struct Environment {
 }
 
 /// The address of the queue's server.
-struct Place {
+struct QueueLocation {
     /// Its URL; may hold a password.
     url: String,
     /// Whether nobody has named it.
@@ -50,11 +50,11 @@ impl Environment {
     /// # Errors
     /// If a variable cannot be understood.
     pub(super) fn url(&self) -> Result<String> {
-        self.place().map(|place| place.url)
+        self.location().map(|location| location.url)
     }
 
-    fn place(&self) -> Result<Place> {
-        let named = |url| Place {
+    fn location(&self) -> Result<QueueLocation> {
+        let named = |url| QueueLocation {
             url,
             is_default: false,
             own_folder: None,
@@ -71,7 +71,7 @@ impl Environment {
         let own_folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?;
         let file = own_folder.clone().unwrap_or_default().join("queue.db");
         let url = format!("sqlite:{}", file.display());
-        Ok(Place {
+        Ok(QueueLocation {
             url,
             is_default: true,
             own_folder,
@@ -83,7 +83,7 @@ impl Environment {
     /// # Errors
     /// As [`Environment::url`].
     pub(super) fn names_a_server(&self) -> Result<bool> {
-        Ok(!self.place()?.is_default)
+        Ok(!self.location()?.is_default)
     }
 
     /// The queues that a worker serves, unless it was told which ones.
@@ -96,37 +96,37 @@ impl Environment {
 
     /// Connects to the server for a command that only reads, and leaves a SQLite file as it is: a look at a queue must not stop
     /// workers of the version that made its file.
-    pub(super) async fn connect_to_read(&self) -> Result<Server> {
+    pub(super) async fn connect_to_read(&self) -> Result<Backend> {
         self.existing()?.connect_to_read().await
     }
 
     /// Connects to the server for a command that changes what is there already. A mistyped path must not look like a queue
     /// without requests, so a SQLite file must be there; one of an older version is upgraded.
-    pub(super) async fn connect(&self) -> Result<Server> {
+    pub(super) async fn connect(&self) -> Result<Backend> {
         self.existing()?.connect().await
     }
 
     /// Connects to the server; makes a SQLite file if it is not there.
-    pub(super) async fn connect_or_create(&self) -> Result<Server> {
-        self.place()?.connect().await
+    pub(super) async fn connect_or_create(&self) -> Result<Backend> {
+        self.location()?.connect().await
     }
 
-    fn existing(&self) -> Result<Place> {
-        let place = self.place()?;
-        if place.lacks_its_file() {
+    fn existing(&self) -> Result<QueueLocation> {
+        let location = self.location()?;
+        if location.lacks_its_file() {
             let why = "there is no such file; `submit`, `run` and `plugin push` make one";
             return Err(Error::permanent(
                 Stage::Queue,
                 Code::QueueUnknown,
-                format!("{}: {why}", place.url),
+                format!("{}: {why}", location.url),
             ));
         }
-        Ok(place)
+        Ok(location)
     }
 
     /// Returns true if the server is a SQLite file that does not exist yet.
     pub(super) fn lacks_its_file(&self) -> bool {
-        self.place().is_ok_and(|place| place.lacks_its_file())
+        self.location().is_ok_and(|location| location.lacks_its_file())
     }
 
     /// An engine with a compilation cache in this user's cache folder, if there is one. The secret that proves that this
@@ -151,20 +151,20 @@ impl Environment {
     }
 }
 
-impl Place {
+impl QueueLocation {
     fn lacks_its_file(&self) -> bool {
         let path = self.url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
         path.is_some_and(|path| matches!(Path::new(path).try_exists(), Ok(false)))
     }
 
-    async fn connect(&self) -> Result<Server> {
+    async fn connect(&self) -> Result<Backend> {
         self.guard()?;
-        Server::connect(&self.url).await
+        Backend::connect(&self.url).await
     }
 
-    async fn connect_to_read(&self) -> Result<Server> {
+    async fn connect_to_read(&self) -> Result<Backend> {
         self.guard()?;
-        Server::connect_to_read(&self.url).await
+        Backend::connect_to_read(&self.url).await
     }
 
     /// Keeps others out of this user's own folder: requests may have credentials in their URIs.

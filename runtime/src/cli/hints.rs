@@ -339,11 +339,11 @@ fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<Strin
     let unnamed = NO_OPTIONS.iter().find(|(names, _)| names.contains(&name));
     let given = given(program, arguments);
     match (named, unnamed) {
-        (Some((_, ours, hint)), _) if has(given, ours) => Some((*hint).to_owned()),
+        (Some((_, ours, hint)), _) if has_option(given, ours) => Some((*hint).to_owned()),
         (_, Some((_, hint))) => Some((*hint).to_owned()),
         (Some((_, ours, _)), None) => {
             let mut names = Vec::new();
-            having(program, ours, &mut names);
+            commands_with(program, ours, &mut names);
             Some(format!("--{ours} is an option of {}", names.join(", ")))
         }
         (None, None) => None,
@@ -358,20 +358,20 @@ fn given<'a>(program: &'a Command, arguments: &[OsString]) -> &'a Command {
     })
 }
 
-fn has(command: &Command, option: &str) -> bool {
+fn has_option(command: &Command, option: &str) -> bool {
     command
         .get_arguments()
         .any(|argument| argument.get_long() == Some(option))
 }
 
 /// Collects the commands that have an option.
-fn having(command: &Command, option: &str, names: &mut Vec<String>) {
-    if has(command, option) {
+fn commands_with(command: &Command, option: &str, names: &mut Vec<String>) {
+    if has_option(command, option) {
         let name = command.get_bin_name().unwrap_or(command.get_name());
         names.push(format!("`{name}`"));
     }
     for command in command.get_subcommands() {
-        having(command, option, names);
+        commands_with(command, option, names);
     }
 }
 

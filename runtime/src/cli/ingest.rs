@@ -7,23 +7,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::environment::Environment;
-use super::inputs::{self, Input, Unfound};
-use super::log::LogFormat;
+use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
-use super::out::{self, ProgressLine};
+use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
 use crate::decode::NOT_UTF8;
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::fetch::{Access, Fetcher, Origin};
+use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
-use crate::pipeline::{self, Gauge, Job};
+use crate::names::check_id;
+use crate::pipeline::{self, Job, ProgressCounters};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
-use crate::request::check_name;
 use crate::stop::{Stop, TimeLimit, stop_after};
+use crate::telemetry::log::LogFormat;
 
 /// So many of the inputs that are not done are named at the end.
 const SHOWN_MAX: usize = 10;
@@ -76,7 +76,7 @@ pub(super) struct Args {
 
 pub(super) async fn ingest(args: Args, environment: &Environment, log_format: LogFormat) -> Result<ExitCode> {
     if args.output.is_stdout() {
-        out::keep_stdout_for_records();
+        print::keep_stdout_for_records();
     }
     let inputs = inputs::expand(&args.inputs);
     check(&args, inputs.len())?;
@@ -121,7 +121,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
 fn check(args: &Args, count: usize) -> Result<()> {
     let refused = |what: String| Err(Error::permanent(Stage::Config, Code::Usage, what));
     if let Some(id) = &args.id {
-        check_name("id", id, 128)?;
+        check_id(id)?;
     }
     let of_one = [
         (args.id.is_some(), "--id names one output"),
@@ -155,22 +155,22 @@ fn staging_folder() -> Result<tempfile::TempDir> {
 /// Publishes the output of each input, and tells of it as soon as it is there.
 async fn to_folder(
     work: &Ingestion,
-    inputs: Vec<Result<Input, Unfound>>,
+    inputs: Vec<Result<InputArgument, InputNotFound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
     let is_named = count > 1 && !work.args.json;
-    let tell = |name: String, committed| {
+    let print_committed = |name: String, committed| {
         if is_named {
-            out::line(&name);
+            print::line(&name);
         }
-        work.tell((count > 1).then_some(&*name), committed);
+        work.print_committed((count > 1).then_some(&*name), committed);
         Ok(())
     };
-    let left = work.put_through_all(inputs, log_format, tell).await?;
+    let left = work.ingest_all(inputs, log_format, print_committed).await?;
     if !left.is_empty() {
         if count > 1 {
-            out::note(format!(
+            print::note(format!(
                 "{} of {count} inputs are done{}",
                 count - left.len(),
                 not_done(&left)
@@ -179,7 +179,7 @@ async fn to_folder(
         return Ok(ExitCode::FAILURE);
     }
     if is_named {
-        out::line(format!("all {count} inputs are done"));
+        print::line(format!("all {count} inputs are done"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -187,7 +187,7 @@ async fn to_folder(
 /// Writes the outputs of all inputs to stdout, or none.
 async fn to_stdout(
     work: &Ingestion,
-    inputs: Vec<Result<Input, Unfound>>,
+    inputs: Vec<Result<InputArgument, InputNotFound>>,
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     let count = inputs.len();
@@ -204,13 +204,13 @@ async fn to_stdout(
         receipts.push((name, receipt));
         Ok(())
     };
-    let left = work.put_through_all(inputs, log_format, stage).await?;
+    let left = work.ingest_all(inputs, log_format, stage).await?;
     if !left.is_empty() {
         let which = match count {
             1 => String::new(),
             _ => not_done(&left),
         };
-        out::note(format!("nothing was written to stdout{which}"));
+        print::note(format!("nothing was written to stdout{which}"));
         return Ok(ExitCode::FAILURE);
     }
     if !stdout::copy(files, &work.interrupted).await? {
@@ -218,14 +218,14 @@ async fn to_stdout(
     }
     for (name, receipt) in receipts {
         if count > 1 {
-            out::line(&name);
+            print::line(&name);
         }
-        work.tell((count > 1).then_some(&*name), Committed::New(receipt));
+        work.print_committed((count > 1).then_some(&*name), Committed::New(receipt));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn name(input: &Result<Input, Unfound>) -> String {
+fn name(input: &Result<InputArgument, InputNotFound>) -> String {
     match input {
         Ok(input) => input.to_string(),
         Err(unfound) => unfound.argument.clone(),
@@ -275,9 +275,9 @@ impl Ingestion {
     ///
     /// # Errors
     /// Those of stage config, which concern all inputs, and those of `done`.
-    async fn put_through_all(
+    async fn ingest_all(
         &self,
-        inputs: Vec<Result<Input, Unfound>>,
+        inputs: Vec<Result<InputArgument, InputNotFound>>,
         log_format: LogFormat,
         mut done: impl FnMut(String, Committed) -> Result<()>,
     ) -> Result<Vec<String>> {
@@ -289,7 +289,7 @@ impl Ingestion {
                 left.push(name);
                 continue;
             }
-            match self.put_through(input).await {
+            match self.ingest_one(input).await {
                 Ok(committed) => done(name, committed)?,
                 Err(error) if error.stage() == Stage::Config => return Err(error),
                 Err(error) => {
@@ -306,7 +306,7 @@ impl Ingestion {
     }
 
     /// Puts an input through, unless a signal comes first.
-    async fn put_through(&self, input: Result<Input, Unfound>) -> Result<Committed> {
+    async fn ingest_one(&self, input: Result<InputArgument, InputNotFound>) -> Result<Committed> {
         let input = input.map_err(|unfound| *unfound.error)?;
         // Its time may be over, that of the next one not.
         let stop = Stop::default();
@@ -321,31 +321,35 @@ impl Ingestion {
             }
         };
         result.map_err(|error| match (error.class(), &input) {
+            // Rejects that stay are staged where they stay, and the error may be theirs.
             (Class::Transient, _) if error.stage() == Stage::Commit && self.args.output.is_stdout() => {
-                error.with_hint(STAGED_FIRST)
+                match self.args.output.rejects {
+                    None => error.with_hint(STAGED_FIRST),
+                    Some(_) => error.with_hint(OUTPUT_STAGED_FIRST),
+                }
             }
-            (Class::Transient, Input::At(_)) => error.with_hint(NO_RETRY),
+            (Class::Transient, InputArgument::At(_)) => error.with_hint(NO_RETRY),
             // No queue reads standard input.
             _ => error,
         })
     }
 
-    async fn attempt(&self, input: &Input, stop: &Stop) -> Result<Committed> {
+    async fn attempt(&self, input: &InputArgument, stop: &Stop) -> Result<Committed> {
         let args = &self.args;
         let limits = self.plugin.limits();
         let mut time = TimeLimit::new(limits.attempt);
         let now = receipt::now();
-        let is_typed = *input == Input::Stdin && std::io::stdin().is_terminal();
+        let is_typed = *input == InputArgument::Stdin && std::io::stdin().is_terminal();
         if is_typed {
-            out::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
+            print::note("reading from the terminal: Ctrl-D on a line of its own ends the input");
         }
         let source = match input {
-            Input::At(uri) => {
-                stop_after(&mut time, stop, self.fetcher.open(uri, Origin::Typed, stop)).await?
+            InputArgument::At(uri) => {
+                stop_after(&mut time, stop, self.fetcher.open(uri, RequestedBy::Typed, stop)).await?
             }
-            Input::Stdin => self.fetcher.open_stdin(stop)?,
+            InputArgument::Stdin => self.fetcher.open_stdin(stop)?,
         };
-        let gauge = Arc::new(Gauge::default());
+        let progress = Arc::new(ProgressCounters::default());
         let job = Job {
             id: args.id.clone(),
             queue: None,
@@ -368,21 +372,21 @@ impl Ingestion {
             lanes: limits.lanes,
             limits: Arc::clone(limits),
             stop: stop.clone(),
-            gauge: Arc::clone(&gauge),
+            progress: Arc::clone(&progress),
         };
         // It would write over what is typed.
-        let line = (!is_typed).then(|| ProgressLine::of_job(gauge));
+        let line = (!is_typed).then(|| ProgressLine::of_job(progress));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result
     }
 
     /// Shows what became of an input. Of several inputs, each note begins with the input's name, as errors do.
-    fn tell(&self, name: Option<&str>, committed: Committed) {
+    fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
-            Some(name) => out::note(format!("{name}: {text}")),
-            None => out::note(text),
+            Some(name) => print::note(format!("{name}: {text}")),
+            None => print::note(text),
         };
         let receipt = match committed {
             Committed::New(receipt) => receipt,
@@ -412,19 +416,22 @@ impl Ingestion {
 
     fn show(&self, receipt: &Receipt) {
         if self.args.json {
-            out::json(receipt);
+            print::json(receipt);
             return;
         }
-        out::receipt(receipt);
+        print::receipt(receipt);
         if receipt.rejects.records > 0 && receipt.rejects.uri.is_none() {
-            out::line("rejects  not kept: --rejects FOLDER keeps them");
+            print::line("rejects  not kept: --rejects FOLDER keeps them");
         }
         if let Some(quality) = &receipt.quality {
-            out::line("");
+            print::line("");
             report::columns(quality, receipt.records.written);
         }
     }
 }
+
+/// The exit code of a program that SIGINT ended, as shells have it: 128 and the signal's number.
+const EXIT_INTERRUPTED: i32 = 130;
 
 const INTERRUPTED: &str = "interrupted";
 
@@ -433,6 +440,9 @@ const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a qu
 
 /// What to do about an error that most likely is a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
+
+/// As [`STAGED_FIRST`], where rejects go to a folder of their own.
+const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
 /// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
 /// removes the folder in which its output was staged for stdout.
@@ -446,7 +456,7 @@ fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
         if let Some(folder) = staged {
             let _ = std::fs::remove_dir_all(folder);
         }
-        std::process::exit(130);
+        std::process::exit(EXIT_INTERRUPTED);
     });
     Ok(())
 }

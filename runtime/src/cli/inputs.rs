@@ -24,14 +24,14 @@ const WILDCARDS: [char; 3] = ['*', '?', '['];
 
 /// An input of `ingest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Input {
+pub(super) enum InputArgument {
     /// `-`.
     Stdin,
     /// A path or a URI.
     At(String),
 }
 
-impl Input {
+impl InputArgument {
     /// Its URI for receipts, without credentials.
     pub(super) fn uri(&self) -> String {
         match self {
@@ -41,7 +41,7 @@ impl Input {
     }
 }
 
-impl fmt::Display for Input {
+impl fmt::Display for InputArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("stdin"),
@@ -52,13 +52,13 @@ impl fmt::Display for Input {
 
 /// An argument that names no input: as it was written, and why.
 #[derive(Debug)]
-pub(super) struct Unfound {
+pub(super) struct InputNotFound {
     pub(super) argument: String,
     pub(super) error: Box<Error>,
 }
 
 /// Returns what the arguments name, each input once.
-pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<Input, Unfound>> {
+pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputNotFound>> {
     let mut seen = HashSet::new();
     let inputs = arguments.iter().flat_map(|argument| named_by(argument));
     inputs
@@ -67,8 +67,8 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<Input, Unfound>> {
 }
 
 /// Returns the same for two spellings of one local file, wherever links lead.
-fn identity(input: &Input) -> OsString {
-    let Input::At(uri) = input else {
+fn identity(input: &InputArgument) -> OsString {
+    let InputArgument::At(uri) = input else {
         return "-".into();
     };
     let real = match Location::parse(uri, Stage::Config) {
@@ -79,36 +79,36 @@ fn identity(input: &Input) -> OsString {
 }
 
 /// Returns what an argument names: the file of that very name if there is one, whatever characters it has.
-fn named_by(argument: &OsStr) -> Vec<Result<Input, Unfound>> {
+fn named_by(argument: &OsStr) -> Vec<Result<InputArgument, InputNotFound>> {
     if argument == "-" {
-        return vec![Ok(Input::Stdin)];
+        return vec![Ok(InputArgument::Stdin)];
     }
     let path = Path::new(argument);
     let Some(text) = argument.to_str() else {
         return vec![Ok(at(path))];
     };
     if text.contains("://") {
-        return vec![Ok(Input::At(text.to_owned()))];
+        return vec![Ok(InputArgument::At(text.to_owned()))];
     }
     if path.symlink_metadata().is_ok() {
         return vec![Ok(at(path))];
     }
     if is_uri(text) || !text.contains(WILDCARDS) {
-        return vec![Ok(Input::At(text.to_owned()))];
+        return vec![Ok(InputArgument::At(text.to_owned()))];
     }
     match matches(text) {
         Ok((found, unread)) => {
             let found = found.iter().map(|path| Ok(at(path)));
             found
-                .chain(unread.map(|error| Err(unfound(text, error))))
+                .chain(unread.map(|error| Err(not_found(text, error))))
                 .collect()
         }
-        Err(error) => vec![Err(unfound(text, error))],
+        Err(error) => vec![Err(not_found(text, error))],
     }
 }
 
-fn unfound(argument: &str, error: Error) -> Unfound {
-    Unfound {
+fn not_found(argument: &str, error: Error) -> InputNotFound {
+    InputNotFound {
         argument: argument.to_owned(),
         error: Box::new(error),
     }
@@ -117,15 +117,15 @@ fn unfound(argument: &str, error: Error) -> Unfound {
 /// Returns the files that a pattern matches, sorted, and an error if there may be others in folders that cannot be read.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
-    let parts = pattern.split('/').filter(|part| !part.is_empty());
-    let parts: Vec<_> = parts
-        .map(Part::parse)
+    let segments = pattern.split('/').filter(|segment| !segment.is_empty());
+    let segments: Vec<_> = segments
+        .map(PatternSegment::parse)
         .collect::<Result<_, _>>()
         .map_err(|error| failed("is neither a file nor a pattern").because(error))?;
     let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
-    let mut walk = Walk::default();
-    walk.go(root, &parts);
-    let Walk { mut found, unread } = walk;
+    let mut walk = PatternWalk::default();
+    walk.visit(root, &segments);
+    let PatternWalk { mut found, unread } = walk;
     let others = unread.len().saturating_sub(1);
     let unread = unread.into_iter().next().map(|(folder, error)| {
         let more = match others {
@@ -154,14 +154,14 @@ fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
 }
 
 /// A part of a pattern, between two slashes.
-enum Part<'a> {
+enum PatternSegment<'a> {
     Name(&'a str),
     Pattern(Pattern),
     /// `**`: any number of folders.
     Folders,
 }
 
-impl<'a> Part<'a> {
+impl<'a> PatternSegment<'a> {
     fn parse(text: &'a str) -> Result<Self, PatternError> {
         match text {
             "**" => Ok(Self::Folders),
@@ -173,16 +173,16 @@ impl<'a> Part<'a> {
 
 /// What is found on the way of a pattern. Patterns do not follow links from folder to folder where they go to any depth.
 #[derive(Default)]
-struct Walk {
+struct PatternWalk {
     found: Vec<PathBuf>,
     /// The folders that could not be read, and why. A pattern may come to one in several ways.
     unread: BTreeMap<PathBuf, io::Error>,
 }
 
-impl Walk {
+impl PatternWalk {
     /// Finds the files below a folder that the parts lead to.
-    fn go(&mut self, folder: &Path, parts: &[Part<'_>]) {
-        let Some((part, rest)) = parts.split_first() else {
+    fn visit(&mut self, folder: &Path, segments: &[PatternSegment<'_>]) {
+        let Some((segment, rest)) = segments.split_first() else {
             if !folder.is_dir() {
                 self.found.push(folder.to_owned());
             }
@@ -193,17 +193,17 @@ impl Walk {
             true => Path::new("."),
             false => folder,
         };
-        if let Part::Name(name) = part {
+        if let PatternSegment::Name(name) = segment {
             let path = folder.join(name);
             match path.symlink_metadata() {
-                Ok(_) if is_way(&path) => self.go(&path, rest),
+                Ok(_) if is_way(&path) => self.visit(&path, rest),
                 Ok(_) => {}
                 Err(error) => self.pass_over(here, error),
             }
             return;
         }
-        if let Part::Folders = part {
-            self.go(folder, rest);
+        if let PatternSegment::Folders = segment {
+            self.visit(folder, rest);
         }
         let entries = match here.read_dir() {
             Ok(entries) => entries,
@@ -222,11 +222,15 @@ impl Walk {
             // What is no text in a name is matched as one unknown character.
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            match part {
-                Part::Pattern(pattern) if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) => {
-                    self.go(&path, rest);
+            match segment {
+                PatternSegment::Pattern(pattern)
+                    if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) =>
+                {
+                    self.visit(&path, rest);
                 }
-                Part::Folders if kind.is_dir() && !name.starts_with('.') => self.go(&path, parts),
+                PatternSegment::Folders if kind.is_dir() && !name.starts_with('.') => {
+                    self.visit(&path, segments);
+                }
                 _ => {}
             }
         }
@@ -245,13 +249,13 @@ impl Walk {
 }
 
 /// Returns the input at a path, written so that it is not taken for a URI.
-fn at(path: &Path) -> Input {
+fn at(path: &Path) -> InputArgument {
     let uri = match path.to_str() {
         Some(text) if is_uri(text) => format!("./{text}"),
         Some(text) => text.to_owned(),
         None => file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
     };
-    Input::At(uri)
+    InputArgument::At(uri)
 }
 
 #[cfg(test)]
@@ -260,9 +264,9 @@ mod tests {
 
     fn expanded(arguments: &[&OsStr]) -> Vec<Result<String, String>> {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let text = |input: Result<Input, Unfound>| match input {
+        let text = |input: Result<InputArgument, InputNotFound>| match input {
             Ok(input) => Ok(input.to_string()),
-            Err(unfound) => Err(unfound.error.report()),
+            Err(not_found) => Err(not_found.error.report()),
         };
         expand(&arguments).into_iter().map(text).collect()
     }
@@ -366,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_has_no_files() {
-        let mut walk = Walk::default();
+        let mut walk = PatternWalk::default();
         for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory] {
             walk.pass_over(Path::new("gone"), kind.into());
         }

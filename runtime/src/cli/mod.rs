@@ -7,11 +7,11 @@ mod dotenv;
 mod environment;
 mod hints;
 mod ingest;
+mod input_options;
 mod inputs;
-mod log;
 mod options;
-mod out;
 mod plugin;
+mod print;
 mod queues;
 mod report;
 mod requests;
@@ -19,6 +19,7 @@ mod run;
 mod signals;
 mod stdout;
 mod submit;
+mod value_enums;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,8 +31,8 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
+use crate::telemetry::log::{self, LogFormat};
 use environment::Environment;
-use log::LogFormat;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -123,7 +124,7 @@ pub fn main() -> ExitCode {
 /// Says why the program, or a part of its work, has failed.
 fn fail(report: &str, code: Code, log_format: LogFormat) {
     match log_format {
-        LogFormat::Human => out::note(format!("error: {report} [{code}]")),
+        LogFormat::Human => print::note(format!("error: {report} [{code}]")),
         // Whoever collects the log must find why the program ended.
         LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, %code, "failed"),
     }
@@ -198,7 +199,7 @@ fn parse(arguments: &[OsString]) -> Cli {
             }
             _ => {
                 let text = error.to_string();
-                out::note(redact_within(text.lines().next().unwrap_or_default()));
+                print::note(redact_within(text.lines().next().unwrap_or_default()));
                 std::process::exit(error.exit_code());
             }
         }

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
+use super::input_options::InputOptionArgs;
 use crate::commit::Destination;
-use crate::config::{Limits, Setting};
+use crate::config::{LimitValue, Limits};
+use crate::digest::parse_sha256;
 use crate::document::{read_named_text, without_mark};
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
 use crate::location::{Location, is_uri, redact};
-use crate::request::{InputOptions, parse_sha256};
+use crate::request::InputOptions;
 
 /// The longest config file of a plugin, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -22,7 +24,7 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 #[derive(clap::Args)]
 pub(super) struct InputArgs {
     #[command(flatten)]
-    options: InputOptions,
+    options: InputOptionArgs,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; nothing is written if it has another.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(super) sha256: Option<String>,
@@ -32,7 +34,7 @@ impl InputArgs {
     pub(super) fn options(&self) -> InputOptions {
         InputOptions {
             sha256: self.sha256.clone(),
-            ..self.options.clone()
+            ..self.options.clone().into()
         }
     }
 }
@@ -208,12 +210,12 @@ pub(super) struct LimitArgs {
     /// first-byte-time=2m (how long a server may take to begin its answer), redirects=10 (how many are followed),
     /// zstd-window=128MiB (what a zstd frame may ask to be kept). docs/security.md lists them all, with their defaults.
     #[arg(long = "limit", value_name = "NAME=VALUE")]
-    settings: Vec<Setting>,
+    limits: Vec<LimitValue>,
 }
 
 impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {
-        Limits::default().with(&self.settings)
+        Limits::default().with(&self.limits)
     }
 }
 

@@ -8,14 +8,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::environment::Environment;
+use super::input_options::InputOptionArgs;
 use super::options::{GateArgs, LimitArgs, plugin_config};
-use super::{out, requests};
-use crate::config::{Limits, Setting};
+use super::{print, requests};
+use crate::config::{LimitValue, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
+use crate::names::check_usable_queue_name;
 use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
-use crate::request::{InputOptions, check_usable_queue_name};
+use crate::request::InputOptions;
 
 /// Of a component on the server that is to be bound: the most that a worker's limit can be.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
@@ -41,13 +43,13 @@ pub(super) enum Command {
         config: Option<String>,
         /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
         /// traps=0. Where a worker's own is lower, that counts. docs/security.md lists them all.
-        #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = of_binding)]
-        limits: Vec<Setting>,
+        #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
+        limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
         /// For what a request does not say.
         #[command(flatten)]
-        input: Box<InputOptions>,
+        input: Box<InputOptionArgs>,
     },
     /// Bind a queue again to what it was bound to before.
     Rollback {
@@ -82,8 +84,8 @@ pub(super) enum Command {
     },
 }
 
-fn of_binding(text: &str) -> Result<Setting, String> {
-    text.parse::<Setting>()?.in_binding()
+fn binding_limit(text: &str) -> Result<LimitValue, String> {
+    text.parse::<LimitValue>()?.in_binding()
 }
 
 pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
@@ -97,28 +99,28 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             gate,
             input,
         } => {
-            let rules = (gate.gate(), *input);
+            let rules = (gate.gate(), InputOptions::from(*input));
             bind(&queue, &plugin, config.as_deref(), &limits, rules, environment).await?;
         }
         Command::Rollback { queue } => rollback(&queue, environment).await?,
         Command::List { json } => {
             let components = environment.connect_to_read().await?.registry.components().await?;
             if json {
-                components.iter().for_each(out::json);
+                components.iter().for_each(print::json);
             } else {
                 let rows: Vec<_> = components.iter().map(component_row).collect();
-                out::table(&["PLUGIN", "PUSHED", "BYTES", "SHA256"], &rows);
+                print::table(&["PLUGIN", "PUSHED", "BYTES", "SHA256"], &rows);
             }
         }
         Command::History { queue, json } => {
-            let server = environment.connect_to_read().await?;
-            requests::known(&server, &queue).await?;
-            let bindings = server.registry.bindings(&queue).await?;
+            let backend = environment.connect_to_read().await?;
+            requests::known(&backend, &queue).await?;
+            let bindings = backend.registry.bindings(&queue).await?;
             if json {
-                bindings.iter().for_each(out::json);
+                bindings.iter().for_each(print::json);
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
-                out::table(
+                print::table(
                     &["BINDING", "PLUGIN", "BOUND", "CONFIG", "GATE", "SHA256", ""],
                     &rows,
                 );
@@ -154,9 +156,9 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
         pushed_ms: Timestamp::now().as_millisecond(),
     };
     registry.push_component(&component, &bytes).await?;
-    out::line(format!("{name}@{version}  sha256:{sha256}"));
+    print::line(format!("{name}@{version}  sha256:{sha256}"));
     if let Some(before) = before.filter(|before| before.sha256 != sha256) {
-        out::note(format!(
+        print::note(format!(
             "{name}@{version} was sha256:{} before; queues bound to that keep it",
             before.sha256
         ));
@@ -168,16 +170,16 @@ async fn bind(
     queue: &str,
     plugin: &str,
     config: Option<&str>,
-    limits: &[Setting],
+    limits: &[LimitValue],
     (gate, input): (Gate, InputOptions),
     environment: &Environment,
 ) -> Result<()> {
     check_usable_queue_name(queue)?;
     input.check()?;
     let config = plugin_config(config)?;
-    let server = environment.connect().await?;
-    let known = server.queue.queues().await?;
-    let registry = Arc::clone(&server.registry);
+    let backend = environment.connect().await?;
+    let known = backend.queue.queues().await?;
+    let registry = Arc::clone(&backend.registry);
     let component = find(&*registry, plugin).await?;
     let binding = Binding {
         number: 0,
@@ -192,15 +194,15 @@ async fn bind(
         rollback_of: None,
     };
     put_in_force(queue, binding, &config.as_written, None, &*registry, environment).await?;
-    requests::tell_new(&server, queue, &known);
+    requests::note_new_queue(&backend, queue, &known);
     Ok(())
 }
 
 /// Goes back to what was in force before; from a rollback, one step further.
 async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
-    let server = environment.connect().await?;
-    requests::known(&server, queue).await?;
-    let registry = server.registry;
+    let backend = environment.connect().await?;
+    requests::known(&backend, queue).await?;
+    let registry = backend.registry;
     let bindings = registry.bindings(queue).await?;
     let refused =
         |why: &str| Error::permanent(Stage::Queue, Code::BindingConflict, format!("{queue}: {why}"));
@@ -253,7 +255,7 @@ async fn put_in_force(
     // Whoever pushed it has decided on its size.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
-        ..Limits::default().lowered(&binding.limits)?
+        ..Limits::default().with_overrides(&binding.limits)?
     };
     let plugin = environment
         .engine(&limits)?
@@ -264,7 +266,7 @@ async fn put_in_force(
     let note = binding
         .rollback_of
         .map_or(String::new(), |number| format!(", as binding {number}"));
-    out::line(format!("{queue}  binding {number}: {candidate}{note}"));
+    print::line(format!("{queue}  binding {number}: {candidate}{note}"));
     Ok(())
 }
 
@@ -345,14 +347,14 @@ fn not_a_name(reference: &str, components: &[Component]) -> String {
 
 fn inspect(description: &Description, json: bool) {
     if json {
-        return out::json(description);
+        return print::json(description);
     }
-    out::line(format!("{} {}", description.name, description.version));
-    out::line(format!("interface  {}", description.interface));
-    out::line(format!("sha256     {}", description.sha256));
-    out::line(format!("bytes      {}", description.bytes));
+    print::line(format!("{} {}", description.name, description.version));
+    print::line(format!("interface  {}", description.interface));
+    print::line(format!("sha256     {}", description.sha256));
+    print::line(format!("bytes      {}", description.bytes));
     for (index, import) in description.imports.iter().enumerate() {
-        out::line(format!(
+        print::line(format!(
             "{}  {import}",
             if index == 0 { "imports  " } else { "         " }
         ));
@@ -373,9 +375,9 @@ fn binding_row(binding: &Binding) -> Vec<String> {
         binding.number.to_string(),
         format!("{}@{}", binding.name, binding.version),
         time(binding.bound_ms),
-        out::beginning(&binding.config, 40),
+        print::beginning(&binding.config, 40),
         binding.gate.to_string(),
-        out::beginning(&binding.sha256, 12),
+        print::beginning(&binding.sha256, 12),
         remarks(binding),
     ]
 }

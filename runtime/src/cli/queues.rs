@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::environment::Environment;
-use super::{out, requests};
+use super::{print, requests};
 use crate::error::Result;
-use crate::queue::Server;
-use crate::request::check_usable_queue_name;
+use crate::names::check_usable_queue_name;
+use crate::queue::Backend;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -42,19 +42,19 @@ pub(super) struct QueueArgs {
 }
 
 pub(super) async fn queue(command: Command, environment: &Environment) -> Result<ExitCode> {
-    let server = match command {
+    let backend = match command {
         Command::Pause(_) => environment.connect_or_create().await?,
         Command::Resume(_) => environment.connect().await?,
         Command::List { .. } | Command::Audit { .. } => environment.connect_to_read().await?,
     };
-    let queue = &server.queue;
+    let queue = &backend.queue;
     match command {
         Command::List { json } => {
             let mut rows = Vec::new();
             for name in queue.queues().await? {
                 let counts = queue.counts(&name).await?;
                 if json {
-                    out::json(&counts);
+                    print::json(&counts);
                 }
                 let number = |count: u64| count.to_string();
                 rows.push(vec![
@@ -81,38 +81,38 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                     "BINDING",
                     "",
                 ];
-                out::table(&head, &rows);
+                print::table(&head, &rows);
             }
         }
         Command::Pause(QueueArgs { queue: name }) => {
             check_usable_queue_name(&name)?;
             let known = queue.queues().await?;
             queue.set_paused(&name, true).await?;
-            out::line(format!("{name}  paused"));
-            requests::tell_new(&server, &name, &known);
+            print::line(format!("{name}  paused"));
+            requests::note_new_queue(&backend, &name, &known);
         }
         Command::Resume(QueueArgs { queue: name }) => {
-            requests::known(&server, &name).await?;
+            requests::known(&backend, &name).await?;
             queue.set_paused(&name, false).await?;
-            out::line(format!("{name}  resumed"));
+            print::line(format!("{name}  resumed"));
         }
         Command::Audit {
             queue: name,
             json: as_json,
         } => {
-            settings(&server).await;
+            settings(&backend).await;
             let mut clean = true;
-            for name in requests::queues(&server, name.as_deref()).await? {
+            for name in requests::queues(&backend, name.as_deref()).await? {
                 let findings = queue.audit(&name).await?;
                 for finding in &findings {
                     if as_json {
-                        out::json(&json!({ "queue": name, "finding": finding }));
+                        print::json(&json!({ "queue": name, "finding": finding }));
                     } else {
-                        out::line(format!("{name}  {finding}"));
+                        print::line(format!("{name}  {finding}"));
                     }
                 }
                 if findings.is_empty() && !as_json {
-                    out::line(format!("{name}  clean"));
+                    print::line(format!("{name}  clean"));
                 }
                 clean &= findings.is_empty();
             }
@@ -127,14 +127,14 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
 }
 
 /// Warns of each danger in the settings of the server, and gives it.
-pub(super) async fn settings(server: &Server) -> Vec<String> {
-    let dangers = match server.queue.settings().await {
+pub(super) async fn settings(backend: &Backend) -> Vec<String> {
+    let dangers = match backend.queue.settings().await {
         Ok(dangers) => dangers,
         Err(error) => vec![format!("its settings could not be checked: {}", error.report())],
     };
     for danger in &dangers {
         tracing::warn!(
-            server = server.name,
+            server = backend.name,
             danger,
             "the queue's server may lose requests"
         );

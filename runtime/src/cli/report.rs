@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde::Deserialize;
-
 use super::environment::Environment;
-use super::out;
+use super::print;
 use super::requests::RequestArgs;
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
@@ -39,7 +37,7 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
         None => find(args.what, args.queue, environment).await?,
     };
     if args.json {
-        out::json(&report);
+        print::json(&report);
     } else {
         page(&report);
     }
@@ -92,11 +90,11 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
         // Only where there is no such request, the id may be of an `ingest`.
-        let server = match environment.connect_to_read().await {
+        let backend = match environment.connect_to_read().await {
             Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
             connected => connected?,
         };
-        let found = RequestArgs::new(id, queue).find(&server).await;
+        let found = RequestArgs::new(id, queue).find(&backend).await;
         found.map_err(|error| match error.stage() {
             Stage::Request => error.with_hint(hint),
             _ => error,
@@ -113,9 +111,15 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
             format!("{}: {why}", status.id),
         )
     };
-    if let Some(receipt) = &status.receipt {
-        let report = Report::deserialize(receipt)
-            .map_err(|error| refused("its receipt cannot be read").because(error))?;
+    let receipt = status
+        .read_receipt()
+        .map_err(|error| refused("its receipt cannot be read").because(error))?;
+    if let Some(receipt) = receipt {
+        let report = Report {
+            refused: None,
+            code: None,
+            receipt,
+        };
         return match is_about(&report, &status) {
             true => Ok(report),
             false => Err(refused("the queue has the receipt of another request for it")),
@@ -127,14 +131,14 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
     };
     match &status.report {
-        Some(uri) => of_dead(&status, uri).map_err(|error| why().because(error)),
+        Some(uri) => quarantined_report(&status, uri).map_err(|error| why().because(error)),
         None => Err(why()),
     }
 }
 
 /// The report on a request that the gate refused, if it is on this machine. Its URI is a worker's; what is there may be
 /// anybody's by now.
-fn of_dead(status: &Status, uri: &str) -> Result<Report> {
+fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
         Location::File(path) if path.is_absolute() => path,
@@ -166,30 +170,30 @@ fn is_about(report: &Report, status: &Status) -> bool {
 }
 
 fn page(Report { refused, receipt, .. }: &Report) {
-    out::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
+    print::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
     if let Some(why) = refused {
-        out::line(format!("nothing was published: {why}"));
+        print::line(format!("nothing was published: {why}"));
     }
-    out::records(&receipt.records);
-    out::made_by(&receipt.plugin, receipt.binding);
+    print::records(&receipt.records);
+    print::made_by(&receipt.plugin, receipt.binding);
     let attempt = &receipt.attempt;
-    out::line(format!(
+    print::line(format!(
         "attempt  {}, by {}, {}",
         attempt.number, attempt.worker, attempt.finished_at
     ));
-    out::objects(&receipt.outputs, &receipt.rejects);
+    print::objects(&receipt.outputs, &receipt.rejects);
     if receipt.rejects.records > 0 {
         rejects(&receipt.rejects);
     }
-    out::line("");
+    print::line("");
     match &receipt.quality {
         Some(quality) => columns(quality, receipt.records.written),
-        None => out::line("no profile: run with --profile to see what the columns of the output hold"),
+        None => print::line("no profile: run with --profile to see what the columns of the output hold"),
     }
 }
 
 fn rejects(rejects: &RejectsPart) {
-    out::line("");
+    print::line("");
     let mut codes: Vec<_> = rejects.by_code.iter().collect();
     codes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let mut rows = Vec::new();
@@ -211,7 +215,7 @@ fn rejects(rejects: &RejectsPart) {
         examples[0][1] = count.to_string();
         rows.append(&mut examples);
     }
-    out::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
+    print::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
 }
 
 /// What the columns hold, as a table. `written` is how many rows the output has.
@@ -220,7 +224,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
         let text = |value: &Option<String>| {
             value
                 .as_deref()
-                .map_or(String::new(), |text| out::beginning(text, CELL_CHARS))
+                .map_or(String::new(), |text| print::beginning(text, CELL_CHARS))
         };
         let lengths = match (column.min_length, column.max_length) {
             (Some(min), Some(max)) if min == max => min.to_string(),
@@ -229,7 +233,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
         };
         let about = if column.distinct > EXACT_MAX { "~" } else { "" };
         vec![
-            out::beginning(&column.name, CELL_CHARS),
+            print::beginning(&column.name, CELL_CHARS),
             column.inferred.map_or("-", Inferred::name).into(),
             share(column.filled, quality.records),
             format!("{about}{}", column.distinct),
@@ -240,9 +244,9 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
     };
     let rows: Vec<_> = quality.columns.iter().map(row).collect();
     let head = ["COLUMN", "TYPE", "FILLED", "DISTINCT", "MIN", "MAX", "LENGTH"];
-    out::table(&head, &rows);
+    print::table(&head, &rows);
     if quality.records < written {
-        out::line(format!(
+        print::line(format!(
             "of {} of the {written} rows of the output; the others cannot be read back, as objects with a member twice",
             quality.records
         ));

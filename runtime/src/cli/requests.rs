@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use super::environment::Environment;
-use super::out;
+use super::print;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
-use crate::queue::{Cancelled, Server, State, Status};
-use crate::receipt::Receipt;
-use crate::request::check_queue_name;
+use crate::names::check_queue_name;
+use crate::queue::{Backend, Cancelled, State, Status};
 
 /// So many queues are named in an error.
 const QUEUES_SHOWN: usize = 8;
@@ -59,9 +58,9 @@ pub(super) struct Args {
 }
 
 /// Checks that the server has the queue: a mistyped name must not look like an empty queue.
-pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
+pub(super) async fn known(backend: &Backend, queue: &str) -> Result<()> {
     check_queue_name(queue)?;
-    let queues = server.queue.queues().await?;
+    let queues = backend.queue.queues().await?;
     if queues.iter().any(|name| name == queue) {
         return Ok(());
     }
@@ -71,12 +70,12 @@ pub(super) async fn known(server: &Server, queue: &str) -> Result<()> {
         (_, near) if near.is_empty() => " (`queue list` shows those that it has)".into(),
         (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
     };
-    let why = format!("{queue}: there is no such queue on {}{has}", server.name);
+    let why = format!("{queue}: there is no such queue on {}{has}", backend.name);
     Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
 }
 
 /// Notes that a queue was not there before, and names those of `known` that may have been meant.
-pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
+pub(super) fn note_new_queue(backend: &Backend, queue: &str, known: &[String]) {
     if known.iter().any(|name| name == queue) {
         return;
     }
@@ -85,7 +84,7 @@ pub(super) fn tell_new(server: &Server, queue: &str, known: &[String]) {
         [] => String::new(),
         near => format!("; near it: {}", near.join(", ")),
     };
-    out::note(format!("{queue} is new on {}{near}", server.name));
+    print::note(format!("{queue} is new on {}{near}", backend.name));
 }
 
 /// Returns the queues whose names may have been meant, the likeliest first.
@@ -102,17 +101,17 @@ pub(super) fn near<'a>(queue: &str, known: &'a [String]) -> Vec<&'a str> {
 }
 
 /// Returns the queue that is named, which must be there, or all queues.
-pub(super) async fn queues(server: &Server, queue: Option<&str>) -> Result<Vec<String>> {
+pub(super) async fn queues(backend: &Backend, queue: Option<&str>) -> Result<Vec<String>> {
     match queue {
-        Some(queue) => known(server, queue).await.map(|()| vec![queue.to_owned()]),
-        None => server.queue.queues().await,
+        Some(queue) => known(backend, queue).await.map(|()| vec![queue.to_owned()]),
+        None => backend.queue.queues().await,
     }
 }
 
 /// A request for machines, without the credentials that its URI may have.
 pub(super) fn json(status: &Status) {
     let uri = redact(&status.uri);
-    out::json(&Status {
+    print::json(&Status {
         uri,
         ..status.clone()
     });
@@ -124,11 +123,11 @@ impl RequestArgs {
     }
 
     /// Finds the request in the queue named, or in the only one that has it.
-    pub(super) async fn find(&self, server: &Server) -> Result<Status> {
-        let queues = queues(server, self.queue.as_deref()).await?;
+    pub(super) async fn find(&self, backend: &Backend) -> Result<Status> {
+        let queues = queues(backend, self.queue.as_deref()).await?;
         let mut found = Vec::new();
         for queue in &queues {
-            found.extend(server.queue.status(queue, &self.id).await?);
+            found.extend(backend.queue.status(queue, &self.id).await?);
         }
         match (found.pop(), found.as_slice()) {
             (Some(status), []) => Ok(status),
@@ -142,7 +141,7 @@ impl RequestArgs {
                     Code::RequestUnknown,
                     format!(
                         "{}: is not in {within} on {}: `ingest-host requests --queue {named}` lists those that are",
-                        self.id, server.name
+                        self.id, backend.name
                     ),
                 ))
             }
@@ -164,8 +163,8 @@ impl RequestArgs {
 }
 
 pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect_to_read().await?;
-    let status = args.request.find(&server).await?;
+    let backend = environment.connect_to_read().await?;
+    let status = args.request.find(&backend).await?;
     if args.json {
         json(&status);
         return Ok(ExitCode::SUCCESS);
@@ -185,51 +184,47 @@ pub(super) fn with_code(error: &str, status: &Status) -> String {
 /// A request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
-    out::line(format!("{}  {state}", status.id));
+    print::line(format!("{}  {state}", status.id));
     if let Some(waits_for) = status.waits_for() {
-        out::line(format!("waits    {waits_for}"));
+        print::line(format!("waits    {waits_for}"));
     }
     if let Some(note) = &status.note {
-        out::line(format!("note     {note}"));
+        print::line(format!("note     {note}"));
     }
-    out::line(format!("queue    {}", status.queue));
-    out::line(format!("input    {}", redact(&status.uri)));
-    out::line(format!(
+    print::line(format!("queue    {}", status.queue));
+    print::line(format!("input    {}", redact(&status.uri)));
+    print::line(format!(
         "attempts {}, leases lost {}",
         status.attempts, status.lost
     ));
     if let Some(end) = status.lease_end() {
-        out::line(format!("lease    {end}"));
+        print::line(format!("lease    {end}"));
     }
     if let Some(progress) = &status.progress {
-        let so_far = out::measures(progress.bytes, progress.records, progress.rejects);
-        out::line(format!("so far   {so_far}"));
+        let so_far = print::measures(progress.bytes, progress.records, progress.rejects);
+        print::line(format!("so far   {so_far}"));
     }
     if let Some(error) = &status.error {
-        out::line(format!("error    {}", with_code(error, status)));
+        print::line(format!("error    {}", with_code(error, status)));
     }
     if let Some(due) = status.due() {
-        out::line(format!("{:8} {due}", status.due_for()));
+        print::line(format!("{:8} {due}", status.due_for()));
     }
     if let Some(uri) = &status.report {
-        out::line(format!("report   {uri}"));
+        print::line(format!("report   {uri}"));
     }
-    let receipt = status
-        .receipt
-        .clone()
-        .and_then(|receipt| serde_json::from_value::<Receipt>(receipt).ok());
-    if let Some(receipt) = receipt {
-        out::receipt(&receipt);
+    if let Ok(Some(receipt)) = status.read_receipt() {
+        print::receipt(&receipt);
     }
 }
 
 pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect_to_read().await?;
-    known(&server, &args.queue).await?;
+    let backend = environment.connect_to_read().await?;
+    known(&backend, &args.queue).await?;
     let states = args.state.map_or(State::ALL.to_vec(), |state| vec![state]);
     let mut rows = Vec::new();
     for state in states {
-        for status in server.queue.requests(&args.queue, state, args.limit).await? {
+        for status in backend.queue.requests(&args.queue, state, args.limit).await? {
             if args.json {
                 json(&status);
             }
@@ -240,7 +235,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
         let head = [
             "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "CODE", "ERROR",
         ];
-        out::table(&head, &rows);
+        print::table(&head, &rows);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -270,16 +265,16 @@ fn row(status: &Status) -> Vec<String> {
 }
 
 pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
-    let server = environment.connect().await?;
-    let found = args.request.find(&server).await?;
+    let backend = environment.connect().await?;
+    let found = args.request.find(&backend).await?;
     let (id, refused) = (&found.id, |why: String| {
         Error::permanent(Stage::Request, Code::RequestState, why)
     });
-    match server.queue.cancel(&found.queue, id).await? {
-        Cancelled::Now => out::line(format!("{id}  cancelled")),
+    match backend.queue.cancel(&found.queue, id).await? {
+        Cancelled::Now => print::line(format!("{id}  cancelled")),
         Cancelled::Asked => {
             // It may have ended meanwhile.
-            let status = server.queue.status(&found.queue, id).await?;
+            let status = backend.queue.status(&found.queue, id).await?;
             let waits_for = status.as_ref().and_then(Status::waits_for);
             let ended = || {
                 status
@@ -287,7 +282,7 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
                     .map_or("is not known any more", |status| status.state.name())
                     .to_owned()
             };
-            out::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
+            print::line(format!("{id}  {}", waits_for.unwrap_or_else(ended)));
         }
         Cancelled::TooLate(state) => {
             let way_on = match state {

@@ -9,17 +9,20 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::environment::Environment;
+use super::input_options::InputOptionArgs;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
-use super::out;
+use super::print;
 use super::signals::Signals;
-use crate::complaints::Complaints;
-use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX, Size, Span};
+use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
-use crate::queue::{Counts, Server, State};
-use crate::request::{InputOptions, check_usable_queue_name};
-use crate::worker::{self, Left, PluginSource, Shutdown, Summary, WorkerOptions};
+use crate::names::check_usable_queue_name;
+use crate::queue::{Backend, Counts, State};
+use crate::request::InputOptions;
+use crate::telemetry::repeated_errors::RepeatedErrors;
+use crate::units::{ByteSize, HumanDuration};
+use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
 
 /// How long a worker waits at its start for the queue's server, and how long between two looks.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +52,7 @@ pub(super) struct Args {
     output: OutputArgs,
     /// For what neither a request nor its queue's binding says.
     #[command(flatten)]
-    input: InputOptions,
+    input: InputOptionArgs,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -67,13 +70,13 @@ pub(super) struct Args {
     /// workers, which come back if their worker dies. For retries it waits as long, all these waits together. With 0s it waits
     /// for nothing.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
-    burst_wait: Span,
+    burst_wait: HumanDuration,
     /// How long a request that fails in a way that may pass (a server that is down or busy, a connection that broke, a full disk)
     /// waits for its next attempts, all waits together, up to 30 days; then it is dead. The waits grow to five minutes. One that
     /// a server asks for (Retry-After) is kept, up to what is left of this time. Where no connection to a host was ever made it
     /// is two minutes at most. With 0s nothing is tried again.
-    #[arg(long, value_name = "DURATION", default_value_t = Span(RETRY_FOR), value_parser = retry_for)]
-    retry_for: Span,
+    #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for)]
+    retry_for: HumanDuration,
     /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     lease: u32,
@@ -83,12 +86,12 @@ pub(super) struct Args {
     retention: u16,
     /// Write down how far a large input is, each time that so much of it was done: a successor of a worker that dies goes on
     /// there. 0 never does.
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().checkpoint_bytes))]
-    checkpoint: Size,
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes))]
+    checkpoint: ByteSize,
     /// The memory that all requests of this worker may hold together. One request may hold up to three quarters of it, and waits
     /// while others hold too much. The default is half of the memory of the machine or the control group, at least 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = memory_total)]
-    memory_total: Option<Size>,
+    memory_total: Option<ByteSize>,
     /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
     #[arg(long)]
     strict: bool,
@@ -118,7 +121,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &queues {
         check_usable_queue_name(name)?;
     }
-    args.input.check()?;
+    let input = InputOptions::from(args.input);
+    input.check()?;
     let limits = Arc::new(Limits {
         checkpoint_bytes: args.checkpoint.0,
         ..args.limits.limits()
@@ -142,7 +146,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         plugin,
         output_format: args.output.format,
         profile: args.output.profile,
-        input: args.input,
+        input,
         gate: args.gate.gate(),
         limits: Arc::clone(&limits),
         move_output: args.move_output,
@@ -159,11 +163,11 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let access = Access::new(&args.allow_host, &args.allow_root)?;
     let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;
-    let server = connect(environment, shutdown.clone()).await?;
-    check_settings(&server, args.strict).await?;
-    let new_queues = new_queues(&server, &options.queues).await;
+    let backend = connect(environment, shutdown.clone()).await?;
+    check_settings(&backend, args.strict).await?;
+    let new_queues = new_queues(&backend, &options.queues).await;
     for (queue, near) in &new_queues {
-        let (server, text) = (&server.name, "the server does not know this queue yet");
+        let (server, text) = (&backend.name, "the server does not know this queue yet");
         // A burst ends before anybody can submit to it.
         match options.burst {
             true => tracing::warn!(queue, server, near, "{text}"),
@@ -173,17 +177,17 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
-        server = server.name,
+        server = backend.name,
         output = args.output.output,
         limits = limits.changed(),
-        memory_total = %Size(memory_total),
+        memory_total = %ByteSize(memory_total),
         "worker started"
     );
     tracing::debug!(named = %limits, ?limits, policy = ?options.policy, "bounds");
-    let (burst, queues, after) = (options.burst, options.queues.clone(), server.clone());
+    let (burst, queues, after) = (options.burst, options.queues.clone(), backend.clone());
     let summary = worker::run(
         &environment.url()?,
-        server,
+        backend,
         engine,
         fetcher,
         destination,
@@ -213,18 +217,18 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         "worker stopped"
     );
     if burst {
-        let rest = rest(&left);
-        out::line(format!(
+        let rest = left_summary(&left);
+        print::line(format!(
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
         if dead > 0 {
-            out::line(format!("{dead} died: {} shows them", dead_lists(&queues)));
+            print::line(format!("{dead} died: {} shows them", dead_list_commands(&queues)));
         }
-        list(&left, &queues);
+        print_left(&left, &queues);
         for (queue, near) in new_queues {
             if is_empty(&after, &queue).await {
                 let near = near.map_or(String::new(), |near| format!("; near it: {near}"));
-                out::note(format!("{queue}: {} did not know this queue{near}", after.name));
+                print::note(format!("{queue}: {} did not know this queue{near}", after.name));
             }
         }
         if dead > 0 || !left.is_clean() {
@@ -235,7 +239,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
 }
 
 /// Returns the part of a burst's summary about the requests that it leaves; empty if there are none.
-fn rest(left: &Left) -> String {
+fn left_summary(left: &LeftRequests) -> String {
     let mut text = String::new();
     if left.count > 0 {
         text += &format!(", {} left", left.count);
@@ -251,10 +255,10 @@ fn rest(left: &Left) -> String {
 }
 
 /// Prints the first of the requests that a burst leaves.
-fn list(left: &Left, queues: &[String]) {
+fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
-        let lists = dead_lists(queues);
-        out::line(format!(
+        let lists = dead_list_commands(queues);
+        print::line(format!(
             "documents that are not valid requests were set aside: {lists} shows them"
         ));
     }
@@ -274,19 +278,19 @@ fn list(left: &Left, queues: &[String]) {
             ]
         })
         .collect();
-    out::table(&["ID", "QUEUE", "STATE", "UNTIL", "LEFT BECAUSE"], &rows);
+    print::table(&["ID", "QUEUE", "STATE", "UNTIL", "LEFT BECAUSE"], &rows);
     if left.count > left.shown.len() as u64 {
         let (shown, count) = (left.shown.len(), left.count);
-        out::line(format!(
+        print::line(format!(
             "the first {shown} of {count}; `ingest-host requests --queue QUEUE` lists them"
         ));
     }
 }
 
 /// Returns the commands that list what died in these queues.
-fn dead_lists(queues: &[String]) -> String {
-    let list = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
-    queues.iter().map(list).collect::<Vec<_>>().join(", ")
+fn dead_list_commands(queues: &[String]) -> String {
+    let command = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
+    queues.iter().map(command).collect::<Vec<_>>().join(", ")
 }
 
 fn time(at_ms: i64) -> String {
@@ -295,14 +299,14 @@ fn time(at_ms: i64) -> String {
 
 /// Waits a while for a server that cannot be reached, which may start at the same time as its workers. An address that is
 /// wrong shows by that, too.
-async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Server> {
-    let (complaints, deadline) = (Complaints::default(), Instant::now() + CONNECT_PATIENCE);
+async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Backend> {
+    let (repeated_errors, deadline) = (RepeatedErrors::default(), Instant::now() + CONNECT_PATIENCE);
     loop {
         let error = match environment.connect_or_create().await {
             Err(error) if error.class() == Class::Transient && Instant::now() < deadline => error,
             answer => return answer,
         };
-        complaints.note(
+        repeated_errors.failed(
             "the queue's server cannot be reached, trying again for half a minute",
             &error,
         );
@@ -315,8 +319,8 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
 
 /// Returns the queues that the server does not know, which may be mistyped, each with those near it. A server that does not
 /// answer is told of when the work begins.
-async fn new_queues(server: &Server, queues: &[String]) -> Vec<(String, Option<String>)> {
-    let Ok(known) = server.queue.queues().await else {
+async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option<String>)> {
+    let Ok(known) = backend.queue.queues().await else {
         return Vec::new();
     };
     let new = queues.iter().filter(|queue| !known.contains(queue));
@@ -328,8 +332,8 @@ async fn new_queues(server: &Server, queues: &[String]) -> Vec<(String, Option<S
 }
 
 /// Whether a queue never had anything.
-async fn is_empty(server: &Server, queue: &str) -> bool {
-    let counts = server.queue.counts(queue).await;
+async fn is_empty(backend: &Backend, queue: &str) -> bool {
+    let counts = backend.queue.counts(queue).await;
     counts.is_ok_and(|counts| {
         let Counts {
             intake,
@@ -347,27 +351,27 @@ async fn is_empty(server: &Server, queue: &str) -> bool {
 }
 
 /// Warns of what is dangerous about the queue's server, or refuses it.
-async fn check_settings(server: &Server, strict: bool) -> Result<()> {
-    let dangers = super::queues::settings(server).await;
+async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
+    let dangers = super::queues::settings(backend).await;
     if !strict || dangers.is_empty() {
         return Ok(());
     }
-    let why = format!("{}: --strict: {}", server.name, dangers.join("; "));
+    let why = format!("{}: --strict: {}", backend.name, dangers.join("; "));
     Err(Error::permanent(Stage::Queue, Code::QueueUnsafe, why))
 }
 
-fn memory_total(text: &str) -> Result<Size, String> {
-    let size: Size = text.parse()?;
+fn memory_total(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
     if size.0 < TOTAL_MIN {
-        return Err(format!("{} is the least", Size(TOTAL_MIN)));
+        return Err(format!("{} is the least", ByteSize(TOTAL_MIN)));
     }
     Ok(size)
 }
 
-fn retry_for(text: &str) -> Result<Span, String> {
-    let span: Span = text.parse()?;
+fn retry_for(text: &str) -> Result<HumanDuration, String> {
+    let span: HumanDuration = text.parse()?;
     if span.0 > RETRY_FOR_MAX {
-        return Err(format!("{} is the most", Span(RETRY_FOR_MAX)));
+        return Err(format!("{} is the most", HumanDuration(RETRY_FOR_MAX)));
     }
     Ok(span)
 }

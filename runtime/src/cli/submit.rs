@@ -7,14 +7,17 @@ use serde_json::json;
 
 use super::environment::Environment;
 use super::options::{InputArgs, absolute};
-use super::out::{self, ProgressLine};
+use super::print::{self, ProgressLine};
 use super::requests;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
 use crate::location::redact;
-use crate::queue::{Progress, Server, State, Status, Submitted, is_on_this_machine};
-use crate::receipt::Receipt;
-use crate::request::{NewRequest, check_uri, check_usable_queue_name, input_differences};
+use crate::names::check_usable_queue_name;
+use crate::queue::{Backend, Progress, State, Status, Submitted, is_on_this_machine};
+use crate::request::{NewRequest, check_uri, input_differences};
+
+/// The time between two looks at a request that is waited for.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -67,32 +70,36 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
             .iter()
             .try_for_each(|request| fetchable(request, is_here))?;
     }
-    let server = environment.connect_or_create().await?;
-    let known = server.queue.queues().await;
-    let answers = server.queue.submit(&args.queue, &requests).await?;
+    let backend = environment.connect_or_create().await?;
+    let known = backend.queue.queues().await;
+    let answers = backend.queue.submit(&args.queue, &requests).await?;
     let hint = match environment.names_a_server()? {
         true => "",
         false => "; set REDIS_URL for Redis",
     };
-    out::note(format!("queue: {} on {}{hint}", args.queue, server.description()));
+    print::note(format!(
+        "queue: {} on {}{hint}",
+        args.queue,
+        backend.description()
+    ));
     // A server that does not let this user list its queues has taken the request all the same.
     if let Ok(known) = known {
-        requests::tell_new(&server, &args.queue, &known);
+        requests::note_new_queue(&backend, &args.queue, &known);
     }
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(answers) {
-        if tell(&args, &server, request, answer).await? {
+        if print_answer(&args, &backend, request, answer).await? {
             accepted.push(request);
         }
     }
     let mut failed = accepted.len() < requests.len();
     if args.wait {
         for request in accepted {
-            match wait(&args, &server, &request.id).await {
+            match wait(&args, &backend, &request.id).await {
                 Ok(ended_well) => failed |= !ended_well,
                 // What others did to one is no reason not to tell of the rest.
                 Err(error) if error.stage() == Stage::Request => {
-                    out::error(&error);
+                    print::error(&error);
                     failed = true;
                 }
                 Err(error) => return Err(error),
@@ -131,26 +138,31 @@ fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
 }
 
 /// Says what became of a submit. False if it was refused.
-async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submitted) -> Result<bool> {
+async fn print_answer(
+    args: &Args,
+    backend: &Backend,
+    request: &NewRequest,
+    answer: Submitted,
+) -> Result<bool> {
     let (id, queue) = (&request.id, &args.queue);
     let (state, word) = match answer {
         Submitted::Created => (State::Ready, "submitted"),
         Submitted::Existing(state) => (state, "was there before"),
         Submitted::Conflict => {
-            let there = server.queue.status(queue, id).await?;
-            out::error(&conflict(queue, request, there.as_ref()));
+            let there = backend.queue.status(queue, id).await?;
+            print::error(&conflict(queue, request, there.as_ref()));
             return Ok(false);
         }
     };
     let ending = match answer {
         Submitted::Existing(State::Ready | State::Delayed | State::Leased) => {
-            let there = server.queue.status(queue, id).await?;
+            let there = backend.queue.status(queue, id).await?;
             there.and_then(|there| there.ending)
         }
         _ => None,
     };
     if args.json && !args.wait {
-        out::json(
+        print::json(
             &json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state, "ending": ending }),
         );
     } else if !args.json {
@@ -168,7 +180,7 @@ async fn tell(args: &Args, server: &Server, request: &NewRequest, answer: Submit
             _ => String::new(),
         };
         let state = ending.as_deref().unwrap_or(state.name());
-        out::line(format!("{id}  {word} ({state}){hint}"));
+        print::line(format!("{id}  {word} ({state}){hint}"));
     }
     Ok(true)
 }
@@ -203,16 +215,16 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
 }
 
 /// Waits for the end of a request and shows it. False if it did not end well.
-async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
+async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let mut failures = 0;
     let status = loop {
-        match server.queue.status(&args.queue, id).await {
+        match backend.queue.status(&args.queue, id).await {
             Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
                 break status;
             }
             Ok(Some(status)) => {
-                progress.say(under_way(&status));
+                progress.say(progress_text(&status));
                 if status.attempts > failures
                     && let Some(failure) = last_failure(&status)
                 {
@@ -228,13 +240,13 @@ async fn wait(args: &Args, server: &Server, id: &str) -> Result<bool> {
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(POLL_EVERY).await;
     };
     drop(progress);
     show(args, &status)
 }
 
-fn under_way(status: &Status) -> String {
+fn progress_text(status: &Status) -> String {
     let (id, state) = (&status.id, status.state.name());
     match status.progress {
         Some(Progress {
@@ -242,7 +254,7 @@ fn under_way(status: &Status) -> String {
             records,
             rejects,
         }) => {
-            format!("{id}  {state}  {}", out::measures(bytes, records, rejects))
+            format!("{id}  {state}  {}", print::measures(bytes, records, rejects))
         }
         None => match status.due() {
             Some(due) => format!("{id}  {state}, {} {due}", status.due_for()),
@@ -263,14 +275,14 @@ fn last_failure(status: &Status) -> Option<String> {
 }
 
 fn show(args: &Args, status: &Status) -> Result<bool> {
-    let receipt = status.receipt.clone().filter(|_| status.state == State::Done);
-    match receipt {
-        Some(receipt) if args.json => out::json(&receipt),
-        Some(receipt) => {
-            let receipt: Receipt = serde_json::from_value(receipt).map_err(|e| {
+    let document = status.receipt.as_ref().filter(|_| status.state == State::Done);
+    match document {
+        Some(document) if args.json => print::json(document),
+        Some(_) => {
+            let receipt = status.read_receipt().map_err(|e| {
                 Error::permanent(Stage::Queue, Code::QueueDamaged, "the receipt cannot be read").because(e)
             })?;
-            out::receipt(&receipt);
+            receipt.iter().for_each(print::receipt);
         }
         None if args.json => requests::json(status),
         None => {
@@ -278,7 +290,7 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
             let reason = reason.map_or("no reason given".into(), |error| {
                 requests::with_code(error, status)
             });
-            out::line(format!("{}  {}: {reason}", status.id, status.state.name()));
+            print::line(format!("{}  {}: {reason}", status.id, status.state.name()));
         }
     }
     Ok(status.state == State::Done)

@@ -23,8 +23,7 @@ use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::faults;
-use crate::request::hex;
+use crate::fail_points;
 use crate::stop::Stop;
 
 /// The longest document: an input has so many columns with so long names, and its rejects so many codes.
@@ -60,6 +59,14 @@ impl StagedPart {
     }
 }
 
+/// The result of [`Destination::resume_from`].
+pub enum ResumedStaging {
+    /// The staged files were copied and are those of the checkpoint.
+    Copied(Box<Staging>),
+    /// The checkpoint cannot be used, for this reason.
+    Refused(String),
+}
+
 /// The checkpoints of an attempt. Dropping them removes the last one, and what was left of the attempt before.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
@@ -69,11 +76,11 @@ pub(super) struct Checkpoints {
     is_own: bool,
     /// What the attempt before had staged, until a checkpoint of this attempt takes its place.
     inherited: Vec<Temporary>,
-    writing: Option<JoinHandle<Written>>,
+    writing: Option<JoinHandle<WrittenCheckpoint>>,
 }
 
 /// How the writing of a checkpoint ended.
-struct Written {
+struct WrittenCheckpoint {
     /// Whether what was staged is on the disk. The kernel tells of a fault only once, so it counts here.
     synced: Result<()>,
     /// The document, if it is on the disk, too.
@@ -82,7 +89,7 @@ struct Written {
 }
 
 impl Staging {
-    /// Has a thread bring all that was staged so far to the disk, and then the document that `tell` makes of it. Does
+    /// Has a thread bring all that was staged so far to the disk, and then the document that `make_document` makes of it. Does
     /// nothing while the checkpoint before is still on its way.
     ///
     /// # Errors
@@ -91,7 +98,7 @@ impl Staging {
         &mut self,
         queue: &str,
         id: &str,
-        tell: impl FnOnce(&StagedPart) -> String,
+        make_document: impl FnOnce(&StagedPart) -> String,
     ) -> Result<()> {
         let checkpoints = &mut self.checkpoints;
         if checkpoints.writing.as_ref().is_some_and(|it| !it.is_finished()) {
@@ -112,10 +119,10 @@ impl Staging {
             return Ok(());
         };
         let staging = self.folders.staging.path();
-        let writer = Writer {
+        let writer = CheckpointWriter {
             folders: Arc::clone(&self.folders),
             files,
-            document: tell(&part),
+            document: make_document(&part),
             new_path: staging.join(format!("{}.checkpoint", self.name)),
             path: staging.join(file_name(queue, id)),
             id: id.to_owned(),
@@ -161,7 +168,7 @@ impl Checkpoints {
         self.inherited = written.inherited;
         if let Some(document) = written.document {
             if let Some(before) = &mut self.document {
-                before.leave(); // It was replaced.
+                before.keep(); // It was replaced.
             }
             self.document = Some(document);
             self.is_own = true;
@@ -178,14 +185,16 @@ impl Checkpoints {
         let Some(document) = &mut self.document else {
             return;
         };
-        self.inherited.iter_mut().for_each(Temporary::leave);
+        self.inherited.iter_mut().for_each(Temporary::keep);
         // A successor may have replaced it meanwhile, and then does not need these files any more.
-        let tells_of_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
-            .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(name));
-        if self.is_own && tells_of_these {
-            staged.into_iter().flatten().for_each(Temporary::leave);
+        let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
+            .ok()
+            .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
+            .is_some_and(|staged| staged.name == name);
+        if self.is_own && names_these {
+            staged.into_iter().flatten().for_each(Temporary::keep);
         }
-        document.leave();
+        document.keep();
     }
 }
 
@@ -199,7 +208,7 @@ impl Drop for Checkpoints {
 }
 
 /// A checkpoint on its way to the disk.
-struct Writer {
+struct CheckpointWriter {
     folders: Arc<Folders>,
     files: Vec<(File, PathBuf)>,
     document: String,
@@ -209,9 +218,9 @@ struct Writer {
     inherited: Vec<Temporary>,
 }
 
-impl Writer {
-    fn write(self) -> Written {
-        let mut written = Written {
+impl CheckpointWriter {
+    fn write(self) -> WrittenCheckpoint {
+        let mut written = WrittenCheckpoint {
             synced: Ok(()),
             document: None,
             inherited: Vec::new(),
@@ -228,7 +237,7 @@ impl Writer {
             Ok(()) => {
                 written.document = Some(Temporary::new(self.path));
                 drop(self.inherited);
-                faults::pass("checkpoint", &self.id);
+                fail_points::pass("checkpoint", &self.id);
             }
             Err(error) => {
                 tracing::warn!(error = error.report(), code = %error.code(), "a checkpoint was not written");
@@ -241,7 +250,7 @@ impl Writer {
     fn write_document(&self) -> Result<()> {
         let (document, path) = (&self.document, &self.new_path);
         let mut new = Temporary::new(path.clone());
-        let digest = hex(&Sha256::digest(document));
+        let digest = hex::encode(Sha256::digest(document));
         let written = File::create(path).and_then(|mut file| {
             file.write_all(format!("{document}\n{digest}\n").as_bytes())?;
             file.sync_all()
@@ -251,7 +260,7 @@ impl Writer {
         self.folders.staging.sync()?;
         self.folders.rejects_staging.sync()?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
-        new.leave();
+        new.keep();
         self.folders.staging.sync()
     }
 }
@@ -267,57 +276,45 @@ impl Destination {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("the checkpoint cannot be read: {error}")),
         };
-        let parts = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
-        match parts {
-            Some((document, digest)) if hex(&Sha256::digest(document)) == digest => {
-                Ok(Some(document.to_owned()))
-            }
-            _ => Err("the checkpoint is damaged".to_owned()),
+        match checked_document(&text) {
+            Some(document) => Ok(Some(document.to_owned())),
+            None => Err("the checkpoint is damaged".to_owned()),
         }
     }
 
-    /// Begins an attempt's output with what another attempt at the same request had staged. As [`Destination::stage`], and
-    /// what the other one left goes when this one ends. The second error is why that cannot be taken over.
+    /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged. Otherwise as
+    /// [`Destination::stage`]. The files of the earlier attempt are removed when this one ends.
     ///
     /// # Errors
     /// As [`Destination::stage`]; the stop's, if one is asked for. The owner must be a request of a queue.
-    pub fn resume_from(
-        &self,
-        owner: Owner,
-        part: &StagedPart,
-        stop: &Stop,
-    ) -> Result<Result<Staging, String>> {
+    pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
+        let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
         if !part.is_sound() {
-            return Ok(Err("the checkpoint names no staged files".to_owned()));
+            return refused("the checkpoint names no staged files");
         }
         let document = match (&owner.queue, &owner.id) {
             (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
-            _ => return Ok(Err("the attempt is at no request of a queue".to_owned())),
+            _ => return refused("the attempt is at no request of a queue"),
         };
         let mut staging = self.stage(owner)?;
         let [output, rejects] = self.staged_paths(part);
-        if let Err(why) = copy(&output, staging.output(), &part.output, stop)? {
-            return Ok(Err(why));
+        if let Copied::Refused(why) = copy(&output, staging.output(), &part.output, stop)? {
+            return Ok(ResumedStaging::Refused(why));
         }
         if let Some(of_rejects) = &part.rejects
-            && let Err(why) = copy(&rejects, staging.rejects()?, of_rejects, stop)?
+            && let Copied::Refused(why) = copy(&rejects, staging.rejects()?, of_rejects, stop)?
         {
-            return Ok(Err(why));
+            return Ok(ResumedStaging::Refused(why));
         }
         staging.checkpoints = Checkpoints::inherit(document, vec![output, rejects]);
-        Ok(Ok(staging))
+        Ok(ResumedStaging::Copied(staging.into()))
     }
 
     /// Removes the last checkpoint of a request and what it tells of, if there is one.
     pub fn forget_checkpoint(&self, queue: &str, id: &str) {
-        #[derive(Deserialize)]
-        struct Document {
-            staged: StagedPart,
-        }
         let found = self.find_checkpoint(queue, id);
         if let Ok(Some(document)) = &found
-            && let Ok(Document { staged }) = strict_json::from_str(document)
-            && staged.is_sound()
+            && let Some(staged) = staged_of(document)
         {
             drop(self.staged_paths(&staged).map(Temporary::new));
         }
@@ -339,9 +336,16 @@ impl Destination {
     }
 }
 
-/// Copies the first bytes of a staged file, which must be those of the digest.
-fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Result<(), String>> {
-    let unusable = |why: &dyn std::fmt::Display| Ok(Err(format!("{}: {why}", from.display())));
+/// Whether a staged file could be copied.
+enum Copied {
+    Whole,
+    /// Its bytes are not those that the checkpoint names, for this reason.
+    Refused(String),
+}
+
+/// Copies the first bytes of a staged file, which must have the expected digest.
+fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Copied> {
+    let unusable = |why: &dyn std::fmt::Display| Ok(Copied::Refused(format!("{}: {why}", from.display())));
     let mut file = match open_regular(from) {
         Ok(file) => file.take(expected.bytes),
         Err(error) => return unusable(&error),
@@ -367,10 +371,29 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
     if to.flush_to_file()? != *expected {
         return unusable(&"is not what the checkpoint tells of");
     }
-    Ok(Ok(()))
+    Ok(Copied::Whole)
 }
 
-/// The same for all attempts at a request.
+/// Returns the document in the text of a checkpoint's file, if its digest is right.
+fn checked_document(text: &str) -> Option<&str> {
+    let (document, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    (hex::encode(Sha256::digest(document)) == digest).then_some(document)
+}
+
+/// Returns the staged files that a document names, whatever else it says.
+fn staged_of(document: &str) -> Option<StagedPart> {
+    #[derive(Deserialize)]
+    struct StagedOnly {
+        staged: StagedPart,
+    }
+    let StagedOnly { staged } = strict_json::from_str(document).ok()?;
+    staged.is_sound().then_some(staged)
+}
+
+/// Returns the name of the checkpoint's file, which is the same for all attempts at a request.
 fn file_name(queue: &str, id: &str) -> String {
-    format!("{}.checkpoint", hex(&Sha256::digest(format!("{queue}\n{id}"))))
+    format!(
+        "{}.checkpoint",
+        hex::encode(Sha256::digest(format!("{queue}\n{id}")))
+    )
 }

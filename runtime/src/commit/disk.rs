@@ -83,6 +83,10 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
 /// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a file system
 /// without hard links the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
+    #[cfg(test)]
+    if staged.denies_links {
+        return publish(staged, path);
+    }
     match fs::hard_link(&staged.path, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -106,6 +110,8 @@ pub(super) struct Temporary {
     path: PathBuf,
     is_there: bool,
     was_renamed: bool,
+    #[cfg(test)]
+    denies_links: bool,
 }
 
 impl Temporary {
@@ -115,6 +121,8 @@ impl Temporary {
             path,
             is_there: true,
             was_renamed: false,
+            #[cfg(test)]
+            denies_links: false,
         }
     }
 
@@ -128,8 +136,14 @@ impl Temporary {
         self.was_renamed
     }
 
+    /// Acts from now on as on a file system without hard links.
+    #[cfg(test)]
+    pub(super) fn deny_links(&mut self) {
+        self.denies_links = true;
+    }
+
     /// Keeps the file when this is dropped.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn keep(&mut self) {
         self.is_there = false;
     }
 }
@@ -143,6 +157,9 @@ impl Drop for Temporary {
     }
 }
 
+/// The number of bytes that are read at once when a file is compared.
+const COMPARE_BYTES: usize = 256 << 10;
+
 /// Whether a path is a regular file of exactly these bytes; nothing if there is nothing of that name.
 pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
     let compared = || -> io::Result<bool> {
@@ -152,7 +169,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
         }
         let mut file = open_regular(path)?;
         let mut digesting = Digesting::default();
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = vec![0; COMPARE_BYTES];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(digesting.finish() == *expected),

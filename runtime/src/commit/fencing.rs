@@ -32,10 +32,9 @@ use super::publish::{names, names_file, read_receipt, receipt_path, write_docume
 use super::{Destination, FENCES};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
-use crate::request::hex;
 
 /// The longest wait for another process that takes over the same request. It holds the lock for a few file operations only.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -89,7 +88,7 @@ pub(super) struct RequestKey(String);
 
 impl RequestKey {
     pub(super) fn of(queue: Option<&str>, id: &str) -> Self {
-        let mut key = hex(&Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
+        let mut key = hex::encode(Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
         key.truncate(KEY_CHARS);
         Self(key)
     }
@@ -399,9 +398,9 @@ impl Destination {
                 },
             );
         }
-        faults::pass("fenced", id);
+        fail_points::pass("fenced", id);
         let revoked = key.revoke(&folders, None)?;
-        faults::pass("revoked", id);
+        fail_points::pass("revoked", id);
         let receipt = read_receipt(&receipt_path(&folders, id))?;
         let removed = RequestKey::remove_published(&folders, id, revoked, receipt.as_ref())?;
         if removed > 0 {
@@ -410,7 +409,7 @@ impl Destination {
                 "removed files that a lost attempt had published without a receipt"
             );
         }
-        faults::pass("cleaned", id);
+        fail_points::pass("cleaned", id);
         if let Some(receipt) = receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
             self.forget_checkpoint(queue, id);
             lock.remove();
@@ -432,7 +431,7 @@ impl Destination {
         if let Some(fences) = ended.parent() {
             disk::sync_folder(fences)?;
         }
-        faults::pass("ended", id);
+        fail_points::pass("ended", id);
         self.forget_checkpoint(queue, id);
         Ok(Concluded::Ended)
     }

@@ -44,13 +44,13 @@ pub(super) struct Folder {
     real: PathBuf,
     identity: (u64, u64),
     handle: File,
-    syncs: Mutex<Syncs>,
+    syncs: Mutex<FolderSyncs>,
     ended: Condvar,
 }
 
-/// Syncs of one folder, numbered from 1; one runs at a time.
+/// The syncs of one folder, numbered from 1; one runs at a time.
 #[derive(Debug, Default)]
-struct Syncs {
+struct FolderSyncs {
     begun: u64,
     ended: u64,
     /// The last one that failed, and why: the system's number, if it gave one, says more than the kind.
@@ -129,6 +129,6 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn lock(syncs: &Mutex<Syncs>) -> MutexGuard<'_, Syncs> {
+fn lock(syncs: &Mutex<FolderSyncs>) -> MutexGuard<'_, FolderSyncs> {
     syncs.lock().unwrap_or_else(PoisonError::into_inner)
 }

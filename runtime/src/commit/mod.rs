@@ -30,7 +30,6 @@ mod fencing;
 mod folders;
 mod passing;
 mod publish;
-mod rejects;
 mod staging;
 
 use std::collections::{HashMap, HashSet};
@@ -42,20 +41,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use self::checkpoint::StagedPart;
+pub use self::checkpoint::{ResumedStaging, StagedPart};
 use self::fencing::RequestKey;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};
 pub use self::passing::OutputHead;
-use self::passing::Passing;
+use self::passing::PassedOn;
 pub use self::publish::{Artifact, Committed, Published};
-pub use self::rejects::RejectWriter;
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
+use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
-use crate::request::check_usable_queue_name;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
@@ -84,7 +82,7 @@ pub struct Destination {
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
     /// If outputs are passed on instead of published.
-    passing: Option<Passing>,
+    passing: Option<PassedOn>,
 }
 
 impl Destination {

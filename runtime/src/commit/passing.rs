@@ -8,12 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use super::publish::{Artifact, Committed, Published, artifact, names, place};
 use super::staging::Sealed;
 use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
+use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::location::file_uri;
+use crate::names::check_id;
 use crate::receipt::Receipt;
-use crate::request::check_name;
 
 /// How an output is written and what stands before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +29,12 @@ pub struct OutputHead {
 
 /// What all outputs have in common that one destination passes on.
 #[derive(Debug)]
-pub(super) struct Passing {
+pub(super) struct PassedOn {
     head: Mutex<Option<OutputHead>>,
     keeps_rejects: bool,
 }
 
-impl Passing {
+impl PassedOn {
     /// Whether rejects stay, unlike the output.
     pub(super) fn keeps_rejects(&self) -> bool {
         self.keeps_rejects
@@ -64,7 +65,7 @@ impl Destination {
     pub fn for_passing_on(folder: &Path, rejects: Option<&str>) -> Result<Self> {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let mut destination = Self::new(&file_uri(&folder), rejects)?;
-        destination.passing = Some(Passing {
+        destination.passing = Some(PassedOn {
             head: Mutex::default(),
             keeps_rejects: rejects.is_some(),
         });
@@ -140,7 +141,7 @@ impl Sealed {
     ) -> Result<Committed> {
         let rejects = self.publish_rejects(id, destination)?;
         let output = artifact(self.staged_output.path(), &self.output);
-        self.staged_output.leave();
+        self.staged_output.keep();
         Ok(Committed::New(make_receipt(&Published { output, rejects })))
     }
 
@@ -149,12 +150,12 @@ impl Sealed {
     /// # Errors
     /// Of stage commit.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
-        check_name("id", id, 128)?;
-        let stay = destination.passing.as_ref().is_some_and(Passing::keeps_rejects);
+        check_id(id)?;
+        let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);
         let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
             return Ok(None);
         };
-        let named = names(id, &digest.sha256[..12], "rejects.csv");
+        let named = names(id, &digest.sha256[..SHORT_DIGEST_CHARS], "rejects.csv");
         let rejects = place(staged, digest, &self.folders.rejects, &named, &mut Vec::new())?;
         self.folders.rejects.sync()?;
         Ok(Some(rejects))

@@ -13,15 +13,15 @@ use super::disk::{self, Temporary};
 use super::fencing::{RequestKey, RequestLock};
 use super::folders::{Folder, Folders};
 use super::staging::Sealed;
-use crate::digest::Digest;
+use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::document::read_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::escape;
-use crate::faults;
+use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
+use crate::names::check_id;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
-use crate::request::check_name;
 
 /// What was published under final names, for the receipt to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum Committed {
 }
 
 /// A file under its final name.
-pub(super) struct Placed {
+pub(super) struct PlacedFile {
     path: PathBuf,
     /// Whether this attempt gave it the name.
     is_new: bool,
@@ -72,11 +72,11 @@ impl Sealed {
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
     ) -> Result<Committed> {
-        check_name("id", id, 128)?;
+        check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
         // Before the look for others: see `fencing.rs`.
-        let document = Document::create(&self.staged_receipt)?;
+        let document = DocumentFile::create(&self.staged_receipt)?;
         // Outside a queue nobody says who may commit, so one waits for the other.
         let alone = match self.owner.queue {
             None => Some(key.lock(&self.folders)?),
@@ -99,7 +99,7 @@ impl Sealed {
             ),
         };
         let committed = match committed {
-            Err(error) if !self.take_back(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
+            Err(error) if !self.unpublish(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
             committed => committed,
         };
         if committed.is_ok() && self.is_fenced {
@@ -116,7 +116,7 @@ impl Sealed {
     /// # Errors
     /// Of stage commit, if there is a receipt that cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
-        check_name("id", &request.id, 128)?;
+        check_id(&request.id)?;
         let Some(queue) = &request.queue else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl Sealed {
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
     ) -> Result<String> {
-        check_name("id", id, 128)?;
+        check_id(id)?;
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
@@ -174,10 +174,10 @@ impl Sealed {
         id: &str,
         output_format: Format,
         make_report: impl FnOnce(&Published) -> Report,
-        placed: &mut Vec<Placed>,
+        placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
         // Other bytes of an attempt before stay, under another name than any of these.
-        let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..12], suffix);
+        let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
         let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
@@ -205,7 +205,7 @@ impl Sealed {
 
     /// Removes the files that this attempt published, unless another attempt has taken over and removed them already. If a file
     /// cannot be removed, the staged files stay, so that the next attempt can tell whose it is. Returns false if a file stays.
-    fn take_back(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[Placed]) -> bool {
+    fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
         }
@@ -226,8 +226,8 @@ impl Sealed {
         };
         let is_taken_back = taken_back().is_ok();
         if !is_taken_back {
-            self.staged_output.leave();
-            self.staged_rejects.iter_mut().for_each(Temporary::leave);
+            self.staged_output.keep();
+            self.staged_rejects.iter_mut().for_each(Temporary::keep);
         }
         is_taken_back
     }
@@ -259,13 +259,17 @@ impl Sealed {
         id: &str,
         output_format: Format,
         make_receipt: impl FnOnce(&Published) -> Receipt,
-        document: Document,
+        document: DocumentFile,
         path: &Path,
-        placed: &mut Vec<Placed>,
+        placed: &mut Vec<PlacedFile>,
     ) -> Result<Committed> {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
+        // Before anything is placed: whether an attempt is in force shows by its staged output, which may go by being placed.
+        if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
+            self.take_over_taken(key, id)?;
+        }
         let output = match self.place_output(&outputs[0], placed)? {
             Some(output) => output,
             None => {
@@ -274,9 +278,6 @@ impl Sealed {
                 place(&mut self.staged_output, digest, folder, &outputs, placed)?
             }
         };
-        if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
-            self.take_over_taken(key, id)?;
-        }
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
             (Some(digest), Some(staged)) => {
                 Some(place(staged, digest, &self.folders.rejects, &rejects, placed)?)
@@ -284,30 +285,30 @@ impl Sealed {
             _ => None,
         };
         let receipt = make_receipt(&Published { output, rejects });
-        faults::pass("published", id);
+        fail_points::pass("published", id);
         if self.create_receipt(document, &receipt, path)? {
-            faults::pass("receipt", id);
+            fail_points::pass("receipt", id);
             return Ok(Committed::New(receipt));
         }
         let committed = match read_receipt(path)? {
             Some(existing) => existing_or_conflict(&self.folders, existing, &receipt, path),
             None => Err(superseded(id)),
         };
-        if self.take_back(key, id, self.owner.queue.is_none(), placed) {
+        if self.unpublish(key, id, self.owner.queue.is_none(), placed) {
             placed.clear();
         }
         committed
     }
 
     /// Gives the output this name. Returns nothing if the name is taken.
-    fn place_output(&mut self, name: &str, placed: &mut Vec<Placed>) -> Result<Option<Artifact>> {
+    fn place_output(&mut self, name: &str, placed: &mut Vec<PlacedFile>) -> Result<Option<Artifact>> {
         check_length(&self.staged_output, &self.output)?;
         let path = self.folders.output.path().join(name);
         if !disk::link(&mut self.staged_output, &path)? {
             return Ok(None);
         }
         let artifact = artifact(&path, &self.output);
-        placed.push(Placed { path, is_new: true });
+        placed.push(PlacedFile { path, is_new: true });
         Ok(Some(artifact))
     }
 
@@ -320,7 +321,7 @@ impl Sealed {
     }
 
     /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
-    fn create_receipt(&self, document: Document, receipt: &Receipt, path: &Path) -> Result<bool> {
+    fn create_receipt(&self, document: DocumentFile, receipt: &Receipt, path: &Path) -> Result<bool> {
         let mut staged = document.write(receipt)?;
         // On most file systems the sync above has written the new names to the journal, and these have little to do.
         self.folders.output.sync()?;
@@ -423,12 +424,12 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
 }
 
 /// The staged file of a document, still empty.
-pub(super) struct Document {
+pub(super) struct DocumentFile {
     staged: Temporary,
     file: File,
 }
 
-impl Document {
+impl DocumentFile {
     pub(super) fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|error| disk::failed(error, "cannot be created", path))?;
         Ok(Self {
@@ -452,7 +453,7 @@ impl Document {
 
 /// Writes and syncs a document under a name of its own.
 pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
-    Document::create(path)?.write(document)
+    DocumentFile::create(path)?.write(document)
 }
 
 /// Checks that a staged file is there, with as many bytes as were written to it.
@@ -477,7 +478,7 @@ pub(super) fn place(
     digest: &Digest,
     folder: &Folder,
     names: &[String; 2],
-    placed: &mut Vec<Placed>,
+    placed: &mut Vec<PlacedFile>,
 ) -> Result<Artifact> {
     check_length(staged, digest)?;
     // A name can become free again while it is looked at, when another attempt takes its own file back.
@@ -486,7 +487,7 @@ pub(super) fn place(
         let is_new = disk::link(staged, &path)?;
         if is_new || disk::has_bytes(&path, digest)? == Some(true) {
             let artifact = artifact(&path, digest);
-            placed.push(Placed { path, is_new });
+            placed.push(PlacedFile { path, is_new });
             return Ok(artifact);
         }
     }
@@ -499,8 +500,8 @@ pub(super) fn place(
 }
 
 /// Removes what was published in vain: no receipt names it.
-fn remove_unnamed(placed: &[Placed], receipt: Option<&Receipt>) -> Result<()> {
-    for Placed { path, is_new } in placed {
+fn remove_unnamed(placed: &[PlacedFile], receipt: Option<&Receipt>) -> Result<()> {
+    for PlacedFile { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
             fs::remove_file(path).map_err(|error| disk::failed(error, "cannot be removed", path))?;
         }
@@ -585,6 +586,11 @@ mod tests {
 
     /// A sealed attempt with an output, in new folders that `change` has changed.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
+        sealed_with(root, change, None)
+    }
+
+    /// [`sealed`], with rejects.
+    fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> Sealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {
             output: open("out"),
@@ -602,6 +608,9 @@ mod tests {
         };
         let mut staging = Staging::new(Arc::new(folders), owner, None).unwrap();
         staging.output().write_all(b"n\n1\n").unwrap();
+        if let Some(rejects) = rejects {
+            staging.rejects().unwrap().write_all(rejects.as_bytes()).unwrap();
+        }
         staging.seal().unwrap()
     }
 
@@ -643,12 +652,25 @@ mod tests {
         let path = root.path().join("out/a.csv");
         assert!(disk::publish(&mut sealed.staged_output, &path).unwrap());
         let key = RequestKey::of(Some("q"), "a");
-        let placed = [Placed {
+        let placed = [PlacedFile {
             path: path.clone(),
             is_new: true,
         }];
-        assert!(sealed.take_back(&key, "a", false, &placed));
+        assert!(sealed.unpublish(&key, "a", false, &placed));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn where_there_are_no_hard_links_a_taken_name_of_rejects_is_passed_by() {
+        let root = tempfile::tempdir().unwrap();
+        let mut sealed = sealed_with(root.path(), |_| (), Some("rejects"));
+        sealed.staged_output.deny_links();
+        let taken = root.path().join("out/rejects/a.rejects.csv");
+        std::fs::write(&taken, "of an attempt that was forgotten").unwrap();
+        let committed = sealed.publish("a", Format::Csv, receipt_of).unwrap();
+        assert!(matches!(committed, Committed::New(_)));
+        assert!(root.path().join("out/a.csv").exists());
+        assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());
     }
 
     #[test]
@@ -659,7 +681,7 @@ mod tests {
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {
-                check_name("id", id, 128).unwrap();
+                check_id(id).unwrap();
                 for suffix in suffixes {
                     for mark in ["1", "5", "51", "0123456789ab"] {
                         for name in names(id, mark, suffix) {

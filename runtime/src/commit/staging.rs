@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoints;
 use super::disk::{self, Temporary};
 use super::fencing::{Owner, RequestKey};
 use super::folders::{Folder, Folders};
-use super::passing::Passing;
+use super::passing::PassedOn;
 use crate::digest::{Digest, Digesting, Midstate, update_both};
 use crate::error::{Error, Result};
 
@@ -70,7 +70,7 @@ pub struct Sealed {
 
 impl Staging {
     /// Begins an attempt's output. What is passed on need not outlast a power cut.
-    pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<&Passing>) -> Result<Self> {
+    pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<&PassedOn>) -> Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = match &owner.id {
             Some(id) => RequestKey::of(owner.queue.as_deref(), id).staged_name(owner.fence, &random),
@@ -83,7 +83,7 @@ impl Staging {
             name,
             output,
             rejects: None,
-            keeps_rejects: passing.is_none_or(Passing::keeps_rejects),
+            keeps_rejects: passing.is_none_or(PassedOn::keeps_rejects),
             checkpoints: Checkpoints::default(),
         })
     }

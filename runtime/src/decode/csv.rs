@@ -38,17 +38,19 @@ use memchr::memchr2;
 
 use self::rewriting::RewritingDecoder;
 use super::index::Index;
-use super::split::{Begin, Begun, Footer, RecordsEnd, Rest, Splitter, in_input, in_record, too_long};
+use super::split::{
+    FindRecordsEnd, Footer, InputStart, PeekedInput, ResumePoint, Splitter, in_input, in_record, too_long,
+};
 use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
-use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result};
 use crate::format::csv::{
-    Dialect, Gaps, Item, Parser, Partial, Record, RowRules, Scanner, Syntax, line_end, line_feeds,
+    CsvItem, CsvRecord, Dialect, Gaps, Parser, Partial, RowRules, Scanner, Syntax, line_end, line_feeds,
     records_end, unquote,
 };
 use crate::format::{Format, Span, append, clip};
+use crate::record::{Batch, ChunkError, ChunkOrigin, MalformedRecord, Row, Used};
 use crate::request::{DuplicateColumns, InputOptions};
 
 /// How an input in CSV is read.
@@ -88,9 +90,9 @@ impl CsvOptions {
         self.header
     }
 
-    /// Whether rows of another width than the header's are more than rejects.
-    pub(super) fn has_row_rules(&self) -> bool {
-        self.rules != RowRules::default()
+    /// What becomes of rows of another width than the header's.
+    pub(super) fn rules(&self) -> RowRules {
+        self.rules
     }
 
     /// Returns a whole text without the rows at its end that are no records.
@@ -114,43 +116,54 @@ impl CsvOptions {
     }
 }
 
+/// The header of a file as it stands there.
+#[derive(Default)]
+pub(super) struct Header {
+    /// The names, empty where a column got a number for one; none without a header.
+    pub(super) names: Vec<String>,
+    /// The record.
+    pub(super) text: Vec<u8>,
+}
+
 /// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
 ///
 /// # Errors
 /// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
 pub(super) fn open(
-    text: Begun,
+    text: PeekedInput,
     name: &str,
-    begin: Begin,
+    begin: InputStart,
     reading: CsvOptions,
     limits: &Limits,
-) -> Result<Decoding> {
+) -> Result<(Decoding, Header)> {
     let record = u64::from(!reading.header);
     let origin = begin.at(record);
     let separator_line = reading.has_separator_line.then_some(origin.0.line);
     let mut splitter = Splitter::open(text, name, limits, origin, ends(reading))?;
-    let mut head = Head {
+    let mut header_reader = HeaderReader {
         name,
         parser: reading.parser(limits.columns_max),
         reading,
         separator_line,
+        header: Header::default(),
         limits,
     };
     let columns = loop {
-        let (columns, used) = splitter.scan(|raw, last, origin| head.columns(raw, last, origin))?;
+        let (columns, used) = splitter.scan(|raw, last, origin| header_reader.columns(raw, last, origin))?;
         splitter.take(used);
         if let Some(columns) = columns {
             break columns;
         }
     };
-    Ok(decoding(splitter, name, reading, columns, limits))
+    let header = header_reader.header;
+    Ok((decoding(splitter, name, reading, columns, limits), header))
 }
 
 /// Goes on behind some record.
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
-    rest: Rest,
+    rest: ResumePoint,
     reading: CsvOptions,
     columns: Vec<String>,
     limits: &Limits,
@@ -159,7 +172,7 @@ pub(super) fn resume(
     decoding(splitter, name, reading, columns, limits)
 }
 
-fn ends(reading: CsvOptions) -> RecordsEnd {
+fn ends(reading: CsvOptions) -> FindRecordsEnd {
     if reading.footer > 0 {
         return Box::new(move |raw, last| reading.parser(0).records_end_before(raw, last, reading.footer));
     }
@@ -181,7 +194,7 @@ fn decoding(
     if reading.footer > 0 {
         splitter.expect_footer(Footer {
             rows: reading.footer,
-            rows_end: ends(CsvOptions { footer: 0, ..reading }),
+            whole_rows: Box::new(move |raw| whole_rows(reading.parser(0), raw)),
         });
     }
     let decoder: Box<dyn Decoder> = if reading.is_plain() {
@@ -216,6 +229,19 @@ fn decoding(
     }
 }
 
+/// Returns what the rows use that end in some bytes, which more bytes follow, and the lines between them.
+fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
+    let mut used = Used::default();
+    while used.bytes < raw.len() {
+        match parser.next(raw, used.bytes, false) {
+            Ok(CsvItem::Row(row)) => used.record(row.next, row.line_feeds + 1),
+            Ok(CsvItem::Nothing { next }) => used.blank_line(next),
+            Err(_) => break,
+        }
+    }
+    used
+}
+
 /// Decodes chunks of CSV.
 #[derive(Clone)]
 struct CsvDecoder {
@@ -240,7 +266,7 @@ impl Decoder for CsvDecoder {
         Ok(())
     }
 
-    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
         // Moved out so that records can be added while they are read.
         let raw = std::mem::take(&mut batch.raw);
@@ -256,7 +282,7 @@ impl Decoder for CsvDecoder {
 
 impl CsvDecoder {
     /// Decodes as many records as a batch has.
-    fn cut(&mut self, raw: &[u8], batch: &mut Batch) -> Result<(), Fault> {
+    fn cut(&mut self, raw: &[u8], batch: &mut Batch) -> Result<(), ChunkError> {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
@@ -275,7 +301,9 @@ impl CsvDecoder {
             };
             if record.end - used.bytes > self.limits.record_bytes_max {
                 let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
-                return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
+                return Err(ChunkError::new(move |origin| {
+                    too_long(&name, origin, used, bytes_max)
+                }));
             }
             let mut row = used.row(record.end);
             match self.fault(raw, row, record, &mut utf8) {
@@ -291,7 +319,7 @@ impl CsvDecoder {
                 Some((code, reason)) => {
                     batch.spans.truncate(spans);
                     batch.ends.truncate(ends);
-                    batch.malformed.push(Malformed { row, code, reason });
+                    batch.malformed.push(MalformedRecord { row, code, reason });
                 }
             }
             used.record(record.next, record.line_feeds + 1);
@@ -304,7 +332,7 @@ impl CsvDecoder {
     /// Finds the record that begins at `start`. Adds where its fields end if they can be read where they stand, else
     /// where the columns that are read stand in it.
     #[inline]
-    fn find(&mut self, raw: &[u8], start: usize, batch: &mut Batch) -> Result<Record, Partial> {
+    fn find(&mut self, raw: &[u8], start: usize, batch: &mut Batch) -> Result<CsvRecord, Partial> {
         let spans = &mut batch.spans;
         let Some(ends) = self.index.ends(&self.scanner, raw, start) else {
             let add = |span: Span| spans.push([span.start as u32, span.end as u32]);
@@ -325,23 +353,29 @@ impl CsvDecoder {
                 self.projection.spans(start as u32, ends, spans);
             }
         }
-        Ok(Record {
+        Ok(CsvRecord {
             end,
             next: line_end(raw, end, true).unwrap_or(raw.len()),
             fields: ends.len(),
-            ..Record::default()
+            ..CsvRecord::default()
         })
     }
 
     /// The error for a text that ends within quotes.
-    fn never_closed(&self, raw: &[u8], used: Used, partial: Partial) -> Fault {
+    fn never_closed(&self, raw: &[u8], used: Used, partial: Partial) -> ChunkError {
         let open = partial.quote.unwrap_or(raw.len());
         let (name, feeds) = (Arc::clone(&self.name), line_feeds(&raw[used.bytes..open]));
-        Fault::new(move |origin| never_closed(&name, origin, used, feeds))
+        ChunkError::new(move |origin| never_closed(&name, origin, used, feeds))
     }
 
     /// What is wrong with a record: first what may be the cause of the rest.
-    fn fault(&self, raw: &[u8], row: Row, record: Record, utf8: &mut Utf8) -> Option<(&'static str, String)> {
+    fn fault(
+        &self,
+        raw: &[u8],
+        row: Row,
+        record: CsvRecord,
+        utf8: &mut Utf8,
+    ) -> Option<(&'static str, String)> {
         if let Err(reason) = utf8.check(raw, row) {
             return Some((NOT_UTF8, reason));
         }
@@ -455,23 +489,25 @@ impl Projection {
 }
 
 /// What is known before the columns are.
-struct Head<'a> {
+struct HeaderReader<'a> {
     name: &'a str,
     parser: Parser,
     reading: CsvOptions,
     /// The line that tells the delimiter, as long as it comes.
     separator_line: Option<u64>,
+    /// The header, once it was read.
+    header: Header,
     limits: &'a Limits,
 }
 
-impl Head<'_> {
+impl HeaderReader<'_> {
     /// The columns, and the header if it is used up, once the first record is there; before that the lines without a record
     /// to pass over, so that none are held.
     fn columns(
         &mut self,
         raw: &[u8],
         last: bool,
-        origin: &Origin,
+        origin: &ChunkOrigin,
     ) -> Result<Option<(Option<Vec<String>>, Used)>> {
         let mut used = Used::default();
         if self.separator_line == Some(origin.0.line) {
@@ -495,7 +531,7 @@ impl Head<'_> {
                 return Err(in_input(self.name, Code::InputEmpty, message));
             }
             match self.parser.next(raw, used.bytes, last) {
-                Ok(Item::Nothing { next }) => used.blank_line(next),
+                Ok(CsvItem::Nothing { next }) => used.blank_line(next),
                 // What comes before it is passed over first.
                 _ if used.bytes > 0 => return Ok(Some((None, used))),
                 found => break found,
@@ -503,7 +539,7 @@ impl Head<'_> {
         };
         let (columns_max, bytes_max) = (self.limits.columns_max, self.limits.record_bytes_max);
         let record = match found {
-            Ok(Item::Row(record)) => record,
+            Ok(CsvItem::Row(record)) => record,
             Err(Partial { quote: Some(open) }) if last => {
                 let feeds = line_feeds(&raw[..open]);
                 return Err(never_closed(self.name, origin, used, feeds));
@@ -537,21 +573,25 @@ impl Head<'_> {
             return Err(refused(escape_at_end(raw, 0, at)));
         }
         let names = self.names(raw, record.fields).map_err(refused)?;
+        self.header.text = raw[..record.end].to_vec();
         used.record(record.next, record.line_feeds + 1);
         Ok(Some((Some(names), used)))
     }
 
     /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
-    fn names(&self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
-        let name = |column| {
+    fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
+        let written = |column| {
             let mut text = Vec::new();
             self.parser.text(raw, column, &mut text);
-            match String::from_utf8_lossy(&text) {
-                name if name.is_empty() => unnamed(column + 1),
-                name => name.into_owned(),
-            }
+            String::from_utf8_lossy(&text).into_owned()
         };
-        let mut names: Vec<_> = (0..fields).map(name).collect();
+        let written: Vec<_> = (0..fields).map(written).collect();
+        let name = |(number, name): (_, &String)| match name.is_empty() {
+            true => unnamed(number),
+            false => name.clone(),
+        };
+        let mut names: Vec<_> = (1..).zip(&written).map(name).collect();
+        self.header.names = written;
         if self.reading.numbers_duplicates {
             number_duplicates(&mut names);
         }
@@ -623,7 +663,7 @@ fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
 }
 
 /// The error for a record with a quote that opens after so many line feeds, and then nothing but text.
-fn never_closed(name: &str, origin: &Origin, used: Used, line_feeds: usize) -> Error {
+fn never_closed(name: &str, origin: &ChunkOrigin, used: Used, line_feeds: usize) -> Error {
     let line = origin.0.line + u64::from(used.lines) + line_feeds as u64;
     in_record(
         name,

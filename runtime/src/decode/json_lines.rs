@@ -4,17 +4,17 @@ use memchr::memchr;
 
 use super::lines::lines;
 use super::{content_kind, text_document};
-use crate::format::{Other, clip};
+use crate::format::{OtherType, clip};
 
 /// Says why a text is hardly JSONL, and what to do.
-pub(super) fn check(text: &[u8], other: Option<Other>) -> Result<(), String> {
+pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String> {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty());
     let Some(first) = lines.next() else {
         return Ok(());
     };
-    let is_json = other == Some(Other::Json);
+    let is_json = other == Some(OtherType::Json);
     let is_object = |line: &[u8]| line.starts_with(b"{");
     let first_words = clip(first);
     if let Some(what) = text_document::of_program(&String::from_utf8_lossy(first), text)

@@ -11,15 +11,15 @@ use std::sync::Arc;
 use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 
-use super::split::{Begin, Begun, Rest, Splitter, in_input, too_long};
+use super::split::{InputStart, PeekedInput, ResumePoint, Splitter, in_input, too_long};
 use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
-use crate::batch::{Batch, Fault, Malformed, Row, Used};
 use crate::config::Limits;
 use crate::error::{Code, Result};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
+use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
 /// The most memory that a decoder keeps of each of its vectors for the next record.
 const KEPT_BYTES: usize = 1 << 20;
@@ -31,25 +31,31 @@ const MEMBER_BYTES_MIN: usize = 5;
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
-type Reject = (&'static str, String);
+type CodeAndReason = (&'static str, String);
 
 /// Reads the first batch to learn the columns.
 ///
 /// # Errors
 /// If there are too many columns; those of the reader.
-pub(super) fn open(text: Begun, name: &str, limits: &Limits) -> Result<Decoding> {
-    let mut splitter = Splitter::open(text, name, limits, Begin::default().at(1), Box::new(records_end))?;
-    let lines = Lines::new(name, limits);
+pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Decoding> {
+    let mut splitter = Splitter::open(
+        text,
+        name,
+        limits,
+        InputStart::default().at(1),
+        Box::new(records_end),
+    )?;
+    let lines = LineSplitter::new(name, limits);
     let columns = loop {
         let (columns, used, last) = splitter.scan(|raw, last, origin| {
             let Some(end) = records_end(raw, last) else {
                 return Ok(None);
             };
-            let mut columns = Columns::new(limits);
+            let mut columns = ColumnNames::new(limits);
             let used = lines
                 .objects(&raw[..end], Used::default(), |row, object| {
                     if object.is_ok() {
-                        columns.meet(&raw[row.start as usize..row.end as usize]);
+                        columns.add(&raw[row.start as usize..row.end as usize]);
                     }
                 })
                 .map_err(|fault| fault.at(origin))?;
@@ -70,17 +76,17 @@ pub(super) fn open(text: Begun, name: &str, limits: &Limits) -> Result<Decoding>
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
-    rest: Rest,
+    rest: ResumePoint,
     columns: Vec<String>,
     limits: &Limits,
 ) -> Decoding {
     let splitter = Splitter::resume(reader, name, limits, rest, Box::new(records_end));
-    decoding(splitter, Lines::new(name, limits), columns)
+    decoding(splitter, LineSplitter::new(name, limits), columns)
 }
 
-fn decoding(splitter: Splitter, lines: Lines, columns: Vec<String>) -> Decoding {
+fn decoding(splitter: Splitter, lines: LineSplitter, columns: Vec<String>) -> Decoding {
     let decoder = JsonlDecoder {
-        lines: Lines {
+        lines: LineSplitter {
             columns: columns.len(),
             ..lines
         },
@@ -108,7 +114,7 @@ fn records_end(raw: &[u8], last: bool) -> Option<usize> {
 /// Decodes chunks of JSON objects.
 #[derive(Clone)]
 struct JsonlDecoder {
-    lines: Lines,
+    lines: LineSplitter,
     names: Vec<String>,
     reader: FieldReader,
 }
@@ -139,7 +145,7 @@ impl Decoder for JsonlDecoder {
         Ok(())
     }
 
-    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
         let (lines, reader) = (&self.lines, &mut self.reader);
         // Moved out so that records can be added while they are read.
@@ -147,7 +153,7 @@ impl Decoder for JsonlDecoder {
         let read = lines.objects(&raw, batch.used, |row, object| {
             match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch)) {
                 Ok(()) => batch.rows.push(row),
-                Err((code, reason)) => batch.malformed.push(Malformed { row, code, reason }),
+                Err((code, reason)) => batch.malformed.push(MalformedRecord { row, code, reason }),
             }
         });
         batch.raw = raw;
@@ -162,14 +168,14 @@ impl Decoder for JsonlDecoder {
 
 /// Cuts chunks into lines.
 #[derive(Clone)]
-struct Lines {
+struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
     /// How many columns there are, those that the plugin added included.
     columns: usize,
 }
 
-impl Lines {
+impl LineSplitter {
     fn new(name: &str, limits: &Limits) -> Self {
         Self {
             name: name.into(),
@@ -183,8 +189,8 @@ impl Lines {
         &self,
         raw: &[u8],
         mut used: Used,
-        mut found: impl FnMut(Row, Result<(), Reject>),
-    ) -> Result<Used, Fault> {
+        mut found: impl FnMut(Row, Result<(), CodeAndReason>),
+    ) -> Result<Used, ChunkError> {
         let mut utf8 = Utf8::default();
         let mut records_left = self.limits.records_max(self.columns);
         while used.bytes < raw.len() && records_left > 0 {
@@ -200,7 +206,9 @@ impl Lines {
             }
             if line.len() > self.limits.record_bytes_max {
                 let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
-                return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
+                return Err(ChunkError::new(move |origin| {
+                    too_long(&name, origin, used, bytes_max)
+                }));
             }
             let row = used.row(used.bytes + line.len());
             let object = utf8
@@ -216,7 +224,7 @@ impl Lines {
 }
 
 /// Checks that a line is one JSON object.
-fn check_object(line: &[u8]) -> Result<(), Reject> {
+fn check_object(line: &[u8]) -> Result<(), CodeAndReason> {
     let fault = |reason| ("not-json", reason);
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
         // The message ends with a position in which the line, always 1, would mislead.
@@ -235,7 +243,7 @@ fn check_object(line: &[u8]) -> Result<(), Reject> {
 }
 
 /// The columns in the order of their appearance.
-struct Columns {
+struct ColumnNames {
     names: Vec<String>,
     names_max: usize,
     name_bytes_max: usize,
@@ -245,7 +253,7 @@ struct Columns {
     text: Vec<u8>,
 }
 
-impl Columns {
+impl ColumnNames {
     fn new(limits: &Limits) -> Self {
         Self {
             names: Vec::new(),
@@ -257,7 +265,7 @@ impl Columns {
         }
     }
 
-    fn meet(&mut self, object: &[u8]) {
+    fn add(&mut self, object: &[u8]) {
         for member in members(object) {
             self.text.clear();
             // A key without a text names no column.
@@ -291,7 +299,7 @@ struct FieldReader {
     slots: Vec<Option<usize>>,
     /// For each column read where its value is in the record at hand.
     values: Vec<Option<Span>>,
-    others: Others,
+    others: UnknownKeys,
 }
 
 /// The keys of an object that name no column.
@@ -300,7 +308,7 @@ struct FieldReader {
 /// most 1.6 times the record: eight bytes for each member, which has at least five. A key with escapes is longer than its text
 /// by more than the difference.
 #[derive(Clone, Default)]
-struct Others {
+struct UnknownKeys {
     /// Where each key stands in the object, without its quotes; one with escapes in `names`, counted from the object's end on.
     keys: Vec<[u32; 2]>,
     /// The texts of keys with escapes, one after the other.
@@ -309,7 +317,7 @@ struct Others {
 
 impl FieldReader {
     /// Appends the fields of an object to those of the batch.
-    fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), Reject> {
+    fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), CodeAndReason> {
         let found = self.find(object);
         self.others.clear();
         found?;
@@ -329,7 +337,7 @@ impl FieldReader {
     }
 
     /// Finds the values of an object, and checks that it has no member twice.
-    fn find(&mut self, object: &[u8]) -> Result<(), Reject> {
+    fn find(&mut self, object: &[u8]) -> Result<(), CodeAndReason> {
         self.values.fill(None);
         self.objects += 1;
         let mut guess = 0;
@@ -359,12 +367,12 @@ fn mark(value: &[u8]) -> u8 {
     if value.first() == Some(&b'"') { b'"' } else { b'\n' }
 }
 
-fn duplicate(key: &[u8]) -> Reject {
+fn duplicate(key: &[u8]) -> CodeAndReason {
     let reason = format!("member {} stands there more than once", clip(key));
     ("duplicate-member", reason)
 }
 
-impl Others {
+impl UnknownKeys {
     /// Forgets all keys, and gives long vectors back.
     fn clear(&mut self) {
         self.keys.clear();
@@ -375,7 +383,7 @@ impl Others {
     }
 
     /// Adds a key.
-    fn push(&mut self, object: &[u8], key: Span) -> Result<(), Reject> {
+    fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
             // For all that may follow, since a vector that grows by copies takes more for a while.
             let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
@@ -408,7 +416,7 @@ impl Others {
     }
 }
 
-/// Returns the text of a key of [`Others`].
+/// Returns the text of a key of [`UnknownKeys`].
 #[inline]
 fn name<'a>(object: &'a [u8], names: &'a [u8], key: [u32; 2]) -> &'a [u8] {
     let [start, end] = key.map(|at| at as usize);

@@ -38,11 +38,13 @@ fn is_log_line(line: &[u8]) -> bool {
         .filter(|word| !word.is_empty())
         .map(|word| word.trim_end_matches([':', '|', '-']));
     let first = words.next().unwrap_or_default();
-    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
     let second = words.next().unwrap_or_default();
     // As Python writes it: `INFO:root:started`.
     let mut parts = line.splitn(3, ':');
-    if parts.next().is_some_and(is_level) && parts.nth(1).is_some() {
+    if parts.next().is_some_and(|level| LEVELS.contains(&level))
+        && parts.next().is_some_and(is_logger)
+        && parts.next().is_some()
+    {
         return true;
     }
     if is_level(first) {
@@ -54,6 +56,17 @@ fn is_log_line(line: &[u8]) -> bool {
         && words.nth(1).is_some_and(|name| !name.is_empty());
     let others = line.split([' ', '[', ']', '(', ')', '|', ':']).take(12);
     is_timed && (is_syslog || others.into_iter().any(is_level))
+}
+
+/// Whether a word says how bad it is.
+pub(super) fn is_level(word: &str) -> bool {
+    LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
+}
+
+/// Whether a text is the name of a logger: a word, perhaps of several modules.
+fn is_logger(name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    !name.is_empty() && name.chars().all(is_part)
 }
 
 /// Whether a word begins with a date of digits: `2024-01-31`, `2024/01/31`, `31.01.2024`.
@@ -115,6 +128,9 @@ mod tests {
             "time,level,message\n2024-01-01 10:00:00,INFO,started\n",
             "2024-01-01 10:00:00,INFO,started\n2024-01-01 10:00:01,INFO,ended\n",
             "2024-01-01 10:00:00;INFO;started\n",
+            "Warning: low,Warning: high\n",
+            "Error:Count:Rate\n",
+            "INFO:as follows:x\n",
             "host=a,level=1,msg=2\n",
             "timestamp\n2024-01-01 10:00:00\n",
             "2024-01-01 10:00:00 INFO started\r1\r2\r3\r",

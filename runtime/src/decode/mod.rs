@@ -29,15 +29,15 @@ use self::csv::CsvOptions;
 use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
-use self::split::{Begin, Begun, UTF_32, has_utf32_mark, in_input};
-pub use self::split::{Chunk, Rest, Splitter};
+pub use self::split::{Chunk, ResumePoint, Splitter};
+use self::split::{InputStart, PeekedInput, UTF_32, has_utf32_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
-use crate::batch::{Batch, Fault};
 use crate::config::Limits;
 use crate::error::{Code, Result};
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
-use crate::format::{Format, Hints, Other, clip};
+use crate::format::{Format, Hints, OtherType, clip};
+use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
 /// Decodes chunks. What it makes of one depends on that chunk alone.
@@ -53,7 +53,7 @@ pub trait Decoder: Send {
     ///
     /// # Errors
     /// A record beyond its limit; an input that ends within quotes.
-    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault>;
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError>;
 
     /// Another one for the same input.
     fn fork(&self) -> Box<dyn Decoder>;
@@ -101,11 +101,11 @@ pub fn open(
 ) -> Result<Decoding> {
     let no_hints = Hints::default();
     let hints = hints.unwrap_or(&no_hints);
-    let text = Text::open(reader, name, hints, options)?;
+    let text = InputText::open(reader, name, hints, options)?;
     let format = match (options.format.or(hints.format), hints.other) {
         (Some(format), _) => format,
         // Only CSV has a delimiter.
-        (None, Some(Other::Json)) if options.delimiter.is_none() => Format::Jsonl,
+        (None, Some(OtherType::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, Code::NotATable, message);
@@ -117,10 +117,15 @@ pub fn open(
             let given = options.syntax()?;
             let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
+            let delimiter = options.delimiter.map(|_| given.delimiter);
+            let kind_of = |sample: &Sample| {
+                content_kind::of_csv(sample, delimiter, is_quoted)
+                    .filter(|kind| is_guessed || !kind.is_guess())
+            };
             // First as it is: no option makes a table of what is none.
-            let mut kind = content_kind::of_text(&text.sample, format, is_quoted, !is_guessed);
+            let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
-                kind = content_kind::of_text(&simple(&text.sample, given), format, is_quoted, !is_guessed);
+                kind = kind_of(&simple(&text.sample, given));
             }
             if let Some(kind) = kind {
                 return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
@@ -129,13 +134,14 @@ pub fn open(
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
-            let opened = csv::open(text.begun(), name, begin, reading, limits)?;
+            let (opened, header) = csv::open(text.begun(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
-            let top = || shape::Top {
+            let top = || shape::CsvBeginning {
                 is_delimiter_open,
                 is_auto,
-                ..opened.top(syntax, reading)
+                is_told_by_line: has_separator_line && options.delimiter.is_none(),
+                ..opened.top(syntax, reading, &header)
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
@@ -147,7 +153,7 @@ pub fn open(
             opened
         }
         Format::Jsonl => {
-            if let Some(kind) = content_kind::of_text(&text.sample, format, true, !is_guessed) {
+            if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
@@ -165,7 +171,12 @@ pub fn open(
 
 impl Decoding {
     /// What was read of CSV, as if its delimiter had been named.
-    fn top(&self, syntax: Syntax, reading: CsvOptions) -> shape::Top<'_> {
+    fn top<'a>(
+        &'a self,
+        syntax: Syntax,
+        reading: CsvOptions,
+        header: &'a csv::Header,
+    ) -> shape::CsvBeginning<'a> {
         let (rest, whole) = (self.splitter.read(), self.splitter.has_ended());
         let rest = if whole { reading.without_footer(rest) } else { rest };
         let (rest, whole) = match rest.get(..SAMPLE_BYTES) {
@@ -177,20 +188,27 @@ impl Decoding {
             true => rest.into(),
             false => syntax.simplify_but(rest, |at| lost_line_ends.push(at)).into(),
         };
-        shape::Top {
+        let header_text: Cow<'_, [u8]> = match syntax.is_plain() {
+            true => (&header.text).into(),
+            false => syntax.simplify(&header.text).into(),
+        };
+        shape::CsvBeginning {
             columns: &self.columns,
             header: reading.header(),
+            names: &header.names,
+            header_text,
             dialect: Dialect {
                 quote: syntax.quote.unwrap_or(NO_QUOTE),
                 ..self.dialect
             },
             is_delimiter_open: false,
             is_auto: false,
+            is_told_by_line: false,
             rest,
             lost_line_ends,
             whole,
             line: self.splitter.origin().0.line,
-            has_row_rules: reading.has_row_rules(),
+            rules: reading.rules(),
         }
     }
 }
@@ -210,13 +228,13 @@ fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
 }
 
 /// The text of an input.
-struct Text {
+struct InputText {
     sample: Sample,
     rest: Reader,
     is_transcoded: bool,
 }
 
-impl Text {
+impl InputText {
     /// Reads the beginning and decodes it, if it is a text.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
@@ -257,9 +275,9 @@ impl Text {
     }
 
     /// Returns the text behind so many lines, and where it begins.
-    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, Begin)> {
+    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
         if lines == 0 {
-            return Ok((self, Begin::default()));
+            return Ok((self, InputStart::default()));
         }
         let is_transcoded = self.is_transcoded;
         let (mut rest, begin) = skip_lines(self.reader(), name, lines)?;
@@ -294,7 +312,7 @@ impl Text {
     }
 
     /// Returns all of it for a splitter.
-    fn begun(self) -> Begun {
+    fn begun(self) -> PeekedInput {
         self.sample.begun(self.rest)
     }
 
@@ -312,14 +330,14 @@ impl Text {
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
-    rest: Rest,
+    rest: ResumePoint,
     (format, columns, dialect): (Format, Vec<String>, Dialect),
     options: &InputOptions,
     limits: &Limits,
 ) -> Result<Decoding> {
     Ok(match format {
         Format::Csv => {
-            let reading = CsvOptions::new(told(options.syntax()?, dialect), None, false, options);
+            let reading = CsvOptions::new(with_detected(options.syntax()?, dialect), None, false, options);
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
@@ -353,7 +371,10 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             delimiter: known,
             is_quote_known: options.quote.is_some(),
         };
-        let syntax = match (sniff::tell(&text[first_line..], sample.whole, before), separator) {
+        let syntax = match (
+            sniff::detect_syntax(&text[first_line..], sample.whole, before),
+            separator,
+        ) {
             (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
             (Err(message), _) => return Err(in_input(name, Code::CsvSyntax, message)),
@@ -392,7 +413,7 @@ fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) 
 }
 
 /// Returns the syntax with the dialect that the first records told.
-fn told(given: Syntax, dialect: Dialect) -> Syntax {
+fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
         quote: given.quote.map(|_| dialect.quote),

@@ -93,7 +93,7 @@ const WORDS_OF_SENTENCES: &[&str] = &[
 const WORDS_OF_PROSE: usize = 7;
 
 /// What is looked at.
-pub(super) struct Text<'a> {
+pub(super) struct NoticeCandidate<'a> {
     /// The first line, without its quotes.
     pub(super) line: &'a str,
     /// The fields of the first line.
@@ -105,7 +105,7 @@ pub(super) struct Text<'a> {
 }
 
 /// Returns whether a text is a notice.
-pub(super) fn is_notice(text: &Text<'_>) -> bool {
+pub(super) fn is_notice(text: &NoticeCandidate<'_>) -> bool {
     let line = text.line.trim();
     if line.contains('_') {
         return false;
@@ -119,18 +119,24 @@ pub(super) fn is_notice(text: &Text<'_>) -> bool {
 /// Whether a line without a delimiter is a sentence: alone, or over lines that are no values.
 fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     let is_sentence = is_sentence(line);
+    // A single word may as well be the name of a column.
+    let is_phrase = |line: &str| is_phrase(line) && (line.contains(' ') || is_half(records, is_explanation));
     if records.is_empty() {
-        return is_sentence || begins_notice(line) || is_phrase(line) || has_words_of_sentence(line);
+        return is_sentence || begins_notice(line) || self::is_phrase(line) || has_words_of_sentence(line);
     }
     // Numbers and dates have no letters, names have few words.
     let has_letters = |record: &str| record.contains(char::is_alphabetic);
-    let has_words = |record: &str| words(record) > 2 || record.ends_with(['.', '!', '?', ':', ',']);
+    let has_words = |record: &str| {
+        words(record) > 2
+            || record.ends_with(['.', '!', '?', ':', ',', '？', '：', '、', '，'])
+            || ends_sentence(record)
+    };
     begins_notice(line) && is_half(records, has_letters)
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
 /// Whether a line with delimiters is a sentence with commas: it reads on behind each of them, or has clauses.
-fn is_notice_over_columns(line: &str, names: &[&str], text: &Text<'_>) -> bool {
+fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
         let is_upper = |name: &&str| name.trim_start().starts_with(char::is_uppercase);
@@ -163,28 +169,48 @@ fn reads_on(name: &str) -> bool {
 
 /// Whether a line of a letter stands here: a sentence ends it, or goes on behind its commas.
 fn is_line_of_letter(line: &str) -> bool {
-    let is_ended = line.starts_with(char::is_alphabetic) && line.ends_with(['.', '!', '?']);
+    let is_ended = line.starts_with(char::is_alphabetic)
+        && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
     let mut clauses = line.split([',', ';']).skip(1).peekable();
     let goes_on = clauses.peek().is_some() && words(line) >= 3 && line.starts_with(char::is_uppercase);
     (is_ended || goes_on) && clauses.all(reads_on)
 }
 
 fn is_sentence(line: &str) -> bool {
-    words(line) >= 3 && line.ends_with(['.', '!'])
+    words(line) >= 3 && line.ends_with(['.', '!']) || ends_sentence(line)
+}
+
+/// Whether a line ends with a mark that names and abbreviations do not have: that of Chinese, Japanese, Hindi, Urdu. Words of the
+/// first two are not counted, since no spaces stand between them.
+fn ends_sentence(line: &str) -> bool {
+    line.ends_with(['。', '｡', '！', '．', '।', '۔'])
+}
+
+/// Whether a line explains an error: a sentence with words of one.
+fn is_explanation(line: &str) -> bool {
+    is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }
 
 /// Whether a line has as many words as a sentence, and such as stand in one. A question may be the name of a column.
 fn has_words_of_sentence(line: &str) -> bool {
     const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
     let lower = line.to_lowercase();
-    let mut each = lower
+    let each: Vec<_> = lower
         .split_whitespace()
-        .map(|word| word.trim_matches([',', ';', ':', '.', '!']));
-    let number = words(line);
-    let is_question =
-        line.ends_with('?') || each.clone().next().is_some_and(|word| QUESTIONS.contains(&word));
-    !is_question
-        && (number >= WORDS_OF_PROSE || number >= 4 && each.any(|word| WORDS_OF_SENTENCES.contains(&word)))
+        .map(|word| word.trim_matches([',', ';', ':', '.', '!']))
+        .collect();
+    let is_question = line.ends_with('?') || each.first().is_some_and(|word| QUESTIONS.contains(word));
+    // `Number of items that were sold` is a name.
+    let is_name =
+        matches!(each[..], [first, "of", ..] if !["all", "most", "none", "one", "some"].contains(&first));
+    let has_verb = || {
+        let mut before = "";
+        each.iter().any(|word| {
+            let is_in_clause = ["that", "which", "who"].contains(&std::mem::replace(&mut before, word));
+            !is_in_clause && WORDS_OF_SENTENCES.contains(word)
+        })
+    };
+    !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
 /// Whether a line begins as a notice does, and goes on.
@@ -249,7 +275,7 @@ mod tests {
         let records: Vec<_> = lines.filter(|line| !line.is_empty()).map(str::as_bytes).collect();
         let is_wide = |record: &&&[u8]| record.split(|byte| *byte == b',').count() == names.len();
         let is_table = names.len() > 1 && is_half(&records, |record| is_wide(&&record.as_bytes()));
-        is_notice(&Text {
+        is_notice(&NoticeCandidate {
             line,
             names: &names,
             records: &records,
@@ -281,6 +307,14 @@ mod tests {
             "The export has failed.\n\nRequest id: 81a7\n",
             "Sorry, the export is not ready yet.\nPlease try again later, or write to us.\n",
             "Error: not found, sorry\nPlease, try later\n",
+            "Forbidden",
+            "Forbidden\nYou are not allowed to see this file.\n",
+            "The file that you requested is gone",
+            "None of the files that you requested is there",
+            "Number of requests: the limit that was set is exceeded",
+            "ファイルが見つかりません。",
+            "ただいまメンテナンス中です！\nしばらくお待ちください。\n",
+            "您没有访问权限。\n请联系管理员。\n",
             "Sorry, the export is not ready yet.\nPlease wait.\n",
         ] {
             assert!(of(text), "{text:?}");
@@ -330,6 +364,12 @@ mod tests {
             "Date of birth",
             "Date of the last visit",
             "Name of customer.\nSmith\nJones\n",
+            "Number of items that were sold",
+            "Number of items that were sold in the year",
+            "maintenance\nOil change for car\nTyre change at front\n",
+            "maintenance\nOil change done at last.\nTyre change at front.\n",
+            "Forbidden\nno dogs in here\n",
+            "商品名",
             "first name, last name\nJohn, Smith\n",
             "first name, last name\nJohn\n",
         ] {

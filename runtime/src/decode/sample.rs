@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read};
 
 use super::Reader;
-use super::split::Begun;
+use super::split::PeekedInput;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 
@@ -82,8 +82,8 @@ impl Sample {
     }
 
     /// Returns the whole input for a splitter, of which `rest` is what comes behind the sample.
-    pub(super) fn begun(self, rest: Reader) -> Begun {
-        Begun {
+    pub(super) fn begun(self, rest: Reader) -> PeekedInput {
+        PeekedInput {
             read: self.bytes,
             has_ended: self.whole,
             rest,

@@ -8,25 +8,31 @@ use std::borrow::Cow;
 use memchr::memchr_iter;
 
 use self::table::{
-    LINES_OVER_HEADER, RECORDS, Record, Table, has_decimal_commas, has_header, has_title, has_words,
-    is_surely_title, is_title_over, looks_like_names, records,
+    LINES_OVER_HEADER, RECORDS, SampleRecord, Table, apply, has_decimal_commas, has_header, has_title,
+    has_words, is_surely_title, is_title_over, looks_like_names, may_be_header, records,
 };
 use super::lines::{complete_lines, line_ends, lines};
-use super::sniff::{self, Reading};
+use super::sniff::{self, SniffedCsv};
 use super::{log_lines, notice, text_document};
-use crate::format::csv::{Dialect, Scanner, line_end};
-use crate::format::{Other, clip};
+use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
+use crate::format::{OtherType, clip};
 
 /// What was read of a CSV file.
-pub(super) struct Top<'a> {
+pub(super) struct CsvBeginning<'a> {
     pub(super) columns: &'a [String],
     /// Whether the columns are named by a record, which `rest` does not have.
     pub(super) header: bool,
+    /// The names that stand in the header, empty where a column got a number for one.
+    pub(super) names: &'a [String],
+    /// The header as it stands there, or a text in this dialect that stands for it.
+    pub(super) header_text: Cow<'a, [u8]>,
     pub(super) dialect: Dialect,
     /// Whether nobody has said the delimiter.
     pub(super) is_delimiter_open: bool,
     /// Whether it was detected, because that was asked for.
     pub(super) is_auto: bool,
+    /// Whether a line over the header tells it, which is passed over with the lines over the header.
+    pub(super) is_told_by_line: bool,
     /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
     pub(super) rest: Cow<'a, [u8]>,
     /// Where that text has one line end less than the bytes, in order.
@@ -35,30 +41,30 @@ pub(super) struct Top<'a> {
     pub(super) whole: bool,
     /// The line that `rest` begins with.
     pub(super) line: u64,
-    /// Whether rows of another width than the header's are more than rejects.
-    pub(super) has_row_rules: bool,
+    /// What becomes of rows of another width than the header's.
+    pub(super) rules: RowRules,
 }
 
 /// The header and the first records, as they are read.
 struct Shape<'a> {
-    top: &'a Top<'a>,
+    top: &'a CsvBeginning<'a>,
     /// The names as they stood there: empty where a column got a number for one.
     names: Vec<&'a str>,
     /// The header as it stood there, but for its quotes and the line ends in it.
     first_line: String,
     /// Whether it is one line and has words, so that it is rather a title than the name of a column.
     has_words: bool,
-    records: Vec<Record<'a>>,
+    records: Vec<SampleRecord<'a>>,
     /// How many records have as many fields as the header.
     alike: usize,
 }
 
 /// Says why a file is hardly a table, and what to do. `other` is what it is called that is none: then it has to look like one.
-pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
+pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), String> {
     let shape = Shape::of(top);
     match (shape.doubt(), other) {
         (Some(doubt), _) => Err(doubt),
-        (None, Some(Other::NoTable(what))) if !shape.is_table() => Err(format!(
+        (None, Some(OtherType::NoTable(what))) if !shape.is_whole_table() => Err(format!(
             "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
         )),
         (None, _) => Ok(()),
@@ -66,7 +72,7 @@ pub(super) fn check(top: &Top<'_>, other: Option<Other>) -> Result<(), String> {
 }
 
 /// Says why a detected delimiter is hardly the one of the file, and what to do.
-pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
+pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
     let shape = Shape::of(top);
     let widths = shape.other_widths();
     shape
@@ -75,15 +81,13 @@ pub(super) fn check_delimiter(top: &Top<'_>) -> Result<(), String> {
 }
 
 impl<'a> Shape<'a> {
-    fn of(top: &'a Top<'a>) -> Self {
-        let names: Vec<_> = (1..)
-            .zip(top.columns)
-            .map(|(number, name)| {
-                let digits = name.strip_prefix("column_").unwrap_or_default();
-                if digits.parse() == Ok(number) { "" } else { name }
-            })
-            .collect();
-        let records = records(&top.rest, top.whole, top.dialect);
+    fn of(top: &'a CsvBeginning<'a>) -> Self {
+        let names: Vec<_> = match top.header {
+            true => top.names.iter().map(String::as_str).collect(),
+            false => vec![""; top.columns.len()],
+        };
+        let mut records = records(&top.rest, top.whole, top.dialect);
+        apply(top.rules, &mut records, top.columns.len(), top.dialect);
         let mut first_line = match records.first() {
             // Without a header the first record is the first line.
             Some(first) if !top.header => String::from_utf8_lossy(first.text).into_owned(),
@@ -128,6 +132,34 @@ impl<'a> Shape<'a> {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
     }
 
+    /// Whether all of them have.
+    fn is_whole_table(&self) -> bool {
+        self.is_table() && self.alike == self.records.len()
+    }
+
+    /// Whether nine in ten have, or half of them by a delimiter that somebody has named.
+    fn is_table_for_sure(&self) -> bool {
+        let is_most = 10 * self.alike >= 9 * self.records.len();
+        self.is_table() && (is_most || !self.top.is_delimiter_open)
+    }
+
+    /// Whether lines with times and levels are those of a table: a level is a field, or somebody has named the delimiter. A comma may
+    /// stand in a time, which has no field of its own then.
+    fn is_table_of_events(&self) -> bool {
+        let delimiter = self.top.dialect.delimiter;
+        let is_header_alone = self.columns() > 1 && self.records.is_empty();
+        let mut fields = self.first_line.split(char::from(delimiter)).map(str::trim);
+        (self.is_table() || is_header_alone)
+            && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
+    }
+
+    /// Whether the names are those that are written where there was no header: no title stands over these.
+    fn is_numbered(&self) -> bool {
+        let is_number =
+            |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());
+        !self.names.is_empty() && (1..).zip(&self.names).all(is_number)
+    }
+
     /// Whether the first line is a title, and hardly the name of a column.
     fn is_surely_title(&self) -> bool {
         self.has_words && is_surely_title(&self.first_line)
@@ -147,7 +179,7 @@ impl<'a> Shape<'a> {
     /// A log, the answer of a program or a document that its beginning tells.
     fn text_with_beginning(&self) -> Option<String> {
         let (first, rest) = (&self.first_line, self.below());
-        if log_lines::is_log(first, lines(rest)) {
+        if !self.is_table_of_events() && log_lines::is_log(first, lines(rest)) {
             return Some(self.another_text("a log"));
         }
         let what =
@@ -156,8 +188,7 @@ impl<'a> Shape<'a> {
     }
 
     fn names_and_values(&self) -> Option<String> {
-        let is_whole_table = self.is_table() && self.alike == self.records.len();
-        if is_whole_table {
+        if self.is_table_for_sure() {
             return None;
         }
         let what = text_document::of_names_and_values(&self.first_line, self.below())?;
@@ -166,9 +197,11 @@ impl<'a> Shape<'a> {
 
     fn another_text(&self, what: &str) -> String {
         let first = clip(self.first_line.as_bytes());
-        format!(
-            "is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if its first line is a header"
-        )
+        let is = match self.top.header {
+            true => "its first line is a header",
+            false => "these are its records",
+        };
+        format!("is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if {is}")
     }
 
     /// Sentences in place of a header.
@@ -188,9 +221,9 @@ impl<'a> Shape<'a> {
     }
 
     /// The same, as the first line and the records are read in a dialect.
-    fn notice_in(&self, names: &[&str], records: &[Record<'_>], is_table: bool) -> Option<String> {
+    fn notice_in(&self, names: &[&str], records: &[SampleRecord<'_>], is_table: bool) -> Option<String> {
         let records: Vec<_> = records.iter().map(|record| record.text).collect();
-        let text = notice::Text {
+        let text = notice::NoticeCandidate {
             line: &self.first_line,
             names,
             records: &records,
@@ -198,11 +231,28 @@ impl<'a> Shape<'a> {
         };
         notice::is_notice(&text).then(|| {
             let first = clip(self.first_line.trim().as_bytes());
+            if !self.top.header {
+                return format!(
+                    "is a sentence (\"{first}\"): is it a notice in place of the file? say --input-format csv if it is a record"
+                );
+            }
+            let skip = self.skip_lines(self.top.line.saturating_sub(1));
             format!(
-                "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say --skip-lines 1 if it \
+                "begins with a sentence, not with a header (\"{first}\"): is it a notice in place of the file? say {skip} if it \
                  stands over the header, --input-format csv if it is the header"
             )
         })
+    }
+
+    /// The options that pass over so many lines, and keep the delimiter that one of them tells.
+    fn skip_lines(&self, lines: u64) -> String {
+        match self.top.is_told_by_line {
+            true => format!(
+                "--skip-lines {lines} and {}",
+                sniff::option(self.top.dialect.delimiter)
+            ),
+            false => format!("--skip-lines {lines}"),
+        }
     }
 
     /// One column, where another delimiter gives several.
@@ -212,7 +262,7 @@ impl<'a> Shape<'a> {
             return None;
         }
         let first = match top.header {
-            true => self.first_line.as_bytes(),
+            true => &*top.header_text,
             false => self.records.first()?.text,
         };
         let delimiters = sniff::DELIMITERS.into_iter().chain(sniff::RARE_DELIMITERS);
@@ -221,7 +271,7 @@ impl<'a> Shape<'a> {
         for delimiter in delimiters.filter(is_possible) {
             let lines = self.lines_by(delimiter);
             let fields = lines.first().map_or(0, |line| line.fields);
-            let is_alike = |line: &&Record<'_>| line.fields == fields && !line.has_stray;
+            let is_alike = |line: &&SampleRecord<'_>| line.fields == fields && !line.has_stray;
             let percent = 100 * lines.iter().filter(is_alike).count() / lines.len().max(1);
             if fields > 1
                 && percent >= sniff::ALIKE_PERCENT
@@ -243,9 +293,12 @@ impl<'a> Shape<'a> {
             let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));
             return Some(self.one_column_but(fields, &name, &say));
         }
+        if first.first() == Some(&top.dialect.quote) {
+            return None;
+        }
         let rest = complete_lines(&top.rest, top.whole);
         let header = top.header.then_some(first);
-        let Reading { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
+        let SniffedCsv { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
         Some(self.one_column_but(fields, &name, &say))
     }
 
@@ -265,25 +318,32 @@ impl<'a> Shape<'a> {
         }
         let mut named = self.names.iter().filter(|name| !name.is_empty());
         let (title, others) = (named.next().copied().unwrap_or_default(), named.count());
-        let delimiter = self.top.dialect.delimiter;
-        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, delimiter);
+        let dialect = self.top.dialect;
+        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, dialect);
         if others > 0 || columns == 2 && !is_title() {
             return None;
         }
+        let filled = columns.max(3) - 1;
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
-        let header = below.find(|record| record.filled(self.top.dialect) + 1 >= columns)?;
-        let (title, lines) = (clip(title.as_bytes()), self.line(header) - 1);
+        let header = below.find(|record| record.filled(dialect) >= filled)?;
+        // Columns of an index have no names: that of the values is the last.
+        let is_last = !self.names[columns - 1].is_empty();
+        let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
+        if is_last && !is_title() {
+            return None;
+        }
+        let (title, skip) = (clip(title.as_bytes()), self.skip_lines(self.line(header) - 1));
         let named = match title.is_empty() {
             true => format!("names none of {columns} columns"),
             false => format!("names 1 of {columns} columns (\"{title}\")"),
         };
         Some(format!(
-            "has a header that {named}: is it a title over the header? say --skip-lines {lines}"
+            "has a header that {named}: is it a title over the header? say {skip}"
         ))
     }
 
     /// The line that a record begins with.
-    fn line(&self, record: &Record<'_>) -> u64 {
+    fn line(&self, record: &SampleRecord<'_>) -> u64 {
         let top = self.top;
         let Some(start) = record.start else {
             return top.line.saturating_sub(1);
@@ -293,20 +353,23 @@ impl<'a> Shape<'a> {
     }
 
     /// The header, if there is one, and the records as another delimiter makes them.
-    fn lines_by(&self, delimiter: u8) -> Vec<Record<'_>> {
-        let dialect = self.dialect_by(delimiter);
+    fn lines_by(&self, delimiter: u8) -> Vec<SampleRecord<'_>> {
+        let (top, dialect) = (self.top, self.dialect_by(delimiter));
         let mut lines = Vec::with_capacity(RECORDS + 1);
-        if self.top.header {
-            let text = self.first_line.as_bytes();
+        if top.header {
+            let text = &*top.header_text;
             let record = Scanner::new(dialect).record(text, 0, true, &[], |_| ());
-            lines.push(Record {
+            lines.push(SampleRecord {
                 fields: record.map_or(1, |record| record.fields),
                 text,
                 start: None,
                 has_stray: record.is_ok_and(|record| record.stray.is_some()),
             });
         }
-        lines.extend(records(&self.top.rest, self.top.whole, dialect));
+        let mut records = records(&top.rest, top.whole, dialect);
+        let columns = lines.first().or(records.first()).map_or(1, |first| first.fields);
+        apply(top.rules, &mut records, columns, dialect);
+        lines.extend(records);
         lines
     }
 
@@ -318,9 +381,6 @@ impl<'a> Shape<'a> {
     }
 
     fn other_widths(&self) -> Option<String> {
-        if self.top.has_row_rules {
-            return None;
-        }
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;
         let table = Table::of(records, columns + 1, dialect)?;
@@ -354,10 +414,10 @@ impl<'a> Shape<'a> {
             "has a header of {}, but {number} of its first {all} records have {width}",
             fields(columns)
         );
-        let ends_empty = |record: &Record<'_>| record.text.last() == Some(&dialect.delimiter);
+        let ends_empty = |record: &SampleRecord<'_>| record.text.last() == Some(&dialect.delimiter);
         Some(if columns == 1 {
-            let lines = self.line(&records[table.first]) - 1;
-            format!("{what}: is there a title over the header? say --skip-lines {lines}")
+            let skip = self.skip_lines(self.line(&records[table.first]) - 1);
+            format!("{what}: is there a title over the header? say {skip}")
         } else if width == columns + 1 && records.iter().all(ends_empty) {
             format!(
                 "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
@@ -408,7 +468,9 @@ impl<'a> Shape<'a> {
         let (lines, is_first) = (line.saturating_sub(1), table.first == 0);
         let say = match is_first {
             true => other,
-            false if top.is_auto && table.is_most() => format!("--skip-lines {lines}"),
+            false if top.is_auto && !top.is_told_by_line && table.is_most() => {
+                format!("--skip-lines {lines}")
+            }
             false => format!("--skip-lines {lines} and {other}"),
         };
         Some(match (columns, is_first) {
@@ -430,10 +492,11 @@ impl<'a> Shape<'a> {
     }
 
     /// Whether the lines are rather the table that another delimiter gives.
-    fn is_better(&self, lines: &[Record<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
+    fn is_better(&self, lines: &[SampleRecord<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
-        if table.first > LINES_OVER_HEADER || 2 * table.records < all {
+        if table.first > LINES_OVER_HEADER || 2 * table.records < all || table.first > 0 && self.is_numbered()
+        {
             return false;
         }
         if table.records < 2 {
@@ -465,8 +528,11 @@ impl<'a> Shape<'a> {
                 || has_header(lines, table);
         }
         // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
-        let is_apart = |record: &Record<'_>| {
-            record.start == header.start && record.text.len() == header.text.len() && record.fields != columns
+        let is_apart = |record: &SampleRecord<'_>| {
+            record.start == header.start
+                && record.text.len() == header.text.len()
+                && record.fields != columns
+                && may_be_header(record, delimiter)
         };
         if table.first > 0 && !self.records.iter().any(is_apart) {
             return false;
@@ -490,7 +556,7 @@ mod tests {
     use crate::config::Limits;
     use crate::decode::open;
     use crate::format::Format;
-    use crate::request::{DialectFrom, InputOptions};
+    use crate::request::{BlankRows, DialectFrom, InputOptions, LongRows, ShortRows};
 
     fn auto() -> InputOptions {
         InputOptions {
@@ -657,6 +723,133 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_without_a_header_can_be_read() {
+        for text in [
+            "column_1,column_2,column_3\n1,2,3\n4,5,6\n",
+            "column_1,column_2\nid,name\n1,2\n",
+            "column_1\n1;2;3\n4;5;6\n7;8;9\n",
+            "column_1\ndatum;betrag\n1;2\n3;4\n",
+        ] {
+            let names: Vec<_> = text.lines().next().unwrap().split(',').collect();
+            assert_columns(text, &InputOptions::default(), &names);
+        }
+        let part = "names none of 3 columns: is it a title over the header? say --skip-lines 1";
+        assert_refused(",,\nid,a,b\n1,2,3\n", &InputOptions::default(), part);
+    }
+
+    #[test]
+    fn a_title_of_several_lines_stands_over_two_columns() {
+        let two = "id,name\n1,x\n2,y\n";
+        for (text, lines) in [
+            (format!("Monthly report 2024,\n,\n{two}"), 2),
+            (format!("Sales report,\n,\n,\n{two}"), 3),
+            (format!("Monthly report 2024,\nCreated by Bob,\n{two}"), 2),
+            (format!("Monthly report 2024,\nBob,\n,\n{two}"), 3),
+            ("月次報告2024年3月,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 1),
+            ("月次報告2024年3月,\n番号,名前\n花子,東京\n".to_owned(), 1),
+            ("月次売上報告書,\n,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 2),
+            ("月次報告　３月,\n番号,名前\n1,花子\n2,太郎\n".to_owned(), 1),
+            ("Umsatz_2024,\nid,name\n1,x\n2,y\n".to_owned(), 1),
+        ] {
+            let part = format!("say --skip-lines {lines}");
+            assert_refused(&text, &InputOptions::default(), &part);
+            let text = text.replace(',', ";");
+            let part = format!("say --skip-lines {lines} and --delimiter ';'");
+            assert_refused(&text, &InputOptions::default(), &part);
+        }
+        for (text, columns) in [
+            ("full name,\n,\nJohn,5\nJane,6\n", ["full name", "column_2"]),
+            ("full name,\nJohn,\nJane,x\nMary,y\n", ["full name", "column_2"]),
+            ("名前,\n花子,東京\n太郎,大阪\n", ["名前", "column_2"]),
+            ("sha256,\na,b\n1,2\n", ["sha256", "column_2"]),
+        ] {
+            assert_columns(text, &InputOptions::default(), &columns);
+        }
+    }
+
+    #[test]
+    fn rules_for_rows_leave_the_other_rules() {
+        let title = "Monthly report 2024\na,b\n1,2\n3,4\n";
+        let with = |set: fn(&mut InputOptions)| {
+            let mut options = InputOptions::default();
+            set(&mut options);
+            options
+        };
+        let drops = with(|options| options.blank_rows = Some(BlankRows::Drop));
+        let fills = with(|options| options.short_rows = Some(ShortRows::Fill));
+        let cuts = with(|options| options.long_rows = Some(LongRows::TrailingEmpty));
+        for options in [&drops, &fills, &cuts] {
+            assert_refused(title, options, "say --skip-lines 1");
+            assert_refused("a,b\n1,2,3\n4,5,6\n", options, "2 of its first 2 records have 3");
+        }
+        assert_columns("a,b\n,,\n,,\n,,\n1,2\n", &drops, &["a", "b"]);
+        assert_columns("a,b\n1\n2\n", &fills, &["a", "b"]);
+        assert_columns("a,b\n1,2,\n3,,,\n4,5,,,\n", &cuts, &["a", "b"]);
+        assert_columns("a\n1,\n3,\n4,\n", &cuts, &["a"]);
+    }
+
+    #[test]
+    fn a_table_of_what_looks_like_a_log_or_settings_is_one() {
+        let by = |delimiter, header| InputOptions {
+            delimiter: Some(delimiter),
+            header: Some(header),
+            ..InputOptions::default()
+        };
+        let events = "2024-01-01 10:00:00 | INFO | started\n2024-01-01 10:00:01 | INFO | ended\n";
+        for (text, options, columns) in [
+            (events, by('|', false), 3),
+            ("INFO:root:started\nINFO:root:started\n", by(':', false), 3),
+            ("Error:Count:Rate\n", by(':', true), 3),
+            ("name=value\na=1\nb=2=3\nc=3\n", by('=', true), 2),
+            ("key: value\nk: 1\nk: 1\nurl: http://x\n", by(':', true), 2),
+            ("Warning: low,Warning: high\n", InputOptions::default(), 2),
+        ] {
+            let opened = opened(text, &options).map(|columns| columns.len());
+            assert_eq!(opened, Ok(columns), "{text:?}");
+        }
+        let fractions = "2024-01-01 10:00:00,123 INFO started\n2024-01-01 10:00:01,456 INFO ended\n";
+        for options in [by(',', true), by(',', false), InputOptions::default()] {
+            assert_refused(fractions, &options, "is a log");
+        }
+        assert_refused(
+            fractions,
+            &by(',', false),
+            "say --input-format csv if these are its records",
+        );
+        assert_refused(
+            "name: x, y\nage: 3, 4\ncity: z\n",
+            &InputOptions::default(),
+            "name: value",
+        );
+    }
+
+    #[test]
+    fn a_separator_line_is_not_lost_with_a_title() {
+        for (text, part) in [
+            (
+                "sep=;\nTitle 2024 now\nid;b;c\n1;2;3\n4;5;6\n",
+                "say --skip-lines 2 and --delimiter ';'",
+            ),
+            (
+                "sep=;\nTitle;;\nid;b;c\n1;2;3\n4;5;6\n",
+                "say --skip-lines 2 and --delimiter ';'",
+            ),
+            (
+                "sep=;\nService unavailable\n",
+                "say --skip-lines 2 and --delimiter ';' if",
+            ),
+        ] {
+            assert_refused(text, &InputOptions::default(), part);
+            assert_refused(text, &auto(), part);
+        }
+        assert_refused(
+            "\nService unavailable\n",
+            &InputOptions::default(),
+            "say --skip-lines 2 if",
+        );
+    }
+
+    #[test]
     fn texts_and_lists_in_a_field_are_legal() {
         for (text, columns) in [
             ("pair\n1;2\n3;4\n", &["pair"][..]),
@@ -664,6 +857,15 @@ mod tests {
             ("tags\na;b\nc\nd;e;f\ng;h\n", &["tags"]),
             ("tags\na;b;c;d\ne;f;g;h\ni;j;k;l\nm\n", &["tags"]),
             ("id,list\n1,x;y;z\nbad;row\n2,x;y;z\n3,x;y;z\n", &["id", "list"]),
+            ("\"Name; Vorname\"\n", &["Name; Vorname"]),
+            ("\"Name   Vorname\"\n", &["Name   Vorname"]),
+            ("\"Name; Vorname\"\n1;2\n", &["Name; Vorname"]),
+            (
+                "name,rgb\na,1;2;3,x\nb,1;2;3\nc,1;2;3\nd,1;2;3\n",
+                &["name", "rgb"],
+            ),
+            ("name,rgb\n1;2;3\nb,1;2;3\nc,1;2;3\nd,1;2;3\n", &["name", "rgb"]),
+            (",,value\nA,x,1\nB,y,2\n", &["column_1", "column_2", "value"]),
             ("\"a, b\"\n\"1, 2\"\n\"3, 4\"\n", &["a, b"]),
             ("id,scores\n1,10;20;30\n2,11;21;31\n", &["id", "scores"]),
             ("id,name,geo;pos\n1,7,2;3\n2,8,4;5\n", &["id", "name", "geo;pos"]),

@@ -6,7 +6,7 @@ use memchr::memchr2;
 
 use super::Reader;
 use super::sample::read_on;
-use super::split::{Begin, check_mark, in_input};
+use super::split::{InputStart, check_mark, in_input};
 use crate::error::{Code, Result};
 use crate::format::csv::line_end;
 
@@ -17,8 +17,8 @@ const PIECE_BYTES: usize = 64 << 10;
 ///
 /// # Errors
 /// If there are no more lines than these, or the first bytes are a byte order mark of UTF-16 or UTF-32; those of the reader.
-pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, Begin)> {
-    let (mut begin, mut seen) = (Begin::default(), Vec::new());
+pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, InputStart)> {
+    let (mut begin, mut seen) = (InputStart::default(), Vec::new());
     if lines == 0 {
         return Ok((reader, begin));
     }

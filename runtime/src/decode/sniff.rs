@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::lines::complete_lines;
-use crate::format::csv::{Dialect, Item, Parser, Partial, Row, RowRules, Syntax};
+use crate::format::csv::{CsvItem, Dialect, ParsedRow, Parser, Partial, RowRules, Syntax};
 
 /// How many records are looked at.
 const SAMPLE_RECORDS: usize = 100;
@@ -21,7 +21,7 @@ const SINGLE_QUOTE: u8 = b'\'';
 pub(super) const ALIKE_PERCENT: usize = 90;
 
 /// Another way to read a text.
-pub(super) struct Reading {
+pub(super) struct SniffedCsv {
     /// What stands between fields.
     pub(super) name: String,
     pub(super) fields: usize,
@@ -29,7 +29,7 @@ pub(super) struct Reading {
     pub(super) say: String,
 }
 
-impl Reading {
+impl SniffedCsv {
     fn by(delimiter: u8, fields: usize) -> Self {
         let (name, say) = (name(delimiter), option(delimiter));
         Self { name, fields, say }
@@ -97,7 +97,7 @@ fn another_of(
 }
 
 /// Columns that stand below each other: several spaces in the first line, and as many words in each.
-pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Reading> {
+pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
         line.split(|byte| *byte == b' ')
@@ -113,7 +113,7 @@ pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Rea
         (alike + usize::from(words(line) == fields), all + 1)
     });
     let is_seen = all > 1 && fields > 1 && 100 * alike >= ALIKE_PERCENT * all;
-    is_seen.then(|| Reading {
+    is_seen.then(|| SniffedCsv {
         name: "several spaces".to_owned(),
         fields,
         say: "--dialect spaces".to_owned(),
@@ -200,7 +200,7 @@ struct Candidate {
 /// # Errors
 /// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
 /// else, or if the sample ends before the first record does, as a sentence.
-pub(super) fn tell(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
+pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
     let delimiters = given.delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
@@ -294,10 +294,10 @@ fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Re
         .into_iter()
         .filter(|&usual| given.user(usual).is_none())
         .chain(rare);
-    let found =
-        another_of(text, whole, given, delimiters).map(|(delimiter, fields)| Reading::by(delimiter, fields));
+    let found = another_of(text, whole, given, delimiters)
+        .map(|(delimiter, fields)| SniffedCsv::by(delimiter, fields));
     match found.or_else(|| by_spaces(complete_lines(simple, whole))) {
-        Some(Reading { name, fields, say }) => Err(format!(
+        Some(SniffedCsv { name, fields, say }) => Err(format!(
             "has {fields} columns by {name}, which has to be named: say {say}"
         )),
         None => Ok(given.by(Dialect::default().delimiter, given.syntax.quote).syntax),
@@ -337,8 +337,8 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     let (mut at, mut rows, mut is_never_closed) = (0, Vec::new(), false);
     while at < raw.len() && rows.len() < SAMPLE_RECORDS + footer {
         match parser.next(raw, at, whole) {
-            Ok(Item::Nothing { next }) => at = next,
-            Ok(Item::Row(row)) => {
+            Ok(CsvItem::Nothing { next }) => at = next,
+            Ok(CsvItem::Row(row)) => {
                 rows.push((at, row));
                 at = row.next;
             }
@@ -355,7 +355,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
     // A row that is filled up needs a delimiter: without one it tells nothing.
-    let is_alike = |row: &Row| match row.fields.cmp(&fields) {
+    let is_alike = |row: &ParsedRow| match row.fields.cmp(&fields) {
         Ordering::Less => rules.fills_short && row.fields > 1,
         Ordering::Equal => true,
         Ordering::Greater => rules.cuts_long && row.filled <= fields,
@@ -364,7 +364,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
         .iter()
         .filter(|(_, row)| is_alike(row) && row.stray.is_none())
         .count();
-    let is_over_line = |&(start, row): &(usize, Row)| {
+    let is_over_line = |&(start, row): &(usize, ParsedRow)| {
         row.quoted && memchr::memchr2(b'\n', b'\r', &raw[start..row.end]).is_some()
     };
     Some(Alike {
@@ -391,7 +391,7 @@ mod tests {
         if quote.is_some() {
             (given.syntax.quote, given.is_quote_known) = (quote, true);
         }
-        tell(sample.text(), sample.whole, given).map(Syntax::dialect)
+        detect_syntax(sample.text(), sample.whole, given).map(Syntax::dialect)
     }
 
     #[test]
@@ -436,7 +436,8 @@ mod tests {
         let plain = Syntax::from(Dialect::default());
         let with = |text: &str, syntax: Syntax| {
             let given = KnownSyntax::from(syntax);
-            tell(text.as_bytes(), true, given).map(|told| (told.delimiter.into(), told.quote.map(char::from)))
+            detect_syntax(text.as_bytes(), true, given)
+                .map(|told| (told.delimiter.into(), told.quote.map(char::from)))
         };
         let comment = |byte| Syntax {
             comment: Some(byte),
@@ -470,7 +471,9 @@ mod tests {
         assert_eq!(with("a;b\n\"1;2\n", unquoted), Ok((';', None)));
         let bytes = b"a;b\n\xff1;2\n\xff3;4\n";
         assert_eq!(
-            tell(bytes, true, KnownSyntax::from(unquoted)).unwrap().delimiter,
+            detect_syntax(bytes, true, KnownSyntax::from(unquoted))
+                .unwrap()
+                .delimiter,
             b';'
         );
     }
@@ -482,7 +485,7 @@ mod tests {
                 footer,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
         };
         let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n\n";
         assert!(told(text, 0).is_err());
@@ -500,7 +503,7 @@ mod tests {
                 rules,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            tell(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
         };
         let none = RowRules::default();
         let fill = RowRules {

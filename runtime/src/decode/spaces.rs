@@ -16,12 +16,12 @@ pub(super) struct Spaces {
     text: Vec<u8>,
     /// How much of `text` was given.
     given: usize,
-    place: Place,
+    state: FieldState,
 }
 
 /// Where the next byte stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FieldState {
     LineStart,
     /// Behind a space, with nothing written for it yet.
     Space,
@@ -47,27 +47,27 @@ impl Spaces {
             raw: vec![0; BUFFER_BYTES],
             text: Vec::new(),
             given: 0,
-            place: Place::LineStart,
+            state: FieldState::LineStart,
         }
     }
 
     fn take(&mut self, byte: u8) {
-        use Place::{Closed, Comment, Escaped, EscapedCr, Field, LineStart, Quoted, Space};
+        use FieldState::{Closed, Comment, Escaped, EscapedCr, Field, LineStart, Quoted, Space};
         let is_quote = self.syntax.quote == Some(byte);
         let is_escape = self.syntax.escape == Some(byte);
-        if matches!(self.place, LineStart | Space | Field | Closed | EscapedCr)
+        if matches!(self.state, LineStart | Space | Field | Closed | EscapedCr)
             && matches!(byte, b' ' | b'\t')
         {
-            if self.place != LineStart {
-                self.place = Space;
+            if self.state != LineStart {
+                self.state = Space;
             }
             return;
         }
-        if self.place == Space && !matches!(byte, b'\n' | b'\r') {
+        if self.state == Space && !matches!(byte, b'\n' | b'\r') {
             self.text.push(b'\t');
         }
         self.text.push(byte);
-        self.place = match (self.place, byte) {
+        self.state = match (self.state, byte) {
             (Quoted, _) if is_quote => Closed,
             (Quoted, _) if is_escape => Escaped { is_quoted: true },
             (Quoted, _) | (Escaped { is_quoted: true }, _) => Quoted,
@@ -109,9 +109,9 @@ mod tests {
     use crate::format::csv::Dialect;
 
     /// Gives a byte a time, so that each run is cut at each place.
-    struct Slowly(io::Cursor<Vec<u8>>);
+    struct OneByteReader(io::Cursor<Vec<u8>>);
 
-    impl Read for Slowly {
+    impl Read for OneByteReader {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             let one = out.len().min(1);
             self.0.read(&mut out[..one])
@@ -122,7 +122,7 @@ mod tests {
     fn assert_read(text: &str, syntax: Syntax, with_tabs: &str) {
         let readers: [Reader; 2] = [
             Box::new(io::Cursor::new(text.as_bytes().to_vec())),
-            Box::new(Slowly(io::Cursor::new(text.as_bytes().to_vec()))),
+            Box::new(OneByteReader(io::Cursor::new(text.as_bytes().to_vec()))),
         ];
         for reader in readers {
             let mut read = String::new();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sample::has_utf16_mark;
-use crate::batch::{Fault, Origin, Position, Used};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
+use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 
 /// CRLF, and one byte more, which tells that a lone CR is one.
 const LINE_END_BYTES: usize = 3;
@@ -23,20 +23,23 @@ const LONG_CHUNK_COPIES: usize = 3;
 const REWRITTEN_COPIES: usize = 2;
 
 /// Where the last complete record of some bytes ends; it is told whether nothing follows them.
-pub(super) type RecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
+pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
+
+/// What the whole rows at the beginning of some bytes use.
+pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Where rows end, also those of the footer.
-    pub(super) rows_end: RecordsEnd,
+    /// What the rows in some bytes use, also those of the footer, if more bytes follow.
+    pub(super) whole_rows: WholeRows,
 }
 
 /// An input on its way into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
-    records_end: RecordsEnd,
+    records_end: FindRecordsEnd,
     footer: Option<Footer>,
     /// What has been read is in front, up to `filled`; the rest is room.
     buffer: Vec<u8>,
@@ -45,7 +48,7 @@ pub struct Splitter {
     ended: bool,
     /// Where the bytes that come next stand. It is kept up to date while the columns are looked for; after that
     /// only those who decode know the records, and here only the offset is.
-    origin: Origin,
+    origin: ChunkOrigin,
     chunk_bytes: usize,
     record_bytes_max: usize,
     memory: MemoryShare,
@@ -59,17 +62,17 @@ pub struct Splitter {
 
 /// Where an input begins to be read: behind the lines that are skipped.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Begin {
+pub(super) struct InputStart {
     /// How many lines come before it.
     pub(super) lines: u64,
     /// How many bytes.
     pub(super) bytes: u64,
 }
 
-impl Begin {
+impl InputStart {
     /// The place of a first record of this number.
-    pub(super) fn at(self, record: u64) -> Origin {
-        Origin(Position {
+    pub(super) fn at(self, record: u64) -> ChunkOrigin {
+        ChunkOrigin(Position {
             record,
             line: 1 + self.lines,
             offset: self.bytes,
@@ -78,7 +81,7 @@ impl Begin {
 }
 
 /// An input whose beginning was read.
-pub(super) struct Begun {
+pub(super) struct PeekedInput {
     /// Its first bytes.
     pub(super) read: Vec<u8>,
     /// Whether there are no others.
@@ -100,9 +103,9 @@ pub struct Chunk {
 
 /// What comes behind some chunk of an input.
 #[derive(Debug)]
-pub struct Rest {
+pub struct ResumePoint {
     /// Where it begins.
-    pub origin: Origin,
+    pub origin: ChunkOrigin,
     /// Its first bytes, as far as they were read.
     pub read: Vec<u8>,
 }
@@ -113,17 +116,17 @@ impl Splitter {
     /// # Errors
     /// If it is UTF-16 or UTF-32; those of the reader.
     pub(super) fn open(
-        Begun {
+        PeekedInput {
             read,
             has_ended,
             rest,
-        }: Begun,
+        }: PeekedInput,
         name: &str,
         limits: &Limits,
-        origin: Origin,
-        records_end: RecordsEnd,
+        origin: ChunkOrigin,
+        records_end: FindRecordsEnd,
     ) -> Result<Self> {
-        let mut splitter = Self::resume(rest, name, limits, Rest { origin, read }, records_end);
+        let mut splitter = Self::resume(rest, name, limits, ResumePoint { origin, read }, records_end);
         splitter.ended = has_ended;
         splitter.fill(splitter.chunk_bytes)?;
         if origin.0.offset > 0 {
@@ -144,8 +147,8 @@ impl Splitter {
         reader: Box<dyn Read + Send>,
         name: &str,
         limits: &Limits,
-        Rest { origin, read }: Rest,
-        records_end: RecordsEnd,
+        ResumePoint { origin, read }: ResumePoint,
+        records_end: FindRecordsEnd,
     ) -> Self {
         // Places in a chunk are numbers of 32 bits.
         let bytes_max = u32::MAX as usize / 4;
@@ -183,7 +186,7 @@ impl Splitter {
     }
 
     /// Where the next chunk begins, before the first one was taken; after that only its offset is kept.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> ChunkOrigin {
         self.origin
     }
 
@@ -203,7 +206,7 @@ impl Splitter {
     ///
     /// # Errors
     /// Those of the reader, unchanged if they are this crate's; a record beyond its limit.
-    pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, Fault> {
+    pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, ChunkError> {
         let end = self.look(|splitter, seen, last| {
             let end = (splitter.records_end)(seen, last);
             Ok(end.map(|end| (end, last)))
@@ -273,10 +276,10 @@ impl Splitter {
     /// If it finds nothing in the longest record that is allowed, and its own ones.
     pub(super) fn scan<T>(
         &mut self,
-        mut scan: impl FnMut(&[u8], bool, &Origin) -> Result<Option<T>>,
+        mut scan: impl FnMut(&[u8], bool, &ChunkOrigin) -> Result<Option<T>>,
     ) -> Result<T> {
         let origin = self.origin;
-        self.look(|_, seen, last| scan(seen, last, &origin).map_err(Fault::from))
+        self.look(|_, seen, last| scan(seen, last, &origin).map_err(ChunkError::from))
             .map_err(|fault| fault.at(&origin))
     }
 
@@ -290,8 +293,8 @@ impl Splitter {
     /// Shows as many bytes as a chunk has and then, from the same start, ever more.
     fn look<T>(
         &mut self,
-        mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, Fault>,
-    ) -> Result<T, Fault> {
+        mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,
+    ) -> Result<T, ChunkError> {
         let bytes_max = self.record_bytes_max + LINE_END_BYTES;
         let mut bytes = self.chunk_bytes;
         loop {
@@ -302,11 +305,15 @@ impl Splitter {
             }
             if bytes >= bytes_max {
                 let (name, bytes_max) = (self.name.clone(), self.record_bytes_max);
-                let has_row = |footer: &&Footer| (footer.rows_end)(seen, false).is_some_and(|end| end > 0);
-                let footer_rows = self.footer.as_ref().filter(has_row).map(|footer| footer.rows);
-                return Err(Fault::new(move |origin| match footer_rows {
-                    Some(rows) => long_footer(&name, origin, rows, bytes_max),
-                    None => too_long(&name, origin, Used::default(), bytes_max),
+                let footer = self.footer.as_ref();
+                let (rows, used) = footer.map_or((0, Used::default()), |footer| {
+                    (footer.rows, (footer.whole_rows)(seen))
+                });
+                // A row that is most of it is too long by itself, as one with a quote that is never closed.
+                let is_long_row = used.records == 0 || 2 * used.bytes < bytes_max;
+                return Err(ChunkError::new(move |origin| match is_long_row {
+                    true => too_long(&name, origin, used, bytes_max),
+                    false => long_footer(&name, origin, rows, bytes_max),
                 }));
             }
             bytes = (2 * bytes).min(bytes_max);
@@ -389,7 +396,7 @@ pub(super) fn in_input(name: &str, code: Code, message: impl std::fmt::Display) 
 /// An error that concerns the record after what was used.
 pub(super) fn in_record(
     name: &str,
-    origin: &Origin,
+    origin: &ChunkOrigin,
     used: Used,
     code: Code,
     message: impl std::fmt::Display,
@@ -406,7 +413,7 @@ pub(super) fn in_record(
 }
 
 /// The error for a record beyond its limit.
-pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize) -> Error {
+pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: usize) -> Error {
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
     );
@@ -414,10 +421,11 @@ pub(super) fn too_long(name: &str, origin: &Origin, used: Used, bytes_max: usize
 }
 
 /// The error for rows that may be the footer and are longer together than a record may be.
-fn long_footer(name: &str, origin: &Origin, rows: usize, bytes_max: usize) -> Error {
-    let message = format!(
-        "the {rows} rows from here on may be the footer, and are longer together than the {bytes_max} bytes allowed: is \
-         --skip-footer right?"
-    );
+fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
+    let rows = match rows {
+        1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),
+        _ => format!("{rows} rows from here on may be the footer, and are longer together"),
+    };
+    let message = format!("the {rows} than the {bytes_max} bytes allowed: is --skip-footer right?");
     in_record(name, origin, Used::default(), Code::RecordTooLong, message)
 }

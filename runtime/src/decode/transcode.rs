@@ -264,9 +264,9 @@ mod tests {
     use crate::error::{Class, Error, Stage};
 
     /// Gives a byte a time, so that each sequence is cut at each place.
-    struct Slowly<'a>(&'a [u8]);
+    struct OneByteReader<'a>(&'a [u8]);
 
-    impl Read for Slowly<'_> {
+    impl Read for OneByteReader<'_> {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             let one = out.len().min(1);
             self.0.read(&mut out[..one])
@@ -312,7 +312,7 @@ mod tests {
             (b"cafe\x7f", ASCII, "cafe\x7f"),
         ] {
             assert_eq!(read(bytes, label).unwrap(), text, "{label}");
-            assert_eq!(read(Slowly(bytes), label).unwrap(), text, "{label}");
+            assert_eq!(read(OneByteReader(bytes), label).unwrap(), text, "{label}");
         }
     }
 
@@ -335,7 +335,9 @@ mod tests {
                 "byte 2 of the file is no text in Shift_JIS",
             ),
         ] {
-            for error in [read(bytes, label), read(Slowly(bytes), label)].map(|read| read.expect_err(label)) {
+            for error in
+                [read(bytes, label), read(OneByteReader(bytes), label)].map(|read| read.expect_err(label))
+            {
                 assert_eq!(error.to_string(), format!("decode a.csv: {message}"));
                 assert_eq!(error.class(), Class::Permanent);
             }
@@ -346,7 +348,7 @@ mod tests {
             (b"\xff\xfea\0", 0),
             (b"a\x80", 1),
         ] {
-            for error in [read(bytes, ASCII), read(Slowly(bytes), ASCII)].map(Result::unwrap_err) {
+            for error in [read(bytes, ASCII), read(OneByteReader(bytes), ASCII)].map(Result::unwrap_err) {
                 let message = format!(
                     "decode a.csv: byte {place} of the file is no text in ASCII: say --encoding utf-8 or"
                 );

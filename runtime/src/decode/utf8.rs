@@ -1,6 +1,6 @@
 //! What of a chunk is UTF-8: checked in stretches of many records, told record by record.
 
-use crate::batch::Row;
+use crate::record::Row;
 
 /// What to do with a text that is not UTF-8.
 pub(crate) const LATIN_1_HINT: &str = "if it is Latin-1 or Windows-1252, say --encoding latin-1";

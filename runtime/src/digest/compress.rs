@@ -7,10 +7,10 @@ use sha2::digest::generic_array::GenericArray;
 pub(super) const BLOCK: usize = 64;
 
 /// The words `a` to `h`.
-pub(super) type State = [u32; 8];
+pub(super) type Sha256State = [u32; 8];
 
 /// The state before the first block: section 5.3.3.
-pub(super) const INITIAL: State = [
+pub(super) const INITIAL: Sha256State = [
     0x6a09_e667,
     0xbb67_ae85,
     0x3c6e_f372,
@@ -22,7 +22,7 @@ pub(super) const INITIAL: State = [
 ];
 
 /// Brings the next blocks of each message into its state: of each as many as of the others.
-pub(super) fn compress<const N: usize>(states: [&mut State; N], blocks: [&[[u8; BLOCK]]; N]) {
+pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
     #[cfg(target_arch = "x86_64")]
     if x86::is_there() {
         #[allow(unsafe_code, reason = "instructions that not every processor has")]
@@ -35,7 +35,7 @@ pub(super) fn compress<const N: usize>(states: [&mut State; N], blocks: [&[[u8; 
 }
 
 /// The same on any processor, for one message.
-pub(super) fn one_by_one(state: &mut State, blocks: &[[u8; BLOCK]]) {
+pub(super) fn one_by_one(state: &mut Sha256State, blocks: &[[u8; BLOCK]]) {
     for block in blocks {
         sha2::compress256(state, &[GenericArray::from(*block)]);
     }
@@ -45,7 +45,7 @@ pub(super) fn one_by_one(state: &mut State, blocks: &[[u8; BLOCK]]) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, State};
+    use super::{BLOCK, Sha256State};
 
     /// The words of section 4.2.2.
     const K: [[u32; 4]; 16] = [
@@ -74,7 +74,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "sha,ssse3,sse4.1")]
-    pub(super) fn compress<const N: usize>(states: [&mut State; N], blocks: [&[[u8; BLOCK]]; N]) {
+    pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
         // The instructions have the state in two vectors, with the first of the words named at the top.
         let mut abef = [_mm_setzero_si128(); N];
         let mut cdgh = abef;

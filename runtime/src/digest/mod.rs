@@ -8,8 +8,10 @@ mod compress;
 
 use serde::{Deserialize, Serialize};
 
-use self::compress::{BLOCK, INITIAL, State, compress};
-use crate::request::hex;
+use self::compress::{BLOCK, INITIAL, Sha256State, compress};
+
+/// The number of hex digits of a digest that tell files of one request apart in their names.
+pub const SHORT_DIGEST_CHARS: usize = 12;
 
 /// The length and the SHA-256 of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Digest {
 pub struct Midstate {
     /// How many bytes were added.
     pub bytes: u64,
-    state: State,
+    state: Sha256State,
     /// The bytes after the last whole block.
     rest: Vec<u8>,
 }
@@ -66,15 +68,15 @@ pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8
 }
 
 /// What is still to be done of some bytes.
-struct Left<'a, 'b> {
-    state: &'a mut State,
+struct PendingBlocks<'a, 'b> {
+    state: &'a mut Sha256State,
     blocks: &'b [[u8; BLOCK]],
     rest: &'a mut Vec<u8>,
     /// Behind the blocks.
     tail: &'b [u8],
 }
 
-impl Left<'_, '_> {
+impl PendingBlocks<'_, '_> {
     fn finish(&mut self) {
         compress([self.state], [self.blocks]);
         self.rest.extend_from_slice(self.tail);
@@ -113,12 +115,12 @@ impl Digesting {
         end[length..].copy_from_slice(&(8 * bytes).to_be_bytes());
         self.update(&end);
         let sha256: Vec<u8> = self.0.state.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let sha256 = hex(&sha256);
+        let sha256 = hex::encode(sha256);
         Digest { bytes, sha256 }
     }
 
     /// Takes so much that no block is begun.
-    fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> Left<'a, 'b> {
+    fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> PendingBlocks<'a, 'b> {
         let Midstate {
             bytes: added,
             state,
@@ -133,13 +135,19 @@ impl Digesting {
             rest.clear();
         }
         let (blocks, tail) = behind.as_chunks();
-        Left {
+        PendingBlocks {
             state,
             blocks,
             rest,
             tail,
         }
     }
+}
+
+/// Returns a SHA-256 in hex as this crate writes it, in lowercase; none if the text is something else.
+pub fn parse_sha256(text: &str) -> Option<String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest.then(|| text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::*;
 fn by_sha2(bytes: &[u8]) -> Digest {
     Digest {
         bytes: bytes.len() as u64,
-        sha256: hex(&Sha256::digest(bytes)),
+        sha256: hex::encode(Sha256::digest(bytes)),
     }
 }
 

@@ -2,12 +2,11 @@
 //! that did not change is copied with its quotes, and a record whose columns are those of the input is
 //! copied or spliced as a whole.
 
-use super::{Encoder, Unfit, column_names};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
+use super::{Encoder, UnwritableRecord, column_names};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
 use crate::format::jsonl::{Keys, Untextual, members, text};
 use crate::format::{OutputColumn, Span, append};
+use crate::record::{Batch, Edits, RowFields};
 
 /// Ends a record. An empty line would be no record, so one that is a single empty field is written within
 /// quotes.
@@ -186,7 +185,7 @@ impl Encoder for CsvFromCsv {
         self.plain = is_plain(texts, self.scanner.dialect());
     }
 
-    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let raw = batch.record(row);
         let start = out.len();
         if let Some(columns) = self.same {
@@ -200,7 +199,13 @@ impl Encoder for CsvFromCsv {
         Ok(())
     }
 
-    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        edits: Edits<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UnwritableRecord> {
         let start = out.len();
         match self.same {
             Some(columns) => self.splice(batch, row, columns, edits, out),
@@ -210,7 +215,7 @@ impl Encoder for CsvFromCsv {
         Ok(())
     }
 
-    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+    fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>) {
         write_record(fields.iter(), self.scanner.dialect(), out);
     }
 }
@@ -238,7 +243,7 @@ impl CsvFromJsonl {
         }
     }
 
-    fn find(&mut self, raw: &[u8]) -> Result<(), Unfit> {
+    fn find(&mut self, raw: &[u8]) -> Result<(), UnwritableRecord> {
         self.values.fill(None);
         let mut guess = 0;
         for member in members(raw) {
@@ -246,9 +251,9 @@ impl CsvFromJsonl {
             let Some(column) = self
                 .keys
                 .find(key, guess)
-                .map_err(|Untextual| Unfit::untextual(key))?
+                .map_err(|Untextual| UnwritableRecord::untextual(key))?
             else {
-                return Err(Unfit::member(
+                return Err(UnwritableRecord::member(
                     "unexpected-member",
                     key,
                     "is in no column of the output",
@@ -265,7 +270,7 @@ impl CsvFromJsonl {
         raw: &[u8],
         edits: impl Iterator<Item = (usize, &'a [u8])>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Unfit> {
+    ) -> Result<(), UnwritableRecord> {
         self.find(raw)?;
         let (start, mut edits) = (out.len(), edits.peekable());
         for (column, source) in self.sources.iter().enumerate() {
@@ -278,7 +283,7 @@ impl CsvFromJsonl {
                 self.text.clear();
                 if text(value.of(raw), &mut self.text).is_err() {
                     out.truncate(start);
-                    return Err(Unfit::untextual(value.of(raw)));
+                    return Err(UnwritableRecord::untextual(value.of(raw)));
                 }
                 write_field(&self.text, self.dialect, out);
             }
@@ -293,17 +298,23 @@ impl Encoder for CsvFromJsonl {
         write_record(self.header.iter().map(String::as_bytes), self.dialect, out);
     }
 
-    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let raw = batch.record(row);
         self.write(raw, std::iter::empty(), out)
     }
 
-    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        edits: Edits<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UnwritableRecord> {
         let raw = batch.record(row);
         self.write(raw, edits.iter(), out)
     }
 
-    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+    fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>) {
         write_record(fields.iter(), self.dialect, out);
     }
 }

@@ -6,25 +6,24 @@ use std::collections::HashSet;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::{Encoder, Unfit};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
+use super::{Encoder, UnwritableRecord};
 use crate::format::csv::{Dialect, Scanner, unquote};
 use crate::format::jsonl::{Keys, Member, Untextual, members, write_string, write_value};
 use crate::format::{ColumnType, OutputColumn, Span};
+use crate::record::{Batch, Edits, RowFields};
 
 /// A column of the output.
-struct Column {
+struct JsonColumn {
     /// Its name as a JSON string.
     key: Vec<u8>,
     column_type: ColumnType,
 }
 
-fn json_columns(output: &[OutputColumn]) -> Vec<Column> {
+fn json_columns(output: &[OutputColumn]) -> Vec<JsonColumn> {
     let column = |column: &OutputColumn| {
         let mut key = Vec::with_capacity(column.name.len() + 2);
         write_string(column.name.as_bytes(), &mut key);
-        Column {
+        JsonColumn {
             key,
             column_type: column.column_type,
         }
@@ -33,14 +32,14 @@ fn json_columns(output: &[OutputColumn]) -> Vec<Column> {
 }
 
 /// Writes the start of the member of `column`, with what stands before it.
-fn begin_member(index: usize, column: &Column, out: &mut Vec<u8>) {
+fn begin_member(index: usize, column: &JsonColumn, out: &mut Vec<u8>) {
     out.push(if index == 0 { b'{' } else { b',' });
     out.extend_from_slice(&column.key);
     out.push(b':');
 }
 
 /// Writes an object of texts.
-fn write_object(columns: &[Column], fields: Fields<'_>, out: &mut Vec<u8>) {
+fn write_object(columns: &[JsonColumn], fields: RowFields<'_>, out: &mut Vec<u8>) {
     for (index, (column, text)) in columns.iter().zip(fields.iter()).enumerate() {
         begin_member(index, column, out);
         write_value(text, column.column_type, None, out);
@@ -51,7 +50,7 @@ fn write_object(columns: &[Column], fields: Fields<'_>, out: &mut Vec<u8>) {
 /// JSON objects of CSV.
 pub(super) struct JsonlFromCsv {
     scanner: Scanner,
-    columns: Vec<Column>,
+    columns: Vec<JsonColumn>,
     /// For each column of the output the index of its source in `wanted`.
     sources: Vec<Option<usize>>,
     /// The sources, increasing.
@@ -117,26 +116,32 @@ impl JsonlFromCsv {
 impl Encoder for JsonlFromCsv {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
-    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let raw = batch.record(row);
         self.write(raw, std::iter::empty(), out);
         Ok(())
     }
 
-    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        edits: Edits<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UnwritableRecord> {
         let raw = batch.record(row);
         self.write(raw, edits.iter(), out);
         Ok(())
     }
 
-    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+    fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>) {
         write_object(&self.columns, fields, out);
     }
 }
 
 /// What becomes of a member whose name is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
+enum MemberFate {
     /// It is in a column of the input that no column of the output shows.
     Nowhere,
     /// It is the column of the output that has its name.
@@ -150,33 +155,33 @@ enum Place {
 
 /// JSON objects of JSON objects. A member in no column of the input stays as it is, unless its name is taken.
 pub(super) struct JsonlFromJsonl {
-    columns: Vec<Column>,
+    columns: Vec<JsonColumn>,
     sources: Vec<Option<usize>>,
     /// The names of the input's columns, then those that only the output has.
     keys: Keys,
     /// What becomes of a member, by the index of its key.
-    places: Vec<Place>,
-    whole: Whole,
-    record: Record,
+    places: Vec<MemberFate>,
+    whole: CopyWhole,
+    record: RecordEdits,
 }
 
 /// Whether a kept record is copied as a whole.
-enum Whole {
+enum CopyWhole {
     Always,
-    /// Unless it may have a member of one of these names, as JSON strings, which are those of [`Place::Taken`].
+    /// Unless it may have a member of one of these names, as JSON strings, which are those of [`MemberFate::Taken`].
     Unless(Vec<Finder<'static>>),
     Never,
 }
 
-impl Whole {
+impl CopyWhole {
     /// Taking a record apart costs about as much as looking for so many names.
     const NAMES_MAX: usize = 8;
 
-    fn unless(taken: &[Column]) -> Self {
+    fn unless(taken: &[JsonColumn]) -> Self {
         match taken.len() {
             0 => Self::Always,
             1..=Self::NAMES_MAX => {
-                let finder = |column: &Column| Finder::new(&column.key).into_owned();
+                let finder = |column: &JsonColumn| Finder::new(&column.key).into_owned();
                 Self::Unless(taken.iter().map(finder).collect())
             }
             _ => Self::Never,
@@ -197,7 +202,7 @@ impl Whole {
 }
 
 /// What is known of the record at hand.
-struct Record {
+struct RecordEdits {
     /// The texts of the edited cells.
     texts: Vec<u8>,
     /// For each column of the output where in `texts` its new text is, if it is edited.
@@ -210,26 +215,26 @@ struct Record {
 
 impl JsonlFromJsonl {
     pub(super) fn new(columns: &[String], output: &[OutputColumn]) -> Self {
-        let mut places = vec![Place::Nowhere; columns.len()];
+        let mut places = vec![MemberFate::Nowhere; columns.len()];
         let mut copies = false;
         for (index, column) in output.iter().enumerate() {
             if let Some(source) = column.source {
-                copies |= places[source] != Place::Nowhere;
-                if places[source] == Place::Nowhere {
+                copies |= places[source] != MemberFate::Nowhere;
+                if places[source] == MemberFate::Nowhere {
                     let same = column.name == columns[source];
                     places[source] = if same {
-                        Place::Same(index)
+                        MemberFate::Same(index)
                     } else {
-                        Place::Renamed(index)
+                        MemberFate::Renamed(index)
                     };
                 }
             }
         }
-        let same = !copies && places.iter().all(|place| matches!(place, Place::Same(_)));
+        let same = !copies && places.iter().all(|place| matches!(place, MemberFate::Same(_)));
         let known: HashSet<_> = columns.iter().collect();
         let is_new = |column: &&OutputColumn| !known.contains(&column.name);
         let new: Vec<_> = output.iter().filter(is_new).cloned().collect();
-        places.resize(columns.len() + new.len(), Place::Taken);
+        places.resize(columns.len() + new.len(), MemberFate::Taken);
         let names = columns.iter().chain(new.iter().map(|column| &column.name));
         Self {
             columns: json_columns(output),
@@ -237,11 +242,11 @@ impl JsonlFromJsonl {
             keys: Keys::new(names.map(String::as_str)),
             places,
             whole: if same {
-                Whole::unless(&json_columns(&new))
+                CopyWhole::unless(&json_columns(&new))
             } else {
-                Whole::Never
+                CopyWhole::Never
             },
-            record: Record {
+            record: RecordEdits {
                 texts: Vec::new(),
                 edits: vec![None; output.len()],
                 written: vec![false; output.len()],
@@ -251,17 +256,17 @@ impl JsonlFromJsonl {
     }
 
     /// Writes a record member by member, each with what stands before it; then the members that are new.
-    fn write(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn write(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         self.record.written.fill(false);
         self.record.values.fill(None);
-        let mut object = Object::new(raw);
+        let mut object = ObjectLayout::new(raw);
         let mut guess = 0;
         for member in members(raw) {
             let key = member.key.of(raw);
             let known = self
                 .keys
                 .find(key, guess)
-                .map_err(|Untextual| Unfit::untextual(key))?;
+                .map_err(|Untextual| UnwritableRecord::untextual(key))?;
             guess = known.map_or(guess, |index| index + 1);
             if let Some(index) = known
                 && let Some(value) = self.record.values.get_mut(index)
@@ -276,10 +281,12 @@ impl JsonlFromJsonl {
                     out.extend_from_slice(member.value.of(raw));
                     continue;
                 }
-                Some(Place::Nowhere) => continue,
-                Some(Place::Taken) => return Err(Unfit::member("unexpected-member", key, NAME_TAKEN)),
-                Some(Place::Same(index)) => (index, key),
-                Some(Place::Renamed(index)) => (index, &*self.columns[index].key),
+                Some(MemberFate::Nowhere) => continue,
+                Some(MemberFate::Taken) => {
+                    return Err(UnwritableRecord::member("unexpected-member", key, NAME_TAKEN));
+                }
+                Some(MemberFate::Same(index)) => (index, key),
+                Some(MemberFate::Renamed(index)) => (index, &*self.columns[index].key),
             };
             object.begin_member(key, out);
             self.record
@@ -300,7 +307,7 @@ impl JsonlFromJsonl {
     }
 
     /// As [`Self::write`], with nothing left in `out` if it fails.
-    fn write_whole(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn write_whole(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let start = out.len();
         self.write(raw, out).inspect_err(|_| out.truncate(start))
     }
@@ -308,9 +315,9 @@ impl JsonlFromJsonl {
 
 const NAME_TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
 
-impl Record {
+impl RecordEdits {
     /// Writes the value of a column: the edited one or else the original.
-    fn value(&self, index: usize, column: &Column, original: Option<&[u8]>, out: &mut Vec<u8>) {
+    fn value(&self, index: usize, column: &JsonColumn, original: Option<&[u8]>, out: &mut Vec<u8>) {
         match self.edits[index] {
             Some(text) => write_value(text.of(&self.texts), column.column_type, original, out),
             None => out.extend_from_slice(original.unwrap_or(b"null")),
@@ -321,7 +328,7 @@ impl Record {
 impl Encoder for JsonlFromJsonl {
     fn begin(&mut self, _: &mut Vec<u8>) {}
 
-    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let raw = batch.raw(batch.rows[row]);
         if self.whole.is_copied(raw) {
             out.extend_from_slice(raw);
@@ -332,7 +339,13 @@ impl Encoder for JsonlFromJsonl {
         self.write_whole(raw, out)
     }
 
-    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn edit(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        edits: Edits<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UnwritableRecord> {
         let raw = batch.raw(batch.rows[row]);
         self.record.edits.fill(None);
         self.record.texts.clear();
@@ -347,13 +360,13 @@ impl Encoder for JsonlFromJsonl {
         self.write_whole(raw, out)
     }
 
-    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>) {
+    fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>) {
         write_object(&self.columns, fields, out);
     }
 }
 
 /// The white space and punctuation with which an object is written: those of the original.
-struct Object<'a> {
+struct ObjectLayout<'a> {
     raw: &'a [u8],
     /// What stands before the first member.
     head: &'a [u8],
@@ -367,7 +380,7 @@ struct Object<'a> {
     empty: bool,
 }
 
-impl<'a> Object<'a> {
+impl<'a> ObjectLayout<'a> {
     fn new(raw: &'a [u8]) -> Self {
         let end = memchr(b'{', raw).map_or(raw.len(), |brace| brace + 1);
         Self {

@@ -3,17 +3,18 @@
 
 mod csv;
 mod jsonl;
+mod rejects;
 
 use std::collections::HashSet;
 
 use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
-use crate::batch::Batch;
-use crate::changes::{Edits, Fields};
+pub use self::rejects::RejectWriter;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
+use crate::record::{Batch, Edits, RowFields};
 
 /// An encoder from records of one format to another. `columns` are the input's, followed by the further
 /// members that the plugin asked for; `reads` are the ones that it reads. `dialect` is that of the input, and of an
@@ -41,7 +42,7 @@ pub fn new(
     })
 }
 
-/// A writer of records. Everything is appended to `out`; after an [`Unfit`] nothing of that record is left
+/// A writer of records. Everything is appended to `out`; after an [`UnwritableRecord`] nothing of that record is left
 /// there.
 pub trait Encoder: Send {
     /// What comes before the first record.
@@ -53,25 +54,31 @@ pub trait Encoder: Send {
     }
 
     /// A record as it came: the row of that index in the batch.
-    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), Unfit>;
+    fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord>;
 
     /// A record with some cells changed.
-    fn edit(&mut self, batch: &Batch, row: usize, edits: Edits<'_>, out: &mut Vec<u8>) -> Result<(), Unfit>;
+    fn edit(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        edits: Edits<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UnwritableRecord>;
 
     /// A row that the plugin made.
-    fn row(&mut self, fields: Fields<'_>, out: &mut Vec<u8>);
+    fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>);
 }
 
 /// Why a record has no place in the output: it becomes a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
+pub struct UnwritableRecord {
     /// The reject's code.
     pub code: &'static str,
     /// The reject's reason, a sentence.
     pub reason: String,
 }
 
-impl Unfit {
+impl UnwritableRecord {
     /// About the member with this raw key.
     fn member(code: &'static str, key: &[u8], what: &str) -> Self {
         Self {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
-use super::names::Lookup;
+use super::dns::DnsLookup;
 use crate::error::{Code, Error, Result, Stage};
 
 /// What a queued URI may reach beside public addresses: hosts, networks and folders that the operator named.
@@ -19,7 +19,7 @@ pub struct Access {
     hosts: Vec<HostRule>,
     networks: Vec<IpNet>,
     roots: Vec<Root>,
-    pub(super) lookup: Lookup,
+    pub(super) lookup: DnsLookup,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Root {
 
 /// How the connection to an admitted host is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum AddressPolicy {
     /// To whatever address the host's name has: the operator named this host.
     Any,
     /// To those of its addresses that [`Access::admits_address`].
@@ -68,7 +68,7 @@ impl Access {
         mut self,
         lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
     ) -> Self {
-        self.lookup = Lookup::new(lookup);
+        self.lookup = DnsLookup::new(lookup);
         self
     }
 
@@ -127,10 +127,10 @@ impl Access {
     }
 
     /// Whether a queued URI may go to this host, and how; the reason if not.
-    pub(super) fn admit(&self, url: &Url) -> Result<Passage, NotPublic> {
+    pub(super) fn admit(&self, url: &Url) -> Result<AddressPolicy, NotPublic> {
         let Some(host) = url.host() else {
             // Unreachable: http and https URLs have a host.
-            return Ok(Passage::Guarded);
+            return Ok(AddressPolicy::Guarded);
         };
         let host = spelled_once(host.to_owned());
         let port = url.port_or_known_default();
@@ -139,18 +139,18 @@ impl Access {
             .iter()
             .any(|rule| rule.host == host && (rule.port.is_none() || rule.port == port))
         {
-            return Ok(Passage::Any);
+            return Ok(AddressPolicy::Any);
         }
         match host {
-            Host::Domain(_) => Ok(Passage::Guarded),
+            Host::Domain(_) => Ok(AddressPolicy::Guarded),
             Host::Ipv4(address) => self.admit_literal(address.into()),
             Host::Ipv6(address) => self.admit_literal(address.into()),
         }
     }
 
-    fn admit_literal(&self, address: IpAddr) -> Result<Passage, NotPublic> {
+    fn admit_literal(&self, address: IpAddr) -> Result<AddressPolicy, NotPublic> {
         if self.admits_address(address) {
-            return Ok(Passage::Guarded);
+            return Ok(AddressPolicy::Guarded);
         }
         Err(NotPublic {
             host: address.to_string(),
@@ -274,7 +274,7 @@ mod tests {
         Access::new(&hosts, &[]).unwrap()
     }
 
-    fn admit(access: &Access, url: &str) -> Option<Passage> {
+    fn admit(access: &Access, url: &str) -> Option<AddressPolicy> {
         access.admit(&Url::parse(url).unwrap()).ok()
     }
 
@@ -344,26 +344,26 @@ mod tests {
             "::ffff:172.16.0.9",
             "[::ffff:172.16.0.8]:82",
         ]);
-        for (url, passage) in [
-            ("http://[::ffff:172.16.0.9]/", Some(Passage::Guarded)),
-            ("http://172.16.0.9/", Some(Passage::Guarded)),
-            ("http://172.16.0.8:82/", Some(Passage::Any)),
-            ("http://[::ffff:172.16.0.8]:82/", Some(Passage::Any)),
+        for (url, policy) in [
+            ("http://[::ffff:172.16.0.9]/", Some(AddressPolicy::Guarded)),
+            ("http://172.16.0.9/", Some(AddressPolicy::Guarded)),
+            ("http://172.16.0.8:82/", Some(AddressPolicy::Any)),
+            ("http://[::ffff:172.16.0.8]:82/", Some(AddressPolicy::Any)),
             ("http://172.16.0.8/", None),
-            ("http://intranet/x", Some(Passage::Any)),
-            ("http://INTRANET.:99/x", Some(Passage::Any)),
-            ("http://files.example:8080/", Some(Passage::Any)),
-            ("http://files.example/", Some(Passage::Guarded)),
-            ("http://sub.intranet/", Some(Passage::Guarded)),
-            ("http://10.1.2.3/", Some(Passage::Guarded)),
-            ("http://[::ffff:10.1.2.3]/", Some(Passage::Guarded)),
+            ("http://intranet/x", Some(AddressPolicy::Any)),
+            ("http://INTRANET.:99/x", Some(AddressPolicy::Any)),
+            ("http://files.example:8080/", Some(AddressPolicy::Any)),
+            ("http://files.example/", Some(AddressPolicy::Guarded)),
+            ("http://sub.intranet/", Some(AddressPolicy::Guarded)),
+            ("http://10.1.2.3/", Some(AddressPolicy::Guarded)),
+            ("http://[::ffff:10.1.2.3]/", Some(AddressPolicy::Guarded)),
             ("http://10.2.2.3/", None),
-            ("http://[fd00::1]:81/", Some(Passage::Any)),
+            ("http://[fd00::1]:81/", Some(AddressPolicy::Any)),
             ("http://[fd00::1]/", None),
-            ("http://192.168.0.7:9/", Some(Passage::Guarded)),
-            ("http://8.8.8.8/", Some(Passage::Guarded)),
+            ("http://192.168.0.7:9/", Some(AddressPolicy::Guarded)),
+            ("http://8.8.8.8/", Some(AddressPolicy::Guarded)),
         ] {
-            assert_eq!(admit(&access, url), passage, "{url}");
+            assert_eq!(admit(&access, url), policy, "{url}");
         }
     }
 

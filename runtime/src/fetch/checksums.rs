@@ -8,8 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderMap;
 
-use super::resume::shown;
-use crate::request::hex;
+use super::range_request::shown;
 
 /// An algorithm that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +107,7 @@ impl Checksums {
     fn add(&mut self, header: &'static str, algorithm: Algorithm, base64: &str) {
         match STANDARD.decode(base64.trim()) {
             Ok(digest) if digest.len() == algorithm.bytes() => {
-                let hex = hex(&digest);
+                let hex = hex::encode(digest);
                 self.0.push(Checksum {
                     header,
                     algorithm,

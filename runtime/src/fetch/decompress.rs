@@ -18,10 +18,10 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
 use zstd::stream::zio;
 
-use super::resume::shown;
-use crate::config::Size;
+use super::range_request::shown;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
+use crate::units::ByteSize;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -140,20 +140,21 @@ fn says_nothing(word: &str) -> bool {
 
 /// What is said about an input's compression from outside.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Promise {
+pub(super) struct DeclaredCompression {
     /// By the server's `Content-Encoding`, in the order in which they were applied.
     pub(super) encodings: Vec<Compression>,
     /// By the name or the content type of the file itself.
     pub(super) file: Option<Compression>,
 }
 
-/// Plain bytes, and how many packed ones they came of so far; no count if they were plain before.
-pub(super) struct Unpacked {
+/// Reads decompressed bytes, and counts the compressed bytes that were read for them. There is no count if the input is not
+/// compressed.
+pub(super) struct DecompressedReader {
     pub(super) plain: Box<dyn Read + Send>,
-    pub(super) taken: Option<Taken>,
+    pub(super) taken: Option<CompressedBytes>,
 }
 
-impl Unpacked {
+impl DecompressedReader {
     /// Bytes that were plain before.
     pub(super) fn plain(plain: Box<dyn Read + Send>) -> Self {
         Self { plain, taken: None }
@@ -162,9 +163,9 @@ impl Unpacked {
 
 /// How many bytes a decoder has taken.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Taken(Arc<AtomicU64>);
+pub(super) struct CompressedBytes(Arc<AtomicU64>);
 
-impl Taken {
+impl CompressedBytes {
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -172,7 +173,7 @@ impl Taken {
 
 /// What a decompressor may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room<'a> {
+pub(super) struct DecompressLimits<'a> {
     pub(super) memory: &'a MemoryShare,
     /// The most that a zstd frame may ask to be kept of what was unpacked.
     pub(super) zstd_window_bytes_max: u64,
@@ -184,40 +185,40 @@ pub(super) struct Room<'a> {
 /// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
 /// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
 /// that travels inside one of `input` stays as it is.
-pub(super) fn undo(
+pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
-    promise: &Promise,
-    room: Room<'_>,
-) -> Result<Unpacked> {
+    declared: &DeclaredCompression,
+    room: DecompressLimits<'_>,
+) -> Result<DecompressedReader> {
     let mut taken = None;
-    for &promised in promise.encodings.iter().rev() {
-        let started = Started::new(input, name)?;
-        if !promised.may_begin(started.first()) {
+    for &compression in declared.encodings.iter().rev() {
+        let peeked = PeekedReader::new(input, name)?;
+        if !compression.may_begin(peeked.first()) {
             let what = format!(
                 "{name}: the server calls it {}-encoded, but it is not",
-                promised.name()
+                compression.name()
             );
             return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
-        let unpacked = promised.decoder(started, name, room)?;
+        let unpacked = compression.decoder(peeked, name, room)?;
         // Of several layers, it is the outer one that was fetched.
         taken = taken.or(unpacked.taken);
         input = unpacked.plain;
     }
-    let started = Started::new(input, name)?;
-    if let Some(found) = Compression::of_magic(started.first()) {
-        let unpacked = found.decoder(started, name, room)?;
+    let peeked = PeekedReader::new(input, name)?;
+    if let Some(found) = Compression::of_magic(peeked.first()) {
+        let unpacked = found.decoder(peeked, name, room)?;
         let taken = taken.or(unpacked.taken);
-        return Ok(Unpacked { taken, ..unpacked });
+        return Ok(DecompressedReader { taken, ..unpacked });
     }
     // What came through an encoding was checked to its end, so it is as short as it should be.
-    if let Some(promised) = promise.file.filter(|_| promise.encodings.is_empty())
-        && started.first().len() < promised.magic_bytes()
+    if let Some(compression) = declared.file.filter(|_| declared.encodings.is_empty())
+        && peeked.first().len() < compression.magic_bytes()
     {
         let what = format!(
             "{name}: too short to be {}, its first bytes are missing",
-            promised.name()
+            compression.name()
         );
         return Err(Error::permanent(
             Stage::Decompress,
@@ -225,19 +226,19 @@ pub(super) fn undo(
             what,
         ));
     }
-    let plain = Box::new(started);
-    Ok(Unpacked { plain, taken })
+    let plain = Box::new(peeked);
+    Ok(DecompressedReader { plain, taken })
 }
 
 /// An input whose first bytes were looked at; gives them again.
-struct Started {
+struct PeekedReader {
     first: [u8; 4],
     len: usize,
     given: usize,
     rest: Box<dyn Read + Send>,
 }
 
-impl Started {
+impl PeekedReader {
     fn new(mut rest: Box<dyn Read + Send>, name: &str) -> Result<Self> {
         let mut first = [0; 4];
         let mut len = 0;
@@ -270,7 +271,7 @@ impl Started {
     }
 }
 
-impl Read for Started {
+impl Read for PeekedReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.given == self.len {
             return self.rest.read(out);
@@ -282,13 +283,13 @@ impl Read for Started {
 }
 
 /// A decoder whose errors say what was decoded.
-struct Decoder<R> {
+struct ErrorContextReader<R> {
     inner: R,
     compression: Compression,
     name: String,
 }
 
-impl<R: Read> Read for Decoder<R> {
+impl<R: Read> Read for ErrorContextReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.inner.read(out).map_err(|error| {
             let how = match error.kind() {
@@ -310,7 +311,7 @@ impl<R: Read> Read for Decoder<R> {
 
 /// Unpacks zstd. The window of each frame, which a decoder keeps in memory, is asked for as soon as its header says how large
 /// it is.
-struct Frames {
+struct ZstdDecoder {
     decoder: raw::Decoder<'static>,
     name: String,
     window_bytes_max: u64,
@@ -322,8 +323,8 @@ struct Frames {
     held: Held,
 }
 
-impl Frames {
-    fn new(name: &str, room: Room<'_>) -> io::Result<Self> {
+impl ZstdDecoder {
+    fn new(name: &str, room: DecompressLimits<'_>) -> io::Result<Self> {
         let mut decoder = raw::Decoder::new()?;
         let logs = ZSTD_WINDOW_LOGS;
         let log = room.zstd_window_bytes_max.checked_next_power_of_two();
@@ -354,7 +355,7 @@ impl Frames {
         };
         self.is_begun = true;
         if window > self.window_bytes_max {
-            let (needs, max) = (Size(window), Size(self.window_bytes_max));
+            let (needs, max) = (ByteSize(window), ByteSize(self.window_bytes_max));
             let what = format!(
                 "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
                 self.name
@@ -384,7 +385,7 @@ fn trailing(name: &str, compression: Compression) -> Error {
     Error::permanent(Stage::Decompress, Code::CompressionCorrupt, what)
 }
 
-impl Operation for Frames {
+impl Operation for ZstdDecoder {
     fn run<C: WriteBuf + ?Sized>(
         &mut self,
         input: &mut InBuffer<'_>,
@@ -442,12 +443,12 @@ fn window(frame: &[u8]) -> Option<u64> {
 }
 
 /// Counts what a decoder takes, not what waits in the buffer for it.
-struct Counted {
-    inner: BufReader<Started>,
-    taken: Taken,
+struct CountingReader {
+    inner: BufReader<PeekedReader>,
+    taken: CompressedBytes,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(out)?;
         self.consume(read);
@@ -455,7 +456,7 @@ impl Read for Counted {
     }
 }
 
-impl BufRead for Counted {
+impl BufRead for CountingReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }
@@ -467,13 +468,13 @@ impl BufRead for Counted {
 }
 
 /// Unpacks the members of a gzip file one after the other, and passes over NULs behind one, as gzip does.
-struct Members {
+struct GzipMembers {
     /// Nothing at the end.
-    member: Option<GzDecoder<Counted>>,
+    member: Option<GzDecoder<CountingReader>>,
     name: String,
 }
 
-impl Read for Members {
+impl Read for GzipMembers {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let read = member.read(out)?;
@@ -489,7 +490,7 @@ impl Read for Members {
 }
 
 /// Passes over NULs. Whether another member follows; an error if it is something else.
-fn finds_member(input: &mut Counted, name: &str) -> io::Result<bool> {
+fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     loop {
         let waiting = input.fill_buf()?;
         if waiting.is_empty() {
@@ -511,14 +512,14 @@ fn finds_member(input: &mut Counted, name: &str) -> io::Result<bool> {
 }
 
 /// Unpacks one stream of deflate. The crate's own readers take one that is cut off for a whole one.
-struct Inflate {
-    input: Counted,
+struct DeflateDecoder {
+    input: CountingReader,
     state: Decompress,
     name: String,
     has_ended: bool,
 }
 
-impl Read for Inflate {
+impl Read for DeflateDecoder {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.has_ended && !out.is_empty() {
             let packed = self.input.fill_buf()?;
@@ -550,19 +551,24 @@ impl Read for Inflate {
 }
 
 impl Compression {
-    fn decoder(self, input: Started, name: &str, room: Room<'_>) -> Result<Unpacked> {
-        let taken = Taken::default();
+    fn decoder(
+        self,
+        input: PeekedReader,
+        name: &str,
+        room: DecompressLimits<'_>,
+    ) -> Result<DecompressedReader> {
+        let taken = CompressedBytes::default();
         let is_zlib = is_zlib(input.first());
-        let input = Counted {
+        let input = CountingReader {
             inner: BufReader::with_capacity(BUFFER_BYTES, input),
             taken: taken.clone(),
         };
         let inner: Box<dyn Read + Send> = match self {
-            Self::Gzip => Box::new(Members {
+            Self::Gzip => Box::new(GzipMembers {
                 member: Some(GzDecoder::new(input)),
                 name: name.to_owned(),
             }),
-            Self::Deflate => Box::new(Inflate {
+            Self::Deflate => Box::new(DeflateDecoder {
                 input,
                 state: Decompress::new(is_zlib),
                 name: name.to_owned(),
@@ -577,17 +583,17 @@ impl Compression {
                     )
                     .because(error)
                 };
-                let frames = Frames::new(name, room).map_err(failed)?;
+                let frames = ZstdDecoder::new(name, room).map_err(failed)?;
                 Box::new(zio::Reader::new(input, frames))
             }
         };
-        let plain = Box::new(Decoder {
+        let plain = Box::new(ErrorContextReader {
             inner,
             compression: self,
             name: name.to_owned(),
         });
         let taken = Some(taken);
-        Ok(Unpacked { plain, taken })
+        Ok(DecompressedReader { plain, taken })
     }
 }
 
@@ -611,9 +617,9 @@ mod tests {
     const TEXT: &[u8] = b"a,b\n1,2\n";
 
     /// Gives a byte a time, so that each header is cut at each place.
-    struct Slowly(io::Cursor<Vec<u8>>);
+    struct OneByteReader(io::Cursor<Vec<u8>>);
 
-    impl Read for Slowly {
+    impl Read for OneByteReader {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             let one = out.len().min(1);
             self.0.read(&mut out[..one])
@@ -639,12 +645,12 @@ mod tests {
     fn unpack_within(packed: &[u8], mib: u64, zstd_window_bytes_max: u64) -> (io::Result<Vec<u8>>, usize) {
         let budget = MemoryBudget::new(mib << 20);
         let share = budget.share(&Stop::default());
-        let input = Box::new(Slowly(io::Cursor::new(packed.to_vec())));
-        let room = Room {
+        let input = Box::new(OneByteReader(io::Cursor::new(packed.to_vec())));
+        let room = DecompressLimits {
             memory: &share,
             zstd_window_bytes_max,
         };
-        let mut unpacked = undo(input, "a.csv.zst", &Promise::default(), room).unwrap();
+        let mut unpacked = decompress(input, "a.csv.zst", &DeclaredCompression::default(), room).unwrap();
         let mut bytes = Vec::new();
         let read = unpacked.plain.read_to_end(&mut bytes).map(|_| bytes);
         (read, budget.held())

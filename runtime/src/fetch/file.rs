@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Access, Identity, Origin};
+use super::{Access, Identity, RequestedBy};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 
@@ -25,13 +25,13 @@ const READ: OFlags = OFlags::RDONLY
 /// # Errors
 /// Of stage fetch with the path: permanent if there is no such file, it is not a regular one or must not be
 /// read.
-pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Unchanged> {
-    let opened = match origin {
-        Origin::Typed => File::options()
+pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> Result<Unchanged> {
+    let opened = match requested_by {
+        RequestedBy::Typed => File::options()
             .read(true)
             .custom_flags(READ.bits() as i32)
             .open(path),
-        Origin::Queued => open_allowed(path, access)?,
+        RequestedBy::Queued => open_allowed(path, access)?,
     };
     let file = opened.map_err(|error| failed(error, path))?;
     let metadata = file.metadata().map_err(|error| failed(error, path))?;
@@ -41,15 +41,15 @@ pub(super) fn open(path: &Path, origin: Origin, access: &Access) -> Result<Uncha
             false => "not a regular file",
         };
         // A person at the command line means what is in it.
-        let way_on = match origin {
-            Origin::Typed if metadata.is_dir() => {
+        let way_on = match requested_by {
+            RequestedBy::Typed if metadata.is_dir() => {
                 format!(
                     ": name the files in it, such as '{}'",
                     path.join("*.csv").display()
                 )
             }
-            Origin::Typed => format!(": `ingest - < {}` reads a pipe", path.display()),
-            Origin::Queued => String::new(),
+            RequestedBy::Typed => format!(": `ingest - < {}` reads a pipe", path.display()),
+            RequestedBy::Queued => String::new(),
         };
         return Err(Error::permanent(
             Stage::Fetch,

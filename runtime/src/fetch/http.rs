@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, OnceCell};
 use url::{Host, Url};
 
-use super::access::{NotPublic, Passage};
+use super::access::{AddressPolicy, NotPublic};
 use super::credentials::Credentials;
-use super::names::Resolver;
-use super::resume::{Rest, Version as FileVersion, says_part, shown, whole_range};
-use super::transfer::{self, Asked, Body};
-use super::{Access, Origin};
+use super::dns::Resolver;
+use super::range_request::{FileVersion, RangeRequest, says_part, shown, whole_range};
+use super::transfer::{self, Body, RequestedUrl};
+use super::{Access, RequestedBy};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
@@ -31,6 +31,9 @@ use crate::trust;
 
 /// The most hosts of which it is known that they were reached. One more, and they are found out and told anew.
 const REACHED_MAX: usize = 10_000;
+
+/// The longest wait that an error tells in seconds: a year.
+const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
 
 /// The most headers of an answer, as many as curl takes.
 const HEADERS_MAX: usize = 5_000;
@@ -44,19 +47,19 @@ pub(super) struct Http {
     // Made when first needed: loading the system's certificates takes a while, and local files need none.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
-    reached: Mutex<Reached>,
+    reached: Mutex<AnsweredHosts>,
     has_news: Notify,
 }
 
 /// The hosts that have answered.
 #[derive(Default)]
-struct Reached {
+struct AnsweredHosts {
     all: HashSet<String>,
     /// Those that nobody was told of yet.
     news: Vec<String>,
 }
 
-impl Reached {
+impl AnsweredHosts {
     /// Notes that a host has answered; of more than `max` the earlier ones are forgotten. Returns whether it is news.
     fn note(&mut self, host: String, max: usize) -> bool {
         if self.all.contains(&host) {
@@ -72,7 +75,7 @@ impl Reached {
 }
 
 /// An answer whose body is on its way.
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     /// Of which file it is, if the rest of that can be asked for.
@@ -110,30 +113,46 @@ impl Http {
         std::mem::take(&mut self.reached().news)
     }
 
+    /// Takes hosts back that [`Http::newly_reached`] gave and nobody could note; the next call gives them again.
+    pub(super) fn still_news(&self, hosts: Vec<String>) {
+        let news = &mut self.reached().news;
+        news.extend(hosts);
+        news.truncate(REACHED_MAX);
+    }
+
     fn note_reached(&self, url: &Url) {
         if self.reached().note(host_of(url), REACHED_MAX) {
             self.has_news.notify_one();
         }
     }
 
-    fn reached(&self) -> MutexGuard<'_, Reached> {
+    fn reached(&self) -> MutexGuard<'_, AnsweredHosts> {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for a URL, follows redirects and starts to fetch the body.
-    pub(super) async fn open(self: &Arc<Self>, url: Url, origin: Origin, stop: &Stop) -> Result<Answer> {
-        check_credentials(&url, origin)?;
-        let (at, response) = self.follow(&url, origin, None).await?;
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        url: Url,
+        requested_by: RequestedBy,
+        stop: &Stop,
+    ) -> Result<HttpAnswer> {
+        check_credentials(&url, requested_by)?;
+        let (at, response) = self.follow(&url, requested_by, None).await?;
         let headers = response.headers().clone();
         // A range says how long it is, whatever the connection does.
         let range = whole_range(&headers).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
         let tells_its_end = range.is_some() || tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
         let http = Arc::clone(self);
-        let asked = Asked { http, url, origin };
+        let requested = RequestedUrl {
+            http,
+            url,
+            requested_by,
+        };
         let total = range.or_else(|| transfer::content_length(&headers));
-        let body = transfer::start(asked, &at, (version.clone(), total), response, stop);
-        Ok(Answer {
+        let body = transfer::start(requested, &at, (version.clone(), total), response, stop);
+        Ok(HttpAnswer {
             url: at,
             headers,
             version,
@@ -149,12 +168,12 @@ impl Http {
     pub(super) async fn open_rest(
         self: &Arc<Self>,
         url: Url,
-        origin: Origin,
-        rest: Rest<'_>,
+        requested_by: RequestedBy,
+        rest: RangeRequest<'_>,
         stop: &Stop,
-    ) -> Result<Answer> {
-        check_credentials(&url, origin)?;
-        let (at, response) = self.follow(&url, origin, Some(rest)).await?;
+    ) -> Result<HttpAnswer> {
+        check_credentials(&url, requested_by)?;
+        let (at, response) = self.follow(&url, requested_by, Some(rest)).await?;
         let headers = response.headers().clone();
         // Longer ago than within one transfer, the tag has to be said again: RFC 9110, section 15.3.7.
         let span = match rest.check(&at, response.status(), &headers) {
@@ -169,9 +188,13 @@ impl Http {
         };
         let span = span.map_err(refused)?;
         let http = Arc::clone(self);
-        let asked = Asked { http, url, origin };
-        let body = transfer::start_rest(asked, &at, rest, span, response, stop);
-        Ok(Answer {
+        let requested = RequestedUrl {
+            http,
+            url,
+            requested_by,
+        };
+        let body = transfer::start_rest(requested, &at, rest, span, response, stop);
+        Ok(HttpAnswer {
             url: at,
             headers,
             version: Some(rest.version.clone()),
@@ -187,12 +210,12 @@ impl Http {
     pub(super) async fn follow(
         &self,
         first: &Url,
-        origin: Origin,
-        rest: Option<Rest<'_>>,
+        requested_by: RequestedBy,
+        rest: Option<RangeRequest<'_>>,
     ) -> Result<(Url, Response)> {
         let (mut url, mut sets_cookies) = (first.clone(), false);
         for hop in 0..=self.limits.http_redirects {
-            let answered = self.ask(&url, origin, rest).await;
+            let answered = self.ask(&url, requested_by, rest).await;
             let redirected = |error: Error| match hop {
                 0 => error,
                 _ => error.about(format_args!("{} redirected", redact(first.as_str()))),
@@ -217,9 +240,14 @@ impl Http {
     }
 
     /// One request and the head of its answer, which is a success or a redirect.
-    async fn ask(&self, url: &Url, origin: Origin, rest: Option<Rest<'_>>) -> Result<Response> {
+    async fn ask(
+        &self,
+        url: &Url,
+        requested_by: RequestedBy,
+        rest: Option<RangeRequest<'_>>,
+    ) -> Result<Response> {
         let shown = redact(url.as_str());
-        let client = self.client(url, origin).await?;
+        let client = self.client(url, requested_by).await?;
         let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some(headers) = self.credentials.headers_for(url) {
             request = request.headers(headers.clone());
@@ -245,7 +273,7 @@ impl Http {
                 let took_it = took_connection(&error)
                     || (is_unsure(&error, url)
                         && !self.has_reached(&host_of(url))
-                        && self.takes_connections(url, origin).await);
+                        && self.takes_connections(url, requested_by).await);
                 if took_it {
                     self.note_reached(url);
                 }
@@ -282,10 +310,10 @@ impl Http {
     ///
     /// # Errors
     /// Permanent, if it must not be asked for.
-    fn passage(&self, url: &Url, origin: Origin) -> Result<Passage> {
-        match origin {
-            Origin::Typed => Ok(Passage::Any),
-            Origin::Queued => self.access.admit(url).map_err(|refusal| {
+    fn policy(&self, url: &Url, requested_by: RequestedBy) -> Result<AddressPolicy> {
+        match requested_by {
+            RequestedBy::Typed => Ok(AddressPolicy::Any),
+            RequestedBy::Queued => self.access.admit(url).map_err(|refusal| {
                 Error::permanent(
                     Stage::Fetch,
                     Code::AddressRefused,
@@ -295,22 +323,22 @@ impl Http {
         }
     }
 
-    async fn client(&self, url: &Url, origin: Origin) -> Result<&Client> {
-        let passage = self.passage(url, origin)?;
+    async fn client(&self, url: &Url, requested_by: RequestedBy) -> Result<&Client> {
+        let policy = self.policy(url, requested_by)?;
         if url.scheme() == "https" {
             trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, Code::TlsFailed, why))?;
         }
-        let cell = if passage == Passage::Any {
+        let cell = if policy == AddressPolicy::Any {
             &self.any
         } else {
             &self.guarded
         };
-        cell.get_or_try_init(async || self.build(passage)).await
+        cell.get_or_try_init(async || self.build(policy)).await
     }
 
     /// Returns whether the host of a URL takes connections.
-    async fn takes_connections(&self, url: &Url, origin: Origin) -> bool {
-        let (Ok(passage), Some(host)) = (self.passage(url, origin), url.host()) else {
+    async fn takes_connections(&self, url: &Url, requested_by: RequestedBy) -> bool {
+        let (Ok(policy), Some(host)) = (self.policy(url, requested_by), url.host()) else {
             return false;
         };
         let port = url.port_or_known_default().unwrap_or_default();
@@ -320,7 +348,7 @@ impl Http {
                 Host::Ipv6(address) => vec![SocketAddr::from((address, port))],
                 Host::Domain(name) => {
                     let access = Arc::clone(&self.access);
-                    let found = Resolver { access, passage }.addresses(name.to_owned()).await;
+                    let found = Resolver { access, policy }.addresses(name.to_owned()).await;
                     let found = found.unwrap_or_default().into_iter();
                     found.map(|address| SocketAddr::new(address.ip(), port)).collect()
                 }
@@ -332,10 +360,8 @@ impl Http {
             .unwrap_or(false)
     }
 
-    fn build(&self, passage: Passage) -> Result<Client> {
-        static PROVIDER: Once = Once::new();
-        // Fails if the program has chosen a provider already, which is as good.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    fn build(&self, policy: AddressPolicy) -> Result<Client> {
+        crate::tls::install_provider();
         let access = Arc::clone(&self.access);
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
@@ -348,7 +374,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             // A proxy of the environment's would look names up itself, and connect to whatever they are.
             .no_proxy()
-            .dns_resolver(Resolver { access, passage });
+            .dns_resolver(Resolver { access, policy });
         client.build().map_err(|error| {
             let what = "cannot set up TLS; are the system's CA certificates installed?";
             Error::permanent(Stage::Fetch, Code::TlsFailed, what).because(error)
@@ -356,9 +382,9 @@ impl Http {
     }
 }
 
-fn check_credentials(url: &Url, origin: Origin) -> Result<()> {
+fn check_credentials(url: &Url, requested_by: RequestedBy) -> Result<()> {
     let has_credentials = !url.username().is_empty() || url.password().is_some();
-    if origin == Origin::Queued && has_credentials {
+    if requested_by == RequestedBy::Queued && has_credentials {
         let what = "has a user name or password, which a queued URI must not carry";
         return Err(Error::permanent(
             Stage::Fetch,
@@ -390,25 +416,31 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Refuses transfer codings that are no names: RFC 9112, section 6.1. One may be a garbled `chunked`, and without that the sizes
-/// of the chunks would be taken for the file.
+/// Refuses transfer codings that nothing undoes here: RFC 9112, section 6.1. Only `chunked` at the end of the list is undone, and
+/// `identity` and empty elements say nothing. Any other may be a garbled `chunked`, and the sizes of the chunks would be taken for
+/// the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
-    let is_sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, \t".contains(byte);
-    match headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .find(|codings| !codings.as_bytes().iter().all(is_sound))
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings: Vec<&[u8]> = lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    if codings
+        .last()
+        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
     {
-        None => Ok(()),
-        Some(codings) => {
-            let codings = shown(codings.as_bytes());
-            let what = format!(
-                "{shown_url}: answered with the transfer coding \"{codings}\", which is no valid one: the server, or a proxy on \
-                 the way to it, must say `chunked` or nothing"
-            );
-            Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
-        }
+        codings.pop();
     }
+    let says_something = |coding: &&[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    let Some(coding) = codings.into_iter().find(says_something) else {
+        return Ok(());
+    };
+    let what = format!(
+        "{shown_url}: answered with the transfer coding \"{}\", which cannot be undone here: the server, or a proxy on the way to \
+         it, must say `chunked` once and last, or nothing",
+        shown(coding)
+    );
+    Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
 }
 
 /// An answer without the file. One that says when to come back is worth another attempt, whatever else it says.
@@ -425,7 +457,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
         _ => Class::Permanent,
     };
     let mut what = format!("{shown_url}: answered {status}");
-    if status == StatusCode::PARTIAL_CONTENT || says_part(headers) {
+    if status == StatusCode::PARTIAL_CONTENT || (status.is_success() && says_part(headers)) {
         let range = headers.get(CONTENT_RANGE).map(|range| shown(range.as_bytes()));
         let range = range.unwrap_or_else(|| "no range".into());
         what.push_str(&format!(
@@ -433,7 +465,10 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
         ));
     }
     if let Some(wait) = retry_after {
-        what.push_str(&format!(", to be asked again in {} s", wait.as_secs()));
+        what.push_str(&match wait.as_secs() {
+            seconds @ ..=SHOWN_WAIT_MAX => format!(", to be asked again in {seconds} s"),
+            _ => ", to be asked again in more than a year".into(),
+        });
     }
     Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
 }
@@ -546,10 +581,16 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it.
+/// Returns whether a server closed a connection instead of answering a request on it. If it had not read the request, the
+/// connection is reset.
 fn closed_before_answer(error: &reqwest::Error) -> bool {
     let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
-    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
+    !error.is_connect()
+        && (causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
+            || has_kind(error, |kind| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+                matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
+            }))
 }
 
 /// Returns whether an error is certainly of a time after a connection was made: the host is there, and its name is right.
@@ -619,7 +660,7 @@ mod tests {
 
     #[test]
     fn a_host_is_news_once_and_again_after_many_others() {
-        let mut reached = Reached::default();
+        let mut reached = AnsweredHosts::default();
         let mut told = Vec::new();
         for host in ["a", "b", "a", "c", "c", "a", "a", "b", "d"] {
             if reached.note(host.to_owned(), 2) {

@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::resume::Version;
+use super::range_request::FileVersion;
 use crate::location::redact;
 
 /// An input that is not compressed, as it was when it was opened.
@@ -55,7 +55,7 @@ impl Identity {
     }
 
     /// Of a version of so many bytes. Nothing if its headers are no texts.
-    pub(super) fn of_version(version: &Version, bytes: u64, sha256: Vec<String>) -> Option<Self> {
+    pub(super) fn of_version(version: &FileVersion, bytes: u64, sha256: Vec<String>) -> Option<Self> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let encoding = version.encoding.as_ref().map(text);
         Some(Self::Http {
@@ -71,7 +71,7 @@ impl Identity {
     }
 
     /// The version of an input that came over HTTP.
-    pub(super) fn version(&self) -> Option<Version> {
+    pub(super) fn version(&self) -> Option<FileVersion> {
         let Self::Http {
             uri, etag, encoding, ..
         } = self
@@ -79,7 +79,7 @@ impl Identity {
             return None;
         };
         let encoding = encoding.as_deref().map(HeaderValue::try_from);
-        Some(Version {
+        Some(FileVersion {
             url: Url::parse(uri).ok()?,
             etag: HeaderValue::try_from(etag).ok()?,
             encoding: encoding.transpose().ok()?,

@@ -5,13 +5,13 @@ mod access;
 mod checksums;
 mod credentials;
 mod decompress;
+mod dns;
 mod file;
 mod http;
 mod identity;
-mod names;
-mod pace;
+mod min_rate;
+mod range_request;
 mod readers;
-mod resume;
 mod source;
 mod stdin;
 mod transfer;
@@ -26,8 +26,8 @@ use tokio::runtime::Handle;
 pub use self::access::Access;
 pub use self::credentials::Credentials;
 pub use self::identity::Identity;
-use self::resume::Rest;
-use self::source::Bounds;
+use self::range_request::RangeRequest;
+use self::source::InputBounds;
 pub use self::source::{Fetched, STDIN_URI, Source};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
@@ -36,7 +36,7 @@ use crate::stop::Stop;
 
 /// Who named a URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum RequestedBy {
     /// A person at the command line, who may read whatever the process may.
     Typed,
     /// A queue, that is, anybody who can write to it: see [`Access`].
@@ -48,7 +48,7 @@ pub enum Origin {
 pub struct Fetcher {
     access: Arc<Access>,
     http: Arc<http::Http>,
-    bounds: Bounds,
+    bounds: InputBounds,
 }
 
 impl Fetcher {
@@ -63,7 +63,7 @@ impl Fetcher {
         Self {
             http: Arc::new(http::Http::new(Arc::clone(&access), credentials, limits.clone())),
             access,
-            bounds: Bounds::new(limits),
+            bounds: InputBounds::new(limits),
         }
     }
 
@@ -74,11 +74,11 @@ impl Fetcher {
     /// Of stage fetch, with the redacted URI: permanent if there is no such file, it must not be reached or
     /// its scheme is not supported; transient if a server cannot be reached or is in trouble. The stop's own
     /// error as soon as one is requested.
-    pub async fn open(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+    pub async fn open(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         tokio::select! {
             biased;
             () = stop.requested() => Err(stop.check().expect_err("a stop was requested")),
-            source = self.open_unstopped(uri, origin, stop) => source,
+            source = self.open_unstopped(uri, requested_by, stop) => source,
         }
     }
 
@@ -86,13 +86,13 @@ impl Fetcher {
     ///
     /// # Errors
     /// As [`Fetcher::open`].
-    pub fn open_blocking(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+    pub fn open_blocking(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => {
                 stop.check()?;
-                open_file(&path, origin, &self.access, stop.clone())?.within(self.bounds)
+                open_file(&path, requested_by, &self.access, stop.clone())?.within(self.bounds)
             }
-            _ => Handle::current().block_on(self.open(uri, origin, stop)),
+            _ => Handle::current().block_on(self.open(uri, requested_by, stop)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Fetcher {
     pub fn open_rest_blocking(
         &self,
         uri: &str,
-        origin: Origin,
+        requested_by: RequestedBy,
         identity: &Identity,
         from: u64,
         stop: &Stop,
@@ -112,7 +112,7 @@ impl Fetcher {
         stop.check()?;
         let source = match (Location::parse(uri, Stage::Fetch)?, identity.version()) {
             (Location::File(path), _) => {
-                let mut file = file::open(&path, origin, &self.access)?;
+                let mut file = file::open(&path, requested_by, &self.access)?;
                 if file.identity() != identity {
                     let what = format!("{}: is not the file that it was", path.display());
                     return Err(Error::transient(Stage::Fetch, Code::InputChanged, what));
@@ -121,7 +121,7 @@ impl Fetcher {
                 Source::from_file(file, &path, stop.clone()).behind(from, identity)
             }
             (Location::Http(url), Some(version)) => {
-                let rest = Rest {
+                let rest = RangeRequest {
                     version: &version,
                     from,
                     total: Some(identity.bytes()),
@@ -130,7 +130,7 @@ impl Fetcher {
                     tokio::select! {
                         biased;
                         () = stop.requested() => Err(stop.error()),
-                        answer = self.http.open_rest(url, origin, rest, stop) => answer,
+                        answer = self.http.open_rest(url, requested_by, rest, stop) => answer,
                     }
                 })?;
                 Source::from_answer(answer, stop.clone())?.behind(from, identity)
@@ -166,11 +166,16 @@ impl Fetcher {
         self.http.newly_reached()
     }
 
-    async fn open_unstopped(&self, uri: &str, origin: Origin, stop: &Stop) -> Result<Source> {
+    /// Takes hosts back that [`Fetcher::newly_reached`] gave and nobody could note; the next call gives them again.
+    pub fn still_news(&self, hosts: Vec<String>) {
+        self.http.still_news(hosts);
+    }
+
+    async fn open_unstopped(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         let source = match Location::parse(uri, Stage::Fetch)? {
-            Location::File(path) => self.open_file(path, origin, stop.clone()).await?,
+            Location::File(path) => self.open_file(path, requested_by, stop.clone()).await?,
             Location::Http(url) => {
-                Source::from_answer(self.http.open(url, origin, stop).await?, stop.clone())?
+                Source::from_answer(self.http.open(url, requested_by, stop).await?, stop.clone())?
             }
             // Object stores belong here.
             Location::Other(scheme) => return Err(unsupported(Stage::Fetch, uri, &scheme)),
@@ -178,10 +183,10 @@ impl Fetcher {
         source.within(self.bounds)
     }
 
-    async fn open_file(&self, path: PathBuf, origin: Origin, stop: Stop) -> Result<Source> {
+    async fn open_file(&self, path: PathBuf, requested_by: RequestedBy, stop: Stop) -> Result<Source> {
         let access = Arc::clone(&self.access);
         // A file system can block, too.
-        let opening = tokio::task::spawn_blocking(move || open_file(&path, origin, &access, stop));
+        let opening = tokio::task::spawn_blocking(move || open_file(&path, requested_by, &access, stop));
         opening.await.unwrap_or_else(|error| {
             Err(
                 Error::transient(Stage::Fetch, Code::HostFailure, "a file could not be opened")
@@ -221,8 +226,8 @@ pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
     }
 }
 
-fn open_file(path: &Path, origin: Origin, access: &Access, stop: Stop) -> Result<Source> {
-    let file = file::open(path, origin, access)?;
+fn open_file(path: &Path, requested_by: RequestedBy, access: &Access, stop: Stop) -> Result<Source> {
+    let file = file::open(path, requested_by, access)?;
     Ok(Source::from_file(file, path, stop))
 }
 

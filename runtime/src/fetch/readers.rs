@@ -8,18 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use md5::{Digest as _, Md5};
 
 use super::checksums::{Algorithm, Checksums};
-use super::decompress::{Taken, Unpacked};
-use super::source::Bounds;
+use super::decompress::{CompressedBytes, DecompressedReader};
+use super::source::InputBounds;
 use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// The bytes as they were fetched: looks for a stop before each read, and digests.
-pub(super) struct Raw {
+pub(super) struct RawBody {
     inner: Box<dyn Read + Send>,
     name: String,
-    bounds: Bounds,
+    bounds: InputBounds,
     bytes: u64,
     /// Nothing while somebody else digests, and at the end.
     digesting: Option<Digesting>,
@@ -32,11 +31,11 @@ pub(super) struct Raw {
     stop: Stop,
 }
 
-impl Raw {
+impl RawBody {
     pub(super) fn new(
         inner: Box<dyn Read + Send>,
         name: &str,
-        bounds: Bounds,
+        bounds: InputBounds,
         digesting: Digesting,
         stop: Stop,
     ) -> Self {
@@ -84,7 +83,7 @@ impl Raw {
     fn end(&mut self) -> Result<Option<Digest>> {
         self.ended = true;
         if let Some(digesting) = self.digesting.take() {
-            let md5 = self.md5.take().map(|md5| hex(&md5.finalize()));
+            let md5 = self.md5.take().map(|md5| hex::encode(md5.finalize()));
             self.came = Some((digesting.finish(), md5));
         }
         let Some((digest, md5)) = &self.came else {
@@ -113,7 +112,7 @@ impl Raw {
     }
 }
 
-impl Read for Raw {
+impl Read for RawBody {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);
@@ -149,10 +148,10 @@ impl Read for Raw {
 /// The raw bytes for a decoder, and at its end for whoever wants to know what they were. Both are on one thread at a
 /// time.
 #[derive(Clone)]
-pub(super) struct SharedRaw(Arc<Mutex<Raw>>);
+pub(super) struct SharedRawBody(Arc<Mutex<RawBody>>);
 
-impl SharedRaw {
-    pub(super) fn new(raw: Raw) -> Self {
+impl SharedRawBody {
+    pub(super) fn new(raw: RawBody) -> Self {
         Self(Arc::new(Mutex::new(raw)))
     }
 
@@ -188,7 +187,7 @@ impl SharedRaw {
 
     /// The digest of what has passed, to be gone on with elsewhere. Nothing at the end, or if there is a digest that it must
     /// be: what damaged data does to a decoder is not to be told before that.
-    pub(super) fn hand_over(&self) -> Option<Digesting> {
+    pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
@@ -205,36 +204,36 @@ impl SharedRaw {
         raw.came.is_some().then(|| raw.end().ok()).flatten().flatten()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Raw> {
+    fn lock(&self) -> MutexGuard<'_, RawBody> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Read for SharedRaw {
+impl Read for SharedRawBody {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.lock().read(out)
     }
 }
 
 /// The plain bytes, within their limits.
-pub(super) struct Plain {
+pub(super) struct LimitedReader {
     inner: Box<dyn Read + Send>,
-    taken: Option<Taken>,
+    taken: Option<CompressedBytes>,
     name: String,
     bytes: u64,
-    bounds: Bounds,
-    raw: SharedRaw,
+    bounds: InputBounds,
+    raw: SharedRawBody,
     digest: Arc<OnceLock<Digest>>,
 }
 
-impl Plain {
+impl LimitedReader {
     /// `bytes` of them came before.
     pub(super) fn new(
-        unpacked: Unpacked,
+        unpacked: DecompressedReader,
         name: String,
         bytes: u64,
-        bounds: Bounds,
-        raw: SharedRaw,
+        bounds: InputBounds,
+        raw: SharedRawBody,
         digest: Arc<OnceLock<Digest>>,
     ) -> Self {
         Self {
@@ -258,7 +257,7 @@ impl Plain {
                 format!("{name}: has more than {max} bytes, the limit of an input"),
             );
         }
-        let Some(taken) = self.taken.as_ref().map(Taken::bytes) else {
+        let Some(taken) = self.taken.as_ref().map(CompressedBytes::bytes) else {
             return Ok(());
         };
         if bytes > bounds.ratio_from_bytes && bytes > taken.saturating_mul(bounds.ratio_max) {
@@ -274,7 +273,7 @@ impl Plain {
     }
 }
 
-impl Read for Plain {
+impl Read for LimitedReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out).map_err(|error| {
             let what = format!("{}: cannot be read", self.name);
@@ -305,19 +304,19 @@ mod tests {
 
     #[test]
     fn a_digest_that_does_not_hold_is_an_error_however_often_the_end_is_read() {
-        let bounds = Bounds::NONE;
+        let bounds = InputBounds::NONE;
         let wrong_md5 = [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")];
         let headers = wrong_md5.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let announced = Checksums::of_file(&headers.into_iter().collect());
         for (checksums, sha256) in [(announced, None), (Checksums::default(), Some("00".repeat(32)))] {
-            let raw = Raw::new(
+            let raw = RawBody::new(
                 Box::new(&b"a"[..]),
                 "a.csv",
                 bounds,
                 Digesting::default(),
                 Stop::default(),
             );
-            let mut raw = SharedRaw::new(raw.expecting(checksums, sha256));
+            let mut raw = SharedRawBody::new(raw.expecting(checksums, sha256));
             let mut out = [0; 8];
             assert_eq!(raw.read(&mut out).unwrap(), 1);
             for _ in 0..3 {

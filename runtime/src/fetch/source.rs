@@ -9,8 +9,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue};
 use url::Url;
 
 use super::checksums::{Algorithm, Checksums};
-use super::decompress::{self, Compression, Promise, Room, Unpacked};
-use super::readers::{Plain, Raw, SharedRaw};
+use super::decompress::{self, Compression, DeclaredCompression, DecompressLimits, DecompressedReader};
+use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
 use crate::config::Limits;
@@ -34,12 +34,12 @@ pub struct Source {
     pub etag: Option<String>,
     /// What the content type and the name tell of its format.
     pub hints: Hints,
-    promise: Promise,
+    declared: DeclaredCompression,
     /// As announced.
     bytes: Option<u64>,
     /// Whether what was cut off is told from what is whole.
     tells_its_end: bool,
-    bounds: Bounds,
+    bounds: InputBounds,
     checksums: Checksums,
     sha256: Option<String>,
     /// What tells that it is the same when its rest is asked for.
@@ -53,7 +53,7 @@ pub struct Source {
 
 /// How large an input may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct InputBounds {
     pub(super) raw_bytes_max: u64,
     pub(super) plain_bytes_max: u64,
     pub(super) ratio_max: u64,
@@ -61,7 +61,7 @@ pub(super) struct Bounds {
     pub(super) zstd_window_bytes_max: u64,
 }
 
-impl Bounds {
+impl InputBounds {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             raw_bytes_max: limits.input_raw_bytes_max,
@@ -93,7 +93,7 @@ impl Bounds {
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
-    raw: SharedRaw,
+    raw: SharedRawBody,
     is_plain: bool,
     identity: Option<Identity>,
 }
@@ -110,7 +110,7 @@ impl Fetched {
     }
 
     /// How far the digest is: the bytes that were read so far. Nothing at the end of the input, and after
-    /// [`Fetched::hand_over`].
+    /// [`Fetched::detach_digest`].
     pub fn midstate(&self) -> Option<Midstate> {
         self.raw.midstate()
     }
@@ -121,14 +121,14 @@ impl Fetched {
     }
 
     /// The digest of what was read, for whoever has the input's own bytes at a place where it costs less to digest them. It
-    /// is to be [taken back](Self::take_back). Nothing if the bytes of the reader are not those, or are digested as they come
+    /// is to be [taken back](Self::set_digest). Nothing if the bytes of the reader are not those, or are digested as they come
     /// because they are to be compared with something.
-    pub fn hand_over(&self) -> Option<Digesting> {
-        self.is_plain.then(|| self.raw.hand_over()).flatten()
+    pub fn detach_digest(&self) -> Option<Digesting> {
+        self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
     /// Ends a digest that was handed over, if it has had all bytes of the input.
-    pub fn take_back(&self, digesting: Digesting) {
+    pub fn set_digest(&self, digesting: Digesting) {
         if self.raw.is_whole(&digesting) {
             self.digest.get_or_init(|| digesting.finish());
         }
@@ -150,13 +150,13 @@ impl Source {
             name,
             etag: None,
             hints,
-            promise: Promise {
+            declared: DeclaredCompression {
                 encodings: Vec::new(),
                 file: compression,
             },
             bytes: Some(file.identity().bytes()),
             tells_its_end: true,
-            bounds: Bounds::NONE,
+            bounds: InputBounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
             identity: Some(file.identity().clone()),
@@ -173,11 +173,11 @@ impl Source {
             name: "stdin".to_owned(),
             etag: None,
             hints: Hints::default(),
-            promise: Promise::default(),
+            declared: DeclaredCompression::default(),
             bytes: None,
             // A pipe does not tell, and its shell can: README.md has `pipefail`.
             tells_its_end: true,
-            bounds: Bounds::NONE,
+            bounds: InputBounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
             identity: None,
@@ -188,7 +188,7 @@ impl Source {
         }
     }
 
-    pub(super) fn from_answer(answer: http::Answer, stop: Stop) -> Result<Self> {
+    pub(super) fn from_answer(answer: http::HttpAnswer, stop: Stop) -> Result<Self> {
         let uri = redact(answer.url.as_str());
         let name = file_name(&answer.url);
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
@@ -206,13 +206,13 @@ impl Source {
             name,
             etag: header(ETAG).map(str::to_owned),
             hints,
-            promise: Promise {
+            declared: DeclaredCompression {
                 encodings,
                 file: compression,
             },
             bytes,
             tells_its_end: answer.tells_its_end,
-            bounds: Bounds::NONE,
+            bounds: InputBounds::NONE,
             checksums,
             sha256: None,
             identity,
@@ -229,13 +229,13 @@ impl Source {
         self.from = from;
         self.bytes = Some(identity.bytes());
         self.checksums = Checksums::announced_before(identity.sha256());
-        self.promise = Promise::default();
+        self.declared = DeclaredCompression::default();
         self.identity = Some(identity.clone());
         self
     }
 
     /// Sets bounds, and refuses what announces to be longer.
-    pub(super) fn within(mut self, bounds: Bounds) -> Result<Self> {
+    pub(super) fn within(mut self, bounds: InputBounds) -> Result<Self> {
         self.bounds = bounds;
         match self.bytes.filter(|&bytes| bytes > bounds.raw_bytes_max) {
             Some(bytes) => Err(bounds.too_long(&self.name, bytes)),
@@ -276,21 +276,21 @@ impl Source {
         let is_checkable = !self.checksums.has(Algorithm::Md5)
             || self.checksums.has(Algorithm::Sha256)
             || self.sha256.is_some();
-        let raw = Raw::new(self.raw, &self.name, self.bounds, digesting, self.stop)
+        let raw = RawBody::new(self.raw, &self.name, self.bounds, digesting, self.stop)
             .expecting(self.checksums, self.sha256);
-        let raw = SharedRaw::new(raw);
+        let raw = SharedRawBody::new(raw);
         let bytes: Box<dyn Read + Send> = Box::new(raw.clone());
         let unpacked = match self.from {
             0 => {
-                let room = Room {
+                let room = DecompressLimits {
                     memory: &self.memory,
                     zstd_window_bytes_max: self.bounds.zstd_window_bytes_max,
                 };
-                decompress::undo(bytes, &self.name, &self.promise, room)
+                decompress::decompress(bytes, &self.name, &self.declared, room)
                     .map_err(|error| raw.explain(error))?
             }
             // Only of plain inputs there is a rest, whatever that begins with.
-            _ => Unpacked::plain(bytes),
+            _ => DecompressedReader::plain(bytes),
         };
         let is_plain = unpacked.taken.is_none();
         let fetched = Fetched {
@@ -300,7 +300,7 @@ impl Source {
             identity: self.identity.filter(|_| is_plain && is_checkable),
         };
         let digest = Arc::clone(&fetched.digest);
-        let plain = Plain::new(unpacked, self.name, self.from, self.bounds, raw, digest);
+        let plain = LimitedReader::new(unpacked, self.name, self.from, self.bounds, raw, digest);
         Ok((Box::new(plain), fetched))
     }
 }

@@ -14,15 +14,14 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 use url::Url;
 
-use super::Origin;
+use super::RequestedBy;
 use super::checksums::{Algorithm, Checksums};
 use super::http::Http;
-use super::pace::{Pace, Waiting};
-use super::resume::{Rest, Span, Version, number};
+use super::min_rate::{MinRate, WaitTime};
+use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// A server that asks to be left alone for longer is not asked again within the attempt.
@@ -30,62 +29,69 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
 /// What was opened, to ask for it again.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(super) struct RequestedUrl {
     pub(super) http: Arc<Http>,
     pub(super) url: Url,
-    pub(super) origin: Origin,
+    pub(super) requested_by: RequestedBy,
 }
 
 /// Starts to fetch the body of the answer that `url` gave in the end, which is the whole of a version; `total` is the length that
 /// it announces.
 pub(super) fn start(
-    asked: Asked,
+    requested: RequestedUrl,
     url: &Url,
-    (version, total): (Option<Version>, Option<u64>),
+    (version, total): (Option<FileVersion>, Option<u64>),
     response: Response,
     stop: &Stop,
 ) -> Body {
-    begin(asked, url, version, total, Part::first(response, total), stop)
+    begin(
+        requested,
+        url,
+        version,
+        total,
+        AnswerPart::first(response, total),
+        stop,
+    )
 }
 
 /// Starts to fetch the body of an answer that was found to be the rest of a version, or a part of that.
 pub(super) fn start_rest(
-    asked: Asked,
+    requested: RequestedUrl,
     url: &Url,
-    rest: Rest<'_>,
-    span: Span,
+    rest: RangeRequest<'_>,
+    span: ContentRange,
     response: Response,
     stop: &Stop,
 ) -> Body {
-    let part = Part::rest(response, rest.from, span.end);
+    let part = AnswerPart::rest(response, rest.from, span.end);
     let version = Some(rest.version.clone());
-    begin(asked, url, version, Some(span.total), part, stop)
+    begin(requested, url, version, Some(span.total), part, stop)
 }
 
 fn begin(
-    asked: Asked,
+    requested: RequestedUrl,
     url: &Url,
-    version: Option<Version>,
+    version: Option<FileVersion>,
     total: Option<u64>,
-    part: Part,
+    part: AnswerPart,
     stop: &Stop,
 ) -> Body {
-    let limits = &asked.http.limits;
+    let limits = &requested.http.limits;
     let (sender, pieces) = mpsc::channel(limits.fetch_chunks);
-    let waiting = Arc::new(Waiting::default());
+    let waiting = Arc::new(WaitTime::default());
     let name = redact(url.as_str());
-    let mut pace = Pace::new(limits.http_rate_min, limits.http_rate_window);
-    pace.begin(Duration::ZERO, part.start);
+    let mut min_rate = MinRate::new(limits.http_rate_min, limits.http_rate_window);
+    min_rate.begin(Duration::ZERO, part.start);
     let transfer = Transfer {
         name: name.clone(),
         version,
         received: part.start,
         total,
-        pace,
+        min_rate,
         resumes: 0,
         in_vain: 0,
         waiting: Arc::clone(&waiting),
-        asked,
+        requested,
     };
     tokio::spawn(transfer.run(part, sender, stop.clone()).in_current_span());
     Body {
@@ -103,32 +109,32 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     number(headers.get(CONTENT_LENGTH)?.as_bytes())
 }
 
-enum Piece {
+enum BodyPiece {
     Bytes(Bytes),
     /// The body is complete. A channel that closes without it means that the transfer was cut off.
     End,
 }
 
-type Sender = mpsc::Sender<Result<Piece>>;
+type Sender = mpsc::Sender<Result<BodyPiece>>;
 
 /// The network's side of a body.
 struct Transfer {
-    asked: Asked,
+    requested: RequestedUrl,
     name: String,
     /// What to resume, if that can be told.
-    version: Option<Version>,
+    version: Option<FileVersion>,
     received: u64,
     /// The length of the whole, as soon as it is known.
     total: Option<u64>,
-    pace: Pace,
+    min_rate: MinRate,
     resumes: u32,
     /// The resumes since a byte came last.
     in_vain: u32,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitTime>,
 }
 
 /// One answer: the whole, or a part of it.
-struct Part {
+struct AnswerPart {
     response: Response,
     start: u64,
     /// Where it ends, if it says so.
@@ -139,7 +145,7 @@ struct Part {
     checks: Option<(Checksums, Sha256)>,
 }
 
-impl Part {
+impl AnswerPart {
     /// An answer from the first byte on. What it says of its content is about the file, whose reader checks it.
     fn first(response: Response, end: Option<u64>) -> Self {
         Self {
@@ -165,9 +171,9 @@ impl Part {
 
 impl Transfer {
     /// Runs until the body has ended, the reader is gone or a stop is asked for.
-    async fn run(mut self, part: Part, sender: Sender, stop: Stop) {
+    async fn run(mut self, part: AnswerPart, sender: Sender, stop: Stop) {
         let pump = async {
-            let end = self.pump(part, &sender).await.map(|()| Piece::End);
+            let end = self.pump(part, &sender).await.map(|()| BodyPiece::End);
             // Fails if the reader is gone, which then needs no end.
             let _ = sender.send(end).await;
         };
@@ -178,7 +184,7 @@ impl Transfer {
         }
     }
 
-    async fn pump(&mut self, mut part: Part, sender: &Sender) -> Result<()> {
+    async fn pump(&mut self, mut part: AnswerPart, sender: &Sender) -> Result<()> {
         while let Some(broken) = self.pass_on(&mut part, sender).await? {
             part = self.resume(broken).await?;
         }
@@ -189,7 +195,7 @@ impl Transfer {
     ///
     /// # Errors
     /// What resuming would not mend.
-    async fn pass_on(&mut self, part: &mut Part, sender: &Sender) -> Result<Option<Error>> {
+    async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<Option<Error>> {
         loop {
             let is_begun = self.received > part.start;
             let limits = self.limits();
@@ -223,7 +229,7 @@ impl Transfer {
             };
             if !is_begun {
                 // A server that takes its time to begin is not one that sends slowly.
-                self.pace.begin(self.waiting.so_far(), self.received);
+                self.min_rate.begin(self.waiting.so_far(), self.received);
             }
             self.count(part, chunk.len())?;
             if let Some((_, sha256)) = &mut part.checks {
@@ -233,7 +239,7 @@ impl Transfer {
         }
     }
 
-    fn count(&mut self, part: &Part, bytes: usize) -> Result<()> {
+    fn count(&mut self, part: &AnswerPart, bytes: usize) -> Result<()> {
         self.received += bytes as u64;
         if bytes > 0 {
             self.in_vain = 0;
@@ -242,7 +248,7 @@ impl Transfer {
             return Err(self.failed(format!("announced {} bytes and sent more", end - part.start)));
         }
         let waited = self.waiting.so_far();
-        self.pace.check(waited, self.received).map_err(|slow| {
+        self.min_rate.check(waited, self.received).map_err(|slow| {
             let (bytes, waited) = (slow.bytes, slow.waited.as_secs_f32());
             let min = self.limits().http_rate_min;
             self.failed(format!(
@@ -253,10 +259,10 @@ impl Transfer {
     }
 
     /// Holds the content of a part that is whole against the digest that its answer announced.
-    fn verify(&self, part: &mut Part) -> Result<()> {
+    fn verify(&self, part: &mut AnswerPart) -> Result<()> {
         match part.checks.take().filter(|_| part.end == Some(self.received)) {
             Some((checksums, sha256)) => checksums
-                .check(Algorithm::Sha256, &hex(&sha256.finalize()))
+                .check(Algorithm::Sha256, &hex::encode(sha256.finalize()))
                 .map_err(|why| self.failed(why)),
             None => Ok(()),
         }
@@ -265,14 +271,14 @@ impl Transfer {
     async fn send(&self, mut chunk: Bytes, sender: &Sender) -> Result<()> {
         while !chunk.is_empty() {
             let piece = chunk.split_to(chunk.len().min(self.limits().fetch_chunk_bytes));
-            let sent = sender.send(Ok(Piece::Bytes(piece))).await;
+            let sent = sender.send(Ok(BodyPiece::Bytes(piece))).await;
             sent.map_err(|_| self.failed("nobody reads it any more"))?;
         }
         Ok(())
     }
 
     /// What is to be said of an answer that came to its end: nothing if that is the end of the whole.
-    fn ended(&self, part: &Part) -> Option<Error> {
+    fn ended(&self, part: &AnswerPart) -> Option<Error> {
         let received = self.received;
         match (part.end, self.total) {
             (Some(end), _) if received < end => {
@@ -290,11 +296,11 @@ impl Transfer {
     ///
     /// # Errors
     /// Transient in any case: the next attempt starts from zero or a checkpoint, and finds out what is the matter with the file.
-    async fn resume(&mut self, mut broken: Error) -> Result<Part> {
+    async fn resume(&mut self, mut broken: Error) -> Result<AnswerPart> {
         let Some(version) = self.version.clone() else {
             return Err(broken);
         };
-        let rest = Rest {
+        let rest = RangeRequest {
             version: &version,
             from: self.received,
             total: self.total,
@@ -323,14 +329,14 @@ impl Transfer {
                            "resuming a transfer"
                        );
             match self
-                .asked
+                .requested
                 .http
-                .follow(&self.asked.url, self.asked.origin, Some(rest))
+                .follow(&self.requested.url, self.requested.requested_by, Some(rest))
                 .await
             {
                 Ok((url, response)) => {
-                    self.pace.begin(self.waiting.so_far(), self.received);
-                    return self.go_on(rest, &url, response);
+                    self.min_rate.begin(self.waiting.so_far(), self.received);
+                    return self.resume_with(rest, &url, response);
                 }
                 Err(error) if error.retry_after().is_some_and(|wait| wait > RETRY_AFTER_MAX) => {
                     let wait = error.retry_after();
@@ -342,12 +348,12 @@ impl Transfer {
         }
     }
 
-    fn go_on(&mut self, rest: Rest<'_>, url: &Url, response: Response) -> Result<Part> {
+    fn resume_with(&mut self, rest: RangeRequest<'_>, url: &Url, response: Response) -> Result<AnswerPart> {
         let span = rest
             .check(url, response.status(), response.headers())
             .map_err(|why| self.not_resumed(rest.from).because(why))?;
         self.total = Some(span.total);
-        Ok(Part::rest(response, rest.from, span.end))
+        Ok(AnswerPart::rest(response, rest.from, span.end))
     }
 
     /// Doubles with each resume in vain. Somewhat random, so that those whom a server lost at once do not come back at once.
@@ -371,22 +377,22 @@ impl Transfer {
     }
 
     fn limits(&self) -> &Limits {
-        &self.asked.http.limits
+        &self.requested.http.limits
     }
 }
 
 /// The reader's side of a body. Reading blocks, so it must not be done within an async task.
 pub(super) struct Body {
-    pieces: mpsc::Receiver<Result<Piece>>,
+    pieces: mpsc::Receiver<Result<BodyPiece>>,
     piece: Bytes,
     ended: bool,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitTime>,
     name: String,
     stop: Stop,
 }
 
 impl Body {
-    fn next(&mut self) -> Option<Result<Piece>> {
+    fn next(&mut self) -> Option<Result<BodyPiece>> {
         match self.pieces.try_recv() {
             Ok(piece) => Some(piece),
             Err(mpsc::error::TryRecvError::Disconnected) => None,
@@ -407,8 +413,8 @@ impl Read for Body {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() && !self.ended {
             match self.next() {
-                Some(Ok(Piece::Bytes(piece))) => self.piece = piece,
-                Some(Ok(Piece::End)) => self.ended = true,
+                Some(Ok(BodyPiece::Bytes(piece))) => self.piece = piece,
+                Some(Ok(BodyPiece::End)) => self.ended = true,
                 Some(Err(error)) => return Err(error.into_io()),
                 None => return Err(self.cut_off().into_io()),
             }

@@ -11,7 +11,7 @@ use memchr::{memchr, memrchr2};
 use serde::{Deserialize, Serialize};
 use wide::u8x16;
 
-pub use self::syntax::{Gaps, Item, NO_QUOTE, Parser, Row, RowRules, Syntax};
+pub use self::syntax::{CsvItem, Gaps, NO_QUOTE, ParsedRow, Parser, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
 /// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.
@@ -34,7 +34,7 @@ impl Default for Dialect {
 
 /// A record that was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct CsvRecord {
     /// Where it ends, its line end not included.
     pub end: usize,
     /// Where the next one begins.
@@ -106,9 +106,9 @@ impl Scanner {
         last: bool,
         wanted: &[usize],
         mut found: impl FnMut(Span),
-    ) -> Result<Record, Partial> {
-        let mut fields = Fields::new(start, wanted);
-        let mut record = Record::default();
+    ) -> Result<CsvRecord, Partial> {
+        let mut fields = FieldEnds::new(start, wanted);
+        let mut record = CsvRecord::default();
         let mut at = start;
         'blocks: while at < raw.len() {
             let mut marks = self.marks(raw, at);
@@ -175,7 +175,7 @@ impl Scanner {
     }
 
     /// Passes over the quoted part of the field at `open`.
-    fn quoted(&self, raw: &[u8], open: usize, found: &mut Record) -> Result<usize, Partial> {
+    fn quoted(&self, raw: &[u8], open: usize, found: &mut CsvRecord) -> Result<usize, Partial> {
         let quote = self.dialect.quote;
         let mut at = open + 1;
         loop {
@@ -290,7 +290,7 @@ fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
 }
 
 /// The fields of a record, as their ends are met.
-struct Fields<'a> {
+struct FieldEnds<'a> {
     /// Where the field at hand begins.
     start: usize,
     /// How many have ended.
@@ -300,7 +300,7 @@ struct Fields<'a> {
     wanted: std::slice::Iter<'a, usize>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FieldEnds<'a> {
     fn new(start: usize, wanted: &'a [usize]) -> Self {
         let mut wanted = wanted.iter();
         Self {

@@ -15,12 +15,12 @@ pub struct Hints {
     /// The encoding of the text, by the label that the server gives.
     pub charset: Option<String>,
     /// What the file is called, if it is called something else than a format.
-    pub other: Option<Other>,
+    pub other: Option<OtherType>,
 }
 
 /// What a file is called that is called no format of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Other {
+pub enum OtherType {
     /// JSON, which may as well have an object a line.
     Json,
     /// Something that is no table, by its usual name.
@@ -28,16 +28,16 @@ pub enum Other {
 }
 
 /// What an extension or a media type tells.
-type Told = (Option<Format>, Option<char>, Option<Other>);
+type HintParts = (Option<Format>, Option<char>, Option<OtherType>);
 
-const NOTHING: Told = (None, None, None);
+const NOTHING: HintParts = (None, None, None);
 
-const fn csv(delimiter: Option<char>) -> Told {
+const fn csv(delimiter: Option<char>) -> HintParts {
     (Some(Format::Csv), delimiter, None)
 }
 
-const fn no_table(what: &'static str) -> Told {
-    (None, None, Some(Other::NoTable(what)))
+const fn no_table(what: &'static str) -> HintParts {
+    (None, None, Some(OtherType::NoTable(what)))
 }
 
 impl Hints {
@@ -77,7 +77,7 @@ impl Hints {
     }
 }
 
-fn of_media_type(media_type: &str) -> Told {
+fn of_media_type(media_type: &str) -> HintParts {
     match media_type {
         "text/csv"
         | "text/x-csv"
@@ -102,13 +102,13 @@ fn of_media_type(media_type: &str) -> Told {
         | "application/x-ndjson"
         | "text/x-ndjson"
         | "application/x-ldjson" => (Some(Format::Jsonl), None, None),
-        "application/json" | "text/json" | "application/x-json" => (None, None, Some(Other::Json)),
+        "application/json" | "text/json" | "application/x-json" => (None, None, Some(OtherType::Json)),
         "text/html" | "application/xhtml+xml" => no_table("HTML"),
         "text/xml" | "application/xml" => no_table("XML"),
         "application/pdf" => no_table("PDF"),
         "application/zip" | "application/x-zip-compressed" => no_table("a ZIP archive"),
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => no_table("an Excel workbook"),
-        _ if media_type.ends_with("+json") => (None, None, Some(Other::Json)),
+        _ if media_type.ends_with("+json") => (None, None, Some(OtherType::Json)),
         _ if media_type.ends_with("+xml") => no_table("XML"),
         _ if media_type.starts_with("image/") => no_table("an image"),
         _ if media_type.starts_with("audio/") || media_type.starts_with("video/") => no_table("media"),
@@ -117,14 +117,14 @@ fn of_media_type(media_type: &str) -> Told {
     }
 }
 
-fn of_extension(extension: &str) -> Told {
+fn of_extension(extension: &str) -> HintParts {
     match extension {
         "csv" => csv(None),
         "tsv" | "tab" => csv(Some('\t')),
         "psv" => csv(Some('|')),
         "ssv" => csv(Some(';')),
         "jsonl" | "ndjson" | "jsonlines" | "ldjson" => (Some(Format::Jsonl), None, None),
-        "json" | "geojson" | "json5" | "ipynb" => (None, None, Some(Other::Json)),
+        "json" | "geojson" | "json5" | "ipynb" => (None, None, Some(OtherType::Json)),
         "html" | "htm" | "xhtml" => no_table("HTML"),
         "xml" => no_table("XML"),
         "pdf" => no_table("PDF"),
@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn the_content_type_goes_before_the_name_where_it_says_a_format() {
-        let json = Some(Other::Json);
-        let html = Some(Other::NoTable("HTML"));
+        let json = Some(OtherType::Json);
+        let html = Some(OtherType::NoTable("HTML"));
         for (extension, content_type, told) in [
             ("csv", None, (Some(Csv), None, None)),
             ("tsv", None, (Some(Csv), Some('\t'), None)),

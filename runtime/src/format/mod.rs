@@ -7,7 +7,7 @@ pub mod jsonl;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::hints::{Hints, Other};
+pub use self::hints::{Hints, OtherType};
 
 /// What may stand before the first record of a text in UTF-8 and is no part of it.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -23,7 +23,7 @@ pub fn clip(text: &[u8]) -> String {
 }
 
 /// A format of inputs and outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Comma-separated values, RFC 4180 and its usual dialects.

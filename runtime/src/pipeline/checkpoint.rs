@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Job;
-use super::traps::Traps;
-use crate::batch::{Origin, Position};
+use super::job::Job;
+use super::trap_budget::TrapBudget;
 use crate::commit::StagedPart;
 use crate::config::Limits;
-use crate::decode::{Chunk, Decoding, Rest, Splitter};
+use crate::decode::{Chunk, Decoding, ResumePoint, Splitter};
 use crate::digest::Midstate;
 use crate::fetch::{Fetched, Identity};
 use crate::format::Format;
 use crate::format::csv::Dialect;
-use crate::gate::Rejects;
+use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
-use crate::request::{InputOptions, hex};
+use crate::record::{ChunkOrigin, Position};
+use crate::request::InputOptions;
 
 /// The version of the document.
 const VERSION: u32 = 1;
@@ -29,7 +29,7 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct Checkpoint {
     checkpoint: u32,
-    work: Work,
+    work: WorkIdentity,
     pub(super) input: Identity,
     pub(super) format: Format,
     pub(super) columns: Vec<String>,
@@ -45,9 +45,9 @@ pub(super) struct Checkpoint {
     /// Of the input up to the end of that.
     pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
-    pub(super) by_code: BTreeMap<String, Rejects>,
+    pub(super) by_code: BTreeMap<String, RejectTally>,
     pub(super) counters: BTreeMap<String, u64>,
-    pub(super) traps: Traps,
+    pub(super) traps: TrapBudget,
     /// Bytes of output and rejects.
     pub(super) written: u64,
     /// What was made of it.
@@ -57,7 +57,7 @@ pub(super) struct Checkpoint {
 /// All that the bytes of an output depend on, but for the input's: only who does the same may go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Work {
+pub(super) struct WorkIdentity {
     host: String,
     pub(super) queue: String,
     pub(super) id: String,
@@ -70,7 +70,7 @@ pub(super) struct Work {
     limits: String,
 }
 
-impl Work {
+impl WorkIdentity {
     /// Of a job at a request of a queue.
     pub(super) fn of(job: &Job, queue: &str, id: &str) -> Self {
         let limits = Limits {
@@ -87,9 +87,9 @@ impl Work {
             submitted_at: job.submitted_at.to_string(),
             options: job.input.clone(),
             plugin: job.plugin.description().sha256.clone(),
-            config: hex(&Sha256::digest(job.config.as_bytes())),
+            config: hex::encode(Sha256::digest(job.config.as_bytes())),
             output_format: job.output_format,
-            limits: hex(&Sha256::digest(format!("{limits:?}"))),
+            limits: hex::encode(Sha256::digest(format!("{limits:?}"))),
         }
     }
 
@@ -110,7 +110,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Why it is none.
-    pub(super) fn parse(document: &str, work: &Work) -> Result<Self, String> {
+    pub(super) fn parse(document: &str, work: &WorkIdentity) -> Result<Self, String> {
         let checkpoint: Self = strict_json::from_str(document)
             .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
         if checkpoint.checkpoint != VERSION {
@@ -134,39 +134,39 @@ impl Checkpoint {
     }
 
     /// What the splitter goes on with.
-    pub(super) fn rest(&self) -> Rest {
+    pub(super) fn rest(&self) -> ResumePoint {
         let &Self {
             record, line, offset, ..
         } = self;
-        Rest {
-            origin: Origin(Position { record, line, offset }),
+        ResumePoint {
+            origin: ChunkOrigin(Position { record, line, offset }),
             read: self.read.clone(),
         }
     }
 }
 
-/// What stays the same in all checkpoints of an attempt.
-pub(super) struct Head {
-    pub(super) work: Work,
+/// The part of the document that is the same in all checkpoints of an attempt.
+pub(super) struct CheckpointBase {
+    pub(super) work: WorkIdentity,
     input: Identity,
     format: Format,
     columns: Vec<String>,
     dialect: Dialect,
 }
 
-/// What was done up to some chunk.
-pub(super) struct Done<'a> {
-    pub(super) origin: Origin,
+/// The part of the document that says what was done up to some chunk.
+pub(super) struct CheckpointProgress<'a> {
+    pub(super) origin: ChunkOrigin,
     pub(super) read: Vec<u8>,
     pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
-    pub(super) by_code: &'a BTreeMap<String, Rejects>,
+    pub(super) by_code: &'a BTreeMap<String, RejectTally>,
     pub(super) counters: &'a BTreeMap<String, u64>,
-    pub(super) traps: &'a Traps,
+    pub(super) traps: &'a TrapBudget,
     pub(super) written: u64,
 }
 
-impl Head {
+impl CheckpointBase {
     /// If the attempt can have a successor and is at an input of which the rest can be asked for.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
         // Of another encoding nobody knows which byte of the file a record begins at.
@@ -181,7 +181,7 @@ impl Head {
         // Nobody succeeds an attempt that no queue knows of.
         let (queue, id) = (job.queue.as_ref()?, job.id.as_ref()?);
         Some(Self {
-            work: Work::of(job, queue, id),
+            work: WorkIdentity::of(job, queue, id),
             input: input.clone(),
             format: decoding.format,
             columns: decoding.columns.clone(),
@@ -189,8 +189,8 @@ impl Head {
         })
     }
 
-    pub(super) fn document(&self, done: Done<'_>, staged: &StagedPart) -> String {
-        let Position { record, line, offset } = done.origin.0;
+    pub(super) fn document(&self, progress: CheckpointProgress<'_>, staged: &StagedPart) -> String {
+        let Position { record, line, offset } = progress.origin.0;
         let checkpoint = Checkpoint {
             checkpoint: VERSION,
             work: self.work.clone(),
@@ -201,13 +201,13 @@ impl Head {
             record,
             line,
             offset,
-            read: done.read,
-            digest: done.digest,
-            records: done.records,
-            by_code: done.by_code.clone(),
-            counters: done.counters.clone(),
-            traps: done.traps.clone(),
-            written: done.written,
+            read: progress.read,
+            digest: progress.digest,
+            records: progress.records,
+            by_code: progress.by_code.clone(),
+            counters: progress.counters.clone(),
+            traps: progress.traps.clone(),
+            written: progress.written,
             staged: staged.clone(),
         };
         serde_json::to_string(&checkpoint).expect("a checkpoint serializes")
@@ -216,15 +216,15 @@ impl Head {
 
 /// What is known of the input behind a chunk, when the chunk is split off.
 #[derive(Debug, Default)]
-pub(super) struct Mark {
+pub(super) struct CheckpointMark {
     /// What was read from there on.
     pub(super) read: Vec<u8>,
     /// Of the input up to the end of that. Nothing if chunks are digested when they are written: then that one knows it.
     pub(super) digest: Option<Midstate>,
 }
 
-/// Sets marks behind chunks, every so many bytes.
-pub(super) struct Marker<'a> {
+/// Decides behind which chunks a checkpoint is written: one every `every` bytes.
+pub(super) struct CheckpointScheduler<'a> {
     fetched: &'a Fetched,
     /// From where on chunks are digested when they are written, if they are.
     digested: Option<u64>,
@@ -233,11 +233,11 @@ pub(super) struct Marker<'a> {
     total: u64,
 }
 
-impl<'a> Marker<'a> {
+impl<'a> CheckpointScheduler<'a> {
     pub(super) fn new(
-        head: &Head,
+        base: &CheckpointBase,
         every: u64,
-        from: Origin,
+        from: ChunkOrigin,
         fetched: &'a Fetched,
         digested: Option<u64>,
     ) -> Self {
@@ -246,18 +246,18 @@ impl<'a> Marker<'a> {
             digested,
             every,
             next: from.0.offset + every,
-            total: head.input.bytes(),
+            total: base.input.bytes(),
         }
     }
 
     /// A mark behind the chunk that the splitter gave last, if it is time for one.
-    pub(super) fn mark(&mut self, splitter: &Splitter, chunk: &Chunk) -> Option<Mark> {
+    pub(super) fn mark(&mut self, splitter: &Splitter, chunk: &Chunk) -> Option<CheckpointMark> {
         let Position { offset, .. } = splitter.origin().0;
         if offset < self.next || chunk.last {
             return None;
         }
         let mark = match self.digested {
-            Some(from) => (offset >= from).then_some(Mark::default())?,
+            Some(from) => (offset >= from).then_some(CheckpointMark::default())?,
             None => self.of_what_was_read(splitter, offset)?,
         };
         let left = self.total.saturating_sub(offset + mark.read.len() as u64);
@@ -269,7 +269,7 @@ impl<'a> Marker<'a> {
         Some(mark)
     }
 
-    fn of_what_was_read(&self, splitter: &Splitter, offset: u64) -> Option<Mark> {
+    fn of_what_was_read(&self, splitter: &Splitter, offset: u64) -> Option<CheckpointMark> {
         let read = splitter.read();
         // Behind a very long record more may have been read than a document should hold.
         if read.len() > READ_BYTES_MAX {
@@ -277,7 +277,7 @@ impl<'a> Marker<'a> {
         }
         let digest = self.fetched.midstate()?;
         let is_whole = digest.bytes == offset + read.len() as u64;
-        is_whole.then(|| Mark {
+        is_whole.then(|| CheckpointMark {
             read: read.to_vec(),
             digest: Some(digest),
         })

@@ -7,23 +7,25 @@ use std::ops::Range;
 use std::slice::Iter;
 use std::sync::Arc;
 
-use super::guest::{Guest, Piece, Search};
-use super::traps::Notes;
-use crate::batch::{Batch, Fault, Malformed, Origin, Row, Used};
-use crate::changes::{Changes, ChangesReader, Rows, Verdict};
+use super::plugin_runner::{PartOutcome, PluginRunner};
+use super::trap_budget::ChunkTraps;
+use super::trap_isolation::TrapIsolation;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
-use crate::encode::{Encoder, Unfit};
+use crate::encode::{Encoder, UnwritableRecord};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::Held;
 use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
 use crate::receipt::RecordCounts;
+use crate::record::{
+    Batch, Changes, ChangesReader, ChunkError, ChunkOrigin, MalformedRecord, Row, Rows, Used, Verdict,
+};
 
 const TRAP: &str = "plugin-trap";
 const TIMEOUT: &str = "plugin-timeout";
 
-/// Of a reason this is kept.
+/// The longest reason that a reject keeps, in bytes.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// What a call into a plugin gets, beyond which memory is asked for before it is called.
@@ -36,28 +38,31 @@ const CALL_COPIES_INSIDE: usize = 3;
 /// The same of the host: the answer, and texts that are put together for an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
+/// A lane sends its pending output early once it is longer than this many batches.
+const PENDING_BATCHES_MAX: usize = 4;
+
 /// What a lane keeps of each of its vectors for the next chunk.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Whom a lane hands what it makes of a chunk, with the chunk's bytes, if that is more than is to be held.
-pub(super) type Sink<'a> = dyn FnMut(Part, &[u8]) -> Result<()> + 'a;
+/// Receives a part of a chunk's output early, with the chunk's bytes, when it is too large to buffer.
+pub(super) type OutputSink<'a> = dyn FnMut(ChunkOutput, &[u8]) -> Result<()> + 'a;
 
-/// What a lane makes.
+/// The output and the rejects of a chunk, or of a part of it.
 #[derive(Default)]
-pub(super) struct Part {
+pub(super) struct ChunkOutput {
     pub(super) output: Vec<u8>,
-    pub(super) rejects: Rejects,
+    pub(super) rejects: ChunkRejects,
 }
 
 /// A chunk whose records all have their verdict.
-pub(super) struct Finished {
-    /// What was not handed on before.
-    pub(super) rest: Part,
+pub(super) struct FinishedChunk {
+    /// The output and the rejects that the [`OutputSink`] has not received.
+    pub(super) rest: ChunkOutput,
     pub(super) counts: RecordCounts,
     /// What the plugin counted.
     pub(super) counters: BTreeMap<String, u64>,
     /// More than a request may have if the plugin was given up in the middle of the chunk.
-    pub(super) traps: Notes,
+    pub(super) traps: ChunkTraps,
     /// Whether it was, so that nobody wants the rest of the input.
     pub(super) is_given_up: bool,
     /// Its bytes, records and lines.
@@ -68,33 +73,33 @@ pub(super) struct Finished {
     pub(super) held: Held,
 }
 
-/// Rejects of a chunk.
+/// The rejects of one chunk.
 #[derive(Default)]
-pub(super) struct Rejects {
-    rows: Vec<Reject>,
+pub(super) struct ChunkRejects {
+    rows: Vec<RejectEnds>,
     /// Codes and reasons, one after the other.
     text: String,
 }
 
-struct Reject {
+struct RejectEnds {
     row: Row,
     code_end: usize,
     reason_end: usize,
 }
 
 /// One of them. Its record stands in the chunk.
-pub(super) struct Rejected<'a> {
+pub(super) struct RejectedRecord<'a> {
     pub(super) row: Row,
     pub(super) code: &'a str,
     pub(super) reason: &'a str,
 }
 
-impl Rejects {
-    fn push(&mut self, rejected: &Rejected<'_>) {
+impl ChunkRejects {
+    fn push(&mut self, rejected: &RejectedRecord<'_>) {
         self.text.push_str(rejected.code);
         let code_end = self.text.len();
         self.text.push_str(rejected.reason);
-        self.rows.push(Reject {
+        self.rows.push(RejectEnds {
             row: rejected.row,
             code_end,
             reason_end: self.text.len(),
@@ -102,14 +107,14 @@ impl Rejects {
     }
 
     fn bytes(&self) -> usize {
-        self.text.len() + size_of::<Reject>() * self.rows.len()
+        self.text.len() + size_of::<RejectEnds>() * self.rows.len()
     }
 
     /// In their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Rejected<'_>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = RejectedRecord<'_>> {
         let mut text = 0;
         self.rows.iter().map(move |reject| {
-            let rejected = Rejected {
+            let rejected = RejectedRecord {
                 row: reject.row,
                 code: &self.text[text..reject.code_end],
                 reason: &self.text[reject.code_end..reject.reason_end],
@@ -123,7 +128,7 @@ impl Rejects {
 /// A decoder, a plugin instance and an encoder, in a row.
 pub(super) struct Lane {
     pub(super) decoder: Box<dyn Decoder>,
-    pub(super) guest: Guest,
+    pub(super) runner: PluginRunner,
     pub(super) encoder: Box<dyn Encoder>,
     /// Looks at what the encoder wrote, if that was asked for.
     pub(super) profiler: Option<Profiler>,
@@ -132,9 +137,9 @@ pub(super) struct Lane {
     limits: Arc<Limits>,
     plugin: String,
     batch: Batch,
-    made: Part,
+    pending: ChunkOutput,
     counts: RecordCounts,
-    traps: Notes,
+    traps: ChunkTraps,
     /// For a chunk that is longer than usual.
     chunk_held: Held,
     /// For what calls on long batches give, and a long output.
@@ -144,7 +149,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         decoder: Box<dyn Decoder>,
-        guest: Guest,
+        runner: PluginRunner,
         encoder: Box<dyn Encoder>,
         profiler: Option<Profiler>,
         width: usize,
@@ -153,25 +158,25 @@ impl Lane {
     ) -> Self {
         Self {
             decoder,
-            guest,
+            runner,
             encoder,
             profiler,
             width,
             limits: Arc::clone(limits),
             plugin: plugin.to_owned(),
             batch: Batch::default(),
-            made: Part::default(),
+            pending: ChunkOutput::default(),
             counts: RecordCounts::default(),
-            traps: Notes::default(),
+            traps: ChunkTraps::default(),
             chunk_held: limits.memory.hold(),
             held: limits.memory.hold(),
         }
     }
 
     /// What comes before the first record.
-    pub(super) fn begin(&mut self) -> Part {
-        self.encoder.begin(&mut self.made.output);
-        std::mem::take(&mut self.made)
+    pub(super) fn begin(&mut self) -> ChunkOutput {
+        self.encoder.begin(&mut self.pending.output);
+        std::mem::take(&mut self.pending)
     }
 
     /// Puts a chunk through. `spare` is a vector to use again.
@@ -179,14 +184,14 @@ impl Lane {
         &mut self,
         chunk: Chunk,
         spare: Vec<u8>,
-        sink: &mut Sink<'_>,
-    ) -> Result<Finished, Fault> {
-        self.made.output = spare;
-        self.made.output.clear();
+        sink: &mut OutputSink<'_>,
+    ) -> Result<FinishedChunk, ChunkError> {
+        self.pending.output = spare;
+        self.pending.output.clear();
         self.batch.load(chunk.raw);
         self.chunk_held = chunk.held;
         while !self.traps.are_too_many(&self.limits) && self.decoder.next(&mut self.batch)? {
-            self.batch(sink)?;
+            self.process_batch(sink)?;
         }
         let used = Used {
             bytes: self.batch.raw.len(),
@@ -196,8 +201,8 @@ impl Lane {
     }
 
     /// Lets the plugin add its last rows.
-    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> Result<Finished> {
-        let emitted = self.guest.instance().and_then(Instance::finish);
+    pub(super) fn finish(&mut self, sink: &mut OutputSink<'_>) -> Result<FinishedChunk> {
+        let emitted = self.runner.instance().and_then(Instance::finish);
         let emitted = emitted.map_err(|e| self.about_plugin(e))?;
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
@@ -205,16 +210,16 @@ impl Lane {
         self.end(Used::default())
     }
 
-    fn end(&mut self, used: Used) -> Result<Finished> {
-        let rest = self.hand_on()?;
+    fn end(&mut self, used: Used) -> Result<FinishedChunk> {
+        let rest = self.take_pending()?;
         if self.held.bytes() > 0 || self.chunk_held.bytes() > 0 {
             self.batch.shrink(KEPT_BYTES);
             self.held.lower(0);
         }
-        Ok(Finished {
+        Ok(FinishedChunk {
             rest,
             counts: std::mem::take(&mut self.counts),
-            counters: self.guest.take_counters(),
+            counters: self.runner.take_counters(),
             is_given_up: self.traps.are_too_many(&self.limits),
             traps: std::mem::take(&mut self.traps),
             used,
@@ -223,72 +228,80 @@ impl Lane {
         })
     }
 
-    /// Applies what the plugin makes of one batch; the malformed records take their place among the others.
-    fn batch(&mut self, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        self.prepare()?;
+    /// Runs the plugin on one batch and applies its verdicts. MalformedRecord records keep their place among the others.
+    fn process_batch(&mut self, sink: &mut OutputSink<'_>) -> Result<(), ChunkError> {
+        self.reserve_call_memory()?;
         let malformed = std::mem::take(&mut self.batch.malformed);
         let mut left = malformed.iter().peekable();
-        let mut search = Search::new(self.batch.rows.len(), self.limits.plugin_call);
+        let mut isolation = TrapIsolation::new(self.batch.rows.len(), self.limits.plugin_call);
         loop {
-            let next = self.guest.next(&mut search, &mut self.batch);
+            let next = self.runner.next(&mut isolation, &mut self.batch);
             match next.map_err(|e| self.in_batch(e))? {
                 None => break,
-                Some(Piece::Changed(rows, changes)) => self.change(rows, &changes, &mut left, sink)?,
-                Some(Piece::Trapped(index, trap)) => self.trapped(index, &trap, &mut left),
-                Some(Piece::Unexplained(trap)) => self.traps.push(self.batch.rows[0], &trap),
+                Some(PartOutcome::Changed(rows, changes)) => {
+                    self.apply_verdicts(rows, &changes, &mut left, sink)?
+                }
+                Some(PartOutcome::Trapped(index, trap)) => self.reject_trapped(index, &trap, &mut left),
+                Some(PartOutcome::Unexplained(trap)) => self.traps.push(self.batch.rows[0], &trap),
             }
             if self.traps.are_too_many(&self.limits) {
                 return Ok(());
             }
         }
-        left.for_each(|bad| self.set_aside(bad));
+        left.for_each(|bad| self.reject_malformed(bad));
         self.counts.read += (self.batch.rows.len() + malformed.len()) as u64;
         self.batch.malformed = malformed;
         Ok(())
     }
 
     /// Waits for memory that a call on a long batch needs, since nothing waits within it.
-    fn prepare(&mut self) -> Result<()> {
+    fn reserve_call_memory(&mut self) -> Result<()> {
         let bytes = self.batch.lent_bytes();
         if bytes > USUAL_CALL_BYTES {
             self.held.raise(CALL_COPIES_OUTSIDE * bytes)?;
-            self.guest.instance()?.prepare(CALL_COPIES_INSIDE * bytes)?;
+            self.runner.instance()?.prepare(CALL_COPIES_INSIDE * bytes)?;
         }
         Ok(())
     }
 
-    fn change(
+    /// Applies the verdicts on some rows of the batch, in order.
+    fn apply_verdicts(
         &mut self,
         rows: Range<usize>,
         changes: &Changes,
-        malformed: &mut Peekable<Iter<'_, Malformed>>,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), Fault> {
+        malformed: &mut Peekable<Iter<'_, MalformedRecord>>,
+        sink: &mut OutputSink<'_>,
+    ) -> Result<(), ChunkError> {
         let mut reader =
             ChangesReader::new(changes, rows.len(), self.width).map_err(|e| self.about_plugin(e))?;
         self.encoder.expect(&changes.bytes);
         for index in rows {
             let row = self.batch.rows[index];
-            self.set_aside_before(row, malformed);
+            self.reject_malformed_before(row, malformed);
             let (verdict, emitted) = reader.next_row().map_err(|e| self.in_row(row, e))?;
             if let Some(rows) = &emitted
                 && rows.len() > self.limits.record_rows_max
             {
                 return Err(self.in_row(row, self.too_many_rows(rows.len())));
             }
-            if self.apply(index, verdict)
+            if self.apply_verdict(index, verdict)
                 && let Some(emitted) = emitted
             {
                 self.emit(emitted, sink)?;
             }
-            self.hand_on_if_large(sink)?;
+            self.send_if_large(sink)?;
         }
         reader.finish().map_err(|e| self.about_plugin(e).into())
     }
 
-    fn trapped(&mut self, index: usize, trap: &Trap, malformed: &mut Peekable<Iter<'_, Malformed>>) {
+    fn reject_trapped(
+        &mut self,
+        index: usize,
+        trap: &Trap,
+        malformed: &mut Peekable<Iter<'_, MalformedRecord>>,
+    ) {
         let row = self.batch.rows[index];
-        self.set_aside_before(row, malformed);
+        self.reject_malformed_before(row, malformed);
         // Where a clock met it is another place each time, so that stays out of the rejects.
         if trap.is_timeout {
             self.reject(row, TIMEOUT, trap.message());
@@ -299,16 +312,16 @@ impl Lane {
     }
 
     #[inline]
-    fn set_aside_before(&mut self, row: Row, malformed: &mut Peekable<Iter<'_, Malformed>>) {
+    fn reject_malformed_before(&mut self, row: Row, malformed: &mut Peekable<Iter<'_, MalformedRecord>>) {
         while let Some(bad) = malformed.next_if(|bad| bad.row.number < row.number) {
-            self.set_aside(bad);
+            self.reject_malformed(bad);
         }
     }
 
-    /// Does what the verdict says. False if the record was set aside, and its extra rows with it.
+    /// Applies one verdict. Returns false if the record is rejected; its extra rows are not written then.
     #[inline(always)]
-    fn apply(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
-        let (batch, out) = (&self.batch, &mut self.made.output);
+    fn apply_verdict(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
+        let (batch, out) = (&self.batch, &mut self.pending.output);
         let (written, count) = match verdict {
             Verdict::Keep => (self.encoder.keep(batch, index, out), &mut self.counts.kept),
             Verdict::Edit(edits) => (
@@ -324,7 +337,7 @@ impl Lane {
                 return true;
             }
             Verdict::Reject { code, reason } => {
-                self.reject(self.batch.rows[index], code, clip(reason));
+                self.reject(self.batch.rows[index], code, clip_reason(reason));
                 return false;
             }
         };
@@ -334,53 +347,55 @@ impl Lane {
                 self.counts.written += 1;
                 true
             }
-            Err(Unfit { code, reason }) => {
+            Err(UnwritableRecord { code, reason }) => {
                 self.reject(self.batch.rows[index], code, &reason);
                 false
             }
         }
     }
 
-    fn emit(&mut self, rows: Rows<'_>, sink: &mut Sink<'_>) -> Result<()> {
+    fn emit(&mut self, rows: Rows<'_>, sink: &mut OutputSink<'_>) -> Result<()> {
         for fields in rows.iter() {
-            self.encoder.row(fields, &mut self.made.output);
+            self.encoder.row(fields, &mut self.pending.output);
             self.counts.written += 1;
-            self.hand_on_if_large(sink)?;
+            self.send_if_large(sink)?;
         }
         Ok(())
     }
 
-    fn set_aside(&mut self, Malformed { row, code, reason }: &Malformed) {
+    fn reject_malformed(&mut self, MalformedRecord { row, code, reason }: &MalformedRecord) {
         self.reject(*row, code, reason);
     }
 
     fn reject(&mut self, row: Row, code: &str, reason: &str) {
-        self.made.rejects.push(&Rejected { row, code, reason });
+        self.pending.rejects.push(&RejectedRecord { row, code, reason });
         self.counts.rejected += 1;
     }
 
-    /// Keeps what is held small when a plugin makes much of little.
+    /// Sends the pending output to the sink if it is large: a plugin may make much of little.
     #[inline]
-    fn hand_on_if_large(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        if self.made.output.len() + self.made.rejects.bytes() > 4 * self.limits.batch_bytes {
-            if self.made.output.len() > self.held.bytes() + KEPT_BYTES {
-                self.held.raise(self.made.output.len())?;
+    fn send_if_large(&mut self, sink: &mut OutputSink<'_>) -> Result<()> {
+        if self.pending.output.len() + self.pending.rejects.bytes()
+            > PENDING_BATCHES_MAX * self.limits.batch_bytes
+        {
+            if self.pending.output.len() > self.held.bytes() + KEPT_BYTES {
+                self.held.raise(self.pending.output.len())?;
             }
-            let part = self.hand_on()?;
+            let part = self.take_pending()?;
             sink(part, &self.batch.raw)?;
         }
         Ok(())
     }
 
-    fn hand_on(&mut self) -> Result<Part> {
-        let mut made = std::mem::take(&mut self.made);
+    fn take_pending(&mut self) -> Result<ChunkOutput> {
+        let mut output = std::mem::take(&mut self.pending);
         if let Some(profiler) = &mut self.profiler {
-            if made.output.len() > KEPT_BYTES {
-                self.held.raise(2 * made.output.len())?;
+            if output.output.len() > KEPT_BYTES {
+                self.held.raise(2 * output.output.len())?;
             }
-            made.output = profiler.add(made.output)?;
+            output.output = profiler.add(output.output)?;
         }
-        Ok(made)
+        Ok(output)
     }
 
     fn too_many_rows(&self, rows: usize) -> Error {
@@ -390,20 +405,20 @@ impl Lane {
         Error::permanent(Stage::Plugin, Code::PluginLimit, why)
     }
 
-    fn in_batch(&self, error: Error) -> Fault {
+    fn in_batch(&self, error: Error) -> ChunkError {
         let (Some(&first), Some(&last)) = (self.batch.rows.first(), self.batch.rows.last()) else {
             return self.about_plugin(error).into();
         };
         let plugin = self.plugin.clone();
-        Fault::new(move |origin: &Origin| {
+        ChunkError::new(move |origin: &ChunkOrigin| {
             let [first, last] = [first, last].map(|row| origin.position(row).record);
             about(&plugin, error.about(format_args!("records {first} to {last}")))
         })
     }
 
-    fn in_row(&self, row: Row, error: Error) -> Fault {
+    fn in_row(&self, row: Row, error: Error) -> ChunkError {
         let plugin = self.plugin.clone();
-        Fault::new(move |origin: &Origin| {
+        ChunkError::new(move |origin: &ChunkOrigin| {
             let record = origin.position(row).record;
             about(&plugin, error.about(format_args!("record {record}")))
         })
@@ -414,8 +429,8 @@ impl Lane {
     }
 }
 
-/// The beginning of a reason that is no sentence any more.
-fn clip(reason: &str) -> &str {
+/// Returns the beginning of a reason, at most [`REASON_BYTES_MAX`] bytes.
+fn clip_reason(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 

@@ -1,10 +1,12 @@
-//! The checkpoint of an attempt that was lost goes in; its work, taken up where it was and brought to its end, comes out.
-//! Where that cannot be, the work is begun anew: nothing is done with a checkpoint but what gives the same bytes.
+//! The checkpoint of a lost attempt goes in; the committed receipt of an attempt that resumes from it comes out. If the
+//! checkpoint cannot be used, the attempt starts from zero: a resumed attempt writes the same bytes or none.
 
-use super::checkpoint::{Checkpoint, Work};
-use super::sequence::Sequence;
-use super::{Input, Job, Opened, is_for_successor, work_through};
-use crate::commit::{Committed, Staging};
+use super::assembler::OutputAssembler;
+use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
+use super::checkpoint::{Checkpoint, WorkIdentity};
+use super::finish::is_for_successor;
+use super::job::Job;
+use crate::commit::{Committed, ResumedStaging, Staging};
 use crate::decode;
 use crate::digest::Digesting;
 use crate::error::{Result, Stage};
@@ -12,77 +14,80 @@ use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
 
 /// Opens a source: all of it, or the bytes from a position on of one that must be the same as before.
-pub(super) type Open<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
+pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
 
-/// What is needed to go on.
-struct Resumption {
+/// A checkpoint with the staged files and the rest of the input that it stands for.
+struct ResumedWork {
     checkpoint: Checkpoint,
     staging: Staging,
     source: Source,
 }
 
 /// Runs a job from its last checkpoint or, without one, from the beginning.
-pub(super) fn run(job: &Job, open: &Open<'_>) -> Result<Committed> {
+pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     // A job without a queue is nobody's successor.
     let (Some(queue), Some(id)) = (&job.queue, &job.id) else {
-        return super::run(job, open(None)?);
+        return attempt::run(job, open(None)?);
     };
     let found = match job.destination.find_checkpoint(queue, id) {
-        Ok(None) => return super::run(job, open(None)?),
-        Ok(Some(document)) => Checkpoint::parse(&document, &Work::of(job, queue, id)),
+        Ok(None) => return attempt::run(job, open(None)?),
+        Ok(Some(document)) => Checkpoint::parse(&document, &WorkIdentity::of(job, queue, id)),
         Err(why) => Err(why),
     };
-    let taken_up = match found {
-        Ok(checkpoint) => take_up(job, checkpoint, open)?,
-        Err(why) => Err(why),
+    let start = match found {
+        Ok(checkpoint) => prepare(job, checkpoint, open)?,
+        Err(why) => Start::Refused(why),
     };
-    match taken_up {
-        Ok(Start::Behind(resumption)) => go_on(job, *resumption),
-        Ok(Start::Anew(source)) => super::run(job, *source),
-        Err(why) => {
-            tell(&why);
+    match start {
+        Start::Resumed(work) => run_resumed(job, *work),
+        Start::FromZero(source) => attempt::run(job, *source),
+        Start::Refused(why) => {
+            log_not_resumed(&why);
             job.destination.forget_checkpoint(queue, id);
-            super::run(job, open(None)?)
+            attempt::run(job, open(None)?)
         }
     }
 }
 
-/// Where an attempt begins.
+/// How an attempt starts.
 enum Start {
-    /// Behind what a checkpoint tells of.
-    Behind(Box<Resumption>),
-    Anew(Box<Source>),
+    /// At the position of its checkpoint.
+    Resumed(Box<ResumedWork>),
+    /// At the beginning of the input: its rest could not be opened.
+    FromZero(Box<Source>),
+    /// The checkpoint cannot be used, for this reason.
+    Refused(String),
 }
 
-/// Takes over what was staged, and opens the rest of the input. The second error is why there is nothing to take over.
-fn take_up(job: &Job, checkpoint: Checkpoint, open: &Open<'_>) -> Result<Result<Start, String>> {
-    // To copy what is staged takes a while.
-    job.gauge.show(checkpoint.offset, checkpoint.records);
-    let taken_over = job
+/// Copies the staged files of a checkpoint, and opens the rest of the input.
+fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<Start> {
+    // Copying the staged files takes a while.
+    job.progress.show(checkpoint.offset, checkpoint.records);
+    let resumed = job
         .destination
         .resume_from(job.owner(), &checkpoint.staged, &job.stop);
-    let staging = match taken_over {
-        Ok(Ok(staging)) => staging,
-        Ok(Err(why)) => return Ok(Err(why)),
-        // There may be room for one of them.
-        Err(error) if error.stage() == Stage::Commit => return Ok(Err(error.report())),
+    let staging = match resumed {
+        Ok(ResumedStaging::Copied(staging)) => *staging,
+        Ok(ResumedStaging::Refused(why)) => return Ok(Start::Refused(why)),
+        // There may be room for one copy, but not for two.
+        Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };
     let refused = match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
         Ok(source) => {
-            let resumption = Resumption {
+            let work = ResumedWork {
                 checkpoint,
                 staging,
                 source,
             };
-            return Ok(Ok(Start::Behind(resumption.into())));
+            return Ok(Start::Resumed(work.into()));
         }
         Err(error) => error,
     };
     match job.stop.check().and_then(|()| open(None)) {
         Ok(source) => {
-            tell(&refused.report());
-            Ok(Ok(Start::Anew(source.into())))
+            log_not_resumed(&refused.report());
+            Ok(Start::FromZero(source.into()))
         }
         // A server that cannot be reached now says nothing against the checkpoint.
         Err(error) => {
@@ -92,16 +97,16 @@ fn take_up(job: &Job, checkpoint: Checkpoint, open: &Open<'_>) -> Result<Result<
     }
 }
 
-fn tell(why: &str) {
+fn log_not_resumed(why: &str) {
     tracing::info!(why, "not resumed from the checkpoint, starting from zero");
 }
 
-fn go_on(job: &Job, resumption: Resumption) -> Result<Committed> {
-    let Resumption {
+fn run_resumed(job: &Job, work: ResumedWork) -> Result<Committed> {
+    let ResumedWork {
         checkpoint,
         mut staging,
         source,
-    } = resumption;
+    } = work;
     let opened = match open_rest(job, &checkpoint, &mut staging, source) {
         Ok(opened) => opened,
         Err(error) => {
@@ -120,8 +125,8 @@ fn go_on(job: &Job, resumption: Resumption) -> Result<Committed> {
         offset = from.offset,
         "resumed from a checkpoint"
     );
-    let sequence = Sequence::resume(job, staging, checkpoint);
-    work_through(job, opened, sequence, Some(from))
+    let assembler = OutputAssembler::resume(job, staging, checkpoint);
+    work_through(job, opened, assembler, Some(from))
 }
 
 fn open_rest<'a>(
@@ -129,9 +134,9 @@ fn open_rest<'a>(
     checkpoint: &Checkpoint,
     staging: &mut Staging,
     source: Source,
-) -> Result<Opened<'a>> {
+) -> Result<PreparedAttempt<'a>> {
     let of_input = Digesting::from_midstate(checkpoint.digest.clone());
-    let (input, reader) = Input::open(job, source, of_input)?;
+    let (input, reader) = AttemptInput::open(job, source, of_input)?;
     let decoding = decode::resume(
         reader,
         &input.name,
@@ -140,9 +145,9 @@ fn open_rest<'a>(
         &job.input,
         &job.limits,
     )?;
-    let mut opened = Opened::new(job, input, decoding)?;
+    let mut opened = PreparedAttempt::new(job, input, decoding)?;
     // What is counted when an input is opened was counted before.
-    opened.lane.guest.take_counters();
+    opened.lane.runner.take_counters();
     let before_the_rows = opened.lane.begin().output.len() as u64;
     if let Some(profiler) = &mut opened.lane.profiler {
         profiler.add_all(staging.read_output(before_the_rows)?, &job.stop)?;

@@ -18,7 +18,6 @@ use wasmtime::component::Component;
 use crate::config::Limits;
 use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
-use crate::request::hex;
 use crate::trust::{self, private_folder};
 
 /// How many are kept, and how many bytes. One has some hundred kilobytes, if its author did not mean harm.
@@ -77,7 +76,7 @@ impl Cache {
                 return None;
             }
         };
-        let compiled = take_up(engine, &code).ok()?;
+        let compiled = load(engine, &code).ok()?;
         // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
         let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -158,14 +157,14 @@ fn name(sha256: &str, limits: &Limits) -> String {
     digest.update(CODE_SETTINGS);
     digest.update(limits.to_string());
     digest.update(sha256);
-    hex(&digest.finalize())
+    hex::encode(digest.finalize())
 }
 
 /// Makes a component of what a process of this program has compiled.
 ///
 /// # Errors
 /// If it was compiled by another version, or for another processor.
-pub(super) fn take_up(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     #[allow(unsafe_code, reason = "it is run as it is")]
     // SAFETY: this program has compiled it: it comes from a process of its own, or bears a signature that only this user's
     // programs can give.

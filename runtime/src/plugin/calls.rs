@@ -32,7 +32,7 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The number of calls that run at once for each core while none of them uses more than a tick and none waits. To hand a turn to
+/// The number of calls that run at once for each core while none of them uses more than a tick and none waits. To hand a slot to
 /// another thread takes longer than a short call.
 const SHORT_CALLS: usize = 8;
 
@@ -45,30 +45,30 @@ pub(super) struct Calls {
     ticks: AtomicU64,
     /// Whether running calls have to look for others at their next tick: some wait, or more run than there are cores.
     is_crowded: AtomicBool,
-    row: Mutex<Row>,
+    queue: Mutex<CallQueue>,
 }
 
 #[derive(Default)]
-struct Row {
+struct CallQueue {
     /// The number of cores that running calls hold.
     held: usize,
     /// Whether the running call is to be alone, so that no short call may join it.
     is_alone: bool,
     /// The number of calls ever let in.
     admitted: u64,
-    waiting: VecDeque<Arc<Waiter>>,
+    waiting: VecDeque<Arc<WaitingCall>>,
 }
 
 /// What a call takes.
 #[derive(Clone, Copy)]
-struct Turn {
+struct CallSlot {
     cores: usize,
     is_alone: bool,
 }
 
-struct Waiter {
+struct WaitingCall {
     thread: Thread,
-    turn: Turn,
+    slot: CallSlot,
     is_admitted: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Calls {
             cores: cores.max(1),
             ticks: AtomicU64::new(0),
             is_crowded: AtomicBool::new(false),
-            row: Mutex::default(),
+            queue: Mutex::default(),
         }
     }
 
@@ -90,26 +90,26 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    fn row(&self) -> MutexGuard<'_, Row> {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, CallQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn, after which at most `held_max` cores are held. Returns the number of the admission, if no other call runs
+    /// Waits for a slot, after which at most `held_max` cores are held. Returns the number of the admission, if no other call runs
     /// now.
-    fn enter(&self, turn: Turn, held_max: usize, stop: &Stop) -> Result<Option<u64>> {
-        let mut row = self.row();
-        if row.waiting.is_empty() && !row.is_alone && row.held + turn.cores <= held_max {
-            self.let_in(&mut row, turn);
-            return Ok((row.held == turn.cores).then_some(row.admitted));
+    fn enter(&self, slot: CallSlot, held_max: usize, stop: &Stop) -> Result<Option<u64>> {
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() && !queue.is_alone && queue.held + slot.cores <= held_max {
+            self.let_in(&mut queue, slot);
+            return Ok((queue.held == slot.cores).then_some(queue.admitted));
         }
-        let waiter = Arc::new(Waiter {
+        let waiter = Arc::new(WaitingCall {
             thread: thread::current(),
-            turn,
+            slot,
             is_admitted: AtomicBool::new(false),
         });
-        row.waiting.push_back(Arc::clone(&waiter));
-        self.note(&row);
-        drop(row);
+        queue.waiting.push_back(Arc::clone(&waiter));
+        self.note(&queue);
+        drop(queue);
         while !waiter.is_admitted.load(Ordering::Acquire) {
             if let Err(stopped) = stop.check() {
                 self.give_up(&waiter);
@@ -121,67 +121,67 @@ impl Calls {
     }
 
     fn leave(&self, cores: usize) {
-        let mut row = self.row();
-        self.let_out(&mut row, cores);
-        self.admit(&mut row);
+        let mut queue = self.queue();
+        self.let_out(&mut queue, cores);
+        self.admit(&mut queue);
     }
 
-    fn let_in(&self, row: &mut Row, turn: Turn) {
-        row.held += turn.cores;
-        row.is_alone = turn.is_alone;
-        row.admitted += 1;
-        self.note(row);
+    fn let_in(&self, queue: &mut CallQueue, slot: CallSlot) {
+        queue.held += slot.cores;
+        queue.is_alone = slot.is_alone;
+        queue.admitted += 1;
+        self.note(queue);
     }
 
-    fn let_out(&self, row: &mut Row, cores: usize) {
-        row.held -= cores;
-        row.is_alone = false;
-        self.note(row);
+    fn let_out(&self, queue: &mut CallQueue, cores: usize) {
+        queue.held -= cores;
+        queue.is_alone = false;
+        self.note(queue);
     }
 
-    fn note(&self, row: &Row) {
-        let is_crowded = !row.waiting.is_empty() || row.held > self.cores;
+    fn note(&self, queue: &CallQueue) {
+        let is_crowded = !queue.waiting.is_empty() || queue.held > self.cores;
         self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
-    fn give_up(&self, waiter: &Arc<Waiter>) {
-        let mut row = self.row();
-        match row.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
-            Some(at) => drop(row.waiting.remove(at)),
+    fn give_up(&self, waiter: &Arc<WaitingCall>) {
+        let mut queue = self.queue();
+        match queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            Some(at) => drop(queue.waiting.remove(at)),
             // It was let in at this moment.
-            None => self.let_out(&mut row, waiter.turn.cores),
+            None => self.let_out(&mut queue, waiter.slot.cores),
         }
-        self.admit(&mut row);
+        self.admit(&mut queue);
     }
 
     /// Lets in the next calls, in order, so that a call that wants all cores is not overtaken for ever.
-    fn admit(&self, row: &mut Row) {
-        while let Some(next) = row.waiting.front()
-            && row.held + next.turn.cores <= self.cores
+    fn admit(&self, queue: &mut CallQueue) {
+        while let Some(next) = queue.waiting.front()
+            && queue.held + next.slot.cores <= self.cores
         {
             let next = Arc::clone(next);
-            row.waiting.pop_front();
-            self.let_in(row, next.turn);
+            queue.waiting.pop_front();
+            self.let_in(queue, next.slot);
             next.is_admitted.store(true, Ordering::Release);
             next.thread.unpark();
         }
-        self.note(row);
+        self.note(queue);
     }
 }
 
 /// A call that may run: on one core, or alone. Dropping it lets the next one in.
 pub(super) struct Call {
     calls: Arc<Calls>,
-    turn: Turn,
+    slot: CallSlot,
     is_running: bool,
     /// The number of its admission, if no other call ran then.
     alone_since: Option<u64>,
-    clock: Clock,
+    clock: CallClock,
 }
 
 /// The time that a call has used, against its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum CallTime {
     InTime,
     /// It has used more processor time than it may.
     Late,
@@ -199,29 +199,29 @@ impl Call {
             true => (calls.cores, calls.cores),
             false => (1, SHORT_CALLS * calls.cores),
         };
-        let turn = Turn {
+        let slot = CallSlot {
             cores,
             is_alone: alone,
         };
-        let alone_since = calls.enter(turn, held_max, stop)?;
+        let alone_since = calls.enter(slot, held_max, stop)?;
         Ok(Self {
             calls: Arc::clone(calls),
-            turn,
+            slot,
             is_running: true,
             alone_since,
-            clock: Clock::start(limit, calls.ticks()),
+            clock: CallClock::start(limit, calls.ticks()),
         })
     }
 
     /// Checks a running call, which may run on if it is in time. To be called at each tick.
     ///
     /// # Errors
-    /// The stop's, if one is asked for while others have their turn.
-    pub(super) fn tick(&mut self, stop: &Stop) -> Result<Standing> {
+    /// The stop's, if one is asked for while others have their slot.
+    pub(super) fn tick(&mut self, stop: &Stop) -> Result<CallTime> {
         let used = self.clock.used(thread_time());
         let standing = self.clock.standing(used, self.calls.ticks());
-        // The calls that a tick meets are mostly short ones, which end sooner than others could have a turn.
-        if standing == Standing::InTime && used >= TICK {
+        // The calls that a tick meets are mostly short ones, which end sooner than others could have a slot.
+        if standing == CallTime::InTime && used >= TICK {
             self.give_way(stop)?;
         }
         Ok(standing)
@@ -229,22 +229,22 @@ impl Call {
 
     /// Whether no other call has run at the same time as this one.
     pub(super) fn was_alone(&self) -> bool {
-        self.turn.is_alone || self.alone_since == Some(self.calls.row().admitted)
+        self.slot.is_alone || self.alone_since == Some(self.calls.queue().admitted)
     }
 
-    /// Lets others have a turn, if any wait. That time does not count against this call.
+    /// Lets others have a slot, if any wait. That time does not count against this call.
     ///
     /// # Errors
-    /// The stop's, if one is asked for before its next turn.
+    /// The stop's, if one is asked for before its next slot.
     fn give_way(&mut self, stop: &Stop) -> Result<()> {
         if !self.calls.is_crowded.load(Ordering::Relaxed) {
             return Ok(());
         }
         let before = self.calls.ticks();
         self.is_running = false;
-        self.calls.leave(self.turn.cores);
+        self.calls.leave(self.slot.cores);
         self.alone_since = None;
-        self.calls.enter(self.turn, self.calls.cores, stop)?;
+        self.calls.enter(self.slot, self.calls.cores, stop)?;
         self.is_running = true;
         self.clock.leave_out(self.calls.ticks() - before);
         Ok(())
@@ -254,13 +254,13 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.is_running {
-            self.calls.leave(self.turn.cores);
+            self.calls.leave(self.slot.cores);
         }
     }
 }
 
 /// The time that a call has used.
-struct Clock {
+struct CallClock {
     limit: Duration,
     /// The processor time that the thread had used at the call's first tick. What the call used before, a tick at most, does not
     /// count: to read the clock for each call would cost a short call too much.
@@ -268,7 +268,7 @@ struct Clock {
     ticks_before: u64,
 }
 
-impl Clock {
+impl CallClock {
     fn start(limit: Duration, ticks: u64) -> Self {
         Self {
             limit,
@@ -282,15 +282,15 @@ impl Clock {
         by_thread.saturating_sub(*self.used_before.get_or_insert(by_thread))
     }
 
-    fn standing(&self, used: Duration, ticks: u64) -> Standing {
+    fn standing(&self, used: Duration, ticks: u64) -> CallTime {
         let stall = self.limit.saturating_mul(STALL_FACTOR).max(STALL_MIN);
         if used >= self.limit {
-            Standing::Late
+            CallTime::Late
         } else if u128::from(ticks.saturating_sub(self.ticks_before)) * TICK.as_millis() >= stall.as_millis()
         {
-            Standing::Stalled
+            CallTime::Stalled
         } else {
-            Standing::InTime
+            CallTime::InTime
         }
     }
 
@@ -314,25 +314,25 @@ mod tests {
 
     #[test]
     fn processor_time_makes_a_call_late_and_a_standstill_does_not() {
-        let mut clock = Clock::start(LIMIT, 100);
-        let at = |clock: &mut Clock, used_ms, ticks| {
+        let mut clock = CallClock::start(LIMIT, 100);
+        let at = |clock: &mut CallClock, used_ms, ticks| {
             let used = clock.used(Duration::from_millis(used_ms));
             clock.standing(used, ticks)
         };
         // At its first tick.
-        assert_eq!(at(&mut clock, 5_000, 100), Standing::InTime);
-        assert_eq!(at(&mut clock, 14_999, 100), Standing::InTime);
-        assert_eq!(at(&mut clock, 15_000, 101), Standing::Late);
+        assert_eq!(at(&mut clock, 5_000, 100), CallTime::InTime);
+        assert_eq!(at(&mut clock, 14_999, 100), CallTime::InTime);
+        assert_eq!(at(&mut clock, 15_000, 101), CallTime::Late);
         // The process may stand still as long as it likes: that is one tick.
-        assert_eq!(at(&mut clock, 5_001, 101), Standing::InTime);
+        assert_eq!(at(&mut clock, 5_001, 101), CallTime::InTime);
         // Five minutes in which the process ran, and the call got a second of them.
-        assert_eq!(at(&mut clock, 6_000, 100 + 29_999), Standing::InTime);
-        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), Standing::Stalled);
+        assert_eq!(at(&mut clock, 6_000, 100 + 29_999), CallTime::InTime);
+        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), CallTime::Stalled);
         clock.leave_out(1);
-        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), Standing::InTime);
-        let mut short = Clock::start(Duration::from_millis(50), 101);
-        assert_eq!(at(&mut short, 5_000, 101 + 5_999), Standing::InTime);
-        assert_eq!(at(&mut short, 5_000, 101 + 6_000), Standing::Stalled);
+        assert_eq!(at(&mut clock, 6_000, 100 + 30_000), CallTime::InTime);
+        let mut short = CallClock::start(Duration::from_millis(50), 101);
+        assert_eq!(at(&mut short, 5_000, 101 + 5_999), CallTime::InTime);
+        assert_eq!(at(&mut short, 5_000, 101 + 6_000), CallTime::Stalled);
     }
 
     #[test]
@@ -366,8 +366,8 @@ mod tests {
         });
         assert_eq!(alone.into_inner(), 16 * 200 / 8 * 3);
         assert!(most.into_inner() <= 2);
-        let row = calls.row();
-        assert_eq!((row.held, row.waiting.len()), (0, 0));
+        let queue = calls.queue();
+        assert_eq!((queue.held, queue.waiting.len()), (0, 0));
     }
 
     #[test]
@@ -401,6 +401,6 @@ mod tests {
         });
         drop(running);
         drop(begin(&calls, true));
-        assert_eq!(calls.row().held, 0);
+        assert_eq!(calls.queue().held, 0);
     }
 }

@@ -16,14 +16,13 @@ use super::cache::{self, Cache};
 use super::calls::{Calls, TICK};
 use super::compile::Compiler;
 use super::instance::Instance;
-use super::state::State;
-use super::trap::{is_of_machine, was_in_company};
+use super::state::StoreState;
+use super::trap::{is_of_machine, timed_out_beside_others};
 use super::{Description, INTERFACE, pool};
 use crate::config::{Limits, cores};
 use crate::document::read_named;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
-use crate::request::hex;
 use crate::stop::Stop;
 
 /// As wasmtime-wasi names it; plugins of any earlier 0.2 import it as well.
@@ -36,7 +35,7 @@ const TRANSFORM: &str = "ingest:plugin/transform@";
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
-    linker: Arc<Linker<State>>,
+    linker: Arc<Linker<StoreState>>,
     limits: Arc<Limits>,
     calls: Arc<Calls>,
     cache: Option<Arc<Cache>>,
@@ -129,7 +128,7 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        let sha256 = hex(&Sha256::digest(bytes));
+        let sha256 = hex::encode(Sha256::digest(bytes));
         let component = self.component(bytes, &sha256)?;
         let ty = component.component_type();
         let exports: Vec<String> = ty
@@ -181,7 +180,7 @@ impl Engine {
         let (component, code) = match &self.compiler {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
-                let component = cache::take_up(&self.wasmtime, &code).map_err(|e| {
+                let component = cache::load(&self.wasmtime, &code).map_err(|e| {
                     // It is fit. What this process lacks, another moment may have.
                     Error::transient(
                         Stage::Plugin,
@@ -228,7 +227,7 @@ impl Engine {
 #[derive(Clone)]
 pub struct Plugin {
     engine: Engine,
-    pre: PluginPre<State>,
+    pre: PluginPre<StoreState>,
     limits: Arc<Limits>,
     is_alone: bool,
     description: Arc<Description>,
@@ -246,7 +245,7 @@ impl Plugin {
         &self.description
     }
 
-    /// What it was compiled to, for [`cache::take_up`].
+    /// What it was compiled to, for [`cache::load`].
     pub(super) fn code(&self) -> Result<Vec<u8>> {
         code_of(self.pre.instance_pre().component())
     }
@@ -290,7 +289,7 @@ impl Plugin {
     /// Repeats the call alone, if the plugin was late while other calls ran.
     fn rather_alone<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         match ask(self) {
-            Err(error) if was_in_company(&error) => ask(&self.alone()),
+            Err(error) if timed_out_beside_others(&error) => ask(&self.alone()),
             answer => answer,
         }
     }
@@ -370,7 +369,7 @@ fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine>
 }
 
 /// All that a plugin can import: the host's own interface, and WASI with nothing behind it.
-fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     // A plugin has nothing to wait for, and while it slept in the host no epoch would end it.
@@ -389,7 +388,7 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
         },
     )?;
     linker.allow_shadowing(false);
-    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut StoreState| state)?;
     Ok(linker)
 }
 

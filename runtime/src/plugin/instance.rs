@@ -8,18 +8,17 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
-use super::calls::{Call, Calls, Standing};
+use super::calls::{Call, CallTime, Calls};
 use super::engine::Engine;
 use super::memory::TooMany;
 use super::pool::INSTANCES_MAX;
-use super::state::{Overdue, State};
+use super::state::{StoreState, TimeoutCause};
 use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
-use crate::batch::Batch;
-use crate::changes::Changes;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
+use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
 /// Resources of the host's that a plugin holds at once: the standard streams, mostly.
@@ -27,7 +26,7 @@ const HANDLES_MAX: usize = 1_000;
 
 /// A plugin instance. After an error of any call it must not be called again, and says so if it is.
 pub struct Instance {
-    store: Store<State>,
+    store: Store<StoreState>,
     world: World,
     limits: Arc<Limits>,
     calls: Arc<Calls>,
@@ -38,21 +37,21 @@ pub struct Instance {
 impl Instance {
     pub(super) fn start(
         engine: &Engine,
-        pre: &PluginPre<State>,
+        pre: &PluginPre<StoreState>,
         name: &str,
         limits: &Arc<Limits>,
         is_alone: bool,
         stop: Stop,
     ) -> Result<Self> {
         let limits = Arc::clone(limits);
-        let mut store = Store::new(engine.wasmtime(), State::new(name, &limits, stop));
+        let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
         // Counted before anything is copied, and also for lists that lie over each other in the guest.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
-            let State {
+            let StoreState {
                 stop, call, overdue, ..
             } = context.data_mut();
             stop.check()?;
@@ -60,11 +59,11 @@ impl Instance {
                 return Ok(UpdateDeadline::Continue(1));
             };
             *overdue = match call.tick(stop)? {
-                Standing::InTime => return Ok(UpdateDeadline::Continue(1)),
-                Standing::Late => Some(Overdue::Late {
+                CallTime::InTime => return Ok(UpdateDeadline::Continue(1)),
+                CallTime::Late => Some(TimeoutCause::Late {
                     was_alone: call.was_alone(),
                 }),
-                Standing::Stalled => Some(Overdue::Stalled),
+                CallTime::Stalled => Some(TimeoutCause::Stalled),
             };
             Err(wasmtime::Error::msg("the time limit is exceeded"))
         });
@@ -229,7 +228,7 @@ impl Instance {
         &mut self,
         limit: Duration,
         name: &str,
-        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<T>,
+        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         if self.poisoned {
             return Err(broken("was called after it had failed").into());
@@ -257,7 +256,7 @@ impl Instance {
         name: &str,
         code: Code,
         before: &str,
-        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
+        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T> {
         Ok(self.ask_within(self.limits.plugin_call, name, code, before, call)?)
     }
@@ -268,7 +267,7 @@ impl Instance {
         name: &str,
         code: Code,
         before: &str,
-        call: impl FnOnce(&World, &mut Store<State>) -> wasmtime::Result<Result<T, String>>,
+        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, Failure> {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
@@ -285,7 +284,7 @@ impl Instance {
 
 /// Why a call into the guest did not return.
 fn failed(
-    store: &mut Store<State>,
+    store: &mut Store<StoreState>,
     limits: &Limits,
     call: &str,
     limit: Duration,
@@ -304,7 +303,7 @@ fn failed(
             .because(why.to_owned())
             .into();
     }
-    if let Some(Overdue::Stalled) = state.overdue {
+    if let Some(TimeoutCause::Stalled) = state.overdue {
         let what = format!("the machine is too busy: {call} waits for a processor");
         return Error::transient(Stage::Plugin, Code::MachineBusy, what).into();
     }

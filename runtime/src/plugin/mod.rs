@@ -19,7 +19,7 @@ pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
 pub use state::PLUGIN as LOG_TARGET;
-pub use trap::{Failure, Trap, was_in_company};
+pub use trap::{Failure, Trap, timed_out_beside_others};
 
 use crate::format::OutputColumn;
 
@@ -56,7 +56,7 @@ pub struct Plan {
     pub stateful: bool,
 }
 
-/// Rows that a plugin made at the end of the input, unchecked: see [`crate::changes::Rows::check`].
+/// Rows that a plugin made at the end of the input, unchecked: see [`crate::record::Rows::check`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Emitted {
     /// How many.

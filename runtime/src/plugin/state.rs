@@ -23,11 +23,17 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// The target of what plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
+/// The bytes that every source of random numbers repeats: output must not depend on chance.
+const RANDOM_BYTES: [u8; 16] = [0x5a; 16];
+
+/// The most bytes that a plugin prints at once.
+const PRINT_BYTES_MAX: usize = 64 << 10;
+
 /// What the host keeps for a plugin's resources.
 const RESOURCES_MAX: usize = 1_000;
 
 /// The data of one store.
-pub(super) struct State {
+pub(super) struct StoreState {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
@@ -40,30 +46,30 @@ pub(super) struct State {
     /// The call under way.
     pub(super) call: Option<Call>,
     /// Why it was ended, if its time was over.
-    pub(super) overdue: Option<Overdue>,
+    pub(super) overdue: Option<TimeoutCause>,
     pub(super) stop: Stop,
 }
 
 /// How the time of a call came to its end.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Overdue {
+pub(super) enum TimeoutCause {
     /// The plugin has used it up.
     Late { was_alone: bool },
     /// The machine has granted it hardly any.
     Stalled,
 }
 
-impl State {
+impl StoreState {
     pub(super) fn new(plugin: &str, limits: &Limits, stop: Stop) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let log = Arc::new(Mutex::new(PluginLog::new(plugin, limits.plugin_log_bytes)));
-        let printed = |stream| Printed(Arc::clone(&log), stream);
+        let printed = |stream| PrintStream(Arc::clone(&log), stream);
         let wasi = WasiCtx::builder()
-            .stdout(printed(Stream::Output))
-            .stderr(printed(Stream::Error))
-            .secure_random(Deterministic::new(vec![0x5a; 16]))
-            .insecure_random(Deterministic::new(vec![0x5a; 16]))
+            .stdout(printed(OutputStreamKind::Output))
+            .stderr(printed(OutputStreamKind::Error))
+            .secure_random(Deterministic::new(RANDOM_BYTES.to_vec()))
+            .insecure_random(Deterministic::new(RANDOM_BYTES.to_vec()))
             .insecure_random_seed(0)
             .max_random_size(RANDOM_BYTES_MAX)
             .wall_clock(StillClock)
@@ -119,7 +125,7 @@ impl State {
     }
 }
 
-impl WasiView for State {
+impl WasiView for StoreState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,
@@ -128,7 +134,7 @@ impl WasiView for State {
     }
 }
 
-impl Host for State {
+impl Host for StoreState {
     fn log(&mut self, level: Level, message: String) {
         lock(&self.log).write(level, &message);
     }
@@ -172,7 +178,7 @@ impl HostMonotonicClock for StillClock {
 
 /// Where a plugin prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
+enum OutputStreamKind {
     Output,
     Error,
 }
@@ -184,23 +190,23 @@ struct PluginLog {
     had_room: bool,
     left: usize,
     dropped: u64,
-    output: Line,
-    error: Line,
-    panic: Option<Panic>,
+    output: PrintedLine,
+    error: PrintedLine,
+    panic: Option<PanicMessage>,
 }
 
 /// What came on one stream.
 #[derive(Default)]
-struct Line {
+struct PrintedLine {
     /// The line that has no end yet.
     unfinished: Vec<u8>,
     /// What was printed in the call under way.
-    words: Words,
+    words: PrintedText,
 }
 
 /// The beginning and the end of a text that may be endless: some languages name the exception first, others last.
 #[derive(Default)]
-struct Words {
+struct PrintedText {
     beginning: Vec<u8>,
     end: VecDeque<u8>,
     /// Whether something between them was left out.
@@ -208,7 +214,7 @@ struct Words {
 }
 
 /// What a panic has to say.
-struct Panic {
+struct PanicMessage {
     place: String,
     message: String,
     /// Whether all of it was said.
@@ -224,7 +230,7 @@ const WORDS_BYTES: usize = 400;
 /// What a line costs beside its text, so that empty ones have an end, too.
 const LINE_COST: usize = 32;
 
-impl Words {
+impl PrintedText {
     fn add(&mut self, bytes: &[u8]) {
         let room = WORDS_BYTES - self.beginning.len();
         let (beginning, rest) = bytes.split_at(room.min(bytes.len()));
@@ -264,16 +270,16 @@ impl PluginLog {
             had_room: bytes > 0,
             left: bytes,
             dropped: 0,
-            output: Line::default(),
-            error: Line::default(),
+            output: PrintedLine::default(),
+            error: PrintedLine::default(),
             panic: None,
         }
     }
 
-    fn line(&mut self, stream: Stream) -> &mut Line {
+    fn line(&mut self, stream: OutputStreamKind) -> &mut PrintedLine {
         match stream {
-            Stream::Output => &mut self.output,
-            Stream::Error => &mut self.error,
+            OutputStreamKind::Output => &mut self.output,
+            OutputStreamKind::Error => &mut self.error,
         }
     }
 
@@ -302,7 +308,7 @@ impl PluginLog {
     }
 
     /// Gathers what a plugin prints into lines.
-    fn print(&mut self, stream: Stream, bytes: &[u8]) {
+    fn print(&mut self, stream: OutputStreamKind, bytes: &[u8]) {
         self.line(stream).words.add(bytes);
         for &byte in bytes {
             let line = &mut self.line(stream).unfinished;
@@ -318,8 +324,8 @@ impl PluginLog {
 
     /// Keeps what a panic says, which becomes part of an error or a reject instead of a line of the log. A panic in Rust
     /// prints where it was, then its message, then a note on an environment variable that no plugin has.
-    fn printed(&mut self, stream: Stream, line: &str) {
-        match self.panic.as_mut().filter(|_| stream == Stream::Error) {
+    fn printed(&mut self, stream: OutputStreamKind, line: &str) {
+        match self.panic.as_mut().filter(|_| stream == OutputStreamKind::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
                 panic.is_told = true;
                 return;
@@ -338,7 +344,7 @@ impl PluginLog {
             return;
         }
         if let Some(place) = panic_place(line) {
-            self.panic = Some(Panic {
+            self.panic = Some(PanicMessage {
                 place: place.to_owned(),
                 message: String::new(),
                 is_told: false,
@@ -372,9 +378,9 @@ fn panic_place(line: &str) -> Option<&str> {
 
 impl Drop for PluginLog {
     fn drop(&mut self) {
-        for stream in [Stream::Output, Stream::Error] {
+        for stream in [OutputStreamKind::Output, OutputStreamKind::Error] {
             let rest = std::mem::take(&mut self.line(stream).unfinished);
-            if !rest.is_empty() && (stream == Stream::Output || self.panic.is_none()) {
+            if !rest.is_empty() && (stream == OutputStreamKind::Output || self.panic.is_none()) {
                 self.write(Level::Info, &String::from_utf8_lossy(&rest));
             }
         }
@@ -394,15 +400,15 @@ fn lock(log: &Mutex<PluginLog>) -> std::sync::MutexGuard<'_, PluginLog> {
 
 /// A plugin's standard output or error.
 #[derive(Clone)]
-struct Printed(Arc<Mutex<PluginLog>>, Stream);
+struct PrintStream(Arc<Mutex<PluginLog>>, OutputStreamKind);
 
-impl IsTerminal for Printed {
+impl IsTerminal for PrintStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Printed {
+impl StdoutStream for PrintStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         // Only WASI 0.3 would ask for it, and it is not linked.
         Box::new(tokio::io::sink())
@@ -413,7 +419,7 @@ impl StdoutStream for Printed {
     }
 }
 
-impl OutputStream for Printed {
+impl OutputStream for PrintStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         lock(&self.0).print(self.1, &bytes);
         Ok(())
@@ -424,11 +430,11 @@ impl OutputStream for Printed {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 << 10)
+        Ok(PRINT_BYTES_MAX)
     }
 }
 
 #[async_trait::async_trait]
-impl Pollable for Printed {
+impl Pollable for PrintStream {
     async fn ready(&mut self) {}
 }

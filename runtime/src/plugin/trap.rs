@@ -3,7 +3,7 @@
 
 use wasmtime::WasmBacktrace;
 
-use super::state::Overdue;
+use super::state::TimeoutCause;
 use crate::error::{Code, Error, Stage};
 
 /// Functions of a backtrace that are told.
@@ -45,7 +45,7 @@ pub struct Trap {
     /// Whether it was the time.
     pub is_timeout: bool,
     /// Whether it was the time, and other calls ran meanwhile: alone the plugin might have been fast enough.
-    pub is_in_company: bool,
+    pub ran_beside_others: bool,
     code: Code,
     /// What happened, in the plugin's own words where it left any.
     message: String,
@@ -55,7 +55,7 @@ pub struct Trap {
 
 impl Trap {
     pub(super) fn new(
-        overdue: Option<Overdue>,
+        overdue: Option<TimeoutCause>,
         code: Code,
         message: String,
         error: &wasmtime::Error,
@@ -68,7 +68,7 @@ impl Trap {
         }
         Self {
             is_timeout: overdue.is_some(),
-            is_in_company: matches!(overdue, Some(Overdue::Late { was_alone: false })),
+            ran_beside_others: matches!(overdue, Some(TimeoutCause::Late { was_alone: false })),
             code,
             message,
             cause,
@@ -94,8 +94,8 @@ impl Trap {
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
-        if trap.is_in_company {
-            return Self::transient(Stage::Plugin, trap.code, trap.message).because(InCompany);
+        if trap.ran_beside_others {
+            return Self::transient(Stage::Plugin, trap.code, trap.message).because(OtherCallsRan);
         }
         Self::permanent(Stage::Plugin, trap.code, trap.message).because(trap.cause)
     }
@@ -141,21 +141,21 @@ pub(super) fn short(text: &str) -> String {
 }
 
 /// Whether a plugin was late while other calls ran. Whoever gets the error asks again, [alone](super::Plugin::alone).
-pub fn was_in_company(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<InCompany>())
+pub fn timed_out_beside_others(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<OtherCallsRan>())
 }
 
 /// The cause of a time-out that says nothing yet about the plugin.
 #[derive(Debug)]
-struct InCompany;
+struct OtherCallsRan;
 
-impl std::fmt::Display for InCompany {
+impl std::fmt::Display for OtherCallsRan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("other calls ran at the same time, so it is to be tried alone")
     }
 }
 
-impl std::error::Error for InCompany {}
+impl std::error::Error for OtherCallsRan {}
 
 /// Whether the machine lacked something, be it memory, a thread or address space.
 pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {

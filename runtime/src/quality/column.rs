@@ -23,35 +23,35 @@ const RECENT_MAX: usize = 1 << 8;
 
 /// What is known of a column.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
+pub(super) struct ColumnProfile {
     filled: u64,
     distinct: Distinct,
     /// Hashes, each at the place that its first bits say; 0 for none. What was met before tells nothing new.
     recent: Box<[u64]>,
     /// Nothing without a filled cell.
-    cells: Option<Cells>,
+    cells: Option<FilledCells>,
 }
 
 /// What the filled cells have in common.
 #[derive(Debug, Clone)]
-struct Cells {
+struct FilledCells {
     inferred: Inferred,
     /// The first and the last in the order of their bytes.
     texts: [Vec<u8>; 2],
     /// The smallest and the largest, as long as all are numbers.
-    numbers: Option<[Number; 2]>,
+    numbers: Option<[ParsedNumber; 2]>,
     /// The lengths of the shortest and the longest, in characters.
     characters: [u64; 2],
 }
 
 /// A number, as it was written.
 #[derive(Debug, Clone)]
-struct Number<Text = Vec<u8>> {
+struct ParsedNumber<Text = Vec<u8>> {
     value: f64,
     text: Text,
 }
 
-impl Column {
+impl ColumnProfile {
     /// One of so many.
     pub(super) fn one_of(columns: usize) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Column {
         self.distinct.add(hash);
         match &mut self.cells {
             Some(cells) => cells.add(text),
-            None => self.cells = Some(Cells::of(text)),
+            None => self.cells = Some(FilledCells::of(text)),
         }
     }
 
@@ -116,12 +116,12 @@ impl Column {
     }
 }
 
-impl Cells {
+impl FilledCells {
     fn of(text: &[u8]) -> Self {
         let inferred = infer(text);
         let kept = clipped(text).into_owned();
         let characters = characters(text);
-        let number = Number::of(inferred, text);
+        let number = ParsedNumber::of(inferred, text);
         Self {
             inferred,
             numbers: number.map(|number| [number.owned(), number.owned()]),
@@ -142,7 +142,7 @@ impl Cells {
         if self.inferred != Inferred::Text {
             let inferred = infer(text);
             self.inferred = self.inferred.join(inferred);
-            self.meet_number(Number::of(inferred, text));
+            self.meet_number(ParsedNumber::of(inferred, text));
         }
     }
 
@@ -173,7 +173,7 @@ impl Cells {
         *longest = characters.max(*longest);
     }
 
-    fn meet_number(&mut self, number: Option<Number<&[u8]>>) {
+    fn meet_number(&mut self, number: Option<ParsedNumber<&[u8]>>) {
         let (Some(number), Some([min, max])) = (number, &mut self.numbers) else {
             self.numbers = None;
             return;
@@ -187,7 +187,7 @@ impl Cells {
     }
 }
 
-impl<'a> Number<&'a [u8]> {
+impl<'a> ParsedNumber<&'a [u8]> {
     fn of(inferred: Inferred, text: &'a [u8]) -> Option<Self> {
         if !matches!(inferred, Inferred::Integer | Inferred::Number) {
             return None;
@@ -220,17 +220,17 @@ impl<'a> Number<&'a [u8]> {
         })
     }
 
-    fn owned(&self) -> Number {
-        Number {
+    fn owned(&self) -> ParsedNumber {
+        ParsedNumber {
             value: self.value,
             text: clipped(self.text).into_owned(),
         }
     }
 }
 
-impl Number {
-    fn borrowed(&self) -> Number<&[u8]> {
-        Number {
+impl ParsedNumber {
+    fn borrowed(&self) -> ParsedNumber<&[u8]> {
+        ParsedNumber {
             value: self.value,
             text: &self.text,
         }

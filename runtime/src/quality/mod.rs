@@ -10,14 +10,14 @@ mod tests;
 
 use std::io::{Read, empty};
 
-use self::column::Column;
-use crate::batch::{Batch, Origin, Position};
+use self::column::ColumnProfile;
 use crate::config::Limits;
-use crate::decode::{self, Decoder, Decoding, Rest};
+use crate::decode::{self, Decoder, Decoding, ResumePoint};
 use crate::error::Result;
 use crate::format::Format;
 use crate::format::csv::Dialect;
 use crate::receipt::QualityPart;
+use crate::record::{Batch, ChunkOrigin, Position};
 use crate::request::InputOptions;
 use crate::stop::Stop;
 
@@ -44,7 +44,7 @@ pub struct Profiler {
     decoder: Box<dyn Decoder>,
     batch: Batch,
     records: u64,
-    columns: Vec<Column>,
+    columns: Vec<ColumnProfile>,
 }
 
 impl Profiler {
@@ -62,7 +62,7 @@ impl Profiler {
         let width = layout.columns.len();
         decoder.project(&(0..width).collect::<Vec<_>>(), &[])?;
         Ok(Self {
-            columns: vec![Column::one_of(width); width],
+            columns: vec![ColumnProfile::one_of(width); width],
             layout,
             limits,
             decoder,
@@ -136,7 +136,7 @@ impl Profiler {
     }
 }
 
-const BEGIN: Origin = Origin(Position {
+const BEGIN: ChunkOrigin = ChunkOrigin(Position {
     record: 1,
     line: 1,
     offset: 0,
@@ -148,7 +148,7 @@ fn decoding(layout: &Layout, limits: &Limits, rows: Box<dyn Read + Send>) -> Res
         columns,
         dialect,
     } = layout.clone();
-    let begin = Rest {
+    let begin = ResumePoint {
         origin: BEGIN,
         read: Vec::new(),
     };

@@ -22,7 +22,7 @@ pub(super) const IMPORT_STEPS_MAX: usize = 50;
 pub(super) const CONFLICT: &str = "the id belongs to a request with another content";
 
 /// A document as a step reads it.
-pub(super) struct Document {
+pub(super) struct IntakeDocument {
     /// Its length, whatever was read of it.
     pub(super) length: u64,
     /// All of it; the first [`CLIP_BYTES`] if it is longer than [`DOCUMENT_BYTES_MAX`].
@@ -30,7 +30,7 @@ pub(super) struct Document {
 }
 
 /// Reads a document from an intake list.
-pub(super) fn examine(document: &Document) -> Result<NewRequest, String> {
+pub(super) fn examine(document: &IntakeDocument) -> Result<NewRequest, String> {
     if document.length > DOCUMENT_BYTES_MAX as u64 {
         return Err(format!(
             "the document has {} bytes, more than {DOCUMENT_BYTES_MAX}; only its beginning is kept",

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Lowered;
+use crate::config::LimitOverrides;
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::request::InputOptions;
@@ -40,8 +40,8 @@ pub struct Binding {
     /// The JSON document that the plugin is opened with.
     pub config: String,
     /// Limits that are lower than a worker's own.
-    #[serde(default, skip_serializing_if = "Lowered::is_empty")]
-    pub limits: Lowered,
+    #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
+    pub limits: LimitOverrides,
     /// Which outputs may be published, whatever else the worker demands. The default is left out.
     #[serde(default, skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,

@@ -10,8 +10,9 @@ use serde::de::{IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::Integer;
 use super::encoding::{encoding_refused, parse_encoding};
-use super::{Integer, parse_sha256};
+use crate::digest::parse_sha256;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};
@@ -27,87 +28,64 @@ pub const SKIP_FOOTER_MAX: u32 = 1_000;
 ///
 /// A member that this program does not know is refused, wherever the options are stored: a newer program has written it, and
 /// an input that is read without it is read wrong.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
     /// Format of the input; by default from its content type or name, and CSV if neither says.
-    #[arg(id = "input_format", long = "input-format", value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
     /// several spaces: `--dialect spaces`.
-    #[arg(long, value_name = "CHAR", value_parser = character, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are text.
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub quote: Option<Character>,
     /// CSV input: the character after which the next one is text, such as `\` [default: none].
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub escape: Option<Character>,
     /// CSV input: lines that begin with this character are passed over, such as `#` [default: none].
-    #[arg(long, value_name = "CHAR|none")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Character>,
     /// CSV input: spaces after a delimiter, before the first field and around quotes are no part of a field.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
     /// CSV input: the first record is data; the columns are column_1, column_2, ...
-    #[arg(
-        long = "no-header",
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = no_header
-    )]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
     /// one or more spaces part.
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub dialect: Option<DialectFrom>,
     /// CSV input: pass over so many lines at the beginning of the file, whatever they hold [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_LINES_MAX)))]
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_lines: Option<u32>,
     /// CSV input: pass over so many rows at the end of the file, such as a row of totals [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_FOOTER_MAX)))]
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_footer: Option<u32>,
     /// CSV input: what becomes of a row with fewer fields than the header [default: reject].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub short_rows: Option<ShortRows>,
     /// CSV input: what becomes of a row with more fields than the header [default: reject].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub long_rows: Option<LongRows>,
     /// CSV input: what becomes of a row that has nothing but delimiters [default: keep].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub blank_rows: Option<BlankRows>,
     /// CSV input: what becomes of a file with two columns of one name [default: fail].
-    #[arg(long, value_enum)]
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub duplicate_columns: Option<DuplicateColumns>,
     /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
-    #[arg(long, value_name = "NAME", value_parser = encoding_name)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
     /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex. Only a request can
     /// say it.
-    #[arg(skip)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
 /// Where to learn how CSV is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
     /// The first records tell it.
@@ -117,7 +95,7 @@ pub enum DialectFrom {
 }
 
 /// What becomes of a row with fewer fields than the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShortRows {
     /// It is rejected, `ragged-row`.
@@ -127,7 +105,7 @@ pub enum ShortRows {
 }
 
 /// What becomes of a row with more fields than the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LongRows {
     /// It is rejected, `ragged-row`.
@@ -137,7 +115,7 @@ pub enum LongRows {
 }
 
 /// What becomes of a row that has nothing but delimiters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankRows {
     /// It is a row of empty fields.
@@ -147,7 +125,7 @@ pub enum BlankRows {
 }
 
 /// What becomes of a file with two columns of one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicateColumns {
     /// It is an error.
@@ -176,7 +154,7 @@ impl FromStr for Character {
         if text == Self::NONE {
             return Ok(Self::None);
         }
-        match character(text) {
+        match parse_character(text) {
             Ok(character) => Ok(Self::Is(character)),
             Err(why) => Err(format!("{why}, or none")),
         }
@@ -259,63 +237,6 @@ impl InputOptions {
         "encoding",
         "sha256",
     ];
-
-    /// These options and, where they say nothing, those of `defaults`. A request's options come first, then its binding's,
-    /// then the worker's; what nobody says is told by the file or has its default.
-    ///
-    /// Delimiter and dialect are one question, what stands between fields: who answers it with one of them takes neither from
-    /// `defaults`. Nor is a character taken that these options leave no room for, as a comment that is their delimiter. So two
-    /// sides that are each right by themselves make one that is.
-    #[must_use]
-    pub fn or(self, defaults: &Self) -> Self {
-        if !(self.says_syntax() && defaults.says_syntax()) {
-            return self.take(defaults, &Questions::ALL);
-        }
-        let whole = self.clone().take(defaults, &Questions::ALL);
-        if whole.syntax().is_ok() || self.syntax().is_err() {
-            return whole;
-        }
-        // Few options clash, and few sets of them are there to try: the first that leaves out least.
-        let mut fitting: Vec<Self> = Questions::without_some()
-            .map(|questions| self.clone().take(defaults, &questions))
-            .collect();
-        let fits = fitting.iter().position(|options| options.syntax().is_ok());
-        fits.map_or(whole, |index| fitting.swap_remove(index))
-    }
-
-    /// Whether anything is said that a contradiction may come of.
-    fn says_syntax(&self) -> bool {
-        self.delimiter.is_some()
-            || self.dialect.is_some()
-            || self.quote.is_some()
-            || self.escape.is_some()
-            || self.comment.is_some()
-            || self.trim.is_some()
-    }
-
-    /// These options and, where they say nothing, those of `defaults`; of what describes the syntax only these questions.
-    fn take(self, defaults: &Self, questions: &Questions) -> Self {
-        let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
-        let between = questions.between && !says_what_is_between;
-        Self {
-            format: self.format.or(defaults.format),
-            delimiter: self.delimiter.or(defaults.delimiter.filter(|_| between)),
-            quote: self.quote.or(defaults.quote.filter(|_| questions.quote)),
-            escape: self.escape.or(defaults.escape.filter(|_| questions.escape)),
-            comment: self.comment.or(defaults.comment.filter(|_| questions.comment)),
-            trim: self.trim.or(defaults.trim.filter(|_| questions.trim)),
-            header: self.header.or(defaults.header),
-            dialect: self.dialect.or(defaults.dialect.filter(|_| between)),
-            skip_lines: self.skip_lines.or(defaults.skip_lines),
-            skip_footer: self.skip_footer.or(defaults.skip_footer),
-            short_rows: self.short_rows.or(defaults.short_rows),
-            long_rows: self.long_rows.or(defaults.long_rows),
-            blank_rows: self.blank_rows.or(defaults.blank_rows),
-            duplicate_columns: self.duplicate_columns.or(defaults.duplicate_columns),
-            encoding: self.encoding.or_else(|| defaults.encoding.clone()),
-            sha256: self.sha256.or_else(|| defaults.sha256.clone()),
-        }
-    }
 
     /// Whether nothing is said.
     pub fn is_default(&self) -> bool {
@@ -423,39 +344,6 @@ impl InputOptions {
     }
 }
 
-/// The questions on the syntax whose answers may contradict each other.
-struct Questions {
-    /// Delimiter and dialect.
-    between: bool,
-    quote: bool,
-    escape: bool,
-    comment: bool,
-    trim: bool,
-}
-
-impl Questions {
-    const ALL: Self = Self::of(0);
-    const COUNT: u32 = 5;
-
-    /// All but those whose bits are set.
-    const fn of(without: u32) -> Self {
-        Self {
-            trim: without & 1 == 0,
-            comment: without & 2 == 0,
-            escape: without & 4 == 0,
-            quote: without & 8 == 0,
-            between: without & 16 == 0,
-        }
-    }
-
-    /// Those without some, beginning with those that lack the fewest.
-    fn without_some() -> impl Iterator<Item = Self> {
-        let mut sets: Vec<u32> = (1..1 << Self::COUNT).collect();
-        sets.sort_by_key(|set| set.count_ones());
-        sets.into_iter().map(Self::of)
-    }
-}
-
 /// Says for people in which options `now` differs from those that were stored, whatever members these have.
 pub fn input_differences(was: &Map<String, Value>, now: &InputOptions) -> Vec<String> {
     let is = now.members();
@@ -539,8 +427,11 @@ fn check_characters(syntax: Syntax) -> Result<()> {
     Ok(())
 }
 
-/// One character as it is typed.
-fn character(text: &str) -> std::result::Result<char, String> {
+/// Reads one character as a person types it: itself, `tab`, `\t`, or a byte as `0x01` or `\x01`.
+///
+/// # Errors
+/// If it is something else, with what is expected.
+pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     let mut characters = text.chars();
     if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
         && digits.len() == 2
@@ -557,19 +448,6 @@ fn character(text: &str) -> std::result::Result<char, String> {
         }
         _ => Err("expected one character, tab, or a byte such as 0x01".into()),
     }
-}
-
-/// Whether there is a header, by the word of `--no-header`.
-fn no_header(text: &str) -> std::result::Result<bool, String> {
-    match text {
-        "true" => Ok(false),
-        "false" => Ok(true),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-fn encoding_name(label: &str) -> std::result::Result<String, String> {
-    parse_encoding(label).ok_or_else(|| encoding_refused(label))
 }
 
 /// The value of a member that is there, and so not `null`.
@@ -594,17 +472,17 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opti
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn options(document: Value) -> InputOptions {
+    pub(in crate::request) fn options(document: Value) -> InputOptions {
         serde_json::from_value(document).unwrap()
     }
 
     /// One with a value for each member, and one with another value for each that has two.
-    fn all() -> [InputOptions; 2] {
+    pub(in crate::request) fn all() -> [InputOptions; 2] {
         let one = json!({
             "format": "csv", "delimiter": ";", "quote": "none", "escape": "\\", "comment": "#", "trim": true,
             "header": false, "dialect": "auto", "skip_lines": 3, "skip_footer": 1, "short_rows": "fill",
@@ -620,7 +498,7 @@ mod tests {
         [one, other].map(options)
     }
 
-    fn members(options: &InputOptions) -> Map<String, Value> {
+    pub(in crate::request) fn members(options: &InputOptions) -> Map<String, Value> {
         match serde_json::to_value(options) {
             Ok(Value::Object(members)) => members,
             other => panic!("{other:?}"),
@@ -639,157 +517,6 @@ mod tests {
         }
         assert!(members(&InputOptions::default()).is_empty());
         assert!(InputOptions::default().is_default());
-    }
-
-    /// The request's word counts before the binding's, and that before the worker's, for each option by itself.
-    #[test]
-    fn what_is_said_first_counts() {
-        let [first, second] = all();
-        let nothing = InputOptions::default();
-        assert_eq!(first.clone().or(&second), first);
-        assert_eq!(second.clone().or(&first), second);
-        assert_eq!(nothing.clone().or(&first), first);
-        assert_eq!(first.clone().or(&nothing), first);
-        for name in InputOptions::MEMBERS {
-            let value = members(&second).remove(name).unwrap();
-            let alone = options(json!({ name: value.clone() }));
-            let mut expected = members(&first);
-            if ["delimiter", "dialect"].contains(&name) {
-                expected.retain(|name, _| !["delimiter", "dialect"].contains(&name.as_str()));
-            }
-            expected.insert(name.to_owned(), value);
-            assert_eq!(members(&alone.clone().or(&first)), expected, "{name}");
-            // Three in a row, as in a worker.
-            let merged = nothing.clone().or(&alone).or(&first);
-            assert_eq!(members(&merged), expected, "{name}");
-        }
-    }
-
-    /// What stands between fields is one question, and a character stands for one thing.
-    #[test]
-    fn what_is_said_first_leaves_no_room_for_what_contradicts_it() {
-        for (first, second, merged) in [
-            (
-                json!({ "dialect": "spaces" }),
-                json!({ "delimiter": ";", "comment": "#" }),
-                json!({ "dialect": "spaces", "comment": "#" }),
-            ),
-            (
-                json!({ "delimiter": ";" }),
-                json!({ "dialect": "spaces", "quote": "'" }),
-                json!({ "delimiter": ";", "quote": "'" }),
-            ),
-            (
-                json!({ "dialect": "auto" }),
-                json!({ "delimiter": ";" }),
-                json!({ "dialect": "auto" }),
-            ),
-            (
-                json!({ "delimiter": ";" }),
-                json!({ "dialect": "auto", "delimiter": "|" }),
-                json!({ "delimiter": ";" }),
-            ),
-            (
-                json!({ "delimiter": ";" }),
-                json!({ "comment": ";", "escape": "\\" }),
-                json!({ "delimiter": ";", "escape": "\\" }),
-            ),
-            (
-                json!({ "comment": ";" }),
-                json!({ "delimiter": ";", "quote": "'" }),
-                json!({ "comment": ";", "quote": "'" }),
-            ),
-            (
-                json!({ "quote": "'" }),
-                json!({ "escape": "'", "comment": "#" }),
-                json!({ "quote": "'", "comment": "#" }),
-            ),
-            (
-                json!({ "escape": "'" }),
-                json!({ "quote": "'" }),
-                json!({ "escape": "'" }),
-            ),
-            (
-                json!({ "dialect": "spaces" }),
-                json!({ "escape": "\t" }),
-                json!({ "dialect": "spaces" }),
-            ),
-            (
-                json!({ "trim": true }),
-                json!({ "delimiter": " " }),
-                json!({ "trim": true }),
-            ),
-            (
-                json!({ "delimiter": " " }),
-                json!({ "trim": true }),
-                json!({ "delimiter": " " }),
-            ),
-            // Nothing of it is said twice, but the one leaves the other no quote.
-            (
-                json!({ "quote": "none" }),
-                json!({ "delimiter": "\"", "quote": "'" }),
-                json!({ "quote": "none" }),
-            ),
-            // What takes the place of an option that is left out has room, too.
-            (
-                json!({ "quote": ";" }),
-                json!({ "delimiter": ";", "comment": ",", "skip_lines": 1 }),
-                json!({ "quote": ";", "skip_lines": 1 }),
-            ),
-        ] {
-            for side in [&first, &second] {
-                options(side.clone()).check().unwrap();
-            }
-            let found = options(first.clone()).or(&options(second.clone()));
-            assert_eq!(members(&found), members(&options(merged)), "{first} {second}");
-            found.check().unwrap();
-        }
-    }
-
-    proptest::proptest! {
-        /// Two sides that are each right by themselves make one that is, in which the first one's word stands.
-        #[test]
-        fn merged_options_are_right(first in syntax_options(), second in syntax_options()) {
-            let merged = first.clone().or(&second);
-            merged.check().unwrap();
-            let found = members(&merged);
-            for (name, value) in members(&first) {
-                proptest::prop_assert_eq!(&found[&name], &value);
-            }
-            for (name, value) in &found {
-                let said = [&first, &second].map(|side| members(side).get(name).cloned());
-                proptest::prop_assert!(said.contains(&Some(value.clone())));
-            }
-        }
-    }
-
-    /// Options that may be given together, of few characters, so that those of two sides often clash.
-    fn syntax_options() -> impl proptest::strategy::Strategy<Value = InputOptions> {
-        use proptest::prelude::*;
-        let character =
-            || proptest::option::of(proptest::sample::select(vec![',', ';', ' ', '\t', '"', '\'']));
-        let optional = move || {
-            let none = proptest::option::of(Just(Character::None));
-            prop_oneof![none, character().prop_map(|found| found.map(Character::Is))]
-        };
-        let dialect =
-            proptest::sample::select(vec![None, Some(DialectFrom::Auto), Some(DialectFrom::Spaces)]);
-        let trim = proptest::option::of(any::<bool>());
-        let all = (character(), optional(), optional(), optional(), trim, dialect);
-        let made = all.prop_map(
-            |(delimiter, quote, escape, comment, trim, dialect)| InputOptions {
-                delimiter,
-                quote,
-                escape,
-                comment,
-                trim,
-                dialect,
-                ..InputOptions::default()
-            },
-        );
-        made.prop_filter("a side that is right by itself", |options| {
-            options.check().is_ok()
-        })
     }
 
     #[test]
@@ -901,11 +628,11 @@ mod tests {
 
     #[test]
     fn a_character_is_one_character() {
-        assert_eq!(character("\\t"), Ok('\t'));
-        assert_eq!(character(";"), Ok(';'));
-        assert_eq!(character("\\"), Ok('\\'));
-        assert!(character("").is_err());
-        assert!(character("ab").is_err());
+        assert_eq!(parse_character("\\t"), Ok('\t'));
+        assert_eq!(parse_character(";"), Ok(';'));
+        assert_eq!(parse_character("\\"), Ok('\\'));
+        assert!(parse_character("").is_err());
+        assert!(parse_character("ab").is_err());
         assert_eq!("none".parse(), Ok(Character::None));
         assert_eq!("n".parse(), Ok(Character::Is('n')));
         assert!("None".parse::<Character>().is_err());

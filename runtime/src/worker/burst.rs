@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::attempt::Context;
-use super::{Obstacle, in_seconds, obstacle};
+use super::attempt_runner::AttemptRunner;
+use super::{IdleReason, idle_reason, in_seconds};
 use crate::error::Result;
-use crate::queue::{Counts, Listed, Place, State};
+use crate::queue::{Counts, ListPosition, ListedRequest, State};
 
 /// The most requests that are listed as left.
-const SHOWN: usize = 20;
+const LISTED_MAX: usize = 20;
 
 /// The number of delayed requests in one page.
-const PAGE: usize = 500;
+const PAGE_REQUESTS: usize = 500;
 
 /// The requests and documents that a burst leaves in its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct LeftRequests {
     /// Requests, and documents on intake lists, that are not done.
     pub count: u64,
     /// The first of them.
@@ -46,14 +46,14 @@ pub struct LeftRequest {
     pub why: &'static str,
 }
 
-impl Left {
+impl LeftRequests {
     /// Whether nothing is left but requests for later.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
     }
 
-    fn show(&mut self, counts: &Counts, place: Option<(State, Place)>, why: &'static str) {
-        if self.shown.len() == SHOWN {
+    fn show(&mut self, counts: &Counts, place: Option<(State, ListPosition)>, why: &'static str) {
+        if self.shown.len() == LISTED_MAX {
             return;
         }
         let (state, place) = place.unzip();
@@ -70,7 +70,7 @@ impl Left {
 
 /// The time that a burst has waited.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct BurstWait {
     /// Since when it has nothing to do.
     idle_since: Option<Instant>,
     /// What it has waited for retries, in all.
@@ -81,7 +81,7 @@ pub(super) struct Patience {
 
 /// The rest of the time that a burst waits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rest {
+pub(super) struct RemainingWait {
     /// For requests that are due, and for those of other workers.
     pub(super) left: Duration,
     /// For retries: never more than `left`.
@@ -90,13 +90,13 @@ pub(super) struct Rest {
     pub(super) grace: Duration,
 }
 
-impl Rest {
+impl RemainingWait {
     fn of(self, is_retry: bool) -> Duration {
         if is_retry { self.for_retries } else { self.left }
     }
 }
 
-impl Patience {
+impl BurstWait {
     /// Counts what was waited for retries up to now.
     pub(super) fn look(&mut self) {
         if let Some(since) = self.for_retry_since.take() {
@@ -111,10 +111,10 @@ impl Patience {
 
     /// Notes that there is nothing to do. Returns the rest of a wait of `burst_wait`, if a look at the queue is taken every
     /// `idle`.
-    pub(super) fn rest(&mut self, burst_wait: Duration, idle: Duration) -> Rest {
+    pub(super) fn remaining(&mut self, burst_wait: Duration, idle: Duration) -> RemainingWait {
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
-        Rest {
+        RemainingWait {
             left,
             for_retries: left.min(burst_wait.saturating_sub(self.for_retries)),
             // What can be claimed is claimed at the next look, or the one after it.
@@ -123,18 +123,18 @@ impl Patience {
     }
 
     /// Notes that the burst goes on waiting, and for what.
-    pub(super) fn awaits(&mut self, awaited: Awaited) {
+    pub(super) fn awaits(&mut self, awaited: AwaitedWork) {
         self.for_retry_since = awaited.next_is_retry.then(Instant::now);
     }
 }
 
 /// The queues whose delayed requests were looked through: whether they were open, how many requests they had, and the first one
 /// that was found. As long as these are the same requests, it need not be done again.
-pub(super) type LookedThrough = HashMap<String, ((bool, u64), Option<NextDue>)>;
+pub(super) type ScannedQueues = HashMap<String, ((bool, u64), Option<NextDue>)>;
 
 /// The kinds of requests that a burst waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Awaited {
+pub(super) struct AwaitedWork {
     /// Delayed ones, retries included, that are due in time.
     delayed: bool,
     /// Those of other workers.
@@ -143,7 +143,7 @@ pub(super) struct Awaited {
     next_is_retry: bool,
 }
 
-impl Awaited {
+impl AwaitedWork {
     /// Whether this has a kind that `told` does not have.
     pub(super) fn is_more_than(self, told: Self) -> bool {
         (self.delayed && !told.delayed) || (self.leased && !told.leased)
@@ -166,7 +166,7 @@ pub(super) struct NextDue {
 }
 
 impl NextDue {
-    fn of(listed: &Listed) -> Self {
+    fn of(listed: &ListedRequest) -> Self {
         Self {
             at_ms: listed.place.at_ms,
             is_retry: is_retry(listed),
@@ -175,8 +175,8 @@ impl NextDue {
 }
 
 /// The counts of a burst's queues at a moment when it has nothing to do.
-pub(super) struct Outlook {
-    queues: Vec<(Counts, Option<Obstacle>)>,
+pub(super) struct PendingWork {
+    queues: Vec<(Counts, Option<IdleReason>)>,
     /// The ready requests that wait for workers with other outputs.
     elsewhere: u64,
     /// The time by the server's clock.
@@ -186,30 +186,30 @@ pub(super) struct Outlook {
     next_due: Option<NextDue>,
 }
 
-impl Outlook {
+impl PendingWork {
     /// Counts what is in the queues of a burst that waits for retries for `for_retries` more.
     pub(super) async fn of(
-        context: &Context,
+        runner: &AttemptRunner,
         for_retries: Duration,
-        looked_through: &mut LookedThrough,
+        scanned: &mut ScannedQueues,
     ) -> Result<Self> {
-        let queue = &context.server.queue;
+        let queue = &runner.backend.queue;
         let now_ms = queue.now_ms().await?;
         let (mut queues, mut next_due, mut elsewhere) = (Vec::new(), None, 0);
-        for name in &context.options.queues {
+        for name in &runner.options.queues {
             let counts = queue.counts(name).await?;
-            let obstacle = obstacle(context, &counts);
+            let idle_reason = idle_reason(runner, &counts);
             if counts.delayed > 0 {
-                let is_open = obstacle.is_none();
+                let is_open = idle_reason.is_none();
                 let is_in_time = |due: &NextDue| span(due.at_ms - now_ms) <= for_retries;
-                let due = first_due(context, &counts, is_open, is_in_time, looked_through).await?;
+                let due = first_due(runner, &counts, is_open, is_in_time, scanned).await?;
                 next_due = next_due.into_iter().chain(due).min();
             }
-            if counts.ready > 0 && obstacle.is_none() && !context.options.move_output {
-                let others = queue.elsewhere(name, &context.output).await?;
+            if counts.ready > 0 && idle_reason.is_none() && !runner.options.move_output {
+                let others = queue.elsewhere(name, &runner.output).await?;
                 elsewhere += others.iter().map(|other| other.requests).sum::<u64>();
             }
-            queues.push((counts, obstacle));
+            queues.push((counts, idle_reason));
         }
         Ok(Self {
             queues,
@@ -220,7 +220,10 @@ impl Outlook {
     }
 
     fn sum(&self, count: impl Fn(&Counts) -> u64) -> u64 {
-        let open = self.queues.iter().filter(|(_, obstacle)| obstacle.is_none());
+        let open = self
+            .queues
+            .iter()
+            .filter(|(_, idle_reason)| idle_reason.is_none());
         open.map(|(counts, _)| count(counts)).sum()
     }
 
@@ -230,20 +233,20 @@ impl Outlook {
     }
 
     /// Whether the burst should go on waiting: a request may become claimable in the rest of its wait, or can be claimed now.
-    pub(super) fn is_awaited(&self, rest: Rest) -> bool {
-        let awaited = self.awaited(rest);
+    pub(super) fn is_awaited(&self, remaining: RemainingWait) -> bool {
+        let awaited = self.awaited(remaining);
         let is_due = self.due_in().is_some_and(|due| due.is_zero());
         let is_claimable = is_due || self.sum(|counts| counts.ready) > self.elsewhere;
-        awaited.delayed || awaited.leased || (is_claimable && !rest.grace.is_zero())
+        awaited.delayed || awaited.leased || (is_claimable && !remaining.grace.is_zero())
     }
 
     /// Returns what may become claimable in the rest of the burst's wait.
-    pub(super) fn awaited(&self, rest: Rest) -> Awaited {
+    pub(super) fn awaited(&self, remaining: RemainingWait) -> AwaitedWork {
         let is_retry = self.next_due.is_some_and(|due| due.is_retry);
-        let is_in_time = |due: Duration| !due.is_zero() && due <= rest.of(is_retry);
+        let is_in_time = |due: Duration| !due.is_zero() && due <= remaining.of(is_retry);
         let delayed = self.due_in().is_some_and(is_in_time);
-        let leased = self.sum(|counts| counts.leased) > 0 && !rest.left.is_zero();
-        Awaited {
+        let leased = self.sum(|counts| counts.leased) > 0 && !remaining.left.is_zero();
+        AwaitedWork {
             delayed,
             leased,
             next_is_retry: delayed && is_retry,
@@ -255,9 +258,9 @@ impl Outlook {
     }
 
     /// Logs what the burst waits for.
-    pub(super) fn tell(&self, rest: Rest) {
-        let awaited = self.awaited(rest);
-        let left = rest.of(awaited.next_is_retry && !awaited.leased);
+    pub(super) fn log_waiting(&self, remaining: RemainingWait) {
+        let awaited = self.awaited(remaining);
+        let left = remaining.of(awaited.next_is_retry && !awaited.leased);
         tracing::info!(
             ready = self.sum(|counts| counts.ready),
             delayed = self.sum(|counts| counts.delayed),
@@ -273,26 +276,26 @@ impl Outlook {
     /// within the rest of it.
     pub(super) async fn left(
         &self,
-        context: &Context,
+        runner: &AttemptRunner,
         wait: Duration,
-        rest: Rest,
+        remaining: RemainingWait,
         invalid_before: u64,
-    ) -> Result<Option<Left>> {
-        let queue = &context.server.queue;
-        let mut all = Left {
+    ) -> Result<Option<LeftRequests>> {
+        let queue = &runner.backend.queue;
+        let mut all = LeftRequests {
             invalid: self.invalid().saturating_sub(invalid_before),
-            ..Left::default()
+            ..LeftRequests::default()
         };
-        for (counts, obstacle) in &self.queues {
+        for (counts, idle_reason) in &self.queues {
             let name = &counts.queue;
-            let why = |otherwise| obstacle.as_ref().map_or(otherwise, Obstacle::word);
+            let why = |otherwise| idle_reason.as_ref().map_or(otherwise, IdleReason::word);
             all.count += counts.intake + counts.ready + counts.leased;
             if counts.intake > 0 {
                 all.show(counts, None, why("not imported"));
             }
             if counts.ready > 0 {
-                for status in queue.requests(name, State::Ready, SHOWN).await? {
-                    let place = Place {
+                for status in queue.requests(name, State::Ready, LISTED_MAX).await? {
+                    let place = ListPosition {
                         at_ms: 0,
                         id: status.id,
                     };
@@ -305,7 +308,10 @@ impl Outlook {
                 }
             }
             if counts.leased > 0 {
-                for listed in queue.after(name, State::Leased, &Place::default(), SHOWN).await? {
+                for listed in queue
+                    .after(name, State::Leased, &ListPosition::default(), LISTED_MAX)
+                    .await?
+                {
                     all.show(
                         counts,
                         Some((State::Leased, listed.place)),
@@ -314,29 +320,29 @@ impl Outlook {
                 }
             }
             // Others may delay more requests meanwhile. No more are looked at than there were.
-            let (mut unseen, mut last) = (counts.delayed, Place::default());
+            let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
             while unseen > 0 {
-                let page = queue.after(name, State::Delayed, &last, PAGE).await?;
+                let page = queue.after(name, State::Delayed, &last, PAGE_REQUESTS).await?;
                 let Some(end) = page.last() else { break };
                 last = end.place.clone();
                 unseen = unseen.saturating_sub(page.len() as u64);
                 for listed in page {
                     let due_in = span(listed.place.at_ms - self.now_ms);
-                    let is_claimable = obstacle.is_none() || listed.is_ending;
-                    let left = rest.of(is_retry(&listed));
+                    let is_claimable = idle_reason.is_none() || listed.is_ending;
+                    let left = remaining.of(is_retry(&listed));
                     if is_claimable && due_in <= left && !left.is_zero() {
                         return Ok(None);
                     }
-                    if listed.attempts == 0 && due_in > wait {
+                    if listed.attempts == 0 && !listed.is_ending && due_in > wait {
                         all.later += 1;
                         let first = all.later_from_ms.into_iter().chain([listed.place.at_ms]).min();
                         all.later_from_ms = first;
                         continue;
                     }
-                    let otherwise = if listed.attempts > 0 {
-                        "failed, to be tried again"
-                    } else {
-                        "delayed"
+                    let otherwise = match listed.attempts {
+                        _ if listed.is_ending => "to be ended by a worker",
+                        0 => "delayed",
+                        _ => "failed, to be tried again",
                     };
                     all.count += 1;
                     all.show(counts, Some((State::Delayed, listed.place)), why(otherwise));
@@ -352,42 +358,44 @@ impl Outlook {
 }
 
 /// Returns the number of documents ever set aside that are still there.
-pub(super) async fn invalid(context: &Context) -> Result<u64> {
+pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     let mut invalid = 0;
-    for name in &context.options.queues {
-        invalid += context.server.queue.counts(name).await?.invalid;
+    for name in &runner.options.queues {
+        invalid += runner.backend.queue.counts(name).await?.invalid;
     }
     Ok(invalid)
 }
 
 /// Whether a worker has had a request before: to try it, or to find out what became of it with another worker.
-fn is_retry(listed: &Listed) -> bool {
+fn is_retry(listed: &ListedRequest) -> bool {
     listed.attempts > 0 || listed.is_ending
 }
 
 /// Finds the first delayed request of a queue that can be claimed when it is due; a retry only if `is_in_time`.
 async fn first_due(
-    context: &Context,
+    runner: &AttemptRunner,
     counts: &Counts,
     is_open: bool,
     is_in_time: impl Fn(&NextDue) -> bool,
-    looked_through: &mut LookedThrough,
+    scanned: &mut ScannedQueues,
 ) -> Result<Option<NextDue>> {
-    let (queue, name) = (&context.server.queue, &counts.queue);
+    let (queue, name) = (&runner.backend.queue, &counts.queue);
     if is_open {
-        let first = queue.after(name, State::Delayed, &Place::default(), 1).await?;
+        let first = queue
+            .after(name, State::Delayed, &ListPosition::default(), 1)
+            .await?;
         let first = first.first().map(NextDue::of);
         if first.is_none_or(|first| !first.is_retry || is_in_time(&first)) {
             return Ok(first);
         }
     }
     let of = (is_open, counts.delayed);
-    let known = looked_through.get(name).filter(|(looked_at, _)| *looked_at == of);
+    let known = scanned.get(name).filter(|(looked_at, _)| *looked_at == of);
     let found = match known {
         Some((_, found)) => *found,
         None => {
-            let found = look_through(context, counts, is_open).await?;
-            looked_through.insert(name.clone(), (of, found));
+            let found = scan_delayed(runner, counts, is_open).await?;
+            scanned.insert(name.clone(), (of, found));
             found
         }
     };
@@ -396,16 +404,18 @@ async fn first_due(
 
 /// Looks through the delayed requests of a queue: if it is open, for the first that is no retry, else for the first that is only
 /// to be ended.
-async fn look_through(context: &Context, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
+async fn scan_delayed(runner: &AttemptRunner, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
     // Others may delay more requests meanwhile. No more are looked at than there were.
-    let (mut unseen, mut last) = (counts.delayed, Place::default());
+    let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
     while unseen > 0 {
-        let queue = &context.server.queue;
-        let page = queue.after(&counts.queue, State::Delayed, &last, PAGE).await?;
+        let queue = &runner.backend.queue;
+        let page = queue
+            .after(&counts.queue, State::Delayed, &last, PAGE_REQUESTS)
+            .await?;
         let Some(end) = page.last() else { break };
         last = end.place.clone();
         unseen = unseen.saturating_sub(page.len() as u64);
-        let is_it = |listed: &&Listed| {
+        let is_it = |listed: &&ListedRequest| {
             if is_open {
                 !is_retry(listed)
             } else {

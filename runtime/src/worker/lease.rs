@@ -2,62 +2,63 @@
 //! runtime nor a blocked pipeline can keep a lease from being renewed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use crate::complaints::Complaints;
 use crate::config::LeasePolicy;
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::pipeline::Gauge;
-use crate::queue::{Progress, Renewed, Server, Ticket};
+use crate::pipeline::ProgressCounters;
+use crate::queue::{Backend, Progress, Renewed, Ticket};
 use crate::stop::Stop;
+use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// How long after a failed renewal or connection the next is tried.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What may fail for a while.
-const RENEW: &str = "cannot renew leases, trying again";
-const LOST: &str = "a lease was lost";
+/// Messages of operations that may fail for a while.
+const CANNOT_RENEW: &str = "cannot renew leases, trying again";
+const LEASE_LOST: &str = "a lease was lost";
 
 /// The leases that are held now. Dropping it ends the thread.
 pub(super) struct Leases {
-    shared: Arc<Shared>,
+    shared: Arc<LeaseTable>,
     policy: LeasePolicy,
     next_key: AtomicU64,
-    keeping: watch::Receiver<Keeping>,
+    health: watch::Receiver<RenewalHealth>,
 }
 
 /// Whether leases can be renewed, as far as the thread knows.
 #[derive(Debug)]
-enum Keeping {
+enum RenewalHealth {
     /// Its first connection is being made.
     Begins,
     Works,
     Fails(Class, Code, String),
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct LeaseTable {
+    state: Mutex<LeaseState>,
     closing: Condvar,
-    complaints: Arc<Complaints>,
+    repeated_errors: Arc<RepeatedErrors>,
 }
 
 #[derive(Default)]
-struct State {
-    held: HashMap<u64, Held>,
+struct LeaseState {
+    held: HashMap<u64, HeldLease>,
     closed: bool,
 }
 
-struct Held {
+struct HeldLease {
     ticket: Ticket,
     stop: Stop,
     /// By this worker's own clock, counted from before the server was asked.
     good_until: Instant,
     renew_at: Instant,
-    gauge: Arc<Gauge>,
+    progress: Arc<ProgressCounters>,
     cancelled: bool,
 }
 
@@ -67,7 +68,7 @@ impl Leases {
         url: &str,
         queue: &str,
         policy: &LeasePolicy,
-        complaints: Arc<Complaints>,
+        repeated_errors: Arc<RepeatedErrors>,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -75,23 +76,23 @@ impl Leases {
             .map_err(|e| {
                 Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
             })?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LeaseTable {
             state: Mutex::default(),
             closing: Condvar::new(),
-            complaints,
+            repeated_errors,
         });
-        let (keeping, is_keeping) = watch::channel(Keeping::Begins);
-        let keeper = Keeper {
+        let (health, receiver) = watch::channel(RenewalHealth::Begins);
+        let renewer = LeaseRenewer {
             shared: Arc::clone(&shared),
             policy: policy.clone(),
             url: url.to_owned(),
             queue: queue.to_owned(),
-            server: None,
-            keeping,
+            backend: None,
+            health,
         };
         std::thread::Builder::new()
             .name("leases".into())
-            .spawn(move || keeper.run(&runtime))
+            .spawn(move || renewer.run(&runtime))
             .map_err(|e| {
                 Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
             })?;
@@ -99,7 +100,7 @@ impl Leases {
             shared,
             policy: policy.clone(),
             next_key: AtomicU64::new(0),
-            keeping: is_keeping,
+            health: receiver,
         })
     }
 
@@ -109,9 +110,9 @@ impl Leases {
     /// # Errors
     /// Why the last renewal, or the connection for it, failed, until one works.
     pub(super) async fn check(&self) -> Result<()> {
-        let mut keeping = self.keeping.clone();
-        let begun = keeping
-            .wait_for(|keeping| !matches!(keeping, Keeping::Begins))
+        let mut health = self.health.clone();
+        let begun = health
+            .wait_for(|health| !matches!(health, RenewalHealth::Begins))
             .await;
         let ended = || {
             Error::permanent(
@@ -121,11 +122,11 @@ impl Leases {
             )
         };
         match &*begun.map_err(|_| ended())? {
-            Keeping::Fails(class, code, why) => {
+            RenewalHealth::Fails(class, code, why) => {
                 let what = format!("leases cannot be renewed, so nothing is claimed: {why}");
                 Err(Error::new(Stage::Queue, *class, *code, what))
             }
-            Keeping::Begins | Keeping::Works => match self.keeping.has_changed() {
+            RenewalHealth::Begins | RenewalHealth::Works => match self.health.has_changed() {
                 Ok(_) => Ok(()),
                 Err(_) => Err(ended()),
             },
@@ -134,29 +135,35 @@ impl Leases {
 
     /// How many are held.
     pub(super) fn count(&self) -> usize {
-        lock(&self.shared).held.len()
+        self.shared.state.lock().held.len()
     }
 
     /// Returns the tickets of all claims that are held.
     pub(super) fn tickets(&self) -> Vec<Ticket> {
-        let state = lock(&self.shared);
+        let state = self.shared.state.lock();
         state.held.values().map(|held| held.ticket.clone()).collect()
     }
 
-    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `gauge` is. When it is lost, or
+    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `progress` is. When it is lost, or
     /// somebody cancels the request, `stop` is requested.
-    pub(super) fn hold(&self, ticket: Ticket, stop: Stop, gauge: Arc<Gauge>, asked_at: Instant) -> Lease {
+    pub(super) fn hold(
+        &self,
+        ticket: Ticket,
+        stop: Stop,
+        progress: Arc<ProgressCounters>,
+        asked_at: Instant,
+    ) -> Lease {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let held = Held {
+        let held = HeldLease {
             ticket,
             stop,
             good_until: asked_at + self.policy.lease,
             renew_at: asked_at + self.policy.renew_every,
-            gauge,
+            progress,
             cancelled: false,
         };
         // The thread looks often enough to find it in time; to wake it for each claim would cost more than the claim.
-        lock(&self.shared).held.insert(key, held);
+        self.shared.state.lock().held.insert(key, held);
         Lease {
             shared: Arc::clone(&self.shared),
             key,
@@ -167,14 +174,14 @@ impl Leases {
 
 impl Drop for Leases {
     fn drop(&mut self) {
-        lock(&self.shared).closed = true;
+        self.shared.state.lock().closed = true;
         self.shared.closing.notify_one();
     }
 }
 
 /// One lease; renewed until it is dropped.
 pub(super) struct Lease {
-    shared: Arc<Shared>,
+    shared: Arc<LeaseTable>,
     key: u64,
     margin: Duration,
 }
@@ -182,7 +189,9 @@ pub(super) struct Lease {
 impl Lease {
     /// Whether the claim is certainly still this worker's.
     pub(super) fn is_good(&self) -> bool {
-        lock(&self.shared)
+        self.shared
+            .state
+            .lock()
             .held
             .get(&self.key)
             .is_some_and(|held| Instant::now() + self.margin < held.good_until)
@@ -190,7 +199,9 @@ impl Lease {
 
     /// Whether somebody asked for the request to be cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        lock(&self.shared)
+        self.shared
+            .state
+            .lock()
             .held
             .get(&self.key)
             .is_some_and(|held| held.cancelled)
@@ -199,40 +210,31 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.shared).held.remove(&self.key);
+        self.shared.state.lock().held.remove(&self.key);
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, State> {
-    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What the thread has.
-struct Keeper {
-    shared: Arc<Shared>,
+struct LeaseRenewer {
+    shared: Arc<LeaseTable>,
     policy: LeasePolicy,
     url: String,
     /// The queue in which a renewal failed last.
     queue: String,
     /// None before a connection could be made.
-    server: Option<Server>,
-    keeping: watch::Sender<Keeping>,
+    backend: Option<Backend>,
+    health: watch::Sender<RenewalHealth>,
 }
 
-impl Keeper {
+impl LeaseRenewer {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
-        let tick = self.policy.renew_every.min(RETRY) / 2;
+        let tick = self.policy.renew_every.min(RETRY_EVERY) / 2;
         let mut looked_at = Instant::now();
         // Before the first claim: a server that takes no further connection must not be met with requests at hand.
         runtime.block_on(self.connect());
         loop {
-            let state = lock(&self.shared);
-            let state = self
-                .shared
-                .closing
-                .wait_timeout(state, tick)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let mut state = self.shared.state.lock();
+            self.shared.closing.wait_for(&mut state, tick);
             if state.closed {
                 return;
             }
@@ -244,46 +246,65 @@ impl Keeper {
                 .map(|(&key, held)| (key, held.ticket.clone(), held.progress()))
                 .collect();
             drop(state);
-            let is_failing = matches!(*self.keeping.borrow(), Keeping::Fails(..));
-            if !due.is_empty() || (is_failing && looked_at.elapsed() >= RETRY) {
+            let is_failing = matches!(*self.health.borrow(), RenewalHealth::Fails(..));
+            if !due.is_empty() || (is_failing && looked_at.elapsed() >= RETRY_EVERY) {
                 looked_at = now;
                 runtime.block_on(self.renew_all(due));
             }
-            give_up(&self.shared, &self.policy, self.fails_for_good());
+            stop_expiring(&self.shared, &self.policy);
         }
     }
 
-    /// Whether the last renewal failed in a way that does not pass by itself.
-    fn fails_for_good(&self) -> bool {
-        matches!(*self.keeping.borrow(), Keeping::Fails(Class::Permanent, ..))
-    }
-
-    /// Connects, unless that was done. False if the server takes no connection.
+    /// Connects, unless that was done. False if the server takes no connection, or no renewals on it.
     async fn connect(&mut self) -> bool {
-        if self.server.is_none() {
-            match Server::connect(&self.url).await {
-                Ok(server) => {
-                    self.server = Some(server);
-                    self.note(Ok(()));
+        if self.backend.is_none() {
+            match Backend::connect(&self.url).await {
+                Ok(backend) => {
+                    self.backend = Some(backend);
+                    self.probe().await;
                 }
-                Err(error) => self.note(Err(error)),
+                Err(error) => self.set_health(Err(error)),
             }
         }
-        self.server.is_some()
+        self.backend.is_some()
+    }
+
+    /// Notes whether the server takes renewals, by one of no request. If not, the next connection may lead to another server, as
+    /// after a failover.
+    async fn probe(&mut self) {
+        let Some(backend) = &self.backend else { return };
+        let of_none = Ticket {
+            queue: self.queue.clone(),
+            id: String::new(),
+            fence: 0,
+            nonce: String::new(),
+        };
+        let renewed = backend
+            .queue
+            .renew(&of_none, self.policy.lease, Progress::default())
+            .await;
+        let probed = match renewed {
+            Err(error) if error.class() != Class::LeaseLost => Err(error),
+            _ => Ok(()),
+        };
+        if probed.is_err() {
+            self.backend = None;
+        }
+        self.set_health(probed);
     }
 
     /// Notes whether leases can be renewed.
-    fn note(&self, kept: Result<()>) {
+    fn set_health(&self, kept: Result<()>) {
         match kept {
             Ok(()) => {
-                if let Keeping::Fails(..) = self.keeping.send_replace(Keeping::Works) {
-                    self.shared.complaints.works_again(RENEW);
+                if let RenewalHealth::Fails(..) = self.health.send_replace(RenewalHealth::Works) {
+                    self.shared.repeated_errors.succeeded(CANNOT_RENEW);
                 }
             }
             Err(error) => {
-                self.shared.complaints.note(RENEW, &error);
-                self.keeping
-                    .send_replace(Keeping::Fails(error.class(), error.code(), error.report()));
+                self.shared.repeated_errors.failed(CANNOT_RENEW, &error);
+                self.health
+                    .send_replace(RenewalHealth::Fails(error.class(), error.code(), error.report()));
             }
         }
     }
@@ -291,13 +312,12 @@ impl Keeper {
     /// Renews all that is due at once. However long the server takes, leases are given up in time meanwhile.
     async fn renew_all(&mut self, due: Vec<(u64, Ticket, Progress)>) {
         let (shared, policy) = (Arc::clone(&self.shared), self.policy.clone());
-        let fails_for_good = self.fails_for_good();
         let renewals = self.renew(due);
         tokio::pin!(renewals);
         loop {
             tokio::select! {
                 () = &mut renewals => return,
-                () = tokio::time::sleep(RETRY / 2) => give_up(&shared, &policy, fails_for_good),
+                () = tokio::time::sleep(RETRY_EVERY / 2) => stop_expiring(&shared, &policy),
             }
         }
     }
@@ -306,10 +326,10 @@ impl Keeper {
         if !self.connect().await {
             return postpone(&self.shared, &due);
         }
-        let Some(server) = &self.server else { return };
+        let Some(backend) = &self.backend else { return };
         let mut answers = tokio::task::JoinSet::new();
         for (key, ticket, progress) in due {
-            let (queue, lease) = (Arc::clone(&server.queue), self.policy.lease);
+            let (queue, lease) = (Arc::clone(&backend.queue), self.policy.lease);
             answers.spawn(async move {
                 let asked_at = Instant::now();
                 let renewed = queue.renew(&ticket, lease, progress).await;
@@ -323,27 +343,16 @@ impl Keeper {
                 true => works = true,
                 false => failed_in = Some(queue),
             }
-            note(&self.shared, &self.policy, key, asked_at, renewed);
+            note_renewal(&self.shared, &self.policy, key, asked_at, renewed);
         }
         if works {
-            return self.note(Ok(()));
+            return self.set_health(Ok(()));
         }
-        // One request may be broken by itself. Whether others can be renewed, a renewal of none tells.
-        self.queue = failed_in.unwrap_or(std::mem::take(&mut self.queue));
-        let of_none = Ticket {
-            queue: self.queue.clone(),
-            id: String::new(),
-            fence: 0,
-            nonce: String::new(),
-        };
-        let renewed = server
-            .queue
-            .renew(&of_none, self.policy.lease, Progress::default())
-            .await;
-        self.note(match renewed {
-            Err(error) if error.class() != Class::LeaseLost => Err(error),
-            _ => Ok(()),
-        });
+        // One request may be broken by itself, and others can be renewed.
+        if let Some(queue) = failed_in {
+            self.queue = queue;
+        }
+        self.probe().await;
     }
 }
 
@@ -354,33 +363,39 @@ fn is_answered(renewed: &Result<Renewed>) -> bool {
         .map_or_else(|error| error.class() == Class::LeaseLost, |_| true)
 }
 
-impl Held {
+impl HeldLease {
     fn progress(&self) -> Progress {
         Progress {
-            bytes: self.gauge.bytes.load(Ordering::Relaxed),
-            records: self.gauge.records.load(Ordering::Relaxed),
-            rejects: self.gauge.rejects.load(Ordering::Relaxed),
+            bytes: self.progress.bytes.load(Ordering::Relaxed),
+            records: self.progress.records.load(Ordering::Relaxed),
+            rejects: self.progress.rejects.load(Ordering::Relaxed),
         }
     }
 }
 
-fn postpone(shared: &Shared, due: &[(u64, Ticket, Progress)]) {
-    let mut state = lock(shared);
+fn postpone(shared: &LeaseTable, due: &[(u64, Ticket, Progress)]) {
+    let mut state = shared.state.lock();
     for (key, ..) in due {
         if let Some(held) = state.held.get_mut(key) {
-            held.renew_at = Instant::now() + RETRY;
+            held.renew_at = Instant::now() + RETRY_EVERY;
         }
     }
 }
 
-fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, renewed: Result<Renewed>) {
-    let mut state = lock(shared);
+fn note_renewal(
+    shared: &LeaseTable,
+    policy: &LeasePolicy,
+    key: u64,
+    asked_at: Instant,
+    renewed: Result<Renewed>,
+) {
+    let mut state = shared.state.lock();
     let Some(held) = state.held.get_mut(&key) else {
         return;
     };
     match renewed {
         Ok(Renewed { cancel }) => {
-            shared.complaints.works_again(RENEW);
+            shared.repeated_errors.succeeded(CANNOT_RENEW);
             held.good_until = asked_at + policy.lease;
             held.renew_at = asked_at + policy.renew_every;
             if cancel {
@@ -391,24 +406,26 @@ fn note(shared: &Shared, policy: &LeasePolicy, key: u64, asked_at: Instant, rene
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");
             state.held.remove(&key);
-            shared.complaints.note(LOST, &error);
+            shared.repeated_errors.failed(LEASE_LOST, &error);
         }
         Err(error) => {
-            shared.complaints.note(RENEW, &error);
-            held.renew_at = Instant::now() + RETRY;
+            shared.repeated_errors.failed(CANNOT_RENEW, &error);
+            held.renew_at = Instant::now() + RETRY_EVERY;
         }
     }
 }
 
-/// Stops attempts whose lease may run out on the server before another renewal can get through. If none ever will, they are
-/// handed back on the worker's other connection, so that it costs their requests no loss.
-fn give_up(shared: &Shared, policy: &LeasePolicy, fails_for_good: bool) {
-    let class = match fails_for_good {
-        true => Class::Cancelled,
-        false => Class::LeaseLost,
-    };
-    for held in lock(shared).held.values() {
-        if Instant::now() + policy.margin >= held.good_until {
+/// Stops attempts whose lease may run out on the server before another renewal can get through. They are handed back on the
+/// worker's other connection, if that still works, so that it costs their requests no loss.
+fn stop_expiring(shared: &LeaseTable, policy: &LeasePolicy) {
+    for held in shared.state.lock().held.values() {
+        // After its end it is nobody's to hand back.
+        let now = Instant::now();
+        if now + policy.margin >= held.good_until {
+            let class = match now < held.good_until {
+                true => Class::Cancelled,
+                false => Class::LeaseLost,
+            };
             held.stop.request(class, "the lease could not be renewed in time");
         }
     }

@@ -1,10 +1,11 @@
 //! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
 
-mod attempt;
+mod attempt_runner;
+mod backoff;
 mod burst;
 mod lease;
 mod plugins;
-mod reached;
+mod reached_hosts;
 mod reaper;
 
 use std::collections::{HashMap, HashSet};
@@ -14,17 +15,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use attempt::Context;
-use burst::{Awaited, LookedThrough, Outlook, Patience};
-pub use burst::{Left, LeftRequest};
+use attempt_runner::AttemptRunner;
+use backoff::Backoff;
+use burst::{AwaitedWork, BurstWait, PendingWork, ScannedQueues};
+pub use burst::{LeftRequest, LeftRequests};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
-use reached::{Noter, ReachedHosts};
+use reached_hosts::{ReachedHosts, ReachedHostsReporter};
 use reaper::Reaper;
 
 use crate::commit::{Destination, Owner};
-use crate::complaints::Complaints;
 use crate::config::{LeasePolicy, Limits};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::Fetcher;
@@ -32,21 +33,26 @@ use crate::format::Format;
 use crate::gate::Gate;
 use crate::memory::MemoryBudget;
 use crate::plugin::Engine;
-use crate::queue::{Claim, ClaimOptions, Counts, Elsewhere, OutputId, Server, is_suspect};
+use crate::queue::{Backend, Claim, ClaimOptions, Counts, OtherOutput, OutputId, is_suspect};
 use crate::request::InputOptions;
 use crate::stop::Stop;
+use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// How often an idle worker says why it is idle although requests wait.
-const EXPLAIN_EVERY: Duration = Duration::from_secs(60);
+const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a claim waits for others to end, so that it can be one for several, until there is room for one in
 /// `CLAIM_SHARE` of all that the worker does at once.
-const GATHER: Duration = Duration::from_millis(1);
+const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
-/// What may fail for a while.
-const CLAIM: &str = "cannot claim, trying again";
-const WAIT: &str = "cannot wait for requests, looking from time to time";
+/// The first and the longest wait after a claim that failed.
+const CLAIM_RETRY_FIRST: Duration = Duration::from_millis(200);
+const CLAIM_RETRY_MAX: Duration = Duration::from_millis(6_400);
+
+/// Messages of operations that may fail for a while.
+const CANNOT_CLAIM: &str = "cannot claim, trying again";
+const CANNOT_WAIT: &str = "cannot wait for requests, looking from time to time";
 
 /// What a worker does.
 #[derive(Debug, Clone)]
@@ -101,12 +107,12 @@ pub struct Summary {
     pub dead: u64,
     /// Cancelled while at work.
     pub cancelled: u64,
-    /// Handed back because the worker stopped.
+    /// Handed back because the worker stopped, or could not keep their leases.
     pub released: u64,
     /// Claims that went to somebody else.
     pub lost: u64,
     /// What a burst that ended by itself has left.
-    pub left: Left,
+    pub left: LeftRequests,
 }
 
 impl Summary {
@@ -134,14 +140,14 @@ pub enum Shutdown {
 }
 
 /// Runs a worker until it is told to stop or, in a burst, until nothing is to do for a while. `url` names the server
-/// that `server` is connected to.
+/// that `backend` is connected to.
 ///
 /// # Errors
 /// If the output cannot be written or the plugin cannot be used. Trouble with the server is waited out, by a burst for as
 /// long as its policy says.
 pub async fn run(
     url: &str,
-    server: Server,
+    backend: Backend,
     engine: Engine,
     fetcher: Fetcher,
     destination: Destination,
@@ -160,39 +166,39 @@ pub async fn run(
         id: destination.identity()?,
         uri: destination.uri(),
     };
-    let (registry, source) = (Arc::clone(&server.registry), options.plugin.clone());
+    let (registry, source) = (Arc::clone(&backend.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;
-    let complaints = Arc::new(Complaints::default());
+    let repeated_errors = Arc::new(RepeatedErrors::default());
     let queue = options.queues.first().map_or("", String::as_str);
-    let leases = Leases::start(url, queue, &options.policy, Arc::clone(&complaints))?;
+    let leases = Leases::start(url, queue, &options.policy, Arc::clone(&repeated_errors))?;
     let destination = Arc::new(destination);
-    let reached = ReachedHosts::new(Arc::clone(&server.queue), fetcher.clone());
-    let context = Arc::new(Context {
-        server,
+    let reached = ReachedHosts::new(Arc::clone(&backend.queue), fetcher.clone());
+    let runner = Arc::new(AttemptRunner {
+        backend,
         reached,
         leases,
         plugins,
         fetcher,
         destination,
         output,
-        complaints,
+        repeated_errors,
         options,
     });
-    let noter = Noter::start(&context);
-    let _reaper = (!context.options.burst).then(|| Reaper::start(&context));
+    let noter = ReachedHostsReporter::start(&runner);
+    let _reaper = (!runner.options.burst).then(|| Reaper::start(&runner));
     let mut worker = Worker {
-        context,
+        runner,
         attempts: JoinSet::new(),
         stops: HashMap::new(),
         suspect: None,
         summary: Summary::default(),
         turn: 0,
         unanswered: None,
-        explained: None,
-        told_elsewhere: HashSet::new(),
-        patience: Patience::default(),
-        looked_through: LookedThrough::new(),
-        told_of_waiting: None,
+        idle_logged_at: None,
+        logged_elsewhere: HashSet::new(),
+        waiting: BurstWait::default(),
+        scanned: ScannedQueues::new(),
+        logged_waiting: None,
         invalid_before: None,
     };
     // As a task, because the attempts are tasks too: each wake of what runs right here may be one of another thread.
@@ -201,8 +207,8 @@ pub async fn run(
         worker.drain(&mut shutdown).await;
         noter.end().await;
         // Where all workers are bursts, nobody else would do it.
-        if result.is_ok() && worker.context.options.burst && *shutdown.borrow() == Shutdown::No {
-            reaper::reap(&worker.context).await;
+        if result.is_ok() && worker.runner.options.burst && *shutdown.borrow() == Shutdown::No {
+            reaper::reap(&worker.runner).await;
         }
         result.map(|()| worker.summary)
     });
@@ -219,7 +225,7 @@ pub async fn run(
 }
 
 struct Worker {
-    context: Arc<Context>,
+    runner: Arc<AttemptRunner>,
     attempts: JoinSet<Outcome>,
     stops: HashMap<tokio::task::Id, Stop>,
     /// The attempt at a request that one more loss makes poison. It may take this worker with it, so nothing more is
@@ -230,47 +236,46 @@ struct Worker {
     /// The nonce of a claim that has given nothing so far, maybe because its answer did not arrive, and how many it was for.
     unanswered: Option<(String, usize)>,
     /// When it was last said why an idle worker is idle.
-    explained: Option<Instant>,
+    idle_logged_at: Option<Instant>,
     /// The queues of which it was said that requests wait for workers with other outputs.
-    told_elsewhere: HashSet<String>,
+    logged_elsewhere: HashSet<String>,
     /// How long a burst has waited.
-    patience: Patience,
-    looked_through: LookedThrough,
+    waiting: BurstWait,
+    scanned: ScannedQueues,
     /// When it last said what it waits for, and what it has said since then.
-    told_of_waiting: Option<(Instant, Awaited)>,
+    logged_waiting: Option<(Instant, AwaitedWork)>,
     /// How many documents were no requests when a burst began.
     invalid_before: Option<u64>,
 }
 
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
-        let (mut failures, mut failing_since) = (0, None);
+        let (mut backoff, mut failing_since) = (Backoff::new(CLAIM_RETRY_FIRST, CLAIM_RETRY_MAX), None);
         while *shutdown.borrow() == Shutdown::No {
             while let Some(ended) = self.attempts.try_join_next_with_id() {
                 self.ended(ended);
             }
-            if self.attempts.len() >= self.context.options.concurrency || self.suspect.is_some() {
+            if self.attempts.len() >= self.runner.options.concurrency || self.suspect.is_some() {
                 self.next_event(shutdown, None).await;
                 continue;
             }
-            self.gather().await;
+            self.batch_claims().await;
             match self.step().await {
-                Ok(Step::Over) => return Ok(()),
+                Ok(ClaimOutcome::Over) => return Ok(()),
                 Ok(step) => {
-                    failures = 0;
-                    self.context.complaints.works_again(CLAIM);
-                    if matches!(step, Step::Began) {
+                    backoff.reset();
+                    failing_since = None;
+                    self.runner.repeated_errors.succeeded(CANNOT_CLAIM);
+                    if matches!(step, ClaimOutcome::Began) {
                         continue;
                     }
-                    self.next_event(shutdown, Some(self.context.options.policy.idle))
+                    self.next_event(shutdown, Some(self.runner.options.policy.idle))
                         .await;
                 }
-                Err(error) if self.may_pass(&error, failures, &mut failing_since) => {
-                    failures += 1;
-                    self.context.complaints.note(CLAIM, &error);
-                    let pause = Duration::from_millis(100).saturating_mul(1 << failures.min(6));
+                Err(error) if self.may_pass(&error, &mut failing_since) => {
+                    self.runner.repeated_errors.failed(CANNOT_CLAIM, &error);
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next_wait()) => {}
                         _ = shutdown.changed() => {}
                     }
                 }
@@ -282,12 +287,9 @@ impl Worker {
 
     /// Whether to try again after a claim failed. A burst does not wait for long; any other worker waits until an operator has
     /// helped, whatever the server says: if it left, somebody would have to start it again.
-    fn may_pass(&self, error: &Error, failures: u32, failing_since: &mut Option<Instant>) -> bool {
-        if failures == 0 {
-            *failing_since = None;
-        }
+    fn may_pass(&self, error: &Error, failing_since: &mut Option<Instant>) -> bool {
         let since = failing_since.get_or_insert_with(Instant::now);
-        let WorkerOptions { burst, policy, .. } = &self.context.options;
+        let WorkerOptions { burst, policy, .. } = &self.runner.options;
         if *burst {
             error.class() == Class::Transient && since.elapsed() < policy.burst_patience
         } else {
@@ -296,52 +298,52 @@ impl Worker {
     }
 
     /// Lets small attempts that end at about the same time be replaced by one claim.
-    async fn gather(&mut self) {
-        let room = self.context.options.concurrency / CLAIM_SHARE;
-        let gathering = async {
-            while self.context.options.concurrency - self.attempts.len() < room
+    async fn batch_claims(&mut self) {
+        let room = self.runner.options.concurrency / CLAIM_SHARE;
+        let batching = async {
+            while self.runner.options.concurrency - self.attempts.len() < room
                 && let Some(ended) = self.attempts.join_next_with_id().await
             {
                 self.ended(ended);
             }
         };
         // If the time is over, the attempts that are left are not small.
-        let _ = tokio::time::timeout(GATHER, gathering).await;
+        let _ = tokio::time::timeout(BATCH_WAIT, batching).await;
     }
 
-    async fn step(&mut self) -> Result<Step> {
-        if self.context.options.burst && self.invalid_before.is_none() {
-            self.invalid_before = Some(burst::invalid(&self.context).await?);
+    async fn step(&mut self) -> Result<ClaimOutcome> {
+        if self.runner.options.burst && self.invalid_before.is_none() {
+            self.invalid_before = Some(burst::count_invalid(&self.runner).await?);
         }
-        self.context.destination.check_identity()?;
-        self.context.leases.check().await?;
+        self.runner.destination.check_identity()?;
+        self.runner.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
-        self.patience.look();
+        self.waiting.look();
         if !claims.is_empty() {
             for claim in claims {
                 self.begin(claim, asked_at);
             }
-            self.patience.is_busy();
-            self.looked_through.clear();
-            return Ok(Step::Began);
+            self.waiting.is_busy();
+            self.scanned.clear();
+            return Ok(ClaimOutcome::Began);
         }
-        if self.context.options.burst {
+        if self.runner.options.burst {
             return self.idle_in_burst().await;
         }
-        if self.explained.is_none_or(|at| at.elapsed() > EXPLAIN_EVERY) {
-            self.explained = Some(Instant::now());
-            self.explain().await?;
+        if self.idle_logged_at.is_none_or(|at| at.elapsed() > IDLE_LOG_EVERY) {
+            self.idle_logged_at = Some(Instant::now());
+            self.log_why_idle().await?;
         }
-        Ok(Step::Idle)
+        Ok(ClaimOutcome::Idle)
     }
 
     /// Asks each queue once, beginning with the one after that which was served last, and gives what the first one
     /// gives that has something: as much as there is room for, but not more than that queue's share.
     async fn claim_any(&mut self) -> Result<(Vec<Claim>, Instant)> {
-        let context = Arc::clone(&self.context);
-        let options = &context.options;
-        if context.plugins.is_watching() {
-            tokio::task::block_in_place(|| context.plugins.refresh());
+        let runner = Arc::clone(&self.runner);
+        let options = &runner.options;
+        if runner.plugins.is_watching() {
+            tokio::task::block_in_place(|| runner.plugins.refresh());
         }
         let room = options.concurrency - self.attempts.len();
         let share = options.concurrency.div_ceil(options.queues.len());
@@ -356,15 +358,15 @@ impl Worker {
                 nonce: nonce.clone(),
                 lease: options.policy.lease,
                 lost_max: options.policy.lost_max,
-                needs_binding: context.plugins.needs_binding(),
-                output: context.output.clone(),
+                needs_binding: runner.plugins.needs_binding(),
+                output: runner.output.clone(),
                 move_output: options.move_output,
             };
             let (queue, count) = (&options.queues[turn], *count);
             let asked_at = Instant::now();
             // If the answer is lost, the same is asked again, and of the same queue first.
             self.turn = turn;
-            let claims = context.server.queue.claim_some(queue, &claim, count).await?;
+            let claims = runner.backend.queue.claim_some(queue, &claim, count).await?;
             if !claims.is_empty() {
                 self.turn = turn + 1;
                 self.unanswered = None;
@@ -376,12 +378,12 @@ impl Worker {
 
     fn begin(&mut self, claim: Claim, asked_at: Instant) {
         let is_suspect =
-            claim.ending.is_none() && is_suspect(claim.lost, self.context.options.policy.lost_max);
+            claim.ending.is_none() && is_suspect(claim.lost, self.runner.options.policy.lost_max);
         let stop = Stop::default();
-        let (context, for_attempt) = (Arc::clone(&self.context), stop.clone());
+        let (runner, for_attempt) = (Arc::clone(&self.runner), stop.clone());
         let task = self
             .attempts
-            .spawn(async move { context.attempt(claim, asked_at, for_attempt).await });
+            .spawn(async move { runner.attempt(claim, asked_at, for_attempt).await });
         if is_suspect {
             self.suspect = Some(task.id());
         }
@@ -407,10 +409,10 @@ impl Worker {
 
     /// Waits for an attempt to end, a signal or, with `idle`, for something to claim.
     async fn next_event(&mut self, shutdown: &mut watch::Receiver<Shutdown>, idle: Option<Duration>) {
-        let context = Arc::clone(&self.context);
+        let runner = Arc::clone(&self.runner);
         let wait = async {
             match idle {
-                Some(idle) => wait_any(&context, idle).await,
+                Some(idle) => wait_any(&runner, idle).await,
                 None => std::future::pending().await,
             }
         };
@@ -422,55 +424,57 @@ impl Worker {
     }
 
     /// Whether a burst that has found nothing to claim waits, and for what, or is over.
-    async fn idle_in_burst(&mut self) -> Result<Step> {
+    async fn idle_in_burst(&mut self) -> Result<ClaimOutcome> {
         if !self.attempts.is_empty() {
-            self.patience.is_busy();
-            return Ok(Step::Idle);
+            self.waiting.is_busy();
+            return Ok(ClaimOutcome::Idle);
         }
-        let LeasePolicy { burst_wait, idle, .. } = self.context.options.policy;
-        let rest = self.patience.rest(burst_wait, idle);
-        let outlook = Outlook::of(&self.context, rest.for_retries, &mut self.looked_through).await?;
-        if outlook.is_importing() {
-            self.patience.is_busy();
-            return Ok(Step::Idle);
+        let LeasePolicy { burst_wait, idle, .. } = self.runner.options.policy;
+        let remaining = self.waiting.remaining(burst_wait, idle);
+        let pending = PendingWork::of(&self.runner, remaining.for_retries, &mut self.scanned).await?;
+        if pending.is_importing() {
+            self.waiting.is_busy();
+            return Ok(ClaimOutcome::Idle);
         }
-        if outlook.is_awaited(rest) {
-            let awaited = outlook.awaited(rest);
-            self.patience.awaits(awaited);
+        if pending.is_awaited(remaining) {
+            let awaited = pending.awaited(remaining);
+            self.waiting.awaits(awaited);
             let told = self
-                .told_of_waiting
-                .filter(|(at, _)| at.elapsed() <= EXPLAIN_EVERY);
+                .logged_waiting
+                .filter(|(at, _)| at.elapsed() <= IDLE_LOG_EVERY);
             if told.is_none_or(|(_, told)| awaited.is_more_than(told)) {
                 let told = told.map_or(awaited, |(_, told)| told.and(awaited));
-                self.told_of_waiting = Some((Instant::now(), told));
-                outlook.tell(rest);
+                self.logged_waiting = Some((Instant::now(), told));
+                pending.log_waiting(remaining);
             }
-            return Ok(Step::Idle);
+            return Ok(ClaimOutcome::Idle);
         }
         let invalid_before = self.invalid_before.unwrap_or_default();
-        let Some(all) = outlook
-            .left(&self.context, burst_wait, rest, invalid_before)
+        let Some(all) = pending
+            .left(&self.runner, burst_wait, remaining, invalid_before)
             .await?
         else {
-            self.looked_through.clear();
-            return Ok(Step::Idle);
+            self.scanned.clear();
+            return Ok(ClaimOutcome::Idle);
         };
-        self.explain().await?;
+        self.log_why_idle().await?;
         self.summary.left = all;
-        Ok(Step::Over)
+        Ok(ClaimOutcome::Over)
     }
 
     /// Says why nothing is claimed although requests wait.
-    async fn explain(&mut self) -> Result<()> {
-        let context = Arc::clone(&self.context);
-        for name in &context.options.queues {
-            let mut counts = context.server.queue.counts(name).await?;
+    async fn log_why_idle(&mut self) -> Result<()> {
+        let runner = Arc::clone(&self.runner);
+        for name in &runner.options.queues {
+            let mut counts = runner.backend.queue.counts(name).await?;
             counts.ready = counts.ready.saturating_sub(self.elsewhere(&counts).await?);
-            match obstacle(&context, &counts) {
-                Some(Obstacle::Unbound(why)) => {
+            match idle_reason(&runner, &counts) {
+                Some(IdleReason::Unbound(why)) => {
                     tracing::warn!(queue = name, why, "requests cannot be claimed");
                 }
-                Some(Obstacle::Paused) => tracing::warn!(queue = name, "queue is paused, its requests wait"),
+                Some(IdleReason::Paused) => {
+                    tracing::warn!(queue = name, "queue is paused, its requests wait");
+                }
                 None => {}
             }
         }
@@ -480,20 +484,20 @@ impl Worker {
     /// How many requests of a queue are ready for workers with other outputs only. Says so, once.
     async fn elsewhere(&mut self, counts: &Counts) -> Result<u64> {
         let queue = &counts.queue;
-        if counts.ready == 0 || self.context.options.move_output {
-            self.told_elsewhere.remove(queue);
+        if counts.ready == 0 || self.runner.options.move_output {
+            self.logged_elsewhere.remove(queue);
             return Ok(0);
         }
         let elsewhere = self
-            .context
-            .server
+            .runner
+            .backend
             .queue
-            .elsewhere(queue, &self.context.output)
+            .elsewhere(queue, &self.runner.output)
             .await?;
         if elsewhere.is_empty() {
-            self.told_elsewhere.remove(queue);
-        } else if self.told_elsewhere.insert(queue.clone()) {
-            for Elsewhere { uri, requests } in &elsewhere {
+            self.logged_elsewhere.remove(queue);
+        } else if self.logged_elsewhere.insert(queue.clone()) {
+            for OtherOutput { uri, requests } in &elsewhere {
                 tracing::warn!(
                     queue,
                     requests,
@@ -514,7 +518,7 @@ impl Worker {
                 "stopping: waiting for attempts to end; a second signal hands them back now"
             );
         }
-        let deadline = tokio::time::Instant::now() + self.context.options.policy.drain;
+        let deadline = tokio::time::Instant::now() + self.runner.options.policy.drain;
         let mut patient = true;
         while !self.attempts.is_empty() {
             if patient && *shutdown.borrow() == Shutdown::Now {
@@ -540,19 +544,19 @@ impl Worker {
 }
 
 /// What a look at the queues led to.
-enum Step {
+enum ClaimOutcome {
     Began,
     Idle,
     Over,
 }
 
 /// Why requests that wait cannot be claimed.
-enum Obstacle {
+enum IdleReason {
     Unbound(String),
     Paused,
 }
 
-impl Obstacle {
+impl IdleReason {
     fn word(&self) -> &'static str {
         match self {
             Self::Unbound(_) => "the queue has no plugin",
@@ -561,16 +565,16 @@ impl Obstacle {
     }
 }
 
-fn obstacle(context: &Context, counts: &Counts) -> Option<Obstacle> {
+fn idle_reason(runner: &AttemptRunner, counts: &Counts) -> Option<IdleReason> {
     let (name, waiting) = (&counts.queue, waiting(counts));
     if waiting == 0 {
         None
-    } else if counts.binding.is_none() && context.plugins.needs_binding() {
-        Some(Obstacle::Unbound(format!(
+    } else if counts.binding.is_none() && runner.plugins.needs_binding() {
+        Some(IdleReason::Unbound(format!(
             "{name}: has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
         )))
     } else {
-        counts.paused.then_some(Obstacle::Paused)
+        counts.paused.then_some(IdleReason::Paused)
     }
 }
 
@@ -584,16 +588,16 @@ fn in_seconds(time: Duration) -> f64 {
 }
 
 /// Waits until one of the queues may have something, at most `idle`.
-async fn wait_any(context: &Context, idle: Duration) {
+async fn wait_any(runner: &AttemptRunner, idle: Duration) {
     let mut waits = JoinSet::new();
-    for name in &context.options.queues {
-        let (queue, name) = (Arc::clone(&context.server.queue), name.clone());
-        let complaints = Arc::clone(&context.complaints);
+    for name in &runner.options.queues {
+        let (queue, name) = (Arc::clone(&runner.backend.queue), name.clone());
+        let repeated_errors = Arc::clone(&runner.repeated_errors);
         waits.spawn(async move {
             match queue.wait(&name, idle).await {
-                Ok(()) => complaints.works_again(WAIT),
+                Ok(()) => repeated_errors.succeeded(CANNOT_WAIT),
                 Err(error) => {
-                    complaints.note(WAIT, &error);
+                    repeated_errors.failed(CANNOT_WAIT, &error);
                     // The next claim may do all the same; until then there is no hurry.
                     tokio::time::sleep(idle).await;
                 }

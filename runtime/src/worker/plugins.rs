@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{Limits, Lowered};
+use parking_lot::Mutex;
+
+use crate::config::{LimitOverrides, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin, component_metadata};
@@ -18,10 +20,10 @@ const KEPT_MAX: usize = 64;
 
 /// How long a binding is taken for what it was. Its number stands for it as long as the server keeps what it has; one that
 /// was emptied begins to count anew.
-const TRUSTED: Duration = Duration::from_secs(5);
+const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 
 /// How long a changed file that cannot be used is left alone. Then it is tried again: what the machine lacked it may have now.
-const LEFT_ALONE: Duration = Duration::from_secs(5);
+const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
 /// Where a worker's plugins come from.
 #[derive(Debug, Clone)]
@@ -41,23 +43,23 @@ pub enum PluginSource {
 
 /// A plugin with its config, ready to start.
 #[derive(Debug, Clone)]
-pub(super) struct Bound {
+pub(super) struct BoundPlugin {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
     /// The worker's, lowered by the binding's.
     pub(super) limits: Arc<Limits>,
-    lowered: Lowered,
+    overrides: LimitOverrides,
     pub(super) gate: Gate,
     pub(super) input: InputOptions,
     /// None for a file.
     pub(super) number: Option<u64>,
 }
 
-impl Bound {
-    fn is(&self, binding: &Binding) -> bool {
+impl BoundPlugin {
+    fn matches(&self, binding: &Binding) -> bool {
         self.plugin.description().sha256 == binding.sha256
             && *self.config == *binding.config
-            && self.lowered == binding.limits
+            && self.overrides == binding.limits
             && self.gate == binding.gate
             && self.input == binding.input
     }
@@ -68,24 +70,24 @@ pub(super) struct Plugins {
     limits: Arc<Limits>,
     registry: Arc<dyn Registry>,
     source: PluginSource,
-    file: Mutex<Option<(Stamp, Bound)>>,
+    file: Mutex<Option<(FileStamp, BoundPlugin)>>,
     /// The change of the file that could not be taken up, and when that was tried.
-    refused: Mutex<Option<(Stamp, Instant)>>,
-    bindings: Mutex<HashMap<(String, u64), Known>>,
+    refused: Mutex<Option<(FileStamp, Instant)>>,
+    bindings: Mutex<HashMap<(String, u64), CompiledPlugin>>,
     /// Of each queue, held while its binding is fetched and compiled: claims that come together do it once, and other queues
     /// do not wait for it.
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A binding that was compiled, and what was known when it was last compared with the server's.
-struct Known {
-    bound: Bound,
+struct CompiledPlugin {
+    bound: BoundPlugin,
     seen_at: Instant,
     losses: u64,
 }
 
 /// What tells that a file has changed.
-type Stamp = (SystemTime, u64);
+type FileStamp = (SystemTime, u64);
 
 impl Plugins {
     /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
@@ -108,7 +110,7 @@ impl Plugins {
         if let PluginSource::File { path, config, .. } = &plugins.source {
             let stamp = stamp(path)?;
             let bound = plugins.load_file(path, config)?;
-            *lock(&plugins.file) = Some((stamp, bound));
+            *plugins.file.lock() = Some((stamp, bound));
         }
         Ok(plugins)
     }
@@ -134,14 +136,18 @@ impl Plugins {
             return;
         };
         let Ok(now) = stamp(path) else { return };
-        if lock(&self.file)
+        if self
+            .file
+            .lock()
             .as_ref()
             .is_some_and(|(before, _)| *before == now)
         {
             return;
         }
-        if lock(&self.refused)
-            .is_some_and(|(stamp, tried_at)| stamp == now && tried_at.elapsed() < LEFT_ALONE)
+        if self
+            .refused
+            .lock()
+            .is_some_and(|(stamp, tried_at)| stamp == now && tried_at.elapsed() < RETRY_REFUSED_FILE)
         {
             return;
         }
@@ -149,24 +155,24 @@ impl Plugins {
             Ok(bound) => {
                 let sha256 = &bound.plugin.description().sha256;
                 tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
-                *lock(&self.file) = Some((now, bound));
-                *lock(&self.refused) = None;
+                *self.file.lock() = Some((now, bound));
+                *self.refused.lock() = None;
             }
             Err(error) => {
                 tracing::warn!(
-                                   path = %path.display(),
-                                   error = error.report(),
-                code = %error.code(),
-                                   "plugin file changed but cannot be used, keeping the one before"
-                               );
-                *lock(&self.refused) = Some((now, Instant::now()));
+                    path = %path.display(),
+                    error = error.report(),
+                    code = %error.code(),
+                    "plugin file changed but cannot be used, keeping the one before"
+                );
+                *self.refused.lock() = Some((now, Instant::now()));
             }
         }
     }
 
     /// The plugin for a claim; an attempt keeps it to its end.
-    pub(super) async fn for_claim(&self, claim: &Claim) -> Result<Bound> {
-        if let Some((_, bound)) = lock(&self.file).as_ref() {
+    pub(super) async fn for_claim(&self, claim: &Claim) -> Result<BoundPlugin> {
+        if let Some((_, bound)) = self.file.lock().as_ref() {
             return Ok(bound.clone());
         }
         let queue = &claim.ticket.queue;
@@ -178,12 +184,12 @@ impl Plugins {
             )
         })?;
         let key = (queue.clone(), number);
-        if let Some(bound) = self.trusted(&key) {
+        if let Some(bound) = self.recently_compiled(&key) {
             return Ok(bound);
         }
-        let loading = Arc::clone(lock(&self.loading).entry(queue.clone()).or_default());
+        let loading = Arc::clone(self.loading.lock().entry(queue.clone()).or_default());
         let _loading = loading.lock().await;
-        if let Some(bound) = self.trusted(&key) {
+        if let Some(bound) = self.recently_compiled(&key) {
             return Ok(bound);
         }
         let (seen_at, losses) = (Instant::now(), self.registry.losses_seen());
@@ -191,42 +197,43 @@ impl Plugins {
             .registry
             .binding(queue, number)
             .await?
-            .ok_or_else(|| missing(&key, "binding"))?;
-        if let Some(known) = lock(&self.bindings).get_mut(&key)
-            && known.bound.is(&binding)
+            .ok_or_else(|| missing_on_server(&key, "binding"))?;
+        if let Some(compiled) = self.bindings.lock().get_mut(&key)
+            && compiled.bound.matches(&binding)
         {
-            (known.seen_at, known.losses) = (seen_at, losses);
-            return Ok(known.bound.clone());
+            (compiled.seen_at, compiled.losses) = (seen_at, losses);
+            return Ok(compiled.bound.clone());
         }
         let bytes = self
             .registry
             .component(&binding.sha256, self.limits.component_bytes_max)
             .await?
-            .ok_or_else(|| missing(&key, "component"))?;
+            .ok_or_else(|| missing_on_server(&key, "component"))?;
         let bound = self.compile(bytes, binding).await?;
-        let mut bindings = lock(&self.bindings);
+        let mut bindings = self.bindings.lock();
         if bindings.len() >= KEPT_MAX {
             bindings.clear();
         }
-        let known = Known {
+        let compiled = CompiledPlugin {
             bound: bound.clone(),
             seen_at,
             losses,
         };
-        bindings.insert(key, known);
+        bindings.insert(key, compiled);
         Ok(bound)
     }
 
     /// What a number stood for a moment ago.
-    fn trusted(&self, key: &(String, u64)) -> Option<Bound> {
+    fn recently_compiled(&self, key: &(String, u64)) -> Option<BoundPlugin> {
         let losses = self.registry.losses_seen();
-        let bindings = lock(&self.bindings);
-        let known = bindings.get(key)?;
-        (known.losses == losses && known.seen_at.elapsed() < TRUSTED).then(|| known.bound.clone())
+        let bindings = self.bindings.lock();
+        let compiled = bindings.get(key)?;
+        (compiled.losses == losses && compiled.seen_at.elapsed() < BINDING_TRUSTED)
+            .then(|| compiled.bound.clone())
     }
 
-    async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<Bound> {
-        let limits = Arc::new(self.limits.lowered(&binding.limits)?);
+    async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<BoundPlugin> {
+        let limits = Arc::new(self.limits.with_overrides(&binding.limits)?);
         let engine = self.engine.clone();
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
@@ -241,25 +248,25 @@ impl Plugins {
                 format!("the server's component {} has another digest", binding.sha256),
             ));
         }
-        Ok(Bound {
+        Ok(BoundPlugin {
             plugin,
             config: binding.config.into(),
             limits,
-            lowered: binding.limits,
+            overrides: binding.limits,
             gate: binding.gate,
             input: binding.input,
             number: Some(binding.number),
         })
     }
 
-    fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<Bound> {
+    fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<BoundPlugin> {
         let plugin = self.engine.load_file(path)?;
         plugin.check(config).map_err(|e| e.about(path.display()))?;
-        Ok(Bound {
+        Ok(BoundPlugin {
             plugin,
             config: Arc::clone(config),
             limits: Arc::clone(&self.limits),
-            lowered: Lowered::new(),
+            overrides: LimitOverrides::new(),
             gate: Gate::default(),
             input: InputOptions::default(),
             number: None,
@@ -267,7 +274,7 @@ impl Plugins {
     }
 }
 
-fn stamp(path: &std::path::Path) -> Result<Stamp> {
+fn stamp(path: &std::path::Path) -> Result<FileStamp> {
     let metadata = component_metadata(path)?;
     let modified = metadata.modified().map_err(|e| {
         Error::permanent(Stage::Plugin, Code::PluginMissing, path.display().to_string()).because(e)
@@ -275,14 +282,10 @@ fn stamp(path: &std::path::Path) -> Result<Stamp> {
     Ok((modified, metadata.len()))
 }
 
-fn missing((queue, number): &(String, u64), what: &str) -> Error {
+fn missing_on_server((queue, number): &(String, u64), what: &str) -> Error {
     Error::permanent(
         Stage::Plugin,
         Code::PluginMissing,
         format!("queue {queue}: the server does not have the {what} of binding {number}"),
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::attempt::Context;
+use super::attempt_runner::AttemptRunner;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
@@ -16,6 +16,9 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// At every so many looks, from the first one on, it looks at staging, too: about once an hour.
 const STAGING_EVERY: u64 = 60;
+
+/// How much longer than an attempt may work staged files are left alone.
+const STAGING_GRACE: Duration = Duration::from_secs(3_600);
 
 /// Between two steps others have their turn.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -27,14 +30,14 @@ const STEPS_MAX: usize = 5_000;
 pub(super) struct Reaper(JoinHandle<()>);
 
 impl Reaper {
-    pub(super) fn start(context: &Arc<Context>) -> Self {
-        let context = Arc::clone(context);
+    pub(super) fn start(runner: &Arc<AttemptRunner>) -> Self {
+        let runner = Arc::clone(runner);
         Self(tokio::spawn(async move {
             for look in 0_u64.. {
                 if look.is_multiple_of(STAGING_EVERY) {
-                    reap_staging(&context).await;
+                    reap_staging(&runner).await;
                 }
-                reap(&context).await;
+                reap(&runner).await;
                 // Workers that were started together do not come together.
                 tokio::time::sleep(EVERY.mul_f64(0.5 + fastrand::f64())).await;
             }
@@ -49,39 +52,42 @@ impl Drop for Reaper {
 }
 
 /// Removes what is due in all queues of the worker, if anything is ever to be removed.
-pub(super) async fn reap(context: &Context) {
-    let Some(keep) = context.options.policy.retention else {
+pub(super) async fn reap(runner: &AttemptRunner) {
+    let Some(keep) = runner.options.policy.retention else {
         return;
     };
-    for name in &context.options.queues {
-        match reap_queue(&*context.server.queue, name, keep).await {
+    for name in &runner.options.queues {
+        match reap_queue(&*runner.backend.queue, name, keep).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(queue = name, removed, "requests removed that ended long ago"),
             Err(error) => tracing::warn!(
-                           queue = name,
-                           error = error.report(),
-            code = %error.code(),
-                           "requests that ended long ago not removed, trying again later"
-                       ),
+                queue = name,
+                error = error.report(),
+                code = %error.code(),
+                "requests that ended long ago not removed, trying again later"
+            ),
         }
     }
 }
 
 /// Removes staged files to which nothing was written for longer than an attempt may work, of a worker with the usual limits,
 /// too; but not those of requests at which this worker is at work, however long it waits for memory.
-async fn reap_staging(context: &Context) {
-    let destination = Arc::clone(&context.destination);
-    let attempt = context.options.limits.attempt.max(Limits::default().attempt);
-    let older_than = attempt + Duration::from_secs(3_600);
-    let tickets = context.leases.tickets();
+async fn reap_staging(runner: &AttemptRunner) {
+    let destination = Arc::clone(&runner.destination);
+    let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
+    let older_than = attempt + STAGING_GRACE;
+    let tickets = runner.leases.tickets();
     // After a panic the next look tries again.
     let _ = tokio::task::spawn_blocking(move || {
         let at_work = tickets.iter().map(|ticket| (&*ticket.queue, &*ticket.id));
         match destination.reap(older_than, &Vec::from_iter(at_work)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
-            Err(error) => tracing::warn!(error = error.report(),
- code = %error.code(), "abandoned files not removed from staging"),
+            Err(error) => tracing::warn!(
+                error = error.report(),
+                code = %error.code(),
+                "abandoned files not removed from staging"
+            ),
         }
     })
     .await;

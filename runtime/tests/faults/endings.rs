@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Scale;
-use crate::bed::{Bed, QUEUE, read_receipts, sha256sums};
-use crate::crew::Crewman;
+use crate::fixture::{FaultsFixture, QUEUE, read_receipts, sha256sums};
 use crate::support::host::{component, path_of};
+use crate::worker_process::WorkerProcess;
 use crate::workers::STEPS;
 
 const FEW: usize = 100;
@@ -100,22 +100,22 @@ pub(crate) fn endings(scale: &Scale) -> String {
     let mut ended = [0; 3];
     for on_redis in [true, false] {
         let mut walk = Walk::new(if on_redis {
-            Bed::on_redis(&[], FEW)
+            FaultsFixture::on_redis(&[], FEW)
         } else {
-            Bed::on_sqlite(FEW)
+            FaultsFixture::on_sqlite(FEW)
         });
         for (_, step, stops, next) in cases.iter().filter(|case| case.0 == on_redis) {
             let state = walk.run(step, *stops, *next);
             let states = ["done", "cancelled", "dead"];
             ended[states.iter().position(|known| *known == state).unwrap()] += 1;
         }
-        walk.bed.check_audit();
+        walk.fixture.check_audit();
     }
     let [done, cancelled, dead] = ended;
     assert!(done > 0 && cancelled > 0 && dead > 0, "{ended:?}");
     format!(
-        "{} cases: {} steps at which an attempt is killed or stands still, {} ways to go on, two queues; {done} done, {cancelled} \
-         cancelled, {dead} dead; each time nothing visible but what a receipt names, and the queue agrees",
+        "{} cases: {} steps at which an attempt is killed or paused, {} ways to go on, two queues; {done} done, {cancelled} \
+         cancelled, {dead} dead; each time only files that a receipt names were visible, and the queue agreed",
         cases.len(),
         STEPS.len(),
         all_nexts().len()
@@ -123,17 +123,20 @@ pub(crate) fn endings(scale: &Scale) -> String {
 }
 
 struct Walk {
-    bed: Bed,
+    fixture: FaultsFixture,
     cases: usize,
 }
 
 impl Walk {
-    fn new(bed: Bed) -> Self {
+    fn new(fixture: FaultsFixture) -> Self {
         for plugin in ["alarms", "clean"] {
             let path = component(plugin);
-            bed.host.run_with("plugin push", &[path.to_str().unwrap()]).ok();
+            fixture
+                .host
+                .run_with("plugin push", &[path.to_str().unwrap()])
+                .ok();
         }
-        Self { bed, cases: 0 }
+        Self { fixture, cases: 0 }
     }
 
     /// Runs one case; the state in which the request ended.
@@ -142,15 +145,15 @@ impl Walk {
         let case = format!("{step}, {stops:?}, {next:?}");
         let id = format!("case-{}", self.cases);
         self.bind("clean@0.1.0", CONFIG);
-        self.bed.submit_as(&id);
-        let watch = Watch::start(self.bed.host.path("out"), id.clone());
+        self.fixture.submit_as(&id);
+        let watch = Watch::start(self.fixture.host.path("out"), id.clone());
 
         let signal = if stops == Stops::Killed { "KILL" } else { "STOP" };
         let mut first = self.worker("out", "", Some(&format!("{step}:{signal}:={id}")));
         match stops {
             Stops::Killed => assert_eq!(first.wait(), None, "{case}: {}", first.log()),
             Stops::Asleep => self
-                .bed
+                .fixture
                 .wait_until("the worker to stand still", |_| first.stands_still()),
         }
         self.go_on(&case, &id, next);
@@ -181,25 +184,31 @@ impl Walk {
             _ => {}
         }
         if is_leased {
-            self.bed.host.expire_lease(id);
+            self.fixture.host.expire_lease(id);
         }
         match next {
             Next::CancelLater => {
-                self.bed.host.run(&format!("queue pause --queue {QUEUE}")).ok();
+                self.fixture
+                    .host
+                    .run(&format!("queue pause --queue {QUEUE}"))
+                    .ok();
                 self.finish();
                 self.cancel(id, is_leased);
-                self.bed.host.run(&format!("queue resume --queue {QUEUE}")).ok();
+                self.fixture
+                    .host
+                    .run(&format!("queue resume --queue {QUEUE}"))
+                    .ok();
             }
             Next::Released => {
                 let fault = format!("fetched:STOP:={id}");
                 let mut second = self.worker("out", "", Some(&fault));
-                self.bed.wait_until("the second one to stop or end", |_| {
+                self.fixture.wait_until("the second one to stop or end", |_| {
                     second.stands_still() || second.has_ended()
                 });
                 if !second.has_ended() {
                     second.signal("TERM");
                     second.signal("CONT");
-                    self.bed.wait_until("the second one to hear it", |_| {
+                    self.fixture.wait_until("the second one to hear it", |_| {
                         if second.stands_still() {
                             second.signal("CONT");
                         }
@@ -220,7 +229,7 @@ impl Walk {
                     other.log()
                 );
                 assert_eq!(
-                    visible(&self.bed.host.path("other"), id),
+                    visible(&self.fixture.host.path("other"), id),
                     HashSet::new(),
                     "{case}"
                 );
@@ -228,9 +237,9 @@ impl Walk {
             Next::CancelAndDie(place) | Next::PoisonAndDie(place) => {
                 let mut second = self.worker("out", "", Some(&format!("{place}:KILL:={id}")));
                 if second.wait().is_none() {
-                    let status = self.bed.host.status(id);
+                    let status = self.fixture.host.status(id);
                     assert!(status["ending"].is_string(), "{case}: {status}");
-                    self.bed.host.expire_lease(id);
+                    self.fixture.host.expire_lease(id);
                 }
             }
             _ => {}
@@ -241,19 +250,27 @@ impl Walk {
                 if next == Next::PoisonRetriedElsewhere {
                     self.bind("alarms@0.1.0", "{}");
                 }
-                assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
-                self.bed
+                assert_eq!(
+                    visible(&self.fixture.host.path("out"), id),
+                    HashSet::new(),
+                    "{case}"
+                );
+                self.fixture
                     .host
                     .run(&format!("dead retry --queue {QUEUE} {id}"))
                     .ok();
             }
             Next::PoisonPurged if self.state(id) == "dead" => {
-                self.bed
+                self.fixture
                     .host
                     .run(&format!("dead purge --queue {QUEUE} {id}"))
                     .ok();
-                assert_eq!(visible(&self.bed.host.path("out"), id), HashSet::new(), "{case}");
-                self.bed.submit_as(id);
+                assert_eq!(
+                    visible(&self.fixture.host.path("out"), id),
+                    HashSet::new(),
+                    "{case}"
+                );
+                self.fixture.submit_as(id);
             }
             _ => return,
         }
@@ -267,7 +284,7 @@ impl Walk {
     }
 
     fn check(&self, case: &str, id: &str, step: &str, next: Next) -> String {
-        let status = self.bed.host.status(id);
+        let status = self.fixture.host.status(id);
         let state = status["state"].as_str().unwrap().to_owned();
         let was_committed = matches!(step, "receipt" | "settled");
         let wanted = match next {
@@ -278,7 +295,7 @@ impl Walk {
         };
         assert_eq!(state, wanted, "{case}: {status}");
         assert_eq!(status["ending"], Value::Null, "{case}: {status}");
-        let folder = self.bed.host.path("out").join(QUEUE);
+        let folder = self.fixture.host.path("out").join(QUEUE);
         let receipts = read_receipts(&folder.join("receipts"));
         let receipt = receipts.get(id);
         assert_eq!(receipt.is_some(), state == "done", "{case}: {receipt:?}");
@@ -300,46 +317,46 @@ impl Walk {
                     .map(path_of),
             );
         }
-        assert_eq!(visible(&self.bed.host.path("out"), id), named, "{case}");
+        assert_eq!(visible(&self.fixture.host.path("out"), id), named, "{case}");
         state
     }
 
-    fn worker(&self, output: &str, options: &str, fault: Option<&str>) -> Crewman {
-        let mut command = self.bed.host.command();
+    fn worker(&self, output: &str, options: &str, fault: Option<&str>) -> WorkerProcess {
+        let mut command = self.fixture.host.command();
         let words = format!(
             "--log-format json run --queue {QUEUE} --burst --concurrency 1 --lease 5 --output {output} {options} --allow-root"
         );
         command
             .args(words.split_whitespace())
-            .arg(self.bed.host.path("in"));
+            .arg(self.fixture.host.path("in"));
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
-        Crewman::start(command, &self.bed.host)
+        WorkerProcess::start(command, &self.fixture.host)
     }
 
     fn bind(&self, plugin: &str, config: &str) {
         let bind = format!("plugin bind --queue {QUEUE} {plugin} --config");
-        self.bed.host.run_with(&bind, &[config]).ok();
+        self.fixture.host.run_with(&bind, &[config]).ok();
     }
 
     fn state(&self, id: &str) -> String {
-        self.bed.host.status(id)["state"].as_str().unwrap().to_owned()
+        self.fixture.host.status(id)["state"].as_str().unwrap().to_owned()
     }
 
     fn cancel(&self, id: &str, must_work: bool) {
-        let said = self.bed.host.run(&format!("cancel {id}"));
+        let said = self.fixture.host.run(&format!("cancel {id}"));
         assert_eq!(said.code == Some(0), must_work, "{}{}", said.stdout, said.stderr);
     }
 
     fn set_lost(&self, id: &str, lost: u32) {
-        if let Some(path) = self.bed.host.url.strip_prefix("sqlite:") {
+        if let Some(path) = self.fixture.host.url.strip_prefix("sqlite:") {
             let db = rusqlite::Connection::open(path).unwrap();
             db.busy_timeout(Duration::from_secs(10)).unwrap();
             let changed = db.execute("UPDATE request SET lost = ?1 WHERE id = ?2", (lost, id));
             assert_eq!(changed.unwrap(), 1);
         } else {
-            let client = redis::Client::open(self.bed.host.url.as_str()).unwrap();
+            let client = redis::Client::open(self.fixture.host.url.as_str()).unwrap();
             let key = format!("ingest:{{{QUEUE}}}:request:{id}");
             let mut set = redis::cmd("HSET");
             set.arg(key).arg("lost").arg(lost);

@@ -4,20 +4,19 @@
 //! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into docs/reliability.md.
 #![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
-mod bed;
-mod crew;
 mod endings;
+mod fixture;
 mod proxy;
 mod report;
+mod server_faults;
 mod servers;
 mod storage;
 mod transfers;
-mod troubles;
+mod worker_process;
 mod workers;
 
-#[path = "../inputs/mod.rs"]
-mod inputs;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "other programs use the rest")]
 mod support;
 
 use std::io::Write;
@@ -53,8 +52,8 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Scale) -> String,
 }
 
-/// A row's end.
-pub(crate) struct Seen {
+/// Whether a row's promises held, and its figures.
+pub(crate) struct RowOutcome {
     pub(crate) row: &'static Row,
     pub(crate) holds: bool,
     pub(crate) figures: String,
@@ -69,7 +68,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "2",
-        fault: "`kill -9` behind each step",
+        fault: "`kill -9` after each step",
         run: workers::kills_at_each_step,
     },
     Row {
@@ -89,17 +88,17 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "6",
-        fault: "a worker stands still past its lease, before its commit",
+        fault: "a worker pauses past its lease, before its commit",
         run: workers::zombies,
     },
     Row {
         number: "7",
-        fault: "SIGTERM in mid-request",
+        fault: "SIGTERM during a request",
         run: workers::terminated,
     },
     Row {
         number: "8",
-        fault: "connections cut, slow, short, longer than they look",
+        fault: "connections cut, slow or truncated, and a compression bomb",
         run: transfers::bad_transfers,
     },
     Row {
@@ -109,13 +108,13 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "10",
-        fault: "output full, read-only, removed",
+        fault: "an output that is full, read-only or removed",
         run: storage::bad_output,
     },
     Row {
         number: "11",
         fault: "Redis emptied, full, closed, written to by others",
-        run: troubles::server_troubles,
+        run: server_faults::server_troubles,
     },
     Row {
         number: "12",
@@ -129,7 +128,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "14",
-        fault: "an attempt stops behind each step, and its request then ends in each way",
+        fault: "an attempt stops after each step, and its request then ends in each way",
         run: endings::endings,
     },
 ];
@@ -165,7 +164,7 @@ fn main() -> ExitCode {
 }
 
 /// Most of a row is waiting, so a few go on at once.
-fn run(rows: &[&'static Row], scale: &Scale) -> Vec<Seen> {
+fn run(rows: &[&'static Row], scale: &Scale) -> Vec<RowOutcome> {
     const AT_ONCE: usize = 3;
 
     let next = Mutex::new(rows.iter().enumerate());
@@ -192,7 +191,7 @@ fn run(rows: &[&'static Row], scale: &Scale) -> Vec<Seen> {
                     ));
                     seen.lock().unwrap().push((
                         at,
-                        Seen {
+                        RowOutcome {
                             row,
                             holds,
                             figures,

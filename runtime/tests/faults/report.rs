@@ -3,20 +3,20 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::{Scale, Seen};
+use crate::{RowOutcome, Scale};
 
 /// What a person wrote stands above this line and stays.
-const MARKER: &str = "<!-- `make faults` keeps what stands above this line and writes what stands below. -->";
+const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
 /// Brings the document up to date.
-pub(crate) fn write(path: &Path, seen: &[Seen], scale: &Scale) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, seen: &[RowOutcome], scale: &Scale) -> std::io::Result<()> {
     let before = std::fs::read_to_string(path)?;
     let by_hand = before.split_once(MARKER).map_or(&*before, |(by_hand, _)| by_hand);
     let mut out = format!("{}\n\n{MARKER}\n\n## The latest run\n\n", by_hand.trim_end());
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d");
-    let _ = writeln!(out, "On {date}, `make faults SEED={}`.\n", scale.seed);
+    let _ = writeln!(out, "Results of `make faults SEED={}` on {date}:\n", scale.seed);
     out += "| # | fault | holds | seen | took |\n| ---: | --- | --- | --- | ---: |\n";
-    for Seen {
+    for RowOutcome {
         row,
         holds,
         figures,

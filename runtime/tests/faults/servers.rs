@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Scale;
-use crate::bed::{Bed, LEASE, QUEUE, acknowledged, submit_command};
-use crate::crew::Crewman;
+use crate::fixture::{FaultsFixture, LEASE, QUEUE, acknowledged, submit_command};
 use crate::proxy::Proxy;
+use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
 const SOME: usize = 1_000;
@@ -29,7 +29,7 @@ pub(crate) fn redis_killed_always(scale: &Scale) -> String {
     );
     assert_eq!(seen.lost, 0, "acknowledged requests that the server has lost");
     format!(
-        "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers at work again after {:.1} s at most",
+        "{} kills, {} requests acknowledged: 0 lost, 0 doubled; workers went on after {:.1} s at most",
         seen.kills,
         seen.acknowledged,
         seen.slowest.as_secs_f64()
@@ -42,13 +42,13 @@ pub(crate) fn redis_killed_everysec(scale: &Scale) -> String {
     let unkept = redis_killed(scale, 1, 4, &["--appendonly", "no"]);
     assert!(unkept.lost > 0, "a server that keeps nothing loses something");
     format!(
-        "{} kills, {} requests acknowledged, of which the server lost {}; without `appendonly`, 1 kill: {} of {}; of the \
+        "{} kills, {} requests acknowledged: the server lost {}; without `appendonly`, 1 kill lost {} of {}; of the \
          others 0 lost, 0 doubled",
         seen.kills, seen.acknowledged, seen.lost, unkept.lost, unkept.acknowledged
     )
 }
 
-struct Seen {
+struct KillsOutcome {
     kills: usize,
     acknowledged: usize,
     lost: usize,
@@ -56,38 +56,38 @@ struct Seen {
 }
 
 /// Kills the server again and again while requests are submitted and worked on.
-fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Seen {
+fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> KillsOutcome {
     let mut random = scale.random(row);
-    let mut bed = Bed::on_redis(options, FEW);
-    bed.submit(50);
-    let crew: Vec<_> = (0..2).map(|_| bed.worker(None, "", None)).collect();
+    let mut fixture = FaultsFixture::on_redis(options, FEW);
+    fixture.submit(50);
+    let workers: Vec<_> = (0..2).map(|_| fixture.worker(None, "", None)).collect();
     let mut slowest = Duration::ZERO;
     for _ in 0..kills {
-        let producer = Producer::start(&mut bed);
+        let producer = Producer::start(&mut fixture);
         std::thread::sleep(Duration::from_millis(random.u64(300..1_200)));
-        bed.redis().kill();
-        bed.accepted.extend(producer.stop());
+        fixture.redis().kill();
+        fixture.accepted.extend(producer.stop());
         std::thread::sleep(Duration::from_millis(random.u64(0..500)));
-        bed.redis().restart();
+        fixture.redis().restart();
         let start = Instant::now();
-        let done = bed.count("done");
-        bed.submit(20);
-        bed.wait_until("work to go on", |bed| bed.try_count("done") > Some(done));
+        let done = fixture.count("done");
+        fixture.submit(20);
+        fixture.wait_until("work to go on", |fixture| fixture.try_count("done") > Some(done));
         slowest = slowest.max(start.elapsed());
     }
     assert!(slowest <= RESUMED, "workers were at work again after {slowest:?}");
-    bed.wait_for_all();
-    crew.into_iter().for_each(Crewman::stop);
-    let acknowledged = bed.accepted.len();
-    let known: HashSet<_> = done_ids(&bed);
-    let lost = bed.accepted.keys().filter(|id| !known.contains(*id)).count();
-    bed.check_audit();
+    fixture.wait_for_all();
+    workers.into_iter().for_each(WorkerProcess::stop);
+    let acknowledged = fixture.accepted.len();
+    let known: HashSet<_> = done_ids(&fixture);
+    let lost = fixture.accepted.keys().filter(|id| !known.contains(*id)).count();
+    fixture.check_audit();
     // A request that the server has forgotten may have been done before that.
     assert!(
-        bed.check_output().is_superset(&known),
+        fixture.check_output().is_superset(&known),
         "a receipt for each that is done"
     );
-    Seen {
+    KillsOutcome {
         kills,
         acknowledged,
         lost,
@@ -96,8 +96,8 @@ fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Seen
 }
 
 /// The requests that the server knows as done.
-fn done_ids(bed: &Bed) -> HashSet<String> {
-    let client = redis::Client::open(bed.host.url.as_str()).unwrap();
+fn done_ids(fixture: &FaultsFixture) -> HashSet<String> {
+    let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
     let mut ask = redis::cmd("ZRANGE");
     ask.arg(format!("ingest:{{{QUEUE}}}:done"))
@@ -114,9 +114,11 @@ struct Producer {
 }
 
 impl Producer {
-    fn start(bed: &mut Bed) -> Self {
-        let inputs = bed.next_inputs(10);
-        let commands: Vec<_> = (0..1_000).map(|_| submit_command(&bed.host, &inputs)).collect();
+    fn start(fixture: &mut FaultsFixture) -> Self {
+        let inputs = fixture.next_inputs(10);
+        let commands: Vec<_> = (0..1_000)
+            .map(|_| submit_command(&fixture.host, &inputs))
+            .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -145,33 +147,33 @@ impl Producer {
 /// Two workers whose connections break in every way.
 pub(crate) fn bad_network(scale: &Scale) -> String {
     let requests = scale.of(1_500, 60);
-    let mut bed = Bed::on_redis(&[], FEW);
-    let proxy = Proxy::before(&bed.host.url, scale.random(5));
-    bed.submit(requests);
-    let crew: Vec<_> = (0..2)
-        .map(|_| bed.worker(Some(&proxy.url()), "--concurrency 2", None))
+    let mut fixture = FaultsFixture::on_redis(&[], FEW);
+    let proxy = Proxy::before(&fixture.host.url, scale.random(5));
+    fixture.submit(requests);
+    let workers: Vec<_> = (0..2)
+        .map(|_| fixture.worker(Some(&proxy.url()), "--concurrency 2", None))
         .collect();
     let oldest = Mutex::new(Duration::ZERO);
-    bed.wait_until("all requests to end", |bed| {
+    fixture.wait_until("all requests to end", |fixture| {
         let mut oldest = oldest.lock().unwrap();
-        *oldest = oldest.max(oldest_orphan(bed));
+        *oldest = oldest.max(oldest_orphan(fixture));
         ["ready", "delayed", "leased"]
             .iter()
-            .all(|state| bed.count(state) == 0)
+            .all(|state| fixture.count(state) == 0)
     });
     let oldest = oldest.into_inner().unwrap();
     assert!(
         oldest <= ORPHAN,
         "an orphan was left alone for {oldest:?} after its lease"
     );
-    let poisoned = bed.retry_poison();
+    let poisoned = fixture.retry_poison();
     proxy.calm_down();
-    crew.into_iter().for_each(Crewman::stop);
-    bed.check();
+    workers.into_iter().for_each(WorkerProcess::stop);
+    fixture.check();
     assert!(proxy.total() > 0, "nothing happened to any connection");
     format!(
         "{requests} requests, {}: 0 lost, 0 doubled; no orphan waited longer than {:.1} s after its lease of {} s; \
-         {poisoned} taken for poison, retried by hand",
+         {poisoned} became poison and were retried by hand",
         proxy.counts(),
         oldest.as_secs_f64(),
         LEASE.as_secs()
@@ -179,8 +181,8 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
 }
 
 /// How long the oldest lease that nobody keeps has been over.
-fn oldest_orphan(bed: &Bed) -> Duration {
-    let client = redis::Client::open(bed.host.url.as_str()).unwrap();
+fn oldest_orphan(fixture: &FaultsFixture) -> Duration {
+    let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
     let mut ask = redis::cmd("ZRANGE");
     ask.arg(format!("ingest:{{{QUEUE}}}:leased"))
@@ -197,19 +199,19 @@ fn oldest_orphan(bed: &Bed) -> Duration {
 pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let kills = scale.of(100, 4);
     let mut random = scale.random(13);
-    let mut bed = Bed::on_sqlite(SOME);
-    bed.submit(40);
-    let start = |bed: &Bed| bed.worker(None, "--concurrency 2", None);
-    let mut crew: Vec<_> = (0..2).map(|_| start(&bed)).collect();
+    let mut fixture = FaultsFixture::on_sqlite(SOME);
+    fixture.submit(40);
+    let start = |fixture: &FaultsFixture| fixture.worker(None, "--concurrency 2", None);
+    let mut workers: Vec<_> = (0..2).map(|_| start(&fixture)).collect();
     let mut unanswered = 0;
     for kill in 0..kills {
         // Enough that each has something in hand when it dies.
-        if bed.count("ready") < 20 {
-            bed.submit(40);
+        if fixture.count("ready") < 20 {
+            fixture.submit(40);
         }
-        bed.wait_until("claims", |bed| bed.count("leased") >= 2);
-        let inputs = bed.next_inputs(10);
-        let mut producer = submit_command(&bed.host, &inputs)
+        fixture.wait_until("claims", |fixture| fixture.count("leased") >= 2);
+        let inputs = fixture.next_inputs(10);
+        let mut producer = submit_command(&fixture.host, &inputs)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -219,19 +221,19 @@ pub(crate) fn sqlite_killed(scale: &Scale) -> String {
         let output = producer.wait_with_output().unwrap();
         match acknowledged(&output.stdout) {
             ids if ids.is_empty() => unanswered += 1,
-            ids => bed.accepted.extend(ids.into_iter().zip(inputs)),
+            ids => fixture.accepted.extend(ids.into_iter().zip(inputs)),
         }
-        let victim = kill % crew.len();
-        crew[victim].kill();
-        crew[victim] = start(&bed);
+        let victim = kill % workers.len();
+        workers[victim].kill();
+        workers[victim] = start(&fixture);
     }
-    bed.wait_for_all();
-    let poisoned = bed.retry_poison();
-    crew.into_iter().for_each(Crewman::stop);
-    bed.check_at_least_accepted();
+    fixture.wait_for_all();
+    let poisoned = fixture.retry_poison();
+    workers.into_iter().for_each(WorkerProcess::stop);
+    fixture.check_at_least_accepted();
     format!(
         "{kills} kills of each: {} acknowledged, 0 lost, 0 doubled; {unanswered} producers died before their answer; \
-         {poisoned} taken for poison, retried by hand",
-        bed.accepted.len()
+         {poisoned} became poison and were retried by hand",
+        fixture.accepted.len()
     )
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::Scale;
-use crate::bed::{Bed, QUEUE};
-use crate::crew::unshare;
+use crate::fixture::{FaultsFixture, QUEUE};
+use crate::worker_process::unshare;
 
 /// An input whose output is larger than the file system of the row: 8 MiB.
 const MANY: usize = 125_000;
@@ -28,52 +28,58 @@ fn may_mount() -> bool {
 
 /// The output's file system has 8 MiB, and each output more: tried again, nothing under a final name, and done when there is room.
 fn full() -> String {
-    let mut bed = Bed::on_redis(&[], MANY);
-    bed.submit(2);
-    std::fs::create_dir(bed.host.path("out")).unwrap();
-    let worker = bed.worker_in_mount("mount -t tmpfs -o size=8m none out", "");
-    bed.wait_until("both to be tried again", |_| {
+    let mut fixture = FaultsFixture::on_redis(&[], MANY);
+    fixture.submit(2);
+    std::fs::create_dir(fixture.host.path("out")).unwrap();
+    let worker = fixture.worker_in_mount("mount -t tmpfs -o size=8m none out", "");
+    fixture.wait_until("both to be tried again", |_| {
         worker.log().matches("failed, will be tried again").count() >= 2
     });
     let log = worker.log();
     assert!(log.contains("No space left on device"), "{log}");
-    assert_eq!(bed.count("dead"), 0, "room may come back");
+    assert_eq!(fixture.count("dead"), 0, "room may come back");
     let left = worker.files("out");
     let is_hidden =
         |path: &PathBuf| path.to_string_lossy().contains("/.staging/") || path.ends_with(".output-id");
     assert!(left.iter().all(is_hidden), "{left:?}");
+    assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
     drop(worker);
     // The file system is gone with its worker, and with it what that one may have published.
-    let other = bed.worker(None, "--move-output", None);
-    bed.wait_for_all();
+    let other = fixture.worker(None, "--move-output", None);
+    fixture.wait_for_all();
     other.stop();
-    bed.check();
-    "a full file system: tried again, no final name, done where there was room".into()
+    fixture.check();
+    "a full file system: retried, no final name, done when there was room".into()
 }
 
 /// The output's file system can only be read: the worker refuses to start, and one at work gives its requests up.
 fn read_only() -> String {
-    let mut bed = Bed::on_redis(&[], FEW);
-    bed.submit(4);
-    std::fs::create_dir(bed.host.path("out")).unwrap();
-    let mut worker = bed.worker_in_mount("mount -t tmpfs none out && mount -o remount,ro out", "");
+    let mut fixture = FaultsFixture::on_redis(&[], FEW);
+    fixture.submit(4);
+    std::fs::create_dir(fixture.host.path("out")).unwrap();
+    let mut worker = fixture.worker_in_mount("mount -t tmpfs none out && mount -o remount,ro out", "");
     assert_eq!(worker.wait(), Some(1), "{}", worker.log());
     assert!(worker.log().contains("Read-only file system"), "{}", worker.log());
     assert_eq!(
-        bed.count("ready"),
+        fixture.count("ready"),
         4,
         "a worker that cannot write takes no request"
     );
     drop(worker);
 
-    let worker = bed.worker_in_mount("mount -t tmpfs none out", "");
-    bed.wait_until("the first ones to be done", |bed| bed.count("done") == 4);
+    let worker = fixture.worker_in_mount("mount -t tmpfs none out", "");
+    fixture.wait_until("the first ones to be done", |fixture| fixture.count("done") == 4);
     worker.run("mount -o remount,ro out");
-    let refused = bed.next_inputs(1);
-    let output = crate::bed::submit_command(&bed.host, &refused).output().unwrap();
+    let refused = fixture.next_inputs(1);
+    let output = crate::fixture::submit_command(&fixture.host, &refused)
+        .output()
+        .unwrap();
     assert!(output.status.success());
-    bed.wait_until("a dead letter", |bed| bed.count("dead") == 1);
-    let letters = bed.host.run(&format!("dead list --queue {QUEUE} --json")).json();
+    fixture.wait_until("a dead letter", |fixture| fixture.count("dead") == 1);
+    let letters = fixture
+        .host
+        .run(&format!("dead list --queue {QUEUE} --json"))
+        .json();
     assert!(
         letters[0]["error"]
             .as_str()
@@ -86,16 +92,16 @@ fn read_only() -> String {
 
 /// The folder goes while a worker is at work, and comes back by itself.
 fn removed() -> String {
-    let mut bed = Bed::on_redis(&[], FEW);
-    bed.submit(4);
-    let worker = bed.worker(None, "", None);
-    bed.wait_until("the first ones to be done", |bed| bed.count("done") == 4);
-    std::fs::remove_dir_all(bed.host.path("out")).unwrap();
-    bed.accepted.clear();
-    bed.submit(20);
-    bed.wait_until("the others to be done", |bed| bed.count("done") == 24);
+    let mut fixture = FaultsFixture::on_redis(&[], FEW);
+    fixture.submit(4);
+    let worker = fixture.worker(None, "", None);
+    fixture.wait_until("the first ones to be done", |fixture| fixture.count("done") == 4);
+    std::fs::remove_dir_all(fixture.host.path("out")).unwrap();
+    fixture.accepted.clear();
+    fixture.submit(20);
+    fixture.wait_until("the others to be done", |fixture| fixture.count("done") == 24);
     worker.stop();
-    bed.check_audit();
-    assert_eq!(bed.check_output(), bed.accepted.keys().cloned().collect());
-    "a removed one: made again".into()
+    fixture.check_audit();
+    assert_eq!(fixture.check_output(), fixture.accepted.keys().cloned().collect());
+    "a removed one: created again".into()
 }

@@ -7,9 +7,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::Scale;
-use crate::bed::Bed;
-use crate::inputs::faulty::{Deed, File, Framing, partial};
-use crate::inputs::servers::answer;
+use crate::fixture::FaultsFixture;
+use crate::support::inputs::scripted_server::answer;
+use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial};
 
 /// Records of an input, which then has about 75 KB.
 const SOME: usize = 1_000;
@@ -23,9 +23,9 @@ const MEMORY_MAX: u64 = 256;
 pub(crate) fn bad_transfers(scale: &Scale) -> String {
     let cuts = scale.of(50, 8);
     let mut random = scale.random(8);
-    let mut bed = Bed::on_redis(&[], SOME);
+    let mut fixture = FaultsFixture::on_redis(&[], SOME);
     for cut in 0..cuts {
-        let (bytes, sha256) = bed.next_content();
+        let (bytes, sha256) = fixture.next_content();
         let sent = if cut % 4 == 3 {
             gzip_in_members(&bytes)
         } else {
@@ -33,38 +33,42 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
         };
         let framing = [Framing::Length, Framing::Chunked][cut % 2];
         let at = random.usize(..sent.len());
-        bed.serve(
-            File::new(sent, ETAG).framed(framing),
-            vec![Deed::Cut(at)],
+        fixture.serve(
+            ServedFile::new(sent, ETAG).framed(framing),
+            vec![Action::Cut(at)],
             &sha256,
         );
     }
-    let (bytes, sha256) = bed.next_content();
+    let (bytes, sha256) = fixture.next_content();
     let half = bytes.len() / 2;
     // What has no strong ETag cannot be resumed, and the next attempt begins anew.
-    bed.serve(File::new(bytes.clone(), None), vec![Deed::Cut(half)], &sha256);
+    fixture.serve(
+        ServedFile::new(bytes.clone(), None),
+        vec![Action::Cut(half)],
+        &sha256,
+    );
     let mut slow = "";
     if scale.is_full {
-        let drip = Deed::Trickle(half, Duration::from_secs(1));
-        bed.serve(File::new(bytes.clone(), ETAG), vec![drip], &sha256);
-        slow = "a byte a second given up and tried again, ";
+        let drip = Action::Trickle(half, Duration::from_secs(1));
+        fixture.serve(ServedFile::new(bytes.clone(), ETAG), vec![drip], &sha256);
+        slow = "one byte a second given up and retried, ";
     }
     let zipped = gzip_in_members(&bytes);
-    let truncated = bed.serve_bad(&zipped[..zipped.len() - 10]);
+    let truncated = fixture.serve_bad(&zipped[..zipped.len() - 10]);
     // Empty lines are no records, so nothing else stops it.
     let header = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap();
-    let bomb = bed.serve_bad(&gzip_in_members(&[header, &vec![b'\n'; 256 << 20]].concat()));
+    let bomb = fixture.serve_bad(&gzip_in_members(&[header, &vec![b'\n'; 256 << 20]].concat()));
 
-    let worker = bed.worker(None, OPTIONS, None);
-    bed.wait_for_all();
+    let worker = fixture.worker(None, OPTIONS, None);
+    fixture.wait_for_all();
     let memory = worker.peak_mib();
     let log = worker.log();
     worker.stop();
-    bed.check();
+    fixture.check();
     assert!(memory < MEMORY_MAX, "{memory} MiB");
     assert_eq!(log.contains("too slow"), scale.is_full, "{log}");
     for (id, what) in [(truncated, "ends too early"), (bomb, "1000 to 1")] {
-        let status = bed.host.status(&id);
+        let status = fixture.host.status(&id);
         let error = status["error"].as_str().unwrap_or_default();
         assert!(status["state"] == "dead" && error.contains(what), "{status}");
     }
@@ -76,32 +80,36 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
 
 /// Cuts a transfer and answers the request for the rest with something else.
 pub(crate) fn lies(_: &Scale) -> String {
-    let mut bed = Bed::on_redis(&[], SOME);
-    let (bytes, sha256) = bed.next_content();
+    let mut fixture = FaultsFixture::on_redis(&[], SOME);
+    let (bytes, sha256) = fixture.next_content();
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
     let (at, end, total) = (1_000, bytes.len() - 1, bytes.len());
     let rest = &bytes[at..];
     let range = |from: usize, total: usize| format!("Content-Range: bytes {from}-{end}/{total}\r\n");
     let lies = [
-        Deed::ServeOther(File::new(other.clone(), Some("\"b\""))),
-        Deed::Send(answer("200 OK", "ETag: \"a\"\r\n", &other)),
-        Deed::Send(answer("200 OK", "", &other)),
+        Action::ServeOther(ServedFile::new(other.clone(), Some("\"b\""))),
+        Action::Send(answer("200 OK", "ETag: \"a\"\r\n", &other)),
+        Action::Send(answer("200 OK", "", &other)),
         partial(&range(at - 1, total), &other[at - 1..]),
         partial(&range(at + 1, total), &bytes[at + 1..]),
         partial(&range(at, total + 1), rest),
         partial(&format!("ETag: \"b\"\r\n{}", range(at, total)), &other[at..]),
         partial("", rest),
-        Deed::Send(answer("416 Range Not Satisfiable", "", b"")),
+        Action::Send(answer("416 Range Not Satisfiable", "", b"")),
     ];
     let count = lies.len();
     for lie in lies {
-        bed.serve(File::new(bytes.clone(), ETAG), vec![Deed::Cut(at), lie], &sha256);
+        fixture.serve(
+            ServedFile::new(bytes.clone(), ETAG),
+            vec![Action::Cut(at), lie],
+            &sha256,
+        );
     }
-    let worker = bed.worker(None, OPTIONS, None);
-    bed.wait_for_all();
+    let worker = fixture.worker(None, OPTIONS, None);
+    fixture.wait_for_all();
     let refused = worker.log().matches("could not be resumed").count();
     worker.stop();
-    bed.check();
+    fixture.check();
     assert!(refused >= count, "{refused} of {count} were refused");
     format!("{count} lies, all refused, never a splice; done when the server told the truth")
 }

@@ -2,12 +2,12 @@
 
 use ingest_host::queue::State;
 
-use crate::bed::{Bed, Q, assert_lost, how};
+use crate::test_server::{Q, TestServer, assert_lost, how};
 
 const LOST_HASH: &str = "the server lost the hash of this request";
 
-async fn finds(bed: &Bed, wanted: &[&str]) {
-    let mut faults = bed.queue().audit(Q).await.unwrap();
+async fn finds(server: &TestServer, wanted: &[&str]) {
+    let mut faults = server.queue().audit(Q).await.unwrap();
     faults.sort();
     let mut wanted = wanted.to_vec();
     wanted.sort_unstable();
@@ -16,11 +16,12 @@ async fn finds(bed: &Bed, wanted: &[&str]) {
 
 #[tokio::test]
 async fn redis_faults_are_found() {
-    let bed = Bed::redis().await;
-    bed.submit(&["lost", "twice", "hollow", "moved", "done", "dead"])
+    let server = TestServer::redis().await;
+    server
+        .submit(&["lost", "twice", "hollow", "moved", "done", "dead"])
         .await;
-    bed.submit(&["held", "unheld", "future", "unindexed"]).await;
-    bed.audit_is_clean().await;
+    server.submit(&["held", "unheld", "future", "unindexed"]).await;
+    server.audit_is_clean().await;
     for fault in [
         "ZREM ready lost",
         "ZADD dead 1 twice",
@@ -34,10 +35,10 @@ async fn redis_faults_are_found() {
         "ZADD leased 9e12 unheld",
         "HSET nonces stray held",
     ] {
-        bed.redis_command(fault);
+        server.redis_command(fault);
     }
     finds(
-        &bed,
+        &server,
         &[
             "request lost is in no state",
             "request twice is in several states: ready, dead",
@@ -52,21 +53,21 @@ async fn redis_faults_are_found() {
     .await;
 
     // A request without a hash does not block the queue: it becomes a dead letter.
-    bed.redis_command("ZADD ready -1 hollow");
-    bed.claim().await;
-    assert_eq!(bed.status("hollow").await.error.as_deref(), Some(LOST_HASH));
+    server.redis_command("ZADD ready -1 hollow");
+    server.claim().await;
+    assert_eq!(server.status("hollow").await.error.as_deref(), Some(LOST_HASH));
 }
 
 #[tokio::test]
 async fn redis_finds_a_lease_that_was_never_given() {
-    let bed = Bed::redis().await;
-    bed.submit(&["future", "unindexed", "ended"]).await;
-    let (_, unindexed, _) = (bed.claim().await, bed.claim().await, bed.claim().await);
-    bed.redis_command("HSET request:ended ended settle");
-    bed.redis_command("HSET request:future fence 99");
-    bed.redis_command(&format!("HDEL nonces {}", unindexed.ticket.nonce));
+    let server = TestServer::redis().await;
+    server.submit(&["future", "unindexed", "ended"]).await;
+    let (_, unindexed, _) = (server.claim().await, server.claim().await, server.claim().await);
+    server.redis_command("HSET request:ended ended settle");
+    server.redis_command("HSET request:future fence 99");
+    server.redis_command(&format!("HDEL nonces {}", unindexed.ticket.nonce));
     finds(
-        &bed,
+        &server,
         &[
             "request future has fence 99, which was never given",
             "request unindexed is leased but its nonce is not in the index",
@@ -78,12 +79,13 @@ async fn redis_finds_a_lease_that_was_never_given() {
 
 #[tokio::test]
 async fn sqlite_faults_are_found() {
-    let bed = Bed::sqlite().await;
-    bed.submit(&["ended", "unheld", "done", "dead", "future", "nowhere"])
+    let server = TestServer::sqlite().await;
+    server
+        .submit(&["ended", "unheld", "done", "dead", "future", "nowhere"])
         .await;
-    assert_eq!(bed.claim().await.ticket.id, "ended");
-    bed.audit_is_clean().await;
-    bed.database(|db| {
+    assert_eq!(server.claim().await.ticket.id, "ended");
+    server.audit_is_clean().await;
+    server.database(|db| {
         let faults = "UPDATE request SET state = 'leased' WHERE id = 'unheld';
             UPDATE request SET state = id WHERE id IN ('done', 'dead');
             UPDATE request SET fence = 99 WHERE id = 'future';
@@ -93,7 +95,7 @@ async fn sqlite_faults_are_found() {
             UPDATE request SET state = 'nowhere' WHERE id = 'nowhere';";
         db.execute_batch(faults).unwrap();
     });
-    let faults = bed.queue().audit(Q).await.unwrap();
+    let faults = server.queue().audit(Q).await.unwrap();
     for wanted in [
         "request unheld is leased but has no holder",
         "request done is done but has no receipt",
@@ -109,35 +111,37 @@ async fn sqlite_faults_are_found() {
 
 #[tokio::test]
 async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
-    let bed = Bed::redis().await;
-    bed.submit(&["a", "b"]).await;
+    let server = TestServer::redis().await;
+    server.submit(&["a", "b"]).await;
     let options = how();
-    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
-    bed.redis_command("DEL request:a");
+    let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
+    server.redis_command("DEL request:a");
     // To cancel it makes a hash again, without what belongs in it.
-    bed.queue().cancel(Q, "a").await.unwrap();
+    server.queue().cancel(Q, "a").await.unwrap();
     // Asked again, its claim is gone; the next request comes.
-    bed.redis_command("ZADD leased 1 a");
-    let next = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    server.redis_command("ZADD leased 1 a");
+    let next = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!((next.ticket.id.as_str(), next.attempt), ("b", 1));
-    assert_lost(bed.queue().settle(&claim.ticket, "{}").await);
+    assert_lost(server.queue().settle(&claim.ticket, "{}").await);
 
-    let dead = bed.queue().requests(Q, State::Dead, 10).await.unwrap();
+    let dead = server.queue().requests(Q, State::Dead, 10).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!((dead[0].id.as_str(), dead[0].attempts, dead[0].lost), ("a", 0, 0));
     assert_eq!(dead[0].error.as_deref(), Some(LOST_HASH));
 
     // There is nothing left to retry, but to remove.
-    assert!(!bed.queue().retry_dead(Q, "a").await.unwrap());
-    assert!(bed.queue().purge_dead(Q, "a").await.unwrap());
-    assert_eq!(bed.queue().status(Q, "a").await.unwrap(), None);
-    bed.audit_is_clean().await;
+    assert!(!server.queue().retry_dead(Q, "a").await.unwrap());
+    assert!(server.queue().purge_dead(Q, "a").await.unwrap());
+    assert_eq!(server.queue().status(Q, "a").await.unwrap(), None);
+    server.audit_is_clean().await;
 }
 
 #[tokio::test]
 async fn an_odd_request_on_redis_does_not_hide_the_others() {
-    let bed = Bed::redis().await;
-    bed.submit(&["negative", "huge", "words", "text", "good"]).await;
+    let server = TestServer::redis().await;
+    server
+        .submit(&["negative", "huge", "words", "text", "good"])
+        .await;
     for fault in [
         "HSET request:negative attempts -1",
         "HSET request:huge attempts 1e300 lost inf",
@@ -145,9 +149,9 @@ async fn an_odd_request_on_redis_does_not_hide_the_others() {
         "DEL request:text",
         "SET request:text oops",
     ] {
-        bed.redis_command(fault);
+        server.redis_command(fault);
     }
-    let all = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+    let all = server.queue().requests(Q, State::Ready, 10).await.unwrap();
     assert_eq!(all.len(), 5);
     assert!(
         all.iter().all(|one| (one.attempts, one.lost) == (0, 0)),
@@ -155,19 +159,19 @@ async fn an_odd_request_on_redis_does_not_hide_the_others() {
     );
     assert!(all[3].error.is_some(), "{all:?}");
     for odd in &all {
-        assert_eq!(&bed.status(&odd.id).await, odd);
+        assert_eq!(&server.status(&odd.id).await, odd);
     }
 }
 
 #[tokio::test]
 async fn an_odd_request_in_sqlite_does_not_hide_the_others() {
-    let bed = Bed::sqlite().await;
-    bed.submit(&["negative", "good"]).await;
-    bed.database(|db| {
+    let server = TestServer::sqlite().await;
+    server.submit(&["negative", "good"]).await;
+    server.database(|db| {
         let fault = "UPDATE request SET attempts = -1, lost = -1 WHERE id = 'negative'";
         db.execute_batch(fault).unwrap();
     });
-    let all = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+    let all = server.queue().requests(Q, State::Ready, 10).await.unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!((all[0].attempts, all[0].lost), (0, 0));
 }

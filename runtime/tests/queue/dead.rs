@@ -8,23 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{Next, Place, Revived, State};
+use ingest_host::queue::{DeadLetterOutcome, ListPosition, Next, State};
 
-use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
-use crate::support::host::{Host, Said};
+use crate::support::host::{CommandOutput, Host};
+use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
 
 const MANY: usize = 500;
 
 /// Makes so many dead requests with these ids.
-async fn kill(bed: &Bed, ids: &[String]) {
+async fn kill(server: &TestServer, ids: &[String]) {
     let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
-    bed.queue().submit(Q, &requests).await.unwrap();
+    server.queue().submit(Q, &requests).await.unwrap();
     let mut killed = 0;
     while killed < ids.len() {
-        let claims = bed.queue().claim_some(Q, &how(), 64).await.unwrap();
+        let claims = server.queue().claim_some(Q, &how(), 64).await.unwrap();
         assert!(!claims.is_empty());
         for claim in &claims {
-            bed.queue().fail(&claim.ticket, "404", Next::Dead).await.unwrap();
+            server
+                .queue()
+                .fail(&claim.ticket, "404", Next::Dead)
+                .await
+                .unwrap();
         }
         killed += claims.len();
     }
@@ -35,15 +39,15 @@ fn ids(count: usize) -> Vec<String> {
 }
 
 /// Something that goes on on a Redis server until it is dropped: a script, over and over again.
-struct Meddler {
+struct BackgroundScript {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Meddler {
-    fn start(bed: &Bed, script: &str) -> Self {
+impl BackgroundScript {
+    fn start(server: &TestServer, script: &str) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
-        let (mut connection, over) = (bed.redis_connection(), Arc::clone(&is_over));
+        let (mut connection, over) = (server.redis_connection(), Arc::clone(&is_over));
         let script = script.replace("{Q}", &format!("ingest:{{{Q}}}"));
         let thread = std::thread::spawn(move || {
             let script = redis::Script::new(&script);
@@ -58,7 +62,7 @@ impl Meddler {
     }
 }
 
-impl Drop for Meddler {
+impl Drop for BackgroundScript {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         let ended = self.thread.take().map(JoinHandle::join);
@@ -67,8 +71,8 @@ impl Drop for Meddler {
 }
 
 /// Has each request that becomes ready die again at once, and counts how often each does.
-fn kill_again(bed: &Bed) -> Option<Meddler> {
-    if bed.is_redis() {
+fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
+    if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
             for _, id in ipairs(redis.call('ZRANGE', '{Q}:ready', 0, -1)) do
@@ -77,9 +81,9 @@ fn kill_again(bed: &Bed) -> Option<Meddler> {
               redis.call('ZADD', '{Q}:dead', time[1] * 1000 + math.floor(time[2] / 1000), id)
               redis.call('HINCRBY', 'retried', id, 1)
             end";
-        return Some(Meddler::start(bed, script));
+        return Some(BackgroundScript::start(server, script));
     }
-    bed.database(|db| {
+    server.database(|db| {
         db.execute_batch(
             "CREATE TABLE retried (id TEXT PRIMARY KEY, times INTEGER NOT NULL);
              CREATE TRIGGER again AFTER UPDATE OF state ON request WHEN old.state = 'dead' AND new.state = 'ready' BEGIN
@@ -95,8 +99,8 @@ fn kill_again(bed: &Bed) -> Option<Meddler> {
 
 /// Runs a command that must end, whatever others do.
 #[track_caller]
-fn run_to_its_end(bed: &Bed, words: &str) -> Said {
-    let host = Host::on(&bed.url);
+fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
+    let host = Host::on(&server.url);
     let mut command = host.command();
     command
         .args(words.split(' '))
@@ -111,20 +115,20 @@ fn run_to_its_end(bed: &Bed, words: &str) -> Said {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Said::new(&child.wait_with_output().unwrap())
+    CommandOutput::new(&child.wait_with_output().unwrap())
 }
 
 /// How often each request was retried.
-fn retried(bed: &Bed) -> BTreeMap<String, u64> {
-    if bed.is_redis() {
-        let mut connection = bed.redis_connection();
+fn retried(server: &TestServer) -> BTreeMap<String, u64> {
+    if server.is_redis() {
+        let mut connection = server.redis_connection();
         return redis::cmd("HGETALL")
             .arg("retried")
             .query(&mut connection)
             .unwrap();
     }
     let mut found = BTreeMap::new();
-    bed.database(|db| {
+    server.database(|db| {
         let mut all = db.prepare("SELECT id, times FROM retried").unwrap();
         let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         found = rows.collect::<rusqlite::Result<_>>().unwrap();
@@ -132,11 +136,11 @@ fn retried(bed: &Bed) -> BTreeMap<String, u64> {
     found
 }
 
-pub(crate) async fn a_retry_of_all_takes_each_once(bed: Bed) {
+pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
     let dead = ids(MANY);
-    kill(&bed, &dead).await;
-    let meddler = kill_again(&bed);
-    let said = run_to_its_end(&bed, &format!("dead retry --all --queue {Q}"));
+    kill(&server, &dead).await;
+    let meddler = kill_again(&server);
+    let said = run_to_its_end(&server, &format!("dead retry --all --queue {Q}"));
     let mut told: Vec<_> = said.stdout.lines().map(str::to_owned).collect();
     told.sort_unstable();
     let expected: Vec<_> = dead.iter().map(|id| format!("{id}  ready")).collect();
@@ -145,29 +149,29 @@ pub(crate) async fn a_retry_of_all_takes_each_once(bed: Bed) {
     let note = format!("{Q}: {MANY} of {MANY} retried");
     assert!(said.stderr.starts_with(&note), "{}", said.stderr);
     // On Redis the last ones may die when the command has already looked for the last time.
-    if !bed.is_redis() {
+    if !server.is_redis() {
         let note = format!("; {MANY} have died since and are left\n");
         assert!(said.stderr.ends_with(&note), "{}", said.stderr);
     }
-    bed.wait_for_dead(MANY as u64).await;
+    server.wait_for_dead(MANY as u64).await;
     drop(meddler);
-    let times = retried(&bed);
+    let times = retried(&server);
     assert_eq!(times, dead.into_iter().map(|id| (id, 1)).collect());
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_purge_of_all_leaves_what_dies_later(bed: Bed) {
-    kill(&bed, &ids(MANY)).await;
+pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
+    kill(&server, &ids(MANY)).await;
     // For each that is removed another one dies, and on Redis others do all the time.
-    let meddler = if bed.is_redis() {
+    let meddler = if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
             local number = redis.call('INCR', 'number')
             redis.call('HSET', '{Q}:request:late' .. number, 'error', 'late')
             redis.call('ZADD', '{Q}:dead', time[1] * 1000 + math.floor(time[2] / 1000), 'late' .. number)";
-        Some(Meddler::start(&bed, script))
+        Some(BackgroundScript::start(&server, script))
     } else {
-        bed.database(|db| {
+        server.database(|db| {
             db.execute_batch(
                 "CREATE TRIGGER late AFTER DELETE ON request WHEN old.state = 'dead' BEGIN
                      INSERT INTO request (queue, id, uri, input, digest, priority, submitted_ms, state, at_ms, error)
@@ -179,17 +183,17 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(bed: Bed) {
         });
         None
     };
-    let said = run_to_its_end(&bed, &format!("dead purge --all --queue {Q}"));
+    let said = run_to_its_end(&server, &format!("dead purge --all --queue {Q}"));
     drop(meddler);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let removed: BTreeSet<_> = said.stdout.lines().map(str::to_owned).collect();
     for id in ids(MANY) {
         assert!(removed.contains(&format!("{id}  removed")), "{id}");
-        assert_eq!(bed.queue().status(Q, &id).await.unwrap(), None);
+        assert_eq!(server.queue().status(Q, &id).await.unwrap(), None);
     }
     // On Redis some may have died before the command took stock.
     assert_eq!(said.stdout.lines().count(), removed.len());
-    assert!(bed.is_redis() || removed.len() == MANY);
+    assert!(server.is_redis() || removed.len() == MANY);
     assert!(
         said.stderr.contains("have died since and are left"),
         "{}",
@@ -197,12 +201,12 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(bed: Bed) {
     );
 }
 
-pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
-    bed.push_all((0..MANY).map(|n| format!("broken {n}")));
-    while bed.queue().counts(Q).await.unwrap().intake > 0 {
-        bed.finds_nothing().await;
+pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(server: TestServer) {
+    server.push_all((0..MANY).map(|n| format!("broken {n}")));
+    while server.queue().counts(Q).await.unwrap().intake > 0 {
+        server.finds_nothing().await;
     }
-    let before: BTreeSet<String> = bed
+    let before: BTreeSet<String> = server
         .queue()
         .invalid(Q, MANY)
         .await
@@ -211,15 +215,15 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
         .map(|one| format!("document:{}  removed", one.key))
         .collect();
     assert_eq!(before.len(), MANY);
-    let meddler = if bed.is_redis() {
+    let meddler = if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
             local at_ms = time[1] * 1000 + math.floor(time[2] / 1000)
             local document = 'late ' .. redis.call('INCR', 'number')
             redis.call('LPUSH', '{Q}:invalid', cjson.encode({ document = document, reason = 'late', at_ms = at_ms }))";
-        Some(Meddler::start(&bed, script))
+        Some(BackgroundScript::start(&server, script))
     } else {
-        bed.database(|db| {
+        server.database(|db| {
             db.execute_batch(
                 "CREATE TRIGGER late AFTER DELETE ON invalid BEGIN
                      INSERT INTO invalid (queue, document, reason, at_ms)
@@ -231,11 +235,17 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
         None
     };
     // One by its key, from behind all that comes meanwhile; and one that is not there.
-    let oldest = bed.queue().invalid(Q, usize::MAX).await.unwrap().pop().unwrap();
+    let oldest = server
+        .queue()
+        .invalid(Q, usize::MAX)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     assert_eq!(oldest.document, "broken 0");
-    assert!(bed.queue().purge_invalid(Q, &oldest.key).await.unwrap());
-    assert!(!bed.queue().purge_invalid(Q, "no such key").await.unwrap());
-    let said = run_to_its_end(&bed, &format!("dead purge --documents --queue {Q}"));
+    assert!(server.queue().purge_invalid(Q, &oldest.key).await.unwrap());
+    assert!(!server.queue().purge_invalid(Q, "no such key").await.unwrap());
+    let said = run_to_its_end(&server, &format!("dead purge --documents --queue {Q}"));
     drop(meddler);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let removed: BTreeSet<_> = said.stdout.lines().map(str::to_owned).collect();
@@ -247,15 +257,15 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(bed: Bed) {
         "{}",
         said.stderr
     );
-    let left = bed.queue().invalid(Q, usize::MAX).await.unwrap();
+    let left = server.queue().invalid(Q, usize::MAX).await.unwrap();
     assert!(!left.is_empty() && left.iter().all(|one| one.document.starts_with("late")));
 }
 
-pub(crate) async fn a_death_that_is_over_is_skipped(bed: Bed) {
-    let queue = bed.queue();
-    kill(&bed, &ids(5)).await;
-    let deaths: Vec<Place> = queue
-        .after(Q, State::Dead, &Place::default(), 100)
+pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
+    let queue = server.queue();
+    kill(&server, &ids(5)).await;
+    let deaths: Vec<ListPosition> = queue
+        .after(Q, State::Dead, &ListPosition::default(), 100)
         .await
         .unwrap()
         .into_iter()
@@ -266,42 +276,52 @@ pub(crate) async fn a_death_that_is_over_is_skipped(bed: Bed) {
     // Somebody else purges one, retries another one, and has a third one die once more.
     assert!(queue.purge_dead(Q, "r0000").await.unwrap());
     assert!(queue.retry_dead(Q, "r0001").await.unwrap());
-    bed.end_at("r0002", 1_000);
+    server.end_at("r0002", 1_000);
     let places = ["r0000", "r0001", "r0002", "r0003"].map(place);
     let answers = queue.retry_deaths(Q, &places).await.unwrap();
     assert_eq!(
         answers,
-        [Revived::Gone, Revived::Gone, Revived::Gone, Revived::Done]
+        [
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Done
+        ]
     );
-    assert_eq!(bed.state("r0002").await, State::Dead);
+    assert_eq!(server.state("r0002").await, State::Dead);
     let places = ["r0001", "r0002", "r0003", "r0004"].map(place);
     let answers = queue.purge_deaths(Q, &places).await.unwrap();
     assert_eq!(
         answers,
-        [Revived::Gone, Revived::Gone, Revived::Gone, Revived::Done]
+        [
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Gone,
+            DeadLetterOutcome::Done
+        ]
     );
     // Asked again after an answer that was lost, nothing more is done.
     assert_eq!(
         queue.purge_deaths(Q, &places[3..]).await.unwrap(),
-        [Revived::Gone]
+        [DeadLetterOutcome::Gone]
     );
     let counts = queue.counts(Q).await.unwrap();
     assert_eq!((counts.ready, counts.dead), (2, 1));
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_list_by_time_has_each_once(bed: Bed) {
+pub(crate) async fn a_list_by_time_has_each_once(server: TestServer) {
     let all = ids(100);
-    kill(&bed, &all).await;
+    kill(&server, &all).await;
     // Most of them died at the same moment; who is behind it comes by the time.
     for id in &all[..90] {
-        bed.end_at(id, 1_000);
+        server.end_at(id, 1_000);
     }
-    bed.end_at(&all[99], 2_000);
+    server.end_at(&all[99], 2_000);
     for limit in [1, 7, 100, 1_000] {
-        let (mut found, mut last) = (Vec::new(), Place::default());
+        let (mut found, mut last) = (Vec::new(), ListPosition::default());
         loop {
-            let page = bed.queue().after(Q, State::Dead, &last, limit).await.unwrap();
+            let page = server.queue().after(Q, State::Dead, &last, limit).await.unwrap();
             assert!(page.len() <= limit);
             let Some(end) = page.last() else { break };
             last = end.place.clone();
@@ -314,20 +334,20 @@ pub(crate) async fn a_list_by_time_has_each_once(bed: Bed) {
         assert_eq!(ids[..90], all[..90]);
         assert_eq!(ids[90], all[99]);
     }
-    let none = bed
+    let none = server
         .queue()
-        .after(Q, State::Delayed, &Place::default(), 10)
+        .after(Q, State::Delayed, &ListPosition::default(), 10)
         .await
         .unwrap();
     assert!(none.is_empty());
-    assert!(bed.queue().now_ms().await.unwrap() > 1_600_000_000_000);
+    assert!(server.queue().now_ms().await.unwrap() > 1_600_000_000_000);
 }
 
 /// Nobody reads what the command says, so that it stands still in the middle; there it is interrupted.
-pub(crate) async fn an_interrupted_retry_leaves_whole_steps(bed: Bed) {
+pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) {
     let all: Vec<_> = (0..1_500).map(|n| format!("{}{n:04}", "r".repeat(120))).collect();
-    kill(&bed, &all).await;
-    let host = Host::on(&bed.url);
+    kill(&server, &all).await;
+    let host = Host::on(&server.url);
     let mut command = host.command();
     command
         .args(["dead", "retry", "--all", "--queue", Q])
@@ -342,21 +362,21 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(bed: Bed) {
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.unwrap().success());
     assert!(!child.wait().unwrap().success());
-    let counts = bed.queue().counts(Q).await.unwrap();
+    let counts = server.queue().counts(Q).await.unwrap();
     assert_eq!(counts.ready + counts.dead, 1_500);
     assert!(
         counts.ready >= 100 && counts.ready.is_multiple_of(100) && counts.dead > 0,
         "{counts:?}"
     );
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
     // The rest is retried later.
     let said = host.run(&format!("dead retry --all --queue {Q}")).ok();
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 
 /// What others did to one of them keeps nobody from hearing of the others.
-pub(crate) async fn a_wait_for_several_tells_of_each(bed: Bed) {
-    let mut command = Host::on(&bed.url).command();
+pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
+    let mut command = Host::on(&server.url).command();
     command
         .current_dir("/")
         .args([
@@ -373,15 +393,15 @@ pub(crate) async fn a_wait_for_several_tells_of_each(bed: Bed) {
         .stderr(Stdio::piped());
     let waiting = command.spawn().unwrap();
     let submitted = eventually("both to be there", || async {
-        let ready = bed.queue().requests(Q, State::Ready, 10).await.unwrap();
+        let ready = server.queue().requests(Q, State::Ready, 10).await.unwrap();
         (ready.len() == 2).then_some(ready)
     })
     .await;
     let [first, second] = &submitted[..] else {
         panic!("{submitted:?}")
     };
-    bed.forget(&first.id);
-    bed.queue().cancel(Q, &second.id).await.unwrap();
+    server.forget(&first.id);
+    server.queue().cancel(Q, &second.id).await.unwrap();
     let output = waiting.wait_with_output().unwrap();
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
@@ -396,45 +416,45 @@ pub(crate) async fn a_wait_for_several_tells_of_each(bed: Bed) {
 /// What a request was is gone, or is something else: it is named, and the others are retried.
 #[tokio::test]
 async fn what_cannot_be_retried_is_named() {
-    let bed = Bed::redis().await;
-    kill(&bed, &ids(4)).await;
-    bed.redis_command("DEL request:r0001");
-    bed.redis_command("DEL request:r0002");
-    bed.redis_command("RPUSH request:r0002 x");
-    let said = run_to_its_end(&bed, &format!("dead retry --all --queue {Q}"));
+    let server = TestServer::redis().await;
+    kill(&server, &ids(4)).await;
+    server.redis_command("DEL request:r0001");
+    server.redis_command("DEL request:r0002");
+    server.redis_command("RPUSH request:r0002 x");
+    let said = run_to_its_end(&server, &format!("dead retry --all --queue {Q}"));
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     assert_eq!(said.stdout, "r0000  ready\nr0003  ready\n");
     let note = "2 of 4 retried; 2 not possible: the server has lost what they were (r0001, r0002)";
     assert!(said.stderr.contains(note), "{}", said.stderr);
-    let said = run_to_its_end(&bed, &format!("dead purge --all --queue {Q}"));
+    let said = run_to_its_end(&server, &format!("dead purge --all --queue {Q}"));
     assert_eq!(said.stderr, format!("{Q}: 2 of 2 removed\n"));
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
 /// Entries that no worker wrote, and those of a server whose clock was set back, do not keep others from being removed.
 #[tokio::test]
 async fn a_strange_entry_among_the_documents_holds_up_nobody() {
-    let bed = Bed::redis().await;
-    bed.queue().submit(Q, &[request("a")]).await.unwrap();
-    let mut connection = bed.redis_connection();
+    let server = TestServer::redis().await;
+    server.queue().submit(Q, &[request("a")]).await.unwrap();
+    let mut connection = server.redis_connection();
     let mut push = redis::cmd("RPUSH");
     push.arg(format!("ingest:{{{Q}}}:invalid"));
-    let later = bed.queue().now_ms().await.unwrap() + 3_600_000;
+    let later = server.queue().now_ms().await.unwrap() + 3_600_000;
     for n in 0..150 {
         push.arg(format!(r#"{{"document":"d{n}","reason":"r","at_ms":1}}"#));
     }
     push.arg("by hand")
         .arg(format!(r#"{{"document":"later","reason":"r","at_ms":{later}}}"#));
     push.exec(&mut connection).unwrap();
-    let said = run_to_its_end(&bed, &format!("dead list --queue {Q} --json"));
+    let said = run_to_its_end(&server, &format!("dead list --queue {Q} --json"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("by hand"), "{}", said.stdout);
-    let said = run_to_its_end(&bed, &format!("dead purge --documents --queue {Q}"));
+    let said = run_to_its_end(&server, &format!("dead purge --documents --queue {Q}"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert_eq!(said.stdout.lines().count(), 151, "{}", said.stdout);
     assert_eq!(
         said.stderr,
         format!("{Q}: 151 documents removed; 1 have come since and are left\n")
     );
-    assert_eq!(bed.queue().invalid(Q, 10).await.unwrap()[0].document, "later");
+    assert_eq!(server.queue().invalid(Q, 10).await.unwrap()[0].document, "later");
 }

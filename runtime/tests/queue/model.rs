@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ingest_host::queue::{Cancelled, Counts, Next, State, Submitted, Ticket};
 use ingest_host::request::NewRequest;
 
-use crate::bed::Q;
+use crate::test_server::Q;
 
 pub(crate) const LOST_MAX: u32 = 3;
 

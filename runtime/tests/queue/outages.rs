@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use ingest_host::error::{Class, Error};
-use ingest_host::queue::{Progress, Server};
+use ingest_host::queue::{Backend, Progress};
 
-use crate::bed::{Bed, PATIENCE, Q, eventually, how, request};
 use crate::support::redis::{RedisServer, free_port};
+use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
 
 async fn refusal(url: &str) -> Error {
-    Server::connect(url).await.err().expect("no connection")
+    Backend::connect(url).await.err().expect("no connection")
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_wrong_password_is_permanent_and_not_shown() {
         assert_eq!(error.class(), Class::Permanent, "{}", error.report());
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
-    Server::connect(&redis.url_with_password("right")).await.unwrap();
+    Backend::connect(&redis.url_with_password("right")).await.unwrap();
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn tls_to_a_server_that_speaks_none_fails_without_a_panic() {
 #[tokio::test]
 async fn a_handle_survives_a_restart_of_redis() {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a"), request("b")]).await.unwrap();
     let claim = queue.claim(Q, &how()).await.unwrap().unwrap();
 
@@ -105,7 +105,7 @@ async fn a_handle_survives_a_restart_of_redis() {
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_gets_them_again() {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a")]).await.unwrap();
     redis.restart();
     eventually("a submit after the restart", || async {
@@ -117,17 +117,17 @@ async fn a_server_that_forgot_the_scripts_gets_them_again() {
 
 #[tokio::test]
 async fn verbs_go_on_while_others_wait() {
-    let bed = Bed::redis().await;
+    let server = TestServer::redis().await;
     let waiting = async {
         tokio::join!(
-            bed.queue().wait(Q, 10 * PATIENCE),
-            bed.queue().wait(Q, 10 * PATIENCE)
+            server.queue().wait(Q, 10 * PATIENCE),
+            server.queue().wait(Q, 10 * PATIENCE)
         )
     };
     let working = async {
         // Late enough for both to have begun.
         for _ in 0..100 {
-            bed.queue().counts(Q).await.unwrap();
+            server.queue().counts(Q).await.unwrap();
         }
     };
     tokio::select! {
@@ -140,51 +140,51 @@ async fn verbs_go_on_while_others_wait() {
 /// Workers leave their waits often; that must not cost a connection each time.
 #[tokio::test]
 async fn who_leaves_a_wait_leaves_its_connection_to_the_next() {
-    let bed = Bed::redis().await;
-    let mut server = bed.redis_connection();
-    leave_a_wait(&bed, &mut server).await;
-    let before = info(&mut server, "total_connections_received");
+    let server = TestServer::redis().await;
+    let mut connection = server.redis_connection();
+    leave_a_wait(&server, &mut connection).await;
+    let before = info(&mut connection, "total_connections_received");
     for _ in 0..50 {
-        leave_a_wait(&bed, &mut server).await;
+        leave_a_wait(&server, &mut connection).await;
     }
-    assert_eq!(info(&mut server, "total_connections_received"), before);
-    bed.is_woken_by(bed.submit(&["a"])).await;
+    assert_eq!(info(&mut connection, "total_connections_received"), before);
+    server.is_woken_by(server.submit(&["a"])).await;
 }
 
 #[tokio::test]
 async fn a_token_that_nobody_here_waits_for_goes_to_another() {
-    let bed = Bed::redis().await;
-    leave_a_wait(&bed, &mut bed.redis_connection()).await;
-    let other = bed.another().await;
+    let server = TestServer::redis().await;
+    leave_a_wait(&server, &mut server.redis_connection()).await;
+    let other = server.another().await;
     let waiting = tokio::time::timeout(PATIENCE, other.queue.wait(Q, 10 * PATIENCE));
     // The server gives the token to the one that has blocked for longest.
-    let (waited, ()) = tokio::join!(waiting, bed.submit(&["a"]));
+    let (waited, ()) = tokio::join!(waiting, server.submit(&["a"]));
     waited.expect("the other one is woken").unwrap();
 }
 
 /// Begins a long wait, and leaves once the server has it.
-async fn leave_a_wait(bed: &Bed, server: &mut redis::Connection) {
+async fn leave_a_wait(server: &TestServer, connection: &mut redis::Connection) {
     let blocked = async {
-        while info(server, "blocked_clients") == 0 {
+        while info(connection, "blocked_clients") == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
         biased;
-        waited = bed.queue().wait(Q, PATIENCE) => panic!("the wait ended first: {waited:?}"),
+        waited = server.queue().wait(Q, PATIENCE) => panic!("the wait ended first: {waited:?}"),
         () = blocked => {}
     }
 }
 
-fn info(server: &mut redis::Connection, field: &str) -> u64 {
-    let info: redis::InfoDict = redis::cmd("INFO").query(server).unwrap();
+fn info(connection: &mut redis::Connection, field: &str) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO").query(connection).unwrap();
     info.get(field).unwrap()
 }
 
 #[tokio::test]
 async fn a_frozen_server_is_a_transient_error_and_no_end() {
     let redis = RedisServer::start();
-    let queue = Server::connect(&redis.url()).await.unwrap().queue;
+    let queue = Backend::connect(&redis.url()).await.unwrap().queue;
     queue.submit(Q, &[request("a")]).await.unwrap();
     redis.freeze();
     let error = queue.counts(Q).await.expect_err("nobody answers");
@@ -205,12 +205,12 @@ async fn a_sqlite_file_is_opened_by_many_at_once() {
     for n in 0..8 {
         let url = url.clone();
         openers.spawn(async move {
-            let queue = Server::connect(&url).await.unwrap().queue;
+            let queue = Backend::connect(&url).await.unwrap().queue;
             queue.submit(Q, &[request(&format!("r{n}"))]).await.unwrap();
         });
     }
     openers.join_all().await;
-    let queue = Server::connect(&url).await.unwrap().queue;
+    let queue = Backend::connect(&url).await.unwrap().queue;
     assert_eq!(queue.counts(Q).await.unwrap().ready, 8);
 }
 

@@ -3,7 +3,7 @@
 use ingest_host::error::Class;
 use ingest_host::queue::{Binding, Component};
 
-use crate::bed::{Bed, Q, how};
+use crate::test_server::{Q, TestServer, how};
 
 fn component(sha256: &str, version: &str, pushed_ms: i64) -> Component {
     Component {
@@ -30,8 +30,8 @@ fn binding(sha256: &str) -> Binding {
     }
 }
 
-pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
-    let registry = bed.registry();
+pub(crate) async fn a_component_is_kept_under_its_digest(server: TestServer) {
+    let registry = server.registry();
     assert_eq!(registry.component("aa", 4).await.unwrap(), None);
     let bytes = [0, 0xff, b'\r', b'\n'];
     registry
@@ -62,24 +62,24 @@ pub(crate) async fn a_component_is_kept_under_its_digest(bed: Bed) {
     );
 }
 
-pub(crate) async fn the_component_pushed_last_comes_first(bed: Bed) {
+pub(crate) async fn the_component_pushed_last_comes_first(server: TestServer) {
     for (sha256, pushed_ms) in [("aa", 1_000), ("bb", 2_000), ("aa", 3_000)] {
         let pushed = component(sha256, "1.0.0", pushed_ms);
-        bed.registry().push_component(&pushed, b"wasm").await.unwrap();
+        server.registry().push_component(&pushed, b"wasm").await.unwrap();
     }
-    let newest = &bed.registry().components().await.unwrap()[0];
+    let newest = &server.registry().components().await.unwrap()[0];
     assert_eq!((newest.sha256.as_str(), newest.pushed_ms), ("aa", 3_000));
 }
 
 /// A newer version may bind what this one would not do: a worker leaves it to one that knows it.
-pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(bed: Bed) {
-    let registry = bed.registry();
+pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: TestServer) {
+    let registry = server.registry();
     let known = serde_json::to_value(binding("aa")).unwrap();
     registry.bind(Q, &binding("aa"), None).await.unwrap();
     for (place, member) in [("", "sampling"), ("/input", "skip_rowz")] {
         let mut newer = known.clone();
         newer.pointer_mut(place).unwrap()[member] = 2.into();
-        bed.store_binding(1, &newer.to_string());
+        server.store_binding(1, &newer.to_string());
         for error in [
             registry.binding(Q, 1).await.map(drop).expect_err(member),
             registry.bindings(Q).await.map(drop).expect_err(member),
@@ -91,12 +91,12 @@ pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(bed: Bed) 
             }
         }
     }
-    bed.store_binding(1, &known.to_string());
+    server.store_binding(1, &known.to_string());
     assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(binding("aa")));
 }
 
-pub(crate) async fn bindings_are_numbered(bed: Bed) {
-    let registry = bed.registry();
+pub(crate) async fn bindings_are_numbered(server: TestServer) {
+    let registry = server.registry();
     assert_eq!(registry.binding(Q, 1).await.unwrap(), None);
     assert_eq!(registry.bindings(Q).await.unwrap(), []);
     assert_eq!(registry.bind(Q, &binding("aa"), None).await.unwrap(), 1);
@@ -116,12 +116,12 @@ pub(crate) async fn bindings_are_numbered(bed: Bed) {
     assert_eq!(registry.bindings(Q).await.unwrap(), wanted);
     assert_eq!(registry.binding(Q, 2).await.unwrap().as_ref(), Some(&wanted[1]));
     assert_eq!(registry.bindings("other").await.unwrap(), []);
-    assert_eq!(bed.queue().counts(Q).await.unwrap().binding, Some(3));
-    assert_eq!(bed.queue().queues().await.unwrap(), [Q]);
+    assert_eq!(server.queue().counts(Q).await.unwrap().binding, Some(3));
+    assert_eq!(server.queue().queues().await.unwrap(), [Q]);
 }
 
-pub(crate) async fn the_expected_binding_must_be_in_force(bed: Bed) {
-    let registry = bed.registry();
+pub(crate) async fn the_expected_binding_must_be_in_force(server: TestServer) {
+    let registry = server.registry();
     assert_eq!(registry.bind(Q, &binding("aa"), Some(0)).await.unwrap(), 1);
     let error = registry
         .bind(Q, &binding("bb"), Some(0))
@@ -136,31 +136,32 @@ pub(crate) async fn the_expected_binding_must_be_in_force(bed: Bed) {
     assert_eq!(registry.bindings(Q).await.unwrap().len(), 2);
 }
 
-pub(crate) async fn a_claim_carries_the_binding(bed: Bed) {
-    bed.submit(&["a", "b", "c"]).await;
-    assert_eq!(bed.claim().await.binding, None);
-    bed.registry().bind(Q, &binding("aa"), None).await.unwrap();
+pub(crate) async fn a_claim_carries_the_binding(server: TestServer) {
+    server.submit(&["a", "b", "c"]).await;
+    assert_eq!(server.claim().await.binding, None);
+    server.registry().bind(Q, &binding("aa"), None).await.unwrap();
     let options = how();
-    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!(claim.binding, Some(1));
-    bed.registry().bind(Q, &binding("bb"), None).await.unwrap();
+    server.registry().bind(Q, &binding("bb"), None).await.unwrap();
     // The same claim has the same binding; the next one has the new.
     assert_eq!(
-        bed.queue().claim(Q, &options).await.unwrap().as_ref(),
+        server.queue().claim(Q, &options).await.unwrap().as_ref(),
         Some(&claim)
     );
-    assert_eq!(bed.claim().await.binding, Some(2));
+    assert_eq!(server.claim().await.binding, Some(2));
 }
 
-pub(crate) async fn a_queue_may_need_a_binding(bed: Bed) {
-    bed.submit(&["a"]).await;
+pub(crate) async fn a_queue_may_need_a_binding(server: TestServer) {
+    server.submit(&["a"]).await;
     let mut options = how();
     options.needs_binding = true;
-    assert_eq!(bed.queue().claim(Q, &options).await.unwrap(), None);
+    assert_eq!(server.queue().claim(Q, &options).await.unwrap(), None);
     let first = binding("aa");
-    bed.is_woken_by(bed.registry().bind(Q, &first, None))
+    server
+        .is_woken_by(server.registry().bind(Q, &first, None))
         .await
         .unwrap();
-    let claim = bed.queue().claim(Q, &options).await.unwrap().unwrap();
+    let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!((claim.ticket.id.as_str(), claim.binding), ("a", Some(1)));
 }

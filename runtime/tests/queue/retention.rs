@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use ingest_host::queue::{Next, Reaped, State, Submitted};
 
-use crate::bed::{Bed, PATIENCE, Q, assert_lost, how, request};
+use crate::test_server::{PATIENCE, Q, TestServer, assert_lost, how, request};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-pub(crate) async fn what_ended_goes_after_its_time(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn what_ended_goes_after_its_time(server: TestServer) {
+    let queue = server.queue();
     for id in ["done", "dead", "cancelled", "done just now", "cancelled just now"] {
         let id = id.replace(' ', "-");
-        bed.submit(&[&id]).await;
-        let claim = bed.claim().await;
+        server.submit(&[&id]).await;
+        let claim = server.claim().await;
         match id.split('-').next().unwrap() {
             "done" => queue.settle(&claim.ticket, "{}").await.unwrap(),
             "dead" => queue.fail(&claim.ticket, "404", Next::Dead).await.unwrap(),
@@ -21,13 +21,13 @@ pub(crate) async fn what_ended_goes_after_its_time(bed: Bed) {
         }
     }
     for id in ["done", "dead", "cancelled"] {
-        bed.end_at(id, 1_600_000_000_000);
+        server.end_at(id, 1_600_000_000_000);
     }
     let mut late = request("delayed");
     late.delay_ms = 3_600_000;
     queue.submit(Q, &[request("leased"), late]).await.unwrap();
-    bed.claim_briefly().await;
-    bed.submit(&["ready"]).await;
+    server.claim_briefly().await;
+    server.submit(&["ready"]).await;
 
     let none = Reaped {
         removed: 0,
@@ -49,20 +49,20 @@ pub(crate) async fn what_ended_goes_after_its_time(bed: Bed) {
         ("delayed", State::Delayed),
         ("ready", State::Ready),
     ] {
-        assert_eq!(bed.state(id).await, state, "{id}");
+        assert_eq!(server.state(id).await, state, "{id}");
     }
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_reap_takes_a_bounded_number_and_the_oldest_first(bed: Bed) {
-    let queue = bed.queue();
+pub(crate) async fn a_reap_takes_a_bounded_number_and_the_oldest_first(server: TestServer) {
+    let queue = server.queue();
     let requests: Vec<_> = (0..250).map(|n| request(&format!("r{n}"))).collect();
     queue.submit(Q, &requests).await.unwrap();
     for n in 0..250_u64 {
-        let claim = bed.claim().await;
+        let claim = server.claim().await;
         queue.settle(&claim.ticket, "{}").await.unwrap();
         // The one submitted last ended first.
-        bed.end_at(&format!("r{n}"), 1_600_000_000_000 - n);
+        server.end_at(&format!("r{n}"), 1_600_000_000_000 - n);
     }
     for (removed, more, left) in [(100, true, "r149"), (100, true, "r49"), (50, false, "")] {
         let reaped = queue.reap(Q, HOUR).await.unwrap();
@@ -70,13 +70,13 @@ pub(crate) async fn a_reap_takes_a_bounded_number_and_the_oldest_first(bed: Bed)
         let last = queue.requests(Q, State::Done, 1_000).await.unwrap().pop();
         assert_eq!(last.map(|status| status.id).unwrap_or_default(), left);
     }
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_removed_id_is_new_again(bed: Bed) {
-    let queue = bed.queue();
-    bed.submit(&["a"]).await;
-    let old = bed.claim().await;
+pub(crate) async fn a_removed_id_is_new_again(server: TestServer) {
+    let queue = server.queue();
+    server.submit(&["a"]).await;
+    let old = server.claim().await;
     queue.settle(&old.ticket, r#"{"receipt":1}"#).await.unwrap();
     let mut other = request("a");
     other.uri = "https://example.com/other.csv".into();
@@ -93,5 +93,5 @@ pub(crate) async fn a_removed_id_is_new_again(bed: Bed) {
     assert_lost(queue.renew(&old.ticket, PATIENCE, Default::default()).await);
     assert_lost(queue.settle(&old.ticket, "{}").await);
     queue.settle(&new.ticket, "{}").await.unwrap();
-    bed.audit_is_clean().await;
+    server.audit_is_clean().await;
 }

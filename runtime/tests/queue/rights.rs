@@ -2,14 +2,14 @@
 
 use redis::{Connection, RedisResult, Value};
 
-use crate::bed::Q;
 use crate::support::host::{Host, component};
 use crate::support::redis::RedisServer;
+use crate::test_server::Q;
 
 /// A server with the users of docs/security.md, for the queue [`Q`], each with the password `secret`.
-struct Guarded(RedisServer);
+struct RestrictedRedis(RedisServer);
 
-impl Guarded {
+impl RestrictedRedis {
     fn start() -> Self {
         let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
@@ -58,7 +58,7 @@ impl Guarded {
 /// All that this program does, but for the work itself.
 #[test]
 fn an_operators_rights_are_enough() {
-    let server = Guarded::start();
+    let server = RestrictedRedis::start();
     let host = Host::on(&server.url("operator"));
     host.write("in.csv", "n\n1\n");
     server
@@ -108,8 +108,8 @@ fn an_operators_rights_are_enough() {
 }
 
 /// A queue with work for a producer and a worker, set up by an operator.
-fn at_work() -> (Guarded, Host) {
-    let server = Guarded::start();
+fn at_work() -> (RestrictedRedis, Host) {
+    let server = RestrictedRedis::start();
     let operator = Host::on(&server.url("operator"));
     let clean = component("clean");
     operator.run_with("plugin push", &[clean.to_str().unwrap()]).ok();

@@ -1,10 +1,13 @@
 //! Servers that may lose what they have acknowledged are told from those that do not.
 
-use ingest_host::queue::Server;
+use std::time::Duration;
 
-use crate::bed::Bed;
+use ingest_host::error::Class;
+use ingest_host::queue::{Backend, Progress, Ticket};
+
 use crate::support::host::Host;
 use crate::support::redis::RedisServer;
+use crate::test_server::TestServer;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -20,7 +23,7 @@ fn assert_dangers(found: &[String], wanted: &[&str]) {
 }
 
 async fn dangers(url: &str) -> Vec<String> {
-    Server::connect(url)
+    Backend::connect(url)
         .await
         .unwrap()
         .queue
@@ -70,6 +73,32 @@ async fn a_replica_is_told_from_a_primary() {
     assert_dangers(&dangers(&replica.url()).await, &["connect to its primary"]);
 }
 
+/// A renewal tells whether the server takes renewals, also one of a claim that nobody has.
+#[tokio::test]
+async fn a_replica_refuses_each_renewal() {
+    let primary = RedisServer::start();
+    let port = primary.url().rsplit(':').next().unwrap().to_owned();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
+    let of_none = Ticket {
+        queue: "q".into(),
+        id: String::new(),
+        fence: 0,
+        nonce: String::new(),
+    };
+    for (url, class) in [
+        (primary.url(), Class::LeaseLost),
+        (replica.url(), Class::Transient),
+    ] {
+        let server = Backend::connect(&url).await.unwrap();
+        let renewed = server
+            .queue
+            .renew(&of_none, Duration::from_secs(60), Progress::default())
+            .await;
+        let error = renewed.expect_err("there is no such claim");
+        assert_eq!(error.class(), class, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn who_may_not_ask_is_told_so() {
     let redis = RedisServer::start_with(&SAFE);
@@ -100,10 +129,10 @@ async fn a_sqlite_file_is_judged_by_its_place() {
 /// A worker warns with the sentences with which it refuses when it is strict.
 #[tokio::test]
 async fn a_strict_worker_refuses_what_others_warn_of() {
-    let bed = Bed::redis().await;
-    let found = bed.queue().settings().await.unwrap();
+    let server = TestServer::redis().await;
+    let found = server.queue().settings().await.unwrap();
     assert_dangers(&found, &["writes nothing to disk"]);
-    let host = Host::on(&bed.url);
+    let host = Host::on(&server.url);
     let said = host.run("run --queue q --burst");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stderr.contains(&found[0]), "{}", said.stderr);
@@ -116,7 +145,7 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     );
 
     // The audit warns, and what it finds is about requests only.
-    bed.submit(&["a"]).await;
+    server.submit(&["a"]).await;
     let said = host.run("queue audit");
     assert_eq!(
         (said.code, said.stdout.as_str()),

@@ -3,8 +3,30 @@
 use std::process::Command;
 
 use crate::support::host::{Host, component};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, free_port};
 use crate::support::tls::Authority;
+
+/// Starts a server that takes TLS on a port of its own, and returns both.
+fn start_with_tls(authority: &Authority) -> (RedisServer, u16) {
+    let port = free_port();
+    let [ca, certificate, key] =
+        ["ca.pem", "cert.pem", "key.pem"].map(|name| authority.path(name).display().to_string());
+    let redis = RedisServer::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-auth-clients",
+        "no",
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--requirepass",
+        "s3cret",
+    ]);
+    (redis, port)
+}
 
 fn run(host: &Host, ca: Option<&Authority>, words: &str) -> (Option<i32>, String) {
     let mut command: Command = host.command();
@@ -19,7 +41,7 @@ fn run(host: &Host, ca: Option<&Authority>, words: &str) -> (Option<i32>, String
 #[test]
 fn a_queue_works_over_tls() {
     let authority = Authority::new();
-    let (_redis, port) = RedisServer::start_with_tls(&authority, &["--requirepass", "s3cret"]);
+    let (_redis, port) = start_with_tls(&authority);
     let host = Host::on(&format!("rediss://:s3cret@localhost:{port}"));
     host.write("in.csv", "n\n1\n");
     let clean = component("clean").display().to_string();
@@ -40,7 +62,7 @@ fn a_queue_works_over_tls() {
 #[test]
 fn a_server_that_nobody_vouches_for_gets_no_password() {
     let authority = Authority::new();
-    let (_redis, port) = RedisServer::start_with_tls(&authority, &["--requirepass", "s3cret"]);
+    let (_redis, port) = start_with_tls(&authority);
     let stranger = Authority::new();
     for (name, ca) in [
         // The system's authorities do not know it, another one does not, and it is not called so.

@@ -4,37 +4,37 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Binding, Counts, Invalid, Next, Progress, Server, State, Status, Ticket};
+use ingest_host::queue::{Backend, Binding, Counts, Invalid, Next, Progress, State, Status, Ticket};
 
-use crate::bed::{Q, how, request};
 use crate::support::sqlite::{take_back_to_version, version_of};
+use crate::test_server::{Q, how, request};
 
 const LATEST: usize = 3;
 
 /// A queue with a request in each state, and the ticket of one that is held.
-struct Filled {
+struct FilledQueue {
     folder: tempfile::TempDir,
     url: String,
     held: Ticket,
 }
 
-impl Filled {
+impl FilledQueue {
     fn file(&self) -> PathBuf {
         self.folder.path().join("queue.db")
     }
 }
 
-async fn claim(server: &Server, id: &str) -> Ticket {
+async fn claim(server: &Backend, id: &str) -> Ticket {
     server.queue.submit(Q, &[request(id)]).await.unwrap();
     let claim = server.queue.claim(Q, &how()).await.unwrap().unwrap();
     assert_eq!(claim.ticket.id, id);
     claim.ticket
 }
 
-async fn fill() -> Filled {
+async fn fill() -> FilledQueue {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("queue.db").display());
-    let server = Server::connect(&url).await.unwrap();
+    let server = Backend::connect(&url).await.unwrap();
     let queue = &server.queue;
     let held = claim(&server, "held").await;
     let progress = Progress {
@@ -72,14 +72,14 @@ async fn fill() -> Filled {
         name: "clean".into(),
         version: "1.2.0".into(),
         config: "{}".into(),
-        limits: ingest_host::config::Lowered::new(),
+        limits: ingest_host::config::LimitOverrides::new(),
         gate: ingest_host::gate::Gate::default(),
         input: ingest_host::request::InputOptions::default(),
         bound_ms: 1,
         rollback_of: None,
     };
     server.registry.bind(Q, &binding, None).await.unwrap();
-    Filled { folder, url, held }
+    FilledQueue { folder, url, held }
 }
 
 /// All that a reader sees.
@@ -92,7 +92,7 @@ struct View {
     audit: Vec<String>,
 }
 
-async fn view(server: &Server) -> View {
+async fn view(server: &Backend) -> View {
     let mut requests = Vec::new();
     for state in State::ALL {
         let found = server.queue.requests(Q, state, 10).await.unwrap();
@@ -118,10 +118,10 @@ async fn view(server: &Server) -> View {
 async fn a_look_at_an_older_file_leaves_it_as_it_is() {
     for version in 1..LATEST {
         let filled = fill().await;
-        let latest = view(&Server::connect(&filled.url).await.unwrap()).await;
+        let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
         take_back_to_version(&filled.file(), version);
 
-        let reader = Server::connect_to_read(&filled.url).await.unwrap();
+        let reader = Backend::connect_to_read(&filled.url).await.unwrap();
         let seen = view(&reader).await;
         assert_eq!(seen.audit, Vec::<String>::new());
         assert_eq!(seen, latest, "version {version}");
@@ -136,7 +136,7 @@ async fn a_look_at_an_older_file_leaves_it_as_it_is() {
 async fn an_upgrade_takes_the_requests_of_every_state_along() {
     for version in 1..LATEST {
         let filled = fill().await;
-        let latest = view(&Server::connect(&filled.url).await.unwrap()).await;
+        let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
         take_back_to_version(&filled.file(), version);
         // A worker of that version has the file open, and renews its lease as it did.
         let theirs = rusqlite::Connection::open(filled.file()).unwrap();
@@ -144,7 +144,7 @@ async fn an_upgrade_takes_the_requests_of_every_state_along() {
         let mut renew = theirs.prepare(renew).unwrap();
         assert_eq!(renew.execute([]).unwrap(), 1);
 
-        let server = Server::connect(&filled.url).await.unwrap();
+        let server = Backend::connect(&filled.url).await.unwrap();
         assert_eq!(version_of(&filled.file()), LATEST);
         assert_eq!(renew.execute([]).unwrap(), 1);
         drop(renew);
@@ -157,7 +157,7 @@ async fn an_upgrade_takes_the_requests_of_every_state_along() {
 }
 
 /// Takes each request to its end.
-async fn goes_on(server: &Server, held: &Ticket) {
+async fn goes_on(server: &Backend, held: &Ticket) {
     let queue = &server.queue;
     let ready = queue.claim(Q, &how()).await.unwrap().unwrap();
     assert_eq!((&*ready.ticket.id, ready.attempt), ("ready", 1));
@@ -183,7 +183,10 @@ async fn goes_on(server: &Server, held: &Ticket) {
 }
 
 async fn refused(url: &str) -> String {
-    let error = Server::connect_to_read(url).await.err().expect("nothing to read");
+    let error = Backend::connect_to_read(url)
+        .await
+        .err()
+        .expect("nothing to read");
     assert_eq!(error.class(), Class::Permanent);
     error.report()
 }

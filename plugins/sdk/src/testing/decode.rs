@@ -1,11 +1,11 @@
-//! Reads what a driver writes: the interface's flat lists come in, one outcome for each row goes out.
-//! A list that breaks a rule of the interface is a fault of this crate, hence the assertions.
+//! Decodes the changes of a batch: the interface's flat lists come in, one outcome for each row goes out. It asserts,
+//! because a list that breaks a rule of the interface is a fault of this crate.
 
 use crate::bindings::exports::ingest::plugin::transform::{Changes, Emitted, Plan};
 use crate::changes::code;
 use crate::reject::is_code;
 
-/// What became of a row.
+/// The outcome for a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Keep {
@@ -31,14 +31,14 @@ impl Output {
         Self { sources }
     }
 
-    /// The row that a record is in the output if nothing changes it.
+    /// Returns the output row of a record that the plugin does not change.
     pub(crate) fn row(&self, record: &[String]) -> Vec<String> {
         let cell =
             |source: &Option<u32>| source.map_or_else(String::new, |source| record[source as usize].clone());
         self.sources.iter().map(cell).collect()
     }
 
-    /// What became of the rows of a batch.
+    /// Returns the outcomes for the rows of a batch.
     pub(crate) fn decode(&self, changes: &Changes, rows: usize) -> Vec<Outcome> {
         let mut cursor = Cursor::new(&changes.operands, &changes.bytes, self.sources.len());
         let keep_all = vec![code::KEEP; rows];
@@ -53,7 +53,7 @@ impl Output {
         outcomes
     }
 
-    /// The rows that the plugin added at the end.
+    /// Returns the rows that the plugin added at the end.
     pub(crate) fn emitted(&self, emitted: &Emitted) -> Vec<Vec<String>> {
         let mut cursor = Cursor::new(&emitted.ends, &emitted.bytes, self.sources.len());
         let rows = (0..emitted.rows).map(|_| cursor.row()).collect();
@@ -66,7 +66,7 @@ impl Output {
 struct Cursor<'a> {
     operands: &'a [u32],
     text: &'a str,
-    /// Where the last text ended.
+    /// The end of the last text.
     end: usize,
     width: usize,
 }

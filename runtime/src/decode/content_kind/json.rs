@@ -7,9 +7,11 @@ use serde_json::Deserializer;
 use super::super::lines::lines;
 use super::{Advice, Kind, Sample};
 use crate::format::clip;
+use crate::format::csv::{Dialect, Scanner};
 
-/// Whether it is JSON, in place of CSV.
-pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
+/// Whether it is JSON, in place of CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand in
+/// `"`.
+pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     if !matches!(text.first(), Some(b'{' | b'[')) {
         return None;
@@ -31,9 +33,26 @@ pub(super) fn of_csv(sample: &Sample, is_quoted: bool) -> Option<Kind> {
         }
         None => Kind::new("a JSON object", of_object(text)),
     });
-    // A quote within a field is malformed.
-    let is_malformed = is_quoted && text.contains(&b'"');
-    kind.map(|kind| if is_malformed { kind } else { kind.guessed() })
+    let is_malformed = || is_quoted && has_stray_quote(text, delimiter.unwrap_or(b','));
+    kind.map(|kind| if is_malformed() { kind } else { kind.guessed() })
+}
+
+/// Whether one of the first records has a quote within a field, as JSON has and CSV has not.
+fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
+    const RECORDS: usize = 100;
+    let dialect = Dialect {
+        delimiter,
+        ..Dialect::default()
+    };
+    let scanner = Scanner::new(dialect);
+    let mut at = 0;
+    let records = std::iter::from_fn(|| {
+        let record = scanner.record(text, at, true, &[], |_| ()).ok()?;
+        let is_left = at < text.len();
+        at = record.next;
+        is_left.then_some(record)
+    });
+    records.take(RECORDS).any(|record| record.stray.is_some())
 }
 
 /// Whether it is a JSON document or lines of arrays, in place of an object a line.
@@ -201,7 +220,7 @@ mod tests {
     use crate::decode::sample::SAMPLE_BYTES;
 
     fn in_csv(text: &str) -> Option<String> {
-        of_csv(&Sample::of(text), true).map(|kind| kind.what.into_owned())
+        of_csv(&Sample::of(text), None, true).map(|kind| kind.what.into_owned())
     }
 
     fn in_jsonl(text: &str) -> Option<String> {
@@ -300,7 +319,21 @@ mod tests {
         ] {
             assert_eq!(in_csv(text), None, "{text:?}");
         }
-        assert_eq!(of_csv(&Sample::of("{\"a,b\n1,2\n"), false), None, "no quote");
+        for (text, is_guess) in [
+            ("[1]\n[2]\n\"[3,4]\"\n", true),
+            ("[1,\"a\",2]\n[3,\"b\",4]\n", true),
+            ("[1]\n[\"a b\"]\n", false),
+            ("[\n{\"a\":1},\n{\"a\":2}\n]\n", false),
+            ("{\"a\": 1}\n", false),
+        ] {
+            let kind = of_csv(&Sample::of(text), None, true);
+            assert_eq!(kind.map(|kind| kind.is_guess), Some(is_guess), "{text:?}");
+        }
+        assert_eq!(
+            of_csv(&Sample::of("{\"a,b\n1,2\n"), None, false),
+            None,
+            "no quote"
+        );
     }
 
     #[test]

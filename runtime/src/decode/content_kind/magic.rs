@@ -3,15 +3,15 @@
 
 use memchr::memmem;
 
+use super::archive::{is_cpio, is_zip, tar, zip};
 use super::{Advice, Kind};
-use crate::format::clip;
 
 use Advice::{Convert, Extract, Recompress, TakeTheFile};
 
 /// A mark at its place, what has it there, what to do, and whether the bytes around it are those of the format.
-type Mark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
+type MagicMark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
 
-const MARKS: &[Mark] = &[
+const MARKS: &[MagicMark] = &[
     (
         0,
         b"\x1f\x8b\x08",
@@ -427,8 +427,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     if let Some(tar) = tar(bytes) {
         return Some(tar);
     }
-    let has = |(at, mark, ..): &&Mark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
-    let found = |(at, mark, what, advice, is_proved): &Mark| {
+    let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    let found = |(at, mark, what, advice, is_proved): &MagicMark| {
         // Fields that begin with a few letters may be filled up with NUL. Further on, letters are not even a guess.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let is_odd = !is_word || has_more_than_nul;
@@ -579,25 +579,6 @@ fn is_woff(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&0) && bytes.get(12) == Some(&0) && bytes.get(14..16) == Some(&[0; 2])
 }
 
-/// A header of digits only, 8 hex digits a number or octal ones, and a name with a NUL at its end.
-fn is_cpio(bytes: &[u8]) -> bool {
-    let header = |len: usize, is_digit: fn(&u8) -> bool, size: std::ops::Range<usize>, radix: u32| {
-        let digits = bytes.get(6..len).filter(|header| header.iter().all(is_digit))?;
-        let size = std::str::from_utf8(&digits[size.start - 6..size.end - 6]).ok()?;
-        let name_bytes = usize::from_str_radix(size, radix).ok()?;
-        bytes.get(len..)?.get(name_bytes.checked_sub(1)?).copied()
-    };
-    match bytes {
-        [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => {
-            header(110, u8::is_ascii_hexdigit, 94..102, 16) == Some(0)
-        }
-        [b'0', b'7', b'0', b'7', b'0', b'7', ..] => {
-            header(76, |byte| matches!(byte, b'0'..=b'7'), 59..65, 8) == Some(0)
-        }
-        _ => false,
-    }
-}
-
 /// Control characters other than white space and those that people put between fields and records.
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0 | 2..=8 | 0x0e..=0x19)
@@ -632,128 +613,16 @@ pub(super) fn is_mostly_binary(bytes: &[u8]) -> bool {
         && different_controls(start) > DIFFERENT_CONTROLS_MAX
 }
 
-/// Names of entries by which a ZIP archive is something else.
-const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
-    ("xl/", "an Excel workbook (XLSX)", Advice::SaveSheet),
-    ("word/", "a Word document (DOCX)", Advice::SaveSheet),
-    ("ppt/", "a PowerPoint presentation (PPTX)", TakeTheFile),
-    ("Index/", "a Numbers or Pages document", Advice::SaveSheet),
-    ("META-INF/", "a Java archive", TakeTheFile),
-    ("AndroidManifest.xml", "an Android package", TakeTheFile),
-    ("doc.kml", "a KMZ file", Convert),
-    (
-        "[Content_Types].xml",
-        "an Office file (XLSX, DOCX)",
-        Advice::SaveSheet,
-    ),
-];
-
-/// The header of an entry, or an archive without one.
-fn is_zip(bytes: &[u8]) -> bool {
-    match bytes {
-        [_, _, 3, 4, 0..=63, 0, ..] => {
-            let name_bytes = bytes
-                .get(26..28)
-                .map(|size| u16::from_le_bytes([size[0], size[1]]));
-            bytes.get(9).is_none_or(|method| *method == 0)
-                && name_bytes.is_none_or(|size| (1..=1 << 12).contains(&size))
-        }
-        [_, _, 5, 6, ..] => bytes.get(4..20) == Some(&[0; 16]),
-        [_, _, 7, 8, ..] => bytes[4..].starts_with(b"PK\x03\x04"),
-        _ => false,
-    }
-}
-
-/// A ZIP archive, and what it is by the entries that begin in the sample.
-fn zip(bytes: &[u8]) -> Kind {
-    let entries = || {
-        memmem::find_iter(bytes, b"PK\x03\x04").filter_map(|at| {
-            let header = bytes.get(at..at + 30)?;
-            let name_bytes = usize::from(u16::from_le_bytes([header[26], header[27]]));
-            let more_bytes = usize::from(u16::from_le_bytes([header[28], header[29]]));
-            let name = bytes.get(at + 30..)?.get(..name_bytes)?;
-            let content = bytes.get(at + 30 + name_bytes + more_bytes..).unwrap_or_default();
-            Some((name, content))
-        })
-    };
-    if let Some((_, content)) = entries().next().filter(|(name, _)| *name == b"mimetype") {
-        return open_document(content);
-    }
-    let by_entry = |(part, what, advice): &(&str, &'static str, Advice)| {
-        let mut entries = entries();
-        entries
-            .any(|(name, _)| name.starts_with(part.as_bytes()))
-            .then(|| Kind::new(*what, advice.clone()))
-    };
-    let kind = ZIP_ENTRIES.iter().find_map(by_entry);
-    kind.unwrap_or_else(|| match entries().next() {
-        Some((name, _)) => Kind::new(format!("a ZIP archive (of \"{}\")", clip(name)), Extract),
-        None => Kind::new("a ZIP archive", Extract),
-    })
-}
-
-/// What an archive is whose first entry is its media type.
-fn open_document(media_type: &[u8]) -> Kind {
-    for (part, what, advice) in [
-        (
-            &b"application/vnd.oasis.opendocument.spreadsheet"[..],
-            "a spreadsheet (ODS)",
-            Advice::SaveSheet,
-        ),
-        (
-            b"application/vnd.oasis.opendocument",
-            "an OpenDocument file",
-            Advice::SaveSheet,
-        ),
-        (b"application/epub+zip", "an e-book (EPUB)", TakeTheFile),
-    ] {
-        if media_type.starts_with(part) {
-            return Kind::new(what, advice);
-        }
-    }
-    Kind::new("a ZIP archive", Extract)
-}
-
-/// A tar archive, by the numbers in its first header and by the sum of it: old ones have no mark.
-fn tar(bytes: &[u8]) -> Option<Kind> {
-    const SUM: std::ops::Range<usize> = 148..156;
-    /// The mode, the owner and the group, the size, the time.
-    const NUMBERS: [std::ops::Range<usize>; 5] = [100..108, 108..116, 116..124, 124..136, 136..148];
-    let header = bytes.first_chunk::<512>()?;
-    // Octal, or in bytes.
-    let is_number =
-        |field: &[u8]| field[0] >= 0x80 || field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0));
-    if !header.contains(&0) || !NUMBERS.into_iter().all(|number| is_number(&header[number])) {
-        return None;
-    }
-    let digits = header[SUM].trim_ascii_start();
-    let digits = &digits[..digits.iter().position(|byte| !matches!(byte, b'0'..=b'7'))?];
-    if digits.is_empty() {
-        return None;
-    }
-    let said = digits
-        .iter()
-        .fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
-    let sum = (0..).zip(header).map(|(at, &byte)| {
-        let byte = if SUM.contains(&at) { b' ' } else { byte };
-        u32::from(byte)
-    });
-    (said == sum.sum::<u32>()).then(|| {
-        let name = header[..100].split(|byte| *byte == 0).next().unwrap_or_default();
-        Kind::new(format!("a tar archive (of \"{}\")", clip(name)), Extract)
-    })
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn told(bytes: &[u8]) -> Option<String> {
+    pub(in crate::decode::content_kind) fn kind_of(bytes: &[u8]) -> Option<String> {
         of(bytes, true, false).map(|kind| kind.what.into_owned())
     }
 
     /// What the bytes are whatever somebody says of them.
-    fn proved(bytes: &[u8]) -> Option<String> {
+    pub(in crate::decode::content_kind) fn proved(bytes: &[u8]) -> Option<String> {
         let told = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
         let [Some(kind), other] = told else { return None };
         assert!(
@@ -876,7 +745,7 @@ mod tests {
     fn each_mark_is_told() {
         for (number, &(_, mark, what, _, is_proved)) in MARKS.iter().enumerate() {
             let bytes = written(number);
-            assert_eq!(told(&bytes).as_deref(), Some(what), "{mark:x?}");
+            assert_eq!(kind_of(&bytes).as_deref(), Some(what), "{mark:x?}");
             if is_proved(&bytes) {
                 assert_eq!(proved(&bytes).as_deref(), Some(what), "{mark:x?}");
             } else {
@@ -887,7 +756,10 @@ mod tests {
             proved(b"PAR1\x0e\n\x02\x15\x02\0\0\0PAR1").as_deref(),
             Some("a Parquet file")
         );
-        assert_eq!(told(b"\x80\x04]\x94(X\x05\0").as_deref(), Some("a Python pickle"));
+        assert_eq!(
+            kind_of(b"\x80\x04]\x94(X\x05\0").as_deref(),
+            Some("a Python pickle")
+        );
         assert_eq!(
             proved(b"BZh9\x17\x72\x45\x38\x50\x90\0\0\0\0").as_deref(),
             Some("compressed by bzip2")
@@ -939,7 +811,7 @@ mod tests {
                 let is_word = mark.len() <= 4 && is_filled || at == 8;
                 if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(behind)) {
                     number_of_words += 1;
-                    assert_eq!(told(&text), None, "{:?}", text.escape_ascii().to_string());
+                    assert_eq!(kind_of(&text), None, "{:?}", text.escape_ascii().to_string());
                 }
             }
         }
@@ -982,91 +854,8 @@ mod tests {
                 text.escape_ascii().to_string()
             );
         }
-        assert_eq!(told(b"\xff\n1\n"), None, "the error is about the encoding");
+        assert_eq!(kind_of(b"\xff\n1\n"), None, "the error is about the encoding");
         assert!(of(b"\xff\xfb,\0\n1,2\n", false, false).is_some_and(|kind| kind.is_guess));
-    }
-
-    fn zip_of(entries: &[(&str, &str)]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (name, content) in entries {
-            bytes.extend(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-            bytes.extend((name.len() as u16).to_le_bytes());
-            bytes.extend([0, 0]);
-            bytes.extend(name.as_bytes());
-            bytes.extend(content.as_bytes());
-        }
-        bytes
-    }
-
-    #[test]
-    fn an_archive_is_told_from_a_document() {
-        for (entries, what) in [
-            (
-                &[("orders.csv", "a,b\n")][..],
-                "a ZIP archive (of \"orders.csv\")",
-            ),
-            (
-                &[("[Content_Types].xml", "x"), ("xl/workbook.xml", "x")],
-                "an Excel workbook (XLSX)",
-            ),
-            (
-                &[("[Content_Types].xml", "x"), ("word/document.xml", "x")],
-                "a Word document (DOCX)",
-            ),
-            (&[("[Content_Types].xml", "x")], "an Office file (XLSX, DOCX)"),
-            (
-                &[
-                    ("mimetype", "application/vnd.oasis.opendocument.spreadsheet"),
-                    ("content.xml", ""),
-                ],
-                "a spreadsheet (ODS)",
-            ),
-            (&[("mimetype", "application/epub+zip")], "an e-book (EPUB)"),
-            (&[("META-INF/MANIFEST.MF", "")], "a Java archive"),
-        ] {
-            assert_eq!(told(&zip_of(entries)).as_deref(), Some(what));
-        }
-        assert_eq!(told(b"PK\x05\x06\0\0").as_deref(), Some("a ZIP archive"));
-        assert_eq!(told(b"PK\x03\x04").as_deref(), Some("a ZIP archive"));
-        assert_eq!(proved(b"PK\x03\x04"), None, "it may be a header");
-        assert!(proved(&zip_of(&[("a.csv", "a,b\n")])).is_some());
-        let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
-        assert_eq!(proved(&empty).as_deref(), Some("a ZIP archive"));
-    }
-
-    #[test]
-    fn a_tar_archive_is_told_by_its_sum() {
-        let mut header = [0; 512];
-        header[..10].copy_from_slice(b"orders.csv");
-        header[100..107].copy_from_slice(b"0000644");
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        assert_eq!(
-            told(&header).as_deref(),
-            Some("a tar archive (of \"orders.csv\")")
-        );
-        header[0] = b'O';
-        assert_ne!(
-            told(&header).as_deref(),
-            Some("a tar archive (of \"Orders.csv\")")
-        );
-        assert_eq!(told("1,2,3\n".repeat(200).as_bytes()), None);
-    }
-
-    #[test]
-    fn a_text_whose_sum_stands_in_it_is_no_tar_archive() {
-        for fill in [b' ', 0] {
-            let mut text = [fill; 512];
-            for (at, line) in (0..).step_by(32).zip(["id,name,amount\n"; 16]) {
-                text[at..at + line.len()].copy_from_slice(line.as_bytes());
-            }
-            text[147..156].copy_from_slice(b",       ,");
-            let sum: u32 = text.iter().map(|&byte| u32::from(byte)).sum();
-            let sum = sum - u32::from(b',') + u32::from(b' ');
-            text[148..155].copy_from_slice(format!("{sum:06o},").as_bytes());
-            assert_eq!(told(&text), None);
-        }
     }
 
     #[test]

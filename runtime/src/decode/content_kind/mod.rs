@@ -1,6 +1,7 @@
 //! The beginning of an input in; out comes what it is, if it is not the records that it should be: an archive, a page, a document.
 //! What could be a legal file of its format is a guess, which the name of the format overrules. `shape.rs` makes other guesses.
 
+mod archive;
 mod json;
 mod magic;
 mod text;
@@ -64,6 +65,11 @@ impl Kind {
     fn guessed(self) -> Self {
         let is_guess = true;
         Self { is_guess, ..self }
+    }
+
+    /// Whether it could be a legal file of CSV.
+    pub(super) fn is_guess(&self) -> bool {
+        self.is_guess
     }
 
     /// What it is and what to do, behind the input's name.
@@ -147,7 +153,7 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
         |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    let utf16 = utf16::told(bytes, is_wide).filter(|told| !is_encoding(told.label));
+    let utf16 = utf16::detect(bytes, is_wide).filter(|told| !is_encoding(told.label));
     if let Some(Utf16 { label, is_certain }) = utf16 {
         let kind = match is_wide {
             true => Kind::new("UTF-16 in the other byte order", Advice::Utf16(label)),
@@ -185,15 +191,15 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
-/// What a text is, unless it may be records of the format. `is_quoted` says that fields of CSV may stand in `"`, and `is_named` that
-/// somebody has named the format.
-pub(super) fn of_text(sample: &Sample, format: Format, is_quoted: bool, is_named: bool) -> Option<Kind> {
-    let kind = text::of(sample).or_else(|| match format {
-        Format::Csv => json::of_csv(sample, is_quoted),
-        Format::Jsonl => json::of_jsonl(sample),
-    });
-    // No line of JSONL is like these.
-    kind.filter(|kind| !(kind.is_guess && is_named && format == Format::Csv))
+/// What a text is, unless it may be CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand
+/// in `"`.
+pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    text::of(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
+}
+
+/// What a text is, unless it may be JSONL. No line of that is like a guess.
+pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
+    text::of(sample, None, true).or_else(|| json::of_jsonl(sample))
 }
 
 #[cfg(test)]

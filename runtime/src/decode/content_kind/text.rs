@@ -9,11 +9,11 @@ use crate::format::clip;
 use Advice::{Convert, FetchContent, FetchPage, TakeTheFile};
 
 /// How a text begins; what it is and what to do if what comes behind that says so, too; and what proves it.
-type Beginning = (&'static str, &'static str, Advice, Behind, Behind);
+type TextBeginning = (&'static str, &'static str, Advice, FollowCheck, FollowCheck);
 
-type Behind = fn(&[u8]) -> bool;
+type FollowCheck = fn(&[u8]) -> bool;
 
-const BEGINNINGS: &[Beginning] = &[
+const BEGINNINGS: &[TextBeginning] = &[
     (
         "version https://git-lfs.github.com/spec/",
         "a Git LFS pointer",
@@ -149,7 +149,7 @@ const BEGINNINGS: &[Beginning] = &[
         "PRAGMA foreign_keys=",
         "an SQL dump",
         Convert,
-        |rest| first_line(rest).ends_with(b";"),
+        |rest| is_statement(rest, ""),
         |rest| line_below(rest) == b"BEGIN TRANSACTION;",
     ),
     (
@@ -260,10 +260,11 @@ const BEGINNINGS: &[Beginning] = &[
     ),
 ];
 
-pub(super) fn of(sample: &Sample) -> Option<Kind> {
+/// What a text is. `delimiter` is the one that somebody has named for CSV, and `is_quoted` says that its fields may stand in `"`.
+pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     // The lines before the first record are passed over if they are blank.
     let text = sample.text().trim_ascii_start();
-    let found = |(start, what, advice, is_so, is_proved): &Beginning| {
+    let found = |(start, what, advice, is_so, is_proved): &TextBeginning| {
         let rest = starts_with(text, start.as_bytes()).then(|| &text[start.len()..])?;
         let kind = || Kind::new(*what, advice.clone());
         match is_proved(rest) {
@@ -274,7 +275,7 @@ pub(super) fn of(sample: &Sample) -> Option<Kind> {
     BEGINNINGS
         .iter()
         .find_map(found)
-        .or_else(|| markup(text, sample.whole))
+        .or_else(|| markup(text, sample.whole, delimiter, is_quoted))
 }
 
 fn anything(_: &[u8]) -> bool {
@@ -318,7 +319,9 @@ fn is_delimiter(byte: &u8) -> bool {
 /// Whether a statement of SQL ends its first line, and has a word in it.
 fn is_statement(rest: &[u8], word: &str) -> bool {
     let line = first_line(rest).trim_ascii().to_ascii_uppercase();
-    line.ends_with(b";") && memmem::find(&line, word.as_bytes()).is_some()
+    // Another one stands between fields.
+    line.iter().position(|byte| *byte == b';') == line.len().checked_sub(1)
+        && memmem::find(&line, word.as_bytes()).is_some()
 }
 
 fn is_one_field(text: &[u8]) -> bool {
@@ -419,7 +422,8 @@ fn is_part(text: &[u8]) -> bool {
 }
 
 /// A page of HTML or an XML document.
-fn markup(text: &[u8], whole: bool) -> Option<Kind> {
+fn markup(text: &[u8], whole: bool, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    let is_delimiter = |byte: &u8| is_delimiter(byte) || Some(*byte) == delimiter;
     let html = || Kind::new("a page of HTML", FetchPage);
     if begins_in_the_middle(text) || !text.starts_with(b"<") && has_page_on_its_first_line(text) {
         return Some(html().guessed());
@@ -453,9 +457,9 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
             Some(_) => Some(kind),
         };
     }
-    let tag = Tag::read(element)?;
+    let tag = MarkupTag::read(element)?;
     let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
-    let is_page = is_one_of(PAGE_TAGS);
+    let is_page = is_page_tag(tag.name);
     let Some(behind) = tag.behind else {
         // A tag whose end is missing, which nothing but white space or the end of the text follows.
         let kind = if tag.name.eq_ignore_ascii_case(b"html") {
@@ -466,7 +470,7 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
         return (is_page && (whole || tag.has_attributes)).then_some(kind);
     };
     // A header may stand between tags, too.
-    if behind.first().is_some_and(is_delimiter) || has_field_behind_end(behind, tag.name) {
+    if behind.first().is_some_and(is_delimiter) || has_field_behind_end(behind, tag.name, is_delimiter) {
         return None;
     }
     let content = behind.trim_ascii_start();
@@ -474,18 +478,32 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     let is_part = is_known(tag.name);
     // Values in angle brackets have no end tags, and a list of them may be one column.
     let is_tag = |line: &[u8]| {
-        Tag::read(line).is_some_and(|tag| !tag.has_attributes && tag.behind.is_some_and(<[u8]>::is_empty))
+        MarkupTag::read(line)
+            .is_some_and(|tag| !tag.has_attributes && tag.behind.is_some_and(<[u8]>::is_empty))
     };
     let is_list = lines(content).all(is_tag);
-    let is_proved = has_end(behind, tag.name)
-        || content.starts_with(b"<") && memmem::find(content, b"</").is_some()
-        || tag.has_quotes
+    let is_document = || {
+        let behind_root = root_end(element, tag.name).map(|end| element[end..].trim_ascii_start());
+        match behind_root {
+            Some(rest) => {
+                let is_next_of_page = || MarkupTag::read(rest).is_some_and(|next| is_page_tag(next.name));
+                rest.is_empty() || is_page && is_next_of_page()
+            }
+            // Values of a column are elements that end on their line, and pages are made of many parts.
+            None => !whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
+        }
+    };
+    let is_proved = is_one_of(WHOLE_PAGE_TAGS) && has_end(behind, tag.name)
+        || (has_end(first_line(behind), tag.name)
+            || content.starts_with(b"<") && memmem::find(content, b"</").is_some())
+            && is_document()
+        || tag.has_quotes && is_quoted
         || is_behind_comment && !content.is_empty()
         || is_behind_comment && is_page
         || tag.name.eq_ignore_ascii_case(b"html")
             && (content.is_empty() || content.starts_with(b"<") && !is_list);
     // HTML needs no end tags.
-    let has_part = is_part && Tag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
+    let has_part = is_part && MarkupTag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
     let is_field = behind
         .first()
         .is_none_or(|next| next.is_ascii_whitespace() || next.is_ascii_punctuation());
@@ -493,6 +511,9 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
         || has_part
         || is_one_of(HEADINGS) && !is_field
         || tag.is_empty && content.is_empty()
+        || tag.has_quotes
+        || has_end(behind, tag.name)
+        || content.starts_with(b"<") && memmem::find(content, b"</").is_some()
         || is_page && tag.has_attributes
         || is_alone && is_one_of(WHOLE_PAGE_TAGS);
     if !is_proved && !is_guessed {
@@ -500,6 +521,11 @@ fn markup(text: &[u8], whole: bool) -> Option<Kind> {
     }
     let kind = if is_part { html() } else { xml(element) };
     Some(if is_proved { kind } else { kind.guessed() })
+}
+
+/// Whether a page may begin with a tag.
+fn is_page_tag(name: &[u8]) -> bool {
+    PAGE_TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag))
 }
 
 /// Whether a tag is one of pages.
@@ -511,16 +537,16 @@ fn is_known(name: &[u8]) -> bool {
 /// Whether a text begins with the end of a page's tag or comment.
 fn begins_in_the_middle(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"-->") {
-        return Tag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
+        return MarkupTag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
     }
     let Some(name) = text.strip_prefix(b"</") else {
         return false;
     };
-    let is_end = |tag: Tag<'_>| {
+    let is_end = |tag: MarkupTag<'_>| {
         let is_field = |behind: &[u8]| behind.first().is_some_and(is_delimiter);
         is_known(tag.name) && tag.behind.is_some_and(|behind| !is_field(behind))
     };
-    Tag::read(&[b"<", name].concat()).is_some_and(is_end)
+    MarkupTag::read(&[b"<", name].concat()).is_some_and(is_end)
 }
 
 /// Whether a page begins behind the first words, as in `Error 500 <html><body>`.
@@ -540,6 +566,9 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
             && !line[..at].iter().any(|byte| is_delimiter(byte) || *byte == b'"')
     })
 }
+
+/// How many lines of a long document are looked at.
+const ELEMENTS: usize = 100;
 
 /// Tags that a text follows.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
@@ -604,7 +633,7 @@ fn xml(text: &[u8]) -> Kind {
     // Declarations and comments come before it.
     while let Some(at) = memchr::memchr(b'<', rest) {
         let element = &rest[at..];
-        if let Some(tag) = Tag::read(element) {
+        if let Some(tag) = MarkupTag::read(element) {
             if PAGE_TAGS.iter().any(|page| tag.name.eq_ignore_ascii_case(page)) {
                 return Kind::new("a page of HTML", FetchPage);
             }
@@ -640,7 +669,7 @@ fn behind_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
 }
 
 /// The tag at the beginning of a text.
-struct Tag<'a> {
+struct MarkupTag<'a> {
     name: &'a [u8],
     has_attributes: bool,
     /// Whether their values stand in quotes, which no field has that does not begin with one.
@@ -651,7 +680,7 @@ struct Tag<'a> {
     behind: Option<&'a [u8]>,
 }
 
-impl<'a> Tag<'a> {
+impl<'a> MarkupTag<'a> {
     fn read(text: &'a [u8]) -> Option<Self> {
         let inner = text.strip_prefix(b"<")?;
         let is_name =
@@ -709,10 +738,41 @@ fn has_end(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
+/// Returns where the element at the beginning of a text ends, with those of its name in it.
+fn root_end(text: &[u8], name: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    for at in memchr::memchr_iter(b'<', text) {
+        let here = &text[at..];
+        let end = at + 2 + name.len();
+        if here.starts_with(b"</") && starts_with(&here[2..], name) && text.get(end) == Some(&b'>') {
+            depth = depth.checked_sub(1)?;
+            if depth == 0 {
+                return Some(end + 1);
+            }
+        } else if starts_with(&here[1..], name)
+            && here
+                .get(1 + name.len())
+                .is_some_and(|next| next.is_ascii_whitespace() || matches!(next, b'>' | b'/'))
+        {
+            let end = memchr::memchr(b'>', here)?;
+            depth += usize::from(here[end - 1] != b'/');
+        }
+    }
+    None
+}
+
+/// Whether a line is an element from its beginning to its end.
+fn is_element(line: &[u8]) -> bool {
+    MarkupTag::read(line).is_some_and(|tag| {
+        tag.is_empty && tag.behind.is_some_and(<[u8]>::is_empty)
+            || root_end(line, tag.name) == Some(line.len())
+    })
+}
+
 /// Whether the element ends in the first line, and a delimiter follows it.
-fn has_field_behind_end(text: &[u8], name: &[u8]) -> bool {
+fn has_field_behind_end(text: &[u8], name: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
     let line = first_line(text);
-    ends(line, name).any(|end| line.get(end).is_some_and(is_delimiter))
+    ends(line, name).any(|end| line.get(end).is_some_and(&is_delimiter))
 }
 
 fn starts_with(text: &[u8], start: &[u8]) -> bool {
@@ -725,7 +785,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Option<String> {
-        of(&Sample::of(text)).map(|kind| kind.what.into_owned())
+        of(&Sample::of(text), None, true).map(|kind| kind.what.into_owned())
     }
 
     #[test]
@@ -918,7 +978,7 @@ mod tests {
     #[test]
     fn each_beginning_is_told_by_what_comes_behind_it() {
         for &(text, what, is_proved) in TEXTS {
-            let kind = of(&Sample::of(text)).unwrap_or_else(|| panic!("{text:?}"));
+            let kind = of(&Sample::of(text), None, true).unwrap_or_else(|| panic!("{text:?}"));
             assert_eq!((&*kind.what, !kind.is_guess), (what, is_proved), "{text:?}");
         }
         for (start, what, ..) in BEGINNINGS {
@@ -929,7 +989,7 @@ mod tests {
             );
             for rest in ["a,b\n1,2\n", ",b\n1,2\n", "a;b\n1;2\n"] {
                 let text = format!("{start}{rest}");
-                let kind = of(&Sample::of(&text));
+                let kind = of(&Sample::of(&text), None, true);
                 assert!(kind.is_none_or(|kind| kind.is_guess), "{text:?}");
             }
         }
@@ -949,9 +1009,18 @@ mod tests {
             "<h1>Not Found\n",
             "<rows/>\n",
             "<meta charset=utf-8>\n",
+            "<b>Name</b>\nAnna\n",
+            "<b><i>Name</i></b>\nAnna\n",
+            "<b>id</b> (nr),<b>name</b> (text)\n1,2\n",
+            "<b>id</b>^<b>name</b>\n1^2\n",
+            "<a>1</a>\n<a>2</a>\n",
+            "<a><b>1</b></a>\n<a><b>2</b></a>\n",
+            "<p>Hello</p>\n<p>World</p>\n",
+            "<B>\n1\n</B>\n",
+            "<id>\n<a>1</a>\n<b>2</b>\n",
         ] {
             assert!(
-                of(&Sample::of(text)).is_some_and(|kind| kind.is_guess),
+                of(&Sample::of(text), None, true).is_some_and(|kind| kind.is_guess),
                 "{text:?}"
             );
         }
@@ -966,14 +1035,37 @@ mod tests {
             "<!-- x --><html><body>x</body></html>",
             "<Error><Code>AccessDenied</Code></Error>",
             "<rows>\n  <row a=\"1\"/>\n</rows>\n",
+            "<rows>\n<row>1</row>\n</rows>\n",
+            "<div><div>a</div>\n<div>b</div></div>\n",
+            "<head><title>x</title></head>\n<body>x</body>\n",
+            "<head><title>x</title>\n</head>\n",
             "<div>Not found</div>\n",
             "<script>\nf(1, 2);\n</script>\n",
         ] {
             assert!(
-                of(&Sample::of(text)).is_some_and(|kind| !kind.is_guess),
+                of(&Sample::of(text), None, true).is_some_and(|kind| !kind.is_guess),
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_said_of_delimiters_and_quotes_counts() {
+        let caret = Sample::of("<b>id</b>^<b>name</b>\n1^2\n");
+        assert_eq!(of(&caret, Some(b'^'), true), None);
+        let image = Sample::of("<img src=\"x.png\"/> note,b\n");
+        assert!(of(&image, None, true).is_some_and(|kind| !kind.is_guess));
+        assert!(of(&image, None, false).is_some_and(|kind| kind.is_guess));
+    }
+
+    #[test]
+    fn a_long_document_is_told_by_what_are_no_values() {
+        let nested = "<row>\n<id>1</id>\n</row>\n".repeat(5_000);
+        let kind = of(&Sample::of(format!("<rows>\n{nested}</rows>\n")), None, true);
+        assert!(kind.is_some_and(|kind| !kind.is_guess));
+        let values = "<a>1</a>\n".repeat(10_000);
+        let kind = of(&Sample::of(format!("<id>\n{values}")), None, true);
+        assert!(kind.is_some_and(|kind| kind.is_guess));
     }
 
     #[test]
@@ -1008,6 +1100,8 @@ mod tests {
             "<b>Name</b>,<b>Age</b>\n1,2\n",
             "<https://example.com/>\n<https://example.org/>\n",
             "<name>\n<foo>\n<bar/>\n",
+            "Select item from list;Amount;\n1;2;\n",
+            "Update due; Set by;\n1;2;\n",
             "<!doctype html>,b\n1,2\n",
             "id,body <html>\n1,x\n",
             "1,see <html> tag,x\n",

@@ -13,7 +13,7 @@ pub(super) struct Utf16 {
 }
 
 /// Tells the byte order that makes a text of bytes that are none otherwise. `is_said` says that somebody has named UTF-16.
-pub(super) fn told(bytes: &[u8], is_said: bool) -> Option<Utf16> {
+pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
     let units_min = if is_said { 1 } else { UNITS_MIN };
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn label(bytes: &[u8]) -> Option<&'static str> {
-        told(bytes, false).map(|told| told.label)
+        detect(bytes, false).map(|told| told.label)
     }
 
     #[test]
@@ -165,7 +165,9 @@ mod tests {
         }
         for text in ["номер,имя\n1,Анна\n", "番号,名前\n1,花子\n", "id,name\n1,x\n"] {
             assert!(
-                told(&bytes_of(text, u16::to_le_bytes), false).unwrap().is_certain,
+                detect(&bytes_of(text, u16::to_le_bytes), false)
+                    .unwrap()
+                    .is_certain,
                 "{text:?}"
             );
         }
@@ -180,7 +182,7 @@ mod tests {
                 let bytes = bytes_of(text, to_bytes);
                 assert!(
                     [false, true]
-                        .map(|is_said| told(&bytes, is_said))
+                        .map(|is_said| detect(&bytes, is_said))
                         .iter()
                         .flatten()
                         .all(|told| !is_other(told)),
@@ -190,12 +192,12 @@ mod tests {
         }
         // As legal in UTF-8.
         assert!(
-            !told(&bytes_of("あい,うえ\n", u16::to_le_bytes), false)
+            !detect(&bytes_of("あい,うえ\n", u16::to_le_bytes), false)
                 .unwrap()
                 .is_certain
         );
         assert!(
-            !told(b"c0\n\0a\0b\0c\0d\0e\0f\0g\0h\0i\0j\0\n\0", false)
+            !detect(b"c0\n\0a\0b\0c\0d\0e\0f\0g\0h\0i\0j\0\n\0", false)
                 .unwrap()
                 .is_certain
         );

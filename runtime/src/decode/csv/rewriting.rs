@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::{Projection, escape_at_end, never_closed, ragged, stray_quote};
-use crate::batch::{Batch, Fault, Malformed, Used};
 use crate::decode::split::{in_input, too_long};
 use crate::decode::utf8::{NOT_UTF8, Utf8};
 use crate::decode::{BatchLimits, Decoder, check_reads};
 use crate::error::{Code, Result};
-use crate::format::csv::{Item, Parser, Row, RowRules, line_feeds};
+use crate::format::csv::{CsvItem, ParsedRow, Parser, RowRules, line_feeds};
+use crate::record::{Batch, ChunkError, MalformedRecord, Used};
 
 /// Decodes chunks of CSV that its dialect alone does not describe.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Decoder for RewritingDecoder {
         Ok(())
     }
 
-    fn next(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+    fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
         // Moved out so that records can be added while they are read.
         let raw = std::mem::take(&mut batch.raw);
@@ -58,25 +58,29 @@ impl Decoder for RewritingDecoder {
 
 impl RewritingDecoder {
     /// Decodes as many records as a batch has.
-    fn cut(&mut self, raw: &[u8], rewritten: &mut Vec<u8>, batch: &mut Batch) -> Result<(), Fault> {
+    fn cut(&mut self, raw: &[u8], rewritten: &mut Vec<u8>, batch: &mut Batch) -> Result<(), ChunkError> {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         while used.bytes < raw.len() && records_left > 0 {
             let found = match self.parser.next(raw, used.bytes, true) {
-                Ok(Item::Row(found)) => found,
-                Ok(Item::Nothing { next }) => {
+                Ok(CsvItem::Row(found)) => found,
+                Ok(CsvItem::Nothing { next }) => {
                     used.blank_line(next);
                     continue;
                 }
                 Err(partial) => {
                     let open = partial.quote.unwrap_or(raw.len());
                     let (name, feeds) = (Arc::clone(&self.name), line_feeds(&raw[used.bytes..open]));
-                    return Err(Fault::new(move |origin| never_closed(&name, origin, used, feeds)));
+                    return Err(ChunkError::new(move |origin| {
+                        never_closed(&name, origin, used, feeds)
+                    }));
                 }
             };
             if found.end - used.bytes > self.limits.record_bytes_max {
                 let (name, bytes_max) = (Arc::clone(&self.name), self.limits.record_bytes_max);
-                return Err(Fault::new(move |origin| too_long(&name, origin, used, bytes_max)));
+                return Err(ChunkError::new(move |origin| {
+                    too_long(&name, origin, used, bytes_max)
+                }));
             }
             let mut row = used.row(found.end);
             match utf8
@@ -90,7 +94,7 @@ impl RewritingDecoder {
                     self.rewrite(raw, rewritten, batch);
                     batch.rows.push(row);
                 }
-                Err((code, reason)) => batch.malformed.push(Malformed { row, code, reason }),
+                Err((code, reason)) => batch.malformed.push(MalformedRecord { row, code, reason }),
             }
             used.record(found.next, found.line_feeds + 1);
             records_left -= 1;
@@ -111,7 +115,7 @@ impl RewritingDecoder {
     }
 
     /// What is wrong with the record that was found last: first what may be the cause of the rest.
-    fn check(&self, raw: &[u8], used: Used, found: Row) -> Result<(), (&'static str, String)> {
+    fn check(&self, raw: &[u8], used: Used, found: ParsedRow) -> Result<(), (&'static str, String)> {
         if let Some(at) = found.stray {
             let dialect = self.parser.syntax().dialect();
             return Err(("stray-quote", stray_quote(raw, used.bytes, at, dialect)));

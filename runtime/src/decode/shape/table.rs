@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::sniff;
 use crate::format::Span;
-use crate::format::csv::{Dialect, Scanner, line_end};
+use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 
 /// How many records are looked at.
 pub(super) const RECORDS: usize = 100;
@@ -14,7 +14,7 @@ pub(super) const LINES_OVER_HEADER: usize = 20;
 
 /// A record of the sample, or its header.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct SampleRecord<'a> {
     pub(super) fields: usize,
     pub(super) text: &'a [u8],
     /// Where it begins in `rest`; nowhere if it is the header.
@@ -23,7 +23,7 @@ pub(super) struct Record<'a> {
     pub(super) has_stray: bool,
 }
 
-impl Record<'_> {
+impl SampleRecord<'_> {
     /// How many of the fields have something in them.
     pub(super) fn filled(&self, dialect: Dialect) -> usize {
         let every: Vec<usize> = (0..self.fields).collect();
@@ -32,6 +32,37 @@ impl Record<'_> {
         // It was found before.
         let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
         filled
+    }
+
+    /// How many fields there are up to the last one that has something in it.
+    fn filled_up_to(&self, dialect: Dialect) -> usize {
+        let every: Vec<usize> = (0..self.fields).collect();
+        let (mut fields, mut filled) = (0, 0);
+        let found = |span: Span| {
+            fields += 1;
+            if span.end > span.start {
+                filled = fields;
+            }
+        };
+        // It was found before.
+        let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
+        filled
+    }
+}
+
+/// Makes of records what rules make of them, under a header of so many columns: further fields that are empty do not count, and rows
+/// of delimiters only are none.
+pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, columns: usize, dialect: Dialect) {
+    if rules.drops_blank {
+        let is_blank = |record: &SampleRecord<'_>| record.text.iter().all(|byte| *byte == dialect.delimiter);
+        records.retain(|record| !is_blank(record));
+    }
+    if rules.cuts_long {
+        for record in records.iter_mut().filter(|record| record.fields > columns) {
+            if record.filled_up_to(dialect) <= columns {
+                record.fields = columns;
+            }
+        }
     }
 }
 
@@ -49,7 +80,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Returns the records of the most common width from so many fields on.
-    pub(super) fn of(records: &[Record<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
+    pub(super) fn of(records: &[SampleRecord<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
         let mut widths = BTreeMap::new();
         for record in records.iter().filter(|record| record.fields >= fields_min) {
             *widths.entry(record.fields).or_insert(0) += 1;
@@ -58,11 +89,15 @@ impl Table {
             .into_iter()
             .map(|(fields, number): (usize, usize)| (number, fields))
             .max()?;
-        let is_alike = |record: &Record<'_>| record.fields == fields;
+        let is_alike = |record: &SampleRecord<'_>| record.fields == fields;
         // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
-        let is_header = |at: usize| match fields {
-            2 => !has_title(&records[at..], dialect),
-            _ => records[at].filled(dialect) + 1 >= fields,
+        let mut is_under_title = false;
+        let mut is_header = |at: usize| match (fields, records[at].filled(dialect)) {
+            (2, filled) => {
+                is_under_title = is_under_title && filled < 2 || has_title(&records[at..], dialect);
+                filled > 0 && !is_under_title
+            }
+            (_, filled) => filled + 1 >= fields,
         };
         let mut every = (0..records.len()).filter(|at| is_alike(&records[*at]));
         let first = every.find(|at| is_header(*at));
@@ -93,7 +128,7 @@ impl Table {
 }
 
 /// Returns the first records of a sample, as they are read in a dialect.
-pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<'_>> {
+pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleRecord<'_>> {
     let scanner = Scanner::new(dialect);
     let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
     while at < rest.len() && records.len() < RECORDS {
@@ -104,7 +139,7 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<
         let Ok(record) = scanner.record(rest, at, whole, &[], |_| ()) else {
             break;
         };
-        records.push(Record {
+        records.push(SampleRecord {
             fields: record.fields,
             text: &rest[at..record.end],
             start: Some(at),
@@ -116,7 +151,7 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<Record<
 }
 
 /// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
-pub(super) fn has_title(lines: &[Record<'_>], dialect: Dialect) -> bool {
+pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let Some((first, below)) = lines.split_first() else {
         return false;
     };
@@ -125,22 +160,42 @@ pub(super) fn has_title(lines: &[Record<'_>], dialect: Dialect) -> bool {
     }
     if first.fields == 2 {
         let title = String::from_utf8_lossy(&first.text[..first.text.len() - 1]);
-        return is_title_over(&title, below, dialect.delimiter);
+        return is_title_over(&title, below, dialect);
     }
-    let fills = |record: &Record<'_>| record.filled(dialect) + 1 >= first.fields;
+    let fills = |record: &SampleRecord<'_>| record.filled(dialect) + 1 >= first.fields;
     first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
 }
 
-/// Whether a line has more than one word.
+/// Whether a line has more than one word, also of those that stand without spaces: letters beside a year, or more characters of
+/// Chinese or Japanese than the name of a column has.
 pub(super) fn has_words(line: &str) -> bool {
-    line.trim().contains(' ')
+    const CHARACTERS: usize = 5;
+    const LETTERS: usize = 4;
+    line.trim().contains([' ', '\u{a0}', '\u{3000}'])
+        || characters(line) >= CHARACTERS
+        || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
 /// Whether nothing but a title has these words: many, or a number among them.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);
-    has_letter && (words >= 4 || words >= 2 && line.contains(|c: char| c.is_ascii_digit()))
+    let has_digit = line.contains(|c: char| c.is_ascii_digit());
+    has_letter && (words >= 4 || words >= 2 && has_digit || characters(line) >= 2 && has_year(line))
+}
+
+/// How many characters of Chinese or Japanese there are, which have no spaces between words.
+fn characters(line: &str) -> usize {
+    let is_one =
+        |c: &char| matches!(c, '\u{3040}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
+    line.chars().filter(is_one).count()
+}
+
+/// Whether a number of four digits stands there, in ASCII or as wide as the characters of Chinese and Japanese.
+fn has_year(line: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit() || ('０'..='９').contains(&c);
+    line.split(|c| !is_digit(c))
+        .any(|number| number.chars().count() == 4)
 }
 
 /// Whether the fields of a record may name columns: each has a word or a few, with a letter and without a digit.
@@ -155,22 +210,37 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     })
 }
 
-/// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow.
-pub(super) fn is_title_over(title: &str, below: &[Record<'_>], delimiter: u8) -> bool {
-    let Some((header, rows)) = below.split_first() else {
+/// Whether the fields that another delimiter makes of a record may name columns: none is a number, or the first is none and
+/// the current delimiter makes one field of the record.
+pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || !byte.is_ascii();
+    let mut names = record.text.split(|byte| *byte == delimiter);
+    names.clone().all(|name| name.iter().any(is_letter))
+        || record.fields == 1
+            && names
+                .next()
+                .is_some_and(|name| name.iter().any(is_letter) && !name.iter().any(u8::is_ascii_digit))
+}
+
+/// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow. Between
+/// these may be empty rows and further lines of the title.
+pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
+    let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
+    let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);
+    let Some((header, rows)) = first.and_then(|first| below[first..].split_first()) else {
         return false;
     };
-    let has_digit = |row: &Record<'_>| row.text.iter().any(u8::is_ascii_digit);
+    let has_digit = |row: &SampleRecord<'_>| row.text.iter().any(u8::is_ascii_digit);
     let has_rows = !rows.is_empty() && rows.iter().all(has_digit);
     header.fields == 2
-        && looks_like_names(header.text, delimiter)
+        && looks_like_names(header.text, dialect.delimiter)
         && has_words(title)
         && (has_rows || is_surely_title(title))
 }
 
 /// Whether the first line of a table has no digit, and each other one has.
-pub(super) fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
-    let has_digit = |line: &Record<'_>| line.text.iter().any(u8::is_ascii_digit);
+pub(super) fn has_header(lines: &[SampleRecord<'_>], table: &Table) -> bool {
+    let has_digit = |line: &SampleRecord<'_>| line.text.iter().any(u8::is_ascii_digit);
     let mut of_table = lines[table.first..]
         .iter()
         .filter(|line| line.fields == table.fields);
@@ -178,7 +248,7 @@ pub(super) fn has_header(lines: &[Record<'_>], table: &Table) -> bool {
 }
 
 /// Whether each comma of a table stands between two digits, but for its first line.
-pub(super) fn has_decimal_commas(lines: &[Record<'_>], table: &Table) -> bool {
+pub(super) fn has_decimal_commas(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     let of_table = lines.iter().skip(table.first + 1);
     of_table
         .filter(|line| line.fields == table.fields)

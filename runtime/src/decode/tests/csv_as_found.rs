@@ -870,6 +870,16 @@ fn rows_after_the_last_record() {
             "x".repeat(300) + "\n",
             "record 1 (line 2): is longer than the 256 bytes allowed",
         ),
+        (
+            skip(1),
+            "x".repeat(250) + "\n",
+            "record 1 (line 2): the row from here on may be the footer, and is longer, together with what follows, than the 256 bytes allowed",
+        ),
+        (
+            skip(1),
+            format!("1\n\n2\n\"3{}", "4\n".repeat(200)),
+            "record 3 (line 5): is longer than the 256 bytes allowed; is a quote never closed",
+        ),
         (skip(2), "x".repeat(60) + "\n", ""),
     ] {
         let text = format!("a\n{}", text.repeat(12));
@@ -1029,7 +1039,7 @@ fn an_encoding_by_its_name_in_python() {
 }
 
 #[test]
-fn a_dialect_that_nobody_told() {
+fn an_unknown_dialect() {
     let auto = from_first_records();
     assert_read("a;b\n1,5;it's\n", &auto, &["a", "b"], &[&["1,5", "it's"]]);
     assert_read("a|b\n'1\n|'|2\n", &auto, &["a", "b"], &[&["1\n|", "2"]]);

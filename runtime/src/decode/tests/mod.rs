@@ -8,8 +8,8 @@ mod properties;
 use std::io::Read;
 
 use super::*;
-use crate::batch::Origin;
 use crate::error::{Class, Error, Stage};
+use crate::record::ChunkOrigin;
 
 /// Hands out a text in pieces of the given sizes, over and over.
 struct Pieces {
@@ -43,7 +43,7 @@ struct Decoded {
 /// A record, or a malformed one, in the order of the input.
 #[derive(Debug, PartialEq)]
 struct Found {
-    position: crate::batch::Position,
+    position: crate::record::Position,
     raw: Vec<u8>,
     /// The fields, or the code and the reason.
     fields: Result<Vec<String>, (&'static str, String)>,
@@ -134,7 +134,7 @@ fn run(
     Ok(decoded)
 }
 
-fn records(batch: &mut Batch, origin: &Origin, width: usize) -> Vec<Found> {
+fn records(batch: &mut Batch, origin: &ChunkOrigin, width: usize) -> Vec<Found> {
     let rows = read(batch, width);
     let good = batch
         .rows

@@ -5,10 +5,9 @@ mod model;
 mod properties;
 
 use super::*;
-use crate::batch::{IN_PLACE, Row};
-use crate::changes::{Changes, ChangesReader, Rows, Verdict};
 use crate::format::csv::Scanner;
 use crate::format::{ColumnType, Span};
+use crate::record::{Changes, ChangesReader, IN_PLACE, Row, Rows, Verdict};
 
 fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputColumn {
     OutputColumn {

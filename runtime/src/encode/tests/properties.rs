@@ -4,9 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Batch;
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
+use crate::record::Batch;
 use crate::request::InputOptions;
 
 /// Decodes an output again.

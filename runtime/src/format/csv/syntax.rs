@@ -66,14 +66,14 @@ impl Syntax {
     /// The same. Tells `lost` where it stands in the result that a line end was escaped, which is a letter there.
     pub fn simplify_but(self, text: &[u8], mut lost: impl FnMut(usize)) -> Vec<u8> {
         #[derive(Clone, Copy, PartialEq, Eq)]
-        enum Place {
+        enum ScanState {
             LineStart,
             FieldStart,
             Field,
             Quoted,
             Closed,
         }
-        use Place::{Closed, Field, FieldStart, LineStart, Quoted};
+        use ScanState::{Closed, Field, FieldStart, LineStart, Quoted};
         let mut simple = Vec::with_capacity(text.len());
         let (mut at, mut place) = (0, LineStart);
         while let Some(&byte) = text.get(at) {
@@ -180,7 +180,7 @@ impl Gaps {
 
 /// A field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Field {
+struct ParsedField {
     /// With its quotes, without spaces that are passed over.
     start: usize,
     end: usize,
@@ -190,19 +190,19 @@ struct Field {
 
 /// What comes next in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Item {
+pub enum CsvItem {
     /// A line that is no record: it is empty, a comment, or a blank row that is dropped.
     Nothing {
         /// Where the next one begins.
         next: usize,
     },
     /// A record.
-    Row(Row),
+    Row(ParsedRow),
 }
 
 /// A record that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct ParsedRow {
     /// Where it ends, its line end not included.
     pub end: usize,
     /// Where the next one begins.
@@ -215,7 +215,7 @@ pub struct Row {
     pub line_feeds: usize,
     /// Whether any field stands in quotes.
     pub quoted: bool,
-    /// See [`super::Record::stray`].
+    /// See [`super::CsvRecord::stray`].
     pub stray: Option<usize>,
     /// An escape with which the text ends.
     pub stray_escape: Option<usize>,
@@ -232,7 +232,7 @@ pub struct Parser {
     /// Whether a byte may end a stretch of an unquoted field.
     is_special: [bool; 256],
     /// The first ones of the record that was found last, at most so many.
-    fields: Vec<Field>,
+    fields: Vec<ParsedField>,
     fields_max: usize,
     text: Vec<u8>,
 }
@@ -266,16 +266,16 @@ impl Parser {
     ///
     /// # Errors
     /// [`Partial`] if it may go on after `raw`, or if it ends within quotes.
-    pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<Item, Partial> {
+    pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<CsvItem, Partial> {
         if let Some(next) = self.gaps.pass(raw, start, last)? {
-            return Ok(Item::Nothing { next });
+            return Ok(CsvItem::Nothing { next });
         }
         self.row(raw, start, last)
     }
 
-    fn row(&mut self, raw: &[u8], start: usize, last: bool) -> Result<Item, Partial> {
+    fn row(&mut self, raw: &[u8], start: usize, last: bool) -> Result<CsvItem, Partial> {
         self.fields.clear();
-        let (mut at, mut seen) = (start, Seen::default());
+        let (mut at, mut seen) = (start, FieldTotals::default());
         loop {
             at = self.field(raw, at, last, &mut seen)?;
             if raw.get(at) != Some(&self.syntax.delimiter) {
@@ -289,9 +289,9 @@ impl Parser {
         };
         let next = next.ok_or(Partial { quote: None })?;
         if self.rules.drops_blank && !seen.has_bytes {
-            return Ok(Item::Nothing { next });
+            return Ok(CsvItem::Nothing { next });
         }
-        Ok(Item::Row(Row {
+        Ok(CsvItem::Row(ParsedRow {
             end: at,
             next,
             fields: seen.fields,
@@ -304,9 +304,9 @@ impl Parser {
     }
 
     /// Adds the field that begins at `at`, and gives where it ends: at a delimiter, a line end or the end of the text.
-    fn field(&mut self, raw: &[u8], at: usize, last: bool, seen: &mut Seen) -> Result<usize, Partial> {
+    fn field(&mut self, raw: &[u8], at: usize, last: bool, seen: &mut FieldTotals) -> Result<usize, Partial> {
         let start = self.pass_spaces(raw, at);
-        let mut field = Field {
+        let mut field = ParsedField {
             start,
             end: start,
             is_quoted: false,
@@ -373,8 +373,8 @@ impl Parser {
         raw: &[u8],
         mut at: usize,
         last: bool,
-        field: &mut Field,
-        seen: &mut Seen,
+        field: &mut ParsedField,
+        seen: &mut FieldTotals,
     ) -> Result<usize, Partial> {
         loop {
             let rest = raw[at..].iter();
@@ -439,7 +439,7 @@ impl Parser {
         quoted
     }
 
-    fn text_of(&self, raw: &[u8], field: Field, out: &mut Vec<u8>) {
+    fn text_of(&self, raw: &[u8], field: ParsedField, out: &mut Vec<u8>) {
         let raw = &raw[field.start..field.end];
         if !field.is_quoted && !field.is_escaped {
             return out.extend_from_slice(raw);
@@ -501,8 +501,8 @@ impl Parser {
     fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
         let Some(scanner) = self.scanner else {
             return Ok(match self.next(raw, start, last)? {
-                Item::Nothing { next } => (next, false),
-                Item::Row(row) => (row.next, true),
+                CsvItem::Nothing { next } => (next, false),
+                CsvItem::Row(row) => (row.next, true),
             });
         };
         if let Some(next) = self.gaps.pass(raw, start, last)? {
@@ -515,7 +515,7 @@ impl Parser {
 
 /// What is known of a record while its fields are found.
 #[derive(Default)]
-struct Seen {
+struct FieldTotals {
     fields: usize,
     filled: usize,
     /// Whether there is anything but delimiters.
@@ -525,8 +525,8 @@ struct Seen {
     stray_escape: Option<usize>,
 }
 
-impl Seen {
-    fn add(&mut self, field: Field) {
+impl FieldTotals {
+    fn add(&mut self, field: ParsedField) {
         self.fields += 1;
         let length = field.end - field.start;
         self.has_bytes |= length > 0;

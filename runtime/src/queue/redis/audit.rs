@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use redis::{Cmd, FromRedisValue};
 
-use super::link::Link;
+use super::connection::Connections;
 use super::scripts::Scripts;
 use super::{key, on};
 use crate::error::Result;
@@ -16,16 +16,17 @@ const STEP: usize = 200;
 /// What the server is asked to look at in one call.
 const SCAN_COUNT: usize = 1_000;
 
-pub(super) async fn audit(link: &Link, scripts: &Scripts, queue: &str) -> Result<Vec<String>> {
+pub(super) async fn audit(connections: &Connections, scripts: &Scripts, queue: &str) -> Result<Vec<String>> {
     let nonces = key(queue, "nonces")?;
-    let claims: Vec<(String, String)> = scan(link, "HSCAN", Some(&nonces), None).await?;
+    let claims: Vec<(String, String)> = scan(connections, "HSCAN", Some(&nonces), None).await?;
     let mut ids: HashSet<String> = claims.iter().map(|(_, id)| id.clone()).collect();
     for state in State::ALL {
-        let members: Vec<(String, f64)> = scan(link, "ZSCAN", Some(&key(queue, state.name())?), None).await?;
+        let members: Vec<(String, f64)> =
+            scan(connections, "ZSCAN", Some(&key(queue, state.name())?), None).await?;
         ids.extend(members.into_iter().map(|(id, _)| id));
     }
     let prefix = key(queue, "request:")?;
-    let hashes: Vec<String> = scan(link, "SCAN", None, Some(&format!("{prefix}*"))).await?;
+    let hashes: Vec<String> = scan(connections, "SCAN", None, Some(&format!("{prefix}*"))).await?;
     ids.extend(
         hashes
             .iter()
@@ -38,7 +39,8 @@ pub(super) async fn audit(link: &Link, scripts: &Scripts, queue: &str) -> Result
     let mut faults = Vec::new();
     for step in ids.chunks(STEP) {
         faults.extend(
-            link.invoke::<Vec<String>>(on(&scripts.audit, queue)?.arg(step))
+            connections
+                .invoke::<Vec<String>>(on(&scripts.audit, queue)?.arg(step))
                 .await?,
         );
     }
@@ -46,7 +48,8 @@ pub(super) async fn audit(link: &Link, scripts: &Scripts, queue: &str) -> Result
     nonces.sort_unstable();
     for step in nonces.chunks(STEP) {
         faults.extend(
-            link.invoke::<Vec<String>>(on(&scripts.audit_nonces, queue)?.arg(step))
+            connections
+                .invoke::<Vec<String>>(on(&scripts.audit_nonces, queue)?.arg(step))
                 .await?,
         );
     }
@@ -55,7 +58,7 @@ pub(super) async fn audit(link: &Link, scripts: &Scripts, queue: &str) -> Result
 
 /// All that a cursor command gives; what comes or goes meanwhile may be in it or not.
 async fn scan<T: FromRedisValue>(
-    link: &Link,
+    connections: &Connections,
     command: &str,
     key: Option<&str>,
     pattern: Option<&str>,
@@ -68,7 +71,7 @@ async fn scan<T: FromRedisValue>(
         if let Some(pattern) = pattern {
             step.arg("MATCH").arg(pattern);
         }
-        let (next, page): (u64, Vec<T>) = link.query(step.arg("COUNT").arg(SCAN_COUNT)).await?;
+        let (next, page): (u64, Vec<T>) = connections.query(step.arg("COUNT").arg(SCAN_COUNT)).await?;
         found.extend(page);
         if next == 0 {
             return Ok(found);

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{RedisServer, key, last_index};
 use crate::error::Result;
+use crate::names::check_queue_name;
 use crate::queue::{Invalid, PURGE_STEP};
-use crate::request::{check_queue_name, hex};
 
 /// How many hex digits of its digest name a document: enough to tell millions apart.
 const KEY_DIGITS: usize = 16;
@@ -50,7 +50,7 @@ impl RedisServer {
     /// one: the search ends with the documents that are there now.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
         let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
-        let (mut left, mut page) = (self.link.query::<i64>(&length).await?, 1);
+        let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
         while left > 0 {
             let last = (left - page).max(0) + 1;
             let texts = self.range_of_invalid(queue, -left, -last).await?;
@@ -102,7 +102,7 @@ impl RedisServer {
             .arg(from)
             .arg(text)
             .to_owned();
-        self.link.query(&remove).await
+        self.connections.query(&remove).await
     }
 
     async fn range_of_invalid(&self, queue: &str, first: i64, last: i64) -> Result<Vec<Vec<u8>>> {
@@ -112,12 +112,12 @@ impl RedisServer {
             .arg(first)
             .arg(last)
             .to_owned();
-        self.link.query(&list).await
+        self.connections.query(&list).await
     }
 }
 
 fn key_of(text: &[u8]) -> String {
-    let mut digits = hex(&Sha256::digest(text));
+    let mut digits = hex::encode(Sha256::digest(text));
     digits.truncate(KEY_DIGITS);
     digits
 }

@@ -25,13 +25,13 @@ impl Registry for RedisServer {
             .arg(bytes_key(&component.sha256))
             .arg(bytes)
             .to_owned();
-        self.link.query_apart::<()>(&set, TRANSFER).await?;
+        self.connections.query_apart::<()>(&set, TRANSFER).await?;
         let get = Cmd::new()
             .arg("HGET")
             .arg(COMPONENTS)
             .arg(&component.sha256)
             .to_owned();
-        let known: Option<Vec<u8>> = self.link.query(&get).await?;
+        let known: Option<Vec<u8>> = self.connections.query(&get).await?;
         let listed = match known {
             Some(text) => Component {
                 pushed_ms: component.pushed_ms,
@@ -45,18 +45,21 @@ impl Registry for RedisServer {
             .arg(&component.sha256)
             .arg(encode(&listed)?)
             .to_owned();
-        self.link.query(&list).await
+        self.connections.query(&list).await
     }
 
     async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
         let size = Cmd::new().arg("STRLEN").arg(bytes_key(sha256)).to_owned();
-        check_size(self.link.query(&size).await?, bytes_max)?;
+        check_size(self.connections.query(&size).await?, bytes_max)?;
         let get = Cmd::new().arg("GET").arg(bytes_key(sha256)).to_owned();
-        self.link.query_apart(&get, TRANSFER).await
+        self.connections.query_apart(&get, TRANSFER).await
     }
 
     async fn components(&self) -> Result<Vec<Component>> {
-        let texts: Vec<Vec<u8>> = self.link.query(Cmd::new().arg("HVALS").arg(COMPONENTS)).await?;
+        let texts: Vec<Vec<u8>> = self
+            .connections
+            .query(Cmd::new().arg("HVALS").arg(COMPONENTS))
+            .await?;
         let mut components = texts
             .iter()
             .map(|text| self.decode(text))
@@ -70,7 +73,7 @@ impl Registry for RedisServer {
         let mut call = on(&self.scripts.bind, queue)?;
         call.arg(encode(binding)?)
             .arg(expected.map_or(String::new(), |number| number.to_string()));
-        match (self.link.invoke(&call).await?, expected) {
+        match (self.connections.invoke(&call).await?, expected) {
             ((false, current), Some(expected)) => Err(wrong_binding(queue, expected, current)),
             ((_, number), _) => Ok(number),
         }
@@ -82,13 +85,13 @@ impl Registry for RedisServer {
             .arg(key(queue, "bindings")?)
             .arg(number)
             .to_owned();
-        let text: Option<Vec<u8>> = self.link.query(&get).await?;
+        let text: Option<Vec<u8>> = self.connections.query(&get).await?;
         text.map(|text| binding_of(queue, number, &text)).transpose()
     }
 
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
         let get = Cmd::new().arg("HGETALL").arg(key(queue, "bindings")?).to_owned();
-        let texts: HashMap<u64, Vec<u8>> = self.link.query(&get).await?;
+        let texts: HashMap<u64, Vec<u8>> = self.connections.query(&get).await?;
         let mut bindings = texts
             .iter()
             .map(|(number, text)| binding_of(queue, *number, text))

@@ -1,4 +1,4 @@
-//! The scripts that run on the Redis server, each a file of `queue/lua/` that documents its arguments and
+//! The scripts that run on the Redis server, each a file of `lua/` that documents its arguments and
 //! its result.
 
 use redis::Script;
@@ -32,8 +32,8 @@ pub(super) struct Scripts {
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(
-            include_str!("../lua/prelude.lua"),
-            include_str!(concat!("../lua/", $name, ".lua"))
+            include_str!("lua/prelude.lua"),
+            include_str!(concat!("lua/", $name, ".lua"))
         ))
     };
 }

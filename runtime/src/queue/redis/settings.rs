@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redis::Cmd;
 
-use super::link::Link;
+use super::connection::Connections;
 use crate::error::Result;
 
 /// What the scripts need.
@@ -20,15 +20,19 @@ struct Facts {
     config: Option<HashMap<String, String>>,
 }
 
-pub(super) async fn settings(link: &Link) -> Result<Vec<String>> {
-    let info = link.query_if_granted::<String>(&redis::cmd("INFO")).await?;
+pub(super) async fn settings(connections: &Connections) -> Result<Vec<String>> {
+    let info = connections
+        .query_if_granted::<String>(&redis::cmd("INFO"))
+        .await?;
     let mut facts = Facts {
         info: info.as_deref().map(fields),
         config: None,
     };
     for pattern in ["*append*", "save"] {
         let get = Cmd::new().arg("CONFIG").arg("GET").arg(pattern).to_owned();
-        let found = link.query_if_granted::<HashMap<String, String>>(&get).await?;
+        let found = connections
+            .query_if_granted::<HashMap<String, String>>(&get)
+            .await?;
         if let Some(found) = found {
             facts.config.get_or_insert_default().extend(found);
         }

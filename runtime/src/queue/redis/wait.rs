@@ -2,13 +2,14 @@
 //! blocking command.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::Cmd;
 use tokio::sync::watch;
 
-use super::link::Link;
+use super::connection::Connections;
 use crate::error::{Code, Error, Result, Stage};
 
 /// The server's clock for blocking commands is coarse, and zero would block for ever.
@@ -20,7 +21,7 @@ const BLOCK_MAX: Duration = Duration::from_secs(30);
 /// mean to drop its connection, and workers leave often. A token that it takes for nobody is put back; lost is only one
 /// whose waiter leaves in the moment between the token's coming and its own next step.
 pub(super) struct Waits {
-    link: Arc<Link>,
+    connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -34,9 +35,9 @@ enum End {
 }
 
 impl Waits {
-    pub(super) fn new(link: Arc<Link>) -> Self {
+    pub(super) fn new(connections: Arc<Connections>) -> Self {
         Self {
-            link,
+            connections,
             running: Arc::default(),
         }
     }
@@ -57,13 +58,13 @@ impl Waits {
                 Some(End::Token) => return Ok(()),
                 Some(End::Nothing) => {}
                 Some(End::Failed(error)) => {
-                    let message = format!("{}: wait", self.link.name());
+                    let message = format!("{}: wait", self.connections.name());
                     return Err(
                         Error::new(error.stage(), error.class(), error.code(), message).because(error)
                     );
                 }
                 None => {
-                    let message = format!("{}: this program is ending", self.link.name());
+                    let message = format!("{}: this program is ending", self.connections.name());
                     return Err(Error::transient(Stage::Queue, Code::Stopped, message));
                 }
             }
@@ -72,7 +73,7 @@ impl Waits {
 
     /// The command that blocks on the list; a new one if there is none.
     fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         // One whose sender is gone ended with its runtime.
         if let Some(one) = running.get(list).filter(|one| one.has_changed().is_ok()) {
             return one.clone();
@@ -81,7 +82,7 @@ impl Waits {
         running.insert(list.into(), end.clone());
         let block = block.clamp(BLOCK_MIN, BLOCK_MAX);
         tokio::spawn(run(
-            Arc::clone(&self.link),
+            Arc::clone(&self.connections),
             Arc::clone(&self.running),
             list.into(),
             block,
@@ -92,7 +93,7 @@ impl Waits {
 }
 
 async fn run(
-    link: Arc<Link>,
+    connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
     list: String,
     block: Duration,
@@ -103,9 +104,11 @@ async fn run(
         .arg(&list)
         .arg(block.as_secs_f64())
         .to_owned();
-    let answer = link.query_apart::<Option<(String, String)>>(&pop, block).await;
+    let answer = connections
+        .query_apart::<Option<(String, String)>>(&pop, block)
+        .await;
     // From here on nobody joins.
-    lock(&running).remove(&list);
+    running.lock().remove(&list);
     let end = match answer {
         Ok(Some(_)) => End::Token,
         Ok(None) => End::Nothing,
@@ -114,10 +117,6 @@ async fn run(
     if let Err(watch::error::SendError(Some(End::Token))) = ended.send(Some(end)) {
         // If this fails, another worker sees the request a little later: when its own wait is over.
         let push = Cmd::new().arg("RPUSH").arg(&list).arg("1").to_owned();
-        let _ = link.query::<()>(&push).await;
+        let _ = connections.query::<()>(&push).await;
     }
-}
-
-fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,46 +1,225 @@
-//! The life of a claim in SQLite: taken, renewed, and ended by exactly one verb.
+//! Claims in SQLite: given, renewed, and ended by exactly one verb.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::store::now_ms;
-use super::{FORGET_MARKS, create, rows, wake};
-use crate::error::Code;
-use crate::queue::intake::{self, CLIP_BYTES, DOCUMENT_BYTES_MAX, Document, IMPORT_MAX, STEP_BYTES};
-use crate::queue::{
-    COMEBACK_MAX, ClaimOptions, LOOK_MAX, LOOK_STEPS_MAX, Next, State, Submitted, Ticket, is_suspect, millis,
+use super::connection::now_ms;
+use super::producer::create;
+use super::queues::{changes_and_due, register, wake};
+use super::{FORGET_MARKS, SqliteFile, rows};
+use crate::error::{Code, Result};
+use crate::names::{check_queue_name, check_usable_queue_name};
+use crate::queue::intake::{
+    self, CLIP_BYTES, DOCUMENT_BYTES_MAX, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, STEP_BYTES,
 };
+use crate::queue::{
+    CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
+    OtherOutput, OutputId, Progress, REACHED_MAX, Renewed, State, Submitted, Ticket, WAIT_MAX, code_of,
+    ending_of, input_or_ending, is_suspect, millis, progress_text,
+};
+use crate::request::Request;
+
+/// How often an idle worker looks whether another process has changed something.
+const POLL: Duration = Duration::from_millis(20);
+
+#[async_trait]
+impl Claims for SqliteFile {
+    async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>> {
+        check_usable_queue_name(queue)?;
+        let count = count.clamp(1, CLAIM_STEP);
+        for _ in 0..IMPORT_STEPS_MAX {
+            let (name, how) = (queue.to_owned(), options.clone());
+            let step = self.database.write_seen(move |db, seen| {
+                register(db, &name)?;
+                let step = claim(db, &name, &how, count)?;
+                if step.claims.is_empty() {
+                    seen.insert(name, step.changes);
+                }
+                Ok(step)
+            });
+            let step = step.await?;
+            if !step.claims.is_empty() || !step.again {
+                let accept = |row: ClaimRow| accept(row.ticket(queue), row);
+                return Ok(step.claims.into_iter().map(accept).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed> {
+        check_queue_name(&ticket.queue)?;
+        let (renewed, is_known) = {
+            let ticket = ticket.clone();
+            let renew = self.database.write(move |db| {
+                let renewed = renew(db, &ticket, millis(lease), &progress_text(progress))?;
+                let is_known = renewed.is_some() || is_known(db, &ticket)?;
+                Ok((renewed, is_known))
+            });
+            renew.await?
+        };
+        renewed
+            .map(|cancel| Renewed { cancel })
+            .ok_or_else(|| if is_known { ticket.lost() } else { ticket.gone() })
+    }
+
+    async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()> {
+        let receipt = receipt.to_owned();
+        self.end(ticket, move |db, ticket| settle(db, ticket, &receipt))
+            .await
+    }
+
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()> {
+        let (error, coded) = (failure.error.to_owned(), failure.coded());
+        let report = failure.report.map(str::to_owned);
+        self.end(ticket, move |db, ticket| {
+            fail(db, ticket, &error, coded.as_deref(), next, report.as_deref())
+        })
+        .await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<()> {
+        self.end(ticket, release).await
+    }
+
+    async fn wait(&self, queue: &str, timeout: Duration) -> Result<()> {
+        check_queue_name(queue)?;
+        let deadline = Instant::now() + timeout.min(WAIT_MAX);
+        loop {
+            let name = queue.to_owned();
+            let news = self.database.read(move |db, seen| {
+                let (changes, due) = changes_and_due(db, &name)?;
+                Ok(due || *seen.entry(name).or_insert(changes) != changes)
+            });
+            let left = deadline.saturating_duration_since(Instant::now());
+            if news.await? || left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL.min(left)).await;
+        }
+    }
+
+    async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>> {
+        check_queue_name(queue)?;
+        let (queue, own) = (queue.to_owned(), own.id.clone());
+        let found = self.database.read(move |db, _| {
+            db.prepare_cached(
+                "SELECT output_uri, count(*) FROM (
+                     SELECT output_id, output_uri FROM request
+                     WHERE queue = ?1 AND state = 'ready' AND output_id <> ?2)
+                 GROUP BY output_id ORDER BY 2 DESC",
+            )?
+            .query_map(params![queue, own], |row| {
+                Ok(OtherOutput {
+                    uri: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
+                    requests: row.get(1)?,
+                })
+            })?
+            .collect()
+        });
+        found.await
+    }
+
+    async fn note_reached(&self, hosts: &[String]) -> Result<()> {
+        let hosts: Vec<String> = hosts.iter().take(REACHED_MAX).cloned().collect();
+        let noted = self.database.write(move |db| {
+            let mut note =
+                db.prepare_cached("INSERT OR REPLACE INTO reached (host, noted_ms) VALUES (?1, ?2)")?;
+            for host in hosts {
+                note.execute(params![host, now_ms()])?;
+            }
+            // Mostly there are few, and none is to be sorted out.
+            db.prepare_cached(
+                "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
+                 (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
+            )?
+            .execute([rows(REACHED_MAX)])
+        });
+        noted.await.map(drop)
+    }
+
+    async fn was_reached(&self, host: &str) -> Result<bool> {
+        let host = host.to_owned();
+        let found = self.database.read(move |db, _| {
+            db.prepare_cached("SELECT 1 FROM reached WHERE host = ?1")?
+                .exists([host])
+        });
+        found.await
+    }
+}
+
+impl SqliteFile {
+    /// Runs a verb that ends a claim.
+    async fn end(
+        &self,
+        ticket: &Ticket,
+        verb: impl FnOnce(&Connection, &Ticket) -> rusqlite::Result<bool> + Send + 'static,
+    ) -> Result<()> {
+        check_queue_name(&ticket.queue)?;
+        let stands = {
+            let ticket = ticket.clone();
+            self.database.write(move |db| verb(db, &ticket)).await?
+        };
+        if stands { Ok(()) } else { Err(ticket.lost()) }
+    }
+}
+
+fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
+    let code = code_of(row.coded.as_deref(), row.ending.as_deref());
+    let ending = ending_of(row.cancel, row.ending);
+    let (input, ending, ending_code) = input_or_ending(&ticket, &row.input, ending, code);
+    Claim {
+        life_ms: row.life_ms.unwrap_or(row.submitted_ms),
+        is_contested: row.stray,
+        ending,
+        ending_code,
+        moved_from: row.moved_from,
+        request: Request {
+            id: ticket.id.clone(),
+            queue: ticket.queue.clone(),
+            uri: row.uri,
+            priority: row.priority,
+            submitted_ms: row.submitted_ms,
+            input,
+        },
+        ticket,
+        attempt: row.attempt,
+        lost: row.lost,
+        waited: Duration::from_millis(row.waited_ms),
+        binding: row.binding,
+    }
+}
 
 /// What one step of a claim found.
-pub(super) struct Step {
-    pub(super) claims: Vec<ClaimRow>,
+struct ClaimRound {
+    claims: Vec<ClaimRow>,
     /// Whether another step may find more: documents are left, and claims are granted.
-    pub(super) again: bool,
+    again: bool,
     /// The queue's `changes` at this moment.
-    pub(super) changes: i64,
+    changes: i64,
 }
 
 /// A claimed request as its row has it.
-pub(super) struct ClaimRow {
-    pub(super) id: String,
-    pub(super) uri: String,
-    pub(super) priority: i32,
-    pub(super) submitted_ms: i64,
-    pub(super) input: String,
-    pub(super) fence: u64,
-    pub(super) nonce: String,
-    pub(super) attempt: u32,
-    pub(super) lost: u32,
-    pub(super) waited_ms: u64,
-    pub(super) coded: Option<String>,
-    pub(super) binding: Option<u64>,
-    pub(super) life_ms: Option<i64>,
-    pub(super) stray: bool,
-    pub(super) cancel: bool,
-    pub(super) ending: Option<String>,
+struct ClaimRow {
+    id: String,
+    uri: String,
+    priority: i32,
+    submitted_ms: i64,
+    input: String,
+    fence: u64,
+    nonce: String,
+    attempt: u32,
+    lost: u32,
+    waited_ms: u64,
+    coded: Option<String>,
+    binding: Option<u64>,
+    life_ms: Option<i64>,
+    stray: bool,
+    cancel: bool,
+    ending: Option<String>,
     /// The output that the claim before recorded.
-    pub(super) moved_from: Option<String>,
+    moved_from: Option<String>,
 }
 
 const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
@@ -69,7 +248,7 @@ impl ClaimRow {
         })
     }
 
-    pub(super) fn ticket(&self, queue: &str) -> Ticket {
+    fn ticket(&self, queue: &str) -> Ticket {
         Ticket {
             queue: queue.into(),
             id: self.id.clone(),
@@ -80,12 +259,7 @@ impl ClaimRow {
 }
 
 /// Takes the next requests, at most `count`, after what is due has come back and documents have been imported.
-pub(super) fn claim(
-    db: &Connection,
-    queue: &str,
-    options: &ClaimOptions,
-    count: usize,
-) -> rusqlite::Result<Step> {
+fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> rusqlite::Result<ClaimRound> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
     let mut claims = claim_again(db, queue, &options.nonce, until)?;
@@ -115,7 +289,7 @@ pub(super) fn claim(
             break;
         }
     }
-    Ok(Step {
+    Ok(ClaimRound {
         claims,
         again: open && more,
         changes,
@@ -286,7 +460,7 @@ fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
 }
 
 /// The first documents of the intake with their numbers. Whether there may be more.
-fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Document)>, bool)> {
+fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, IntakeDocument)>, bool)> {
     let mut select = db.prepare_cached(
         "SELECT number, octet_length(document), CASE WHEN octet_length(document) > :longest
              THEN substr(CAST(document AS BLOB), 1, :clip) ELSE CAST(document AS BLOB) END
@@ -302,24 +476,19 @@ fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Docu
         };
         let (length, read) = (row.get(1)?, row.get(2)?);
         bytes += length;
-        documents.push((row.get(0)?, Document { length, bytes: read }));
+        documents.push((row.get(0)?, IntakeDocument { length, bytes: read }));
     }
     Ok((documents, true))
 }
 
 /// Whether there is such a request, whoever has it.
-pub(super) fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
+fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM request WHERE queue = ?1 AND id = ?2")?
         .exists([&ticket.queue, &ticket.id])
 }
 
 /// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
-pub(super) fn renew(
-    db: &Connection,
-    ticket: &Ticket,
-    lease_ms: u64,
-    progress: &str,
-) -> rusqlite::Result<Option<bool>> {
+fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rusqlite::Result<Option<bool>> {
     db.prepare_cached(
         "UPDATE request SET at_ms = :until, progress = :progress
          WHERE queue = :queue AND id = :id AND state = 'leased' AND fence = :fence AND nonce = :nonce
@@ -336,7 +505,7 @@ pub(super) fn renew(
 }
 
 /// Ends a claim as done. False if the claim does not stand.
-pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
+fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
     if !end(db, ticket, "settle")? {
         return ended(db, ticket, "settle");
     }
@@ -354,7 +523,7 @@ pub(super) fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlit
 
 /// Ends a claim as failed; a retry of a request that somebody asked to cancel is a cancel. False if the claim
 /// does not stand.
-pub(super) fn fail(
+fn fail(
     db: &Connection,
     ticket: &Ticket,
     error: &str,
@@ -430,7 +599,7 @@ fn put_back_or_cancel(
 
 /// Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled. False if
 /// the claim does not stand.
-pub(super) fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
+fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     if !end(db, ticket, "release")? {
         return ended(db, ticket, "release");
     }

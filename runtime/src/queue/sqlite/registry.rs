@@ -3,17 +3,18 @@
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteFile, register, wake};
+use super::SqliteFile;
+use super::queues::{register, wake};
 use crate::error::Result;
+use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
-use crate::request::{check_queue_name, check_usable_queue_name};
 
 #[async_trait]
 impl Registry for SqliteFile {
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
         let (component, bytes) = (component.clone(), bytes.to_vec());
-        let pushed = self.store.write(move |db| {
+        let pushed = self.database.write(move |db| {
             db.execute(
                 "INSERT INTO component (sha256, name, version, bytes, pushed_ms, content)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -33,7 +34,7 @@ impl Registry for SqliteFile {
 
     async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
         let sha256 = sha256.to_owned();
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             let size = "SELECT length(content) FROM component WHERE sha256 = ?1";
             let size: Option<u64> = db.query_row(size, [&sha256], |row| row.get(0)).optional()?;
             if let Err(error) = check_size(size.unwrap_or_default(), bytes_max) {
@@ -48,7 +49,7 @@ impl Registry for SqliteFile {
     }
 
     async fn components(&self) -> Result<Vec<Component>> {
-        let found = self.store.read(|db, _| {
+        let found = self.database.read(|db, _| {
             db.prepare_cached(
                 "SELECT sha256, name, version, bytes, pushed_ms FROM component ORDER BY pushed_ms DESC, sha256 DESC",
             )?
@@ -69,7 +70,7 @@ impl Registry for SqliteFile {
     async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64> {
         check_usable_queue_name(queue)?;
         let (name, mut binding) = (queue.to_owned(), binding.clone());
-        let bound = self.store.write(move |db| {
+        let bound = self.database.write(move |db| {
             register(db, &name)?;
             let current: u64 = db.query_row(
                 "SELECT coalesce(binding, 0) FROM queue WHERE name = ?1",
@@ -101,7 +102,7 @@ impl Registry for SqliteFile {
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {
         check_queue_name(queue)?;
         let name = queue.to_owned();
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             db.prepare_cached("SELECT number, document FROM binding WHERE queue = ?1 AND number = ?2")?
                 .query_row(params![name, number], stored)
                 .optional()
@@ -112,7 +113,7 @@ impl Registry for SqliteFile {
     async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
         check_queue_name(queue)?;
         let name = queue.to_owned();
-        let found = self.store.read(move |db, _| {
+        let found = self.database.read(move |db, _| {
             db.prepare_cached("SELECT number, document FROM binding WHERE queue = ?1 ORDER BY number DESC")?
                 .query_map([name], stored)?
                 .collect::<rusqlite::Result<Vec<_>>>()
@@ -126,12 +127,12 @@ impl Registry for SqliteFile {
 }
 
 /// A binding's number and its document.
-type Stored = (u64, String);
+type StoredBinding = (u64, String);
 
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredBinding> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn binding_of(queue: &str, (number, document): Stored) -> Result<Binding> {
+fn binding_of(queue: &str, (number, document): StoredBinding) -> Result<Binding> {
     strict_json::from_str(&document).map_err(|why| unreadable_binding(queue, number, why))
 }

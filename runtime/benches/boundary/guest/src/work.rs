@@ -5,10 +5,10 @@ pub(crate) const KEEP: u8 = 0;
 pub(crate) const EDIT: u8 = 1;
 pub(crate) const DROP: u8 = 3;
 
-/// Where the output has the two cells that are edited.
+/// The output columns of the two cells that are edited.
 pub(crate) const TIME_COLUMNS: [u32; 2] = [4, 5];
 
-/// Where in `2017-10-23 12:04:38` the time is separated from the date.
+/// The offset of the separator between date and time in `2017-10-23 12:04:38`.
 const SEPARATOR: usize = 10;
 
 /// A batch, and which of its fields are worked on.
@@ -21,7 +21,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) times: [usize; 2],
 }
 
-/// As the interface for plugins has them.
+/// The changes of a batch, in the form of the interface for plugins.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) verdicts: Vec<u8>,

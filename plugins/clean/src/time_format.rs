@@ -1,0 +1,517 @@
+//! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text
+//! could match, or that would leave a part of a text unused, is refused with a sentence.
+
+use crate::literal::Literal;
+
+/// A part of a time, such as its year or its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Year,
+    Month,
+    Day,
+    DayOfYear,
+    /// The year of an ISO 8601 week.
+    WeekYear,
+    Week,
+    /// The day of the week, from 1 for Monday.
+    Weekday,
+    Hour,
+    /// The hour on a clock of 12 hours.
+    Hour12,
+    /// The half of the day: 0 before noon, 1 after.
+    Half,
+    Minute,
+    Second,
+    Nanosecond,
+    Offset,
+    /// A time as seconds since 1970.
+    Unix,
+}
+
+impl Field {
+    pub(crate) const COUNT: usize = Self::Unix as usize + 1;
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Year => "year",
+            Self::Month => "month",
+            Self::Day => "day of the month",
+            Self::DayOfYear => "day of the year",
+            Self::WeekYear => "week's year",
+            Self::Week => "week",
+            Self::Weekday => "weekday",
+            Self::Hour | Self::Hour12 => "hour",
+            Self::Half => "half of the day",
+            Self::Minute => "minute",
+            Self::Second => "second",
+            Self::Nanosecond => "fraction of the second",
+            Self::Offset => "offset from UTC",
+            Self::Unix => "seconds since 1970",
+        }
+    }
+}
+
+/// The character that fills up a number with fewer digits than it could have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// A zero, or nothing.
+    Zero,
+    /// Nothing, because the format says so. A zero is accepted too.
+    Nothing,
+    /// A space.
+    Space,
+}
+
+/// A part of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Literal(String),
+    /// One or more white space characters.
+    Space,
+    Number {
+        /// A year of two digits is one from 1969 to 2068.
+        field: Field,
+        digits_min: usize,
+        digits_max: usize,
+        padding: Padding,
+    },
+    /// The digits after the second. If the part includes the point, it may be absent.
+    Fraction {
+        has_point: bool,
+        digits_min: usize,
+        digits_max: usize,
+    },
+    Name {
+        field: Field,
+        names: &'static [(&'static str, u32)],
+    },
+    Offset,
+    Unix,
+}
+
+/// The format of a time.
+#[derive(Clone, Debug)]
+pub(crate) struct TimeFormat {
+    parts: Vec<Part>,
+    fields: Vec<Field>,
+}
+
+impl TimeFormat {
+    /// Reads a format.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong in it, and what to write.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut format = Self {
+            parts: Vec::new(),
+            fields: Vec::new(),
+        };
+        format.add(text)?;
+        if format.fields.is_empty() {
+            return Err("has no directives: write %Y-%m-%d where others write YYYY-MM-DD".into());
+        }
+        format.check_fields()?;
+        format.check_literals()?;
+        format.check_short_year()?;
+        format.fix_digits()?;
+        Ok(format)
+    }
+
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.fields.contains(&field)
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), String> {
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let after = &rest[first.len_utf8()..];
+            rest = match first {
+                '%' => self.add_directive(after)?,
+                _ if first.is_ascii_whitespace() => {
+                    self.add_space();
+                    after
+                }
+                _ => {
+                    self.add_literal(first);
+                    after
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn add_space(&mut self) {
+        if self.parts.last() != Some(&Part::Space) {
+            self.parts.push(Part::Space);
+        }
+    }
+
+    fn add_literal(&mut self, character: char) {
+        match self.parts.last_mut() {
+            Some(Part::Literal(literal)) => literal.push(character),
+            _ => self.parts.push(Part::Literal(character.into())),
+        }
+    }
+
+    fn add_field(&mut self, field: Field, part: Part) -> Result<(), String> {
+        if self.has(field) {
+            let hint = match field {
+                Field::Month => ": minutes are %M",
+                Field::Minute => ": months are %m",
+                _ => ": once is enough",
+            };
+            return Err(format!("has the {} twice{hint}", field.name()));
+        }
+        self.fields.push(field);
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// Adds the directive after a `%`, and returns the text after it.
+    fn add_directive<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
+        let flags = |character: char| matches!(character, '-' | '_' | '.' | ':' | '0'..='9');
+        let rest = text.trim_start_matches(flags);
+        let (flags, mut characters) = (&text[..text.len() - rest.len()], rest.chars());
+        let Some(letter) = characters.next() else {
+            return Err("ends with a % that begins nothing: %% stands for a % in the text".into());
+        };
+        match (flags, letter) {
+            ("", 'F') => self.add("%Y-%m-%d")?,
+            ("", 'T') => self.add("%H:%M:%S")?,
+            ("", 'R') => self.add("%H:%M")?,
+            ("", 'D') => self.add("%m/%d/%y")?,
+            ("", 'n' | 't') => self.add_space(),
+            ("", '%') => self.add_literal('%'),
+            _ => {
+                let (field, part) = part(flags, letter)
+                    .ok_or_else(|| format!("has %{flags}{letter}, {}", unknown(flags, letter)))?;
+                self.add_field(field, part)?;
+            }
+        }
+        Ok(characters.as_str())
+    }
+
+    /// Checks that the fields make up one time, and that each of them has a use.
+    fn check_fields(&self) -> Result<(), String> {
+        use Field::{
+            Day, DayOfYear, Half, Hour, Hour12, Minute, Month, Nanosecond, Second, Unix, Week, WeekYear,
+            Weekday, Year,
+        };
+        let has_all = |fields: &[Field]| fields.iter().all(|&field| self.has(field));
+        if self.has(Unix) {
+            let others = self
+                .fields
+                .iter()
+                .find(|field| !matches!(field, Unix | Nanosecond));
+            return others.map_or(Ok(()), |other| {
+                Err(format!(
+                    "has %s, which is a whole time, and the {} too",
+                    other.name()
+                ))
+            });
+        }
+        if !has_all(&[Year, Month, Day])
+            && !has_all(&[Year, DayOfYear])
+            && !has_all(&[WeekYear, Week, Weekday])
+        {
+            let missing = [(Year, "%Y"), (Month, "%m"), (Day, "%d")];
+            let (field, directive) = missing
+                .into_iter()
+                .find(|&(field, _)| !self.has(field))
+                .unwrap_or(missing[0]);
+            return Err(format!(
+                "has no {} ({directive}): no time could come of it",
+                field.name()
+            ));
+        }
+        if has_all(&[Hour, Hour12]) {
+            return Err("has the hour twice: %H is of 24 hours, %I of 12".into());
+        }
+        if self.has(Hour12) && !self.has(Half) {
+            return Err("has %I, an hour of twelve, without %p: write %H for an hour of 24".into());
+        }
+        let has_hour = self.has(Hour) || self.has(Hour12);
+        let needs = [
+            (Half, has_hour, "hour"),
+            (Minute, has_hour, "hour"),
+            (Second, self.has(Minute), "minute"),
+            (Nanosecond, self.has(Second), "second"),
+        ];
+        match needs
+            .iter()
+            .find(|(field, has_larger, _)| self.has(*field) && !has_larger)
+        {
+            Some((field, _, larger)) => Err(format!("has the {} without the {larger}", field.name())),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the texts between the directives say nothing of the time.
+    fn check_literals(&self) -> Result<(), String> {
+        let has_hour = [Field::Hour, Field::Hour12, Field::Unix]
+            .iter()
+            .any(|&field| self.has(field));
+        let (mut text, mut previous) = (String::new(), None);
+        for part in &self.parts {
+            let next = part.field();
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Space => text.push(' '),
+                _ => {
+                    Literal {
+                        text: &text,
+                        previous,
+                        next,
+                        has_hour,
+                    }
+                    .check()?;
+                    text.clear();
+                    previous = next;
+                }
+            }
+        }
+        let next = None;
+        Literal {
+            text: &text,
+            previous,
+            next,
+            has_hour,
+        }
+        .check()
+    }
+
+    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of
+    /// four digits would pass for them.
+    fn check_short_year(&self) -> Result<(), String> {
+        let digits = |part: &Part| match part {
+            Part::Number { digits_max, .. } => *digits_max,
+            Part::Fraction { digits_max, .. } => *digits_max,
+            Part::Name { names, .. } if is_numbered(names) => 1,
+            _ => 0,
+        };
+        let is_short_year = |part: &Part| part.field() == Some(Field::Year) && digits(part) == 2;
+        let mut runs = self.parts.split(|part| digits(part) == 0);
+        match runs.find(|run| run.iter().any(is_short_year) && run.iter().map(digits).sum::<usize>() == 4) {
+            Some(_) => Err("has %y directly beside two other digits, for which a year of four digits would pass: write %Y, \
+                            or put something between them"
+                .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes numbers that no other character separates as long as they can be: otherwise nothing would tell where one
+    /// ends.
+    fn fix_digits(&mut self) -> Result<(), String> {
+        for at in 0..self.parts.len() {
+            let follows_digit = at > 0 && self.parts[at - 1].ends_with_digit();
+            let precedes_digit = self.parts.get(at + 1).is_some_and(Part::begins_with_digit);
+            let is_fixed = match &mut self.parts[at] {
+                Part::Number {
+                    digits_min,
+                    digits_max,
+                    padding,
+                    ..
+                } => {
+                    if follows_digit || precedes_digit {
+                        if *padding == Padding::Nothing {
+                            return Err("has the flag - in a number directly beside another one, where all digits are \
+                                        needed: leave the flag out, or put something between them"
+                                .into());
+                        }
+                        *digits_min = *digits_max;
+                    }
+                    true
+                }
+                Part::Fraction {
+                    digits_min,
+                    digits_max,
+                    has_point,
+                } => digits_min == digits_max && !*has_point,
+                Part::Offset | Part::Unix => false,
+                Part::Literal(_) | Part::Space | Part::Name { .. } => true,
+            };
+            if !is_fixed && precedes_digit {
+                return Err("has digits behind a part that has any number of digits: \
+                            put something else between them"
+                    .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn field(&self) -> Option<Field> {
+        match *self {
+            Self::Literal(_) | Self::Space => None,
+            Self::Number { field, .. } | Self::Name { field, .. } => Some(field),
+            Self::Fraction { .. } => Some(Field::Nanosecond),
+            Self::Offset => Some(Field::Offset),
+            Self::Unix => Some(Field::Unix),
+        }
+    }
+
+    fn begins_with_digit(&self) -> bool {
+        match self {
+            Self::Number { .. } | Self::Unix => true,
+            Self::Fraction { has_point, .. } => !has_point,
+            Self::Name { names, .. } => is_numbered(names),
+            Self::Literal(_) | Self::Space | Self::Offset => false,
+        }
+    }
+
+    fn ends_with_digit(&self) -> bool {
+        match self {
+            Self::Number { .. } | Self::Fraction { .. } | Self::Offset | Self::Unix => true,
+            Self::Name { names, .. } => is_numbered(names),
+            Self::Literal(_) | Self::Space => false,
+        }
+    }
+}
+
+/// Returns true if the names are digits.
+fn is_numbered(names: &[(&str, u32)]) -> bool {
+    names == SUNDAY_FIRST
+}
+
+/// Returns the part for a directive.
+fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
+    let number = |field, digits_min, digits_max| {
+        let padding = match (flags, letter) {
+            ("", 'e' | 'k' | 'l') => Padding::Space,
+            ("", _) => Padding::Zero,
+            ("-", _) if digits_min < digits_max => Padding::Nothing,
+            ("_", _) if (digits_min, digits_max) == (1, 2) => Padding::Space,
+            _ => return None,
+        };
+        let number = Part::Number {
+            field,
+            digits_min,
+            digits_max,
+            padding,
+        };
+        Some((field, number))
+    };
+    let name = |field, names| flags.is_empty().then_some((field, Part::Name { field, names }));
+    match letter {
+        'Y' => number(Field::Year, 4, 4),
+        'y' => number(Field::Year, 2, 2),
+        'm' => number(Field::Month, 1, 2),
+        'd' | 'e' => number(Field::Day, 1, 2),
+        'j' => number(Field::DayOfYear, 1, 3),
+        'G' => number(Field::WeekYear, 4, 4),
+        'V' => number(Field::Week, 1, 2),
+        'u' => number(Field::Weekday, 1, 1),
+        'H' | 'k' => number(Field::Hour, 1, 2),
+        'I' | 'l' => number(Field::Hour12, 1, 2),
+        'M' => number(Field::Minute, 1, 2),
+        'S' => number(Field::Second, 1, 2),
+        'w' => name(Field::Weekday, SUNDAY_FIRST),
+        'a' => name(Field::Weekday, WEEKDAYS_SHORT),
+        'A' => name(Field::Weekday, WEEKDAYS),
+        'b' | 'h' => name(Field::Month, MONTHS_SHORT),
+        'B' => name(Field::Month, MONTHS),
+        'p' | 'P' => name(Field::Half, HALVES),
+        'f' | 'N' => fraction(flags).map(|part| (Field::Nanosecond, part)),
+        'z' => matches!(flags, "" | ":" | "::" | ":::").then_some((Field::Offset, Part::Offset)),
+        's' => flags.is_empty().then_some((Field::Unix, Part::Unix)),
+        _ => None,
+    }
+}
+
+/// Returns the part for `%f` or `%.f`, each with an optional number of digits.
+fn fraction(flags: &str) -> Option<Part> {
+    let has_point = flags.starts_with('.');
+    let (digits_min, digits_max) = match flags.strip_prefix('.').unwrap_or(flags).as_bytes() {
+        [] => (1, 9),
+        &[digit @ b'1'..=b'9'] => (usize::from(digit - b'0'), usize::from(digit - b'0')),
+        _ => return None,
+    };
+    Some(Part::Fraction {
+        has_point,
+        digits_min,
+        digits_max,
+    })
+}
+
+/// Returns the reason why a directive is not supported.
+fn unknown(flags: &str, letter: char) -> &'static str {
+    match letter {
+        'Z' | 'Q' => {
+            "the name of a zone, for which a plugin has no table of offsets: %z reads +0200, +02:00, Z, UTC and GMT"
+        }
+        'c' | 'x' | 'X' | 'r' | 'E' | 'O' => "which differs from language to language: write its parts",
+        'C' | 'g' => "which is half a year: write %Y or %G",
+        'U' | 'W' => "a week of no standard: write %G-W%V-%u",
+        _ if !flags.is_empty() && part("", letter).is_some() => {
+            "whose flags mean nothing here: leave them out"
+        }
+        _ => "which is no directive: %% stands for a % in the text",
+    }
+}
+
+const HALVES: &[(&str, u32)] = &[("AM", 0), ("PM", 1), ("A.M.", 0), ("P.M.", 1)];
+
+const SUNDAY_FIRST: &[(&str, u32)] = &[
+    ("0", 7),
+    ("1", 1),
+    ("2", 2),
+    ("3", 3),
+    ("4", 4),
+    ("5", 5),
+    ("6", 6),
+];
+
+const WEEKDAYS: &[(&str, u32)] = &[
+    ("Monday", 1),
+    ("Tuesday", 2),
+    ("Wednesday", 3),
+    ("Thursday", 4),
+    ("Friday", 5),
+    ("Saturday", 6),
+    ("Sunday", 7),
+];
+
+const WEEKDAYS_SHORT: &[(&str, u32)] = &[
+    ("Mon", 1),
+    ("Tue", 2),
+    ("Wed", 3),
+    ("Thu", 4),
+    ("Fri", 5),
+    ("Sat", 6),
+    ("Sun", 7),
+];
+
+const MONTHS: &[(&str, u32)] = &[
+    ("January", 1),
+    ("February", 2),
+    ("March", 3),
+    ("April", 4),
+    ("May", 5),
+    ("June", 6),
+    ("July", 7),
+    ("August", 8),
+    ("September", 9),
+    ("October", 10),
+    ("November", 11),
+    ("December", 12),
+];
+
+const MONTHS_SHORT: &[(&str, u32)] = &[
+    ("Jan", 1),
+    ("Feb", 2),
+    ("Mar", 3),
+    ("Apr", 4),
+    ("May", 5),
+    ("Jun", 6),
+    ("Jul", 7),
+    ("Aug", 8),
+    ("Sep", 9),
+    ("Oct", 10),
+    ("Nov", 11),
+    ("Dec", 12),
+];

@@ -1,0 +1,119 @@
+//! The options of `submit`, `run`, `ingest` and `plugin bind` that say how to read an input.
+
+use crate::format::Format;
+use crate::request::{
+    BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
+    SKIP_LINES_MAX, ShortRows, encoding_refused, parse_character, parse_encoding,
+};
+
+/// How to read an input. [`InputOptions`] says what each option means.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct InputOptionArgs {
+    /// Format of the input; by default from its content type or name, and CSV if neither says.
+    #[arg(id = "input_format", long = "input-format", value_enum)]
+    format: Option<Format>,
+    /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
+    /// several spaces: `--dialect spaces`.
+    #[arg(long, value_name = "CHAR", value_parser = parse_character, allow_hyphen_values = true)]
+    delimiter: Option<char>,
+    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are text.
+    #[arg(long, value_name = "CHAR|none")]
+    quote: Option<Character>,
+    /// CSV input: the character after which the next one is text, such as `\` [default: none].
+    #[arg(long, value_name = "CHAR|none")]
+    escape: Option<Character>,
+    /// CSV input: lines that begin with this character are passed over, such as `#` [default: none].
+    #[arg(long, value_name = "CHAR|none")]
+    comment: Option<Character>,
+    /// CSV input: spaces after a delimiter, before the first field and around quotes are no part of a field.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    trim: Option<bool>,
+    /// CSV input: the first record is data; the columns are column_1, column_2, ...
+    #[arg(
+        long = "no-header",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = no_header
+    )]
+    header: Option<bool>,
+    /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
+    /// one or more spaces part.
+    #[arg(long, value_enum)]
+    dialect: Option<DialectFrom>,
+    /// CSV input: pass over so many lines at the beginning of the file, whatever they hold [default: 0].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_LINES_MAX)))]
+    skip_lines: Option<u32>,
+    /// CSV input: pass over so many rows at the end of the file, such as a row of totals [default: 0].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_FOOTER_MAX)))]
+    skip_footer: Option<u32>,
+    /// CSV input: what becomes of a row with fewer fields than the header [default: reject].
+    #[arg(long, value_enum)]
+    short_rows: Option<ShortRows>,
+    /// CSV input: what becomes of a row with more fields than the header [default: reject].
+    #[arg(long, value_enum)]
+    long_rows: Option<LongRows>,
+    /// CSV input: what becomes of a row that has nothing but delimiters [default: keep].
+    #[arg(long, value_enum)]
+    blank_rows: Option<BlankRows>,
+    /// CSV input: what becomes of a file with two columns of one name [default: fail].
+    #[arg(long, value_enum)]
+    duplicate_columns: Option<DuplicateColumns>,
+    /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
+    #[arg(long, value_name = "NAME", value_parser = encoding_name)]
+    encoding: Option<String>,
+}
+
+impl From<InputOptionArgs> for InputOptions {
+    fn from(args: InputOptionArgs) -> Self {
+        let InputOptionArgs {
+            format,
+            delimiter,
+            quote,
+            escape,
+            comment,
+            trim,
+            header,
+            dialect,
+            skip_lines,
+            skip_footer,
+            short_rows,
+            long_rows,
+            blank_rows,
+            duplicate_columns,
+            encoding,
+        } = args;
+        Self {
+            format,
+            delimiter,
+            quote,
+            escape,
+            comment,
+            trim,
+            header,
+            dialect,
+            skip_lines,
+            skip_footer,
+            short_rows,
+            long_rows,
+            blank_rows,
+            duplicate_columns,
+            encoding,
+            sha256: None,
+        }
+    }
+}
+
+/// Whether there is a header, by the word of `--no-header`.
+fn no_header(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(false),
+        "false" => Ok(true),
+        _ => Err("expected true or false".into()),
+    }
+}
+
+fn encoding_name(label: &str) -> Result<String, String> {
+    parse_encoding(label).ok_or_else(|| encoding_refused(label))
+}

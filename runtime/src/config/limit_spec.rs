@@ -1,0 +1,383 @@
+//! The limits that an operator may set, by name: `memory=64MiB` in, other [`Limits`] out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Limits;
+use crate::error::{Code, Error, Result, Stage};
+use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
+
+/// Limits of a binding by name, as they were written. They only ever lower those of a worker.
+pub type LimitOverrides = BTreeMap<String, String>;
+
+/// One limit with a value.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitValue {
+    limit: &'static LimitSpec,
+    value: u64,
+}
+
+/// A limit that has a name.
+#[derive(Debug)]
+struct LimitSpec {
+    name: &'static str,
+    unit: Unit,
+    range: RangeInclusive<u64>,
+    /// Whether it is about what a request does, so that a binding may lower it.
+    in_binding: bool,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+/// docs/security.md says what each of them bounds.
+static LIMITS: [LimitSpec; 17] = [
+    LimitSpec {
+        name: "memory",
+        unit: Unit::Bytes,
+        range: MIB..=4 * GIB,
+        in_binding: true,
+        get: |limits| limits.plugin_memory_bytes as u64,
+        set: |limits, value| limits.plugin_memory_bytes = value as usize,
+    },
+    LimitSpec {
+        name: "call-time",
+        unit: Unit::Milliseconds,
+        range: 50..=DAY_MS,
+        in_binding: true,
+        get: |limits| limits.plugin_call.as_millis() as u64,
+        set: |limits, value| limits.plugin_call = Duration::from_millis(value),
+    },
+    LimitSpec {
+        name: "call-bytes",
+        unit: Unit::Bytes,
+        range: 64 * KIB..=GIB,
+        in_binding: true,
+        get: |limits| limits.changes_bytes_max as u64,
+        set: |limits, value| limits.changes_bytes_max = value as usize,
+    },
+    LimitSpec {
+        name: "record-rows",
+        unit: Unit::Count,
+        range: 1..=u32::MAX as u64,
+        in_binding: true,
+        get: |limits| limits.record_rows_max as u64,
+        set: |limits, value| limits.record_rows_max = value as usize,
+    },
+    LimitSpec {
+        name: "output-bytes",
+        unit: Unit::Bytes,
+        range: 0..=1024 * TIB,
+        in_binding: true,
+        get: |limits| limits.output_bytes_max,
+        set: |limits, value| limits.output_bytes_max = value,
+    },
+    LimitSpec {
+        name: "rejects-bytes",
+        unit: Unit::Bytes,
+        range: 0..=1024 * TIB,
+        in_binding: true,
+        get: |limits| limits.rejects_bytes_max,
+        set: |limits, value| limits.rejects_bytes_max = value,
+    },
+    LimitSpec {
+        name: "request-time",
+        unit: Unit::Milliseconds,
+        range: 50..=30 * DAY_MS,
+        in_binding: true,
+        get: |limits| limits.attempt.as_millis() as u64,
+        set: |limits, value| limits.attempt = Duration::from_millis(value),
+    },
+    LimitSpec {
+        name: "log-bytes",
+        unit: Unit::Bytes,
+        range: 0..=GIB,
+        in_binding: true,
+        get: |limits| limits.plugin_log_bytes as u64,
+        set: |limits, value| limits.plugin_log_bytes = value as usize,
+    },
+    LimitSpec {
+        name: "traps",
+        unit: Unit::Count,
+        range: 0..=1_000_000,
+        in_binding: true,
+        get: |limits| limits.traps as u64,
+        set: |limits, value| limits.traps = value as usize,
+    },
+    LimitSpec {
+        name: "timeouts",
+        unit: Unit::Count,
+        range: 0..=1_000_000,
+        in_binding: true,
+        get: |limits| limits.timeouts as u64,
+        set: |limits, value| limits.timeouts = value as usize,
+    },
+    LimitSpec {
+        name: "columns",
+        unit: Unit::Count,
+        range: 1..=65_536,
+        in_binding: true,
+        get: |limits| limits.columns_max as u64,
+        set: |limits, value| limits.columns_max = value as usize,
+    },
+    LimitSpec {
+        name: "component-bytes",
+        unit: Unit::Bytes,
+        range: 1..=GIB,
+        in_binding: false,
+        get: |limits| limits.component_bytes_max as u64,
+        set: |limits, value| limits.component_bytes_max = value as usize,
+    },
+    LimitSpec {
+        name: "compile-time",
+        unit: Unit::Milliseconds,
+        range: 1_000..=DAY_MS,
+        in_binding: false,
+        get: |limits| limits.compile.as_millis() as u64,
+        set: |limits, value| limits.compile = Duration::from_millis(value),
+    },
+    LimitSpec {
+        name: "compile-memory",
+        unit: Unit::Bytes,
+        range: 64 * MIB..=TIB,
+        in_binding: false,
+        get: |limits| limits.compile_memory_bytes,
+        set: |limits, value| limits.compile_memory_bytes = value,
+    },
+    LimitSpec {
+        name: "first-byte-time",
+        unit: Unit::Milliseconds,
+        range: 100..=DAY_MS,
+        in_binding: false,
+        get: |limits| limits.http_first_byte.as_millis() as u64,
+        set: |limits, value| limits.http_first_byte = Duration::from_millis(value),
+    },
+    LimitSpec {
+        name: "redirects",
+        unit: Unit::Count,
+        range: 0..=100,
+        in_binding: false,
+        get: |limits| limits.http_redirects as u64,
+        set: |limits, value| limits.http_redirects = value as usize,
+    },
+    LimitSpec {
+        name: "zstd-window",
+        unit: Unit::Bytes,
+        range: KIB..=2 * GIB,
+        in_binding: false,
+        get: |limits| limits.zstd_window_bytes_max,
+        set: |limits, value| limits.zstd_window_bytes_max = value,
+    },
+];
+
+impl Limits {
+    /// These limits but for some that an operator has set.
+    #[must_use]
+    pub fn with(mut self, settings: &[LimitValue]) -> Self {
+        for LimitValue { limit, value } in settings {
+            (limit.set)(&mut self, *value);
+        }
+        self
+    }
+
+    /// These limits or, where it has lower ones, those of a binding.
+    ///
+    /// # Errors
+    /// If a limit of the binding is none that this host knows.
+    pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
+        // It was right for the program that has bound it, so it may be for another worker.
+        let newer = |why| {
+            let error = Error::transient(
+                Stage::Plugin,
+                Code::HostOutdated,
+                format!("limit of the binding: {why}"),
+            );
+            error.with_hint("if a newer version has bound it, update this program")
+        };
+        let mut limits = self.clone();
+        for (name, value) in binding {
+            let LimitValue { limit, value } = setting(name, value)
+                .and_then(LimitValue::in_binding)
+                .map_err(newer)?;
+            if value < (limit.get)(self) {
+                (limit.set)(&mut limits, value);
+            }
+        }
+        Ok(limits)
+    }
+}
+
+impl Limits {
+    /// Returns the limits that are not the defaults, each as it is set; none if all are.
+    pub fn changed(&self) -> Option<String> {
+        let default = Self::default();
+        let settings = LIMITS.iter().filter_map(|limit| {
+            let value = (limit.get)(self);
+            (value != (limit.get)(&default)).then(|| LimitValue { limit, value }.to_string())
+        });
+        let settings: Vec<_> = settings.collect();
+        (!settings.is_empty()).then(|| settings.join(" "))
+    }
+}
+
+/// The limits that have names, each as it is set.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, limit) in LIMITS.iter().enumerate() {
+            let value = (limit.get)(self);
+            let between = if index == 0 { "" } else { " " };
+            write!(f, "{between}{}", LimitValue { limit, value })?;
+        }
+        Ok(())
+    }
+}
+
+impl LimitValue {
+    /// The same, for a binding.
+    ///
+    /// # Errors
+    /// If it is for the worker alone to set.
+    pub fn in_binding(self) -> Result<Self, String> {
+        if self.limit.in_binding {
+            return Ok(self);
+        }
+        Err(format!(
+            "{} is for a worker to set, not for a binding",
+            self.limit.name
+        ))
+    }
+
+    /// Name and value, to be kept with a binding.
+    pub fn parts(self) -> (String, String) {
+        (self.limit.name.to_owned(), self.limit.unit.format(self.value))
+    }
+}
+
+impl FromStr for LimitValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+        setting(name, value)
+    }
+}
+
+/// As it is set.
+impl fmt::Display for LimitValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LimitSpec { name, unit, .. } = self.limit;
+        write!(f, "{name}={}", unit.format(self.value))
+    }
+}
+
+fn setting(name: &str, value: &str) -> Result<LimitValue, String> {
+    let Some(limit) = LIMITS.iter().find(|limit| limit.name == name) else {
+        let names: Vec<_> = LIMITS.iter().map(|limit| limit.name).collect();
+        return Err(format!("there is no limit \"{name}\", only {}", names.join(", ")));
+    };
+    let (value, range) = (limit.unit.parse(value)?, &limit.range);
+    if !range.contains(&value) {
+        let [least, most] = [range.start(), range.end()].map(|bound| limit.unit.format(*bound));
+        return Err(format!("{name} is from {least} to {most}"));
+    }
+    Ok(LimitValue { limit, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::HumanDuration;
+
+    fn refused(text: &str) -> String {
+        text.parse::<LimitValue>().expect_err("refused")
+    }
+
+    #[test]
+    fn a_setting_is_written_as_it_is_read() {
+        let texts = [
+            "memory=64MiB",
+            "call-time=1500ms",
+            "call-time=2m",
+            "traps=0",
+            "output-bytes=1000",
+        ];
+        for text in texts {
+            assert_eq!(text.parse::<LimitValue>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "memory=1024MiB".parse::<LimitValue>().unwrap().to_string(),
+            "memory=1GiB"
+        );
+        assert!(refused("memory").contains("NAME=VALUE"));
+        assert!(refused("memry=1MiB").contains("there is no limit \"memry\", only memory, call-time"));
+        assert!(refused("memory=64MB").contains("is no size"));
+        assert!(refused("memory=99999999999999999999TiB").contains("is no size"));
+        assert!(refused("call-time=5").contains("is no time"));
+        assert!(refused("traps=-1").contains("is no number"));
+        for (text, millis) in [
+            ("0s", 0),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("30d", 30 * DAY_MS),
+        ] {
+            assert_eq!(
+                text.parse::<HumanDuration>().unwrap().0,
+                Duration::from_millis(millis)
+            );
+        }
+        assert!("5".parse::<HumanDuration>().is_err() && "".parse::<HumanDuration>().is_err());
+    }
+
+    #[test]
+    fn each_limit_has_a_least_and_a_most() {
+        assert_eq!(refused("memory=1023KiB"), "memory is from 1MiB to 4GiB");
+        for limit in &LIMITS {
+            let text = |value| format!("{}={}", limit.name, limit.unit.format(value));
+            let (least, most) = (*limit.range.start(), *limit.range.end());
+            for value in [least, most] {
+                let mut limits = Limits::default();
+                limits = limits.with(&[text(value).parse().unwrap()]);
+                assert_eq!((limit.get)(&limits), value, "{}", limit.name);
+            }
+            refused(&text(most + 1));
+            if least > 0 {
+                refused(&text(least - 1));
+            }
+            let default = (limit.get)(&Limits::default());
+            assert!(limit.range.contains(&default), "{}", limit.name);
+        }
+    }
+
+    #[test]
+    fn a_binding_only_lowers() {
+        let of_worker =
+            Limits::default().with(&["memory=32MiB".parse().unwrap(), "traps=7".parse().unwrap()]);
+        let binding = |limits: &[(&str, &str)]| {
+            let limits = limits
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            of_worker.with_overrides(&limits.collect())
+        };
+        let limits = binding(&[("memory", "64MiB"), ("traps", "3")]).unwrap();
+        assert_eq!((limits.plugin_memory_bytes, limits.traps), (32 << 20, 3));
+        let error = binding(&[("component-bytes", "1MiB")]).unwrap_err().to_string();
+        assert!(
+            error.contains("component-bytes is for a worker to set"),
+            "{error}"
+        );
+        assert!(binding(&[("from-the-future", "1")]).is_err());
+    }
+
+    #[test]
+    fn the_page_on_security_has_them_all() {
+        let page = include_str!("../../../docs/security.md");
+        for limit in &LIMITS {
+            let value = limit.unit.format((limit.get)(&Limits::default()));
+            let row = format!("| `{}` | {value} |", limit.name);
+            assert!(page.contains(&row), "no row {row}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Names of hosts go in, the addresses that a connection may be made to come out.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use reqwest::dns;
+
+use super::access::{Access, AddressPolicy, NotPublic};
+
+/// Who tells the addresses of a name.
+#[derive(Clone)]
+pub(super) struct DnsLookup(Arc<LookupFn>);
+
+type LookupFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
+impl DnsLookup {
+    pub(super) fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lookup))
+    }
+}
+
+impl Default for DnsLookup {
+    fn default() -> Self {
+        Self::new(|name| Ok((name, 0).to_socket_addrs()?.map(|found| found.ip()).collect()))
+    }
+}
+
+impl fmt::Debug for DnsLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DnsLookup")
+    }
+}
+
+/// Resolves names, for a queued URI to those addresses only that it may reach. The connection is made to the addresses
+/// that were checked: there is no second look-up that a malicious name server could answer otherwise.
+pub(super) struct Resolver {
+    pub(super) access: Arc<Access>,
+    pub(super) policy: AddressPolicy,
+}
+
+impl dns::Resolve for Resolver {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        let found = self.addresses(name.as_str().to_owned());
+        Box::pin(async move { Ok(Box::new(found.await?.into_iter()) as dns::Addrs) })
+    }
+}
+
+impl Resolver {
+    /// Returns the addresses of a host, all with port 0.
+    pub(super) fn addresses(&self, host: String) -> impl Future<Output = Resolved> + use<> {
+        let (access, policy) = (Arc::clone(&self.access), self.policy);
+        // The system's look-up blocks.
+        let resolving = tokio::task::spawn_blocking(move || addresses(&access, policy, &host));
+        async { resolving.await? }
+    }
+}
+
+pub(super) type Resolved = Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>;
+
+fn addresses(access: &Access, policy: AddressPolicy, host: &str) -> Resolved {
+    let found = (access.lookup.0)(host)?;
+    let may_reach = |address: &IpAddr| policy == AddressPolicy::Any || access.admits_address(*address);
+    let (admitted, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(may_reach);
+    if let (true, Some(&address)) = (admitted.is_empty(), refused.first()) {
+        let host = host.to_owned();
+        return Err(NotPublic { host, address }.into());
+    }
+    // The port of the URL takes the place of this one.
+    Ok(admitted
+        .into_iter()
+        .map(|address| SocketAddr::new(address, 0))
+        .collect())
+}

@@ -1,0 +1,134 @@
+//! How long a reader waits for bytes, and how many come, goes in; out comes whether their sender is too slow. The time
+//! in which the reader is busy with what it has does not count: a slow plugin is not the server's fault.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// For how long a reader has waited, all in all. The reader and its watcher share it.
+#[derive(Debug, Default)]
+pub(super) struct WaitTime(Mutex<WaitState>);
+
+#[derive(Debug, Default)]
+struct WaitState {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl WaitTime {
+    /// Counts the time that `wait` takes.
+    pub(super) fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.lock().since = Some(Instant::now());
+        let came = wait();
+        let mut waited = self.lock();
+        if let Some(since) = waited.since.take() {
+            waited.before += since.elapsed();
+        }
+        came
+    }
+
+    /// What was waited so far, a wait that still goes on included.
+    pub(super) fn so_far(&self) -> Duration {
+        let waited = self.lock();
+        waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WaitState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Holds a sender to a rate, in windows of waiting time that follow each other.
+#[derive(Debug)]
+pub(super) struct MinRate {
+    bytes_per_second_min: u64,
+    window: Duration,
+    /// What had been waited and received when the window began.
+    begun: (Duration, u64),
+}
+
+/// Too few bytes came in a window.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooSlow {
+    pub(super) bytes: u64,
+    pub(super) waited: Duration,
+}
+
+impl MinRate {
+    pub(super) fn new(bytes_per_second_min: u64, window: Duration) -> Self {
+        Self {
+            bytes_per_second_min,
+            window,
+            begun: (Duration::ZERO, 0),
+        }
+    }
+
+    /// Looks at the whole time waited and all bytes received, once a window is over.
+    pub(super) fn check(&mut self, waited: Duration, received: u64) -> Result<(), TooSlow> {
+        let in_window = waited.saturating_sub(self.begun.0);
+        if in_window < self.window {
+            return Ok(());
+        }
+        let bytes = received - self.begun.1;
+        self.begin(waited, received);
+        if (bytes as f64) < self.bytes_per_second_min as f64 * in_window.as_secs_f64() {
+            let waited = in_window;
+            return Err(TooSlow { bytes, waited });
+        }
+        Ok(())
+    }
+
+    /// Begins a window: what was waited before was for something else than an answer's bytes.
+    pub(super) fn begin(&mut self, waited: Duration, received: u64) {
+        self.begun = (waited, received);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_window_has_its_rate_or_is_too_slow() {
+        for (bytes, waited, slow) in [(99, 9, false), (100, 10, false), (99, 10, true), (109, 11, true)] {
+            let mut pace = MinRate::new(10, 10 * SECOND);
+            let result = pace.check(waited * SECOND, bytes);
+            assert_eq!(result.is_err(), slow, "{bytes} bytes in {waited} s: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_quick_start_does_not_buy_time_for_later() {
+        let mut pace = MinRate::new(10, 10 * SECOND);
+        assert_eq!(pace.check(10 * SECOND, 1_000_000), Ok(()));
+        assert_eq!(pace.check(19 * SECOND, 1_000_009), Ok(()));
+        let slow = pace.check(20 * SECOND, 1_000_010).expect_err("10 bytes in 10 s");
+        assert_eq!((slow.bytes, slow.waited), (10, 10 * SECOND));
+    }
+
+    #[test]
+    fn what_was_before_a_window_is_not_held_against_it() {
+        let mut pace = MinRate::new(10, 10 * SECOND);
+        pace.begin(100 * SECOND, 0);
+        assert_eq!(pace.check(109 * SECOND, 0), Ok(()));
+        assert!(pace.check(110 * SECOND, 0).is_err());
+    }
+
+    #[test]
+    fn only_a_wait_counts_and_one_that_goes_on_does() {
+        let waiting = WaitTime::default();
+        assert_eq!(waiting.so_far(), Duration::ZERO);
+        let within = waiting.during(|| {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(2) {
+                std::hint::spin_loop();
+            }
+            waiting.so_far()
+        });
+        assert!(within >= Duration::from_millis(2), "{within:?}");
+        let after = waiting.so_far();
+        assert!(after >= within);
+        assert_eq!(waiting.so_far(), after);
+    }
+}

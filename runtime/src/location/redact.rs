@@ -1,0 +1,615 @@
+//! A URI or a text goes in, the same without its secrets comes out, for messages, logs and receipts. User names and passwords
+//! are left out, also from a URI within a URI and from a malformed one. The values of parameters with the name of a secret
+//! become `***`. A part that cannot be understood is hidden.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::scheme;
+
+const HIDDEN: &str = "***";
+
+/// The most levels of percent-encoding that are decoded. A text with more levels is hidden.
+const LEVELS_MAX: usize = 8;
+
+/// The longest host, with a user and a password.
+const AUTHORITY_MAX: usize = 2_048;
+
+/// Schemes before whose host any number of slashes may stand, none included: see the URL standard.
+const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
+
+/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a URI.
+pub fn redact(uri: &str) -> String {
+    let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
+        Some((Ok(url), _)) => match without_fragment(url) {
+            Some(url) => Cow::from(url),
+            None => Cow::from(uri),
+        },
+        // A password may have unescaped characters at which a query would begin.
+        Some((Err(_), _)) => {
+            let from = uri.rfind('@').unwrap_or_default();
+            let end = uri[from..].find(['?', '#']).map_or(uri.len(), |at| from + at);
+            Cow::from(&uri[..end])
+        }
+        None => Cow::from(uri),
+    };
+    redact_one(&bare)
+}
+
+/// Returns a URL without user name, password and fragment; none if it has none of these.
+fn without_fragment(mut url: Url) -> Option<String> {
+    if url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
+        return None;
+    }
+    // Both fail only on a URI that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    Some(url.into())
+}
+
+/// Returns a text for people, with each URI in it as [`redact`] returns it, and without the values of members with the name
+/// of a secret. For texts of others: a document that is not a valid request, a library's error.
+pub fn redact_within(text: &str) -> String {
+    let text = hide_members(&unescape(text));
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let length = token_length(rest);
+        shown.push_str(&redact_token(&rest[..length]));
+        rest = &rest[length..];
+        let next = rest.chars().next().map_or(0, char::len_utf8);
+        shown.push_str(&rest[..next]);
+        rest = &rest[next..];
+    }
+    shown
+}
+
+/// Whether a URI holds a user name or a password, or has one in a URI within it, at any level of percent-encoding. A URI with
+/// more than eight levels counts as one that does.
+pub fn has_userinfo(uri: &str) -> bool {
+    let is_opaque = scheme(uri).is_some_and(|scheme| {
+        let rest = &uri[scheme.len() + 1..];
+        !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
+    });
+    let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    // What stands behind two slashes is a host to browsers, whatever it is here.
+    let without_scheme = uri
+        .trim_start()
+        .strip_prefix("//")
+        .map(|rest| format!("http://{rest}"));
+    is_opaque
+        || is_told
+        || without_scheme.is_some_and(|uri| has_userinfo(&uri))
+        || at_some_level(uri, |text| {
+            authorities(text).any(|authority| authority.has_userinfo())
+        })
+}
+
+/// Whether `holds` is true of a text, or of the text percent-decoded once or more often; true beyond [`LEVELS_MAX`] levels.
+fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
+    let mut text = Cow::from(text);
+    for _ in 0..LEVELS_MAX {
+        if holds(&text) {
+            return true;
+        }
+        match decode(&text) {
+            Some(decoded) => text = Cow::from(decoded),
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Returns a text percent-decoded once; none if that changes nothing.
+fn decode(text: &str) -> Option<String> {
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    (decoded != text).then(|| decoded.into_owned())
+}
+
+/// Redacts one URI, or a text that may be one.
+fn redact_one(uri: &str) -> String {
+    let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
+    let clean = |text: &str| hide_members(&hide_values(&strip_userinfo(text), is_path));
+    let shown = clean(uri);
+    if !shown.contains('%') {
+        return shown;
+    }
+    let shown = hide_encoded(&shown, &clean);
+    if !at_some_level(&shown, |text| clean(text) != text) {
+        return shown;
+    }
+    // A secret is left that only shows when a longer part is decoded at once.
+    match authorities(&shown).next() {
+        Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+/// Redacts a part of a text that has no blanks.
+fn redact_token(token: &str) -> String {
+    if !token.contains([':', '=', '@', '%', '/']) {
+        return token.to_owned();
+    }
+    let shown = match scheme(token) {
+        Some(_) => redact(token),
+        None => redact_one(token),
+    };
+    // `me:password@host`, whatever stands before it.
+    let Some(at) = shown.rfind('@') else {
+        return shown;
+    };
+    let colon = shown[..at]
+        .match_indices(':')
+        .find(|(colon, _)| !shown[colon + 1..].starts_with(['/', '\\']))
+        .map(|(colon, _)| colon);
+    match colon {
+        Some(colon) => {
+            let start = shown[..colon]
+                .rfind(['/', '\\', '=', '&', '?', ';', ','])
+                .map_or(0, |delimiter| delimiter + 1);
+            format!("{}{HIDDEN}{}", &shown[..start], &shown[at..])
+        }
+        None => shown,
+    }
+}
+
+/// Returns the length of the text before the first blank or quote. A quote after a backslash belongs to the text.
+fn token_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        let ends = c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+        if ends && !is_escaped {
+            return at;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    text.len()
+}
+
+/// Returns a text of JSON with those escapes undone that could hide a part of a URI. A backslash that results counts as a
+/// slash, as in URLs.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::from(text);
+    }
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let code = escape
+            .strip_prefix("\\u")
+            .and_then(|hex| hex.get(..4))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let (character, length) = match (code, escape.as_bytes().get(1)) {
+            (Some(b'\\'), _) => (Some('/'), 6),
+            (Some(code @ (b'!' | b'#'..=b'~')), _) => (Some(char::from(code)), 6),
+            (Some(b' ' | b'\t' | b'\n' | b'\r'), _) => (Some(' '), 6),
+            (_, Some(b'/')) => (Some('/'), 2),
+            (_, Some(b't' | b'n' | b'r')) => (Some(' '), 2),
+            _ => (None, 1),
+        };
+        match character {
+            Some(character) => plain.push(character),
+            None => {
+                // Whatever is escaped stays so; of two backslashes the second escapes nothing.
+                let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+                plain.push_str(&escape[..length]);
+                rest = &escape[length..];
+                continue;
+            }
+        }
+        rest = &escape[length..];
+    }
+    plain.push_str(rest);
+    Cow::from(plain)
+}
+
+/// The part of a text in which a URI names a host: after `://` and the like.
+struct Authority<'a> {
+    text: &'a str,
+    start: usize,
+    end: usize,
+    /// Whether a scheme stands before it.
+    is_named: bool,
+}
+
+impl Authority<'_> {
+    fn has_userinfo(&self) -> bool {
+        let authority = &self.text[self.start..self.end];
+        // A text that is not a host may be a user and the beginning of a password.
+        let is_begun = || !is_host(authority) && self.text[self.end..].contains('@');
+        self.is_named && (authority.contains('@') || is_begun())
+    }
+}
+
+fn is_slash(c: char) -> bool {
+    matches!(c, '/' | '\\')
+}
+
+/// Returns all authorities in a text, in their order. One may begin within another.
+fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
+    let places = text.char_indices().filter(|&(_, c)| c == ':' || is_slash(c));
+    places.filter_map(move |(at, c)| {
+        let (before, rest) = (&text[..at], &text[at..]);
+        if is_slash(c) && before.ends_with(|c| is_slash(c) || c == ':') {
+            return None;
+        }
+        let behind = if c == ':' { &rest[1..] } else { rest };
+        let slashes = behind.len() - behind.trim_start_matches(is_slash).len();
+        if c != ':' && slashes < 2 {
+            return None;
+        }
+        let scheme_bytes = before
+            .bytes()
+            .rev()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            .count();
+        let scheme = before[before.len() - scheme_bytes..].to_ascii_lowercase();
+        let is_special = c == ':' && SPECIAL.contains(&scheme.as_str());
+        if slashes < 2 && !is_special {
+            return None;
+        }
+        // A local file has no host, and `@` is a character of its name like any other.
+        let slashes = if scheme == "file" { 2 } else { slashes };
+        let start = text.len() - behind.len() + slashes;
+        let longest = text.floor_char_boundary(start + AUTHORITY_MAX);
+        let end = text[start..longest]
+            .find(['/', '\\', '?', '#'])
+            .map_or(longest, |length| start + length);
+        Some(Authority {
+            text,
+            start,
+            end,
+            is_named: c == ':' && scheme_bytes > 0,
+        })
+    })
+}
+
+/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come later,
+/// after further characters of a password; if there is no `@`, the authority is hidden.
+fn strip_userinfo(text: &str) -> String {
+    let text = &opaque_without_userinfo(text);
+    let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
+    let last_at = text.rfind('@');
+    for Authority {
+        mut start,
+        end,
+        is_named,
+        ..
+    } in authorities(text)
+    {
+        if start < from {
+            continue;
+        }
+        shown.push_str(&text[from..start]);
+        if let Some(at) = text[start..end].rfind('@') {
+            start += at + 1;
+        }
+        from = start;
+        if is_named && !is_host(&text[start..end]) {
+            match last_at.filter(|&at| at >= start) {
+                Some(at) => from = at + 1,
+                None => {
+                    shown.push_str(HIDDEN);
+                    from = end;
+                }
+            }
+        }
+    }
+    shown + &text[from..]
+}
+
+/// Returns a URI such as `scheme:me:password@host`, whose scheme defines no hosts, without the part that may be a user.
+/// Other texts are returned unchanged.
+fn opaque_without_userinfo(text: &str) -> String {
+    if let Some(scheme) = scheme(text)
+        && !SPECIAL.contains(&scheme.as_str())
+    {
+        let rest = &text[scheme.len() + 1..];
+        if !rest.starts_with(['/', '\\'])
+            && !rest.contains("://")
+            && let Some(at) = rest.rfind('@')
+        {
+            return format!("{}:{}", &text[..scheme.len()], &rest[at + 1..]);
+        }
+    }
+    text.to_owned()
+}
+
+/// Whether a text looks like a host, several hosts, or an address, each with a port or without.
+fn is_host(text: &str) -> bool {
+    let is_one = |host: &str| {
+        let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, port)) => (address, port.strip_prefix(':').unwrap_or(port)),
+            None if host.starts_with('[') => (&host[1..], ""),
+            None => host.split_once(':').unwrap_or((host, "")),
+        };
+        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':' | '*');
+        // After a colon without a port there may be a password with a `/`, `?` or `#`.
+        let is_cut = !text.starts_with('[') && text.ends_with(':');
+        host.chars().all(allowed) && port.chars().all(|c| c.is_ascii_digit()) && !is_cut
+    };
+    text.split([',', ';']).take(1).all(is_one)
+}
+
+/// Whether a character may be part of a name before `=`.
+fn is_name_part(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
+}
+
+/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`, `;jwt=...`. In
+/// a file's path, a folder `session=5` is not a parameter.
+fn hide_values(text: &str, is_path: bool) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    let query = text.find(['?', '#']);
+    // In a URI within a path there are no folders.
+    let nested = if is_path {
+        let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
+        let named = authorities(&text[own..]).find(|authority| authority.is_named);
+        named.map(|authority| own + authority.start)
+    } else {
+        Some(0)
+    };
+    let mut from = 0;
+    while let Some(equals) = rest[from..].find('=').map(|at| from + at) {
+        from = equals + 1;
+        let name_start = rest[..equals]
+            .char_indices()
+            .rev()
+            .take_while(|&(_, c)| is_name_part(c))
+            .last()
+            .map_or(equals, |(at, _)| at);
+        let before = shown.chars().last();
+        let boundary = rest[..name_start].chars().last().or(before);
+        let place = text.len() - rest.len() + name_start;
+        let is_folder = matches!(boundary, Some('/' | '\\')) && nested.is_none_or(|nested| nested > place);
+        if is_folder || !is_secret(&rest[name_start..equals]) {
+            continue;
+        }
+        let is_query =
+            !matches!(boundary, Some('/' | '\\' | ';')) || query.is_some_and(|query| query < place);
+        let end = from + value_length(&rest[from..], is_query);
+        shown.push_str(&rest[..from]);
+        shown.push_str(HIDDEN);
+        (rest, from) = (&rest[end..], 0);
+    }
+    shown + rest
+}
+
+/// Returns the length of a value: up to the next parameter or, in a path, the next segment.
+fn value_length(text: &str, is_query: bool) -> usize {
+    let ends = |(at, c): (usize, char)| match c {
+        '&' | '#' => true,
+        // Within a query it may be part of the value.
+        ';' => !is_query || text[at + 1..].trim_start_matches(is_name_part).starts_with('='),
+        '/' | '?' => !is_query,
+        _ => false,
+    };
+    text.char_indices()
+        .find(|&place| ends(place))
+        .map_or(text.len(), |(at, _)| at)
+}
+
+/// Returns a text with `***` for each component that turns out to have a secret when it is percent-decoded.
+fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
+    let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_delimiter) {
+        let component = part.trim_end_matches(is_delimiter);
+        if component.contains('%') && at_some_level(component, |text| clean(text) != text) {
+            shown.push_str(HIDDEN);
+            shown.push_str(&part[component.len()..]);
+        } else {
+            shown.push_str(part);
+        }
+    }
+    shown
+}
+
+/// Returns a text with `***` for the values of members and headers with the name of a secret: `"password": "..."`,
+/// `Authorization: ...`.
+fn hide_members(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    let mut from = 0;
+    while let Some(colon) = rest[from..].find(':').map(|at| from + at) {
+        from = colon + 1;
+        let before = rest[..colon].trim_end();
+        let name = before.trim_end_matches(['"', '\'', '\\']);
+        let is_quoted = name.len() < before.len();
+        let start = name
+            .char_indices()
+            .rev()
+            .take_while(|&(_, c)| is_name_part(c) || (is_quoted && c == ' '))
+            .last()
+            .map_or(name.len(), |(at, _)| at);
+        let value = rest[from..].trim_start();
+        let is_apart = is_quoted || value.len() < rest.len() - from || value.starts_with(['"', '\'']);
+        if !is_apart || !is_secret(&name[start..]) {
+            continue;
+        }
+        let value_start = rest.len() - value.len();
+        let (opening, length) = member_length(value, is_quoted);
+        shown.push_str(&rest[..value_start + opening]);
+        shown.push_str(HIDDEN);
+        (rest, from) = (&rest[value_start + opening + length..], 0);
+    }
+    shown + rest
+}
+
+/// Returns the length of the quote before a member's value, and that of the value.
+fn member_length(text: &str, is_json: bool) -> (usize, usize) {
+    let backslashes = text.len() - text.trim_start_matches('\\').len();
+    let behind = &text[backslashes..];
+    if let Some(quote) = behind.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let opening = backslashes + 1;
+        let mut escapes = 0;
+        for (at, c) in text[opening..].char_indices() {
+            match c {
+                '\\' => escapes += 1,
+                c if c == quote && (escapes <= backslashes || (backslashes == 0 && escapes % 2 == 0)) => {
+                    return (opening, at - escapes);
+                }
+                _ => escapes = 0,
+            }
+        }
+        return (opening, text.len() - opening);
+    }
+    if text.starts_with(['[', '{']) {
+        let mut depth = 0_usize;
+        for (at, c) in text.char_indices() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' if depth == 1 => return (0, at + 1),
+                ']' | '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return (0, text.len());
+    }
+    let end = |c: char| matches!(c, '\n' | '\r' | '"') || (is_json && matches!(c, ',' | '}' | ']'));
+    (0, text.find(end).unwrap_or(text.len()))
+}
+
+/// A name that contains one of these is the name of a secret.
+const WITHIN: &[&str] = &[
+    "signature",
+    "token",
+    "secret",
+    "passw",
+    "passphrase",
+    "passcode",
+    "credential",
+    "apikey",
+    "accesskey",
+    "session",
+    "sessid",
+    "authorization",
+    "bearer",
+    "hmac",
+    "jwt",
+];
+
+/// Names of secrets, as whole names only: `zipcode` and `country_code` are not.
+const WHOLE: [&str; 3] = ["code", "pin", "policy"];
+
+/// A word that is made of these and of [`BESIDE`] makes its name that of a secret: `authkey`, but not `keyboard`.
+const WORDS: &[&str] = &[
+    "assertion",
+    "auth",
+    "authn",
+    "authz",
+    "cookie",
+    "cookies",
+    "cred",
+    "creds",
+    "csrf",
+    "hdnea",
+    "hdntl",
+    "hdnts",
+    "key",
+    "keys",
+    "oauth",
+    "otp",
+    "pass",
+    "passkey",
+    "psw",
+    "pswd",
+    "pw",
+    "pwd",
+    "saml",
+    "sas",
+    "sess",
+    "sid",
+    "sig",
+    "sign",
+    "signing",
+    "ticket",
+    "tickets",
+    "totp",
+    "xauth",
+    "xsrf",
+];
+
+/// Words that may be joined to [`WORDS`] without a gap.
+const BESIDE: &[&str] = &[
+    "access", "account", "admin", "amz", "api", "app", "asp", "aspx", "aws", "az", "azure", "basic", "bot",
+    "client", "data", "db", "device", "digest", "download", "enc", "file", "ftp", "gcp", "git", "google",
+    "gpg", "hook", "host", "http", "https", "hub", "id", "ids", "j", "lab", "license", "login", "master",
+    "my", "mysql", "new", "old", "one", "pg", "php", "postgres", "private", "proxy", "public", "redis",
+    "refresh", "req", "request", "root", "rsa", "secure", "server", "service", "shared", "sql", "ssh",
+    "storage", "time", "user", "x",
+];
+
+/// Whether a parameter, member or header of this name has a secret as its value.
+fn is_secret(name: &str) -> bool {
+    let name = fully_decoded(name);
+    let Some(name) = name else { return true };
+    let whole = name.to_lowercase();
+    if WHOLE.contains(&whole.as_str()) {
+        return true;
+    }
+    name.split(|c: char| !c.is_alphanumeric()).any(|run| {
+        let lower = run.to_lowercase();
+        WITHIN.iter().any(|word| lower.contains(word))
+            || is_made_of_secrets(&lower)
+            || words(run).any(|word| is_made_of_secrets(&word.to_lowercase()))
+    })
+}
+
+fn fully_decoded(text: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    for _ in 0..LEVELS_MAX {
+        match decode(&text) {
+            Some(decoded) => text = decoded,
+            None => return Some(text),
+        }
+    }
+    None
+}
+
+/// The words of a name in camel case: `authKey`, `PHPSessId`, `key2`.
+fn words(run: &str) -> impl Iterator<Item = &str> {
+    let characters: Vec<(usize, char)> = run.char_indices().collect();
+    let begins = move |number: usize| {
+        let (before, c) = (characters[number - 1].1, characters[number].1);
+        let next_is_lower = characters.get(number + 1).is_some_and(|(_, c)| c.is_lowercase());
+        let begins = (c.is_uppercase() && (!before.is_uppercase() || next_is_lower))
+            || c.is_numeric() != before.is_numeric();
+        begins.then_some(characters[number].0)
+    };
+    let count = run.chars().count();
+    let starts: Vec<usize> = (1..count).filter_map(begins).collect();
+    let ends: Vec<usize> = starts.iter().copied().chain([run.len()]).collect();
+    let starts = std::iter::once(0).chain(starts);
+    starts.zip(ends).map(|(start, end)| &run[start..end])
+}
+
+/// Whether a word in lowercase is made of [`WORDS`], [`BESIDE`] and digits alone, and has one of [`WORDS`].
+fn is_made_of_secrets(word: &str) -> bool {
+    // Whether the word up to each byte can be made of parts, without one of `WORDS` and with one.
+    let mut reached = vec![(false, false); word.len() + 1];
+    reached[0].0 = true;
+    for from in 0..word.len() {
+        let (bare, secret) = reached[from];
+        if !(bare || secret) || !word.is_char_boundary(from) {
+            continue;
+        }
+        let rest = &word[from..];
+        for part in WORDS.iter().filter(|part| rest.starts_with(**part)) {
+            reached[from + part.len()].1 = true;
+        }
+        let digit = rest.starts_with(|c: char| c.is_ascii_digit()).then_some(1);
+        let beside = BESIDE.iter().filter(|part| rest.starts_with(**part));
+        for length in beside.map(|part| part.len()).chain(digit) {
+            let next = &mut reached[from + length];
+            *next = (next.0 || bare, next.1 || secret);
+        }
+    }
+    reached[word.len()].1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The names that become part of keys and file names: ids of requests and names of queues. A text goes in, or an error that says
+//! what a name may have.
+
+use crate::error::{Code, Error, Result, Stage};
+
+/// The longest id of a request.
+const ID_BYTES_MAX: usize = 128;
+
+/// The longest name of a queue.
+const QUEUE_NAME_BYTES_MAX: usize = 64;
+
+/// The names that no queue may have, because an output has folders of these names. No name may begin with a dot anyway.
+const RESERVED: [&str; 2] = ["receipts", "rejects"];
+
+/// Checks the id of a request.
+///
+/// # Errors
+/// If it is empty, is longer than 128 characters, has characters other than ASCII letters, digits, `.`, `_` and `-`, or
+/// starts with a dot.
+pub fn check_id(id: &str) -> Result<()> {
+    check("id", id, ID_BYTES_MAX)
+}
+
+/// Checks the name of a queue.
+///
+/// # Errors
+/// As [`check_id`], with at most 64 characters.
+pub fn check_queue_name(name: &str) -> Result<()> {
+    check("queue", name, QUEUE_NAME_BYTES_MAX)
+}
+
+/// Checks the name of a queue that is to be filled or served. Requests of a queue with a reserved name, from an earlier
+/// version, can still be viewed, cancelled and purged.
+///
+/// # Errors
+/// As [`check_queue_name`], and if the name is reserved, in upper or lower case: some file systems do not tell `Receipts`
+/// from `receipts`.
+pub fn check_usable_queue_name(name: &str) -> Result<()> {
+    check_queue_name(name)?;
+    if RESERVED
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    {
+        let why = format!(
+            "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"
+        );
+        return Err(Error::permanent(Stage::Config, Code::NameInvalid, why));
+    }
+    Ok(())
+}
+
+fn check(what: &str, name: &str, bytes_max: usize) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
+        return Err(Error::permanent(
+            Stage::Config,
+            Code::NameInvalid,
+            format!(
+                "{what} \"{name}\" must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserved_queue_can_be_looked_at_only() {
+        for name in ["receipts", "Receipts", "rejects", "REJECTS"] {
+            check_queue_name(name).unwrap();
+            let why = check_usable_queue_name(name).expect_err(name).to_string();
+            assert!(why.contains("reserved"), "{why}");
+        }
+        for name in [".staging", ".quarantine", ".", "..", "", "a/b"] {
+            check_queue_name(name).expect_err(name);
+        }
+        for name in ["receipt", "receipts2", "q"] {
+            check_usable_queue_name(name).unwrap();
+        }
+    }
+}

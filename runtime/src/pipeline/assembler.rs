@@ -1,0 +1,326 @@
+//! What the lanes made of one chunk after the other in, in the order of the input; the output and the rejects of the
+//! whole, staged, and its counts out. The input's digest, too, if it was handed over: here is what a chunk consisted of.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointProgress};
+use super::job::Job;
+use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
+use super::trap_budget::TrapBudget;
+use crate::commit::{Staged, StagedPart, Staging};
+use crate::config::{Limits, REJECTS_RATIO};
+use crate::digest::Digesting;
+use crate::encode::RejectWriter;
+use crate::error::{Class, Code, Error, Result, Stage};
+use crate::fail_points;
+use crate::gate::RejectTally;
+use crate::receipt::RecordCounts;
+use crate::record::{ChunkOrigin, Position, Row};
+use crate::units::ByteSize;
+
+/// The largest vector that is used again, in batches.
+const SPARE_BATCHES_MAX: usize = 8;
+
+/// Assembles the lanes' output of one chunk after the other into the output of the attempt, in the order of the input.
+pub(super) struct OutputAssembler<'a> {
+    job: &'a Job,
+    pub(super) staging: Staging,
+    /// Where the next chunk begins.
+    pub(super) origin: ChunkOrigin,
+    pub(super) counts: RecordCounts,
+    pub(super) by_code: BTreeMap<String, RejectTally>,
+    /// What the plugin counted.
+    pub(super) counters: BTreeMap<String, u64>,
+    /// If checkpoints are written.
+    checkpoint_base: Option<CheckpointBase>,
+    reject_writer: RejectWriter,
+    rejects: Vec<u8>,
+    traps: TrapBudget,
+    /// Bytes of output and rejects.
+    written: u64,
+    /// Of the input, if it is digested with the output.
+    of_input: Option<Digesting>,
+}
+
+/// Vectors to use again: one for a chunk and one for its output.
+#[derive(Default)]
+pub(super) struct SpareBuffers {
+    pub(super) raw: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+impl<'a> OutputAssembler<'a> {
+    pub(super) fn new(job: &'a Job, staging: Staging, origin: ChunkOrigin) -> Self {
+        Self {
+            job,
+            staging,
+            origin,
+            counts: RecordCounts::default(),
+            by_code: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            checkpoint_base: None,
+            reject_writer: RejectWriter::default(),
+            rejects: Vec::new(),
+            traps: TrapBudget::default(),
+            written: 0,
+            of_input: None,
+        }
+    }
+
+    /// Goes on behind a checkpoint, whose bytes are staged already.
+    pub(super) fn resume(job: &'a Job, staging: Staging, checkpoint: Checkpoint) -> Self {
+        let begin = Self::new(job, staging, checkpoint.rest().origin);
+        Self {
+            counts: checkpoint.records,
+            by_code: checkpoint.by_code,
+            counters: checkpoint.counters,
+            traps: checkpoint.traps,
+            written: checkpoint.written,
+            reject_writer: RejectWriter::behind(checkpoint.records.rejected),
+            ..begin
+        }
+    }
+
+    /// Has a checkpoint written behind each chunk with a mark.
+    pub(super) fn write_checkpoints(&mut self, base: CheckpointBase) {
+        self.checkpoint_base = Some(base);
+    }
+
+    /// Digests the input, too, from where its digest is: what a chunk was made of is then at hand.
+    pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
+        self.of_input = of_input;
+    }
+
+    /// Up to where, if it is digested here.
+    pub(super) fn digested(&self) -> Option<u64> {
+        self.of_input.as_ref().map(Digesting::bytes)
+    }
+
+    /// The digest of the input, if it was digested here.
+    pub(super) fn end_input(&mut self) -> Option<Digesting> {
+        self.of_input.take()
+    }
+
+    /// Takes the next part of what was made of the chunk `raw`.
+    ///
+    /// # Errors
+    /// Those of writing it; the stop's, if one was asked for; an output that is too large.
+    pub(super) fn write(&mut self, part: &ChunkOutput, raw: &[u8]) -> Result<()> {
+        self.take(part, raw, &[])
+    }
+
+    /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
+    fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
+        self.job.stop.check()?;
+        fail_points::pass("batch", self.job.name());
+        self.count_bytes(part.output.len())?;
+        let output = self.staging.output();
+        match &mut self.of_input {
+            Some(of_input) => {
+                // What was read before they were digested here.
+                let before = of_input.bytes().saturating_sub(self.origin.0.offset);
+                let rest = chunk.get(before as usize..).unwrap_or_default();
+                output.write_beside(&part.output, (of_input, rest))?;
+            }
+            None => output.take(&part.output)?,
+        }
+        for rejected in part.rejects.iter() {
+            self.reject(&rejected, raw)?;
+        }
+        self.write_rejects()
+    }
+
+    fn reject(&mut self, rejected: &RejectedRecord<'_>, raw: &[u8]) -> Result<()> {
+        let RejectedRecord { row, code, reason } = *rejected;
+        let position = self.origin.position(row);
+        self.count_code(code, reason, position)?;
+        let raw = &raw[row.start as usize..row.end as usize];
+        let bytes_max = self.rejects_bytes_max(row);
+        let mut text = RejectsBuffer {
+            text: &mut self.rejects,
+            text_bytes_max: self.job.limits.batch_bytes,
+            staged: self.staging.rejects()?,
+            written: &mut self.written,
+            limits: &self.job.limits,
+            bytes_max,
+        };
+        let written = self.reject_writer.append(&mut text, position, code, reason, raw);
+        written.map_err(|error| {
+            Error::from_io(
+                error,
+                Stage::Commit,
+                Class::Transient,
+                Code::OutputUnwritable,
+                "rejects cannot be written",
+            )
+        })?;
+        text.check()
+    }
+
+    /// How many bytes the rejects may have up to this record.
+    fn rejects_bytes_max(&self, row: Row) -> u64 {
+        let read = self.origin.0.offset + u64::from(row.end);
+        self.job
+            .limits
+            .rejects_bytes_max
+            .max(read.saturating_mul(REJECTS_RATIO))
+    }
+
+    /// Takes the last part of a chunk. Its vectors come back.
+    ///
+    /// # Errors
+    /// As [`OutputAssembler::write`]; more traps than the request may have.
+    pub(super) fn end(
+        &mut self,
+        finished: FinishedChunk,
+        mark: Option<CheckpointMark>,
+    ) -> Result<SpareBuffers> {
+        self.traps
+            .add(&finished.traps, &self.origin, &self.job.limits)
+            .map_err(|e| e.about(&self.job.plugin.description().name))?;
+        self.take(&finished.rest, &finished.raw, &finished.raw)?;
+        self.counts += finished.counts;
+        self.count(finished.counters);
+        self.origin.advance(finished.used);
+        self.job.progress.show(self.origin.0.offset, self.counts);
+        if let (Some(base), Some(mark)) = (&self.checkpoint_base, mark)
+            && let Some(digest) = mark
+                .digest
+                .or_else(|| self.of_input.as_ref().map(Digesting::midstate))
+        {
+            let progress = CheckpointProgress {
+                origin: self.origin,
+                read: mark.read,
+                digest,
+                records: self.counts,
+                by_code: &self.by_code,
+                counters: &self.counters,
+                traps: &self.traps,
+                written: self.written,
+            };
+            let document = |staged: &StagedPart| base.document(progress, staged);
+            self.staging
+                .checkpoint(&base.work.queue, &base.work.id, document)?;
+        }
+        let bytes_max = SPARE_BATCHES_MAX * self.job.limits.batch_bytes;
+        let spare = SpareBuffers {
+            raw: within(finished.raw, bytes_max),
+            output: within(finished.rest.output, bytes_max),
+        };
+        // What it was for is gone now.
+        drop(finished.held);
+        Ok(spare)
+    }
+
+    /// Adds what a plugin counted.
+    pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
+        for (name, count) in counters {
+            // Each instance has as many names, but all of them together no more.
+            let is_full = self.counters.len() >= self.job.limits.plugin_counters;
+            if is_full && !self.counters.contains_key(&name) {
+                continue;
+            }
+            let counter = self.counters.entry(name).or_default();
+            *counter = counter.saturating_add(count);
+        }
+    }
+
+    fn count_bytes(&mut self, bytes: usize) -> Result<()> {
+        count_bytes(&mut self.written, bytes, &self.job.limits)
+    }
+
+    fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
+        // Looked up first because `entry` would need an owned key for each reject.
+        if let Some(rejects) = self.by_code.get_mut(code) {
+            rejects.add(position, reason);
+            return Ok(());
+        }
+        let codes_max = self.job.limits.reject_codes;
+        if self.by_code.len() >= codes_max {
+            let why = format!(
+                "rejects with more than {codes_max} codes: a code names a kind of fault, not one record"
+            );
+            let plugin = &self.job.plugin.description().name;
+            return Err(Error::permanent(Stage::Plugin, Code::PluginLimit, why).about(plugin));
+        }
+        let rejects = self.by_code.entry(code.to_owned()).or_default();
+        rejects.add(position, reason);
+        Ok(())
+    }
+
+    fn write_rejects(&mut self) -> Result<()> {
+        if !self.rejects.is_empty() {
+            self.count_bytes(self.rejects.len())?;
+            self.staging.rejects()?.take(&self.rejects)?;
+            self.rejects.clear();
+        }
+        Ok(())
+    }
+}
+
+fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
+    *written += bytes as u64;
+    let max = limits.output_bytes_max;
+    if *written <= max {
+        return Ok(());
+    }
+    let why = format!("output and rejects have more than the limit of {max} bytes (--limit output-bytes)");
+    Err(Error::permanent(Stage::Commit, Code::OutputTooLarge, why))
+}
+
+/// The text of rejects on its way to the staged file: what is long is not held as a whole.
+struct RejectsBuffer<'a> {
+    text: &'a mut Vec<u8>,
+    text_bytes_max: usize,
+    staged: &'a mut Staged,
+    written: &'a mut u64,
+    limits: &'a Limits,
+    bytes_max: u64,
+}
+
+impl RejectsBuffer<'_> {
+    fn check(&self) -> Result<()> {
+        if self.staged.bytes() + self.text.len() as u64 <= self.bytes_max {
+            return Ok(());
+        }
+        let (max, limit) = (self.bytes_max, ByteSize(self.limits.rejects_bytes_max));
+        let why = format!(
+            "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit with --limit rejects-bytes=SIZE"
+        );
+        Err(Error::permanent(Stage::Commit, Code::RejectsTooLarge, why))
+    }
+
+    fn write_staged(&mut self) -> Result<()> {
+        self.check()?;
+        count_bytes(self.written, self.text.len(), self.limits)?;
+        self.staged.take(self.text)?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+/// Errors carry one of this crate.
+impl Write for RejectsBuffer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.text_bytes_max {
+            self.write_staged().map_err(Error::into_io)?;
+        }
+        let some = &bytes[..bytes.len().min(self.text_bytes_max.max(1))];
+        self.text.extend_from_slice(some);
+        Ok(some.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_staged().map_err(Error::into_io)
+    }
+}
+
+/// The vector to use again, or another one: a long record was in it.
+fn within(vector: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    if vector.capacity() <= bytes_max {
+        vector
+    } else {
+        Vec::new()
+    }
+}

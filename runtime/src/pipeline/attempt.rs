@@ -1,0 +1,284 @@
+//! One attempt: an opened source in, its committed receipt out. The input is split, its chunks are put through lanes, what they
+//! give is assembled, and the attempt is finished.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::assembler::OutputAssembler;
+use super::checkpoint::{CheckpointBase, CheckpointScheduler};
+use super::finish::{CompletedInput, finish, is_for_successor};
+use super::job::Job;
+use super::lane::Lane;
+use super::lane_pool;
+use super::plugin_runner::{InstanceOpener, PluginRunner};
+use crate::commit::{Committed, OutputHead};
+use crate::decode::{self, Decoding};
+use crate::digest::Digesting;
+use crate::encode;
+use crate::error::{Class, Code, Error, Result, Stage};
+use crate::fail_points;
+use crate::fetch::{Fetched, Source};
+use crate::format::Format;
+use crate::memory::LANE_BYTES;
+use crate::plugin::{Instance, Plan};
+use crate::quality::{Layout, Profiler};
+use crate::receipt::{InputPart, QualityPart, ResumedFrom};
+
+/// Runs a job from an opened source to the committed receipt. Blocks; call it on a thread of its own.
+///
+/// An input of one chunk is worked on by this thread alone, and so is a longer one where there is one lane only. What is
+/// written does not depend on the number of lanes.
+///
+/// # Errors
+/// Of any stage; then there is no receipt of this attempt.
+pub fn run(job: &Job, source: Source) -> Result<Committed> {
+    let hints = source.hints.clone();
+    let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
+    let decoding = decode::open(reader, &input.name, Some(&hints), &job.input, &job.limits)?;
+    let mut opened = PreparedAttempt::new(job, input, decoding)?;
+    let staging = job.destination.stage(job.owner())?;
+    let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
+    assembler.count(opened.lane.runner.take_counters());
+    let begin = opened.lane.begin();
+    let (format, dialect) = (opened.maker.output_format, opened.decoding.dialect);
+    let head = OutputHead {
+        format,
+        dialect: (format == Format::Csv).then_some(dialect),
+        bytes: begin.output.clone(),
+    };
+    let has_columns = !opened.maker.plan.output.is_empty();
+    let takes_head = job.destination.takes_head(&head, has_columns);
+    if takes_head.map_err(|error| error.about(&opened.input.name))? {
+        assembler.write(&begin, &[])?;
+    }
+    work_through(job, opened, assembler, None)
+}
+
+/// An input that is being read, and where it came from.
+pub(super) struct AttemptInput {
+    pub(super) name: String,
+    uri: String,
+    etag: Option<String>,
+    fetched: Fetched,
+}
+
+impl AttemptInput {
+    pub(super) fn open(
+        job: &Job,
+        source: Source,
+        of_input: Digesting,
+    ) -> Result<(Self, Box<dyn Read + Send>)> {
+        let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
+        let source = source.expect_sha256(job.input.sha256.as_deref());
+        let source = source.hold_in(&job.limits.memory);
+        let (reader, fetched) = source.into_reader(of_input)?;
+        fail_points::pass("fetched", job.name());
+        let input = Self {
+            name,
+            uri,
+            etag,
+            fetched,
+        };
+        Ok((input, reader))
+    }
+}
+
+/// An opened input with its decoder, its plan and a first lane.
+pub(super) struct PreparedAttempt<'a> {
+    input: AttemptInput,
+    decoding: Decoding,
+    maker: LaneMaker<'a>,
+    pub(super) lane: Lane,
+}
+
+impl<'a> PreparedAttempt<'a> {
+    pub(super) fn new(job: &'a Job, input: AttemptInput, mut decoding: Decoding) -> Result<Self> {
+        let opener = InstanceOpener {
+            plugin: job.plugin.with_limits(Arc::clone(&job.limits)),
+            columns: decoding.columns.clone(),
+            format: decoding.format,
+            config: Arc::clone(&job.config),
+            stop: job.stop.clone(),
+        };
+        let (instance, plan) = opener.open()?;
+        decoding.decoder.project(&plan.reads, &plan.more_columns)?;
+        let maker = LaneMaker {
+            job,
+            opener: Arc::new(opener),
+            plan: Arc::new(plan),
+            output_format: job.output_format.unwrap_or(decoding.format),
+        };
+        let lane = maker.lane(&decoding, instance)?;
+        Ok(Self {
+            input,
+            decoding,
+            maker,
+            lane,
+        })
+    }
+}
+
+/// Puts all chunks through, to the committed receipt.
+pub(super) fn work_through(
+    job: &Job,
+    opened: PreparedAttempt<'_>,
+    mut assembler: OutputAssembler<'_>,
+    resumed_from: Option<ResumedFrom>,
+) -> Result<Committed> {
+    let PreparedAttempt {
+        input,
+        mut decoding,
+        maker,
+        lane,
+    } = opened;
+    match put_through(job, &input, &mut decoding, &maker, lane, &mut assembler) {
+        Ok((read, quality)) => {
+            let completed = CompletedInput {
+                name: &input.name,
+                input: read,
+                output_format: maker.output_format,
+                quality,
+                resumed_from,
+            };
+            finish(job, completed, assembler)
+        }
+        Err(error) => {
+            // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
+            // in the end was found to be damaged.
+            let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
+            let broke_off = is_fetch && !input.fetched.has_ended();
+            let is_done_again = job.limits.memory.is_refused();
+            if is_for_successor(&error) || is_done_again || broke_off && assembler.staging.has_checkpoint() {
+                assembler.staging.keep();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Puts all chunks through; what was read and, if that was asked for, what was made of it.
+fn put_through(
+    job: &Job,
+    input: &AttemptInput,
+    decoding: &mut Decoding,
+    maker: &LaneMaker<'_>,
+    lane: Lane,
+    assembler: &mut OutputAssembler<'_>,
+) -> Result<(InputPart, Option<QualityPart>)> {
+    let first = decoding.splitter.next(Vec::new());
+    let first = first.map_err(|fault| fault.at(&assembler.origin))?;
+    let mut threads = match &first {
+        Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
+        _ => 1,
+    };
+    // Of a text that is not made of the input's own bytes a chunk has others, and the rows of a footer are in no chunk.
+    if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
+        assembler.digest_input(input.fetched.detach_digest());
+    }
+    let mut for_lanes = job.limits.memory.hold();
+    let mut lanes = vec![lane];
+    let mut scheduler = None;
+    if !maker.plan.stateful {
+        for _ in 1..threads {
+            // Fewer lanes make the same.
+            let bytes = for_lanes.bytes() + LANE_BYTES + job.profile_bytes();
+            if !for_lanes.try_raise(bytes) {
+                break;
+            }
+            lanes.push(maker.further_lane(decoding)?);
+        }
+        threads = lanes.len();
+        if let Some(base) = CheckpointBase::of(job, decoding, &input.fetched) {
+            let every = job.limits.checkpoint_bytes;
+            scheduler = Some(CheckpointScheduler::new(
+                &base,
+                every,
+                assembler.origin,
+                &input.fetched,
+                assembler.digested(),
+            ));
+            assembler.write_checkpoints(base);
+        }
+    }
+    let (splitter, memory) = (&mut decoding.splitter, &job.limits.memory);
+    lane_pool::run(&mut lanes, threads, splitter, first, scheduler, assembler, memory)?;
+    // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
+    let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
+    assembler.end(finished, None)?;
+    if let Some(of_input) = assembler.end_input() {
+        input.fetched.set_digest(of_input);
+    }
+
+    let digest = input.fetched.digest().cloned().ok_or_else(|| {
+        let what = format!("{}: the input was not read to its end", input.name);
+        Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
+    })?;
+    job.stop.check()?;
+    let read = InputPart {
+        uri: input.uri.clone(),
+        bytes: digest.bytes,
+        sha256: digest.sha256,
+        etag: input.etag.clone(),
+        format: decoding.format,
+        columns: std::mem::take(&mut decoding.columns),
+        options: Some(job.input.clone()),
+    };
+    let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
+    Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))
+}
+
+/// What the lanes of a job have in common.
+struct LaneMaker<'a> {
+    job: &'a Job,
+    opener: Arc<InstanceOpener>,
+    plan: Arc<Plan>,
+    output_format: Format,
+}
+
+impl LaneMaker<'_> {
+    fn lane(&self, decoding: &Decoding, instance: Instance) -> Result<Lane> {
+        let mut columns = decoding.columns.clone();
+        columns.extend(self.plan.more_columns.iter().cloned());
+        let encoder = encode::new(
+            self.output_format,
+            decoding.format,
+            decoding.dialect,
+            &columns,
+            &self.plan.reads,
+            &self.plan.output,
+        )?;
+        let profiler = self.job.profile.then(|| self.profiler(decoding)).transpose()?;
+        let runner = PluginRunner::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
+        let name = &self.job.plugin.description().name;
+        let (width, limits) = (self.plan.output.len(), &self.job.limits);
+        Ok(Lane::new(
+            decoding.decoder.fork(),
+            runner,
+            encoder,
+            profiler,
+            width,
+            name,
+            limits,
+        ))
+    }
+
+    fn profiler(&self, decoding: &Decoding) -> Result<Profiler> {
+        let layout = Layout {
+            format: self.output_format,
+            columns: self
+                .plan
+                .output
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
+            dialect: decoding.dialect,
+        };
+        Profiler::new(layout, &self.job.limits)
+    }
+
+    /// A lane with an instance of its own.
+    fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
+        let log_bytes = self.job.limits.plugin_log_bytes;
+        self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)
+    }
+}

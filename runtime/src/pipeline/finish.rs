@@ -1,0 +1,241 @@
+//! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, in
+//! quarantine.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::assembler::OutputAssembler;
+use super::job::Job;
+use crate::commit::{Committed, Published, Sealed, Staging};
+use crate::digest::SHORT_DIGEST_CHARS;
+use crate::error::{Class, Code, Error, Result, Stage};
+use crate::fail_points;
+use crate::format::Format;
+use crate::gate::RejectTally;
+use crate::receipt::{
+    AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
+    RejectsPart, Report, RequestPart, ResumedFrom, now,
+};
+use crate::request::InputOptions;
+
+/// An input whose records all have their verdicts.
+pub(super) struct CompletedInput<'a> {
+    /// Its name in errors.
+    pub(super) name: &'a str,
+    pub(super) input: InputPart,
+    pub(super) output_format: Format,
+    pub(super) quality: Option<QualityPart>,
+    pub(super) resumed_from: Option<ResumedFrom>,
+}
+
+/// Ends an attempt.
+///
+/// # Errors
+/// The gate's verdict; those of the commit; the stop's.
+pub(super) fn finish(
+    job: &Job,
+    completed: CompletedInput<'_>,
+    assembler: OutputAssembler<'_>,
+) -> Result<Committed> {
+    let OutputAssembler {
+        staging,
+        counts,
+        by_code,
+        counters,
+        ..
+    } = assembler;
+    assert!(counts.add_up(), "every record has one verdict: {counts:?}");
+    let verdict = job.gate.check(&counts, &by_code);
+    let sealed = seal(job, staging)?;
+    let (name, output_format) = (completed.name, completed.output_format);
+    let id = id_of(job, &completed.input, output_format);
+    let request = request_part(job, &id);
+    let receipt = |published: &Published| {
+        let counted = (counts, by_code, counters);
+        receipt(job, request.clone(), completed, counted, published)
+    };
+    if job.destination.passes_on() {
+        return pass_on(job, name, &id, sealed, verdict, receipt);
+    }
+    match verdict {
+        None => sealed.publish(&id, output_format, receipt),
+        // An attempt before has published: the request is done, whatever this worker's gate says.
+        Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
+        Some(verdict) => {
+            let report = |kept: &Published| Report {
+                refused: Some(verdict.clone()),
+                code: Some(Code::GateExceeded.to_string()),
+                receipt: receipt(kept),
+            };
+            let kept = sealed.quarantine(&id, output_format, report);
+            // Why there is nothing to see is said beside the verdict, not instead of it.
+            let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
+            // The verdict may be too long for a dead letter, so it stands last.
+            let what = format!("{name}: nothing was published (see {report}): {verdict}");
+            Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
+        }
+    }
+}
+
+/// Ends an attempt of which the output is passed on, or nothing is.
+fn pass_on(
+    job: &Job,
+    name: &str,
+    id: &str,
+    mut sealed: Sealed,
+    verdict: Option<String>,
+    receipt: impl FnOnce(&Published) -> Receipt,
+) -> Result<Committed> {
+    let Some(verdict) = verdict else {
+        return sealed.pass_on(id, &job.destination, receipt);
+    };
+    let rejects = sealed.publish_rejects(id, &job.destination);
+    let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
+    let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
+    let what = format!("{name}: nothing was written{see}: {verdict}");
+    Err(Error::permanent(Stage::Commit, Code::GateExceeded, what))
+}
+
+fn receipt(
+    job: &Job,
+    request: RequestPart,
+    completed: CompletedInput<'_>,
+    (counts, by_code, counters): (RecordCounts, BTreeMap<String, RejectTally>, BTreeMap<String, u64>),
+    published: &Published,
+) -> Receipt {
+    let plugin = job.plugin.description();
+    let (output, rejects) = (&published.output, published.rejects.as_ref());
+    Receipt {
+        receipt: RECEIPT_VERSION,
+        host: env!("CARGO_PKG_VERSION").to_owned(),
+        request,
+        attempt: AttemptPart {
+            number: job.attempt,
+            fence: job.fence,
+            worker: job.worker.clone(),
+            started_at: job.started_at.to_string(),
+            finished_at: now().to_string(),
+            resumed_from: completed.resumed_from,
+        },
+        input: completed.input,
+        plugin: PluginPart {
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            sha256: plugin.sha256.clone(),
+            interface: plugin.interface.clone(),
+        },
+        binding: job.binding,
+        config_sha256: config_sha256(job),
+        records: counts,
+        outputs: vec![OutputPart {
+            uri: output.uri.clone(),
+            format: completed.output_format,
+            records: counts.written,
+            bytes: output.bytes,
+            sha256: output.sha256.clone(),
+        }],
+        rejects: RejectsPart {
+            uri: rejects.map(|rejects| rejects.uri.clone()),
+            records: counts.rejected,
+            bytes: rejects.map_or(0, |rejects| rejects.bytes),
+            sha256: rejects.map(|rejects| rejects.sha256.clone()),
+            by_code: by_code
+                .iter()
+                .map(|(code, rejects)| (code.clone(), rejects.count))
+                .collect(),
+            examples: by_code
+                .into_iter()
+                .map(|(code, rejects)| (code, rejects.examples))
+                .collect(),
+        },
+        counters,
+        quality: completed.quality,
+    }
+}
+
+/// Seals what was staged. If the attempt is to end now, a successor may go on with it.
+fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
+    let sealed = staging.seal()?;
+    fail_points::pass("staged", job.name());
+    match job.stop.check() {
+        Ok(()) => Ok(sealed),
+        Err(error) => {
+            if is_for_successor(&error) {
+                sealed.keep();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether an attempt ends through no fault of its work, so that another one goes on with it.
+pub(super) fn is_for_successor(error: &Error) -> bool {
+    matches!(error.class(), Class::LeaseLost | Class::Cancelled)
+}
+
+fn request_part(job: &Job, id: &str) -> RequestPart {
+    RequestPart {
+        id: id.to_owned(),
+        queue: job.queue.clone(),
+        uri: job.uri.clone(),
+        submitted_at: job.submitted_at.to_string(),
+    }
+}
+
+fn config_sha256(job: &Job) -> String {
+    hex::encode(Sha256::digest(job.config.as_bytes()))
+}
+
+/// The job's id, or one made of what makes its output.
+fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
+    if let Some(id) = &job.id {
+        return id.clone();
+    }
+    // The digest of the input is there already, wanted or not.
+    let options = InputOptions {
+        sha256: None,
+        ..job.input.clone()
+    };
+    let options = serde_json::to_string(&options).expect("options serialize");
+    let plugin = &job.plugin.description().sha256;
+    let of = [
+        &input.sha256,
+        plugin,
+        &config_sha256(job),
+        &options,
+        output_format.name(),
+    ];
+    derived_id(&job.uri, &of)
+}
+
+/// An id that is the same for the same work: the input's name and a digest of what makes the output.
+fn derived_id(uri: &str, digests: &[&str]) -> String {
+    let name = uri.rsplit('/').next().unwrap_or_default();
+    let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let stem: String = stem.chars().filter(allowed).take(64).collect();
+    let digest = hex::encode(Sha256::digest(digests.join(" ")));
+    format!(
+        "{}-{}",
+        if stem.is_empty() { "input" } else { &stem },
+        &digest[..SHORT_DIGEST_CHARS]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::derived_id;
+
+    #[test]
+    fn a_derived_id_is_a_name_and_a_digest() {
+        let id = derived_id("/data/alarm-2017.csv.gz", &["a", "b"]);
+        assert!(id.starts_with("alarm-2017-"), "{id}");
+        assert_eq!(
+            id,
+            derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"])
+        );
+        assert_ne!(id, derived_id("/data/alarm-2017.csv", &["a", "c"]));
+        assert!(derived_id("/", &[]).starts_with("input-"));
+    }
+}

@@ -1,0 +1,238 @@
+//! Chunks put through lanes, by one thread or by many.
+//!
+//! ```text
+//! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
+//! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
+//! ```
+//! Each thread takes a chunk all the way, so that it stays in the caches of one core. Whoever is free splits the next. If it
+//! is not a chunk's [turn](OrderedHandoff) to be written, what was made of it is left to the thread that is before it: cores need
+//! not be equally fast. Where all share one lane, because its plugin keeps state, that goes by turns, too.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::Span;
+
+use super::assembler::{OutputAssembler, SpareBuffers};
+use super::checkpoint::{CheckpointMark, CheckpointScheduler};
+use super::in_order::OrderedHandoff;
+use super::lane::{FinishedChunk, Lane};
+use crate::decode::{Chunk, Splitter};
+use crate::error::{Error, Result};
+use crate::memory::MemoryShare;
+use crate::record::ChunkError;
+
+/// The most threads that share one lane: one splits, one is in the lane, one writes.
+const SHARED_LANE_THREADS_MAX: usize = 3;
+
+/// Puts `first` and the rest of the input through the lanes on at most `threads` threads, the caller's among them: with
+/// a lane for each, or with one for all.
+pub(super) fn run(
+    lanes: &mut [Lane],
+    threads: usize,
+    splitter: &mut Splitter,
+    first: Option<Chunk>,
+    scheduler: Option<CheckpointScheduler<'_>>,
+    assembler: &mut OutputAssembler<'_>,
+    memory: &MemoryShare,
+) -> Result<()> {
+    let abandoned = splitter.abandoned();
+    let feed = ChunkFeed {
+        splitter,
+        first,
+        scheduler,
+        number: 0,
+        ended: false,
+    };
+    let (shared, own, threads) = match lanes {
+        [lane] => (
+            Some(OrderedHandoff::new(lane, 0)),
+            &mut [][..],
+            threads.clamp(1, SHARED_LANE_THREADS_MAX),
+        ),
+        _ => (None, lanes, threads),
+    };
+    let pool = LanePool {
+        feed: Mutex::new(feed),
+        abandoned,
+        memory,
+        shared,
+        assembler: OrderedHandoff::new(assembler, threads),
+        spare: Mutex::default(),
+        failed: Mutex::default(),
+    };
+    let mut slots: Vec<_> = match &pool.shared {
+        Some(lane) => (0..threads).map(|_| LaneSlot::Shared(lane)).collect(),
+        None => own.iter_mut().take(threads).map(LaneSlot::Own).collect(),
+    };
+    std::thread::scope(|scope| {
+        let callers = slots.pop();
+        for slot in slots {
+            let (pool, span) = (&pool, Span::current());
+            let thread = std::thread::Builder::new().name("lane".into());
+            // If there is none to be had, the others do its work.
+            let _ = thread.spawn_scoped(scope, move || span.in_scope(|| pool.work(slot)));
+        }
+        if let Some(slot) = callers {
+            pool.work(slot);
+        }
+    });
+    // The attempt may run again.
+    memory.set_abandoned(false);
+    let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(Ok(()), Err)
+}
+
+/// The state that the lanes' threads share.
+struct LanePool<'a, 'job> {
+    feed: Mutex<ChunkFeed<'a>>,
+    /// Tells the splitter that nobody wants the rest.
+    abandoned: Arc<AtomicBool>,
+    /// Ends the waits for memory when all work ends.
+    memory: &'a MemoryShare,
+    /// The lane of those that have none of their own.
+    shared: Option<OrderedHandoff<&'a mut Lane>>,
+    assembler: OrderedHandoff<&'a mut OutputAssembler<'job>, Result<ChunkResult, ChunkError>>,
+    spare: Mutex<Vec<SpareBuffers>>,
+    /// What went wrong with the first chunk that failed.
+    failed: Mutex<Option<Error>>,
+}
+
+/// Hands out the chunks of the input, each with its number.
+struct ChunkFeed<'a> {
+    splitter: &'a mut Splitter,
+    first: Option<Chunk>,
+    /// Says behind which chunks a checkpoint is written.
+    scheduler: Option<CheckpointScheduler<'a>>,
+    /// Of the next chunk.
+    number: u64,
+    ended: bool,
+}
+
+/// A chunk, with a mark if a checkpoint is to be written behind it.
+struct MarkedChunk {
+    chunk: Chunk,
+    mark: Option<CheckpointMark>,
+}
+
+/// A chunk that has gone through a lane.
+struct ChunkResult {
+    finished: FinishedChunk,
+    mark: Option<CheckpointMark>,
+}
+
+/// The lane that a thread uses.
+enum LaneSlot<'a, 'lane> {
+    Own(&'a mut Lane),
+    Shared(&'a OrderedHandoff<&'lane mut Lane>),
+}
+
+impl LanePool<'_, '_> {
+    /// Returns when no chunk is left, or one has failed: at once if it is this thread's own.
+    fn work(&self, mut slot: LaneSlot<'_, '_>) {
+        let _closing = CloseOnPanic(self);
+        loop {
+            let SpareBuffers { raw, output } = self.spare().pop().unwrap_or_default();
+            let Some((number, marked)) = self.next_chunk(raw) else {
+                return;
+            };
+            let done = marked.and_then(|marked| self.put_through(&mut slot, number, marked, output));
+            let has_failed = done.as_ref().map_or(true, |done| done.finished.is_given_up);
+            if has_failed {
+                // Its turn may be a while off.
+                self.abandoned.store(true, Ordering::Relaxed);
+            }
+            match self
+                .assembler
+                .submit(number, done, |assembler, done| self.write(assembler, done))
+            {
+                Ok(true) if !has_failed => {}
+                Ok(_) => return,
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    /// Returns the next chunk or why there is none, with its number; nothing at the end.
+    fn next_chunk(&self, spare: Vec<u8>) -> Option<(u64, Result<MarkedChunk, ChunkError>)> {
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = &mut *feed;
+        if feed.ended {
+            return None;
+        }
+        let chunk = match feed.first.take() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => feed.splitter.next(spare),
+        };
+        feed.ended = !matches!(chunk, Ok(Some(_)));
+        let number = feed.number;
+        feed.number += 1;
+        let marked = chunk.transpose()?.map(|chunk| {
+            let scheduler = feed.scheduler.as_mut();
+            let mark = scheduler.and_then(|scheduler| scheduler.mark(feed.splitter, &chunk));
+            MarkedChunk { chunk, mark }
+        });
+        Some((number, marked))
+    }
+
+    /// Takes a chunk through a lane. `spare` is a vector to use again.
+    fn put_through(
+        &self,
+        slot: &mut LaneSlot<'_, '_>,
+        number: u64,
+        MarkedChunk { chunk, mark }: MarkedChunk,
+        spare: Vec<u8>,
+    ) -> Result<ChunkResult, ChunkError> {
+        let mut sink = |part, raw: &[u8]| self.assembler.wait(number)?.write(&part, raw);
+        let finished = match slot {
+            LaneSlot::Own(lane) => lane.run(chunk, spare, &mut sink)?,
+            LaneSlot::Shared(lane) => {
+                let mut lane = lane.wait(number)?;
+                let finished = lane.run(chunk, spare, &mut sink)?;
+                lane.pass();
+                finished
+            }
+        };
+        Ok(ChunkResult { finished, mark })
+    }
+
+    /// Writes what was made of the next chunk.
+    fn write(
+        &self,
+        assembler: &mut OutputAssembler<'_>,
+        done: Result<ChunkResult, ChunkError>,
+    ) -> Result<()> {
+        let ChunkResult { finished, mark } = done.map_err(|fault| fault.at(&assembler.origin))?;
+        let spare = assembler.end(finished, mark)?;
+        self.spare().push(spare);
+        Ok(())
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<SpareBuffers>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all work.
+    fn fail(&self, error: Error) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.close();
+    }
+
+    fn close(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.assembler.close();
+        self.shared.iter().for_each(OrderedHandoff::close);
+        self.memory.set_abandoned(true);
+    }
+}
+
+/// Nobody is to wait for a thread that has panicked.
+struct CloseOnPanic<'a, 'pool, 'job>(&'a LanePool<'pool, 'job>);
+
+impl Drop for CloseOnPanic<'_, '_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Counts the traps of a request against its budget. Lanes note the traps of a chunk; they are counted in the order of the
+//! input.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Limits;
+use crate::error::{Code, Error, Result, Stage};
+use crate::plugin::Trap;
+use crate::record::{ChunkOrigin, Row};
+
+/// How many reasons an error names.
+const REASONS_MAX: usize = 3;
+const REASON_CHARS_MAX: usize = 400;
+
+/// A trap or a timeout that a record or a batch has caused.
+pub(super) struct RecordTrap {
+    row: Row,
+    is_timeout: bool,
+    text: String,
+}
+
+/// The traps of a chunk.
+#[derive(Default)]
+pub(super) struct ChunkTraps {
+    traps: Vec<RecordTrap>,
+    timeouts: usize,
+}
+
+impl ChunkTraps {
+    pub(super) fn push(&mut self, row: Row, trap: &Trap) {
+        self.timeouts += usize::from(trap.is_timeout);
+        self.traps.push(RecordTrap {
+            row,
+            is_timeout: trap.is_timeout,
+            text: trap.text(),
+        });
+    }
+
+    /// Returns whether they alone are more than a request may have. Then the lane can stop: with those of the chunks before,
+    /// they are too many as well.
+    pub(super) fn are_too_many(&self, limits: &Limits) -> bool {
+        let traps = self.traps.len() - self.timeouts;
+        traps > limits.traps || self.timeouts > limits.timeouts
+    }
+}
+
+/// The traps of a request so far, held against its limits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct TrapBudget {
+    traps: usize,
+    timeouts: usize,
+    reasons: Vec<String>,
+}
+
+impl TrapBudget {
+    /// Adds the traps of the next chunk.
+    ///
+    /// # Errors
+    /// If they are too many, with the first reasons.
+    pub(super) fn add(&mut self, chunk: &ChunkTraps, origin: &ChunkOrigin, limits: &Limits) -> Result<()> {
+        for RecordTrap {
+            row,
+            is_timeout,
+            text,
+        } in &chunk.traps
+        {
+            let record = origin.position(*row).record;
+            if self.reasons.len() < REASONS_MAX {
+                let reason: String = text.chars().take(REASON_CHARS_MAX).collect();
+                if self.reasons.is_empty() {
+                    tracing::warn!(record, reason, "the plugin trapped, going on");
+                }
+                self.reasons.push(format!("record {record}: {reason}"));
+            }
+            let (count, max, code, what) = if *is_timeout {
+                (
+                    &mut self.timeouts,
+                    limits.timeouts,
+                    Code::PluginTimeout,
+                    "timeouts",
+                )
+            } else {
+                (&mut self.traps, limits.traps, Code::PluginTrap, "traps")
+            };
+            *count += 1;
+            if *count > max {
+                let (count, reasons) = (*count, self.reasons.join("; "));
+                let why = format!(
+                    "{what}: {count}, more than the limit of {max} (--limit {what}); the first: {reasons}"
+                );
+                return Err(Error::permanent(Stage::Plugin, code, why));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! A URL in, a connected server out: Redis or a SQLite file.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::redis::RedisServer;
+use super::sqlite::{OpenMode, SqliteFile};
+use super::{Queue, Registry};
+use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact;
+
+/// Whether the server at `url` is a file of this machine or listens on its loopback address, so that workers most likely run on
+/// this machine, too.
+pub fn is_on_this_machine(url: &str) -> bool {
+    if url.starts_with("sqlite:") {
+        return true;
+    }
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        // Other schemes than http have hosts that are not parsed.
+        Some(Host::Domain(name)) => {
+            let address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            address || name.eq_ignore_ascii_case("localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// A connected server.
+#[derive(Clone)]
+pub struct Backend {
+    /// Its requests.
+    pub queue: Arc<dyn Queue>,
+    /// Its plugins.
+    pub registry: Arc<dyn Registry>,
+    /// Its URL without credentials, for people.
+    pub name: String,
+}
+
+impl Backend {
+    /// Returns what it is and where, without credentials.
+    pub fn description(&self) -> String {
+        match self.name.strip_prefix("sqlite:") {
+            Some(path) => {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                format!("SQLite file {}", absolute.display())
+            }
+            None => self.name.clone(),
+        }
+    }
+
+    /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
+    /// there, and upgraded if an older version made it). Errors and logs never show a password in it.
+    ///
+    /// # Errors
+    /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
+    /// [`crate::error::Class::Transient`] if the server cannot be reached.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_as(url, OpenMode::Write).await
+    }
+
+    /// [`Backend::connect`] for verbs that change nothing. A SQLite file stays as it is: workers of an older version, which made
+    /// it, can go on. It must be there, and a verb that would change it fails.
+    ///
+    /// # Errors
+    /// As [`Backend::connect`], and if there is no file or nothing in it.
+    pub async fn connect_to_read(url: &str) -> Result<Self> {
+        Self::connect_as(url, OpenMode::Read).await
+    }
+
+    async fn connect_as(url: &str, mode: OpenMode) -> Result<Self> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let file = Arc::new(SqliteFile::open(path, mode).await?);
+            return Ok(Self {
+                queue: file.clone(),
+                registry: file,
+                name: url.to_owned(),
+            });
+        }
+        let refused = |why: String| {
+            let what = format!("the URL of the queue's server (--url, REDIS_URL) {why}");
+            Error::permanent(Stage::Config, Code::SettingsInvalid, what)
+        };
+        // The parser's error names the fault only, never the text; the text may have a password in it.
+        let url = Url::parse(url).map_err(|error| {
+            refused("cannot be read: expected redis://..., rediss://... or sqlite:PATH".into()).because(error)
+        })?;
+        if !matches!(url.scheme(), "redis" | "rediss") {
+            let why = format!("has the scheme {:?}, not redis, rediss or sqlite", url.scheme());
+            return Err(refused(why));
+        }
+        let server = Arc::new(RedisServer::connect(&url).await?);
+        Ok(Self {
+            queue: server.clone(),
+            registry: server,
+            name: redact(url.as_str()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_on_this_machine;
+
+    #[test]
+    fn a_loopback_address_is_this_machine() {
+        for (url, is_here) in [
+            ("sqlite:/data/queue.db", true),
+            ("sqlite:queue.db", true),
+            ("redis://localhost:6379/", true),
+            ("redis://:pw@LOCALHOST/1", true),
+            ("rediss://127.0.0.1", true),
+            ("redis://127.8.9.1:6379", true),
+            ("redis://[::1]:6379", true),
+            ("redis://10.0.0.5", false),
+            ("redis://queue.example.com:6379", false),
+            ("redis://localhost.example.com", false),
+            ("no url", false),
+        ] {
+            assert_eq!(is_on_this_machine(url), is_here, "{url}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What people and tidying workers do on Redis: lists, counts, dead letters, pauses and removals.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, Script};
+
+use super::{RedisServer, last_index, on};
+use super::{audit, settings};
+use crate::error::Result;
+use crate::names::check_queue_name;
+use crate::queue::{
+    Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, REAP_STEP,
+    Reaped, State, Status, millis,
+};
+
+#[async_trait]
+impl Admin for RedisServer {
+    async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>> {
+        check_queue_name(queue)?;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut call = on(&self.scripts.requests, queue)?;
+        let texts: Vec<Vec<u8>> = self
+            .connections
+            .invoke(call.arg(state.name()).arg(last_index(limit)))
+            .await?;
+        texts.iter().map(|text| self.status_of(queue, text)).collect()
+    }
+
+    async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled> {
+        let word: String = self
+            .connections
+            .invoke(on(&self.scripts.cancel, queue)?.arg(id))
+            .await?;
+        match word.as_str() {
+            "unknown" => return Ok(Cancelled::Unknown),
+            "ending" => return Ok(Cancelled::Asked),
+            _ => {}
+        }
+        Ok(match self.state(&word)? {
+            State::Ready | State::Delayed => Cancelled::Now,
+            State::Leased => Cancelled::Asked,
+            ended => Cancelled::TooLate(ended),
+        })
+    }
+
+    async fn after(
+        &self,
+        queue: &str,
+        state: State,
+        place: &ListPosition,
+        limit: usize,
+    ) -> Result<Vec<ListedRequest>> {
+        check_queue_name(queue)?;
+        // Those of the same time come by their ids, which the server cannot begin at.
+        let mut wanted = limit;
+        loop {
+            let mut call = on(&self.scripts.after, queue)?;
+            call.arg(state.name()).arg(place.at_ms).arg(wanted);
+            let found: Vec<(String, i64, u32, bool)> = self.connections.invoke(&call).await?;
+            let are_all = found.len() < wanted;
+            let listed = found
+                .into_iter()
+                .map(|(id, at_ms, attempts, is_ending)| ListedRequest {
+                    place: ListPosition { at_ms, id },
+                    attempts,
+                    is_ending,
+                });
+            let behind: Vec<_> = listed
+                .filter(|listed| listed.place > *place)
+                .take(limit)
+                .collect();
+            if are_all || !behind.is_empty() || limit == 0 {
+                return Ok(behind);
+            }
+            wanted *= 2;
+        }
+    }
+
+    async fn now_ms(&self) -> Result<i64> {
+        let (seconds, micros): (i64, i64) =
+            self.connections.query(&Cmd::new().arg("TIME").to_owned()).await?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
+
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.change_dead_letter(&self.scripts.retry_dead, queue, id).await
+    }
+
+    async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.change_dead_letter(&self.scripts.purge_dead, queue, id).await
+    }
+
+    async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(&self.scripts.retry_dead, queue, deaths)
+            .await
+    }
+
+    async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
+        self.change_dead_letters(&self.scripts.purge_dead, queue, deaths)
+            .await
+    }
+
+    async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped> {
+        let mut call = on(&self.scripts.reap, queue)?;
+        let removed = self
+            .connections
+            .invoke(call.arg(millis(keep)).arg(REAP_STEP))
+            .await?;
+        Ok(Reaped::of(removed))
+    }
+
+    async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>> {
+        self.list_invalid(queue, limit).await
+    }
+
+    async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool> {
+        self.remove_invalid(queue, key).await
+    }
+
+    async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
+        self.remove_invalid_until(queue, until_ms).await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        self.register(queue).await?;
+        self.flag(&self.scripts.pause, queue, if paused { "1" } else { "0" })
+            .await?;
+        Ok(())
+    }
+
+    async fn counts(&self, queue: &str) -> Result<Counts> {
+        let text: Vec<u8> = self.connections.invoke(&on(&self.scripts.counts, queue)?).await?;
+        let counts: Counts = self.decode(&text)?;
+        Ok(Counts {
+            queue: queue.into(),
+            ..counts
+        })
+    }
+
+    async fn queues(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .connections
+            .query(Cmd::new().arg("SMEMBERS").arg("ingest:queues"))
+            .await?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn audit(&self, queue: &str) -> Result<Vec<String>> {
+        audit::audit(&self.connections, &self.scripts, queue).await
+    }
+
+    async fn settings(&self) -> Result<Vec<String>> {
+        settings::settings(&self.connections).await
+    }
+}
+
+impl RedisServer {
+    /// Runs a script that does something to dead requests, on one of them whenever it died.
+    async fn change_dead_letter(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
+        let mut call = on(script, queue)?;
+        let words: Vec<String> = self.connections.invoke(call.arg(id).arg("")).await?;
+        Ok(words == ["done"])
+    }
+
+    /// Runs such a script on several, each as it died at that time.
+    async fn change_dead_letters(
+        &self,
+        script: &Script,
+        queue: &str,
+        deaths: &[ListPosition],
+    ) -> Result<Vec<DeadLetterOutcome>> {
+        check_queue_name(queue)?;
+        let mut answers = Vec::with_capacity(deaths.len());
+        for step in deaths.chunks(DEAD_STEP) {
+            let mut call = on(script, queue)?;
+            for ListPosition { at_ms, id } in step {
+                call.arg(id).arg(*at_ms);
+            }
+            let words: Vec<String> = self.connections.invoke(&call).await?;
+            answers.extend(words.iter().map(|word| match word.as_str() {
+                "done" => DeadLetterOutcome::Done,
+                "lost" => DeadLetterOutcome::Lost,
+                _ => DeadLetterOutcome::Gone,
+            }));
+        }
+        Ok(answers)
+    }
+
+    async fn flag(&self, script: &Script, queue: &str, argument: &str) -> Result<bool> {
+        self.connections.invoke(on(script, queue)?.arg(argument)).await
+    }
+}

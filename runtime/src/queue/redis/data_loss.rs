@@ -1,0 +1,33 @@
+//! Detects that the server lost data: the fences of claims go in, and an error line comes out if they fall.
+
+use std::sync::atomic::Ordering;
+
+use tracing::error;
+
+use super::RedisServer;
+use super::claims::{ClaimAnswer, ticket_of};
+
+impl RedisServer {
+    /// Compares the last fence that the server gave with one that was known before it was asked. Fences never fall: a
+    /// server that has given a lower one has lost what it knew.
+    pub(super) fn observe_fence(&self, queue: &str, known: u64, (_, _, claims, before, _): &ClaimAnswer) {
+        let fences = claims.iter().map(|stored| ticket_of(queue, stored).fence);
+        let last = fences.fold(*before, u64::max);
+        let mut fences = self.fences.lock();
+        let seen = fences.entry(queue.into()).or_default();
+        if *before >= known {
+            *seen = last.max(*seen);
+        } else if *seen >= known {
+            *seen = last;
+            self.losses.fetch_add(1, Ordering::Relaxed);
+            error!(
+                queue,
+                server = self.connections.name(),
+                known,
+                before,
+                "the queue's server has lost data: it was emptied, or started without what it had acknowledged; submit what is \
+                 missing again, bind plugins again, and see `ingest-host queue audit` for its settings"
+            );
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Requests on Redis: submitted, and shown as they are.
+
+use async_trait::async_trait;
+use redis::ScriptInvocation;
+use serde::Deserialize;
+
+use super::{RedisServer, on};
+use crate::error::{Code, Error, Result, Stage};
+use crate::names::check_queue_name;
+use crate::queue::{
+    Producer, SUBMIT_STEP, State, Status, Submitted, code_of, ending_word, input_value, progress_value,
+    receipt_value,
+};
+use crate::request::NewRequest;
+
+/// The answer of this version's own script.
+#[derive(Deserialize)]
+struct StatusPart {
+    id: String,
+    state: State,
+    uri: String,
+    input: String,
+    attempts: u32,
+    lost: u32,
+    due_ms: Option<f64>,
+    error: Option<String>,
+    coded: Option<String>,
+    report: Option<String>,
+    lease_ends_ms: Option<f64>,
+    receipt: Option<String>,
+    progress: Option<String>,
+    #[serde(default)]
+    cancel: bool,
+    ending: Option<String>,
+    output: Option<String>,
+    note: Option<String>,
+}
+
+#[async_trait]
+impl Producer for RedisServer {
+    async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>> {
+        check_queue_name(queue)?;
+        requests.iter().try_for_each(NewRequest::check)?;
+        self.register(queue).await?;
+        let mut answers = Vec::with_capacity(requests.len());
+        for step in requests.chunks(SUBMIT_STEP) {
+            let mut call = on(&self.scripts.submit, queue)?;
+            for request in step {
+                add_request(&mut call, request)?;
+            }
+            for word in self.connections.invoke::<Vec<String>>(&call).await? {
+                answers.push(match word.as_str() {
+                    "created" => Submitted::Created,
+                    "conflict" => Submitted::Conflict,
+                    state => Submitted::Existing(self.state(state)?),
+                });
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        let text: Option<Vec<u8>> = self
+            .connections
+            .invoke(on(&self.scripts.status, queue)?.arg(id))
+            .await?;
+        text.map(|text| self.status_of(queue, &text)).transpose()
+    }
+}
+
+impl RedisServer {
+    pub(super) fn status_of(&self, queue: &str, text: &[u8]) -> Result<Status> {
+        let part: StatusPart = self.decode(text)?;
+        Ok(Status {
+            id: part.id,
+            queue: queue.into(),
+            uri: part.uri,
+            input: input_value(&part.input),
+            state: part.state,
+            attempts: part.attempts,
+            lost: part.lost,
+            due_ms: part.due_ms.map(|due_ms| due_ms as i64),
+            code: code_of(part.coded.as_deref(), part.error.as_deref()),
+            error: part.error,
+            report: part.report,
+            lease_ends_ms: part.lease_ends_ms.map(|ends_ms| ends_ms as i64),
+            progress: part.progress.as_deref().and_then(progress_value),
+            ending: ending_word(part.state, part.cancel, part.ending.is_some()),
+            output: part
+                .output
+                .as_deref()
+                .and_then(|output| output.split_once(' '))
+                .map(|(_, uri)| uri.to_owned()),
+            note: part.note,
+            receipt: part.receipt.map(receipt_value),
+        })
+    }
+
+    pub(super) fn state(&self, word: &str) -> Result<State> {
+        State::from_name(word).ok_or_else(|| {
+            Error::permanent(
+                Stage::Queue,
+                Code::QueueDamaged,
+                format!("{}: unknown state \"{word}\"", self.connections.name()),
+            )
+        })
+    }
+}
+
+/// Adds the seven arguments that the scripts read a new request from.
+pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
+    let input = serde_json::to_string(&request.input)
+        .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;
+    call.arg(&request.id).arg(&request.uri).arg(request.priority);
+    call.arg(request.delay_ms)
+        .arg(input)
+        .arg(request.content_digest())
+        .arg(request.content_digest_before().unwrap_or_default());
+    Ok(())
+}

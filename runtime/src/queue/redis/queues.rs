@@ -1,0 +1,34 @@
+//! The names of queues on Redis.
+
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use super::RedisServer;
+use crate::error::Result;
+use crate::names::check_usable_queue_name;
+
+/// A server that was emptied has forgotten the names of its queues, so handles look from time to time.
+const REGISTER_EVERY: Duration = Duration::from_secs(5);
+
+impl RedisServer {
+    /// Makes the queue's name known. The set of names lies in another slot than the queue, so the scripts cannot do it.
+    pub(super) async fn register(&self, queue: &str) -> Result<()> {
+        let is_known = self
+            .registered
+            .lock()
+            .get(queue)
+            .is_some_and(|seen| seen.elapsed() < REGISTER_EVERY);
+        if is_known {
+            return Ok(());
+        }
+        check_usable_queue_name(queue)?;
+        // A server whose memory is full lets nobody add, but look.
+        let on_names = |command: &str| Cmd::new().arg(command).arg("ingest:queues").arg(queue).to_owned();
+        if !self.connections.query::<bool>(&on_names("SISMEMBER")).await? {
+            self.connections.query::<()>(&on_names("SADD")).await?;
+        }
+        self.registered.lock().insert(queue.into(), Instant::now());
+        Ok(())
+    }
+}

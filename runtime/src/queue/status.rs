@@ -1,0 +1,314 @@
+//! Requests and queues as people see them: states, counts, lists, and what a verb did.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Progress, REAP_STEP};
+use crate::receipt::Receipt;
+
+/// Where a request is in its life. It is in exactly one of these at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits to be claimed.
+    Ready,
+    /// Waits for its time: submitted with a delay, or failed and to be tried again.
+    Delayed,
+    /// Claimed by a worker that is at work on it.
+    Leased,
+    /// Committed, with a receipt.
+    Done,
+    /// Given up, with a reason: a dead letter.
+    Dead,
+    /// Withdrawn by somebody.
+    Cancelled,
+}
+
+impl State {
+    /// All states, in the order of a request's life.
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::Delayed,
+        Self::Leased,
+        Self::Done,
+        Self::Dead,
+        Self::Cancelled,
+    ];
+
+    /// The word for it, in keys and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Leased => "leased",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What a submit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// The request is new.
+    Created,
+    /// The same request was there already, in this state; nothing changed.
+    Existing(State),
+    /// Another request has the id; nothing changed.
+    Conflict,
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The request was waiting and is cancelled now.
+    Now,
+    /// The request is leased, and its worker was told to stop; or a claim of it was lost, and the next worker ends it.
+    Asked,
+    /// The request had come to its end before, in this state.
+    TooLate(State),
+    /// There is no such request.
+    Unknown,
+}
+
+/// The place of a request among those of its state, which are ordered by the state's time, then by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListPosition {
+    /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in milliseconds since
+    /// 1970 by the server's clock.
+    pub at_ms: i64,
+    /// The request.
+    pub id: String,
+}
+
+/// A request in a list by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRequest {
+    /// Its place in the list.
+    pub place: ListPosition,
+    /// Attempts begun, without those lost or handed back.
+    pub attempts: u32,
+    /// Whether the next worker that claims it is to end it, which no pause and no missing plugin prevents.
+    pub is_ending: bool,
+}
+
+/// The outcome for one of several dead requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterOutcome {
+    /// It was retried or purged.
+    Done,
+    /// This death is over: somebody else has retried or purged the request, and maybe it has died again.
+    Gone,
+    /// The server has lost the content of the request, so that it cannot be tried again.
+    Lost,
+}
+
+/// What one step of a reap did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// Requests removed.
+    pub removed: usize,
+    /// Whether there may be more to remove.
+    pub more: bool,
+}
+
+impl Reaped {
+    pub(super) fn of(removed: usize) -> Self {
+        Self {
+            removed,
+            more: removed >= REAP_STEP,
+        }
+    }
+}
+
+/// A request as people ask about it; its JSON form is the contract of `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The request's id.
+    pub id: String,
+    /// Its queue.
+    pub queue: String,
+    /// Where its input is.
+    pub uri: String,
+    /// How to read it: the members of [`crate::request::InputOptions`], and what a newer version has stored beside them.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub input: Map<String, Value>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Attempts begun, without those lost or handed back.
+    pub attempts: u32,
+    /// Leases lost.
+    pub lost: u32,
+    /// When it is due, in milliseconds since 1970 by the server's clock, while delayed: after a failure that is its next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<i64>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. None if a program without codes has
+    /// written the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The URI of the report on it that a worker has kept in quarantine, while dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// When its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock, while leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ends_ms: Option<i64>,
+    /// How far its worker is, while leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// `cancelling` or `ending`, while a worker still has to end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// The output of a lost attempt: only a worker with this output goes on with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// A remark for people on how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The receipt as it is stored, once done: [`Status::read_receipt`] reads it.
+    pub receipt: Option<Value>,
+}
+
+impl Status {
+    /// Returns the receipt, once done.
+    ///
+    /// # Errors
+    /// If the stored document is not a receipt that this version can read.
+    pub fn read_receipt(&self) -> serde_json::Result<Option<Receipt>> {
+        self.receipt.as_ref().map(Receipt::deserialize).transpose()
+    }
+
+    /// Says for people when the request is due, while it is delayed.
+    pub fn due(&self) -> Option<String> {
+        let at_ms = self.due_ms?;
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        // By this machine's clock, which is mostly the server's, too.
+        let left_s = (at_ms - jiff::Timestamp::now().as_millisecond()).max(0) / 1_000;
+        let at = at.round(jiff::Unit::Second).unwrap_or(at);
+        Some(format!("at {at}, in {left_s} s"))
+    }
+
+    /// Returns what a delayed request is due for, for people: its next try, to be ended without one, or its first attempt.
+    pub fn due_for(&self) -> &'static str {
+        match (&self.ending, self.attempts) {
+            (Some(_), _) => "ends",
+            (None, 0) => "due",
+            (None, _) => "next try",
+        }
+    }
+
+    /// Says for people when the lease ends, while there is one.
+    pub fn lease_end(&self) -> Option<String> {
+        let at_ms = self.lease_ends_ms?;
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        let at = at.round(jiff::Unit::Second).unwrap_or(at);
+        // By this machine's clock, which is mostly the server's, too.
+        let left_ms = at_ms - jiff::Timestamp::now().as_millisecond();
+        Some(match left_ms {
+            ..=0 => format!("ended at {at}: the next worker that claims takes the request over"),
+            _ => format!(
+                "ends at {at}, in {} s, unless its worker renews it",
+                left_ms / 1_000
+            ),
+        })
+    }
+
+    /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
+    pub fn waits_for(&self) -> Option<String> {
+        let Some(ending) = self.ending.as_deref() else {
+            let output = self.output.as_deref().filter(|_| self.state != State::Leased)?;
+            return Some(format!(
+                "for a worker with the output {output}, to which a lost worker has written"
+            ));
+        };
+        Some(match (self.state, &self.output) {
+            (State::Leased, _) if ending == CANCELLING => {
+                "cancelling: its worker was told to stop; if that one is lost, the next one ends it"
+                    .to_owned()
+            }
+            (State::Leased, _) => format!("{ending}: a worker checks whether it was committed"),
+            (_, Some(output)) => format!(
+                "{ending}: waits for a worker with the output {output}, which checks whether it was committed"
+            ),
+            (_, None) => format!("{ending}: waits for a worker, which checks whether it was committed"),
+        })
+    }
+}
+
+const CANCELLING: &str = "cancelling";
+
+/// Returns the word for a request that a worker still has to end.
+pub(super) fn ending_word(state: State, cancel: bool, ending: bool) -> Option<String> {
+    let has_ended = matches!(state, State::Done | State::Dead | State::Cancelled);
+    match (cancel, ending) {
+        _ if has_ended => None,
+        (true, _) => Some(CANCELLING.to_owned()),
+        (false, true) => Some("ending".to_owned()),
+        (false, false) => None,
+    }
+}
+
+/// How much of what a queue has, as this version's own script or query answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// The queue.
+    pub queue: String,
+    /// Requests in [`State::Ready`].
+    pub ready: u64,
+    /// Requests in [`State::Delayed`].
+    pub delayed: u64,
+    /// Requests in [`State::Leased`].
+    pub leased: u64,
+    /// Requests in [`State::Done`].
+    pub done: u64,
+    /// Requests in [`State::Dead`].
+    pub dead: u64,
+    /// Requests in [`State::Cancelled`].
+    pub cancelled: u64,
+    /// Documents on the intake list.
+    pub intake: u64,
+    /// Documents from the intake list that were not valid requests.
+    pub invalid: u64,
+    /// Whether claims are withheld.
+    pub paused: bool,
+    /// The number of the binding in force.
+    pub binding: Option<u64>,
+}
+
+/// A document from an intake list that is not a valid request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invalid {
+    /// Names it within its queue, for [`super::Admin::purge_invalid`].
+    pub key: String,
+    /// As it was pushed; of one over 64 KiB only the beginning.
+    pub document: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When that was found, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// A receipt as a status shows it: the document, or the text if it is none.
+pub(super) fn receipt_value(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
+
+/// Input options as a status shows them: as they are stored; none, if they cannot be read.
+pub(super) fn input_value(text: &str) -> Map<String, Value> {
+    strict_json::from_str(text).unwrap_or_default()
+}
+
+pub(super) fn progress_text(progress: Progress) -> String {
+    serde_json::to_string(&progress).expect("numbers serialize")
+}
+
+pub(super) fn progress_value(text: &str) -> Option<Progress> {
+    strict_json::from_str(text).ok()
+}

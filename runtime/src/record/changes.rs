@@ -1,0 +1,386 @@
+//! What a plugin made of a batch, as [`Changes`]: flat lists come over the boundary unchecked, verdicts with their
+//! edits and rows come out, each operand checked before it is used. Nothing is allocated for a record or a field.
+
+use std::ops::Range;
+
+use crate::error::{Code, Error, Result, Stage};
+use crate::format::Span;
+
+/// The lists as they came: `wit/plugin.wit` says how the three are read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// One byte a row, or none at all if every row is kept.
+    pub verdicts: Vec<u8>,
+    /// The numbers that the verdicts take, in order.
+    pub operands: Vec<u32>,
+    /// The texts that the operands end.
+    pub bytes: Vec<u8>,
+}
+
+/// What becomes of one record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict<'a> {
+    /// Goes to the output as it came.
+    Keep,
+    /// Goes to the output with some cells changed.
+    Edit(Edits<'a>),
+    /// Is replaced by the emitted rows.
+    Replace,
+    /// Does not go to the output.
+    Drop,
+    /// Goes to the rejects.
+    Reject {
+        /// Lowercase letters, digits and dashes.
+        code: &'a str,
+        /// A sentence.
+        reason: &'a str,
+    },
+}
+
+/// The changed cells of one record: columns of the output, increasing, each with its new text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Edits<'a> {
+    cells: &'a [[u32; 2]],
+    bytes: &'a [u8],
+    start: u32,
+}
+
+impl<'a> Edits<'a> {
+    /// The cells as (output column, text), the text in UTF-8.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        let bytes = self.bytes;
+        self.spans().map(move |(column, span)| (column, span.of(bytes)))
+    }
+
+    /// The cells as (output column, where its text stands in [`Edits::bytes`]).
+    pub fn spans(&self) -> impl Iterator<Item = (usize, Span)> + use<'a> {
+        let mut start = self.start as usize;
+        self.cells.iter().map(move |&[column, end]| {
+            let span = Span {
+                start,
+                end: end as usize,
+            };
+            start = span.end;
+            (column as usize, span)
+        })
+    }
+
+    /// The texts of the whole batch.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Whole rows that a plugin made: their fields in the order of the output's columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rows<'a> {
+    ends: &'a [u32],
+    bytes: &'a [u8],
+    start: u32,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Checks rows that came over the boundary on their own.
+    ///
+    /// # Errors
+    /// If the shapes do not fit: offsets that decrease or point outside, text that is not UTF-8.
+    pub fn check(rows: u32, ends: &'a [u32], bytes: &'a [u8], width: usize) -> Result<Self> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|e| broken("emitted bytes are not UTF-8").because(e))?;
+        if ends.len() != rows as usize * width {
+            return Err(broken(format!(
+                "{} ends for {rows} emitted rows of {width} columns",
+                ends.len()
+            )));
+        }
+        let mut texts = TextCursor::new(text);
+        for &end in ends {
+            texts.next(end)?;
+        }
+        if texts.start as usize != bytes.len() {
+            return Err(broken("emitted bytes after the last end"));
+        }
+        Ok(Self {
+            ends,
+            bytes,
+            start: 0,
+            width,
+        })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.ends.len() / self.width.max(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The rows, each as its fields.
+    pub fn iter(&self) -> impl Iterator<Item = RowFields<'a>> + use<'a> {
+        let (bytes, mut start) = (self.bytes, self.start);
+        self.ends.chunks_exact(self.width.max(1)).map(move |ends| {
+            let fields = RowFields { ends, bytes, start };
+            start = ends.last().copied().unwrap_or(start);
+            fields
+        })
+    }
+}
+
+/// The fields of one row that a plugin made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowFields<'a> {
+    ends: &'a [u32],
+    bytes: &'a [u8],
+    start: u32,
+}
+
+impl<'a> RowFields<'a> {
+    /// The fields in the order of the output's columns, in UTF-8.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (bytes, mut start) = (self.bytes, self.start as usize);
+        self.ends.iter().map(move |&end| {
+            let text = &bytes[start..end as usize];
+            start = end as usize;
+            text
+        })
+    }
+}
+
+const EMIT: u8 = 8;
+
+/// Reads [`Changes`] from front to back, checking each operand before it is used.
+#[derive(Debug)]
+pub struct ChangesReader<'a> {
+    verdicts: &'a [u8],
+    operands: &'a [u32],
+    texts: TextCursor<'a>,
+    width: usize,
+    next_row: usize,
+    rows: usize,
+}
+
+impl<'a> ChangesReader<'a> {
+    /// A reader of the changes to a batch of `rows` rows, for an output of `width` columns.
+    ///
+    /// # Errors
+    /// If the number of verdicts is wrong or the texts are not UTF-8.
+    pub fn new(changes: &'a Changes, rows: usize, width: usize) -> Result<Self> {
+        let verdicts = changes.verdicts.as_slice();
+        if !verdicts.is_empty() && verdicts.len() != rows {
+            return Err(broken(format!("{} verdicts for {rows} rows", verdicts.len())));
+        }
+        let bytes = std::str::from_utf8(&changes.bytes)
+            .map_err(|e| broken("bytes of changes are not UTF-8").because(e))?;
+        Ok(Self {
+            verdicts,
+            operands: &changes.operands,
+            texts: TextCursor::new(bytes),
+            width,
+            next_row: 0,
+            rows,
+        })
+    }
+
+    /// The verdict on the next row, and the rows to put after it if there are any.
+    ///
+    /// # Errors
+    /// If an operand is missing or breaks a rule of the interface.
+    #[inline]
+    pub fn next_row(&mut self) -> Result<(Verdict<'a>, Option<Rows<'a>>)> {
+        let verdict = self.verdicts.get(self.next_row).copied().unwrap_or(0);
+        self.next_row += 1;
+        Ok(match verdict {
+            0 => (Verdict::Keep, None),
+            1 => (Verdict::Edit(self.edits()?), None),
+            2 => (Verdict::Replace, Some(self.emitted()?)),
+            3 => (Verdict::Drop, None),
+            4 => (self.reject()?, None),
+            EMIT => (Verdict::Keep, Some(self.emitted()?)),
+            9 => {
+                let edits = self.edits()?;
+                (Verdict::Edit(edits), Some(self.emitted()?))
+            }
+            other => return Err(broken(format!("verdict {other} does not exist"))),
+        })
+    }
+
+    /// Checks that nothing is left over.
+    ///
+    /// # Errors
+    /// If operands or texts remain after the last row.
+    pub fn finish(self) -> Result<()> {
+        debug_assert_eq!(self.next_row, self.rows);
+        if !self.operands.is_empty() {
+            return Err(broken(format!(
+                "{} operands after the last row",
+                self.operands.len()
+            )));
+        }
+        let left = self.texts.bytes.len() - self.texts.start as usize;
+        if left > 0 {
+            return Err(broken(format!("{left} bytes after the last row")));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn edits(&mut self) -> Result<Edits<'a>> {
+        let count = self.take(1)?[0] as usize;
+        if count > self.width {
+            return Err(self.too_many_edits(count));
+        }
+        let (cells, start) = (self.take(2 * count)?.as_chunks().0, self.texts.start);
+        if !self.pass_well(cells) {
+            self.pass_each(cells)?;
+        }
+        Ok(Edits {
+            cells,
+            bytes: self.texts.bytes.as_bytes(),
+            start,
+        })
+    }
+
+    /// Goes on to the end of the cells' texts, if that can be told with a few comparisons to be as it should.
+    #[inline]
+    fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
+        let (mut after, mut end) = (0, self.texts.start);
+        let mut is_well = self.texts.ascii;
+        for &[column, cell_end] in cells {
+            is_well &= (after <= u64::from(column)) & (end <= cell_end);
+            (after, end) = (u64::from(column) + 1, cell_end);
+        }
+        // Columns and ends increase, so the last ones are the greatest.
+        is_well &= (after <= self.width as u64) & (end as usize <= self.texts.bytes.len());
+        if is_well {
+            self.texts.start = end;
+        }
+        is_well
+    }
+
+    /// Goes on to the end of the cells' texts, looking at each.
+    #[cold]
+    fn pass_each(&mut self, cells: &[[u32; 2]]) -> Result<()> {
+        let mut after = 0;
+        for &[column, end] in cells {
+            let column = column as usize;
+            if column < after || column >= self.width {
+                return Err(broken(format!(
+                    "edit of column {column}, which is out of order or does not exist"
+                )));
+            }
+            after = column + 1;
+            self.texts.next(end)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many_edits(&self, count: usize) -> Error {
+        broken(format!("{count} edits in a row of {} columns", self.width))
+    }
+
+    fn emitted(&mut self) -> Result<Rows<'a>> {
+        let count = self.take(1)?[0] as usize;
+        if count == 0 {
+            return Err(broken("an emitting verdict with no rows"));
+        }
+        let operands = count
+            .checked_mul(self.width)
+            .ok_or_else(|| broken("too many emitted rows"))?;
+        let (ends, start) = (self.take(operands)?, self.texts.start);
+        for &end in ends {
+            self.texts.next(end)?;
+        }
+        Ok(Rows {
+            ends,
+            bytes: self.texts.bytes.as_bytes(),
+            start,
+            width: self.width,
+        })
+    }
+
+    fn reject(&mut self) -> Result<Verdict<'a>> {
+        let ends = self.take(2)?;
+        let code = self.texts.next(ends[0])?;
+        let code = &self.texts.bytes[code];
+        let reason = self.texts.next(ends[1])?;
+        let reason = &self.texts.bytes[reason];
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if code.is_empty() || code.len() > 64 || !code.bytes().all(allowed) {
+            return Err(broken(format!(
+                "reject code \"{}\"",
+                code.chars().take(64).collect::<String>()
+            )));
+        }
+        Ok(Verdict::Reject { code, reason })
+    }
+
+    #[inline]
+    fn take(&mut self, count: usize) -> Result<&'a [u32]> {
+        let Some((taken, rest)) = self.operands.split_at_checked(count) else {
+            return Err(self.too_few_operands(count));
+        };
+        self.operands = rest;
+        Ok(taken)
+    }
+
+    #[cold]
+    fn too_few_operands(&self, count: usize) -> Error {
+        broken(format!(
+            "{count} operands needed at row {}, {} left",
+            self.next_row,
+            self.operands.len()
+        ))
+    }
+}
+
+/// Iterates over texts that follow each other, of which the end is known.
+#[derive(Debug)]
+struct TextCursor<'a> {
+    bytes: &'a str,
+    /// Whether a text may end anywhere.
+    ascii: bool,
+    /// Where the next text begins.
+    start: u32,
+}
+
+impl<'a> TextCursor<'a> {
+    fn new(bytes: &'a str) -> Self {
+        Self {
+            bytes,
+            ascii: bytes.is_ascii(),
+            start: 0,
+        }
+    }
+
+    /// Goes on to the end of a text.
+    #[inline]
+    fn next(&mut self, end: u32) -> Result<Range<usize>> {
+        let text = self.start as usize..end as usize;
+        let ends_well = text.end <= self.bytes.len() && (self.ascii || self.bytes.is_char_boundary(text.end));
+        if text.start > text.end || !ends_well {
+            return Err(broken(format!(
+                "a text from {} to {end} in {} bytes",
+                self.start,
+                self.bytes.len()
+            )));
+        }
+        self.start = end;
+        Ok(text)
+    }
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::permanent(
+        Stage::Plugin,
+        Code::PluginContract,
+        format!("returned changes that break the interface: {}", message.into()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

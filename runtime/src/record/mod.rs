@@ -1,0 +1,10 @@
+//! The host's side of the plugin boundary: [`Batch`] holds the records that go to a plugin, [`Changes`] holds its verdicts on
+//! them.
+
+mod batch;
+mod changes;
+
+pub use self::batch::{
+    Batch, Cells, ChunkError, ChunkOrigin, IN_PLACE, MalformedRecord, Position, Row, Used,
+};
+pub use self::changes::{Changes, ChangesReader, Edits, RowFields, Rows, Verdict};

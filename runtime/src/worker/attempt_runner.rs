@@ -1,0 +1,460 @@
+//! One claim to its end: opened, run through the pipeline, and settled by what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::Instrument;
+
+use super::backoff::Backoff;
+use super::lease::{Lease, Leases};
+use super::plugins::{BoundPlugin, Plugins};
+use super::reached_hosts::ReachedHosts;
+use super::{Outcome, WorkerOptions, in_seconds};
+use crate::commit::{Committed, Concluded, Destination};
+use crate::config::Limits;
+use crate::error::{Class, Code, Error, Result, Stage};
+use crate::fail_points;
+use crate::fetch::{Fetcher, Identity, RequestedBy};
+use crate::location::redact;
+use crate::pipeline::{self, Job, ProgressCounters};
+use crate::queue::{Backend, Claim, Ending, Failure, Next, OutputId, State, Ticket};
+use crate::receipt::{self, Receipt};
+use crate::request::InputOptions;
+use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
+use crate::telemetry::repeated_errors::RepeatedErrors;
+use crate::units::HumanDuration;
+
+/// The most of an error that goes to the queue, for people to read.
+const REPORT_CHARS_MAX: usize = 2_000;
+
+/// The delay before a request that could not be ended is claimed again.
+const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
+
+/// The first and the longest wait before a claim that could not be ended is ended again.
+const END_RETRY_FIRST: Duration = Duration::from_millis(50);
+const END_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// The message of an operation that may fail for a while.
+const CANNOT_END: &str = "cannot end a claim, trying again";
+
+/// What every attempt of a worker needs.
+pub(super) struct AttemptRunner {
+    pub(super) backend: Backend,
+    pub(super) leases: Leases,
+    pub(super) plugins: Plugins,
+    pub(super) fetcher: Fetcher,
+    pub(super) reached: ReachedHosts,
+    pub(super) destination: Arc<Destination>,
+    /// The identity of the output, which claims record.
+    pub(super) output: OutputId,
+    pub(super) repeated_errors: Arc<RepeatedErrors>,
+    pub(super) options: WorkerOptions,
+}
+
+/// The values by which the output knows a claimed request.
+struct ClaimedRequest {
+    queue: String,
+    id: String,
+    submitted_at: String,
+    life_ms: i64,
+}
+
+fn submitted_at(claim: &Claim) -> Timestamp {
+    Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default()
+}
+
+impl AttemptRunner {
+    /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
+    pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
+        let Ticket { queue, id, .. } = &claim.ticket;
+        let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
+        let work = async {
+            tracing::info!(uri = redact(&claim.request.uri), "claimed");
+            fail_points::pass("claimed", id);
+            let progress = Arc::new(ProgressCounters::default());
+            let lease = self.leases.hold(
+                claim.ticket.clone(),
+                stop.clone(),
+                Arc::clone(&progress),
+                asked_at,
+            );
+            if let Some(moved_from) = &claim.moved_from {
+                tracing::warn!(
+                    output_before = moved_from,
+                    "taken over from another output: what the lost attempt has published or staged there stays"
+                );
+            }
+            if let Some(ending) = &claim.ending {
+                return self.conclude(&claim, &lease, ending).await;
+            }
+            match self.work_in_time(&claim, &stop, progress).await {
+                Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
+                Err(error) => self.fail(&claim, &lease, error).await,
+            }
+        };
+        work.instrument(span).await
+    }
+
+    /// Works until the time of one attempt is over; the stages then find themselves stopped.
+    async fn work_in_time(
+        &self,
+        claim: &Claim,
+        stop: &Stop,
+        progress: Arc<ProgressCounters>,
+    ) -> Result<Committed> {
+        if claim.is_contested
+            && let Some(receipt) = self.committed_before(claim).await?
+        {
+            return Ok(Committed::Existing(receipt));
+        }
+        let started_at = receipt::now();
+        let mut limit = TimeLimit::new(self.options.limits.attempt);
+        let mut bound = tokio::select! {
+            bound = self.plugins.for_claim(claim) => bound?,
+            () = stop.requested() => return Err(stop.error()),
+            () = limit.used_up() => {
+                return Err(Error::permanent(Stage::Worker, Code::AttemptTimeout, format!("stopped: {TOO_LONG}")));
+            }
+        };
+        limit.lower(bound.limits.attempt);
+        // To wait for other requests' memory is no work.
+        let memory = self.options.memory.share(stop);
+        let limits = Limits {
+            memory: memory.clone(),
+            ..Limits::clone(&bound.limits)
+        };
+        bound.limits = Arc::new(limits);
+        let work = self.work(claim, stop, progress, bound, started_at);
+        stop_after_without(&mut limit, || memory.waited(), stop, work).await
+    }
+
+    async fn work(
+        &self,
+        claim: &Claim,
+        stop: &Stop,
+        progress: Arc<ProgressCounters>,
+        bound: BoundPlugin,
+        started_at: Timestamp,
+    ) -> Result<Committed> {
+        let input = self.input_options(claim, &bound)?;
+        let job = Job {
+            id: Some(claim.request.id.clone()),
+            queue: Some(claim.request.queue.clone()),
+            uri: redact(&claim.request.uri),
+            submitted_at: submitted_at(claim),
+            attempt: claim.attempt,
+            fence: claim.ticket.fence,
+            life_ms: claim.life_ms,
+            is_contested: claim.is_contested,
+            worker: self.options.name.clone(),
+            started_at,
+            input,
+            plugin: bound.plugin,
+            config: bound.config,
+            binding: bound.number,
+            output_format: self.options.output_format,
+            profile: self.options.profile,
+            gate: self.options.gate.and(&bound.gate),
+            destination: Arc::clone(&self.destination),
+            // Attempts at once share the cores.
+            lanes: self.options.limits.lanes / self.leases.count().max(1),
+            limits: bound.limits,
+            stop: stop.clone(),
+            progress,
+        };
+        let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
+        let open = move |rest: Option<(&Identity, u64)>| match rest {
+            None => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
+            Some((identity, from)) => {
+                fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
+            }
+        };
+        pipeline::spawn_or_resume(job, open).await
+    }
+
+    /// How to read the input: as the request says, then its binding, then this worker.
+    fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
+        let input = claim
+            .request
+            .input
+            .clone()
+            .or(&bound.input)
+            .or(&self.options.input);
+        input
+            .check()
+            .map_err(|error| error.about("its options, with those of its binding and of the worker"))?;
+        Ok(input)
+    }
+
+    /// Returns the receipt of an earlier attempt that was lost, if it had committed. Its other files are removed then.
+    async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
+        let found = self
+            .on_output(claim, |destination, claim| {
+                destination.committed((&claim.queue, &claim.id), &claim.submitted_at)
+            })
+            .await?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        // It does not end anything where there is a receipt.
+        match self.conclude_output(claim, State::Done).await? {
+            Concluded::Committed(receipt) => Ok(Some(*receipt)),
+            Concluded::Ended => Err(Error::transient(
+                Stage::Commit,
+                Code::OutputMissing,
+                "the receipt has disappeared",
+            )),
+        }
+    }
+
+    /// Ends a request without an attempt, as the queue asks.
+    async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
+        let (next, state, error, code) = match ending {
+            Ending::Cancel => (
+                Next::Cancelled,
+                State::Cancelled,
+                "cancelled after a worker was lost",
+                Some(Code::Stopped.as_str()),
+            ),
+            Ending::Dead(why) => (Next::Dead, State::Dead, &**why, claim.ending_code.as_deref()),
+        };
+        let report = None;
+        let failure = Failure { error, code, report };
+        match self.conclude_output(claim, state).await {
+            Ok(Concluded::Committed(receipt)) => {
+                self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
+                    .await
+            }
+            Ok(Concluded::Ended) => self.end(claim, lease, failure, next).await,
+            Err(blocking_error) => self.conclude_later(claim, lease, failure, &blocking_error).await,
+        }
+    }
+
+    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts from
+    /// committing it.
+    async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
+        let worker = self.options.name.clone();
+        self.on_output(claim, move |destination, claim| {
+            let request = (&*claim.queue, &*claim.id);
+            destination.conclude(request, &claim.submitted_at, claim.life_ms, state.name(), &worker)
+        })
+        .await
+    }
+
+    /// Runs blocking work on the output.
+    async fn on_output<T: Send + 'static>(
+        &self,
+        claim: &Claim,
+        work: impl FnOnce(&Destination, &ClaimedRequest) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let destination = Arc::clone(&self.destination);
+        let claim = ClaimedRequest {
+            queue: claim.ticket.queue.clone(),
+            id: claim.ticket.id.clone(),
+            submitted_at: submitted_at(claim).to_string(),
+            life_ms: claim.life_ms,
+        };
+        let span = tracing::Span::current();
+        let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
+        working.await.unwrap_or_else(|_| {
+            let why = "the commit panicked: this is a bug in the host; its log says more";
+            Err(Error::transient(Stage::Worker, Code::HostFailure, why))
+        })
+    }
+
+    /// Leaves the request to a later claim, which ends it as `failure` says; `blocking_error` prevents this claim from ending it.
+    async fn conclude_later(
+        &self,
+        claim: &Claim,
+        lease: &Lease,
+        failure: Failure<'_>,
+        blocking_error: &Error,
+    ) -> Outcome {
+        tracing::warn!(
+            error = blocking_error.report(),
+            code = %blocking_error.code(),
+            "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
+        );
+        let ticket = &claim.ticket;
+        let next = Next::Conclude(CONCLUDE_AGAIN);
+        match self
+            .retry_while_leased(lease, || self.backend.queue.fail_with(ticket, failure, next))
+            .await
+        {
+            Ok(()) => Outcome::Retried,
+            Err(error) => {
+                tracing::warn!(reason = failure.error, error = error.report(), code = %error.code(), "not handed back");
+                Outcome::Lost
+            }
+        }
+    }
+
+    async fn settle(&self, ticket: &Ticket, lease: &Lease, committed: Committed) -> Outcome {
+        let receipt = match committed {
+            Committed::New(receipt) => receipt,
+            Committed::Existing(receipt) => {
+                tracing::info!("was committed by an attempt before");
+                receipt
+            }
+        };
+        let Receipt { records, .. } = &receipt;
+        let (read, written, rejected) = (records.read, records.written, records.rejected);
+        let document = serde_json::to_string(&receipt).expect("a receipt serializes");
+        match self
+            .retry_while_leased(lease, || self.backend.queue.settle(ticket, &document))
+            .await
+        {
+            Ok(()) => {
+                fail_points::pass("settled", &ticket.id);
+                let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
+                let binding = receipt.binding;
+                tracing::info!(plugin, binding, read, written, rejected, "done");
+                Outcome::Done
+            }
+            // The output is committed: whoever claims the request next finds the receipt and settles.
+            Err(error) => {
+                tracing::warn!(error = error.report(), code = %error.code(), "committed but not settled");
+                Outcome::Lost
+            }
+        }
+    }
+
+    async fn fail(&self, claim: &Claim, lease: &Lease, error: Error) -> Outcome {
+        let ticket = &claim.ticket;
+        let mut report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
+        let (next, state) = match error.class() {
+            Class::LeaseLost => {
+                tracing::warn!(error = report, code = %error.code(), "stopped without a commit");
+                return Outcome::Lost;
+            }
+            Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease, &report).await,
+            Class::Cancelled => (Next::Cancelled, State::Cancelled),
+            Class::Transient => match self.next_try(claim, &error).await {
+                Ok(delay) if error.leaves_output() => (Next::RetryContested(delay), State::Delayed),
+                Ok(delay) => (Next::Retry(delay), State::Delayed),
+                Err(why) => {
+                    report.push_str(&why);
+                    (Next::Dead, State::Dead)
+                }
+            },
+            Class::Permanent => (Next::Dead, State::Dead),
+        };
+        let failure = Failure {
+            error: &report,
+            code: Some(error.code().as_str()),
+            report: error.kept_report(),
+        };
+        let may_have_left = claim.is_contested || error.leaves_output();
+        if may_have_left && state != State::Delayed {
+            match self.conclude_output(claim, state).await {
+                Ok(Concluded::Committed(receipt)) => {
+                    return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
+                }
+                Ok(Concluded::Ended) => {}
+                Err(blocking_error) => {
+                    return self.conclude_later(claim, lease, failure, &blocking_error).await;
+                }
+            }
+        }
+        self.end(claim, lease, failure, next).await
+    }
+
+    /// Returns how long a request that failed in a way that may pass waits for its next attempt, or what is to be said of it if it
+    /// has waited long enough.
+    async fn next_try(&self, claim: &Claim, error: &Error) -> Result<Duration, String> {
+        let policy = &self.options.policy;
+        let unreached = match error.unreached() {
+            Some(host) if self.reached.has_never_answered(host).await => Some(host),
+            _ => None,
+        };
+        let patience = match unreached {
+            Some(_) => policy.retry_for.min(policy.retry_unreached),
+            None => policy.retry_for,
+        };
+        let wait = policy.wait(claim.attempt, claim.waited, patience, error.retry_after());
+        wait.ok_or_else(|| {
+            let (attempts, waited) = (claim.attempt, HumanDuration(claim.waited));
+            let what = match unreached {
+                Some(host) => format!("{host} has never answered: check its name"),
+                None => "`run --retry-for` says for how long it is tried".to_owned(),
+            };
+            format!(" (given up, attempts: {attempts}, waits between them: {waited}; {what}; `dead retry` begins anew)")
+        })
+    }
+
+    /// Ends a claim as failed.
+    async fn end(&self, claim: &Claim, lease: &Lease, failure: Failure<'_>, next: Next) -> Outcome {
+        let ticket = &claim.ticket;
+        let failed = self
+            .retry_while_leased(lease, || {
+                let queue = &self.backend.queue;
+                queue.fail_with(ticket, failure, next)
+            })
+            .await;
+        if let Err(error) = failed {
+            tracing::warn!(error = error.report(), code = %error.code(), "failed but not settled");
+            return Outcome::Lost;
+        }
+        let Failure { error, code, report } = failure;
+        match next {
+            Next::Dead => {
+                self.forget_checkpoint(ticket).await;
+                tracing::error!(error, code, report, "given up: a dead letter");
+                Outcome::Dead
+            }
+            Next::Cancelled => {
+                self.forget_checkpoint(ticket).await;
+                tracing::info!("cancelled");
+                Outcome::Cancelled
+            }
+            Next::Retry(delay) | Next::RetryContested(delay) | Next::Conclude(delay) => {
+                let next_try_in_s = in_seconds(delay);
+                tracing::warn!(error, code, next_try_in_s, "failed, will be tried again");
+                Outcome::Retried
+            }
+        }
+    }
+
+    /// Nobody goes on with a request that has ended.
+    async fn forget_checkpoint(&self, ticket: &Ticket) {
+        let (destination, ticket) = (Arc::clone(&self.destination), ticket.clone());
+        let forget = move || destination.forget_checkpoint(&ticket.queue, &ticket.id);
+        // What is left after a panic goes with what else is abandoned.
+        let _ = tokio::task::spawn_blocking(forget).await;
+    }
+
+    async fn release(&self, ticket: &Ticket, lease: &Lease, why: &str) -> Outcome {
+        match self
+            .retry_while_leased(lease, || self.backend.queue.release(ticket))
+            .await
+        {
+            Ok(()) => {
+                tracing::info!(reason = why, "handed back");
+                Outcome::Released
+            }
+            Err(error) => {
+                tracing::warn!(error = error.report(), code = %error.code(), "not handed back");
+                Outcome::Lost
+            }
+        }
+    }
+
+    /// Repeats a verb while the server cannot be reached and the lease is good.
+    async fn retry_while_leased<F: Future<Output = Result<()>>>(
+        &self,
+        lease: &Lease,
+        mut verb: impl FnMut() -> F,
+    ) -> Result<()> {
+        let mut backoff = Backoff::new(END_RETRY_FIRST, END_RETRY_MAX);
+        loop {
+            match verb().await {
+                Err(error) if error.class() == Class::Transient && lease.is_good() => {
+                    self.repeated_errors.failed(CANNOT_END, &error);
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The waits between the tries of an operation that fails: each is twice the one before, up to a bound.
+
+use std::time::Duration;
+
+/// The next wait, and the bounds of all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    first: Duration,
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(first: Duration, max: Duration) -> Self {
+        Self {
+            first,
+            next: first,
+            max,
+        }
+    }
+
+    /// Returns how long to wait before the next try.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = self.max.min(2 * wait);
+        wait
+    }
+
+    /// Begins again with the first wait, after a try has succeeded.
+    pub(super) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_bound_and_begin_again_after_a_success() {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
+        let mut millis = || backoff.next_wait().as_millis();
+        assert_eq!(
+            [millis(), millis(), millis(), millis(), millis()],
+            [200, 400, 800, 1_000, 1_000]
+        );
+        backoff.reset();
+        assert_eq!(backoff.next_wait().as_millis(), 200);
+    }
+}

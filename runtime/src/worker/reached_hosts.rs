@@ -1,0 +1,108 @@
+//! Tells the queue's server which hosts have answered, so that workers that start while one of them is down know it: first
+//! answers of hosts go in, a memory that all workers share comes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::attempt_runner::AttemptRunner;
+use crate::error::Result;
+use crate::fetch::Fetcher;
+use crate::queue::Queue;
+
+/// The pause before a server that could not note hosts is told of them again.
+const NOTE_AGAIN: Duration = Duration::from_secs(5);
+
+/// The hosts that have answered this worker or others of the same queue's server.
+pub(super) struct ReachedHosts {
+    queue: Arc<dyn Queue>,
+    fetcher: Fetcher,
+    /// Whether it was said that the server does not do its part, and has not done it since.
+    has_logged_failure: AtomicBool,
+}
+
+impl ReachedHosts {
+    pub(super) fn new(queue: Arc<dyn Queue>, fetcher: Fetcher) -> Self {
+        Self {
+            queue,
+            fetcher,
+            has_logged_failure: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns whether a host is known never to have answered. If the server does not say, nobody knows.
+    pub(super) async fn has_never_answered(&self, host: &str) -> bool {
+        if self.fetcher.has_reached(host) {
+            return false;
+        }
+        self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
+    }
+
+    /// Tells the server of hosts that have answered for the first time. Returns false if it has to be told again.
+    async fn note(&self) -> bool {
+        let hosts = self.fetcher.newly_reached();
+        if hosts.is_empty()
+            || self
+                .log_failure_once(self.queue.note_reached(&hosts).await)
+                .is_some()
+        {
+            return true;
+        }
+        self.fetcher.still_news(hosts);
+        false
+    }
+
+    /// Returns what the server says. If it fails, says so once: it may go on for as long as the worker does.
+    fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
+        let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
+        if let Err(error) = &answer
+            && !had_logged
+        {
+            tracing::warn!(
+                error = error.report(),
+                code = %error.code(),
+                "cannot read or write which hosts have answered (`ingest:reached`): a mistyped host is tried for as long as one \
+                 that is down, and one that is down may be taken for a mistyped one by other workers"
+            );
+        }
+        answer.ok()
+    }
+}
+
+/// Notes hosts as they answer, beside the attempts.
+pub(super) struct ReachedHostsReporter {
+    task: JoinHandle<()>,
+    ending: oneshot::Sender<()>,
+}
+
+impl ReachedHostsReporter {
+    pub(super) fn start(runner: &Arc<AttemptRunner>) -> Self {
+        let runner = Arc::clone(runner);
+        let (ending, mut ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut is_noted = true;
+            loop {
+                let is_last = tokio::select! {
+                    () = runner.fetcher.until_news() => false,
+                    () = tokio::time::sleep(NOTE_AGAIN), if !is_noted => false,
+                    _ = &mut ended => true,
+                };
+                is_noted = runner.reached.note().await;
+                if is_last {
+                    break;
+                }
+            }
+        });
+        Self { task, ending }
+    }
+
+    /// Returns when all hosts that have answered are noted.
+    pub(super) async fn end(self) {
+        drop(self.ending);
+        // After a panic nobody is told, which is no loss of work.
+        let _ = self.task.await;
+    }
+}

@@ -1,0 +1,449 @@
+//! What every row stands on: a queue on a real server, inputs, workers that are real processes, and the check of what
+//! must hold in the end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::host::{Host, component, path_of};
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::inputs::served_file::{Action, ServedFile};
+use crate::support::redis::RedisServer;
+use crate::worker_process::{WorkerProcess, unshare};
+
+pub(crate) const QUEUE: &str = "q";
+
+/// The lease that workers ask for. The default is a minute; nothing but the waiting depends on it.
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
+
+/// How long a row waits while nothing changes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Records of all inputs together: there are as many different ones as that makes.
+const RECORDS: usize = 2_000;
+
+/// Where a row's requests wait.
+pub(crate) enum Server {
+    Redis(RedisServer),
+    /// A file that all share.
+    Sqlite,
+}
+
+/// A queue, its inputs and its requests, for one row.
+pub(crate) struct FaultsFixture {
+    pub(crate) host: Host,
+    pub(crate) server: Server,
+    /// The files that requests are for.
+    files: Vec<PathBuf>,
+    /// By the path or URI of each input the SHA-256 of the output that it must give.
+    outputs: HashMap<PathBuf, String>,
+    /// The requests that were acknowledged, with their inputs.
+    pub(crate) accepted: HashMap<String, PathBuf>,
+    /// How many inputs were given out.
+    next: usize,
+}
+
+impl FaultsFixture {
+    pub(crate) fn on_redis(options: &[&str], records: usize) -> Self {
+        let redis = RedisServer::start_with(options);
+        let host = Host::on(&redis.url());
+        Self::new(host, Server::Redis(redis), records)
+    }
+
+    pub(crate) fn on_sqlite(records: usize) -> Self {
+        Self::new(Host::embedded(), Server::Sqlite, records)
+    }
+
+    fn new(host: Host, server: Server, records: usize) -> Self {
+        std::fs::create_dir(host.path("in")).unwrap();
+        let (mut files, mut outputs) = (Vec::new(), HashMap::new());
+        for seed in 0..(RECORDS / records).max(2) {
+            let path = host.path(&format!("in/{seed}.csv"));
+            let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+            alarm_feed::write_alarms(&mut file, seed as u64, records as u64, 5).unwrap();
+            file.flush().unwrap();
+            // What the same work gives when nobody disturbs it.
+            let plugin = component("alarms");
+            let said = host.run_with(
+                "ingest --json --output undisturbed --plugin",
+                &[plugin.to_str().unwrap(), path.to_str().unwrap()],
+            );
+            let receipt = said.json().remove(0);
+            let output = receipt["outputs"][0]["sha256"].as_str().unwrap();
+            outputs.insert(path.clone(), output.to_owned());
+            files.push(path);
+        }
+        Self {
+            host,
+            server,
+            files,
+            outputs,
+            accepted: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn redis(&mut self) -> &mut RedisServer {
+        match &mut self.server {
+            Server::Redis(redis) => redis,
+            Server::Sqlite => panic!("this row has no Redis server"),
+        }
+    }
+
+    /// The paths of the next inputs, in turns.
+    pub(crate) fn next_inputs(&mut self, count: usize) -> Vec<PathBuf> {
+        let from = self.next;
+        self.next += count;
+        let file = |at| &self.files[at % self.files.len()];
+        (from..self.next).map(|at| file(at).clone()).collect()
+    }
+
+    /// Submits so many requests; all must be acknowledged.
+    pub(crate) fn submit(&mut self, count: usize) {
+        for step in (0..count).step_by(500) {
+            let inputs = self.next_inputs(500.min(count - step));
+            let output = submit_command(&self.host, &inputs).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            let ids = acknowledged(&output.stdout);
+            assert_eq!(ids.len(), inputs.len());
+            self.accepted.extend(ids.into_iter().zip(inputs));
+        }
+    }
+
+    /// Submits one request under this id.
+    pub(crate) fn submit_as(&mut self, id: &str) {
+        let input = self.next_inputs(1).remove(0);
+        self.host
+            .run_with(
+                &format!("submit --queue {QUEUE} --id {id} --uri"),
+                &[input.to_str().unwrap()],
+            )
+            .ok();
+        self.accepted.insert(id.to_owned(), input);
+    }
+
+    /// Submits all again under the ids that they have.
+    pub(crate) fn submit_again(&self) {
+        for (id, input) in &self.accepted {
+            let submit = format!("submit --queue {QUEUE} --id {id} --uri");
+            self.host.run_with(&submit, &[input.to_str().unwrap()]).ok();
+        }
+    }
+
+    /// What the next input has in it, and the SHA-256 of the output that it must give.
+    pub(crate) fn next_content(&mut self) -> (Vec<u8>, String) {
+        let input = self.next_inputs(1).remove(0);
+        (std::fs::read(&input).unwrap(), self.outputs[&input].clone())
+    }
+
+    /// Puts a file on a server of its own, which does these actions first, and submits a request for it.
+    pub(crate) fn serve(&mut self, file: ServedFile, actions: Vec<Action>, sha256: &str) {
+        let uri = uri(&file.serve(actions));
+        let id = self.submit_uri(&uri);
+        self.outputs.insert(uri.clone().into(), sha256.to_owned());
+        self.accepted.insert(id, uri.into());
+    }
+
+    /// The same for a file from which nothing can come; the request's id.
+    pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
+        let uri = uri(&ServedFile::new(bytes, None).serve(Vec::new()));
+        self.submit_uri(&uri)
+    }
+
+    fn submit_uri(&self, uri: &str) -> String {
+        let output = submit_command(&self.host, &[uri.into()]).output().unwrap();
+        assert!(output.status.success());
+        acknowledged(&output.stdout).remove(0)
+    }
+
+    /// Somebody who may do anything on the Redis server, whatever becomes of the others.
+    pub(crate) fn operator(&mut self) -> Operator {
+        let url = self.redis().url();
+        let client = redis::Client::open(&*url).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let words = ["SETUSER", "operator", "on", ">secret", "~*", "&*", "+@all"];
+        redis::cmd("ACL").arg(&words).exec(&mut connection).unwrap();
+        Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
+    }
+
+    /// Starts a worker, with more options and perhaps a fault (see `runtime/src/fail_points.rs`).
+    pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> WorkerProcess {
+        let mut command = self.host.command();
+        command.args(self.worker_arguments(options));
+        if let Some(url) = url {
+            command.env("REDIS_URL", url);
+        }
+        if let Some(fault) = fault {
+            command.env("INGEST_HOST_FAULT", fault);
+        }
+        WorkerProcess::start(command, &self.host)
+    }
+
+    /// Starts a worker that sees mounts of its own: `mount` is a shell's command that makes them.
+    pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> WorkerProcess {
+        let host = self.host.command();
+        let mut command = unshare();
+        command
+            .args(["sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")])
+            .arg(host.get_program())
+            .args(self.worker_arguments(options))
+            .current_dir(self.host.folder.path())
+            .stdin(Stdio::null());
+        for (name, value) in host.get_envs() {
+            value.map(|value| command.env(name, value));
+        }
+        WorkerProcess::start(command, &self.host)
+    }
+
+    fn worker_arguments(&self, options: &str) -> Vec<OsString> {
+        let lease = LEASE.as_secs().to_string();
+        let words = [
+            "--log-format",
+            "json",
+            "run",
+            "--queue",
+            QUEUE,
+            "--output",
+            "out",
+            "--lease",
+            &lease,
+        ];
+        let mut arguments: Vec<OsString> = words.iter().map(Into::into).collect();
+        arguments.extend(["--plugin".into(), component("alarms").into()]);
+        arguments.extend(["--allow-root".into(), self.host.path("in").into()]);
+        arguments.extend(options.split_whitespace().map(Into::into));
+        arguments
+    }
+
+    /// How many requests are in a state, asked of the server itself.
+    pub(crate) fn count(&self, state: &str) -> u64 {
+        self.try_count(state).unwrap()
+    }
+
+    /// The same, if the server can be asked.
+    pub(crate) fn try_count(&self, state: &str) -> Option<u64> {
+        match &self.server {
+            Server::Redis(redis) => {
+                let client = redis::Client::open(redis.url()).unwrap();
+                let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
+                let mut ask = redis::cmd("ZCARD");
+                ask.arg(format!("ingest:{{{QUEUE}}}:{state}"))
+                    .query(&mut connection)
+                    .ok()
+            }
+            Server::Sqlite => {
+                let path = self.host.url.strip_prefix("sqlite:").unwrap();
+                let db = rusqlite::Connection::open(path).ok()?;
+                db.busy_timeout(Duration::from_secs(10)).ok()?;
+                let sql = "SELECT count(*) FROM request WHERE state = ?1";
+                db.query_row(sql, [state], |row| row.get(0)).ok()
+            }
+        }
+    }
+
+    /// Waits until no request is on its way any more; how long that took.
+    pub(crate) fn wait_for_all(&self) -> Duration {
+        let start = Instant::now();
+        self.wait_until("all requests to end", |fixture| {
+            ["ready", "delayed", "leased"]
+                .iter()
+                .all(|state| fixture.try_count(state) == Some(0))
+        });
+        start.elapsed()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let (mut before, mut changed) = (None, Instant::now());
+        while !is_so(self) {
+            let states = ["ready", "delayed", "leased", "done", "dead"].map(|state| self.try_count(state));
+            if before != Some(states) {
+                (before, changed) = (Some(states), Instant::now());
+            }
+            assert!(
+                changed.elapsed() < PATIENCE,
+                "waited in vain for {what}; the states hold {states:?}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Retries what died as poison, which a random kill may make of a good request, until nothing is dead; how many
+    /// there were. Any other dead letter is none of this row's.
+    pub(crate) fn retry_poison(&self) -> usize {
+        let mut retried = 0;
+        while self.count("dead") > 0 {
+            for letter in self.host.run(&format!("dead list --queue {QUEUE} --json")).json() {
+                assert_eq!(
+                    letter["lost"], 3,
+                    "only who lost three workers dies here: {letter}"
+                );
+                let id = letter["id"].as_str().unwrap();
+                self.host.run(&format!("dead retry --queue {QUEUE} {id}")).ok();
+                retried += 1;
+            }
+            self.wait_for_all();
+        }
+        retried
+    }
+
+    /// The invariant: the requests that were acknowledged are done, each has one receipt, what the receipts name is there
+    /// and is what an undisturbed run gives, nothing else is, and the queue is sound.
+    pub(crate) fn check(&self) {
+        let accepted: HashSet<_> = self.accepted.keys().cloned().collect();
+        assert_eq!(
+            self.count("done"),
+            accepted.len() as u64,
+            "requests that are done"
+        );
+        self.check_done(&accepted);
+    }
+
+    /// The same, but there may be more than was acknowledged: a producer may die before it says so.
+    pub(crate) fn check_at_least_accepted(&self) {
+        self.check_audit();
+        let ids = self.check_output();
+        let lost: Vec<_> = self.accepted.keys().filter(|id| !ids.contains(*id)).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}");
+    }
+
+    /// The same as [`FaultsFixture::check`] for some of the requests, of which the others have not come to an end.
+    pub(crate) fn check_done(&self, expected: &HashSet<String>) {
+        self.check_audit();
+        let ids = self.check_output();
+        assert_eq!(ids, *expected, "requests with a receipt");
+    }
+
+    pub(crate) fn check_audit(&self) {
+        self.host.run(&format!("queue audit --queue {QUEUE}")).ok();
+    }
+
+    /// Whatever has a receipt has the right output, and nothing else has a final name. The requests with a receipt.
+    pub(crate) fn check_output(&self) -> HashSet<String> {
+        let folder = self.host.path("out").join(QUEUE);
+        let receipts = read_receipts(&folder.join("receipts"));
+        let mut outputs = HashMap::new();
+        let mut named = HashSet::new();
+        for (id, receipt) in &receipts {
+            let input = PathBuf::from(receipt["request"]["uri"].as_str().unwrap());
+            if let Some(accepted) = self.accepted.get(id) {
+                assert_eq!(&input, accepted, "the input of {id}");
+            }
+            let output = &receipt["outputs"][0];
+            assert_eq!(
+                output["sha256"],
+                self.outputs[&input].as_str(),
+                "the receipt of {id}"
+            );
+            outputs.insert(path_of(&output["uri"]), self.outputs[&input].clone());
+            let rejects = Some(&receipt["rejects"]["uri"]).filter(|uri| !uri.is_null());
+            named.extend(rejects.map(path_of));
+        }
+        named.extend(outputs.keys().cloned());
+        assert_eq!(
+            final_files(&folder),
+            named,
+            "files under final names, and those that receipts name"
+        );
+        assert_eq!(sha256sums(outputs.keys()), outputs, "what is in the outputs");
+        receipts.into_keys().collect()
+    }
+}
+
+/// See [`FaultsFixture::operator`].
+pub(crate) struct Operator(redis::Client);
+
+impl Operator {
+    /// Runs a command whose words are separated by spaces.
+    pub(crate) fn ask(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut ask = redis::cmd(words.next().unwrap());
+        ask.arg(words.collect::<Vec<_>>());
+        ask.exec(&mut self.0.get_connection().unwrap()).unwrap();
+    }
+
+    /// How many commands the server has had so far.
+    pub(crate) fn commands(&self) -> u64 {
+        let mut ask = redis::cmd("INFO");
+        let info: String = ask
+            .arg("stats")
+            .query(&mut self.0.get_connection().unwrap())
+            .unwrap();
+        let count = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        count.unwrap().trim().parse().unwrap()
+    }
+}
+
+fn uri(server: &ScriptedServer) -> String {
+    format!("http://{}/a.csv", server.address)
+}
+
+/// `submit` for these inputs.
+pub(crate) fn submit_command(host: &Host, inputs: &[PathBuf]) -> Command {
+    let mut command = host.command();
+    command
+        .args(["submit", "--queue", QUEUE, "--json", "--uri"])
+        .args(inputs);
+    command
+}
+
+/// The ids that a `submit` has answered for.
+pub(crate) fn acknowledged(stdout: &[u8]) -> Vec<String> {
+    let lines = String::from_utf8_lossy(stdout).into_owned();
+    let id = |line: &str| {
+        serde_json::from_str::<Value>(line).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    lines.lines().map(id).collect()
+}
+
+pub(crate) fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
+    let mut receipts = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let receipt: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let id = receipt["request"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(path.file_stem().unwrap().to_str(), Some(&*id));
+        receipts.insert(id, receipt);
+    }
+    receipts
+}
+
+/// All outputs and rejects under final names.
+fn final_files(folder: &Path) -> HashSet<PathBuf> {
+    let rejects = folder.parent().unwrap().join("rejects").join(QUEUE);
+    let of = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    of(folder).into_iter().chain(of(&rejects)).collect()
+}
+
+/// As the system's own `sha256sum` gives them.
+pub(crate) fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, String> {
+    let mut digests = HashMap::new();
+    let paths: Vec<_> = paths.collect();
+    for some in paths.chunks(500) {
+        let output = Command::new("sha256sum").args(some).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        digests.extend(text.lines().map(|line| {
+            let (digest, path) = line.split_once("  ").unwrap();
+            (PathBuf::from(path), digest.to_owned())
+        }));
+    }
+    digests
+}

@@ -1,0 +1,141 @@
+//! Workers as processes: started, killed, stopped and looked at.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use crate::support::host::Host;
+
+/// A worker whose log goes to a file; killed when it is dropped.
+pub(crate) struct WorkerProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl WorkerProcess {
+    pub(crate) fn start(mut command: Command, host: &Host) -> Self {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = host.path(&format!("worker-{number}.log"));
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap());
+        let child = command.spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Kills it without a chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Runs a shell's command where it is, with the mounts that it sees.
+    pub(crate) fn run(&self, command: &str) {
+        let mut enter = Command::new("nsenter");
+        enter
+            .arg("--target")
+            .arg(self.child.id().to_string())
+            .arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            enter.args(["--user", "--preserve-credentials"]);
+        }
+        let folder = self.log.parent().unwrap();
+        let entered = enter.arg(format!("--wdns={}", folder.display()));
+        assert!(
+            entered.args(["sh", "-c", command]).status().unwrap().success(),
+            "{command}"
+        );
+    }
+
+    /// The files in a folder as it sees them.
+    pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        let folder = root.join(self.log.parent().unwrap().join(folder).strip_prefix("/").unwrap());
+        let mut files = Vec::new();
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { &mut folders } else { &mut files }.push(path);
+            }
+        }
+        files
+    }
+
+    /// The most memory that it has had.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Whether it stands still because of a signal.
+    pub(crate) fn stands_still(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
+    /// Waits for its end; its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Wakes it up as often as it stands still, and waits for its end.
+    pub(crate) fn wake_until_it_ends(&mut self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !self.has_ended() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it does not end: {}",
+                self.log()
+            );
+            if self.stands_still() {
+                self.signal("CONT");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) {
+        self.signal("TERM");
+        assert_eq!(self.wait(), Some(0), "{}", self.log());
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A command in a mount namespace of its own, which needs root or a user namespace.
+pub(crate) fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg("--mount");
+    command
+}

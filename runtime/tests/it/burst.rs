@@ -1,0 +1,431 @@
+//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves; on both queues.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use ingest_host::queue::{Backend, ClaimOptions, Next, OutputId};
+
+use crate::support::host::{CommandOutput, Host, Worker, component};
+use crate::support::http::Files;
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+
+on_both_queues! {
+    what_is_delayed_for_a_year_is_told_and_no_failure
+    what_is_due_soon_is_waited_for
+    what_is_only_to_be_ended_is_waited_for_in_a_paused_queue
+    a_retry_that_is_not_due_in_time_is_left
+    all_waits_for_retries_together_are_bounded
+    what_is_due_behind_retries_is_waited_for
+    what_died_is_listed_by_the_command_that_the_summary_names
+    what_another_worker_keeps_is_left
+    what_another_worker_loses_is_done
+    what_a_paused_queue_has_is_left_and_the_others_are_done
+    a_queue_without_a_plugin_is_left
+    a_document_that_is_no_request_is_a_failure_once
+    the_list_of_what_is_left_is_short
+}
+
+const WAITS: &str = "the burst has nothing to do and waits";
+
+/// The default bound of its waiting is longer than this.
+const AT_ONCE: Duration = Duration::from_secs(100);
+
+fn words(more: &str) -> String {
+    let clean = component("clean").display().to_string();
+    format!("--queue q --burst --allow-host 127.0.0.1 --plugin {clean} {more}")
+}
+
+fn burst(host: &Host, more: &str) -> CommandOutput {
+    let start = Instant::now();
+    let said = host.run(&format!("run {}", words(more)));
+    assert!(start.elapsed() < AT_ONCE, "{}", said.stderr);
+    said
+}
+
+#[track_caller]
+fn assert_said(said: &CommandOutput, code: i32, first: &str) {
+    assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.starts_with(first), "{}", said.stdout);
+}
+
+/// Whether the list has a line with these words.
+fn lists(said: &CommandOutput, words: &[&str]) -> bool {
+    let mut lines = said.stdout.lines().skip(1);
+    lines.any(|line| words.iter().all(|word| line.contains(word)))
+}
+
+/// Makes sure that the queue is there, so that documents can be pushed to it.
+fn with_file(host: &Host) -> (Files, String) {
+    let files = Files::serve();
+    let url = files.put("in.csv", "n\n1\n");
+    assert_said(&burst(host, ""), 0, "0 done");
+    (files, url)
+}
+
+fn what_is_delayed_for_a_year_is_told_and_no_failure(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.push(&format!(
+        r#"{{"uri":"{url}","id":"late","delay_ms":31622400000}}"#
+    ));
+    host.push(&format!(r#"{{"uri":"{url}","id":"now"}}"#));
+    let said = burst(host, "");
+    assert_said(
+        &said,
+        0,
+        "1 done, 0 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost, 1 for later (from 20",
+    );
+    assert_eq!(said.stdout.lines().count(), 1, "{}", said.stdout);
+    assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
+    assert_eq!(host.status("late")["state"], "delayed");
+}
+
+fn what_is_due_soon_is_waited_for(host: &Host) {
+    let (_files, url) = with_file(host);
+    // Long enough that nothing is due by itself.
+    for (id, delay_ms) in [("soon", 1_800_000), ("sooner", 1_700_000), ("late", 7_200_000)] {
+        host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
+    }
+    let burst = host
+        .command()
+        .arg("run")
+        .args(words("--burst-wait 1h").split_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut burst = KillOnDrop(burst);
+    let mut log = BufReader::new(burst.0.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let told = log.find(|line| line.contains(WAITS)).expect("it waits");
+    let word = |name: &str| {
+        let mut words = told.split(' ');
+        let value = words.find_map(|word| word.strip_prefix(name)).expect(name);
+        value.parse::<f64>().expect(name)
+    };
+    assert_eq!(word("delayed="), 3.0, "{told}");
+    for name in ["next_due_in_s=", "at_most_s="] {
+        assert_eq!((word(name) * 10.0).fract(), 0.0, "{told}");
+    }
+    assert!((1.0..=1_700.0).contains(&word("next_due_in_s=")), "{told}");
+    for id in ["sooner", "soon"] {
+        host.make_due(id);
+    }
+    let mut summary = String::new();
+    let rest = log.collect::<Vec<_>>();
+    burst
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut summary)
+        .unwrap();
+    assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
+    assert!(summary.starts_with("2 done"), "{summary}");
+    assert!(summary.contains(" lost, 1 for later"), "{summary}");
+    // It may have found one of the two before the other was due.
+    let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
+    assert!(told_again <= 1, "{rest:#?}");
+    for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {
+        assert_eq!(host.status(id)["state"], state, "{id}");
+    }
+}
+
+/// A program that does not outlive a test that fails.
+struct KillOnDrop(Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.run(&format!("submit --queue q --uri {url} --id poison"))
+        .ok();
+    let output = OutputId {
+        id: std::fs::read_to_string(host.path("out/.output-id"))
+            .unwrap()
+            .trim()
+            .into(),
+        uri: "file:///out".into(),
+    };
+    let claim = |lease| ClaimOptions {
+        worker: "lost".into(),
+        nonce: uuid::Uuid::new_v4().to_string(),
+        lease,
+        lost_max: 1,
+        needs_binding: false,
+        output: output.clone(),
+        move_output: false,
+    };
+    // Its only worker is lost, and the next one cannot look at the output yet.
+    let put_off = async {
+        let server = Backend::connect(&host.url).await.unwrap();
+        let lost = server
+            .queue
+            .claim_some("q", &claim(Duration::from_millis(1)), 1)
+            .await;
+        assert_eq!(lost.unwrap().len(), 1);
+        let ending = loop {
+            let found = server
+                .queue
+                .claim_some("q", &claim(Duration::from_secs(60)), 1)
+                .await;
+            if let Some(found) = found.unwrap().pop() {
+                break found;
+            }
+        };
+        assert!(ending.ending.is_some(), "{ending:?}");
+        let later = Next::Conclude(Duration::from_secs(1));
+        server.queue.fail(&ending.ticket, "not yet", later).await.unwrap();
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(put_off);
+    let shown = host.run("status poison").ok();
+    assert!(
+        shown.contains("\nends     at 20") && !shown.contains("next try"),
+        "{shown}"
+    );
+    host.run("queue pause --queue q").ok();
+    assert_said(&burst(host, "--burst-wait 1m"), 1, "0 done, 1 dead");
+    assert_eq!(host.status("poison")["state"], "dead");
+}
+
+fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
+    let (files, url) = with_file(host);
+    files.fail("in.csv", 1_000);
+    host.push(&format!(r#"{{"uri":"{url}","id":"busy"}}"#));
+    let said = burst(host, "--burst-wait 0s");
+    assert_said(&said, 1, "0 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 1 left\n"), "{}", said.stdout);
+    assert!(
+        lists(&said, &["busy", "q", "delayed", "failed, to be tried again"]),
+        "{}",
+        said.stdout
+    );
+    // With the usual bound all retries are waited for, which is told once.
+    files.fail("in.csv", 2);
+    let said = burst(host, "");
+    assert_said(&said, 0, "1 done, 0 dead, 2 retried");
+    assert_eq!(said.stderr.matches(WAITS).count(), 1, "{}", said.stderr);
+    let waits = said.stderr.lines().filter(|line| line.contains("next_try_in_s="));
+    let waits: Vec<_> = waits
+        .filter_map(|line| line.split("next_try_in_s=").nth(1)?.split(' ').next())
+        .collect();
+    assert_eq!(waits.len(), 2, "{}", said.stderr);
+    for wait in waits {
+        assert_eq!((wait.parse::<f64>().unwrap() * 10.0).fract(), 0.0, "{wait}");
+    }
+}
+
+/// A server that is down for longer than the burst waits, and says when to come back.
+fn busy_for(seconds: u32) -> ScriptedServer {
+    let headers = format!("Retry-After: {seconds}\r\n");
+    let answer = answer("503 Service Unavailable", &headers, b"");
+    serve(vec![answer; 100])
+}
+
+fn all_waits_for_retries_together_are_bounded(host: &Host) {
+    let busy = busy_for(3);
+    host.run(&format!(
+        "submit --queue q --id busy --uri http://{}/in.csv",
+        busy.address
+    ))
+    .ok();
+    // Each of the waits is shorter. The third one does not end in time.
+    let said = burst(host, "--burst-wait 8s");
+    assert_said(&said, 1, "0 done, 0 dead, 3 retried");
+    assert!(
+        lists(&said, &["busy", "delayed", "failed, to be tried again"]),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(busy.requests().len(), 3);
+}
+
+fn what_is_due_behind_retries_is_waited_for(host: &Host) {
+    let (_files, url) = with_file(host);
+    let busy = busy_for(2);
+    for number in 0..3 {
+        let uri = format!("http://{}/{number}.csv", busy.address);
+        host.run(&format!("submit --queue q --uri {uri}")).ok();
+    }
+    // Within a wait of the time at which the retries are not waited for any more, and not due before them then.
+    host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
+    let said = burst(host, "--burst-wait 5s");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 3 left\n"), "{}", said.stdout);
+    assert_eq!(host.status("later")["state"], "done");
+}
+
+fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
+    let (_files, url) = with_file(host);
+    for id in ["one", "two"] {
+        host.run(&format!("submit --queue q --uri {url}.missing --id {id}"))
+            .ok();
+    }
+    let said = burst(host, "");
+    assert_said(&said, 1, "0 done, 2 dead");
+    let line = "\n2 died: `ingest-host dead list --queue q` shows them\n";
+    assert!(said.stdout.contains(line), "{}", said.stdout);
+    let listed = host.run("dead list --queue q").ok();
+    assert!(listed.contains("one") && listed.contains("two"), "{listed}");
+    let said = burst(host, "--queue other");
+    assert_said(&said, 0, "0 done");
+    assert!(!said.stdout.contains("died"), "{}", said.stdout);
+    host.run("dead retry one").ok();
+    let said = burst(host, "--queue other");
+    let line =
+        "\n1 died: `ingest-host dead list --queue q`, `ingest-host dead list --queue other` shows them\n";
+    assert!(said.stdout.contains(line), "{}", said.stdout);
+}
+
+/// Only what was changed, unless somebody asks for all.
+#[test]
+fn a_worker_tells_the_limits_that_are_not_the_defaults() {
+    let host = Host::embedded();
+    for (more, told) in [
+        ("", None),
+        (
+            "--limit memory=64MiB --limit traps=100",
+            Some("limits=\"memory=64MiB\" "),
+        ),
+        (
+            "--limit memory=64MiB --limit traps=7",
+            Some("limits=\"memory=64MiB traps=7\" "),
+        ),
+    ] {
+        let said = burst(&host, more).stderr;
+        let started = said.lines().find(|line| line.contains("worker started")).unwrap();
+        match told {
+            Some(told) => assert!(started.contains(told), "{started}"),
+            None => assert!(!said.contains("limits="), "{said}"),
+        }
+    }
+}
+
+/// A worker that has a request and does not end it.
+fn holder(host: &Host, files: &Files) -> Worker {
+    let url = files.hold("held.csv", "n\n1\n2\n");
+    host.run(&format!("submit --queue q --uri {url} --id held")).ok();
+    let clean = component("clean").display().to_string();
+    let mut holder = host.worker(&format!("--queue q --allow-host 127.0.0.1 --plugin {clean}"));
+    holder.wait_for_log("claimed");
+    holder
+}
+
+fn what_another_worker_keeps_is_left(host: &Host) {
+    let (files, _) = with_file(host);
+    let holder = holder(host, &files);
+    for (wait, told) in [("1s", 1), ("0s", 0)] {
+        let said = burst(host, &format!("--burst-wait {wait}"));
+        assert_said(&said, 1, "0 done, 0 dead");
+        assert!(said.stdout.contains(" lost, 1 left\n"), "{}", said.stdout);
+        assert!(
+            lists(&said, &["held", "leased", "20", "another worker has it"]),
+            "{}",
+            said.stdout
+        );
+        assert_eq!(said.stderr.matches(WAITS).count(), told, "{}", said.stderr);
+    }
+    files.let_go("held.csv");
+    host.wait_for_state("held", "done");
+    assert_eq!(holder.stop().0, Some(0));
+}
+
+fn what_another_worker_loses_is_done(host: &Host) {
+    let (files, _) = with_file(host);
+    let mut holder = holder(host, &files);
+    let mut waiting = host.worker(&words(""));
+    let line = waiting.wait_for_log(WAITS);
+    assert!(line.contains(r#""leased_by_others":1"#), "{line}");
+    holder.signal("KILL");
+    holder.ended();
+    files.let_go("held.csv");
+    host.expire_lease("held");
+    let (code, log) = waiting.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(host.status("held")["state"], "done");
+}
+
+fn what_a_paused_queue_has_is_left_and_the_others_are_done(host: &Host) {
+    let (_files, url) = with_file(host);
+    for queue in ["q", "p"] {
+        host.run(&format!("submit --queue {queue} --uri {url} --id {queue}1"))
+            .ok();
+    }
+    host.push(&format!(r#"{{"uri":"{url}","id":"soon","delay_ms":60000}}"#));
+    host.push(&format!(r#"{{"uri":"{url}","id":"late","delay_ms":3600000}}"#));
+    host.run("queue pause --queue q").ok();
+    let said = burst(host, "--queue p");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(
+        said.stdout.contains(" lost, 2 left, 1 for later"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        lists(&said, &["q1", "ready", "the queue is paused"]),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        lists(&said, &["soon", "delayed", "the queue is paused"]),
+        "{}",
+        said.stdout
+    );
+    assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
+    assert_eq!(host.status("p1")["state"], "done");
+
+    // What is delayed for longer than the burst waits is none of its business, paused or not.
+    host.run("cancel q1").ok();
+    host.run("cancel soon").ok();
+    let said = burst(host, "");
+    assert_said(&said, 0, "0 done");
+    assert!(said.stdout.contains(" lost, 1 for later"), "{}", said.stdout);
+}
+
+fn a_queue_without_a_plugin_is_left(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let said = host.run("run --queue q --burst --allow-host 127.0.0.1");
+    assert_said(&said, 1, "0 done, 0 dead");
+    assert!(
+        lists(&said, &["one", "ready", "the queue has no plugin"]),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stderr.contains("plugin bind --queue q"), "{}", said.stderr);
+}
+
+fn a_document_that_is_no_request_is_a_failure_once(host: &Host) {
+    let (_files, url) = with_file(host);
+    host.push("no request");
+    host.push(&format!(r#"{{"uri":"{url}","id":"one"}}"#));
+    let said = burst(host, "");
+    assert_said(&said, 1, "1 done, 0 dead");
+    assert!(said.stdout.contains(" lost, 1 invalid\n"), "{}", said.stdout);
+    assert!(
+        said.stdout
+            .contains("`ingest-host dead list --queue q` shows them"),
+        "{}",
+        said.stdout
+    );
+    assert_said(&burst(host, ""), 0, "0 done");
+}
+
+fn the_list_of_what_is_left_is_short(host: &Host) {
+    let (_files, url) = with_file(host);
+    let uris = format!("--uri {url} ").repeat(30);
+    host.run("queue pause --queue q").ok();
+    host.run(&format!("submit --queue q {uris}")).ok();
+    let said = burst(host, "");
+    assert_said(&said, 1, "0 done");
+    assert!(said.stdout.contains(" lost, 30 left\n"), "{}", said.stdout);
+    // The summary, a head, the first of them, and how many there are.
+    assert_eq!(said.stdout.lines().count(), 1 + 1 + 20 + 1, "{}", said.stdout);
+    assert!(said.stdout.ends_with("lists them\n"), "{}", said.stdout);
+}

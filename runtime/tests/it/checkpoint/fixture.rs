@@ -1,0 +1,208 @@
+//! Attempts at one request within this process. Each has its own lanes and limits; what they share is a folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ingest_host::commit::{Committed, Destination};
+use ingest_host::config::Limits;
+use ingest_host::error::Error;
+use ingest_host::fetch::{Access, Fetcher, Identity, RequestedBy};
+use ingest_host::format::Format;
+use ingest_host::gate::Gate;
+use ingest_host::pipeline::{self, Job, ProgressCounters};
+use ingest_host::plugin::Plugin;
+use ingest_host::receipt::Receipt;
+use ingest_host::request::InputOptions;
+use ingest_host::stop::Stop;
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::support::inputs::scripted_server::ScriptedServer;
+use crate::support::pipeline::{self as run, plugin};
+
+/// Of a chunk.
+pub(crate) const BATCH_BYTES: usize = 2_000;
+
+/// Alarms for many chunks, of which each has a reject before it or in it.
+pub(crate) fn alarms(seed: u64) -> Vec<u8> {
+    let mut csv = Vec::new();
+    alarm_feed::write_alarms(&mut csv, seed, 6_000, 5).unwrap();
+    let header = csv.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    csv.splice(header..header, *b"ragged\n");
+    csv
+}
+
+/// How an attempt reads and transforms its input, and in how many lanes.
+#[derive(Clone)]
+pub(crate) struct AttemptSettings {
+    pub(crate) plugin: Plugin,
+    pub(crate) config: &'static str,
+    pub(crate) options: InputOptions,
+    pub(crate) output_format: Option<Format>,
+    pub(crate) lanes: usize,
+    /// Looked at all the while.
+    pub(crate) stop: Stop,
+    pub(crate) progress: Arc<ProgressCounters>,
+}
+
+impl AttemptSettings {
+    pub(crate) fn of(name: &str) -> Self {
+        Self {
+            plugin: plugin(name),
+            config: "{}",
+            options: InputOptions::default(),
+            output_format: None,
+            lanes: 2,
+            stop: Stop::default(),
+            progress: Arc::default(),
+        }
+    }
+}
+
+/// The folder that all attempts at one request share.
+pub(crate) struct CheckpointFixture {
+    pub(crate) folder: TempDir,
+    runtime: Runtime,
+}
+
+/// Everything that a reader can see of a request, but for its attempts.
+#[derive(Debug, PartialEq)]
+pub(crate) struct AttemptOutcome {
+    output: run::RunOutcome,
+    input: (u64, String, Vec<String>),
+}
+
+impl AttemptOutcome {
+    pub(crate) fn of(receipt: &Receipt) -> Self {
+        let input = &receipt.input;
+        Self {
+            output: run::RunOutcome::of(receipt),
+            input: (input.bytes, input.sha256.clone(), input.columns.clone()),
+        }
+    }
+}
+
+/// What one gets of some bytes without any disturbance.
+pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOutcome {
+    let fixture = CheckpointFixture::new();
+    let path = fixture.folder.path().join("a.csv");
+    std::fs::write(&path, bytes).unwrap();
+    let receipt = fixture.attempt(path.to_str().unwrap(), settings).unwrap();
+    assert_eq!(receipt.attempt.resumed_from, None);
+    let digest = crate::support::inputs::digest(bytes);
+    assert_eq!(
+        (receipt.input.bytes, &receipt.input.sha256),
+        (digest.bytes, &digest.sha256)
+    );
+    AttemptOutcome::of(&receipt)
+}
+
+pub(crate) fn uri(server: &ScriptedServer) -> String {
+    format!("http://{}/a.csv", server.address)
+}
+
+/// From which byte on a request asks for a file, if it does not ask for all of it.
+pub(crate) fn range_of(head: &str) -> Option<u64> {
+    let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="))?;
+    Some(range.strip_suffix('-').unwrap().parse().unwrap())
+}
+
+impl CheckpointFixture {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
+    /// One attempt. A transfer that breaks off ends it, and there is a checkpoint wherever there can be one.
+    pub(crate) fn attempt(&self, uri: &str, settings: &AttemptSettings) -> Result<Receipt, Error> {
+        let limits = Limits {
+            batch_bytes: BATCH_BYTES,
+            batch_records: 7,
+            checkpoint_bytes: 1,
+            http_resumes: 0,
+            http_idle: Duration::from_secs(5),
+            ..Limits::default()
+        };
+        self.attempt_within(uri, settings, limits)
+    }
+
+    pub(crate) fn attempt_within(
+        &self,
+        uri: &str,
+        settings: &AttemptSettings,
+        limits: Limits,
+    ) -> Result<Receipt, Error> {
+        let fetcher = Fetcher::new(Access::default(), &limits);
+        let out = self.folder.path().join("out");
+        let settings = settings.clone();
+        let job = Job {
+            profile: true,
+            // Tests are about other things than how many are rejected.
+            gate: Gate::new(vec!["100%".parse().unwrap()], 0),
+            id: Some("one".to_owned()),
+            queue: Some("q".to_owned()),
+            uri: uri.to_owned(),
+            submitted_at: Timestamp::UNIX_EPOCH,
+            attempt: 1,
+            fence: 1,
+            life_ms: 0,
+            is_contested: false,
+            worker: "test".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            input: settings.options,
+            plugin: settings.plugin,
+            config: settings.config.into(),
+            binding: None,
+            output_format: settings.output_format,
+            destination: Arc::new(Destination::new(out.to_str().unwrap(), None).unwrap()),
+            lanes: settings.lanes,
+            limits: Arc::new(limits),
+            stop: settings.stop.clone(),
+            progress: settings.progress,
+        };
+        let (uri, stop) = (uri.to_owned(), settings.stop);
+        let open = move |rest: Option<(&Identity, u64)>| match rest {
+            None => fetcher.open_blocking(&uri, RequestedBy::Typed, &stop),
+            Some((identity, from)) => {
+                fetcher.open_rest_blocking(&uri, RequestedBy::Typed, identity, from, &stop)
+            }
+        };
+        match self.runtime.block_on(pipeline::spawn_or_resume(job, open))? {
+            Committed::New(receipt) => Ok(receipt),
+            Committed::Existing(_) => panic!("was committed before"),
+        }
+    }
+
+    /// The files in staging whose names end so.
+    pub(crate) fn staged(&self, end: &str) -> Vec<PathBuf> {
+        let folders = ["out/.staging", "out/.staging/fences", "out/rejects/.staging"]
+            .map(|folder| self.folder.path().join(folder));
+        let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+        let paths = entries.flatten().map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.is_file() && path.to_str().unwrap().ends_with(end))
+            .collect()
+    }
+
+    /// The only one of those.
+    pub(crate) fn staged_one(&self, end: &str) -> PathBuf {
+        let mut found = self.staged(end);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    /// Nothing is left that only attempts use.
+    pub(crate) fn is_tidy(&self) {
+        assert_eq!(self.staged(""), Vec::<PathBuf>::new());
+    }
+}
+
+/// How many bytes of the input were done, as people see it.
+pub(crate) fn shown(settings: &AttemptSettings) -> u64 {
+    settings.progress.bytes.load(Ordering::Relaxed)
+}

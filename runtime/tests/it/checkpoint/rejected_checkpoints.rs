@@ -1,0 +1,341 @@
+//! Where anything is not as it was, the next attempt begins anew, and what it commits is right.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use ingest_host::config::Limits;
+use ingest_host::format::Format;
+
+use super::fixture::{
+    AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, range_of, undisturbed, uri,
+};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer};
+use crate::support::inputs::served_file::{Action, CustomAnswer, Framing, ServedFile};
+use crate::support::inputs::{digest, gzip};
+use crate::support::pipeline::plugin;
+
+const A: Option<&str> = Some("\"a\"");
+
+/// A request whose first attempt was lost at half of its input.
+struct LostAttempt {
+    fixture: CheckpointFixture,
+    server: ScriptedServer,
+    bytes: Vec<u8>,
+    settings: AttemptSettings,
+}
+
+impl LostAttempt {
+    fn new(actions: Vec<Action>) -> Self {
+        Self::of(
+            |bytes| ServedFile::new(bytes, A),
+            actions,
+            AttemptSettings::of("alarms"),
+        )
+    }
+
+    /// Loses an attempt at a file that is served in some way. The requests after the first get these actions.
+    fn of(file: impl FnOnce(Vec<u8>) -> ServedFile, actions: Vec<Action>, settings: AttemptSettings) -> Self {
+        let bytes = alarms(5);
+        let file = file(bytes.clone());
+        let mut all = vec![Action::Cut(file.bytes.len() / 2)];
+        all.extend(actions);
+        let lost = Self {
+            fixture: CheckpointFixture::new(),
+            server: file.serve(all),
+            bytes,
+            settings,
+        };
+        lost.fixture
+            .attempt(&uri(&lost.server), &lost.settings)
+            .unwrap_err();
+        lost
+    }
+
+    fn has_checkpoint(self) -> Self {
+        self.fixture.staged_one(".checkpoint");
+        self
+    }
+
+    /// The next attempt begins at zero, and makes this of it.
+    #[track_caller]
+    fn starts_over(&self, expected: &AttemptOutcome) {
+        let receipt = self.fixture.attempt(&uri(&self.server), &self.settings).unwrap();
+        assert_eq!(receipt.attempt.resumed_from, None);
+        assert_eq!(&AttemptOutcome::of(&receipt), expected);
+        let asked = self.server.requests();
+        assert_eq!(range_of(asked.last().unwrap()), None, "{asked:?}");
+        self.fixture.is_tidy();
+    }
+
+    /// The same, which is what anybody else would get.
+    #[track_caller]
+    fn starts_over_and_gives_the_same(&self) {
+        self.starts_over(&undisturbed(&self.bytes, &self.settings));
+    }
+}
+
+#[test]
+fn a_file_that_has_changed_is_read_from_its_beginning() {
+    let other = alarms(6);
+    let file = ServedFile::new(other.clone(), Some("\"b\""));
+    let actions = vec![Action::ServeOther(file.clone()), Action::ServeOther(file)];
+    let lost = LostAttempt::new(actions).has_checkpoint();
+    lost.starts_over(&undisturbed(&other, &lost.settings));
+    let asked: Vec<_> = lost
+        .server
+        .requests()
+        .iter()
+        .map(|head| range_of(head).is_some())
+        .collect();
+    assert_eq!(asked, [false, true, false]);
+}
+
+/// A 206 with these headers and the bytes from `from` on.
+fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
+    let headers = format!("{headers}Content-Range: bytes {first}-{}/{total}\r\n", total - 1);
+    answer("206 Partial Content", &headers, &bytes[first..])
+}
+
+#[test]
+fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
+    const TAG: &str = "ETag: \"a\"\r\n";
+    let lies: [CustomAnswer; 9] = [
+        // The whole, under the same tag.
+        |bytes, _| answer("200 OK", TAG, bytes),
+        |bytes, from| part("", from, bytes.len(), bytes),
+        |bytes, from| part("ETag: \"b\"\r\n", from, bytes.len(), bytes),
+        |bytes, from| part(TAG, from - 1, bytes.len(), bytes),
+        |bytes, from| part(TAG, from, bytes.len() + 1, &[bytes, b"\n"].concat()),
+        |bytes, from| answer("206 Partial Content", TAG, &bytes[from..]),
+        |_, _| answer("416 Range Not Satisfiable", TAG, b""),
+        |_, _| answer("403 Forbidden", "", b""),
+        |_, _| answer("500 Internal ScriptedServer Error", "", b""),
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        println!("lie {number}");
+        let lost = LostAttempt::new(vec![Action::Custom(lie)]).has_checkpoint();
+        lost.starts_over_and_gives_the_same();
+        assert_eq!(lost.server.requests().len(), 3);
+    }
+    // The same means without a lie.
+    let lost = LostAttempt::new(vec![Action::Custom(|bytes, from| {
+        part(TAG, from, bytes.len(), bytes)
+    })]);
+    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    assert!(receipt.attempt.resumed_from.is_some());
+}
+
+#[test]
+fn without_a_strong_etag_a_length_ranges_or_utf8_there_is_no_checkpoint() {
+    let files: [fn(Vec<u8>) -> ServedFile; 5] = [
+        |bytes| ServedFile::new(bytes, None),
+        |bytes| ServedFile::new(bytes, Some("W/\"a\"")),
+        |bytes| ServedFile::new(bytes, A).framed(Framing::Chunked),
+        |bytes| ServedFile::new(bytes, A).with("Accept-Ranges: none"),
+        // There is no going on with an MD5.
+        |bytes| ServedFile::new(bytes, A).with("Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg=="),
+    ];
+    for (number, file) in files.into_iter().enumerate() {
+        let lost = LostAttempt::of(file, Vec::new(), AttemptSettings::of("alarms"));
+        lost.fixture.is_tidy();
+        if number < 4 {
+            lost.starts_over_and_gives_the_same();
+        }
+    }
+    let mut settings = AttemptSettings::of("alarms");
+    settings.options.encoding = Some("latin1".to_owned());
+    LostAttempt::of(|bytes| ServedFile::new(bytes, A), Vec::new(), settings)
+        .fixture
+        .is_tidy();
+    let mut settings = AttemptSettings::of("alarms");
+    settings.options.sha256 = Some(digest(&alarms(5)).sha256);
+    LostAttempt::of(files[4], Vec::new(), settings).has_checkpoint();
+}
+
+#[test]
+fn an_input_that_is_soon_at_its_end_does_not_wait_for_a_checkpoint() {
+    let (bytes, settings) = (alarms(5), AttemptSettings::of("alarms"));
+    let length = bytes.len() as u64;
+    for (every, count) in [(length / 3, 1), (length - 20_000, 0), (length, 0), (0, 0)] {
+        let limits = Limits {
+            batch_bytes: BATCH_BYTES,
+            checkpoint_bytes: every,
+            http_resumes: 0,
+            ..Limits::default()
+        };
+        let fixture = CheckpointFixture::new();
+        let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(bytes.len() - 1)]);
+        fixture
+            .attempt_within(&uri(&server), &settings, limits)
+            .unwrap_err();
+        assert_eq!(
+            fixture.staged(".checkpoint").len(),
+            count,
+            "every {every} of {length}"
+        );
+    }
+}
+
+#[test]
+fn packed_inputs_and_plugins_with_state_begin_anew() {
+    let packed = LostAttempt::of(
+        |bytes| ServedFile::new(gzip(&bytes), A),
+        Vec::new(),
+        AttemptSettings::of("alarms"),
+    );
+    packed.fixture.is_tidy();
+    packed.starts_over(&undisturbed(&gzip(&packed.bytes), &packed.settings));
+    let stateful = LostAttempt::of(
+        |bytes| ServedFile::new(bytes, A),
+        Vec::new(),
+        AttemptSettings::of("hostile"),
+    );
+    stateful.fixture.is_tidy();
+    stateful.starts_over_and_gives_the_same();
+}
+
+#[test]
+fn other_work_does_not_go_on_with_what_was_made_before() {
+    let changes: [fn(&mut AttemptSettings); 5] = [
+        |settings| settings.plugin = plugin("clean"),
+        |settings| settings.config = "{ }",
+        |settings| settings.output_format = Some(Format::Jsonl),
+        |settings| settings.options.quote = Some(ingest_host::request::Character::Is('\'')),
+        |settings| settings.options.sha256 = Some(digest(&alarms(5)).sha256),
+    ];
+    for change in changes {
+        let mut lost = LostAttempt::new(Vec::new()).has_checkpoint();
+        change(&mut lost.settings);
+        lost.starts_over_and_gives_the_same();
+    }
+    // Another limit may make other output, too.
+    let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+    let limits = Limits {
+        batch_bytes: 2 * BATCH_BYTES,
+        checkpoint_bytes: 1,
+        ..Limits::default()
+    };
+    let receipt = lost
+        .fixture
+        .attempt_within(&uri(&lost.server), &lost.settings, limits)
+        .unwrap();
+    assert_eq!(receipt.attempt.resumed_from, None);
+    lost.fixture.is_tidy();
+}
+
+/// Changes one of the first bytes, which any checkpoint tells of.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[10] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn truncate(path: &Path, bytes: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
+    let harms: [fn(&LostAttempt); 11] = [
+        |lost| damage(&lost.fixture.staged_one(".checkpoint")),
+        // It stays a document that says nothing impossible.
+        |lost| {
+            let path = lost.fixture.staged_one(".checkpoint");
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(path, text.replacen("\"line\":", "\"line\":1", 1)).unwrap();
+        },
+        |lost| truncate(&lost.fixture.staged_one(".checkpoint"), 0),
+        |lost| truncate(&lost.fixture.staged_one(".checkpoint"), 100),
+        |lost| fs::write(lost.fixture.staged_one(".checkpoint"), "{}\n").unwrap(),
+        |lost| damage(&lost.fixture.staged_one(".output")),
+        |lost| truncate(&lost.fixture.staged_one(".output"), 100),
+        |lost| fs::remove_file(lost.fixture.staged_one(".output")).unwrap(),
+        |lost| damage(&lost.fixture.staged_one(".rejects")),
+        |lost| truncate(&lost.fixture.staged_one(".rejects"), 50),
+        |lost| fs::remove_file(lost.fixture.staged_one(".rejects")).unwrap(),
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        println!("harm {number}");
+        let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+        harm(&lost);
+        let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+        assert_eq!(receipt.attempt.resumed_from, None, "harm {number}");
+        assert_eq!(
+            AttemptOutcome::of(&receipt),
+            undisturbed(&lost.bytes, &lost.settings)
+        );
+        assert_eq!(range_of(&lost.server.requests()[1]), None);
+        // Of a checkpoint that cannot be read nobody knows which files were its own; in time they go as abandoned ones.
+        let left = if number < 5 { 2 } else { 0 };
+        assert_eq!(
+            lost.fixture.staged("").len(),
+            left,
+            "harm {number}: {:?}",
+            lost.fixture.staged("")
+        );
+    }
+}
+
+#[test]
+fn what_was_written_behind_a_checkpoint_does_not_count() {
+    let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+    for end in [".output", ".rejects"] {
+        let mut file = fs::File::options()
+            .append(true)
+            .open(lost.fixture.staged_one(end))
+            .unwrap();
+        file.write_all(b"of nobody\n").unwrap();
+    }
+    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    assert!(receipt.attempt.resumed_from.is_some());
+    assert_eq!(
+        AttemptOutcome::of(&receipt),
+        undisturbed(&lost.bytes, &lost.settings)
+    );
+    lost.fixture.is_tidy();
+}
+
+#[test]
+fn a_local_file_that_is_another_one_is_read_from_its_beginning() {
+    let (bytes, other) = (alarms(5), alarms(6));
+    let changes: [fn(&Path, &[u8]); 3] = [
+        |path, other| fs::write(path, other).unwrap(),
+        |path, other| {
+            fs::write(path.with_extension("new"), other).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        },
+        // Of the same length and, as far as its time says, as old.
+        |path, other| {
+            let modified = fs::metadata(path).unwrap().modified().unwrap();
+            let mut bytes = fs::read(path).unwrap();
+            let length = bytes.len().min(other.len());
+            bytes[..length].copy_from_slice(&other[..length]);
+            fs::write(path, bytes).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(modified)
+                .unwrap();
+        },
+    ];
+    for change in changes {
+        let (fixture, mut settings) = (CheckpointFixture::new(), AttemptSettings::of("alarms"));
+        let path = fixture.folder.path().join("a.csv");
+        fs::write(&path, &bytes).unwrap();
+        super::resumed::lose_after(&mut settings, bytes.len() as u64 / 2);
+        fixture.attempt(path.to_str().unwrap(), &settings).unwrap_err();
+        fixture.staged_one(".checkpoint");
+        change(&path, &other);
+        let settings = AttemptSettings::of("alarms");
+        let receipt = fixture.attempt(path.to_str().unwrap(), &settings).unwrap();
+        assert_eq!(receipt.attempt.resumed_from, None);
+        assert_eq!(
+            AttemptOutcome::of(&receipt),
+            undisturbed(&fs::read(&path).unwrap(), &settings)
+        );
+        fixture.is_tidy();
+    }
+}

@@ -1,0 +1,57 @@
+//! `inspect` and `report` show what there is, and say where they looked.
+
+use crate::support::host::{Host, component};
+use crate::support::redis::free_port;
+
+/// The ids of `ingest` are in no queue.
+#[test]
+fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
+    let host = Host::embedded();
+    let hint =
+        |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
+    // Before there is a queue, and when there is one.
+    for code in ["queue-unknown", "request-unknown"] {
+        for words in ["report a-1", "report a-1.json"] {
+            let said = host.run(words).refused(1);
+            let end = format!("{} [{code}]\n", hint("a-1"));
+            assert!(said.ends_with(&end), "`{words}`: {said}");
+        }
+        host.write("a.csv", "a\n1\n");
+        host.run("submit --queue q --uri a.csv --id one").ok();
+    }
+    let clean = component("clean").display().to_string();
+    host.run(&format!("ingest a.csv --plugin {clean} --id a-1")).ok();
+    let said = host.run("report out/receipts/a-1.json").ok();
+    assert!(said.contains("1 record: 1 kept"), "{said}");
+}
+
+/// No id is wrong where no server answers.
+#[test]
+fn a_report_without_a_server_says_nothing_of_receipts() {
+    let host = Host::on(&format!("redis://127.0.0.1:{}/", free_port()));
+    let said = host.run("report a-1").refused(1);
+    assert!(
+        said.contains("cannot be reached") && !said.contains("receipt"),
+        "{said}"
+    );
+    let host = Host::embedded();
+    host.write("queue.db", "no database ".repeat(400));
+    let said = host.run("report a-1").refused(1);
+    assert!(
+        said.contains("cannot be used") && !said.contains("receipt"),
+        "{said}"
+    );
+}
+
+#[test]
+fn inspect_shows_what_a_component_is() {
+    let host = Host::embedded();
+    let said = host
+        .run_with("plugin inspect", &[component("hostile").to_str().unwrap()])
+        .ok();
+    assert!(said.starts_with("hostile "), "{said}");
+    assert!(
+        said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"),
+        "{said}"
+    );
+}

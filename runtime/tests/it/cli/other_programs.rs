@@ -1,0 +1,178 @@
+//! Commands and options of other programs are answered with those of this one.
+
+use crate::support::host::{Host, component};
+
+/// People come from RQ, Celery and others.
+#[test]
+fn a_command_of_another_program_is_answered_with_ours() {
+    let host = Host::embedded();
+    for (words, hint) in [
+        (
+            "worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "worker high low --burst",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "Worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "--url redis://127.0.0.1:1 worker",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "worker-pool",
+            "`ingest-host run --queue QUEUE [--plugin F.wasm]` is the worker",
+        ),
+        (
+            "enqueue q",
+            "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue",
+        ),
+        (
+            "apply_async",
+            "`ingest-host submit --queue QUEUE --uri FILE` puts a request into a queue",
+        ),
+        ("info", "`ingest-host queue list` shows the queues"),
+        ("requeue --all", "`ingest-host dead retry --all --queue QUEUE`"),
+        ("empty q", "`ingest-host dead purge ID`"),
+        ("suspend", "`ingest-host queue pause"),
+        ("failed", "`ingest-host dead list --queue QUEUE`"),
+        ("revoke x", "`ingest-host cancel ID`"),
+        ("jobs", "`ingest-host requests --queue QUEUE`"),
+        ("push x.wasm", "`ingest-host plugin push FILE`"),
+        ("convert a.csv", "`ingest-host ingest FILE"),
+        ("version", "`ingest-host --version`"),
+        ("queue info", "`ingest-host queue list`"),
+        ("queue empty", "`ingest-host dead purge --all --queue QUEUE`"),
+        ("dead requeue x", "`ingest-host dead retry ID` one"),
+        ("plugin add x", "`ingest-host plugin push FILE`"),
+        // What is only mistyped gets clap's own tip.
+        ("sumbit", "a similar subcommand exists: 'submit'"),
+        ("plugin bnid", "a similar subcommand exists: 'bind'"),
+        ("run high low", "a queue is given as --queue NAME"),
+        ("run -Q high", "a queue is given as --queue NAME"),
+        ("run --queue q -c 4", "--concurrency N"),
+        ("run --queue q --workers=4", "--concurrency N"),
+        ("run --queue q --loglevel info", "RUST_LOG=debug"),
+        ("ingest a.csv --plugin x --verbose", "RUST_LOG=debug"),
+        (
+            "submit high a.csv",
+            "an input is given as --uri FILE, its queue as --queue NAME",
+        ),
+        ("requests q", "a queue is given as --queue NAME"),
+        ("queue pause q", "a queue is given as --queue NAME"),
+        ("plugin bind q clean@0.1.0", "a queue is given as --queue NAME"),
+        ("run --queu q", "a similar argument exists: '--queue'"),
+    ] {
+        let said = host.run(words).refused(2);
+        let is_told = ["unrecognized subcommand", "unexpected argument"];
+        assert!(
+            is_told.iter().any(|told| said.contains(told)),
+            "`{words}`: {said}"
+        );
+        assert!(said.contains("tip: ") && said.contains(hint), "`{words}`: {said}");
+    }
+}
+
+/// People come from pandas, Polars, `sort` and others, too, and guess.
+#[test]
+fn an_option_of_another_program_is_answered_with_ours() {
+    let host = Host::embedded();
+    for (words, hint) in [
+        ("ingest a.csv --sep ;", "tip: --delimiter CHAR"),
+        ("run --queue q --separator=;", "tip: --delimiter CHAR"),
+        ("submit --queue q --uri a --delim ;", "tip: --delimiter CHAR"),
+        ("plugin bind --queue q x@1 --sep ;", "tip: --delimiter CHAR"),
+        ("ingest a.csv --skiprows 1", "tip: --skip-lines N"),
+        ("run --skip-rows 1", "tip: --skip-lines N"),
+        ("ingest a.csv --skipfooter 1", "tip: --skip-footer N"),
+        ("ingest a.csv --quotechar x", "tip: --quote CHAR"),
+        ("ingest a.csv --escapechar x", "tip: --escape CHAR"),
+        ("ingest a.csv -e latin1", "tip: --encoding NAME"),
+        ("ingest a.csv --na-values -", "tip: `null` in the config of clean"),
+        ("run --null-values=-", "tip: `null` in the config of clean"),
+        ("ingest a.csv -o x", "tip: --output FOLDER"),
+        ("ingest a.csv --out x", "tip: --output FOLDER"),
+        ("run --queue q --output-dir x", "tip: --output FOLDER"),
+        ("run -q high", "tip: a queue is given as --queue NAME"),
+        ("dead list -q high", "tip: a queue is given as --queue NAME"),
+        ("queue pause -q high", "tip: a queue is given as --queue NAME"),
+        ("plugin history -q high", "tip: a queue is given as --queue NAME"),
+        ("report x -q high", "tip: a queue is given as --queue NAME"),
+        ("dead list high", "tip: a queue is given as --queue NAME"),
+        ("ingest a.csv -q", "tip: RUST_LOG=debug"),
+        ("ingest a.csv --header", "unless --no-header"),
+        ("run --queue q --config {}", "tip: --plugin-config JSON"),
+        // What another command has is named with it.
+        (
+            "queue list --sep ;",
+            "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
+             `ingest-host plugin bind`",
+        ),
+        (
+            "dead list -o x",
+            "tip: --output is an option of `ingest-host run`, `ingest-host ingest`",
+        ),
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(said.contains("unexpected argument"), "`{words}`: {said}");
+        assert!(said.contains(hint), "`{words}`: {said}");
+        assert_eq!(said.matches("tip: ").count(), 1, "`{words}`: {said}");
+    }
+    // Nobody means an option as a value.
+    for words in [
+        "ingest a.csv --frobnicate",
+        "run --frobnicate",
+        "submit --queue q --uri a -x",
+        "dead retry --frobnicate",
+        "queue list -x",
+        "plugin inspect --frobnicate",
+        "report -x",
+        "status --frobnicate",
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(said.contains("unexpected argument"), "`{words}`: {said}");
+        assert!(!said.contains("'-- "), "`{words}`: {said}");
+    }
+    let said = host.run("report x --jso").refused(2);
+    assert!(said.contains("a similar argument exists: '--json'"), "{said}");
+}
+
+/// A plugin is a file for `run` and `ingest`, and has a name and a version on a server.
+#[test]
+fn a_plugin_named_in_the_other_way_is_told() {
+    let host = Host::embedded();
+    host.write("a.csv", "a\n1\n");
+    std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+    for words in [
+        "ingest a.csv --plugin clean",
+        "run --queue q --burst --plugin clean",
+        "plugin push clean",
+        "plugin inspect clean",
+    ] {
+        let said = host.run(words).refused(1);
+        assert!(
+            said.ends_with("; clean.wasm is here: did you mean it? [plugin-missing]\n"),
+            "`{words}`: {said}"
+        );
+    }
+    let said = host.run("ingest a.csv --plugin alarms").refused(1);
+    assert!(!said.contains("did you mean"), "{said}");
+    let said = host.run("run --queue q --burst --plugin clean@0.1.0").refused(1);
+    let hint = "; NAME@VERSION is what `ingest-host plugin bind` takes [plugin-missing]\n";
+    assert!(said.ends_with(hint), "{said}");
+    let said = host.run("plugin bind --queue q clean.wasm").refused(2);
+    let why = "clean.wasm: that is a file: push it first (`ingest-host plugin push clean.wasm`), then bind NAME@VERSION";
+    assert!(said.contains(why), "{said}");
+    host.run("plugin push clean.wasm").ok();
+    let hostile = component("hostile");
+    host.run_with("plugin push", &[hostile.to_str().unwrap()]).ok();
+    let said = host.run("plugin bind --queue q clean").refused(2);
+    let why = "write NAME@VERSION or sha256:HEX (the server has clean@0.1.0)";
+    assert!(said.contains(why), "{said}");
+    let said = host.run("plugin bind --queue q no").refused(2);
+    assert!(said.contains("(the server has clean@0.1.0, hostile@"), "{said}");
+}

@@ -1,0 +1,582 @@
+//! Committing: what is published is whole and stays as it is, whoever else tries.
+
+mod attempts;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::time::{Duration, SystemTime};
+
+use ingest_host::commit::{Artifact, Committed, Destination, Owner, Published, Sealed};
+use ingest_host::digest::{Digest, Digesting};
+use ingest_host::encode::RejectWriter;
+use ingest_host::error::{Class, Error, Result, Stage};
+use ingest_host::format::Format;
+use ingest_host::receipt::{
+    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RecordCounts, RejectsPart,
+    RequestPart,
+};
+use ingest_host::record::Position;
+
+const ID: &str = "day-1";
+const QUEUE: Option<&str> = Some("orders");
+
+/// A folder and a destination `out` in it.
+struct CommitFixture {
+    folder: tempfile::TempDir,
+    destination: Destination,
+}
+
+impl CommitFixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap();
+        Self { folder, destination }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("out").join(path)
+    }
+
+    fn uri(&self, path: &str) -> String {
+        format!("file://{}", self.path(path).display())
+    }
+
+    fn seal(&self, fence: u64, output: &[u8], rejects: &[u8]) -> Sealed {
+        self.seal_as(owner(ID, fence), output, rejects)
+    }
+
+    fn seal_as(&self, owner: Owner, output: &[u8], rejects: &[u8]) -> Sealed {
+        let mut staging = self.destination.stage(owner).unwrap();
+        staging.output().write_all(output).unwrap();
+        if !rejects.is_empty() {
+            staging.rejects().unwrap().write_all(rejects).unwrap();
+        }
+        staging.seal().unwrap()
+    }
+
+    /// One attempt from staging to receipt.
+    fn commit(&self, fence: u64, output: &[u8]) -> Result<Committed> {
+        publish(self.seal(fence, output, b""), fence)
+    }
+
+    /// All files, hidden ones too.
+    fn files(&self) -> Vec<String> {
+        fn walk(folder: &Path, root: &Path, files: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => walk(&path, root, files),
+                    false => files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+                }
+            }
+        }
+        let (mut files, root) = (Vec::new(), self.path(""));
+        walk(&root, &root, &mut files);
+        files.sort();
+        files
+    }
+
+    /// The files that a reader sees.
+    fn visible_files(&self) -> Vec<String> {
+        let mut files = self.files();
+        files.retain(|file| !file.split('/').any(|part| part.starts_with('.')));
+        files
+    }
+
+    fn receipt(&self) -> Receipt {
+        serde_json::from_slice(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
+    }
+}
+
+/// An attempt at a request of the queue.
+fn owner(id: &str, fence: u64) -> Owner {
+    Owner {
+        queue: QUEUE.map(Into::into),
+        id: Some(id.into()),
+        fence,
+        ..Owner::default()
+    }
+}
+
+/// One attempt at the request.
+fn publish(sealed: Sealed, fence: u64) -> Result<Committed> {
+    sealed.publish(ID, Format::Csv, |published| receipt(fence, published))
+}
+
+/// An attempt at another request that has the same id, as after the loss of the queue's server.
+fn publish_other(sealed: Sealed, fence: u64) -> Result<Committed> {
+    sealed.publish(ID, Format::Csv, |published| {
+        let mut receipt = receipt(fence, published);
+        receipt.request.submitted_at = format!("2026-02-01T00:00:{fence:02}Z");
+        receipt
+    })
+}
+
+fn receipt(fence: u64, published: &Published) -> Receipt {
+    let Artifact { uri, bytes, sha256 } = published.output.clone();
+    let rejects = published.rejects.clone();
+    Receipt {
+        receipt: RECEIPT_VERSION,
+        host: "0.1.0".into(),
+        request: RequestPart {
+            id: ID.into(),
+            queue: QUEUE.map(Into::into),
+            uri: "file:///in/day-1.csv".into(),
+            submitted_at: "2026-01-01T00:00:00Z".into(),
+        },
+        attempt: AttemptPart {
+            number: 1,
+            fence,
+            worker: "worker-1".into(),
+            started_at: "2026-01-01T00:00:00Z".into(),
+            finished_at: "2026-01-01T00:00:01Z".into(),
+            resumed_from: None,
+        },
+        input: InputPart {
+            options: None,
+            uri: "file:///in/day-1.csv".into(),
+            bytes: 1,
+            sha256: "11".into(),
+            etag: None,
+            format: Format::Csv,
+            columns: vec!["id".into()],
+        },
+        plugin: PluginPart {
+            name: "clean".into(),
+            version: "0.1.0".into(),
+            sha256: "22".into(),
+            interface: "ingest:plugin@0.1.0".into(),
+        },
+        binding: None,
+        config_sha256: "33".into(),
+        records: RecordCounts::default(),
+        outputs: vec![OutputPart {
+            uri,
+            format: Format::Csv,
+            records: 0,
+            bytes,
+            sha256,
+        }],
+        rejects: RejectsPart {
+            uri: rejects.as_ref().map(|rejects| rejects.uri.clone()),
+            records: 0,
+            bytes: rejects.as_ref().map_or(0, |rejects| rejects.bytes),
+            sha256: rejects.map(|rejects| rejects.sha256),
+            by_code: BTreeMap::new(),
+            examples: BTreeMap::new(),
+        },
+        counters: BTreeMap::new(),
+        quality: None,
+    }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    let mut digesting = Digesting::default();
+    digesting.update(bytes);
+    digesting.finish()
+}
+
+#[test]
+fn output_rejects_and_receipt_appear_under_their_names() {
+    let fixture = CommitFixture::new();
+    let output: Vec<u8> = (0..100_000)
+        .flat_map(|n| format!("{n},x\n").into_bytes())
+        .collect();
+    let mut rejects = Vec::new();
+    let position = Position {
+        record: 1,
+        line: 2,
+        offset: 3,
+    };
+    RejectWriter::default()
+        .append(&mut rejects, position, "bad-id", "id is empty", b",x")
+        .unwrap();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    // Pieces below, at and above the size of the buffer.
+    let (mut rest, mut size) = (output.as_slice(), 1);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        staging.output().write_all(piece).unwrap();
+        (rest, size) = (after, size * 8);
+    }
+    assert_eq!(staging.output().bytes(), output.len() as u64);
+    staging.rejects().unwrap().write_all(&rejects).unwrap();
+    let sealed = staging.seal().unwrap();
+    assert_eq!(
+        (sealed.output.clone(), sealed.rejects.clone()),
+        (digest(&output), Some(digest(&rejects)))
+    );
+
+    let Committed::New(receipt) = publish(sealed, 7).unwrap() else {
+        panic!("there was no receipt");
+    };
+    assert_eq!(receipt, fixture.receipt());
+    assert_eq!(receipt.outputs[0].uri, fixture.uri("orders/day-1.csv"));
+    assert_eq!(receipt.outputs[0].sha256, digest(&output).sha256);
+    assert_eq!(
+        receipt.rejects.uri,
+        Some(fixture.uri("rejects/orders/day-1.rejects.csv"))
+    );
+    let files = [
+        "orders/day-1.csv",
+        "orders/receipts/day-1.json",
+        "rejects/orders/day-1.rejects.csv",
+    ];
+    assert_eq!(fixture.files(), files);
+    assert_eq!(fs::read(fixture.path(files[0])).unwrap(), output);
+    assert_eq!(fs::read(fixture.path(files[2])).unwrap(), rejects);
+}
+
+#[test]
+fn without_rejects_there_is_no_file_of_them() {
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    staging.rejects().unwrap().write_all(b"").unwrap();
+    let sealed = staging.seal().unwrap();
+    assert_eq!(
+        (sealed.output.clone(), sealed.rejects.clone()),
+        (digest(b""), None)
+    );
+    publish(sealed, 1).unwrap();
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+    assert_eq!(fixture.receipt().rejects, RejectsPart::default());
+}
+
+#[test]
+fn what_is_not_published_leaves_nothing() {
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
+    staging.rejects().unwrap().write_all(b"x").unwrap();
+    assert_eq!(fixture.files().len(), 2);
+    drop(staging);
+    drop(fixture.seal(1, b"a\n", b"b\n"));
+    assert_eq!(fixture.files(), [""; 0]);
+}
+
+#[test]
+fn a_staged_file_that_changed_is_not_published() {
+    let fixture = CommitFixture::new();
+    let sealed = fixture.seal(1, b"a\n", b"");
+    let staged = fixture.files().remove(0);
+    fs::write(fixture.path(&staged), "").unwrap();
+    let error = publish(sealed, 1).expect_err("truncated");
+    assert!(
+        error.to_string().ends_with("has 0 bytes, but 2 were written"),
+        "{error}"
+    );
+    assert_eq!(fixture.files(), [""; 0]);
+}
+
+#[test]
+fn abandoned_staging_is_reaped_and_nothing_else() {
+    let fixture = CommitFixture::new();
+    assert_eq!(
+        fixture.destination.reap(Duration::ZERO, &[]).unwrap(),
+        0,
+        "before there is anything"
+    );
+    fixture.commit(1, b"a\n").unwrap();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    staging.rejects().unwrap().write_all(b"x").unwrap();
+    std::mem::forget(staging);
+    assert_eq!(
+        fixture.destination.reap(Duration::from_secs(3600), &[]).unwrap(),
+        0
+    );
+    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 2);
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+}
+
+/// An attempt that waits for memory may write nothing for any time.
+#[test]
+fn staging_of_a_request_at_work_is_kept_for_all_workers() {
+    let fixture = CommitFixture::new();
+    let mut keys = Vec::new();
+    let _staged = ["day-2", ID].map(|id| {
+        let mut staging = fixture.destination.stage(owner(id, 2)).unwrap();
+        staging.rejects().unwrap().write_all(b"x").unwrap();
+        for name in fixture.files() {
+            let name = name.rsplit('/').next().unwrap();
+            let key = name.split('.').next().unwrap().to_owned();
+            if key.len() == 32 && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        staging
+    });
+    assert_eq!(keys.len(), 2);
+    // What guards the request is kept, too.
+    let fences = fixture.path(".staging/fences");
+    fs::create_dir_all(&fences).unwrap();
+    for key in &keys {
+        fs::write(fences.join(format!("{key}.lock")), "").unwrap();
+    }
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    for file in fixture.files() {
+        let file = fs::File::open(fixture.path(&file)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let hour = Duration::from_secs(3_600);
+    let (queue, before) = (owner(ID, 2).queue.unwrap(), fixture.files().len());
+    assert_eq!(fixture.destination.reap(hour, &[(&queue, ID)]).unwrap(), 3);
+    let kept = fixture.files();
+    assert_eq!(kept.len(), before - 3);
+    assert!(kept.iter().any(|name| name.ends_with(".output")), "{kept:?}");
+    assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
+    assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
+    assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
+    // Another worker, which is not at work on it, sees that somebody is.
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(fixture.files(), kept);
+    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
+}
+
+#[test]
+fn staging_in_which_a_file_grows_is_not_reaped() {
+    let fixture = CommitFixture::new();
+    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let staged = fixture.path(&fixture.files()[0]);
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    let hour = Duration::from_secs(3_600);
+    let age = || {
+        let file = fs::File::open(&staged).unwrap();
+        file.set_modified(long_ago).unwrap();
+    };
+    age();
+    staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
+    assert!(staged.exists());
+    age();
+    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 1);
+    assert!(!staged.exists());
+}
+
+#[test]
+fn a_folder_that_was_removed_or_turned_is_found_out() {
+    let fixture = CommitFixture::new();
+    fixture.commit(1, b"a\n").unwrap();
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fixture.commit(1, b"a\n").unwrap();
+    assert_eq!(
+        fixture.files(),
+        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+    );
+
+    // A link in the place of the folder: what comes later goes where it leads, under the name of that.
+    let elsewhere = fixture.folder.path().canonicalize().unwrap().join("elsewhere");
+    fs::rename(fixture.path("orders"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, fixture.path("orders")).unwrap();
+    fs::remove_file(elsewhere.join("receipts/day-1.json")).unwrap();
+    fixture.commit(2, b"b\n").unwrap();
+    let output = elsewhere.join("day-1~2.csv");
+    assert_eq!(
+        fixture.receipt().outputs[0].uri,
+        format!("file://{}", output.display())
+    );
+    assert_eq!(fs::read(output).unwrap(), b"b\n");
+}
+
+#[test]
+fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
+    let fixture = CommitFixture::new();
+    let identity = fixture.destination.identity().unwrap();
+    fixture.commit(1, b"a\n").unwrap();
+    fixture.destination.check_identity().unwrap();
+    // Somebody removes the folder: this process makes it again, with its id.
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fixture.commit(2, b"a\n").unwrap();
+    fixture.destination.check_identity().unwrap();
+    assert_eq!(
+        fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
+        identity
+    );
+    // Somebody mounts a volume there that has been an output before.
+    fs::remove_dir_all(fixture.path("")).unwrap();
+    fs::create_dir(fixture.path("")).unwrap();
+    fs::write(fixture.path(".output-id"), "another\n").unwrap();
+    let error = fixture
+        .destination
+        .stage(owner(ID, 3))
+        .expect_err("another output");
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    let error = fixture.destination.check_identity().expect_err("another output");
+    // Whoever started the worker has done nothing wrong.
+    assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
+    assert!(
+        error
+            .to_string()
+            .contains("is another output than when this worker started"),
+        "{error}"
+    );
+}
+
+#[test]
+fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
+    let fixture = CommitFixture::new();
+    let barrier = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for number in 0..16_u64 {
+            let (fixture, barrier) = (&fixture, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for round in 0..8 {
+                    let id = format!("day-{number}-{round}");
+                    let sealed = fixture.seal_as(owner(&id, number), id.as_bytes(), b"");
+                    let committed = sealed.publish(&id, Format::Csv, |published| receipt(number, published));
+                    assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(fixture.files().len(), 2 * 16 * 8);
+}
+
+#[test]
+fn a_queue_whose_folder_is_taken_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let check = |rejects: Option<PathBuf>, queue| {
+        let rejects = rejects.map(|path| path.to_str().unwrap().to_owned());
+        let destination = Destination::new(out.to_str().unwrap(), rejects.as_deref()).unwrap();
+        destination.check_queue(queue)
+    };
+    for (rejects, queue) in [
+        (None, "receipts"),
+        (None, "rejects"),
+        (None, "Receipts"),
+        (None, "a/b"),
+        (Some(out.join("bad")), "rejects"),
+        (Some(out.join("bad")), "bad"),
+        (Some(out.clone()), "receipts"),
+        (Some(folder.path().to_owned()), "out"),
+    ] {
+        let error = check(rejects, queue).expect_err(queue);
+        assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+    }
+    for (rejects, queue) in [
+        (None, "orders"),
+        (Some(out.join("bad")), "good"),
+        (Some(out.clone()), "orders"),
+    ] {
+        check(rejects, queue).expect(queue);
+    }
+    assert!(!out.exists(), "a check leaves nothing");
+}
+
+#[test]
+fn rejects_do_not_go_where_outputs_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    for rejects in [out.clone(), out.join("."), link] {
+        let destination = Destination::new(out.to_str().unwrap(), rejects.to_str()).unwrap();
+        for queue in [None, QUEUE] {
+            let error = destination
+                .stage(Owner {
+                    queue: queue.map(Into::into),
+                    ..Owner::default()
+                })
+                .expect_err("one folder");
+            assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+            assert!(error.to_string().contains("a folder of its own"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn rejects_may_live_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (output, rejects) = (
+        format!("file://{}/o%20ut/", root.display()),
+        root.join("re#jects"),
+    );
+    let destination = Destination::new(&output, rejects.to_str()).unwrap();
+    let mut staging = destination.stage(Owner::default()).unwrap();
+    staging.output().write_all(b"a\n").unwrap();
+    staging.rejects().unwrap().write_all(b"r\n").unwrap();
+    publish(staging.seal().unwrap(), 0).unwrap();
+    assert_eq!(fs::read(root.join("o ut/day-1.csv")).unwrap(), b"a\n");
+    assert_eq!(fs::read(rejects.join("day-1.rejects.csv")).unwrap(), b"r\n");
+    let receipt: Receipt =
+        serde_json::from_slice(&fs::read(root.join("o ut/receipts/day-1.json")).unwrap()).unwrap();
+    assert_eq!(receipt.outputs[0].uri, format!("{output}day-1.csv"));
+    assert_eq!(
+        receipt.rejects.uri.unwrap(),
+        format!("file://{}/re%23jects/day-1.rejects.csv", root.display())
+    );
+}
+
+#[test]
+fn a_destination_that_cannot_be_is_refused() {
+    for (uri, what) in [
+        ("s3://bucket/out", "--output s3://bucket/out: is not supported"),
+        ("https://u:pw@h/out", "--output https://h/out: is not supported"),
+        ("", "--output : not a path"),
+        (
+            "file:out",
+            "--output: file:out: a file: URI takes an absolute path",
+        ),
+    ] {
+        let error = Destination::new(uri, None).expect_err(uri);
+        assert_eq!(error.class(), Class::Permanent);
+        assert!(error.to_string().starts_with(what), "{error}");
+    }
+    let fixture = CommitFixture::new();
+    for queue in ["../x", "a/b", "", "receipts", "rejects"] {
+        let error = fixture
+            .destination
+            .stage(Owner {
+                queue: Some(queue.into()),
+                ..Owner::default()
+            })
+            .expect_err(queue);
+        assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+    }
+    let sealed = fixture.seal(1, b"", b"");
+    let error = sealed
+        .publish("../x", Format::Csv, |published| receipt(0, published))
+        .expect_err("an id");
+    assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_shows_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let sys = PathBuf::from("/sys/ingest");
+    // No mode of a folder keeps root out; nobody can create a folder in sysfs.
+    for (path, blamed) in [
+        (file.clone(), &file),
+        (file.join("out"), &file),
+        (sys.clone(), &sys),
+    ] {
+        let error = Destination::new(path.to_str().unwrap(), None)
+            .unwrap()
+            .stage(Owner::default())
+            .expect_err("no folder");
+        assert_eq!(
+            (error.stage(), error.class()),
+            (Stage::Commit, Class::Permanent),
+            "{}",
+            error.report()
+        );
+        assert_eq!(
+            error.to_string(),
+            format!("commit {}: the folder cannot be created", blamed.display())
+        );
+    }
+}

@@ -1,0 +1,533 @@
+//! The publish gate: an input with too many rejects is not published at all, is not tried again, and tells what was wrong
+//! with it.
+
+use serde_json::Value;
+
+use crate::support::host::{CommandOutput, Host, component, path_of};
+use crate::support::redis::RedisServer;
+
+/// A file with so many good records, ragged ones and ones with a stray quote.
+fn csv(good: usize, ragged: usize, stray: usize) -> String {
+    format!(
+        "a,b\n{}{}{}",
+        "1,2\n".repeat(good),
+        "1\n".repeat(ragged),
+        "x\"y,2\n".repeat(stray)
+    )
+}
+
+/// All files below the folder `out`, but the one that tells it from other outputs. Staging must be empty.
+fn files(host: &Host) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![host.path("out")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with(".output-id") {
+                found.push(
+                    path.strip_prefix(host.path("out"))
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn run(host: &Host, gate: &str) -> String {
+    let clean = component("clean").display().to_string();
+    let said = host.run(&format!(
+        "run --queue q --burst --allow-root . --plugin {clean} {gate}"
+    ));
+    assert!(said.stderr.contains("worker stopped"), "{}", said.stderr);
+    said.stdout
+}
+
+fn ingest(host: &Host, input: &str, gate: &str) -> CommandOutput {
+    let clean = component("clean").display().to_string();
+    host.run(&format!("ingest {input} --id in --plugin {clean} {gate}"))
+}
+
+fn dead(host: &Host, id: &str) -> (String, Value) {
+    let status = host.status(id);
+    assert_eq!(status["state"], "dead", "{status}");
+    assert_eq!(status["code"], "gate-exceeded", "{status}");
+    (status["error"].as_str().unwrap().to_owned(), status)
+}
+
+fn the_limit_passes_and_one_more_does_not(host: &Host) {
+    host.write("good.csv", csv(7, 1, 1));
+    host.write("bad.csv", csv(7, 2, 1));
+    for name in ["good", "bad"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    assert_eq!(
+        run(host, "--max-rejects 2"),
+        "1 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
+         1 died: `ingest-host dead list --queue q` shows them\n"
+    );
+    assert_eq!(host.status("good")["receipt"]["records"]["written"], 7);
+    let (error, status) = dead(host, "bad");
+    assert_eq!(status["attempts"], 1);
+    let folder = host.path("out/rejects/q").canonicalize().unwrap();
+    assert_eq!(
+        error,
+        format!(
+            "commit bad.csv: nothing was published (see file://{}/.quarantine/bad.json): 3 of 10 records were rejected, and at most 2 may be; \
+             by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
+             1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
+            folder.display()
+        )
+    );
+    let found = [
+        "q/.quarantine/bad.csv",
+        "q/good.csv",
+        "q/receipts/good.json",
+        "rejects/q/.quarantine/bad.json",
+        "rejects/q/.quarantine/bad.rejects.csv",
+        "rejects/q/good.rejects.csv",
+    ];
+    assert_eq!(files(host), found);
+    let kept = std::fs::read_to_string(folder.join(".quarantine/bad.rejects.csv")).unwrap();
+    assert_eq!(kept.lines().count(), 4, "{kept}");
+    assert!(
+        kept.starts_with("record,line,offset,code,reason,raw\n8,9,32,\"ragged-row\","),
+        "{kept}"
+    );
+
+    let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
+    assert_eq!(good, csv(7, 0, 0));
+
+    // Tried again behind the same gate it is the same, and behind a wider one it is published.
+    host.run("dead retry bad").ok();
+    assert!(run(host, "--max-rejects 2").starts_with("0 done, 1 dead"));
+    assert_eq!(files(host), found);
+    host.run("dead retry bad").ok();
+    assert!(run(host, "--max-rejects 3").starts_with("1 done, 0 dead"));
+    assert!(files(host).contains(&"q/bad.csv".to_owned()));
+}
+
+#[test]
+fn the_limit_passes_and_one_more_does_not_on_a_file() {
+    the_limit_passes_and_one_more_does_not(&Host::embedded());
+}
+
+#[test]
+fn the_limit_passes_and_one_more_does_not_on_redis() {
+    let redis = RedisServer::start();
+    the_limit_passes_and_one_more_does_not(&Host::on(&redis.url()));
+}
+
+#[test]
+fn shares_and_codes_have_their_edges_too() {
+    for (input, gate, passes) in [
+        (csv(9, 1, 0), "--max-rejects 10%", true),
+        (csv(8, 1, 0), "--max-rejects 10%", false),
+        (csv(0, 3, 0), "--max-rejects 100%", true),
+        // No record is none too many.
+        (csv(0, 0, 0), "--max-rejects 0%", true),
+        (csv(0, 0, 0), "--on-reject fail", true),
+        (csv(1, 1, 5), "--max-rejects ragged-row=1", true),
+        (csv(1, 2, 0), "--max-rejects ragged-row=1", false),
+        (csv(8, 1, 1), "--max-rejects ragged-row=10%,stray-quote=10%", true),
+        (
+            csv(7, 1, 2),
+            "--max-rejects ragged-row=10% --max-rejects stray-quote=10%",
+            false,
+        ),
+        (csv(7, 1, 2), "--max-rejects 3 --max-rejects stray-quote=2", true),
+        (csv(3, 0, 1), "--on-reject set-aside", true),
+        (csv(3, 0, 1), "--on-reject fail", false),
+        (csv(3, 0, 0), "--on-reject fail", true),
+        (csv(3, 0, 1), "", true),
+        // More than half of at least 20, unless there is another rule for all of them.
+        (csv(10, 10, 0), "", true),
+        (csv(9, 11, 0), "", false),
+        (csv(9, 6, 5), "", false),
+        (csv(8, 11, 0), "", true),
+        (csv(0, 20, 0), "", false),
+        (csv(0, 20, 0), "--on-reject set-aside", false),
+        (csv(0, 20, 0), "--max-rejects 100%", true),
+        (csv(0, 20, 0), "--max-rejects 20", true),
+        (csv(0, 20, 0), "--max-rejects ragged-row=100%", false),
+        (csv(0, 20, 0), "--max-rejects ragged-row=20,100%", true),
+        (csv(0, 0, 0), "--min-records 0", true),
+        (csv(2, 0, 0), "--min-records 2", true),
+        // It is about what is read: what is rejected has a rule of its own.
+        (csv(0, 2, 0), "--min-records 2", true),
+    ] {
+        let host = Host::embedded();
+        host.write("in.csv", &input);
+        let said = ingest(&host, "in.csv", gate);
+        let is_published = files(&host).contains(&"receipts/in.json".to_owned());
+        assert_eq!(
+            (said.code == Some(0), is_published),
+            (passes, passes),
+            "{gate} {input}: {}",
+            said.stderr
+        );
+        if !passes {
+            assert_eq!(
+                files(&host),
+                [
+                    ".quarantine/in.csv",
+                    "rejects/.quarantine/in.json",
+                    "rejects/.quarantine/in.rejects.csv"
+                ],
+                "{gate}"
+            );
+            assert!(
+                said.stderr.contains("rejects/.quarantine/in.json"),
+                "{}",
+                said.stderr
+            );
+        }
+    }
+}
+
+/// Nobody has said how many may be rejected: more than half of at least 20 are too many, and whoever sees the burst, its log
+/// or the list sees it.
+fn mostly_rejected_is_no_success(host: &Host) {
+    host.write("clean.csv", csv(20, 0, 0));
+    host.write("half.csv", csv(10, 10, 0));
+    host.write("most.csv", csv(9, 11, 0));
+    host.write("few.csv", csv(1, 18, 0));
+    let clean = component("clean").display().to_string();
+    let burst = |gate: &str| {
+        host.run(&format!(
+            "run --queue q --burst --allow-root . --plugin {clean} {gate}"
+        ))
+    };
+    for name in ["clean", "half", "few"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    let said = burst("").ok();
+    assert_eq!(
+        said,
+        "3 done, 0 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n"
+    );
+    host.run("submit --queue q --id most --uri most.csv").ok();
+    let said = burst("");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert_eq!(
+        said.stdout,
+        "0 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
+         1 died: `ingest-host dead list --queue q` shows them\n"
+    );
+    let why = "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or \
+               set another bound with --max-rejects (100% for none)";
+    let line = said.stderr.lines().find(|line| line.contains("a dead letter"));
+    let line = line.expect(&said.stderr);
+    assert!(line.contains("ERROR") && line.contains(why), "{line}");
+    assert!(
+        line.contains("report=\"file:///") && line.contains("most.json"),
+        "{line}"
+    );
+    let (error, status) = dead(host, "most");
+    assert!(
+        error.contains(why) && error.contains("by code: 11 ragged-row"),
+        "{error}"
+    );
+    assert_eq!(status["attempts"], 1);
+    assert!(!files(host).contains(&"q/most.csv".to_owned()));
+    for name in ["q/.quarantine/most.csv", "rejects/q/.quarantine/most.rejects.csv"] {
+        assert!(files(host).contains(&name.to_owned()), "{name}");
+    }
+    let list = host.run("requests --queue q").ok();
+    let row = |id: &str| {
+        let row = list.lines().find(|line| line.starts_with(id)).expect(&list);
+        row.split_whitespace().take(6).collect::<Vec<_>>().join(" ")
+    };
+    assert!(
+        list.starts_with("ID     STATE  ATTEMPTS  LOST  READ  REJECTED  INPUT"),
+        "{list}"
+    );
+    assert_eq!(row("clean"), "clean done 1 0 20 0");
+    assert_eq!(row("half"), "half done 1 0 20 10");
+    assert_eq!(row("few"), "few done 1 0 19 18");
+    assert!(row("most").starts_with("most dead 1 0 "), "{list}");
+    assert!(list.contains(why), "{list}");
+    // A rule for one code does not replace the default, one for all does.
+    host.run("dead retry most").ok();
+    assert!(
+        burst("--max-rejects ragged-row=100%")
+            .stdout
+            .starts_with("0 done, 1 dead")
+    );
+    host.run("dead retry most").ok();
+    assert!(burst("--max-rejects 100%").ok().starts_with("1 done, 0 dead"));
+    assert_eq!(host.status("most")["receipt"]["records"]["rejected"], 11);
+}
+
+#[test]
+fn mostly_rejected_is_no_success_on_a_file() {
+    mostly_rejected_is_no_success(&Host::embedded());
+}
+
+#[test]
+fn mostly_rejected_is_no_success_on_redis() {
+    let redis = RedisServer::start();
+    mostly_rejected_is_no_success(&Host::on(&redis.url()));
+}
+
+/// A binding replaces the default for its queue, too, and may ask for records.
+#[test]
+fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
+    let host = Host::embedded();
+    let clean = component("clean");
+    host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
+    host.write("most.csv", csv(9, 11, 0));
+    host.write("empty.csv", csv(0, 0, 0));
+    let burst = || host.run("run --queue q --burst --allow-root .").stdout;
+    for (gate, id, ended, shown) in [
+        (
+            "--max-rejects ragged-row=20",
+            "a",
+            "0 done, 1 dead",
+            "ragged-row=20",
+        ),
+        ("--max-rejects 100%", "b", "1 done, 0 dead", "100%"),
+        (
+            "--max-rejects 100% --min-records 20",
+            "c",
+            "1 done, 0 dead",
+            "100%,records>=20",
+        ),
+        (
+            "--max-rejects 100% --min-records 21",
+            "d",
+            "0 done, 1 dead",
+            "100%,records>=21",
+        ),
+    ] {
+        host.run(&format!("plugin bind --queue q clean@0.1.0 {gate}"))
+            .ok();
+        let history = host.run("plugin history --queue q").ok();
+        let newest = history.lines().nth(1).unwrap();
+        assert!(newest.contains(&format!(" {shown} ")), "{history}");
+        host.run(&format!("submit --queue q --id {id} --uri most.csv"))
+            .ok();
+        assert!(burst().starts_with(ended), "{gate}");
+    }
+    let why = "20 records were read, and --min-records asks for at least 21";
+    assert!(dead(&host, "d").0.contains(why));
+    // The worker's own number and the binding's: the larger one counts.
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    host.run("submit --queue q --id e --uri empty.csv").ok();
+    let said = host
+        .run("run --queue q --burst --allow-root . --min-records 1")
+        .refused(1);
+    assert!(
+        said.contains("0 records were read, and --min-records asks for at least 1"),
+        "{said}"
+    );
+    host.run("dead retry e").ok();
+    assert!(burst().starts_with("1 done, 0 dead"));
+}
+
+/// A binding's gate holds for each worker, beside the worker's own, and a rollback brings back the one before.
+fn a_binding_has_a_gate(host: &Host) {
+    let clean = component("clean");
+    host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
+    host.run("plugin bind --queue q clean@0.1.0").ok();
+    host.run("plugin bind --queue q clean@0.1.0 --max-rejects 50%,ragged-row=1")
+        .ok();
+    let history = host.run("plugin history --queue q --json").json();
+    assert_eq!(history[0]["gate"], serde_json::json!(["50%", "ragged-row=1"]));
+    assert_eq!(history[1]["gate"], Value::Null);
+    host.write("bad.csv", csv(9, 2, 0));
+    host.write("good.csv", csv(9, 1, 1));
+    for name in ["bad", "good"] {
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+    }
+    let run = |gate: &str| {
+        host.run(&format!("run --queue q --burst --allow-root . {gate}"))
+            .stdout
+    };
+    assert!(run("").starts_with("1 done, 1 dead"));
+    assert!(
+        dead(host, "bad")
+            .0
+            .contains("2 of 11 records were rejected as ragged-row, and at most 1 may be")
+    );
+    host.run("plugin rollback --queue q").ok();
+    host.run("dead retry bad").ok();
+    assert!(run("--max-rejects 1").starts_with("0 done, 1 dead"));
+    host.run("dead retry bad").ok();
+    assert!(run("").starts_with("1 done, 0 dead"));
+}
+
+#[test]
+fn a_binding_has_a_gate_on_a_file() {
+    a_binding_has_a_gate(&Host::embedded());
+}
+
+#[test]
+fn a_binding_has_a_gate_on_redis() {
+    let redis = RedisServer::start();
+    a_binding_has_a_gate(&Host::on(&redis.url()));
+}
+
+/// More rejects than one batch has, in several lanes: each of them is counted and kept.
+#[test]
+fn the_quarantine_has_every_reject_of_a_large_input() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(150_000, 0, 0) + &csv(50_000, 70_001, 0)[4..]);
+    ingest(&host, "in.csv", "--max-rejects 70001").ok();
+    let host = Host::embedded();
+    host.write("in.csv", csv(150_000, 0, 0) + &csv(50_000, 70_001, 0)[4..]);
+    let said = ingest(&host, "in.csv", "--max-rejects 70000").refused(1);
+    assert!(
+        said.contains("70001 of 270001 records were rejected, and at most 70000 may be"),
+        "{said}"
+    );
+    assert!(
+        said.contains("70001 ragged-row (first record 200001, line 200002: "),
+        "{said}"
+    );
+    let kept = std::fs::read_to_string(host.path("out/rejects/.quarantine/in.rejects.csv")).unwrap();
+    assert_eq!(kept.lines().count(), 1 + 70_001);
+}
+
+/// The report is of the last time. What it names of other inputs is not touched.
+#[test]
+fn an_input_is_refused_as_often_as_it_is_tried() {
+    let host = Host::embedded();
+    for (ragged, gate) in [(1, "0"), (1, "0"), (2, "1"), (3, "0"), (2, "1")] {
+        host.write("in.csv", csv(1, ragged, 0));
+        let said = ingest(&host, "in.csv", &format!("--max-rejects {gate}")).refused(1);
+        let verdict = format!(
+            "{ragged} of {} records were rejected, and at most {gate} may be",
+            1 + ragged
+        );
+        assert!(said.contains(&verdict), "{said}");
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(host.path("out/rejects/.quarantine/in.json")).unwrap())
+                .unwrap();
+        assert!(
+            report["refused"].as_str().unwrap().starts_with(&verdict),
+            "{report}"
+        );
+        assert_eq!(report["code"], "gate-exceeded", "{report}");
+        let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
+        assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
+    }
+    // One output, for it is always the same, and three times rejects.
+    assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
+}
+
+/// Where there can be no quarantine the verdict is told all the same, and nothing is left behind.
+#[test]
+fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(1, 1, 0));
+    std::fs::create_dir_all(host.path("out/rejects")).unwrap();
+    host.write("out/rejects/.quarantine", "in the way");
+    let said = ingest(&host, "in.csv", "--on-reject fail").refused(1);
+    assert!(
+        said.contains("1 of 2 records were rejected, and at most 0 may be"),
+        "{said}"
+    );
+    assert!(
+        said.contains(".quarantine: the folder cannot be created"),
+        "{said}"
+    );
+    assert_eq!(files(&host), ["rejects/.quarantine"]);
+}
+
+/// A worker dies between its receipt and its settle; the next one has a narrower gate. The output is published, so the
+/// request is done.
+#[test]
+fn what_was_published_stays_done_behind_a_narrower_gate() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(3, 2, 0));
+    host.run("submit --queue q --id one --uri in.csv").ok();
+    let mut killed = host.command();
+    killed
+        .args("run --queue q --burst --allow-root . --max-rejects 2 --plugin".split(' '))
+        .arg(component("clean"));
+    let status = killed
+        .env("INGEST_HOST_FAULT", "receipt:KILL:1")
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    assert_eq!(host.status("one")["state"], "leased");
+    host.expire_lease("one");
+    assert!(run(&host, "--on-reject fail").starts_with("1 done, 0 dead"));
+    assert_eq!(host.status("one")["receipt"]["records"]["rejected"], 2);
+    assert_eq!(
+        files(&host),
+        ["q/one.csv", "q/receipts/one.json", "rejects/q/one.rejects.csv"]
+    );
+}
+
+/// No rule for a code can tell whether it is mistyped, but a person can.
+#[test]
+fn a_code_that_no_reject_has_is_named() {
+    let note = "--max-rejects: no reject has the code ragged; there are ragged-row, stray-quote";
+    for (rejects, gate, is_named) in [
+        (2, "--max-rejects ragged=1", true),
+        (2, "--max-rejects ragged-row=2,ragged=1", true),
+        (2, "--max-rejects ragged-row=2,stray-quote=1,9", false),
+        (0, "--max-rejects ragged=1", false),
+    ] {
+        let host = Host::embedded();
+        host.write("in.csv", csv(3, rejects, rejects / 2));
+        let said = ingest(&host, "in.csv", gate);
+        assert_eq!(said.stderr.contains(note), is_named, "{gate}: {}", said.stderr);
+        said.ok();
+    }
+}
+
+/// An input without records has no rejects; its quarantine has the header and the report.
+#[test]
+fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
+    for (read, least) in [(0, 1), (3, 4)] {
+        let host = Host::embedded();
+        host.write("in.csv", csv(read, 0, 0));
+        let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
+        let why =
+            format!("{read} records were read, and --min-records asks for at least {least} [gate-exceeded]");
+        assert!(
+            said.contains("in.csv: nothing was published (see file:///"),
+            "{said}"
+        );
+        assert!(said.trim_end().ends_with(&why), "{said}");
+        assert_eq!(
+            files(&host),
+            [".quarantine/in.csv", "rejects/.quarantine/in.json"]
+        );
+        let kept = std::fs::read_to_string(host.path("out/.quarantine/in.csv")).unwrap();
+        assert_eq!(kept, csv(read, 0, 0));
+    }
+    let host = Host::embedded();
+    host.write("in.jsonl", "");
+    ingest(&host, "in.jsonl", "").ok();
+    ingest(&host, "in.jsonl", "--min-records 1 --output out2").refused(1);
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_wrong_usage() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(1, 0, 0));
+    for gate in [
+        "--max-rejects -1",
+        "--max-rejects 101%",
+        "--max-rejects Bad=1",
+        "--max-rejects 1 --on-reject fail",
+        "--max-rejects records>=1",
+        "--min-records -1",
+        "--min-records 5%",
+    ] {
+        ingest(&host, "in.csv", gate).refused(2);
+    }
+}

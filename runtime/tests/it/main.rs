@@ -1,0 +1,58 @@
+//! What the program promises its users, a module for each promise, in one program that is linked once.
+//!
+//! The tests run beside each other in one process. One that measures the whole process does so in a process of its own:
+//! see [`support::process::is_own`].
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+/// Makes each test twice: with the embedded queue, and with a Redis server of its own.
+macro_rules! on_both_queues {
+    ($($name:ident)+) => {
+        mod embedded {
+            $(#[test] fn $name() { super::$name(&super::Host::embedded()); })+
+        }
+        mod redis {
+            $(#[test] fn $name() {
+                let server = $crate::support::redis::RedisServer::start();
+                super::$name(&super::Host::on(&server.url()));
+            })+
+        }
+    };
+}
+
+mod support;
+
+mod architecture;
+mod bad_plugin_answers;
+mod burst;
+mod checkpoint;
+mod cli;
+mod commit;
+mod differential;
+mod error_codes;
+mod fetch;
+mod fuzz;
+mod gate;
+mod hostile_components;
+mod hostile_plugin;
+mod ingest;
+mod input_options;
+mod lanes;
+mod lease;
+mod limits;
+mod load;
+mod members;
+mod memory;
+mod pipes;
+mod readme;
+mod report;
+mod request_schema;
+mod retries;
+mod sandbox;
+mod secrets;
+mod submit;
+mod swap;
+mod traps;
+mod trust;
+mod untrusted_text;
+mod worker;
+mod wrong_files;

@@ -1,0 +1,114 @@
+//! `ingest-host ingest` among other programs: standard input, stdout, several inputs and patterns.
+
+mod several_inputs;
+mod standard_input;
+mod stdout;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::host::{CommandOutput, Host, component, path_of, wait_for};
+
+const ROWS: &str = "a,b\n1,x\n2,y\n";
+
+/// `ingest` with the plugin `clean`, which keeps every record if it has no config.
+fn clean(host: &Host, args: &[&str]) -> Command {
+    let mut command = host.command();
+    command.env("TMPDIR", host.path(""));
+    command
+        .arg("ingest")
+        .args(args)
+        .arg("--plugin")
+        .arg(component("clean"));
+    command
+}
+
+fn said(mut command: Command) -> CommandOutput {
+    CommandOutput::new(&command.output().expect("the program runs"))
+}
+
+/// Runs it with these bytes on standard input.
+fn piped(mut command: Command, bytes: &[u8]) -> CommandOutput {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let bytes = bytes.to_vec();
+    // It may end before it has read all.
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes).ok());
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("the writer ends");
+    CommandOutput::new(&output)
+}
+
+fn receipt(said: CommandOutput) -> Value {
+    let mut receipts = said.json();
+    assert_eq!(receipts.len(), 1);
+    receipts.remove(0)
+}
+
+fn output(receipt: &Value) -> String {
+    std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap()
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Nothing of what was staged for stdout stays.
+#[track_caller]
+fn leaves_no_staging(host: &Host) {
+    let left: Vec<_> = names(&host.path(""))
+        .into_iter()
+        .filter(|name| name.starts_with("ingest-host-"))
+        .collect();
+    assert_eq!(left, [] as [String; 0]);
+}
+
+/// Interrupts a program that has read its standard input, which stays open.
+fn interrupted(mut command: Command) -> CommandOutput {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(ROWS.as_bytes()).unwrap();
+    wait_until_read(&child);
+    interrupt(&child);
+    let said = CommandOutput::new(&child.wait_with_output().unwrap());
+    drop(stdin);
+    said
+}
+
+/// Waits until a process reads standard input, which is then empty: it listens to signals before.
+fn wait_until_read(child: &Child) {
+    let pipe = format!("/proc/{}/fd/0", child.id());
+    wait_for("standard input to be read", || {
+        let pipe = File::open(&pipe).ok()?;
+        (rustix::io::ioctl_fionread(&pipe).ok()? == 0).then_some(())
+    });
+}
+
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-s", "INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+}

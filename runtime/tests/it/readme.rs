@@ -1,0 +1,183 @@
+//! The documents keep their word: each command of README.md and of the tutorial runs, the plugin of docs/plugins.md builds
+//! outside the repository and does what is printed there, and each link leads somewhere.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::documents::{self, block};
+use crate::support::host::{CommandOutput, Host, component};
+
+#[test]
+fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
+    let root = documents::root();
+    let host = Host::embedded();
+    std::fs::create_dir(host.path("src")).unwrap();
+    let sdk = root.join("plugins/sdk");
+    let manifest = block("toml", "celsius");
+    assert!(manifest.contains("../ingest-host/plugins/sdk"));
+    host.write(
+        "Cargo.toml",
+        manifest.replace("../ingest-host/plugins/sdk", sdk.to_str().unwrap()),
+    );
+    host.write("src/lib.rs", block("rust", "Celsius"));
+    host.write("readings.csv", block("csv", "fahrenheit"));
+    // The same versions as the repository's, so that nothing is fetched that is not there.
+    std::fs::copy(root.join("Cargo.lock"), host.path("Cargo.lock")).unwrap();
+
+    // Kept between runs, because the dependencies are compiled anew otherwise.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    let cargo = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(host.folder.path())
+            .env("CARGO_TARGET_DIR", &target);
+        let output = command.args(args).arg("--offline").output().unwrap();
+        assert!(
+            output.status.success(),
+            "cargo {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    cargo(&["test"]);
+    cargo(&["build", "--release", "--target", "wasm32-wasip2"]);
+
+    let component = target.join("wasm32-wasip2/release/celsius.wasm");
+    let said = host
+        .run_with("ingest readings.csv --plugin", &[component.to_str().unwrap()])
+        .ok();
+    let promised = block("text", "4 records");
+    assert!(
+        said.starts_with(&promised),
+        "the document promises\n{promised}\nand the program says\n{said}"
+    );
+    let output = said
+        .lines()
+        .find_map(|line| line.strip_prefix("output   file://"))
+        .expect("an output");
+    let output = std::fs::read_to_string(output).unwrap();
+    assert_eq!(
+        output,
+        "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
+    );
+
+    // What is no finite number is none, nor is what the plugin computes of it: the last one in the list is finite.
+    let not_finite = ["NaN", "-nan", "inf", "Infinity", "1e999", "1e308"];
+    host.write(
+        "not_finite.csv",
+        format!("station,fahrenheit\nX,{}\n", not_finite.join("\nX,")),
+    );
+    let said = host
+        .run_with("ingest not_finite.csv --plugin", &[component.to_str().unwrap()])
+        .ok();
+    assert!(
+        said.contains("6 rejected; 0 written\n         6  bad-value\n"),
+        "{said}"
+    );
+}
+
+/// Runs the `sh` blocks of a document in their order, in one shell, except those that need the repository.
+fn run_blocks(host: &Host, document: &str) -> CommandOutput {
+    let blocks = documents::blocks(&documents::text(document), "sh");
+    let of_repository = |block: &String| {
+        ["make ", "docker ", "cargo "]
+            .iter()
+            .any(|word| block.contains(word))
+    };
+    let blocks: Vec<_> = blocks.into_iter().filter(|block| !of_repository(block)).collect();
+    host.bash(&blocks.concat())
+}
+
+/// Returns a host with the files that the documents copy or make at their beginning.
+fn prepared() -> Host {
+    let host = Host::embedded();
+    let mut csv = Vec::new();
+    alarm_feed::write_alarms(&mut csv, 7, 1_000, 5).unwrap();
+    host.write("alarms.csv", csv);
+    for plugin in ["clean", "alarms"] {
+        std::fs::copy(component(plugin), host.path(&format!("{plugin}.wasm"))).unwrap();
+    }
+    let config = documents::root().join("examples/alarms.clean.json");
+    std::fs::copy(config, host.path("alarms.clean.json")).unwrap();
+    host
+}
+
+#[test]
+fn the_commands_of_the_readme_run() {
+    let said = run_blocks(&prepared(), "README.md").ok();
+    for part in [
+        "1000 records: ",
+        "readme-1  submitted (ready)",
+        "1 done, 0 dead",
+        "binding 2: alarms@0.1.0",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_tutorial_run() {
+    let host = prepared();
+    let said = run_blocks(&host, "docs/tutorial.md").ok();
+    let mut promised = documents::blocks(&documents::text("docs/tutorial.md"), "text");
+    promised.retain(|block| !block.starts_with("export "));
+    assert_eq!(promised.len(), 3, "{promised:?}");
+    promised.push("binding 2: alarms@0.1.0".into());
+    for part in promised {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    let dead = host.run("dead list --queue bigdatastudy --json").json();
+    assert!(dead.is_empty(), "the last step repairs it: {dead:?}");
+    host.run("queue audit").ok();
+}
+
+/// Returns the anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> HashSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Returns a document without its fenced blocks.
+fn without_blocks(text: &str) -> String {
+    text.split("\n```").step_by(2).collect()
+}
+
+#[test]
+fn each_link_leads_to_a_file_and_a_heading() {
+    let root = documents::root();
+    let folders = ["", "docs", "examples", "plugins/clean", "plugins/sdk"];
+    let paths: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| documents::in_folder(&root.join(folder)))
+        .collect();
+    let (mut links, mut broken) = (0, Vec::new());
+    for path in &paths {
+        let text = without_blocks(&documents::text(path));
+        let targets = text
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            let is_there = file.exists()
+                && (anchor.is_empty() || anchors(&without_blocks(&documents::text(&file))).contains(anchor));
+            if !is_there {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(links > 50, "{links} links");
+    assert!(broken.is_empty(), "{broken:#?}");
+}

@@ -1,0 +1,255 @@
+//! What is secret in a URI, a server's URL or a file of credentials is in no log, at any level, in no error, status or
+//! receipt, and in no file that is written.
+
+use std::path::Path;
+
+use crate::support::host::{Host, component};
+use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+use crate::support::redis::RedisServer;
+
+const SECRET: &str = "s3cr3t";
+const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=s3cr3t&api_key=s3cr3t&authkey=s3cr3t&\
+    sign=s3cr3t&bearer=s3cr3t&ticket=s3cr3t&PHPSESSID=s3cr3t&url=http://h/?token=s3cr3t&\
+    next=http%3A%2F%2Fi%2F%3Ftoken%3Ds3cr3t#s3cr3t";
+
+/// What fails for a while only, and would be tried again and again.
+const BROKEN: &str = "broken";
+
+/// Everything that commands say, each at its most talkative.
+struct CheckedCommands {
+    host: Host,
+    text: String,
+    said: usize,
+}
+
+impl CheckedCommands {
+    fn say(&mut self, words: &str) -> String {
+        self.said += 1;
+        let format = if self.said.is_multiple_of(2) {
+            "json"
+        } else {
+            "human"
+        };
+        let mut command = self.host.command();
+        command
+            .env("RUST_LOG", "trace")
+            .args(["--log-format", format])
+            .args(words.split_whitespace());
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        self.text.push_str(&said);
+        assert!(!said.contains(SECRET), "{words}: {}", excerpt(&said));
+        said
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    text.lines()
+        .filter(|line| line.contains(SECRET))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Checks every file below a folder but those of the queue itself.
+fn assert_clean(folder: &Path) -> usize {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files += assert_clean(&path);
+        } else if !path.to_str().unwrap().contains("queue.db") && !path.ends_with("credentials.json") {
+            let bytes = std::fs::read(&path).unwrap();
+            let found = bytes
+                .windows(SECRET.len())
+                .any(|window| window == SECRET.as_bytes());
+            assert!(!found, "{}", path.display());
+            files += 1;
+        }
+    }
+    files
+}
+
+fn redirect_to(target: &str) -> Vec<u8> {
+    answer("302 Found", &format!("Location: {target}\r\n"), b"")
+}
+
+/// Servers that a signed URL may lead to: a file, nothing, a redirect to each, one to where nobody may go, a trap.
+fn servers() -> Vec<(&'static str, ScriptedServer)> {
+    let file = || answer("200 OK", "ETag: \"a\"\r\n", b"n\n1\n2,3\n");
+    let signed = |address: String| format!("http://{address}/b.csv?{SIGNED}");
+    let target = serve(vec![file(); 8]);
+    let missing = serve(vec![answer("404 Not Found", "", b""); 8]);
+    let to_file = serve(vec![redirect_to(&signed(target.address.to_string())); 8]);
+    let to_missing = serve(vec![redirect_to(&signed(missing.address.to_string())); 8]);
+    let to_hidden = serve(vec![redirect_to(&signed("169.254.169.254".into())); 8]);
+    let to_ftp = serve(vec![redirect_to("ftp://me:s3cr3t@a.example/b?sig=s3cr3t"); 8]);
+    let around = serve(vec![redirect_to(&format!("/b.csv?{SIGNED}")); 16]);
+    let broken = serve(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\nn\n1\n2\n3\n4".to_vec(); 8]);
+    vec![
+        ("file", serve(vec![file(); 8])),
+        ("target", target),
+        ("to-file", to_file),
+        ("missing", missing),
+        ("to-missing", to_missing),
+        ("to-hidden", to_hidden),
+        ("to-ftp", to_ftp),
+        ("around", around),
+        (BROKEN, broken),
+    ]
+}
+
+fn nothing_tells(url: &str, host: Host) {
+    let mut commands = CheckedCommands {
+        host,
+        text: String::new(),
+        said: 0,
+    };
+    let clean = component("clean").display().to_string();
+    let servers = servers();
+    // A URI with a password is refused before it is anywhere, and so is a document with one.
+    for uri in [
+        "http://me:s3cr3t@a.example/b",
+        "s3://s3cr3t@bucket/b",
+        "http:\\\\me:s3cr3t@a.example",
+        "jdbc:http://me:s3cr3t@a.example",
+        "jdbc:oracle:thin:me/s3cr3t@a.example",
+        "http://me:/s3cr3t@a.example",
+        "http://me:pass/s3cr3t@a.example",
+        "https://a.example/?next=http%3A%2F%2Fme:s3cr3t%40b.example",
+    ] {
+        assert!(
+            commands
+                .say(&format!("submit --queue q --uri {uri}"))
+                .contains("--credentials"),
+            "{uri}"
+        );
+    }
+    for uri in [
+        "http://me:s3cr3t@a.example/b",
+        "http://me:s3cr3t\\u0040a.example",
+        "https:me:s3cr3t@a.example",
+    ] {
+        commands.host.push(&format!(r#"{{"uri":"{uri}"}}"#));
+        commands.host.push(&format!(r#"{{"url":"{uri}"}}"#));
+        commands
+            .host
+            .push(&format!(r#"{{"uri":"jdbc:{uri}","auth":{{"user":"s3cr3t"}}}}"#));
+        commands.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
+        commands.host.push(&format!("{uri}?{SIGNED}"));
+    }
+    // Nor what is not understood.
+    for words in [
+        "submit http://me:s3cr3t@a.example --queue q",
+        "redis://:s3cr3t@a.example",
+        "submit --queue q --uri http://me:s3cr3t",
+        "submit --queue q --uri http://me:s3cr3t%40a.example",
+    ] {
+        commands.say(words);
+    }
+    let for_good = || servers.iter().filter(|(name, _)| *name != BROKEN);
+    for (name, server) in for_good() {
+        let uri = format!("http://{}/a.csv?{SIGNED}", server.address);
+        commands.say(&format!("submit --queue q --id {name} --uri {uri}"));
+        commands.say(&format!(
+            "submit --queue q --id {name} --uri {uri}&again=1 --json"
+        ));
+    }
+    for (name, uri) in [
+        ("hidden", "http://10.0.0.1/a.csv"),
+        ("malformed", "http://[::1/a.csv"),
+        ("foreign", "s3://bucket/a.csv"),
+    ] {
+        commands.say(&format!("submit --queue q --id {name} --uri {uri}?{SIGNED}"));
+    }
+    commands.host.write(
+        "credentials.json",
+        format!(r#"{{"http://{}": {{"x-key": "s3cr3t"}}}}"#, servers[0].1.address),
+    );
+    let ran = commands.say(&format!(
+        "run --queue q --burst --plugin {clean} --allow-host 127.0.0.1 --credentials credentials.json"
+    ));
+    assert!(ran.contains("3 done"), "{url}: {ran}");
+    for words in [
+        "requests --queue q",
+        "requests --queue q --json",
+        "dead list",
+        "dead list --json",
+        "queue audit",
+    ] {
+        commands.say(words);
+    }
+    for (name, _) in for_good() {
+        commands.say(&format!("status {name}"));
+        commands.say(&format!("status {name} --json"));
+    }
+    commands.say("dead show hidden");
+    commands.say(&format!(
+        "ingest http://me:s3cr3t@no.such.host.invalid/a.csv?{SIGNED} --plugin {clean}"
+    ));
+    // What a person types may have a password, which is that person's own.
+    for (name, server) in &servers {
+        let typed = format!("http://me:s3cr3t@{}/a.csv?{SIGNED}", server.address);
+        commands.say(&format!(
+            "ingest {typed} --plugin {clean} --id typed-{name} --json"
+        ));
+    }
+    assert!(
+        assert_clean(commands.host.folder.path()) >= 8,
+        "outputs and receipts"
+    );
+    // The words that must be there, so that something was heard at all.
+    for text in ["***", "b.csv", "answered 404", "169.254.169.254", "a.example"] {
+        assert!(commands.text.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn nothing_tells_a_secret_on_a_file() {
+    let host = Host::embedded();
+    nothing_tells(&host.url.clone(), host);
+}
+
+#[test]
+fn nothing_tells_a_secret_on_redis() {
+    let redis = RedisServer::start_with(&["--requirepass", SECRET]);
+    let url = redis.url_with_password(SECRET);
+    nothing_tells(&url, Host::on(&url));
+    // Nor does a server that refuses the password, or one that is not there.
+    let wrong = url.replace("s3cr3t@", "s3cr3t-s3cr3t@");
+    for url in [
+        wrong.as_str(),
+        "redis://me:s3cr3t@127.0.0.1:1",
+        "rediss://:s3cr3t@127.0.0.1:1/0?protocol=resp3",
+    ] {
+        let mut commands = CheckedCommands {
+            host: Host::on(url),
+            text: String::new(),
+            said: 0,
+        };
+        commands.say("queue list");
+        assert!(commands.text.contains("127.0.0.1"), "{}", commands.text);
+    }
+}
+
+/// A mistyped URL is taken for a path, and keeps its secrets all the same.
+#[test]
+fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    let mut commands = CheckedCommands {
+        host,
+        text: String::new(),
+        said: 0,
+    };
+    for uri in ["x/https://h/a?sig=s3cr3t", "/x/https://h/a.csv?token=s3cr3t"] {
+        let said = commands.say(&format!("ingest {uri} --plugin {clean}"));
+        assert!(said.contains("sig=***") || said.contains("token=***"), "{said}");
+        commands.say(&format!("submit --no-check --queue q --uri {uri}"));
+    }
+    commands.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
+    commands.say("dead list");
+    std::fs::create_dir(commands.host.path("b")).unwrap();
+    commands.host.write("b/a?sig=s3cr3t", "a\n\"\n");
+    let said = commands.say(&format!("ingest b/a?sig=s3cr3t --plugin {clean}"));
+    assert!(said.contains("sig=***: "), "{said}");
+}

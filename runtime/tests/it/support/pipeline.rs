@@ -1,0 +1,135 @@
+//! One input through the whole pipeline in this process, in any number of lanes.
+
+use std::sync::{Arc, OnceLock};
+
+use ingest_host::commit::{Committed, Destination};
+use ingest_host::config::Limits;
+use ingest_host::error::Error;
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
+use ingest_host::format::Format;
+use ingest_host::gate::Gate;
+use ingest_host::pipeline::{self, Job, ProgressCounters};
+use ingest_host::plugin::{Engine, Plugin};
+use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
+use ingest_host::request::InputOptions;
+use ingest_host::stop::Stop;
+use jiff::Timestamp;
+
+use super::host::{cache, component, path_of};
+
+/// One for all tests of a program.
+pub(crate) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(cache())).unwrap())
+}
+
+/// An example plugin.
+pub(crate) fn plugin(name: &str) -> Plugin {
+    engine().load_file(&component(name)).unwrap()
+}
+
+/// One run of the pipeline, for any number of lanes.
+pub(crate) struct PipelineRun<'a> {
+    pub(crate) input: &'a [u8],
+    pub(crate) options: InputOptions,
+    pub(crate) plugin: &'a Plugin,
+    pub(crate) config: &'a str,
+    pub(crate) output_format: Option<Format>,
+    pub(crate) limits: Limits,
+}
+
+/// Everything that a reader can see of a run.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RunOutcome {
+    pub(crate) output: String,
+    pub(crate) rejects: String,
+    pub(crate) records: RecordCounts,
+    pub(crate) by_code: Vec<(String, u64)>,
+    pub(crate) examples: Vec<(String, Vec<Example>)>,
+    pub(crate) counters: Vec<(String, u64)>,
+    pub(crate) quality: QualityPart,
+}
+
+impl<'a> PipelineRun<'a> {
+    /// CSV through a plugin.
+    pub(crate) fn of(plugin: &'a Plugin, config: &'a str, input: &'a str, limits: Limits) -> Self {
+        Self {
+            input: input.as_bytes(),
+            options: InputOptions::default(),
+            plugin,
+            config,
+            output_format: None,
+            limits,
+        }
+    }
+
+    pub(crate) fn run(&self, lanes: usize) -> Result<RunOutcome, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in");
+        std::fs::write(&input, self.input).unwrap();
+        let limits = self.limits.clone();
+        let uri = input.to_str().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let fetcher = Fetcher::new(Access::default(), &limits);
+        let source = runtime.block_on(fetcher.open(uri, RequestedBy::Typed, &Stop::default()))?;
+        let job = Job {
+            id: None,
+            queue: None,
+            uri: "in".to_owned(),
+            submitted_at: Timestamp::UNIX_EPOCH,
+            attempt: 1,
+            fence: 0,
+            life_ms: 0,
+            is_contested: false,
+            worker: "test".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            input: self.options.clone(),
+            plugin: self.plugin.clone(),
+            config: self.config.into(),
+            binding: None,
+            output_format: self.output_format,
+            profile: true,
+            // Tests are about other things than how many are rejected.
+            gate: Gate::new(vec!["100%".parse().unwrap()], 0),
+            destination: Arc::new(
+                Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
+            ),
+            lanes,
+            limits: Arc::new(limits),
+            stop: Stop::default(),
+            progress: Arc::new(ProgressCounters::default()),
+        };
+        let Committed::New(receipt) = pipeline::run(&job, source)? else {
+            panic!("the folder was empty");
+        };
+        Ok(RunOutcome::of(&receipt))
+    }
+
+    /// Runs with one lane and with several, which must not differ.
+    pub(crate) fn runs_alike(&self) -> Result<RunOutcome, String> {
+        let one = self.run(1).map_err(|error| error.report());
+        for lanes in [2, 3] {
+            assert_eq!(
+                self.run(lanes).map_err(|error| error.report()),
+                one,
+                "{lanes} lanes"
+            );
+        }
+        one
+    }
+}
+
+impl RunOutcome {
+    pub(crate) fn of(receipt: &Receipt) -> Self {
+        let text = |uri: &str| std::fs::read_to_string(path_of(&uri.into())).unwrap();
+        Self {
+            output: text(&receipt.outputs[0].uri),
+            rejects: receipt.rejects.uri.as_deref().map(text).unwrap_or_default(),
+            records: receipt.records,
+            by_code: receipt.rejects.by_code.clone().into_iter().collect(),
+            examples: receipt.rejects.examples.clone().into_iter().collect(),
+            counters: receipt.counters.clone().into_iter().collect(),
+            quality: receipt.quality.clone().unwrap(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A real redis-server of a test's own, on a free port and in a folder that goes with it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running server; it ends with this value, also when the test panics.
+pub(crate) struct RedisServer {
+    folder: TempDir,
+    port: u16,
+    options: Vec<String>,
+    process: Child,
+}
+
+impl RedisServer {
+    /// Starts a server that keeps nothing on disk.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more options, such as `["--appendonly", "yes"]`.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Another program may take the port between the look and the start.
+        for _ in 0..10 {
+            let port = free_port();
+            let mut process = spawn(&folder, port, &options);
+            if answers(&mut process, port) {
+                return Self {
+                    folder,
+                    port,
+                    options,
+                    process,
+                };
+            }
+        }
+        panic!("redis-server does not start: {}", log(&folder));
+    }
+
+    /// The address of the server.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The same with a password.
+    pub(crate) fn url_with_password(&self, password: &str) -> String {
+        format!("redis://:{password}@127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the server without a chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Ends the server and starts it again at the same address, on the data that it has on disk.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.process = spawn(&self.folder, self.port, &self.options);
+        assert!(
+            answers(&mut self.process, self.port),
+            "redis-server does not restart: {}",
+            log(&self.folder)
+        );
+    }
+
+    /// Makes the server stand still: connections stay open, nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .arg(signal)
+            .arg(self.process.id().to_string())
+            .status();
+        assert!(status.expect("the program `kill`").success());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port of this machine that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn spawn(folder: &TempDir, port: u16, options: &[String]) -> Child {
+    Command::new("redis-server")
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--logfile",
+            "log",
+            "--port",
+            &port.to_string(),
+        ])
+        .arg("--dir")
+        .arg(folder.path())
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("these tests need redis-server: `apt-get install redis-server` or `brew install redis`")
+}
+
+/// Waits until the process answers; false if it has ended.
+fn answers(process: &mut Child, port: u16) -> bool {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline {
+        if process.try_wait().expect("the state of a child").is_some() {
+            return false;
+        }
+        // A server that wants a password is up, too.
+        if ping(port).is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = process.kill();
+    let _ = process.wait();
+    false
+}
+
+fn ping(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 64];
+    let length = stream.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+fn log(folder: &TempDir) -> String {
+    std::fs::read_to_string(folder.path().join("log")).unwrap_or_default()
+}

@@ -1,0 +1,329 @@
+//! The swap: a queue goes over to another plugin between two claims, and nothing is lost, failed or mixed.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::support::host::{Host, component, path_of, wait_for};
+use crate::support::http::Files;
+use crate::support::redis::RedisServer;
+
+#[test]
+fn twenty_swaps_under_load_embedded() {
+    twenty_swaps_under_load(&Host::embedded());
+}
+
+#[test]
+fn twenty_swaps_under_load_redis() {
+    let server = RedisServer::start();
+    twenty_swaps_under_load(&Host::on(&server.url()));
+}
+
+#[test]
+fn an_attempt_keeps_its_binding_embedded() {
+    an_attempt_keeps_its_binding(&Host::embedded());
+}
+
+#[test]
+fn an_attempt_keeps_its_binding_redis() {
+    let server = RedisServer::start();
+    an_attempt_keeps_its_binding(&Host::on(&server.url()));
+}
+
+#[test]
+fn a_bad_candidate_changes_nothing_embedded() {
+    a_bad_candidate_changes_nothing(&Host::embedded());
+}
+
+#[test]
+fn a_bad_candidate_changes_nothing_redis() {
+    let server = RedisServer::start();
+    a_bad_candidate_changes_nothing(&Host::on(&server.url()));
+}
+
+/// An attempt that is at work when the binding changes keeps its plugin to the end, and the next one has the new one.
+fn an_attempt_keeps_its_binding(host: &Host) {
+    let files = Files::serve();
+    let rows: String = (0..200_000).map(|n| format!("{n},x\n")).collect();
+    let url = files.hold("in.csv", format!("n,mark\n{rows}"));
+    push(host, "clean");
+    bind(host, 1);
+    let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
+    host.run(&format!("submit --queue q --uri {url} --id held")).ok();
+    worker.wait_for_log("claimed");
+    // The first half of the input, several batches, is through.
+    wait_for("records to be counted", || {
+        host.status("held")["progress"]["records"]
+            .as_u64()
+            .filter(|&records| records > 0)
+    });
+    bind(host, 2);
+    files.let_go("in.csv");
+    host.run(&format!("submit --queue q --uri {url} --id next")).ok();
+    for (id, mark) in [("held", 1), ("next", 2)] {
+        let receipt = &host.wait_for_state(id, "done")["receipt"];
+        assert_eq!(receipt["binding"], mark);
+        let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+        assert_eq!(output.lines().count(), 200_001);
+        assert!(
+            output
+                .lines()
+                .skip(1)
+                .all(|line| line.ends_with(&format!(",{mark}"))),
+            "{id} is mixed"
+        );
+    }
+    assert_eq!(worker.stop().0, Some(0));
+}
+
+/// Binds config `{"columns": {"mark": {"constant": "N"}}}` for N from 1 to 20 while workers are busy: every output
+/// must show one mark in all of its rows, and it must be the one of the binding that its receipt names.
+fn twenty_swaps_under_load(host: &Host) {
+    let files = Files::serve();
+    let rows: String = (0..2_000).map(|n| format!("{n},x\n")).collect();
+    let url = files.put("in.csv", format!("n,mark\n{rows}"));
+    push(host, "clean");
+    bind(host, 1);
+    let words = "--queue q --concurrency 2 --allow-host 127.0.0.1";
+    let workers = [host.worker(words), host.worker(words)];
+    for number in 1..=20 {
+        if number > 1 {
+            bind(host, number);
+        }
+        for request in 0..5 {
+            host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}"))
+                .ok();
+        }
+        // The next swap comes while some of these are at work, and after at least one is done.
+        wait_for("a request to be done", || {
+            (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(())
+        });
+    }
+    wait_for("all requests to be done", || {
+        (counts(host)["done"] == 100).then_some(())
+    });
+    for worker in workers {
+        let (code, log) = worker.stop();
+        assert_eq!(code, Some(0), "{log}");
+    }
+    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+
+    let mut seen: HashMap<u64, u32> = HashMap::new();
+    for status in host
+        .run("requests --queue q --state done --limit 1000 --json")
+        .json()
+    {
+        let receipt = &status["receipt"];
+        let binding = receipt["binding"].as_u64().expect("a binding");
+        let output = std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap();
+        let expected: String = (0..2_000).map(|n| format!("{n},{binding}\n")).collect();
+        assert_eq!(
+            output,
+            format!("n,mark\n{expected}"),
+            "request {} under binding {binding}",
+            status["id"]
+        );
+        assert_eq!((&status["attempts"], &status["lost"]), (&1.into(), &0.into()));
+        *seen.entry(binding).or_default() += 1;
+    }
+    assert_eq!(seen.values().sum::<u32>(), 100);
+    assert_eq!(seen.len(), 20, "every binding was taken up: {seen:?}");
+}
+
+fn a_bad_candidate_changes_nothing(host: &Host) {
+    let files = Files::serve();
+    let url = files.put("in.csv", "n,mark\n1,x\n");
+    push(host, "clean");
+    push(host, "hostile");
+    bind(host, 7);
+
+    host.write("text.wasm", "not wasm");
+    host.write("core.wasm", wat::parse_str("(module)").unwrap());
+    host.write("other.wasm", wat::parse_str(OTHER_INTERFACE).unwrap());
+    host.write("empty.wasm", wat::parse_str("(component)").unwrap());
+    for (file, why) in [
+        ("text.wasm", "not a WebAssembly file"),
+        ("core.wasm", "a core WebAssembly module, not a component"),
+        (
+            "other.wasm",
+            "speaks ingest:plugin@0.2.0 and this host speaks ingest:plugin@0.1.0",
+        ),
+        ("empty.wasm", "no ingest plugin"),
+        ("missing.wasm", "No such file"),
+    ] {
+        let said = host.run(&format!("plugin push {file}")).refused(1);
+        assert!(said.contains(why) && said.contains(file), "{said}");
+    }
+    let version = version(host, "clean");
+    for (words, config, code, why) in [
+        (
+            format!("clean@{version}"),
+            r#"{"colums": {}}"#,
+            1,
+            "unknown field `colums`",
+        ),
+        (format!("clean@{version}"), "[]", 2, "is not a JSON object"),
+        (
+            format!("hostile@{version}"),
+            r#"{"mode": "refuse-config"}"#,
+            1,
+            "refuses the config",
+        ),
+        ("clean@9.9.9".into(), "{}", 1, "push it first"),
+        ("clean".into(), "{}", 2, "NAME@VERSION"),
+        ("sha256:00000000".into(), "{}", 1, "push it first"),
+    ] {
+        let said = host
+            .run_with(&format!("plugin bind --queue q {words} --config"), &[config])
+            .refused(code);
+        assert!(said.contains(why), "{said}");
+    }
+
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    host.run("run --queue q --burst --allow-host 127.0.0.1").ok();
+    let receipt = &host.status("one")["receipt"];
+    assert_eq!(receipt["binding"], 1);
+    assert_eq!(
+        std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap(),
+        "n,mark\n1,7\n"
+    );
+}
+
+#[test]
+fn rollback_goes_back_step_by_step_and_history_tells() {
+    let host = Host::embedded();
+    push(&host, "clean");
+    host.run("submit --no-check --queue q --uri in.csv").ok();
+    let said = host.run("plugin rollback --queue q").refused(1);
+    assert!(said.contains("q: has no plugin bound"), "{said}");
+    for number in 1..=3 {
+        bind(&host, number);
+    }
+    assert!(host.run("plugin rollback --queue q").ok().contains("binding 4"));
+    assert!(host.run("plugin rollback --queue q").ok().contains("binding 5"));
+    let said = host.run("plugin rollback --queue q").refused(1);
+    assert!(said.contains("has no binding before it"), "{said}");
+    let history = host.run("plugin history --queue q --json").json();
+    let column = |name: &str| {
+        history
+            .iter()
+            .map(|binding| binding[name].clone())
+            .collect::<Vec<Value>>()
+    };
+    assert_eq!(column("number"), [5, 4, 3, 2, 1]);
+    assert_eq!(
+        column("rollback_of"),
+        [
+            Value::from(1),
+            Value::from(2),
+            Value::Null,
+            Value::Null,
+            Value::Null
+        ]
+    );
+    assert_eq!(history[0]["config"], history[4]["config"]);
+    let listed = host.run("plugin list").ok();
+    assert!(listed.contains("clean@"), "{listed}");
+}
+
+#[test]
+fn a_worker_waits_for_a_binding_and_a_burst_says_that_there_is_none() {
+    let host = Host::embedded();
+    let files = Files::serve();
+    let url = files.put("in.csv", "n,mark\n1,x\n");
+    host.run(&format!("submit --queue q --uri {url} --id one")).ok();
+    let said = host
+        .run("run --queue q --burst --allow-host 127.0.0.1")
+        .refused(1);
+    assert!(said.contains("plugin bind --queue q"), "{said}");
+    let worker = host.worker("--queue q --allow-host 127.0.0.1");
+    push(&host, "clean");
+    bind(&host, 1);
+    host.wait_for_state("one", "done");
+    assert_eq!(worker.stop().0, Some(0));
+}
+
+#[test]
+fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
+    let host = Host::embedded();
+    let files = Files::serve();
+    let url = files.put(
+        "in.csv",
+        "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold\n",
+    );
+    let copy = |name: &str| {
+        // As a build does it: the new file takes the place of the old one in one step.
+        std::fs::copy(component(name), host.path("new.wasm")).unwrap();
+        std::fs::rename(host.path("new.wasm"), host.path("plugin.wasm")).unwrap();
+    };
+    copy("clean");
+    let mut worker = host.worker("--queue q --allow-host 127.0.0.1 --plugin plugin.wasm --watch");
+    let plugin_of = |id: &str| {
+        host.run(&format!("submit --queue q --uri {url} --id {id}")).ok();
+        host.wait_for_state(id, "done")["receipt"]["plugin"]["name"].clone()
+    };
+    assert_eq!(plugin_of("one"), "clean");
+    copy("alarms");
+    worker.wait_for_log("taken up");
+    assert_eq!(plugin_of("two"), "alarms");
+    host.write("plugin.wasm", "broken");
+    worker.wait_for_log("keeping the one before");
+    assert_eq!(plugin_of("three"), "alarms");
+    assert_eq!(worker.stop().0, Some(0));
+}
+
+/// What was the matter may pass without a trace on the file.
+#[test]
+fn a_watched_file_that_could_not_be_used_is_tried_again() {
+    let host = Host::embedded();
+    let clean = std::fs::read(component("clean")).unwrap();
+    std::fs::copy(component("hostile"), host.path("plugin.wasm")).unwrap();
+    let changed_at = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let put = |bytes: &[u8]| {
+        let path = host.write("new.wasm", bytes);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(changed_at).unwrap();
+        std::fs::rename(path, host.path("plugin.wasm")).unwrap();
+    };
+    let mut worker = host.worker("--queue q --allow-root . --plugin plugin.wasm --watch");
+    host.write("in.csv", "n\n1\n");
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    host.wait_for_state("one", "done");
+    put(&vec![0; clean.len()]);
+    worker.wait_for_log("keeping the one before");
+    put(&clean);
+    worker.wait_for_log("taken up");
+    assert_eq!(worker.stop().0, Some(0));
+}
+
+/// A component that exports the interface of another version.
+const OTHER_INTERFACE: &str = r#"
+    (component
+      (instance $transform)
+      (export "ingest:plugin/transform@0.2.0" (instance $transform)))"#;
+
+fn push(host: &Host, name: &str) {
+    host.run_with("plugin push", &[component(name).to_str().unwrap()])
+        .ok();
+}
+
+fn version(host: &Host, name: &str) -> String {
+    let said = host
+        .run_with("plugin inspect --json", &[component(name).to_str().unwrap()])
+        .json();
+    said[0]["version"].as_str().expect("a version").to_owned()
+}
+
+fn bind(host: &Host, mark: u64) {
+    let config = format!(r#"{{"columns": {{"mark": {{"constant": "{mark}"}}}}}}"#);
+    let version = version(host, "clean");
+    host.run_with(
+        &format!("plugin bind --queue q clean@{version} --config"),
+        &[&config],
+    )
+    .ok();
+}
+
+fn counts(host: &Host) -> Value {
+    host.run("queue list --json").json().remove(0)
+}
