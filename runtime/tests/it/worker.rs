@@ -399,6 +399,7 @@ fn an_unreadable_request_is_dead_unless_it_was_committed(host: &Host) {
     assert_eq!(host.status("committed")["state"], "done");
     let status = host.status("unseen");
     assert_eq!(status["state"], "dead");
+    assert_eq!(status["code"], "host-outdated", "{status}");
     let error = status["error"].as_str().unwrap();
     assert!(
         error.contains("`skip_rowz`") && error.contains("dead retry unseen"),

@@ -168,6 +168,7 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
         for words in words {
             assert!(why.contains(words), "{why}");
         }
+        assert_eq!(claim.ending_code.as_deref(), Some("host-outdated"));
         assert_eq!(server.queue().claim(Q, &options).await.unwrap().unwrap(), claim);
         server.queue().fail(&claim.ticket, why, Next::Dead).await.unwrap();
     }
@@ -178,7 +179,8 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     server.store_input("cancelled", "{");
     server.claim_briefly().await;
     server.queue().cancel(Q, "cancelled").await.unwrap();
-    assert_eq!(server.claim().await.ending, Some(Ending::Cancel));
+    let claim = server.claim().await;
+    assert_eq!((claim.ending, claim.ending_code), (Some(Ending::Cancel), None));
     let status = server.status("newest").await;
     assert_eq!((status.state, status.attempts), (State::Dead, 1));
     // People see all that is stored.
