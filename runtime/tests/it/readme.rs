@@ -152,7 +152,15 @@ fn without_blocks(text: &str) -> String {
 #[test]
 fn each_link_leads_to_a_file_and_a_heading() {
     let root = documents::root();
-    let folders = ["", "docs", "examples", "plugins/clean", "plugins/sdk"];
+    let folders = [
+        "",
+        "docs",
+        "docs/adr",
+        "docs/how-to",
+        "examples",
+        "plugins/clean",
+        "plugins/sdk",
+    ];
     let paths: Vec<_> = folders
         .iter()
         .flat_map(|folder| documents::in_folder(&root.join(folder)))
@@ -180,4 +188,88 @@ fn each_link_leads_to_a_file_and_a_heading() {
     }
     assert!(links > 50, "{links} links");
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// A renamed type or function shows here, so that no recipe sends a newcomer to what is gone.
+#[test]
+fn each_name_in_a_recipe_is_in_the_file_beside_it() {
+    let folder = documents::root().join("docs/how-to");
+    let (mut names, mut missing) = (0, Vec::new());
+    for path in documents::in_folder(&folder) {
+        // | role | [file](path) | `name`, `name` |
+        for row in documents::text(&path).lines() {
+            let cells: Vec<_> = row.split(" | ").collect();
+            let [_, link, named] = cells[..] else { continue };
+            let Some((_, file)) = link.trim_end_matches(')').split_once("](") else {
+                continue;
+            };
+            let file = documents::text(folder.join(file));
+            for name in named.split('`').skip(1).step_by(2) {
+                names += 1;
+                if !file.contains(name) {
+                    missing.push(format!("{}: {name}: {link}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(names > 50, "{names} names");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The tests that must pass are there: a program, and perhaps a module of it.
+#[test]
+fn each_test_in_a_recipe_exists() {
+    let tests = documents::root().join("runtime/tests");
+    let mut count = 0;
+    for path in documents::in_folder(&documents::root().join("docs/how-to")) {
+        let text = documents::text(&path);
+        for rest in text.split("--test ").skip(1) {
+            count += 1;
+            let mut words = rest.split(['`', '\n']).next().unwrap().split(' ');
+            let program = tests.join(words.next().unwrap());
+            let module = words.find_map(|word| word.strip_suffix("::")).unwrap_or("main");
+            let module = program.join(module.replace("::", "/"));
+            let is_there = module.with_extension("rs").exists() || module.join("mod.rs").exists();
+            assert!(is_there, "{}: {}", path.display(), module.display());
+        }
+    }
+    assert!(count > 20, "{count} tests");
+}
+
+/// Each decision has its sections, a status that is one, and a line in the list with that status.
+#[test]
+fn each_decision_is_complete_and_listed() {
+    let folder = documents::root().join("docs/adr");
+    let list = documents::text(folder.join("README.md"));
+    let paths = documents::in_folder(&folder);
+    let decisions = paths.iter().filter(|path| !path.ends_with("README.md"));
+    let mut count = 0;
+    for (index, path) in decisions.enumerate() {
+        count += 1;
+        let text = documents::text(path);
+        let file = path.file_name().unwrap().to_string_lossy();
+        let number = index + 1;
+        assert!(
+            file.starts_with(&format!("{number:04}-")),
+            "{file}: not number {number}"
+        );
+        let title = text.lines().next().unwrap().trim_start_matches("# ");
+        assert!(title.starts_with(&format!("{number}. ")), "{file}: {title}");
+        let headings: Vec<_> = text.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(
+            headings,
+            ["## Context", "## Decision", "## Consequences"],
+            "{file}"
+        );
+        let status = text
+            .lines()
+            .find_map(|line| line.strip_prefix("- Status: "))
+            .expect("a status");
+        let is_known = ["proposed", "accepted"].contains(&status) || status.starts_with("replaced by ");
+        assert!(is_known, "{file}: {status}");
+        assert!(text.contains("\n- Date: 20"), "{file}: no date");
+        let row = format!("| [{title}]({file}) | {status} |");
+        assert!(list.contains(&row), "docs/adr/README.md lacks {row}");
+    }
+    assert!(count > 10, "{count} decisions");
 }
