@@ -145,7 +145,7 @@ pub fn open(
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
-                shape::check(&top(), other).map_err(refused)?;
+                shape::check(&top(), other).map_err(|(code, message)| in_input(name, code, message))?;
             } else if is_auto {
                 // A format is named, and no delimiter.
                 shape::check_delimiter(&top()).map_err(|message| in_input(name, Code::CsvSyntax, message))?;

@@ -126,9 +126,9 @@ codes! {
     NotATable = "not-a-table",
     /// The text is in another encoding than is said.
     EncodingMismatch = "encoding-mismatch",
-    /// The CSV's delimiter or quote cannot be told, or contradicts an option.
+    /// The CSV's delimiter or quote cannot be told, contradicts an option, or is probably another one.
     CsvSyntax = "csv-syntax",
-    /// The header or the names of the columns are not usable.
+    /// The header or the names of the columns are not usable, or do not fit the records.
     HeaderInvalid = "header-invalid",
     /// A quote is never closed.
     QuoteUnclosed = "quote-unclosed",

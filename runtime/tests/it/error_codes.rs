@@ -64,7 +64,7 @@ fn code_of(bytes: &[u8], options: &InputOptions) -> Code {
 fn an_input_that_is_no_table_has_a_code_that_says_why() {
     let none = InputOptions::default();
     let long = [b"a,b\n\"", vec![b'x'; 17 << 20].as_slice()].concat();
-    let cases: [(&[u8], Code); 9] = [
+    let cases: [(&[u8], Code); 12] = [
         (b"", Code::InputEmpty),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Code::BinaryContent),
         (b"PK\x03\x04\x14\0\0\0\x08\0", Code::BinaryContent),
@@ -72,6 +72,9 @@ fn an_input_that_is_no_table_has_a_code_that_says_why() {
             b"<!DOCTYPE html><html><body>Log in</body></html>",
             Code::NotATable,
         ),
+        (b"Service unavailable, please try again later\n", Code::NotATable),
+        (b"a\n1;2;3\n1;2;3\n1;2;3\n", Code::CsvSyntax),
+        (b"a,b\n1,2,3\n4,5,6\n", Code::HeaderInvalid),
         (b"\xff\xfe\0\0a\0\0\0", Code::EncodingMismatch),
         (b"\xff\xfea\0,\0b\0\n\0", Code::EncodingMismatch),
         (b"caf\xe9,b\n1,2\n", Code::EncodingMismatch),
