@@ -1,8 +1,12 @@
-//! Defines the one error type: where it happened, what it means for a retry, and why.
+//! Defines the one error type: where it happened, what it means for a retry, what it is, and why.
+
+mod code;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
+
+pub use self::code::{Code, UnknownCode};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,7 +66,7 @@ pub enum Class {
     Cancelled,
 }
 
-/// An error with its stage, its class and its cause.
+/// An error with its stage, its class, its code and its cause.
 ///
 /// `Display` prints `stage message` without the source, so that a chain can be printed link by link. For
 /// [`Stage::Config`] it prints the message alone, which names the option, the file or the variable that is wrong.
@@ -71,6 +75,7 @@ pub enum Class {
 pub struct Error {
     stage: Stage,
     class: Class,
+    code: Code,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
     leaves_output: bool,
@@ -83,10 +88,11 @@ pub struct Error {
 impl Error {
     /// Returns an error without a cause. `message` names the thing and the position: `orders.csv: record 812 (line
     /// 815): expected 7 fields, found 6`.
-    pub fn new(stage: Stage, class: Class, message: impl Into<String>) -> Self {
+    pub fn new(stage: Stage, class: Class, code: Code, message: impl Into<String>) -> Self {
         Self {
             stage,
             class,
+            code,
             message: message.into(),
             source: None,
             leaves_output: false,
@@ -98,20 +104,26 @@ impl Error {
     }
 
     /// Returns a new error with [`Class::Permanent`].
-    pub fn permanent(stage: Stage, message: impl Into<String>) -> Self {
-        Self::new(stage, Class::Permanent, message)
+    pub fn permanent(stage: Stage, code: Code, message: impl Into<String>) -> Self {
+        Self::new(stage, Class::Permanent, code, message)
     }
 
     /// Returns a new error with [`Class::Transient`].
-    pub fn transient(stage: Stage, message: impl Into<String>) -> Self {
-        Self::new(stage, Class::Transient, message)
+    pub fn transient(stage: Stage, code: Code, message: impl Into<String>) -> Self {
+        Self::new(stage, Class::Transient, code, message)
     }
 
     /// Returns an error for a failed read or write, or the error of this crate that it wraps: see [`Error::into_io`].
-    pub fn from_io(error: std::io::Error, stage: Stage, class: Class, message: impl Into<String>) -> Self {
+    pub fn from_io(
+        error: std::io::Error,
+        stage: Stage,
+        class: Class,
+        code: Code,
+        message: impl Into<String>,
+    ) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => own,
-            Err(error) => Self::new(stage, class, message).because(error),
+            Err(error) => Self::new(stage, class, code, message).because(error),
         }
     }
 
@@ -196,6 +208,11 @@ impl Error {
         self.class
     }
 
+    /// Returns what went wrong, as a stable word.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// Returns the URI of the report that was kept in quarantine, if there is one.
     pub fn kept_report(&self) -> Option<&str> {
         self.kept_report.as_deref()
@@ -203,7 +220,15 @@ impl Error {
 
     /// Returns the message, every cause and the hint, on one line, without repetitions.
     pub fn report(&self) -> String {
-        let mut text = self.to_string();
+        self.report_from(self.to_string())
+    }
+
+    /// [`Error::report`] without the stage, for a text that names it elsewhere.
+    pub fn report_without_stage(&self) -> String {
+        self.report_from(self.message.clone())
+    }
+
+    fn report_from(&self, mut text: String) -> String {
         let mut next = self.source();
         while let Some(cause) = next {
             let cause_text = cause.to_string();
@@ -243,9 +268,13 @@ mod tests {
 
     #[test]
     fn display_names_the_stage_and_leaves_the_source_out() {
-        let error = Error::permanent(Stage::Decode, "record 812 (line 815): expected 7 fields, found 6")
-            .because(std::io::Error::other("why"))
-            .about("orders.csv");
+        let error = Error::permanent(
+            Stage::Decode,
+            Code::HeaderInvalid,
+            "record 812 (line 815): expected 7 fields, found 6",
+        )
+        .because(std::io::Error::other("why"))
+        .about("orders.csv");
         let text = "decode orders.csv: record 812 (line 815): expected 7 fields, found 6";
         assert_eq!(error.to_string(), text);
         assert_eq!(error.report(), format!("{text}: why"));
@@ -254,21 +283,21 @@ mod tests {
 
     #[test]
     fn report_says_each_cause_once() {
-        let error = Error::transient(Stage::Queue, "redis://localhost: refused")
+        let error = Error::transient(Stage::Queue, Code::QueueUnreachable, "redis://localhost: refused")
             .because(std::io::Error::other("refused"));
         assert_eq!(error.report(), "queue redis://localhost: refused");
     }
 
     #[test]
     fn report_ends_with_what_to_do() {
-        let error = Error::transient(Stage::Fetch, "a.csv").with_hint("try again");
+        let error = Error::transient(Stage::Fetch, Code::InputUnreadable, "a.csv").with_hint("try again");
         let error = error.because(std::io::Error::other("refused"));
         assert_eq!(error.report(), "fetch a.csv: refused; try again");
     }
 
     #[test]
     fn wrong_usage_is_told_without_a_stage() {
-        let error = Error::permanent(Stage::Config, "--id names one request");
+        let error = Error::permanent(Stage::Config, Code::Usage, "--id names one request");
         assert_eq!(error.report(), "--id names one request");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 pub use redact::{has_userinfo, redact, redact_within};
 
 /// The target of a URI.
@@ -39,7 +39,8 @@ impl Location {
     /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
     /// another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
-        let malformed = |why: &str| Error::permanent(stage, format!("{}: {why}", redact(text)));
+        let malformed =
+            |why: &str| Error::permanent(stage, Code::AddressInvalid, format!("{}: {why}", redact(text)));
         let Some(scheme) = scheme(text) else {
             return Ok(Self::File(PathBuf::from(text)));
         };

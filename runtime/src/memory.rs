@@ -37,7 +37,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::machine::default_total;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
 use crate::units::ByteSize;
 
@@ -337,7 +337,7 @@ impl AttemptShare {
         self.stop.check()?;
         if self.is_abandoned.load(Ordering::Relaxed) {
             let why = "the wait for memory ended: another part of the input has failed";
-            return Err(Error::transient(Stage::Worker, why));
+            return Err(Error::transient(Stage::Worker, Code::Stopped, why));
         }
         Ok(())
     }
@@ -363,20 +363,20 @@ impl MemoryShare {
     /// this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
-            return Error::permanent(Stage::Worker, "no memory");
+            return Error::permanent(Stage::Worker, Code::MemoryExceeded, "no memory");
         };
         let budget = &share.budget;
         if !share.is_alone.load(Ordering::Relaxed) {
             share.is_refused.store(true, Ordering::Relaxed);
             let why = "waits for memory that other requests hold, then starts again alone";
-            return Error::transient(Stage::Worker, why);
+            return Error::transient(Stage::Worker, Code::MachineBusy, why);
         }
         let needed = ByteSize(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
         let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
             "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
         );
-        Error::permanent(Stage::Worker, why)
+        Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }
 
     /// Returns whether memory was refused since the attempt began or, if later, became alone.

@@ -1,7 +1,7 @@
 //! Checks the names that become part of keys and file names: ids of requests and names of queues. A text goes in; an
 //! error with the rules comes out if it breaks them.
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// The most bytes of a request's id.
 const ID_BYTES_MAX: usize = 128;
@@ -45,7 +45,7 @@ pub fn check_usable_queue_name(name: &str) -> Result<()> {
         let why = format!(
             "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"
         );
-        return Err(Error::permanent(Stage::Config, why));
+        return Err(Error::permanent(Stage::Config, Code::NameInvalid, why));
     }
     Ok(())
 }
@@ -55,6 +55,7 @@ fn check(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
         return Err(Error::permanent(
             Stage::Config,
+            Code::NameInvalid,
             format!(
                 "{what} \"{name}\" must have 1 to {bytes_max} ASCII letters, digits, '.', '_' or '-', not starting with '.'"
             ),

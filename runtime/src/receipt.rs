@@ -311,6 +311,9 @@ pub struct Report {
     /// The reason why nothing was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The code of the refusal: see [`crate::error::Code`]. None in a report of a program without codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The description of the published or quarantined files.
     #[serde(flatten)]
     pub receipt: Receipt,

@@ -22,7 +22,7 @@ pub use self::input::{
 };
 use crate::digest::parse_sha256;
 use crate::document::without_mark;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{has_userinfo, is_uri, redact};
 use crate::names::check_id;
 
@@ -286,7 +286,11 @@ fn delay_refused(delay_ms: i64) -> Error {
 }
 
 fn refused(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Config, format!("request: {}", message.into()))
+    Error::permanent(
+        Stage::Config,
+        Code::RequestInvalid,
+        format!("request: {}", message.into()),
+    )
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 
 /// The reason given when an attempt's time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
@@ -120,7 +120,13 @@ impl Stop {
     /// Returns the error for the requested stop.
     pub fn error(&self) -> Error {
         let (class, reason) = self.0.borrow().unwrap_or((Class::Cancelled, "stopped"));
-        Error::new(Stage::Worker, class, format!("stopped: {reason}"))
+        let code = match class {
+            Class::LeaseLost => Code::LeaseLost,
+            // The time limit is the only one that stops for good.
+            Class::Permanent => Code::AttemptTimeout,
+            Class::Cancelled | Class::Transient => Code::Stopped,
+        };
+        Error::new(Stage::Worker, class, code, format!("stopped: {reason}"))
     }
 
     /// Waits until a stop is requested.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// Returns the reason why others can change a file or folder, if they can: it belongs to neither this user nor root, or
 /// its mode lets others write to it.
@@ -31,7 +31,13 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
 /// # Errors
 /// Fails permanently, with stage config; the message says what to do.
 pub(crate) fn private_folder(folder: &Path) -> Result<()> {
-    let failed = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", folder.display()));
+    let failed = |why: &str| {
+        Error::permanent(
+            Stage::Config,
+            Code::FolderUnsafe,
+            format!("{}: {why}", folder.display()),
+        )
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

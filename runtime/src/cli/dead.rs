@@ -8,7 +8,7 @@ use serde_json::json;
 use super::environment::Environment;
 use super::print;
 use super::requests::{self, RequestArgs};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{redact, redact_within};
 use crate::queue::{Backend, DEAD_STEP, DeadLetterOutcome, ListPosition, Queue, State, Status};
 
@@ -121,6 +121,7 @@ async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bo
                 status.id,
                 queue.clone(),
                 uri,
+                status.code.unwrap_or_default(),
                 status.error.unwrap_or_default(),
             ]);
         }
@@ -130,15 +131,17 @@ async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bo
             let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
                 print::json(&json!({
-                    "queue": queue, "name": name, "document": document, "error": reason, "at_ms": invalid.at_ms,
+                    "queue": queue, "name": name, "document": document, "error": reason,
+                    "code": Code::RequestInvalid, "at_ms": invalid.at_ms,
                 }));
             }
             let document = print::beginning(&document, DOCUMENT_CHARS);
-            rows.push(vec![name, queue.clone(), document, reason]);
+            let code = Code::RequestInvalid.to_string();
+            rows.push(vec![name, queue.clone(), document, code, reason]);
         }
     }
     if !as_json {
-        print::table(&["ID", "QUEUE", "INPUT", "ERROR"], &rows);
+        print::table(&["ID", "QUEUE", "INPUT", "CODE", "ERROR"], &rows);
     }
     Ok(())
 }
@@ -172,7 +175,7 @@ async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Re
     }
     let within = queue.unwrap_or("any queue");
     let why = format!("{DOCUMENT}{key}: is not in {within} on {}", backend.name);
-    Err(Error::permanent(Stage::Request, why))
+    Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
 }
 
 /// Purges the documents that are there now. Documents that arrive meanwhile stay, since nobody has looked at them.
@@ -253,7 +256,11 @@ async fn retry_or_purge(backend: &Backend, selection: Selection, verb: Verb) -> 
             Ok(ExitCode::SUCCESS)
         }
         (None, Some(queue)) => retry_or_purge_all(backend, &queue, verb).await,
-        (None, None) => Err(Error::permanent(Stage::Config, "--all needs --queue")),
+        (None, None) => Err(Error::permanent(
+            Stage::Config,
+            Code::Usage,
+            "--all needs --queue",
+        )),
     }
 }
 
@@ -333,5 +340,5 @@ fn not_dead(status: &Status) -> Error {
             state.name()
         ),
     };
-    Error::permanent(Stage::Request, what)
+    Error::permanent(Stage::Request, Code::RequestState, what)
 }

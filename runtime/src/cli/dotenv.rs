@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::environment::SERVER_NAMES;
 use crate::document::open_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
 /// The only name that is accepted besides [`SERVER_NAMES`]. No accepted name may choose a trusted file or change which
@@ -85,7 +85,11 @@ impl Dotenv {
     /// Fails if the file cannot be understood, since it might set this name.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
         if let Some(fault) = &self.fault {
-            return Err(Error::permanent(Stage::Config, fault.clone()));
+            return Err(Error::permanent(
+                Stage::Config,
+                Code::SettingsInvalid,
+                fault.clone(),
+            ));
         }
         Ok(self.values.get(name).filter(|value| !value.is_empty()).cloned())
     }

@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::dotenv::Dotenv;
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::{Cache, Engine};
 use crate::queue::Backend;
 use crate::trust::{self, private_folder};
@@ -115,7 +115,11 @@ impl Environment {
         let location = self.location()?;
         if location.lacks_its_file() {
             let why = "there is no such file; `submit`, `run` and `plugin push` make one";
-            return Err(Error::permanent(Stage::Queue, format!("{}: {why}", location.url)));
+            return Err(Error::permanent(
+                Stage::Queue,
+                Code::QueueUnknown,
+                format!("{}: {why}", location.url),
+            ));
         }
         Ok(location)
     }
@@ -207,7 +211,7 @@ fn variable(name: &str) -> Result<Option<String>> {
         }
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(error) => Err(Error::permanent(Stage::Config, name).because(error)),
+        Err(error) => Err(Error::permanent(Stage::Config, Code::SettingsInvalid, name).because(error)),
     }
 }
 
@@ -235,7 +239,7 @@ fn server_url(
             let why = format!(
                 "{set} is set in the environment and {name} in .env: name the server and its password in one of them"
             );
-            return Err(Error::permanent(Stage::Config, why));
+            return Err(Error::permanent(Stage::Config, Code::SettingsInvalid, why));
         }
     }
     check_alone(real)
@@ -248,7 +252,7 @@ fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
             let why = format!(
                 "{name} is set, and no REDIS_HOST: set that or REDIS_URL, unset {name}, or name the queue's server with --url"
             );
-            return Err(Error::permanent(Stage::Config, why));
+            return Err(Error::permanent(Stage::Config, Code::SettingsInvalid, why));
         }
     }
     Ok(None)
@@ -259,7 +263,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
     }
-    let refused = |message: String| Error::permanent(Stage::Config, message);
+    let refused = |message: String| Error::permanent(Stage::Config, Code::SettingsInvalid, message);
     let Some(host) = variable("REDIS_HOST")? else {
         return Ok(None);
     };

@@ -14,7 +14,7 @@ use super::signals::Signals;
 use super::{fail, report, stdout};
 use crate::commit::{Committed, Destination};
 use crate::decode::NOT_UTF8;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
@@ -119,7 +119,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
 
 /// Refuses options that make no sense for `count` inputs.
 fn check(args: &Args, count: usize) -> Result<()> {
-    let refused = |what: String| Err(Error::permanent(Stage::Config, what));
+    let refused = |what: String| Err(Error::permanent(Stage::Config, Code::Usage, what));
     if let Some(id) = &args.id {
         check_id(id)?;
     }
@@ -148,7 +148,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
             "{}: the folder for what goes to stdout cannot be created; TMPDIR names another place",
             std::env::temp_dir().display()
         );
-        Error::permanent(Stage::Commit, what).because(error)
+        Error::permanent(Stage::Commit, Code::OutputUnwritable, what).because(error)
     })
 }
 
@@ -235,19 +235,16 @@ fn name(input: &Result<InputArgument, InputNotFound>) -> String {
 /// Returns the report of an error, with its input at the beginning, named as it was given: several inputs may have the
 /// same file name.
 fn about(input: &str, error: &Error) -> String {
-    let (report, stage) = (error.report(), error.stage().to_string());
-    let what = report
-        .strip_prefix(&stage)
-        .and_then(|what| what.strip_prefix(' '));
+    let (what, stage) = (error.report_without_stage(), error.stage());
     let last_part = input.rsplit('/').next().unwrap_or(input);
     let rest = |what: &str| {
         let subjects = [input, last_part].into_iter();
         let mut rests = subjects.filter_map(|subject| what.strip_prefix(subject)?.strip_prefix(": "));
         rests.next().map(str::to_owned)
     };
-    match what.and_then(rest) {
+    match rest(&what) {
         Some(rest) => format!("{input}: {stage}: {rest}"),
-        None => format!("{input}: {report}"),
+        None => format!("{input}: {}", error.report()),
     }
 }
 
@@ -300,7 +297,7 @@ impl Ingestion {
                         1 => error.report(),
                         _ => about(&name, &error),
                     };
-                    fail(&report, log_format);
+                    fail(&report, error.code(), log_format);
                     left.push(name);
                 }
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::STDIN_URI;
 use crate::location::{Location, file_uri, is_uri, redact};
 
@@ -116,7 +116,7 @@ fn not_found(argument: &str, error: Error) -> InputNotFound {
 
 /// Returns the files that a pattern matches, sorted, and an error if folders that may hold others cannot be read.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
-    let failed = |why: &str| Error::permanent(Stage::Fetch, format!("{pattern}: {why}"));
+    let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
     let segments: Vec<_> = segments
         .map(PatternSegment::parse)
@@ -136,7 +136,7 @@ fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
             "{}{more} cannot be read, so files below may be left out",
             folder.display()
         );
-        failed(&why)
+        Error::permanent(Stage::Fetch, Code::InputUnreadable, format!("{pattern}: {why}"))
             .because(error)
             .with_hint("let this user read it, or name a narrower pattern")
     });

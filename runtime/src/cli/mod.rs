@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
@@ -109,23 +109,25 @@ pub fn main() -> ExitCode {
         .worker_threads(runtime_threads())
         .enable_all()
         .build()
-        .map_err(|e| Error::permanent(Stage::Config, "cannot start the async runtime").because(e))
+        .map_err(|e| {
+            Error::permanent(Stage::Config, Code::HostFailure, "cannot start the async runtime").because(e)
+        })
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,
         Err(error) => {
-            fail(&error.report(), log_format);
+            fail(&error.report(), error.code(), log_format);
             ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
         }
     }
 }
 
 /// Reports a failure of the program or of a part of its work.
-fn fail(report: &str, log_format: LogFormat) {
+fn fail(report: &str, code: Code, log_format: LogFormat) {
     match log_format {
-        LogFormat::Human => print::note(format!("error: {report}")),
+        LogFormat::Human => print::note(format!("error: {report} [{code}]")),
         // The reason why the program ended must be in the log, too.
-        LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, "failed"),
+        LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, %code, "failed"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::commit::Destination;
 use crate::config::{LimitValue, Limits};
 use crate::digest::parse_sha256;
 use crate::document::{read_named_text, without_mark};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
@@ -108,6 +108,7 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     let refused = |what: String| {
         Err(Error::permanent(
             Stage::Config,
+            Code::OutputFolder,
             format!("{option} {}: {what}", redact(folder)),
         ))
     };
@@ -228,7 +229,7 @@ pub(super) struct PluginConfig {
 
 /// Reads `JSON` or `@FILE`; without either the config is `{}`.
 pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
-    let refused = |message: String| Error::permanent(Stage::Config, message);
+    let refused = |message: String| Error::permanent(Stage::Config, Code::SettingsInvalid, message);
     let Some(argument) = argument else {
         return Ok(PluginConfig {
             as_written: "{}".into(),

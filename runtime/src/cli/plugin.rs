@@ -12,7 +12,7 @@ use super::input_options::InputOptionArgs;
 use super::options::{GateArgs, LimitArgs, plugin_config};
 use super::{print, requests};
 use crate::config::{LimitValue, Limits};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::names::check_usable_queue_name;
 use crate::plugin::{Description, read_component};
@@ -204,7 +204,8 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     requests::known(&backend, queue).await?;
     let registry = backend.registry;
     let bindings = registry.bindings(queue).await?;
-    let refused = |why: &str| Error::permanent(Stage::Queue, format!("{queue}: {why}"));
+    let refused =
+        |why: &str| Error::permanent(Stage::Queue, Code::BindingConflict, format!("{queue}: {why}"));
     let current = bindings
         .first()
         .ok_or_else(|| refused("has no plugin bound to it"))?;
@@ -246,6 +247,7 @@ async fn put_in_force(
         .ok_or_else(|| {
             Error::permanent(
                 Stage::Plugin,
+                Code::PluginMissing,
                 format!("the server does not have component {}", binding.sha256),
             )
         })?;
@@ -269,7 +271,7 @@ async fn put_in_force(
 }
 
 async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
-    let refused = |why: String| Error::permanent(Stage::Plugin, why);
+    let refused = |why: String| Error::permanent(Stage::Plugin, Code::PluginMissing, why);
     let components = registry.components().await?;
     if let Some(sha256) = reference.strip_prefix("sha256:") {
         let mut found = components
@@ -285,6 +287,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             ))),
             (false, ..) => Err(Error::permanent(
                 Stage::Config,
+                Code::Usage,
                 format!("{reference}: give at least 8 digits"),
             )),
         };
@@ -292,6 +295,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
     let Some((name, version)) = reference.split_once('@') else {
         return Err(Error::permanent(
             Stage::Config,
+            Code::Usage,
             not_a_name(reference, &components),
         ));
     };

@@ -60,9 +60,9 @@ fn print(line: &str) {
     }
 }
 
-/// Prints an error with all its causes to stderr.
+/// Prints an error with all its causes and its code to stderr.
 pub(super) fn error(error: &Error) {
-    note(format!("error: {}", error.report()));
+    note(format!("error: {} [{}]", error.report(), error.code()));
 }
 
 /// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line()`] does.

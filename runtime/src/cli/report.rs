@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::print;
 use super::requests::RequestArgs;
 use crate::document::read_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::queue::Status;
 use crate::receipt::{
@@ -55,6 +55,7 @@ fn file(what: &str) -> Result<Option<PathBuf>> {
         Location::File(path) => Ok(Some(path)),
         _ => Err(Error::permanent(
             Stage::Config,
+            Code::Usage,
             format!("{what}: is neither a request nor a local file"),
         )),
     }
@@ -65,7 +66,13 @@ fn is_document(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Report> {
-    let refused = |what| Error::permanent(Stage::Config, format!("{}: {what}", path.display()));
+    let refused = |what| {
+        Error::permanent(
+            Stage::Config,
+            Code::ReportMissing,
+            format!("{}: {what}", path.display()),
+        )
+    };
     let document =
         read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| refused("cannot be read").because(error))?;
     let report: Report = strict_json::from_slice(&document)
@@ -98,13 +105,20 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    let refused = |why: &str| Error::permanent(Stage::Request, format!("{}: {why}", status.id));
+    let refused = |why: &str| {
+        Error::permanent(
+            Stage::Request,
+            Code::ReportMissing,
+            format!("{}: {why}", status.id),
+        )
+    };
     let receipt = status
         .read_receipt()
         .map_err(|error| refused("its receipt cannot be read").because(error))?;
     if let Some(receipt) = receipt {
         let report = Report {
             refused: None,
+            code: None,
             receipt,
         };
         return match is_about(&report, &status) {
@@ -126,7 +140,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
 /// Returns the report on a request that the gate refused, if it is on this machine. The URI comes from a worker, and
 /// others may have changed the file since, so the report must be about this request and attempt.
 fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
-    let refused = |why: &str| Error::permanent(Stage::Request, format!("{uri}: {why}"));
+    let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
         Location::File(path) if path.is_absolute() => path,
         _ => {
@@ -156,7 +170,7 @@ fn is_about(report: &Report, status: &Status) -> bool {
         && redact(&about.uri) == redact(&status.uri)
 }
 
-fn page(Report { refused, receipt }: &Report) {
+fn page(Report { refused, receipt, .. }: &Report) {
     print::line(format!("{}  {}", receipt.request.id, receipt.request.uri));
     if let Some(why) = refused {
         print::line(format!("nothing was published: {why}"));

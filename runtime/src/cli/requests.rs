@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::environment::Environment;
 use super::print;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::names::check_queue_name;
 use crate::queue::{Backend, Cancelled, State, Status};
@@ -71,7 +71,7 @@ pub(super) async fn known(backend: &Backend, queue: &str) -> Result<()> {
         (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
     };
     let why = format!("{queue}: there is no such queue on {}{has}", backend.name);
-    Err(Error::permanent(Stage::Queue, why))
+    Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
 }
 
 /// Notes that a queue is new, and names those of `known` that may have been meant.
@@ -138,6 +138,7 @@ impl RequestArgs {
                 };
                 Err(Error::permanent(
                     Stage::Request,
+                    Code::RequestUnknown,
                     format!(
                         "{}: is not in {within} on {}: `ingest-host requests --queue {named}` lists those that are",
                         self.id, backend.name
@@ -149,6 +150,7 @@ impl RequestArgs {
                 queues.push(&last.queue);
                 Err(Error::permanent(
                     Stage::Config,
+                    Code::Usage,
                     format!(
                         "request {}: is in the queues {}: say which with --queue",
                         self.id,
@@ -169,6 +171,14 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
     }
     show(&status);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the error of a request with its code, if it has one.
+pub(super) fn with_code(error: &str, status: &Status) -> String {
+    match &status.code {
+        Some(code) => format!("{error} [{code}]"),
+        None => error.to_owned(),
+    }
 }
 
 /// Prints a request for people.
@@ -195,7 +205,7 @@ pub(super) fn show(status: &Status) {
         print::line(format!("so far   {so_far}"));
     }
     if let Some(error) = &status.error {
-        print::line(format!("error    {error}"));
+        print::line(format!("error    {}", with_code(error, status)));
     }
     if let Some(due) = status.due() {
         print::line(format!("{:8} {due}", status.due_for()));
@@ -223,7 +233,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
     }
     if !args.json {
         let head = [
-            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "ERROR",
+            "ID", "STATE", "ATTEMPTS", "LOST", "READ", "REJECTED", "INPUT", "CODE", "ERROR",
         ];
         print::table(&head, &rows);
     }
@@ -249,6 +259,7 @@ fn row(status: &Status) -> Vec<String> {
         count("read"),
         count("rejected"),
         redact(&status.uri),
+        status.code.clone().unwrap_or_default(),
         status.error.clone().unwrap_or_default(),
     ]
 }
@@ -256,7 +267,9 @@ fn row(status: &Status) -> Vec<String> {
 pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Result<ExitCode> {
     let backend = environment.connect().await?;
     let found = args.request.find(&backend).await?;
-    let (id, refused) = (&found.id, |why: String| Error::permanent(Stage::Request, why));
+    let (id, refused) = (&found.id, |why: String| {
+        Error::permanent(Stage::Request, Code::RequestState, why)
+    });
     match backend.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => print::line(format!("{id}  cancelled")),
         Cancelled::Asked => {

@@ -14,7 +14,7 @@ use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_con
 use super::print;
 use super::signals::Signals;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
 use crate::names::check_usable_queue_name;
@@ -117,7 +117,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     };
     if queues.is_empty() {
         let why = "say which queues to serve: --queue NAME, or QUEUE_NAME in the environment or in .env";
-        return Err(Error::permanent(Stage::Config, why));
+        return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
     for name in &queues {
         check_usable_queue_name(name)?;
@@ -358,7 +358,7 @@ async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
         return Ok(());
     }
     let why = format!("{}: --strict: {}", backend.name, dangers.join("; "));
-    Err(Error::permanent(Stage::Queue, why))
+    Err(Error::permanent(Stage::Queue, Code::QueueUnsafe, why))
 }
 
 fn memory_total(text: &str) -> Result<ByteSize, String> {

@@ -3,7 +3,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 pub(super) struct Signals {
     terminate: Signal,
@@ -16,7 +16,9 @@ impl Signals {
     /// Takes over the signals: from now on they do not end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
         let listen = |kind| {
-            signal(kind).map_err(|e| Error::permanent(Stage::Worker, "cannot listen for signals").because(e))
+            signal(kind).map_err(|e| {
+                Error::permanent(Stage::Worker, Code::HostFailure, "cannot listen for signals").because(e)
+            })
         };
         let is_ignored = is_ignored(SignalKind::hangup());
         Ok(Self {

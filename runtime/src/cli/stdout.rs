@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
 
 /// The exit code of a program whose reader is gone, as a shell has it: 128 and the number of SIGPIPE.
@@ -30,6 +30,7 @@ pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
     let failed = |why: &str| {
         Error::permanent(
             Stage::Commit,
+            Code::StdoutFailed,
             format!("stdout: {why}, and a part of the records may be written"),
         )
     };

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
 use super::requests;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
 use crate::location::redact;
 use crate::names::check_usable_queue_name;
@@ -55,7 +55,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
     ] {
         if option && args.uri.len() > 1 {
             let what = format!("{what}: give one --uri with it");
-            return Err(Error::permanent(Stage::Config, what));
+            return Err(Error::permanent(Stage::Config, Code::Usage, what));
         }
     }
     let requests = args
@@ -117,7 +117,7 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     if uri == "-" {
         let why =
             "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
-        return Err(Error::permanent(Stage::Config, why));
+        return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
     // The check sees the URI as typed, because an absolute path made of it may look different.
     check_uri(uri)?;
@@ -211,7 +211,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
         "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
         request.id
     );
-    Error::permanent(Stage::Request, why)
+    Error::permanent(Stage::Request, Code::RequestConflict, why)
 }
 
 /// Waits for the end of a request and shows it. Returns false if it did not end well.
@@ -234,7 +234,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
             }
             Ok(None) => {
                 let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
-                return Err(Error::permanent(Stage::Request, why));
+                return Err(Error::permanent(Stage::Request, Code::RequestUnknown, why));
             }
             // The request goes on without this process, so a failing server only delays the answer.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
@@ -267,8 +267,9 @@ fn progress_text(status: &Status) -> String {
 fn last_failure(status: &Status) -> Option<String> {
     let (due, error) = (status.due()?, status.error.as_deref()?);
     Some(format!(
-        "attempt {} failed: {error}; {} {due}",
+        "attempt {} failed: {}; {} {due}",
         status.attempts,
+        requests::with_code(error, status),
         status.due_for()
     ))
 }
@@ -278,14 +279,17 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
     match document {
         Some(document) if args.json => print::json(document),
         Some(_) => {
-            let receipt = status
-                .read_receipt()
-                .map_err(|e| Error::permanent(Stage::Queue, "the receipt cannot be read").because(e))?;
+            let receipt = status.read_receipt().map_err(|e| {
+                Error::permanent(Stage::Queue, Code::QueueDamaged, "the receipt cannot be read").because(e)
+            })?;
             receipt.iter().for_each(print::receipt);
         }
         None if args.json => requests::json(status),
         None => {
-            let reason = status.error.as_deref().unwrap_or("no reason given");
+            let reason = status.error.as_deref();
+            let reason = reason.map_or("no reason given".into(), |error| {
+                requests::with_code(error, status)
+            });
             print::line(format!("{}  {}: {reason}", status.id, status.state.name()));
         }
     }

@@ -22,7 +22,7 @@ use super::staging::Staged;
 use super::{Destination, Owner, STAGING, Staging};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::stop::Stop;
 
@@ -240,7 +240,7 @@ impl CheckpointWriter {
                 fail_points::pass("checkpoint", &self.id);
             }
             Err(error) => {
-                tracing::warn!(error = error.report(), "a checkpoint was not written");
+                tracing::warn!(error = error.report(), code = %error.code(), "a checkpoint was not written");
                 written.inherited = self.inherited;
             }
         }
@@ -356,7 +356,13 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
         match file.read(&mut block) {
             Ok(0) => break,
             Ok(read) => to.write_all(&block[..read]).map_err(|error| {
-                Error::from_io(error, Stage::Commit, Class::Transient, "cannot write to staging")
+                Error::from_io(
+                    error,
+                    Stage::Commit,
+                    Class::Transient,
+                    Code::OutputUnwritable,
+                    "cannot write to staging",
+                )
             })?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return unusable(&error),

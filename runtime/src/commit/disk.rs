@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::digest::{Digest, Digesting};
 use crate::document::open_regular;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 
 /// Returns the error for a failed operation on a path. It is transient if space ran out, but not if a permission is
 /// missing.
@@ -30,7 +30,13 @@ pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
         | ErrorKind::Unsupported => Class::Permanent,
         _ => Class::Transient,
     };
-    Error::from_io(error, Stage::Commit, class, format!("{}: {what}", path.display()))
+    Error::from_io(
+        error,
+        Stage::Commit,
+        class,
+        Code::OutputUnwritable,
+        format!("{}: {what}", path.display()),
+    )
 }
 
 /// Creates a folder and its parents durably, and returns its real path.

@@ -32,7 +32,7 @@ use super::folders::Folders;
 use super::publish::{names, names_file, read_receipt, receipt_path, write_document};
 use super::{Destination, FENCES};
 use crate::document::read_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
@@ -158,7 +158,7 @@ impl RequestKey {
                         "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
                         path.display()
                     );
-                    return Err(Error::transient(Stage::Commit, what));
+                    return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
                 // This file system has no locks. Two processes that take over at the same moment could then disturb
                 // each other.
@@ -190,7 +190,7 @@ impl RequestKey {
                 "{}: is damaged: remove it to have the request processed",
                 path.display()
             );
-            Error::permanent(Stage::Commit, what).because(error)
+            Error::permanent(Stage::Commit, Code::OutputDamaged, what).because(error)
         })?;
         Ok((marker.life_ms >= life_ms).then_some(marker))
     }
@@ -207,7 +207,7 @@ impl RequestKey {
             "{} {}: worker {} ended it as {} at {}, so no earlier attempt may commit it; `dead retry` starts it anew",
             marker.queue, marker.id, marker.worker, marker.state, marker.at
         );
-        Err(Error::permanent(Stage::Commit, what))
+        Err(Error::permanent(Stage::Commit, Code::RequestEnded, what))
     }
 
     /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames

@@ -51,7 +51,7 @@ use self::passing::PassedOn;
 pub use self::publish::{Artifact, Committed, Published};
 pub use self::staging::{Sealed, Staged, Staging};
 use crate::document::read_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, file_uri, redact};
 use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
@@ -151,7 +151,11 @@ impl Destination {
             for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
                 if folder_identity(folder, Some(identity))? != identity {
                     self.is_replaced.store(true, Ordering::Relaxed);
-                    return Err(Error::transient(Stage::Commit, replaced(folder)));
+                    return Err(Error::transient(
+                        Stage::Commit,
+                        Code::OutputReplaced,
+                        replaced(folder),
+                    ));
                 }
             }
         }
@@ -165,7 +169,11 @@ impl Destination {
     /// Fails permanently, with stage commit, if one has: only a new worker can use the other output.
     pub fn check_identity(&self) -> Result<()> {
         if self.is_replaced.load(Ordering::Relaxed) {
-            return Err(Error::permanent(Stage::Commit, replaced(&self.output)));
+            return Err(Error::permanent(
+                Stage::Commit,
+                Code::OutputReplaced,
+                replaced(&self.output),
+            ));
         }
         Ok(())
     }
@@ -181,7 +189,7 @@ impl Destination {
         let receipts = self.output.join(RECEIPTS);
         if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
             let what = format!("queue {queue:?}: the folder of that name is for output, receipts or rejects");
-            return Err(Error::permanent(Stage::Config, what));
+            return Err(Error::permanent(Stage::Config, Code::NameInvalid, what));
         }
         Ok(())
     }
@@ -229,7 +237,7 @@ impl Destination {
                  `x.rejects` would have one name: give it a folder of its own",
                 folders.rejects.path().display()
             );
-            return Err(Error::permanent(Stage::Config, what));
+            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
         // Each attempt looks for a file in this folder. If it did not exist, that lookup would wait for the locks of
@@ -302,7 +310,7 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
             }
             Ok(_) => {
                 let what = format!("{}: is damaged: remove it if no worker runs", path.display());
-                return Err(Error::permanent(Stage::Commit, what));
+                return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
@@ -322,6 +330,7 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     }
     Err(Error::transient(
         Stage::Commit,
+        Code::OutputUnwritable,
         format!("{}: disappears", path.display()),
     ))
 }
@@ -340,7 +349,13 @@ fn read_identity(path: &Path) -> std::io::Result<String> {
 }
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
-    let refused = |why: &str| Error::permanent(Stage::Config, format!("{option} {}: {why}", redact(uri)));
+    let refused = |why: &str| {
+        Error::permanent(
+            Stage::Config,
+            Code::OutputFolder,
+            format!("{option} {}: {why}", redact(uri)),
+        )
+    };
     match Location::parse(uri, Stage::Config).map_err(|error| error.about(option))? {
         Location::File(path) => {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))

@@ -9,7 +9,7 @@ use super::publish::{Artifact, Committed, Published, artifact, names, place};
 use super::staging::Sealed;
 use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
 use crate::digest::SHORT_DIGEST_CHARS;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 use crate::location::file_uri;
@@ -105,7 +105,7 @@ impl Destination {
             head.described(),
             first.described()
         );
-        Err(Error::permanent(Stage::Encode, what))
+        Err(Error::permanent(Stage::Encode, Code::OutputColumns, what))
     }
 }
 

@@ -15,7 +15,7 @@ use super::folders::{Folder, Folders};
 use super::staging::Sealed;
 use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::document::read_regular;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::escape;
 use crate::fail_points;
 use crate::format::Format;
@@ -360,7 +360,7 @@ pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
 /// Returns the error of an attempt that another one has stopped.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
-    Error::new(Stage::Commit, Class::LeaseLost, what)
+    Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
 }
 
 /// Returns the existing receipt, if it is for the same request or the same work.
@@ -387,7 +387,7 @@ fn existing_or_conflict(
         path.display(),
         differences(&existing, own)
     );
-    Err(Error::permanent(Stage::Commit, what))
+    Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
 }
 
 /// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
@@ -426,7 +426,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             "{}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again",
             path.display()
         );
-        return Err(Error::permanent(Stage::Commit, what));
+        return Err(Error::permanent(Stage::Commit, Code::OutputMissing, what));
     }
     Ok(())
 }
@@ -475,7 +475,7 @@ fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
             staged.path().display(),
             digest.bytes
         );
-        return Err(Error::transient(Stage::Commit, what));
+        return Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what));
     }
     Ok(())
 }
@@ -504,7 +504,7 @@ pub(super) fn place(
         "{}: is there already, with other bytes",
         folder.path().join(&names[1]).display()
     );
-    Err(Error::transient(Stage::Commit, what))
+    Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what))
 }
 
 /// Removes published files that no receipt names.
@@ -533,7 +533,12 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
         Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
     };
     let receipt = strict_json::from_slice(&document).map_err(|error| {
-        Error::permanent(Stage::Commit, format!("{}: is not a receipt", path.display())).because(error)
+        Error::permanent(
+            Stage::Commit,
+            Code::OutputDamaged,
+            format!("{}: is not a receipt", path.display()),
+        )
+        .because(error)
     })?;
     Ok(Some(receipt))
 }

@@ -283,7 +283,7 @@ impl Write for Staged {
 mod tests {
     use super::*;
     use crate::commit::Destination;
-    use crate::error::{Class, Stage};
+    use crate::error::{Class, Code, Stage};
 
     #[test]
     fn a_full_disk_is_a_transient_error_that_names_the_file() {
@@ -301,7 +301,7 @@ mod tests {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut staged = Staged::new(full, "/out/.staging/1/output".into(), true);
         let error = staged.write_all(&vec![0; BUFFER_BYTES]).expect_err("no space");
-        let error = Error::from_io(error, Stage::Encode, Class::Permanent, "");
+        let error = Error::from_io(error, Stage::Encode, Class::Permanent, Code::OutputUnwritable, "");
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));
     }
 

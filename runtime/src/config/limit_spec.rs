@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
 /// The limits of a binding by name, as they were written. They can only lower those of a worker.
@@ -189,7 +189,11 @@ impl Limits {
     pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
         // The program that made the binding knew the limit, so another worker may know it, too.
         let newer = |why| {
-            let error = Error::transient(Stage::Plugin, format!("limit of the binding: {why}"));
+            let error = Error::transient(
+                Stage::Plugin,
+                Code::HostOutdated,
+                format!("limit of the binding: {why}"),
+            );
             error.with_hint("if a newer version has bound it, update this program")
         };
         let mut limits = self.clone();

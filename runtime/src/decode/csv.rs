@@ -44,7 +44,7 @@ use super::split::{
 use super::utf8::{LATIN_1_HINT, NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::config::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::format::csv::{
     CsvItem, CsvRecord, Dialect, Gaps, Parser, Partial, RowRules, Scanner, Syntax, line_end, line_feeds,
     records_end, unquote,
@@ -258,9 +258,10 @@ struct CsvDecoder {
 impl Decoder for CsvDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
-            return Err(in_input(&self.name, not_looked_for(name)));
+            return Err(in_input(&self.name, Code::PluginPlan, not_looked_for(name)));
         }
-        check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
+        check_reads(reads, self.columns)
+            .map_err(|message| in_input(&self.name, Code::PluginPlan, message))?;
         self.projection = Projection::new(self.scanner.dialect().quote, reads, self.columns);
         Ok(())
     }
@@ -527,7 +528,7 @@ impl HeaderReader<'_> {
                     return Ok(Some((None, used)));
                 }
                 let message = "is empty: expected a line that tells the columns";
-                return Err(in_input(self.name, message));
+                return Err(in_input(self.name, Code::InputEmpty, message));
             }
             match self.parser.next(raw, used.bytes, last) {
                 Ok(CsvItem::Nothing { next }) => used.blank_line(next),
@@ -548,7 +549,7 @@ impl HeaderReader<'_> {
         if record.end > bytes_max {
             return Err(too_long(self.name, origin, used, bytes_max));
         }
-        let refused = |message: String| in_record(self.name, origin, used, message);
+        let refused = |message: String| in_record(self.name, origin, used, Code::HeaderInvalid, message);
         if record.fields > columns_max {
             let fields = record.fields;
             return Err(refused(format!(
@@ -561,7 +562,10 @@ impl HeaderReader<'_> {
         }
         Utf8::default()
             .check(raw, used.row(record.end))
-            .map_err(|reason| refused(format!("{reason}: {LATIN_1_HINT}")))?;
+            .map_err(|reason| {
+                let message = format!("{reason}: {LATIN_1_HINT}");
+                in_record(self.name, origin, used, Code::EncodingMismatch, message)
+            })?;
         if let Some(at) = record.stray {
             return Err(refused(stray_quote(raw, 0, at, self.reading.syntax.dialect())));
         }
@@ -665,6 +669,7 @@ fn never_closed(name: &str, origin: &ChunkOrigin, used: Used, line_feeds: usize)
         name,
         origin,
         used,
+        Code::QuoteUnclosed,
         format_args!("the quote that opens on line {line} is never closed"),
     )
 }

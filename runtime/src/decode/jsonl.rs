@@ -15,7 +15,7 @@ use super::split::{InputStart, PeekedInput, ResumePoint, Splitter, in_input, too
 use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
@@ -60,7 +60,7 @@ pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Dec
                 })
                 .map_err(|fault| fault.at(origin))?;
             if let Some(fault) = columns.fault {
-                return Err(in_input(name, fault));
+                return Err(in_input(name, Code::HeaderInvalid, fault));
             }
             Ok(Some((columns.names, used, last)))
         })?;
@@ -126,9 +126,10 @@ impl Decoder for JsonlDecoder {
         if let Some(twice) = names().find(|&name| !met.insert(name)) {
             let name = clip(twice.as_bytes());
             let message = format_args!("column \"{name}\" is asked for, but is there already");
-            return Err(in_input(&self.lines.name, message));
+            return Err(in_input(&self.lines.name, Code::PluginPlan, message));
         }
-        check_reads(reads, met.len()).map_err(|message| in_input(&self.lines.name, message))?;
+        check_reads(reads, met.len())
+            .map_err(|message| in_input(&self.lines.name, Code::PluginPlan, message))?;
         let mut slots = vec![None; met.len()];
         for (slot, &read) in reads.iter().enumerate() {
             slots[read] = Some(slot);

@@ -30,11 +30,11 @@ use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
 pub use self::split::{Chunk, ResumePoint, Splitter};
-use self::split::{InputStart, PeekedInput, UTF_32, check_mark, in_input};
+use self::split::{InputStart, PeekedInput, UTF_32, has_utf32_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
 use crate::format::{Format, Hints, OtherType, clip};
 use crate::record::{Batch, ChunkError};
@@ -108,7 +108,7 @@ pub fn open(
         (None, Some(OtherType::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
-    let refused = |message: String| in_input(name, message);
+    let refused = |message: String| in_input(name, Code::NotATable, message);
     // What was named is not questioned.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
@@ -128,7 +128,7 @@ pub fn open(
                 kind = kind_of(&simple(&text.sample, given));
             }
             if let Some(kind) = kind {
-                return Err(refused(kind.sentence(format)));
+                return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
             let (text, is_spaced) = text.spaced(name, options)?;
             is_transcoded |= is_spaced;
@@ -145,16 +145,16 @@ pub fn open(
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
-                shape::check(&top(), other).map_err(refused)?;
+                shape::check(&top(), other).map_err(|(code, message)| in_input(name, code, message))?;
             } else if is_auto {
                 // A format is named, and no delimiter.
-                shape::check_delimiter(&top()).map_err(refused)?;
+                shape::check_delimiter(&top()).map_err(|message| in_input(name, Code::CsvSyntax, message))?;
             }
             opened
         }
         Format::Jsonl => {
             if let Some(kind) = content_kind::of_jsonl(&text.sample) {
-                return Err(refused(kind.sentence(format)));
+                return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
             // Of UTF-16 the error comes from the splitter.
             if is_guessed && !text.sample.is_utf16() {
@@ -242,12 +242,12 @@ impl InputText {
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
         // UTF-16 begins with the same bytes, and this has NULs where that has a text.
-        if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
-            return Err(in_input(name, UTF_32));
+        if has_utf32_mark(sample.bytes()) || content_kind::is_utf32(sample.bytes()) {
+            return Err(in_input(name, Code::EncodingMismatch, UTF_32));
         }
         let refused = |kind: content_kind::Kind| {
             let format = options.format.or(hints.format).unwrap_or(Format::Csv);
-            in_input(name, kind.sentence(format))
+            in_input(name, kind.code(Code::BinaryContent), kind.sentence(format))
         };
         if let Some(kind) = content_kind::of_bytes(&sample, encoding.map(Charset::encoding), is_named) {
             return Err(refused(kind));
@@ -261,7 +261,7 @@ impl InputText {
         };
         encoding
             .check(sample.bytes())
-            .map_err(|message| in_input(name, message))?;
+            .map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
         let mut rest: Reader = Box::new(Transcoded::new(sample.into_reader(rest), name, encoding));
         let sample = Sample::read(&mut rest, name)?;
         if let Some(kind) = content_kind::of_decoded(&sample, is_named) {
@@ -356,7 +356,8 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
         let line = clip(&[b"sep=", &[delimiter][..]].concat());
         let what = format!("its first line (\"{line}\")");
-        check_told(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_told(&what, delimiter, given, options)
+            .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
     // Of UTF-16 the error comes when the header is read.
@@ -376,7 +377,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
         ) {
             (Ok(syntax), _) => syntax,
             (Err(_), Some(delimiter)) if options.delimiter.is_none() => Syntax { delimiter, ..given },
-            (Err(message), _) => return Err(in_input(name, message)),
+            (Err(message), _) => return Err(in_input(name, Code::CsvSyntax, message)),
         };
         tracing::info!(
             name,
@@ -389,7 +390,8 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
     if let Some(delimiter) = hinted.filter(|_| known.is_none()) {
         let what = "its name or content type";
-        check_told(what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_told(what, delimiter, given, options)
+            .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let delimiter = known.or(hinted).unwrap_or(given.delimiter);
     Ok((Syntax { delimiter, ..given }, has_separator_line))

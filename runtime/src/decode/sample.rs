@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 
 use super::Reader;
 use super::split::PeekedInput;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 
 /// How much of an input is looked at.
@@ -121,7 +121,13 @@ pub(super) fn read_on(
     read.map(drop).map_err(|error| {
         let place = before + bytes.len() as u64;
         let what = format!("{name}: reading failed after byte {place}");
-        Error::from_io(error, Stage::Decode, Class::Transient, what)
+        Error::from_io(
+            error,
+            Stage::Decode,
+            Class::Transient,
+            Code::InputUnreadable,
+            what,
+        )
     })
 }
 

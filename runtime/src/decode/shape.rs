@@ -14,6 +14,7 @@ use self::table::{
 use super::lines::{complete_lines, line_ends, lines};
 use super::sniff::{self, SniffedCsv};
 use super::{log_lines, notice, text_document};
+use crate::error::Code;
 use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 use crate::format::{OtherType, clip};
 
@@ -60,13 +61,16 @@ struct Shape<'a> {
 }
 
 /// Says why a file is hardly a table, and what to do. `other` is what it is called that is none: then it has to look like one.
-pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), String> {
+pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), (Code, String)> {
     let shape = Shape::of(top);
     match (shape.doubt(), other) {
         (Some(doubt), _) => Err(doubt),
-        (None, Some(OtherType::NoTable(what))) if !shape.is_whole_table() => Err(format!(
-            "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
-        )),
+        (None, Some(OtherType::NoTable(what))) if !shape.is_whole_table() => {
+            let why = format!(
+                "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
+            );
+            Err((Code::NotATable, why))
+        }
         (None, _) => Ok(()),
     }
 }
@@ -165,15 +169,20 @@ impl<'a> Shape<'a> {
         self.has_words && is_surely_title(&self.first_line)
     }
 
-    fn doubt(&self) -> Option<String> {
+    fn doubt(&self) -> Option<(Code, String)> {
         let widths = self.other_widths();
+        let coded = |code: Code| move |why: String| (code, why);
+        let not_a_table = coded(Code::NotATable);
+        let csv_syntax = coded(Code::CsvSyntax);
+        let header_invalid = coded(Code::HeaderInvalid);
         self.text_with_beginning()
+            .map(not_a_table)
             .or_else(|| self.another_delimiter())
-            .or_else(|| self.table_of_another_delimiter(widths.is_some()))
-            .or_else(|| self.lines_over_header())
-            .or(widths)
-            .or_else(|| self.names_and_values())
-            .or_else(|| self.notice())
+            .or_else(|| self.table_of_another_delimiter(widths.is_some()).map(csv_syntax))
+            .or_else(|| self.lines_over_header().map(header_invalid))
+            .or(widths.map(header_invalid))
+            .or_else(|| self.names_and_values().map(not_a_table))
+            .or_else(|| self.notice().map(not_a_table))
     }
 
     /// A log, the answer of a program or a document that its beginning tells.
@@ -256,7 +265,7 @@ impl<'a> Shape<'a> {
     }
 
     /// One column, where another delimiter gives several.
-    fn another_delimiter(&self) -> Option<String> {
+    fn another_delimiter(&self) -> Option<(Code, String)> {
         let top = self.top;
         if self.columns() > 1 || !top.is_delimiter_open {
             return None;
@@ -288,10 +297,10 @@ impl<'a> Shape<'a> {
             if top.header
                 && let Some(notice) = self.notice_in(&names, &self.records, is_table)
             {
-                return Some(notice);
+                return Some((Code::NotATable, notice));
             }
             let (name, say) = (sniff::name(delimiter), sniff::option(delimiter));
-            return Some(self.one_column_but(fields, &name, &say));
+            return Some((Code::CsvSyntax, self.one_column_but(fields, &name, &say)));
         }
         if first.first() == Some(&top.dialect.quote) {
             return None;
@@ -299,7 +308,7 @@ impl<'a> Shape<'a> {
         let rest = complete_lines(&top.rest, top.whole);
         let header = top.header.then_some(first);
         let SniffedCsv { name, fields, say } = sniff::by_spaces(header.into_iter().chain(rest))?;
-        Some(self.one_column_but(fields, &name, &say))
+        Some((Code::CsvSyntax, self.one_column_but(fields, &name, &say)))
     }
 
     fn one_column_but(&self, fields: usize, name: &str, say: &str) -> String {

@@ -7,7 +7,7 @@ use memchr::memchr2;
 use super::Reader;
 use super::sample::read_on;
 use super::split::{InputStart, check_mark, in_input};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::csv::line_end;
 
 /// How much is read at once. Of a longer line nothing is kept.
@@ -24,7 +24,7 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
     }
     read_on(&mut reader, name, 0, PIECE_BYTES, &mut seen)?;
     let mut is_last = seen.is_empty();
-    check_mark(&seen).map_err(|message| in_input(name, message))?;
+    check_mark(&seen).map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
     loop {
         let mut at = 0;
         while begin.lines < u64::from(lines)
@@ -43,7 +43,7 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
             let message = format!(
                 "has no line behind the {lines} that are skipped: expected one that tells the columns; is --skip-lines right?"
             );
-            return Err(in_input(name, message));
+            return Err(in_input(name, Code::InputEmpty, message));
         }
         // A CR is the first half of a line end, maybe.
         let kept = usize::from(seen.last() == Some(&b'\r'));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sample::has_utf16_mark;
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
 use crate::record::{ChunkError, ChunkOrigin, Position, Used};
@@ -132,7 +132,7 @@ impl Splitter {
         if origin.0.offset > 0 {
             return Ok(splitter); // A mark is one at the start of the file.
         }
-        check_mark(splitter.seen()).map_err(|message| in_input(name, message))?;
+        check_mark(splitter.seen()).map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
         if splitter.seen().starts_with(BYTE_ORDER_MARK) {
             splitter.take(Used {
                 bytes: BYTE_ORDER_MARK.len(),
@@ -342,6 +342,7 @@ impl Splitter {
             if self.abandoned.load(Ordering::Relaxed) {
                 return Err(Error::transient(
                     Stage::Decode,
+                    Code::Stopped,
                     "nobody wants the rest of the input",
                 ));
             }
@@ -352,7 +353,13 @@ impl Splitter {
                 Err(error) => {
                     let place = self.origin.0.offset + self.filled as u64;
                     let message = format!("{}: reading failed after byte {place}", self.name);
-                    return Err(Error::from_io(error, Stage::Decode, Class::Transient, message));
+                    return Err(Error::from_io(
+                        error,
+                        Stage::Decode,
+                        Class::Transient,
+                        Code::InputUnreadable,
+                        message,
+                    ));
                 }
             }
         }
@@ -366,10 +373,15 @@ impl Splitter {
 /// If they are the byte order mark of another encoding, as a sentence.
 pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     match start {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UTF_32),
+        start if has_utf32_mark(start) => Err(UTF_32),
         start if has_utf16_mark(start) => Err("is UTF-16: say so, with --encoding utf-16"),
         _ => Ok(()),
     }
+}
+
+/// Whether the first bytes are a byte order mark of UTF-32. Those of UTF-16 are the beginning of one.
+pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
+    matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
 
 /// About an input whose first bytes are a byte order mark of UTF-32.
@@ -377,8 +389,8 @@ pub(super) const UTF_32: &str =
     "is UTF-32, which is not supported: make UTF-8 of it first, with `iconv -f UTF-32 -t UTF-8 FILE`";
 
 /// An error that concerns the whole input.
-pub(super) fn in_input(name: &str, message: impl std::fmt::Display) -> Error {
-    Error::permanent(Stage::Decode, format!("{name}: {message}"))
+pub(super) fn in_input(name: &str, code: Code, message: impl std::fmt::Display) -> Error {
+    Error::permanent(Stage::Decode, code, format!("{name}: {message}"))
 }
 
 /// An error that concerns the record after what was used.
@@ -386,12 +398,17 @@ pub(super) fn in_record(
     name: &str,
     origin: &ChunkOrigin,
     used: Used,
+    code: Code,
     message: impl std::fmt::Display,
 ) -> Error {
     let Position { record, line, .. } = origin.position(used.row(used.bytes));
     match record {
-        0 => in_input(name, format_args!("header (line {line}): {message}")),
-        _ => in_input(name, format_args!("record {record} (line {line}): {message}")),
+        0 => in_input(name, code, format_args!("header (line {line}): {message}")),
+        _ => in_input(
+            name,
+            code,
+            format_args!("record {record} (line {line}): {message}"),
+        ),
     }
 }
 
@@ -400,7 +417,7 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
     );
-    in_record(name, origin, used, message)
+    in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
 /// The error for rows that may be the footer and are longer together than a record may be.
@@ -410,5 +427,5 @@ fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) 
         _ => format!("{rows} rows from here on may be the footer, and are longer together"),
     };
     let message = format!("the {rows} than the {bytes_max} bytes allowed: is --skip-footer right?");
-    in_record(name, origin, Used::default(), message)
+    in_record(name, origin, Used::default(), Code::RecordTooLong, message)
 }

@@ -7,7 +7,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding};
 
 use super::sample::has_mark;
 use super::split::in_input;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::Hints;
 use crate::request::{ASCII, InputOptions};
 
@@ -214,7 +214,7 @@ impl<R: Read> Transcoded<R> {
         }
         utf8.take(raw);
         if self.ended && utf8.is_beyond_ascii() {
-            return Err(in_input(&self.name, self.charset.contradiction()).into_io());
+            return Err(in_input(&self.name, Code::EncodingMismatch, self.charset.contradiction()).into_io());
         }
         Ok(())
     }
@@ -228,6 +228,7 @@ impl<R: Read> Transcoded<R> {
         let place = self.decoded + at as u64;
         Err(in_input(
             &self.name,
+            Code::EncodingMismatch,
             format_args!(
                 "byte {place} of the file is no text in ASCII: say --encoding utf-8 or --encoding latin-1"
             ),
@@ -240,6 +241,7 @@ impl<R: Read> Transcoded<R> {
         let encoding = self.charset.encoding.name();
         in_input(
             &self.name,
+            Code::EncodingMismatch,
             format_args!("byte {place} of the file is no text in {encoding}"),
         )
         .into_io()
@@ -282,7 +284,13 @@ mod tests {
         let mut reader = Transcoded::new(inner, "a.csv", charset);
         match reader.read_to_string(&mut text) {
             Ok(_) => Ok(text),
-            Err(error) => Err(Error::from_io(error, Stage::Fetch, Class::Transient, "not typed")),
+            Err(error) => Err(Error::from_io(
+                error,
+                Stage::Fetch,
+                Class::Transient,
+                Code::InputUnreadable,
+                "not typed",
+            )),
         }
     }
 

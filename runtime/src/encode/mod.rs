@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
 pub use self::rejects::RejectWriter;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
@@ -30,7 +30,8 @@ pub fn new(
     reads: &[usize],
     output_columns: &[OutputColumn],
 ) -> Result<Box<dyn Encoder>> {
-    check(columns.len(), output_columns).map_err(|message| Error::permanent(Stage::Encode, message))?;
+    check(columns.len(), output_columns)
+        .map_err(|message| Error::permanent(Stage::Encode, Code::OutputColumns, message))?;
     Ok(match (input, output) {
         (Format::Csv, Format::Csv) => {
             Box::new(CsvFromCsv::new(dialect, columns.len(), reads, output_columns))

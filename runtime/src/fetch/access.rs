@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
 use super::dns::DnsLookup;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// The hosts, networks and folders that queued URIs may reach besides public addresses, as the operator has named them.
 /// There are none by default.
@@ -84,7 +84,11 @@ impl Access {
         let refused = || {
             let rules =
                 "a host is a name, an address or a network, as in intranet, 10.0.0.5:8080 or 10.0.0.0/8";
-            Error::permanent(Stage::Config, format!("--allow-host {text}: {rules}"))
+            Error::permanent(
+                Stage::Config,
+                Code::Usage,
+                format!("--allow-host {text}: {rules}"),
+            )
         };
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !text.ends_with(']') => (host, Some(port.parse().map_err(|_| refused())?)),
@@ -108,6 +112,7 @@ impl Access {
         let refused = |error| {
             Error::permanent(
                 Stage::Config,
+                Code::Usage,
                 format!("--allow-root {}: not a folder to read from", folder.display()),
             )
             .because(error)

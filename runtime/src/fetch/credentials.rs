@@ -15,7 +15,7 @@ use reqwest::header::{
 use url::{Origin, Url};
 
 use crate::document::read_text;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
 /// The most bytes of the file: enough for thousands of origins with a long token each.
@@ -44,8 +44,13 @@ impl Credentials {
     /// # Errors
     /// Fails permanently, with stage config; no error quotes a value.
     pub fn read(path: &Path) -> Result<Self> {
-        let refused =
-            |why: String| Error::permanent(Stage::Config, format!("--credentials {}: {why}", path.display()));
+        let refused = |why: String| {
+            Error::permanent(
+                Stage::Config,
+                Code::SettingsInvalid,
+                format!("--credentials {}: {why}", path.display()),
+            )
+        };
         let unread = |error| refused("cannot be read".into()).because(error);
         let file = File::open(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;

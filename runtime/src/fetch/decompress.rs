@@ -19,7 +19,7 @@ use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteB
 use zstd::stream::zio;
 
 use super::range_request::shown;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 use crate::units::ByteSize;
 
@@ -82,7 +82,7 @@ impl Compression {
                         "content encoding \"{word}\" is not supported, only gzip, zstd and deflate, and the server was asked \
                          for none: let it send the file as it is"
                     );
-                    return Err(Error::permanent(Stage::Decompress, what));
+                    return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
                 }
             });
         }
@@ -91,7 +91,7 @@ impl Compression {
                 "the server names {} content encodings, and {ENCODINGS_MAX} is the limit",
                 found.len()
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         Ok(found)
     }
@@ -199,7 +199,7 @@ pub(super) fn decompress(
                 "{name}: the server calls it {}-encoded, but it is not",
                 compression.name()
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         let unpacked = compression.decoder(peeked, name, room)?;
         // If there are several layers, the outer one was fetched.
@@ -220,7 +220,11 @@ pub(super) fn decompress(
             "{name}: too short to be {}, its first bytes are missing",
             compression.name()
         );
-        return Err(Error::permanent(Stage::Decompress, what));
+        return Err(Error::permanent(
+            Stage::Decompress,
+            Code::CompressionCorrupt,
+            what,
+        ));
     }
     let plain = Box::new(peeked);
     Ok(DecompressedReader { plain, taken })
@@ -244,7 +248,13 @@ impl PeekedReader {
                 Ok(read) => len += read,
                 Err(error) => {
                     let what = format!("{name}: cannot be read");
-                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what));
+                    return Err(Error::from_io(
+                        error,
+                        Stage::Fetch,
+                        Class::Transient,
+                        Code::InputUnreadable,
+                        what,
+                    ));
                 }
             }
         }
@@ -287,7 +297,14 @@ impl<R: Read> Read for ErrorContextReader<R> {
                 _ => "is corrupt",
             };
             let what = format!("{}: the {} stream {how}", self.name, self.compression.name());
-            Error::from_io(error, Stage::Decompress, Class::Permanent, what).into_io()
+            Error::from_io(
+                error,
+                Stage::Decompress,
+                Class::Permanent,
+                Code::CompressionCorrupt,
+                what,
+            )
+            .into_io()
         })
     }
 }
@@ -343,7 +360,7 @@ impl ZstdDecoder {
                 "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
                 self.name
             );
-            return Err(Error::permanent(Stage::Decompress, what));
+            return Err(Error::permanent(Stage::Decompress, Code::CompressionLimit, what));
         }
         self.held.raise(window as usize)
     }
@@ -365,7 +382,7 @@ fn trailing(name: &str, compression: Compression) -> Error {
     let what = format!(
         "{name}: bytes that are not {kind} follow its {kind} data: cut them off, or compress the file anew"
     );
-    Error::permanent(Stage::Decompress, what)
+    Error::permanent(Stage::Decompress, Code::CompressionCorrupt, what)
 }
 
 impl Operation for ZstdDecoder {
@@ -560,7 +577,12 @@ impl Compression {
             }),
             Self::Zstd => {
                 let failed = |error| {
-                    Error::transient(Stage::Decompress, format!("{name}: cannot set up zstd")).because(error)
+                    Error::transient(
+                        Stage::Decompress,
+                        Code::MachineBusy,
+                        format!("{name}: cannot set up zstd"),
+                    )
+                    .because(error)
                 };
                 let frames = ZstdDecoder::new(name, room).map_err(failed)?;
                 Box::new(zio::Reader::new(input, frames))
@@ -655,7 +677,13 @@ mod tests {
     #[test]
     fn a_window_that_a_request_may_not_hold_is_an_error_of_the_hosts() {
         let error = unpack(&frame(27, false), 128).0.unwrap_err();
-        let error = Error::from_io(error, Stage::Decompress, Class::Permanent, "not typed");
+        let error = Error::from_io(
+            error,
+            Stage::Decompress,
+            Class::Permanent,
+            Code::CompressionCorrupt,
+            "not typed",
+        );
         assert_eq!((error.stage(), error.class()), (Stage::Worker, Class::Transient));
     }
 

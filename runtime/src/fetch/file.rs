@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Access, Identity, RequestedBy};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 
 /// The flags for opening: a path that is no regular file must neither block nor have an effect.
@@ -53,6 +53,7 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
         };
         return Err(Error::permanent(
             Stage::Fetch,
+            Code::NotAFile,
             format!("{}: is {what}{way_on}", shown(path)),
         ));
     }
@@ -68,7 +69,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
             "{}: is not below an allowed folder; a queued URI reaches it only with --allow-root {folder}",
             shown(path)
         );
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
     let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
     // Usually the path has no links, and need not be resolved part by part.
@@ -100,7 +101,7 @@ fn shown(path: &Path) -> String {
 
 fn leads_out(path: &Path) -> Error {
     let why = "a link on the way leads out of the allowed folders; a queued URI follows it only with --allow-root of where it leads";
-    Error::permanent(Stage::Fetch, format!("{}: {why}", shown(path)))
+    Error::permanent(Stage::Fetch, Code::PathRefused, format!("{}: {why}", shown(path)))
 }
 
 /// Opens a file by a walk from the root through real folders only. If a folder is replaced by a link after the path was
@@ -121,17 +122,23 @@ fn open_beneath(root: &Path, rest: &Path) -> rustix::io::Result<File> {
 }
 
 fn failed(error: io::Error, path: &Path) -> Error {
-    let (class, what) = match error.kind() {
-        io::ErrorKind::NotFound => (Class::Permanent, "no such file"),
-        io::ErrorKind::PermissionDenied => (Class::Permanent, "no permission to read it"),
+    let (class, code, what) = match error.kind() {
+        io::ErrorKind::NotFound => (Class::Permanent, Code::InputMissing, "no such file"),
+        io::ErrorKind::PermissionDenied => (
+            Class::Permanent,
+            Code::InputUnreadable,
+            "no permission to read it",
+        ),
         // `InvalidInput` means a NUL in the path.
         io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
-            (Class::Permanent, "cannot be opened")
+            (Class::Permanent, Code::InputUnreadable, "cannot be opened")
         }
-        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => (Class::Permanent, "cannot be opened"),
-        _ => (Class::Transient, "cannot be read"),
+        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            (Class::Permanent, Code::InputUnreadable, "cannot be opened")
+        }
+        _ => (Class::Transient, Code::InputUnreadable, "cannot be read"),
     };
-    Error::new(Stage::Fetch, class, format!("{}: {what}", shown(path))).because(error)
+    Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path))).because(error)
 }
 
 /// A file that must not change while it is read: otherwise half of a file that a producer still writes could be
@@ -173,7 +180,7 @@ impl Read for Unchanged {
         match self.file.read(out) {
             Ok(0) if !out.is_empty() && state(&self.file.metadata()?)? != self.opened => {
                 let what = format!("{}: changed while it was read", self.path.display());
-                Err(Error::transient(Stage::Fetch, what).into_io())
+                Err(Error::transient(Stage::Fetch, Code::InputChanged, what).into_io())
             }
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 Err(failed(error, &self.path).into_io())

@@ -24,7 +24,7 @@ use super::range_request::{FileVersion, RangeRequest, says_part, shown, whole_ra
 use super::transfer::{self, Body, RequestedUrl};
 use super::{Access, RequestedBy};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
@@ -186,7 +186,7 @@ impl Http {
         };
         let refused = |why: String| {
             let what = format!("{}: the rest from byte {} on", redact(at.as_str()), rest.from);
-            Error::transient(Stage::Fetch, what).because(why)
+            Error::transient(Stage::Fetch, Code::TransferBroken, what).because(why)
         };
         let span = span.map_err(refused)?;
         let http = Arc::clone(self);
@@ -238,7 +238,7 @@ impl Http {
         } else {
             "; ask for where they lead, or raise --limit redirects"
         });
-        Err(Error::permanent(Stage::Fetch, what).about(redact(first.as_str())))
+        Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
 
     /// Sends one request and returns the head of its answer, which is a success or a redirect.
@@ -288,7 +288,7 @@ impl Http {
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
                     patience.as_secs_f32()
                 );
-                return Err(Error::transient(Stage::Fetch, what));
+                return Err(Error::transient(Stage::Fetch, Code::HttpNoAnswer, what));
             }
         };
         self.note_reached(url);
@@ -316,7 +316,11 @@ impl Http {
         match requested_by {
             RequestedBy::Typed => Ok(AddressPolicy::Any),
             RequestedBy::Queued => self.access.admit(url).map_err(|refusal| {
-                Error::permanent(Stage::Fetch, format!("{}: {refusal}", redact(url.as_str())))
+                Error::permanent(
+                    Stage::Fetch,
+                    Code::AddressRefused,
+                    format!("{}: {refusal}", redact(url.as_str())),
+                )
             }),
         }
     }
@@ -324,7 +328,7 @@ impl Http {
     async fn client(&self, url: &Url, requested_by: RequestedBy) -> Result<&Client> {
         let policy = self.policy(url, requested_by)?;
         if url.scheme() == "https" {
-            trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, why))?;
+            trust::clock_for_tls().map_err(|why| Error::transient(Stage::Fetch, Code::TlsFailed, why))?;
         }
         let cell = if policy == AddressPolicy::Any {
             &self.any
@@ -375,7 +379,7 @@ impl Http {
             .dns_resolver(Resolver { access, policy });
         client.build().map_err(|error| {
             let what = "cannot set up TLS; are the system's CA certificates installed?";
-            Error::permanent(Stage::Fetch, what).because(error)
+            Error::permanent(Stage::Fetch, Code::TlsFailed, what).because(error)
         })
     }
 }
@@ -386,6 +390,7 @@ fn check_credentials(url: &Url, requested_by: RequestedBy) -> Result<()> {
         let what = "has a user name or password, which a queued URI must not carry";
         return Err(Error::permanent(
             Stage::Fetch,
+            Code::AddressRefused,
             format!("{}: {what}", redact(url.as_str())),
         ));
     }
@@ -438,7 +443,7 @@ fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
          it, must say `chunked` once and last, or nothing",
         shown(coding)
     );
-    Err(Error::transient(Stage::Fetch, what))
+    Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
 }
 
 /// Returns the error for an answer without the file. If the answer says when to come back, the error is transient,
@@ -469,7 +474,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
             _ => ", to be asked again in more than a year".into(),
         });
     }
-    Error::new(Stage::Fetch, class, what).retrying_after(retry_after)
+    Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
 }
 
 /// Returns how long a server asks to wait: RFC 9110, section 10.2.3. A date is compared with the server's own date, so
@@ -506,7 +511,7 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     }
     let refused = |why: &str| {
         let what = format!("{}: answered {} {why}", redact(url.as_str()), response.status());
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::HttpRedirect, what)
     };
     let location = response
         .headers()
@@ -556,16 +561,22 @@ fn location_text(location: &HeaderValue) -> String {
 /// left out of reqwest's message, because it may have credentials.
 fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     if let Some(refusal) = find_refusal(&error) {
-        return Error::permanent(Stage::Fetch, refusal.to_string());
+        return Error::permanent(Stage::Fetch, Code::AddressRefused, refusal.to_string());
     }
-    let failed = |what| Error::transient(Stage::Fetch, what);
+    let failed = |code, what| Error::transient(Stage::Fetch, code, what);
     let failed = match &error {
-        error if error.is_builder() => Error::permanent(Stage::Fetch, "cannot be asked for"),
-        error if error.is_dns() => failed("cannot find the host").not_reaching(host_of(url)),
-        error if !error.is_connect() => failed("no answer"),
-        _ if took_it && url.scheme() == "https" => failed("cannot connect by TLS"),
-        error if !took_it && found_no_way(error) => failed("cannot connect").not_reaching(host_of(url)),
-        _ => failed("cannot connect"),
+        error if error.is_builder() => {
+            Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
+        }
+        error if error.is_dns() => {
+            failed(Code::HostUnreachable, "cannot find the host").not_reaching(host_of(url))
+        }
+        error if !error.is_connect() => failed(Code::HttpNoAnswer, "no answer"),
+        _ if took_it && url.scheme() == "https" => failed(Code::TlsFailed, "cannot connect by TLS"),
+        error if !took_it && found_no_way(error) => {
+            failed(Code::HostUnreachable, "cannot connect").not_reaching(host_of(url))
+        }
+        _ => failed(Code::HostUnreachable, "cannot connect"),
     };
     failed.because(error.without_url())
 }

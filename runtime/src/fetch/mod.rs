@@ -30,7 +30,7 @@ use self::range_request::RangeRequest;
 use self::source::InputBounds;
 pub use self::source::{Fetched, STDIN_URI, Source};
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::stop::Stop;
 
@@ -115,7 +115,7 @@ impl Fetcher {
                 let mut file = file::open(&path, requested_by, &self.access)?;
                 if file.identity() != identity {
                     let what = format!("{}: is not the file that it was", path.display());
-                    return Err(Error::transient(Stage::Fetch, what));
+                    return Err(Error::transient(Stage::Fetch, Code::InputChanged, what));
                 }
                 file.skip(from)?;
                 Source::from_file(file, &path, stop.clone()).behind(from, identity)
@@ -137,7 +137,7 @@ impl Fetcher {
             }
             _ => {
                 let what = format!("{}: is not where it was", redact(uri));
-                return Err(Error::transient(Stage::Fetch, what));
+                return Err(Error::transient(Stage::Fetch, Code::InputChanged, what));
             }
         };
         source.within(self.bounds)
@@ -189,7 +189,10 @@ impl Fetcher {
         // Opening a file can block, too, as on a network file system.
         let opening = tokio::task::spawn_blocking(move || open_file(&path, requested_by, &access, stop));
         opening.await.unwrap_or_else(|error| {
-            Err(Error::transient(Stage::Fetch, "a file could not be opened").because(error))
+            Err(
+                Error::transient(Stage::Fetch, Code::HostFailure, "a file could not be opened")
+                    .because(error),
+            )
         })
     }
 }
@@ -205,19 +208,19 @@ pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
         Location::File(_) | Location::Http(_) => return Ok(()),
         Location::Other(scheme) => return Err(unsupported(Stage::Config, uri, &scheme)),
     };
-    let refused = |why: &str| Error::permanent(Stage::Config, format!("{}: {why}", redact(uri)));
+    let refused = |code, why: &str| Error::permanent(Stage::Config, code, format!("{}: {why}", redact(uri)));
     match std::fs::metadata(&path) {
         Ok(found) if found.is_file() => Ok(()),
-        Ok(found) if found.is_dir() => Err(refused("is a folder, not a file")),
-        Ok(_) => Err(refused("is not a regular file")),
+        Ok(found) if found.is_dir() => Err(refused(Code::NotAFile, "is a folder, not a file")),
+        Ok(_) => Err(refused(Code::NotAFile, "is not a regular file")),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Err(refused("there is no such file"))
+            Err(refused(Code::InputMissing, "there is no such file"))
         }
         Err(error)
             if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidFilename)
                 || Errno::from_io_error(&error) == Some(Errno::LOOP) =>
         {
-            Err(refused("cannot be the path of a file").because(error))
+            Err(refused(Code::AddressInvalid, "cannot be the path of a file").because(error))
         }
         // A worker may have more rights than this user.
         Err(_) => Ok(()),
@@ -237,5 +240,5 @@ fn unsupported(stage: Stage, uri: &str, scheme: &str) -> Error {
     if !uri.contains("://") {
         what.push_str("; a file of that name is written ./NAME");
     }
-    Error::permanent(stage, what)
+    Error::permanent(stage, Code::AddressInvalid, what)
 }

@@ -10,7 +10,7 @@ use super::checksums::{Algorithm, Checksums};
 use super::decompress::{CompressedBytes, DecompressedReader};
 use super::source::InputBounds;
 use crate::digest::{Digest, Digesting, Midstate};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::stop::Stop;
 
 /// The bytes as they were fetched; checks for a stop before each read, and digests.
@@ -94,13 +94,19 @@ impl RawBody {
             Some(md5) => self.checksums.check(Algorithm::Md5, md5),
             None => Ok(()),
         });
-        announced.map_err(|why| Error::transient(Stage::Fetch, format!("{}: {why}", self.name)))?;
+        announced.map_err(|why| {
+            Error::transient(
+                Stage::Fetch,
+                Code::ChecksumMismatch,
+                format!("{}: {why}", self.name),
+            )
+        })?;
         if let Some(wanted) = &self.sha256
             && *wanted != digest.sha256
         {
             let (name, is) = (&self.name, &digest.sha256);
             let what = format!("{name}: has the SHA-256 {is}, and the request asks for {wanted}");
-            return Err(Error::permanent(Stage::Fetch, what));
+            return Err(Error::permanent(Stage::Fetch, Code::DigestMismatch, what));
         }
         Ok(Some(digest.clone()))
     }
@@ -125,7 +131,14 @@ impl Read for RawBody {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let what = format!("{}: cannot be read", self.name);
-                    return Err(Error::from_io(error, Stage::Fetch, Class::Transient, what).into_io());
+                    return Err(Error::from_io(
+                        error,
+                        Stage::Fetch,
+                        Class::Transient,
+                        Code::InputUnreadable,
+                        what,
+                    )
+                    .into_io());
                 }
             }
         }
@@ -152,7 +165,13 @@ impl SharedRawBody {
         }
         match io::copy(&mut *raw, &mut io::sink()) {
             Ok(_) => error,
-            Err(other) => Error::from_io(other, Stage::Fetch, Class::Transient, "cannot be read"),
+            Err(other) => Error::from_io(
+                other,
+                Stage::Fetch,
+                Class::Transient,
+                Code::InputUnreadable,
+                "cannot be read",
+            ),
         }
     }
 
@@ -230,21 +249,25 @@ impl LimitedReader {
 
     fn check(&self) -> Result<()> {
         let (name, bytes, bounds) = (&self.name, self.bytes, self.bounds);
-        let refused = |what| Err(Error::permanent(Stage::Decompress, what));
+        let refused = |code, what| Err(Error::permanent(Stage::Decompress, code, what));
         if bytes > bounds.plain_bytes_max {
             let max = bounds.plain_bytes_max;
-            return refused(format!(
-                "{name}: has more than {max} bytes, the limit of an input"
-            ));
+            return refused(
+                Code::InputTooLarge,
+                format!("{name}: has more than {max} bytes, the limit of an input"),
+            );
         }
         let Some(taken) = self.taken.as_ref().map(CompressedBytes::bytes) else {
             return Ok(());
         };
         if bytes > bounds.ratio_from_bytes && bytes > taken.saturating_mul(bounds.ratio_max) {
             let max = bounds.ratio_max;
-            return refused(format!(
-                "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input"
-            ));
+            return refused(
+                Code::CompressionLimit,
+                format!(
+                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input"
+                ),
+            );
         }
         Ok(())
     }
@@ -254,7 +277,13 @@ impl Read for LimitedReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out).map_err(|error| {
             let what = format!("{}: cannot be read", self.name);
-            let error = Error::from_io(error, Stage::Decompress, Class::Permanent, what);
+            let error = Error::from_io(
+                error,
+                Stage::Decompress,
+                Class::Permanent,
+                Code::CompressionCorrupt,
+                what,
+            );
             self.raw.explain(error).into_io()
         })?;
         self.bytes += read as u64;

@@ -15,7 +15,7 @@ use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
 use crate::config::Limits;
 use crate::digest::{Digest, Digesting, Midstate};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Hints;
 use crate::location::{file_uri, redact};
 use crate::memory::MemoryShare;
@@ -84,7 +84,7 @@ impl InputBounds {
     pub(super) fn too_long(self, name: &str, bytes: u64) -> Error {
         let max = self.raw_bytes_max;
         let what = format!("{name}: has {bytes} bytes or more, and {max} is the limit of what is fetched");
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::InputTooLarge, what)
     }
 }
 

@@ -20,7 +20,7 @@ use super::http::Http;
 use super::min_rate::{MinRate, WaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 
@@ -324,11 +324,12 @@ impl Transfer {
             self.in_vain += 1;
             tokio::time::sleep(self.pause().max(broken.retry_after().unwrap_or_default())).await;
             tracing::info!(
-                uri = self.name,
-                from = rest.from,
-                error = broken.report(),
-                "resuming a transfer"
-            );
+                           uri = self.name,
+                           from = rest.from,
+                           error = broken.report(),
+            code = %broken.code(),
+                           "resuming a transfer"
+                       );
             match self
                 .requested
                 .http
@@ -371,7 +372,11 @@ impl Transfer {
     }
 
     fn failed(&self, what: impl Display) -> Error {
-        Error::transient(Stage::Fetch, format!("{}: {what}", self.name))
+        Error::transient(
+            Stage::Fetch,
+            Code::TransferBroken,
+            format!("{}: {what}", self.name),
+        )
     }
 
     fn limits(&self) -> &Limits {
@@ -403,7 +408,7 @@ impl Body {
         self.stop
             .check()
             .err()
-            .unwrap_or_else(|| Error::transient(Stage::Fetch, what))
+            .unwrap_or_else(|| Error::transient(Stage::Fetch, Code::TransferBroken, what))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::commit::{Staged, StagedPart, Staging};
 use crate::config::{Limits, REJECTS_RATIO};
 use crate::digest::Digesting;
 use crate::encode::RejectWriter;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
@@ -153,6 +153,7 @@ impl<'a> OutputAssembler<'a> {
                 error,
                 Stage::Commit,
                 Class::Transient,
+                Code::OutputUnwritable,
                 "rejects cannot be written",
             )
         })?;
@@ -243,7 +244,7 @@ impl<'a> OutputAssembler<'a> {
                 "rejects with more than {codes_max} codes: a code names a kind of fault, not one record"
             );
             let plugin = &self.job.plugin.description().name;
-            return Err(Error::permanent(Stage::Plugin, why).about(plugin));
+            return Err(Error::permanent(Stage::Plugin, Code::PluginLimit, why).about(plugin));
         }
         let rejects = self.by_code.entry(code.to_owned()).or_default();
         rejects.add(position, reason);
@@ -267,7 +268,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
         return Ok(());
     }
     let why = format!("output and rejects have more than the limit of {max} bytes (--limit output-bytes)");
-    Err(Error::permanent(Stage::Commit, why))
+    Err(Error::permanent(Stage::Commit, Code::OutputTooLarge, why))
 }
 
 /// The text of rejects on its way to the staged file; a long text is written in parts.
@@ -289,7 +290,7 @@ impl RejectsBuffer<'_> {
         let why = format!(
             "rejects have more than {max} bytes: the limit rejects-bytes={limit} or, if that is more, {REJECTS_RATIO} times the bytes read of the input: check the input, or raise the limit with --limit rejects-bytes=SIZE"
         );
-        Err(Error::permanent(Stage::Commit, why))
+        Err(Error::permanent(Stage::Commit, Code::RejectsTooLarge, why))
     }
 
     fn write_staged(&mut self) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::commit::{Committed, OutputHead};
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
 use crate::encode;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetched, Source};
 use crate::format::Format;
@@ -211,7 +211,7 @@ fn put_through(
 
     let digest = input.fetched.digest().cloned().ok_or_else(|| {
         let what = format!("{}: the input was not read to its end", input.name);
-        Error::permanent(Stage::Fetch, what)
+        Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
     })?;
     job.stop.check()?;
     let read = InputPart {

@@ -9,7 +9,7 @@ use super::assembler::OutputAssembler;
 use super::job::Job;
 use crate::commit::{Committed, Published, Sealed, Staging};
 use crate::digest::SHORT_DIGEST_CHARS;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::gate::RejectTally;
@@ -65,6 +65,7 @@ pub(super) fn finish(
         Some(verdict) => {
             let report = |kept: &Published| Report {
                 refused: Some(verdict.clone()),
+                code: Some(Code::GateExceeded.to_string()),
                 receipt: receipt(kept),
             };
             let kept = sealed.quarantine(&id, output_format, report);
@@ -72,7 +73,7 @@ pub(super) fn finish(
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // The verdict comes last, because it may be too long for a dead letter.
             let what = format!("{name}: nothing was published (see {report}): {verdict}");
-            Err(Error::permanent(Stage::Commit, what).with_kept_report(report))
+            Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
         }
     }
 }
@@ -93,7 +94,7 @@ fn pass_on(
     let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
     let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
     let what = format!("{name}: nothing was written{see}: {verdict}");
-    Err(Error::permanent(Stage::Commit, what))
+    Err(Error::permanent(Stage::Commit, Code::GateExceeded, what))
 }
 
 fn receipt(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// A value that threads use in the order of their numbers, and the items submitted for it.
 pub(super) struct OrderedHandoff<V, T = ()> {
@@ -60,7 +60,13 @@ impl<V, T> OrderedHandoff<V, T> {
         let mut state = self
             .wait_until(|state| state.number == number && !state.is_in_use)
             // The thread that closed it has reported the cause.
-            .ok_or_else(|| Error::transient(Stage::Worker, "another part of the input has failed"))?;
+            .ok_or_else(|| {
+                Error::transient(
+                    Stage::Worker,
+                    Code::Stopped,
+                    "another part of the input has failed",
+                )
+            })?;
         Ok(self.take(&mut state))
     }
 

@@ -14,7 +14,7 @@ use super::trap_isolation::TrapIsolation;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, UnwritableRecord};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::memory::Held;
 use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
@@ -403,7 +403,7 @@ impl Lane {
         let max = self.limits.record_rows_max;
         let why =
             format!("made {rows} rows of one record, more than the limit of {max} (--limit record-rows)");
-        Error::permanent(Stage::Plugin, why)
+        Error::permanent(Stage::Plugin, Code::PluginLimit, why)
     }
 
     fn in_batch(&self, error: Error) -> ChunkError {

@@ -17,7 +17,7 @@ mod trap_isolation;
 pub use self::attempt::run;
 pub use self::job::{Job, ProgressCounters};
 use crate::commit::Committed;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
@@ -85,6 +85,6 @@ async fn on_a_thread(work: impl FnOnce() -> Result<Committed> + Send + 'static) 
     let running = tokio::task::spawn_blocking(move || span.in_scope(work));
     running.await.unwrap_or_else(|_| {
         let why = "the pipeline panicked: this is a bug of the host, its log says more";
-        Err(Error::permanent(Stage::Worker, why))
+        Err(Error::permanent(Stage::Worker, Code::HostFailure, why))
     })
 }

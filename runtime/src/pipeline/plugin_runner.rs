@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::trap_isolation::TrapIsolation;
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::plugin::{Failure, Instance, Plan, Plugin, Trap, thread_time};
 use crate::record::{Batch, Changes};
@@ -48,7 +48,8 @@ impl InstanceOpener {
         instance.take_counters();
         if again != *plan {
             let why = "planned otherwise when it was opened on the same input again";
-            return Err(Error::permanent(Stage::Plugin, why).about(&self.plugin.description().name));
+            return Err(Error::permanent(Stage::Plugin, Code::PluginContract, why)
+                .about(&self.plugin.description().name));
         }
         Ok(instance)
     }
@@ -159,9 +160,13 @@ impl PluginRunner {
 
     /// Returns the current instance: the first one, unless it trapped.
     pub(super) fn instance(&mut self) -> Result<&mut Instance> {
-        self.instance
-            .as_mut()
-            .ok_or_else(|| Error::permanent(Stage::Plugin, "was called after it had failed"))
+        self.instance.as_mut().ok_or_else(|| {
+            Error::permanent(
+                Stage::Plugin,
+                Code::PluginContract,
+                "was called after it had failed",
+            )
+        })
     }
 
     /// Returns the plugin's counters since the last call, over all instances. Counts made in a call that trapped are

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 use crate::record::{ChunkOrigin, Row};
 
@@ -72,10 +72,15 @@ impl TrapBudget {
                 }
                 self.reasons.push(format!("record {record}: {reason}"));
             }
-            let (count, max, what) = if *is_timeout {
-                (&mut self.timeouts, limits.timeouts, "timeouts")
+            let (count, max, code, what) = if *is_timeout {
+                (
+                    &mut self.timeouts,
+                    limits.timeouts,
+                    Code::PluginTimeout,
+                    "timeouts",
+                )
             } else {
-                (&mut self.traps, limits.traps, "traps")
+                (&mut self.traps, limits.traps, Code::PluginTrap, "traps")
             };
             *count += 1;
             if *count > max {
@@ -83,7 +88,7 @@ impl TrapBudget {
                 let why = format!(
                     "{what}: {count}, more than the limit of {max} (--limit {what}); the first: {reasons}"
                 );
-                return Err(Error::permanent(Stage::Plugin, why));
+                return Err(Error::permanent(Stage::Plugin, code, why));
             }
         }
         Ok(())

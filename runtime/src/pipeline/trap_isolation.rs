@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
 /// The least share of a batch's time that a part gets, as a divisor. Otherwise its share is that of its records.
@@ -126,7 +126,7 @@ impl TrapIsolation {
                 "process took longer than the limit of {:?} (--limit call-time), and it was no single record",
                 self.time
             );
-            return Err(Error::permanent(Stage::Plugin, why));
+            return Err(Error::permanent(Stage::Plugin, Code::PluginTimeout, why));
         }
         Ok(())
     }

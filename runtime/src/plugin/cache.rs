@@ -17,7 +17,7 @@ use wasmtime::component::Component;
 
 use crate::config::Limits;
 use crate::document::open_regular;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::trust::{self, private_folder};
 
 /// The most files, and the most bytes, that are kept. A file has some hundred kilobytes, unless its author means harm.
@@ -187,7 +187,7 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
             "{}: cannot be used; remove it, and a new one is made",
             path.display()
         );
-        Error::permanent(Stage::Config, what).because(error)
+        Error::permanent(Stage::Config, Code::SettingsInvalid, what).because(error)
     };
     match read_secret(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

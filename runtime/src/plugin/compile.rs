@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use super::Engine;
 use super::trap::short;
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// The command of this program that runs [`compile`].
 pub const COMMAND: &str = "compile-component";
@@ -52,7 +52,7 @@ impl Compiler {
         // The machine may lack something now that it has later.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
-            Error::transient(Stage::Plugin, what).because(e)
+            Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e)
         };
         let mut child = self.command(limits).spawn().map_err(failed)?;
         feed(&mut child, component);
@@ -74,10 +74,12 @@ impl Compiler {
             return Ok(said);
         }
         if status.code() == Some(UNFIT.into()) {
-            return Err(refused(words(&said)));
+            let (code, why) = told(&said);
+            return Err(Error::permanent(Stage::Plugin, code, why));
         }
         if status.code() == Some(PASSING.into()) {
-            return Err(Error::transient(Stage::Plugin, words(&said)));
+            let (code, why) = told(&said);
+            return Err(Error::transient(Stage::Plugin, code, why));
         }
         Err(death(status, limits).because(words(&complained)))
     }
@@ -109,14 +111,17 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     std::io::stdin()
         .take(limits.component_bytes_max as u64 + 1)
         .read_to_end(&mut component)
-        .map_err(|e| Error::transient(Stage::Plugin, "cannot read the component").because(e))?;
+        .map_err(|e| {
+            Error::transient(Stage::Plugin, Code::MachineBusy, "cannot read the component").because(e)
+        })?;
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
 /// Limits this process for good.
 fn confine(limits: &Limits) -> Result<()> {
-    let failed =
-        |e: rustix::io::Errno| Error::transient(Stage::Plugin, "cannot bound the compiler").because(e);
+    let failed = |e: rustix::io::Errno| {
+        Error::transient(Stage::Plugin, Code::MachineBusy, "cannot bound the compiler").because(e)
+    };
     // The process must not outlive its parent. If this fails, its time is still limited.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let seconds = limits.compile.as_secs().max(1);
@@ -179,16 +184,28 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
         // Something else killed the process, so the component may be fine.
         Some(_) => {
             let what = format!("the process that compiled the component was killed ({status})");
-            Error::transient(Stage::Plugin, what)
+            Error::transient(Stage::Plugin, Code::MachineBusy, what)
         }
         // The compiler panicked, because of the component or for lack of a thread.
         None => Error::transient(
             Stage::Plugin,
+            Code::PluginCompile,
             format!("the compiler failed on the component ({status})"),
         ),
     }
 }
 
+/// Reads the code and the report of a process that failed: see `cli/compile.rs`.
+fn told(said: &[u8]) -> (Code, String) {
+    let mut parts = said.splitn(2, |&byte| byte == b'\n');
+    let word = parts.next().and_then(|word| str::from_utf8(word).ok());
+    let code = word.and_then(|word| word.parse().ok());
+    (
+        code.unwrap_or(Code::PluginCompile),
+        words(parts.next().unwrap_or_default()),
+    )
+}
+
 fn refused(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Plugin, message)
+    Error::permanent(Stage::Plugin, Code::PluginCompile, message)
 }

@@ -22,7 +22,7 @@ use super::trap::{is_of_machine, timed_out_beside_others};
 use super::{Description, INTERFACE, pool};
 use crate::config::{Limits, cores};
 use crate::document::read_named;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
@@ -90,9 +90,11 @@ impl Engine {
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true);
         // The machine may lack something now that it has later.
-        let failed = |what, e: wasmtime::Error| Error::transient(Stage::Plugin, what).because(e);
+        let failed =
+            |what, e: wasmtime::Error| Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e);
         let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;
-        let linker = link(&wasmtime).map_err(|e| refused("cannot link the interface").because(e))?;
+        let linker = link(&wasmtime)
+            .map_err(|e| refused(Code::HostFailure, "cannot link the interface").because(e))?;
         let calls = Arc::new(Calls::new(cores()));
         let ticker = Ticker::start(wasmtime.clone(), Arc::clone(&calls))
             .map_err(|e| failed("cannot start the clock of plugins", e.into()))?;
@@ -144,7 +146,13 @@ impl Engine {
             .linker
             .instantiate_pre(&component)
             .and_then(PluginPre::new)
-            .map_err(|e| refused("the component needs something that plugins are not granted").because(e))?;
+            .map_err(|e| {
+                refused(
+                    Code::PluginUnfit,
+                    "the component needs something that plugins are not granted",
+                )
+                .because(e)
+            })?;
         let mut plugin = Plugin {
             engine: self.clone(),
             pre,
@@ -176,17 +184,26 @@ impl Engine {
                 let code = compiler.compile(bytes, &self.limits)?;
                 let component = cache::load(&self.wasmtime, &code).map_err(|e| {
                     // The component is fit, so the failure is this machine's and may pass.
-                    Error::transient(Stage::Plugin, "cannot take up the compiled component").because(e)
+                    Error::transient(
+                        Stage::Plugin,
+                        Code::MachineBusy,
+                        "cannot take up the compiled component",
+                    )
+                    .because(e)
                 })?;
                 (component, code)
             }
             None => {
                 let component = Component::new(&self.wasmtime, bytes).map_err(|e| {
                     if is_of_machine(&e) {
-                        return Error::transient(Stage::Plugin, "cannot compile the component now")
-                            .because(e);
+                        return Error::transient(
+                            Stage::Plugin,
+                            Code::MachineBusy,
+                            "cannot compile the component now",
+                        )
+                        .because(e);
                     }
-                    refused("the component is not valid").because(e)
+                    refused(Code::PluginUnfit, "the component is not valid").because(e)
                 })?;
                 let code = code_of(&component)?;
                 (component, code)
@@ -323,7 +340,7 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     }
     // The bound is needed again, because a pipe or a device has no size.
     read_named(path, limits.component_bytes_max as u64)
-        .map_err(|e| refused(path.display().to_string()).because(e))
+        .map_err(|e| refused(Code::PluginMissing, path.display().to_string()).because(e))
 }
 
 /// Returns the metadata of a component's file.
@@ -336,7 +353,7 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
-        let refused = refused(format!("{}{hint}", path.display())).because(error);
+        let refused = refused(Code::PluginMissing, format!("{}{hint}", path.display())).because(error);
         let component = path.with_added_extension("wasm");
         if component.is_file() {
             refused.with_hint(format!("{} is here: did you mean it?", component.display()))
@@ -396,12 +413,15 @@ fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
     match (magic, kind) {
         (Some(b"\0asm"), Some([_, _, 1, 0])) => Ok(()),
         (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(refused(
+            Code::PluginUnfit,
             "this is a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`",
         )),
         (Some(b"\0asm"), _) => Err(refused(
+            Code::PluginUnfit,
             "this is WebAssembly of a version that the host does not know",
         )),
         _ => Err(refused(
+            Code::PluginUnfit,
             "this is not a WebAssembly file: it does not begin with the bytes `\\0asm`",
         )),
     }
@@ -413,39 +433,55 @@ fn check_interface(exports: &[String]) -> Result<String> {
         .iter()
         .find_map(|name| name.strip_prefix(TRANSFORM))
         .ok_or_else(|| {
-            refused(format!(
-                "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
-                if exports.is_empty() {
-                    "none".into()
-                } else {
-                    exports.join(", ")
-                }
-            ))
+            refused(
+                Code::PluginUnfit,
+                format!(
+                    "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
+                    if exports.is_empty() {
+                        "none".into()
+                    } else {
+                        exports.join(", ")
+                    }
+                ),
+            )
         })?;
     let ours = INTERFACE.rsplit('@').next().unwrap_or_default();
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     if minor(version) == minor(ours) {
         return Ok(format!("ingest:plugin@{version}"));
     }
-    Err(refused(format!(
-        "the plugin speaks ingest:plugin@{version} and this host speaks {INTERFACE}: rebuild it with a matching `ingest-plugin` crate"
-    )))
+    Err(refused(
+        Code::PluginUnfit,
+        format!(
+            "the plugin speaks ingest:plugin@{version} and this host speaks {INTERFACE}: rebuild it with a matching `ingest-plugin` crate"
+        ),
+    ))
 }
 
 fn code_of(component: &Component) -> Result<Vec<u8>> {
     let code = component.serialize();
-    code.map_err(|e| Error::transient(Stage::Plugin, "cannot write down what was compiled").because(e))
+    code.map_err(|e| {
+        Error::transient(
+            Stage::Plugin,
+            Code::MachineBusy,
+            "cannot write down what was compiled",
+        )
+        .because(e)
+    })
 }
 
 fn too_large(bytes: u64, limits: &Limits) -> Error {
-    refused(format!(
-        "the component has {bytes} bytes, more than the limit of {} (--limit component-bytes)",
-        limits.component_bytes_max
-    ))
+    refused(
+        Code::PluginUnfit,
+        format!(
+            "the component has {bytes} bytes, more than the limit of {} (--limit component-bytes)",
+            limits.component_bytes_max
+        ),
+    )
 }
 
-fn refused(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Plugin, message)
+fn refused(code: Code, message: impl Into<String>) -> Error {
+    Error::permanent(Stage::Plugin, code, message)
 }
 
 /// The thread that advances the engine's epoch, at which running plugins check their deadline.

@@ -16,7 +16,7 @@ use super::state::{StoreState, TimeoutCause};
 use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
 use crate::config::Limits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::{ColumnType, Format, OutputColumn};
 use crate::record::{Batch, Changes};
 use crate::stop::Stop;
@@ -76,11 +76,12 @@ impl Instance {
             Ok(world) => world,
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 let what = format!("more than {INSTANCES_MAX} plugin instances at once");
-                return Err(Error::transient(Stage::Plugin, what).because(error));
+                return Err(Error::transient(Stage::Plugin, Code::MachineBusy, what).because(error));
             }
             Err(error) if let Some(what) = TooMany::reason(&error) => {
                 return Err(Error::permanent(
                     Stage::Plugin,
+                    Code::PluginUnfit,
                     format!("the component has {what}"),
                 ));
             }
@@ -128,9 +129,12 @@ impl Instance {
     /// # Errors
     /// Returns the plugin's reason against the config, or the error of the call.
     pub fn check(&mut self, config: &str) -> Result<()> {
-        self.ask("check", "refuses the config: ", |world, store| {
-            world.ingest_plugin_transform().call_check(store, config)
-        })
+        self.ask(
+            "check",
+            Code::PluginConfig,
+            "refuses the config: ",
+            |world, store| world.ingest_plugin_transform().call_check(store, config),
+        )
     }
 
     /// Opens the plugin on an input and returns its plan.
@@ -145,9 +149,12 @@ impl Instance {
                 Format::Jsonl => wit::Format::Jsonl,
             },
         };
-        let plan = self.ask("open", "refuses the input: ", |world, store| {
-            world.ingest_plugin_transform().call_open(store, &input, config)
-        })?;
+        let plan = self.ask(
+            "open",
+            Code::InputRefused,
+            "refuses the input: ",
+            |world, store| world.ingest_plugin_transform().call_open(store, &input, config),
+        )?;
         checked_plan(plan, columns.len(), format, &self.limits)
     }
 
@@ -169,7 +176,7 @@ impl Instance {
             starts: std::mem::take(&mut batch.starts),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.ask_within(limit, "process", "", |world, store| {
+        let result = self.ask_within(limit, "process", Code::PluginFailed, "", |world, store| {
             world.ingest_plugin_transform().call_process(store, &lent)
         });
         batch.take_back(lent.bytes);
@@ -196,7 +203,7 @@ impl Instance {
     /// # Errors
     /// Fails as [`Instance::process`] does.
     pub fn finish(&mut self) -> Result<Emitted> {
-        let emitted = self.ask("finish", "", |world, store| {
+        let emitted = self.ask("finish", Code::PluginFailed, "", |world, store| {
             world.ingest_plugin_transform().call_finish(store)
         })?;
         Ok(Emitted {
@@ -247,16 +254,18 @@ impl Instance {
     fn ask<T>(
         &mut self,
         name: &str,
+        code: Code,
         before: &str,
         call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T> {
-        Ok(self.ask_within(self.limits.plugin_call, name, before, call)?)
+        Ok(self.ask_within(self.limits.plugin_call, name, code, before, call)?)
     }
 
     fn ask_within<T>(
         &mut self,
         limit: Duration,
         name: &str,
+        code: Code,
         before: &str,
         call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, Failure> {
@@ -266,9 +275,9 @@ impl Instance {
             // Plugins write this prefix themselves, since another host may not.
             let said = sentence
                 .strip_prefix("config: ")
-                .filter(|_| before.ends_with("config: "));
+                .filter(|_| code == Code::PluginConfig);
             let said = said.unwrap_or(&sentence);
-            Error::permanent(Stage::Plugin, format!("{before}{said}")).into()
+            Error::permanent(Stage::Plugin, code, format!("{before}{said}")).into()
         })
     }
 }
@@ -290,18 +299,18 @@ fn failed(
     }
     if let Some(why) = state.memory.refused_by_machine() {
         let what = format!("the machine has no memory for {call}, though its limit allows it");
-        return Error::transient(Stage::Plugin, what)
+        return Error::transient(Stage::Plugin, Code::MachineBusy, what)
             .because(why.to_owned())
             .into();
     }
     if let Some(TimeoutCause::Stalled) = state.overdue {
         let what = format!("the machine is too busy: {call} waits for a processor");
-        return Error::transient(Stage::Plugin, what).into();
+        return Error::transient(Stage::Plugin, Code::MachineBusy, what).into();
     }
     let is_trap = error.is::<WasmBacktrace>() || error.is::<wasmtime::Trap>();
     if !is_trap && is_of_machine(error) {
         let what = format!("the machine lacks something for {call}");
-        return Error::transient(Stage::Plugin, what)
+        return Error::transient(Stage::Plugin, Code::MachineBusy, what)
             .because(error.root_cause().to_string())
             .into();
     }
@@ -312,17 +321,19 @@ fn failed(
         );
         return broken(what).because(error.root_cause().to_string()).into();
     }
-    let message = if state.memory.exceeded() {
+    let (code, message) = if state.memory.exceeded() {
         let bytes = limits.plugin_memory_bytes;
-        format!("{call} needed more memory than the limit of {bytes} bytes (--limit memory)")
+        let what = format!("{call} needed more memory than the limit of {bytes} bytes (--limit memory)");
+        (Code::PluginMemory, what)
     } else if state.overdue.is_some() {
-        format!("{call} took longer than the limit of {limit:?} (--limit call-time)")
+        let what = format!("{call} took longer than the limit of {limit:?} (--limit call-time)");
+        (Code::PluginTimeout, what)
     } else if let Some(words) = state.last_words() {
-        format!("{call} trapped: {}", short(&words))
+        (Code::PluginTrap, format!("{call} trapped: {}", short(&words)))
     } else {
-        format!("{call} trapped")
+        (Code::PluginTrap, format!("{call} trapped"))
     };
-    Failure::Trap(Trap::new(state.overdue, message, error))
+    Failure::Trap(Trap::new(state.overdue, code, message, error))
 }
 
 fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
@@ -388,5 +399,9 @@ fn column_type(column_type: wit::ColumnType) -> ColumnType {
 }
 
 fn broken(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Plugin, format!("breaks the interface: {}", message.into()))
+    Error::permanent(
+        Stage::Plugin,
+        Code::PluginContract,
+        format!("breaks the interface: {}", message.into()),
+    )
 }

@@ -4,7 +4,7 @@
 use wasmtime::WasmBacktrace;
 
 use super::state::TimeoutCause;
-use crate::error::{Error, Stage};
+use crate::error::{Code, Error, Stage};
 
 /// The most functions of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
@@ -46,6 +46,7 @@ pub struct Trap {
     pub is_timeout: bool,
     /// Set if the call ran out of time while other calls ran: alone it might have been fast enough.
     pub ran_beside_others: bool,
+    code: Code,
     /// The event, in the plugin's own words if it left any.
     message: String,
     /// The runtime's description of the trap, and its place in the guest.
@@ -53,7 +54,12 @@ pub struct Trap {
 }
 
 impl Trap {
-    pub(super) fn new(overdue: Option<TimeoutCause>, message: String, error: &wasmtime::Error) -> Self {
+    pub(super) fn new(
+        overdue: Option<TimeoutCause>,
+        code: Code,
+        message: String,
+        error: &wasmtime::Error,
+    ) -> Self {
         // The backtrace is the outermost context, but the trap itself is more useful to people.
         let mut cause = short(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
@@ -63,6 +69,7 @@ impl Trap {
         Self {
             is_timeout: overdue.is_some(),
             ran_beside_others: matches!(overdue, Some(TimeoutCause::Late { was_alone: false })),
+            code,
             message,
             cause,
         }
@@ -88,9 +95,9 @@ impl Trap {
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
         if trap.ran_beside_others {
-            return Self::transient(Stage::Plugin, trap.message).because(OtherCallsRan);
+            return Self::transient(Stage::Plugin, trap.code, trap.message).because(OtherCallsRan);
         }
-        Self::permanent(Stage::Plugin, trap.message).because(trap.cause)
+        Self::permanent(Stage::Plugin, trap.code, trap.message).because(trap.cause)
     }
 }
 

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use super::redis::RedisServer;
 use super::sqlite::{OpenMode, SqliteFile};
 use super::{Queue, Registry};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
 /// Returns whether the server at `url` is a local file or listens on the loopback address, so that its workers most
@@ -82,7 +82,7 @@ impl Backend {
         }
         let refused = |why: String| {
             let what = format!("the URL of the queue's server (--url, REDIS_URL) {why}");
-            Error::permanent(Stage::Config, what)
+            Error::permanent(Stage::Config, Code::SettingsInvalid, what)
         };
         // The parser's error names the fault only. The URL must not be quoted, because it may hold a password.
         let url = Url::parse(url).map_err(|error| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Class, Error, Stage};
+use crate::error::{Class, Code, Error, Stage};
 use crate::request::Request;
 
 /// The proof of a claim. Every later verb on the claim checks all of it.
@@ -26,6 +26,7 @@ impl Ticket {
         Error::new(
             Stage::Queue,
             Class::LeaseLost,
+            Code::RequestLost,
             format!(
                 "{}: request {}: the queue's server has lost it: submit it again",
                 self.queue, self.id
@@ -37,6 +38,7 @@ impl Ticket {
         Error::new(
             Stage::Queue,
             Class::LeaseLost,
+            Code::LeaseLost,
             format!(
                 "{}: request {}: the claim with fence {} is over",
                 self.queue, self.id, self.fence
@@ -68,6 +70,8 @@ pub struct Claim {
     pub is_contested: bool,
     /// Set if this claim is to end the request without an attempt.
     pub ending: Option<Ending>,
+    /// The code of the reason in [`Ending::Dead`], if it has one: see [`crate::error::Code`].
+    pub ending_code: Option<String>,
     /// The output that the previous claim recorded, if this one takes the request over from another output.
     pub moved_from: Option<String>,
 }
@@ -170,6 +174,31 @@ pub struct Progress {
     pub rejects: u64,
 }
 
+/// Why a claim ends as failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// The error, for people.
+    pub error: &'a str,
+    /// Its code, if it has one: see [`crate::error::Code`].
+    pub code: Option<&'a str>,
+    /// The URI of the report that this attempt has kept, for [`super::Status::report`].
+    pub report: Option<&'a str>,
+}
+
+impl Failure<'_> {
+    /// Returns the code, a space and the error, as they are stored beside the error. Programs of version 0.1.0 replace the error
+    /// alone, so that [`code_of`] finds that the code belongs to another error.
+    pub(super) fn coded(&self) -> Option<String> {
+        self.code.map(|code| format!("{code} {}", self.error))
+    }
+}
+
+/// Returns the code of a stored text, unless the code stored beside it belongs to another text.
+pub(super) fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String> {
+    let (code, of) = coded?.split_once(' ')?;
+    (of == text?).then(|| code.to_owned())
+}
+
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
@@ -190,4 +219,23 @@ pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> 
 pub(super) fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     let (id, uri) = recorded?.split_once(' ')?;
     (id != own.id).then(|| uri.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_counts_only_with_the_text_that_it_was_stored_for() {
+        let coded = Failure {
+            error: "no such file",
+            code: Some("input-missing"),
+            report: None,
+        }
+        .coded();
+        let code_of = |text| code_of(coded.as_deref(), text);
+        assert_eq!(code_of(Some("no such file")).as_deref(), Some("input-missing"));
+        assert_eq!((code_of(Some("busy")), code_of(None)), (None, None));
+        assert_eq!(super::code_of(None, Some("no such file")), None);
+    }
 }

@@ -15,16 +15,16 @@ use async_trait::async_trait;
 
 pub use self::backend::{Backend, is_on_this_machine};
 pub use self::claim::{
-    Claim, ClaimOptions, Ending, Next, OtherOutput, OutputId, Progress, Renewed, Ticket, is_suspect,
+    Claim, ClaimOptions, Ending, Failure, Next, OtherOutput, OutputId, Progress, Renewed, Ticket, is_suspect,
 };
-use self::claim::{ending_of, moved_from};
+use self::claim::{code_of, ending_of, moved_from};
 pub use self::registry::{Binding, Component, Registry};
 pub use self::status::{
     Cancelled, Counts, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, Reaped, State, Status,
     Submitted,
 };
 use self::status::{ending_word, input_value, progress_text, progress_value, receipt_value};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::request::{InputOptions, NewRequest};
 
 /// The most requests that one step of a submit creates; a longer submit takes several, so that it does not hold up
@@ -116,17 +116,13 @@ pub trait Claims: Send + Sync {
     /// Ends a claim as failed, with the given reason. A retry becomes a cancel if one is asked for. Fails with
     /// [`crate::error::Class::LeaseLost`] as above.
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
-        self.fail_with_report(ticket, error, next, None).await
+        let (code, report) = (None, None);
+        let failure = Failure { error, code, report };
+        self.fail_with(ticket, failure, next).await
     }
 
-    /// Does [`Claims::fail`], with the URI of the report that this attempt has kept, for [`Status::report`].
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()>;
+    /// Does [`Claims::fail`], with the code of the failure and the report that this attempt has kept.
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()>;
 
     /// Hands a claim back, ready for others at once, as if it had not been made. A request with a requested cancel
     /// becomes cancelled instead. Fails with [`crate::error::Class::LeaseLost`] as above.
@@ -225,15 +221,22 @@ fn millis(span: Duration) -> u64 {
         .min(1_000 * 366 * 86_400_000)
 }
 
-/// Reads stored input options, and decides how to end their request. If this host cannot read the options, perhaps
-/// because a newer host submitted them, the request is not attempted: it becomes a dead letter, unless an attempt has
-/// committed it.
-fn input_or_ending(ticket: &Ticket, text: &str, ending: Option<Ending>) -> (InputOptions, Option<Ending>) {
+/// Returns stored input options, and decides how to end their request, with the code of the reason. If this host cannot
+/// read the options, perhaps because a newer host submitted them, the request is not attempted: it becomes a dead letter,
+/// unless an attempt has committed it.
+fn input_or_ending(
+    ticket: &Ticket,
+    text: &str,
+    ending: Option<Ending>,
+    code: Option<String>,
+) -> (InputOptions, Option<Ending>, Option<String>) {
     match strict_json::from_str(text) {
-        Ok(input) => (input, ending),
+        Ok(input) => (input, ending, code),
+        Err(_) if ending.is_some() => (InputOptions::default(), ending, code),
         Err(error) => {
-            let unreadable = || Ending::Dead(unreadable_request(ticket, &error.to_string()));
-            (InputOptions::default(), Some(ending.unwrap_or_else(unreadable)))
+            let unreadable = Ending::Dead(unreadable_request(ticket, &error.to_string()));
+            let code = Code::HostOutdated.to_string();
+            (InputOptions::default(), Some(unreadable), Some(code))
         }
     }
 }
@@ -255,12 +258,15 @@ fn unreadable_binding(
 ) -> Error {
     let what = format!("{queue}: this host cannot read binding {number}");
     let hint = format!("if a newer version has bound it, update this program ({HOST})");
-    Error::transient(Stage::Queue, what).because(why).with_hint(hint)
+    Error::transient(Stage::Queue, Code::HostOutdated, what)
+        .because(why)
+        .with_hint(hint)
 }
 
 fn wrong_binding(queue: &str, expected: u64, current: u64) -> Error {
     Error::permanent(
         Stage::Queue,
+        Code::BindingConflict,
         format!("{queue}: binding {current} is in force, not {expected} (0 is none): look again, then bind"),
     )
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::config::LimitOverrides;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::request::InputOptions;
 
@@ -94,5 +94,5 @@ pub(super) fn check_size(bytes: u64, bytes_max: usize) -> Result<()> {
     let why = format!(
         "the component has {bytes} bytes, more than the limit of {bytes_max} (--limit component-bytes)"
     );
-    Err(Error::permanent(Stage::Plugin, why))
+    Err(Error::permanent(Stage::Plugin, Code::PluginUnfit, why))
 }

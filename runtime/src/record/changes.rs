@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Span;
 
 /// The lists as they came: `wit/plugin.wit` says how the three are read.
@@ -377,6 +377,7 @@ impl<'a> TextCursor<'a> {
 fn broken(message: impl Into<String>) -> Error {
     Error::permanent(
         Stage::Plugin,
+        Code::PluginContract,
         format!("returned changes that break the interface: {}", message.into()),
     )
 }

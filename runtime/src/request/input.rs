@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::Integer;
 use super::encoding::{encoding_refused, parse_encoding};
 use crate::digest::parse_sha256;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};
 
@@ -362,7 +362,11 @@ pub fn input_differences(was: &Map<String, Value>, now: &InputOptions) -> Vec<St
 }
 
 fn refused(message: impl Into<String>) -> Error {
-    Error::permanent(Stage::Config, format!("input: {}", message.into()))
+    Error::permanent(
+        Stage::Config,
+        Code::OptionsInvalid,
+        format!("input: {}", message.into()),
+    )
 }
 
 /// Checks that no character separates fields in the dialect of spaces.

@@ -33,8 +33,8 @@ impl RepeatedErrors {
         };
         // A permanent error does not go away by itself: a person is needed.
         match error.class() {
-            Class::Permanent => tracing::error!(error = report, untold, "{operation}"),
-            _ => tracing::warn!(error = report, untold, "{operation}"),
+            Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{operation}"),
+            _ => tracing::warn!(error = report, code = %error.code(), untold, "{operation}"),
         }
     }
 

@@ -13,12 +13,12 @@ use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{Committed, Concluded, Destination};
 use crate::config::Limits;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
 use crate::location::redact;
 use crate::pipeline::{self, Job, ProgressCounters};
-use crate::queue::{Backend, Claim, Ending, Next, OutputId, State, Ticket};
+use crate::queue::{Backend, Claim, Ending, Failure, Next, OutputId, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
@@ -114,7 +114,7 @@ impl AttemptRunner {
             bound = self.plugins.for_claim(claim) => bound?,
             () = stop.requested() => return Err(stop.error()),
             () = limit.used_up() => {
-                return Err(Error::permanent(Stage::Worker, format!("stopped: {TOO_LONG}")));
+                return Err(Error::permanent(Stage::Worker, Code::AttemptTimeout, format!("stopped: {TOO_LONG}")));
             }
         };
         limit.lower(bound.limits.attempt);
@@ -200,30 +200,34 @@ impl AttemptRunner {
         // A receipt keeps `conclude_output` from ending anything.
         match self.conclude_output(claim, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
-            Concluded::Ended => Err(Error::transient(Stage::Commit, "the receipt has disappeared")),
+            Concluded::Ended => Err(Error::transient(
+                Stage::Commit,
+                Code::OutputMissing,
+                "the receipt has disappeared",
+            )),
         }
     }
 
     /// Ends a request without an attempt, as the queue asks.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
-        let (next, state, why) = match ending {
+        let (next, state, error, code) = match ending {
             Ending::Cancel => (
                 Next::Cancelled,
                 State::Cancelled,
                 "cancelled after a worker was lost",
+                Some(Code::Stopped.as_str()),
             ),
-            Ending::Dead(why) => (Next::Dead, State::Dead, &**why),
+            Ending::Dead(why) => (Next::Dead, State::Dead, &**why, claim.ending_code.as_deref()),
         };
+        let report = None;
+        let failure = Failure { error, code, report };
         match self.conclude_output(claim, state).await {
             Ok(Concluded::Committed(receipt)) => {
                 self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
                     .await
             }
-            Ok(Concluded::Ended) => self.end(claim, lease, why, None, next).await,
-            Err(blocking_error) => {
-                self.conclude_later(claim, lease, why, None, &blocking_error)
-                    .await
-            }
+            Ok(Concluded::Ended) => self.end(claim, lease, failure, next).await,
+            Err(blocking_error) => self.conclude_later(claim, lease, failure, &blocking_error).await,
         }
     }
 
@@ -255,37 +259,33 @@ impl AttemptRunner {
         let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
         working.await.unwrap_or_else(|_| {
             let why = "the commit panicked: this is a bug in the host; its log says more";
-            Err(Error::transient(Stage::Worker, why))
+            Err(Error::transient(Stage::Worker, Code::HostFailure, why))
         })
     }
 
-    /// Leaves the request to a later claim, which ends it for the reason `why`; `blocking_error` prevents this claim
-    /// from ending it.
+    /// Leaves the request to a later claim, which ends it as `failure` says; `blocking_error` prevents this claim from
+    /// ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
         lease: &Lease,
-        why: &str,
-        kept_report: Option<&str>,
+        failure: Failure<'_>,
         blocking_error: &Error,
     ) -> Outcome {
         tracing::warn!(
             error = blocking_error.report(),
+            code = %blocking_error.code(),
             "the request cannot be ended yet, because the output of a lost attempt cannot be examined: trying again"
         );
         let ticket = &claim.ticket;
         let next = Next::Conclude(CONCLUDE_AGAIN);
         match self
-            .retry_while_leased(lease, || {
-                self.backend
-                    .queue
-                    .fail_with_report(ticket, why, next, kept_report)
-            })
+            .retry_while_leased(lease, || self.backend.queue.fail_with(ticket, failure, next))
             .await
         {
             Ok(()) => Outcome::Retried,
             Err(error) => {
-                tracing::warn!(reason = why, error = error.report(), "not handed back");
+                tracing::warn!(reason = failure.error, error = error.report(), code = %error.code(), "not handed back");
                 Outcome::Lost
             }
         }
@@ -315,7 +315,7 @@ impl AttemptRunner {
             }
             // The output is committed: the next worker that claims the request finds the receipt and settles it.
             Err(error) => {
-                tracing::warn!(error = error.report(), "committed but not settled");
+                tracing::warn!(error = error.report(), code = %error.code(), "committed but not settled");
                 Outcome::Lost
             }
         }
@@ -326,7 +326,7 @@ impl AttemptRunner {
         let mut report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
         let (next, state) = match error.class() {
             Class::LeaseLost => {
-                tracing::warn!(error = report, "stopped without a commit");
+                tracing::warn!(error = report, code = %error.code(), "stopped without a commit");
                 return Outcome::Lost;
             }
             Class::Cancelled if !lease.is_cancelled() => return self.release(ticket, lease, &report).await,
@@ -341,6 +341,11 @@ impl AttemptRunner {
             },
             Class::Permanent => (Next::Dead, State::Dead),
         };
+        let failure = Failure {
+            error: &report,
+            code: Some(error.code().as_str()),
+            report: error.kept_report(),
+        };
         let may_have_left = claim.is_contested || error.leaves_output();
         if may_have_left && state != State::Delayed {
             match self.conclude_output(claim, state).await {
@@ -349,13 +354,11 @@ impl AttemptRunner {
                 }
                 Ok(Concluded::Ended) => {}
                 Err(blocking_error) => {
-                    return self
-                        .conclude_later(claim, lease, &report, error.kept_report(), &blocking_error)
-                        .await;
+                    return self.conclude_later(claim, lease, failure, &blocking_error).await;
                 }
             }
         }
-        self.end(claim, lease, &report, error.kept_report(), next).await
+        self.end(claim, lease, failure, next).await
     }
 
     /// Returns the wait before the next attempt at a request whose failure may pass. If the request has waited long
@@ -382,29 +385,23 @@ impl AttemptRunner {
     }
 
     /// Ends a claim as failed.
-    async fn end(
-        &self,
-        claim: &Claim,
-        lease: &Lease,
-        why: &str,
-        kept_report: Option<&str>,
-        next: Next,
-    ) -> Outcome {
+    async fn end(&self, claim: &Claim, lease: &Lease, failure: Failure<'_>, next: Next) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
             .retry_while_leased(lease, || {
                 let queue = &self.backend.queue;
-                queue.fail_with_report(ticket, why, next, kept_report)
+                queue.fail_with(ticket, failure, next)
             })
             .await;
         if let Err(error) = failed {
-            tracing::warn!(error = error.report(), "failed but not settled");
+            tracing::warn!(error = error.report(), code = %error.code(), "failed but not settled");
             return Outcome::Lost;
         }
+        let Failure { error, code, report } = failure;
         match next {
             Next::Dead => {
                 self.forget_checkpoint(ticket).await;
-                tracing::error!(error = why, report = kept_report, "given up: a dead letter");
+                tracing::error!(error, code, report, "given up: a dead letter");
                 Outcome::Dead
             }
             Next::Cancelled => {
@@ -414,7 +411,7 @@ impl AttemptRunner {
             }
             Next::Retry(delay) | Next::RetryContested(delay) | Next::Conclude(delay) => {
                 let next_try_in_s = in_seconds(delay);
-                tracing::warn!(error = why, next_try_in_s, "failed, will be tried again");
+                tracing::warn!(error, code, next_try_in_s, "failed, will be tried again");
                 Outcome::Retried
             }
         }
@@ -438,7 +435,7 @@ impl AttemptRunner {
                 Outcome::Released
             }
             Err(error) => {
-                tracing::warn!(error = error.report(), "not handed back");
+                tracing::warn!(error = error.report(), code = %error.code(), "not handed back");
                 Outcome::Lost
             }
         }

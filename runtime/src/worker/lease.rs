@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::config::LeasePolicy;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::pipeline::ProgressCounters;
 use crate::queue::{Backend, Progress, Renewed, Ticket};
 use crate::stop::Stop;
@@ -37,7 +37,7 @@ enum RenewalHealth {
     /// The first connection is being made.
     Begins,
     Works,
-    Fails(Class, String),
+    Fails(Class, Code, String),
 }
 
 struct LeaseTable {
@@ -74,7 +74,9 @@ impl Leases {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+            .map_err(|e| {
+                Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
+            })?;
         let shared = Arc::new(LeaseTable {
             state: Mutex::default(),
             closing: Condvar::new(),
@@ -92,7 +94,9 @@ impl Leases {
         std::thread::Builder::new()
             .name("leases".into())
             .spawn(move || renewer.run(&runtime))
-            .map_err(|e| Error::permanent(Stage::Worker, "cannot start the lease thread").because(e))?;
+            .map_err(|e| {
+                Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the lease thread").because(e)
+            })?;
         Ok(Self {
             shared,
             policy: policy.clone(),
@@ -114,13 +118,14 @@ impl Leases {
         let ended = || {
             Error::permanent(
                 Stage::Worker,
+                Code::HostFailure,
                 "the lease thread has ended: this is a bug of the host",
             )
         };
         match &*begun.map_err(|_| ended())? {
-            RenewalHealth::Fails(class, why) => {
+            RenewalHealth::Fails(class, code, why) => {
                 let what = format!("leases cannot be renewed, so nothing is claimed: {why}");
-                Err(Error::new(Stage::Queue, *class, what))
+                Err(Error::new(Stage::Queue, *class, *code, what))
             }
             RenewalHealth::Begins | RenewalHealth::Works => match self.health.has_changed() {
                 Ok(_) => Ok(()),
@@ -302,7 +307,7 @@ impl LeaseRenewer {
             Err(error) => {
                 self.shared.repeated_errors.failed(CANNOT_RENEW, &error);
                 self.health
-                    .send_replace(RenewalHealth::Fails(error.class(), error.report()));
+                    .send_replace(RenewalHealth::Fails(error.class(), error.code(), error.report()));
             }
         }
     }

@@ -27,7 +27,7 @@ use reaper::Reaper;
 
 use crate::commit::{Destination, Owner};
 use crate::config::{LeasePolicy, Limits};
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::gate::Gate;
@@ -215,7 +215,12 @@ pub async fn run(
     match serving.await.map_err(JoinError::try_into_panic) {
         Ok(result) => result,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(error)) => Err(Error::permanent(Stage::Worker, "the async runtime has ended").because(error)),
+        Err(Err(error)) => {
+            Err(
+                Error::permanent(Stage::Worker, Code::HostFailure, "the async runtime has ended")
+                    .because(error),
+            )
+        }
     }
 }
 

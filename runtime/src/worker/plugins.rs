@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use crate::config::{LimitOverrides, Limits};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
@@ -163,6 +163,7 @@ impl Plugins {
                 tracing::warn!(
                     path = %path.display(),
                     error = error.report(),
+                    code = %error.code(),
                     "plugin file changed but cannot be used, keeping the one before"
                 );
                 *self.refused.lock() = Some((now, Instant::now()));
@@ -177,7 +178,11 @@ impl Plugins {
         }
         let queue = &claim.ticket.queue;
         let number = claim.binding.ok_or_else(|| {
-            Error::transient(Stage::Plugin, format!("queue {queue} has no plugin bound to it"))
+            Error::transient(
+                Stage::Plugin,
+                Code::PluginMissing,
+                format!("queue {queue} has no plugin bound to it"),
+            )
         })?;
         let key = (queue.clone(), number);
         if let Some(bound) = self.recently_compiled(&key) {
@@ -233,11 +238,14 @@ impl Plugins {
         let engine = self.engine.clone();
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
-            .map_err(|e| Error::permanent(Stage::Plugin, "compilation failed").because(e))?;
+            .map_err(|e| {
+                Error::permanent(Stage::Plugin, Code::HostFailure, "compilation failed").because(e)
+            })?;
         let plugin = plugin.map_err(|e| e.about(format_args!("{}@{}", binding.name, binding.version)))?;
         if plugin.description().sha256 != binding.sha256 {
             return Err(Error::permanent(
                 Stage::Plugin,
+                Code::PluginMissing,
                 format!("the server's component {} has another digest", binding.sha256),
             ));
         }
@@ -269,15 +277,16 @@ impl Plugins {
 
 fn stamp(path: &std::path::Path) -> Result<FileStamp> {
     let metadata = component_metadata(path)?;
-    let modified = metadata
-        .modified()
-        .map_err(|e| Error::permanent(Stage::Plugin, path.display().to_string()).because(e))?;
+    let modified = metadata.modified().map_err(|e| {
+        Error::permanent(Stage::Plugin, Code::PluginMissing, path.display().to_string()).because(e)
+    })?;
     Ok((modified, metadata.len()))
 }
 
 fn missing_on_server((queue, number): &(String, u64), what: &str) -> Error {
     Error::permanent(
         Stage::Plugin,
+        Code::PluginMissing,
         format!("queue {queue}: the server does not have the {what} of binding {number}"),
     )
 }

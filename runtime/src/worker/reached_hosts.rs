@@ -63,6 +63,7 @@ impl ReachedHosts {
         {
             tracing::warn!(
                 error = error.report(),
+                code = %error.code(),
                 "cannot read or write which hosts have answered (`ingest:reached`): a mistyped host is tried for as long as one \
                  that is down, and one that is down may be taken for a mistyped one by other workers"
             );

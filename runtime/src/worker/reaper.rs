@@ -63,6 +63,7 @@ pub(super) async fn reap(runner: &AttemptRunner) {
             Err(error) => tracing::warn!(
                 queue = name,
                 error = error.report(),
+                code = %error.code(),
                 "requests that ended long ago not removed, trying again later"
             ),
         }
@@ -82,7 +83,11 @@ async fn reap_staging(runner: &AttemptRunner) {
         match destination.reap(older_than, &Vec::from_iter(at_work)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
-            Err(error) => tracing::warn!(error = error.report(), "abandoned files not removed from staging"),
+            Err(error) => tracing::warn!(
+                error = error.report(),
+                code = %error.code(),
+                "abandoned files not removed from staging"
+            ),
         }
     })
     .await;

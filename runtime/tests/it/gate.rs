@@ -57,6 +57,7 @@ fn ingest(host: &Host, input: &str, gate: &str) -> CommandOutput {
 fn dead(host: &Host, id: &str) -> (String, Value) {
     let status = host.status(id);
     assert_eq!(status["state"], "dead", "{status}");
+    assert_eq!(status["code"], "gate-exceeded", "{status}");
     (status["error"].as_str().unwrap().to_owned(), status)
 }
 
@@ -416,6 +417,7 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
             report["refused"].as_str().unwrap().starts_with(&verdict),
             "{report}"
         );
+        assert_eq!(report["code"], "gate-exceeded", "{report}");
         let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
         assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
     }
@@ -493,7 +495,8 @@ fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
         let host = Host::embedded();
         host.write("in.csv", csv(read, 0, 0));
         let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
-        let why = format!("{read} records were read, and --min-records asks for at least {least}");
+        let why =
+            format!("{read} records were read, and --min-records asks for at least {least} [gate-exceeded]");
         assert!(
             said.contains("in.csv: nothing was published (see file:///"),
             "{said}"

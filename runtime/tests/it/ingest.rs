@@ -495,7 +495,7 @@ fn a_used_id_says_in_words_what_differs() {
     ] {
         let said = ingest(&words).refused(1);
         let why = format!(
-            "one.json: is a receipt for other work: {differences}: choose another --id, or another --output\n"
+            "one.json: is a receipt for other work: {differences}: choose another --id, or another --output [output-conflict]\n"
         );
         assert!(
             said.starts_with("error: commit /") && said.ends_with(&why),

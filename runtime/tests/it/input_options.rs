@@ -352,10 +352,8 @@ fn a_binding_of_a_newer_version_is_left_to_another_worker() {
         let status = host.status("left");
         assert_eq!(status["state"], "delayed", "{status}");
         let error = status["error"].as_str().unwrap();
-        assert!(
-            error.contains(name) && error.contains("update this program"),
-            "{error}"
-        );
+        assert_eq!(status["code"], "host-outdated", "{status}");
+        assert!(error.contains(name), "{error}");
         store(&|binding| {
             binding["input"].as_object_mut().unwrap().remove("skip_rowz");
             binding.as_object_mut().unwrap().remove("sampling");

@@ -208,6 +208,7 @@ fn a_binding_lowers_what_a_worker_allows() {
         let status = host.status(queue);
         assert_eq!(status["state"], state, "{status}");
         if state == "dead" {
+            assert_eq!(status["code"], "plugin-limit", "{status}");
             let error = status["error"].as_str().unwrap();
             assert!(
                 error.contains("made 10 rows of one record, more than the limit of 9"),

@@ -28,6 +28,7 @@ mod checkpoint;
 mod cli;
 mod commit;
 mod differential;
+mod error_codes;
 mod fetch;
 mod fuzz;
 mod gate;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingest_host::config::Limits;
-use ingest_host::error::{Class, Error};
+use ingest_host::error::{Class, Code, Error};
 use ingest_host::format::Format;
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::record::{Batch, IN_PLACE, Row};
@@ -65,44 +65,58 @@ fn outcome(mode: &str, stop: &Stop) -> Result<(), Error> {
 }
 
 #[track_caller]
-fn fails_with(mode: &str, why: &str) {
+fn fails_with(mode: &str, code: Code, why: &str) {
     let error = outcome(mode, &Stop::default()).expect_err(mode);
-    assert_eq!(error.class(), Class::Permanent, "{mode}: {}", error.report());
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Permanent, code),
+        "{mode}: {}",
+        error.report()
+    );
     assert!(error.report().contains(why), "{mode}: {}", error.report());
 }
 
 #[test]
 fn an_endless_loop_meets_its_deadline() {
-    fails_with("loop", "process took longer than the limit of 500ms");
-    fails_with("loop-in-open", "open took longer");
-    fails_with("loop-in-finish", "finish took longer");
+    fails_with(
+        "loop",
+        Code::PluginTimeout,
+        "process took longer than the limit of 500ms",
+    );
+    fails_with("loop-in-open", Code::PluginTimeout, "open took longer");
+    fails_with("loop-in-finish", Code::PluginTimeout, "finish took longer");
 }
 
 #[test]
 fn a_panic_is_told_in_its_own_words() {
     fails_with(
         "panic",
+        Code::PluginTrap,
         "process trapped: asked to panic at record 1 (at plugins/hostile/src/lib.rs:",
     );
-    fails_with("panic-in-open", "open trapped");
-    fails_with("panic-in-finish", "finish trapped");
+    fails_with("panic-in-open", Code::PluginTrap, "open trapped");
+    fails_with("panic-in-finish", Code::PluginTrap, "finish trapped");
 }
 
 #[test]
 fn memory_has_an_end() {
-    fails_with("allocate", "needed more memory than the limit of 67108864 bytes");
-    fails_with("recurse", "process trapped: wasm trap: ");
+    fails_with(
+        "allocate",
+        Code::PluginMemory,
+        "needed more memory than the limit of 67108864 bytes",
+    );
+    fails_with("recurse", Code::PluginTrap, "process trapped: wasm trap: ");
 }
 
 #[test]
 fn a_plugin_may_refuse_or_fail_with_a_sentence() {
-    fails_with("refuse", "refuses the input: ");
-    fails_with("fail", "asked to fail");
-    fails_with("fail-in-finish", "plugin ");
+    fails_with("refuse", Code::InputRefused, "refuses the input: ");
+    fails_with("fail", Code::PluginFailed, "asked to fail");
+    fails_with("fail-in-finish", Code::PluginFailed, "plugin ");
     let error = hostile(&limits())
         .check(r#"{"mode": "refuse-config"}"#)
         .expect_err("refused");
-    assert!(error.to_string().contains("refuses the config: "), "{error}");
+    assert_eq!(error.code(), Code::PluginConfig, "{error}");
 }
 
 #[test]
@@ -143,7 +157,7 @@ fn there_is_no_way_out() {
 
 #[test]
 fn sleep_is_no_way_around_the_deadline() {
-    fails_with("sleep", "a plugin cannot sleep or wait");
+    fails_with("sleep", Code::PluginTrap, "a plugin cannot sleep or wait");
 }
 
 #[tokio::test(flavor = "multi_thread")]

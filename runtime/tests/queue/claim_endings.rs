@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest_host::queue::{Next, Progress, State, Ticket};
+use ingest_host::queue::{Ending, Failure, Next, Progress, State, Ticket};
 
 use crate::test_server::{Q, TestServer, assert_lost, eventually, how};
 
@@ -200,11 +200,13 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(server: Test
     server.submit(&["a"]).await;
     let fail = async |next, report| {
         let claim = server.claim().await;
+        let failure = Failure {
+            error: "refused",
+            code: Some("gate-exceeded"),
+            report,
+        };
         for _ in 0..2 {
-            let failed = queue
-                .fail_with_report(&claim.ticket, "refused", next, report)
-                .await;
-            failed.unwrap();
+            queue.fail_with(&claim.ticket, failure, next).await.unwrap();
         }
         server.status("a").await.report
     };
@@ -212,11 +214,53 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(server: Test
     assert_eq!(fail(Next::Dead, Some(uri)).await.as_deref(), Some(uri));
     let listed = queue.requests(Q, State::Dead, 9).await.unwrap();
     assert_eq!(listed[0].report.as_deref(), Some(uri));
+    assert_eq!(listed[0].code.as_deref(), Some("gate-exceeded"));
     assert!(queue.retry_dead(Q, "a").await.unwrap());
     assert_eq!(server.status("a").await.report, None);
+    assert_eq!(server.status("a").await.code, None);
     // Only the dead are asked for one, and another death has its own or none.
     assert_eq!(fail(Next::Retry(Duration::ZERO), Some(uri)).await, None);
+    assert_eq!(server.status("a").await.code.as_deref(), Some("gate-exceeded"));
     assert_eq!(fail(Next::Dead, None).await, None);
+    server.audit_is_clean().await;
+}
+
+pub(crate) async fn a_code_is_never_that_of_another_error(server: TestServer) {
+    server.submit(&["a"]).await;
+    let queue = server.queue();
+    let failure = |error, code| Failure {
+        error,
+        code,
+        report: None,
+    };
+    let coded = failure("503", Some("http-status"));
+    let claim = server.claim().await;
+    queue
+        .fail_with(&claim.ticket, coded, Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    let code = async || server.status("a").await.code;
+    assert_eq!(code().await.as_deref(), Some("http-status"));
+    // A worker of version 0.1.0 stores the text alone.
+    let claim = server.claim().await;
+    assert_eq!(code().await.as_deref(), Some("http-status"));
+    queue
+        .fail(&claim.ticket, "busy", Next::Retry(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(code().await, None);
+    // The claim that ends the request hears of the code.
+    let claim = server.claim().await;
+    let disk = failure("disk", Some("output-unwritable"));
+    queue
+        .fail_with(&claim.ticket, disk, Next::Conclude(Duration::ZERO))
+        .await
+        .unwrap();
+    let claim = server.claim().await;
+    assert_eq!(claim.ending, Some(Ending::Dead("disk".into())));
+    assert_eq!(claim.ending_code.as_deref(), Some("output-unwritable"));
+    queue.settle(&claim.ticket, "{}").await.unwrap();
+    assert_eq!(code().await, None);
     server.audit_is_clean().await;
 }
 

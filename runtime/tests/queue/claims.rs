@@ -168,6 +168,7 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
         for words in words {
             assert!(why.contains(words), "{why}");
         }
+        assert_eq!(claim.ending_code.as_deref(), Some("host-outdated"));
         assert_eq!(server.queue().claim(Q, &options).await.unwrap().unwrap(), claim);
         server.queue().fail(&claim.ticket, why, Next::Dead).await.unwrap();
     }
@@ -178,7 +179,8 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     server.store_input("cancelled", "{");
     server.claim_briefly().await;
     server.queue().cancel(Q, "cancelled").await.unwrap();
-    assert_eq!(server.claim().await.ending, Some(Ending::Cancel));
+    let claim = server.claim().await;
+    assert_eq!((claim.ending, claim.ending_code), (Some(Ending::Cancel), None));
     let status = server.status("newest").await;
     assert_eq!((status.state, status.attempts), (State::Dead, 1));
     // People see all that is stored.
@@ -405,6 +407,7 @@ pub(crate) async fn the_third_loss_is_poison(server: TestServer) {
             server.claim().await
         };
         assert_eq!(claim.ending, Some(Ending::Dead(why.into())));
+        assert_eq!(claim.ending_code.as_deref(), Some("poison"));
         assert_eq!((claim.attempt, claim.lost, claim.is_contested), (0, 3, true));
         assert_eq!(server.status("a").await.ending.as_deref(), Some("ending"));
         if !is_lost {
@@ -414,6 +417,7 @@ pub(crate) async fn the_third_loss_is_poison(server: TestServer) {
     let status = server.status("a").await;
     assert_eq!((status.state, status.attempts, status.lost), (State::Dead, 0, 3));
     assert_eq!((status.error.as_deref(), status.ending), (Some(why), None));
+    assert_eq!(status.code.as_deref(), Some("poison"));
 
     assert!(server.queue().retry_dead(Q, "a").await.unwrap());
     let again = server.claim().await;

@@ -54,7 +54,7 @@ on_both! {
         a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, what_is_to_be_ended_is_given_while_claims_are_withheld,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     claim_endings: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
-        a_dead_letter_is_retried_or_purged, hosts_that_have_answered_are_remembered, a_dead_letter_has_the_report_of_its_own_attempt, a_release_does_not_count, each_end_may_be_asked_again;
+        a_dead_letter_is_retried_or_purged, hosts_that_have_answered_are_remembered, a_dead_letter_has_the_report_of_its_own_attempt, a_code_is_never_that_of_another_error, a_release_does_not_count, each_end_may_be_asked_again;
     dead: a_retry_of_all_takes_each_once, a_purge_of_all_leaves_what_dies_later,
         a_purge_of_documents_leaves_what_comes_later, a_death_that_is_over_is_skipped, a_list_by_time_has_each_once,
         an_interrupted_retry_leaves_whole_steps, a_wait_for_several_tells_of_each;

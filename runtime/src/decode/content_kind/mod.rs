@@ -14,6 +14,7 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 use self::utf16::Utf16;
 pub(super) use self::utf16::is_utf32;
 use super::sample::{Sample, has_utf16_mark};
+use crate::error::Code;
 use crate::format::Format;
 
 /// What an input is, in place of records.
@@ -80,6 +81,14 @@ impl Kind {
                 format!("{said}{and} if it is CSV, say --input-format csv")
             }
             _ => said,
+        }
+    }
+
+    /// Returns the code of the error: `other`, unless it is a text in an encoding that somebody has to name.
+    pub(super) fn code(&self, other: Code) -> Code {
+        match self.advice {
+            Advice::Utf16(_) => Code::EncodingMismatch,
+            _ => other,
         }
     }
 

@@ -7,7 +7,7 @@ use super::{Projection, escape_at_end, never_closed, ragged, stray_quote};
 use crate::decode::split::{in_input, too_long};
 use crate::decode::utf8::{NOT_UTF8, Utf8};
 use crate::decode::{BatchLimits, Decoder, check_reads};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::format::csv::{CsvItem, ParsedRow, Parser, RowRules, line_feeds};
 use crate::record::{Batch, ChunkError, MalformedRecord, Used};
 
@@ -28,9 +28,14 @@ pub(super) struct RewritingDecoder {
 impl Decoder for RewritingDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         if let Some(name) = more.first() {
-            return Err(in_input(&self.name, super::not_looked_for(name)));
+            return Err(in_input(
+                &self.name,
+                Code::PluginPlan,
+                super::not_looked_for(name),
+            ));
         }
-        check_reads(reads, self.columns).map_err(|message| in_input(&self.name, message))?;
+        check_reads(reads, self.columns)
+            .map_err(|message| in_input(&self.name, Code::PluginPlan, message))?;
         let quote = self.parser.syntax().dialect().quote;
         self.projection = Projection::new(quote, reads, self.columns);
         Ok(())

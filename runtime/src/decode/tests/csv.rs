@@ -265,7 +265,11 @@ fn a_failed_read_keeps_its_error() {
             .err()
             .unwrap()
     };
-    let own = open(Broken(Some(Error::permanent(Stage::Fetch, "http 404"))));
+    let own = open(Broken(Some(Error::permanent(
+        Stage::Fetch,
+        Code::HttpStatus,
+        "http 404",
+    ))));
     assert_eq!(
         (own.stage(), own.class(), &*own.to_string()),
         (Stage::Fetch, Class::Permanent, "fetch http 404")

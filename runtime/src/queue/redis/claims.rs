@@ -7,13 +7,13 @@ use redis::{Cmd, Script, ScriptInvocation};
 
 use super::producer::add_request;
 use super::{RedisServer, key, on};
-use crate::error::{Class, Result};
+use crate::error::{Class, Code, Result};
 use crate::names::check_queue_name;
 use crate::queue::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument};
 use crate::queue::{
-    CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, LOOK_MAX, LOOK_STEPS_MAX, Next, OtherOutput,
-    OutputId, Progress, Queue, REACHED_MAX, Renewed, State, Ticket, WAIT_MAX, ending_of, input_or_ending,
-    millis, moved_from, progress_text, unreadable_request,
+    CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
+    OtherOutput, OutputId, Progress, Queue, REACHED_MAX, Renewed, State, Ticket, WAIT_MAX, code_of,
+    ending_of, input_or_ending, millis, moved_from, progress_text, unreadable_request,
 };
 use crate::request::Request;
 
@@ -28,7 +28,7 @@ const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
 /// The number of fields that the script returns for a claim: see `claim.lua`.
-pub(super) const STORED: usize = 16;
+pub(super) const STORED: usize = 17;
 
 pub(super) type StoredValue = Option<Vec<u8>>;
 
@@ -90,13 +90,7 @@ impl Claims for RedisServer {
         self.end(&self.scripts.settle, ticket, &[receipt]).await
     }
 
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()> {
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()> {
         let (next, delay_ms) = match next {
             Next::Retry(delay) => ("retry", millis(delay)),
             Next::RetryContested(delay) => ("retry-contested", millis(delay)),
@@ -104,9 +98,14 @@ impl Claims for RedisServer {
             Next::Cancelled => (State::Cancelled.name(), 0),
             Next::Conclude(delay) => ("conclude", millis(delay)),
         };
-        let (delay_ms, report) = (delay_ms.to_string(), report.unwrap_or_default());
-        self.end(&self.scripts.fail, ticket, &[error, next, &delay_ms, report])
-            .await
+        let (delay_ms, report) = (delay_ms.to_string(), failure.report.unwrap_or_default());
+        let coded = failure.coded().unwrap_or_default();
+        self.end(
+            &self.scripts.fail,
+            ticket,
+            &[failure.error, next, &delay_ms, report, &coded],
+        )
+        .await
     }
 
     async fn release(&self, ticket: &Ticket) -> Result<()> {
@@ -242,9 +241,15 @@ async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()>
         queue = ticket.queue,
         request_id = ticket.id,
         reason,
+        code = %Code::HostOutdated,
         "unreadable request given up"
     );
-    match queue.fail(ticket, &reason, Next::Dead).await {
+    let failure = Failure {
+        error: &reason,
+        code: Some(Code::HostOutdated.as_str()),
+        report: None,
+    };
+    match queue.fail_with(ticket, failure, Next::Dead).await {
         Err(error) if error.class() == Class::LeaseLost => Ok(()),
         done => done,
     }
@@ -269,6 +274,7 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
         cancel,
         ending,
         waited_ms,
+        coded,
         output,
     ] = stored;
     let text = |name: &str, stored: StoredValue| {
@@ -280,8 +286,10 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
     }
     let submitted_ms = number("submitted_ms", &text("submitted_ms", submitted_ms)?)?;
     let lossy = |stored: StoredValue| stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let ending = ending_of(cancel.is_some(), lossy(ending));
-    let (input, ending) = input_or_ending(&ticket, &text("input", input)?, ending);
+    let ending = lossy(ending);
+    let code = code_of(lossy(coded).as_deref(), ending.as_deref());
+    let ending = ending_of(cancel.is_some(), ending);
+    let (input, ending, ending_code) = input_or_ending(&ticket, &text("input", input)?, ending, code);
     Ok(Claim {
         life_ms: match life_ms {
             Some(life_ms) => number("life_ms", &text("life_ms", Some(life_ms))?)?,
@@ -289,6 +297,7 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
         },
         is_contested: stray.is_some(),
         ending,
+        ending_code,
         moved_from: moved_from(lossy(output).as_deref(), own),
         request: Request {
             id: ticket.id.clone(),

@@ -13,7 +13,7 @@ use redis::{
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 
 /// The longest time to connect, with TLS and authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,7 +51,12 @@ impl Connections {
         check_url(url)?;
         let name = public_name(url);
         let client = Client::open(url.clone()).map_err(|e| {
-            Error::permanent(Stage::Queue, format!("{name}: is not the URL of a Redis server")).because(e)
+            Error::permanent(
+                Stage::Queue,
+                Code::SettingsInvalid,
+                format!("{name}: is not the URL of a Redis server"),
+            )
+            .because(e)
         })?;
         let connections = Self {
             client,
@@ -73,6 +78,7 @@ impl Connections {
         if told.lines().any(|line| line.trim() == "cluster_enabled:1") {
             return Err(Error::permanent(
                 Stage::Queue,
+                Code::QueueUnsupported,
                 format!("{}: {CLUSTER}", self.name),
             ));
         }
@@ -111,8 +117,13 @@ impl Connections {
             None => self.open(None).await?,
         };
         let answer = tokio::time::timeout(block + BLOCK_GRACE, command.query_async(&mut connection)).await;
-        let answer =
-            answer.map_err(|_| Error::transient(Stage::Queue, format!("{}: no answer", self.name)))?;
+        let answer = answer.map_err(|_| {
+            Error::transient(
+                Stage::Queue,
+                Code::QueueUnreachable,
+                format!("{}: no answer", self.name),
+            )
+        })?;
         match answer {
             Ok(value) => {
                 let mut idle = self.idle.lock();
@@ -136,7 +147,8 @@ impl Connections {
 
     async fn open(&self, response: Option<Duration>) -> Result<MultiplexedConnection> {
         if self.name.starts_with("rediss:") {
-            let untimely = |why| Error::transient(Stage::Queue, format!("{}: {why}", self.name));
+            let untimely =
+                |why| Error::transient(Stage::Queue, Code::TlsFailed, format!("{}: {why}", self.name));
             crate::trust::clock_for_tls().map_err(untimely)?;
         }
         let config = AsyncConnectionConfig::new()
@@ -179,13 +191,25 @@ impl Connections {
     }
 
     fn error(&self, error: RedisError) -> Error {
-        let message = match error.kind() {
-            ErrorKind::AuthenticationFailed => "the server refuses the user or the password",
-            ErrorKind::Io => "the server cannot be reached",
-            _ if is_of_cluster(&error) => CLUSTER,
-            _ => refusal(&error).map_or("the server refuses the command", |(_, message)| message),
+        let (code, message) = match error.kind() {
+            ErrorKind::AuthenticationFailed => {
+                (Code::QueueRefused, "the server refuses the user or the password")
+            }
+            ErrorKind::Io if is_tls_refusal(&error) => (Code::TlsFailed, "the server cannot be reached"),
+            ErrorKind::Io => (Code::QueueUnreachable, "the server cannot be reached"),
+            _ if is_of_cluster(&error) => (Code::QueueUnsupported, CLUSTER),
+            _ => (
+                Code::QueueRefused,
+                refusal(&error).map_or("the server refuses the command", |(_, message)| message),
+            ),
         };
-        Error::new(Stage::Queue, class(&error), format!("{}: {message}", self.name)).because(error)
+        Error::new(
+            Stage::Queue,
+            class(&error),
+            code,
+            format!("{}: {message}", self.name),
+        )
+        .because(error)
     }
 }
 
@@ -294,6 +318,7 @@ fn check_url(url: &Url) -> Result<()> {
     // Neither the host nor the path is quoted: both may be a piece of the password.
     Err(Error::permanent(
         Stage::Config,
+        Code::SettingsInvalid,
         "URL of the queue's server: only the number of a database may follow the host, as in redis://HOST/1; percent-encode '/', '?', '#' and \
          '@' in the password",
     ))

@@ -54,7 +54,7 @@ use url::Url;
 use self::connection::Connections;
 use self::scripts::Scripts;
 use self::wait::Waits;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_queue_name;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
@@ -90,6 +90,7 @@ impl RedisServer {
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
+                Code::QueueDamaged,
                 format!("{}: holds what no script wrote", self.connections.name()),
             )
             .because(e)

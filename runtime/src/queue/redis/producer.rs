@@ -5,10 +5,11 @@ use redis::ScriptInvocation;
 use serde::Deserialize;
 
 use super::{RedisServer, on};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_queue_name;
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, Submitted, ending_word, input_value, progress_value, receipt_value,
+    Producer, SUBMIT_STEP, State, Status, Submitted, code_of, ending_word, input_value, progress_value,
+    receipt_value,
 };
 use crate::request::NewRequest;
 
@@ -23,6 +24,7 @@ struct StatusPart {
     lost: u32,
     due_ms: Option<f64>,
     error: Option<String>,
+    coded: Option<String>,
     report: Option<String>,
     lease_ends_ms: Option<f64>,
     receipt: Option<String>,
@@ -78,6 +80,7 @@ impl RedisServer {
             attempts: part.attempts,
             lost: part.lost,
             due_ms: part.due_ms.map(|due_ms| due_ms as i64),
+            code: code_of(part.coded.as_deref(), part.error.as_deref()),
             error: part.error,
             report: part.report,
             lease_ends_ms: part.lease_ends_ms.map(|ends_ms| ends_ms as i64),
@@ -97,6 +100,7 @@ impl RedisServer {
         State::from_name(word).ok_or_else(|| {
             Error::permanent(
                 Stage::Queue,
+                Code::QueueDamaged,
                 format!("{}: unknown state \"{word}\"", self.connections.name()),
             )
         })
@@ -106,7 +110,7 @@ impl RedisServer {
 /// Adds the seven arguments that the scripts read a new request from.
 pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
     let input = serde_json::to_string(&request.input)
-        .map_err(|e| Error::permanent(Stage::Queue, "input options").because(e))?;
+        .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;
     call.arg(&request.id).arg(&request.uri).arg(request.priority);
     call.arg(request.delay_ms)
         .arg(input)

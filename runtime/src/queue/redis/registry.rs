@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use redis::Cmd;
 
 use super::{RedisServer, key, on};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
 
@@ -115,5 +115,6 @@ fn bytes_key(sha256: &str) -> String {
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::permanent(Stage::Queue, "plugin description").because(e))
+    serde_json::to_string(value)
+        .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "plugin description").because(e))
 }

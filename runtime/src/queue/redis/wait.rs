@@ -9,7 +9,7 @@ use redis::Cmd;
 use tokio::sync::watch;
 
 use super::connection::Connections;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Code, Error, Result, Stage};
 
 /// The shortest block: the server's clock for blocking commands is coarse, and zero would block for ever.
 const BLOCK_MIN: Duration = Duration::from_millis(10);
@@ -58,11 +58,13 @@ impl Waits {
                 Some(End::Nothing) => {}
                 Some(End::Failed(error)) => {
                     let message = format!("{}: wait", self.connections.name());
-                    return Err(Error::new(error.stage(), error.class(), message).because(error));
+                    return Err(
+                        Error::new(error.stage(), error.class(), error.code(), message).because(error)
+                    );
                 }
                 None => {
                     let message = format!("{}: this program is ending", self.connections.name());
-                    return Err(Error::transient(Stage::Queue, message));
+                    return Err(Error::transient(Stage::Queue, Code::Stopped, message));
                 }
             }
         }

@@ -9,15 +9,15 @@ use super::connection::now_ms;
 use super::producer::create;
 use super::queues::{changes_and_due, register, wake};
 use super::{FORGET_MARKS, SqliteFile, rows};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::intake::{
     self, CLIP_BYTES, DOCUMENT_BYTES_MAX, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, STEP_BYTES,
 };
 use crate::queue::{
-    CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, LOOK_MAX, LOOK_STEPS_MAX, Next, OtherOutput,
-    OutputId, Progress, REACHED_MAX, Renewed, State, Submitted, Ticket, WAIT_MAX, ending_of, input_or_ending,
-    is_suspect, millis, progress_text,
+    CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
+    OtherOutput, OutputId, Progress, REACHED_MAX, Renewed, State, Submitted, Ticket, WAIT_MAX, code_of,
+    ending_of, input_or_ending, is_suspect, millis, progress_text,
 };
 use crate::request::Request;
 
@@ -70,16 +70,11 @@ impl Claims for SqliteFile {
             .await
     }
 
-    async fn fail_with_report(
-        &self,
-        ticket: &Ticket,
-        error: &str,
-        next: Next,
-        report: Option<&str>,
-    ) -> Result<()> {
-        let (error, report) = (error.to_owned(), report.map(str::to_owned));
+    async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()> {
+        let (error, coded) = (failure.error.to_owned(), failure.coded());
+        let report = failure.report.map(str::to_owned);
         self.end(ticket, move |db, ticket| {
-            fail(db, ticket, &error, next, report.as_deref())
+            fail(db, ticket, &error, coded.as_deref(), next, report.as_deref())
         })
         .await
     }
@@ -171,12 +166,14 @@ impl SqliteFile {
 }
 
 fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
+    let code = code_of(row.coded.as_deref(), row.ending.as_deref());
     let ending = ending_of(row.cancel, row.ending);
-    let (input, ending) = input_or_ending(&ticket, &row.input, ending);
+    let (input, ending, ending_code) = input_or_ending(&ticket, &row.input, ending, code);
     Claim {
         life_ms: row.life_ms.unwrap_or(row.submitted_ms),
         is_contested: row.stray,
         ending,
+        ending_code,
         moved_from: row.moved_from,
         request: Request {
             id: ticket.id.clone(),
@@ -215,6 +212,7 @@ struct ClaimRow {
     attempt: u32,
     lost: u32,
     waited_ms: u64,
+    coded: Option<String>,
     binding: Option<u64>,
     life_ms: Option<i64>,
     stray: bool,
@@ -225,7 +223,7 @@ struct ClaimRow {
 }
 
 const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
-    life_ms, stray, cancel, ending, max(waited_ms, 0)";
+    life_ms, stray, cancel, ending, max(waited_ms, 0), coded";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -245,6 +243,7 @@ impl ClaimRow {
             cancel: row.get(12)?,
             ending: row.get(13)?,
             waited_ms: row.get(14)?,
+            coded: row.get(15)?,
             moved_from: None,
         })
     }
@@ -418,6 +417,9 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
                  ending = CASE WHEN NOT concluding AND NOT cancel AND lost + 1 >= :lost_max
                      THEN format('poison: %d leases were lost, the last by worker %s', lost + 1, worker)
                      ELSE ending END,
+                 coded = CASE WHEN NOT concluding AND NOT cancel AND lost + 1 >= :lost_max
+                     THEN format('%s poison: %d leases were lost, the last by worker %s', :code, lost + 1, worker)
+                     ELSE coded END,
                  attempts = max(attempts - NOT concluding, 0), lost = lost + NOT concluding
              WHERE sequence IN (
                  SELECT sequence FROM request WHERE queue = :queue AND state = 'leased' AND at_ms <= :now
@@ -425,6 +427,7 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
         )?
         .execute(named_params! {
             ":queue": queue, ":now": now, ":lost_max": lost_max, ":most": COMEBACK_MAX,
+            ":code": Code::Poison.as_str(),
         })?;
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
@@ -508,7 +511,7 @@ fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<b
         return ended(db, ticket, "settle");
     }
     db.prepare_cached(&format!(
-        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL,
+        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL, coded = NULL,
              note = CASE WHEN cancel THEN 'the cancel came too late: its output was committed'
                  WHEN ending IS NOT NULL THEN 'it was to be given up (' || ending || '), but its output was committed'
                  ELSE note END,
@@ -525,6 +528,7 @@ fn fail(
     db: &Connection,
     ticket: &Ticket,
     error: &str,
+    coded: Option<&str>,
     next: Next,
     report: Option<&str>,
 ) -> rusqlite::Result<bool> {
@@ -537,6 +541,8 @@ fn fail(
         db.prepare_cached("UPDATE request SET waited_ms = waited_ms + ?3 WHERE queue = ?1 AND id = ?2")?
             .execute(params![ticket.queue, ticket.id, millis(delay)])?;
     }
+    db.prepare_cached("UPDATE request SET coded = coalesce(?3, coded) WHERE queue = ?1 AND id = ?2")?
+        .execute(params![ticket.queue, ticket.id, coded])?;
     match next {
         Next::Retry(delay) => put_back_or_cancel(db, ticket, Some(error), now, due(delay))?,
         Next::RetryContested(delay) => {

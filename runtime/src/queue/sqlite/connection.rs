@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use super::data_loss::OpenFiles;
-use crate::error::{Class, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 
 /// The longest wait for another process that writes.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
@@ -156,6 +156,7 @@ impl Database {
         if path.is_empty() {
             return Err(Error::permanent(
                 Stage::Config,
+                Code::SettingsInvalid,
                 format!("{name}: a path must follow"),
             ));
         }
@@ -229,9 +230,13 @@ impl Database {
                     "{}: its files were changed under this program, and cannot be opened",
                     self.name
                 );
-                Err(Error::new(Stage::Queue, class, what).because(why))
+                Err(Error::new(Stage::Queue, class, Code::QueueFile, what).because(why))
             }
-            Ok(Err(CallError::Lost)) => Err(Error::transient(Stage::Queue, format!("{}: {LOST}", self.name))),
+            Ok(Err(CallError::Lost)) => Err(Error::transient(
+                Stage::Queue,
+                Code::QueueFile,
+                format!("{}: {LOST}", self.name),
+            )),
             Ok(Err(CallError::Panic(panic))) => match panic.lock().take() {
                 Some(panic) => resume_unwind(panic),
                 None => Err(ending(&self.name)),
@@ -374,7 +379,7 @@ impl OpenDatabase {
             open.abandon();
             let why =
                 format!("{name}: another connection of this program still has removed files open: try again");
-            return Err(Error::transient(Stage::Queue, why));
+            return Err(Error::transient(Stage::Queue, Code::QueueFile, why));
         }
         Ok(open)
     }
@@ -409,7 +414,13 @@ const FOREIGN: i64 = -1;
 /// Opens the file. Creates the file, its folder and its tables if they are missing, and upgrades tables of an older
 /// version.
 fn open(path: &Path, name: &str) -> Result<Connection> {
-    let failed_to = |what: &str| Error::permanent(Stage::Queue, format!("{name}: cannot make the {what}"));
+    let failed_to = |what: &str| {
+        Error::permanent(
+            Stage::Queue,
+            Code::QueueFile,
+            format!("{name}: cannot make the {what}"),
+        )
+    };
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|e| failed_to("folder").because(e))?;
@@ -447,12 +458,14 @@ fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     check_version(version, name)?;
     if version == 0 {
         let why = "has no queue yet; `submit`, `run` and `plugin push` make one";
-        return Err(Error::permanent(Stage::Queue, format!("{name}: {why}")));
+        return Err(Error::permanent(
+            Stage::Queue,
+            Code::QueueUnknown,
+            format!("{name}: {why}"),
+        ));
     }
     let limited = || {
-        if version < SCHEMA_VERSION {
-            show_as_latest(&connection)?;
-        }
+        show_as_latest(&connection)?;
         connection.pragma_update(None, "query_only", "ON")
     };
     limited().map_err(|e| failed(name, e))?;
@@ -460,14 +473,18 @@ fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
 }
 
 fn check_version(version: i64, name: &str) -> Result<()> {
-    let why = match version {
-        FOREIGN => "is a file of another program: name another one".to_owned(),
+    let (code, why) = match version {
+        FOREIGN => (
+            Code::QueueUnsupported,
+            "is a file of another program: name another one".to_owned(),
+        ),
         ..=SCHEMA_VERSION => return Ok(()),
-        _ => {
-            format!("has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one")
-        }
+        _ => (
+            Code::HostOutdated,
+            format!("has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one"),
+        ),
     };
-    Err(Error::permanent(Stage::Queue, format!("{name}: {why}")))
+    Err(Error::permanent(Stage::Queue, code, format!("{name}: {why}")))
 }
 
 /// Sets the connection up and returns the version of the file's tables; 0 if it has none.
@@ -511,6 +528,12 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         transaction.execute_batch(upgrade)?;
         is += 1;
         transaction.pragma_update(None, "user_version", is)?;
+    }
+    // It came without a new version, so that programs without it go on with the file.
+    let has_codes =
+        || columns(&transaction, "request").map(|all| all.iter().any(|(name, _)| name == "coded"));
+    if is == SCHEMA_VERSION && !has_codes()? {
+        transaction.execute_batch("ALTER TABLE request ADD COLUMN coded TEXT")?;
     }
     transaction.commit()?;
     Ok(Versions { was, is })
@@ -585,7 +608,7 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
         }
         _ => "the file cannot be used",
     };
-    Error::new(Stage::Queue, class, format!("{name}: {what}")).because(error)
+    Error::new(Stage::Queue, class, Code::QueueFile, format!("{name}: {what}")).because(error)
 }
 
 /// Returns the result of a blocking call; its panic continues in the caller.
@@ -598,7 +621,11 @@ fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
 }
 
 fn ending(name: &str) -> Error {
-    Error::transient(Stage::Queue, format!("{name}: this program is ending"))
+    Error::transient(
+        Stage::Queue,
+        Code::Stopped,
+        format!("{name}: this program is ending"),
+    )
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, Submitted, ending_word, input_value, progress_value, receipt_value,
+    Producer, SUBMIT_STEP, State, Status, Submitted, code_of, ending_word, input_value, progress_value,
+    receipt_value,
 };
 use crate::request::NewRequest;
 
@@ -97,7 +98,7 @@ pub(super) fn create(
 pub(super) const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
     CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,
-    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms";
+    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms, coded";
 
 pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
     let state = state(row, 3)?;
@@ -112,6 +113,10 @@ pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         note: row.get(12)?,
         attempts: row.get(4)?,
         lost: row.get(5)?,
+        code: code_of(
+            row.get::<_, Option<String>>("coded")?.as_deref(),
+            row.get::<_, Option<String>>(6)?.as_deref(),
+        ),
         error: row.get(6)?,
         report: row.get(13)?,
         due_ms: row.get("due_ms")?,

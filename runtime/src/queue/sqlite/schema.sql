@@ -43,6 +43,7 @@ CREATE TABLE request (
     note         TEXT, -- what else is to be said of how it ended
     report       TEXT, -- the URI of the report that its worker has kept
     waited_ms    INTEGER NOT NULL DEFAULT 0, -- how long it has waited for its next attempts after failures
+    coded        TEXT, -- the code of the error or of the ending, a space, and the text that it is the code of
     UNIQUE (queue, id)
 ) STRICT;
 

@@ -7,14 +7,14 @@ use crate::support::redis::free_port;
 #[test]
 fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     let host = Host::embedded();
-    let hint = |id: &str| {
-        format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`\n")
-    };
+    let hint =
+        |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
     // Before there is a queue, and when there is one.
-    for _ in 0..2 {
+    for code in ["queue-unknown", "request-unknown"] {
         for words in ["report a-1", "report a-1.json"] {
             let said = host.run(words).refused(1);
-            assert!(said.ends_with(&hint("a-1")), "`{words}`: {said}");
+            let end = format!("{} [{code}]\n", hint("a-1"));
+            assert!(said.ends_with(&end), "`{words}`: {said}");
         }
         host.write("a.csv", "a\n1\n");
         host.run("submit --queue q --uri a.csv --id one").ok();

@@ -155,14 +155,14 @@ fn a_plugin_named_in_the_other_way_is_told() {
     ] {
         let said = host.run(words).refused(1);
         assert!(
-            said.ends_with("; clean.wasm is here: did you mean it?\n"),
+            said.ends_with("; clean.wasm is here: did you mean it? [plugin-missing]\n"),
             "`{words}`: {said}"
         );
     }
     let said = host.run("ingest a.csv --plugin alarms").refused(1);
     assert!(!said.contains("did you mean"), "{said}");
     let said = host.run("run --queue q --burst --plugin clean@0.1.0").refused(1);
-    let hint = "; NAME@VERSION is what `ingest-host plugin bind` takes\n";
+    let hint = "; NAME@VERSION is what `ingest-host plugin bind` takes [plugin-missing]\n";
     assert!(said.ends_with(hint), "{said}");
     let said = host.run("plugin bind --queue q clean.wasm").refused(2);
     let why = "clean.wasm: that is a file: push it first (`ingest-host plugin push clean.wasm`), then bind NAME@VERSION";

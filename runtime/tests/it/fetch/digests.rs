@@ -290,6 +290,7 @@ fn a_queued_file_with_another_sha256_is_a_dead_letter() {
         (&dead["state"], &dead["attempts"]),
         (&Value::from("dead"), &Value::from(1))
     );
+    assert_eq!(dead["code"], "digest-mismatch", "{dead}");
     let reason = dead["error"].as_str().unwrap();
     assert!(reason.contains(&right) && reason.contains(&wrong), "{reason}");
 }

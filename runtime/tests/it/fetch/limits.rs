@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
-use ingest_host::error::{Class, Error, Stage};
+use ingest_host::error::{Class, Code, Error, Stage};
 
 use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::inputs::served_file::{Action, Framing, ServedFile};
@@ -280,7 +280,13 @@ async fn drain(source: ingest_host::fetch::Source) -> Result<u64, (u64, Error)> 
                 Err(error) => {
                     return Err((
                         bytes,
-                        Error::from_io(error, Stage::Decode, Class::Permanent, "not typed"),
+                        Error::from_io(
+                            error,
+                            Stage::Decode,
+                            Class::Permanent,
+                            Code::InputUnreadable,
+                            "not typed",
+                        ),
                     ));
                 }
             }

@@ -123,14 +123,21 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
             .filter(|line| line.starts_with("error: "))
             .collect();
         let begins = [
-            "error: parts/2.csv: plugin clean: refuses the input: ".to_owned(),
-            "error: parts/3.csv: decode: record 1".to_owned(),
-            format!("error: {busy}: fetch: "),
+            (
+                "error: parts/2.csv: plugin clean: refuses the input: ".to_owned(),
+                "input-refused",
+            ),
+            (
+                "error: parts/3.csv: decode: record 1".to_owned(),
+                "quote-unclosed",
+            ),
+            (format!("error: {busy}: fetch: "), "http-status"),
         ];
         assert_eq!(errors.len(), begins.len(), "{stderr}");
-        for (error, begin) in errors.iter().zip(&begins) {
+        for (error, (begin, code)) in errors.iter().zip(&begins) {
             assert!(error.starts_with(begin), "{begin}: {stderr}");
-            assert_eq!(error.ends_with(transient), error.contains("503"), "{stderr}");
+            let told = error.strip_suffix(&format!(" [{code}]")).expect(error);
+            assert_eq!(told.ends_with(transient), *code == "http-status", "{stderr}");
         }
     }
     // Of one, nobody asks which.
@@ -138,7 +145,7 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
     assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
     let stderr = ingest("o", &[&busy]);
     assert!(
-        stderr.contains("503") && stderr.ends_with(&format!("{transient}\n")),
+        stderr.contains("503") && stderr.ends_with(&format!("{transient} [http-status]\n")),
         "{stderr}"
     );
 }

@@ -6,7 +6,7 @@
 --          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
 --          a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
---          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, output of the
+--          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, coded, output of the
 --          claim before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
 --          were skipped or looked at in vain, if there are more; else 0
 
@@ -32,7 +32,7 @@ end
 -- The fields that are returned for a request, in this order.
 local ANSWERED = {
   'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
-  'ending', 'waited_ms',
+  'ending', 'waited_ms', 'coded',
 }
 
 local function claim_of(id, fields, output_before)
@@ -68,7 +68,8 @@ local function move_to_dead(id)
   end
   redis.call('ZREM', key('leased'), id)
   redis.call('DEL', request_key(id))
-  redis.call('HSET', request_key(id), 'error', 'the server lost the hash of this request')
+  local why = 'the server lost the hash of this request'
+  redis.call('HSET', request_key(id), 'error', why, 'coded', 'request-lost ' .. why)
   redis.call('ZADD', key('dead'), now, id)
 end
 
@@ -81,8 +82,8 @@ local function lose_lease(id)
     uncount_attempt(id)
     local lost = redis.call('HINCRBY', hash, 'lost', 1)
     if lost >= lost_max and not last[2] then
-      redis.call('HSET', hash, 'ending', string.format(
-        'poison: %d leases were lost, the last by worker %s', lost, last[3] or '?'))
+      local why = string.format('poison: %d leases were lost, the last by worker %s', lost, last[3] or '?')
+      redis.call('HSET', hash, 'ending', why, 'coded', 'poison ' .. why)
     end
   end
   make_ready(id)

@@ -3,7 +3,8 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     id, fence, nonce, why, what next (`retry`, `retry-contested`, `dead`, `cancelled` or `conclude`), delay of the next
---          claim in ms, the URI of the report that was kept (empty if none was)
+--          claim in ms, the URI of the report that was kept (empty if none was), the code of `why`, a space and `why` (empty if it
+--          has no code)
 -- Returns  1, also when this claim failed before; 0 if the claim is not valid any more
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
@@ -21,6 +22,9 @@ end
 local now = now_ms()
 end_claim(id, 'fail')
 redis.call('HSET', request_key(id), 'error', why)
+if ARGV[8] ~= '' then
+  redis.call('HSET', request_key(id), 'coded', ARGV[8])
+end
 if ARGV[7] ~= '' then
   redis.call('HSET', request_key(id), 'report', ARGV[7])
 end

@@ -194,7 +194,7 @@ end
 -- Returns a request as JSON text, for people. A broken request must not hide the others.
 local function describe(id, state)
   local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'cancel',
-    'ending', 'stray', 'output', 'note', 'report', 'input')
+    'ending', 'stray', 'output', 'note', 'report', 'input', 'coded')
   if hash.err then
     hash = { [4] = hash.err }
   end
@@ -206,7 +206,7 @@ local function describe(id, state)
     output = hash[9] and hash[10] or cjson.null, note = hash[11] or cjson.null,
     report = state == 'dead' and hash[12] or cjson.null,
     due_ms = state == 'delayed' and tonumber(redis.call('ZSCORE', key('delayed'), id)) or cjson.null,
-    input = hash[13] or '',
+    input = hash[13] or '', coded = hash[14] or cjson.null,
     lease_ends_ms = state == 'leased' and tonumber(redis.call('ZSCORE', key('leased'), id)) or cjson.null,
   })
 end

@@ -28,7 +28,7 @@ end
 -- Each command costs time, and most requests have none of these fields. The field `output` may stay: it matters only
 -- while a request is ready.
 if last[4] or last[5] or last[6] or last[7] or last[8] then
-  redis.call('HDEL', hash, 'error', 'cancel', 'ending', 'concluding', 'stray')
+  redis.call('HDEL', hash, 'error', 'coded', 'cancel', 'ending', 'concluding', 'stray')
 end
 redis.call('ZADD', key('done'), now_ms(), id)
 return 1

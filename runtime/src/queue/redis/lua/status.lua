@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id
--- Returns  JSON: id, state, uri, attempts, lost, cancel, ending, output, note, error, report, due_ms, lease_ends_ms, receipt,
+-- Returns  JSON: id, state, uri, attempts, lost, cancel, ending, output, note, error, coded, report, due_ms, lease_ends_ms, receipt,
 --          progress and input options (as texts); nil if there is no such request
 
 local fault = broken('ZCARD', unpack(STATES))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ingest_host::config::Limits;
 use ingest_host::digest::{Digest, Digesting};
-use ingest_host::error::{Class, Error, Result, Stage};
+use ingest_host::error::{Class, Code, Error, Result, Stage};
 use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
 
@@ -47,6 +47,7 @@ pub(crate) async fn read(source: Source) -> Result<(Vec<u8>, Digest)> {
                 error,
                 Stage::Decode,
                 Class::Permanent,
+                Code::InputUnreadable,
                 "not typed",
             ));
         }

@@ -1,0 +1,258 @@
+//! The codes of errors: short, stable words, for programs that tell errors apart and for people who look them up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// What went wrong, as a stable word in kebab-case.
+        ///
+        /// A word keeps its meaning for good; new ones may come. Documents keep codes as text, so that one of another version
+        /// is shown as it is. `docs/troubleshooting.md` has a section for each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Code {
+            /// All codes, in the order of an input's way.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Returns the word.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// An argument or option of the command line is wrong.
+    Usage = "usage",
+    /// The environment, `.env`, or a file that an option names is wrong.
+    SettingsInvalid = "settings-invalid",
+    /// A queue or an id has a name that is not allowed.
+    NameInvalid = "name-invalid",
+    /// Other users can change a folder that must be private.
+    FolderUnsafe = "folder-unsafe",
+    /// The folder for outputs or rejects cannot serve as one.
+    OutputFolder = "output-folder",
+    /// A URI is malformed, or of a scheme that is not supported.
+    AddressInvalid = "address-invalid",
+    /// The options of an input contradict each other or are out of range.
+    OptionsInvalid = "options-invalid",
+    /// A document is not a valid request.
+    RequestInvalid = "request-invalid",
+
+    /// The queue's server cannot be reached.
+    QueueUnreachable = "queue-unreachable",
+    /// The queue's server refuses a command, a user or a password.
+    QueueRefused = "queue-refused",
+    /// The queue's server or file is of a kind that cannot hold queues.
+    QueueUnsupported = "queue-unsupported",
+    /// The file of a SQLite queue cannot be used.
+    QueueFile = "queue-file",
+    /// The queue holds what this program never writes.
+    QueueDamaged = "queue-damaged",
+    /// There is no such queue, or no file with queues.
+    QueueUnknown = "queue-unknown",
+    /// The queue's server may lose what it acknowledges, and `--strict` forbids that.
+    QueueUnsafe = "queue-unsafe",
+    /// Something stored is of a newer version than this program.
+    HostOutdated = "host-outdated",
+    /// There is no such request.
+    RequestUnknown = "request-unknown",
+    /// The request is in a state in which this cannot be done.
+    RequestState = "request-state",
+    /// The id belongs to another request.
+    RequestConflict = "request-conflict",
+    /// The queue's server has lost the content of a request.
+    RequestLost = "request-lost",
+    /// Several workers were lost while they worked on the request.
+    Poison = "poison",
+    /// The lease of a claim ran out, and the request belongs to another worker or none.
+    LeaseLost = "lease-lost",
+    /// There is no report on a request, or it cannot be read here.
+    ReportMissing = "report-missing",
+
+    /// There is no such file.
+    InputMissing = "input-missing",
+    /// The input cannot be opened or read to its end.
+    InputUnreadable = "input-unreadable",
+    /// The path leads to a folder, a pipe or a device.
+    NotAFile = "not-a-file",
+    /// The file is not below an allowed folder.
+    PathRefused = "path-refused",
+    /// A queued URL leads to an address that is not public, or carries credentials.
+    AddressRefused = "address-refused",
+    /// The input's host cannot be found or connected to.
+    HostUnreachable = "host-unreachable",
+    /// TLS cannot be used or fails.
+    TlsFailed = "tls-failed",
+    /// The input's host does not answer in time, or closes the connection before it answers.
+    HttpNoAnswer = "http-no-answer",
+    /// The server answers with a status that is not success.
+    HttpStatus = "http-status",
+    /// A redirect leads nowhere, to where it must not, or to ever more of them.
+    HttpRedirect = "http-redirect",
+    /// The server's answer breaks the rules of HTTP.
+    HttpInvalid = "http-invalid",
+    /// The transfer broke off.
+    TransferBroken = "transfer-broken",
+    /// The input is not the one that it was at the start.
+    InputChanged = "input-changed",
+    /// The input is larger than its limit.
+    InputTooLarge = "input-too-large",
+    /// The input has another SHA-256 than the request asks for.
+    DigestMismatch = "digest-mismatch",
+    /// The input has another checksum than the server says.
+    ChecksumMismatch = "checksum-mismatch",
+    /// The content encoding is not supported, or is not what the server says.
+    ContentEncoding = "content-encoding",
+    /// The compressed data is corrupt, cut off, or followed by other bytes.
+    CompressionCorrupt = "compression-corrupt",
+    /// Decompression needs more than its limit.
+    CompressionLimit = "compression-limit",
+
+    /// The input holds nothing where a header is expected.
+    InputEmpty = "input-empty",
+    /// The input is a binary file.
+    BinaryContent = "binary-content",
+    /// The input is a text, but no table.
+    NotATable = "not-a-table",
+    /// The text is in another encoding than is said.
+    EncodingMismatch = "encoding-mismatch",
+    /// The CSV's delimiter or quote cannot be told, contradicts an option, or is probably another one.
+    CsvSyntax = "csv-syntax",
+    /// The header or the names of the columns are not usable, or do not fit the records.
+    HeaderInvalid = "header-invalid",
+    /// A quote is never closed.
+    QuoteUnclosed = "quote-unclosed",
+    /// A record is longer than its limit.
+    RecordTooLong = "record-too-long",
+
+    /// The queue has no plugin, or the component cannot be found.
+    PluginMissing = "plugin-missing",
+    /// Another binding is in force than was expected.
+    BindingConflict = "binding-conflict",
+    /// The component is not a plugin that this program can run.
+    PluginUnfit = "plugin-unfit",
+    /// The component cannot be compiled within the limits.
+    PluginCompile = "plugin-compile",
+    /// The plugin refuses its config.
+    PluginConfig = "plugin-config",
+    /// The plugin refuses the input, mostly since a column is missing.
+    InputRefused = "input-refused",
+    /// The plugin plans to read columns that cannot be read.
+    PluginPlan = "plugin-plan",
+    /// The plugin fails the request with a reason of its own.
+    PluginFailed = "plugin-failed",
+    /// The plugin breaks the interface.
+    PluginContract = "plugin-contract",
+    /// The plugin traps.
+    PluginTrap = "plugin-trap",
+    /// The plugin takes longer than its limit.
+    PluginTimeout = "plugin-timeout",
+    /// The plugin needs more memory than its limit.
+    PluginMemory = "plugin-memory",
+    /// The plugin makes more rows or more codes than its limit.
+    PluginLimit = "plugin-limit",
+    /// The machine lacks memory, a processor or threads at the moment.
+    MachineBusy = "machine-busy",
+
+    /// The output has columns that cannot be written.
+    OutputColumns = "output-columns",
+    /// The output is larger than its limit.
+    OutputTooLarge = "output-too-large",
+    /// The rejects are larger than their limit.
+    RejectsTooLarge = "rejects-too-large",
+    /// The gate refuses the output.
+    GateExceeded = "gate-exceeded",
+    /// The receipt of the id is for other work.
+    OutputConflict = "output-conflict",
+    /// The output of a receipt is gone or changed.
+    OutputMissing = "output-missing",
+    /// A file or folder of the output cannot be read or written.
+    OutputUnwritable = "output-unwritable",
+    /// A document in the folder of outputs is damaged.
+    OutputDamaged = "output-damaged",
+    /// Another folder is now where the outputs were.
+    OutputReplaced = "output-replaced",
+    /// Another process holds a lock of the output for too long.
+    OutputLocked = "output-locked",
+    /// The request was ended, so an earlier attempt may not commit it.
+    RequestEnded = "request-ended",
+    /// Standard output cannot be written to.
+    StdoutFailed = "stdout-failed",
+
+    /// The attempt took longer than its limit.
+    AttemptTimeout = "attempt-timeout",
+    /// Somebody asked for a stop or a cancel.
+    Stopped = "stopped",
+    /// The request needs more memory than the worker may give it.
+    MemoryExceeded = "memory-exceeded",
+    /// The program cannot start a part of itself, or has a bug.
+    HostFailure = "host-failure",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The error for a word that is no code of this version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownCode(String);
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no code of an error", self.0)
+    }
+}
+
+impl std::error::Error for UnknownCode {}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(word: &str) -> Result<Self, UnknownCode> {
+        let known = Self::ALL.iter().find(|code| code.as_str() == word);
+        known.copied().ok_or_else(|| UnknownCode(word.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_code_has_a_word_of_its_own_in_kebab_case() {
+        let words: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        for word in words {
+            let is_part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+            assert!(word.split('-').all(is_part), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_read_as_it_is_written() {
+        for &code in Code::ALL {
+            let word = code.to_string();
+            assert_eq!(word.parse(), Ok(code));
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{word}\""));
+            assert_eq!(
+                serde_json::from_str::<Code>(&format!("\"{word}\"")).unwrap(),
+                code
+            );
+        }
+        assert_eq!("no-such".parse::<Code>(), Err(UnknownCode("no-such".into())));
+    }
+}
