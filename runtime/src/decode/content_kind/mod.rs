@@ -4,6 +4,7 @@
 mod archive;
 mod json;
 mod magic;
+mod markup;
 mod text;
 mod utf16;
 
@@ -182,15 +183,20 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
+/// Returns the kind that the beginning of a text shows, whatever the format.
+fn of_beginning(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    text::of(sample).or_else(|| markup::of(sample, delimiter, is_quoted))
+}
+
 /// What a text is, unless it may be CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand
 /// in `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
-    text::of(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
+    of_beginning(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
 }
 
 /// What a text is, unless it may be JSONL. No line of that is like a guess.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
-    text::of(sample, None, true).or_else(|| json::of_jsonl(sample))
+    of_beginning(sample, None, true).or_else(|| json::of_jsonl(sample))
 }
 
 #[cfg(test)]
