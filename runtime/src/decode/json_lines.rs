@@ -1,4 +1,5 @@
-//! The first lines of a text in; out comes why they are hardly JSONL. It is a guess, which an option of the request overrules.
+//! The first lines of a text go in; the reason why they are hardly JSONL comes out. It is a guess, which an option of the request
+//! overrules.
 
 use memchr::memchr;
 
@@ -6,7 +7,10 @@ use super::lines::lines;
 use super::{content_kind, text_document};
 use crate::format::{OtherType, clip};
 
-/// Says why a text is hardly JSONL, and what to do.
+/// Checks that a text looks like JSONL.
+///
+/// # Errors
+/// Returns the reason why it hardly is, and what to do.
 pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String> {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
@@ -31,7 +35,7 @@ pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String>
              if it is CSV"
         ));
     }
-    // A file of lines says so; of a single object nobody knows whether it is a record.
+    // Several lines show that the file is JSONL; a single object may or may not be a record.
     let text = text.trim_ascii();
     if is_json && memchr(b'\n', text).is_none() {
         let advice = match content_kind::advice_on_list(text) {

@@ -1,6 +1,6 @@
-//! Bytes in, batches of records out: a [`Splitter`] cuts the input into chunks of whole records, a [`Decoder`] each
-//! chunk into batches. A record that is malformed is set aside in its batch, with its position and the reason; an
-//! input that cannot be told into records is an error.
+//! Bytes go in, batches of records come out: a [`Splitter`] cuts the input into chunks of whole records, and a [`Decoder`] turns
+//! each chunk into batches. A malformed record is set aside in its batch, with its position and the reason. An input that cannot
+//! be split into records is an error.
 
 mod content_kind;
 mod csv;
@@ -40,58 +40,58 @@ use crate::format::{Format, Hints, OtherType, clip};
 use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
-/// Decodes chunks. What it makes of one depends on that chunk alone.
+/// Decodes chunks. The result depends on the chunk alone.
 pub trait Decoder: Send {
-    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`]
-    /// followed by `more`, the names of further members. Called once, before the first [`Decoder::next`].
+    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`] followed by `more`, the
+    /// names of further members. Called once, before the first [`Decoder::next`].
     ///
     /// # Errors
-    /// If an index does not exist or stands there twice, or the format does not allow `more`.
+    /// Fails if an index does not exist or is given twice, or if the format does not allow `more`.
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()>;
 
-    /// Goes on to the next records of the chunk that the batch was loaded with. False if there are none.
+    /// Decodes the next records of the chunk that the batch was loaded with. Returns false if there are none.
     ///
     /// # Errors
-    /// A record beyond its limit; an input that ends within quotes.
+    /// Fails on a record beyond its limit and on an input that ends within quotes.
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError>;
 
-    /// Another one for the same input.
+    /// Returns another decoder for the same input.
     fn fork(&self) -> Box<dyn Decoder>;
 }
 
-/// What is known of an opened input.
+/// An opened input.
 pub struct Decoding {
-    /// Its bytes.
+    /// The input's bytes, in chunks.
     pub splitter: Splitter,
-    /// Its records.
+    /// The decoder of the chunks.
     pub decoder: Box<dyn Decoder>,
     /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
     pub columns: Vec<String>,
-    /// Its format.
+    /// The input's format.
     pub format: Format,
-    /// How CSV that is made of it is written: in its own delimiter and, if it has one, its own quote; the default dialect for
-    /// other formats.
+    /// The dialect of CSV output that is made of this input: the input's delimiter and, if it has one, its quote. The default
+    /// dialect for other formats.
     pub dialect: Dialect,
-    /// Whether its text is not made of the input's own bytes, because these are of another encoding.
+    /// True if the text was converted from another encoding, so that it does not have the input's own bytes.
     pub is_transcoded: bool,
 }
 
-/// Opens an input and learns its columns. `name` stands in errors; `hints` are what its name and its content type tell, which
-/// `options` overrule; without either it is CSV.
+/// Opens an input and finds its columns. `name` is used in errors. `hints` come from the input's name and content type, and
+/// `options` overrule them; without either the input is CSV.
 ///
-/// A chunk has as many whole records as `limits.batch_bytes` hold, or one longer one. It is one batch, unless that had
-/// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
-/// encoder may write them all); a batch has one record at least. So what it holds depends on the input alone,
-/// not on how the reader parts it. The members of JSONL are looked for in as many records as a batch of one
-/// column has.
+/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. It is one batch, unless it has more
+/// than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an encoder may write
+/// them all); a batch has at least one record. The content of a chunk thus depends on the input alone, not on the sizes of the
+/// reads. The members of JSONL are collected from as many records as a batch of one column has.
 ///
-/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without
-/// a header is none: whoever writes a header writes it always, so what is empty was cut off.
+/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without a header is an error:
+/// programs that write a header always write it, so an empty file was cut off.
 ///
 /// # Errors
-/// If the beginning is that of another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
-/// format. If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, a
-/// name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
+/// Fails if the input begins as another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
+/// format. Fails if the columns cannot be found: CSV that is empty or has a malformed header, two columns of one name, a name
+/// longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Returns the reader's errors, unchanged
+/// if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -109,7 +109,7 @@ pub fn open(
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, message);
-    // What was named is not questioned.
+    // The request's format is trusted.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
     let decoding = match format {
@@ -122,7 +122,7 @@ pub fn open(
                 content_kind::of_csv(sample, delimiter, is_quoted)
                     .filter(|kind| is_guessed || !kind.is_guess())
             };
-            // First as it is: no option makes a table of what is none.
+            // The text as it is comes first: no option makes a table of another kind of file.
             let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
                 kind = kind_of(&simple(&text.sample, given));
@@ -147,7 +147,7 @@ pub fn open(
                 let other = hints.other.filter(|_| options.delimiter.is_none());
                 shape::check(&top(), other).map_err(refused)?;
             } else if is_auto {
-                // A format is named, and no delimiter.
+                // The request names the format, but no delimiter.
                 shape::check_delimiter(&top()).map_err(refused)?;
             }
             opened
@@ -156,7 +156,7 @@ pub fn open(
             if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(refused(kind.sentence(format)));
             }
-            // Of UTF-16 the error comes from the splitter.
+            // The splitter reports UTF-16.
             if is_guessed && !text.sample.is_utf16() {
                 json_lines::check(text.sample.text(), hints.other).map_err(refused)?;
             }
@@ -170,7 +170,7 @@ pub fn open(
 }
 
 impl Decoding {
-    /// What was read of CSV, as if its delimiter had been named.
+    /// Returns the beginning of a CSV file, as if the request had named its delimiter.
     fn top<'a>(
         &'a self,
         syntax: Syntax,
@@ -213,8 +213,7 @@ impl Decoding {
     }
 }
 
-/// Returns a sample of a text that its dialect alone would write so, to be looked at: it begins where the first line does that is
-/// no comment.
+/// Returns the sample as its dialect alone would write it, from its first line that is no comment. It is only looked at.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -235,13 +234,13 @@ struct InputText {
 }
 
 impl InputText {
-    /// Reads the beginning and decodes it, if it is a text.
+    /// Reads the beginning of an input, and decodes it if it is text in another encoding.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
         let is_named = options.format.is_some();
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
-        // UTF-16 begins with the same bytes, and this has NULs where that has a text.
+        // UTF-32 begins with the same bytes as UTF-16, and would be taken for it: it has NULs where UTF-16 has text.
         if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, UTF_32));
         }
@@ -274,7 +273,7 @@ impl InputText {
         })
     }
 
-    /// Returns the text behind so many lines, and where it begins.
+    /// Returns the text after the first `lines` lines, and its position in the file.
     fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
         if lines == 0 {
             return Ok((self, InputStart::default()));
@@ -290,7 +289,7 @@ impl InputText {
         Ok((text, begin))
     }
 
-    /// The same with tabs between fields, if spaces are to stand there; and whether it is so.
+    /// Returns the text with tabs between its fields if the request says that spaces separate them, and whether it does.
     fn spaced(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
@@ -311,22 +310,21 @@ impl InputText {
         ))
     }
 
-    /// Returns all of it for a splitter.
+    /// Returns the whole text for a splitter.
     fn begun(self) -> PeekedInput {
         self.sample.begun(self.rest)
     }
 
-    /// A reader of all of it.
+    /// Returns a reader of the whole text.
     fn reader(self) -> Reader {
         self.sample.into_reader(self.rest)
     }
 }
 
-/// Opens the rest of an input of which the format, the columns and the dialect are known, for somebody who had the records
-/// before and had opened it with the same options.
+/// Opens the rest of an input whose format, columns and dialect are known, with the options that it was first opened with.
 ///
 /// # Errors
-/// If the options contradict each other.
+/// Fails if the options contradict each other.
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -344,8 +342,8 @@ pub fn resume(
     })
 }
 
-/// Returns how CSV is written: as it was asked for, as the file itself says, as its first records tell if that was asked for, or as
-/// its name says. Says whether the first line is no record but tells the delimiter.
+/// Returns the syntax of CSV: from the options, the file's separator line, its first records if the options ask for that, or its
+/// name. Also returns whether the first line is a separator line, which is no record.
 fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) -> Result<(Syntax, bool)> {
     let given = options.syntax()?;
     let separator = sniff::separator_line(sample.text());
@@ -359,7 +357,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
         check_told(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
-    // Of UTF-16 the error comes when the header is read.
+    // UTF-16 is reported when the header is read.
     if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
@@ -395,7 +393,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     Ok((Syntax { delimiter, ..given }, has_separator_line))
 }
 
-/// Checks that the delimiter that `what` tells is no character that an option uses.
+/// Checks that no option uses the delimiter that was found in `what`.
 fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
     let is = |of: Option<u8>| of == Some(delimiter);
     let option = match given {
@@ -410,7 +408,7 @@ fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) 
     ))
 }
 
-/// Returns the syntax with the dialect that the first records told.
+/// Returns the syntax with the detected dialect.
 fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
@@ -421,13 +419,13 @@ fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
 
 type Reader = Box<dyn Read + Send>;
 
-/// The bounds of a batch.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 struct BatchLimits {
     records: usize,
     cells: usize,
     record_bytes_max: usize,
-    /// The longest chunk of which fields are read in place.
+    /// The length up to which fields of a chunk are read in place, in bytes.
     in_place_bytes_max: usize,
 }
 
@@ -441,13 +439,13 @@ impl BatchLimits {
         }
     }
 
-    /// How many records of so many columns a batch has at most.
+    /// Returns the most records that a batch of this many columns has.
     fn records_max(&self, columns: usize) -> usize {
         (self.cells / columns.max(1)).clamp(1, self.records)
     }
 }
 
-/// Says that a column cannot have this name.
+/// Returns the message for a column whose name is too long.
 fn long_name(name: &[u8], bytes_max: usize) -> String {
     let (name, bytes) = (clip(name), name.len());
     format!("the column name \"{name}\" has {bytes} bytes, more than the {bytes_max} allowed")

@@ -1,5 +1,6 @@
-//! The first records of a text in; out come why they are hardly a table: a title over the header, another delimiter, records of
-//! another width, or another text in its place. It is a guess from a sample, which an option of the request overrules.
+//! The first records of a text go in; the reason why they are hardly a table comes out: a title over the header, another
+//! delimiter, records of another width, or another text in its place. It is a guess from a sample, which an option of the request
+//! overrules.
 
 mod beginning;
 mod delimiter;
@@ -12,7 +13,11 @@ use super::lines::lines;
 use super::{log_lines, text_document};
 use crate::format::{OtherType, clip};
 
-/// Says why a file is hardly a table, and what to do. `other` is what it is called that is none: then it has to look like one.
+/// Checks that a file looks like a table. `other` is the other type that its name or content type gives it; then all its records
+/// must be as wide as the header.
+///
+/// # Errors
+/// Returns the reason why it hardly is a table, and what to do.
 pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), String> {
     let shape = Shape::of(top);
     match (shape.doubt(), other) {
@@ -24,7 +29,10 @@ pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<
     }
 }
 
-/// Says why a detected delimiter is hardly the one of the file, and what to do.
+/// Checks a detected delimiter.
+///
+/// # Errors
+/// Returns the reason why it is hardly the delimiter of the file, and what to do.
 pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
     let shape = Shape::of(top);
     let widths = shape.other_widths();
@@ -45,7 +53,7 @@ impl Shape<'_> {
             .or_else(|| self.notice())
     }
 
-    /// A log, the answer of a program or a document that its beginning tells.
+    /// Reports a log, the answer of a program, or a document with a beginning of its own.
     fn text_with_beginning(&self) -> Option<String> {
         let (first, rest) = (&self.first_line, self.below());
         if !self.is_table_of_events() && log_lines::is_log(first, lines(rest)) {
@@ -90,7 +98,7 @@ mod tests {
         }
     }
 
-    /// Opens a file; the columns, or the error without the name of the file.
+    /// Opens a file; returns the columns, or the error without the name of the file.
     fn opened(text: &str, options: &InputOptions) -> Result<Vec<String>, String> {
         let reader = Box::new(Cursor::new(text.as_bytes().to_vec()));
         match open(reader, "a.csv", None, options, &Limits::default()) {
@@ -115,7 +123,7 @@ mod tests {
         assert_eq!(opened(text, options), Ok(columns), "{start:?}");
     }
 
-    /// A table of so many rows, with whole numbers or with decimal commas.
+    /// Returns `number` rows of a table, with whole numbers or with decimal commas.
     fn rows(number: usize, value: &str) -> String {
         (0..number)
             .map(|i| format!("{i};Kunde {i};{i}{value};Bern\n"))

@@ -1,31 +1,32 @@
-//! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
+//! The beginning of a file goes in, its CSV dialect comes out. This happens on request only, because detection from a sample can
+//! be wrong.
 
 use std::cmp::Ordering;
 
 use super::lines::complete_lines;
 use crate::format::csv::{CsvItem, Dialect, ParsedRow, Parser, Partial, RowRules, Syntax};
 
-/// How many records are looked at.
+/// The records looked at.
 const SAMPLE_RECORDS: usize = 100;
 
-/// Delimiters that are told without being named.
+/// The delimiters that are detected.
 pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
-/// Delimiters that have to be named: they stand in texts, too, or are rare.
+/// The delimiters that the request has to name: they are rare, or are used in texts.
 pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
-/// Taken for quotes where they stand around fields and there is no double one.
+/// Detected as the quote if it encloses fields and no double quote does.
 const SINGLE_QUOTE: u8 = b'\'';
 
-/// A part of so many in a hundred records must have as many fields as the first.
+/// The least part of the records that must have as many fields as the first, in percent.
 pub(super) const ALIKE_PERCENT: usize = 90;
 
 /// Another way to read a text.
 pub(super) struct SniffedCsv {
-    /// What stands between fields.
+    /// The name of the separator, for people.
     pub(super) name: String,
     pub(super) fields: usize,
-    /// The option that says it.
+    /// The option that selects it.
     pub(super) say: String,
 }
 
@@ -36,7 +37,7 @@ impl SniffedCsv {
     }
 }
 
-/// A delimiter, for people.
+/// Returns the name of a delimiter, for people.
 pub(super) fn name(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "tabs".to_owned(),
@@ -48,7 +49,7 @@ pub(super) fn name(delimiter: u8) -> String {
     }
 }
 
-/// The option that says a delimiter.
+/// Returns the option that selects a delimiter.
 pub(super) fn option(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "--delimiter tab".to_owned(),
@@ -57,7 +58,7 @@ pub(super) fn option(delimiter: u8) -> String {
     }
 }
 
-/// The delimiter that a first line `sep=;` tells, as Excel writes and reads it.
+/// Returns the delimiter that the first line names as `sep=;`, the form that Excel writes and reads.
 pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
     let line = line
@@ -75,7 +76,7 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// The delimiter of these that gives most records as many fields as the first, and how many that has.
+/// Returns the delimiter that gives most records as many fields as the first, and the number of those fields.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -96,7 +97,7 @@ fn another_of(
     best.map(|(_, fields, delimiter)| (delimiter, fields))
 }
 
-/// Columns that stand below each other: several spaces in the first line, and as many words in each.
+/// Returns the fields of columns that are aligned by spaces: several spaces in the first line, and as many words in each.
 pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
@@ -120,17 +121,17 @@ pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Sni
     })
 }
 
-/// What is known of a file before its records are looked at.
+/// The syntax of a file as far as it is known before detection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownSyntax {
-    /// How it is written, but for the delimiter and the quote that are to be told.
+    /// The syntax, in which the delimiter and the quote may still be unknown.
     pub(super) syntax: Syntax,
     pub(super) rules: RowRules,
-    /// How many rows at its end are no records.
+    /// The number of rows at the end that are no records.
     pub(super) footer: usize,
-    /// The delimiter, if it is not questioned.
+    /// The delimiter, if it is known.
     pub(super) delimiter: Option<u8>,
-    /// Whether the quote of `syntax` is not questioned.
+    /// True if the quote of `syntax` is known.
     pub(super) is_quote_known: bool,
 }
 
@@ -156,7 +157,7 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// The option that uses a character for another purpose than the delimiter or the quote.
+    /// Returns the option that uses a character as something else than delimiter or quote.
     fn user(self, character: u8) -> Option<&'static str> {
         let is = |of: Option<u8>| of == Some(character);
         match self.syntax {
@@ -166,7 +167,7 @@ impl KnownSyntax {
         }
     }
 
-    /// The same without an escape and comments.
+    /// Returns the same without an escape and comments.
     fn without_users(self) -> Self {
         let syntax = Syntax {
             escape: None,
@@ -176,7 +177,7 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// The quotes that a text may have, the usual one last.
+    /// Returns the quotes that a text may have, the usual one last.
     fn quotes(self, text: &[u8]) -> Vec<Option<u8>> {
         let default = Dialect::default().quote;
         if self.is_quote_known || self.syntax.quote.is_none() {
@@ -188,18 +189,18 @@ impl KnownSyntax {
     }
 }
 
-/// A dialect that makes records alike.
+/// A dialect that gives the records the same number of fields.
 struct Candidate {
     percent: usize,
     fields: usize,
     syntax: Syntax,
 }
 
-/// Tells the delimiter and the quote that are not known. None is a character that is used for something else.
+/// Detects the unknown delimiter and quote. A character that an option uses for something else is neither.
 ///
 /// # Errors
-/// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
-/// else, or if the sample ends before the first record does, as a sentence.
+/// Fails with a sentence if no dialect gives the records the same number of fields, if two do so with as many fields, if only a
+/// delimiter does so that is used for something else, or if the sample ends before the first record does.
 pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
@@ -285,7 +286,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// The dialect of a text of one column, or of nothing at all, which is said elsewhere.
+/// Returns the dialect of a text of one column or of an empty text, which is reported elsewhere.
 fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let rare = RARE_DELIMITERS
         .into_iter()
@@ -304,25 +305,26 @@ fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Re
     }
 }
 
-/// Whether each comma stands between two digits.
+/// Returns whether each comma is between two digits.
 pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }
 
-/// How alike records are.
+/// How much records agree on a number of fields.
 struct Alike {
-    /// How many fields the first has.
+    /// The number of fields of the first record.
     fields: usize,
-    /// How many of a hundred have as many fields as the first, or come to as many by the rules for rows; none with a stray quote.
+    /// The part of the records without a stray quote that have as many fields as the first, or get as many by the rules for rows,
+    /// in percent.
     percent: usize,
-    /// Whether any field stands in quotes.
+    /// True if any field is quoted.
     quoted: bool,
-    /// Whether any record with such a field goes over a line end.
+    /// True if any record with a quoted field contains a line end.
     is_over_lines: bool,
 }
 
-/// None if no record ends in the sample.
+/// Measures how much the records of a sample agree. Returns none if no record ends in the sample.
 fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     let KnownSyntax {
         syntax,
@@ -342,7 +344,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
                 rows.push((at, row));
                 at = row.next;
             }
-            // The sample ends here, if it is not for a quote that is none.
+            // The sample ends here, unless an unclosed quote is not meant as one.
             Err(Partial { quote }) => {
                 is_never_closed = whole && quote.is_some();
                 break;
@@ -354,7 +356,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     }
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
-    // A row that is filled up needs a delimiter: without one it tells nothing.
+    // A short row that is filled up counts only if it has a delimiter: without one it proves nothing.
     let is_alike = |row: &ParsedRow| match row.fields.cmp(&fields) {
         Ordering::Less => rules.fills_short && row.fields > 1,
         Ordering::Equal => true,
@@ -415,7 +417,7 @@ mod tests {
             ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
             ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),
             ("a;b\n'x;1';2\n'z\ny';3\n", ';', '\''),
-            // Nothing tells.
+            // No sign of a delimiter.
             ("a\n1\n2\n", ',', '"'),
             ("a\n1;2\n", ',', '"'),
             ("a,b\n", ',', '"'),

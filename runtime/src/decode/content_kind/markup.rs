@@ -27,7 +27,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     }
     let (element, is_after_comment) = after_comments(text);
     let Some(element) = element else {
-        // A comment that is longer than the sample.
+        // The comment is longer than the sample.
         return Some(html().guessed());
     };
     if starts_with(element, b"<!doctype") {
@@ -41,7 +41,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         let end = memchr::memchr(b'>', root);
         let after = [Some(name_bytes), end.map(|end| end + 1)].map(|at| root.get(at?));
         return match end {
-            // The name of a column.
+            // It is the name of a column.
             _ if after.into_iter().flatten().any(is_delimiter) => None,
             None => Some(kind.guessed()),
             Some(_) => Some(kind),
@@ -51,7 +51,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
     let is_page = is_page_tag(tag.name);
     let Some(after) = tag.after else {
-        // A tag whose end is missing, which nothing but white space or the end of the text follows.
+        // Only white space or the end of the text follows this tag, whose end is missing.
         let kind = if tag.name.eq_ignore_ascii_case(b"html") {
             html()
         } else {
@@ -59,7 +59,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         };
         return (is_page && (sample.whole || tag.has_attributes)).then_some(kind);
     };
-    // A header may stand between tags, too.
+    // A header may be within tags, too.
     if after.first().is_some_and(is_delimiter) || has_field_after_end(after, tag.name, is_delimiter) {
         return None;
     }
@@ -79,7 +79,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
                 let is_next_of_page = || MarkupTag::read(rest).is_some_and(|next| is_page_tag(next.name));
                 rest.is_empty() || is_page && is_next_of_page()
             }
-            // Values of a column are elements that end on their line, and pages are made of many parts.
+            // Values of a column are elements that end on their line, and pages have many parts.
             None => !sample.whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };
@@ -113,18 +113,18 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     Some(if is_proved { kind } else { kind.guessed() })
 }
 
-/// Whether a page may begin with a tag.
+/// Returns whether a page may begin with a tag.
 fn is_page_tag(name: &[u8]) -> bool {
     PAGE_TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag))
 }
 
-/// Whether a tag is one of pages.
+/// Returns whether a tag is one of HTML.
 fn is_known(name: &[u8]) -> bool {
     let mut tags = PAGE_TAGS.iter().chain(PARTS_OF_PAGES);
     tags.any(|tag| name.eq_ignore_ascii_case(tag))
 }
 
-/// Whether a text begins with the end of a page's tag or comment.
+/// Returns whether a text begins with the end of a page's tag or comment.
 fn begins_in_the_middle(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"-->") {
         return MarkupTag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
@@ -139,7 +139,7 @@ fn begins_in_the_middle(text: &[u8]) -> bool {
     MarkupTag::read(&[b"<", name].concat()).is_some_and(is_end)
 }
 
-/// Whether a page begins behind the first words, as in `Error 500 <html><body>`.
+/// Returns whether a page begins after the first words, as in `Error 500 <html><body>`.
 fn has_page_on_its_first_line(text: &[u8]) -> bool {
     let line = first_line(text);
     let line = &line[..line.len().min(1 << 10)];
@@ -150,20 +150,20 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
                 .iter()
                 .any(|tag| starts_with(&line[at..], tag.as_bytes()));
         let after = memchr::memchr(b'>', &text[at..]).map_or(&[][..], |end| &text[at + end + 1..]);
-        // Otherwise it is a word in a field.
+        // Otherwise the tag is a word in a field.
         is_page
             && after.trim_ascii_start().first().is_none_or(|next| *next == b'<')
             && !line[..at].iter().any(|byte| is_delimiter(byte) || *byte == b'"')
     })
 }
 
-/// How many lines of a long document are looked at.
+/// The lines of a long document that are looked at.
 const ELEMENTS: usize = 100;
 
-/// Tags that a text follows.
+/// Tags followed by text.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
 
-/// Tags that nothing but pages begin with, also if they are alone on their line.
+/// Tags that only pages begin with, even if they are alone on their line.
 const WHOLE_PAGE_TAGS: &[&[u8]] = &[b"html", b"body", b"script"];
 
 /// Tags that pages begin with.
@@ -179,7 +179,7 @@ const PAGE_TAGS: &[&[u8]] = &[
     b"noscript",
 ];
 
-/// Tags that pages and parts of them have.
+/// Other tags of pages and parts of pages.
 const PARTS_OF_PAGES: &[&[u8]] = &[
     b"title",
     b"div",
@@ -217,10 +217,10 @@ const PARTS_OF_PAGES: &[&[u8]] = &[
     b"footer",
 ];
 
-/// An XML document, by the name of its first element.
+/// Returns an XML document, named after its first element.
 fn xml(text: &[u8]) -> Kind {
     let mut rest = text;
-    // Declarations and comments come before it.
+    // Declarations and comments come before that element.
     while let Some(at) = memchr::memchr(b'<', rest) {
         let element = &rest[at..];
         if let Some(tag) = MarkupTag::read(element) {
@@ -245,7 +245,7 @@ fn xml(text: &[u8]) -> Kind {
     Kind::new("an XML document", Convert)
 }
 
-/// What follows the comments at the beginning, and whether there are any; nothing if one has no end.
+/// Returns the text after the comments at the beginning, and whether there are any. Returns no text if a comment has no end.
 fn after_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
     let mut has_comment = false;
     while text.starts_with(b"<!--") {
@@ -262,11 +262,11 @@ fn after_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
 struct MarkupTag<'a> {
     name: &'a [u8],
     has_attributes: bool,
-    /// Whether their values stand in quotes, which no field has that does not begin with one.
+    /// True if attribute values are quoted. A field that does not begin with a quote has none.
     has_quotes: bool,
-    /// Whether it is an element without content.
+    /// True if the tag ends with `/>`.
     is_empty: bool,
-    /// What follows it, if it has an end.
+    /// The text after the tag, if the tag has an end.
     after: Option<&'a [u8]>,
 }
 
@@ -280,7 +280,7 @@ impl<'a> MarkupTag<'a> {
             .position(|byte| !is_name(byte))
             .unwrap_or(inner.len());
         let (name, rest) = inner.split_at(name_bytes);
-        // Such as the scheme of an address.
+        // It is the scheme of an address.
         if name.ends_with(b":") {
             return None;
         }
@@ -309,7 +309,7 @@ impl<'a> MarkupTag<'a> {
     }
 }
 
-/// The places behind the ends of the elements of this name.
+/// Returns the positions after the end tags of this name.
 fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     memmem::find_iter(text, b"</").filter_map(move |at| {
         let end = at + 2 + name.len();
@@ -318,7 +318,8 @@ fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a 
     })
 }
 
-/// Whether the element of this name ends in the first line, or where a line begins. Elsewhere the end may be in a field.
+/// Returns whether the element of this name ends in the first line, or at the beginning of a line. Elsewhere the end tag may be
+/// in a field.
 fn has_end(text: &[u8], name: &[u8]) -> bool {
     let first_bytes = first_line(text).len();
     ends(text, name).any(|end| {
@@ -328,7 +329,7 @@ fn has_end(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
-/// Returns where the element at the beginning of a text ends, with those of its name in it.
+/// Returns where the element at the beginning of a text ends, counting nested elements of the same name.
 fn root_end(text: &[u8], name: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     for at in memchr::memchr_iter(b'<', text) {
@@ -351,7 +352,7 @@ fn root_end(text: &[u8], name: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether a line is an element from its beginning to its end.
+/// Returns whether a line is an element from its beginning to its end.
 fn is_element(line: &[u8]) -> bool {
     MarkupTag::read(line).is_some_and(|tag| {
         tag.is_empty && tag.after.is_some_and(<[u8]>::is_empty)
@@ -359,7 +360,7 @@ fn is_element(line: &[u8]) -> bool {
     })
 }
 
-/// Whether the element ends in the first line, and a delimiter follows it.
+/// Returns whether the element ends in the first line, and a delimiter follows it.
 fn has_field_after_end(text: &[u8], name: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
     let line = first_line(text);
     ends(line, name).any(|end| line.get(end).is_some_and(&is_delimiter))

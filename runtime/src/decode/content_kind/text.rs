@@ -1,5 +1,5 @@
-//! The beginning of a text in; out comes whether it is a page, a document or a pointer to another file. A header may have the same
-//! words and tags: `<id>,<name>` is legal. What stands in the lines below tells more.
+//! The beginning of a text goes in; whether it is a document, a dump, a script or a pointer to another file comes out. A header
+//! may have the same words. The lines below it show more.
 
 use memchr::memmem;
 
@@ -7,7 +7,8 @@ use super::{Advice, Kind, Sample};
 
 use Advice::{Convert, FetchContent, TakeTheFile};
 
-/// How a text begins; what it is and what to do if what comes behind that says so, too; and what proves it.
+/// A beginning of a text: its first bytes, the kind's name, the advice, a check of the text after them, and a check that proves
+/// the kind.
 type TextBeginning = (&'static str, &'static str, Advice, FollowCheck, FollowCheck);
 
 type FollowCheck = fn(&[u8]) -> bool;
@@ -261,7 +262,7 @@ const BEGINNINGS: &[TextBeginning] = &[
 
 /// Returns the kind whose beginning a text has.
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
-    // The lines before the first record are passed over if they are blank.
+    // Blank lines before the first record are skipped.
     let text = sample.text().trim_ascii_start();
     let found = |(start, what, advice, is_so, is_proved): &TextBeginning| {
         let rest = starts_with(text, start.as_bytes()).then(|| &text[start.len()..])?;
@@ -282,19 +283,19 @@ fn nothing(_: &[u8]) -> bool {
     false
 }
 
-/// The lines of a text that are not empty, without the white space around them.
+/// Returns the lines of a text that are not empty, without the white space around them.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'\n' | b'\r'))
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())
 }
 
-/// The rest of the line.
+/// Returns the rest of the line.
 pub(super) fn first_line(text: &[u8]) -> &[u8] {
     &text[..memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len())]
 }
 
-/// The next line that is not empty.
+/// Returns the next line that is not empty.
 fn line_below(text: &[u8]) -> &[u8] {
     lines(&text[first_line(text).len()..]).next().unwrap_or_default()
 }
@@ -307,15 +308,15 @@ fn begins_with_digit(text: &[u8]) -> bool {
     text.first().is_some_and(u8::is_ascii_digit)
 }
 
-/// Whether a byte is a delimiter that needs no name.
+/// Returns whether a byte is a delimiter that is detected without being named.
 pub(super) fn is_delimiter(byte: &u8) -> bool {
     matches!(byte, b',' | b';' | b'|' | b'\t')
 }
 
-/// Whether a statement of SQL ends its first line, and has a word in it.
+/// Returns whether a statement of SQL ends its first line, and has a word in it.
 fn is_statement(rest: &[u8], word: &str) -> bool {
     let line = first_line(rest).trim_ascii().to_ascii_uppercase();
-    // Another one stands between fields.
+    // Another semicolon would separate fields.
     line.iter().position(|byte| *byte == b';') == line.len().checked_sub(1)
         && memmem::find(&line, word.as_bytes()).is_some()
 }
@@ -324,7 +325,7 @@ fn is_one_field(text: &[u8]) -> bool {
     !first_line(text).iter().any(is_delimiter)
 }
 
-/// The digest of the file, or an extension.
+/// Returns whether the next line is the digest of the file, or an extension.
 fn is_pointer(text: &[u8]) -> bool {
     let below = line_below(text);
     below.starts_with(b"oid ") || below.starts_with(b"ext-")
@@ -334,7 +335,7 @@ fn is_version_of_pdf(text: &[u8]) -> bool {
     matches!(text, [b'0'..=b'9', b'.', b'0'..=b'9', rest @ ..] if is_line_end(rest))
 }
 
-/// The rest of a label such as `PRIVATE KEY-----`.
+/// Returns whether a text is the rest of a label such as `PRIVATE KEY-----`.
 fn is_label(text: &[u8]) -> bool {
     let label = first_line(text).trim_ascii_end().strip_suffix(b"-----");
     label.is_some_and(|label| {
@@ -352,7 +353,7 @@ fn is_comment_of_postgres(text: &[u8]) -> bool {
     is_line_end(text) && line_below(text) == b"-- PostgreSQL database dump"
 }
 
-/// Whether a statement goes on with the name of a table and one of these words.
+/// Returns whether a statement continues with the name of a table and one of these words.
 fn names_table(text: &[u8], words: &[&str]) -> bool {
     let name_bytes = text
         .iter()
@@ -369,7 +370,7 @@ fn without<'a>(text: &'a [u8], start: &str) -> &'a [u8] {
     }
 }
 
-/// A property of a vCard or a calendar, such as `VERSION:4.0`.
+/// Returns whether the next line is a property of a vCard or a calendar, such as `VERSION:4.0`.
 fn has_property_below(text: &[u8]) -> bool {
     let below = line_below(text);
     let name_bytes = below
@@ -379,7 +380,7 @@ fn has_property_below(text: &[u8]) -> bool {
     name_bytes > 0 && matches!(below.get(name_bytes), Some(b':' | b';'))
 }
 
-/// What stands below the names of the files.
+/// Returns whether the next line is one that follows the names of the files in a diff.
 fn is_of_diff(text: &[u8]) -> bool {
     let below = line_below(text);
     [
@@ -394,7 +395,7 @@ fn is_of_diff(text: &[u8]) -> bool {
     .any(|start| below.starts_with(start.as_bytes()))
 }
 
-/// A version, and a number of three digits.
+/// Returns whether a text is a version of HTTP and a status of three digits.
 fn is_status(text: &[u8]) -> bool {
     let rest = ["1.0 ", "1.1 ", "2 ", "3 "]
         .iter()
@@ -402,7 +403,7 @@ fn is_status(text: &[u8]) -> bool {
     matches!(rest, Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9', rest @ ..]) if rest.first().is_none_or(u8::is_ascii_whitespace))
 }
 
-/// A field of a head, such as `Content-Type: text/csv`.
+/// Returns whether a line is a header field, such as `Content-Type: text/csv`.
 fn is_header(line: &[u8]) -> bool {
     let name_bytes = line
         .iter()
@@ -411,7 +412,7 @@ fn is_header(line: &[u8]) -> bool {
     name_bytes > 0 && line.get(name_bytes) == Some(&b':')
 }
 
-/// A boundary and the head of a part: a form as it was sent.
+/// Returns whether a text is a boundary and the head of a part: a form as it was sent.
 fn is_part(text: &[u8]) -> bool {
     let below = line_below(text);
     !is_line_end(text) && starts_with(below, b"content-") && is_header(below)
@@ -431,7 +432,7 @@ mod tests {
         of_beginning(&Sample::of(text), None, true).map(|kind| kind.what.into_owned())
     }
 
-    /// Texts as tools write them, what they are, and whether that is proved.
+    /// Texts as tools write them, the names of their kinds, and whether they are proved.
     const TEXTS: &[(&str, &str, bool)] = &[
         ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n", "a diff", true),
         ("--- a\n+++ b\n", "a diff", false),

@@ -1,18 +1,18 @@
-//! The beginning of an input in; out comes whether it is UTF-16 without a byte order mark, and in which byte order, or UTF-32. Texts of
-//! all scripts have line ends and digits, of which one byte is NUL in UTF-16.
+//! The beginning of an input goes in; whether it is UTF-16 without a byte order mark, in which byte order, or UTF-32 comes out.
+//! Texts of all scripts have line ends and digits, in which one byte is NUL in UTF-16.
 
-/// How many code units there are at least.
+/// The least number of code units.
 const UNITS_MIN: usize = 4;
 
 /// A text in UTF-16.
 pub(super) struct Utf16 {
-    /// The name of its byte order.
+    /// The label of its byte order.
     pub(super) label: &'static str,
-    /// Whether it is no text in UTF-8, but for one with a control character at each second place.
+    /// True if it is not a text in UTF-8, except one with a control character in each second byte.
     pub(super) is_certain: bool,
 }
 
-/// Tells the byte order that makes a text of bytes that are none otherwise. `is_said` says that somebody has named UTF-16.
+/// Returns the byte order in which bytes are a text that they are not otherwise. `is_said` says that the request names UTF-16.
 pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
@@ -29,7 +29,7 @@ pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
     })
 }
 
-/// Whether bytes are UTF-32, in either byte order: each four of them are a character.
+/// Returns whether bytes are UTF-32, in either byte order: each four of them are a character.
 pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     let (units, _) = bytes.as_chunks::<4>();
     let is_text = |number: fn([u8; 4]) -> u32| {
@@ -43,7 +43,7 @@ pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     units.len() >= UNITS_MIN && (is_text(u32::from_le_bytes) || is_text(u32::from_be_bytes))
 }
 
-/// How many code units of each kind a text has in one byte order.
+/// The code units of a text in one byte order, counted by kind.
 #[derive(Default)]
 struct Units {
     all: usize,
@@ -51,17 +51,17 @@ struct Units {
     lines: usize,
     /// Printable ASCII and white space.
     ascii: usize,
-    /// The same without those that the other byte order makes of 一 and of an ideographic space.
+    /// Printable ASCII and white space, without the characters that the other byte order makes of 一 and of an ideographic space.
     ascii_only: usize,
     /// Up to U+00FF.
     latin: usize,
-    /// Below U+2000, where the alphabets are.
+    /// Below U+2000, the range of the alphabets.
     low: usize,
-    /// Whether the first one is.
+    /// True if the first unit is below U+2000.
     begins_low: bool,
-    /// Which texts hardly have: halves of pairs, control characters, characters for private use.
+    /// Rare in texts: halves of pairs, control characters, characters for private use.
     odd: usize,
-    /// Which texts in one-byte encodings give: a line end or a comma in the first byte.
+    /// Made of texts in one-byte encodings: the first byte is a line end or a comma.
     of_bytes: usize,
 }
 
@@ -92,9 +92,9 @@ impl Units {
         units
     }
 
-    /// Whether these are the units of a text, `other` being those of the same bytes in the other order.
+    /// Returns whether these are the units of a text. `other` has those of the same bytes in the other order.
     fn is_text(&self, other: &Self, units_min: usize) -> bool {
-        // Some scripts stand there.
+        // Some scripts are in this range.
         let is_script = 2 * self.of_bytes > self.all - self.ascii;
         let odd = self.odd + if is_script { 0 } else { self.of_bytes };
         let is_latin = self.all >= UNITS_MIN && self.ascii_only > 0 && 10 * self.latin >= 9 * self.all;

@@ -1,4 +1,4 @@
-//! The beginning of a CSV file goes in; its header and first records come out, with what messages say about them.
+//! The beginning of a CSV file goes in; its header and first records come out, with the messages about them.
 
 use std::borrow::Cow;
 
@@ -8,45 +8,45 @@ use super::table::{SampleRecord, apply, has_words, is_surely_title, records};
 use crate::format::clip;
 use crate::format::csv::{Dialect, RowRules, line_end};
 
-/// What was read of a CSV file.
+/// The beginning of a CSV file, as it was read.
 pub(in crate::decode) struct CsvBeginning<'a> {
     pub(in crate::decode) columns: &'a [String],
-    /// Whether the columns are named by a record, which `rest` does not have.
+    /// True if a record names the columns. `rest` does not have that record.
     pub(in crate::decode) header: bool,
-    /// The names that stand in the header, empty where a column got a number for one.
+    /// The names in the header, empty where a column is named by its number.
     pub(in crate::decode) names: &'a [String],
-    /// The header as it stands there, or a text in this dialect that stands for it.
+    /// The header as the file has it, or the same in this dialect alone.
     pub(in crate::decode) header_text: Cow<'a, [u8]>,
     pub(in crate::decode) dialect: Dialect,
-    /// Whether nobody has said the delimiter.
+    /// True if the request does not name the delimiter.
     pub(in crate::decode) is_delimiter_open: bool,
-    /// Whether it was detected, because that was asked for.
+    /// True if the delimiter was detected, because the request asks for it.
     pub(in crate::decode) is_auto: bool,
-    /// Whether a line over the header tells it, which is passed over with the lines over the header.
+    /// True if a line over the header names the delimiter. `--skip-lines` skips that line, too.
     pub(in crate::decode) is_told_by_line: bool,
-    /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
+    /// The bytes after the header, as far as they are looked at, or the same in this dialect alone.
     pub(in crate::decode) rest: Cow<'a, [u8]>,
-    /// Where that text has one line end less than the bytes, in order.
+    /// The positions in `rest` where the file has one line end more, in order.
     pub(in crate::decode) lost_line_ends: Vec<usize>,
-    /// Whether that is all.
+    /// True if `rest` reaches to the end of the file.
     pub(in crate::decode) whole: bool,
-    /// The line that `rest` begins with.
+    /// The number of the line that `rest` begins with.
     pub(in crate::decode) line: u64,
-    /// What becomes of rows of another width than the header's.
+    /// The rules for rows that are not as wide as the header.
     pub(in crate::decode) rules: RowRules,
 }
 
-/// The header and the first records, as they are read.
+/// The header and the first records of a CSV file.
 pub(super) struct Shape<'a> {
     pub(super) top: &'a CsvBeginning<'a>,
-    /// The names as they stood there: empty where a column got a number for one.
+    /// The names in the header, empty where a column is named by its number.
     pub(super) names: Vec<&'a str>,
-    /// The header as it stood there, but for its quotes and the line ends in it.
+    /// The header without its quotes and the line ends in it.
     pub(super) first_line: String,
-    /// Whether it is one line and has words, so that it is rather a title than the name of a column.
+    /// True if the header is one line and has words, so that it is rather a title than the name of a column.
     pub(super) has_words: bool,
     pub(super) records: Vec<SampleRecord<'a>>,
-    /// How many records have as many fields as the header.
+    /// The number of records that have as many fields as the header.
     pub(super) alike: usize,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Shape<'a> {
         self.top.columns.len()
     }
 
-    /// What comes below the first line.
+    /// Returns the text after the first line.
     pub(super) fn below(&self) -> &[u8] {
         let rest = &self.top.rest;
         match self.records.first() {
@@ -97,24 +97,25 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Whether half of the records have as many fields as the header, two or more.
+    /// Returns whether half of the records have as many fields as the header, two or more.
     pub(super) fn is_table(&self) -> bool {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
     }
 
-    /// Whether all of them have.
+    /// Returns whether all records have as many fields as the header, two or more.
     pub(super) fn is_whole_table(&self) -> bool {
         self.is_table() && self.alike == self.records.len()
     }
 
-    /// Whether nine in ten have, or half of them by a delimiter that somebody has named.
+    /// Returns whether nine in ten records have as many fields as the header, or half of them by a delimiter that the request
+    /// names.
     pub(super) fn is_table_for_sure(&self) -> bool {
         let is_most = 10 * self.alike >= 9 * self.records.len();
         self.is_table() && (is_most || !self.top.is_delimiter_open)
     }
 
-    /// Whether lines with times and levels are those of a table: a level is a field, or somebody has named the delimiter. A comma may
-    /// stand in a time, which has no field of its own then.
+    /// Returns whether lines with times and levels are records of a table: a level is a field, or the request names the
+    /// delimiter. A comma does not count: it may be part of a time.
     pub(super) fn is_table_of_events(&self) -> bool {
         let delimiter = self.top.dialect.delimiter;
         let is_header_alone = self.columns() > 1 && self.records.is_empty();
@@ -123,19 +124,19 @@ impl<'a> Shape<'a> {
             && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
     }
 
-    /// Whether the names are those that are written where there was no header: no title stands over these.
+    /// Returns whether the names are those that output without a header gets: these are never under a title.
     pub(super) fn is_numbered(&self) -> bool {
         let is_number =
             |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());
         !self.names.is_empty() && (1..).zip(&self.names).all(is_number)
     }
 
-    /// Whether the first line is a title, and hardly the name of a column.
+    /// Returns whether the first line is a title, and hardly the name of a column.
     pub(super) fn is_surely_title(&self) -> bool {
         self.has_words && is_surely_title(&self.first_line)
     }
 
-    /// The line that a record begins with.
+    /// Returns the number of the line that a record begins with.
     pub(super) fn line(&self, record: &SampleRecord<'_>) -> u64 {
         let top = self.top;
         let Some(start) = record.start else {
@@ -145,7 +146,7 @@ impl<'a> Shape<'a> {
         top.line + (line_ends(&top.rest[..start]) + lost) as u64
     }
 
-    /// The options that pass over so many lines, and keep the delimiter that one of them tells.
+    /// Returns the options that skip `lines` lines, and keep the delimiter that one of them names.
     pub(super) fn skip_lines(&self, lines: u64) -> String {
         match self.top.is_told_by_line {
             true => format!(
@@ -156,7 +157,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Sentences in place of a header.
+    /// Reports sentences in place of a header.
     pub(super) fn notice(&self) -> Option<String> {
         if self.top.header {
             return self.notice_in(&self.names, &self.records, self.is_table());
@@ -172,7 +173,7 @@ impl<'a> Shape<'a> {
             .flatten()
     }
 
-    /// The same, as the first line and the records are read in a dialect.
+    /// Reports sentences in place of a header, for a first line and records read in some dialect.
     pub(super) fn notice_in(
         &self,
         names: &[&str],

@@ -12,7 +12,7 @@ use super::table::{
 use crate::format::csv::{Dialect, Scanner};
 
 impl Shape<'_> {
-    /// One column, where another delimiter gives several.
+    /// Reports one column where another delimiter gives several.
     pub(super) fn another_delimiter(&self) -> Option<String> {
         let top = self.top;
         if self.columns() > 1 || !top.is_delimiter_open {
@@ -39,7 +39,7 @@ impl Shape<'_> {
             }
         }
         if let Some((_, fields, delimiter)) = best {
-            // A semicolon of a sentence is no delimiter.
+            // A semicolon in a sentence is no delimiter.
             let names: Vec<_> = self.first_line.split(char::from(delimiter)).collect();
             let is_table = !self.records.is_empty();
             if top.header
@@ -59,14 +59,14 @@ impl Shape<'_> {
         Some(self.one_column_but(fields, &name, &say))
     }
 
-    /// A table of another delimiter, also below a title: its records are alike only by that delimiter, or are decimal commas by this
-    /// one. `has_widths` says whether the records are of another width by this one.
+    /// Reports a table of another delimiter, also below a title: its records are alike only by that delimiter, or are decimal
+    /// commas by the current one. `has_widths` says that the records are of another width by the current one.
     pub(super) fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
         let (top, columns) = (self.top, self.columns());
         if !top.is_delimiter_open {
             return None;
         }
-        // Half of the lines have it, two at least.
+        // At least half of the lines, and two, have the delimiter.
         let least = self
             .records
             .len()
@@ -123,7 +123,7 @@ impl Shape<'_> {
         })
     }
 
-    /// Whether the lines are rather the table that another delimiter gives.
+    /// Returns whether the lines are more likely the table that another delimiter gives.
     fn is_better(&self, lines: &[SampleRecord<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
@@ -144,7 +144,7 @@ impl Shape<'_> {
         }
         let is_decimal = self.top.dialect.delimiter == b',' && has_decimal_commas(lines, table);
         if has_widths {
-            // What is said for the current delimiter must not lose the header.
+            // The advice for the current delimiter must not lose the header.
             let other = Table::of(&self.records, columns + 1, self.top.dialect);
             return other.is_none_or(|other| {
                 let is_before = header.start < self.records[other.first].start;
@@ -159,7 +159,8 @@ impl Shape<'_> {
                 || table.fields > 2 && (table.is_pure() || table.is_most())
                 || has_header(lines, table);
         }
-        // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
+        // A table below the header is only a list of numbers, unless it begins with a record that may be a header and that has
+        // another width by the current delimiter.
         let is_apart = |record: &SampleRecord<'_>| {
             record.start == header.start
                 && record.text.len() == header.text.len()
@@ -173,7 +174,7 @@ impl Shape<'_> {
             || table.first > 0 && table.fields > columns && table.records > 2
     }
 
-    /// The header, if there is one, and the records as another delimiter makes them.
+    /// Returns the header, if there is one, and the records, split by another delimiter.
     fn lines_by(&self, delimiter: u8) -> Vec<SampleRecord<'_>> {
         let (top, dialect) = (self.top, self.dialect_by(delimiter));
         let mut lines = Vec::with_capacity(RECORDS + 1);

@@ -5,7 +5,7 @@ use super::table::{LINES_OVER_HEADER, SampleRecord, Table, has_words, is_title_o
 use crate::format::clip;
 
 impl Shape<'_> {
-    /// A header with one name, over a record that has more: a title as spreadsheets write it.
+    /// Reports a header with one name over a record that has more: a title as spreadsheets write it.
     pub(super) fn lines_over_header(&self) -> Option<String> {
         let columns = self.columns();
         if !self.top.header || columns < 2 {
@@ -21,7 +21,7 @@ impl Shape<'_> {
         let filled = columns.max(3) - 1;
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
         let header = below.find(|record| record.filled(dialect) >= filled)?;
-        // Columns of an index have no names: that of the values is the last.
+        // Columns of an index have no names, and the last column has the values and a name.
         let is_last = !self.names[columns - 1].is_empty();
         let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
         if is_last && !is_title() {
@@ -47,7 +47,7 @@ impl Shape<'_> {
         let has_words = self.has_words;
         let is_below = table.first <= LINES_OVER_HEADER
             && match (columns, number) {
-                // One record may as well be a ragged one.
+                // One record may just be ragged.
                 (1, 1) => {
                     let is_told = width > 2 || self.is_surely_title();
                     number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)

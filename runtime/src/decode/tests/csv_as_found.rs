@@ -3,7 +3,7 @@
 use super::*;
 use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
 
-/// The columns and the records; `!` and a code for one that is rejected.
+/// Checks the columns and the records; a rejected record is `!` and its code.
 #[track_caller]
 fn assert_read(text: impl AsRef<[u8]>, options: &InputOptions, columns: &[&str], rows: &[&[&str]]) {
     let text = text.as_ref();
@@ -28,7 +28,7 @@ fn from_first_records() -> InputOptions {
     }
 }
 
-/// All records, without the helper that compares places with the bytes of the file: those are in another encoding.
+/// Returns all records. The bytes of the file are in another encoding, so that positions are not compared with them.
 #[track_caller]
 fn transcoded(bytes: Vec<u8>, encoding: &str) -> (Vec<String>, Vec<u8>) {
     let options = InputOptions {

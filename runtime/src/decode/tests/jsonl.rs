@@ -1,4 +1,4 @@
-//! JSON lines as the world writes them.
+//! JSONL files of all kinds.
 
 use super::*;
 
