@@ -21,7 +21,7 @@ pub struct RejectWriter {
 }
 
 impl RejectWriter {
-    /// Goes on behind so many rows.
+    /// Returns a writer that continues after `rows` rows.
     pub fn behind(rows: u64) -> Self {
         Self { has_header: rows > 0 }
     }
@@ -29,7 +29,7 @@ impl RejectWriter {
     /// Writes one row to `out`, and the header before the first one. Allocates nothing.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the errors of `out`.
     pub fn append(
         &mut self,
         out: &mut impl Write,
@@ -77,7 +77,7 @@ fn append_escape(out: &mut impl Write, byte: u8) -> io::Result<()> {
     write!(out, "\\x{byte:02x}")
 }
 
-/// Returns the place of the first backslash that begins an escape of a byte.
+/// Returns the position of the first backslash that begins an escape of a byte.
 fn find_escape(text: &[u8]) -> Option<usize> {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     memchr_iter(b'\\', text)
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
-    /// The `raw` of a row that is made of this record, read as docs/formats.md says.
+    /// Returns the `raw` field of a row for this record, read as docs/formats.md says.
     fn raw_of(record: &[u8]) -> String {
         let mut out = Vec::new();
         RejectWriter::default()
@@ -146,7 +146,7 @@ mod tests {
         row[5].to_owned()
     }
 
-    /// The record that `raw` stands for: each `\xNN` replaced, from left to right.
+    /// Returns the record that `raw` represents: each `\xNN` replaced, from left to right.
     fn record_of(raw: &str) -> Vec<u8> {
         let (mut record, mut rest) = (Vec::new(), raw);
         while let Some((before, after)) = rest.split_once("\\x") {
