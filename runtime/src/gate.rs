@@ -1,4 +1,4 @@
-//! The publish gate: the rejects of a whole input go in; out comes whether its output may be published, or why not.
+//! The publish gate: the rejects of a whole input go in; whether its output may be published, or why not, comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -10,28 +10,28 @@ use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
 
-/// So many codes are named; when the gate is closed, those with the most rejects first.
+/// The most codes named; when the gate is closed, those with the most rejects come first.
 const CODES_SHOWN: usize = 8;
 
-/// How much of a reason is quoted.
+/// The most characters quoted of a reason.
 const REASON_CHARS_MAX: usize = 120;
 
-/// A part in a million: shares are exact to the fourth decimal of a percentage.
+/// One whole, in parts per million: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
 /// One percent, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// By default at most this share may be rejected, in parts of [`WHOLE`] ...
+/// The default rule, part one: at most this share may be rejected, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// ... of at least so many records: a share of a few says little.
+/// The default rule, part two: it holds from this many records on, since a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
-/// What the number of records that must be read begins with, where a gate is kept. No rule for rejects begins so.
+/// The prefix of the least number of records in a stored gate. No rule for rejects begins so.
 const RECORDS_AT_LEAST: &str = "records>=";
 
-/// How many records may be rejected, and how many must be read. Without a rule for the rejects as a whole, more than half of
+/// The limits on rejected records, and the least number of records. Without a rule for the rejects as a whole, more than half of
 /// at least 20 records are too many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
@@ -43,7 +43,7 @@ pub struct Gate {
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The rejects that it is about: those of one code, or all.
+    /// The code of the rejects that the rule limits; all rejects without one.
     code: Option<String>,
     limit: RuleLimit,
 }
@@ -51,21 +51,21 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RuleLimit {
     Count(u64),
-    /// Of the records that were read, in parts of [`WHOLE`].
+    /// A share of the records read, in parts of [`WHOLE`].
     Share(u32),
 }
 
 /// The rejects of one code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectTally {
-    /// How many there are.
+    /// The number of these rejects.
     pub count: u64,
-    /// The first of them.
+    /// The first examples of them.
     pub examples: Vec<Example>,
 }
 
 impl RejectTally {
-    /// Takes the next one.
+    /// Counts the next reject.
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
@@ -77,24 +77,24 @@ impl RejectTally {
 }
 
 impl Gate {
-    /// Lets pass what none of the rules forbids, and what has at least so many records.
+    /// Returns a gate that lets an output pass that no rule forbids and that has at least `min_records` records.
     pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
         Self { rules, min_records }
     }
 
-    /// Lets no reject pass.
+    /// Returns a gate that lets no reject pass.
     pub fn closed(min_records: u64) -> Self {
         let limit = RuleLimit::Count(0);
         Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
-    /// Whether nobody has asked for anything else than the default.
+    /// Returns whether the gate has only default rules.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// A sentence if there are rejects and a rule is for a code that none of them has: one that is mistyped never closes
-    /// the gate.
+    /// Returns a warning if there are rejects and a rule is for a code that none of them has: a mistyped code never closes the
+    /// gate.
     pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
@@ -106,7 +106,7 @@ impl Gate {
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
-    /// Lets pass what both let pass.
+    /// Returns a gate that lets pass what both let pass.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl Gate {
         }
     }
 
-    /// None if the output may be published; else the rules that forbid it, and what was rejected.
+    /// Returns none if the output may be published; otherwise the rules that forbid it, and the rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
@@ -166,18 +166,18 @@ impl Gate {
     }
 }
 
-/// What to do if most rejects are not UTF-8.
+/// Returns advice if most rejects are not UTF-8.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
     (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
-/// The first of some codes.
+/// Returns a list of the first of some codes.
 fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
     let first: Vec<_> = codes.into_iter().take(CODES_SHOWN).collect();
     first.join(", ")
 }
 
-/// The rejects by code, as people read them.
+/// Returns the rejects by code, for people.
 fn shown(by_code: &BTreeMap<String, RejectTally>) -> String {
     let mut codes: Vec<_> = by_code.iter().collect();
     codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
@@ -288,7 +288,7 @@ impl FromStr for Rule {
     }
 }
 
-/// A percentage in parts of [`WHOLE`]; none if it is not one, or not exact.
+/// Parses a percentage into parts of [`WHOLE`]. Returns none if it is not one, or not exact.
 fn parts(share: &str) -> Option<u32> {
     let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

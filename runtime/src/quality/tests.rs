@@ -19,7 +19,7 @@ fn of(format: Format, columns: &[&str], rows: &str) -> QualityPart {
     profiler.quality()
 }
 
-/// The only column of some cells, none of which needs quotes.
+/// Returns the profile of the only column of some cells, none of which needs quotes.
 fn column(cells: &[&str]) -> ColumnQuality {
     let rows: String = cells.iter().map(|cell| format!("{cell},\n")).collect();
     of(Format::Csv, &["a", "b"], &rows).columns.swap_remove(0)
