@@ -22,10 +22,10 @@ const WHOLE: u128 = 1_000_000;
 /// One percent, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// The default rule, part one: at most this share may be rejected, in parts of [`WHOLE`].
+/// The most rejects that the default rule allows, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// The default rule, part two: it holds from this many records on, since a share of a few says little.
+/// The least records for the default rule: a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
 /// The prefix of the least number of records in a stored gate. No rule for rejects begins so.
@@ -95,7 +95,7 @@ impl Gate {
 
     /// Returns a warning if there are rejects and a rule is for a code that none of them has: a mistyped code never closes the
     /// gate.
-    pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
+    pub fn unused_rule_warning(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
         if by_code.is_empty() || without.is_empty() {
@@ -341,7 +341,7 @@ mod tests {
             (&["3"], 10, &[("a", 2), ("b", 1)], true),
             (&["3"], 10, &[("a", 2), ("b", 2)], false),
             (&["18446744073709551615"], u64::MAX, &[("a", u64::MAX)], true),
-            // A share of nothing is nothing, and no record is no reject.
+            // No share of zero records is too much, and no record means no reject.
             (&["0%"], 0, &[], true),
             (&["50%"], 0, &[], true),
             (&["0%"], 10, &[("a", 1)], false),
@@ -383,7 +383,7 @@ mod tests {
             (&[], 40, &[("a", 10), ("b", 11)], false),
             (&[], u64::MAX, &[("a", u64::MAX / 2)], true),
             (&[], u64::MAX, &[("a", u64::MAX / 2 + 1)], false),
-            // A rule for all rejects takes its place, also a wider one.
+            // A rule for all rejects replaces the default, also if it allows more.
             (&["100%"], 20, &[("a", 20)], true),
             (&["60%"], 20, &[("a", 12)], true),
             (&["15"], 20, &[("a", 15)], true),
@@ -400,7 +400,7 @@ mod tests {
                 "{rules:?} {read} {codes:?}: {verdict:?}"
             );
         }
-        // Whoever of two names a bound, it replaces the default of both.
+        // A limit that one of the two gates names replaces the default of both.
         for both in [
             gate(&["100%"]).and(&Gate::default()),
             Gate::default().and(&gate(&["100%"])),

@@ -1,32 +1,32 @@
-//! CSV in, batches out. What well-formed means is said in [`crate::format::csv`].
+//! CSV goes in, batches come out. [`crate::format::csv`] defines well-formed records.
 //!
-//! CSV as found, and what happens (docs/formats.md has it for users):
+//! The table lists irregular CSV and its handling (docs/formats.md has it for users):
 //!
-//! | found | what happens |
+//! | input | handling |
 //! |---|---|
-//! | a byte order mark | passed over |
+//! | a byte order mark | is skipped |
 //! | LF, CRLF or a lone CR, mixed too | each ends a record |
-//! | a line end within quotes | is text, and counted in line numbers |
+//! | a line end within quotes | is text, and counts in line numbers |
 //! | `""` within quotes | is one quote |
 //! | a quote within an unquoted field, text after a closing quote | malformed, `stray-quote`; ends with its line |
-//! | a quote that is never closed | an error, so that it can't swallow the rest of the file in silence |
+//! | a quote that is never closed | an error, so that it can't silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
-//! | UTF-16 | an error that says so, if nobody has declared it |
-//! | an empty line | passed over and not counted, as most readers do |
+//! | UTF-16 | an error that says so, unless the request names the encoding |
+//! | an empty line | is skipped and not counted, as most readers do |
 //! | more or fewer fields than the header | malformed, `ragged-row` |
 //! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
 //! | no line end after the last record | makes no difference |
-//! | one column | a record each line; an empty field is written `""`, since an empty line is none |
+//! | one column | each line is a record; an empty field is written `""`, since an empty line is no record |
 //! | a header and nothing else | no records |
 //! | a page of HTML in its place | an error |
-//! | an empty file, or only empty lines | an error: nothing tells the columns |
+//! | an empty file, or only empty lines | an error: the columns are unknown |
 //! | two columns of one name | an error |
 //! | a column without a name | is `column_N`, with its number |
-//! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
+//! | a name, a record or a number of columns beyond its limit | an error; a field may be as long as its record |
 //! | white space around a field | is text |
 //!
-//! Options change some of this; `csv/rewriting.rs` decodes then, unless they only say what is no record.
+//! Options change some of this. `csv/rewriting.rs` decodes then, unless they only exclude lines or rows from the records.
 
 mod rewriting;
 

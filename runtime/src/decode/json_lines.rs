@@ -35,7 +35,7 @@ pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String>
              if it is CSV"
         ));
     }
-    // Several lines show that the file is JSONL; a single object may or may not be a record.
+    // A file named JSON that has several lines is JSONL; a single object may be a record or a document.
     let text = text.trim_ascii();
     if is_json && memchr(b'\n', text).is_none() {
         let advice = match content_kind::advice_on_list(text) {

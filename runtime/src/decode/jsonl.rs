@@ -122,21 +122,21 @@ struct JsonlDecoder {
 impl Decoder for JsonlDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         let names = || self.names.iter().chain(more);
-        let mut met = HashSet::new();
-        if let Some(twice) = names().find(|&name| !met.insert(name)) {
+        let mut names_seen = HashSet::new();
+        if let Some(twice) = names().find(|&name| !names_seen.insert(name)) {
             let name = clip(twice.as_bytes());
             let message = format_args!("column \"{name}\" is asked for, but is there already");
             return Err(in_input(&self.lines.name, message));
         }
-        check_reads(reads, met.len()).map_err(|message| in_input(&self.lines.name, message))?;
-        let mut slots = vec![None; met.len()];
+        check_reads(reads, names_seen.len()).map_err(|message| in_input(&self.lines.name, message))?;
+        let mut slots = vec![None; names_seen.len()];
         for (slot, &read) in reads.iter().enumerate() {
             slots[read] = Some(slot);
         }
-        self.lines.columns = met.len();
+        self.lines.columns = names_seen.len();
         self.reader = FieldReader {
             keys: Keys::new(names().map(String::as_str)),
-            met: vec![0; met.len()],
+            last_objects: vec![0; names_seen.len()],
             slots,
             values: vec![None; reads.len()],
             ..FieldReader::default()
@@ -248,7 +248,7 @@ struct ColumnNames {
     name_bytes_max: usize,
     /// The reason why there are no more of them.
     fault: Option<String>,
-    met: HashSet<Vec<u8>>,
+    seen: HashSet<Vec<u8>>,
     text: Vec<u8>,
 }
 
@@ -259,7 +259,7 @@ impl ColumnNames {
             names_max: limits.columns_max,
             name_bytes_max: limits.column_name_bytes_max,
             fault: None,
-            met: HashSet::new(),
+            seen: HashSet::new(),
             text: Vec::new(),
         }
     }
@@ -268,7 +268,7 @@ impl ColumnNames {
         for member in members(object) {
             self.text.clear();
             // A key without a text names no column.
-            if text(member.key.of(object), &mut self.text).is_err() || self.met.contains(&self.text) {
+            if text(member.key.of(object), &mut self.text).is_err() || self.seen.contains(&self.text) {
                 continue;
             }
             if self.fault.is_some() {
@@ -280,7 +280,7 @@ impl ColumnNames {
                 self.fault = Some(format!("has more than the {} columns allowed", self.names_max));
             } else {
                 self.names.push(String::from_utf8_lossy(&self.text).into_owned());
-                self.met.insert(self.text.clone());
+                self.seen.insert(self.text.clone());
             }
         }
     }
@@ -293,7 +293,7 @@ struct FieldReader {
     /// The number of objects read, the current one included.
     objects: u64,
     /// The last object that had the column, for each column.
-    met: Vec<u64>,
+    last_objects: Vec<u64>,
     /// The index among the columns that are read, for each column.
     slots: Vec<Option<usize>>,
     /// The span of the value in the current record, for each column that is read.
@@ -349,7 +349,7 @@ impl FieldReader {
                 continue;
             };
             guess = column + 1;
-            if std::mem::replace(&mut self.met[column], self.objects) == self.objects {
+            if std::mem::replace(&mut self.last_objects[column], self.objects) == self.objects {
                 return Err(duplicate(key));
             }
             if let Some(slot) = self.slots[column] {

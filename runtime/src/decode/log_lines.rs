@@ -1,7 +1,7 @@
 //! The first lines of a text go in; whether they are a log comes out: each has a time and a level, or the form of syslog or of a
 //! web server. It is a guess: a column of a CSV file may have such lines.
 
-/// The lines looked at.
+/// The most lines looked at.
 const LINES: usize = 100;
 
 /// The words for levels of severity.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_told_by_half_of_its_lines() {
+    fn a_log_is_recognized_by_half_of_its_lines() {
         for text in [
             "2024-01-01 10:00:00 INFO started\n2024-01-01 10:00:01 ERROR failed, retrying\n",
             "2024-01-01 10:00:00 INFO started\r2024-01-01 10:00:01 ERROR failed, retrying\r",

@@ -72,7 +72,7 @@ pub struct Decoding {
     /// The dialect of CSV output that is made of this input: the input's delimiter and, if it has one, its quote. The default
     /// dialect for other formats.
     pub dialect: Dialect,
-    /// True if the text was converted from another encoding, so that it does not have the input's own bytes.
+    /// True if the text does not have the input's own bytes: it was in another encoding, or spaces became tabs.
     pub is_transcoded: bool,
 }
 
@@ -115,14 +115,14 @@ pub fn open(
     let decoding = match format {
         Format::Csv => {
             let given = options.syntax()?;
-            let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
+            let (text, begin) = text.after_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
             let delimiter = options.delimiter.map(|_| given.delimiter);
             let kind_of = |sample: &Sample| {
                 content_kind::of_csv(sample, delimiter, is_quoted)
                     .filter(|kind| is_guessed || !kind.is_guess())
             };
-            // The text as it is comes first: no option makes a table of another kind of file.
+            // The unchanged text is checked first: no option makes a table of another kind of file.
             let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
                 kind = kind_of(&simple(&text.sample, given));
@@ -130,17 +130,17 @@ pub fn open(
             if let Some(kind) = kind {
                 return Err(refused(kind.sentence(format)));
             }
-            let (text, is_spaced) = text.spaced(name, options)?;
+            let (text, is_spaced) = text.with_tabs(name, options)?;
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
-            let (opened, header) = csv::open(text.begun(), name, begin, reading, limits)?;
+            let (opened, header) = csv::open(text.into_input(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::CsvBeginning {
                 is_delimiter_open,
                 is_auto,
-                is_told_by_line: has_separator_line && options.delimiter.is_none(),
+                is_named_by_line: has_separator_line && options.delimiter.is_none(),
                 ..opened.top(syntax, reading, &header)
             };
             if is_guessed {
@@ -160,7 +160,7 @@ pub fn open(
             if is_guessed && !text.sample.is_utf16() {
                 json_lines::check(text.sample.text(), hints.other).map_err(refused)?;
             }
-            jsonl::open(text.begun(), name, limits)?
+            jsonl::open(text.into_input(), name, limits)?
         }
     };
     Ok(Decoding {
@@ -203,7 +203,7 @@ impl Decoding {
             },
             is_delimiter_open: false,
             is_auto: false,
-            is_told_by_line: false,
+            is_named_by_line: false,
             rest,
             lost_line_ends,
             whole,
@@ -240,7 +240,7 @@ impl InputText {
         let is_named = options.format.is_some();
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
-        // UTF-32 begins with the same bytes as UTF-16, and would be taken for it: it has NULs where UTF-16 has text.
+        // UTF-32 is checked first: its byte order mark begins with that of UTF-16.
         if check_mark(sample.bytes()) == Err(UTF_32) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, UTF_32));
         }
@@ -274,7 +274,7 @@ impl InputText {
     }
 
     /// Returns the text after the first `lines` lines, and its position in the file.
-    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
+    fn after_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
         if lines == 0 {
             return Ok((self, InputStart::default()));
         }
@@ -290,7 +290,7 @@ impl InputText {
     }
 
     /// Returns the text with tabs between its fields if the request says that spaces separate them, and whether it does.
-    fn spaced(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
+    fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
         }
@@ -311,8 +311,8 @@ impl InputText {
     }
 
     /// Returns the whole text for a splitter.
-    fn begun(self) -> PeekedInput {
-        self.sample.begun(self.rest)
+    fn into_input(self) -> PeekedInput {
+        self.sample.into_input(self.rest)
     }
 
     /// Returns a reader of the whole text.
@@ -354,7 +354,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
         let line = clip(&[b"sep=", &[delimiter][..]].concat());
         let what = format!("its first line (\"{line}\")");
-        check_told(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_is_unused(&what, delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
     // UTF-16 is reported when the header is read.
@@ -380,21 +380,21 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             name,
             delimiter = %char::from(syntax.delimiter).escape_debug(),
             quote = %syntax.quote.map_or("none".into(), |quote| char::from(quote).to_string()),
-            "dialect told by the first records"
+            "detected the dialect from the first records"
         );
         return Ok((syntax, has_separator_line));
     }
     let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
     if let Some(delimiter) = hinted.filter(|_| known.is_none()) {
         let what = "its name or content type";
-        check_told(what, delimiter, given, options).map_err(|message| in_input(name, message))?;
+        check_is_unused(what, delimiter, given, options).map_err(|message| in_input(name, message))?;
     }
     let delimiter = known.or(hinted).unwrap_or(given.delimiter);
     Ok((Syntax { delimiter, ..given }, has_separator_line))
 }
 
 /// Checks that no option uses the delimiter that was found in `what`.
-fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
+fn check_is_unused(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
     let is = |of: Option<u8>| of == Some(delimiter);
     let option = match given {
         Syntax { quote, .. } if is(quote) && options.quote.is_some() => "--quote",

@@ -82,7 +82,7 @@ impl Sample {
     }
 
     /// Returns the whole input for a splitter; `rest` reads the bytes after the sample.
-    pub(super) fn begun(self, rest: Reader) -> PeekedInput {
+    pub(super) fn into_input(self, rest: Reader) -> PeekedInput {
         PeekedInput {
             read: self.bytes,
             has_ended: self.whole,

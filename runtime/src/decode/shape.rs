@@ -20,8 +20,8 @@ use crate::format::{OtherType, clip};
 /// Returns the reason why it hardly is a table, and what to do.
 pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), String> {
     let shape = Shape::of(top);
-    match (shape.doubt(), other) {
-        (Some(doubt), _) => Err(doubt),
+    match (shape.problem(), other) {
+        (Some(problem), _) => Err(problem),
         (None, Some(OtherType::NoTable(what))) if !shape.is_whole_table() => Err(format!(
             "is {what} by its name or content type, and no table by its first records: say --input-format csv if it is CSV"
         )),
@@ -42,7 +42,8 @@ pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
 }
 
 impl Shape<'_> {
-    fn doubt(&self) -> Option<String> {
+    /// Returns the most certain sign that the file is no table.
+    fn problem(&self) -> Option<String> {
         let widths = self.other_widths();
         self.text_with_beginning()
             .or_else(|| self.another_delimiter())
@@ -64,6 +65,7 @@ impl Shape<'_> {
         Some(self.another_text(what))
     }
 
+    /// Reports a text of names and values, unless the records are surely those of a table.
     fn names_and_values(&self) -> Option<String> {
         if self.is_table_for_sure() {
             return None;

@@ -31,7 +31,7 @@ pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Measures the rows in some bytes, those of the footer included, if more bytes follow.
+    /// Measures the whole rows in some bytes, those of the footer included. More bytes follow these.
     pub(super) whole_rows: WholeRows,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct PeekedInput {
     pub(super) rest: Box<dyn Read + Send>,
 }
 
-/// Some whole records of an input.
+/// Whole records of an input.
 #[derive(Debug)]
 pub struct Chunk {
     /// The bytes of the records, line ends included.
@@ -130,7 +130,7 @@ impl Splitter {
         splitter.ended = has_ended;
         splitter.fill(splitter.chunk_bytes)?;
         if origin.0.offset > 0 {
-            return Ok(splitter); // A mark is one at the start of the file.
+            return Ok(splitter); // A byte order mark counts only at the start of the file.
         }
         check_mark(splitter.seen()).map_err(|message| in_input(name, message))?;
         if splitter.seen().starts_with(BYTE_ORDER_MARK) {
@@ -218,7 +218,7 @@ impl Splitter {
         }
         let mut buffer = spare;
         if buffer.capacity() > self.usual_bytes() {
-            buffer = Vec::new(); // A long record was in it.
+            buffer = Vec::new(); // It held a long record.
         }
         self.origin.0.offset += end as u64;
         if self.buffer.len() > self.usual_bytes() && end <= self.usual_bytes() {
@@ -226,7 +226,8 @@ impl Splitter {
         }
         let left = self.filled - end;
         let held = self.hold(left)?;
-        // At the end the chunk gets no spare room: to fill a usual buffer with zeros takes longer than a small file.
+        // At the end of the input the new buffer gets no spare room: filling a usual one with zeros takes longer than a small
+        // file.
         let bytes = if self.ended {
             left
         } else {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::lines::lines;
 
-/// The lines looked at.
+/// The most lines looked at.
 const LINES: usize = 100;
 
 /// Texts that programs write for a missing value, or for a yes or no.

@@ -77,7 +77,7 @@ impl Charset {
             ..
         } = self;
         if has_mark(sample) {
-            return Ok(()); // Its own mark says what it is.
+            return Ok(()); // Its own byte order mark names the encoding.
         }
         let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
         let mut check = Utf8Check::default();

@@ -104,7 +104,7 @@ impl JsonlFromCsv {
                 field
             };
             let column_type = match (column.column_type, source) {
-                (ColumnType::Inherit, Some(_)) => ColumnType::Text, // which is all that CSV has
+                (ColumnType::Inherit, Some(_)) => ColumnType::Text, // CSV has only texts
                 (column_type, _) => column_type,
             };
             write_value(text, column_type, None, out);
@@ -274,7 +274,7 @@ impl JsonlFromJsonl {
             {
                 *value = Some(member.value);
             }
-            object.meet(member);
+            object.advance_to(member);
             let place = known.map(|index| self.places[index]);
             let (index, key) = match place {
                 None => {
@@ -395,7 +395,7 @@ impl<'a> ObjectLayout<'a> {
     }
 
     /// Advances to a member of the original.
-    fn meet(&mut self, member: Member) {
+    fn advance_to(&mut self, member: Member) {
         let before = Span {
             start: self.end,
             end: member.key.start,

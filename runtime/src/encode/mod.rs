@@ -94,7 +94,7 @@ impl UnwritableRecord {
 }
 
 fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
-    // JSONL without records, or with only `{}`, has no columns, and `{}` is written then.
+    // JSONL without records, or with only `{}`, has no columns, and its output has none either.
     if output.is_empty() && columns > 0 {
         return Err("the output has no column".to_owned());
     }

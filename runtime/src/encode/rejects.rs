@@ -7,14 +7,13 @@ use memchr::{memchr, memchr_iter};
 use crate::escape::for_cell;
 use crate::record::Position;
 
-/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns
-/// `record,line,offset,code,reason,raw`. The first three say where the record stands in the decompressed
-/// input (see [`Position`]). `code` and `reason` are for people, as [`for_cell`] makes them; `raw` is the record as it came,
-/// without its line end.
+/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns `record,line,offset,code,reason,raw`. The first
+/// three are the record's position in the decompressed input (see [`Position`]). `code` and `reason` are for people, in the form of
+/// [`for_cell`]. `raw` is the unchanged record, without its line end.
 ///
-/// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
-/// not UTF-8 are written this way, and so is a backslash that would otherwise begin such an escape: the text `\xff` in
-/// a record becomes `\x5cxff`. Replacing each `\xNN` by its byte gives the record back (docs/formats.md).
+/// `raw` writes a byte that is not UTF-8 as `\xNN`, with two lowercase hex digits, and also a backslash that would otherwise begin
+/// such an escape: the text `\xff` in a record becomes `\x5cxff`. Everything else is unchanged. Replacing each `\xNN` by its byte
+/// restores the record (docs/formats.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
@@ -22,7 +21,7 @@ pub struct RejectWriter {
 
 impl RejectWriter {
     /// Returns a writer that continues after `rows` rows.
-    pub fn behind(rows: u64) -> Self {
+    pub fn after(rows: u64) -> Self {
         Self { has_header: rows > 0 }
     }
 
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_not_utf8_is_told_from_one_that_spells_it_out() {
+    fn a_record_that_is_not_utf8_is_distinguished_from_one_that_spells_it_out() {
         for (record, raw) in [
             (&b"a,\xff"[..], r"a,\xff"),
             (br"a,\xff", r"a,\x5cxff"),

@@ -152,7 +152,7 @@ mod tests {
     fn the_content_type_goes_before_the_name_where_it_says_a_format() {
         let json = Some(OtherType::Json);
         let html = Some(OtherType::NoTable("HTML"));
-        for (extension, content_type, told) in [
+        for (extension, content_type, expected) in [
             ("csv", None, (Some(Csv), None, None)),
             ("tsv", None, (Some(Csv), Some('\t'), None)),
             ("tab", None, (Some(Csv), Some('\t'), None)),
@@ -195,7 +195,11 @@ mod tests {
                 other,
                 ..
             } = Hints::new(extension, content_type);
-            assert_eq!((format, delimiter, other), told, "{extension} {content_type:?}");
+            assert_eq!(
+                (format, delimiter, other),
+                expected,
+                "{extension} {content_type:?}"
+            );
         }
     }
 

@@ -139,11 +139,11 @@ impl FilledCells {
         } else if *kept > *last.as_slice() {
             *last = kept.into_owned();
         }
-        self.meet_length(characters(text));
+        self.add_length(characters(text));
         if self.inferred != Inferred::Text {
             let inferred = infer(text);
             self.inferred = self.inferred.join(inferred);
-            self.meet_number(ParsedNumber::of(inferred, text));
+            self.add_number(ParsedNumber::of(inferred, text));
         }
     }
 
@@ -158,23 +158,23 @@ impl FilledCells {
         other
             .characters
             .into_iter()
-            .for_each(|length| self.meet_length(length));
+            .for_each(|length| self.add_length(length));
         self.inferred = self.inferred.join(other.inferred);
         match &other.numbers {
             Some(numbers) => numbers
                 .iter()
-                .for_each(|number| self.meet_number(Some(number.borrowed()))),
+                .for_each(|number| self.add_number(Some(number.borrowed()))),
             None => self.numbers = None,
         }
     }
 
-    fn meet_length(&mut self, characters: u64) {
+    fn add_length(&mut self, characters: u64) {
         let [shortest, longest] = &mut self.characters;
         *shortest = characters.min(*shortest);
         *longest = characters.max(*longest);
     }
 
-    fn meet_number(&mut self, number: Option<ParsedNumber<&[u8]>>) {
+    fn add_number(&mut self, number: Option<ParsedNumber<&[u8]>>) {
         let (Some(number), Some([min, max])) = (number, &mut self.numbers) else {
             self.numbers = None;
             return;

@@ -171,7 +171,7 @@ impl Batch {
             rows: self.rows[rows.clone()].to_vec(),
             ..Self::default()
         };
-        let behind = if self.in_place { self.raw.len() } else { 0 };
+        let base = if self.in_place { self.raw.len() } else { 0 };
         for row in rows {
             let (start, ends) = (self.starts[row], &self.ends[row * width..][..width]);
             let end = ends.last().copied().unwrap_or(start);
@@ -179,8 +179,8 @@ impl Batch {
             let moved = part.fields.len() as u32;
             part.starts.push(moved);
             part.ends.extend(ends.iter().map(|end| end - start + moved));
-            let (text, from, to) = match from.checked_sub(behind) {
-                Some(from) => (&self.fields, from, to - behind),
+            let (text, from, to) = match from.checked_sub(base) {
+                Some(from) => (&self.fields, from, to - base),
                 None => (&self.raw, from, to),
             };
             part.fields.extend_from_slice(&text[from..to]);
@@ -301,8 +301,8 @@ pub struct ChunkError(Box<dyn FnOnce(&ChunkOrigin) -> Error + Send>);
 
 impl ChunkError {
     /// Returns an error whose message names a position.
-    pub fn new(tell: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
-        Self(Box::new(tell))
+    pub fn new(to_error: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
+        Self(Box::new(to_error))
     }
 
     /// Returns the error of a chunk that begins at `origin`.
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(part.fields, b"\nc\n,dd\n");
         assert_eq!((part.starts, part.ends), (vec![0, 3], vec![0, 2, 3, 6]));
         assert_eq!(batch.part(0..1, 2).fields, b"a,bb\n");
-        // Of JSONL the byte behind a field says whether it is a string.
+        // For JSONL the byte after a field says whether it is a string.
         let jsonl = Batch {
             in_place: false,
             fields: b"1\n2\"3\"4\n".to_vec(),

@@ -107,14 +107,14 @@ pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     if digits.is_empty() {
         return None;
     }
-    let said = digits
+    let expected = digits
         .iter()
         .fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
     let sum = (0..).zip(header).map(|(at, &byte)| {
         let byte = if SUM.contains(&at) { b' ' } else { byte };
         u32::from(byte)
     });
-    (said == sum.sum::<u32>()).then(|| {
+    (expected == sum.sum::<u32>()).then(|| {
         let name = header[..100].split(|byte| *byte == 0).next().unwrap_or_default();
         Kind::new(format!("a tar archive (of \"{}\")", clip(name)), Extract)
     })
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_is_told_from_a_document() {
+    fn an_archive_is_distinguished_from_a_document() {
         for (entries, what) in [
             (
                 &[("orders.csv", "a,b\n")][..],
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tar_archive_is_told_by_its_sum() {
+    fn a_tar_archive_is_recognized_by_its_checksum() {
         let mut header = [0; 512];
         header[..10].copy_from_slice(b"orders.csv");
         header[100..107].copy_from_slice(b"0000644");

@@ -24,7 +24,7 @@ pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) ->
         }
         FirstValue::CutOff if !sample.whole => true,
         // Not strict JSON, or cut off, but no header begins so: a quote within a field does not open a quoted field.
-        _ => is_quoted && has_quote_behind_brackets(text),
+        _ => is_quoted && has_quote_after_brackets(text),
     };
     let kind = is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
@@ -202,7 +202,7 @@ fn first_value(text: &[u8]) -> FirstValue {
 
 /// Returns whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a
 /// header.
-fn has_quote_behind_brackets(text: &[u8]) -> bool {
+fn has_quote_after_brackets(text: &[u8]) -> bool {
     let is_bracket = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'[');
     let Some(at) = text.iter().position(|byte| !is_bracket(byte)) else {
         return false;
@@ -211,8 +211,8 @@ fn has_quote_behind_brackets(text: &[u8]) -> bool {
         return false;
     };
     let is_first_line = !text[..at].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-    let behind = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
-    is_first_line || behind.trim_ascii_start().starts_with(b":")
+    let after = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
+    is_first_line || after.trim_ascii_start().starts_with(b":")
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_told_in_both_formats() {
+    fn a_document_is_recognized_in_both_formats() {
         let long = "{\"id\":1,\"name\":\"x\"}";
         let array = format!("[{}{long}]", format!("{long},\n").repeat(SAMPLE_BYTES / 10));
         let pretty = format!("{{\"rows\": [\n{}1]}}", "1,\n".repeat(SAMPLE_BYTES));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_are_told_where_csv_should_be_only() {
+    fn json_lines_are_recognized_only_in_place_of_csv() {
         for (text, what) in [
             ("{\"error\": \"not found\"}", "a JSON object"),
             ("{\"error\": \"not found\"}\n", "a JSON object"),

@@ -463,8 +463,7 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Returns whether bytes are the header of a frame in zstd without a dictionary, and the size of its first block, which ends in a
-/// byte that no text has.
+/// Returns whether a frame of zstd has no dictionary, and a first block whose size ends in a byte that no text has.
 fn is_zstd(bytes: &[u8]) -> bool {
     let Some(&flags) = bytes.get(4) else {
         return false;
@@ -478,8 +477,8 @@ fn is_zstd(bytes: &[u8]) -> bool {
     flags & 0x1b == 0 && (low >> 1) & 3 != 3 && high <= 0x10 && is_control(high)
 }
 
-/// Returns whether bytes are the size of a block and pi, then a checksum, and a row of the block that is less than the block's
-/// size. An empty file has the square root of pi, and an empty checksum.
+/// Returns whether the mark of bzip2 is followed by the size of a block and pi, then a checksum, and an origin row below the
+/// block's size. An empty file has the square root of pi, and an empty checksum.
 fn is_bzip2(bytes: &[u8]) -> bool {
     match bytes {
         [
@@ -505,17 +504,17 @@ fn is_bzip2(bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns whether bytes are the number of records and the list of dimensions.
+/// Returns whether a netCDF file has a known list after its number of records.
 fn is_netcdf(bytes: &[u8]) -> bool {
     matches!(bytes.get(8..12), Some([0, 0, 0, 0 | 10..=12]))
 }
 
-/// Returns whether bytes are a frame of a pickle, with its size.
+/// Returns whether a pickle begins with a frame, shorter than 2^40 bytes.
 fn is_framed(bytes: &[u8]) -> bool {
     bytes.get(2) == Some(&0x95) && bytes.get(8..11) == Some(&[0; 3])
 }
 
-/// Returns whether bytes are the first page or the footer, or the end of the file has the size of the footer.
+/// Returns whether a Parquet file begins with the first page or the footer, or ends with the size of the footer.
 fn is_parquet(bytes: &[u8]) -> bool {
     let end = bytes.len() - 4;
     let footer_bytes = end.checked_sub(4).and_then(|at| le32(bytes, at));
@@ -524,7 +523,7 @@ fn is_parquet(bytes: &[u8]) -> bool {
             && footer_bytes.is_some_and(|size| (1..end).contains(&(size as usize)))
 }
 
-/// Returns whether bytes are a format that R writes, with its version.
+/// Returns whether R data is in its binary format, of a known version.
 fn is_r_data(bytes: &[u8]) -> bool {
     matches!(bytes, [b'X', b'\n', 0, 0, 0, 2 | 3, 0, ..])
 }
@@ -533,12 +532,12 @@ fn is_spss(bytes: &[u8]) -> bool {
     matches!(bytes.get(64..68), Some([2 | 3, 0, 0, 0] | [0, 0, 0, 2 | 3]))
 }
 
-/// Returns whether bytes are the kind of a sheet.
+/// Returns whether an old Excel file names a known kind of sheet.
 fn is_old_sheet(bytes: &[u8]) -> bool {
     matches!(bytes.get(6..8), Some([0x10 | 0x20 | 0x40, 0] | [0, 1]))
 }
 
-/// Returns whether bytes are a width and a height, of which not even halves are text, and what follows the colors.
+/// Returns whether a GIF has a width and a height that are not both text, and a known block after the colors.
 fn is_gif(bytes: &[u8]) -> bool {
     let Some(&[_, width, _, height]) = bytes.get(6..10) else {
         return false;
@@ -549,7 +548,7 @@ fn is_gif(bytes: &[u8]) -> bool {
     is_size && bytes.get(next).is_none_or(|next| matches!(next, b'!' | b','))
 }
 
-/// Returns whether bytes have the list of parts at a certain offset: their number, and the type of the first.
+/// Returns whether a TIFF has a list of parts at this offset: a plausible number of them, and a known type of the first.
 fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     let list = bytes.get(at as usize..).and_then(|list| list.first_chunk());
     list.is_some_and(|&[a, b, _, _, c, d]| {
@@ -557,13 +556,13 @@ fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     })
 }
 
-/// Returns whether bytes begin with the first chunk of such a file, shorter than 16 MiB.
+/// Returns whether a RIFF file begins with one of these chunks, shorter than 16 MiB.
 fn is_riff(bytes: &[u8], chunks: &[&[u8; 4]]) -> bool {
     let is_first = |chunk: &&[u8; 4]| bytes.get(12..16) == Some(&chunk[..]);
     bytes.starts_with(b"RIFF") && chunks.iter().any(is_first) && bytes.get(19) == Some(&0)
 }
 
-/// Returns whether bytes are the flags, a size in bytes of seven bits, and the name of the first frame.
+/// Returns whether an ID3 tag has valid flags, a size in bytes of seven bits, and the name of a first frame.
 fn is_id3(bytes: &[u8]) -> bool {
     let is_name = |name: &[u8]| {
         name.iter()
@@ -576,7 +575,7 @@ fn is_id3(bytes: &[u8]) -> bool {
         && bytes.get(10..13).is_some_and(is_name)
 }
 
-/// Returns whether bytes are the sizes of the file and of its list, and two reserved bytes.
+/// Returns whether a WOFF file is shorter than 16 MiB, has fewer than 256 tables, and zeros in its reserved bytes.
 fn is_woff(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&0) && bytes.get(12) == Some(&0) && bytes.get(14..16) == Some(&[0; 2])
 }
@@ -627,8 +626,8 @@ pub(super) mod tests {
 
     /// Returns the kind of bytes that the request cannot overrule.
     pub(in crate::decode::content_kind) fn proved(bytes: &[u8]) -> Option<String> {
-        let told = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
-        let [Some(kind), other] = told else { return None };
+        let kinds = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
+        let [Some(kind), other] = kinds else { return None };
         assert!(
             !kind.is_guess && other == Some(kind.clone()),
             "{kind:?} {other:?}"
@@ -637,9 +636,9 @@ pub(super) mod tests {
     }
 
     /// Returns a file with the mark after the bytes `before`, and with other bytes at their offsets.
-    fn file(before: &[u8], mark: &[u8], behind: &[(usize, &[u8])]) -> Vec<u8> {
+    fn file(before: &[u8], mark: &[u8], after: &[(usize, &[u8])]) -> Vec<u8> {
         let mut bytes = [before, mark].concat();
-        for (at, part) in behind {
+        for (at, part) in after {
             bytes.resize(bytes.len().max(at + part.len()), 0);
             bytes[*at..at + part.len()].copy_from_slice(part);
         }
@@ -649,7 +648,7 @@ pub(super) mod tests {
     /// Returns the beginning of a file as tools write it, by the index of its mark.
     fn written(number: usize) -> Vec<u8> {
         let (at, mark, what, ..) = &MARKS[number];
-        let with = |behind: &[(usize, &[u8])]| file(&[0; 12][..*at], mark, behind);
+        let with = |after: &[(usize, &[u8])]| file(&[0; 12][..*at], mark, after);
         let riff = |chunk: &[u8]| {
             file(
                 b"RIFF\x24\x10\0\0",
@@ -734,19 +733,19 @@ pub(super) mod tests {
             b"d8:announce" => with(&[(11, b"3:url4:infod6:lengthi8e6:pieces20:\0\x01")]),
             _ => {
                 let is_unproved = !MARKS[number].4(&with(&[]));
-                let behind: &[u8] = if is_unproved {
+                let after: &[u8] = if is_unproved {
                     b"\xd5\x08\x15\xff\0\xd6\n"
                 } else {
                     b"\x08\x15\0"
                 };
                 assert!(*at == 0 || *what == "a SAS file");
-                [&[0; 12][..*at], mark, behind].concat()
+                [&[0; 12][..*at], mark, after].concat()
             }
         }
     }
 
     #[test]
-    fn each_mark_is_told() {
+    fn each_mark_is_recognized() {
         for (number, &(_, mark, what, _, is_proved)) in MARKS.iter().enumerate() {
             let bytes = written(number);
             assert_eq!(kind_of(&bytes).as_deref(), Some(what), "{mark:x?}");
@@ -793,10 +792,10 @@ pub(super) mod tests {
                 );
                 continue;
             }
-            for behind in texts {
+            for after in texts {
                 let mut text = vec![b'R'; at];
                 text.extend(mark);
-                text.extend(behind);
+                text.extend(after);
                 assert_eq!(
                     of(&text, false, true),
                     None,
@@ -811,9 +810,9 @@ pub(super) mod tests {
                         text.escape_ascii().to_string()
                     );
                 }
-                let is_filled = behind.iter().all(|&byte| byte == 0 || !is_control(byte));
+                let is_filled = after.iter().all(|&byte| byte == 0 || !is_control(byte));
                 let is_word = mark.len() <= 4 && is_filled || at == 8;
-                if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(behind)) {
+                if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(after)) {
                     number_of_words += 1;
                     assert_eq!(kind_of(&text), None, "{:?}", text.escape_ascii().to_string());
                 }
@@ -863,7 +862,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_binary_without_a_mark_is_told() {
+    fn binary_data_without_a_mark_is_recognized() {
         let bytes: Vec<u8> = (0..200_u8).map(|byte| byte % 8).collect();
         assert!(is_mostly_binary(&bytes));
         for text in ["a,b\n\0,1\n\0,2\n", "a,b\nx\0\0\0\0\0,y\0\0\0\0\0\n"] {

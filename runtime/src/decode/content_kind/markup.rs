@@ -9,8 +9,8 @@ use crate::format::clip;
 
 use Advice::{Convert, FetchPage};
 
-/// Returns the page of HTML or the XML document that a text is. `delimiter` is the one that the request names for CSV, and `is_quoted`
-/// says that fields may stand in `"`.
+/// Returns the page of HTML or the XML document that a text is. `delimiter` is the one that the request names for CSV, and
+/// `is_quoted` says that fields may be within `"`.
 pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let is_delimiter = |byte: &u8| is_delimiter(byte) || Some(*byte) == delimiter;
@@ -157,7 +157,7 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
     })
 }
 
-/// The lines of a long document that are looked at.
+/// The most lines of a long document that are looked at.
 const ELEMENTS: usize = 100;
 
 /// Tags followed by text.
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_told_whatever_it_begins_with() {
+    fn a_page_is_recognized_whatever_it_begins_with() {
         for page in [
             "<!DOCTYPE html>\n<html lang=\"en\">\n",
             "\n  <html lang=\"en\">\n<head>\n",
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn an_xml_document_is_told_by_its_first_element() {
+    fn an_xml_document_is_named_after_its_first_element() {
         for (text, name) in [
             ("<?xml version=\"1.0\"?>\n<rows><row a=\"1,2\"/></rows>", "rows"),
             ("<?xml version=\"1.0\"?>\n<?pi x?>\n<!-- <b> -->\n<rows>", "rows"),
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_delimiters_and_quotes_counts() {
+    fn named_delimiters_and_quotes_count() {
         let caret = Sample::of("<b>id</b>^<b>name</b>\n1^2\n");
         assert_eq!(of_beginning(&caret, Some(b'^'), true), None);
         let image = Sample::of("<img src=\"x.png\"/> note,b\n");
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_document_is_told_by_what_are_no_values() {
+    fn a_long_document_is_proved_by_elements_that_are_no_values() {
         let nested = "<row>\n<id>1</id>\n</row>\n".repeat(5_000);
         let kind = of_beginning(&Sample::of(format!("<rows>\n{nested}</rows>\n")), None, true);
         assert!(kind.is_some_and(|kind| !kind.is_guess));

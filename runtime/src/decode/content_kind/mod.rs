@@ -75,13 +75,13 @@ impl Kind {
 
     /// Returns the message to put after the input's name: its kind, and what to do.
     pub(super) fn sentence(&self, format: Format) -> String {
-        let said = self.refusal(format);
+        let refusal = self.refusal(format);
         match (self.is_guess, format) {
             (true, Format::Csv) => {
-                let and = if said.ends_with('?') { "" } else { ";" };
-                format!("{said}{and} if it is CSV, say --input-format csv")
+                let and = if refusal.ends_with('?') { "" } else { ";" };
+                format!("{refusal}{and} if it is CSV, say --input-format csv")
             }
-            _ => said,
+            _ => refusal,
         }
     }
 
@@ -141,12 +141,12 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {
-        return None; // Said by whoever passes over byte order marks.
+        return None; // Reported when the byte order mark is skipped.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
         |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    let utf16 = utf16::detect(bytes, is_wide).filter(|told| !is_encoding(told.label));
+    let utf16 = utf16::detect(bytes, is_wide).filter(|utf16| !is_encoding(utf16.label));
     if let Some(Utf16 { label, is_certain }) = utf16 {
         let kind = match is_wide {
             true => Kind::new("UTF-16 in the other byte order", Advice::Utf16(label)),
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn utf_16_without_a_mark_is_told_with_its_byte_order() {
+    fn utf_16_without_a_mark_is_recognized_with_its_byte_order() {
         let text = "id,name\n1,café\n2,Łódź\n";
         let bytes = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
         for (bytes, label) in [
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_of_any_script_is_told_before_anything_else_is_said() {
+    fn utf_16_of_any_script_is_recognized_before_other_errors() {
         for text in [
             "番号,名前\n1,花子\n",
             "номер,имя\n1,Анна\n",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_in_the_other_byte_order_is_told() {
+    fn utf_16_in_the_other_byte_order_is_recognized() {
         for text in [
             "id,name\n1,café\n2,x\n",
             "城市,人口\r\n東京,一千四百万\r\n",

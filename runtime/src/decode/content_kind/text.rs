@@ -562,7 +562,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_beginning_is_told_by_what_comes_behind_it() {
+    fn each_beginning_is_recognized_by_the_text_after_it() {
         for &(text, what, is_proved) in TEXTS {
             let kind = of_beginning(&Sample::of(text), None, true).unwrap_or_else(|| panic!("{text:?}"));
             assert_eq!((&*kind.what, !kind.is_guess), (what, is_proved), "{text:?}");

@@ -12,11 +12,11 @@ pub(super) struct Utf16 {
     pub(super) is_certain: bool,
 }
 
-/// Returns the byte order in which bytes are a text that they are not otherwise. `is_said` says that the request names UTF-16.
-pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
+/// Returns the byte order in which bytes are a text that they are not otherwise. `is_named` says that the request names UTF-16.
+pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
-    let units_min = if is_said { 1 } else { UNITS_MIN };
+    let units_min = if is_named { 1 } else { UNITS_MIN };
     let (label, units) = match (little.is_text(&big, units_min), big.is_text(&little, units_min)) {
         (true, false) => ("utf-16le", little),
         (false, true) => ("utf-16be", big),
@@ -138,11 +138,11 @@ mod tests {
     }
 
     fn label(bytes: &[u8]) -> Option<&'static str> {
-        detect(bytes, false).map(|told| told.label)
+        detect(bytes, false).map(|utf16| utf16.label)
     }
 
     #[test]
-    fn a_text_of_any_script_is_told_in_its_byte_order() {
+    fn a_text_of_any_script_is_recognized_in_its_byte_order() {
         for text in TEXTS {
             let long = text.to_string() + &text.repeat(99);
             for text in [text, long.as_str()] {
@@ -178,14 +178,14 @@ mod tests {
             "一一一一一一一一一一一一一一一一一一一一\n",
         ] {
             for to_bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
-                let is_other = |told: &Utf16| (told.label == "utf-16be") == (to_bytes(1) == [1, 0]);
+                let is_other = |utf16: &Utf16| (utf16.label == "utf-16be") == (to_bytes(1) == [1, 0]);
                 let bytes = bytes_of(text, to_bytes);
                 assert!(
                     [false, true]
-                        .map(|is_said| detect(&bytes, is_said))
+                        .map(|is_named| detect(&bytes, is_named))
                         .iter()
                         .flatten()
-                        .all(|told| !is_other(told)),
+                        .all(|utf16| !is_other(utf16)),
                     "{text:?}"
                 );
             }
@@ -226,15 +226,12 @@ mod tests {
         let mut number = 0;
         for (encoding, text) in tables {
             let fills = ["", "\0", "\0\0", "\0\0\0"];
-            for (before, behind) in fills
-                .iter()
-                .flat_map(|before| fills.map(|behind| (before, behind)))
-            {
+            for (before, after) in fills.iter().flat_map(|before| fills.map(|after| (before, after))) {
                 for repeat in [1, 20] {
                     // Around each field.
                     let mut filled = text.repeat(repeat);
                     for end in [",", ";", "\t", "\n"] {
-                        filled = filled.replace(end, &format!("{behind}{end}{before}"));
+                        filled = filled.replace(end, &format!("{after}{end}{before}"));
                     }
                     let encoding = Encoding::for_label(encoding.as_bytes()).unwrap();
                     let (bytes, _, has_errors) = encoding.encode(&filled);

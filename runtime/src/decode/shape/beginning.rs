@@ -23,7 +23,7 @@ pub(in crate::decode) struct CsvBeginning<'a> {
     /// True if the delimiter was detected, because the request asks for it.
     pub(in crate::decode) is_auto: bool,
     /// True if a line over the header names the delimiter. `--skip-lines` skips that line, too.
-    pub(in crate::decode) is_told_by_line: bool,
+    pub(in crate::decode) is_named_by_line: bool,
     /// The bytes after the header, as far as they are looked at, or the same in this dialect alone.
     pub(in crate::decode) rest: Cow<'a, [u8]>,
     /// The positions in `rest` where the file has one line end more, in order.
@@ -148,7 +148,7 @@ impl<'a> Shape<'a> {
 
     /// Returns the options that skip `lines` lines, and keep the delimiter that one of them names.
     pub(super) fn skip_lines(&self, lines: u64) -> String {
-        match self.top.is_told_by_line {
+        match self.top.is_named_by_line {
             true => format!(
                 "--skip-lines {lines} and {}",
                 sniff::option(self.top.dialect.delimiter)

@@ -100,7 +100,7 @@ impl Shape<'_> {
         let (lines, is_first) = (line.saturating_sub(1), table.first == 0);
         let say = match is_first {
             true => other,
-            false if top.is_auto && !top.is_told_by_line && table.is_most() => {
+            false if top.is_auto && !top.is_named_by_line && table.is_most() => {
                 format!("--skip-lines {lines}")
             }
             false => format!("--skip-lines {lines} and {other}"),

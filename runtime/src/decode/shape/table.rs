@@ -6,7 +6,7 @@ use super::super::sniff;
 use crate::format::Span;
 use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 
-/// The records looked at.
+/// The most records looked at.
 pub(super) const RECORDS: usize = 100;
 
 /// The most lines over a header.
@@ -29,7 +29,7 @@ impl SampleRecord<'_> {
         let every: Vec<usize> = (0..self.fields).collect();
         let mut filled = 0;
         let found = |span: Span| filled += usize::from(span.end > span.start);
-        // The record was parsed before.
+        // The record was parsed before, so this cannot fail.
         let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
         filled
     }
@@ -44,7 +44,7 @@ impl SampleRecord<'_> {
                 filled = fields;
             }
         };
-        // The record was parsed before.
+        // The record was parsed before, so this cannot fail.
         let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
         filled
     }

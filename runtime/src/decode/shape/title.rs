@@ -21,7 +21,7 @@ impl Shape<'_> {
         let filled = columns.max(3) - 1;
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
         let header = below.find(|record| record.filled(dialect) >= filled)?;
-        // Columns of an index have no names, and the last column has the values and a name.
+        // A table with an index names only its last column, the values.
         let is_last = !self.names[columns - 1].is_empty();
         let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
         if is_last && !is_title() {
@@ -37,6 +37,7 @@ impl Shape<'_> {
         ))
     }
 
+    /// Reports records of another width than the header's.
     pub(super) fn other_widths(&self) -> Option<String> {
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;
@@ -49,8 +50,10 @@ impl Shape<'_> {
             && match (columns, number) {
                 // One record may just be ragged.
                 (1, 1) => {
-                    let is_told = width > 2 || self.is_surely_title();
-                    number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)
+                    let is_clear = width > 2 || self.is_surely_title();
+                    number == all
+                        && is_clear
+                        && looks_like_names(records[table.first].text, dialect.delimiter)
                 }
                 (1, _) => {
                     let is_pure = table.is_pure() && (number >= 3 || all <= 4);

@@ -121,7 +121,7 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     )| {
         let whole = run(&text, &options, &small(), None, &[usize::MAX]);
         let pieces = run(&text, &options, &small(), None, &sizes);
-        // Nor how many chunks there are.
+        // The number of chunks makes no difference, either.
         let large = Limits { batch_bytes: 128 << 10, ..small() };
         let one_chunk = run(&text, &options, &large, None, &[usize::MAX]);
         match (whole, pieces, one_chunk) {
@@ -153,7 +153,7 @@ fn both_ways_to_read_a_dialect_are_one() {
             skip_footer: Some(footer),
             ..as_csv()
         };
-        // What goes through the scanner takes more than a block and a stretch at once.
+        // The text for the scanner is longer than a block and a stretch.
         let (text, limits) = if large { (text.repeat(100), Limits::default()) } else { (text, small()) };
         prop_assume!(!text.contains(&b'~'));
         for change in [

@@ -243,7 +243,7 @@ pub(super) fn case(input: Format) -> impl Strategy<Value = Case> {
         1 => name().prop_map(Fate::KeepAndCopy),
         1 => name().prop_map(Fate::CopyAndKeep),
     ];
-    // Often nothing but what is added or dropped, which is what can be copied.
+    // Columns are often only added or dropped: then records can be copied.
     let fates = prop_oneof![
         Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
         vec((Just(Fate::Keep), column_type()), 12),

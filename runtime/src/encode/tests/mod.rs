@@ -267,7 +267,7 @@ fn csv_becomes_jsonl_with_types() {
         ),
         ("7,+5,1.0", r#"{"i":"1.0","n":"+5","t \"x\"":"7"}"#),
         ("x, 5,-", r#"{"i":"-","n":" 5","t \"x\"":"x"}"#),
-        // A number column holds what a float can hold.
+        // A number must fit into a float.
         ("x,1e308,-7", r#"{"i":-7,"n":1e308,"t \"x\"":"x"}"#),
         ("x,1e309,1", r#"{"i":1,"n":"1e309","t \"x\"":"x"}"#),
         ("x,-1E+400,inf", r#"{"i":"inf","n":"-1E+400","t \"x\"":"x"}"#),

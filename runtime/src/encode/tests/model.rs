@@ -65,7 +65,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
         }
         .to_owned();
     }
-    // Also one that is no text, since half of a surrogate pair is in it.
+    // Also for a string that has no text, with half of a surrogate pair in it.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
@@ -182,7 +182,7 @@ impl Model<'_> {
             return cells.to_vec();
         }
         let pair = |((index, column), text): ((usize, &OutputColumn), &String)| {
-            // All that a field of CSV can be is a text.
+            // A field of CSV is always a text.
             let is_field = is_record && column.source.is_some() && !self.edits.contains_key(&index);
             let column_type = match column.column_type {
                 ColumnType::Inherit if is_field => ColumnType::Text,
@@ -201,7 +201,7 @@ impl Model<'_> {
             } = self.plan.output[index];
             let original = source.and_then(|source| original(line, &self.plan.columns[source]));
             match (self.edits.get(&index), original) {
-                // What is empty and was not there before stays away.
+                // An empty value that was missing before stays missing.
                 (Some(&""), None) | (None, None) => None,
                 (Some(text), _) => Some(value_of(text, column_type, original)),
                 (None, Some(original)) => Some(original.to_owned()),
@@ -235,7 +235,7 @@ impl Model<'_> {
                 pairs.push((string(&self.plan.output[index].name), value));
             }
         }
-        // Of the white space, what stands between two members can be told from two.
+        // The white space between two members is known only with two members.
         let style = match members.len() {
             0 => {
                 let raw = raw(members, style);
@@ -297,8 +297,8 @@ fn expected(
         counts.note(line, &model);
         let faults = model.faults(line, case.header.len());
         if let Some(fault) = faults.first() {
-            let mut told = found.rejects.iter().filter(|reject| reject.0 == record);
-            let code = told.next().map_or(*fault, |told| &told.1);
+            let mut rejected = found.rejects.iter().filter(|reject| reject.0 == record);
+            let code = rejected.next().map_or(*fault, |rejected| &rejected.1);
             let code = if faults.contains(&code) { code } else { fault };
             outcome.rejects.push((record, code.to_owned()));
             continue;
