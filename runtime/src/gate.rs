@@ -1,4 +1,4 @@
-//! The publish gate: the rejects of a whole input go in; whether its output may be published, or why not, comes out.
+//! The publish gate decides from the rejects of a whole input whether its output may be published, and says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -22,10 +22,10 @@ const WHOLE: u128 = 1_000_000;
 /// One percent, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// The most rejects that the default rule allows, in parts of [`WHOLE`].
+/// The share of rejects that the default rule allows, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// The least records for the default rule: a share of a few says little.
+/// The number of records from which the default rule applies: a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
 /// The prefix of the least number of records in a stored gate. No rule for rejects begins so.

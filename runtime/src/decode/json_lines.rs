@@ -1,5 +1,4 @@
-//! The first lines of a text go in; the reason why they are hardly JSONL comes out. It is a guess, which an option of the request
-//! overrules.
+//! Checks that the first lines of a text look like JSONL. It is a guess, which an option of the request overrules.
 
 use memchr::memchr;
 

@@ -1,5 +1,5 @@
-//! The first lines of a text go in; whether they are a log comes out: each has a time and a level, or the form of syslog or of a
-//! web server. It is a guess: a column of a CSV file may have such lines.
+//! Recognizes a log by the first lines of a text: each has a time and a level, or the form of syslog or of a web server. It is a
+//! guess: a column of a CSV file may have such lines.
 
 /// The most lines looked at.
 const LINES: usize = 100;

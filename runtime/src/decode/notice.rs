@@ -1,6 +1,5 @@
-//! The first records of a text go in; whether they are a notice in place of a file comes out: sentences, or the words of an
-//! error. It is a guess from the words, and from text that continues after a delimiter, as sentences do and names of columns do
-//! not.
+//! Recognizes a notice in place of a file by the first records of a text: sentences, or the words of an error. It is a guess from
+//! the words, and from text that continues after a delimiter, as sentences do and names of columns do not.
 
 /// Phrases that servers and people write in place of a file, alone or before a punctuation mark.
 const PHRASES: &[&str] = &[
@@ -90,7 +89,7 @@ const WORDS_OF_SENTENCES: &[&str] = &[
     "your",
 ];
 
-/// The least words of a sentence without a word of [`WORDS_OF_SENTENCES`].
+/// The number of words that make a line a sentence without a word of [`WORDS_OF_SENTENCES`].
 const WORDS_OF_PROSE: usize = 7;
 
 /// A text that may be a notice.
@@ -224,7 +223,7 @@ fn begins_notice(line: &str) -> bool {
             .any(|phrase| has_start(line, phrase) && is_mark(&line[phrase.len()..]))
 }
 
-/// Returns whether a line is no more than the words of an error.
+/// Returns whether a line has only the words of an error.
 fn is_phrase(line: &str) -> bool {
     PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
 }

@@ -1,4 +1,4 @@
-//! The first records of a text go in; the reason why they are hardly a table comes out: a title over the header, another
+//! Checks that the first records of a text look like a table, and says why they hardly do: a title over the header, another
 //! delimiter, records of another width, or another text in its place. It is a guess from a sample, which an option of the request
 //! overrules.
 

@@ -1,5 +1,5 @@
-//! The first lines of a text go in; the document that they begin comes out, if it is one of lines and not a table: a mail, YAML,
-//! Markdown, settings, the answer of a program. It is a guess: any of them may be a column of a CSV file.
+//! Recognizes a document of lines that is not a table by the first lines of a text: a mail, YAML, Markdown, settings, the answer
+//! of a program. It is a guess: any of them may be a column of a CSV file.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

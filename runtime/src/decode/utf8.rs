@@ -1,4 +1,4 @@
-//! A chunk goes in, out comes which of its records are UTF-8. The check covers stretches of many records, the answer each record.
+//! Checks which records of a chunk are UTF-8. The check covers stretches of many records, and the answer one record.
 
 use crate::record::Row;
 

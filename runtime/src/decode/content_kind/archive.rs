@@ -1,5 +1,5 @@
-//! The first bytes of an archive (ZIP, tar, cpio) go in; its kind comes out, by the headers of its entries. A ZIP archive may be
-//! a document of an office program.
+//! Recognizes an archive (ZIP, tar, cpio) by its first bytes, and its kind by the headers of its entries. A ZIP archive may be a
+//! document of an office program.
 
 use memchr::memmem;
 

@@ -1,5 +1,5 @@
-//! The beginning of a text goes in; whether it is JSON in place of CSV, or a JSON document in place of an object a line, comes
-//! out. A header may begin with a bracket: `[id],[name]` is legal.
+//! Recognizes JSON in place of CSV, and a JSON document in place of an object a line, by the beginning of a text. A header may
+//! begin with a bracket: `[id],[name]` is legal.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;

@@ -1,6 +1,5 @@
-//! The first bytes of a file go in; the binary format that they belong to comes out. A mark alone is no proof, since a text may
-//! begin with it: `PK,name` is a header, and so is `яы` in an encoding of one byte a letter. The bytes that the format has after
-//! its mark prove it.
+//! Recognizes a binary format by the first bytes of a file. A mark alone is no proof, since a text may begin with it: `PK,name`
+//! is a header, and so is `яы` in an encoding of one byte a letter. The bytes that the format has after its mark prove it.
 
 use memchr::memmem;
 

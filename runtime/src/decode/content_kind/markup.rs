@@ -1,5 +1,5 @@
-//! The beginning of a text goes in; whether it is a page of HTML or an XML document comes out. A header may have the same tags:
-//! `<id>,<name>` is legal. The lines below it show more.
+//! Recognizes a page of HTML or an XML document by the beginning of a text. A header may have the same tags: `<id>,<name>` is
+//! legal. The lines below it show more.
 
 use memchr::memmem;
 

@@ -1,6 +1,5 @@
-//! The beginning of an input goes in; its kind comes out, if it is not the records that it should be: an archive, a page, a
-//! document. A kind that could be a legal file of its format is a guess, which a named format overrules. `shape.rs` makes other
-//! guesses.
+//! Recognizes inputs that are not records by their beginning: an archive, a page, a document. A kind that could be a legal file
+//! of its format is a guess, which a named format overrules. `shape.rs` makes other guesses.
 
 mod archive;
 mod json;

@@ -1,5 +1,5 @@
-//! The beginning of a text goes in; whether it is a document, a dump, a script or a pointer to another file comes out. A header
-//! may have the same words. The lines below it show more.
+//! Recognizes a document, a dump, a script or a pointer to another file by the beginning of a text. A header may have the same
+//! words. The lines below it show more.
 
 use memchr::memmem;
 

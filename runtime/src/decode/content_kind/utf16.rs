@@ -1,5 +1,5 @@
-//! The beginning of an input goes in; whether it is UTF-16 without a byte order mark, in which byte order, or UTF-32 comes out.
-//! Texts of all scripts have line ends and digits, in which one byte is NUL in UTF-16.
+//! Recognizes UTF-16 without a byte order mark, in either byte order, and UTF-32 by the beginning of an input. Texts of all
+//! scripts have line ends and digits, in which one byte is NUL in UTF-16.
 
 /// The least number of code units.
 const UNITS_MIN: usize = 4;
