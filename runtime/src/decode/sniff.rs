@@ -311,7 +311,7 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }
 
-/// How much records agree on a number of fields.
+/// The agreement of records on a number of fields.
 struct Alike {
     /// The number of fields of the first record.
     fields: usize,

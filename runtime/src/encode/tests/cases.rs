@@ -122,7 +122,7 @@ pub(super) const STYLES: [Style; 3] = [
     },
 ];
 
-/// What a plugin does with an input column.
+/// The fate of an input column in a plugin.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Keep,
