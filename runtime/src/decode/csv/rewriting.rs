@@ -1,4 +1,4 @@
-//! CSV in a [`Syntax`] goes in; batches come out whose records are rewritten as plain CSV, in the dialect of the output. The
+//! CSV in any [syntax](crate::format::csv::Syntax) goes in; batches come out whose records are rewritten as plain CSV, in the dialect of the output. The
 //! rules for rows that are not as wide as the header are applied here, too.
 
 use std::sync::Arc;
