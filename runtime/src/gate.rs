@@ -1,5 +1,4 @@
-//! Decides whether an output may be published: the rejects of a whole input go in; the permission, or the reason
-//! against it, comes out.
+//! The publish gate decides from the rejects of a whole input whether its output may be published, and says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -11,29 +10,29 @@ use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
 
-/// The most codes that are named; those with the most rejects come first if the gate refuses an output.
+/// The most codes named; when the gate is closed, those with the most rejects come first.
 const CODES_SHOWN: usize = 8;
 
-/// The most characters of a reason that are quoted.
+/// The most characters quoted of a reason.
 const REASON_CHARS_MAX: usize = 120;
 
-/// The whole, in parts: shares are exact to the fourth decimal of a percentage.
+/// One whole, in parts per million: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
 /// One percent, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// The share that may be rejected by default, in parts of [`WHOLE`] ...
+/// The share of rejects that the default rule allows, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// ... if there are at least this many records: a share of a few says little.
+/// The number of records from which the default rule applies: a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
-/// The prefix of the least number of records in a stored gate. No rule for rejects begins with it.
+/// The prefix of the least number of records in a stored gate. No rule for rejects begins so.
 const RECORDS_AT_LEAST: &str = "records>=";
 
-/// The most records that may be rejected, and the fewest that must be read. Without a rule for all rejects, more than
-/// half of at least 20 records are too many.
+/// The limits on rejected records, and the least number of records. Without a rule for the rejects as a whole, more than half of
+/// at least 20 records are too many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub struct Gate {
@@ -44,7 +43,7 @@ pub struct Gate {
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The code of the rejects that it bounds; none for all rejects.
+    /// The code of the rejects that the rule limits; all rejects without one.
     code: Option<String>,
     limit: RuleLimit,
 }
@@ -59,14 +58,14 @@ enum RuleLimit {
 /// The rejects of one code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectTally {
-    /// The number of rejects.
+    /// The number of these rejects.
     pub count: u64,
-    /// The first rejects.
+    /// The first examples of them.
     pub examples: Vec<Example>,
 }
 
 impl RejectTally {
-    /// Adds the next reject.
+    /// Counts the next reject.
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
@@ -78,25 +77,25 @@ impl RejectTally {
 }
 
 impl Gate {
-    /// Returns a gate that allows outputs within all rules and with at least this many records.
+    /// Returns a gate that lets an output pass that no rule forbids and that has at least `min_records` records.
     pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
         Self { rules, min_records }
     }
 
-    /// Returns a gate that allows no reject.
+    /// Returns a gate that lets no reject pass.
     pub fn closed(min_records: u64) -> Self {
         let limit = RuleLimit::Count(0);
         Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
-    /// Returns whether this is the default gate.
+    /// Returns whether the gate has only default rules.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns a sentence if there are rejects and a rule is for a code that none of them has: the code may be
-    /// mistyped, and such a rule never refuses anything.
-    pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
+    /// Returns a warning if there are rejects and a rule is for a code that none of them has: a mistyped code never closes the
+    /// gate.
+    pub fn unused_rule_warning(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
         if by_code.is_empty() || without.is_empty() {
@@ -107,7 +106,7 @@ impl Gate {
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
-    /// Returns a gate that allows only outputs that both allow.
+    /// Returns a gate that lets pass what both let pass.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -116,7 +115,7 @@ impl Gate {
         }
     }
 
-    /// Returns none if the output may be published; else the rules that forbid it, and the rejects.
+    /// Returns none if the output may be published; otherwise the rules that forbid it, and the rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
@@ -167,12 +166,12 @@ impl Gate {
     }
 }
 
-/// Returns a hint if most rejects are not UTF-8.
+/// Returns advice if most rejects are not UTF-8.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
     (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
-/// Lists the first of some codes.
+/// Returns a list of the first of some codes.
 fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
     let first: Vec<_> = codes.into_iter().take(CODES_SHOWN).collect();
     first.join(", ")
@@ -289,7 +288,7 @@ impl FromStr for Rule {
     }
 }
 
-/// Returns a percentage in parts of [`WHOLE`]; none if the text is not one, or cannot be represented exactly.
+/// Parses a percentage into parts of [`WHOLE`]. Returns none if it is not one, or not exact.
 fn parts(share: &str) -> Option<u32> {
     let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -342,7 +341,7 @@ mod tests {
             (&["3"], 10, &[("a", 2), ("b", 1)], true),
             (&["3"], 10, &[("a", 2), ("b", 2)], false),
             (&["18446744073709551615"], u64::MAX, &[("a", u64::MAX)], true),
-            // An input without records has no rejects, so any share allows it.
+            // No share of zero records is too much, and no record means no reject.
             (&["0%"], 0, &[], true),
             (&["50%"], 0, &[], true),
             (&["0%"], 10, &[("a", 1)], false),
@@ -384,7 +383,7 @@ mod tests {
             (&[], 40, &[("a", 10), ("b", 11)], false),
             (&[], u64::MAX, &[("a", u64::MAX / 2)], true),
             (&[], u64::MAX, &[("a", u64::MAX / 2 + 1)], false),
-            // A rule for all rejects replaces the default, even by a wider one.
+            // A rule for all rejects replaces the default, also if it allows more.
             (&["100%"], 20, &[("a", 20)], true),
             (&["60%"], 20, &[("a", 12)], true),
             (&["15"], 20, &[("a", 15)], true),
@@ -401,7 +400,7 @@ mod tests {
                 "{rules:?} {read} {codes:?}: {verdict:?}"
             );
         }
-        // A bound of either gate replaces the default of both.
+        // A limit that one of the two gates names replaces the default of both.
         for both in [
             gate(&["100%"]).and(&Gate::default()),
             Gate::default().and(&gate(&["100%"])),

@@ -409,8 +409,8 @@ impl Ingestion {
                 "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
             );
         }
-        if let Some(doubt) = self.gate.doubt(&receipt.rejects.by_code) {
-            note(&format!("--max-rejects: {doubt}"));
+        if let Some(warning) = self.gate.unused_rule_warning(&receipt.rejects.by_code) {
+            note(&format!("--max-rejects: {warning}"));
         }
         self.show(&receipt);
     }

@@ -1,32 +1,32 @@
-//! CSV in, batches out. What well-formed means is said in [`crate::format::csv`].
+//! CSV goes in, batches come out. [`crate::format::csv`] defines well-formed records.
 //!
-//! CSV as found, and what happens (docs/formats.md has it for users):
+//! The table lists irregular CSV and its handling (docs/formats.md has it for users):
 //!
-//! | found | what happens |
+//! | input | handling |
 //! |---|---|
-//! | a byte order mark | passed over |
+//! | a byte order mark | is skipped |
 //! | LF, CRLF or a lone CR, mixed too | each ends a record |
-//! | a line end within quotes | is text, and counted in line numbers |
+//! | a line end within quotes | is text, and counts in line numbers |
 //! | `""` within quotes | is one quote |
 //! | a quote within an unquoted field, text after a closing quote | malformed, `stray-quote`; ends with its line |
-//! | a quote that is never closed | an error, so that it can't swallow the rest of the file in silence |
+//! | a quote that is never closed | an error, so that it can't silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
-//! | UTF-16 | an error that says so, if nobody has declared it |
-//! | an empty line | passed over and not counted, as most readers do |
+//! | UTF-16 | an error that says so, unless the request names the encoding |
+//! | an empty line | is skipped and not counted, as most readers do |
 //! | more or fewer fields than the header | malformed, `ragged-row` |
 //! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
 //! | no line end after the last record | makes no difference |
-//! | one column | a record each line; an empty field is written `""`, since an empty line is none |
+//! | one column | each line is a record; an empty field is written `""`, since an empty line is no record |
 //! | a header and nothing else | no records |
 //! | a page of HTML in its place | an error |
-//! | an empty file, or only empty lines | an error: nothing tells the columns |
+//! | an empty file, or only empty lines | an error: the columns are unknown |
 //! | two columns of one name | an error |
 //! | a column without a name | is `column_N`, with its number |
-//! | a name, a record or a number of columns beyond its limit | an error; a field is as long as its record |
+//! | a name, a record or a number of columns beyond its limit | an error; a field may be as long as its record |
 //! | white space around a field | is text |
 //!
-//! Options change some of this; `csv/rewriting.rs` decodes then, unless they only say what is no record.
+//! Options change some of this. `csv/rewriting.rs` decodes then, unless they only exclude lines or rows from the records.
 
 mod rewriting;
 
@@ -53,22 +53,22 @@ use crate::format::{Format, Span, append, clip};
 use crate::record::{Batch, ChunkError, ChunkOrigin, MalformedRecord, Row, Used};
 use crate::request::{DuplicateColumns, InputOptions};
 
-/// How an input in CSV is read.
+/// The options for reading a CSV input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CsvOptions {
     syntax: Syntax,
     rules: RowRules,
-    /// How many rows at the end of the file are no records.
+    /// The number of rows at the end of the file that are no records.
     footer: usize,
     header: bool,
-    /// Whether the first line tells the delimiter and is no record.
+    /// True if the first line names the delimiter and is no record.
     has_separator_line: bool,
     numbers_duplicates: bool,
 }
 
 impl CsvOptions {
-    /// As options say, in the syntax that they name or that was told by the file. `header` is what the file's content type says
-    /// of its header.
+    /// Combines the options of a request with the syntax that they or the file name. `header` is the content type's parameter
+    /// about the header.
     pub(super) fn new(
         syntax: Syntax,
         header: Option<bool>,
@@ -85,12 +85,12 @@ impl CsvOptions {
         }
     }
 
-    /// Whether the first record names the columns.
+    /// Returns whether the first record names the columns.
     pub(super) fn header(&self) -> bool {
         self.header
     }
 
-    /// What becomes of rows of another width than the header's.
+    /// Returns the rules for rows that are not as wide as the header.
     pub(super) fn rules(&self) -> RowRules {
         self.rules
     }
@@ -106,7 +106,7 @@ impl CsvOptions {
         }
     }
 
-    /// Whether each record of the output is one of the input, or is spliced of it.
+    /// Returns whether each record of the output is a record of the input, or is made of one without rewriting.
     fn is_plain(&self) -> bool {
         self.syntax.has_plain_records() && !self.rules.fills_short && !self.rules.cuts_long
     }
@@ -116,19 +116,19 @@ impl CsvOptions {
     }
 }
 
-/// The header of a file as it stands there.
+/// The header of a file as it is written there.
 #[derive(Default)]
 pub(super) struct Header {
-    /// The names, empty where a column got a number for one; none without a header.
+    /// The names, empty where a column is named by its number; none without a header.
     pub(super) names: Vec<String>,
-    /// The record.
+    /// The bytes of the record.
     pub(super) text: Vec<u8>,
 }
 
-/// Reads the header, or the first record to count its fields. A first line that tells the delimiter is passed over.
+/// Reads the header, or the first record to count its fields. Skips a first line that names the delimiter.
 ///
 /// # Errors
-/// If there is none, it is malformed, has too many columns, or two of the same name; those of the reader.
+/// Fails if there is no header, it is malformed, has too many columns, or two of the same name. Returns the reader's errors.
 pub(super) fn open(
     text: PeekedInput,
     name: &str,
@@ -159,7 +159,7 @@ pub(super) fn open(
     Ok((decoding(splitter, name, reading, columns, limits), header))
 }
 
-/// Goes on behind some record.
+/// Resumes after a record.
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -229,7 +229,7 @@ fn decoding(
     }
 }
 
-/// Returns what the rows use that end in some bytes, which more bytes follow, and the lines between them.
+/// Returns what the rows that end in some bytes use, with the lines between them. More bytes follow these.
 fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
     let mut used = Used::default();
     while used.bytes < raw.len() {
@@ -249,7 +249,7 @@ struct CsvDecoder {
     scanner: Scanner,
     gaps: Gaps,
     limits: BatchLimits,
-    /// How many fields a record has.
+    /// The number of fields of a record.
     columns: usize,
     projection: Projection,
     index: Index,
@@ -268,7 +268,7 @@ impl Decoder for CsvDecoder {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
-        // Moved out so that records can be added while they are read.
+        // Moved out so that records can be added while its bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let cut = self.cut(&raw, batch);
         batch.raw = raw;
@@ -286,10 +286,10 @@ impl CsvDecoder {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
-        // The whole chunk crosses then, which must not be a long one of which this batch is a small part.
+        // The whole chunk crosses into the plugin then: it must not be a long one of which this batch is a small part.
         batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
-            // A chunk's last line ends with it, so none is partial.
+            // A chunk ends with the end of its last line, so no line is partial.
             if let Ok(Some(next)) = self.gaps.pass(raw, used.bytes, true) {
                 used.blank_line(next);
                 continue;
@@ -329,8 +329,8 @@ impl CsvDecoder {
         Ok(())
     }
 
-    /// Finds the record that begins at `start`. Adds where its fields end if they can be read where they stand, else
-    /// where the columns that are read stand in it.
+    /// Finds the record that begins at `start`. Appends the ends of its fields if they can be read in place, else the spans of
+    /// the columns that are read.
     #[inline]
     fn find(&mut self, raw: &[u8], start: usize, batch: &mut Batch) -> Result<CsvRecord, Partial> {
         let spans = &mut batch.spans;
@@ -343,7 +343,7 @@ impl CsvDecoder {
         // Any other record is malformed.
         if ends.len() == self.columns {
             if batch.in_place {
-                // Eight at a time, which takes no call: most records have few fields.
+                // Eight at a time needs no call: most records have few fields.
                 let (eights, rest) = ends.as_chunks::<8>();
                 for eight in eights {
                     batch.ends.extend_from_slice(eight);
@@ -361,14 +361,14 @@ impl CsvDecoder {
         })
     }
 
-    /// The error for a text that ends within quotes.
+    /// Returns the error for a text that ends within quotes.
     fn never_closed(&self, raw: &[u8], used: Used, partial: Partial) -> ChunkError {
         let open = partial.quote.unwrap_or(raw.len());
         let (name, feeds) = (Arc::clone(&self.name), line_feeds(&raw[used.bytes..open]));
         ChunkError::new(move |origin| never_closed(&name, origin, used, feeds))
     }
 
-    /// What is wrong with a record: first what may be the cause of the rest.
+    /// Returns the fault of a record: the one that may cause the others first.
     fn fault(
         &self,
         raw: &[u8],
@@ -390,19 +390,19 @@ impl CsvDecoder {
     }
 }
 
-/// How many bytes of a field are copied at once.
+/// The bytes of a field that are copied at once.
 const BLOCK: usize = 32;
 
-/// Takes the fields that are read out of records.
+/// Extracts the fields of the chosen columns from records.
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
-    /// Whether all columns are read, in their order: then fields without quotes are read where they stand.
+    /// True if all columns are read, in their order: then fields without quotes are read in place.
     in_place: bool,
-    /// The columns that are read, increasing.
+    /// The columns that are read, in increasing order.
     wanted: Vec<usize>,
-    /// The columns that are read, in the order of [`Batch::fields`]: indices into `wanted`. Nothing if that is the order
-    /// of `wanted`.
+    /// The columns that are read, in the order of [`Batch::fields`], as indices into `wanted`. None if that is the order of
+    /// `wanted`.
     order: Vec<usize>,
 }
 
@@ -424,19 +424,19 @@ impl Projection {
         }
     }
 
-    /// Adds where the columns that are read stand in a record without quotes, which begins at `start` and whose fields
-    /// end at `ends`.
+    /// Appends the spans of the columns that are read, in a record without quotes that begins at `start` and whose fields end at
+    /// `ends`.
     #[inline]
     fn spans(&self, start: u32, ends: &[u32], spans: &mut Vec<[u32; 2]>) {
         let before = |column: usize| column.checked_sub(1).map_or(start, |before| ends[before] + 1);
         spans.extend(self.wanted.iter().map(|&column| [before(column), ends[column]]));
     }
 
-    /// Takes the fields of a record, whose spans are there from `spans` on.
+    /// Copies the fields of a record into the batch; `spans` is the index of its first span.
     #[inline]
     fn take(&self, raw: &[u8], spans: usize, quoted: bool, batch: &mut Batch) {
         let Batch { fields, ends, .. } = batch;
-        // Behind the raw bytes if these go to the plugin, too.
+        // The fields are appended to the raw bytes if these go to the plugin, too.
         let base = if batch.in_place { raw.len() as u32 } else { 0 };
         batch.starts.push(base + fields.len() as u32);
         let spans = &batch.spans[spans..];
@@ -466,7 +466,7 @@ impl Projection {
         fields.truncate(at);
     }
 
-    /// The same for fields that may be quoted, and in the order in which the plugin reads the columns.
+    /// Copies fields that may be quoted, in the order in which the plugin reads the columns.
     fn take_each(
         &self,
         raw: &[u8],
@@ -488,21 +488,21 @@ impl Projection {
     }
 }
 
-/// What is known before the columns are.
+/// Reads the header, before the columns are known.
 struct HeaderReader<'a> {
     name: &'a str,
     parser: Parser,
     reading: CsvOptions,
-    /// The line that tells the delimiter, as long as it comes.
+    /// The line that names the delimiter, until it is read.
     separator_line: Option<u64>,
-    /// The header, once it was read.
+    /// The header, once it is read.
     header: Header,
     limits: &'a Limits,
 }
 
 impl HeaderReader<'_> {
-    /// The columns, and the header if it is used up, once the first record is there; before that the lines without a record
-    /// to pass over, so that none are held.
+    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns the lines
+    /// without a record to skip, so that none are buffered.
     fn columns(
         &mut self,
         raw: &[u8],
@@ -532,7 +532,7 @@ impl HeaderReader<'_> {
             }
             match self.parser.next(raw, used.bytes, last) {
                 Ok(CsvItem::Nothing { next }) => used.blank_line(next),
-                // What comes before it is passed over first.
+                // The lines before the header are skipped first.
                 _ if used.bytes > 0 => return Ok(Some((None, used))),
                 found => break found,
             }
@@ -578,7 +578,7 @@ impl HeaderReader<'_> {
         Ok(Some((Some(names), used)))
     }
 
-    /// The names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
+    /// Returns the names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
     fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
         let written = |column| {
             let mut text = Vec::new();
@@ -612,7 +612,7 @@ impl HeaderReader<'_> {
     }
 }
 
-/// Gives each column a name of its own: `a`, `a_2`, `a_3`, without those names that the header has.
+/// Makes each column's name unique: `a`, `a_2`, `a_3`, skipping names that the header has.
 fn number_duplicates(names: &mut [String]) {
     let mut taken: HashSet<String> = names.iter().cloned().collect();
     let mut seen = HashMap::<String, usize>::with_capacity(names.len());
@@ -644,7 +644,7 @@ fn ragged(columns: usize, found: usize) -> String {
     format!("expected {columns} fields, found {found}")
 }
 
-/// About the byte at `at`, of a record that begins at `start`.
+/// Returns the message about the byte at `at`, of a record that begins at `start`.
 fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String {
     let (quote, byte) = (char::from(dialect.quote), at - start + 1);
     if raw[at] == dialect.quote {
@@ -654,7 +654,7 @@ fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String 
     }
 }
 
-/// About the byte at `at`, of a record that begins at `start`.
+/// Returns the message about the byte at `at`, of a record that begins at `start`.
 fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     let (escape, byte) = (char::from(raw[at]), at - start + 1);
     format!(
@@ -662,7 +662,7 @@ fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     )
 }
 
-/// The error for a record with a quote that opens after so many line feeds, and then nothing but text.
+/// Returns the error for a record whose quote opens after `line_feeds` line feeds and is never closed.
 fn never_closed(name: &str, origin: &ChunkOrigin, used: Used, line_feeds: usize) -> Error {
     let line = origin.0.line + u64::from(used.lines) + line_feeds as u64;
     in_record(

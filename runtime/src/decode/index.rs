@@ -1,35 +1,34 @@
-//! The delimiters and line ends of a stretch of CSV, found in one go; its records are then looked up rather than
-//! searched. A record with a quote in it is left to the scanner.
+//! A stretch of CSV goes in; the positions of its delimiters and line ends, found in one go, come out. Records are then looked up
+//! rather than searched. A record with a quote in it is left to the scanner.
 
 use crate::format::csv::{BLOCK, Marks, Scanner};
 
-/// How many bytes are gone through at once: many records, and few enough that they and their places stay in the
-/// fastest cache.
+/// The bytes indexed at once: many records, and few enough that they and their positions stay in the fastest cache.
 const STRETCH: usize = 8 << 10;
 
-/// Where to look for the records of a stretch.
+/// The index of a stretch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// The places that mean something, delimiters, quotes, CR and LF: so many, and then room.
+    /// The positions of delimiters, quotes, CR and LF: the first `count` are in use, the rest is room.
     places: Vec<u32>,
     count: usize,
-    /// Which of them are no delimiters, as indices into `places`.
+    /// The positions that are no delimiters, as indices into `places`.
     others: Vec<u32>,
-    /// The next ones of both.
+    /// The next entries of both.
     place: usize,
     other: usize,
 }
 
 impl Index {
-    /// Forgets the stretch, before another text.
+    /// Clears the index, before another text.
     pub(super) fn clear(&mut self) {
         self.others.clear();
         self.other = 0;
     }
 
-    /// Where the fields of the record that begins at `start` end, after all those that were looked up before. Nothing if
-    /// that is for the scanner to find: there is a quote in it, it is longer than a stretch, or it has no line end. `raw`
-    /// holds whole records and does not change from call to call, until [`Index::clear`].
+    /// Returns the ends of the fields of the record that begins at `start`, after all records looked up before. Returns none if
+    /// the scanner has to find it: there is a quote in it, it is longer than a stretch, or it has no line end. `raw` holds whole
+    /// records and does not change between calls, until [`Index::clear`].
     #[inline]
     pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);
@@ -42,10 +41,10 @@ impl Index {
         (!is_quote).then_some(ends)
     }
 
-    /// Goes on to the places from `start` on.
+    /// Advances to the positions from `start` on.
     #[inline]
     fn pass(&mut self, start: usize) {
-        // Mostly one line end; all those of a record in which quotes are.
+        // Usually one line end; with quotes in a record, all its line ends and quotes.
         while let Some(&other) = self.others.get(self.other)
             && (self.places[other as usize] as usize) < start
         {
@@ -57,7 +56,7 @@ impl Index {
         }
     }
 
-    /// Goes through the stretch that begins at `start`, where a record does.
+    /// Indexes the stretch that begins at `start`, where a record begins.
     fn fill(&mut self, scanner: &Scanner, raw: &[u8], start: usize) {
         (self.place, self.other) = (0, 0);
         self.others.clear();
@@ -79,8 +78,8 @@ impl Index {
     }
 }
 
-/// Writes the places of the bits to the front of `places` and tells how many they are. Eight are written at a time,
-/// since a loop that ends sooner ends unforeseen.
+/// Writes the positions of the bits to the front of `places` and returns their number. Writes eight at a time, since a loop that
+/// ends sooner is mispredicted.
 #[inline]
 fn note(mut bits: u64, at: usize, places: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;

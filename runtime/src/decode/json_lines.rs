@@ -1,4 +1,4 @@
-//! The first lines of a text in; out comes why they are hardly JSONL. It is a guess, which an option of the request overrules.
+//! Checks that the first lines of a text look like JSONL. It is a guess, which an option of the request overrules.
 
 use memchr::memchr;
 
@@ -6,7 +6,10 @@ use super::lines::lines;
 use super::{content_kind, text_document};
 use crate::format::{OtherType, clip};
 
-/// Says why a text is hardly JSONL, and what to do.
+/// Checks that a text looks like JSONL.
+///
+/// # Errors
+/// Returns the reason why it hardly is, and what to do.
 pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String> {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
@@ -31,7 +34,7 @@ pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String>
              if it is CSV"
         ));
     }
-    // A file of lines says so; of a single object nobody knows whether it is a record.
+    // A file named JSON that has several lines is JSONL; a single object may be a record or a document.
     let text = text.trim_ascii();
     if is_json && memchr(b'\n', text).is_none() {
         let advice = match content_kind::advice_on_list(text) {

@@ -1,8 +1,8 @@
-//! JSON objects in, one a line; batches out. A line ends at LF or CRLF, and blank ones are passed over.
+//! JSON objects go in, one a line; batches come out. A line ends at LF or CRLF, and blank lines are skipped.
 //!
-//! The columns are the members of the first batch's objects, in the order in which they appear. A line that
-//! is not an object or not UTF-8 is malformed, and so is one that has a member twice, whether or not the plugin reads
-//! it: RFC 8259 leaves open which one counts.
+//! The columns are the members of the first batch's objects, in the order in which they appear. A line that is not an object or
+//! not UTF-8 is malformed, and so is one that has a member twice, whether or not the plugin reads it: RFC 8259 leaves open which
+//! one counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -21,22 +21,22 @@ use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
-/// The most memory that a decoder keeps of each of its vectors for the next record.
+/// The most bytes that a decoder keeps of each of its vectors for the next record.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The length of the shortest member of many, `"":0,`.
+/// The length of the shortest member of many, `"":0,`, in bytes.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// The number of keys outside all columns that is unusual.
+/// An unusual number of keys outside all columns.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
 type CodeAndReason = (&'static str, String);
 
-/// Reads the first batch to learn the columns.
+/// Reads the first batch to find the columns.
 ///
 /// # Errors
-/// If there are too many columns; those of the reader.
+/// Fails if there are too many columns. Returns the reader's errors.
 pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Decoding> {
     let mut splitter = Splitter::open(
         text,
@@ -72,7 +72,7 @@ pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Dec
     Ok(decoding(splitter, lines, columns))
 }
 
-/// Goes on behind some line.
+/// Resumes after a line.
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -103,7 +103,7 @@ fn decoding(splitter: Splitter, lines: LineSplitter, columns: Vec<String>) -> De
     }
 }
 
-/// Where the last complete line ends.
+/// Returns where the last complete line ends.
 fn records_end(raw: &[u8], last: bool) -> Option<usize> {
     if last {
         return Some(raw.len());
@@ -122,22 +122,22 @@ struct JsonlDecoder {
 impl Decoder for JsonlDecoder {
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()> {
         let names = || self.names.iter().chain(more);
-        let mut met = HashSet::new();
-        if let Some(twice) = names().find(|&name| !met.insert(name)) {
+        let mut names_seen = HashSet::new();
+        if let Some(twice) = names().find(|&name| !names_seen.insert(name)) {
             let name = clip(twice.as_bytes());
             let message = format_args!("column \"{name}\" is asked for, but is there already");
             return Err(in_input(&self.lines.name, Code::PluginPlan, message));
         }
-        check_reads(reads, met.len())
+        check_reads(reads, names_seen.len())
             .map_err(|message| in_input(&self.lines.name, Code::PluginPlan, message))?;
-        let mut slots = vec![None; met.len()];
+        let mut slots = vec![None; names_seen.len()];
         for (slot, &read) in reads.iter().enumerate() {
             slots[read] = Some(slot);
         }
-        self.lines.columns = met.len();
+        self.lines.columns = names_seen.len();
         self.reader = FieldReader {
             keys: Keys::new(names().map(String::as_str)),
-            met: vec![0; met.len()],
+            last_objects: vec![0; names_seen.len()],
             slots,
             values: vec![None; reads.len()],
             ..FieldReader::default()
@@ -148,7 +148,7 @@ impl Decoder for JsonlDecoder {
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
         let (lines, reader) = (&self.lines, &mut self.reader);
-        // Moved out so that records can be added while they are read.
+        // Moved out so that records can be added while its bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let read = lines.objects(&raw, batch.used, |row, object| {
             match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch)) {
@@ -171,7 +171,7 @@ impl Decoder for JsonlDecoder {
 struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
-    /// How many columns there are, those that the plugin added included.
+    /// The number of columns, those that the plugin added included.
     columns: usize,
 }
 
@@ -184,7 +184,7 @@ impl LineSplitter {
         }
     }
 
-    /// Hands out the lines from `used` on, up to as many as a batch has, each with whether it is an object.
+    /// Calls `found` for each line from `used` on, up to as many as a batch has, with whether it is an object.
     fn objects(
         &self,
         raw: &[u8],
@@ -247,9 +247,9 @@ struct ColumnNames {
     names: Vec<String>,
     names_max: usize,
     name_bytes_max: usize,
-    /// Why there are no more of them.
+    /// The reason why there are no more of them.
     fault: Option<String>,
-    met: HashSet<Vec<u8>>,
+    seen: HashSet<Vec<u8>>,
     text: Vec<u8>,
 }
 
@@ -260,7 +260,7 @@ impl ColumnNames {
             names_max: limits.columns_max,
             name_bytes_max: limits.column_name_bytes_max,
             fault: None,
-            met: HashSet::new(),
+            seen: HashSet::new(),
             text: Vec::new(),
         }
     }
@@ -269,7 +269,7 @@ impl ColumnNames {
         for member in members(object) {
             self.text.clear();
             // A key without a text names no column.
-            if text(member.key.of(object), &mut self.text).is_err() || self.met.contains(&self.text) {
+            if text(member.key.of(object), &mut self.text).is_err() || self.seen.contains(&self.text) {
                 continue;
             }
             if self.fault.is_some() {
@@ -281,35 +281,36 @@ impl ColumnNames {
                 self.fault = Some(format!("has more than the {} columns allowed", self.names_max));
             } else {
                 self.names.push(String::from_utf8_lossy(&self.text).into_owned());
-                self.met.insert(self.text.clone());
+                self.seen.insert(self.text.clone());
             }
         }
     }
 }
 
-/// Takes the fields that the plugin reads out of objects.
+/// Extracts the fields that the plugin reads from objects.
 #[derive(Clone, Default)]
 struct FieldReader {
     keys: Keys,
-    /// How many objects have been read, the one at hand included.
+    /// The number of objects read, the current one included.
     objects: u64,
-    /// For each column the last object that had it.
-    met: Vec<u64>,
-    /// For each column where it is among those read, if it is.
+    /// The last object that had the column, for each column.
+    last_objects: Vec<u64>,
+    /// The index among the columns that are read, for each column.
     slots: Vec<Option<usize>>,
-    /// For each column read where its value is in the record at hand.
+    /// The span of the value in the current record, for each column that is read.
     values: Vec<Option<Span>>,
     others: UnknownKeys,
 }
 
 /// The keys of an object that name no column.
 ///
-/// They use the memory that is held for a long record's fields and output, and give it back before those are made. It is at
-/// most 1.6 times the record: eight bytes for each member, which has at least five. A key with escapes is longer than its text
-/// by more than the difference.
+/// They use the memory reserved for a long record's fields and output, and free it before those are made. That is at most 1.6
+/// times the record: eight bytes for each member, which has at least five. A key with escapes is longer than its text by more
+/// than the difference.
 #[derive(Clone, Default)]
 struct UnknownKeys {
-    /// Where each key stands in the object, without its quotes; one with escapes in `names`, counted from the object's end on.
+    /// The spans of the keys in the object, without quotes. A key with escapes is in `names`, at an offset counted from the
+    /// object's end.
     keys: Vec<[u32; 2]>,
     /// The texts of keys with escapes, one after the other.
     names: Vec<u8>,
@@ -349,7 +350,7 @@ impl FieldReader {
                 continue;
             };
             guess = column + 1;
-            if std::mem::replace(&mut self.met[column], self.objects) == self.objects {
+            if std::mem::replace(&mut self.last_objects[column], self.objects) == self.objects {
                 return Err(duplicate(key));
             }
             if let Some(slot) = self.slots[column] {
@@ -362,7 +363,7 @@ impl FieldReader {
     }
 }
 
-/// Returns the byte behind a field, which tells a string from a literal of the same text.
+/// Returns the byte after a field, which distinguishes a string from a literal of the same text.
 fn mark(value: &[u8]) -> u8 {
     if value.first() == Some(&b'"') { b'"' } else { b'\n' }
 }
@@ -373,7 +374,7 @@ fn duplicate(key: &[u8]) -> CodeAndReason {
 }
 
 impl UnknownKeys {
-    /// Forgets all keys, and gives long vectors back.
+    /// Removes all keys, and frees long vectors.
     fn clear(&mut self) {
         self.keys.clear();
         self.names.clear();
@@ -385,7 +386,7 @@ impl UnknownKeys {
     /// Adds a key.
     fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
-            // For all that may follow, since a vector that grows by copies takes more for a while.
+            // Room for all keys that may follow, since a vector that grows by copies needs more for a while.
             let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
             self.keys.reserve_exact(more);
         }
@@ -402,7 +403,7 @@ impl UnknownKeys {
         Ok(())
     }
 
-    /// Returns the second of the keys with the same name, if there are any: of the first such name in the order of names.
+    /// Returns the second of two keys with the same name, if there are any: the first such name in the order of names.
     fn duplicate<'a>(&mut self, object: &'a [u8]) -> Option<&'a [u8]> {
         if self.keys.len() < 2 {
             return None;

@@ -1,4 +1,4 @@
-//! A text in; out come its lines, as CSV ends them: at LF, at CRLF or at a lone CR.
+//! A text goes in, its lines come out, as CSV ends them: at LF, at CRLF or at a lone CR.
 
 use memchr::memchr2;
 
@@ -28,7 +28,7 @@ pub(super) fn complete_lines(text: &[u8], whole: bool) -> impl Iterator<Item = &
     lines(&text[..end])
 }
 
-/// Returns how many lines end in a text.
+/// Returns the number of line ends in a text.
 pub(super) fn line_ends(text: &[u8]) -> usize {
     let is_last = !text.is_empty() && !text.ends_with(b"\n") && !text.ends_with(b"\r");
     lines(text).count() - usize::from(is_last)

@@ -1,10 +1,10 @@
-//! The first lines of a text in; out comes whether they are a log: each has a time and a level, or the form of syslog or of a
-//! web server. It is a guess: a column of a CSV file may have such lines.
+//! Recognizes a log by the first lines of a text: each has a time and a level, or the form of syslog or of a web server. It is a
+//! guess: a column of a CSV file may have such lines.
 
-/// How many lines are looked at.
+/// The most lines looked at.
 const LINES: usize = 100;
 
-/// Words that say how bad it is.
+/// The words for levels of severity.
 const LEVELS: &[&str] = &[
     "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "ERR", "FATAL", "CRITICAL", "SEVERE",
     "PANIC",
@@ -25,7 +25,7 @@ pub(super) fn is_log<'a>(first: &str, rest: impl Iterator<Item = &'a [u8]>) -> b
 fn is_log_line(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(&line[..line.len().min(256)]);
     let line = line.trim_start();
-    // Of Apache and nginx; of logfmt.
+    // The forms of Apache and nginx, and logfmt.
     let has_word = |word: &str| {
         line.match_indices(word)
             .any(|(at, _)| at == 0 || line[..at].ends_with(' '))
@@ -39,7 +39,7 @@ fn is_log_line(line: &[u8]) -> bool {
         .map(|word| word.trim_end_matches([':', '|', '-']));
     let first = words.next().unwrap_or_default();
     let second = words.next().unwrap_or_default();
-    // As Python writes it: `INFO:root:started`.
+    // The form of Python: `INFO:root:started`.
     let mut parts = line.splitn(3, ':');
     if parts.next().is_some_and(|level| LEVELS.contains(&level))
         && parts.next().is_some_and(is_logger)
@@ -58,18 +58,18 @@ fn is_log_line(line: &[u8]) -> bool {
     is_timed && (is_syslog || others.into_iter().any(is_level))
 }
 
-/// Whether a word says how bad it is.
+/// Returns whether a word is a level of severity.
 pub(super) fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
 }
 
-/// Whether a text is the name of a logger: a word, perhaps of several modules.
+/// Returns whether a text is the name of a logger: a word, perhaps of several modules.
 fn is_logger(name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && name.chars().all(is_part)
 }
 
-/// Whether a word begins with a date of digits: `2024-01-31`, `2024/01/31`, `31.01.2024`.
+/// Returns whether a word begins with a date of digits: `2024-01-31`, `2024/01/31`, `31.01.2024`.
 fn is_date(word: &str) -> bool {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let first = digits(word);
@@ -82,7 +82,7 @@ fn is_date(word: &str) -> bool {
         && matches!((first, second, third), (4, 1 | 2, 1..) | (1 | 2, 1 | 2, 4))
 }
 
-/// Whether a word begins with a time of day.
+/// Returns whether a word begins with a time of day.
 fn is_clock(word: &str) -> bool {
     matches!(
         word.as_bytes(),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_told_by_half_of_its_lines() {
+    fn a_log_is_recognized_by_half_of_its_lines() {
         for text in [
             "2024-01-01 10:00:00 INFO started\n2024-01-01 10:00:01 ERROR failed, retrying\n",
             "2024-01-01 10:00:00 INFO started\r2024-01-01 10:00:01 ERROR failed, retrying\r",

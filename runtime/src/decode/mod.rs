@@ -1,6 +1,6 @@
-//! Bytes in, batches of records out: a [`Splitter`] cuts the input into chunks of whole records, a [`Decoder`] each
-//! chunk into batches. A record that is malformed is set aside in its batch, with its position and the reason; an
-//! input that cannot be told into records is an error.
+//! Bytes go in, batches of records come out: a [`Splitter`] cuts the input into chunks of whole records, and a [`Decoder`] turns
+//! each chunk into batches. A malformed record is set aside in its batch, with its position and the reason. An input that cannot
+//! be split into records is an error.
 
 mod content_kind;
 mod csv;
@@ -40,58 +40,58 @@ use crate::format::{Format, Hints, OtherType, clip};
 use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
-/// Decodes chunks. What it makes of one depends on that chunk alone.
+/// Decodes chunks. The result depends on the chunk alone.
 pub trait Decoder: Send {
-    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`]
-    /// followed by `more`, the names of further members. Called once, before the first [`Decoder::next`].
+    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`] followed by `more`, the
+    /// names of further members. Called once, before the first [`Decoder::next`].
     ///
     /// # Errors
-    /// If an index does not exist or stands there twice, or the format does not allow `more`.
+    /// Fails if an index does not exist or is given twice, or if the format does not allow `more`.
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()>;
 
-    /// Goes on to the next records of the chunk that the batch was loaded with. False if there are none.
+    /// Decodes the next records of the chunk that the batch was loaded with. Returns false if there are none.
     ///
     /// # Errors
-    /// A record beyond its limit; an input that ends within quotes.
+    /// Fails on a record beyond its limit and on an input that ends within quotes.
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError>;
 
-    /// Another one for the same input.
+    /// Returns another decoder for the same input.
     fn fork(&self) -> Box<dyn Decoder>;
 }
 
-/// What is known of an opened input.
+/// An opened input.
 pub struct Decoding {
-    /// Its bytes.
+    /// The input's bytes, in chunks.
     pub splitter: Splitter,
-    /// Its records.
+    /// The decoder of the chunks.
     pub decoder: Box<dyn Decoder>,
     /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
     pub columns: Vec<String>,
-    /// Its format.
+    /// The input's format.
     pub format: Format,
-    /// How CSV that is made of it is written: in its own delimiter and, if it has one, its own quote; the default dialect for
-    /// other formats.
+    /// The dialect of CSV output that is made of this input: the input's delimiter and, if it has one, its quote. The default
+    /// dialect for other formats.
     pub dialect: Dialect,
-    /// Whether its text is not made of the input's own bytes, because these are of another encoding.
+    /// True if the text does not have the input's own bytes: it was in another encoding, or spaces became tabs.
     pub is_transcoded: bool,
 }
 
-/// Opens an input and learns its columns. `name` stands in errors; `hints` are what its name and its content type tell, which
-/// `options` overrule; without either it is CSV.
+/// Opens an input and finds its columns. `name` is used in errors. `hints` come from the input's name and content type, and
+/// `options` overrule them; without either the input is CSV.
 ///
-/// A chunk has as many whole records as `limits.batch_bytes` hold, or one longer one. It is one batch, unless that had
-/// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an
-/// encoder may write them all); a batch has one record at least. So what it holds depends on the input alone,
-/// not on how the reader parts it. The members of JSONL are looked for in as many records as a batch of one
-/// column has.
+/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. It is one batch, unless it has more
+/// than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an encoder may write
+/// them all); a batch has at least one record. The content of a chunk thus depends on the input alone, not on the sizes of the
+/// reads. The members of JSONL are collected from as many records as a batch of one column has.
 ///
-/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without
-/// a header is none: whoever writes a header writes it always, so what is empty was cut off.
+/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without a header is an error:
+/// programs that write a header always write it, so an empty file was cut off.
 ///
 /// # Errors
-/// If the beginning is that of another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
-/// format. If the columns cannot be told: CSV that is empty or has a malformed header, two columns of one name, a
-/// name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Those of the reader, unchanged if they are this crate's.
+/// Fails if the input begins as another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
+/// format. Fails if the columns cannot be found: CSV that is empty or has a malformed header, two columns of one name, a name
+/// longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Returns the reader's errors, unchanged
+/// if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -109,20 +109,20 @@ pub fn open(
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, Code::NotATable, message);
-    // What was named is not questioned.
+    // The request's format is trusted.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
     let decoding = match format {
         Format::Csv => {
             let given = options.syntax()?;
-            let (text, begin) = text.behind_lines(name, options.skip_lines.unwrap_or(0))?;
+            let (text, begin) = text.after_lines(name, options.skip_lines.unwrap_or(0))?;
             let is_quoted = given.quote == Some(Dialect::default().quote);
             let delimiter = options.delimiter.map(|_| given.delimiter);
             let kind_of = |sample: &Sample| {
                 content_kind::of_csv(sample, delimiter, is_quoted)
                     .filter(|kind| is_guessed || !kind.is_guess())
             };
-            // First as it is: no option makes a table of what is none.
+            // The unchanged text is checked first: no option makes a table of another kind of file.
             let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
                 kind = kind_of(&simple(&text.sample, given));
@@ -130,24 +130,24 @@ pub fn open(
             if let Some(kind) = kind {
                 return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
-            let (text, is_spaced) = text.spaced(name, options)?;
+            let (text, is_spaced) = text.with_tabs(name, options)?;
             is_transcoded |= is_spaced;
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
-            let (opened, header) = csv::open(text.begun(), name, begin, reading, limits)?;
+            let (opened, header) = csv::open(text.into_input(), name, begin, reading, limits)?;
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::CsvBeginning {
                 is_delimiter_open,
                 is_auto,
-                is_told_by_line: has_separator_line && options.delimiter.is_none(),
+                is_named_by_line: has_separator_line && options.delimiter.is_none(),
                 ..opened.top(syntax, reading, &header)
             };
             if is_guessed {
                 let other = hints.other.filter(|_| options.delimiter.is_none());
                 shape::check(&top(), other).map_err(|(code, message)| in_input(name, code, message))?;
             } else if is_auto {
-                // A format is named, and no delimiter.
+                // The request names the format, but no delimiter.
                 shape::check_delimiter(&top()).map_err(|message| in_input(name, Code::CsvSyntax, message))?;
             }
             opened
@@ -156,11 +156,11 @@ pub fn open(
             if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
-            // Of UTF-16 the error comes from the splitter.
+            // The splitter reports UTF-16.
             if is_guessed && !text.sample.is_utf16() {
                 json_lines::check(text.sample.text(), hints.other).map_err(refused)?;
             }
-            jsonl::open(text.begun(), name, limits)?
+            jsonl::open(text.into_input(), name, limits)?
         }
     };
     Ok(Decoding {
@@ -170,7 +170,7 @@ pub fn open(
 }
 
 impl Decoding {
-    /// What was read of CSV, as if its delimiter had been named.
+    /// Returns the beginning of a CSV file, as if the request had named its delimiter.
     fn top<'a>(
         &'a self,
         syntax: Syntax,
@@ -203,7 +203,7 @@ impl Decoding {
             },
             is_delimiter_open: false,
             is_auto: false,
-            is_told_by_line: false,
+            is_named_by_line: false,
             rest,
             lost_line_ends,
             whole,
@@ -213,8 +213,7 @@ impl Decoding {
     }
 }
 
-/// Returns a sample of a text that its dialect alone would write so, to be looked at: it begins where the first line does that is
-/// no comment.
+/// Returns the sample as its dialect alone would write it, from its first line that is no comment. It is only looked at.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -235,13 +234,13 @@ struct InputText {
 }
 
 impl InputText {
-    /// Reads the beginning and decodes it, if it is a text.
+    /// Reads the beginning of an input, and decodes it if it is text in another encoding.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
         let is_named = options.format.is_some();
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
-        // UTF-16 begins with the same bytes, and this has NULs where that has a text.
+        // UTF-32 is checked first: its byte order mark begins with that of UTF-16.
         if has_utf32_mark(sample.bytes()) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, Code::EncodingMismatch, UTF_32));
         }
@@ -274,8 +273,8 @@ impl InputText {
         })
     }
 
-    /// Returns the text behind so many lines, and where it begins.
-    fn behind_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
+    /// Returns the text after the first `lines` lines, and its position in the file.
+    fn after_lines(self, name: &str, lines: u32) -> Result<(Self, InputStart)> {
         if lines == 0 {
             return Ok((self, InputStart::default()));
         }
@@ -290,8 +289,8 @@ impl InputText {
         Ok((text, begin))
     }
 
-    /// The same with tabs between fields, if spaces are to stand there; and whether it is so.
-    fn spaced(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
+    /// Returns the text with tabs between its fields if the request says that spaces separate them, and whether it does.
+    fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
         }
@@ -311,22 +310,21 @@ impl InputText {
         ))
     }
 
-    /// Returns all of it for a splitter.
-    fn begun(self) -> PeekedInput {
-        self.sample.begun(self.rest)
+    /// Returns the whole text for a splitter.
+    fn into_input(self) -> PeekedInput {
+        self.sample.into_input(self.rest)
     }
 
-    /// A reader of all of it.
+    /// Returns a reader of the whole text.
     fn reader(self) -> Reader {
         self.sample.into_reader(self.rest)
     }
 }
 
-/// Opens the rest of an input of which the format, the columns and the dialect are known, for somebody who had the records
-/// before and had opened it with the same options.
+/// Opens the rest of an input whose format, columns and dialect are known, with the options that it was first opened with.
 ///
 /// # Errors
-/// If the options contradict each other.
+/// Fails if the options contradict each other.
 pub fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -344,8 +342,8 @@ pub fn resume(
     })
 }
 
-/// Returns how CSV is written: as it was asked for, as the file itself says, as its first records tell if that was asked for, or as
-/// its name says. Says whether the first line is no record but tells the delimiter.
+/// Returns the syntax of CSV: from the options, the file's separator line, its first records if the options ask for that, or its
+/// name. Also returns whether the first line is a separator line, which is no record.
 fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) -> Result<(Syntax, bool)> {
     let given = options.syntax()?;
     let separator = sniff::separator_line(sample.text());
@@ -356,11 +354,11 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     if let Some(delimiter) = separator.filter(|_| options.delimiter.is_none()) {
         let line = clip(&[b"sep=", &[delimiter][..]].concat());
         let what = format!("its first line (\"{line}\")");
-        check_told(&what, delimiter, given, options)
+        check_is_unused(&what, delimiter, given, options)
             .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
-    // Of UTF-16 the error comes when the header is read.
+    // UTF-16 is reported when the header is read.
     if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
@@ -383,22 +381,22 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             name,
             delimiter = %char::from(syntax.delimiter).escape_debug(),
             quote = %syntax.quote.map_or("none".into(), |quote| char::from(quote).to_string()),
-            "dialect told by the first records"
+            "detected the dialect from the first records"
         );
         return Ok((syntax, has_separator_line));
     }
     let hinted = hints.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
     if let Some(delimiter) = hinted.filter(|_| known.is_none()) {
         let what = "its name or content type";
-        check_told(what, delimiter, given, options)
+        check_is_unused(what, delimiter, given, options)
             .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let delimiter = known.or(hinted).unwrap_or(given.delimiter);
     Ok((Syntax { delimiter, ..given }, has_separator_line))
 }
 
-/// Checks that the delimiter that `what` tells is no character that an option uses.
-fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
+/// Checks that no option uses the delimiter that was found in `what`.
+fn check_is_unused(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
     let is = |of: Option<u8>| of == Some(delimiter);
     let option = match given {
         Syntax { quote, .. } if is(quote) && options.quote.is_some() => "--quote",
@@ -412,7 +410,7 @@ fn check_told(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) 
     ))
 }
 
-/// Returns the syntax with the dialect that the first records told.
+/// Returns the syntax with the detected dialect.
 fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
@@ -423,13 +421,13 @@ fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
 
 type Reader = Box<dyn Read + Send>;
 
-/// The bounds of a batch.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 struct BatchLimits {
     records: usize,
     cells: usize,
     record_bytes_max: usize,
-    /// The longest chunk of which fields are read in place.
+    /// The length up to which fields of a chunk are read in place, in bytes.
     in_place_bytes_max: usize,
 }
 
@@ -443,13 +441,13 @@ impl BatchLimits {
         }
     }
 
-    /// How many records of so many columns a batch has at most.
+    /// Returns the most records that a batch of this many columns has.
     fn records_max(&self, columns: usize) -> usize {
         (self.cells / columns.max(1)).clamp(1, self.records)
     }
 }
 
-/// Says that a column cannot have this name.
+/// Returns the message for a column whose name is too long.
 fn long_name(name: &[u8], bytes_max: usize) -> String {
     let (name, bytes) = (clip(name), name.len());
     format!("the column name \"{name}\" has {bytes} bytes, more than the {bytes_max} allowed")

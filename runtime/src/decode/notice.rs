@@ -1,7 +1,7 @@
-//! The first records of a text in; out comes whether they are a notice in place of a file: sentences, or the words of an error.
-//! It is a guess from the words and from what reads on over a delimiter, as a sentence does and the names of columns do not.
+//! Recognizes a notice in place of a file by the first records of a text: sentences, or the words of an error. It is a guess from
+//! the words, and from text that continues after a delimiter, as sentences do and names of columns do not.
 
-/// What servers and people write in place of a file, alone or before a mark.
+/// Phrases that servers and people write in place of a file, alone or before a punctuation mark.
 const PHRASES: &[&str] = &[
     "access denied",
     "accessdenied",
@@ -41,7 +41,7 @@ const PHRASES: &[&str] = &[
     "under maintenance",
 ];
 
-/// How notices begin that go on in words of their own.
+/// Beginnings of notices that continue in words of their own.
 const BEGINNINGS: &[&str] = &[
     "error:",
     "warning:",
@@ -60,7 +60,7 @@ const BEGINNINGS: &[&str] = &[
     "traceback (",
 ];
 
-/// Words that stand in a sentence, and hardly in the name of a column.
+/// Words that are common in sentences and rare in the names of columns.
 const WORDS_OF_SENTENCES: &[&str] = &[
     "are",
     "be",
@@ -89,10 +89,10 @@ const WORDS_OF_SENTENCES: &[&str] = &[
     "your",
 ];
 
-/// A sentence without a word of [`WORDS_OF_SENTENCES`] has so many.
+/// The number of words that make a line a sentence without a word of [`WORDS_OF_SENTENCES`].
 const WORDS_OF_PROSE: usize = 7;
 
-/// What is looked at.
+/// A text that may be a notice.
 pub(super) struct NoticeCandidate<'a> {
     /// The first line, without its quotes.
     pub(super) line: &'a str,
@@ -100,7 +100,7 @@ pub(super) struct NoticeCandidate<'a> {
     pub(super) names: &'a [&'a str],
     /// The records below it.
     pub(super) records: &'a [&'a [u8]],
-    /// Whether most of these are as wide as the header.
+    /// True if most of the records are as wide as the header.
     pub(super) is_table: bool,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn is_notice(text: &NoticeCandidate<'_>) -> bool {
     }
 }
 
-/// Whether a line without a delimiter is a sentence: alone, or over lines that are no values.
+/// Returns whether a line without a delimiter is a sentence: alone, or over lines that are no values.
 fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     let is_sentence = is_sentence(line);
     // A single word may as well be the name of a column.
@@ -135,7 +135,7 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
-/// Whether a line with delimiters is a sentence with commas: it reads on behind each of them, or has clauses.
+/// Returns whether a line with delimiters is a sentence with commas: it continues after each of them, or has clauses.
 fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
@@ -162,12 +162,12 @@ fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>
         || has_clauses() && has_words_of_sentence(line)
 }
 
-/// Whether the field behind a delimiter goes on with the sentence before it; the delimiter may end the line.
+/// Returns whether the field after a delimiter continues the sentence before it. The delimiter may end the line.
 fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
 
-/// Whether a line of a letter stands here: a sentence ends it, or goes on behind its commas.
+/// Returns whether a line may be one of a letter: it ends a sentence, or continues after its commas.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
@@ -180,18 +180,18 @@ fn is_sentence(line: &str) -> bool {
     words(line) >= 3 && line.ends_with(['.', '!']) || ends_sentence(line)
 }
 
-/// Whether a line ends with a mark that names and abbreviations do not have: that of Chinese, Japanese, Hindi, Urdu. Words of the
-/// first two are not counted, since no spaces stand between them.
+/// Returns whether a line ends with a mark that names and abbreviations do not have: that of Chinese, Japanese, Hindi, Urdu. The
+/// words of Chinese and Japanese are not counted, since they have no spaces between them.
 fn ends_sentence(line: &str) -> bool {
     line.ends_with(['。', '｡', '！', '．', '।', '۔'])
 }
 
-/// Whether a line explains an error: a sentence with words of one.
+/// Returns whether a line explains an error: a sentence with words of one.
 fn is_explanation(line: &str) -> bool {
     is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }
 
-/// Whether a line has as many words as a sentence, and such as stand in one. A question may be the name of a column.
+/// Returns whether a line has as many words as a sentence, among them words of sentences. A question may be the name of a column.
 fn has_words_of_sentence(line: &str) -> bool {
     const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
     let lower = line.to_lowercase();
@@ -213,7 +213,7 @@ fn has_words_of_sentence(line: &str) -> bool {
     !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
-/// Whether a line begins as a notice does, and goes on.
+/// Returns whether a line begins as notices do, and continues.
 fn begins_notice(line: &str) -> bool {
     let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
     is_status(line)
@@ -223,12 +223,12 @@ fn begins_notice(line: &str) -> bool {
             .any(|phrase| has_start(line, phrase) && is_mark(&line[phrase.len()..]))
 }
 
-/// Whether a line is no more than the words of an error.
+/// Returns whether a line has only the words of an error.
 fn is_phrase(line: &str) -> bool {
     PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
 }
 
-/// Whether it has a status of HTTP and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
+/// Returns whether a line has a status of HTTP and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
 fn is_status(line: &str) -> bool {
     let before = ["http error ", "http ", "error "]
         .iter()
@@ -245,7 +245,7 @@ fn begins_phrase(text: &str) -> bool {
     PHRASES.iter().any(|phrase| has_start(text, phrase))
 }
 
-/// Whether a text begins so, in letters of any case.
+/// Returns whether a text begins with `start`, in letters of any case.
 fn has_start(text: &str, start: &str) -> bool {
     text.get(..start.len())
         .is_some_and(|text| text.eq_ignore_ascii_case(start))
@@ -255,7 +255,7 @@ fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// Whether half of the records are such, and there are any.
+/// Returns whether there are records and `is` holds for at least half of them.
 fn is_half(records: &[&[u8]], is: impl Fn(&str) -> bool) -> bool {
     let such = records
         .iter()

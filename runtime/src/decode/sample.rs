@@ -1,4 +1,4 @@
-//! A reader in; out comes its beginning, to tell what it is, and a reader that has all of it.
+//! A reader goes in; its beginning comes out for detection, with a reader of the whole input.
 
 use std::io::{Cursor, Read};
 
@@ -7,16 +7,16 @@ use super::split::PeekedInput;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::BYTE_ORDER_MARK;
 
-/// How much of an input is looked at.
+/// The length of a sample, in bytes.
 pub(super) const SAMPLE_BYTES: usize = 64 << 10;
 
-/// The beginning of an input, or of what comes behind some lines of it.
+/// The beginning of an input, or of its rest after skipped lines.
 #[derive(Clone)]
 pub(super) struct Sample {
     bytes: Vec<u8>,
-    /// Whether the file begins with it, so that it may have a byte order mark.
+    /// True if the sample is the start of the file, which may have a byte order mark.
     is_start: bool,
-    /// Whether it is all there is.
+    /// True if the sample is the whole input.
     pub(super) whole: bool,
 }
 
@@ -24,9 +24,9 @@ impl Sample {
     /// Reads the beginning of a file.
     ///
     /// # Errors
-    /// Those of the reader, unchanged if they are this crate's.
+    /// Returns the reader's errors, unchanged if they are this crate's.
     pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
-        // As much as most small files have: each growth copies what is there.
+        // Most small files fit: each growth copies the bytes.
         let mut bytes = Vec::with_capacity(16 << 10);
         read_on(reader, name, 0, SAMPLE_BYTES, &mut bytes)?;
         let whole = bytes.len() < SAMPLE_BYTES;
@@ -37,27 +37,27 @@ impl Sample {
         })
     }
 
-    /// Returns the same sample, of which is known whether the file begins with it.
+    /// Returns the sample with the flag that says whether it is the start of the file.
     pub(super) fn at_start(self, is_start: bool) -> Self {
         Self { is_start, ..self }
     }
 
-    /// Whether the file begins with it.
+    /// Returns whether the sample is the start of the file.
     pub(super) fn is_start(&self) -> bool {
         self.is_start
     }
 
-    /// Whether it begins with a byte order mark of UTF-16.
+    /// Returns whether the sample begins with a byte order mark of UTF-16.
     pub(super) fn is_utf16(&self) -> bool {
         self.is_start && has_utf16_mark(&self.bytes)
     }
 
-    /// The bytes as they were read.
+    /// Returns the bytes as they were read.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The text behind the byte order mark of UTF-8, if there is one.
+    /// Returns the text after the byte order mark of UTF-8, if there is one.
     pub(super) fn text(&self) -> &[u8] {
         let text = self.bytes.strip_prefix(BYTE_ORDER_MARK);
         text.filter(|_| self.is_start).unwrap_or(&self.bytes)
@@ -72,7 +72,7 @@ impl Sample {
         (BYTE_ORDER_MARK, self)
     }
 
-    /// Returns another text that stands for this one.
+    /// Returns a sample with a changed text.
     pub(super) fn changed(&self, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
         Self {
             bytes: change(self.text()),
@@ -81,8 +81,8 @@ impl Sample {
         }
     }
 
-    /// Returns the whole input for a splitter, of which `rest` is what comes behind the sample.
-    pub(super) fn begun(self, rest: Reader) -> PeekedInput {
+    /// Returns the whole input for a splitter; `rest` reads the bytes after the sample.
+    pub(super) fn into_input(self, rest: Reader) -> PeekedInput {
         PeekedInput {
             read: self.bytes,
             has_ended: self.whole,
@@ -90,26 +90,26 @@ impl Sample {
         }
     }
 
-    /// A reader that begins with the sample.
+    /// Returns a reader of the sample and of `rest` after it.
     pub(super) fn into_reader(self, rest: Reader) -> Reader {
         Box::new(Cursor::new(self.bytes).chain(rest))
     }
 }
 
-/// Whether a file begins with the byte order mark of UTF-16, in either order.
+/// Returns whether bytes begin with the byte order mark of UTF-16, in either order.
 pub(super) fn has_utf16_mark(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
-/// Whether a file begins with the byte order mark of UTF-16 or UTF-8.
+/// Returns whether bytes begin with the byte order mark of UTF-16 or UTF-8.
 pub(super) fn has_mark(bytes: &[u8]) -> bool {
     has_utf16_mark(bytes) || bytes.starts_with(BYTE_ORDER_MARK)
 }
 
-/// Appends what comes next, at most so many bytes. `before` says how many came before those that are in `bytes`.
+/// Appends the next bytes, at most `bytes_max`. `before` is the number of bytes read before those in `bytes`.
 ///
 /// # Errors
-/// Those of the reader, unchanged if they are this crate's.
+/// Returns the reader's errors, unchanged if they are this crate's.
 pub(super) fn read_on(
     reader: &mut Reader,
     name: &str,
@@ -133,7 +133,7 @@ pub(super) fn read_on(
 
 #[cfg(test)]
 impl Sample {
-    /// A sample as it is read of a text.
+    /// Returns the sample of a text.
     pub(super) fn of(text: impl AsRef<[u8]>) -> Self {
         let mut reader: Reader = Box::new(Cursor::new(text.as_ref().to_vec()));
         Self::read(&mut reader, "a.csv").expect("a text can be read")

@@ -33,7 +33,7 @@ pub(super) struct CsvBeginning<'a> {
     /// Whether it was detected, because that was asked for.
     pub(super) is_auto: bool,
     /// Whether a line over the header tells it, which is passed over with the lines over the header.
-    pub(super) is_told_by_line: bool,
+    pub(super) is_named_by_line: bool,
     /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
     pub(super) rest: Cow<'a, [u8]>,
     /// Where that text has one line end less than the bytes, in order.
@@ -255,7 +255,7 @@ impl<'a> Shape<'a> {
 
     /// The options that pass over so many lines, and keep the delimiter that one of them tells.
     fn skip_lines(&self, lines: u64) -> String {
-        match self.top.is_told_by_line {
+        match self.top.is_named_by_line {
             true => format!(
                 "--skip-lines {lines} and {}",
                 sniff::option(self.top.dialect.delimiter)
@@ -477,7 +477,7 @@ impl<'a> Shape<'a> {
         let (lines, is_first) = (line.saturating_sub(1), table.first == 0);
         let say = match is_first {
             true => other,
-            false if top.is_auto && !top.is_told_by_line && table.is_most() => {
+            false if top.is_auto && !top.is_named_by_line && table.is_most() => {
                 format!("--skip-lines {lines}")
             }
             false => format!("--skip-lines {lines} and {other}"),

@@ -1,4 +1,4 @@
-//! The lines at the beginning of a file that are no part of its table in; a reader behind them out.
+//! A reader goes in; a reader of the text after the skipped lines at the beginning comes out.
 
 use std::io::{Cursor, Read};
 
@@ -10,13 +10,14 @@ use super::split::{InputStart, check_mark, in_input};
 use crate::error::{Code, Result};
 use crate::format::csv::line_end;
 
-/// How much is read at once. Of a longer line nothing is kept.
+/// The bytes read at once. Longer lines are not kept in memory.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Reads so many lines, whatever they hold, and tells where the rest begins.
+/// Reads `lines` lines, whatever they contain, and returns the rest with its position.
 ///
 /// # Errors
-/// If there are no more lines than these, or the first bytes are a byte order mark of UTF-16 or UTF-32; those of the reader.
+/// Fails if there are no more lines than these, or if the first bytes are a byte order mark of UTF-16 or UTF-32. Returns the
+/// reader's errors.
 pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, InputStart)> {
     let (mut begin, mut seen) = (InputStart::default(), Vec::new());
     if lines == 0 {
@@ -45,7 +46,7 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
             );
             return Err(in_input(name, Code::InputEmpty, message));
         }
-        // A CR is the first half of a line end, maybe.
+        // The CR may be the first half of a line end.
         let kept = usize::from(seen.last() == Some(&b'\r'));
         if begin.lines < u64::from(lines) {
             begin.bytes += (seen.len() - kept) as u64;

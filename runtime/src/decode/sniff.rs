@@ -1,31 +1,32 @@
-//! The beginning of a file in; out comes, on request only, its dialect of CSV: what is told from a sample can be told wrong.
+//! The beginning of a file goes in, its CSV dialect comes out. This happens on request only, because detection from a sample can
+//! be wrong.
 
 use std::cmp::Ordering;
 
 use super::lines::complete_lines;
 use crate::format::csv::{CsvItem, Dialect, ParsedRow, Parser, Partial, RowRules, Syntax};
 
-/// How many records are looked at.
+/// The most records looked at.
 const SAMPLE_RECORDS: usize = 100;
 
-/// Delimiters that are told without being named.
+/// The delimiters that are detected.
 pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
-/// Delimiters that have to be named: they stand in texts, too, or are rare.
+/// The delimiters that the request has to name: they are rare, or are used in texts.
 pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
-/// Taken for quotes where they stand around fields and there is no double one.
+/// Detected as the quote if it encloses fields and no double quote does.
 const SINGLE_QUOTE: u8 = b'\'';
 
-/// A part of so many in a hundred records must have as many fields as the first.
+/// The least part of the records that must have as many fields as the first, in percent.
 pub(super) const ALIKE_PERCENT: usize = 90;
 
 /// Another way to read a text.
 pub(super) struct SniffedCsv {
-    /// What stands between fields.
+    /// The name of the separator, for people.
     pub(super) name: String,
     pub(super) fields: usize,
-    /// The option that says it.
+    /// The option that selects it.
     pub(super) say: String,
 }
 
@@ -36,7 +37,7 @@ impl SniffedCsv {
     }
 }
 
-/// A delimiter, for people.
+/// Returns the name of a delimiter, for people.
 pub(super) fn name(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "tabs".to_owned(),
@@ -48,7 +49,7 @@ pub(super) fn name(delimiter: u8) -> String {
     }
 }
 
-/// The option that says a delimiter.
+/// Returns the option that selects a delimiter.
 pub(super) fn option(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "--delimiter tab".to_owned(),
@@ -57,7 +58,7 @@ pub(super) fn option(delimiter: u8) -> String {
     }
 }
 
-/// The delimiter that a first line `sep=;` tells, as Excel writes and reads it.
+/// Returns the delimiter that the first line names as `sep=;`, the form that Excel writes and reads.
 pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
     let line = line
@@ -75,7 +76,7 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// The delimiter of these that gives most records as many fields as the first, and how many that has.
+/// Returns the delimiter that gives most records as many fields as the first, and the number of those fields.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -96,7 +97,7 @@ fn another_of(
     best.map(|(_, fields, delimiter)| (delimiter, fields))
 }
 
-/// Columns that stand below each other: several spaces in the first line, and as many words in each.
+/// Returns the fields of columns that are aligned by spaces: several spaces in the first line, and as many words in each.
 pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
@@ -120,17 +121,17 @@ pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Sni
     })
 }
 
-/// What is known of a file before its records are looked at.
+/// The syntax of a file as far as it is known before detection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownSyntax {
-    /// How it is written, but for the delimiter and the quote that are to be told.
+    /// The syntax, in which the delimiter and the quote may still be unknown.
     pub(super) syntax: Syntax,
     pub(super) rules: RowRules,
-    /// How many rows at its end are no records.
+    /// The number of rows at the end that are no records.
     pub(super) footer: usize,
-    /// The delimiter, if it is not questioned.
+    /// The delimiter, if it is known.
     pub(super) delimiter: Option<u8>,
-    /// Whether the quote of `syntax` is not questioned.
+    /// True if the quote of `syntax` is known.
     pub(super) is_quote_known: bool,
 }
 
@@ -156,8 +157,8 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// The option that uses a character for another purpose than the delimiter or the quote.
-    fn user(self, character: u8) -> Option<&'static str> {
+    /// Returns the option that uses a character as something else than delimiter or quote.
+    fn option_using(self, character: u8) -> Option<&'static str> {
         let is = |of: Option<u8>| of == Some(character);
         match self.syntax {
             Syntax { escape, .. } if is(escape) => Some("--escape"),
@@ -166,8 +167,8 @@ impl KnownSyntax {
         }
     }
 
-    /// The same without an escape and comments.
-    fn without_users(self) -> Self {
+    /// Returns the same without an escape and comments.
+    fn without_escape_and_comments(self) -> Self {
         let syntax = Syntax {
             escape: None,
             comment: None,
@@ -176,37 +177,37 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// The quotes that a text may have, the usual one last.
+    /// Returns the quotes that a text may have, the usual one last.
     fn quotes(self, text: &[u8]) -> Vec<Option<u8>> {
         let default = Dialect::default().quote;
         if self.is_quote_known || self.syntax.quote.is_none() {
             return vec![self.syntax.quote];
         }
-        let is_single = !text.contains(&default) && self.user(SINGLE_QUOTE).is_none();
+        let is_single = !text.contains(&default) && self.option_using(SINGLE_QUOTE).is_none();
         let single = is_single.then_some(Some(SINGLE_QUOTE));
         single.into_iter().chain([Some(default)]).collect()
     }
 }
 
-/// A dialect that makes records alike.
+/// A dialect that gives the records the same number of fields.
 struct Candidate {
     percent: usize,
     fields: usize,
     syntax: Syntax,
 }
 
-/// Tells the delimiter and the quote that are not known. None is a character that is used for something else.
+/// Detects the unknown delimiter and quote. A character that an option uses for something else is neither.
 ///
 /// # Errors
-/// If no dialect makes the records alike, if two do so with as many fields, if only a delimiter does so that is used for something
-/// else, or if the sample ends before the first record does, as a sentence.
+/// Fails with a sentence if no dialect gives the records the same number of fields, if two do so with as many fields, if only a
+/// delimiter does so that is used for something else, or if the sample ends before the first record does.
 pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
     let delimiters = given.delimiter.map_or(DELIMITERS.to_vec(), |known| vec![known]);
     let (used, delimiters): (Vec<_>, Vec<_>) = delimiters
         .into_iter()
-        .partition(|&delimiter| given.user(delimiter).is_some());
+        .partition(|&delimiter| given.option_using(delimiter).is_some());
     let quotes = given.quotes(&simple);
     let mut candidates: Vec<Candidate> = Vec::new();
     let (mut has_records, mut has_columns) = (false, false);
@@ -229,7 +230,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             }
             has_columns = true;
             let is_usual = quotes.last() == Some(&quote);
-            // An apostrophe opens no field that the usual quote reads as well. One that does joins lines, as a rule.
+            // An apostrophe is a quote only if the usual quote reads fewer records: a wrong one usually joins lines.
             let is_better = match &best {
                 Some((other, is_over_lines)) => {
                     percent > other.percent || percent == other.percent && *is_over_lines
@@ -268,10 +269,10 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             ))
         }
         [best, ..] => Ok(best.syntax),
-        [] if let Some((delimiter, fields)) = another_of(text, whole, given.without_users(), used) => Err(format!(
+        [] if let Some((delimiter, fields)) = another_of(text, whole, given.without_escape_and_comments(), used) => Err(format!(
             "has {fields} columns by {}, but {} uses that character: say another one there, or {} if that is no delimiter",
             name(delimiter),
-            given.user(delimiter).unwrap_or("another option"),
+            given.option_using(delimiter).unwrap_or("another option"),
             option(default.delimiter)
         )),
         [] if has_columns => Err(
@@ -285,14 +286,14 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// The dialect of a text of one column, or of nothing at all, which is said elsewhere.
+/// Returns the dialect of a text of one column or of an empty text, which is reported elsewhere.
 fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let rare = RARE_DELIMITERS
         .into_iter()
-        .filter(|&rare| given.user(rare).is_none());
+        .filter(|&rare| given.option_using(rare).is_none());
     let delimiters = DELIMITERS
         .into_iter()
-        .filter(|&usual| given.user(usual).is_none())
+        .filter(|&usual| given.option_using(usual).is_none())
         .chain(rare);
     let found = another_of(text, whole, given, delimiters)
         .map(|(delimiter, fields)| SniffedCsv::by(delimiter, fields));
@@ -304,25 +305,26 @@ fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Re
     }
 }
 
-/// Whether each comma stands between two digits.
+/// Returns whether each comma is between two digits.
 pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }
 
-/// How alike records are.
+/// The agreement of records on a number of fields.
 struct Alike {
-    /// How many fields the first has.
+    /// The number of fields of the first record.
     fields: usize,
-    /// How many of a hundred have as many fields as the first, or come to as many by the rules for rows; none with a stray quote.
+    /// The part of the records that have as many fields as the first, or get as many by the rules for rows, and no stray quote. In
+    /// percent.
     percent: usize,
-    /// Whether any field stands in quotes.
+    /// True if any field is quoted.
     quoted: bool,
-    /// Whether any record with such a field goes over a line end.
+    /// True if any record with a quoted field contains a line end.
     is_over_lines: bool,
 }
 
-/// None if no record ends in the sample.
+/// Measures how much the records of a sample agree. Returns none if no record ends in the sample.
 fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     let KnownSyntax {
         syntax,
@@ -342,7 +344,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
                 rows.push((at, row));
                 at = row.next;
             }
-            // The sample ends here, if it is not for a quote that is none.
+            // The sample ends here, or a byte taken for a quote is never closed.
             Err(Partial { quote }) => {
                 is_never_closed = whole && quote.is_some();
                 break;
@@ -354,7 +356,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     }
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
-    // A row that is filled up needs a delimiter: without one it tells nothing.
+    // A short row that is filled up counts only if it has a delimiter: without one it proves nothing.
     let is_alike = |row: &ParsedRow| match row.fields.cmp(&fields) {
         Ordering::Less => rules.fills_short && row.fields > 1,
         Ordering::Equal => true,
@@ -380,12 +382,12 @@ mod tests {
     use super::*;
     use crate::decode::sample::{SAMPLE_BYTES, Sample};
 
-    fn told(text: &str) -> Result<(char, char), String> {
+    fn detected(text: &str) -> Result<(char, char), String> {
         let sample = Sample::of(text);
-        tell_of(&sample, None, None).map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
+        detected_in(&sample, None, None).map(|dialect| (dialect.delimiter.into(), dialect.quote.into()))
     }
 
-    fn tell_of(sample: &Sample, delimiter: Option<u8>, quote: Option<u8>) -> Result<Dialect, String> {
+    fn detected_in(sample: &Sample, delimiter: Option<u8>, quote: Option<u8>) -> Result<Dialect, String> {
         let mut given = KnownSyntax::from(Syntax::from(Dialect::default()));
         given.delimiter = delimiter;
         if quote.is_some() {
@@ -410,34 +412,34 @@ mod tests {
             ("a,b\n\"1;2\",\"x\ny\"\n\"3;4\",5\n", ',', '"'),
             ("a;b\n'1;2';3\n'it''s';4\n", ';', '\''),
             ("a,b\nit's,1\nthat's,2\n", ',', '"'),
-            // An apostrophe is no quote where lines are records without it, or where fewer are with it.
+            // An apostrophe is no quote if more records are alike without it.
             ("band,nick,n\n'N Sync,a,1\nThe Boys',b,2\nAbba,c,3\n", ',', '"'),
             ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
             ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),
             ("a;b\n'x;1';2\n'z\ny';3\n", ';', '\''),
-            // Nothing tells.
+            // No sign of a delimiter.
             ("a\n1\n2\n", ',', '"'),
             ("a\n1;2\n", ',', '"'),
             ("a,b\n", ',', '"'),
             ("", ',', '"'),
         ] {
-            assert_eq!(told(text), Ok((delimiter, quote)), "{text:?}");
+            assert_eq!(detected(text), Ok((delimiter, quote)), "{text:?}");
         }
     }
 
     #[test]
     fn an_apostrophe_that_joins_two_fields_is_no_quote() {
         let text = format!("band,n\n{}'N Sync,Boys'\n", "Abba,1\n".repeat(20));
-        assert_eq!(told(&text), Ok((',', '"')));
+        assert_eq!(detected(&text), Ok((',', '"')));
     }
 
     #[test]
-    fn what_an_option_uses_is_not_told() {
+    fn a_character_that_an_option_uses_is_not_detected() {
         let plain = Syntax::from(Dialect::default());
         let with = |text: &str, syntax: Syntax| {
             let given = KnownSyntax::from(syntax);
             detect_syntax(text.as_bytes(), true, given)
-                .map(|told| (told.delimiter.into(), told.quote.map(char::from)))
+                .map(|syntax| (syntax.delimiter.into(), syntax.quote.map(char::from)))
         };
         let comment = |byte| Syntax {
             comment: Some(byte),
@@ -480,30 +482,30 @@ mod tests {
 
     #[test]
     fn a_footer_is_not_looked_at() {
-        let told = |text: &str, footer| {
+        let detected = |text: &str, footer| {
             let given = KnownSyntax {
                 footer,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|syntax| char::from(syntax.delimiter))
         };
         let text = "a;b\n1;2\n3;4\nTotal: 2 rows\n\n";
-        assert!(told(text, 0).is_err());
-        assert_eq!(told(text, 1), Ok(';'));
-        assert_eq!(told(text, 9), Ok(','), "nothing tells");
+        assert!(detected(text, 0).is_err());
+        assert_eq!(detected(text, 1), Ok(';'));
+        assert_eq!(detected(text, 9), Ok(','), "nothing tells");
         let long = format!("a;b\n{}{}", "1;2\n".repeat(95), "total, all\n".repeat(20));
-        assert!(told(&long, 0).is_ok(), "most of the first hundred");
-        assert_eq!(told(&long, 20), Ok(';'));
+        assert!(detected(&long, 0).is_ok(), "most of the first hundred");
+        assert_eq!(detected(&long, 20), Ok(';'));
     }
 
     #[test]
     fn rows_that_the_rules_make_as_wide_are_alike() {
-        let told = |text: &str, rules: RowRules| {
+        let detected = |text: &str, rules: RowRules| {
             let given = KnownSyntax {
                 rules,
                 ..KnownSyntax::from(Syntax::from(Dialect::default()))
             };
-            detect_syntax(text.as_bytes(), true, given).map(|told| char::from(told.delimiter))
+            detect_syntax(text.as_bytes(), true, given).map(|syntax| char::from(syntax.delimiter))
         };
         let none = RowRules::default();
         let fill = RowRules {
@@ -521,7 +523,7 @@ mod tests {
         let short = "a;b;c\n1;2;3\n4;5\n6;7;8\n";
         let long = "a;b;c\n1;2;3\n4;5;6;;\n6;7;8\n";
         let mixed = "a|b|c\r1|2\r4|5|6|\r6|7|8||\r";
-        for (text, rules, is_told) in [
+        for (text, rules, is_detected) in [
             (short, none, false),
             (short, cut, false),
             (short, fill, true),
@@ -534,46 +536,49 @@ mod tests {
             ("a;b;c\n1;2;3\n4;5;6;7\n", both, false),
             ("a;b\n1\n2\n3;4\n", fill, false),
         ] {
-            assert_eq!(told(text, rules).is_ok(), is_told, "{text:?} {rules:?}");
+            assert_eq!(detected(text, rules).is_ok(), is_detected, "{text:?} {rules:?}");
         }
-        assert_eq!(told(short, fill), Ok(';'));
-        assert_eq!(told(mixed, both), Ok('|'));
+        assert_eq!(detected(short, fill), Ok(';'));
+        assert_eq!(detected(mixed, both), Ok('|'));
     }
 
     #[test]
     fn nine_in_ten_records_are_enough_and_fewer_are_not() {
         let with =
             |ragged: usize| format!("a;b\n{}{}", "1;2\n".repeat(19 - ragged), "1;2;3\n".repeat(ragged));
-        assert_eq!(told(&with(2)), Ok((';', '"')));
-        assert!(told(&with(3)).is_err());
-        assert!(told("a;b\n\"1;2\n3;4\n").is_err(), "a quote that is never closed");
+        assert_eq!(detected(&with(2)), Ok((';', '"')));
+        assert!(detected(&with(3)).is_err());
+        assert!(
+            detected("a;b\n\"1;2\n3;4\n").is_err(),
+            "a quote that is never closed"
+        );
     }
 
     #[test]
     fn the_end_of_a_sample_is_no_end_of_a_record() {
         let text = format!("a;b\n{}", format!("\"{}\n\";2\n", "x".repeat(3_000)).repeat(40));
         assert!(text.len() > SAMPLE_BYTES);
-        assert_eq!(told(&text), Ok((';', '"')));
+        assert_eq!(detected(&text), Ok((';', '"')));
     }
 
     #[test]
-    fn a_sample_without_a_record_tells_nothing() {
+    fn a_sample_without_a_record_proves_nothing() {
         let message =
             "no record ends in its first 64 KiB: say which dialect it is, with --delimiter and --quote";
         let wide = "a_long_name;".repeat(6_000) + "b\n1;2\n";
         let padded = "\r\n".repeat(SAMPLE_BYTES) + "a;b\n1;2\n";
         for text in [&wide, &padded] {
-            assert_eq!(told(text), Err(message.to_owned()));
+            assert_eq!(detected(text), Err(message.to_owned()));
             let sample = Sample::of(text);
-            assert_eq!(tell_of(&sample, Some(b';'), None), Err(message.to_owned()));
+            assert_eq!(detected_in(&sample, Some(b';'), None), Err(message.to_owned()));
             let given = Dialect {
                 delimiter: b';',
                 quote: b'"',
             };
-            assert_eq!(tell_of(&sample, Some(b';'), Some(b'"')), Ok(given));
+            assert_eq!(detected_in(&sample, Some(b';'), Some(b'"')), Ok(given));
         }
         assert_eq!(
-            told(&("\n".repeat(SAMPLE_BYTES / 2) + "a;b\n1;2\n")),
+            detected(&("\n".repeat(SAMPLE_BYTES / 2) + "a;b\n1;2\n")),
             Ok((';', '"'))
         );
     }
@@ -582,13 +587,13 @@ mod tests {
     fn what_is_known_is_not_questioned() {
         let sample = Sample::of("a;b,c\n1;2,3\n");
         let both = "can be read in two ways, 2 fields by semicolons or by commas: say --delimiter ';' or --delimiter ','";
-        assert_eq!(tell_of(&sample, None, None), Err(both.to_owned()));
-        let told = |delimiter, quote| tell_of(&sample, delimiter, quote).unwrap();
-        assert_eq!(told(Some(b','), None).delimiter, b',');
+        assert_eq!(detected_in(&sample, None, None), Err(both.to_owned()));
+        let detected = |delimiter, quote| detected_in(&sample, delimiter, quote).unwrap();
+        assert_eq!(detected(Some(b','), None).delimiter, b',');
         let sample = Sample::of("a;b\n1;2\n");
-        let told = |delimiter, quote| tell_of(&sample, delimiter, quote).unwrap();
+        let detected = |delimiter, quote| detected_in(&sample, delimiter, quote).unwrap();
         assert_eq!(
-            told(None, Some(b'\'')),
+            detected(None, Some(b'\'')),
             Dialect {
                 delimiter: b';',
                 quote: b'\''
@@ -597,8 +602,8 @@ mod tests {
     }
 
     #[test]
-    fn of_two_ways_the_one_with_more_fields_is_told_and_equal_ones_are_an_error() {
-        for (text, told_as) in [
+    fn the_dialect_with_more_fields_wins_and_a_tie_is_an_error() {
+        for (text, expected) in [
             ("name\tcity, state\tzip\nx\tBoston, MA\t1\n", Ok('\t')),
             ("id,name,geo;pos\n1,x,2;3\n", Ok(',')),
             ("a|b;c|d\n1|2;3|4\n", Ok('|')),
@@ -611,16 +616,16 @@ mod tests {
             ),
             ("a,b;c\n1,2;3\n", Err("2 fields by semicolons or by commas")),
         ] {
-            match (told(text), told_as) {
+            match (detected(text), expected) {
                 (Ok(dialect), Ok(delimiter)) => assert_eq!(dialect, (delimiter, '"'), "{text:?}"),
                 (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
-                (told, _) => panic!("{text:?}: {told:?}"),
+                (detected, _) => panic!("{text:?}: {detected:?}"),
             }
         }
     }
 
     #[test]
-    fn a_first_line_may_tell_the_delimiter() {
+    fn a_first_line_may_name_the_delimiter() {
         for (text, delimiter) in [
             ("sep=;\na;b\n", Some(b';')),
             ("SEP=,\r\na,b\r\n", Some(b',')),

@@ -1,5 +1,5 @@
-//! Text whose fields stand apart by one or more spaces in, the same with a tab between them out. Spaces at the beginning and
-//! the end of a line are dropped, those within quotes, behind an escape and in comments stay.
+//! Text with fields separated by one or more spaces goes in, the same text with a tab between fields comes out. Spaces at the
+//! beginning and the end of a line are dropped; spaces within quotes, after an escape and in comments stay.
 
 use std::io::{self, Read};
 
@@ -8,38 +8,38 @@ use crate::format::csv::Syntax;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Reads text with tabs from one with spaces.
+/// A reader that replaces the spaces between fields by tabs.
 pub(super) struct Spaces {
     inner: Reader,
     syntax: Syntax,
     raw: Vec<u8>,
     text: Vec<u8>,
-    /// How much of `text` was given.
+    /// The bytes of `text` already read from here.
     given: usize,
     state: FieldState,
 }
 
-/// Where the next byte stands.
+/// The position of the next byte within a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FieldState {
     LineStart,
-    /// Behind a space, with nothing written for it yet.
+    /// After a space for which nothing has been written yet.
     Space,
     Field,
     Quoted,
-    /// Behind a quote that ends a field, unless another one follows.
+    /// After a quote that ends a field, unless another quote follows.
     Closed,
-    /// Behind an escape, within quotes or not.
+    /// After an escape, within quotes or not.
     Escaped {
         is_quoted: bool,
     },
-    /// Behind a CR that is escaped: an LF is part of it.
+    /// After an escaped CR: an LF is part of it.
     EscapedCr,
     Comment,
 }
 
 impl Spaces {
-    /// Reads a text that begins with a line, without a byte order mark.
+    /// Returns a reader of `inner`, which begins with a line and has no byte order mark.
     pub(super) fn new(inner: Reader, syntax: Syntax) -> Self {
         Self {
             inner,
@@ -77,7 +77,7 @@ impl Spaces {
             (Comment, _) => Comment,
             (LineStart, _) if self.syntax.comment == Some(byte) => Comment,
             (LineStart | Space | Closed, _) if is_quote => Quoted,
-            // Right behind a quote an escape has no meaning, as for the parser.
+            // The parser gives an escape no meaning right after a quote.
             (LineStart | Space | Field | EscapedCr, _) if is_escape => Escaped { is_quoted: false },
             _ => Field,
         };
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::format::csv::Dialect;
 
-    /// Gives a byte a time, so that each run is cut at each place.
+    /// Reads one byte at a time, so that each run is cut at each position.
     struct OneByteReader(io::Cursor<Vec<u8>>);
 
     impl Read for OneByteReader {

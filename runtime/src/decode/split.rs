@@ -1,5 +1,5 @@
-//! A reader's bytes in, the same bytes out in chunks of whole records, which can then be decoded apart from each
-//! other. Here stands what is known of the input as a whole: how much of it was read and where it ends.
+//! A reader's bytes go in, the same bytes come out in chunks of whole records, which can be decoded independently. The splitter
+//! also keeps the state of the input as a whole: how much was read, and where it ends.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,65 +12,65 @@ use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
 use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 
-/// CRLF, and one byte more, which tells that a lone CR is one.
+/// The bytes needed to recognize a line end: CRLF, and one more to recognize a lone CR.
 const LINE_END_BYTES: usize = 3;
 
-/// What a chunk of one long record is held for, in memory: itself, its fields, and its output or its reject. Before these two
-/// are made, a decoder may use their memory.
+/// The memory reserved for a chunk of one long record, in copies of it: itself, its fields, and its output or its reject. A
+/// decoder may use the memory of the last two before they are made.
 const LONG_CHUNK_COPIES: usize = 3;
 
-/// What is held besides if the record is rewritten: each of its bytes may be a quote, which is then doubled.
+/// The copies reserved in addition if the record is rewritten: each of its bytes may be a quote, which is then doubled.
 const REWRITTEN_COPIES: usize = 2;
 
-/// Where the last complete record of some bytes ends; it is told whether nothing follows them.
+/// Returns where the last complete record of some bytes ends; the flag says that nothing follows the bytes.
 pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
-/// What the whole rows at the beginning of some bytes use.
+/// Returns the bytes, records and lines that the whole rows at the beginning of some bytes use.
 pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// What the rows in some bytes use, also those of the footer, if more bytes follow.
+    /// Measures the whole rows in some bytes, those of the footer included. More bytes follow these.
     pub(super) whole_rows: WholeRows,
 }
 
-/// An input on its way into chunks.
+/// Splits an input into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
     records_end: FindRecordsEnd,
     footer: Option<Footer>,
-    /// What has been read is in front, up to `filled`; the rest is room.
+    /// The bytes read so far are in front, up to `filled`; the rest is free.
     buffer: Vec<u8>,
     filled: usize,
-    /// Whether the reader has come to its end.
+    /// True if the reader has ended.
     ended: bool,
-    /// Where the bytes that come next stand. It is kept up to date while the columns are looked for; after that
-    /// only those who decode know the records, and here only the offset is.
+    /// The position of the next bytes. It is complete until the columns are known; after that only the decoders know the records,
+    /// and only the offset is kept here.
     origin: ChunkOrigin,
     chunk_bytes: usize,
     record_bytes_max: usize,
     memory: MemoryShare,
-    /// For the buffer, if it is longer than a usual one, and what will be made of it.
+    /// The memory reserved for a buffer longer than usual and for the output made of it.
     held: Held,
-    /// What a chunk of one long record is held for.
+    /// The copies of a chunk of one long record that memory is reserved for.
     copies: usize,
-    /// Whether nobody wants the rest.
+    /// Set when the rest of the input is no longer needed.
     abandoned: Arc<AtomicBool>,
 }
 
-/// Where an input begins to be read: behind the lines that are skipped.
+/// The position where reading starts: after the skipped lines.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct InputStart {
-    /// How many lines come before it.
+    /// The number of lines before it.
     pub(super) lines: u64,
-    /// How many bytes.
+    /// The number of bytes before it.
     pub(super) bytes: u64,
 }
 
 impl InputStart {
-    /// The place of a first record of this number.
+    /// Returns the position of a first record with this number.
     pub(super) fn at(self, record: u64) -> ChunkOrigin {
         ChunkOrigin(Position {
             record,
@@ -80,41 +80,41 @@ impl InputStart {
     }
 }
 
-/// An input whose beginning was read.
+/// An input whose beginning has been read.
 pub(super) struct PeekedInput {
-    /// Its first bytes.
+    /// The first bytes.
     pub(super) read: Vec<u8>,
-    /// Whether there are no others.
+    /// True if `read` is the whole input.
     pub(super) has_ended: bool,
-    /// Gives the other ones.
+    /// Reads the other bytes.
     pub(super) rest: Box<dyn Read + Send>,
 }
 
-/// Some whole records of an input.
+/// Whole records of an input.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Their bytes, line ends included.
+    /// The bytes of the records, line ends included.
     pub raw: Vec<u8>,
-    /// Whether the input is known to end with them.
+    /// True if the input is known to end with this chunk.
     pub last: bool,
-    /// The memory for them and what is made of them, if they are more than usual.
+    /// The memory reserved for the chunk and its output, if it is larger than usual.
     pub held: Held,
 }
 
-/// What comes behind some chunk of an input.
+/// The position after a chunk of an input, to resume from.
 #[derive(Debug)]
 pub struct ResumePoint {
-    /// Where it begins.
+    /// The position of the next chunk.
     pub origin: ChunkOrigin,
-    /// Its first bytes, as far as they were read.
+    /// The bytes already read after it.
     pub read: Vec<u8>,
 }
 
 impl Splitter {
-    /// Starts an input and passes over the byte order mark of its file; `origin` is where the first record begins.
+    /// Opens an input and skips the byte order mark of its file; `origin` is the position of the first record.
     ///
     /// # Errors
-    /// If it is UTF-16 or UTF-32; those of the reader.
+    /// Fails if the input is UTF-16 or UTF-32. Returns the reader's errors.
     pub(super) fn open(
         PeekedInput {
             read,
@@ -130,7 +130,7 @@ impl Splitter {
         splitter.ended = has_ended;
         splitter.fill(splitter.chunk_bytes)?;
         if origin.0.offset > 0 {
-            return Ok(splitter); // A mark is one at the start of the file.
+            return Ok(splitter); // A byte order mark counts only at the start of the file.
         }
         check_mark(splitter.seen()).map_err(|message| in_input(name, Code::EncodingMismatch, message))?;
         if splitter.seen().starts_with(BYTE_ORDER_MARK) {
@@ -142,7 +142,7 @@ impl Splitter {
         Ok(splitter)
     }
 
-    /// Goes on where another one was, behind some chunk: the reader gives what that one had not read.
+    /// Resumes after a chunk of an earlier splitter: the reader gives the bytes that the earlier one had not read.
     pub(super) fn resume(
         reader: Box<dyn Read + Send>,
         name: &str,
@@ -150,7 +150,7 @@ impl Splitter {
         ResumePoint { origin, read }: ResumePoint,
         records_end: FindRecordsEnd,
     ) -> Self {
-        // Places in a chunk are numbers of 32 bits.
+        // Positions in a chunk are 32-bit numbers.
         let bytes_max = u32::MAX as usize / 4;
         Self {
             reader,
@@ -170,42 +170,43 @@ impl Splitter {
         }
     }
 
-    /// Makes room for records that are rewritten before their fields are taken.
+    /// Reserves memory for records that are rewritten before their fields are taken.
     pub(super) fn expect_rewriting(&mut self) {
         self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
     }
 
-    /// Says that `records_end` holds back the last rows, so that an error tells them from a long record.
+    /// Tells the splitter that `records_end` holds back the last rows, so that errors distinguish them from a long record.
     pub(super) fn expect_footer(&mut self, footer: Footer) {
         self.footer = Some(footer);
     }
 
-    /// To be set when nobody wants the rest, from any thread: no more is read then, however slowly it comes.
+    /// Returns a flag that any thread sets when the rest is no longer needed. No more is read after that, however slowly the
+    /// input comes.
     pub fn abandoned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.abandoned)
     }
 
-    /// Where the next chunk begins, before the first one was taken; after that only its offset is kept.
+    /// Returns the position of the next chunk, before the first one was taken; after that only its offset is kept.
     pub fn origin(&self) -> ChunkOrigin {
         self.origin
     }
 
-    /// What has been read of the next chunks.
+    /// Returns the bytes read of the next chunks.
     pub fn read(&self) -> &[u8] {
         self.seen()
     }
 
-    /// Whether nothing comes behind what has been read.
+    /// Returns whether nothing follows the bytes read so far.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The next chunk, none at the end of the input. It has as many records as `batch_bytes` of [`Limits`] hold, or one
-    /// and what came with it: what it holds depends on the input alone, not on how the reader parts it. `spare` is
-    /// a vector to use again.
+    /// Returns the next chunk, or none at the end of the input. A chunk has as many records as fit into `batch_bytes` of
+    /// [`Limits`], or one longer record with its line end. Its content depends on the input alone, not on the sizes of the reads.
+    /// `spare` is a vector to reuse.
     ///
     /// # Errors
-    /// Those of the reader, unchanged if they are this crate's; a record beyond its limit.
+    /// Returns the reader's errors, unchanged if they are this crate's. Fails on a record beyond its limit.
     pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, ChunkError> {
         let end = self.look(|splitter, seen, last| {
             let end = (splitter.records_end)(seen, last);
@@ -217,7 +218,7 @@ impl Splitter {
         }
         let mut buffer = spare;
         if buffer.capacity() > self.usual_bytes() {
-            buffer = Vec::new(); // A long record was in it.
+            buffer = Vec::new(); // It held a long record.
         }
         self.origin.0.offset += end as u64;
         if self.buffer.len() > self.usual_bytes() && end <= self.usual_bytes() {
@@ -225,7 +226,8 @@ impl Splitter {
         }
         let left = self.filled - end;
         let held = self.hold(left)?;
-        // Without room for more if there is none: to fill a usual buffer with zeros takes longer than a small file.
+        // At the end of the input the new buffer gets no spare room: filling a usual one with zeros takes longer than a small
+        // file.
         let bytes = if self.ended {
             left
         } else {
@@ -240,7 +242,7 @@ impl Splitter {
         Ok(Some(Chunk { raw, last, held }))
     }
 
-    /// A chunk of which the bytes are copied: what is in the buffer for a long record is not handed on with a short one.
+    /// Returns a chunk with a copy of the bytes, so that the buffer of a long record is not passed on with a short one.
     fn cut_off(&mut self, end: usize, mut raw: Vec<u8>, last: bool) -> Chunk {
         raw.clear();
         raw.extend_from_slice(&self.buffer[..end]);
@@ -255,12 +257,12 @@ impl Splitter {
         Chunk { raw, last, held }
     }
 
-    /// What a buffer has without a long record.
+    /// Returns the length of a buffer without a long record, in bytes.
     fn usual_bytes(&self) -> usize {
         2 * self.chunk_bytes
     }
 
-    /// Memory for a chunk of so many bytes and what is made of it; none if it is a usual one.
+    /// Reserves memory for a chunk of this many bytes and its output; none if its size is usual.
     fn hold(&self, bytes: usize) -> Result<Held> {
         let mut held = self.memory.hold();
         if bytes > self.usual_bytes() {
@@ -269,11 +271,11 @@ impl Splitter {
         Ok(held)
     }
 
-    /// Looks for what stands before the first record: reads on until `scan` finds it in the bytes that come next; it
-    /// is told whether they are the last ones.
+    /// Reads on until `scan` finds the start of the records in the next bytes. The flag given to `scan` says that these are the
+    /// last bytes.
     ///
     /// # Errors
-    /// If it finds nothing in the longest record that is allowed, and its own ones.
+    /// Fails if `scan` finds nothing within the longest record allowed. Returns the errors of `scan` and of the reader.
     pub(super) fn scan<T>(
         &mut self,
         mut scan: impl FnMut(&[u8], bool, &ChunkOrigin) -> Result<Option<T>>,
@@ -283,14 +285,14 @@ impl Splitter {
             .map_err(|fault| fault.at(&origin))
     }
 
-    /// Goes on after what was used.
+    /// Advances past the bytes used.
     pub(super) fn take(&mut self, used: Used) {
         self.buffer.copy_within(used.bytes..self.filled, 0);
         self.filled -= used.bytes;
         self.origin.advance(used);
     }
 
-    /// Shows as many bytes as a chunk has and then, from the same start, ever more.
+    /// Passes as many bytes as a chunk has to `scan`, and then more and more from the same start.
     fn look<T>(
         &mut self,
         mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,
@@ -309,7 +311,7 @@ impl Splitter {
                 let (rows, used) = footer.map_or((0, Used::default()), |footer| {
                     (footer.rows, (footer.whole_rows)(seen))
                 });
-                // A row that is most of it is too long by itself, as one with a quote that is never closed.
+                // A row that makes up most of the bytes is too long by itself, as one with a quote that is never closed.
                 let is_long_row = used.records == 0 || 2 * used.bytes < bytes_max;
                 return Err(ChunkError::new(move |origin| match is_long_row {
                     true => too_long(&name, origin, used, bytes_max),
@@ -320,12 +322,12 @@ impl Splitter {
         }
     }
 
-    /// What has been read and not yet taken.
+    /// Returns the bytes read and not yet taken.
     fn seen(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }
 
-    /// Reads until there are `bytes` bytes or the input ends.
+    /// Reads until `bytes` bytes are there or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         if self.ended || self.filled >= bytes {
             return Ok(());
@@ -367,10 +369,10 @@ impl Splitter {
     }
 }
 
-/// Looks at the first bytes of an input that is to be UTF-8.
+/// Checks that an input meant to be UTF-8 does not begin with another encoding's byte order mark.
 ///
 /// # Errors
-/// If they are the byte order mark of another encoding, as a sentence.
+/// Returns a sentence about the byte order mark.
 pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     match start {
         start if has_utf32_mark(start) => Err(UTF_32),
@@ -384,16 +386,16 @@ pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
     matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
 
-/// About an input whose first bytes are a byte order mark of UTF-32.
+/// The message for an input that begins with the byte order mark of UTF-32.
 pub(super) const UTF_32: &str =
     "is UTF-32, which is not supported: make UTF-8 of it first, with `iconv -f UTF-32 -t UTF-8 FILE`";
 
-/// An error that concerns the whole input.
+/// Returns an error about the whole input.
 pub(super) fn in_input(name: &str, code: Code, message: impl std::fmt::Display) -> Error {
     Error::permanent(Stage::Decode, code, format!("{name}: {message}"))
 }
 
-/// An error that concerns the record after what was used.
+/// Returns an error about the record after the bytes used.
 pub(super) fn in_record(
     name: &str,
     origin: &ChunkOrigin,
@@ -412,7 +414,7 @@ pub(super) fn in_record(
     }
 }
 
-/// The error for a record beyond its limit.
+/// Returns the error for a record beyond its limit.
 pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: usize) -> Error {
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
@@ -420,7 +422,7 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
     in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
-/// The error for rows that may be the footer and are longer together than a record may be.
+/// Returns the error for possible footer rows that are longer together than a record may be.
 fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
     let rows = match rows {
         1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),

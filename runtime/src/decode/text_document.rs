@@ -1,15 +1,15 @@
-//! The first lines of a text in; out comes which document they begin, if it is one of lines and not a table: a mail, YAML,
-//! Markdown, settings, the answer of a program. It is a guess: any of them may be a column of a CSV file.
+//! Recognizes a document of lines that is not a table by the first lines of a text: a mail, YAML, Markdown, settings, the answer
+//! of a program. It is a guess: any of them may be a column of a CSV file.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::lines::lines;
 
-/// How many lines are looked at.
+/// The most lines looked at.
 const LINES: usize = 100;
 
-/// Texts that programs write for a value that they do not have, or for a yes or no.
+/// Texts that programs write for a missing value, or for a yes or no.
 const LITERALS: &[&str] = &[
     "null",
     "true",
@@ -21,11 +21,11 @@ const LITERALS: &[&str] = &[
     "NaN",
 ];
 
-/// What stands before JSON so that no page can run it as a script.
+/// Texts before JSON that keep pages from running it as a script.
 const GUARDS: &[&str] = &[")]}'", "while(1);", "while (1);", "for(;;);", "for (;;);"];
 
-/// Returns what a text is, to go on from "is", if its first line is an answer of a program: Python's dictionary or list of them,
-/// JSON behind a guard, a literal and nothing else.
+/// Returns the name of a text whose first line is an answer of a program: Python's dictionary or list of them, JSON after a
+/// guard, or a single literal. The name completes "is".
 pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim();
     let key = first.trim_start_matches(['[', '{', ' ']);
@@ -42,7 +42,7 @@ pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns what a text is, to go on from "is". A text of mail, YAML or Markdown has a beginning of its own.
+/// Returns the name of a text of mail, YAML or Markdown, which have beginnings of their own. The name completes "is".
 pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     let starts_mail = first.starts_with([' ', '\t']) || name_before(first).is_some();
     let starts_yaml = first.starts_with("---") || first.starts_with("# ");
@@ -65,7 +65,7 @@ pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns what a text is if most of its lines have a name and a value, the first among them.
+/// Returns the name of a text whose first line and most others have a name and a value. The name completes "is".
 pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim_end();
     let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
@@ -80,7 +80,7 @@ pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static s
     is_mostly(&lines, setting, is_section).then_some("made of lines `name=value`")
 }
 
-/// The first lines of a text without white space at their ends.
+/// Returns the first lines of a text without white space at their ends.
 fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
     let rest = lines(rest).map(String::from_utf8_lossy);
     let lines = std::iter::once(first.into()).chain(rest).take(LINES);
@@ -92,7 +92,8 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Whether three lines and most of them are named or belong to those, the first one among them, and have two names at least.
+/// Returns whether there are at least three lines, and most of them, the first included, are named or belong to named lines, with
+/// at least two names.
 fn is_mostly(
     lines: &[Cow<'_, str>],
     name: impl Fn(&str) -> Option<&str>,
@@ -119,8 +120,8 @@ fn is_mostly(
         && 2 * such > lines.len()
 }
 
-/// The name in `name: value` or `name:`, also of an item of a list or indented. An address (`http://`) and a time (`10:30`) have
-/// none.
+/// Returns the name in `name: value` or `name:`, also of an item of a list or indented. An address (`http://`) and a time
+/// (`10:30`) have none.
 fn name_before(line: &str) -> Option<&str> {
     const WORDS: usize = 4;
     let line = line.trim_start();
@@ -135,7 +136,7 @@ fn name_before(line: &str) -> Option<&str> {
     (is_name && (value.is_empty() || value.starts_with([' ', '\t']))).then_some(name)
 }
 
-/// The name in `name=value`; what ends with `=` is none.
+/// Returns the name in `name=value`. A line that ends with `=` has none.
 fn setting(line: &str) -> Option<&str> {
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
@@ -151,7 +152,7 @@ fn is_item(line: &str) -> bool {
     line.trim_start().starts_with("- ")
 }
 
-/// Whether it begins with the head of a mail.
+/// Returns whether lines begin with the head of a mail.
 fn is_mail(lines: &[Cow<'_, str>]) -> bool {
     let head = || {
         lines
@@ -159,7 +160,7 @@ fn is_mail(lines: &[Cow<'_, str>]) -> bool {
             .map(AsRef::as_ref)
             .take_while(|line: &&str| !line.is_empty())
     };
-    // A long one goes on in an indented line.
+    // A long field continues in an indented line.
     let is_head = |line: &str| line.starts_with([' ', '\t']) || name_before(line).is_some();
     let has = |names: &[&str]| {
         head()
@@ -172,7 +173,7 @@ fn is_mail(lines: &[Cow<'_, str>]) -> bool {
         && has(&["From", "To", "Date", "Return-Path", "Delivered-To"])
 }
 
-/// Whether it begins with the mark of a document and a name, an item or a comment.
+/// Returns whether lines begin with the mark of a document and a name, an item or a comment.
 fn is_yaml(lines: &[Cow<'_, str>]) -> bool {
     let mut lines = lines
         .iter()
@@ -184,7 +185,7 @@ fn is_yaml(lines: &[Cow<'_, str>]) -> bool {
             .is_some_and(|line| is_item(line) || name_before(line).is_some())
 }
 
-/// Whether it begins with a heading, and most of what follows is prose or marked as Markdown marks it.
+/// Returns whether lines begin with a heading, and most of the others are prose or have marks of Markdown.
 fn is_markdown(lines: &[Cow<'_, str>]) -> bool {
     let lines: Vec<_> = lines.iter().map(AsRef::as_ref).collect();
     let mut rest = lines.iter().filter(|line| !line.is_empty());
@@ -220,7 +221,7 @@ fn is_heading(line: &str) -> bool {
         && !text.contains([',', ';', '\t', '|'])
 }
 
-/// Whether a line has words or is the end of a sentence, with a space behind each comma and semicolon, which fields have not.
+/// Returns whether a line has words or ends a sentence, with a space after each comma and semicolon; fields lack these spaces.
 fn is_prose(line: &str) -> bool {
     const WORDS: usize = 4;
     let words = line.split_whitespace().count();

@@ -1,5 +1,5 @@
-//! Bytes of another encoding in, UTF-8 out. What is no text in that encoding is an error, never replaced: of a stream of
-//! UTF-16 that has lost a byte, all that follows is wrong.
+//! Bytes of another encoding go in, UTF-8 comes out. Invalid bytes are an error and are never replaced: if a stream of UTF-16 has
+//! lost a byte, everything after it is wrong.
 
 use std::io::{self, Read};
 
@@ -14,22 +14,22 @@ use crate::request::{ASCII, InputOptions};
 const RAW_BYTES: usize = 64 << 10;
 const TEXT_BYTES: usize = 64 << 10;
 
-/// The encoding of a text that is not UTF-8, and who has named it.
+/// The encoding of a text that is not UTF-8, and its source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Charset {
     encoding: &'static Encoding,
-    /// Whether a byte beyond ASCII is an error.
+    /// True if a byte beyond ASCII is an error.
     is_ascii: bool,
-    /// Whether it was the server, which may name the same one for all files.
+    /// True if the server names the encoding; it may name the same one for all files.
     is_by_server: bool,
 }
 
 impl Charset {
-    /// By the options or, if they say none, by the hints. There, ASCII is UTF-8; so is what has an unknown name, until it turns out
-    /// not to be.
+    /// Returns the encoding that the options name, or else the one in the hints. In the hints ASCII means UTF-8, and an unknown
+    /// name is read as UTF-8.
     ///
     /// # Errors
-    /// If the options name none that is known.
+    /// Fails if the options name an unknown encoding.
     pub(super) fn of(options: &InputOptions, hints: &Hints, name: &str) -> Result<Option<Self>> {
         let is_ascii = options.encoding.as_deref() == Some(ASCII);
         let by = |is_by_server| {
@@ -61,15 +61,15 @@ impl Charset {
             .map(by(true)))
     }
 
-    /// The encoding that it is decoded by.
+    /// Returns the encoding to decode with.
     pub(super) fn encoding(self) -> &'static Encoding {
         self.encoding
     }
 
-    /// Holds it against the first bytes of a file.
+    /// Checks the encoding against the first bytes of a file.
     ///
     /// # Errors
-    /// If they are of UTF-8 and cannot be of this encoding, or hardly so and only the server says it; as a sentence.
+    /// Returns a sentence if they are UTF-8 and cannot be in this encoding, or are hardly in it and only the server names it.
     pub(super) fn check(self, sample: &[u8]) -> Result<(), String> {
         let Self {
             encoding,
@@ -77,7 +77,7 @@ impl Charset {
             ..
         } = self;
         if has_mark(sample) {
-            return Ok(()); // Its own mark says what it is.
+            return Ok(()); // Its own byte order mark names the encoding.
         }
         let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
         let mut check = Utf8Check::default();
@@ -108,7 +108,7 @@ impl Charset {
     }
 }
 
-/// Whether bytes are UTF-8, piece by piece.
+/// Checks in pieces whether bytes are UTF-8.
 #[derive(Debug, Default)]
 struct Utf8Check {
     /// The first bytes of a character that is cut off.
@@ -132,28 +132,28 @@ impl Utf8Check {
         self.cut.drain(..valid);
     }
 
-    /// Whether there are characters other than ASCII, and no bytes that are none.
+    /// Returns whether there are characters beyond ASCII, and no invalid bytes.
     fn is_beyond_ascii(&self) -> bool {
         !self.is_broken && self.has_characters
     }
 }
 
-/// Reads UTF-8 from what is something else underneath. A byte order mark of UTF-8 or UTF-16 is taken at its word, and not
-/// part of the text.
+/// Reads UTF-8 from a reader of another encoding. A byte order mark of UTF-8 or UTF-16 overrules the encoding and is not part of
+/// the text.
 pub(super) struct Transcoded<R> {
     inner: R,
     name: String,
     charset: Charset,
     decoder: Decoder,
-    /// Of what the server names: a text that is UTF-8 from its beginning to its end is not what the server says.
+    /// The check of an encoding that the server names: if the whole text is UTF-8, the server is wrong.
     utf8: Option<Utf8Check>,
     raw: Vec<u8>,
-    /// What of `raw` is still to be decoded.
+    /// The part of `raw` that is still to be decoded.
     rest: std::ops::Range<usize>,
-    /// How many raw bytes were decoded before `rest`.
+    /// The number of raw bytes decoded before `rest`.
     decoded: u64,
     text: Vec<u8>,
-    /// What of `text` is still to be read.
+    /// The part of `text` that is still to be read.
     ready: std::ops::Range<usize>,
     ended: bool,
     done: bool,
@@ -177,7 +177,7 @@ impl<R: Read> Transcoded<R> {
         }
     }
 
-    /// Makes some text, if any is left.
+    /// Decodes more text, if any is left.
     fn fill(&mut self) -> io::Result<()> {
         while self.ready.is_empty() && !self.done {
             if self.rest.is_empty() && !self.ended {
@@ -202,7 +202,7 @@ impl<R: Read> Transcoded<R> {
         Ok(())
     }
 
-    /// Holds the bytes that were read against what the server says.
+    /// Checks the bytes read against the encoding that the server names.
     fn check(&mut self, read: usize) -> io::Result<()> {
         let Some(utf8) = &mut self.utf8 else {
             return Ok(());
@@ -219,7 +219,7 @@ impl<R: Read> Transcoded<R> {
         Ok(())
     }
 
-    /// Checks that the bytes that were read are ASCII, if that is what was said.
+    /// Checks that the bytes read are ASCII, if the request says so.
     fn check_ascii(&self, read: usize) -> io::Result<()> {
         let beyond = |raw: &[u8]| raw.iter().position(|byte| !byte.is_ascii());
         let Some(at) = beyond(&self.raw[..read]).filter(|_| self.charset.is_ascii) else {
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::error::{Class, Error, Stage};
 
-    /// Gives a byte a time, so that each sequence is cut at each place.
+    /// Reads one byte at a time, so that each sequence is cut at each position.
     struct OneByteReader<'a>(&'a [u8]);
 
     impl Read for OneByteReader<'_> {
@@ -305,7 +305,7 @@ mod tests {
             (b"caf\xe9", "iso-8859-15", "café"),
             (b"\x82\xa0", "shift_jis", "あ"),
             (b"\xff\xfea\0", "utf-16le", "a"),
-            // The mark knows better than the declaration.
+            // The byte order mark overrules the declaration.
             (b"\xfe\xff\0a", "utf-16le", "a"),
             (b"\xef\xbb\xbfa", "utf-16le", "a"),
             (b"", "utf-16le", ""),

@@ -1,18 +1,17 @@
-//! What of a chunk is UTF-8: checked in stretches of many records, told record by record.
+//! Checks which records of a chunk are UTF-8. The check covers stretches of many records, and the answer one record.
 
 use crate::record::Row;
 
-/// What to do with a text that is not UTF-8.
+/// The advice for a text that is not UTF-8.
 pub(crate) const LATIN_1_HINT: &str = "if it is Latin-1 or Windows-1252, say --encoding latin-1";
 
 /// The code of a record that is not UTF-8.
 pub(crate) const NOT_UTF8: &str = "not-utf8";
 
-/// How much is looked at in one go for whether it is UTF-8: much more than a record mostly has, and little
-/// enough to look at in vain when the batch ends.
+/// The bytes checked at once: many more than most records have, and few enough to waste when the batch ends.
 const UTF8_BYTES: usize = 16 << 10;
 
-/// What of a buffer is UTF-8.
+/// The part of a buffer that is checked UTF-8.
 #[derive(Default)]
 pub(super) struct Utf8 {
     valid_to: usize,
@@ -22,7 +21,7 @@ impl Utf8 {
     /// Checks the record at `row`, which must come after the one before.
     ///
     /// # Errors
-    /// The reason if it is not UTF-8.
+    /// Returns the reason if the record is not UTF-8.
     pub(super) fn check(&mut self, raw: &[u8], row: Row) -> std::result::Result<(), String> {
         let (start, end) = (row.start as usize, row.end as usize);
         if end <= self.valid_to {

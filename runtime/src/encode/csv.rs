@@ -1,6 +1,5 @@
-//! Records in, CSV out, with LF line ends and the dialect of the input where that is CSV too. Then a field
-//! that did not change is copied with its quotes, and a record whose columns are those of the input is
-//! copied or spliced as a whole.
+//! Records go in, CSV comes out, with LF line ends and the dialect of the input if that is CSV too. Of CSV, an unchanged field is
+//! copied with its quotes, and a record whose columns are those of the input is copied or spliced as a whole.
 
 use super::{Encoder, UnwritableRecord, column_names};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
@@ -8,8 +7,7 @@ use crate::format::jsonl::{Keys, Untextual, members, text};
 use crate::format::{OutputColumn, Span, append};
 use crate::record::{Batch, Edits, RowFields};
 
-/// Ends a record. An empty line would be no record, so one that is a single empty field is written within
-/// quotes.
+/// Ends a record. An empty line would be no record, so a record of a single empty field is written within quotes.
 fn end_record(start: usize, dialect: Dialect, out: &mut Vec<u8>) {
     if out.len() == start {
         out.extend_from_slice(&[dialect.quote, dialect.quote]);
@@ -29,23 +27,23 @@ fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out
     end_record(start, dialect, out);
 }
 
-/// CSV of CSV.
+/// Writes CSV from CSV.
 pub(super) struct CsvFromCsv {
     scanner: Scanner,
     header: Vec<String>,
-    /// The input's columns, if they are the first of the output's, in their order.
+    /// The number of the input's columns, if they are the first of the output's, in their order.
     same: Option<usize>,
-    /// For each column of the input where it is among those read, if it is.
+    /// The index among the columns that are read, for each column of the input.
     read: Vec<Option<usize>>,
-    /// How many columns are read.
+    /// The number of columns that are read.
     reads: usize,
-    /// For each column of the output its source.
+    /// The source of each column of the output.
     sources: Vec<Option<usize>>,
     /// The columns to find in a record, increasing: the sources, or those of a splice.
     wanted: Vec<usize>,
-    /// Where they are in the record at hand.
+    /// Their spans in the current record.
     spans: Vec<Span>,
-    /// Whether no text of the batch at hand needs quotes.
+    /// True if no text of the current batch needs quotes.
     plain: bool,
 }
 
@@ -79,7 +77,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// Copies a record up to its end but for the edited cells.
+    /// Copies a record up to its end except for the edited cells.
     fn splice(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let dialect = self.scanner.dialect();
         let (record, Span { start, end }) = batch.text(row);
@@ -109,7 +107,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// The same where the decoder does not know all the edited cells.
+    /// Splices a record in which the decoder did not find all the edited cells.
     fn splice_unread(&mut self, raw: &[u8], columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let edited = edits.spans().map(|(column, _)| column);
         self.wanted.clear();
@@ -131,7 +129,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// Puts a record together from the fields of another.
+    /// Writes a record from the fields of another.
     fn assemble<'a>(
         &mut self,
         raw: &[u8],
@@ -161,7 +159,7 @@ impl CsvFromCsv {
         debug_assert!(found.is_ok(), "a decoded record is complete");
     }
 
-    /// Writes the new text of a cell, which stands in `texts`.
+    /// Writes the new text of a cell, a span of `texts`.
     #[inline(always)]
     fn write_edited(&self, texts: &[u8], text: Span, out: &mut Vec<u8>) {
         if self.plain {
@@ -220,13 +218,13 @@ impl Encoder for CsvFromCsv {
     }
 }
 
-/// CSV of JSON objects.
+/// Writes CSV from JSON objects.
 pub(super) struct CsvFromJsonl {
     dialect: Dialect,
     header: Vec<String>,
     sources: Vec<Option<usize>>,
     keys: Keys,
-    /// The values of the input's columns in the record at hand.
+    /// The values of the input's columns in the current record.
     values: Vec<Option<Span>>,
     text: Vec<u8>,
 }

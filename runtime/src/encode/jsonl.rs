@@ -1,5 +1,5 @@
-//! Records in, JSON objects out, one a line. Of JSON objects, what did not change is copied with its white
-//! space: whole records, and in an edited record each other member.
+//! Records go in, JSON objects come out, one a line. Of JSON objects, the unchanged parts are copied with their white space:
+//! whole records, and in an edited record each other member.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::record::{Batch, Edits, RowFields};
 
 /// A column of the output.
 struct JsonColumn {
-    /// Its name as a JSON string.
+    /// The name as a JSON string.
     key: Vec<u8>,
     column_type: ColumnType,
 }
@@ -31,7 +31,7 @@ fn json_columns(output: &[OutputColumn]) -> Vec<JsonColumn> {
     output.iter().map(column).collect()
 }
 
-/// Writes the start of the member of `column`, with what stands before it.
+/// Writes the start of the member of `column`, with the punctuation before it.
 fn begin_member(index: usize, column: &JsonColumn, out: &mut Vec<u8>) {
     out.push(if index == 0 { b'{' } else { b',' });
     out.extend_from_slice(&column.key);
@@ -47,15 +47,15 @@ fn write_object(columns: &[JsonColumn], fields: RowFields<'_>, out: &mut Vec<u8>
     out.extend_from_slice(b"}\n");
 }
 
-/// JSON objects of CSV.
+/// Writes JSON objects from CSV.
 pub(super) struct JsonlFromCsv {
     scanner: Scanner,
     columns: Vec<JsonColumn>,
-    /// For each column of the output the index of its source in `wanted`.
+    /// The index of its source in `wanted`, for each column of the output.
     sources: Vec<Option<usize>>,
     /// The sources, increasing.
     wanted: Vec<usize>,
-    /// Where they are in the record at hand.
+    /// Their spans in the current record.
     spans: Vec<Span>,
     text: Vec<u8>,
 }
@@ -104,7 +104,7 @@ impl JsonlFromCsv {
                 field
             };
             let column_type = match (column.column_type, source) {
-                (ColumnType::Inherit, Some(_)) => ColumnType::Text, // which is all that CSV has
+                (ColumnType::Inherit, Some(_)) => ColumnType::Text, // CSV has only texts
                 (column_type, _) => column_type,
             };
             write_value(text, column_type, None, out);
@@ -139,42 +139,43 @@ impl Encoder for JsonlFromCsv {
     }
 }
 
-/// What becomes of a member whose name is known.
+/// The fate of a member whose name is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum MemberFate {
-    /// It is in a column of the input that no column of the output shows.
+    /// The member is in a column of the input that no column of the output shows.
     Nowhere,
-    /// It is the column of the output that has its name.
+    /// The member is the column of the output that has its name.
     Same(usize),
-    /// It is a column of the output, under another name.
+    /// The member is a column of the output, under another name.
     Renamed(usize),
-    /// It is in no column of the input, but a column of the output has its name. To write it would give that column
-    /// a value of the input's, to leave it out would lose data in silence.
+    /// The member is in no column of the input, but a column of the output has its name. Writing it would give that column a
+    /// value of the input's, and leaving it out would silently lose data.
     Taken,
 }
 
-/// JSON objects of JSON objects. A member in no column of the input stays as it is, unless its name is taken.
+/// Writes JSON objects from JSON objects. A member in no column of the input is copied, unless its name is taken.
 pub(super) struct JsonlFromJsonl {
     columns: Vec<JsonColumn>,
     sources: Vec<Option<usize>>,
     /// The names of the input's columns, then those that only the output has.
     keys: Keys,
-    /// What becomes of a member, by the index of its key.
+    /// The fate of a member, by the index of its key.
     places: Vec<MemberFate>,
     whole: CopyWhole,
     record: RecordEdits,
 }
 
-/// Whether a kept record is copied as a whole.
+/// The condition for copying a kept record as a whole.
 enum CopyWhole {
     Always,
-    /// Unless it may have a member of one of these names, as JSON strings, which are those of [`MemberFate::Taken`].
+    /// Copies it unless it may have a member of one of these names, given as JSON strings, which are those of
+    /// [`MemberFate::Taken`].
     Unless(Vec<Finder<'static>>),
     Never,
 }
 
 impl CopyWhole {
-    /// Taking a record apart costs about as much as looking for so many names.
+    /// The most names to search for: parsing a record costs about as much as that many searches.
     const NAMES_MAX: usize = 8;
 
     fn unless(taken: &[JsonColumn]) -> Self {
@@ -201,15 +202,15 @@ impl CopyWhole {
     }
 }
 
-/// What is known of the record at hand.
+/// The edits and values of the current record.
 struct RecordEdits {
     /// The texts of the edited cells.
     texts: Vec<u8>,
-    /// For each column of the output where in `texts` its new text is, if it is edited.
+    /// The span of the new text in `texts`, for each column of the output that is edited.
     edits: Vec<Option<Span>>,
-    /// For each column of the output whether it is written.
+    /// True if the column of the output is written, for each of them.
     written: Vec<bool>,
-    /// For each column of the input its value, if there is one.
+    /// The value of each column of the input, if there is one.
     values: Vec<Option<Span>>,
 }
 
@@ -255,7 +256,7 @@ impl JsonlFromJsonl {
         }
     }
 
-    /// Writes a record member by member, each with what stands before it; then the members that are new.
+    /// Writes a record member by member, each with the white space and punctuation before it; then the new members.
     fn write(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         self.record.written.fill(false);
         self.record.values.fill(None);
@@ -273,7 +274,7 @@ impl JsonlFromJsonl {
             {
                 *value = Some(member.value);
             }
-            object.meet(member);
+            object.advance_to(member);
             let place = known.map(|index| self.places[index]);
             let (index, key) = match place {
                 None => {
@@ -306,7 +307,7 @@ impl JsonlFromJsonl {
         Ok(())
     }
 
-    /// As [`Self::write`], with nothing left in `out` if it fails.
+    /// Writes a record as [`Self::write`] does, but leaves nothing in `out` if it fails.
     fn write_whole(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let start = out.len();
         self.write(raw, out).inspect_err(|_| out.truncate(start))
@@ -365,18 +366,18 @@ impl Encoder for JsonlFromJsonl {
     }
 }
 
-/// The white space and punctuation with which an object is written: those of the original.
+/// The white space and punctuation of an object, taken from the original.
 struct ObjectLayout<'a> {
     raw: &'a [u8],
-    /// What stands before the first member.
+    /// The text before the first member.
     head: &'a [u8],
-    /// What stands between the last two members met.
+    /// The text between the last two members seen.
     comma: &'a [u8],
-    /// What stands between the last key met and its value.
+    /// The text between the last key seen and its value.
     colon: &'a [u8],
-    /// The end of the last member met.
+    /// The end of the last member seen.
     end: usize,
-    /// Whether no member is written.
+    /// True if no member has been written.
     empty: bool,
 }
 
@@ -393,8 +394,8 @@ impl<'a> ObjectLayout<'a> {
         }
     }
 
-    /// Passes on to a member of the original.
-    fn meet(&mut self, member: Member) {
+    /// Advances to a member of the original.
+    fn advance_to(&mut self, member: Member) {
         let before = Span {
             start: self.end,
             end: member.key.start,

@@ -1,5 +1,5 @@
-//! Records and verdicts in, bytes of the output out. A kept record is copied, an edited one is spliced;
-//! fields are written anew only where the formats or the columns differ.
+//! Records and verdicts go in, bytes of the output come out. A kept record is copied, and an edited one is spliced. Fields are
+//! rewritten only where the formats or the columns differ.
 
 mod csv;
 mod jsonl;
@@ -16,12 +16,11 @@ use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
 use crate::record::{Batch, Edits, RowFields};
 
-/// An encoder from records of one format to another. `columns` are the input's, followed by the further
-/// members that the plugin asked for; `reads` are the ones that it reads. `dialect` is that of the input, and of an
-/// output in CSV.
+/// Returns an encoder from records of one format to another. `columns` are the input's, followed by the further members that the
+/// plugin asked for; `reads` are the indices of those that it reads. `dialect` is that of the input, and of an output in CSV.
 ///
 /// # Errors
-/// If the output has no column though the input has, two of the same name, or one whose source does not exist.
+/// Fails if the output has no column though the input has, two of the same name, or one whose source does not exist.
 pub fn new(
     output: Format,
     input: Format,
@@ -42,21 +41,20 @@ pub fn new(
     })
 }
 
-/// A writer of records. Everything is appended to `out`; after an [`UnwritableRecord`] nothing of that record is left
-/// there.
+/// Writes records. All methods append to `out`; after an [`UnwritableRecord`] nothing of that record is left there.
 pub trait Encoder: Send {
-    /// What comes before the first record.
+    /// Writes the text before the first record.
     fn begin(&mut self, out: &mut Vec<u8>);
 
-    /// Tells the texts of all edits in the batch that comes next, of which an encoder may make use.
+    /// Announces the texts of all edits in the next batch, which an encoder may use to prepare.
     fn expect(&mut self, texts: &[u8]) {
         let _ = texts;
     }
 
-    /// A record as it came: the row of that index in the batch.
+    /// Writes a record unchanged: the row of that index in the batch.
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord>;
 
-    /// A record with some cells changed.
+    /// Writes a record with some cells changed.
     fn edit(
         &mut self,
         batch: &Batch,
@@ -65,11 +63,11 @@ pub trait Encoder: Send {
         out: &mut Vec<u8>,
     ) -> Result<(), UnwritableRecord>;
 
-    /// A row that the plugin made.
+    /// Writes a row that the plugin made.
     fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>);
 }
 
-/// Why a record has no place in the output: it becomes a reject.
+/// The reason why a record cannot be written: it becomes a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnwritableRecord {
     /// The reject's code.
@@ -79,7 +77,7 @@ pub struct UnwritableRecord {
 }
 
 impl UnwritableRecord {
-    /// About the member with this raw key.
+    /// Returns an error about the member with this raw key.
     fn member(code: &'static str, key: &[u8], what: &str) -> Self {
         Self {
             code,
@@ -87,7 +85,7 @@ impl UnwritableRecord {
         }
     }
 
-    /// About a raw string.
+    /// Returns an error about a raw string.
     fn untextual(string: &[u8]) -> Self {
         Self {
             code: "not-json",
@@ -97,7 +95,7 @@ impl UnwritableRecord {
 }
 
 fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
-    // JSONL that has no records, or only `{}`, has no columns; that is what is written then.
+    // JSONL without records, or with only `{}`, has no columns, and its output has none either.
     if output.is_empty() && columns > 0 {
         return Err("the output has no column".to_owned());
     }

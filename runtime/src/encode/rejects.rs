@@ -7,29 +7,28 @@ use memchr::{memchr, memchr_iter};
 use crate::escape::for_cell;
 use crate::record::Position;
 
-/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns
-/// `record,line,offset,code,reason,raw`. The first three say where the record stands in the decompressed
-/// input (see [`Position`]). `code` and `reason` are for people, as [`for_cell`] makes them; `raw` is the record as it came,
-/// without its line end.
+/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns `record,line,offset,code,reason,raw`. The first
+/// three are the record's position in the decompressed input (see [`Position`]). `code` and `reason` are for people, in the form of
+/// [`for_cell`]. `raw` is the unchanged record, without its line end.
 ///
-/// In `raw`, `\xNN` with two lowercase hex digits stands for one byte, and everything else for itself. Bytes that are
-/// not UTF-8 are written this way, and so is a backslash that would otherwise begin such an escape: the text `\xff` in
-/// a record becomes `\x5cxff`. Replacing each `\xNN` by its byte gives the record back (docs/formats.md).
+/// `raw` writes a byte that is not UTF-8 as `\xNN`, with two lowercase hex digits, and also a backslash that would otherwise begin
+/// such an escape: the text `\xff` in a record becomes `\x5cxff`. Everything else is unchanged. Replacing each `\xNN` by its byte
+/// restores the record (docs/formats.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
 }
 
 impl RejectWriter {
-    /// Goes on behind so many rows.
-    pub fn behind(rows: u64) -> Self {
+    /// Returns a writer that continues after `rows` rows.
+    pub fn after(rows: u64) -> Self {
         Self { has_header: rows > 0 }
     }
 
     /// Writes one row to `out`, and the header before the first one. Allocates nothing.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the errors of `out`.
     pub fn append(
         &mut self,
         out: &mut impl Write,
@@ -77,7 +76,7 @@ fn append_escape(out: &mut impl Write, byte: u8) -> io::Result<()> {
     write!(out, "\\x{byte:02x}")
 }
 
-/// Returns the place of the first backslash that begins an escape of a byte.
+/// Returns the position of the first backslash that begins an escape of a byte.
 fn find_escape(text: &[u8]) -> Option<usize> {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     memchr_iter(b'\\', text)
@@ -134,7 +133,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
-    /// The `raw` of a row that is made of this record, read as docs/formats.md says.
+    /// Returns the `raw` field of a row for this record, read as docs/formats.md says.
     fn raw_of(record: &[u8]) -> String {
         let mut out = Vec::new();
         RejectWriter::default()
@@ -146,7 +145,7 @@ mod tests {
         row[5].to_owned()
     }
 
-    /// The record that `raw` stands for: each `\xNN` replaced, from left to right.
+    /// Returns the record that `raw` represents: each `\xNN` replaced, from left to right.
     fn record_of(raw: &str) -> Vec<u8> {
         let (mut record, mut rest) = (Vec::new(), raw);
         while let Some((before, after)) = rest.split_once("\\x") {
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_not_utf8_is_told_from_one_that_spells_it_out() {
+    fn a_record_that_is_not_utf8_is_distinguished_from_one_that_spells_it_out() {
         for (record, raw) in [
             (&b"a,\xff"[..], r"a,\xff"),
             (br"a,\xff", r"a,\x5cxff"),

@@ -1,9 +1,8 @@
-//! CSV as a text: RFC 4180, with the delimiter and the quote of the file's dialect. A [`Scanner`] tells
-//! where a record and the wanted ones of its fields begin and end; [`unquote`] and [`write_field`] turn a
-//! field into its text and back.
+//! CSV as a text: RFC 4180, with the delimiter and the quote of the file's dialect. A [`Scanner`] finds where a record and its
+//! wanted fields begin and end. [`unquote`] and [`write_field`] turn a field into its text and back.
 //!
-//! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as Python's `csv`,
-//! pandas and the crate `csv` have it. Within a quoted field they are text.
+//! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as in Python's `csv`, pandas and the crate
+//! `csv`. Within a quoted field they are text.
 
 mod syntax;
 
@@ -14,12 +13,12 @@ use wide::u8x16;
 pub use self::syntax::{CsvItem, Gaps, NO_QUOTE, ParsedRow, Parser, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
-/// How a file writes its fields. Both are ASCII, they differ, and neither is CR or LF.
+/// The way in which a file writes its fields. Both bytes are ASCII, they differ, and neither is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
-    /// Stands between fields.
+    /// Separates fields.
     pub delimiter: u8,
-    /// Stands around fields that need it; doubled, it is part of the text.
+    /// Encloses fields that need it; doubled, it is part of the text.
     pub quote: u8,
 }
 
@@ -32,22 +31,21 @@ impl Default for Dialect {
     }
 }
 
-/// A record that was found.
+/// A record found by a [`Scanner`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CsvRecord {
-    /// Where it ends, its line end not included.
+    /// The end of the record, without its line end.
     pub end: usize,
-    /// Where the next one begins.
+    /// The start of the next record.
     pub next: usize,
-    /// How many fields it has, at least one.
+    /// The number of fields, at least one.
     pub fields: usize,
     /// The line feeds in its quoted fields.
     pub line_feeds: usize,
-    /// Whether any of its fields is quoted.
+    /// True if any of its fields is quoted.
     pub quoted: bool,
-    /// The first quote within a field that is not quoted, or the end of the first quoted field that goes on
-    /// after its closing quote. Either way the rest of that field counts as unquoted, so that the record
-    /// ends with its line.
+    /// The first quote within a field that is not quoted, or the end of the first quoted field that has text after its closing
+    /// quote. Either way the rest of that field counts as unquoted, so that the record ends with its line.
     pub stray: Option<usize>,
 }
 
@@ -58,7 +56,7 @@ pub struct Partial {
     pub quote: Option<usize>,
 }
 
-/// Finds records and fields, a block of bytes at a step.
+/// Finds records and fields, a block of bytes at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanner {
     dialect: Dialect,
@@ -66,7 +64,7 @@ pub struct Scanner {
     quotes: u8x16,
 }
 
-/// The bytes that mean something among the [`BLOCK`] from some place on: bit `n` stands for the `n`th.
+/// The special bytes among the next [`BLOCK`]: bit `n` stands for the `n`th.
 #[derive(Debug, Clone, Copy)]
 pub struct Marks {
     /// Delimiters.
@@ -75,11 +73,11 @@ pub struct Marks {
     pub others: u64,
 }
 
-/// How many bytes are looked at in one step.
+/// The bytes scanned at a time.
 pub const BLOCK: usize = 64;
 
 impl Scanner {
-    /// A scanner of files in `dialect`.
+    /// Returns a scanner of files in `dialect`.
     pub fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
@@ -88,16 +86,16 @@ impl Scanner {
         }
     }
 
-    /// The dialect that it reads.
+    /// Returns the dialect of the scanner.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Finds the end of the record that begins at `start`, and tells `found` the raw spans of the columns `wanted`,
-    /// which increase: fewer of them if the record is too short. `last` says that nothing follows `raw`.
+    /// Finds the end of the record that begins at `start`, and calls `found` with the raw spans of the columns `wanted`, which
+    /// increase; fewer spans if the record is too short. `last` says that nothing follows `raw`.
     ///
     /// # Errors
-    /// [`Partial`] if the record may go on after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record may continue after `raw`, or if it ends within quotes.
     #[inline]
     pub fn record(
         &self,
@@ -141,7 +139,7 @@ impl Scanner {
         Ok(record)
     }
 
-    /// What means something from `at` on.
+    /// Returns the special bytes from `at` on.
     #[inline]
     pub fn marks(&self, raw: &[u8], at: usize) -> Marks {
         if let Some(block) = raw[at..].first_chunk() {
@@ -174,7 +172,7 @@ impl Scanner {
         marks
     }
 
-    /// Passes over the quoted part of the field at `open`.
+    /// Skips the quoted part of the field at `open`.
     fn quoted(&self, raw: &[u8], open: usize, found: &mut CsvRecord) -> Result<usize, Partial> {
         let quote = self.dialect.quote;
         let mut at = open + 1;
@@ -196,15 +194,15 @@ impl Scanner {
     }
 }
 
-/// How many line feeds there are.
+/// Returns the number of line feeds.
 pub fn line_feeds(raw: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', raw).count()
 }
 
-/// Where the last record ends that is complete in `raw`, which begins with one; its line end is included. None if no
-/// record is complete. `last` says that nothing follows `raw`, and then all of it is taken for complete.
+/// Returns the end of the last record that is complete in `raw`, which begins with one; its line end is included. Returns none if
+/// no record is complete. `last` says that nothing follows `raw`, and then all of it counts as complete.
 ///
-/// It looks at quotes only, and at line ends where no quote is open, which costs a small part of a [`Scanner`]'s work.
+/// It looks only at quotes, and at line ends where no quote is open, which costs a small part of a [`Scanner`]'s work.
 pub fn records_end(raw: &[u8], last: bool, dialect: Dialect) -> Option<usize> {
     if last {
         return Some(raw.len());
@@ -232,13 +230,13 @@ pub fn records_end(raw: &[u8], last: bool, dialect: Dialect) -> Option<usize> {
     lines_end(raw, at, raw.len()).or(end)
 }
 
-/// Where the last line ends of which the end is between `from` and `to`, and certainly complete.
+/// Returns the end of the last line that ends between `from` and `to` and is certainly complete.
 fn lines_end(raw: &[u8], from: usize, to: usize) -> Option<usize> {
     let last = from + memrchr2(b'\n', b'\r', &raw[from..to])?;
     line_end(raw, last, false).or_else(|| lines_end(raw, from, last))
 }
 
-/// Where the line after the CR or LF at `at` begins. None if that depends on what follows `raw`.
+/// Returns the start of the line after the CR or LF at `at`. Returns none if that depends on the bytes after `raw`.
 pub fn line_end(raw: &[u8], at: usize, last: bool) -> Option<usize> {
     match (raw[at], raw.get(at + 1)) {
         (b'\r', Some(b'\n')) => Some(at + 2),
@@ -260,8 +258,8 @@ pub fn unquote(field: &[u8], quote: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF, or begins with a byte
-/// order mark, which a reader would take off the first field of a file.
+/// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF, or begins with a byte order mark, which a
+/// reader would remove from the first field of a file.
 pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     let quote = dialect.quote;
     if !has_special(text, dialect) && !text.starts_with(BYTE_ORDER_MARK) {
@@ -278,7 +276,7 @@ pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     out.push(quote);
 }
 
-/// Whether none of these texts, one after the other, can need quotes.
+/// Returns whether none of these concatenated texts can need quotes.
 pub fn is_plain(texts: &[u8], dialect: Dialect) -> bool {
     !has_special(texts, dialect) && memchr(BYTE_ORDER_MARK[0], texts).is_none()
 }
@@ -289,13 +287,13 @@ fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
     text.iter().fold(false, |found, byte| found | special(byte))
 }
 
-/// The fields of a record, as their ends are met.
+/// The ends of a record's fields, as they are found.
 struct FieldEnds<'a> {
-    /// Where the field at hand begins.
+    /// The start of the current field.
     start: usize,
-    /// How many have ended.
+    /// The number of fields that have ended.
     ended: usize,
-    /// The next column that is wanted; none is if it is the greatest number.
+    /// The next wanted column; the greatest number if there is none.
     want: usize,
     wanted: std::slice::Iter<'a, usize>,
 }
@@ -334,7 +332,7 @@ impl<'a> FieldEnds<'a> {
         }
     }
 
-    /// Ends the field at hand and tells how many have ended by now.
+    /// Ends the current field and returns the number of fields that have ended.
     #[inline]
     fn end(&mut self, end: usize, found: &mut impl FnMut(Span)) -> usize {
         if self.ended == self.want {

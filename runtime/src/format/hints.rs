@@ -1,33 +1,33 @@
-//! The name of a file and its content type in; out comes what they tell of its format. All of it may be wrong: an option of
-//! the request goes before it.
+//! The name of a file and its content type go in; hints about its format come out. All of them may be wrong: the options of a
+//! request overrule them.
 
 use super::Format;
 
-/// What a name and a content type tell.
+/// The hints of a name and a content type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hints {
     /// The format.
     pub format: Option<Format>,
-    /// What stands between the fields of CSV.
+    /// The delimiter of CSV.
     pub delimiter: Option<char>,
-    /// Whether the first record of CSV names the columns.
+    /// True if the first record of CSV names the columns.
     pub header: Option<bool>,
     /// The encoding of the text, by the label that the server gives.
     pub charset: Option<String>,
-    /// What the file is called, if it is called something else than a format.
+    /// The type of the file, if its name or content type is of another type.
     pub other: Option<OtherType>,
 }
 
-/// What a file is called that is called no format of this crate.
+/// A type that is no format of this crate, by the file's name or content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherType {
-    /// JSON, which may as well have an object a line.
+    /// JSON, which may have an object a line.
     Json,
-    /// Something that is no table, by its usual name.
+    /// A type that is no table, by its usual name.
     NoTable(&'static str),
 }
 
-/// What an extension or a media type tells.
+/// The hints of an extension or a media type.
 type HintParts = (Option<Format>, Option<char>, Option<OtherType>);
 
 const NOTHING: HintParts = (None, None, None);
@@ -41,8 +41,8 @@ const fn no_table(what: &'static str) -> HintParts {
 }
 
 impl Hints {
-    /// Of the last extension of a name, in lowercase and without its dot, and a content type. A content type that says nothing
-    /// about the format (`text/plain`), or that servers give to any file (`application/json`), leaves it to the extension.
+    /// Combines the last extension of a name, in lowercase and without its dot, and a content type. If a content type says
+    /// nothing about the format (`text/plain`), or servers give it to any file (`application/json`), the extension decides.
     pub fn new(extension: &str, content_type: Option<&str>) -> Self {
         let content_type = content_type.unwrap_or_default();
         let mut parts = content_type.split(';').map(str::trim);
@@ -50,7 +50,7 @@ impl Hints {
         let by_type = of_media_type(&media_type);
         let by_extension = of_extension(extension);
         let (format, delimiter, other) = match (by_type, by_extension) {
-            // Which character it is, `text/csv` leaves open.
+            // `text/csv` leaves the delimiter open.
             ((Some(Format::Csv), None, _), (Some(Format::Csv), Some(delimiter), _)) => csv(Some(delimiter)),
             ((Some(_), ..), _) => by_type,
             (_, (Some(_), ..)) => by_extension,
@@ -112,7 +112,7 @@ fn of_media_type(media_type: &str) -> HintParts {
         _ if media_type.ends_with("+xml") => no_table("XML"),
         _ if media_type.starts_with("image/") => no_table("an image"),
         _ if media_type.starts_with("audio/") || media_type.starts_with("video/") => no_table("media"),
-        // `application/vnd.ms-excel` is what Windows calls CSV, too.
+        // Windows also uses `application/vnd.ms-excel` for CSV.
         _ => NOTHING,
     }
 }
@@ -152,7 +152,7 @@ mod tests {
     fn the_content_type_goes_before_the_name_where_it_says_a_format() {
         let json = Some(OtherType::Json);
         let html = Some(OtherType::NoTable("HTML"));
-        for (extension, content_type, told) in [
+        for (extension, content_type, expected) in [
             ("csv", None, (Some(Csv), None, None)),
             ("tsv", None, (Some(Csv), Some('\t'), None)),
             ("tab", None, (Some(Csv), Some('\t'), None)),
@@ -195,7 +195,11 @@ mod tests {
                 other,
                 ..
             } = Hints::new(extension, content_type);
-            assert_eq!((format, delimiter, other), told, "{extension} {content_type:?}");
+            assert_eq!(
+                (format, delimiter, other),
+                expected,
+                "{extension} {content_type:?}"
+            );
         }
     }
 

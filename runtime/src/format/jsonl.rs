@@ -1,8 +1,7 @@
-//! One JSON object a line, as a text. [`members`] tells where the members of a raw object begin and end,
-//! [`Keys`] which column each is; [`text`] and [`write_value`] turn a value into its text and back.
+//! One JSON object a line, as a text. [`members`] finds where the members of a raw object begin and end, and [`Keys`] the column
+//! of each. [`text`] and [`write_value`] turn a value into its text and back.
 //!
-//! What is JSON at all is for serde_json to say, once, where a record is decoded; here it is taken for
-//! granted.
+//! Only serde_json decides whether a record is JSON, once, when the record is decoded; this module takes it for granted.
 
 use std::collections::HashMap;
 
@@ -20,12 +19,12 @@ pub struct Member {
     pub value: Span,
 }
 
-/// A string of JSON that has no text: it has half of a surrogate pair, which no UTF-8 can stand for (RFC
-/// 8259, section 8.2).
+/// The error for a JSON string that has no text: it has half of a surrogate pair, which UTF-8 cannot represent (RFC 8259, section
+/// 8.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Untextual;
 
-/// The reason to give for a raw string that is [`Untextual`].
+/// Returns the reason for a raw string that is [`Untextual`].
 pub fn untextual(string: &[u8]) -> String {
     format!(
         "the string {} has half of a surrogate pair, which is not a character",
@@ -33,8 +32,7 @@ pub fn untextual(string: &[u8]) -> String {
     )
 }
 
-/// The members of a raw object in their order. `raw` must be valid JSON; if it is not, there may be fewer
-/// of them.
+/// Returns the members of a raw object in their order. `raw` must be valid JSON; otherwise there may be fewer members.
 pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
     let mut at = memchr(b'{', raw).map_or(raw.len(), |brace| brace + 1);
     std::iter::from_fn(move || {
@@ -53,7 +51,7 @@ pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
     })
 }
 
-/// Names of columns, to be found by the raw key of a member.
+/// The names of columns, to look up by the raw key of a member.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     names: Vec<Vec<u8>>,
@@ -62,8 +60,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The names in the order of their indices. They must differ: what is found of two equal ones would depend on the
-    /// guess.
+    /// Returns keys for the names in the order of their indices. The names must differ: for two equal ones the result would
+    /// depend on the guess.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         let index: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
@@ -75,11 +73,11 @@ impl Keys {
         }
     }
 
-    /// The index of the name that a raw key, with its quotes, stands for. `guess` is looked at first: in
-    /// most files the members of all records stand in the same order.
+    /// Returns the index of the name that equals a raw key, given with its quotes. Tries `guess` first: in most files the members
+    /// of all records have the same order.
     ///
     /// # Errors
-    /// If the key has no text.
+    /// Fails if the key has no text.
     pub fn find(&mut self, key: &[u8], guess: usize) -> Result<Option<usize>, Untextual> {
         let inner = inner(key);
         let name = if memchr(b'\\', inner).is_some() {
@@ -96,10 +94,10 @@ impl Keys {
     }
 }
 
-/// Appends the text of a raw value: a string unescaped, of null nothing, of anything else its JSON.
+/// Appends the text of a raw value: a string unescaped, nothing for null, the JSON of anything else.
 ///
 /// # Errors
-/// If it is a string that has no text; then a part of it may have been appended.
+/// Fails if it is a string that has no text; then a part of it may have been appended.
 pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     match value {
         [b'"', ..] => unescape(inner(value), out),
@@ -113,12 +111,11 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
 
 /// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
 ///
-/// A text that is no literal of the column's type, such as `007` in a column of integers or `1e999` in one of numbers,
-/// is written as a string, as it stands: what it means is for the plugin to say. With [`ColumnType::Inherit`] the type is
-/// that of the original value.
+/// A text that is no literal of the column's type, such as `007` in a column of integers or `1e999` in one of numbers, is written
+/// as a string, unchanged: its meaning is the plugin's concern. [`ColumnType::Inherit`] is the type of the original value.
 ///
-/// An empty text is null, unless the type is text. In the place of null it is null all the same, and with
-/// [`ColumnType::Inherit`] it is an empty string in the place of one: there nothing changes.
+/// An empty text is null, unless the type is text. If the original is null, it stays null in any type. With
+/// [`ColumnType::Inherit`] an empty string stays one, too.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
     if text.is_empty() {
         let is_string = match column_type {
@@ -181,7 +178,7 @@ fn write_escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// Whether a byte is white space between the tokens of JSON.
+/// Returns whether a byte is white space between the tokens of JSON.
 pub fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -190,22 +187,22 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-/// Any number of so many characters and without an exponent is within the range of a float of 64 bits.
+/// A number of at most this many characters and without an exponent is within the range of a 64-bit float.
 const FINITE_BYTES_MAX: usize = 308;
 
-/// Whether a text is a number as JSON writes it, within the range of a float of 64 bits: beyond it readers of JSON make
-/// it infinite, or fail.
+/// Returns whether a text is a JSON number within the range of a 64-bit float: beyond it readers of JSON make it infinite, or
+/// fail.
 pub fn is_number(text: &[u8]) -> bool {
     matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text) && is_finite(text)
 }
 
-/// Whether a text is a whole number as JSON writes it, within the range of a float of 64 bits.
+/// Returns whether a text is a JSON integer within the range of a 64-bit float.
 pub fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit) && is_finite(text)
 }
 
-/// Whether a number is within the range of a float of 64 bits.
+/// Returns whether a number is within the range of a 64-bit float.
 fn is_finite(number: &[u8]) -> bool {
     if number.len() <= FINITE_BYTES_MAX && memchr2(b'e', b'E', number).is_none() {
         return true;
@@ -214,7 +211,7 @@ fn is_finite(number: &[u8]) -> bool {
     float.is_ok_and(|float| float.is_ok_and(f64::is_finite))
 }
 
-/// What stands between the quotes of a raw string.
+/// Returns the part of a raw string between its quotes.
 fn inner(string: &[u8]) -> &[u8] {
     match string {
         [_, inner @ .., _] => inner,
@@ -229,7 +226,7 @@ fn skip(raw: &[u8], at: usize, passed: impl Fn(u8) -> bool) -> usize {
         .map_or(raw.len(), |skipped| at + skipped)
 }
 
-/// The end of the string whose quote opens at `start`.
+/// Returns the end of the string whose quote opens at `start`.
 fn string_end(raw: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
@@ -250,7 +247,7 @@ fn string_end(raw: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// The end of the value at `start`.
+/// Returns the end of the value at `start`.
 fn value_end(raw: &[u8], start: usize) -> Option<usize> {
     match raw.get(start)? {
         b'"' => string_end(raw, start),
@@ -278,7 +275,7 @@ fn value_end(raw: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Appends what an escaped text stands for.
+/// Appends the text of an escaped string.
 fn unescape(escaped: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     let mut rest = escaped;
     while let Some(at) = memchr(b'\\', rest) {
@@ -304,7 +301,7 @@ fn unescape(escaped: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     Ok(())
 }
 
-/// The character that begins with the four digits in front, and the second half of a pair if it is one.
+/// Returns the character of the four hex digits at the front, and of a following second half if it is a surrogate pair.
 fn code_point(rest: &mut &[u8]) -> Option<char> {
     let first = code_unit(rest)?;
     if !(0xd800..0xdc00).contains(&first) {

@@ -1,5 +1,4 @@
-//! The formats as texts: how one raw record is taken apart and put together. Decoders and encoders share
-//! what stands here, and nothing else.
+//! The formats as texts: parses and writes single raw records. Decoders and encoders share this code, and nothing else.
 
 pub mod csv;
 mod hints;
@@ -9,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::hints::{Hints, OtherType};
 
-/// What may stand before the first record of a text in UTF-8 and is no part of it.
+/// The byte order mark that a UTF-8 text may begin with, which is no part of its first record.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The start of a text, for a message: an input's own texts can be as long as the input.
+/// Returns the start of a text for a message: texts from an input can be as long as the input.
 pub fn clip(text: &[u8]) -> String {
     const CHARACTERS: usize = 64;
     let start = String::from_utf8_lossy(&text[..text.len().min(4 * (CHARACTERS + 1))]);
@@ -33,10 +32,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// All formats.
+    /// All formats, in order.
     pub const ALL: [Self; 2] = [Self::Csv, Self::Jsonl];
 
-    /// The word for it, which is also the file name extension.
+    /// Returns the name of the format, which is also the file name extension.
     pub fn name(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -45,10 +44,10 @@ impl Format {
     }
 }
 
-/// How the values of an output column are written where the format tells types apart.
+/// The type of an output column's values, for formats that have types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnType {
-    /// As the input has it.
+    /// The type that the input has.
     #[default]
     Inherit,
     /// A text.
@@ -68,13 +67,13 @@ pub enum ColumnType {
 pub struct OutputColumn {
     /// Unique within the output.
     pub name: String,
-    /// How its values are written.
+    /// The type of its values.
     pub column_type: ColumnType,
-    /// The input column that it shows unless edited; without one it is empty unless edited.
+    /// The input column that it copies unless edited; without one it is empty unless edited.
     pub source: Option<usize>,
 }
 
-/// A part of a text, as offsets of its first byte and of the one after its last.
+/// A part of a text, from the offset of its first byte to the one after its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// The first byte.
@@ -84,14 +83,14 @@ pub struct Span {
 }
 
 impl Span {
-    /// The part of `raw` that it stands for.
+    /// Returns this part of `raw`.
     pub fn of(self, raw: &[u8]) -> &[u8] {
         &raw[self.start..self.end]
     }
 }
 
-/// Appends `text[start..end]`. Most fields are shorter than a block: to copy a whole one and cut it off is faster than
-/// a call that copies as much as is needed.
+/// Appends `text[start..end]`. Most fields are shorter than a block: copying a whole block and truncating is faster than a call
+/// that copies the exact length.
 #[inline]
 pub fn append(out: &mut Vec<u8>, text: &[u8], Span { start, end }: Span) {
     const BLOCK: usize = 32;

@@ -78,7 +78,7 @@ impl<'a> OutputAssembler<'a> {
             counters: checkpoint.counters,
             traps: checkpoint.traps,
             written: checkpoint.written,
-            reject_writer: RejectWriter::behind(checkpoint.records.rejected),
+            reject_writer: RejectWriter::after(checkpoint.records.rejected),
             ..begin
         }
     }

@@ -1,4 +1,4 @@
-//! The cells of one column in; what they have in common out.
+//! The cells of one column go in; their profile comes out.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,40 +11,41 @@ use crate::format::clip;
 use crate::format::jsonl::{is_integer, is_number};
 use crate::receipt::{ColumnQuality, Inferred};
 
-/// A longer text is clipped, so that a column takes little memory however long its cells are.
+/// The most bytes kept of a text, so that a column takes little memory however long its cells are.
 const KEPT_BYTES: usize = 64;
 
-/// Any number of so many digits is exact as a float.
+/// A number of at most this many digits is exact as a float.
 const EXACT_DIGITS: usize = 15;
 
-/// Of so many values it is known that they were met lately, of all columns together, and of so many in one at most.
+/// The most recent values remembered, of all columns together and of one column.
 const RECENT: usize = 1 << 16;
 const RECENT_MAX: usize = 1 << 8;
 
-/// What is known of a column.
+/// The profile of a column.
 #[derive(Debug, Clone)]
 pub(super) struct ColumnProfile {
     filled: u64,
     distinct: Distinct,
-    /// Hashes, each at the place that its first bits say; 0 for none. What was met before tells nothing new.
+    /// The hashes of recent values, each at the index that its first bits give; 0 for none. A recent value adds nothing to the
+    /// profile.
     recent: Box<[u64]>,
-    /// Nothing without a filled cell.
+    /// The profile of the filled cells; none without a filled cell.
     cells: Option<FilledCells>,
 }
 
-/// What the filled cells have in common.
+/// The profile of the filled cells.
 #[derive(Debug, Clone)]
 struct FilledCells {
     inferred: Inferred,
-    /// The first and the last in the order of their bytes.
+    /// The first and the last text in byte order.
     texts: [Vec<u8>; 2],
-    /// The smallest and the largest, as long as all are numbers.
+    /// The smallest and the largest number, if all cells are numbers.
     numbers: Option<[ParsedNumber; 2]>,
-    /// The lengths of the shortest and the longest, in characters.
+    /// The lengths of the shortest and the longest text, in characters.
     characters: [u64; 2],
 }
 
-/// A number, as it was written.
+/// A number and the text it was parsed from.
 #[derive(Debug, Clone)]
 struct ParsedNumber<Text = Vec<u8>> {
     value: f64,
@@ -52,7 +53,7 @@ struct ParsedNumber<Text = Vec<u8>> {
 }
 
 impl ColumnProfile {
-    /// One of so many.
+    /// Returns the profile of one of `columns` columns.
     pub(super) fn one_of(columns: usize) -> Self {
         Self {
             filled: 0,
@@ -138,11 +139,11 @@ impl FilledCells {
         } else if *kept > *last.as_slice() {
             *last = kept.into_owned();
         }
-        self.meet_length(characters(text));
+        self.add_length(characters(text));
         if self.inferred != Inferred::Text {
             let inferred = infer(text);
             self.inferred = self.inferred.join(inferred);
-            self.meet_number(ParsedNumber::of(inferred, text));
+            self.add_number(ParsedNumber::of(inferred, text));
         }
     }
 
@@ -157,23 +158,23 @@ impl FilledCells {
         other
             .characters
             .into_iter()
-            .for_each(|length| self.meet_length(length));
+            .for_each(|length| self.add_length(length));
         self.inferred = self.inferred.join(other.inferred);
         match &other.numbers {
             Some(numbers) => numbers
                 .iter()
-                .for_each(|number| self.meet_number(Some(number.borrowed()))),
+                .for_each(|number| self.add_number(Some(number.borrowed()))),
             None => self.numbers = None,
         }
     }
 
-    fn meet_length(&mut self, characters: u64) {
+    fn add_length(&mut self, characters: u64) {
         let [shortest, longest] = &mut self.characters;
         *shortest = characters.min(*shortest);
         *longest = characters.max(*longest);
     }
 
-    fn meet_number(&mut self, number: Option<ParsedNumber<&[u8]>>) {
+    fn add_number(&mut self, number: Option<ParsedNumber<&[u8]>>) {
         let (Some(number), Some([min, max])) = (number, &mut self.numbers) else {
             self.numbers = None;
             return;
@@ -203,8 +204,8 @@ impl<'a> ParsedNumber<&'a [u8]> {
         Some(Self { value, text })
     }
 
-    /// Of numbers that are equal as floats, whole ones digit by digit; any others by their texts, so that which one is kept
-    /// does not depend on their order.
+    /// Compares equal floats further: whole numbers digit by digit, others by their texts, so that the number kept does not
+    /// depend on their order.
     fn cmp(&self, other: &Self) -> Ordering {
         let (own, others) = (self.text, other.text);
         self.value.total_cmp(&other.value).then_with(|| {
@@ -237,7 +238,7 @@ impl ParsedNumber {
     }
 }
 
-/// The narrowest type of a text.
+/// Returns the narrowest type of a text.
 fn infer(text: &[u8]) -> Inferred {
     if is_integer(text) {
         return Inferred::Integer;
@@ -258,7 +259,8 @@ fn infer(text: &[u8]) -> Inferred {
     }
 }
 
-/// The same, of what might be a date or a time in ISO 8601. By hand: to parse a time in full took as long as all the rest.
+/// Returns the narrowest type of a text that may be a date or a time in ISO 8601. Written by hand: a full parse took as long as
+/// all the rest.
 fn infer_time(text: &[u8]) -> Inferred {
     let Some((date, time)) = text.split_at_checked("2017-10-23".len()) else {
         return Inferred::Text;
@@ -275,7 +277,7 @@ fn infer_time(text: &[u8]) -> Inferred {
     }
 }
 
-/// Whether it is a time of day, `hh:mm:ss[.fraction][zone]`.
+/// Returns whether a text is a time of day, `hh:mm:ss[.fraction][zone]`.
 fn is_time(text: &[u8]) -> bool {
     let &[h1, h2, b':', m1, m2, b':', s1, s2, ref rest @ ..] = text else {
         return false;
@@ -302,14 +304,14 @@ fn is_time(text: &[u8]) -> bool {
     is_zone && is_below([h1, h2], 24) && is_below([m1, m2], 60) && is_below([s1, s2], 60)
 }
 
-/// The number that at most four digits stand for.
+/// Returns the value of at most four digits.
 fn digits(text: &[u8]) -> Option<i16> {
     text.iter().try_fold(0, |value, byte| {
         byte.is_ascii_digit().then(|| 10 * value + i16::from(byte - b'0'))
     })
 }
 
-/// The text or, if it is long, its beginning.
+/// Returns the text or, if it is long, its beginning.
 fn clipped(text: &[u8]) -> Cow<'_, [u8]> {
     if text.len() <= KEPT_BYTES {
         return text.into();

@@ -1,21 +1,21 @@
-//! Hashes of values in, about how many different ones there were out: a HyperLogLog sketch.
+//! Hashes of values go in, an estimate of the number of different ones comes out: a HyperLogLog sketch.
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
-/// A sketch has two to the power of this many registers of a byte. With 12 the standard error is 1.04 / sqrt(2^12), 1.6 %.
+/// The largest sketch, as a power of two of one-byte registers. With 12 the standard error is 1.04 / sqrt(2^12), 1.6 %.
 const BITS_MAX: u32 = 12;
-/// With these values are counted up to [`crate::receipt::EXACT_MAX`].
+/// The smallest sketch. It still counts values up to [`crate::receipt::EXACT_MAX`].
 const BITS_MIN: u32 = 8;
 
-/// What all sketches of a lane may have in registers.
+/// The most bytes that all sketches of a lane use for registers.
 const BYTES_MAX: usize = 1 << 20;
 
-/// How many different values a column has.
+/// The number of different values of a column.
 #[derive(Debug, Clone)]
 pub(super) struct Distinct(HllSketch);
 
 impl Distinct {
-    /// One of so many; the more there are, the coarser they are.
+    /// Returns the sketch of one of `columns` columns; the more there are, the coarser it is.
     pub(super) fn one_of(columns: usize) -> Self {
         let share = (BYTES_MAX / columns.max(1)).max(1);
         let bits = share.ilog2().clamp(BITS_MIN, BITS_MAX) as u8;
@@ -34,7 +34,7 @@ impl Distinct {
     }
 
     pub(super) fn count(&self) -> u64 {
-        // The other estimate is better, and depends on the order in which the values came.
+        // The other estimate is better, but depends on the order of the values.
         self.0.composite_estimate().round() as u64
     }
 }

@@ -1,7 +1,7 @@
-//! The bytes of an output in, what its columns hold out: the quality report of a receipt.
+//! The bytes of an output go in, the profile of its columns comes out: the quality report of a receipt.
 //!
-//! Each lane looks at what it made itself, and at the end that is put together. What comes out does not depend on how the rows were
-//! dealt to lanes.
+//! Each lane profiles its own rows, and the profiles are merged at the end. The result does not depend on how the rows were
+//! assigned to lanes.
 
 mod column;
 mod distinct;
@@ -23,21 +23,21 @@ use crate::stop::Stop;
 
 const OUTPUT: &str = "output";
 
-/// What is kept of each vector for the next rows.
+/// The bytes kept of each vector for the next rows.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// How the rows of an output are written.
+/// The way in which the rows of an output are written.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// Their format.
     pub format: Format,
     /// The names of the columns.
     pub columns: Vec<String>,
-    /// That of CSV.
+    /// The dialect of CSV.
     pub dialect: Dialect,
 }
 
-/// Looks at the rows of an output.
+/// Profiles the rows of an output.
 pub struct Profiler {
     layout: Layout,
     limits: Limits,
@@ -48,13 +48,13 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Of an output whose input has these limits.
+    /// Returns a profiler of an output whose input has these limits.
     ///
     /// # Errors
-    /// If two columns have one name.
+    /// Fails if two columns have one name.
     pub fn new(layout: Layout, limits: &Limits) -> Result<Self> {
         let limits = Limits {
-            // What is written may be longer than what is read.
+            // The output may be longer than the input.
             record_bytes_max: usize::MAX,
             ..limits.clone()
         };
@@ -71,10 +71,10 @@ impl Profiler {
         })
     }
 
-    /// Looks at some whole rows, without anything before them, and gives them back.
+    /// Profiles some whole rows, without a header or other text before them, and returns their vector.
     ///
     /// # Errors
-    /// If they cannot be read back, which no output should come to.
+    /// Fails if the rows cannot be read back, which no output should cause.
     pub fn add(&mut self, rows: Vec<u8>) -> Result<Vec<u8>> {
         self.batch.load(rows);
         loop {
@@ -87,10 +87,10 @@ impl Profiler {
         }
     }
 
-    /// Looks at all rows that a reader gives.
+    /// Profiles all rows of a reader.
     ///
     /// # Errors
-    /// As [`Profiler::add`]; those of the reader; the stop's, if one is asked for.
+    /// Fails as [`Profiler::add`] does. Returns the errors of the reader, and the stop's if one is requested.
     pub fn add_all(&mut self, rows: impl Read + Send + 'static, stop: &Stop) -> Result<()> {
         let mut splitter = decoding(&self.layout, &self.limits, Box::new(rows))?.splitter;
         let mut spare = Vec::new();
@@ -101,7 +101,7 @@ impl Profiler {
         Ok(())
     }
 
-    /// One that has seen what this and another one have seen of the same output.
+    /// Merges the profiles of this profiler and another one of the same output.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.records += other.records;
@@ -111,7 +111,7 @@ impl Profiler {
         self
     }
 
-    /// What was seen.
+    /// Returns the quality report.
     pub fn quality(self) -> QualityPart {
         let columns = self.columns.into_iter().zip(self.layout.columns);
         QualityPart {

@@ -1,8 +1,8 @@
-//! Consecutive records of one input, as a [`Batch`]: cut out by the decoder, read by the plugin, written by the
-//! encoder. It is an arena, so that nothing is allocated for a record or a field.
+//! Consecutive records of one input, as a [`Batch`]: cut out by the decoder, read by the plugin, written by the encoder. It is an
+//! arena, so that nothing is allocated for a record or a field.
 //!
-//! An input is dealt out in chunks that are decoded apart from each other. Whoever has one does not know what came
-//! before it: positions count from its start, and an error waits as a [`ChunkError`] until its [`ChunkOrigin`] is known.
+//! The chunks of an input are decoded independently. A lane that has one does not know what came before it: positions count from
+//! its start, and an error waits as a [`ChunkError`] until its [`ChunkOrigin`] is known.
 
 use std::ops::Range;
 
@@ -11,38 +11,37 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::format::Span;
 
-/// Some consecutive records of a chunk, as they came and as the plugin reads them.
+/// Some consecutive records of a chunk, in raw form and as the plugin reads them.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The chunk: whole records, their line ends included.
     pub raw: Vec<u8>,
-    /// How much of `raw` has been decoded, up to the last record of this batch.
+    /// The part of `raw` that has been decoded, up to the last record of this batch.
     pub used: Used,
     /// The records that go to the plugin.
     pub rows: Vec<Row>,
-    /// Of CSV in another syntax than the output's, the records of `rows` as plain CSV; empty where `raw` is that.
+    /// The records of `rows` as plain CSV, for CSV in another syntax than the output's; otherwise empty.
     pub rewritten: Vec<u8>,
-    /// Where each row stands in `rewritten`, without a line end; empty where it stands in `raw`.
+    /// The span of each row in `rewritten`, without a line end; empty if rows are in `raw`.
     pub lines: Vec<[u32; 2]>,
-    /// Whether the plugin gets `raw` and reads fields where they stand in it. Those of other rows follow behind it.
+    /// True if the plugin gets `raw` and reads fields in place. The fields of other rows follow after it.
     pub in_place: bool,
-    /// The fields of the rows that are not read in place, unescaped, row after row, a byte behind each: of JSONL a `"` behind
-    /// a string, and something else behind any other value. UTF-8.
+    /// The fields of the rows that are not read in place, unescaped, row after row, each followed by one byte. For JSONL that
+    /// byte is `"` after a string, and another one after any other value. The fields are UTF-8.
     pub fields: Vec<u8>,
-    /// Where the first field of each row begins, in `raw` followed by `fields`, or in `fields` if nothing is read in
-    /// place.
+    /// The start of each row's first field, in `raw` followed by `fields`, or in `fields` if nothing is read in place.
     pub starts: Vec<u32>,
-    /// Where each field ends: `rows.len()` times the number of columns read. The next one of its row begins a byte
-    /// behind.
+    /// The end of each field: `rows.len()` times the number of columns read. The next field of the row begins one byte later.
     pub ends: Vec<u32>,
-    /// The start and end of each column that is read, quotes included, for rows of CSV that are not read in place. They are places in
-    /// `raw`, or in `rewritten` if it is there. A row's spans begin at its [`Row::cells`], in the order of the input's columns.
+    /// The start and end of each column that is read, quotes included, for rows of CSV that are not read in place. They are
+    /// offsets in `raw`, or in `rewritten` if that is used. A row's spans begin at its [`Row::cells`], in the order of the
+    /// input's columns.
     pub spans: Vec<[u32; 2]>,
     /// The records that do not go to the plugin because they are malformed, in order.
     pub malformed: Vec<MalformedRecord>,
 }
 
-/// How much of a chunk has been decoded.
+/// The part of a chunk that has been decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
     /// Bytes.
@@ -60,28 +59,28 @@ pub struct Row {
     pub start: u32,
     /// End of the record in [`Batch::raw`], its line end not included.
     pub end: u32,
-    /// How many records of the chunk come before it.
+    /// The number of records of the chunk before it.
     pub number: u32,
-    /// How many lines of the chunk come before it.
+    /// The number of lines of the chunk before it.
     pub line: u32,
-    /// Where its cells begin in [`Batch::spans`]; [`IN_PLACE`] if its fields are read where they stand.
+    /// The index of its first cell in [`Batch::spans`]; [`IN_PLACE`] if its fields are read in place.
     pub cells: u32,
 }
 
-/// Where the cells of a row begin that is read in place.
+/// The value of [`Row::cells`] for a row that is read in place.
 pub const IN_PLACE: u32 = u32::MAX;
 
-/// Where the cells of one row of CSV stand in its [`Batch::text`], those that are read.
+/// The positions of one CSV row's cells in its [`Batch::text`], those that are read.
 #[derive(Debug, Clone, Copy)]
 pub enum Cells<'a> {
-    /// Next to each other from here on, with these ends.
+    /// Next to each other from this offset on, with these ends.
     InPlace(u32, &'a [u32]),
     /// Each with its start and its end.
     Apart(&'a [[u32; 2]]),
 }
 
 impl Cells<'_> {
-    /// The cell of the `place`-th column that is read, in the order of the input's columns.
+    /// Returns the cell of the `place`-th column that is read, in the order of the input's columns.
     #[inline]
     pub fn at(self, place: usize) -> Span {
         let (start, end) = match self {
@@ -99,7 +98,7 @@ impl Cells<'_> {
 /// A record that could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MalformedRecord {
-    /// Where it is.
+    /// The position of the record.
     pub row: Row,
     /// The reject's code, such as `ragged-row`.
     pub code: &'static str,
@@ -107,26 +106,26 @@ pub struct MalformedRecord {
     pub reason: String,
 }
 
-/// Where a record stands in the input.
+/// The position of a record in the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Counted from 1, without the header.
+    /// The number of the record, from 1, without the header.
     pub record: u64,
-    /// The line it starts on, counted from 1.
+    /// The line it starts on, from 1.
     pub line: u64,
-    /// The byte it starts at in the decompressed input, counted from 0.
+    /// The byte it starts at in the decompressed input, from 0.
     pub offset: u64,
 }
 
 impl Batch {
-    /// Takes a chunk up and gives back the bytes of the one before, for their memory.
+    /// Loads a chunk and returns the bytes of the previous one, to reuse their memory.
     pub fn load(&mut self, raw: Vec<u8>) -> Vec<u8> {
         self.clear();
         self.used = Used::default();
         std::mem::replace(&mut self.raw, raw)
     }
 
-    /// Goes on to the next batch of the chunk; keeps the memory.
+    /// Clears the batch for the next one of the chunk; keeps the memory.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.rewritten.clear();
@@ -139,13 +138,13 @@ impl Batch {
         self.malformed.clear();
     }
 
-    /// The bytes that a call into the plugin gets.
+    /// Returns the number of bytes passed to a call into the plugin.
     pub fn lent_bytes(&self) -> usize {
         let raw = if self.in_place { self.raw.len() } else { 0 };
         raw + self.fields.len() + size_of::<u32>() * (self.starts.len() + self.ends.len())
     }
 
-    /// Gives vectors back that are longer than a usual batch needs.
+    /// Frees vectors that are longer than a usual batch needs.
     pub fn shrink(&mut self, bytes_max: usize) {
         if self.fields.capacity() > bytes_max {
             self.fields = Vec::new();
@@ -161,18 +160,18 @@ impl Batch {
         }
     }
 
-    /// Whether there is neither a record nor a malformed one.
+    /// Returns whether there is neither a record nor a malformed one.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.malformed.is_empty()
     }
 
-    /// Some of the records as a plugin sees them, as a batch of their own. `width` is how many columns it reads.
+    /// Returns some of the records as a plugin sees them, as a batch of their own. `width` is the number of columns it reads.
     pub fn part(&self, rows: Range<usize>, width: usize) -> Self {
         let mut part = Self {
             rows: self.rows[rows.clone()].to_vec(),
             ..Self::default()
         };
-        let behind = if self.in_place { self.raw.len() } else { 0 };
+        let base = if self.in_place { self.raw.len() } else { 0 };
         for row in rows {
             let (start, ends) = (self.starts[row], &self.ends[row * width..][..width]);
             let end = ends.last().copied().unwrap_or(start);
@@ -180,24 +179,24 @@ impl Batch {
             let moved = part.fields.len() as u32;
             part.starts.push(moved);
             part.ends.extend(ends.iter().map(|end| end - start + moved));
-            let (text, from, to) = match from.checked_sub(behind) {
-                Some(from) => (&self.fields, from, to - behind),
+            let (text, from, to) = match from.checked_sub(base) {
+                Some(from) => (&self.fields, from, to - base),
                 None => (&self.raw, from, to),
             };
             part.fields.extend_from_slice(&text[from..to]);
-            // Of JSONL the byte behind a field says whether it is a string.
+            // For JSONL the byte after a field says whether it is a string.
             part.fields.push(text.get(to).copied().unwrap_or(b'\n'));
         }
         part
     }
 
-    /// The bytes of a record as they came, without the line end.
+    /// Returns the raw bytes of a record, without the line end.
     pub fn raw(&self, row: Row) -> &[u8] {
         &self.raw[row.start as usize..row.end as usize]
     }
 
-    /// What the record of the row of that index is written from: a text, and where in it the record stands, without a line
-    /// end. Its cells stand there, too.
+    /// Returns the source of the row of that index: a text, and the span of the record in it, without a line end. The row's cells
+    /// are in the same text.
     #[inline]
     pub fn text(&self, row: usize) -> (&[u8], Span) {
         let (text, [start, end]) = match self.lines.get(row) {
@@ -211,14 +210,14 @@ impl Batch {
         (text, span)
     }
 
-    /// The bytes that the record of the row of that index is written from.
+    /// Returns the source bytes of the row of that index.
     #[inline]
     pub fn record(&self, row: usize) -> &[u8] {
         let (text, span) = self.text(row);
         span.of(text)
     }
 
-    /// The cells of the row of that index, of which so many are read.
+    /// Returns the cells of the row of that index, `reads` of them.
     #[inline]
     pub fn cells(&self, row: usize, reads: usize) -> Cells<'_> {
         let Row { start, cells, .. } = self.rows[row];
@@ -228,7 +227,7 @@ impl Batch {
         Cells::Apart(&self.spans[cells as usize..][..reads])
     }
 
-    /// Lends the bytes that the plugin reads fields from, to be given back with [`Batch::take_back`].
+    /// Lends the bytes that the plugin reads fields from; [`Batch::take_back`] returns them.
     pub fn lend(&mut self) -> Vec<u8> {
         if !self.in_place {
             return std::mem::take(&mut self.fields);
@@ -237,7 +236,7 @@ impl Batch {
         std::mem::take(&mut self.raw)
     }
 
-    /// Takes back what was lent.
+    /// Takes back the lent bytes.
     pub fn take_back(&mut self, mut lent: Vec<u8>) {
         if !self.in_place {
             self.fields = lent;
@@ -249,22 +248,22 @@ impl Batch {
 }
 
 impl Used {
-    /// Goes on after a line without a record.
+    /// Advances past a line without a record.
     pub fn blank_line(&mut self, next: usize) {
         self.bytes = next;
         self.lines += 1;
     }
 
-    /// Goes on after a record of so many lines.
+    /// Advances past a record of `lines` lines.
     pub fn record(&mut self, next: usize, lines: usize) {
         self.bytes = next;
         self.records += 1;
         self.lines += lines as u32;
     }
 
-    /// The next record, which ends at `end`.
+    /// Returns the next record, which ends at `end`.
     pub fn row(&self, end: usize) -> Row {
-        // Within bounds: a chunk has less than 4 GiB.
+        // In range: a chunk has less than 4 GiB.
         Row {
             start: self.bytes as u32,
             end: end as u32,
@@ -275,12 +274,12 @@ impl Used {
     }
 }
 
-/// Where a chunk begins in the input: the position of its first record.
+/// The start of a chunk in the input: the position of its first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkOrigin(pub Position);
 
 impl ChunkOrigin {
-    /// Where a record of the chunk stands in the input.
+    /// Returns the position in the input of a record of the chunk.
     pub fn position(&self, row: Row) -> Position {
         Position {
             record: self.0.record + u64::from(row.number),
@@ -289,7 +288,7 @@ impl ChunkOrigin {
         }
     }
 
-    /// Goes on after what was used.
+    /// Advances past the bytes, records and lines used.
     pub fn advance(&mut self, used: Used) {
         self.0.record += u64::from(used.records);
         self.0.line += u64::from(used.lines);
@@ -297,16 +296,16 @@ impl ChunkOrigin {
     }
 }
 
-/// An error in a chunk, to be told once the chunk's origin is known.
+/// An error in a chunk, which gets its position once the chunk's origin is known.
 pub struct ChunkError(Box<dyn FnOnce(&ChunkOrigin) -> Error + Send>);
 
 impl ChunkError {
-    /// An error whose message names a position.
-    pub fn new(tell: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
-        Self(Box::new(tell))
+    /// Returns an error whose message names a position.
+    pub fn new(to_error: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
+        Self(Box::new(to_error))
     }
 
-    /// The error.
+    /// Returns the error of a chunk that begins at `origin`.
     pub fn at(self, origin: &ChunkOrigin) -> Error {
         (self.0)(origin)
     }
@@ -351,7 +350,7 @@ mod tests {
         assert_eq!(part.fields, b"\nc\n,dd\n");
         assert_eq!((part.starts, part.ends), (vec![0, 3], vec![0, 2, 3, 6]));
         assert_eq!(batch.part(0..1, 2).fields, b"a,bb\n");
-        // Of JSONL the byte behind a field says whether it is a string.
+        // For JSONL the byte after a field says whether it is a string.
         let jsonl = Batch {
             in_place: false,
             fields: b"1\n2\"3\"4\n".to_vec(),

@@ -1,34 +1,34 @@
-//! What a plugin made of a batch, as [`Changes`]: flat lists come over the boundary unchecked, verdicts with their
-//! edits and rows come out, each operand checked before it is used. Nothing is allocated for a record or a field.
+//! A plugin's changes to a batch go in as flat lists, [`Changes`], unchecked; verdicts with their edits and rows come out, each
+//! operand checked before it is used. Nothing is allocated for a record or a field.
 
 use std::ops::Range;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Span;
 
-/// The lists as they came: `wit/plugin.wit` says how the three are read.
+/// The unchecked lists: `wit/plugin.wit` says how the three are read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// One byte a row, or none at all if every row is kept.
     pub verdicts: Vec<u8>,
     /// The numbers that the verdicts take, in order.
     pub operands: Vec<u32>,
-    /// The texts that the operands end.
+    /// The concatenated texts, whose ends are operands.
     pub bytes: Vec<u8>,
 }
 
-/// What becomes of one record.
+/// The verdict on one record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict<'a> {
-    /// Goes to the output as it came.
+    /// The record goes to the output unchanged.
     Keep,
-    /// Goes to the output with some cells changed.
+    /// The record goes to the output with some cells changed.
     Edit(Edits<'a>),
-    /// Is replaced by the emitted rows.
+    /// The emitted rows replace the record.
     Replace,
-    /// Does not go to the output.
+    /// The record does not go to the output.
     Drop,
-    /// Goes to the rejects.
+    /// The record goes to the rejects.
     Reject {
         /// Lowercase letters, digits and dashes.
         code: &'a str,
@@ -46,13 +46,13 @@ pub struct Edits<'a> {
 }
 
 impl<'a> Edits<'a> {
-    /// The cells as (output column, text), the text in UTF-8.
+    /// Returns the cells as (output column, text), the text in UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let bytes = self.bytes;
         self.spans().map(move |(column, span)| (column, span.of(bytes)))
     }
 
-    /// The cells as (output column, where its text stands in [`Edits::bytes`]).
+    /// Returns the cells as (output column, span of its text in [`Edits::bytes`]).
     pub fn spans(&self) -> impl Iterator<Item = (usize, Span)> + use<'a> {
         let mut start = self.start as usize;
         self.cells.iter().map(move |&[column, end]| {
@@ -65,7 +65,7 @@ impl<'a> Edits<'a> {
         })
     }
 
-    /// The texts of the whole batch.
+    /// Returns the texts of the whole batch.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -81,10 +81,10 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Checks rows that came over the boundary on their own.
+    /// Checks rows that crossed the boundary on their own.
     ///
     /// # Errors
-    /// If the shapes do not fit: offsets that decrease or point outside, text that is not UTF-8.
+    /// Fails if the offsets decrease or are out of bounds, or the text is not UTF-8.
     pub fn check(rows: u32, ends: &'a [u32], bytes: &'a [u8], width: usize) -> Result<Self> {
         let text =
             std::str::from_utf8(bytes).map_err(|e| broken("emitted bytes are not UTF-8").because(e))?;
@@ -109,17 +109,17 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.ends.len() / self.width.max(1)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The rows, each as its fields.
+    /// Returns the rows, each as its fields.
     pub fn iter(&self) -> impl Iterator<Item = RowFields<'a>> + use<'a> {
         let (bytes, mut start) = (self.bytes, self.start);
         self.ends.chunks_exact(self.width.max(1)).map(move |ends| {
@@ -139,7 +139,7 @@ pub struct RowFields<'a> {
 }
 
 impl<'a> RowFields<'a> {
-    /// The fields in the order of the output's columns, in UTF-8.
+    /// Returns the fields in the order of the output's columns, in UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (bytes, mut start) = (self.bytes, self.start as usize);
         self.ends.iter().map(move |&end| {
@@ -164,10 +164,10 @@ pub struct ChangesReader<'a> {
 }
 
 impl<'a> ChangesReader<'a> {
-    /// A reader of the changes to a batch of `rows` rows, for an output of `width` columns.
+    /// Returns a reader of the changes to a batch of `rows` rows, for an output of `width` columns.
     ///
     /// # Errors
-    /// If the number of verdicts is wrong or the texts are not UTF-8.
+    /// Fails if the number of verdicts is wrong or the texts are not UTF-8.
     pub fn new(changes: &'a Changes, rows: usize, width: usize) -> Result<Self> {
         let verdicts = changes.verdicts.as_slice();
         if !verdicts.is_empty() && verdicts.len() != rows {
@@ -185,10 +185,10 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// The verdict on the next row, and the rows to put after it if there are any.
+    /// Returns the verdict on the next row, and the rows to put after it if there are any.
     ///
     /// # Errors
-    /// If an operand is missing or breaks a rule of the interface.
+    /// Fails if an operand is missing or breaks a rule of the interface.
     #[inline]
     pub fn next_row(&mut self) -> Result<(Verdict<'a>, Option<Rows<'a>>)> {
         let verdict = self.verdicts.get(self.next_row).copied().unwrap_or(0);
@@ -211,7 +211,7 @@ impl<'a> ChangesReader<'a> {
     /// Checks that nothing is left over.
     ///
     /// # Errors
-    /// If operands or texts remain after the last row.
+    /// Fails if operands or texts remain after the last row.
     pub fn finish(self) -> Result<()> {
         debug_assert_eq!(self.next_row, self.rows);
         if !self.operands.is_empty() {
@@ -244,7 +244,7 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// Goes on to the end of the cells' texts, if that can be told with a few comparisons to be as it should.
+    /// Advances to the end of the cells' texts, if a few comparisons show that all cells are valid.
     #[inline]
     fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
         let (mut after, mut end) = (0, self.texts.start);
@@ -261,7 +261,7 @@ impl<'a> ChangesReader<'a> {
         is_well
     }
 
-    /// Goes on to the end of the cells' texts, looking at each.
+    /// Advances to the end of the cells' texts, checking each.
     #[cold]
     fn pass_each(&mut self, cells: &[[u32; 2]]) -> Result<()> {
         let mut after = 0;
@@ -338,13 +338,13 @@ impl<'a> ChangesReader<'a> {
     }
 }
 
-/// Iterates over texts that follow each other, of which the end is known.
+/// Iterates over concatenated texts whose ends are known.
 #[derive(Debug)]
 struct TextCursor<'a> {
     bytes: &'a str,
-    /// Whether a text may end anywhere.
+    /// True if all texts are ASCII, so that a text may end anywhere.
     ascii: bool,
-    /// Where the next text begins.
+    /// The start of the next text.
     start: u32,
 }
 
@@ -357,7 +357,7 @@ impl<'a> TextCursor<'a> {
         }
     }
 
-    /// Goes on to the end of a text.
+    /// Advances to the end of a text.
     #[inline]
     fn next(&mut self, end: u32) -> Result<Range<usize>> {
         let text = self.start as usize..end as usize;

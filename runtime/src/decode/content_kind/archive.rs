@@ -1,5 +1,5 @@
-//! The first bytes of an archive (ZIP, tar, cpio) go in; what it is comes out, by the headers of its entries. A ZIP archive may be
-//! a document of an office program.
+//! Recognizes an archive (ZIP, tar, cpio) by its first bytes, and its kind by the headers of its entries. A ZIP archive may be a
+//! document of an office program.
 
 use memchr::memmem;
 
@@ -8,7 +8,7 @@ use crate::format::clip;
 
 use Advice::{Convert, Extract, TakeTheFile};
 
-/// Names of entries by which a ZIP archive is something else.
+/// Names of entries that show a ZIP archive to be a more specific kind of file.
 const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ("xl/", "an Excel workbook (XLSX)", Advice::SaveSheet),
     ("word/", "a Word document (DOCX)", Advice::SaveSheet),
@@ -24,7 +24,7 @@ const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ),
 ];
 
-/// The header of an entry, or an archive without one.
+/// Returns whether bytes are the header of a ZIP entry, or of an archive without one.
 pub(super) fn is_zip(bytes: &[u8]) -> bool {
     match bytes {
         [_, _, 3, 4, 0..=63, 0, ..] => {
@@ -40,7 +40,7 @@ pub(super) fn is_zip(bytes: &[u8]) -> bool {
     }
 }
 
-/// A ZIP archive, and what it is by the entries that begin in the sample.
+/// Returns the kind of a ZIP archive, by the entries that begin in the sample.
 pub(super) fn zip(bytes: &[u8]) -> Kind {
     let entries = || {
         memmem::find_iter(bytes, b"PK\x03\x04").filter_map(|at| {
@@ -68,7 +68,7 @@ pub(super) fn zip(bytes: &[u8]) -> Kind {
     })
 }
 
-/// What an archive is whose first entry is its media type.
+/// Returns the kind of an archive whose first entry is its media type.
 fn open_document(media_type: &[u8]) -> Kind {
     for (part, what, advice) in [
         (
@@ -90,13 +90,13 @@ fn open_document(media_type: &[u8]) -> Kind {
     Kind::new("a ZIP archive", Extract)
 }
 
-/// A tar archive, by the numbers in its first header and by the sum of it: old ones have no mark.
+/// Returns a tar archive by the numbers in its first header and by the header's checksum: old archives have no mark.
 pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     const SUM: std::ops::Range<usize> = 148..156;
     /// The mode, the owner and the group, the size, the time.
     const NUMBERS: [std::ops::Range<usize>; 5] = [100..108, 108..116, 116..124, 124..136, 136..148];
     let header = bytes.first_chunk::<512>()?;
-    // Octal, or in bytes.
+    // In octal digits, or in bytes.
     let is_number =
         |field: &[u8]| field[0] >= 0x80 || field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0));
     if !header.contains(&0) || !NUMBERS.into_iter().all(|number| is_number(&header[number])) {
@@ -107,20 +107,20 @@ pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     if digits.is_empty() {
         return None;
     }
-    let said = digits
+    let expected = digits
         .iter()
         .fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
     let sum = (0..).zip(header).map(|(at, &byte)| {
         let byte = if SUM.contains(&at) { b' ' } else { byte };
         u32::from(byte)
     });
-    (said == sum.sum::<u32>()).then(|| {
+    (expected == sum.sum::<u32>()).then(|| {
         let name = header[..100].split(|byte| *byte == 0).next().unwrap_or_default();
         Kind::new(format!("a tar archive (of \"{}\")", clip(name)), Extract)
     })
 }
 
-/// A header of digits only, 8 hex digits a number or octal ones, and a name with a NUL at its end.
+/// Returns whether bytes are a cpio header: digits only, 8 hex digits a number or octal ones, and a name with a NUL at its end.
 pub(super) fn is_cpio(bytes: &[u8]) -> bool {
     let header = |len: usize, is_digit: fn(&u8) -> bool, size: std::ops::Range<usize>, radix: u32| {
         let digits = bytes.get(6..len).filter(|header| header.iter().all(is_digit))?;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_is_told_from_a_document() {
+    fn an_archive_is_distinguished_from_a_document() {
         for (entries, what) in [
             (
                 &[("orders.csv", "a,b\n")][..],
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tar_archive_is_told_by_its_sum() {
+    fn a_tar_archive_is_recognized_by_its_checksum() {
         let mut header = [0; 512];
         header[..10].copy_from_slice(b"orders.csv");
         header[100..107].copy_from_slice(b"0000644");

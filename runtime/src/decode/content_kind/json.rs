@@ -1,5 +1,5 @@
-//! The beginning of a text in; out comes whether it is JSON where CSV should be, or a JSON document where there should be an
-//! object a line. A header may begin with a bracket: `[id],[name]` is legal.
+//! Recognizes JSON in place of CSV, and a JSON document in place of an object a line, by the beginning of a text. A header may
+//! begin with a bracket: `[id],[name]` is legal.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -9,22 +9,22 @@ use super::{Advice, Kind, Sample};
 use crate::format::clip;
 use crate::format::csv::{Dialect, Scanner};
 
-/// Whether it is JSON, in place of CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand in
-/// `"`.
+/// Returns the kind of JSON that a text is, in place of CSV. `delimiter` is the one that the request names, and `is_quoted` says
+/// that fields may be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     if !matches!(text.first(), Some(b'{' | b'[')) {
         return None;
     }
     let is_json = match first_value(text) {
-        // CSV has its delimiter or its next field there.
+        // CSV would have a delimiter or the next field here.
         FirstValue::Whole(end) => {
             let rest = text[end..].trim_ascii_start();
             rest.is_empty() || matches!(rest[0], b'{' | b'[')
         }
         FirstValue::CutOff if !sample.whole => true,
-        // Not strict, or cut off, but nothing that a header may begin with: a quote within a field is none that opens one.
-        _ => is_quoted && has_quote_behind_brackets(text),
+        // Not strict JSON, or cut off, but no header begins so: a quote within a field does not open a quoted field.
+        _ => is_quoted && has_quote_after_brackets(text),
     };
     let kind = is_json.then(|| match of_jsonl(sample) {
         Some(document) => document,
@@ -37,7 +37,7 @@ pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) ->
     kind.map(|kind| if is_malformed() { kind } else { kind.guessed() })
 }
 
-/// Whether one of the first records has a quote within a field, as JSON has and CSV has not.
+/// Returns whether one of the first records has a quote within a field, as JSON has and CSV has not.
 fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     const RECORDS: usize = 100;
     let dialect = Dialect {
@@ -55,7 +55,7 @@ fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     records.take(RECORDS).any(|record| record.stray.is_some())
 }
 
-/// Whether it is a JSON document or lines of arrays, in place of an object a line.
+/// Returns the kind of a text that is a JSON document or lines of arrays, in place of an object a line.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let line_bytes = memchr::memchr(b'\n', text).unwrap_or(text.len());
@@ -64,7 +64,7 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
         b'[' => {
             let is_line = matches!(first_value(&text[..line_bytes]), FirstValue::Whole(_));
             let next = text[line_bytes..].trim_ascii_start();
-            // A line of names above the objects: one reject.
+            // A line of names above the objects is only one reject.
             if is_line && next.starts_with(b"{") {
                 return None;
             }
@@ -94,7 +94,7 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     }
 }
 
-/// Whether nothing but a CR ends the lines of objects: for JSONL they are one.
+/// Returns whether only CRs separate the objects: for JSONL they are one line.
 fn has_objects_apart_by_cr(text: &[u8]) -> bool {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
@@ -103,7 +103,7 @@ fn has_objects_apart_by_cr(text: &[u8]) -> bool {
     lines.next().is_some_and(is_whole) && lines.next().is_some_and(|line| line.starts_with(b"{"))
 }
 
-/// What to do with one object.
+/// Returns the advice for a single object.
 fn of_object(text: &[u8]) -> Advice {
     match list_in(text) {
         Some(list) => Advice::JsonList(list),
@@ -118,8 +118,8 @@ fn of_object(text: &[u8]) -> Advice {
     }
 }
 
-/// Returns the path of the first list of objects in an object, as `jq` has it: `.data`. The text may be cut off behind its
-/// beginning. None if there is no such list, or a name on the way that a shell cannot be given in quotes.
+/// Returns the path of the first list of objects in an object, as `jq` writes it: `.data`. The text may be cut off after its
+/// beginning. Returns none if there is no such list, or if a name in the path cannot be quoted for a shell.
 pub(super) fn list_in(text: &[u8]) -> Option<String> {
     let (mut path, mut name, mut at) = (Vec::new(), None, 0);
     while let Some(byte) = text.get(at) {
@@ -170,7 +170,7 @@ fn jq_path(names: &[String]) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// Whether an array begins here: one that ends, goes on behind the sample, or has objects, texts or arrays in it.
+/// Returns whether an array begins here: one that ends, or is cut off with the sample, or has objects, texts or arrays in it.
 fn is_array(text: &[u8]) -> bool {
     match first_value(text) {
         FirstValue::Whole(_) | FirstValue::CutOff => true,
@@ -184,7 +184,7 @@ fn is_array(text: &[u8]) -> bool {
 }
 
 enum FirstValue {
-    /// Ends here.
+    /// Ends at this offset.
     Whole(usize),
     /// Is longer than the text.
     CutOff,
@@ -200,8 +200,9 @@ fn first_value(text: &[u8]) -> FirstValue {
     }
 }
 
-/// Whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a header.
-fn has_quote_behind_brackets(text: &[u8]) -> bool {
+/// Returns whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a
+/// header.
+fn has_quote_after_brackets(text: &[u8]) -> bool {
     let is_bracket = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'[');
     let Some(at) = text.iter().position(|byte| !is_bracket(byte)) else {
         return false;
@@ -210,8 +211,8 @@ fn has_quote_behind_brackets(text: &[u8]) -> bool {
         return false;
     };
     let is_first_line = !text[..at].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-    let behind = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
-    is_first_line || behind.trim_ascii_start().starts_with(b":")
+    let after = memchr::memchr(b'"', name).map_or(&[][..], |end| &name[end + 1..]);
+    is_first_line || after.trim_ascii_start().starts_with(b":")
 }
 
 #[cfg(test)]
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_told_in_both_formats() {
+    fn a_document_is_recognized_in_both_formats() {
         let long = "{\"id\":1,\"name\":\"x\"}";
         let array = format!("[{}{long}]", format!("{long},\n").repeat(SAMPLE_BYTES / 10));
         let pretty = format!("{{\"rows\": [\n{}1]}}", "1,\n".repeat(SAMPLE_BYTES));
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_are_told_where_csv_should_be_only() {
+    fn json_lines_are_recognized_only_in_place_of_csv() {
         for (text, what) in [
             ("{\"error\": \"not found\"}", "a JSON object"),
             ("{\"error\": \"not found\"}\n", "a JSON object"),

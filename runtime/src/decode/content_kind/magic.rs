@@ -1,5 +1,5 @@
-//! The first bytes of a file in; out comes which binary format they are of. A mark alone is no proof, since a text may begin with
-//! it: `PK,name` is a header, and so is `яы` in an encoding of one byte a letter. What the format has behind its mark proves it.
+//! Recognizes a binary format by the first bytes of a file. A mark alone is no proof, since a text may begin with it: `PK,name`
+//! is a header, and so is `яы` in an encoding of one byte a letter. The bytes that the format has after its mark prove it.
 
 use memchr::memmem;
 
@@ -8,7 +8,7 @@ use super::{Advice, Kind};
 
 use Advice::{Convert, Extract, Recompress, TakeTheFile};
 
-/// A mark at its place, what has it there, what to do, and whether the bytes around it are those of the format.
+/// A mark: its offset, its bytes, the format's name, the advice, and a check that the bytes around it belong to the format.
 type MagicMark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
 
 const MARKS: &[MagicMark] = &[
@@ -27,7 +27,7 @@ const MARKS: &[MagicMark] = &[
         is_zstd,
     ),
     (0, b"\xfd7zXZ\0", "compressed by xz", Recompress, |bytes| {
-        // How it is checked, and the sum of that.
+        // The kinds of integrity check, each with the checksum of the stream's flags.
         let checks: [&[u8; 6]; 4] = [
             b"\0\0\xff\x12\xd9\x41",
             b"\0\x01\x69\x22\xde\x36",
@@ -37,7 +37,7 @@ const MARKS: &[MagicMark] = &[
         checks.iter().any(|check| bytes[6..].starts_with(&check[..]))
     }),
     (0, b"BZh", "compressed by bzip2", Recompress, is_bzip2),
-    // The version, the block's size.
+    // The version and the size of the block.
     (
         0,
         b"\x04\x22\x4d\x18",
@@ -63,7 +63,7 @@ const MARKS: &[MagicMark] = &[
         by_mark,
     ),
     (0, b"\x5d\0\0", "compressed by lzma", Recompress, |bytes| {
-        // The sizes of the text and of the dictionary, and the first byte of what is compressed.
+        // The sizes of the text and of the dictionary, and the first byte of the compressed data.
         matches!(
             bytes.get(5..14),
             Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0] | [.., 0, 0, 0])
@@ -96,7 +96,7 @@ const MARKS: &[MagicMark] = &[
         |bytes| matches!(bytes.get(5..7), Some([size, 0]) if (12..=29).contains(&(size & 0x1f))),
     ),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", Extract, |bytes| {
-        // The place and the size of its header.
+        // The position and the size of the header.
         bytes.get(17..20) == Some(&[0; 3]) && bytes.get(24..28) == Some(&[0; 4])
     }),
     // A version that has a mark of its own, or the header of the archive.
@@ -107,7 +107,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"MSCF\0\0\0\0", "a CAB archive", Extract, |bytes| {
         bytes.get(12..16) == Some(&[0; 4]) && bytes.get(24..26) == Some(&[3, 1])
     }),
-    // The header of the first file ends so.
+    // The end of the first file's header.
     (
         0,
         b"!<arch>\n",
@@ -143,7 +143,7 @@ const MARKS: &[MagicMark] = &[
     ),
     (0, b"PAR1", "a Parquet file", Convert, is_parquet),
     (0, b"PARE", "an encrypted Parquet file", Convert, unproved),
-    // One without rows has its footer there.
+    // A file without rows has its footer there.
     (0, b"ORC", "an ORC file", Convert, |bytes| {
         bytes.get(3..6) == Some(&[8, 3, 0x10])
     }),
@@ -171,7 +171,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"RDX3\n", "an R data file", Convert, |bytes| {
         is_r_data(&bytes[5..])
     }),
-    // Behind the name of the program is how the file is laid out.
+    // The layout code follows the name of the program.
     (0, b"$FL2@(#)", "an SPSS file", Convert, is_spss),
     (0, b"$FL3@(#)", "an SPSS file", Convert, is_spss),
     (0, b"<stata_dta>", "a Stata file", Convert, |bytes| {
@@ -198,7 +198,7 @@ const MARKS: &[MagicMark] = &[
         Convert,
         by_mark,
     ),
-    // Behind a header with a sum, of which the rest of its page is empty.
+    // After a header with a checksum, whose page is otherwise empty.
     (8, b"DUCK", "a DuckDB database", Convert, |bytes| {
         bytes.get(13..20) == Some(&[0; 7])
             && bytes
@@ -261,7 +261,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"MM\0*", "a TIFF image", TakeTheFile, |bytes| {
         be32(bytes, 4).is_some_and(|at| is_tiff(bytes, at, u16::from_be_bytes))
     }),
-    // Behind the size of the file are bytes that nobody uses, where the pixels begin, and the size of a header.
+    // The file's size is followed by reserved bytes, the offset of the pixels, and the size of a header.
     (0, b"BM", "a BMP image", TakeTheFile, |bytes| {
         bytes.get(6..10) == Some(&[0; 4])
             && le32(bytes, 10).is_some_and(|at| (26..1 << 16).contains(&at))
@@ -270,7 +270,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"8BPS\0\x01", "a Photoshop image", TakeTheFile, |bytes| {
         bytes.get(6..13) == Some(&[0; 7])
     }),
-    // The first image stands behind the list of them.
+    // The first image follows the list of images.
     (0, b"\0\0\x01\0", "an icon", TakeTheFile, |bytes| {
         match bytes.get(4..6) {
             Some(&[count @ 1..=0xff, 0]) => le32(bytes, 18) == Some(6 + 16 * u32::from(count)),
@@ -322,7 +322,7 @@ const MARKS: &[MagicMark] = &[
             memmem::find(start, b"matroska").is_some() || memmem::find(start, b"webm").is_some()
         },
     ),
-    // The next part stands behind the first, in the old version or behind some bytes that mean nothing.
+    // The next part follows the first, in the old version or after some stuffing bytes.
     (0, b"\0\0\x01\xba", "an MPEG video", TakeTheFile, |bytes| {
         let next = bytes.get(13).map(|filled| 14 + usize::from(filled & 7));
         [Some(12), next]
@@ -333,7 +333,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"\x7fELF", "a program (ELF)", TakeTheFile, |bytes| {
         matches!(bytes.get(4..7), Some([1 | 2, 1 | 2, 1]))
     }),
-    // Behind the mark is where the other header stands.
+    // The offset of the second header follows the mark.
     (0, b"MZ", "a Windows program", TakeTheFile, |bytes| {
         let header = le32(bytes, 60).and_then(|at| bytes.get(at as usize..));
         header.is_some_and(|header| header.starts_with(b"PE\0\0"))
@@ -355,7 +355,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"\0asm", "a WebAssembly module", TakeTheFile, |bytes| {
         matches!(bytes.get(4..8), Some([1..=0xff, 0, _, 0]))
     }),
-    // How many tables, and the largest power of two below.
+    // The number of tables, and the largest power of two below it.
     (0, b"\0\x01\0\0\0", "a font", TakeTheFile, |bytes| {
         match bytes.get(5..8) {
             Some(&[tables @ 1..=0xff, high, low]) => {
@@ -399,18 +399,18 @@ const MARKS: &[MagicMark] = &[
     }),
 ];
 
-/// Proof by a mark that is long and has several bytes that no text has.
+/// Proves the format by a mark that is long and has several bytes that no text has.
 fn by_mark(_: &[u8]) -> bool {
     true
 }
 
-/// No proof: the format has nothing at a certain place but its mark.
+/// Proves nothing: only the mark of the format is at a fixed offset.
 fn unproved(_: &[u8]) -> bool {
     false
 }
 
-/// Returns what the bytes are. `is_utf8` says that a text would be UTF-8; `is_named` says that somebody has named the format. Then
-/// a guess does not count.
+/// Returns the kind of some bytes. `is_utf8` says that a text would be UTF-8. `is_named` says that the request names the format;
+/// then a guess does not count.
 pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has_binary = has_binary(bytes);
     // The header of such a text would be refused, too.
@@ -429,7 +429,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     }
     let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     let found = |(at, mark, what, advice, is_proved): &MagicMark| {
-        // Fields that begin with a few letters may be filled up with NUL. Further on, letters are not even a guess.
+        // Fields that begin with a few letters may be padded with NUL. At a later offset letters are not even a guess.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let is_odd = !is_word || has_more_than_nul;
         let is_at_start = *at < 8 || bytes.starts_with(b"RIFF");
@@ -443,7 +443,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     })
 }
 
-/// Whether the first line is UTF-8, as far as it goes.
+/// Returns whether the first line is UTF-8, as far as the sample has it.
 fn begins_in_utf8(bytes: &[u8]) -> bool {
     let start = start(bytes);
     let line = memchr::memchr2(b'\n', b'\r', start).map_or(start, |end| &start[..end]);
@@ -462,7 +462,7 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The header of a frame in zstd without a dictionary, and the size of its first block, which ends in a byte that no text has.
+/// Returns whether a frame of zstd has no dictionary, and a first block whose size ends in a byte that no text has.
 fn is_zstd(bytes: &[u8]) -> bool {
     let Some(&flags) = bytes.get(4) else {
         return false;
@@ -476,8 +476,8 @@ fn is_zstd(bytes: &[u8]) -> bool {
     flags & 0x1b == 0 && (low >> 1) & 3 != 3 && high <= 0x10 && is_control(high)
 }
 
-/// The size of a block and pi, then a sum, and the row of the block that is its text: fewer than there are bytes. In an empty file
-/// the square root of pi, and an empty sum.
+/// Returns whether the mark of bzip2 is followed by the size of a block and pi, then a checksum, and an origin row below the
+/// block's size. An empty file has the square root of pi, and an empty checksum.
 fn is_bzip2(bytes: &[u8]) -> bool {
     match bytes {
         [
@@ -503,17 +503,17 @@ fn is_bzip2(bytes: &[u8]) -> bool {
     }
 }
 
-/// How many records there are, and the list of dimensions.
+/// Returns whether a netCDF file has a known list after its number of records.
 fn is_netcdf(bytes: &[u8]) -> bool {
     matches!(bytes.get(8..12), Some([0, 0, 0, 0 | 10..=12]))
 }
 
-/// A frame of a pickle, and its size.
+/// Returns whether a pickle begins with a frame, shorter than 2^40 bytes.
 fn is_framed(bytes: &[u8]) -> bool {
     bytes.get(2) == Some(&0x95) && bytes.get(8..11) == Some(&[0; 3])
 }
 
-/// The first page or the footer, or the size of the footer at the end of the file.
+/// Returns whether a Parquet file begins with the first page or the footer, or ends with the size of the footer.
 fn is_parquet(bytes: &[u8]) -> bool {
     let end = bytes.len() - 4;
     let footer_bytes = end.checked_sub(4).and_then(|at| le32(bytes, at));
@@ -522,7 +522,7 @@ fn is_parquet(bytes: &[u8]) -> bool {
             && footer_bytes.is_some_and(|size| (1..end).contains(&(size as usize)))
 }
 
-/// The format in which R writes, and its version.
+/// Returns whether R data is in its binary format, of a known version.
 fn is_r_data(bytes: &[u8]) -> bool {
     matches!(bytes, [b'X', b'\n', 0, 0, 0, 2 | 3, 0, ..])
 }
@@ -531,12 +531,12 @@ fn is_spss(bytes: &[u8]) -> bool {
     matches!(bytes.get(64..68), Some([2 | 3, 0, 0, 0] | [0, 0, 0, 2 | 3]))
 }
 
-/// What kind of sheet it is.
+/// Returns whether an old Excel file names a known kind of sheet.
 fn is_old_sheet(bytes: &[u8]) -> bool {
     matches!(bytes.get(6..8), Some([0x10 | 0x20 | 0x40, 0] | [0, 1]))
 }
 
-/// The width and the height, of which a text has not even halves, and what follows the colors.
+/// Returns whether a GIF has a width and a height that are not both text, and a known block after the colors.
 fn is_gif(bytes: &[u8]) -> bool {
     let Some(&[_, width, _, height]) = bytes.get(6..10) else {
         return false;
@@ -547,7 +547,7 @@ fn is_gif(bytes: &[u8]) -> bool {
     is_size && bytes.get(next).is_none_or(|next| matches!(next, b'!' | b','))
 }
 
-/// The list of the parts at a certain place: how many there are, and the type of the first.
+/// Returns whether a TIFF has a list of parts at this offset: a plausible number of them, and a known type of the first.
 fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     let list = bytes.get(at as usize..).and_then(|list| list.first_chunk());
     list.is_some_and(|&[a, b, _, _, c, d]| {
@@ -555,13 +555,13 @@ fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     })
 }
 
-/// The first chunk of such a file, shorter than 16 MiB.
+/// Returns whether a RIFF file begins with one of these chunks, shorter than 16 MiB.
 fn is_riff(bytes: &[u8], chunks: &[&[u8; 4]]) -> bool {
     let is_first = |chunk: &&[u8; 4]| bytes.get(12..16) == Some(&chunk[..]);
     bytes.starts_with(b"RIFF") && chunks.iter().any(is_first) && bytes.get(19) == Some(&0)
 }
 
-/// The flags, a size in bytes of seven bits, and the name of the first frame.
+/// Returns whether an ID3 tag has valid flags, a size in bytes of seven bits, and the name of a first frame.
 fn is_id3(bytes: &[u8]) -> bool {
     let is_name = |name: &[u8]| {
         name.iter()
@@ -574,36 +574,38 @@ fn is_id3(bytes: &[u8]) -> bool {
         && bytes.get(10..13).is_some_and(is_name)
 }
 
-/// The sizes of the file and of its list, and two bytes that nobody uses.
+/// Returns whether a WOFF file is shorter than 16 MiB, has fewer than 256 tables, and zeros in its reserved bytes.
 fn is_woff(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&0) && bytes.get(12) == Some(&0) && bytes.get(14..16) == Some(&[0; 2])
 }
 
-/// Control characters other than white space and those that people put between fields and records.
+/// Returns whether a byte is a control character, other than white space and those used between fields and records.
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0 | 2..=8 | 0x0e..=0x19)
 }
 
-/// What is looked at of an input.
+/// Returns the part of an input that is looked at.
 fn start(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(1 << 10)]
 }
 
-/// Whether there are bytes that no text has.
+/// Returns whether there are bytes that no text has.
 fn has_binary(bytes: &[u8]) -> bool {
     start(bytes).iter().copied().any(is_control)
 }
 
-/// The most different ones that a text usually has: its fields may be filled up with one of them, and a few may be left over.
+/// The most different control characters that a text usually has: its fields may be padded with one of them, and a few may be
+/// remnants.
 pub(super) const DIFFERENT_CONTROLS_MAX: usize = 3;
 
-/// Returns how many different ones there are.
+/// Returns the number of different control characters.
 pub(super) fn different_controls(bytes: &[u8]) -> usize {
     let controls = (0..=0x19).filter(|&byte| is_control(byte));
     controls.filter(|control| bytes.contains(control)).count()
 }
 
-/// Whether a third of the first bytes or more are such, and of many kinds.
+/// Returns whether a third or more of the first bytes are control characters, more than [`DIFFERENT_CONTROLS_MAX`] different
+/// ones.
 pub(super) fn is_mostly_binary(bytes: &[u8]) -> bool {
     const LEAST_BYTES: usize = 32;
     let start = &bytes[..bytes.len().min(512)];
@@ -621,10 +623,10 @@ pub(super) mod tests {
         of(bytes, true, false).map(|kind| kind.what.into_owned())
     }
 
-    /// What the bytes are whatever somebody says of them.
+    /// Returns the kind of bytes that the request cannot overrule.
     pub(in crate::decode::content_kind) fn proved(bytes: &[u8]) -> Option<String> {
-        let told = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
-        let [Some(kind), other] = told else { return None };
+        let kinds = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
+        let [Some(kind), other] = kinds else { return None };
         assert!(
             !kind.is_guess && other == Some(kind.clone()),
             "{kind:?} {other:?}"
@@ -632,20 +634,20 @@ pub(super) mod tests {
         Some(kind.what.into_owned())
     }
 
-    /// The mark at its place, with bytes in front of it, and others at other places.
-    fn file(before: &[u8], mark: &[u8], behind: &[(usize, &[u8])]) -> Vec<u8> {
+    /// Returns a file with the mark after the bytes `before`, and with other bytes at their offsets.
+    fn file(before: &[u8], mark: &[u8], after: &[(usize, &[u8])]) -> Vec<u8> {
         let mut bytes = [before, mark].concat();
-        for (at, part) in behind {
+        for (at, part) in after {
             bytes.resize(bytes.len().max(at + part.len()), 0);
             bytes[*at..at + part.len()].copy_from_slice(part);
         }
         bytes
     }
 
-    /// The beginning of a file as tools write it, by the number of its mark.
+    /// Returns the beginning of a file as tools write it, by the index of its mark.
     fn written(number: usize) -> Vec<u8> {
         let (at, mark, what, ..) = &MARKS[number];
-        let with = |behind: &[(usize, &[u8])]| file(&[0; 12][..*at], mark, behind);
+        let with = |after: &[(usize, &[u8])]| file(&[0; 12][..*at], mark, after);
         let riff = |chunk: &[u8]| {
             file(
                 b"RIFF\x24\x10\0\0",
@@ -730,19 +732,19 @@ pub(super) mod tests {
             b"d8:announce" => with(&[(11, b"3:url4:infod6:lengthi8e6:pieces20:\0\x01")]),
             _ => {
                 let is_unproved = !MARKS[number].4(&with(&[]));
-                let behind: &[u8] = if is_unproved {
+                let after: &[u8] = if is_unproved {
                     b"\xd5\x08\x15\xff\0\xd6\n"
                 } else {
                     b"\x08\x15\0"
                 };
                 assert!(*at == 0 || *what == "a SAS file");
-                [&[0; 12][..*at], mark, behind].concat()
+                [&[0; 12][..*at], mark, after].concat()
             }
         }
     }
 
     #[test]
-    fn each_mark_is_told() {
+    fn each_mark_is_recognized() {
         for (number, &(_, mark, what, _, is_proved)) in MARKS.iter().enumerate() {
             let bytes = written(number);
             assert_eq!(kind_of(&bytes).as_deref(), Some(what), "{mark:x?}");
@@ -768,7 +770,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_mark_is_no_proof() {
-        // Fields that are filled up, with the byte that stands between others, or left over from a binary file.
+        // Fields padded with a byte, separated by one, or left over from a binary file.
         let texts: [&[u8]; 8] = [
             b",name\n1,2\n",
             b"\n1\n",
@@ -789,10 +791,10 @@ pub(super) mod tests {
                 );
                 continue;
             }
-            for behind in texts {
+            for after in texts {
                 let mut text = vec![b'R'; at];
                 text.extend(mark);
-                text.extend(behind);
+                text.extend(after);
                 assert_eq!(
                     of(&text, false, true),
                     None,
@@ -807,9 +809,9 @@ pub(super) mod tests {
                         text.escape_ascii().to_string()
                     );
                 }
-                let is_filled = behind.iter().all(|&byte| byte == 0 || !is_control(byte));
+                let is_filled = after.iter().all(|&byte| byte == 0 || !is_control(byte));
                 let is_word = mark.len() <= 4 && is_filled || at == 8;
-                if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(behind)) {
+                if mark.iter().all(u8::is_ascii_graphic) && (is_word || !has_binary(after)) {
                     number_of_words += 1;
                     assert_eq!(kind_of(&text), None, "{:?}", text.escape_ascii().to_string());
                 }
@@ -859,7 +861,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_binary_without_a_mark_is_told() {
+    fn binary_data_without_a_mark_is_recognized() {
         let bytes: Vec<u8> = (0..200_u8).map(|byte| byte % 8).collect();
         assert!(is_mostly_binary(&bytes));
         for text in ["a,b\n\0,1\n\0,2\n", "a,b\nx\0\0\0\0\0,y\0\0\0\0\0\n"] {

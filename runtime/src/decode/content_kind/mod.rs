@@ -1,9 +1,10 @@
-//! The beginning of an input in; out comes what it is, if it is not the records that it should be: an archive, a page, a document.
-//! What could be a legal file of its format is a guess, which the name of the format overrules. `shape.rs` makes other guesses.
+//! Recognizes inputs that are not records by their beginning: an archive, a page, a document. A kind that could be a legal file
+//! of its format is a guess, which a named format overrules. `shape.rs` makes other guesses.
 
 mod archive;
 mod json;
 mod magic;
+mod markup;
 mod text;
 mod utf16;
 
@@ -17,17 +18,17 @@ use super::sample::{Sample, has_utf16_mark};
 use crate::error::Code;
 use crate::format::Format;
 
-/// What an input is, in place of records.
+/// The kind of an input that is not records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// Goes on from "is".
+    /// The name of the kind. It completes "is".
     what: Cow<'static, str>,
     advice: Advice,
-    /// Whether it could be a legal file of CSV.
+    /// True if it could be a legal file of CSV.
     is_guess: bool,
 }
 
-/// What to do with it.
+/// The advice on what to do with such an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Advice {
     Convert,
@@ -36,12 +37,12 @@ enum Advice {
     Extract,
     FetchContent,
     FetchPage,
-    /// Goes with the beginning of the object.
+    /// Has the beginning of the object.
     JsonAnswer(String),
     JsonArray,
     JsonDocument,
     JsonLines,
-    /// Goes with the path of the list.
+    /// Has the path of the list.
     JsonList(String),
     JsonObjects,
     Recompress,
@@ -67,20 +68,20 @@ impl Kind {
         Self { is_guess, ..self }
     }
 
-    /// Whether it could be a legal file of CSV.
+    /// Returns whether it could be a legal file of CSV.
     pub(super) fn is_guess(&self) -> bool {
         self.is_guess
     }
 
-    /// What it is and what to do, behind the input's name.
+    /// Returns the message to put after the input's name: its kind, and what to do.
     pub(super) fn sentence(&self, format: Format) -> String {
-        let said = self.refusal(format);
+        let refusal = self.refusal(format);
         match (self.is_guess, format) {
             (true, Format::Csv) => {
-                let and = if said.ends_with('?') { "" } else { ";" };
-                format!("{said}{and} if it is CSV, say --input-format csv")
+                let and = if refusal.ends_with('?') { "" } else { ";" };
+                format!("{refusal}{and} if it is CSV, say --input-format csv")
             }
-            _ => said,
+            _ => refusal,
         }
     }
 
@@ -130,7 +131,7 @@ impl Kind {
     }
 }
 
-/// What to do with an object that has a list of records at a path of `jq`.
+/// Returns the advice for an object that has a list of records at this path of `jq`.
 fn list_advice(path: &str) -> String {
     let member = path.strip_prefix('.').unwrap_or(path);
     format!(
@@ -138,22 +139,22 @@ fn list_advice(path: &str) -> String {
     )
 }
 
-/// What to do with an object that should be lines of them; None if it has no list of records in it.
+/// Returns the advice for an object in place of lines of objects; none if it has no list of records in it.
 pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
     json::list_in(text).map(|path| list_advice(&path))
 }
 
-/// What the bytes of an input are, unless they may be text. `encoding` is the one that somebody has named, if it is not UTF-8;
-/// `is_named` says that somebody has named the format. Then control characters, however many, are text.
+/// Returns the kind of an input's bytes, unless they may be text. `encoding` is the one that the request names, if it is not
+/// UTF-8. `is_named` says that the request names the format; then control characters are text, however many.
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {
-        return None; // Said by whoever passes over byte order marks.
+        return None; // Reported when the byte order mark is skipped.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
         |label: &str| encoding.is_some_and(|encoding| encoding.name().eq_ignore_ascii_case(label));
-    let utf16 = utf16::detect(bytes, is_wide).filter(|told| !is_encoding(told.label));
+    let utf16 = utf16::detect(bytes, is_wide).filter(|utf16| !is_encoding(utf16.label));
     if let Some(Utf16 { label, is_certain }) = utf16 {
         let kind = match is_wide {
             true => Kind::new("UTF-16 in the other byte order", Advice::Utf16(label)),
@@ -171,11 +172,11 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
     magic::of(bytes, encoding.is_none(), is_named).or_else(binary)
 }
 
-/// What a text is that was made of another encoding, unless it may be one: some encodings make letters of any byte. `is_named`
-/// says that somebody has named the format.
+/// Returns the kind of a decoded text, unless it may be one: some encodings map any byte to a character. `is_named` says that the
+/// request names the format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
-    // Of other bytes, nearly all turn up.
+    // Binary data has nearly all of the control characters.
     let most = if is_named {
         11
     } else {
@@ -191,15 +192,20 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
-/// What a text is, unless it may be CSV. `delimiter` is the one that somebody has named, and `is_quoted` says that fields may stand
-/// in `"`.
-pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
-    text::of(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
+/// Returns the kind that the beginning of a text shows, whatever the format.
+fn of_beginning(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    text::of(sample).or_else(|| markup::of(sample, delimiter, is_quoted))
 }
 
-/// What a text is, unless it may be JSONL. No line of that is like a guess.
+/// Returns the kind of a text, unless it may be CSV. `delimiter` is the one that the request names, and `is_quoted` says that
+/// fields may be within `"`.
+pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
+    of_beginning(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
+}
+
+/// Returns the kind of a text, unless it may be JSONL. No line of JSONL looks like a guess.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
-    text::of(sample, None, true).or_else(|| json::of_jsonl(sample))
+    of_beginning(sample, None, true).or_else(|| json::of_jsonl(sample))
 }
 
 #[cfg(test)]
@@ -207,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn utf_16_without_a_mark_is_told_with_its_byte_order() {
+    fn utf_16_without_a_mark_is_recognized_with_its_byte_order() {
         let text = "id,name\n1,café\n2,Łódź\n";
         let bytes = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
         for (bytes, label) in [
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_of_any_script_is_told_before_anything_else_is_said() {
+    fn utf_16_of_any_script_is_recognized_before_other_errors() {
         for text in [
             "番号,名前\n1,花子\n",
             "номер,имя\n1,Анна\n",
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_in_the_other_byte_order_is_told() {
+    fn utf_16_in_the_other_byte_order_is_recognized() {
         for text in [
             "id,name\n1,café\n2,x\n",
             "城市,人口\r\n東京,一千四百万\r\n",

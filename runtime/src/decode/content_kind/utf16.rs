@@ -1,22 +1,22 @@
-//! The beginning of an input in; out comes whether it is UTF-16 without a byte order mark, and in which byte order, or UTF-32. Texts of
-//! all scripts have line ends and digits, of which one byte is NUL in UTF-16.
+//! Recognizes UTF-16 without a byte order mark, in either byte order, and UTF-32 by the beginning of an input. Texts of all
+//! scripts have line ends and digits, in which one byte is NUL in UTF-16.
 
-/// How many code units there are at least.
+/// The least number of code units.
 const UNITS_MIN: usize = 4;
 
 /// A text in UTF-16.
 pub(super) struct Utf16 {
-    /// The name of its byte order.
+    /// The label of its byte order.
     pub(super) label: &'static str,
-    /// Whether it is no text in UTF-8, but for one with a control character at each second place.
+    /// True if it is not a text in UTF-8, except one with a control character in each second byte.
     pub(super) is_certain: bool,
 }
 
-/// Tells the byte order that makes a text of bytes that are none otherwise. `is_said` says that somebody has named UTF-16.
-pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
+/// Returns the byte order in which bytes are a text that they are not otherwise. `is_named` says that the request names UTF-16.
+pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
-    let units_min = if is_said { 1 } else { UNITS_MIN };
+    let units_min = if is_named { 1 } else { UNITS_MIN };
     let (label, units) = match (little.is_text(&big, units_min), big.is_text(&little, units_min)) {
         (true, false) => ("utf-16le", little),
         (false, true) => ("utf-16be", big),
@@ -29,7 +29,7 @@ pub(super) fn detect(bytes: &[u8], is_said: bool) -> Option<Utf16> {
     })
 }
 
-/// Whether bytes are UTF-32, in either byte order: each four of them are a character.
+/// Returns whether bytes are UTF-32, in either byte order: each four of them are a character.
 pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     let (units, _) = bytes.as_chunks::<4>();
     let is_text = |number: fn([u8; 4]) -> u32| {
@@ -43,7 +43,7 @@ pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     units.len() >= UNITS_MIN && (is_text(u32::from_le_bytes) || is_text(u32::from_be_bytes))
 }
 
-/// How many code units of each kind a text has in one byte order.
+/// The code units of a text in one byte order, counted by kind.
 #[derive(Default)]
 struct Units {
     all: usize,
@@ -51,17 +51,17 @@ struct Units {
     lines: usize,
     /// Printable ASCII and white space.
     ascii: usize,
-    /// The same without those that the other byte order makes of 一 and of an ideographic space.
+    /// Printable ASCII and white space, without the characters that the other byte order makes of 一 and of an ideographic space.
     ascii_only: usize,
     /// Up to U+00FF.
     latin: usize,
-    /// Below U+2000, where the alphabets are.
+    /// Below U+2000, the range of the alphabets.
     low: usize,
-    /// Whether the first one is.
+    /// True if the first unit is below U+2000.
     begins_low: bool,
-    /// Which texts hardly have: halves of pairs, control characters, characters for private use.
+    /// Rare in texts: halves of pairs, control characters, characters for private use.
     odd: usize,
-    /// Which texts in one-byte encodings give: a line end or a comma in the first byte.
+    /// Made of texts in one-byte encodings: the first byte is a line end or a comma.
     of_bytes: usize,
 }
 
@@ -92,9 +92,9 @@ impl Units {
         units
     }
 
-    /// Whether these are the units of a text, `other` being those of the same bytes in the other order.
+    /// Returns whether these are the units of a text. `other` has those of the same bytes in the other order.
     fn is_text(&self, other: &Self, units_min: usize) -> bool {
-        // Some scripts stand there.
+        // Some scripts are in this range.
         let is_script = 2 * self.of_bytes > self.all - self.ascii;
         let odd = self.odd + if is_script { 0 } else { self.of_bytes };
         let is_latin = self.all >= UNITS_MIN && self.ascii_only > 0 && 10 * self.latin >= 9 * self.all;
@@ -138,11 +138,11 @@ mod tests {
     }
 
     fn label(bytes: &[u8]) -> Option<&'static str> {
-        detect(bytes, false).map(|told| told.label)
+        detect(bytes, false).map(|utf16| utf16.label)
     }
 
     #[test]
-    fn a_text_of_any_script_is_told_in_its_byte_order() {
+    fn a_text_of_any_script_is_recognized_in_its_byte_order() {
         for text in TEXTS {
             let long = text.to_string() + &text.repeat(99);
             for text in [text, long.as_str()] {
@@ -178,14 +178,14 @@ mod tests {
             "一一一一一一一一一一一一一一一一一一一一\n",
         ] {
             for to_bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
-                let is_other = |told: &Utf16| (told.label == "utf-16be") == (to_bytes(1) == [1, 0]);
+                let is_other = |utf16: &Utf16| (utf16.label == "utf-16be") == (to_bytes(1) == [1, 0]);
                 let bytes = bytes_of(text, to_bytes);
                 assert!(
                     [false, true]
-                        .map(|is_said| detect(&bytes, is_said))
+                        .map(|is_named| detect(&bytes, is_named))
                         .iter()
                         .flatten()
-                        .all(|told| !is_other(told)),
+                        .all(|utf16| !is_other(utf16)),
                     "{text:?}"
                 );
             }
@@ -226,15 +226,12 @@ mod tests {
         let mut number = 0;
         for (encoding, text) in tables {
             let fills = ["", "\0", "\0\0", "\0\0\0"];
-            for (before, behind) in fills
-                .iter()
-                .flat_map(|before| fills.map(|behind| (before, behind)))
-            {
+            for (before, after) in fills.iter().flat_map(|before| fills.map(|after| (before, after))) {
                 for repeat in [1, 20] {
                     // Around each field.
                     let mut filled = text.repeat(repeat);
                     for end in [",", ";", "\t", "\n"] {
-                        filled = filled.replace(end, &format!("{behind}{end}{before}"));
+                        filled = filled.replace(end, &format!("{after}{end}{before}"));
                     }
                     let encoding = Encoding::for_label(encoding.as_bytes()).unwrap();
                     let (bytes, _, has_errors) = encoding.encode(&filled);

@@ -1,5 +1,5 @@
-//! CSV in a [`Syntax`] in, batches out whose records are rewritten as plain CSV, in the dialect of the output. Rules for
-//! rows that are not as wide as the header are applied here, too.
+//! CSV in any [syntax](crate::format::csv::Syntax) goes in; batches come out whose records are rewritten as plain CSV, in the dialect of the output. The
+//! rules for rows that are not as wide as the header are applied here, too.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::error::{Code, Result};
 use crate::format::csv::{CsvItem, ParsedRow, Parser, RowRules, line_feeds};
 use crate::record::{Batch, ChunkError, MalformedRecord, Used};
 
-/// Decodes chunks of CSV that its dialect alone does not describe.
+/// Decodes chunks of CSV that a dialect alone does not describe.
 #[derive(Clone)]
 pub(super) struct RewritingDecoder {
     pub(super) name: Arc<str>,
     pub(super) parser: Parser,
     pub(super) rules: RowRules,
     pub(super) limits: BatchLimits,
-    /// How many fields a record has.
+    /// The number of fields of a record.
     pub(super) columns: usize,
     pub(super) projection: Projection,
-    /// Where the fields of the record at hand end in what was rewritten.
+    /// The ends of the current record's fields in the rewritten bytes.
     pub(super) ends: Vec<u32>,
 }
 
@@ -43,7 +43,7 @@ impl Decoder for RewritingDecoder {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
-        // Moved out so that records can be added while they are read.
+        // Moved out so that records can be added while its bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let mut rewritten = std::mem::take(&mut batch.rewritten);
         let cut = self.cut(&raw, &mut rewritten, batch);
@@ -103,7 +103,7 @@ impl RewritingDecoder {
         Ok(())
     }
 
-    /// Adds the record that was found last.
+    /// Appends the record found last.
     fn rewrite(&mut self, raw: &[u8], rewritten: &mut Vec<u8>, batch: &mut Batch) {
         let (start, spans) = (rewritten.len(), batch.spans.len());
         self.ends.clear();
@@ -114,7 +114,7 @@ impl RewritingDecoder {
         batch.lines.push(lines);
     }
 
-    /// What is wrong with the record that was found last: first what may be the cause of the rest.
+    /// Returns the fault of the record found last: the one that may cause the others first.
     fn check(&self, raw: &[u8], used: Used, found: ParsedRow) -> Result<(), (&'static str, String)> {
         if let Some(at) = found.stray {
             let dialect = self.parser.syntax().dialect();

@@ -1,4 +1,4 @@
-//! The records of a sample in; out come the tables in it: records that are as wide as each other, and the titles over them.
+//! The records of a sample go in; the tables among them come out: records of the same width, and the titles over them.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::super::sniff;
 use crate::format::Span;
 use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 
-/// How many records are looked at.
+/// The most records looked at.
 pub(super) const RECORDS: usize = 100;
 
-/// How many lines there may be over a header.
+/// The most lines over a header.
 pub(super) const LINES_OVER_HEADER: usize = 20;
 
 /// A record of the sample, or its header.
@@ -17,24 +17,24 @@ pub(super) const LINES_OVER_HEADER: usize = 20;
 pub(super) struct SampleRecord<'a> {
     pub(super) fields: usize,
     pub(super) text: &'a [u8],
-    /// Where it begins in `rest`; nowhere if it is the header.
+    /// The start of the record in `rest`; none for the header.
     pub(super) start: Option<usize>,
-    /// Whether a quote stands where none should.
+    /// True if the record has a stray quote.
     pub(super) has_stray: bool,
 }
 
 impl SampleRecord<'_> {
-    /// How many of the fields have something in them.
+    /// Returns the number of fields that are not empty.
     pub(super) fn filled(&self, dialect: Dialect) -> usize {
         let every: Vec<usize> = (0..self.fields).collect();
         let mut filled = 0;
         let found = |span: Span| filled += usize::from(span.end > span.start);
-        // It was found before.
+        // The record was parsed before, so this cannot fail.
         let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
         filled
     }
 
-    /// How many fields there are up to the last one that has something in it.
+    /// Returns the number of fields up to the last one that is not empty.
     fn filled_up_to(&self, dialect: Dialect) -> usize {
         let every: Vec<usize> = (0..self.fields).collect();
         let (mut fields, mut filled) = (0, 0);
@@ -44,14 +44,14 @@ impl SampleRecord<'_> {
                 filled = fields;
             }
         };
-        // It was found before.
+        // The record was parsed before, so this cannot fail.
         let _ = Scanner::new(dialect).record(self.text, 0, true, &every, found);
         filled
     }
 }
 
-/// Makes of records what rules make of them, under a header of so many columns: further fields that are empty do not count, and rows
-/// of delimiters only are none.
+/// Applies the rules for rows under a header of `columns` columns: empty fields beyond them do not count, and rows of delimiters
+/// only are removed.
 pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, columns: usize, dialect: Dialect) {
     if rules.drops_blank {
         let is_blank = |record: &SampleRecord<'_>| record.text.iter().all(|byte| *byte == dialect.delimiter);
@@ -66,20 +66,20 @@ pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, column
     }
 }
 
-/// Records that have as many fields as each other, with few others among them. Shorter ones than the header are none, however many
-/// they are: they are rejects, and what they lack is seen.
+/// Records of the same width, with few others among them. Records shorter than the header are never a table: they become rejects,
+/// which show what is missing.
 pub(super) struct Table {
     pub(super) fields: usize,
-    /// The place of the first of them in the sample.
+    /// The index of the first of them in the sample.
     pub(super) first: usize,
-    /// How many there are.
+    /// The number of them.
     pub(super) records: usize,
-    /// How many others there are behind the first.
+    /// The number of other records after the first.
     pub(super) others: usize,
 }
 
 impl Table {
-    /// Returns the records of the most common width from so many fields on.
+    /// Returns the records of the most common width, of at least `fields_min` fields.
     pub(super) fn of(records: &[SampleRecord<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
         let mut widths = BTreeMap::new();
         for record in records.iter().filter(|record| record.fields >= fields_min) {
@@ -90,7 +90,7 @@ impl Table {
             .map(|(fields, number): (usize, usize)| (number, fields))
             .max()?;
         let is_alike = |record: &SampleRecord<'_>| record.fields == fields;
-        // A title as a spreadsheet writes it is as wide, and empty but for a field or two.
+        // A title as a spreadsheet writes it is as wide as the table, with a field or two that are not empty.
         let mut is_under_title = false;
         let mut is_header = |at: usize| match (fields, records[at].filled(dialect)) {
             (2, filled) => {
@@ -111,23 +111,23 @@ impl Table {
         })
     }
 
-    /// Whether no other stands among them.
+    /// Returns whether there are no other records among them.
     pub(super) fn is_pure(&self) -> bool {
         self.others == 0
     }
 
-    /// Whether nine in ten are alike.
+    /// Returns whether nine in ten records are of the table.
     pub(super) fn is_most(&self) -> bool {
         self.records >= 2 && self.records >= 9 * self.others
     }
 
-    /// Whether all but two are alike, such as a comment and a total in a short file.
+    /// Returns whether all but two records are of the table, such as a comment and a total in a short file.
     pub(super) fn is_all_but_few(&self) -> bool {
         self.records >= 3 && self.others <= 2 && self.records > self.others
     }
 }
 
-/// Returns the first records of a sample, as they are read in a dialect.
+/// Returns the first records of a sample, read in a dialect.
 pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleRecord<'_>> {
     let scanner = Scanner::new(dialect);
     let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
@@ -150,7 +150,8 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleR
     records
 }
 
-/// Whether the first of some lines is a title in the form that spreadsheets write: one field of it is filled, all of them below.
+/// Returns whether the first of some lines is a title in the form that spreadsheets write: one of its fields is not empty, and
+/// all of a line below.
 pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let Some((first, below)) = lines.split_first() else {
         return false;
@@ -166,7 +167,7 @@ pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
 }
 
-/// Whether a line has more than one word, also of those that stand without spaces: letters beside a year, or more characters of
+/// Returns whether a line has more than one word. Scripts without spaces count, too: letters beside a year, or more characters of
 /// Chinese or Japanese than the name of a column has.
 pub(super) fn has_words(line: &str) -> bool {
     const CHARACTERS: usize = 5;
@@ -176,7 +177,7 @@ pub(super) fn has_words(line: &str) -> bool {
         || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
-/// Whether nothing but a title has these words: many, or a number among them.
+/// Returns whether only a title can have these words: many, or a number among them.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);
@@ -184,21 +185,21 @@ pub(super) fn is_surely_title(line: &str) -> bool {
     has_letter && (words >= 4 || words >= 2 && has_digit || characters(line) >= 2 && has_year(line))
 }
 
-/// How many characters of Chinese or Japanese there are, which have no spaces between words.
+/// Returns the number of characters of Chinese or Japanese, which have no spaces between words.
 fn characters(line: &str) -> usize {
     let is_one =
         |c: &char| matches!(c, '\u{3040}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
     line.chars().filter(is_one).count()
 }
 
-/// Whether a number of four digits stands there, in ASCII or as wide as the characters of Chinese and Japanese.
+/// Returns whether a line has a number of four digits, in ASCII or in the full width of Chinese and Japanese.
 fn has_year(line: &str) -> bool {
     let is_digit = |c: char| c.is_ascii_digit() || ('０'..='９').contains(&c);
     line.split(|c| !is_digit(c))
         .any(|number| number.chars().count() == 4)
 }
 
-/// Whether the fields of a record may name columns: each has a word or a few, with a letter and without a digit.
+/// Returns whether the fields of a record may name columns: each has one to three words, with a letter and without a digit.
 pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     const WORDS: usize = 3;
     record.split(|byte| *byte == delimiter).all(|name| {
@@ -210,8 +211,8 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     })
 }
 
-/// Whether the fields that another delimiter makes of a record may name columns: none is a number, or the first is none and
-/// the current delimiter makes one field of the record.
+/// Returns whether the fields that another delimiter makes of a record may name columns: none is a number; or the first is not
+/// and the current delimiter makes one field of the record.
 pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || !byte.is_ascii();
     let mut names = record.text.split(|byte| *byte == delimiter);
@@ -222,8 +223,8 @@ pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
                 .is_some_and(|name| name.iter().any(is_letter) && !name.iter().any(u8::is_ascii_digit))
 }
 
-/// Whether a title stands over the names of two columns: words that no column has for a name, or rows with digits follow. Between
-/// these may be empty rows and further lines of the title.
+/// Returns whether a title is over the names of two columns: it has words that no column is named by, or all rows have digits.
+/// Empty rows and further lines of the title may come between.
 pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
     let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);
@@ -238,7 +239,7 @@ pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Di
         && (has_rows || is_surely_title(title))
 }
 
-/// Whether the first line of a table has no digit, and each other one has.
+/// Returns whether the first line of a table has no digit, and each other one has.
 pub(super) fn has_header(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     let has_digit = |line: &SampleRecord<'_>| line.text.iter().any(u8::is_ascii_digit);
     let mut of_table = lines[table.first..]
@@ -247,7 +248,7 @@ pub(super) fn has_header(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     table.records > 2 && of_table.next().is_some_and(|header| !has_digit(header)) && of_table.all(has_digit)
 }
 
-/// Whether each comma of a table stands between two digits, but for its first line.
+/// Returns whether each comma of a table is between two digits, except in its first line.
 pub(super) fn has_decimal_commas(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     let of_table = lines.iter().skip(table.first + 1);
     of_table

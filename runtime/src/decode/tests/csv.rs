@@ -1,4 +1,4 @@
-//! CSV as the world writes it.
+//! CSV files of all kinds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -167,7 +167,7 @@ fn bytes_that_are_not_utf8_make_a_record_malformed() {
 }
 
 #[test]
-fn an_input_that_cannot_be_told_into_records_is_an_error() {
+fn an_input_that_cannot_be_split_into_records_is_an_error() {
     let long = "x".repeat(201);
     let wide = vec!["x"; 21].join(",");
     for (text, message) in [
@@ -339,7 +339,7 @@ fn a_batch_after_a_long_record_is_no_longer_than_the_others() {
     };
     for sizes in [&[usize::MAX][..], &[7]] {
         let decoded = run(text.as_bytes(), &as_csv(), &limits, None, sizes).unwrap();
-        // What is read to see the end of a long record goes with it.
+        // The bytes read to find the end of a long record stay with it.
         assert_eq!(decoded.batches, [1, 6, 6, 2]);
     }
 }
@@ -413,7 +413,7 @@ fn nothing_more_is_read_of_an_input_that_nobody_wants() {
     assert_eq!(read.load(Ordering::Relaxed), read_before);
 }
 
-/// Counts the bytes that are read.
+/// Counts the bytes read.
 struct Counted(std::io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
 
 impl Read for Counted {
@@ -490,7 +490,7 @@ fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
 
 #[test]
 fn empty_lines_before_the_first_record() {
-    // More of them than the longest record that is allowed, and each kind of line end.
+    // More blank lines than fit into the longest record, with each kind of line end.
     let limits = small();
     for blank in ["\n", "\r", "\r\n", "\n\r\n\r"] {
         for mark in ["", "\u{feff}"] {
@@ -502,7 +502,7 @@ fn empty_lines_before_the_first_record() {
                     header: Some(header),
                     ..as_csv()
                 };
-                // However the bytes are parted, also within a CRLF.
+                // Reads of any size give the same, also within a CRLF.
                 for sizes in [&[usize::MAX][..], &[1], &[7, 64]] {
                     let decoded = run(text.as_bytes(), &options, &limits, None, sizes).unwrap();
                     assert_eq!(decoded.columns.len(), 2);

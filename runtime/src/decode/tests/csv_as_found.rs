@@ -3,7 +3,7 @@
 use super::*;
 use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
 
-/// The columns and the records; `!` and a code for one that is rejected.
+/// Checks the columns and the records; a rejected record is `!` and its code.
 #[track_caller]
 fn assert_read(text: impl AsRef<[u8]>, options: &InputOptions, columns: &[&str], rows: &[&[&str]]) {
     let text = text.as_ref();
@@ -28,7 +28,7 @@ fn from_first_records() -> InputOptions {
     }
 }
 
-/// All records, without the helper that compares places with the bytes of the file: those are in another encoding.
+/// Returns all records. The bytes of the file are in another encoding, so that positions are not compared with them.
 #[track_caller]
 fn transcoded(bytes: Vec<u8>, encoding: &str) -> (Vec<String>, Vec<u8>) {
     let options = InputOptions {
@@ -148,7 +148,7 @@ fn nul_and_other_control_characters() {
         &["a", "b"],
         &[&["\0", "\u{1}\u{b}\u{1a}"]],
     );
-    // Fields that are filled up.
+    // Padded fields.
     let padded = ["x\0\0\0\0\0\0\0", "y\0\0\0\0\0\0\0"];
     let text = "a,b\n".to_owned() + &format!("{},{}\n", padded[0], padded[1]).repeat(3);
     for options in [InputOptions::default(), as_csv()] {
@@ -187,7 +187,7 @@ fn utf_16_without_a_declaration() {
         &as_csv(),
         "is UTF-16: say so, with --encoding utf-16",
     );
-    // Without a mark a NUL beside each letter tells it.
+    // NULs beside the letters show UTF-16 without a mark.
     for (to_bytes, encoding) in [
         (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
         (u16::to_be_bytes, "utf-16be"),
@@ -384,7 +384,7 @@ fn another_kind_of_file_in_its_place() {
     ] {
         assert_refused(file, &as_csv(), message);
     }
-    // No option makes a table of it.
+    // No option makes a table of these.
     let is = |character| Some(Character::Is(character));
     let trim = with(|options| options.trim = Some(true));
     let escape = with(|options| options.escape = is('\\'));
@@ -406,7 +406,7 @@ fn another_kind_of_file_in_its_place() {
     ] {
         assert_refused(text, options, what);
     }
-    // What could be a header is a guess.
+    // Texts that could be a header are a guess.
     for (text, options, what, columns) in [
         (
             "CREATE TABLE a (b int);\n",
@@ -440,7 +440,7 @@ fn another_kind_of_file_in_its_place() {
         assert_refused(text, &unnamed, what);
         assert_refused(text, &unnamed, " if it is CSV, say --input-format csv");
     }
-    // What is one is taken as it is.
+    // Files in these encodings are read as they are.
     let of_letters: [(&[u8], &str, &str); 4] = [
         (b"\xff\xfb,b\n", "windows-1251", "яы"),
         (b"\xff\xd8\xff,b\n", "windows-1251", "яШя"),
@@ -609,7 +609,7 @@ fn fields_apart_by_several_spaces() {
         fields(b"a b\n\xff1 2\n\"3 4\n", &unquoted),
         (vec!["a".into(), "b".into()], rows, 1)
     );
-    // The first field may stand in quotes behind a byte order mark, too.
+    // The first field may be quoted after a byte order mark, too.
     let rows = vec![vec!["1".to_owned(), "2".to_owned()]];
     let text = "\u{feff}\"a  b\" c\n1 2\n".as_bytes();
     assert_eq!(fields(text, &options), (vec!["a  b".into(), "c".into()], rows, 0));
@@ -662,7 +662,7 @@ fn a_huge_field() {
 #[test]
 fn white_space_around_a_field() {
     assert_read(" a ,b\n 1,2\t\n", &as_csv(), &[" a ", "b"], &[&[" 1", "2\t"]]);
-    // And so a quote after it is one within a field.
+    // Such a space makes a quote after it one within a field.
     assert_read(
         "a,b\n1, \"2\"\n",
         &as_csv(),
@@ -696,7 +696,7 @@ fn spaces_after_a_delimiter() {
         &["a", "b", "c"],
         &[&["1", "x, \"y\"", "3"], &[" z", "", "4 5 "]],
     );
-    // A tab is none, and a text after the quote is as wrong as ever.
+    // A tab is no space, and text after a quote stays an error.
     assert_read(
         "a,b\n1,\t2\n\"x\" y,2\n",
         &trim,
@@ -794,7 +794,7 @@ fn lines_before_the_header() {
         &["column_1", "column_2"],
         &[&["1", "2"]],
     );
-    // A byte order mark is one at the start of the file only.
+    // A byte order mark counts only at the start of the file.
     assert_read(
         "x\n\u{feff}1,2\n",
         &without_header,
@@ -849,7 +849,7 @@ fn rows_after_the_last_record() {
     let comments =
         with(|options| (options.skip_footer, options.comment) = (Some(1), Some(Character::Is('#'))));
     assert_read("a\n1\nsum\n# end \"\n", &comments, &["a"], &[&["1"]]);
-    // However many chunks there are.
+    // The number of chunks makes no difference.
     let limits = Limits {
         batch_bytes: 64,
         ..Limits::default()
@@ -1050,7 +1050,7 @@ fn an_unknown_dialect() {
         &["Abba", "c", "3"],
     ];
     assert_read(apostrophes, &auto, &["band", "nick", "n"], rows);
-    // What an option says counts while it is told, too.
+    // Options hold during detection, too.
     let with_auto = |change: fn(&mut InputOptions)| {
         with(|options| {
             options.dialect = Some(DialectFrom::Auto);
@@ -1088,7 +1088,7 @@ fn an_unknown_dialect() {
         &auto,
         "can be read in two ways, 2 fields by semicolons or by commas",
     );
-    // What is given is not questioned.
+    // A named delimiter is trusted.
     let given = InputOptions {
         delimiter: Some(','),
         ..auto

@@ -1,4 +1,4 @@
-//! Files as the world writes them, and what comes out of them.
+//! Decodes files of all kinds and checks the records.
 
 mod csv;
 mod csv_as_found;
@@ -11,7 +11,7 @@ use super::*;
 use crate::error::{Class, Error, Stage};
 use crate::record::ChunkOrigin;
 
-/// Hands out a text in pieces of the given sizes, over and over.
+/// A reader that returns a text in pieces of the given sizes, over and over.
 struct Pieces {
     text: Vec<u8>,
     at: usize,
@@ -31,7 +31,7 @@ impl Read for Pieces {
     }
 }
 
-/// All that was decoded.
+/// A decoded input.
 #[derive(Debug, PartialEq)]
 struct Decoded {
     columns: Vec<String>,
@@ -159,7 +159,7 @@ fn records(batch: &mut Batch, origin: &ChunkOrigin, width: usize) -> Vec<Found> 
         .collect()
 }
 
-/// The fields of each row, as a plugin reads them.
+/// Returns the fields of each row, as a plugin reads them.
 pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
     let bytes = batch.lend();
     let field = |start: &mut usize, end: u32| {
@@ -175,7 +175,7 @@ pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
     rows
 }
 
-/// The fields of all records; `!code` for a malformed one.
+/// Returns the fields of all records; a malformed one is `!` and its code.
 fn table(decoded: &Decoded) -> Vec<Vec<&str>> {
     fn row(found: &Found) -> Vec<&str> {
         match &found.fields {

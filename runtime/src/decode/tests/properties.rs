@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties of every input.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::request::{BlankRows, Character, DuplicateColumns, LongRows, ShortRows};
 
-/// Bytes that are likely to hit every rule of CSV and of JSON.
+/// Generates bytes that are likely to hit every rule of CSV and of JSON.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         6 => prop::sample::select(b",\"\n\r;' \\{}[]:abu0129.-".to_vec()),
@@ -40,7 +40,7 @@ fn rows() -> impl Strategy<Value = Vec<Vec<String>>> {
     (1..12_usize).prop_flat_map(|width| vec(vec("[a-cé日\",;\n\r '\\PC]{0,6}", width), 0..12))
 }
 
-/// Any options of CSV that do not contradict each other.
+/// Generates options of CSV that do not contradict each other.
 fn csv_options() -> impl Strategy<Value = InputOptions> {
     let character = |all: &'static [u8]| {
         let none = Just(Some(Character::None));
@@ -121,7 +121,7 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     )| {
         let whole = run(&text, &options, &small(), None, &[usize::MAX]);
         let pieces = run(&text, &options, &small(), None, &sizes);
-        // Nor how many chunks there are.
+        // The number of chunks makes no difference, either.
         let large = Limits { batch_bytes: 128 << 10, ..small() };
         let one_chunk = run(&text, &options, &large, None, &[usize::MAX]);
         match (whole, pieces, one_chunk) {
@@ -137,8 +137,8 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     assert!(read.get() >= 200, "read in {} of 2000 cases", read.get());
 }
 
-/// An option without an effect on a text makes no difference: the way through the parser is the same as the one
-/// through the scanner, to the last position and reason.
+/// Checks that an option without an effect on a text makes no difference: the parser gives the same result as the scanner, to the
+/// last position and reason.
 #[test]
 fn both_ways_to_read_a_dialect_are_one() {
     let read = Cell::new(0);
@@ -153,7 +153,7 @@ fn both_ways_to_read_a_dialect_are_one() {
             skip_footer: Some(footer),
             ..as_csv()
         };
-        // What goes through the scanner takes more than a block and a stretch at once.
+        // The text for the scanner is longer than a block and a stretch.
         let (text, limits) = if large { (text.repeat(100), Limits::default()) } else { (text, small()) };
         prop_assume!(!text.contains(&b'~'));
         for change in [

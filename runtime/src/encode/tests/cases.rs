@@ -1,4 +1,4 @@
-//! Random cases for the model: inputs of each format, and what a plugin does with their columns and records.
+//! Random cases for the model: inputs of each format, and a plugin's changes to their columns and records.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 
-/// Names of columns and members, some of which JSON or CSV have to escape.
+/// Names of columns and members, some of which JSON or CSV has to escape.
 const NAMES: [&str; 9] = ["id", "card", "a", "b", "é", "q\"t", "x,y", "\\u", "verified"];
 
 /// A key that is no text.
@@ -23,7 +23,7 @@ const TYPES: [ColumnType; 6] = [
     ColumnType::Timestamp,
 ];
 
-/// Values of JSONL as they are written.
+/// JSON values as they are written in JSONL.
 const VALUES: [&str; 17] = [
     "null",
     "true",
@@ -44,7 +44,7 @@ const VALUES: [&str; 17] = [
     r#""\udc00""#,
 ];
 
-/// Texts of CSV, and what a plugin writes.
+/// Texts in CSV and in a plugin's edits.
 const TEXTS: [&str; 21] = [
     "",
     "",
@@ -122,7 +122,7 @@ pub(super) const STYLES: [Style; 3] = [
     },
 ];
 
-/// What a plugin does with an input column.
+/// The fate of an input column in a plugin.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Keep,
@@ -132,7 +132,7 @@ enum Fate {
     CopyAndKeep(&'static str),
 }
 
-/// What a plugin does with a record: cells of the output by any number.
+/// A plugin's verdict on a record: cells of the output by any number.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Keep(usize),
@@ -152,15 +152,15 @@ pub(super) struct Case {
     added: Vec<(&'static str, ColumnType)>,
     /// Keys by which the columns of the output are sorted, if they are.
     order: Option<Vec<u8>>,
-    /// The same for the columns read, of which some are left out.
+    /// Keys by which the columns read are sorted, and whether they are read.
     reads: Vec<(u8, bool)>,
     acts: Vec<Act>,
     made: Vec<&'static str>,
 }
 
-/// What the plugin of a case asks for.
+/// The requests of a case's plugin.
 pub(super) struct Plan {
-    /// The input's columns and the further ones.
+    /// The input's columns and the further members.
     pub(super) columns: Vec<String>,
     pub(super) more: Vec<String>,
     pub(super) reads: Vec<usize>,
@@ -187,7 +187,7 @@ fn member(name: &'static str) -> impl Strategy<Value = Member> {
     })
 }
 
-/// A name of which each character is escaped.
+/// Returns a name with each character escaped.
 fn escaped(name: &str) -> String {
     name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
 }
@@ -243,7 +243,7 @@ pub(super) fn case(input: Format) -> impl Strategy<Value = Case> {
         1 => name().prop_map(Fate::KeepAndCopy),
         1 => name().prop_map(Fate::CopyAndKeep),
     ];
-    // Often nothing but what is added or dropped, which is what can be copied.
+    // Columns are often only added or dropped: then records can be copied.
     let fates = prop_oneof![
         Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
         vec((Just(Fate::Keep), column_type()), 12),
@@ -298,7 +298,7 @@ fn column_type() -> impl Strategy<Value = ColumnType> {
 }
 
 impl Case {
-    /// The input's bytes.
+    /// Returns the input's bytes.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         if !self.header.is_empty() {
@@ -318,7 +318,7 @@ impl Case {
         text
     }
 
-    /// The records, without blank lines.
+    /// Returns the records, without blank lines.
     pub(super) fn records(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| !matches!(line, Line::Blank))
     }
@@ -364,12 +364,12 @@ impl Case {
         &self.acts[record % self.acts.len()]
     }
 
-    /// A field of a row that the plugin makes.
+    /// Returns a field of a row that the plugin makes.
     pub(super) fn made(&self, record: usize, cell: usize) -> &'static str {
         self.made[(record + cell) % self.made.len()]
     }
 
-    /// What the plugin says of some records, as flat lists.
+    /// Returns the plugin's verdicts on some records, as flat lists.
     pub(super) fn changes(&self, records: &[usize], width: usize) -> Changes {
         let mut changes = Changes::default();
         let all_kept = |&record: &usize| matches!(self.act(record), Act::Keep(0));
@@ -416,7 +416,7 @@ fn add(changes: &mut Changes, text: &str) {
     changes.operands.push(changes.bytes.len() as u32);
 }
 
-/// The edited cells, by column; of several the last one holds.
+/// Returns the edited cells by column; the last edit of a cell counts.
 pub(super) fn edits(cells: &[(usize, &'static str)], width: usize) -> BTreeMap<usize, &'static str> {
     cells
         .iter()

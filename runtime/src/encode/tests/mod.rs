@@ -1,4 +1,4 @@
-//! What goes out for each pair of formats, for records kept, edited and made.
+//! The output of each pair of formats, for records kept, edited and made.
 
 mod cases;
 mod model;
@@ -17,7 +17,7 @@ fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputC
     }
 }
 
-/// Columns as they come: `b` shows the column of that name, `b=a` the column `a`, `b=` none.
+/// Returns output columns: `b` shows the column of that name, `b=a` the column `a`, `b=` none.
 fn output(columns: &[&str], names: &[&str]) -> Vec<OutputColumn> {
     let find = |source: &str| columns.iter().position(|&column| column == source);
     let parse = |name: &&str| {
@@ -49,7 +49,7 @@ fn with_edits<T>(edits: &[(usize, &str)], width: usize, run: impl FnOnce(Edits<'
     run(edits)
 }
 
-/// A batch whose second row is this record, as the decoder of a plugin that reads these columns leaves it.
+/// Returns a batch whose second row is this record, as the decoder leaves it for a plugin that reads these columns.
 fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch {
     let mut increasing = reads.to_vec();
     increasing.sort_unstable();
@@ -90,7 +90,7 @@ fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch 
     batch
 }
 
-/// The fields of one row as they cross.
+/// Returns the fields of one row as they cross the boundary.
 fn arena(fields: &[impl AsRef<str>]) -> (String, Vec<u32>) {
     let (mut bytes, mut ends) = (String::new(), vec![]);
     for field in fields {
@@ -131,7 +131,8 @@ impl<'a> Case<'a> {
         .unwrap()
     }
 
-    /// The record with edits, or kept if there are none; `!code` if it is unfit. Whatever is read of it.
+    /// Returns the record with edits, or kept if there are none; `!code` if it cannot be written. Checks all combinations of
+    /// columns read.
     fn write(&self, raw: &str, edits: &[(usize, &str)]) -> String {
         let all: Vec<_> = (0..self.columns.len()).rev().collect();
         let written = self.write_reading(&all, raw, edits);
@@ -266,7 +267,7 @@ fn csv_becomes_jsonl_with_types() {
         ),
         ("7,+5,1.0", r#"{"i":"1.0","n":"+5","t \"x\"":"7"}"#),
         ("x, 5,-", r#"{"i":"-","n":" 5","t \"x\"":"x"}"#),
-        // A number column holds what a float can hold.
+        // A number must fit into a float.
         ("x,1e308,-7", r#"{"i":-7,"n":1e308,"t \"x\"":"x"}"#),
         ("x,1e309,1", r#"{"i":1,"n":"1e309","t \"x\"":"x"}"#),
         ("x,-1E+400,inf", r#"{"i":"inf","n":"-1E+400","t \"x\"":"x"}"#),

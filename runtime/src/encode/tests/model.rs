@@ -1,6 +1,6 @@
-//! Encoders against a slow and obvious one. Random inputs are decoded in small batches, so that members do come behind
-//! the first batch; random plans and verdicts are applied as a lane applies them, for each pair of formats. What comes
-//! out, and what is rejected with which code, must be what the model says.
+//! Checks encoders against a slow and obvious model. Random inputs are decoded in small batches, so that new members appear after
+//! the first batch. Random plans and verdicts are applied as a lane applies them, for each pair of formats. The output, the
+//! rejects and their codes must be those of the model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -17,19 +17,19 @@ use crate::config::Limits;
 use crate::decode::{self, Decoding};
 use crate::request::InputOptions;
 
-/// Inputs for each pair of formats.
+/// The number of inputs for each pair of formats.
 const CASES: u32 = 2_600;
 
-/// What came out of a case.
+/// The output of a case.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    /// Of JSONL the lines, of CSV the fields, the header first.
+    /// The lines of JSONL, or the fields of CSV with the header first.
     rows: Vec<Vec<String>>,
     /// The numbers and codes of the rejects.
     rejects: Vec<(usize, String)>,
 }
 
-/// How often what matters came up, over all cases of a pair.
+/// The number of interesting events, over all cases of a pair.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     cases: u32,
@@ -45,7 +45,7 @@ struct Counts {
     duplicates: usize,
 }
 
-/// The text of a value, if it has one.
+/// Returns the text of a value, if it has one.
 fn text_of(value: &str) -> Option<String> {
     match serde_json::from_str(value) {
         Ok(Value::Null) => Some(String::new()),
@@ -55,7 +55,7 @@ fn text_of(value: &str) -> Option<String> {
     }
 }
 
-/// A text as a value of this type, in the place of another value.
+/// Returns a text as a value of this type, in place of another value.
 fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
     if text.is_empty() {
         return match (column_type, original) {
@@ -65,7 +65,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
         }
         .to_owned();
     }
-    // Also one that is no text, since half of a surrogate pair is in it.
+    // Also for a string that has no text, with half of a surrogate pair in it.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
@@ -91,7 +91,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
     }
 }
 
-/// What the interface says of one record.
+/// The interface's rules for one record.
 struct Model<'a> {
     plan: &'a Plan,
     pair: (Format, Format),
@@ -107,7 +107,7 @@ impl Model<'_> {
         self.plan.output.iter().any(|column| column.name == name)
     }
 
-    /// Why a record does not come to the plugin; of several reasons any may be told.
+    /// Returns the reasons why a record does not go to the plugin; the decoder may report any of them.
     fn faults(&self, line: &Line, width: usize) -> Vec<&'static str> {
         let mut faults = vec![];
         match line {
@@ -137,7 +137,7 @@ impl Model<'_> {
         faults
     }
 
-    /// The texts of a record's columns: none if it has no such member, or that is no text.
+    /// Returns the texts of a record's columns: none for a member that is missing or has no text.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),
@@ -146,7 +146,7 @@ impl Model<'_> {
         self.plan.columns.iter().enumerate().map(text).collect()
     }
 
-    /// What is written of a record, or the code of its reject.
+    /// Returns the lines or fields written for a record, or the code of its reject.
     fn write(&self, line: &Line) -> Result<Vec<String>, &'static str> {
         if let Line::Object(members, _) = line {
             let homeless = |member: &Member| {
@@ -176,13 +176,13 @@ impl Model<'_> {
         Ok(self.row(&cells, true))
     }
 
-    /// A row of texts, of a record or of the plugin's own.
+    /// Returns a row of texts, of a record or of the plugin's own.
     fn row(&self, cells: &[String], is_record: bool) -> Vec<String> {
         if self.pair.1 == Format::Csv {
             return cells.to_vec();
         }
         let pair = |((index, column), text): ((usize, &OutputColumn), &String)| {
-            // All that a field of CSV can be is a text.
+            // A field of CSV is always a text.
             let is_field = is_record && column.source.is_some() && !self.edits.contains_key(&index);
             let column_type = match column.column_type {
                 ColumnType::Inherit if is_field => ColumnType::Text,
@@ -201,7 +201,7 @@ impl Model<'_> {
             } = self.plan.output[index];
             let original = source.and_then(|source| original(line, &self.plan.columns[source]));
             match (self.edits.get(&index), original) {
-                // What is empty and was not there before stays away.
+                // An empty value that was missing before stays missing.
                 (Some(&""), None) | (None, None) => None,
                 (Some(text), _) => Some(value_of(text, column_type, original)),
                 (None, Some(original)) => Some(original.to_owned()),
@@ -235,7 +235,7 @@ impl Model<'_> {
                 pairs.push((string(&self.plan.output[index].name), value));
             }
         }
-        // Of the white space, what stands between two members can be told from two.
+        // The white space between two members is known only with two members.
         let style = match members.len() {
             0 => {
                 let raw = raw(members, style);
@@ -257,7 +257,7 @@ impl Model<'_> {
     }
 }
 
-/// The value of a member.
+/// Returns the value of a member.
 fn original<'a>(line: &'a Line, name: &str) -> Option<&'a str> {
     let Line::Object(members, _) = line else {
         return None;
@@ -268,7 +268,7 @@ fn original<'a>(line: &'a Line, name: &str) -> Option<&'a str> {
         .map(|member| member.value)
 }
 
-/// What must come out.
+/// Returns the expected outcome.
 fn expected(
     case: &Case,
     plan: &Plan,
@@ -297,8 +297,8 @@ fn expected(
         counts.note(line, &model);
         let faults = model.faults(line, case.header.len());
         if let Some(fault) = faults.first() {
-            let mut told = found.rejects.iter().filter(|reject| reject.0 == record);
-            let code = told.next().map_or(*fault, |told| &told.1);
+            let mut rejected = found.rejects.iter().filter(|reject| reject.0 == record);
+            let code = rejected.next().map_or(*fault, |rejected| &rejected.1);
             let code = if faults.contains(&code) { code } else { fault };
             outcome.rejects.push((record, code.to_owned()));
             continue;
@@ -345,7 +345,7 @@ impl Counts {
     }
 }
 
-/// Puts a case through decoder, changes and encoder, as a lane does.
+/// Runs a case through decoder, changes and encoder, as a lane does.
 fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     let limits = Limits {
         batch_bytes: case.batch_bytes,
@@ -409,7 +409,7 @@ fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     (plan, Outcome { rows, rejects })
 }
 
-/// The columns of JSONL are the members of the first records, as many of them as a batch has at most.
+/// Checks that the columns of JSONL are the members of the first records, as many of them as a batch has at most.
 fn check_columns(case: &Case, input: Format, columns: &[String]) {
     if input == Format::Csv {
         assert_eq!(columns, case.header);
@@ -429,7 +429,7 @@ fn check_columns(case: &Case, input: Format, columns: &[String]) {
     assert!(columns.is_empty() || first.any(|is_all| is_all), "{columns:?}");
 }
 
-/// The plugin sees what it asked for.
+/// Checks that the plugin sees the columns it asked for.
 fn check_fields(plan: &Plan, pair: (Format, Format), records: &[usize], lines: &[&Line], batch: &mut Batch) {
     let model = Model {
         plan,
@@ -465,7 +465,7 @@ fn rows_of(out: &str, format: Format) -> Vec<Vec<String>> {
     }
 }
 
-/// Tries many cases of a pair, and counts what came up in them.
+/// Runs many cases of a pair, and counts the events in them.
 fn agree(input: Format, output: Format) -> Counts {
     let counts = RefCell::new(Counts::default());
     let mut runner = TestRunner::new(ProptestConfig {
@@ -497,7 +497,7 @@ fn agree(input: Format, output: Format) -> Counts {
     counts
 }
 
-/// Whatever can become of a member came up often.
+/// Checks that each fate of a member came up often.
 fn assert_members(counts: Counts) {
     let often = CASES as usize / 6;
     let all = [

@@ -1,4 +1,4 @@
-//! What holds for every record: decoded again, the output says what the plan and the edits say.
+//! Properties of every record: the decoded output has what the plan and the edits say.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! CSV that is written in another way than a [`Dialect`] says: without quotes, with an escape, with comments, with spaces
-//! around fields. A [`Parser`] finds its records, byte by byte, and rewrites each as plain CSV.
+//! CSV that a [`Dialect`] does not describe: without quotes, with an escape, with comments, with spaces around fields. A
+//! [`Parser`] finds its records, byte by byte, and rewrites each as plain CSV.
 
 use std::collections::VecDeque;
 
@@ -7,32 +7,32 @@ use memchr::memchr2;
 
 use super::{Dialect, Partial, Scanner, line_end, line_feeds, write_field};
 
-/// How an input writes its records. All of these are ASCII, differ, and are neither CR nor LF.
+/// The way in which an input writes its records. All of these bytes are ASCII, differ, and are neither CR nor LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Syntax {
-    /// Stands between fields.
+    /// Separates fields.
     pub delimiter: u8,
-    /// Stands around fields that need it; doubled, it is part of the text. Without one, no byte has that meaning.
+    /// Encloses fields that need it; doubled, it is part of the text. Without one, no byte has that meaning.
     pub quote: Option<u8>,
-    /// The byte after it is text, whatever it is; a CRLF is one.
+    /// Makes the next byte text, whatever it is, or the next CRLF.
     pub escape: Option<u8>,
-    /// A line that begins with it is no record.
+    /// Begins a line that is no record.
     pub comment: Option<u8>,
-    /// Whether spaces are passed over before a field, and between a closing quote and the end of the field.
+    /// True if spaces are skipped before a field, and between a closing quote and the end of the field.
     pub trim: bool,
 }
 
-/// Stands for the quote of a [`Dialect`] that has none, of a text that [`Syntax::simplify`] made.
+/// The quote of a [`Dialect`] that has none, for a text made by [`Syntax::simplify`].
 pub const NO_QUOTE: u8 = 0xff;
 
-/// What becomes of rows that are not as wide as the header.
+/// The rules for rows that are not as wide as the header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
-    /// Fields that a row lacks are empty.
+    /// True if missing fields of a row are empty.
     pub fills_short: bool,
-    /// Further fields are left out if all of them are empty.
+    /// True if extra fields are removed when all of them are empty.
     pub cuts_long: bool,
-    /// A row without a byte in any field is passed over.
+    /// True if a row without a byte in any field is skipped.
     pub drops_blank: bool,
 }
 
@@ -49,7 +49,7 @@ impl From<Dialect> for Syntax {
 }
 
 impl Syntax {
-    /// The dialect of the output: its quote is that of the input or, if that has none, the usual one.
+    /// Returns the dialect of the output: its quote is that of the input or, if that has none, the usual one.
     pub fn dialect(self) -> Dialect {
         Dialect {
             delimiter: self.delimiter,
@@ -57,13 +57,14 @@ impl Syntax {
         }
     }
 
-    /// The beginning of a file as its dialect alone would write it, as far as records and fields are concerned: without
-    /// comments and spaces that are passed over, and with letters for what is escaped. Without a quote, no [`NO_QUOTE`] is left.
+    /// Returns the beginning of a file as its dialect alone would write it: records and fields are the same, comments and skipped
+    /// spaces are removed, and letters replace escaped bytes. Without a quote, no [`NO_QUOTE`] is left.
     pub fn simplify(self, text: &[u8]) -> Vec<u8> {
         self.simplify_but(text, |_| ())
     }
 
-    /// The same. Tells `lost` where it stands in the result that a line end was escaped, which is a letter there.
+    /// Returns the same as [`Syntax::simplify`]. Calls `lost` with the position in the result of each letter that replaces an
+    /// escaped line end.
     pub fn simplify_but(self, text: &[u8], mut lost: impl FnMut(usize)) -> Vec<u8> {
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum ScanState {
@@ -116,12 +117,12 @@ impl Syntax {
         simple
     }
 
-    /// Whether its dialect says it all.
+    /// Returns whether the dialect describes the syntax completely.
     pub fn is_plain(self) -> bool {
         self == Self::from(self.dialect())
     }
 
-    /// Whether its dialect says how a record is written. There may be comments between records.
+    /// Returns whether the dialect describes how a record is written. There may be comments between records.
     pub fn has_plain_records(self) -> bool {
         Self {
             comment: None,
@@ -131,7 +132,7 @@ impl Syntax {
     }
 }
 
-/// The lines that are no records: empty ones, comments and, if blank rows are dropped, rows of delimiters only.
+/// Finds lines that are no records: empty lines, comments and, if blank rows are dropped, rows of delimiters only.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps {
     comment: Option<u8>,
@@ -140,7 +141,7 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// Those of files in `syntax`.
+    /// Returns a finder for files in `syntax`.
     pub fn new(syntax: Syntax, rules: RowRules) -> Self {
         Self {
             comment: syntax.comment,
@@ -148,10 +149,10 @@ impl Gaps {
         }
     }
 
-    /// Returns where the next line begins, if the one at `start` is no record. `last` says that nothing follows `raw`.
+    /// Returns the start of the next line, if the line at `start` is no record. `last` says that nothing follows `raw`.
     ///
     /// # Errors
-    /// [`Partial`] if the line may go on after `raw`.
+    /// Returns [`Partial`] if the line may continue after `raw`.
     #[inline]
     pub fn pass(self, raw: &[u8], start: usize, last: bool) -> Result<Option<usize>, Partial> {
         match raw.get(start).copied() {
@@ -181,43 +182,43 @@ impl Gaps {
 /// A field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ParsedField {
-    /// With its quotes, without spaces that are passed over.
+    /// The start of the field with its quotes, after skipped spaces.
     start: usize,
     end: usize,
     is_quoted: bool,
     is_escaped: bool,
 }
 
-/// What comes next in a text.
+/// The next line or record of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CsvItem {
     /// A line that is no record: it is empty, a comment, or a blank row that is dropped.
     Nothing {
-        /// Where the next one begins.
+        /// The start of the next line.
         next: usize,
     },
     /// A record.
     Row(ParsedRow),
 }
 
-/// A record that was found.
+/// A record found by a [`Parser`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParsedRow {
-    /// Where it ends, its line end not included.
+    /// The end of the record, without its line end.
     pub end: usize,
-    /// Where the next one begins.
+    /// The start of the next record.
     pub next: usize,
-    /// How many fields it has, at least one.
+    /// The number of fields, at least one.
     pub fields: usize,
-    /// How many of them there are up to the last one that is not empty.
+    /// The number of fields up to the last one that is not empty.
     pub filled: usize,
     /// The line feeds in it.
     pub line_feeds: usize,
-    /// Whether any field stands in quotes.
+    /// True if any field is quoted.
     pub quoted: bool,
     /// See [`super::CsvRecord::stray`].
     pub stray: Option<usize>,
-    /// An escape with which the text ends.
+    /// The position of an escape at the end of the text.
     pub stray_escape: Option<usize>,
 }
 
@@ -227,18 +228,18 @@ pub struct Parser {
     syntax: Syntax,
     rules: RowRules,
     gaps: Gaps,
-    /// Finds where a record ends, if records are plain CSV.
+    /// Finds the end of a record, if records are plain CSV.
     scanner: Option<Scanner>,
-    /// Whether a byte may end a stretch of an unquoted field.
+    /// True for each byte that may end a stretch of an unquoted field.
     is_special: [bool; 256],
-    /// The first ones of the record that was found last, at most so many.
+    /// The first fields of the record found last, up to a maximum.
     fields: Vec<ParsedField>,
     fields_max: usize,
     text: Vec<u8>,
 }
 
 impl Parser {
-    /// A parser of files in `syntax`, which keeps the first `fields_max` fields of a record.
+    /// Returns a parser of files in `syntax`, which keeps the first `fields_max` fields of a record.
     pub fn new(syntax: Syntax, rules: RowRules, fields_max: usize) -> Self {
         let mut is_special = [false; 256];
         let bytes = [b'\n', b'\r', syntax.delimiter];
@@ -257,15 +258,15 @@ impl Parser {
         }
     }
 
-    /// What it reads.
+    /// Returns the syntax of the parser.
     pub fn syntax(&self) -> Syntax {
         self.syntax
     }
 
-    /// Finds what begins at `start`, where a line does. `last` says that nothing follows `raw`.
+    /// Finds the line or record that begins at `start`, where a line begins. `last` says that nothing follows `raw`.
     ///
     /// # Errors
-    /// [`Partial`] if it may go on after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if it may continue after `raw`, or if it ends within quotes.
     pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<CsvItem, Partial> {
         if let Some(next) = self.gaps.pass(raw, start, last)? {
             return Ok(CsvItem::Nothing { next });
@@ -303,7 +304,7 @@ impl Parser {
         }))
     }
 
-    /// Adds the field that begins at `at`, and gives where it ends: at a delimiter, a line end or the end of the text.
+    /// Adds the field that begins at `at`, and returns its end: at a delimiter, a line end or the end of the text.
     fn field(&mut self, raw: &[u8], at: usize, last: bool, seen: &mut FieldTotals) -> Result<usize, Partial> {
         let start = self.pass_spaces(raw, at);
         let mut field = ParsedField {
@@ -324,7 +325,7 @@ impl Parser {
                 Some(&byte) if byte == self.syntax.delimiter || matches!(byte, b'\n' | b'\r') => {}
                 Some(_) => {
                     seen.stray = seen.stray.or(Some(at));
-                    // An escape has no meaning right behind a quote, as Python has it.
+                    // As in Python, an escape has no meaning right after a quote.
                     at += usize::from(at == field.end);
                 }
             }
@@ -347,7 +348,7 @@ impl Parser {
         at + raw[at..].iter().take_while(|&&byte| byte == b' ').count()
     }
 
-    /// Where the quoted part of the field at `open` ends.
+    /// Returns the end of the quoted part of the field at `open`.
     fn quoted(&self, raw: &[u8], open: usize, quote: u8, is_escaped: &mut bool) -> Result<usize, Partial> {
         let mut at = open + 1;
         loop {
@@ -367,7 +368,7 @@ impl Parser {
         }
     }
 
-    /// Where the unquoted text at `at` ends.
+    /// Returns the end of the unquoted text at `at`.
     fn unquoted(
         &self,
         raw: &[u8],
@@ -405,16 +406,16 @@ impl Parser {
         }
     }
 
-    /// Appends the text of a field, of those that are kept of the record that was found last.
+    /// Appends the text of a kept field of the record found last.
     pub fn text(&self, raw: &[u8], column: usize, out: &mut Vec<u8>) {
         if let Some(field) = self.fields.get(column) {
             self.text_of(raw, *field, out);
         }
     }
 
-    /// Appends the record that was found last, which must be well-formed, as plain CSV of so many columns, at most as many
-    /// as fields are kept, without a line end; and adds to `ends` where in `out` each field ends. A field that plain CSV writes alike is copied. Tells
-    /// whether any field is quoted.
+    /// Appends the record found last, which must be well-formed, as plain CSV without a line end. It gets `columns` columns, at
+    /// most as many as fields are kept. Appends to `ends` the end of each field in `out`. Copies fields that plain CSV writes in
+    /// the same way. Returns whether any field is quoted.
     pub fn rewrite(&mut self, raw: &[u8], columns: usize, out: &mut Vec<u8>, ends: &mut Vec<u32>) -> bool {
         let (dialect, mut text) = (self.syntax.dialect(), std::mem::take(&mut self.text));
         let mut quoted = false;
@@ -458,7 +459,7 @@ impl Parser {
         out.extend_from_slice(rest);
     }
 
-    /// Where the last record ends that is complete in `raw`, which begins with one; see [`super::records_end`].
+    /// Returns the end of the last record that is complete in `raw`, which begins with one; see [`super::records_end`].
     pub fn records_end(&mut self, raw: &[u8], last: bool) -> Option<usize> {
         if last {
             return Some(raw.len());
@@ -473,8 +474,8 @@ impl Parser {
         end
     }
 
-    /// Where the last record ends that is complete in `raw` and is none of the last `footer` rows of the file: where the first of
-    /// those rows begins that are the last ones in `raw`. None if more has to be seen.
+    /// Returns the end of the last record that is complete in `raw` and is none of the last `footer` rows of the file: the start
+    /// of the last `footer` rows in `raw`. Returns none if more bytes are needed.
     pub fn records_end_before(&mut self, raw: &[u8], last: bool, footer: usize) -> Option<usize> {
         let (mut at, mut starts) = (0, VecDeque::with_capacity(footer + 1));
         while at < raw.len() {
@@ -487,7 +488,7 @@ impl Parser {
                     starts.push_back(at);
                     at = next;
                 }
-                // What a quote that is never closed swallows is no footer: who decodes it gives the error.
+                // The rest after a quote that is never closed is no footer: the decoder reports the error.
                 Err(_) if last => return Some(raw.len()),
                 Err(_) => break,
             }
@@ -496,7 +497,7 @@ impl Parser {
         end.filter(|&end| last || end > 0).or(last.then_some(0))
     }
 
-    /// Returns where the line or record behind the one at `start` begins, and whether that one is a record. Unlike
+    /// Returns the start of the line or record after the one at `start`, and whether that one is a record. Unlike
     /// [`Parser::next`], it finds no fields.
     fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
         let Some(scanner) = self.scanner else {
@@ -513,12 +514,12 @@ impl Parser {
     }
 }
 
-/// What is known of a record while its fields are found.
+/// The totals of a record while its fields are found.
 #[derive(Default)]
 struct FieldTotals {
     fields: usize,
     filled: usize,
-    /// Whether there is anything but delimiters.
+    /// True if there is anything but delimiters.
     has_bytes: bool,
     quoted: bool,
     stray: Option<usize>,
