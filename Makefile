@@ -49,7 +49,8 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 	$(CARGO) build --locked --release $(PLUGINS) $(WASM)
 
 .PHONY: bench
-@	@scripts/bench.sh
+bench: toolchain redis plugins ## Compare with native code and other tools, write BENCHMARKS.md (15 minutes; BEFORE=FOLDER: with another build)
+	@scripts/bench.sh
 
 .PHONY: bench-micro
 bench-micro: toolchain ## Measure each stage, the plugin boundary and the plugin SDK

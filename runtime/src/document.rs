@@ -1,4 +1,4 @@
-//! Paths go in; the bytes of small files come out, and never more of them than a bound.
+//! Reads small files: paths go in; the files' bytes come out, within a bound.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -14,11 +14,11 @@ const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens the regular file at a path that a program has put together, or that a document names. A symbolic link in its place
-/// is not followed.
+/// Opens the regular file at a path that a program has built or that a document names. Does not follow a symbolic link
+/// at the end of the path.
 ///
 /// # Errors
-/// Names the thing that is there instead; those of the system.
+/// Names what is there instead of a file; returns errors of the system.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let opened = File::options()
         .read(true)
@@ -26,7 +26,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         .open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => unfit("is a symbolic link: give the file that it leads to"),
-        // So says a socket.
+        // A socket gives this error.
         Some(Errno::NXIO) => unfit("is a socket, not a regular file"),
         _ => error,
     })?;
@@ -41,10 +41,10 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     }))
 }
 
-/// Reads the regular file at a path, as [`open_regular`] opens it.
+/// Reads the regular file at a path, opened by [`open_regular`].
 ///
 /// # Errors
-/// As [`open_regular`]; if it has more than `bytes_max` bytes.
+/// Fails as [`open_regular`] does, and if the file has more than `bytes_max` bytes.
 pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, bytes_max)
 }
@@ -52,15 +52,15 @@ pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// Reads a file that the operator names, which may be a link or a pipe.
 ///
 /// # Errors
-/// If it has more than `bytes_max` bytes; those of the system.
+/// Fails if it has more than `bytes_max` bytes; returns errors of the system.
 pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(File::open(path)?, bytes_max)
 }
 
-/// Reads a JSON document that the operator names, as [`text`] takes it.
+/// Reads a JSON document that the operator names, as text: see [`text`].
 ///
 /// # Errors
-/// As [`read_named`] and [`text`].
+/// Fails as [`read_named`] and [`text`] do.
 pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     read_text(File::open(path)?, bytes_max)
 }
@@ -68,19 +68,21 @@ pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String>
 /// Reads an open file with a JSON document.
 ///
 /// # Errors
-/// As [`read_named_text`].
+/// Fails as [`read_named_text`] does.
 pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
     let bytes = read_bounded(file, bytes_max)?;
     let text = text(&bytes).map_err(|why| io::Error::new(ErrorKind::InvalidData, why))?;
     Ok(text.to_owned())
 }
 
-/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before it.
+/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before
+/// it.
 ///
 /// # Errors
-/// A sentence without its subject, if it is not UTF-8. It names UTF-16 and UTF-32, which editors call Unicode.
+/// Fails if the text is not UTF-8, with a sentence without its subject. It names UTF-16 and UTF-32, which editors call
+/// Unicode.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
-    // JSON begins with an ASCII character, so that a zero byte tells as much as a mark (RFC 4627, section 3).
+    // JSON begins with an ASCII character, so a zero byte is as clear as a mark (RFC 4627, section 3).
     let wide = match *bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
             Some("UTF-32")

@@ -1,4 +1,4 @@
-//! The one error type: where it happened, what it means for a retry, what it is, and why.
+//! Defines the one error type: where it happened, what it means for a retry, what it is, and why.
 
 mod code;
 
@@ -14,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The step in which an error happened; `Display` gives the word that starts the message, except for [`Stage::Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// What the operator or the producer asked for.
+    /// The request or configuration of the operator or the producer.
     Config,
     /// The queue's server.
     Queue,
@@ -22,7 +22,7 @@ pub enum Stage {
     Request,
     /// Reading the input's bytes.
     Fetch,
-    /// Undoing gzip or zstd.
+    /// Decompressing gzip or zstd.
     Decompress,
     /// Turning bytes into records.
     Decode,
@@ -53,23 +53,23 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What an error means for the request that met it. Retry decisions look at this and at nothing else.
+/// The meaning of an error for its request. Retry decisions depend on this and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The same attempt may succeed later: a connection broke, a server was busy.
     Transient,
-    /// No attempt will succeed: the file is not there, the header does not fit the plugin.
+    /// No attempt will succeed: the file does not exist, the header does not fit the plugin.
     Permanent,
-    /// The claim has gone to somebody else; whatever was done must not be committed.
+    /// Another worker has the claim; nothing that was done may be committed.
     LeaseLost,
-    /// Somebody asked for it to stop.
+    /// Somebody asked the work to stop.
     Cancelled,
 }
 
 /// An error with its stage, its class, its code and its cause.
 ///
-/// `Display` prints `stage message` without the source, so that a chain can be printed link by link; of [`Stage::Config`] the
-/// message alone, since it names the option, the file or the variable that is wrong;
+/// `Display` prints `stage message` without the source, so that a chain can be printed link by link. For
+/// [`Stage::Config`] it prints the message alone, which names the option, the file or the variable that is wrong.
 /// [`Error::report`] prints the whole chain on one line.
 #[derive(Debug)]
 pub struct Error {
@@ -86,7 +86,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error without a cause. `message` names the thing and the position: `orders.csv: record 812 (line
+    /// Returns an error without a cause. `message` names the thing and the position: `orders.csv: record 812 (line
     /// 815): expected 7 fields, found 6`.
     pub fn new(stage: Stage, class: Class, code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -103,18 +103,17 @@ impl Error {
         }
     }
 
-    /// [`Error::new`] with [`Class::Permanent`].
+    /// Returns a new error with [`Class::Permanent`].
     pub fn permanent(stage: Stage, code: Code, message: impl Into<String>) -> Self {
         Self::new(stage, Class::Permanent, code, message)
     }
 
-    /// [`Error::new`] with [`Class::Transient`].
+    /// Returns a new error with [`Class::Transient`].
     pub fn transient(stage: Stage, code: Code, message: impl Into<String>) -> Self {
         Self::new(stage, Class::Transient, code, message)
     }
 
-    /// An error for a failed read or write, or the error of this crate that travels inside it: see
-    /// [`Error::into_io`].
+    /// Returns an error for a failed read or write, or the error of this crate that it wraps: see [`Error::into_io`].
     pub fn from_io(
         error: std::io::Error,
         stage: Stage,
@@ -128,7 +127,7 @@ impl Error {
         }
     }
 
-    /// Packs the error so that it can pass through a [`std::io::Read`]; [`Error::from_io`] takes it out again.
+    /// Wraps the error so that it can pass through a [`std::io::Read`]; [`Error::from_io`] extracts it.
     pub fn into_io(self) -> std::io::Error {
         std::io::Error::other(self)
     }
@@ -140,70 +139,71 @@ impl Error {
         self
     }
 
-    /// Says that the attempt has published something, and could neither take it back nor make sure of its receipt.
+    /// Marks that the attempt has published something, and could neither remove it nor make sure of its receipt.
     #[must_use]
     pub fn leaving_output(mut self) -> Self {
         self.leaves_output = true;
         self
     }
 
-    /// Whether the attempt has left something behind that is visible, and only a look at the output tells whether it counts.
+    /// Returns whether the attempt may have left visible output, so that only a look at the output tells whether it
+    /// counts.
     pub fn leaves_output(&self) -> bool {
         self.leaves_output
     }
 
-    /// Adds the URI of the report that this program has just kept in quarantine. It goes to the queue as a value of its own,
-    /// since a path in a message may come from anybody.
+    /// Adds the URI of the report that this program has just kept in quarantine. The queue gets it as a value of its
+    /// own, because a path in a message may come from anybody.
     #[must_use]
     pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
         self.kept_report = Some(uri.into());
         self
     }
 
-    /// Adds how long the server asks to be left alone before the next attempt.
+    /// Adds the time that the server asks to wait before the next attempt.
     #[must_use]
     pub fn retrying_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
     }
 
-    /// How long the server asks to be left alone before the next attempt, if it does.
+    /// Returns the time that the server asks to wait before the next attempt, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Says that no connection to this host (`HOST:PORT`) could be made, so that its name may be a mistake.
+    /// Marks that no connection to this host (`HOST:PORT`) could be made, so that its name may be a mistake.
     #[must_use]
     pub fn not_reaching(mut self, host: impl Into<Box<str>>) -> Self {
         self.unreached = Some(host.into());
         self
     }
 
-    /// The host that no connection could be made to, if that is what failed.
+    /// Returns the host that no connection could be made to, if that failed.
     pub fn unreached(&self) -> Option<&str> {
         self.unreached.as_deref()
     }
 
-    /// Puts `subject: ` before the message, to say which file or request it was about.
+    /// Puts `subject: ` before the message, to name the file or the request.
     #[must_use]
     pub fn about(mut self, subject: impl fmt::Display) -> Self {
         self.message = format!("{subject}: {}", self.message);
         self
     }
 
-    /// Adds what to do. [`Error::report`] ends with it.
+    /// Adds a hint on what to do. [`Error::report`] ends with it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Where it happened.
+    /// Returns the stage in which it happened.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// What it means for a retry.
+    /// Returns the meaning for a retry.
     pub fn class(&self) -> Class {
         self.class
     }
@@ -213,12 +213,12 @@ impl Error {
         self.code
     }
 
-    /// The URI of the report that was kept in quarantine, if one was.
+    /// Returns the URI of the report that was kept in quarantine, if there is one.
     pub fn kept_report(&self) -> Option<&str> {
         self.kept_report.as_deref()
     }
 
-    /// Returns the message, every cause and what to do, on one line, each said once.
+    /// Returns the message, every cause and the hint, on one line, without repetitions.
     pub fn report(&self) -> String {
         self.report_from(self.to_string())
     }

@@ -1,19 +1,19 @@
-//! Texts from files, plugins, servers and producers go in; texts that are safe to show to a person come out, for a terminal, a
-//! line of the log or a table. They are bounded and stay on their line. They cannot control a terminal or reverse the
-//! direction of the text beside them, and have no invisible characters.
+//! Escapes texts for people: texts from files, plugins, servers and producers go in; texts that are safe to show come
+//! out, for a terminal, a log line or a table. They are bounded and stay on one line. They have no invisible
+//! characters, and cannot control a terminal or reverse the direction of neighbouring text.
 //!
 //! Messages and documents hold texts unchanged. The code that shows one to a person escapes it then, once.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The most characters, after escaping, that a person is shown of one text. An error of a request has at most 2,000.
+/// The most characters, after escaping, that are shown of one text. An error of a request has at most 2,000.
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
 /// Characters that are invisible or change how their neighbours look, in order: controls (C0, DEL, C1), Unicode's
-/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags), separators
-/// of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and private use, which
-/// looks different on each machine.
+/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags),
+/// separators of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and
+/// private use, which looks different on each machine.
 const UNSEEN: [(char, char); 31] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
@@ -45,11 +45,12 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{6fffe}', '\u{6ffff}'),
     ('\u{7fffe}', '\u{7ffff}'),
     ('\u{8fffe}', '\u{8ffff}'),
-    // In the higher planes only tags, variation selectors and private use are assigned.
+    // The higher planes have only tags, variation selectors and private use.
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there are.
+/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there
+/// are.
 ///
 /// Line feed, carriage return and tab become `\n`, `\r` and `\t`, other invisible characters `\u{HEX}`. A backslash is
 /// doubled where it could be taken for the beginning of one of these. All other text stays as it is, in every language.
@@ -57,7 +58,7 @@ pub fn for_people(text: &str) -> Cow<'_, str> {
     for_people_within(text, SHOWN_CHARS_MAX)
 }
 
-/// [`for_people`] with a bound of its own.
+/// Does [`for_people`] with a bound of its own.
 pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
     if text.len() <= chars_max
         && !text
@@ -74,8 +75,8 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
 }
 
-/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`. Line
-/// feeds between its parts stay.
+/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`.
+/// Line feeds between its parts stay.
 pub fn json(document: String) -> String {
     let must_change = |c: char| c != '\n' && is_unseen(c);
     if !document.contains(must_change) {
@@ -94,8 +95,8 @@ pub fn json(document: String) -> String {
     shown
 }
 
-/// Returns a text as [`for_people`] for a cell of a CSV file, which a spreadsheet must not take for a formula: one that begins
-/// like a formula gets a `'` in front.
+/// Returns a text as [`for_people`] for a cell of a CSV file, which a spreadsheet must not take for a formula: a text
+/// that begins like one gets a `'` in front.
 pub fn for_cell(text: &str) -> Cow<'_, str> {
     let shown = for_people(text);
     // A spreadsheet skips these before it looks for a formula.
@@ -106,7 +107,7 @@ pub fn for_cell(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// Whether a character is invisible, or controls the device that shows it.
+/// Returns whether a character is invisible, or controls the device that shows it.
 pub fn is_unseen(c: char) -> bool {
     if (' '..='~').contains(&c) {
         return false;
@@ -145,7 +146,8 @@ fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
     }
 }
 
-/// Whether a backslash before this character could be taken for an escape. At the end of a text it could, if quotes follow.
+/// Returns whether a backslash before this character could be taken for an escape. It could at the end of a text if
+/// quotes follow.
 fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
     match next {
         None => in_quotes,
@@ -160,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// What a person who knows the rules reads.
+    /// Returns the text that a person who knows the rules reads.
     fn read_back(shown: &str) -> String {
         let mut text = String::new();
         let mut rest = shown;

@@ -1,7 +1,7 @@
-//! Places at which a worker can be made to die or to stand still, so that tests can see what holds then. A build
-//! without debug assertions, as every release is, has none of it.
+//! Defines places at which tests make a worker die or stand still, to see what holds then. Builds without debug
+//! assertions, such as releases, contain none of this.
 
-/// A step is behind the worker, for the request `id`.
+/// Notes that the worker has passed a step for the request `id`.
 ///
 /// `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT` sends the process `KILL` or `STOP` when `PLACE` is passed for the `COUNT`th
 /// time, and `PLACE:SIGNAL:=ID` whenever it is passed for the request `ID`.
@@ -36,7 +36,7 @@ pub(crate) fn pass(place: &str, id: &str) {
             Signal::KILL
         };
         let _ = kill_process(getpid(), signal);
-        // Another thread may be the one that is told to stop, and this one is not to go on before that.
+        // Another thread may get the signal, and this one must not go on before it does.
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

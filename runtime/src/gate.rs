@@ -1,4 +1,5 @@
-//! The publish gate: the rejects of a whole input go in; out comes whether its output may be published, or why not.
+//! Decides whether an output may be published: the rejects of a whole input go in; the permission, or the reason
+//! against it, comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -10,29 +11,29 @@ use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
 
-/// So many codes are named; when the gate is closed, those with the most rejects first.
+/// The most codes that are named; those with the most rejects come first if the gate refuses an output.
 const CODES_SHOWN: usize = 8;
 
-/// How much of a reason is quoted.
+/// The most characters of a reason that are quoted.
 const REASON_CHARS_MAX: usize = 120;
 
-/// A part in a million: shares are exact to the fourth decimal of a percentage.
+/// The whole, in parts: shares are exact to the fourth decimal of a percentage.
 const WHOLE: u128 = 1_000_000;
 
 /// One percent, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// By default at most this share may be rejected, in parts of [`WHOLE`] ...
+/// The share that may be rejected by default, in parts of [`WHOLE`] ...
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// ... of at least so many records: a share of a few says little.
+/// ... if there are at least this many records: a share of a few says little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
-/// What the number of records that must be read begins with, where a gate is kept. No rule for rejects begins so.
+/// The prefix of the least number of records in a stored gate. No rule for rejects begins with it.
 const RECORDS_AT_LEAST: &str = "records>=";
 
-/// How many records may be rejected, and how many must be read. Without a rule for the rejects as a whole, more than half of
-/// at least 20 records are too many.
+/// The most records that may be rejected, and the fewest that must be read. Without a rule for all rejects, more than
+/// half of at least 20 records are too many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub struct Gate {
@@ -43,7 +44,7 @@ pub struct Gate {
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The rejects that it is about: those of one code, or all.
+    /// The code of the rejects that it bounds; none for all rejects.
     code: Option<String>,
     limit: RuleLimit,
 }
@@ -51,21 +52,21 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RuleLimit {
     Count(u64),
-    /// Of the records that were read, in parts of [`WHOLE`].
+    /// A share of the records read, in parts of [`WHOLE`].
     Share(u32),
 }
 
 /// The rejects of one code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectTally {
-    /// How many there are.
+    /// The number of rejects.
     pub count: u64,
-    /// The first of them.
+    /// The first rejects.
     pub examples: Vec<Example>,
 }
 
 impl RejectTally {
-    /// Takes the next one.
+    /// Adds the next reject.
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
@@ -77,24 +78,24 @@ impl RejectTally {
 }
 
 impl Gate {
-    /// Lets pass what none of the rules forbids, and what has at least so many records.
+    /// Returns a gate that allows outputs within all rules and with at least this many records.
     pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
         Self { rules, min_records }
     }
 
-    /// Lets no reject pass.
+    /// Returns a gate that allows no reject.
     pub fn closed(min_records: u64) -> Self {
         let limit = RuleLimit::Count(0);
         Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
-    /// Whether nobody has asked for anything else than the default.
+    /// Returns whether this is the default gate.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// A sentence if there are rejects and a rule is for a code that none of them has: one that is mistyped never closes
-    /// the gate.
+    /// Returns a sentence if there are rejects and a rule is for a code that none of them has: the code may be
+    /// mistyped, and such a rule never refuses anything.
     pub fn doubt(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
@@ -106,7 +107,7 @@ impl Gate {
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
-    /// Lets pass what both let pass.
+    /// Returns a gate that allows only outputs that both allow.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl Gate {
         }
     }
 
-    /// None if the output may be published; else the rules that forbid it, and what was rejected.
+    /// Returns none if the output may be published; else the rules that forbid it, and the rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
@@ -166,18 +167,18 @@ impl Gate {
     }
 }
 
-/// What to do if most rejects are not UTF-8.
+/// Returns a hint if most rejects are not UTF-8.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
     (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
-/// The first of some codes.
+/// Lists the first of some codes.
 fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
     let first: Vec<_> = codes.into_iter().take(CODES_SHOWN).collect();
     first.join(", ")
 }
 
-/// The rejects by code, as people read them.
+/// Returns the rejects by code, for people.
 fn shown(by_code: &BTreeMap<String, RejectTally>) -> String {
     let mut codes: Vec<_> = by_code.iter().collect();
     codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
@@ -288,7 +289,7 @@ impl FromStr for Rule {
     }
 }
 
-/// A percentage in parts of [`WHOLE`]; none if it is not one, or not exact.
+/// Returns a percentage in parts of [`WHOLE`]; none if the text is not one, or cannot be represented exactly.
 fn parts(share: &str) -> Option<u32> {
     let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -341,7 +342,7 @@ mod tests {
             (&["3"], 10, &[("a", 2), ("b", 1)], true),
             (&["3"], 10, &[("a", 2), ("b", 2)], false),
             (&["18446744073709551615"], u64::MAX, &[("a", u64::MAX)], true),
-            // A share of nothing is nothing, and no record is no reject.
+            // An input without records has no rejects, so any share allows it.
             (&["0%"], 0, &[], true),
             (&["50%"], 0, &[], true),
             (&["0%"], 10, &[("a", 1)], false),
@@ -383,7 +384,7 @@ mod tests {
             (&[], 40, &[("a", 10), ("b", 11)], false),
             (&[], u64::MAX, &[("a", u64::MAX / 2)], true),
             (&[], u64::MAX, &[("a", u64::MAX / 2 + 1)], false),
-            // A rule for all rejects takes its place, also a wider one.
+            // A rule for all rejects replaces the default, even by a wider one.
             (&["100%"], 20, &[("a", 20)], true),
             (&["60%"], 20, &[("a", 12)], true),
             (&["15"], 20, &[("a", 15)], true),
@@ -400,7 +401,7 @@ mod tests {
                 "{rules:?} {read} {codes:?}: {verdict:?}"
             );
         }
-        // Whoever of two names a bound, it replaces the default of both.
+        // A bound of either gate replaces the default of both.
         for both in [
             gate(&["100%"]).and(&Gate::default()),
             Gate::default().and(&gate(&["100%"])),

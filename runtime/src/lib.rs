@@ -1,45 +1,45 @@
-//! The host of ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a
-//! WebAssembly component, encoded and committed with a receipt. The modules stand in the data's order.
+//! Hosts ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a WebAssembly
+//! component, encoded and committed with a receipt. The modules are in the order of the data.
 
-pub mod config; // the bounds of everything
+pub mod config; // bounds of attempts and leases
 pub mod error; // the one error type
-pub mod escape; // what strangers wrote, as people may see it
-pub mod names; // which ids and names of queues are allowed
-pub mod request; // what a producer asks for
-pub mod stop;
-pub mod units; // sizes and times as operators write them // how an attempt is told to end early
+pub mod escape; // makes texts from strangers safe to show
+pub mod names; // checks ids and names of queues
+pub mod request; // a producer's request
+pub mod stop; // ends attempts early
+pub mod units; // sizes and times as operators write them
 
-pub mod memory; // what the attempts of a worker may hold together
-mod tls; // who provides the cryptography of TLS
-mod trust; // whether others can change what this program trusts
+pub mod memory; // memory that the attempts of a worker share
+mod tls; // provides the cryptography of TLS
+mod trust; // checks who can change trusted files
 
-mod document; // small files in, their bytes out
-mod telemetry; // log lines, and errors that repeat
+mod document; // reads small files
+mod telemetry; // log lines, and repeated errors
 
-pub mod digest; // the length and the SHA-256 of bytes that pass
-pub mod location; // what a URI names
+pub mod digest; // length and SHA-256 of bytes
+pub mod location; // the target of a URI, and its redaction
 
-pub mod queue; // requests in, claims out, each settled once
+pub mod queue; // requests go in, claims come out, each settled once
 
 mod fail_points; // places at which tests make a worker die
-pub mod fetch; // a URI in, bytes out
+pub mod fetch; // a URI goes in, bytes come out
 
-pub mod format;
-pub mod record; // records of an input, and what a plugin made of them // one raw record as a text: taken apart and put together
+pub mod format; // one raw record as text, for decoder and encoder
+pub mod record; // records of an input, and a plugin's changes
 
-pub mod decode; // bytes in, batches out
+pub mod decode; // bytes go in, batches come out
 
-pub mod plugin; // batches in, changes out, in a sandbox
+pub mod plugin; // batches go in, changes come out, in a sandbox
 
-pub mod encode; // records and verdicts in, bytes out
+pub mod encode; // records and verdicts go in, bytes come out
 
-pub mod quality; // bytes of the output in, what its columns hold out
+pub mod quality; // bytes of the output go in, a profile of its columns comes out
 
-pub mod commit; // bytes staged, checked and published under their final names
-pub mod gate; // whether there are too many rejects
-pub mod receipt; // the document that says that a request is done
+pub mod commit; // stages, checks and publishes bytes under their final names
+pub mod gate; // decides whether there are too many rejects
+pub mod receipt; // the document that proves that a request is done
 
-pub mod pipeline; // one input through all stages
-pub mod worker; // claims in, attempts run, each settled
+pub mod pipeline; // takes one input through all stages
+pub mod worker; // claims requests, runs attempts, settles claims
 
-pub mod cli; // the program around it all
+pub mod cli; // the command line

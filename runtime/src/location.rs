@@ -1,4 +1,4 @@
-//! What a URI names: a text from the command line or a queue goes in, a file's path or a URL comes out.
+//! Parses locations: a text from the command line or a queue goes in, a file's path or a URL comes out.
 
 mod redact;
 
@@ -10,14 +10,14 @@ use url::Url;
 use crate::error::{Code, Error, Result, Stage};
 pub use redact::{has_userinfo, redact, redact_within};
 
-/// What a URI names.
+/// The target of a URI.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A local path, absolute if it came from a `file:` URI.
     File(PathBuf),
     /// `http:` or `https:`.
     Http(Url),
-    /// Anything else, by its scheme in lowercase: `s3`, `gs`.
+    /// Any other target, by its scheme in lowercase: `s3`, `gs`.
     Other(String),
 }
 
@@ -32,11 +32,11 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Reads a URI or a plain path. Whatever starts with a scheme (two characters or more before a `:`) is
-    /// a URI; a file of such a name is written `./name:with.colon`.
+    /// Parses a URI or a plain path. A text that starts with a scheme (two characters or more before a `:`) is a URI; a
+    /// file of such a name is written `./name:with.colon`.
     ///
     /// # Errors
-    /// Permanent, of the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
+    /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
     /// another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
         let malformed =
@@ -69,12 +69,12 @@ impl Location {
     }
 }
 
-/// Whether a text is a URI, well-formed or not, and no path: see [`Location::parse`].
+/// Returns whether a text is a URI, well-formed or not, and no path: see [`Location::parse`].
 pub fn is_uri(text: &str) -> bool {
     scheme(text).is_some()
 }
 
-/// The scheme of a URI, in lowercase; none of a path.
+/// Returns the scheme of a URI, in lowercase; none for a path.
 pub(crate) fn scheme(text: &str) -> Option<String> {
     let (scheme, _) = text.split_once(':')?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -82,7 +82,7 @@ pub(crate) fn scheme(text: &str) -> Option<String> {
         .then(|| scheme.to_ascii_lowercase())
 }
 
-/// The `file:` URI of an absolute path.
+/// Returns the `file:` URI of an absolute path.
 pub fn file_uri(path: &Path) -> String {
     Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)
 }

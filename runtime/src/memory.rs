@@ -1,26 +1,28 @@
-//! Requests for memory from the attempts of a worker come in; grants and refusals go out. An attempt asks before it takes
-//! much, and waits while the others hold too much.
+//! Shares a worker's memory among its attempts: requests for memory come in; grants and refusals go out. An attempt
+//! asks before it takes much, and waits while the others hold too much.
 //!
-//! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a record that
-//! is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
+//! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a
+//! record that is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
 //!
-//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*. Let
-//! `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the most that one
-//! may hold. Nothing is granted beyond
+//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*.
+//! Let `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the
+//! most that one may hold. Nothing is granted beyond
 //!
 //! ```text
 //! sum of held(a) for each a without priority <= T - M     and     held(a) <= M for each a
 //! ```
-//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that changes no
-//! term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never waits, and ends. Then
-//! another one gets priority, and so on until all have ended. This proof needs one more rule: an attempt that waits for memory
-//! must not keep anything else (such as the turn to call a plugin) that an attempt with more memory may wait for. So a call into
-//! a plugin never waits. It is refused ([`Held::try_raise`]), and the attempt runs again alone.
+//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that
+//! changes no term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never
+//! waits, and it ends. Then another one gets priority, and so on until all have ended. This proof needs one more rule:
+//! an attempt that waits for memory must not keep anything else (such as the turn to call a plugin) that an attempt
+//! with more memory may wait for. So a call into a plugin never waits. It is refused ([`Held::try_raise`]), and the
+//! attempt runs again alone.
 //!
-//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask fits only
-//! then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the attempt with
-//! priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority. Whoever gives memory back
-//! grants it at that moment, so nobody can come in between. What overtakes the first in line never takes the priority:
+//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask
+//! fits only then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the
+//! attempt with priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority.
+//! Memory that is given back is granted at that moment, so nobody can come in between. These may overtake the first in
+//! line, but never take the priority:
 //!
 //! - an ask of the attempt with priority
 //! - an ask that never waits ([`Held::try_raise`]): for a plugin's memory or a further lane
@@ -61,7 +63,7 @@ pub struct MemoryBudget(Arc<Budget>);
 struct Budget {
     total: usize,
     state: Mutex<BudgetState>,
-    /// Notified when somebody may have to wait no longer.
+    /// Notified when a waiter may have been granted memory.
     changed: Condvar,
 }
 
@@ -82,7 +84,7 @@ struct BudgetState {
 #[derive(Default, Clone, Copy)]
 struct Holder {
     used: usize,
-    /// The bytes set aside for it, used or not.
+    /// The bytes reserved for it, used or not.
     reserved: usize,
 }
 
@@ -101,9 +103,9 @@ struct WaitingRequest {
 
 #[derive(Clone, Copy)]
 enum MemoryRequest {
-    /// This many bytes more.
+    /// A request for this many bytes more.
     More(usize),
-    /// This many bytes set aside in all.
+    /// A request to reserve this many bytes in all.
     Reserve(usize),
 }
 
@@ -135,7 +137,7 @@ impl MemoryBudget {
         }))
     }
 
-    /// Returns the most that one request may hold: three quarters, so that others can go on beside the largest.
+    /// Returns the most that one request may hold: three quarters, so that others can run beside the largest.
     pub fn request_max(&self) -> usize {
         self.0.request_max()
     }
@@ -146,7 +148,7 @@ impl MemoryBudget {
         self.0.lock().sum
     }
 
-    /// Creates the share of an attempt, which holds nothing yet. A wait for memory ends when `stop` asks for it.
+    /// Creates the share of an attempt, which holds nothing yet. A wait for memory ends when `stop` is requested.
     pub fn share(&self, stop: &Stop) -> MemoryShare {
         let mut state = self.0.lock();
         let holder = state.next_number();
@@ -177,8 +179,8 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the holder that has priority once `ask` is granted, or nothing if it cannot be granted now. `takes_over` tells
-    /// whether the holder may take the priority over.
+    /// Returns the holder that has priority once `ask` is granted, or none if it cannot be granted now. `takes_over`
+    /// says whether the holder may take over the priority.
     fn fits(&self, state: &BudgetState, holder: u64, ask: MemoryRequest, takes_over: bool) -> Option<u64> {
         let after = ask.granted_to(state.holder(holder)).bytes();
         if after > self.request_max() {
@@ -216,24 +218,24 @@ impl Budget {
         None
     }
 
-    /// Grants what can be granted to the line. To be called after each change of what is held.
+    /// Grants what can be granted to the line. Must be called after each change of the held memory.
     fn serve(&self, state: &mut BudgetState) {
         while let Some((place, priority)) = self.next(state)
             && let Some(WaitingRequest { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
-            // Most asks are granted at once, and to wake nobody is a call into the system, too.
+            // Most asks are granted at once, and a notification without a waiter would cost a system call, too.
             if state.sleepers > 0 {
                 self.changed.notify_all();
             }
         }
     }
 
-    /// Waits until `ask` is granted. Returns false as soon as it is for more than a request may hold: another thread of the
-    /// attempt may be granted something meanwhile.
+    /// Waits until `ask` is granted. Returns false as soon as it is for more than a request may hold: another thread of
+    /// the attempt may be granted something meanwhile.
     ///
     /// # Errors
-    /// The stop's, or one that says that the attempt was abandoned.
+    /// Returns the error of the stop, or one that says that the attempt was abandoned.
     fn grant(&self, share: &AttemptShare, ask: MemoryRequest) -> Result<bool> {
         let mut state = self.lock();
         state.favor_largest();
@@ -357,8 +359,8 @@ impl MemoryShare {
         }
     }
 
-    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with this error.
-    /// Otherwise it gives everything back and runs again [alone](Self::be_alone).
+    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with
+    /// this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, Code::MemoryExceeded, "no memory");
@@ -377,40 +379,40 @@ impl MemoryShare {
         Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }
 
-    /// Whether memory was refused since the attempt began or, if later, became alone.
+    /// Returns whether memory was refused since the attempt began or, if later, became alone.
     pub fn is_refused(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_refused.load(Ordering::Relaxed))
     }
 
-    /// Waits until the most that one attempt may hold is set aside for this one, which should hold nothing yet. From then on
-    /// its grants do not depend on other attempts.
+    /// Waits until the most that one attempt may hold is reserved for this one, which should hold nothing yet. From
+    /// then on its grants do not depend on other attempts.
     ///
     /// # Errors
-    /// The stop's.
+    /// Returns the error of the stop.
     pub fn be_alone(&self) -> Result<()> {
         let Some(share) = &self.0 else {
             return Ok(());
         };
         let budget = &share.budget;
-        // It never is more than a request may hold.
+        // The result is always true, because a request may hold this much.
         budget.grant(share, MemoryRequest::Reserve(budget.request_max()))?;
         share.is_alone.store(true, Ordering::Relaxed);
         share.is_refused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether the most that one attempt may hold is set aside for it.
+    /// Returns whether the most that one attempt may hold is reserved for it.
     pub fn is_alone(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_alone.load(Ordering::Relaxed))
     }
 
-    /// Says whether the attempt has failed, so that its threads should only end: then none of them waits for memory.
+    /// Sets whether the attempt has failed, so that its threads should only end: then none of them waits for memory.
     pub fn set_abandoned(&self, is_abandoned: bool) {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
-            // A thread that has looked at it before waits by now.
+            // A thread that checked this before is waiting by now.
             if share.budget.lock().sleepers > 0 {
                 share.budget.changed.notify_all();
             }
@@ -434,7 +436,7 @@ impl Drop for AttemptShare {
     }
 }
 
-/// Some bytes of a share; dropping it gives them back.
+/// Some bytes of a share; dropping this gives them back.
 #[derive(Debug)]
 pub struct Held {
     share: MemoryShare,
@@ -442,16 +444,16 @@ pub struct Held {
 }
 
 impl Held {
-    /// Returns their number.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Waits until it holds at least `bytes`.
+    /// Waits until this holds at least `bytes`.
     ///
     /// # Errors
-    /// The stop's; that of [`MemoryShare::refuse`] if a request may not hold that many; one that says that the attempt was
-    /// [abandoned](MemoryShare::set_abandoned).
+    /// Returns the error of the stop, that of [`MemoryShare::refuse`] if a request may not hold that many bytes, or one
+    /// that says that the attempt was [abandoned](MemoryShare::set_abandoned).
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
@@ -465,7 +467,7 @@ impl Held {
         Ok(())
     }
 
-    /// Raises what is held to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
+    /// Raises this to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;
@@ -516,7 +518,7 @@ impl WaitTime {
     }
 }
 
-/// Counts as waiting until it is dropped.
+/// Counts the time until it is dropped as waiting.
 struct WaitGuard<'a>(&'a Mutex<WaitTime>);
 
 impl<'a> WaitGuard<'a> {

@@ -1,22 +1,23 @@
-//! The names that become part of keys and file names: ids of requests and names of queues. A text goes in, or an error that says
-//! what a name may have.
+//! Checks the names that become part of keys and file names: ids of requests and names of queues. A text goes in; an
+//! error with the rules comes out if it breaks them.
 
 use crate::error::{Code, Error, Result, Stage};
 
-/// The longest id of a request.
+/// The most bytes of a request's id.
 const ID_BYTES_MAX: usize = 128;
 
-/// The longest name of a queue.
+/// The most bytes of a queue's name.
 const QUEUE_NAME_BYTES_MAX: usize = 64;
 
-/// The names that no queue may have, because an output has folders of these names. No name may begin with a dot anyway.
+/// The names that no queue may have, because an output has folders of these names. Names cannot begin with a dot
+/// anyway.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.
 ///
 /// # Errors
-/// If it is empty, is longer than 128 characters, has characters other than ASCII letters, digits, `.`, `_` and `-`, or
-/// starts with a dot.
+/// Fails if the id is empty, is longer than 128 characters, has characters other than ASCII letters, digits, `.`, `_`
+/// and `-`, or starts with a dot.
 pub fn check_id(id: &str) -> Result<()> {
     check("id", id, ID_BYTES_MAX)
 }
@@ -24,7 +25,7 @@ pub fn check_id(id: &str) -> Result<()> {
 /// Checks the name of a queue.
 ///
 /// # Errors
-/// As [`check_id`], with at most 64 characters.
+/// Fails as [`check_id`] does, with at most 64 characters.
 pub fn check_queue_name(name: &str) -> Result<()> {
     check("queue", name, QUEUE_NAME_BYTES_MAX)
 }
@@ -33,8 +34,8 @@ pub fn check_queue_name(name: &str) -> Result<()> {
 /// version, can still be viewed, cancelled and purged.
 ///
 /// # Errors
-/// As [`check_queue_name`], and if the name is reserved, in upper or lower case: some file systems do not tell `Receipts`
-/// from `receipts`.
+/// Fails as [`check_queue_name`] does, and if the name is reserved, in upper or lower case: some file systems do not
+/// distinguish `Receipts` from `receipts`.
 pub fn check_usable_queue_name(name: &str) -> Result<()> {
     check_queue_name(name)?;
     if RESERVED

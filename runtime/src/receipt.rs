@@ -1,4 +1,4 @@
-//! The receipt: the one document that says that a request is done, of what its output was made and how to
+//! Defines the receipt: the document that proves that a request is done, says what its output was made of, and how to
 //! check it. Readers of the output trust receipts and nothing else.
 
 use std::collections::BTreeMap;
@@ -11,14 +11,15 @@ use crate::format::Format;
 use crate::record::Position;
 use crate::request::InputOptions;
 
-/// The version of the document; members may be added within it, none changes its meaning. So a reader passes over members that
-/// it does not know.
+/// The version of the document. Members may be added within a version, and none changes its meaning, so readers ignore
+/// members that they do not know.
 pub const RECEIPT_VERSION: u32 = 1;
 
-/// The longest receipt or report that is read: it may have a profile of many columns with long names and values.
+/// The most bytes of a receipt or report that is read: it may have a profile of many columns with long names and
+/// values.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
-/// The time, to the millisecond as queues have it.
+/// Returns the time, to the millisecond as queues store it.
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
@@ -27,32 +28,32 @@ pub fn now() -> Timestamp {
 /// A receipt, version 1. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// [`RECEIPT_VERSION`].
+    /// The version of this document: [`RECEIPT_VERSION`].
     pub receipt: u32,
     /// The version of the host that wrote it.
     pub host: String,
-    /// What was asked for.
+    /// The request.
     pub request: RequestPart,
-    /// Who did it, and when.
+    /// The attempt that did the work.
     pub attempt: AttemptPart,
-    /// What was read.
+    /// The input that was read.
     pub input: InputPart,
-    /// What transformed it.
+    /// The plugin that transformed it.
     pub plugin: PluginPart,
     /// The number of the queue's binding, if the plugin came from one.
     pub binding: Option<u64>,
-    /// Of the config document that the plugin was opened with.
+    /// The SHA-256 of the config document that the plugin was opened with.
     pub config_sha256: String,
-    /// What became of the records.
+    /// The counts of the records by their verdicts.
     pub records: RecordCounts,
-    /// The output objects.
+    /// The output files.
     pub outputs: Vec<OutputPart>,
-    /// The rejects object.
+    /// The file of rejects.
     pub rejects: RejectsPart,
-    /// What the plugin counted.
+    /// The plugin's counters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
-    /// What the output's columns hold, if that was asked for.
+    /// The profile of the output's columns, if it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityPart>,
 }
@@ -62,57 +63,57 @@ pub struct Receipt {
 pub struct RequestPart {
     /// The request's id.
     pub id: String,
-    /// Its queue; null where there was none.
+    /// The request's queue; null outside a queue.
     pub queue: Option<String>,
-    /// The URI as asked for, without any credentials in it.
+    /// The requested URI, without any credentials.
     pub uri: String,
-    /// When it was submitted.
+    /// The time of the submit.
     pub submitted_at: String,
 }
 
 /// The attempt that committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptPart {
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub number: u32,
-    /// The fence of its claim; 0 where there was no queue.
+    /// The fence of its claim; 0 outside a queue.
     pub fence: u64,
     /// The worker's name.
     pub worker: String,
-    /// When the attempt began.
+    /// The time at which the attempt began.
     pub started_at: String,
-    /// When the output was complete.
+    /// The time at which the output was complete.
     pub finished_at: String,
-    /// Where it took over from an attempt that was lost; nothing if it began at the beginning.
+    /// The position from which it resumed the work of a lost attempt; absent if it started from zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_from: Option<ResumedFrom>,
 }
 
-/// A place in an input.
+/// A position in an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumedFrom {
     /// The number of the next record, counted from 1.
     pub record: u64,
-    /// The byte it starts at, counted from 0.
+    /// The byte at which it starts, counted from 0.
     pub offset: u64,
 }
 
 /// The input as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPart {
-    /// Where it came from in the end, without any credentials.
+    /// The URI after all redirects, without any credentials.
     pub uri: String,
-    /// Its length as fetched, before any decompression.
+    /// The length as fetched, before any decompression.
     pub bytes: u64,
-    /// Of those bytes.
+    /// The SHA-256 of those bytes.
     pub sha256: String,
     /// The entity tag that the server gave.
     pub etag: Option<String>,
-    /// Its format.
+    /// The input's format.
     pub format: Format,
-    /// Its columns, in order.
+    /// The input's columns, in order.
     pub columns: Vec<String>,
-    /// How it was read, as far as that was asked for. Receipts of version 0.1.0 do not say.
+    /// The options for reading it, as far as they were given. Receipts of version 0.1.0 lack them.
     #[serde(
         default,
         deserialize_with = "known_options",
@@ -121,8 +122,8 @@ pub struct InputPart {
     pub options: Option<InputOptions>,
 }
 
-/// Reads options that a newer version may have written. What they did is done: a request that it has committed can be settled by
-/// this version, too, and shown.
+/// Reads options that a newer version may have written. Unknown ones are ignored: the work is done, so this version can
+/// settle and show a request that the newer one has committed.
 fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InputOptions>, D::Error> {
     let members = Option::<Map<String, Value>>::deserialize(deserializer)?;
     Ok(members.map(InputOptions::known_of))
@@ -131,37 +132,37 @@ fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<In
 /// The plugin that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginPart {
-    /// The name that it gives itself.
+    /// The name that the plugin gives itself.
     pub name: String,
-    /// The version that it gives itself.
+    /// The version that the plugin gives itself.
     pub version: String,
-    /// Of the component file.
+    /// The SHA-256 of the component file.
     pub sha256: String,
-    /// The interface that it speaks, such as `ingest:plugin@0.1.0`.
+    /// The interface that it uses, such as `ingest:plugin@0.1.0`.
     pub interface: String,
 }
 
-/// `read = kept + edited + replaced + dropped + rejected`; `written` counts rows of the output.
+/// The counts of records: `read = kept + edited + replaced + dropped + rejected`; `written` counts rows of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCounts {
-    /// Records in the input.
+    /// The records in the input.
     pub read: u64,
-    /// Written as they came.
+    /// The records written unchanged.
     pub kept: u64,
-    /// Written with cells changed.
+    /// The records written with changed cells.
     pub edited: u64,
-    /// Replaced by other rows.
+    /// The records replaced by other rows.
     pub replaced: u64,
-    /// Left out without being faulty.
+    /// The records left out on purpose.
     pub dropped: u64,
-    /// Set aside with a reason.
+    /// The records set aside with a reason.
     pub rejected: u64,
-    /// Rows in the output.
+    /// The rows in the output.
     pub written: u64,
 }
 
 impl RecordCounts {
-    /// Whether every record that was read is accounted for.
+    /// Returns whether every record that was read is accounted for.
     pub fn add_up(&self) -> bool {
         self.read == self.kept + self.edited + self.replaced + self.dropped + self.rejected
     }
@@ -179,88 +180,89 @@ impl std::ops::AddAssign for RecordCounts {
     }
 }
 
-/// One object of the output.
+/// One file of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputPart {
-    /// Where it is.
+    /// The file's URI.
     pub uri: String,
-    /// Its format.
+    /// The file's format.
     pub format: Format,
-    /// Rows in it.
+    /// The number of its rows.
     pub records: u64,
-    /// Its length.
+    /// The file's length.
     pub bytes: u64,
-    /// Of its bytes.
+    /// The SHA-256 of its bytes.
     pub sha256: String,
 }
 
-/// The rejects object; `uri` is null if there was nothing to reject.
+/// The file of rejects; `uri` is null if nothing was rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectsPart {
-    /// Where it is.
+    /// The file's URI.
     pub uri: Option<String>,
-    /// Rejects in it.
+    /// The number of rejects in it.
     pub records: u64,
-    /// Its length.
+    /// The file's length.
     pub bytes: u64,
-    /// Of its bytes.
+    /// The SHA-256 of its bytes.
     pub sha256: Option<String>,
-    /// How many rejects there are of each code.
+    /// The number of rejects by code.
     pub by_code: BTreeMap<String, u64>,
-    /// The first of each code, at most [`EXAMPLES_MAX`].
+    /// The first rejects of each code, at most [`EXAMPLES_MAX`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub examples: BTreeMap<String, Vec<Example>>,
 }
 
-/// So many rejects of a code are shown.
+/// The most rejects of a code that are shown.
 pub const EXAMPLES_MAX: usize = 3;
 
-/// A reject, as an example of its code. Its record is among the rejects.
+/// A reject, as an example of its code. Its record is in the file of rejects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// Where the record stands.
+    /// The position of the record.
     #[serde(flatten)]
     pub position: Position,
-    /// Why it was rejected, or the beginning of it.
+    /// The reason why it was rejected, or the beginning of that.
     pub reason: String,
 }
 
-/// What an output holds.
+/// The profile of an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QualityPart {
-    /// The rows that were looked at: all that were written and can be read back.
+    /// The rows that were read for it: all that were written and can be read back.
     pub records: u64,
     /// The columns, in order.
     pub columns: Vec<ColumnQuality>,
 }
 
-/// Up to so many different values are counted, above that they are estimated.
+/// The most different values that are counted exactly; more are estimated.
 pub const EXACT_MAX: u64 = 24;
 
-/// What a column holds. A cell is filled unless it is empty or null.
+/// The profile of a column. A cell is filled unless it is empty or null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnQuality {
-    /// Its name.
+    /// The column's name.
     pub name: String,
     /// The narrowest type that all filled cells have; null if there is none.
     #[serde(rename = "type")]
     pub inferred: Option<Inferred>,
-    /// How many cells are filled.
+    /// The number of filled cells.
     pub filled: u64,
-    /// How many different texts they are; above [`EXACT_MAX`] an estimate with a standard error of 1.6 %, of more than 256 columns of up
-    /// to 6.5 %.
+    /// The number of different texts. Above [`EXACT_MAX`] it is an estimate with a standard error of 1.6 %, or of up to
+    /// 6.5 % if there are more than 256 columns.
     pub distinct: u64,
-    /// The smallest number if all are numbers, else the first text by its bytes. Of a long one the first 64 characters, and `…`.
+    /// The smallest number if all are numbers, else the first text by its bytes. A long text is cut to its first 64
+    /// characters, and `…`.
     pub min: Option<String>,
-    /// The largest or last one.
+    /// The largest number or last text.
     pub max: Option<String>,
-    /// The length of the shortest, in characters.
+    /// The length of the shortest text, in characters.
     pub min_length: Option<u64>,
-    /// The length of the longest.
+    /// The length of the longest text, in characters.
     pub max_length: Option<u64>,
 }
 
-/// What the texts of a column could be read as.
+/// The type that all texts of a column have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Inferred {
@@ -272,15 +274,15 @@ pub enum Inferred {
     Boolean,
     /// Dates in ISO 8601, `YYYY-MM-DD`.
     Date,
-    /// Times in ISO 8601, `YYYY-MM-DDThh:mm:ss` with a fraction and a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`) or without; a space may
-    /// stand for the T.
+    /// Times in ISO 8601, `YYYY-MM-DDThh:mm:ss` with or without a fraction and a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`);
+    /// a space may replace the T.
     Timestamp,
-    /// Anything.
+    /// Any text.
     Text,
 }
 
 impl Inferred {
-    /// What texts of the one and of the other have in common.
+    /// Returns the narrowest type that covers both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         match (self, other) {
@@ -290,7 +292,7 @@ impl Inferred {
         }
     }
 
-    /// The word for it.
+    /// Returns the word for the type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Integer => "integer",
@@ -303,23 +305,23 @@ impl Inferred {
     }
 }
 
-/// What became of an input: its receipt or, if nothing was published, a document in quarantine of what would have been one.
+/// The result of an input: its receipt or, if nothing was published, a quarantined document in the same form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Why nothing was published.
+    /// The reason why nothing was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// The code of the refusal: see [`crate::error::Code`]. None in a report of a program without codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What is there, or in quarantine.
+    /// The description of the published or quarantined files.
     #[serde(flatten)]
     pub receipt: Receipt,
 }
 
 impl Receipt {
-    /// Whether it is for this request of a queue. The attempt that wrote it may have died before it could settle; the request
-    /// is done all the same, even if its plugin or its input is another by now.
+    /// Returns whether the receipt is for this request of a queue. The attempt that wrote it may have died before it
+    /// could settle; the request is done all the same, even if its plugin or its input has changed since.
     pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {
         let RequestPart {
             id: own_id,
@@ -330,8 +332,8 @@ impl Receipt {
         own_queue.as_deref() == Some(queue) && own_id == id && own_submitted_at == submitted_at
     }
 
-    /// Whether the other receipt stands for the same work: the same input made into the same output by the
-    /// same plugin with the same config, whoever did it and when.
+    /// Returns whether the other receipt is for the same work: the same input made into the same output by the same
+    /// plugin with the same config, by any worker at any time.
     pub fn same_work(&self, other: &Self) -> bool {
         let digests = |r: &Self| r.outputs.iter().map(|o| o.sha256.clone()).collect::<Vec<_>>();
         self.request.id == other.request.id

@@ -1,5 +1,5 @@
-//! What a producer asks for: one input to ingest. Comes from the command line or, as a JSON document,
-//! from a queue's intake list; goes to the queue.
+//! Defines requests: one input to ingest, as a producer asks for it on the command line or, as a JSON document, on a
+//! queue's intake list; they go to the queue.
 
 mod defaults;
 mod encoding;
@@ -29,25 +29,25 @@ use crate::names::check_id;
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 
-/// The longest id of a request.
+/// The most characters of a request's id.
 pub const ID_CHARS_MAX: usize = 128;
 
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 
-/// A request as a producer submits it. The JSON form is the contract with producers in other languages:
+/// A request as a producer submits it. Its JSON form is the contract with producers in other languages:
 /// `examples/request.schema.json`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
-    /// Names the request within its queue; submitting the same id again does nothing more.
+    /// The request's name within its queue; submitting the same id again has no effect.
     pub id: String,
-    /// Where the input is.
+    /// The URI of the input.
     pub uri: String,
-    /// Higher ones are claimed first.
+    /// The priority; higher ones are claimed first.
     pub priority: i32,
-    /// How long to wait before the first attempt.
+    /// The wait before the first attempt.
     pub delay_ms: u64,
-    /// How to read the input.
+    /// The options for reading the input.
     #[serde(flatten)]
     pub input: InputOptions,
 }
@@ -65,7 +65,7 @@ impl fmt::Debug for NewRequest {
 }
 
 impl NewRequest {
-    /// A request for `uri` under a random id, all else at its default.
+    /// Returns a request for `uri` with a random id and defaults for the rest.
     pub fn new(uri: impl Into<String>) -> Self {
         Self {
             id: random_id(),
@@ -78,11 +78,11 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
-    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, the characters that it
-    /// names differ, it has no delimiter beside the dialect `spaces`, and its encoding is known.
+    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, the characters
+    /// that it names differ, it has no delimiter together with the dialect `spaces`, and its encoding is known.
     ///
     /// # Errors
-    /// The first rule that is broken, as a sentence.
+    /// Returns the first rule that is broken, as a sentence.
     pub fn parse(document: &str) -> Result<Self> {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
         let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
@@ -117,7 +117,7 @@ impl NewRequest {
     /// Checks every member against its bounds.
     ///
     /// # Errors
-    /// The first rule that is broken, as a sentence.
+    /// Returns the first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
         check_id(&self.id)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
@@ -136,14 +136,14 @@ impl NewRequest {
         self.input.check()
     }
 
-    /// SHA-256, in hex, of what the request asks for: its URI and input options, not its priority or delay.
-    /// Two requests with one id must agree in it.
+    /// Returns the SHA-256, in hex, of the request's content: its URI and input options, not its priority or delay. Two
+    /// requests with the same id must have the same digest.
     pub fn content_digest(&self) -> String {
         digest_of(&self.uri, &self.input)
     }
 
-    /// The digest that the first versions gave to this request, if it is another: they took ASCII for Windows-1252. Who submits
-    /// it once more means the same request.
+    /// Returns the digest that the first versions gave to this request, if it differs: they took ASCII for
+    /// Windows-1252. A producer that submits it again means the same request.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {
@@ -154,7 +154,7 @@ impl NewRequest {
     }
 }
 
-/// What [`ASCII`] was called before it was an encoding of its own.
+/// The name of [`ASCII`] before it was an encoding of its own.
 const ASCII_BEFORE: &str = "windows-1252";
 
 fn digest_of(uri: &str, input: &InputOptions) -> String {
@@ -162,7 +162,8 @@ fn digest_of(uri: &str, input: &InputOptions) -> String {
     hex::encode(Sha256::digest(content))
 }
 
-/// A document as a producer writes it, but for the options of its input. A member without a value is left out, not `null`.
+/// A document as a producer writes it, without the options of its input. A member without a value is left out, not
+/// `null`.
 #[derive(Deserialize)]
 struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
@@ -210,7 +211,7 @@ impl<'de> Deserialize<'de> for Integer {
                 if value.fract() != 0.0 {
                     return Err(E::invalid_type(Unexpected::Float(value), &self));
                 }
-                // What is out of range becomes its end, which is out of the range of every member.
+                // A number out of range becomes the end of the range, which no member allows.
                 Ok(Integer(value as i64))
             }
         }
@@ -221,17 +222,17 @@ impl<'de> Deserialize<'de> for Integer {
 /// A request as a queue holds it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Unique within the queue.
+    /// The request's id, unique within the queue.
     pub id: String,
-    /// The queue it was submitted to.
+    /// The queue that it was submitted to.
     pub queue: String,
-    /// Where the input is.
+    /// The URI of the input.
     pub uri: String,
-    /// Higher ones are claimed first.
+    /// The priority; higher ones are claimed first.
     pub priority: i32,
-    /// When the queue took it, in milliseconds since 1970 by the queue's clock.
+    /// The time at which the queue accepted it, in milliseconds since 1970 by the queue's clock.
     pub submitted_ms: i64,
-    /// How to read the input.
+    /// The options for reading the input.
     pub input: InputOptions,
 }
 
@@ -248,18 +249,18 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Returns an id that nobody else has; ids of later requests are greater, except with a clock before 1970, where the time in
-/// an id stands still.
+/// Returns a unique id; ids of later requests are greater, except with a clock before 1970, where the time in an id
+/// does not advance.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// Checks that a URI carries no user name or password. A URI that cannot be understood is refused.
+/// Checks that a URI carries no user name or password. A URI that cannot be parsed is refused.
 ///
 /// # Errors
-/// If it does, or may do so; never quotes it.
+/// Fails if it does, or may do so; never quotes the URI.
 pub fn check_uri(uri: &str) -> Result<()> {
     if has_userinfo(uri) {
         return Err(refused(
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(request.uri, "http://example.com/a.csv");
         assert_eq!(request.priority, 0);
         assert!(!request.id.is_empty());
-        // Some editors put a byte order mark before it.
+        // Some editors put a byte order mark before a document.
         let marked = NewRequest::parse("\u{feff}{\"uri\":\"a.csv\"}").unwrap();
         assert_eq!(marked.uri, "a.csv");
     }

@@ -1,5 +1,5 @@
-//! How an attempt is told to stop: by its lease, by a person, by a worker that shuts down. The stages look at it
-//! between two pieces of work.
+//! Stops attempts: by their lease, by a person, or by a worker that shuts down. The stages check for a stop between two
+//! pieces of work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::sync::watch;
 
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// Why an attempt is stopped when its time is over.
+/// The reason given when an attempt's time is over.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
-/// The number of parts in which a time limit is counted. A part in which the process was stopped, even for hours, counts as one
-/// part.
+/// The number of parts in which a time limit is counted. A part in which the process was stopped, even for hours,
+/// counts as one part.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);
 
-/// A limit on the time in which the process runs: time in which the machine is suspended, or the container paused, does not
-/// count.
+/// A limit on the time in which the process runs: time in which the machine is suspended, or the container paused, does
+/// not count.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
@@ -26,28 +26,28 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// Creates a limit of which nothing is used yet.
+    /// Creates an unused limit.
     pub fn new(limit: Duration) -> Self {
         let used = Duration::ZERO;
         Self { limit, used }
     }
 
-    /// Lowers the limit; what is used of it stays used.
+    /// Lowers the limit; used time stays used.
     pub fn lower(&mut self, limit: Duration) {
         self.limit = self.limit.min(limit);
     }
 
-    /// Waits until it is used up. A wait that is dropped before that can be continued later.
+    /// Waits until the limit is used up. A wait that is dropped before that can be continued later.
     pub async fn used_up(&mut self) {
         self.used_up_without(|| Duration::ZERO).await;
     }
 
-    /// Waits until the limit is used up by time that is not excused. `excused` returns the total of excused time so far.
+    /// Waits until time that is not excused has used up the limit. `excused` returns the total of excused time so far.
     async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
         while self.used < self.limit {
-            // Not shorter than a timer can be, or what is excused would take up all of it.
+            // The part is not shorter than timers allow; otherwise excused time could take up all of it.
             let part = part.min(self.limit - self.used).max(PART_MIN);
             tokio::time::sleep(part).await;
             let now = excused();
@@ -57,13 +57,13 @@ impl TimeLimit {
     }
 }
 
-/// Waits for work, which it stops when a time limit is used up. The stages then find themselves stopped.
+/// Waits for work, and requests `stop` when a time limit is used up.
 pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future<Output = T>) -> T {
     stop_after_without(limit, || Duration::ZERO, stop, work).await
 }
 
-/// Waits for work, which it stops when a time limit is used up by time for which the work is to blame. `excused` returns the
-/// total so far of the other time.
+/// Waits for work, and requests `stop` when the work's own time has used up a time limit. `excused` returns the total
+/// so far of the other time.
 pub async fn stop_after_without<T>(
     limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,
@@ -91,7 +91,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Asks for the stop, once: the first reason stands.
+    /// Requests the stop; only the first reason counts.
     pub fn request(&self, class: Class, reason: &'static str) {
         self.0.send_if_modified(|slot| {
             let first = slot.is_none();
@@ -100,15 +100,15 @@ impl Stop {
         });
     }
 
-    /// Whether a stop was asked for.
+    /// Returns whether a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.0.borrow().is_some()
     }
 
-    /// An error of the requested class if a stop was asked for.
+    /// Checks that no stop was requested.
     ///
     /// # Errors
-    /// That error.
+    /// Returns an error of the requested class if one was.
     pub fn check(&self) -> Result<()> {
         if self.is_requested() {
             Err(self.error())
@@ -117,7 +117,7 @@ impl Stop {
         }
     }
 
-    /// The error for a stop that was asked for.
+    /// Returns the error for the requested stop.
     pub fn error(&self) -> Error {
         let (class, reason) = self.0.borrow().unwrap_or((Class::Cancelled, "stopped"));
         let code = match class {
@@ -129,10 +129,10 @@ impl Stop {
         Error::new(Stage::Worker, class, code, format!("stopped: {reason}"))
     }
 
-    /// Waits until a stop is asked for.
+    /// Waits until a stop is requested.
     pub async fn requested(&self) {
         let mut receiver = self.0.subscribe();
-        // The sender lives as long as `self`, so this ends only by a request.
+        // The sender lives as long as `self`, so only a request ends this.
         let _ = receiver.wait_for(Option::is_some).await;
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         for _ in 0..3 {
             let standstill = async {
                 tokio::task::yield_now().await;
-                // As when the process is stopped, no timer is looked at meanwhile.
+                // This blocks the timers, as a stopped process does.
                 std::thread::sleep(whole);
             };
             tokio::select! {
@@ -182,7 +182,7 @@ mod tests {
         let begin = std::time::Instant::now();
         let whole = Duration::from_millis(160);
         let mut limit = TimeLimit::new(whole);
-        // Half of all time.
+        // Half of all time is excused.
         limit.used_up_without(|| begin.elapsed() / 2).await;
         assert!(
             limit.used >= whole && begin.elapsed() >= whole * 3 / 2,

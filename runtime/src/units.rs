@@ -1,4 +1,4 @@
-//! Sizes and times as operators write them: `64MiB` and `5m` in, numbers out, and back.
+//! Converts sizes and times as operators write them: `64MiB` and `5m` go in, numbers come out, and back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The unit of a number that has no unit by itself.
+/// The unit of a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Bytes,
@@ -32,14 +32,14 @@ impl Unit {
         }
     }
 
-    /// Reads a number with one of the unit's suffixes.
+    /// Parses a number with one of the unit's suffixes.
     ///
     /// # Errors
-    /// If the text is something else, or the number is too large.
+    /// Fails if the text is something else, or the number is too large.
     pub(crate) fn parse(self, text: &str) -> Result<u64, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, suffix) = text.split_at(digits);
-        // Read, but not written: 24h says more than 1d.
+        // Days are read, but not written: 24h says more than 1d.
         const DAY: (&str, u64) = ("d", DAY_MS);
         let factor = match (self, suffix) {
             (Self::Milliseconds, "d") => Some(&DAY),
@@ -98,7 +98,7 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// In whole milliseconds.
+/// Shows whole milliseconds.
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! `compile-component`: what this program starts itself with for a component that it is to take up. Nobody else calls it.
+//! Implements `compile-component`, with which this program starts itself to compile a component. It is not for users.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,14 +16,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> ExitCode {
     let limits = Limits::default().with(&args.limits);
     match compile(&limits) {
-        // If it cannot be written, nobody is there who could be told.
+        // If stdout is closed, nobody is left to report to.
         Ok(code) => {
             let mut out = std::io::stdout();
             let written = out.write_all(&code).and_then(|()| out.flush());
             written.map_or(ExitCode::from(PASSING), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
-            // The reader adds the stage, and escapes the report if a person is to see it.
+            // The parent process adds the stage again, and escapes the text before it shows it.
             let report = format!("{}\n{}", error.code(), error.report_without_stage());
             let written = std::io::stdout().write_all(report.as_bytes());
             let code = match error.class() {

@@ -1,4 +1,4 @@
-//! `dead`: requests that were given up, and documents that never became requests.
+//! Implements `dead`: requests that failed for good, and documents that never became requests.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -21,23 +21,23 @@ const IDS_SHOWN: usize = 20;
 /// The most characters of a document in the list.
 const DOCUMENT_CHARS: usize = 60;
 
-/// What the name of a document that is no request begins with; no id of a request has a colon.
+/// The prefix of the name of a document that is no request; no id of a request has a colon.
 const DOCUMENT: &str = "document:";
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// List them, with the reasons.
+    /// List dead letters and invalid documents, with the reasons.
     List {
         #[command(flatten)]
         queues: QueueFilter,
-        /// At most so many of each queue.
+        /// List at most N of each queue.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         limit: usize,
-        /// Print JSON, one a line.
+        /// Print JSON, one object a line.
         #[arg(long)]
         json: bool,
     },
-    /// Show one.
+    /// Show one dead letter.
     Show {
         #[command(flatten)]
         request: RequestArgs,
@@ -45,9 +45,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put one request back into its queue, or all that are dead now, each once even if it dies again meanwhile.
+    /// Put one dead request back into its queue, or all (each once, even if it dies again meanwhile).
     Retry(Selection),
-    /// Remove one request for good, or all that are dead now.
+    /// Remove one dead request for good, or all, or invalid documents.
     Purge(PurgeArgs),
 }
 
@@ -60,7 +60,7 @@ pub(super) struct QueueFilter {
 
 #[derive(clap::Args)]
 pub(super) struct Selection {
-    /// The request.
+    /// The id of the request.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<String>,
     /// All dead requests of the queue given with --queue.
@@ -72,13 +72,13 @@ pub(super) struct Selection {
 
 #[derive(clap::Args)]
 pub(super) struct PurgeArgs {
-    /// The request, or the document under its name in the list.
+    /// The id of the request, or the name of a document as the list shows it.
     #[arg(required_unless_present_any = ["all", "documents"], conflicts_with_all = ["all", "documents"])]
     id: Option<String>,
     /// All dead requests of the queue given with --queue.
     #[arg(long, requires = "queue")]
     all: bool,
-    /// All documents of the queue given with --queue that are no valid requests.
+    /// All invalid documents of the queue given with --queue.
     #[arg(long, requires = "queue")]
     documents: bool,
     #[command(flatten)]
@@ -127,7 +127,7 @@ async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bo
         }
         for invalid in backend.queue.invalid(&queue, limit).await? {
             let name = format!("{DOCUMENT}{}", invalid.key);
-            // Nobody has looked at it: its URI may well have a password.
+            // The URI may hold a password, because invalid documents were never checked.
             let (document, reason) = (redact_within(&invalid.document), redact_within(&invalid.reason));
             if as_json {
                 print::json(&json!({
@@ -178,7 +178,7 @@ async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Re
     Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
 }
 
-/// Purges the documents that are there now. Documents that come meanwhile stay, since nobody has looked at them.
+/// Purges the documents that are there now. Documents that arrive meanwhile stay, since nobody has looked at them.
 async fn purge_documents(backend: &Backend, queue: &str) -> Result<()> {
     requests::known(backend, queue).await?;
     let (until_ms, mut count) = (backend.queue.now_ms().await?, 0);
@@ -228,7 +228,7 @@ impl Verb {
         }
     }
 
-    /// The state of the request afterwards.
+    /// Returns the state of the request after the command.
     fn state(self) -> &'static str {
         match self {
             Self::Retry => "ready",
@@ -236,7 +236,7 @@ impl Verb {
         }
     }
 
-    /// The past participle of the command, for notes.
+    /// Returns the past participle of the command, for notes.
     fn participle(self) -> &'static str {
         match self {
             Self::Retry => "retried",
@@ -264,8 +264,8 @@ async fn retry_or_purge(backend: &Backend, selection: Selection, verb: Verb) -> 
     }
 }
 
-/// Retries or purges the requests that are dead now, each once. A request that somebody else retries or purges meanwhile is
-/// skipped, a request that dies later is left, and both are counted.
+/// Retries or purges the requests that are dead now, each once. Skips a request that somebody else retries or purges
+/// meanwhile, leaves a request that dies later, and counts both.
 async fn retry_or_purge_all(backend: &Backend, queue: &str, verb: Verb) -> Result<ExitCode> {
     requests::known(backend, queue).await?;
     let deaths = dead_positions(&*backend.queue, queue).await?;
@@ -308,8 +308,9 @@ async fn retry_or_purge_all(backend: &Backend, queue: &str, verb: Verb) -> Resul
     })
 }
 
-/// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command touches the
-/// first one, so a request that dies again meanwhile is not in it twice. No more are read than there are at the start.
+/// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command changes
+/// the first request, so a request that dies again meanwhile is not in it twice. It is bounded by the number of dead
+/// requests at the start.
 async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
     let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
     let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), ListPosition::default());
@@ -330,7 +331,7 @@ async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPositio
 fn not_dead(status: &Status) -> Error {
     let id = &status.id;
     let what = match status.state {
-        // It was dead a moment ago, or somebody has tried it again since it was looked for.
+        // The request died again, or somebody retried it after the lookup.
         State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
         State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),
         State::Cancelled => format!("{id}: is cancelled, not dead: submit it under another --id"),

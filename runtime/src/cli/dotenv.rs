@@ -1,5 +1,6 @@
-//! The text of the file `.env` in the current folder goes in, the values of the documented names come out. They stay in this
-//! program's configuration and never get into the process's environment, where a library would find them.
+//! Reads `.env`: the text of the file in the current folder goes in, the values of the documented names come out. The
+//! values stay in this program's configuration and never enter the process's environment, where libraries would find
+//! them.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -11,7 +12,8 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
-/// The one name that is accepted beside [`SERVER_NAMES`]. No accepted name may name a trusted file or change which code runs.
+/// The only name that is accepted besides [`SERVER_NAMES`]. No accepted name may choose a trusted file or change which
+/// code runs.
 const QUEUE_NAME: &str = "QUEUE_NAME";
 
 const FILE: &str = ".env";
@@ -30,8 +32,8 @@ pub(super) struct Dotenv {
 }
 
 impl Dotenv {
-    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and lists the
-    /// names that are ignored.
+    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and
+    /// lists the names that are ignored.
     pub(super) fn load() -> Self {
         let (text, found) = match read(Path::new(FILE)) {
             Ok(Some(read)) => read,
@@ -44,7 +46,7 @@ impl Dotenv {
         let entries = match parse(&text) {
             Ok(entries) => entries,
             Err(why) => {
-                // Somewhere in it may be one.
+                // Even a file that cannot be parsed may hold a password.
                 let may_have_password = text.contains("REDIS_PASSWORD") || text.contains("REDIS_URL");
                 warn_of_readers(&found, may_have_password);
                 return Self {
@@ -80,7 +82,7 @@ impl Dotenv {
     /// Returns the value of a name; none if it is empty.
     ///
     /// # Errors
-    /// If the file cannot be understood, since it might set this name.
+    /// Fails if the file cannot be understood, since it might set this name.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
         if let Some(fault) = &self.fault {
             return Err(Error::permanent(
@@ -95,7 +97,7 @@ impl Dotenv {
     /// Returns the queues that a worker serves.
     ///
     /// # Errors
-    /// As [`Dotenv::get`].
+    /// Fails as [`Dotenv::get`] does.
     pub(super) fn queues(&self) -> Result<Vec<String>> {
         let names = self.get(QUEUE_NAME)?.unwrap_or_default();
         Ok(names
@@ -122,7 +124,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Reads the file's text, and who may use it; none if there is no file.
+/// Reads the file's text and its metadata; none if there is no file.
 fn read(path: &Path) -> Result<Option<(String, Metadata)>, String> {
     let opened = open_regular(path).and_then(|file| Ok((file.metadata()?, file)));
     let (found, file) = match opened {
@@ -150,11 +152,11 @@ fn warn_of_readers(found: &Metadata, has_password: bool) {
     }
 }
 
-/// Parses all names with their values, in the order of the file. A value is as it is written: `$` and `\` stand for themselves.
-/// A variable in one might be a secret of the environment, and the value the address of a stranger's server.
+/// Parses all names with their values, in the order of the file. Values are literal: `$` and `\` have no special
+/// meaning. A variable in a value could put a secret of the environment into the address of a stranger's server.
 ///
 /// # Errors
-/// Names the line that is not understood. Never quotes it, since it may hold a password.
+/// Names the line that is not understood. Never quotes the line, since it may hold a password.
 fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut entries = Vec::new();
@@ -185,7 +187,7 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
         let taken = take_value(value);
         let value = value.trim_start_matches([' ', '\t']);
         if taken.is_none() && !is_taken(name) && !value.starts_with(['\'', '"']) {
-            // Other programs may take blanks without quotes; here the name is ignored anyway.
+            // Other programs may accept blanks in an unquoted value; here the name is ignored anyway.
             entries.push((name.to_owned(), String::new()));
             rest = value.split_once('\n').map_or("", |(_, next)| next);
             continue;
@@ -203,15 +205,15 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Takes the value at the start of a text, which blanks may stand before. Returns it, and the text after its line. None if it is
-/// not understood.
+/// Takes the value at the start of a text, after any blanks. Returns it and the text after its line; none if it is not
+/// understood.
 fn take_value(text: &str) -> Option<(String, &str)> {
     let begin = text.trim_start_matches([' ', '\t']);
     let (value, rest) = match begin.chars().next() {
-        // What looks like an escape of a quote ends at the quote, and what follows it is not understood.
+        // An escaped quote ends the value, too; the text after it is then not understood.
         Some(quote @ ('\'' | '"')) => begin[1..].split_once(quote)?,
         _ => {
-            // With the blanks before the value: a comment after one is a comment where there is no value, too.
+            // The blanks before the value are kept here, so that ` #` begins a comment even if there is no value.
             let line = text.split('\n').next().unwrap_or_default();
             let value = line.split_once(" #").map_or(line, |(value, _)| value);
             let value = value.split_once("\t#").map_or(value, |(value, _)| value).trim();

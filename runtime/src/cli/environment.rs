@@ -1,5 +1,5 @@
-//! What the environment says: where the queue's server is and where this user's files go. The only place that
-//! reads it, beside the defaults that arguments declare.
+//! Reads the environment: the location of the queue's server, and the folders for this user's files. It is the only
+//! reader of the environment apart from the defaults that arguments declare.
 
 use std::env::VarError;
 use std::net::Ipv6Addr;
@@ -15,26 +15,26 @@ use crate::plugin::{Cache, Engine};
 use crate::queue::Backend;
 use crate::trust::{self, private_folder};
 
-/// The one that runs, even if its file was replaced meanwhile.
+/// The running program, even if its file was replaced meanwhile.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// The names that say where the queue's server is, and with which password.
+/// The names of the variables with the address and the password of the queue's server.
 pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
 
-/// The settings from the environment and `.env`. If both have the same name, the environment counts.
+/// The settings from the environment and `.env`. If both set a name, the environment counts.
 pub(super) struct Environment {
-    /// The URL that was typed.
+    /// The URL from the command line.
     url: Option<String>,
     dotenv: Dotenv,
 }
 
 /// The address of the queue's server.
 struct QueueLocation {
-    /// Its URL; may hold a password.
+    /// The server's URL; may hold a password.
     url: String,
-    /// Whether nobody has named it.
+    /// Set if it is the default, because no server was named.
     is_default: bool,
-    /// The folder of this user that a SQLite file is in which nobody named.
+    /// This user's own folder, if it holds the default SQLite file.
     own_folder: Option<PathBuf>,
 }
 
@@ -45,10 +45,10 @@ impl Environment {
         Self { url, dotenv }
     }
 
-    /// The URL of the queue's server; may hold a password.
+    /// Returns the URL of the queue's server; it may hold a password.
     ///
     /// # Errors
-    /// If a variable cannot be understood.
+    /// Fails if a variable cannot be understood.
     pub(super) fn url(&self) -> Result<String> {
         self.location().map(|location| location.url)
     }
@@ -78,35 +78,35 @@ impl Environment {
         })
     }
 
-    /// Whether anybody has named a server, be it by its URL or its host.
+    /// Returns whether a server is named, by its URL or its host.
     ///
     /// # Errors
-    /// As [`Environment::url`].
+    /// Fails as [`Environment::url`] does.
     pub(super) fn names_a_server(&self) -> Result<bool> {
         Ok(!self.location()?.is_default)
     }
 
-    /// The queues that a worker serves, unless it was told which ones.
+    /// Returns the queues that a worker serves by default.
     ///
     /// # Errors
-    /// If `.env` cannot be understood.
+    /// Fails if `.env` cannot be understood.
     pub(super) fn queues(&self) -> Result<Vec<String>> {
         self.dotenv.queues()
     }
 
-    /// Connects to the server for a command that only reads, and leaves a SQLite file as it is: a look at a queue must not stop
-    /// workers of the version that made its file.
+    /// Connects to the server for a command that only reads. It does not change a SQLite file, so that reading a queue
+    /// cannot stop workers of the version that made its file.
     pub(super) async fn connect_to_read(&self) -> Result<Backend> {
         self.existing()?.connect_to_read().await
     }
 
-    /// Connects to the server for a command that changes what is there already. A mistyped path must not look like a queue
-    /// without requests, so a SQLite file must be there; one of an older version is upgraded.
+    /// Connects to the server for a command that changes existing data. A SQLite file must exist, because a mistyped
+    /// path must not look like a queue without requests; a file of an older version is upgraded.
     pub(super) async fn connect(&self) -> Result<Backend> {
         self.existing()?.connect().await
     }
 
-    /// Connects to the server; makes a SQLite file if it is not there.
+    /// Connects to the server; creates a SQLite file if it is missing.
     pub(super) async fn connect_or_create(&self) -> Result<Backend> {
         self.location()?.connect().await
     }
@@ -129,15 +129,15 @@ impl Environment {
         self.location().is_ok_and(|location| location.lacks_its_file())
     }
 
-    /// An engine with a compilation cache in this user's cache folder, if there is one. The secret that proves that this
-    /// program filled it is in another folder of the user's.
+    /// Returns an engine with a compilation cache in this user's cache folder, if there is one. The secret that proves
+    /// that this program filled the cache is in another folder of the user's.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
             &variable,
             "XDG_STATE_HOME",
             ".local/state",
         )?);
-        // Without a cache a start costs a second more, nothing else.
+        // Without a cache, a start only takes about a second more.
         let cache = folders.and_then(|(folder, secret)| {
             let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
             let (folder, secret) = (absolute(folder), absolute(secret));
@@ -167,13 +167,13 @@ impl QueueLocation {
         Backend::connect_to_read(&self.url).await
     }
 
-    /// Keeps others out of this user's own folder: requests may have credentials in their URIs.
+    /// Closes this user's own folder to others, since requests may have credentials in their URIs.
     fn guard(&self) -> Result<()> {
         self.own_folder.as_deref().map_or(Ok(()), private_folder)
     }
 }
 
-/// Warns if others can say which authorities TLS trusts.
+/// Warns if others can choose the authorities that TLS trusts.
 fn warn_of_authorities() {
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         let Some(value) = std::env::var_os(name) else {
@@ -196,7 +196,8 @@ fn warn_of_authorities() {
     }
 }
 
-/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a port.
+/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a
+/// port.
 const OF_A_SERVICE: &str = "tcp://";
 
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
@@ -214,13 +215,13 @@ fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether nobody has set a variable for this program: Kubernetes has, for a Service that has this name.
+/// Returns whether Kubernetes has set a variable for a Service of this name, rather than somebody for this program.
 fn is_of_a_service(name: &str, value: &str) -> bool {
     name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
-/// The server's URL as the real environment names it, or else `.env`. All of it comes from one of them: a password of
-/// the real environment's must not go to a host that a file of a stranger's names.
+/// Returns the server's URL from the real environment, or else from `.env`. All parts come from one of the two: a
+/// password of the real environment must not go to a host that a stranger's file names.
 fn server_url(
     real: Variable<'_>,
     is_set: &dyn Fn(&str) -> bool,
@@ -244,7 +245,7 @@ fn server_url(
     check_alone(real)
 }
 
-/// Checks that no part of a server stands alone. Whoever set it would take another queue for theirs.
+/// Refuses a port or a password without a host. The user would otherwise work on another queue than they think.
 fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
     for name in ["REDIS_PORT", "REDIS_PASSWORD"] {
         if variable(name)?.is_some() {
@@ -257,7 +258,7 @@ fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// `REDIS_URL`, or one made of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
+/// Returns `REDIS_URL`, or a URL made of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
 fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
@@ -267,7 +268,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
         return Ok(None);
     };
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
-    // In a URL an IPv6 address stands in brackets.
+    // A URL has its IPv6 address in brackets.
     let in_url = match host.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
         Err(_) => host,
@@ -288,7 +289,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
             .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }
     if let Some(password) = variable("REDIS_PASSWORD")? {
-        // As it is: a `%` in it begins no escape.
+        // The password is taken literally: a `%` in it begins no escape.
         let password = utf8_percent_encode(&password, NON_ALPHANUMERIC).to_string();
         url.set_password(Some(&password))
             .map_err(|()| refused("REDIS_PASSWORD cannot be set".into()))?;
@@ -296,7 +297,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     Ok(Some(url.into()))
 }
 
-/// This program's folder below `$xdg` or, without that, below `$HOME/fallback`.
+/// Returns this program's folder below `$xdg` or, if that is not set, below `$HOME/fallback`.
 fn user_folder(variable: Variable<'_>, xdg: &str, fallback: &str) -> Result<Option<PathBuf>> {
     let base = match variable(xdg)? {
         Some(folder) => Some(PathBuf::from(folder)),
@@ -379,7 +380,7 @@ mod tests {
         assert!(wrong.is_err());
     }
 
-    /// The password that a client sends.
+    /// Returns the password that a client sends.
     fn redis_client_password(url: &str) -> String {
         let url = url::Url::parse(url).unwrap();
         let password = url.password().unwrap();

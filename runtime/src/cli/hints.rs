@@ -1,5 +1,5 @@
-//! Commands and options as other programs name them: a word that is none of this program's goes in, what to type instead comes
-//! out.
+//! Suggests commands and options to users of other programs: an unknown word goes in, the equivalent of this program
+//! comes out.
 
 use std::ffi::OsString;
 
@@ -116,7 +116,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["version"], "`ingest-host --version` prints it"),
 ];
 
-/// The same below a command.
+/// Words for subcommands, by command, each with the command that does the same.
 const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     (
         "dead",
@@ -182,7 +182,7 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Options as other programs name them, each with the name that it has here and what it does.
+/// Options of other programs, each with its name here and a sentence about it.
 const OPTIONS: &[(&[&str], &str, &str)] = &[
     (
         &["-q", "-Q", "--queues"],
@@ -256,7 +256,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
-/// The same, where it is no option here.
+/// Options of other programs that are no options here, each with what to do instead.
 const NO_OPTIONS: &[(&[&str], &str)] = &[
     (
         &["--na-values", "--null-values", "--nulls", "--null-value"],
@@ -278,7 +278,7 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// What stands without an option.
+/// The meaning of an unexpected argument without an option, by command.
 const POSITIONALS: &[(&str, &str)] = &[
     ("run", "a queue is given as --queue NAME"),
     (
@@ -294,7 +294,7 @@ const POSITIONALS: &[(&str, &str)] = &[
     ("plugin", "a queue is given as --queue NAME"),
 ];
 
-/// Adds to an error about a command or an option that there is none of what does the same here. `program` knows the commands and
+/// Adds the equivalent of this program to an error about an unknown command or option. `program` knows the commands and
 /// their options.
 pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsString]) {
     let (invalid, suggested) = match error.kind() {
@@ -320,7 +320,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
-        // A mistyped option is hardly meant as a value.
+        // A mistyped option is rarely meant as a value, so clap's tip to write `--` before it is left out.
         let tips = tips.into_iter().filter(|tip| !tip.to_string().contains("'-- "));
         let tips: Vec<_> = tips.collect();
         if !tips.is_empty() {
@@ -333,7 +333,7 @@ fn is_given(name: &str, arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).any(|argument| argument == name)
 }
 
-/// Returns what does the same as an option of another program: of the command that is given or, if it has none, of others.
+/// Returns the equivalent of another program's option: in the given command or, if that has none, in others.
 fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<String> {
     let named = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
     let unnamed = NO_OPTIONS.iter().find(|(names, _)| names.contains(&name));
@@ -350,7 +350,7 @@ fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<Strin
     }
 }
 
-/// Returns the command that is given.
+/// Returns the command in the arguments.
 fn given<'a>(program: &'a Command, arguments: &[OsString]) -> &'a Command {
     let words = arguments.iter().skip(1);
     words.fold(program, |command, word| {

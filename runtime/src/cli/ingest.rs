@@ -1,4 +1,4 @@
-//! `ingest`: files or standard input, without a queue.
+//! Implements `ingest`: files or standard input, without a queue.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -25,10 +25,10 @@ use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TimeLimit, stop_after};
 use crate::telemetry::log::LogFormat;
 
-/// So many of the inputs that are not done are named at the end.
+/// The most failed inputs that are named at the end.
 const SHOWN_MAX: usize = 10;
 
-// The terminal's width breaks these lines.
+// These lines are not broken here, because clap breaks them at the terminal's width.
 const PIPES: &str = "\
 Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd are told by the first bytes. It ends where the \
 pipe ends: `set -o pipefail` tells whether the program before has failed.
@@ -49,18 +49,18 @@ pub(super) struct Args {
     /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
-    /// The component to run them through.
+    /// The component file to run them through.
     #[arg(long, value_name = "FILE")]
     plugin: PathBuf,
-    /// Config of the component.
+    /// Config of the plugin.
     #[arg(long, alias = "config", value_name = "JSON|@FILE")]
     plugin_config: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
-    /// Name of the output, of one input; by default made of the input's name and a digest of input, options, plugin
-    /// and config.
+    /// Name of the output, for a single input [default: made of the input's name and a digest of input, options, plugin
+    /// and config].
     #[arg(long)]
     id: Option<String>,
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
     }
 }
 
-/// Refuses what cannot be meant of so many inputs.
+/// Refuses options that make no sense for `count` inputs.
 fn check(args: &Args, count: usize) -> Result<()> {
     let refused = |what: String| Err(Error::permanent(Stage::Config, Code::Usage, what));
     if let Some(id) = &args.id {
@@ -140,7 +140,7 @@ fn check(args: &Args, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folder in which what goes to stdout waits until it is whole. It goes when it is dropped.
+/// Creates the folder in which output for stdout waits until it is complete. Dropping it removes the folder.
 fn staging_folder() -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("ingest-host-").tempdir();
     folder.map_err(|error| {
@@ -152,7 +152,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
     })
 }
 
-/// Publishes the output of each input, and tells of it as soon as it is there.
+/// Publishes the output of each input, and reports each as soon as it is published.
 async fn to_folder(
     work: &Ingestion,
     inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -184,7 +184,7 @@ async fn to_folder(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the outputs of all inputs to stdout, or none.
+/// Writes the outputs of all inputs to stdout, or of none.
 async fn to_stdout(
     work: &Ingestion,
     inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -232,8 +232,8 @@ fn name(input: &Result<InputArgument, InputNotFound>) -> String {
     }
 }
 
-/// Returns the report of an error that begins with the input it is about, named as it was given: of several inputs, the last
-/// part of a path may name more than one.
+/// Returns the report of an error, with its input at the beginning, named as it was given: several inputs may have the
+/// same file name.
 fn about(input: &str, error: &Error) -> String {
     let (what, stage) = (error.report_without_stage(), error.stage());
     let last_part = input.rsplit('/').next().unwrap_or(input);
@@ -248,7 +248,7 @@ fn about(input: &str, error: &Error) -> String {
     }
 }
 
-/// Says which inputs are not done.
+/// Returns a sentence that names the inputs that are not done.
 fn not_done(left: &[String]) -> String {
     let shown = left[..left.len().min(SHOWN_MAX)].join(", ");
     match left.len().saturating_sub(SHOWN_MAX) {
@@ -257,24 +257,24 @@ fn not_done(left: &[String]) -> String {
     }
 }
 
-/// What all inputs have in common.
+/// The settings that all inputs share.
 struct Ingestion {
     fetcher: Fetcher,
     plugin: Plugin,
     config: Arc<str>,
     gate: Gate,
     destination: Arc<Destination>,
-    /// By a signal.
+    /// Requested by a signal.
     interrupted: Stop,
     args: Args,
 }
 
 impl Ingestion {
-    /// Puts the inputs through one after the other, unless a signal comes first. Hands `done` what became of each, with its
-    /// name, and says why one fails. Returns the names of those that are not done.
+    /// Ingests the inputs one after the other, unless a signal comes first. Hands each result with the input's name to
+    /// `done`, and prints each failure. Returns the names of the inputs that are not done.
     ///
     /// # Errors
-    /// Those of stage config, which concern all inputs, and those of `done`.
+    /// Returns the errors of stage config, which concern all inputs, and those of `done`.
     async fn ingest_all(
         &self,
         inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -284,7 +284,7 @@ impl Ingestion {
         let (count, mut left) = (inputs.len(), Vec::new());
         for input in inputs {
             let name = name(&input);
-            // A single one says itself that it was interrupted.
+            // A single input reports itself that it was interrupted.
             if count > 1 && self.interrupted.is_requested() {
                 left.push(name);
                 continue;
@@ -305,10 +305,10 @@ impl Ingestion {
         Ok(left)
     }
 
-    /// Puts an input through, unless a signal comes first.
+    /// Ingests one input, unless a signal comes first.
     async fn ingest_one(&self, input: Result<InputArgument, InputNotFound>) -> Result<Committed> {
         let input = input.map_err(|unfound| *unfound.error)?;
-        // Its time may be over, that of the next one not.
+        // Each input has a stop of its own, because a time limit stops only one.
         let stop = Stop::default();
         let attempt = self.attempt(&input, &stop);
         tokio::pin!(attempt);
@@ -321,7 +321,7 @@ impl Ingestion {
             }
         };
         result.map_err(|error| match (error.class(), &input) {
-            // Rejects that stay are staged where they stay, and the error may be theirs.
+            // With `--rejects`, rejects are staged in their own folder, and the error may be about that folder.
             (Class::Transient, _) if error.stage() == Stage::Commit && self.args.output.is_stdout() => {
                 match self.args.output.rejects {
                     None => error.with_hint(STAGED_FIRST),
@@ -329,7 +329,7 @@ impl Ingestion {
                 }
             }
             (Class::Transient, InputArgument::At(_)) => error.with_hint(NO_RETRY),
-            // No queue reads standard input.
+            // A queue cannot retry standard input, so there is no hint.
             _ => error,
         })
     }
@@ -374,14 +374,15 @@ impl Ingestion {
             stop: stop.clone(),
             progress: Arc::clone(&progress),
         };
-        // It would write over what is typed.
+        // On a terminal, the progress line would overwrite what the user types.
         let line = (!is_typed).then(|| ProgressLine::of_job(progress));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result
     }
 
-    /// Shows what became of an input. Of several inputs, each note begins with the input's name, as errors do.
+    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, as errors
+    /// do.
     fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
@@ -430,22 +431,22 @@ impl Ingestion {
     }
 }
 
-/// The exit code of a program that SIGINT ended, as shells have it: 128 and the signal's number.
+/// The exit code of a program that SIGINT ended, by the shells' convention: 128 and the signal's number.
 const EXIT_INTERRUPTED: i32 = 130;
 
 const INTERRUPTED: &str = "interrupted";
 
-/// What to do about an error that a worker would meet with another attempt.
+/// The hint for an error that a worker would retry.
 const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a queue does";
 
-/// What to do about an error that most likely is a full disk.
+/// The hint for an error that is most likely a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
 
-/// As [`STAGED_FIRST`], where rejects go to a folder of their own.
+/// The same hint if rejects go to a folder of their own.
 const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
-/// The first Ctrl-C, SIGTERM or SIGHUP stops between two batches and leaves nothing behind; the second ends the process, and
-/// removes the folder in which its output was staged for stdout.
+/// Stops between two batches on the first Ctrl-C, SIGTERM or SIGHUP, and leaves nothing behind. The second signal ends
+/// the process, and removes the folder in which output for stdout was staged.
 fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();

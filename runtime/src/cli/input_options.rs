@@ -1,4 +1,4 @@
-//! The options of `submit`, `run`, `ingest` and `plugin bind` that say how to read an input.
+//! Defines the options for reading an input, which `submit`, `run`, `ingest` and `plugin bind` share.
 
 use crate::format::Format;
 use crate::request::{
@@ -6,29 +6,29 @@ use crate::request::{
     SKIP_LINES_MAX, ShortRows, encoding_refused, parse_character, parse_encoding,
 };
 
-/// How to read an input. [`InputOptions`] says what each option means.
+/// The options for reading an input. [`InputOptions`] explains each.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct InputOptionArgs {
-    /// Format of the input; by default from its content type or name, and CSV if neither says.
+    /// Format of the input [default: by its content type or name, else CSV].
     #[arg(id = "input_format", long = "input-format", value_enum)]
     format: Option<Format>,
-    /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
-    /// several spaces: `--dialect spaces`.
+    /// CSV input: the character between fields [default: `,`]. `tab` or `\t` is a tab; `0x01` or `\x01` is a byte by
+    /// its number. For several spaces use `--dialect spaces`.
     #[arg(long, value_name = "CHAR", value_parser = parse_character, allow_hyphen_values = true)]
     delimiter: Option<char>,
-    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are text.
+    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are plain text.
     #[arg(long, value_name = "CHAR|none")]
     quote: Option<Character>,
-    /// CSV input: the character after which the next one is text, such as `\` [default: none].
+    /// CSV input: the escape character, such as `\`, which makes the next character plain text [default: none].
     #[arg(long, value_name = "CHAR|none")]
     escape: Option<Character>,
-    /// CSV input: lines that begin with this character are passed over, such as `#` [default: none].
+    /// CSV input: skip lines that begin with this character, such as `#` [default: none].
     #[arg(long, value_name = "CHAR|none")]
     comment: Option<Character>,
-    /// CSV input: spaces after a delimiter, before the first field and around quotes are no part of a field.
+    /// CSV input: remove spaces after a delimiter, before the first field and around quotes.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     trim: Option<bool>,
-    /// CSV input: the first record is data; the columns are column_1, column_2, ...
+    /// CSV input: the first record is data; the columns are named column_1, column_2, ...
     #[arg(
         long = "no-header",
         value_name = "BOOL",
@@ -38,26 +38,26 @@ pub(super) struct InputOptionArgs {
         value_parser = no_header
     )]
     header: Option<bool>,
-    /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
-    /// one or more spaces part.
+    /// CSV input: `auto` detects an unspecified delimiter and quote from the first records; `spaces` reads fields
+    /// separated by one or more spaces.
     #[arg(long, value_enum)]
     dialect: Option<DialectFrom>,
-    /// CSV input: pass over so many lines at the beginning of the file, whatever they hold [default: 0].
+    /// CSV input: skip N lines at the beginning of the file, whatever they contain [default: 0].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_LINES_MAX)))]
     skip_lines: Option<u32>,
-    /// CSV input: pass over so many rows at the end of the file, such as a row of totals [default: 0].
+    /// CSV input: skip N rows at the end of the file, such as a row of totals [default: 0].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_FOOTER_MAX)))]
     skip_footer: Option<u32>,
-    /// CSV input: what becomes of a row with fewer fields than the header [default: reject].
+    /// CSV input: how to treat a row with fewer fields than the header [default: reject].
     #[arg(long, value_enum)]
     short_rows: Option<ShortRows>,
-    /// CSV input: what becomes of a row with more fields than the header [default: reject].
+    /// CSV input: how to treat a row with more fields than the header [default: reject].
     #[arg(long, value_enum)]
     long_rows: Option<LongRows>,
-    /// CSV input: what becomes of a row that has nothing but delimiters [default: keep].
+    /// CSV input: how to treat a row of nothing but delimiters [default: keep].
     #[arg(long, value_enum)]
     blank_rows: Option<BlankRows>,
-    /// CSV input: what becomes of a file with two columns of one name [default: fail].
+    /// CSV input: how to treat a file with two columns of the same name [default: fail].
     #[arg(long, value_enum)]
     duplicate_columns: Option<DuplicateColumns>,
     /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
@@ -105,7 +105,7 @@ impl From<InputOptionArgs> for InputOptions {
     }
 }
 
-/// Whether there is a header, by the word of `--no-header`.
+/// Returns whether there is a header, from the value of `--no-header`.
 fn no_header(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(false),

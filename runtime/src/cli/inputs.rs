@@ -1,5 +1,5 @@
-//! What a person names as inputs goes in; the inputs come out, in order: standard input, paths and URIs, and the files that
-//! patterns match.
+//! Expands the input arguments of `ingest`: arguments go in; the inputs come out, in order: standard input, paths and
+//! URIs, and the files that patterns match.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::STDIN_URI;
 use crate::location::{Location, file_uri, is_uri, redact};
 
-/// As a shell matches: case counts, and `*` passes over names with a dot in front.
+/// The rules of a shell: case counts, and `*` does not match a leading dot.
 const AS_A_SHELL: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
@@ -25,14 +25,14 @@ const WILDCARDS: [char; 3] = ['*', '?', '['];
 /// An input of `ingest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum InputArgument {
-    /// `-`.
+    /// Standard input, given as `-`.
     Stdin,
     /// A path or a URI.
     At(String),
 }
 
 impl InputArgument {
-    /// Its URI for receipts, without credentials.
+    /// Returns the URI for receipts, without credentials.
     pub(super) fn uri(&self) -> String {
         match self {
             Self::Stdin => STDIN_URI.to_owned(),
@@ -50,14 +50,14 @@ impl fmt::Display for InputArgument {
     }
 }
 
-/// An argument that names no input: as it was written, and why.
+/// An argument that names no input, with the reason.
 #[derive(Debug)]
 pub(super) struct InputNotFound {
     pub(super) argument: String,
     pub(super) error: Box<Error>,
 }
 
-/// Returns what the arguments name, each input once.
+/// Returns the inputs that the arguments name, each input once.
 pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputNotFound>> {
     let mut seen = HashSet::new();
     let inputs = arguments.iter().flat_map(|argument| named_by(argument));
@@ -66,7 +66,7 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputN
         .collect()
 }
 
-/// Returns the same for two spellings of one local file, wherever links lead.
+/// Returns an identity that is the same for all spellings of one local file, with links resolved.
 fn identity(input: &InputArgument) -> OsString {
     let InputArgument::At(uri) = input else {
         return "-".into();
@@ -78,7 +78,7 @@ fn identity(input: &InputArgument) -> OsString {
     real.map_or_else(|| uri.into(), PathBuf::into_os_string)
 }
 
-/// Returns what an argument names: the file of that very name if there is one, whatever characters it has.
+/// Returns the inputs that an argument names. A file with exactly this name comes before a pattern.
 fn named_by(argument: &OsStr) -> Vec<Result<InputArgument, InputNotFound>> {
     if argument == "-" {
         return vec![Ok(InputArgument::Stdin)];
@@ -114,7 +114,7 @@ fn not_found(argument: &str, error: Error) -> InputNotFound {
     }
 }
 
-/// Returns the files that a pattern matches, sorted, and an error if there may be others in folders that cannot be read.
+/// Returns the files that a pattern matches, sorted, and an error if folders that may hold others cannot be read.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
@@ -153,7 +153,7 @@ fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     Ok((found, unread))
 }
 
-/// A part of a pattern, between two slashes.
+/// The part of a pattern between two slashes.
 enum PatternSegment<'a> {
     Name(&'a str),
     Pattern(Pattern),
@@ -171,16 +171,17 @@ impl<'a> PatternSegment<'a> {
     }
 }
 
-/// What is found on the way of a pattern. Patterns do not follow links from folder to folder where they go to any depth.
+/// The files found by a pattern. Where a pattern descends to any depth (`**`), it does not follow links to folders.
 #[derive(Default)]
 struct PatternWalk {
     found: Vec<PathBuf>,
-    /// The folders that could not be read, and why. A pattern may come to one in several ways.
+    /// The folders that could not be read, with the errors. A pattern may reach a folder in several ways, so this is a
+    /// map.
     unread: BTreeMap<PathBuf, io::Error>,
 }
 
 impl PatternWalk {
-    /// Finds the files below a folder that the parts lead to.
+    /// Collects the files below a folder that the remaining segments match.
     fn visit(&mut self, folder: &Path, segments: &[PatternSegment<'_>]) {
         let Some((segment, rest)) = segments.split_first() else {
             if !folder.is_dir() {
@@ -219,7 +220,7 @@ impl PatternWalk {
             };
             let (kind, entry) = entry;
             let path = folder.join(entry.file_name());
-            // What is no text in a name is matched as one unknown character.
+            // Each sequence in a name that is not UTF-8 is matched as one unknown character.
             let name = entry.file_name();
             let name = name.to_string_lossy();
             match segment {
@@ -236,7 +237,7 @@ impl PatternWalk {
         }
     }
 
-    /// Goes on without a folder. One that is gone, or that was none, has no files.
+    /// Skips a folder that could not be read. A folder that is gone, or is none, has no files and counts as no error.
     fn pass_over(&mut self, folder: &Path, error: io::Error) {
         if matches!(
             error.kind(),
@@ -248,7 +249,7 @@ impl PatternWalk {
     }
 }
 
-/// Returns the input at a path, written so that it is not taken for a URI.
+/// Returns the input at a path, written so that it is not parsed as a URI.
 fn at(path: &Path) -> InputArgument {
     let uri = match path.to_str() {
         Some(text) if is_uri(text) => format!("./{text}"),
@@ -334,7 +335,7 @@ mod tests {
         }
     }
 
-    /// A folder whose path is too long to be read, as one is that belongs to somebody else: no right of root's helps.
+    /// The folder's path is too long to be read. This works like a folder of another user, but also for root.
     #[test]
     fn a_folder_that_cannot_be_read_is_told_beside_the_files_that_are_found() {
         use rustix::fs::{Mode, OFlags, mkdirat, openat};

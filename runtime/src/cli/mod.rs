@@ -1,5 +1,5 @@
-//! The command line: arguments and environment in, results on stdout, logs and progress on stderr. Exit codes:
-//! 0 done, 1 failed, 2 wrong usage.
+//! Runs the command line: arguments and environment go in; results on stdout, logs and progress on stderr come out.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod compile;
 mod dead;
@@ -38,12 +38,12 @@ use environment::Environment;
 #[derive(Parser)]
 #[command(name = "ingest-host", version, propagate_version = true, after_help = ENVIRONMENT)]
 struct Cli {
-    /// The queue's server: redis://..., rediss://... or sqlite:PATH. By default REDIS_URL, else REDIS_HOST with
-    /// REDIS_PORT and REDIS_PASSWORD, else a SQLite file of this user.
+    /// The queue's server: redis://..., rediss://... or sqlite:PATH [default: REDIS_URL, else REDIS_HOST with
+    /// REDIS_PORT and REDIS_PASSWORD, else a SQLite file of this user].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
 
-    /// How log lines on stderr look.
+    /// The form of the log lines on stderr.
     #[arg(long, global = true, value_enum, default_value = "human")]
     log_format: LogFormat,
 
@@ -51,7 +51,7 @@ struct Cli {
     command: Command,
 }
 
-/// What the environment says; each line fits into a small terminal.
+/// The variables that are read; each line fits into a small terminal.
 const ENVIRONMENT: &str = "\
 Environment:
   REDIS_URL                the queue's server, or REDIS_HOST, REDIS_PORT and
@@ -68,22 +68,23 @@ Environment:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Work on the requests of one or more queues.
+    /// Run a worker: process the requests of one or more queues.
     Run(run::Args),
-    /// Put requests into a queue.
+    /// Submit requests to a queue.
     Submit(submit::Args),
     /// Show one request.
     Status(requests::StatusArgs),
-    /// Show what became of an input, as a page: its rejects with examples and, after `--profile`, what its output holds.
+    /// Show the result of an input: its counts, its rejects with examples and, after `--profile`, statistics of the
+    /// output's columns.
     Report(report::Args),
-    /// List requests of a queue.
+    /// List the requests of a queue.
     Requests(requests::Args),
-    /// Withdraw a request.
+    /// Cancel a request.
     Cancel(requests::CancelArgs),
-    /// Look at requests that were given up, and decide about them.
+    /// Inspect, retry or purge dead letters.
     #[command(subcommand)]
     Dead(dead::Command),
-    /// Look at queues, hold them and check them.
+    /// List, pause, resume or audit queues.
     #[command(subcommand)]
     Queue(queues::Command),
     /// Ingest files or standard input, without a queue.
@@ -96,8 +97,8 @@ enum Command {
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    // Within its limits there is room for nothing else. No person calls it, so it is none of the commands that help shows and
-    // errors suggest.
+    // The memory limit of this command leaves no room for the rest. Users never call it, so help and suggestions do not
+    // show it.
     if arguments.get(1).is_some_and(|command| command == COMMAND) {
         return compile::run(&compile::Args::parse_from(&arguments[1..]));
     }
@@ -121,17 +122,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Says why the program, or a part of its work, has failed.
+/// Reports a failure of the program or of a part of its work.
 fn fail(report: &str, code: Code, log_format: LogFormat) {
     match log_format {
         LogFormat::Human => print::note(format!("error: {report} [{code}]")),
-        // Whoever collects the log must find why the program ended.
+        // The reason why the program ended must be in the log, too.
         LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, %code, "failed"),
     }
 }
 
-/// Records are worked on by threads of their own, and these wait for servers. The fewer there are, the less they wake
-/// each other: of small requests, one thread serves thousands a second.
+/// Returns the number of threads of the async runtime. They only wait for servers; other threads process the records.
+/// Fewer threads wake each other less, and one can serve thousands of small requests a second.
 fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4))
 }
@@ -152,10 +153,10 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Lines from `RUST_LOG` if it says which ones, in the form `LEVEL` or `TARGET=LEVEL,...`. What plugins print is always of
-/// interest to whoever runs them.
+/// Starts the log, filtered by `RUST_LOG` (`LEVEL` or `TARGET=LEVEL,...`) or by default levels. By default all commands
+/// show what plugins print, because it matters to the user who runs them.
 fn start_log(cli: &Cli) {
-    // A worker tells what it does; the other commands speak up only when something is wrong.
+    // A worker logs its work; the other commands log only problems.
     let level = match cli.command {
         Command::Run(_) => LevelFilter::INFO,
         _ => LevelFilter::WARN,
@@ -179,17 +180,18 @@ fn start_log(cli: &Cli) {
     }
 }
 
-/// Reads the arguments. An error quotes them, and a shell may have put names of a stranger's files among them.
+/// Parses the arguments. Errors quote them, so they are escaped: a shell may have put names of a stranger's files among
+/// them.
 fn parse(arguments: &[OsString]) -> Cli {
     Cli::try_parse_from(arguments).unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit();
         }
         let shown = arguments.iter().map(|argument| {
-            // It may be a URL with a password, too.
+            // An argument may be a URL with a password.
             escape::for_people(&redact_within(&argument.to_string_lossy())).into_owned()
         });
-        // What was wrong is wrong with them, too, unless it was the very bytes that are spelled out now.
+        // The escaped arguments have the same error, unless the escaped bytes themselves were the error.
         match Cli::try_parse_from(shown) {
             Err(mut shown) if shown.use_stderr() => {
                 let mut program = Cli::command();

@@ -1,4 +1,4 @@
-//! Arguments that several commands take.
+//! Defines the arguments that several commands share.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ use crate::gate::{Gate, Rule};
 use crate::location::{Location, is_uri, redact};
 use crate::request::InputOptions;
 
-/// The longest config file of a plugin, which is copied into each instance.
+/// The most bytes of a plugin's config file, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// How to read an input, where its name does not say it.
+/// The options for one input.
 #[derive(clap::Args)]
 pub(super) struct InputArgs {
     #[command(flatten)]
     options: InputOptionArgs,
-    /// The SHA-256 that the file must have as it is fetched, before it is decompressed; nothing is written if it has another.
+    /// The SHA-256 of the file before decompression; if it differs, nothing is published.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(super) sha256: Option<String>,
 }
@@ -43,7 +43,7 @@ fn sha256(text: &str) -> Result<String, String> {
     parse_sha256(text).ok_or_else(|| "expected 64 hex digits".into())
 }
 
-/// Where output goes.
+/// The options for the output.
 #[derive(clap::Args)]
 pub(super) struct OutputArgs {
     /// Folder for outputs and receipts.
@@ -52,29 +52,29 @@ pub(super) struct OutputArgs {
     /// Folder for rejects [default: `rejects` below the output].
     #[arg(long, value_name = "URI")]
     pub(super) rejects: Option<String>,
-    /// Format of the output; by default that of the input.
+    /// Format of the output [default: that of the input].
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
-    /// Tell in the receipt what the columns of the output hold: how many cells are filled, how many values there are, the
-    /// smallest and the largest, their lengths and their type. `report` shows it.
+    /// Add a column profile to the receipt: filled cells, distinct values, smallest and largest value, lengths and
+    /// types. `report` shows it.
     #[arg(long)]
     pub(super) profile: bool,
 }
 
 impl OutputArgs {
-    /// Whether the records go to stdout instead of a folder.
+    /// Returns whether the records go to stdout instead of a folder.
     pub(super) fn is_stdout(&self) -> bool {
         self.output == "-"
     }
 
-    /// Returns where output and rejects go.
+    /// Returns the destination of output and rejects.
     pub(super) fn destination(&self) -> Result<Destination> {
         check_folder("--output", &self.output)?;
         self.check_rejects()?;
         Destination::new(&self.output, self.rejects.as_deref())
     }
 
-    /// Returns a destination whose output is passed on to stdout, staged in a folder of its own.
+    /// Returns a destination whose output goes to stdout, staged in the given folder first.
     pub(super) fn staged_in(&self, folder: &Path) -> Result<Destination> {
         self.check_rejects()?;
         Destination::for_passing_on(folder, self.rejects.as_deref())
@@ -87,7 +87,7 @@ impl OutputArgs {
     }
 }
 
-/// What the names of files end with, but hardly those of folders.
+/// Extensions that files have, but hardly folders.
 const FILE_EXTENSIONS: &[&str] = &[
     "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
     "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
@@ -95,7 +95,7 @@ const FILE_EXTENSIONS: &[&str] = &[
     "zstd",
 ];
 
-/// Returns how to get all records into one file, for the option that takes the folder of outputs.
+/// Returns a hint on how to get all records into one file, for the option that takes the folder of outputs.
 fn one_file(option: &str) -> &'static str {
     match option {
         "--output" => "; `ingest --output - > FILE` writes the records into one file",
@@ -103,7 +103,7 @@ fn one_file(option: &str) -> &'static str {
     }
 }
 
-/// Refuses what is meant as a file where a folder is asked for.
+/// Refuses a name that looks like a file where a folder is expected.
 fn check_folder(option: &str, folder: &str) -> Result<()> {
     let refused = |what: String| {
         Err(Error::permanent(
@@ -118,7 +118,7 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     let Ok(Location::File(path)) = Location::parse(folder, Stage::Config) else {
         return Ok(());
     };
-    // Who writes the slash means a folder.
+    // A trailing slash always means a folder.
     if path.is_dir() || folder.ends_with('/') {
         return Ok(());
     }
@@ -149,25 +149,25 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     ))
 }
 
-/// How many records may be rejected, and how many there must be.
+/// The options of the gate: bounds on rejects, and the least number of records.
 #[derive(clap::Args)]
 pub(super) struct GateArgs {
-    /// May be given again: publish nothing if more records than this are rejected, in all or with one code. All goes into
-    /// quarantine then; a request of a queue is dead. Without a bound for all, more than half of at least 20 records are too
-    /// many; 100% takes any number.
+    /// Publish nothing if more records than this are rejected, in total or with one code (repeatable). Output and
+    /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, more than
+    /// half of the records of an input with at least 20 are too many; 100% allows any number.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
-    /// What a reject means for its file: `fail` is `--max-rejects 0`.
+    /// The effect of a reject on its file: `fail` is `--max-rejects 0`.
     #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
     on_reject: OnReject,
-    /// Publish nothing if the input has fewer records than this: for inputs that are never empty, 1.
+    /// Publish nothing if the input has fewer records than this; use 1 for inputs that are never empty.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     min_records: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OnReject {
-    /// The others are published.
+    /// The other records are published.
     SetAside,
     /// Nothing is published.
     Fail,
@@ -182,10 +182,10 @@ impl GateArgs {
     }
 }
 
-/// What this host is known by to servers.
+/// The option for credentials.
 #[derive(clap::Args)]
 pub(super) struct CredentialArgs {
-    /// JSON file with the headers that servers want, by origin: {"https://HOST": {"authorization": "Bearer ..."}}.
+    /// JSON file with request headers (credentials) by server: {"https://HOST": {"authorization": "Bearer ..."}}.
     #[arg(
         long = "credentials",
         env = "INGEST_HOST_CREDENTIALS",
@@ -203,12 +203,12 @@ impl CredentialArgs {
     }
 }
 
-/// What plugins and components may take.
+/// The option for limits.
 #[derive(clap::Args)]
 pub(super) struct LimitArgs {
-    /// May be given again: a limit, such as memory=64MiB, call-time=500ms, request-time=1h, traps=0. Of what is fetched:
-    /// first-byte-time=2m (how long a server may take to begin its answer), redirects=10 (how many are followed),
-    /// zstd-window=128MiB (what a zstd frame may ask to be kept). docs/security.md lists them all, with their defaults.
+    /// Set a limit, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0 (repeatable). Limits for
+    /// fetching: first-byte-time=2m (until a server begins its answer), redirects=10 (followed), zstd-window=128MiB
+    /// (the window of a zstd frame). docs/security.md lists all limits with their defaults.
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     limits: Vec<LimitValue>,
 }
@@ -219,11 +219,11 @@ impl LimitArgs {
     }
 }
 
-/// The config document of a plugin.
+/// A plugin's config document.
 pub(super) struct PluginConfig {
-    /// As it was written, for a plugin to check: the positions in its errors are then those that a person sees.
+    /// The text as the user wrote it, for the plugin to check, so that the positions in its errors are right.
     pub(super) as_written: String,
-    /// With its members in a canonical order, so that equal configs have equal digests.
+    /// The document with its members in a canonical order, so that equal configs have equal digests.
     pub(super) canonical: String,
 }
 
@@ -260,8 +260,8 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     })
 }
 
-/// A JSON document with its members in order and without white space. Numbers stay as they were written: one of more digits
-/// than a float has would become another.
+/// Returns a JSON document with its members sorted and without white space. Numbers keep their text, because a number
+/// with more digits than a float would change.
 fn canonical(document: &str) -> serde_json::Result<String> {
     let list = |open, items: serde_json::Result<Vec<String>>, close| {
         items.map(|items| format!("{open}{}{close}", items.join(",")))
@@ -285,7 +285,7 @@ fn canonical(document: &str) -> serde_json::Result<String> {
     }
 }
 
-/// What a person types for a local file becomes what a worker elsewhere on this machine can find.
+/// Makes a local path absolute, so that a worker elsewhere on this machine can find the file. Leaves a URI as it is.
 pub(super) fn absolute(uri: &str) -> String {
     if is_uri(uri) {
         return uri.to_owned();
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(plugin_config(None).unwrap().canonical, "{}");
         let config = plugin_config(Some(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#)).unwrap();
         assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
-        // Neither a float nor an integer of 64 bits has all the digits of these.
+        // No float and no 64-bit integer can hold all digits of these numbers.
         let numbers = r#"{"a":[12345678901234567890.5,0.10,1E2,-0,123456789012345678901],"b":"\u00e9\/"}"#;
         let config = plugin_config(Some(numbers)).unwrap();
         assert_eq!(config.canonical, numbers.replace(r"\u00e9\/", "é/"));

@@ -1,4 +1,4 @@
-//! `plugin`: components in the server's store, and which queue runs which.
+//! Implements `plugin`: components in the server's store, and the bindings of queues.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,51 +19,51 @@ use crate::plugin::{Description, read_component};
 use crate::queue::{Binding, Component, Registry};
 use crate::request::InputOptions;
 
-/// Of a component on the server that is to be bound: the most that a worker's limit can be.
+/// The most bytes of a stored component that is to be bound: the highest limit that a worker may have.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Store a component on the queue's server.
+    /// Store a plugin on the queue's server.
     Push {
-        /// The component.
+        /// The component file.
         file: PathBuf,
         #[command(flatten)]
         limits: LimitArgs,
     },
-    /// Run a queue's requests through a stored component from their next claim on.
+    /// Bind a queue to a stored plugin, from its next claim on.
     Bind {
         /// The queue.
         #[arg(long, alias = "queuename")]
         queue: String,
-        /// The component: NAME@VERSION or sha256:HEX.
+        /// The plugin: NAME@VERSION or sha256:HEX.
         plugin: String,
-        /// Config of the component.
+        /// Config of the plugin.
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
-        /// May be given again: a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h,
-        /// traps=0. Where a worker's own is lower, that counts. docs/security.md lists them all.
+        /// Set a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0
+        /// (repeatable). A lower limit of a worker wins. docs/security.md lists all limits.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
         limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
-        /// For what a request does not say.
+        /// The options for inputs whose requests do not give them.
         #[command(flatten)]
         input: Box<InputOptionArgs>,
     },
-    /// Bind a queue again to what it was bound to before.
+    /// Bind a queue to its previous plugin and config again.
     Rollback {
         /// The queue.
         #[arg(long, alias = "queuename")]
         queue: String,
     },
-    /// List the stored components.
+    /// List the stored plugins.
     List {
-        /// Print JSON, one component a line.
+        /// Print JSON, one plugin a line.
         #[arg(long)]
         json: bool,
     },
-    /// List the bindings that a queue had, the newest first.
+    /// List the bindings of a queue, the newest first.
     History {
         /// The queue.
         #[arg(long, alias = "queuename")]
@@ -72,9 +72,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what a component file is, without a server.
+    /// Describe a component file, without a server.
     Inspect {
-        /// The component.
+        /// The component file.
         file: PathBuf,
         /// Print JSON.
         #[arg(long)]
@@ -198,7 +198,7 @@ async fn bind(
     Ok(())
 }
 
-/// Goes back to what was in force before; from a rollback, one step further.
+/// Restores the binding before the one in force; after a rollback, goes one step further back.
 async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
     let backend = environment.connect().await?;
     requests::known(&backend, queue).await?;
@@ -252,7 +252,7 @@ async fn put_in_force(
             )
         })?;
     let candidate = format!("{}@{}", binding.name, binding.version);
-    // Whoever pushed it has decided on its size.
+    // The size was accepted when the component was pushed.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
         ..Limits::default().with_overrides(&binding.limits)?
@@ -315,7 +315,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
         })
 }
 
-/// Returns the names with versions of the components that are wanted, sorted.
+/// Returns the names with versions of the wanted components, sorted.
 fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Vec<String> {
     let wanted = components.iter().filter(|component| is_wanted(component));
     let mut names: Vec<_> = wanted.map(|c| format!("{}@{}", c.name, c.version)).collect();
@@ -324,7 +324,7 @@ fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Ve
     names
 }
 
-/// Says what to write instead of a name without a version.
+/// Returns the correct form for a name without a version.
 fn not_a_name(reference: &str, components: &[Component]) -> String {
     let path = Path::new(reference);
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
@@ -396,7 +396,7 @@ fn remarks(binding: &Binding) -> String {
         .join(" ")
 }
 
-/// The options of a binding's inputs, as members of a request have them.
+/// Returns the input options of a binding, in the form of a request's members.
 fn input_remarks(input: &InputOptions) -> Vec<String> {
     match serde_json::to_value(input) {
         Ok(Value::Object(members)) => {

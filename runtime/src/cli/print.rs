@@ -1,4 +1,4 @@
-//! How results, errors and progress look.
+//! Prints results, errors and progress.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use crate::pipeline::ProgressCounters;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 use crate::telemetry::log::is_dumb;
 
-/// The most characters of a cell that is not in the last column: all cells of a column are as wide as its longest one.
+/// The most characters of a cell outside the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;
 
 /// The time between two updates of a progress line.
@@ -36,7 +36,7 @@ pub(super) fn json(value: &impl Serialize) {
     ));
 }
 
-/// Whether stdout is for records, and results go to stderr.
+/// Set if stdout is for records, and results go to stderr.
 static IS_FOR_RECORDS: AtomicBool = AtomicBool::new(false);
 
 /// Keeps stdout free for records from now on: results go to stderr.
@@ -44,8 +44,8 @@ pub(super) fn keep_stdout_for_records() {
     IS_FOR_RECORDS.store(true, Ordering::Relaxed);
 }
 
-/// Writes a line to stdout unchanged. If the reader is gone, as in `... | head`, the program goes on; any other failure ends
-/// it.
+/// Writes a line to stdout unchanged. If the reader is gone, as in `... | head`, the program goes on; any other failure
+/// ends it.
 fn print(line: &str) {
     if IS_FOR_RECORDS.load(Ordering::Relaxed) {
         let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -60,14 +60,14 @@ fn print(line: &str) {
     }
 }
 
-/// Prints an error with all its causes and its code on stderr.
+/// Prints an error with all its causes and its code to stderr.
 pub(super) fn error(error: &Error) {
     note(format!("error: {} [{}]", error.report(), error.code()));
 }
 
-/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line`] does.
+/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line()`] does.
 pub(super) fn note(text: impl Display) {
-    // Nobody is left to tell if stderr is closed.
+    // If stderr is closed, nobody is left to report to.
     let _ = writeln!(
         std::io::stderr().lock(),
         "{}",
@@ -75,7 +75,7 @@ pub(super) fn note(text: impl Display) {
     );
 }
 
-/// What of a text fits into a table.
+/// Returns the part of a text that fits into a table.
 pub(super) fn beginning(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -83,7 +83,7 @@ pub(super) fn beginning(text: &str, chars: usize) -> String {
     }
 }
 
-/// A count, a share or an estimate; `-` stands where there is none.
+/// Returns whether a cell is a count, a share or an estimate, or the `-` in place of one.
 fn is_number(cell: &str) -> bool {
     let digits = cell.strip_prefix('~').unwrap_or(cell);
     let digits = digits.strip_suffix('%').unwrap_or(digits);
@@ -107,7 +107,7 @@ fn shown(row: &[String]) -> Vec<Cow<'_, str>> {
         .collect()
 }
 
-/// The lines of a table with its columns aligned, numbers by their last digit.
+/// Returns the lines of a table with aligned columns, numbers aligned right.
 fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let rows: Vec<Vec<_>> = rows.iter().map(|row| shown(row)).collect();
     let columns: Vec<(usize, bool)> = (0..head.len())
@@ -139,7 +139,7 @@ fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         .collect()
 }
 
-/// What became of records.
+/// Prints the counts of records.
 pub(super) fn records(records: &RecordCounts) {
     let noun = if records.read == 1 { "record" } else { "records" };
     line(format!(
@@ -154,7 +154,7 @@ pub(super) fn records(records: &RecordCounts) {
     ));
 }
 
-/// A receipt for people.
+/// Prints a receipt for people.
 pub(super) fn receipt(receipt: &Receipt) {
     records(&receipt.records);
     for (code, count) in &receipt.rejects.by_code {
@@ -167,13 +167,13 @@ pub(super) fn receipt(receipt: &Receipt) {
     }
 }
 
-/// The plugin that ran.
+/// Prints the plugin that ran.
 pub(super) fn made_by(plugin: &PluginPart, binding: Option<u64>) {
     let binding = binding.map_or(String::new(), |number| format!(", binding {number}"));
     line(format!("plugin   {}@{}{binding}", plugin.name, plugin.version));
 }
 
-/// Where everything is.
+/// Prints the locations of outputs and rejects.
 pub(super) fn objects(outputs: &[OutputPart], rejects: &RejectsPart) {
     for output in outputs {
         line(format!("output   {}", output.uri));
@@ -183,7 +183,7 @@ pub(super) fn objects(outputs: &[OutputPart], rejects: &RejectsPart) {
     }
 }
 
-/// How far a job is, for people.
+/// Returns the progress of a job, for people.
 pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     format!(
         "{}  {} records  {} rejects",
@@ -193,14 +193,14 @@ pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     )
 }
 
-/// Shows a job's progress on stderr until it is dropped; nothing if stderr is no terminal that can.
+/// Shows a job's progress on stderr until this is dropped; shows nothing if stderr is not a capable terminal.
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl ProgressLine {
-    /// A line about a job in this process.
+    /// Creates a line about a job in this process.
     pub(super) fn of_job(progress: Arc<ProgressCounters>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
@@ -217,7 +217,7 @@ impl ProgressLine {
         line
     }
 
-    /// A line that says what [`ProgressLine::say`] is told.
+    /// Creates a line that shows the text given to [`ProgressLine::say`].
     pub(super) fn spinner() -> Self {
         let can_show = std::io::stderr().is_terminal() && !is_dumb(&|name| std::env::var_os(name));
         let bar = if can_show {
@@ -237,7 +237,7 @@ impl ProgressLine {
         self.bar.set_message(text);
     }
 
-    /// Prints a note that stays, above the line.
+    /// Prints a permanent note above the line.
     pub(super) fn keep(&self, text: impl Display) {
         self.bar.suspend(|| note(text));
     }

@@ -1,4 +1,4 @@
-//! `queue`: whole queues.
+//! Implements `queue`: whole queues.
 
 use std::process::ExitCode;
 
@@ -12,18 +12,18 @@ use crate::queue::Backend;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Show what each queue has.
+    /// List the queues with their counts.
     List {
         /// Print JSON, one queue a line.
         #[arg(long)]
         json: bool,
     },
-    /// Let no worker claim from a queue; what is under way goes on.
+    /// Pause a queue: workers claim no more of its requests; running attempts go on.
     Pause(QueueArgs),
-    /// Let workers claim again.
+    /// Resume a queue: workers claim again.
     Resume(QueueArgs),
-    /// Check that every request is in exactly one state and every lease has a holder, and warn of dangerous settings of
-    /// the server.
+    /// Audit queues: check that every request is in exactly one state and every lease has a holder, and warn of unsafe
+    /// settings of the server.
     Audit {
         /// Only this queue.
         #[arg(long, alias = "queuename")]
@@ -126,7 +126,7 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Warns of each danger in the settings of the server, and gives it.
+/// Warns of each danger in the settings of the server, and returns them.
 pub(super) async fn settings(backend: &Backend) -> Vec<String> {
     let dangers = match backend.queue.settings().await {
         Ok(dangers) => dangers,

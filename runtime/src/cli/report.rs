@@ -1,4 +1,4 @@
-//! `report`: what became of an input, for people.
+//! Implements `report`: the result of an input, for people.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,16 +14,16 @@ use crate::receipt::{
     ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RECEIPT_VERSION, RejectsPart, Report,
 };
 
-/// Of names and values so much is shown: more than a time with its zone.
+/// The most characters shown of a name or a value: more than a time with its zone has.
 const CELL_CHARS: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A request that is done, or that the publish gate refused; or a receipt or a report in quarantine, as a path or a
-    /// file: URI.
+    /// The id of a request that is done or that the gate refused; or a receipt, or a report in quarantine, as a path or
+    /// a file: URI.
     #[arg(value_name = "ID|FILE")]
     what: String,
-    /// The queue of the request; needed only if several queues have one of that id.
+    /// The queue of the request; needed only if several queues have a request with this id.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
     /// Print JSON.
@@ -44,7 +44,8 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// No id has a slash; a document in this folder may have none either.
+/// Returns the path if the argument is a file rather than an id. A name without a slash is a file only if it is a
+/// document in the current folder: no id has a slash.
 fn file(what: &str) -> Result<Option<PathBuf>> {
     if !what.contains('/') {
         let is_there = |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| !found.is_dir());
@@ -84,12 +85,12 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
-    // What `ingest` does is in no queue.
+    // Receipts of `ingest` are in no queue, so their file name is tried as an id only after the queue.
     let name = id.strip_suffix(".json").unwrap_or(&id);
     let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
-        // Only where there is no such request, the id may be of an `ingest`.
+        // The hint about `ingest` is given only if no queue has such a request.
         let backend = match environment.connect_to_read().await {
             Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
             connected => connected?,
@@ -136,8 +137,8 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
     }
 }
 
-/// The report on a request that the gate refused, if it is on this machine. Its URI is a worker's; what is there may be
-/// anybody's by now.
+/// Returns the report on a request that the gate refused, if it is on this machine. The URI comes from a worker, and
+/// others may have changed the file since, so the report must be about this request and attempt.
 fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
@@ -161,7 +162,7 @@ fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     }
 }
 
-/// Whether a document is about the request that the queue tells of.
+/// Returns whether a document is about the queue's request.
 fn is_about(report: &Report, status: &Status) -> bool {
     let about = &report.receipt.request;
     about.id == status.id
@@ -218,7 +219,7 @@ fn rejects(rejects: &RejectsPart) {
     print::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
 }
 
-/// What the columns hold, as a table. `written` is how many rows the output has.
+/// Prints the column profile as a table. `written` is the number of rows of the output.
 pub(super) fn columns(quality: &QualityPart, written: u64) {
     let row = |column: &ColumnQuality| {
         let text = |value: &Option<String>| {
@@ -253,7 +254,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
     }
 }
 
-/// A share in percent. What is not all or nothing does not look like it.
+/// Returns a share in percent. Only a complete share is shown as 100%, and only an empty one as 0%.
 fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();

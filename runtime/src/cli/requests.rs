@@ -1,4 +1,4 @@
-//! `status`, `requests`, `cancel`: single requests.
+//! Implements `status`, `requests` and `cancel`: single requests.
 
 use std::process::ExitCode;
 
@@ -9,10 +9,10 @@ use crate::location::redact;
 use crate::names::check_queue_name;
 use crate::queue::{Backend, Cancelled, State, Status};
 
-/// So many queues are named in an error.
+/// The most queues that an error names.
 const QUEUES_SHOWN: usize = 8;
 
-/// How much alike two names are that may be taken for each other, from 0 to 1; and so many of them are named.
+/// The least similarity, from 0 to 1, of names that may be confused, and the most such names that are shown.
 const NEAR: f64 = 0.6;
 const NEAR_SHOWN: usize = 3;
 
@@ -31,12 +31,12 @@ pub(super) struct CancelArgs {
     request: RequestArgs,
 }
 
-/// Names a request.
+/// The arguments that name a request.
 #[derive(clap::Args)]
 pub(super) struct RequestArgs {
-    /// The request.
+    /// The id of the request.
     id: String,
-    /// Its queue; needed only if several queues have a request of that id.
+    /// The queue of the request; needed only if several queues have a request with this id.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
 }
@@ -46,10 +46,10 @@ pub(super) struct Args {
     /// The queue.
     #[arg(long, alias = "queuename")]
     queue: String,
-    /// Only requests in this state.
+    /// List only requests in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// At most so many of each state.
+    /// List at most N of each state.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     /// Print JSON, one request a line.
@@ -74,7 +74,7 @@ pub(super) async fn known(backend: &Backend, queue: &str) -> Result<()> {
     Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
 }
 
-/// Notes that a queue was not there before, and names those of `known` that may have been meant.
+/// Notes that a queue is new, and names those of `known` that may have been meant.
 pub(super) fn note_new_queue(backend: &Backend, queue: &str, known: &[String]) {
     if known.iter().any(|name| name == queue) {
         return;
@@ -100,7 +100,7 @@ pub(super) fn near<'a>(queue: &str, known: &'a [String]) -> Vec<&'a str> {
     near.into_iter().take(NEAR_SHOWN).map(|(_, name)| name).collect()
 }
 
-/// Returns the queue that is named, which must be there, or all queues.
+/// Returns the given queue, which must exist, or all queues.
 pub(super) async fn queues(backend: &Backend, queue: Option<&str>) -> Result<Vec<String>> {
     match queue {
         Some(queue) => known(backend, queue).await.map(|()| vec![queue.to_owned()]),
@@ -108,7 +108,7 @@ pub(super) async fn queues(backend: &Backend, queue: Option<&str>) -> Result<Vec
     }
 }
 
-/// A request for machines, without the credentials that its URI may have.
+/// Prints a request for machines, without any credentials of its URI.
 pub(super) fn json(status: &Status) {
     let uri = redact(&status.uri);
     print::json(&Status {
@@ -122,7 +122,7 @@ impl RequestArgs {
         Self { id, queue }
     }
 
-    /// Finds the request in the queue named, or in the only one that has it.
+    /// Finds the request in the given queue, or in the only one that has it.
     pub(super) async fn find(&self, backend: &Backend) -> Result<Status> {
         let queues = queues(backend, self.queue.as_deref()).await?;
         let mut found = Vec::new();
@@ -181,7 +181,7 @@ pub(super) fn with_code(error: &str, status: &Status) -> String {
     }
 }
 
-/// A request for people.
+/// Prints a request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
     print::line(format!("{}  {state}", status.id));
@@ -241,7 +241,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
 }
 
 fn row(status: &Status) -> Vec<String> {
-    // A file of which much was rejected must not look like a clean one.
+    // A file with many rejects must not look like a clean one.
     let count = |name: &str| {
         let records = status.receipt.as_ref().map(|receipt| &receipt["records"][name]);
         records
@@ -273,7 +273,7 @@ pub(super) async fn cancel(args: CancelArgs, environment: &Environment) -> Resul
     match backend.queue.cancel(&found.queue, id).await? {
         Cancelled::Now => print::line(format!("{id}  cancelled")),
         Cancelled::Asked => {
-            // It may have ended meanwhile.
+            // The request may have ended meanwhile.
             let status = backend.queue.status(&found.queue, id).await?;
             let waits_for = status.as_ref().and_then(Status::waits_for);
             let ended = || {

@@ -1,4 +1,4 @@
-//! `run`: a worker.
+//! Implements `run`: a worker.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,13 +24,13 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::{ByteSize, HumanDuration};
 use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
 
-/// How long a worker waits at its start for the queue's server, and how long between two looks.
+/// The time that a worker waits at its start for the queue's server, and the pause between two tries.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// May be given again: a queue to serve, each in its turn.
+    /// A queue to serve, in turn with the others (repeatable).
     #[arg(
         long,
         alias = "queuename",
@@ -39,70 +39,71 @@ pub(super) struct Args {
         value_delimiter = ','
     )]
     queue: Vec<String>,
-    /// Run every request through this component instead of the one that its queue is bound to.
+    /// Run every request through this component file instead of the plugin that its queue is bound to.
     #[arg(long, value_name = "FILE")]
     plugin: Option<PathBuf>,
-    /// Config of that component.
+    /// Config of that plugin.
     #[arg(long, value_name = "JSON|@FILE", requires = "plugin")]
     plugin_config: Option<String>,
-    /// Take up the component anew when its file changes.
+    /// Reload the component file when it changes.
     #[arg(long, requires = "plugin")]
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// For what neither a request nor its queue's binding says.
+    /// The options for inputs whose requests and bindings do not give them.
     #[command(flatten)]
     input: InputOptionArgs,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Requests worked on at once. Most of the time of a small one is waiting: for its disk, its server, its queue.
+    /// The number of requests to process at once. Small requests mostly wait for disk, server and queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// Stop when there is nothing to do and nothing is due within --burst-wait. The exit code is 1 if a request died, if a
-    /// document was not a valid request, or if requests are left: in a queue that is paused or has no plugin, to be tried again,
-    /// or with another worker. Requests that producers have delayed for longer than --burst-wait do not count. A list shows the
-    /// requests that are left.
+    /// Stop when there is nothing to do and nothing is due within --burst-wait. A list shows the requests that are
+    /// left: in a queue that is paused or has no plugin, to be retried, or with another worker. The exit code is 1 if
+    /// requests are left, a request died, or a document was not a valid request. Requests that producers have delayed
+    /// for longer than --burst-wait do not count.
     #[arg(long)]
     burst: bool,
-    /// How long a burst that has nothing to do waits for delayed requests that are due within this time, and for requests of other
-    /// workers, which come back if their worker dies. For retries it waits as long, all these waits together. With 0s it waits
-    /// for nothing.
+    /// The time that an idle burst waits for delayed requests that are due within this time, and for requests of other
+    /// workers, which come back if their worker dies. The same time bounds all waits for retries together. 0s waits for
+    /// nothing.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
     burst_wait: HumanDuration,
-    /// How long a request that fails in a way that may pass (a server that is down or busy, a connection that broke, a full disk)
-    /// waits for its next attempts, all waits together, up to 30 days; then it is dead. The waits grow to five minutes. One that
-    /// a server asks for (Retry-After) is kept, up to what is left of this time. Where no connection to a host was ever made it
-    /// is two minutes at most. With 0s nothing is tried again.
+    /// The time for which to retry a request that fails for a reason that may pass (server down or busy, connection
+    /// broken, disk full): the sum of its waits, up to 30 days. Then it becomes a dead letter. The waits grow to five
+    /// minutes. A longer wait that a server asks for (Retry-After) is kept, within the time that is left. If no
+    /// connection to a host has ever succeeded, the limit is two minutes. 0s never retries.
     #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for)]
     retry_for: HumanDuration,
-    /// How long a claim lasts when nothing is heard of its worker any more, in seconds; then another worker takes the request up.
+    /// Seconds without a heartbeat after which another worker may take the request.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     lease: u32,
-    /// Remove requests that have been done or cancelled for so many days; 0 keeps them for ever. Outputs, receipts and dead
-    /// letters stay. Of several workers the shortest time counts.
+    /// Remove requests that have been done or cancelled for this many days; 0 keeps them for ever. Outputs, receipts
+    /// and dead letters stay. If workers differ, the shortest retention wins.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
     retention: u16,
-    /// Write down how far a large input is, each time that so much of it was done: a successor of a worker that dies goes on
-    /// there. 0 never does.
+    /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes))]
     checkpoint: ByteSize,
-    /// The memory that all requests of this worker may hold together. One request may hold up to three quarters of it, and waits
-    /// while others hold too much. The default is half of the memory of the machine or the control group, at least 64MiB.
+    /// The memory that all requests of this worker may use together. One request may use up to three quarters of it,
+    /// and waits while others use too much [default: half of the memory of the machine or the control group, at least
+    /// 64MiB].
     #[arg(long, value_name = "SIZE", value_parser = memory_total)]
     memory_total: Option<ByteSize>,
-    /// Do not start if the queue's server may lose requests, or could not be checked for it. Without this the worker warns.
+    /// Refuse to start unless the queue server's durability settings are safe and could be checked; otherwise the
+    /// worker only warns.
     #[arg(long)]
     strict: bool,
-    /// Also take requests that were last claimed by a lost worker with another output. Files that it may have published there
-    /// stay there: use this when that output is gone for good.
+    /// Also take requests whose last worker was lost and had another output. Files that it may have published there
+    /// stay: use this only if that output is gone for good.
     #[arg(long)]
     move_output: bool,
-    /// May be given again: a host, address or network beside the public ones that requests may read from.
+    /// A host, address or network that requests may read from besides public ones (repeatable).
     #[arg(long, value_name = "HOST|CIDR")]
     allow_host: Vec<String>,
-    /// May be given again: a folder that requests may read from.
+    /// A folder that requests may read files from (repeatable).
     #[arg(long, value_name = "DIR")]
     allow_root: Vec<PathBuf>,
     #[command(flatten)]
@@ -168,7 +169,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let new_queues = new_queues(&backend, &options.queues).await;
     for (queue, near) in &new_queues {
         let (server, text) = (&backend.name, "the server does not know this queue yet");
-        // A burst ends before anybody can submit to it.
+        // A burst warns, because it ends before anybody can submit to the new queue.
         match options.burst {
             true => tracing::warn!(queue, server, near, "{text}"),
             false => tracing::info!(queue, server, near, "{text}"),
@@ -254,7 +255,7 @@ fn left_summary(left: &LeftRequests) -> String {
     text
 }
 
-/// Prints the first of the requests that a burst leaves.
+/// Prints the first few requests that a burst leaves.
 fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
         let lists = dead_list_commands(queues);
@@ -287,7 +288,7 @@ fn print_left(left: &LeftRequests, queues: &[String]) {
     }
 }
 
-/// Returns the commands that list what died in these queues.
+/// Returns the commands that list the dead letters of these queues.
 fn dead_list_commands(queues: &[String]) -> String {
     let command = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
     queues.iter().map(command).collect::<Vec<_>>().join(", ")
@@ -297,8 +298,8 @@ fn time(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| at.to_string())
 }
 
-/// Waits a while for a server that cannot be reached, which may start at the same time as its workers. An address that is
-/// wrong shows by that, too.
+/// Connects to the queue's server, and waits a while if it cannot be reached: it may start at the same time as its
+/// workers. The wait is short, so that a wrong address shows.
 async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Backend> {
     let (repeated_errors, deadline) = (RepeatedErrors::default(), Instant::now() + CONNECT_PATIENCE);
     loop {
@@ -317,8 +318,8 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
     }
 }
 
-/// Returns the queues that the server does not know, which may be mistyped, each with those near it. A server that does not
-/// answer is told of when the work begins.
+/// Returns the queues that the server does not know, which may be mistyped, each with similar names. Ignores a server
+/// that does not answer, because the worker reports that itself.
 async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option<String>)> {
     let Ok(known) = backend.queue.queues().await else {
         return Vec::new();
@@ -331,7 +332,7 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
     .collect()
 }
 
-/// Whether a queue never had anything.
+/// Returns whether a queue never had anything.
 async fn is_empty(backend: &Backend, queue: &str) -> bool {
     let counts = backend.queue.counts(queue).await;
     counts.is_ok_and(|counts| {
@@ -350,7 +351,7 @@ async fn is_empty(backend: &Backend, queue: &str) -> bool {
     })
 }
 
-/// Warns of what is dangerous about the queue's server, or refuses it.
+/// Warns of dangerous settings of the queue's server; with `strict`, refuses it.
 async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
     let dangers = super::queues::settings(backend).await;
     if !strict || dangers.is_empty() {
@@ -376,12 +377,12 @@ fn retry_for(text: &str) -> Result<HumanDuration, String> {
     Ok(span)
 }
 
-/// A retention as people give it.
+/// Returns the retention for a number of days; none for 0, which keeps requests for ever.
 fn days(count: u16) -> Option<Duration> {
     (count > 0).then(|| Duration::from_secs(u64::from(count) * 86_400))
 }
 
-/// Who this worker is among all workers: host, process, and a random part for hosts that share a name.
+/// Returns this worker's name: host, process, and a random part for hosts that share a name.
 fn worker_name() -> String {
     let uname = rustix::system::uname();
     format!(
@@ -392,7 +393,7 @@ fn worker_name() -> String {
     )
 }
 
-/// The first signal drains the worker; the second one makes it hand back at once.
+/// Drains the worker on the first signal; makes it hand its requests back at once on the second.
 fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
     let mut signals = Signals::listen()?;
     let (sender, receiver) = watch::channel(Shutdown::No);
@@ -401,7 +402,7 @@ fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
             signals.next().await;
             sender.send_replace(next);
         }
-        // The sender must live on: a closed channel would look like a signal.
+        // The sender must stay alive: a closed channel would look like a signal.
         std::future::pending::<()>().await;
     });
     Ok(receiver)

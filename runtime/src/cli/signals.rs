@@ -1,5 +1,5 @@
-//! The signals that ask the program to stop: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, which a terminal sends
-//! when it is closed.
+//! Handles the signals that ask the program to stop: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, which a
+//! terminal sends when it is closed.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,12 +8,12 @@ use crate::error::{Code, Error, Result, Stage};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None if whoever started the process has it ignored, as `nohup` does.
+    /// SIGHUP; none if the process was started with it ignored, as by `nohup`.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Takes the signals over: from now on they do not end the process by themselves.
+    /// Takes over the signals: from now on they do not end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
         let listen = |kind| {
             signal(kind).map_err(|e| {
@@ -28,7 +28,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         let hangup = async {
             match &mut self.hangup {
@@ -44,7 +44,7 @@ impl Signals {
     }
 }
 
-/// Whether the process was started with a signal ignored, by proc(5).
+/// Returns whether the process was started with a signal ignored, by proc(5).
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Staged outputs go in; their bytes come out on stdout, one after the other.
+//! Copies staged outputs to stdout, one after the other.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,13 +16,14 @@ pub(super) const NO_READER: u8 = 141;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// Copies files to stdout. False if nobody reads it any more.
+/// Copies files to stdout. Returns false if nobody reads it any more.
 ///
 /// # Errors
-/// If a file cannot be read or stdout not be written to; the stop's own. Then a part of the bytes may be written.
+/// Fails if a file cannot be read or stdout cannot be written, and if `stop` is requested. Part of the bytes may be
+/// written then.
 pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
     let (sender, copied) = oneshot::channel();
-    // Not of the async runtime, whose end would wait for a write to a reader that does not read.
+    // This is no thread of the async runtime, whose end would wait for a write to a reader that does not read.
     std::thread::spawn(move || {
         let _ = sender.send(files.into_iter().try_for_each(copy_file));
     });
@@ -57,7 +58,7 @@ fn copy_file(path: PathBuf) -> io::Result<()> {
     }
 }
 
-/// Writes past the buffer of Rust's stdout, and waits where somebody has made the pipe one that does not block.
+/// Writes past the buffer of Rust's stdout, and waits if somebody has made the pipe non-blocking.
 fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = io::stdout();
     while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! `submit`: requests into a queue.
+//! Implements `submit`: puts requests into a queue.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Progress, State, Status, Submitted, is_on_this_machine};
 use crate::request::{NewRequest, check_uri, input_differences};
 
-/// The time between two looks at a request that is waited for.
+/// The interval at which `--wait` looks at a request.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
@@ -24,25 +24,25 @@ pub(super) struct Args {
     /// The queue.
     #[arg(long, alias = "queuename")]
     queue: String,
-    /// Where the input is: a path, or a URI of scheme file, http or https; one request for each.
+    /// The input: a path, or a URI of scheme file, http or https. Each becomes a request.
     #[arg(long, required = true, num_args = 1..)]
     uri: Vec<String>,
-    /// Name of the request; submitting it again does nothing more. Random by default.
+    /// The id of the request; submitting it again has no effect [default: random].
     #[arg(long)]
     id: Option<String>,
-    /// Higher ones are worked on first, from -100 to 100.
+    /// The priority, from -100 to 100; higher ones run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
     #[command(flatten)]
     input: InputArgs,
-    /// Submit also what no worker could fetch as things are: a path without a file, where the queue is on this machine, or a
-    /// scheme that this version does not support.
+    /// Also submit requests that no worker could fetch now: a missing local file (if the queue is on this machine), or
+    /// a scheme that this version does not support.
     #[arg(long)]
     no_check: bool,
-    /// Wait until the requests are done, and show what came of them.
+    /// Wait until the requests have ended, and show the results.
     #[arg(long)]
     wait: bool,
-    /// Print JSON: a receipt for each request with --wait, else its status.
+    /// Print JSON: with --wait a receipt for each request, else its status.
     #[arg(long)]
     json: bool,
 }
@@ -82,7 +82,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         args.queue,
         backend.description()
     ));
-    // A server that does not let this user list its queues has taken the request all the same.
+    // If this user may not list queues, the request is submitted all the same.
     if let Ok(known) = known {
         requests::note_new_queue(&backend, &args.queue, &known);
     }
@@ -97,7 +97,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         for request in accepted {
             match wait(&args, &backend, &request.id).await {
                 Ok(ended_well) => failed |= !ended_well,
-                // What others did to one is no reason not to tell of the rest.
+                // A request that others have changed must not hide the results of the rest.
                 Err(error) if error.stage() == Stage::Request => {
                     print::error(&error);
                     failed = true;
@@ -119,7 +119,7 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
             "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
-    // As it was typed: a path made of it may look otherwise.
+    // The check sees the URI as typed, because an absolute path made of it may look different.
     check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));
     if let Some(id) = &args.id {
@@ -131,13 +131,13 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     Ok(request)
 }
 
-/// Refuses what would only become a dead letter.
+/// Refuses a request that could only become a dead letter.
 fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     let checked = check_fetchable(&request.uri, is_here);
     checked.map_err(|error| error.with_hint("--no-check submits it all the same"))
 }
 
-/// Says what became of a submit. False if it was refused.
+/// Prints the answer to a submit. Returns false if the request was refused.
 async fn print_answer(
     args: &Args,
     backend: &Backend,
@@ -185,7 +185,7 @@ async fn print_answer(
     Ok(true)
 }
 
-/// The error for an id that another request has, which says in what they differ.
+/// Returns the error for an id that another request has, with their differences.
 fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
     let mut differences = Vec::new();
     let (mut state, mut way_on) = ("", String::new());
@@ -214,7 +214,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
     Error::permanent(Stage::Request, Code::RequestConflict, why)
 }
 
-/// Waits for the end of a request and shows it. False if it did not end well.
+/// Waits for the end of a request and shows it. Returns false if it did not end well.
 async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let mut failures = 0;
@@ -236,7 +236,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
                 let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
                 return Err(Error::permanent(Stage::Request, Code::RequestUnknown, why));
             }
-            // The request goes on, whether it is watched or not.
+            // The request goes on without this process, so a failing server only delays the answer.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
             Err(error) => return Err(error),
         }
@@ -263,7 +263,7 @@ fn progress_text(status: &Status) -> String {
     }
 }
 
-/// Returns what is to be said of a request that waits for its next try: why the last one failed, and when the next one is.
+/// Returns the reason of the last failure and the time of the next try, for a request that waits for a retry.
 fn last_failure(status: &Status) -> Option<String> {
     let (due, error) = (status.due()?, status.error.as_deref()?);
     Some(format!(

@@ -1,5 +1,4 @@
-//! The words of options that take one of a few values: a word goes in, a value of the domain comes out. The types themselves do
-//! not know the command line.
+//! Maps the words of options to values of the domain, whose types do not know the command line.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -9,7 +8,7 @@ use crate::queue::State;
 use crate::request::{BlankRows, DialectFrom, DuplicateColumns, LongRows, ShortRows};
 use crate::telemetry::log::LogFormat;
 
-/// Implements [`ValueEnum`] for a type by its words, with the help for each. A variant that has no word does not compile.
+/// Implements [`ValueEnum`] for a type by its words, with the help for each. A variant without a word does not compile.
 macro_rules! value_enum {
     ($type:ident { $($variant:ident = $word:literal $(, $help:literal)?;)* }) => {
         impl ValueEnum for $type {

@@ -1,9 +1,9 @@
-//! Checkpoints: what an attempt has staged so far goes to the disk for good, followed by a document that tells of it; if the
-//! attempt is lost, its successor gets the document and takes over a copy of what was staged.
+//! Writes and reads checkpoints: an attempt syncs its staged files and then a document about them; if the attempt is
+//! lost, the next one gets the document and resumes from a copy of the staged files.
 //!
-//! The document is in the staging folder, under a name that all attempts at a request share. Nobody writes to the staged
-//! files of another attempt: one that was thought to be lost may still be at work on them. What a checkpoint tells of does
-//! not change any more, and whoever takes it over digests it again.
+//! The document is in the staging folder, under a name that all attempts at a request share. An attempt never writes to
+//! the staged files of another attempt, which may still be running although it was considered lost. The bytes that a
+//! checkpoint covers do not change any more, and the attempt that resumes digests them again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -26,26 +26,26 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::stop::Stop;
 
-/// The longest document: an input has so many columns with so long names, and its rejects so many codes.
+/// The most bytes of a document. The longest come from inputs with many long column names and rejects with many codes.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 
-/// Two times 32 hexadecimal digits, and a number between them.
+/// The most characters of a staged name: twice 32 hexadecimal digits, and a number between them.
 const STAGED_NAME_CHARS_MAX: usize = 96;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// The first bytes of an attempt's staged files, which are on the disk for good.
+/// The first bytes of an attempt's staged files, which are synced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StagedPart {
-    /// What the names of the attempt's files begin with.
+    /// The prefix of the names of the attempt's files.
     name: String,
     output: Midstate,
     rejects: Option<Midstate>,
 }
 
 impl StagedPart {
-    /// Whether it can be one. Its name leads to files, so it must not lead elsewhere.
+    /// Returns whether this can be a staged part. The name becomes part of a path, so it must not lead elsewhere.
     fn is_sound(&self) -> bool {
         let rejects = self.rejects.as_ref();
         self.name.len() <= STAGED_NAME_CHARS_MAX
@@ -67,33 +67,33 @@ pub enum ResumedStaging {
     Refused(String),
 }
 
-/// The checkpoints of an attempt. Dropping them removes the last one, and what was left of the attempt before.
+/// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     /// The document, once there is one.
     document: Option<Temporary>,
-    /// Whether it is of this attempt and not of the one before.
+    /// Set if the document is of this attempt and not of the previous one.
     is_own: bool,
-    /// What the attempt before had staged, until a checkpoint of this attempt takes its place.
+    /// The staged files of the previous attempt, until a checkpoint of this attempt replaces them.
     inherited: Vec<Temporary>,
     writing: Option<JoinHandle<WrittenCheckpoint>>,
 }
 
-/// How the writing of a checkpoint ended.
+/// The result of writing a checkpoint.
 struct WrittenCheckpoint {
-    /// Whether what was staged is on the disk. The kernel tells of a fault only once, so it counts here.
+    /// The result of syncing the staged files. The kernel reports a fault only once, so it must fail the attempt.
     synced: Result<()>,
-    /// The document, if it is on the disk, too.
+    /// The document, if it was written and synced, too.
     document: Option<Temporary>,
     inherited: Vec<Temporary>,
 }
 
 impl Staging {
-    /// Has a thread bring all that was staged so far to the disk, and then the document that `make_document` makes of it. Does
-    /// nothing while the checkpoint before is still on its way.
+    /// Starts a thread that syncs all staged bytes and then writes the document that `make_document` returns for them.
+    /// Does nothing while the previous checkpoint is still being written.
     ///
     /// # Errors
-    /// If what was staged cannot be written. Without its document an attempt goes on.
+    /// Fails if the staged bytes cannot be written. If only the document cannot be written, the attempt goes on.
     pub fn checkpoint(
         &mut self,
         queue: &str,
@@ -114,7 +114,7 @@ impl Staging {
         };
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
         let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
-        // Without a handle there is no checkpoint, as without a thread.
+        // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };
@@ -134,13 +134,13 @@ impl Staging {
         Ok(())
     }
 
-    /// Whether this attempt has left a checkpoint of its own behind.
+    /// Returns whether this attempt has written a checkpoint of its own.
     pub fn has_checkpoint(&mut self) -> bool {
         let is_written = self.checkpoints.end_writing().is_ok();
         is_written && self.checkpoints.is_own
     }
 
-    /// Ends the attempt, but leaves what the last checkpoint tells of to a successor.
+    /// Ends the attempt, but leaves the last checkpoint with its staged files to the next attempt.
     pub fn keep(mut self) {
         let rejects = self.rejects.as_mut().map(Staged::place);
         self.checkpoints
@@ -149,7 +149,7 @@ impl Staging {
 }
 
 impl Checkpoints {
-    /// Of an attempt that takes over what another one left.
+    /// Creates the state of an attempt that takes over the files of another one.
     fn inherit(document: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
             document: Some(Temporary::new(document)),
@@ -159,7 +159,7 @@ impl Checkpoints {
         }
     }
 
-    /// Waits for the checkpoint under way.
+    /// Waits for the checkpoint that is being written.
     pub(super) fn end_writing(&mut self) -> Result<()> {
         let Some(writing) = self.writing.take() else {
             return Ok(());
@@ -176,8 +176,8 @@ impl Checkpoints {
         written.synced
     }
 
-    /// Leaves what the last checkpoint tells of where it is: files of this attempt, which are named `name`, or those that it
-    /// inherited.
+    /// Keeps the last checkpoint and its staged files in place: files of this attempt, whose name is `name`, or those
+    /// that it inherited.
     pub(super) fn keep(&mut self, name: &str, staged: [Option<&mut Temporary>; 2]) {
         if self.end_writing().is_err() {
             return;
@@ -186,7 +186,7 @@ impl Checkpoints {
             return;
         };
         self.inherited.iter_mut().for_each(Temporary::keep);
-        // A successor may have replaced it meanwhile, and then does not need these files any more.
+        // A later attempt may have replaced the document meanwhile, and then does not need these files.
         let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
             .ok()
             .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
@@ -200,14 +200,14 @@ impl Checkpoints {
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        // What comes of the thread is to go, too.
+        // Files that the thread has created must be removed, too.
         if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
             drop(written);
         }
     }
 }
 
-/// A checkpoint on its way to the disk.
+/// A checkpoint that is being written.
 struct CheckpointWriter {
     folders: Arc<Folders>,
     files: Vec<(File, PathBuf)>,
@@ -226,7 +226,7 @@ impl CheckpointWriter {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            // What a checkpoint tells of is as young as it is, for whoever removes what is old.
+            // The new time keeps the reaper from removing staged files as old while their checkpoint is new.
             let touched = file.set_modified(SystemTime::now());
             if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
@@ -256,7 +256,7 @@ impl CheckpointWriter {
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", path))?;
-        // The names of the staged files first, then that of what tells of them.
+        // The names of the staged files must be durable before that of the document.
         self.folders.staging.sync()?;
         self.folders.rejects_staging.sync()?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
@@ -266,10 +266,10 @@ impl CheckpointWriter {
 }
 
 impl Destination {
-    /// The document of the last checkpoint of a request, as its writer told it; nothing if there is none.
+    /// Returns the document of the last checkpoint of a request, as it was written; none if there is none.
     ///
     /// # Errors
-    /// Why what is there is none.
+    /// Returns the reason why the file is no valid checkpoint.
     pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<String>, String> {
         let text = match read_regular(&self.checkpoint_path(queue, id), DOCUMENT_BYTES_MAX) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -282,11 +282,11 @@ impl Destination {
         }
     }
 
-    /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged. Otherwise as
-    /// [`Destination::stage`]. The files of the earlier attempt are removed when this one ends.
+    /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged;
+    /// otherwise like [`Destination::stage`]. The files of the earlier attempt are removed when this one ends.
     ///
     /// # Errors
-    /// As [`Destination::stage`]; the stop's, if one is asked for. The owner must be a request of a queue.
+    /// Fails as [`Destination::stage`] does, and if `stop` is requested. The owner must be a request of a queue.
     pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
         let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
         if !part.is_sound() {
@@ -310,7 +310,7 @@ impl Destination {
         Ok(ResumedStaging::Copied(staging.into()))
     }
 
-    /// Removes the last checkpoint of a request and what it tells of, if there is one.
+    /// Removes the last checkpoint of a request, if there is one, and its staged files.
     pub fn forget_checkpoint(&self, queue: &str, id: &str) {
         let found = self.find_checkpoint(queue, id);
         if let Ok(Some(document)) = &found
@@ -327,7 +327,7 @@ impl Destination {
         self.output.join(STAGING).join(file_name(queue, id))
     }
 
-    /// Of the output and of the rejects.
+    /// Returns the paths of the staged output and of the staged rejects.
     fn staged_paths(&self, part: &StagedPart) -> [PathBuf; 2] {
         [(&self.output, "output"), (&self.rejects, "rejects")].map(|(folder, what)| {
             let name = format!("{}.{what}", part.name);
@@ -336,10 +336,10 @@ impl Destination {
     }
 }
 
-/// Whether a staged file could be copied.
+/// The result of copying a staged file.
 enum Copied {
     Whole,
-    /// Its bytes are not those that the checkpoint names, for this reason.
+    /// The file's bytes are not those that the checkpoint names, for this reason.
     Refused(String),
 }
 

@@ -1,9 +1,9 @@
-//! Two receipts of one id go in; out come the words for people that say in what they differ.
+//! Compares two receipts of one id: the receipts go in; a text for people about their differences comes out.
 
 use crate::receipt::Receipt;
 
-/// Says for people what two receipts of one id disagree in. What follows from something else that differs is left out, as the
-/// output's bytes are.
+/// Describes the differences of two receipts of one id, for people. Leaves out consequences of other differences, such
+/// as different bytes of the output.
 pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     let mut text = Vec::new();
     let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());
@@ -44,7 +44,7 @@ pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     text.join("; ")
 }
 
-/// Says in which options of the input and the output two receipts differ, as far as both tell.
+/// Names the options of input and output in which two receipts differ, as far as both give them.
 fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
     let mut text = match (&existing.input.options, &own.input.options) {
         (Some(was), Some(is)) => was.differences(is),

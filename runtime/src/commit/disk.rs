@@ -1,5 +1,5 @@
-//! What committing needs of a local file system, with errors that say what failed, where, and whether it is
-//! worth a second try.
+//! Wraps the file system operations of a commit, with errors that give the operation, the path, and whether a retry may
+//! help.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -14,7 +14,8 @@ use crate::digest::{Digest, Digesting};
 use crate::document::open_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The error for a failed operation on a path. Space comes back, permissions do not.
+/// Returns the error for a failed operation on a path. It is transient if space ran out, but not if a permission is
+/// missing.
 pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
     let class = match error.kind() {
         ErrorKind::PermissionDenied
@@ -38,7 +39,7 @@ pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
     )
 }
 
-/// Creates a folder and those above it, so that they outlast a power cut, and returns its real path.
+/// Creates a folder and its parents durably, and returns its real path.
 pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     let failed = |error| failed(error, "the folder cannot be created", path);
     if !path.is_dir() {
@@ -47,7 +48,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
-            // Another attempt may have been faster.
+            // Another attempt may have created it meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(failed(error)),
         }
@@ -69,7 +70,7 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
             staged.was_renamed = true;
             Ok(())
         }
-        // A file system that cannot rename without replacing, such as NFS.
+        // This file system cannot rename without replacing; NFS is one.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(&staged.path, path),
         Err(error) => Err(error.into()),
     };
@@ -80,8 +81,8 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a file system
-/// without hard links the file is renamed instead.
+/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a
+/// file system without hard links the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     #[cfg(test)]
     if staged.denies_links {
@@ -97,14 +98,14 @@ pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file a name, instead of the file that had it.
+/// Gives a staged file a name, and replaces any file that has it.
 pub(super) fn replace(staged: &mut Temporary, path: &Path) -> Result<()> {
     fs::rename(&staged.path, path).map_err(|error| failed(error, "cannot be replaced", path))?;
     staged.is_there = false;
     Ok(())
 }
 
-/// A file that goes when its owner does, unless it was published.
+/// A file that is removed when this is dropped, unless it was published.
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
@@ -115,7 +116,7 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Of a file that is there, or is about to be.
+    /// Takes responsibility for a file that exists or will soon.
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -130,13 +131,13 @@ impl Temporary {
         &self.path
     }
 
-    /// Whether its final name has replaced its staged one, as it must on a file system without hard links. Then nobody else can
-    /// have taken it away.
+    /// Returns whether the final name has replaced the staged one, as it does on a file system without hard links. Then
+    /// no other attempt can have taken the file away.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
     }
 
-    /// Acts from now on as on a file system without hard links.
+    /// Makes the file behave from now on as on a file system without hard links.
     #[cfg(test)]
     pub(super) fn deny_links(&mut self) {
         self.denies_links = true;
@@ -151,16 +152,16 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if self.is_there {
-            // What remains is removed by `Destination::reap`.
+            // If this fails, `Destination::reap` removes the file later.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The number of bytes that are read at once when a file is compared.
+/// The number of bytes that are read at once to compare a file.
 const COMPARE_BYTES: usize = 256 << 10;
 
-/// Whether a path is a regular file of exactly these bytes; nothing if there is nothing of that name.
+/// Returns whether a path is a regular file with exactly these bytes; none if it does not exist.
 pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
     let compared = || -> io::Result<bool> {
         let metadata = fs::symlink_metadata(path)?;
@@ -196,7 +197,7 @@ pub(super) fn mark_written(path: &Path) {
         last_access,
         last_modification,
     };
-    // If that fails, the file may be gone; a worker that can read it and not write to it is no reason to stop.
+    // A failure is ignored: the file may be gone, or this worker may only read it, and neither should stop the worker.
     let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 

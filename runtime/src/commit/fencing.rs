@@ -1,13 +1,14 @@
-//! An attempt at a request goes in. Afterwards no other attempt at it can publish or commit any more, and only files that a
-//! receipt names are visible.
+//! Stops other attempts at a request: an attempt goes in; afterwards no other attempt at the request can publish or
+//! commit, and only files that a receipt names are visible.
 //!
-//! A worker that was thought to be lost may still be at work. So each file that an attempt stages has a name of its own,
-//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking the final name to the staged file. Renaming the
-//! staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged file exists,
-//! its inode tells which published file is the attempt's.
+//! A worker that was considered lost may still be running. So each file that an attempt stages has a name of its own,
+//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking the final name to the staged file. Renaming
+//! the staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged
+//! file exists, its inode identifies the published file of the attempt.
 //!
-//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt that
-//! takes over creates the lock file first and then lists the staged files. So at least one of the two sees the other.
+//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt
+//! that takes over creates the lock file first and then lists the staged files. So at least one of the two sees the
+//! other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
@@ -36,7 +37,7 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 
-/// The longest wait for another process that takes over the same request. It holds the lock for a few file operations only.
+/// The longest wait for another process that takes over the same request and holds the lock for a few file operations.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -50,33 +51,34 @@ const REVOKED: &str = "revoked";
 pub struct Owner {
     /// The queue of the request; none outside a queue.
     pub queue: Option<String>,
-    /// The request's id; none if it is not known before the input was read.
+    /// The request's id; none if it becomes known only when the input has been read.
     pub id: Option<String>,
     /// The fence of the claim; 0 outside a queue.
     pub fence: u64,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: see [`crate::queue::Claim::life_ms`].
+    /// The start of this life of the request, in ms since 1970 by the server's clock: see
+    /// [`crate::queue::Claim::life_ms`].
     pub life_ms: i64,
-    /// Whether an earlier attempt at the request was lost and may still be at work.
+    /// Set if an earlier attempt at the request was lost and may still be running.
     pub is_contested: bool,
 }
 
 /// The result of [`Destination::conclude`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concluded {
-    /// An attempt had committed it: it is done.
+    /// An attempt had committed the request: it is done.
     Committed(Box<Receipt>),
-    /// No output of it is visible, and no late attempt can commit it any more.
+    /// No output of the request is visible, and no late attempt can commit it any more.
     Ended,
 }
 
-/// The document that keeps late attempts at a request that ended without a receipt from committing. Whatever else a newer version
-/// says in it, it has ended the request, so further members are passed over.
+/// The document that keeps late attempts from committing a request that ended without a receipt. Unknown members of a
+/// newer version are ignored: in any case the request has ended.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,
     id: String,
     life_ms: i64,
-    /// `cancelled` or `dead`.
+    /// The request's state: `cancelled` or `dead`.
     state: String,
     worker: String,
     at: String,
@@ -93,7 +95,7 @@ impl RequestKey {
         Self(key)
     }
 
-    /// Returns the key in the name of a file, if it may have one.
+    /// Returns the key in the name of a file, if it has the form of one.
     pub(super) fn in_name(name: &OsStr) -> Option<Self> {
         let (key, _) = name.to_str()?.split_once('.')?;
         Some(Self(key.to_owned()))
@@ -120,7 +122,7 @@ impl RequestKey {
             .join(format!("{}.ended", self.0))
     }
 
-    /// Whether another attempt has taken over this request.
+    /// Returns whether another attempt has taken over this request.
     pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
         let path = self.lock_path(folders);
         path.try_exists()
@@ -130,7 +132,7 @@ impl RequestKey {
     /// Takes the request's lock. From now on other attempts see that they are not alone.
     ///
     /// # Errors
-    /// Transient, if another process holds it for longer than [`LOCK_WAIT`].
+    /// Fails transiently if another process holds the lock for longer than [`LOCK_WAIT`].
     pub(super) fn lock(&self, folders: &Folders) -> Result<RequestLock> {
         let path = self.lock_path(folders);
         if let Some(parent) = path.parent() {
@@ -158,7 +160,8 @@ impl RequestKey {
                     );
                     return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
-                // A file system without locks. Then two processes that take over at the same moment could disturb each other.
+                // This file system has no locks. Two processes that take over at the same moment could then disturb
+                // each other.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -167,7 +170,7 @@ impl RequestKey {
                 file.metadata()
                     .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
             }) {
-                // Old lock files are removed by this time.
+                // The reaper goes by this time when it removes old lock files.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }
@@ -195,7 +198,7 @@ impl RequestKey {
     /// Checks that neither this life of the request nor a later one was ended without a receipt.
     ///
     /// # Errors
-    /// Permanent, if it was.
+    /// Fails permanently if one was.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let Some(marker) = self.ended(folders, life_ms)? else {
             return Ok(());
@@ -207,8 +210,8 @@ impl RequestKey {
         Err(Error::permanent(Stage::Commit, Code::RequestEnded, what))
     }
 
-    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames them, so that
-    /// their attempts can neither publish nor commit any more. The caller holds the request's lock.
+    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames
+    /// them, so that their attempts can neither publish nor commit any more. The caller holds the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
         let mut visited = Vec::new();
@@ -251,8 +254,8 @@ impl RequestKey {
         })
     }
 
-    /// Removes the published files that belong to these revoked files, except files that the receipt names; then removes the
-    /// revoked files. Returns the number of published files removed. The caller holds the request's lock.
+    /// Removes the published files that belong to these revoked files, except files that the receipt names; then
+    /// removes the revoked files. Returns the number of published files removed. The caller holds the request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,
@@ -301,7 +304,7 @@ fn starts_with(name: &OsStr, prefix: &str) -> bool {
 
 struct StagedFile {
     path: PathBuf,
-    /// The part of its name after the key.
+    /// The part of the file's name after the key.
     rest: String,
     is_revoked: bool,
     fence: u64,
@@ -309,8 +312,8 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file, so that its attempt cannot use it any more. None if no published file can belong to it, or if another
-    /// process has renamed it first.
+    /// Renames the file, so that its attempt cannot use it any more. Returns none if no published file can belong to
+    /// it, or if another process has renamed it first.
     fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
         let is_rejects = match &*self.what {
             "output" => false,
@@ -349,14 +352,14 @@ impl StagedFile {
 /// A staged file that its attempt cannot use any more.
 pub(super) struct RevokedFile {
     path: PathBuf,
-    /// Device and inode.
+    /// The device and the inode of the file.
     inode: (u64, u64),
     fence: u64,
     is_rejects: bool,
 }
 
 impl RevokedFile {
-    /// Returns the names under which its attempt may have published it.
+    /// Returns the names under which the attempt may have published the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -371,12 +374,12 @@ impl RevokedFile {
 }
 
 impl Destination {
-    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise all its visible output is
-    /// removed, and no attempt that is still at work can commit it. `submitted_at` and `life_ms` are those of the request;
-    /// `state` is its next state, for people. A second call changes nothing.
+    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise this removes all
+    /// its visible output, and no attempt that is still running can commit it. `submitted_at` and `life_ms` are those
+    /// of the request; `state` is its next state, for people. A second call changes nothing.
     ///
     /// # Errors
-    /// Of stage commit, with the path; then the request has not ended.
+    /// Fails with stage commit and the path; then the request has not ended.
     pub fn conclude(
         &self,
         (queue, id): (&str, &str),
@@ -389,7 +392,7 @@ impl Destination {
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
         if key.ended(&folders, life_ms)?.is_some() {
-            // Somebody else has ended it. By now it may be in its next life, which must not be disturbed.
+            // Another worker has ended the request. It may be in its next life by now, which must not be disturbed.
             let receipt = read_receipt(&receipt_path(&folders, id))?;
             return Ok(
                 match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
@@ -439,7 +442,7 @@ impl Destination {
     /// Returns the receipt of a request, if an attempt at it has committed.
     ///
     /// # Errors
-    /// Of stage commit, if there is a receipt that cannot be read.
+    /// Fails with stage commit if a receipt cannot be read.
     pub fn committed(&self, (queue, id): (&str, &str), submitted_at: &str) -> Result<Option<Receipt>> {
         let folders = self.folders(Some(queue))?;
         let receipt = read_receipt(&receipt_path(&folders, id))?;

@@ -1,4 +1,4 @@
-//! Paths of folders go in; the folders come out: made if need be, open, and known by their real paths.
+//! Opens folders: paths go in; existing folders, created if necessary and known by their real paths, come out.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -9,20 +9,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::disk;
 use crate::error::Result;
 
-/// What the attempts at one queue's requests, or at requests without one, write to.
+/// The folders to which attempts write for the requests of one queue, or for requests without a queue.
 #[derive(Debug)]
 pub(super) struct Folders {
     pub(super) output: Folder,
     pub(super) receipts: Folder,
     pub(super) rejects: Folder,
-    /// In the same file system as the output and the receipts.
+    /// The staging folder in the file system of the output and the receipts.
     pub(super) staging: Folder,
-    /// In the same file system as the rejects.
+    /// The staging folder in the file system of the rejects.
     pub(super) rejects_staging: Folder,
 }
 
 impl Folders {
-    /// Whether each folder is still what its path leads to. Somebody may have removed it or turned a link.
+    /// Returns whether each path still leads to its open folder. Somebody may have removed a folder or changed a link.
     pub(super) fn are_current(&self) -> bool {
         let Self {
             output,
@@ -53,12 +53,12 @@ pub(super) struct Folder {
 struct FolderSyncs {
     begun: u64,
     ended: u64,
-    /// The last one that failed, and why: the system's number, if it gave one, says more than the kind.
+    /// The last failed sync and its error: the system's number, if there is one, says more than the kind.
     failed: Option<(u64, Option<i32>, io::ErrorKind)>,
 }
 
 impl Folder {
-    /// Makes the folder and those above it if they are not there.
+    /// Opens the folder; creates it and its parents if they are missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let real = disk::create_folders(path)?;
         let opened = File::open(&real).and_then(|handle| Ok((identity(&handle.metadata()?), handle)));
@@ -74,12 +74,12 @@ impl Folder {
         })
     }
 
-    /// Its real path: receipts name files by it, so a link that somebody turns later does not matter to them.
+    /// Returns the folder's real path. Receipts name files by it, so that links changed later do not affect them.
     pub(super) fn path(&self) -> &Path {
         &self.real
     }
 
-    /// Makes all further syncs fail, as those of a broken disk do.
+    /// Makes all further syncs fail, as on a broken disk.
     #[cfg(test)]
     pub(super) fn break_syncs(&mut self) {
         self.handle = File::open("/dev/null").expect("/dev/null is there");
@@ -92,12 +92,13 @@ impl Folder {
             && (self.as_given == self.real || is_this(fs::metadata(&self.as_given)))
     }
 
-    /// Makes the names that are in the folder now outlast a power cut. Whoever asks while a sync is under way
-    /// shares the next one with all who do so: a sync says nothing of names that came after its beginning.
+    /// Makes the names that are now in the folder durable. Callers that arrive during a sync share the next one,
+    /// because a running sync does not cover names created after its beginning.
     pub(super) fn sync(&self) -> Result<()> {
         let mut syncs = lock(&self.syncs);
         let mine = syncs.begun + 1;
-        // The one under way may fail to write a name of mine, too, of which the next one would not be told.
+        // A failure of the running sync may concern this caller's names, too, and the next sync would not report it
+        // again.
         let first = if syncs.begun > syncs.ended { mine - 1 } else { mine };
         while syncs.ended < mine && syncs.begun > syncs.ended {
             syncs = self.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +109,7 @@ impl Folder {
             let synced = self.handle.sync_all();
             syncs = lock(&self.syncs);
             syncs.ended = mine;
-            // The system tells of a fault only once, so all who shared the sync are told here.
+            // The system reports a fault only once, so it is kept for all callers that shared the sync.
             if let Err(error) = synced {
                 syncs.failed = Some((mine, error.raw_os_error(), error.kind()));
             }

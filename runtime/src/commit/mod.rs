@@ -1,9 +1,10 @@
-//! Output and rejects go in as bytes; files under final names and a receipt come out, whole or not at all.
+//! Commits an attempt: output and rejects go in as bytes; files under final names and a receipt come out, all or
+//! nothing.
 //!
-//! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and
-//! published under their final names by hard links, which never replace a file that is there. The receipt
-//! comes last, once those names are synced, and decides: of all attempts at a request one creates it, and what
-//! it names is never touched again. Attempts that commit at the same time share the syncs of their folders.
+//! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and published under
+//! their final names by hard links, which never replace an existing file. The receipt comes last, once those names are
+//! synced, and decides: only one of all attempts at a request creates it, and the files that it names are never touched
+//! again. Attempts that commit at the same time share the syncs of their folders.
 //!
 //! ```text
 //! <output>/[<queue>/]<id>.<format>            output
@@ -11,17 +12,17 @@
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
 //! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
 //! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
-//! <rejects>/[<queue>/].quarantine/<id>.json           what became of it: the report
-//! <output>/.staging/<key>.<fence>.<random>.*    of attempts under way, also below <rejects>: see `fencing.rs`
-//! <output>/.staging/<digest>.checkpoint       how far such an attempt is, for its successor
+//! <rejects>/[<queue>/].quarantine/<id>.json           its report
+//! <output>/.staging/<key>.<fence>.<random>.*    files of running attempts, also below <rejects>: see `fencing.rs`
+//! <output>/.staging/<digest>.checkpoint       the checkpoint of such an attempt, for the next one
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
-//! <output>/.output-id                         tells this output apart from any other; also in <rejects> if that is elsewhere
+//! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
-//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an attempt
-//! at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this is never a name
-//! of another request's file.
+//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an
+//! attempt at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this
+//! is never the name of another request's file.
 //!
-//! All of it blocks, so it must not be called within an async task.
+//! All functions block, so they must not be called within an async task.
 
 mod checkpoint;
 mod differences;
@@ -57,23 +58,23 @@ use crate::receipt::Receipt;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
-/// With a dot: who reads a folder of outputs passes over such names.
+/// The quarantine folder; the dot hides it from programs that read a folder of outputs.
 const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
-/// Within the staging folder: what keeps attempts at one request apart, see `fencing.rs`.
+/// The folder in the staging folder that keeps attempts at one request apart: see `fencing.rs`.
 const FENCES: &str = "fences";
 /// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
 const OUTPUT_ID: &str = ".output-id";
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// A staged file that is also published is kept this many times as long as others: until the request has ended, it alone tells
-/// which attempt the published file belongs to.
+/// The factor by which a staged file that is also published is kept longer than others: until the request has ended, it
+/// alone shows which attempt the published file belongs to.
 const PUBLISHED_KEPT_TIMES: u32 = 24;
 
-/// Queues whose folders are kept open; more than a worker normally serves.
+/// The most queues whose folders are kept open; more than a worker normally serves.
 const KEPT_MAX: usize = 64;
 
-/// Where output, rejects and receipts go.
+/// The place for output, rejects and receipts.
 #[derive(Debug)]
 pub struct Destination {
     output: PathBuf,
@@ -81,16 +82,16 @@ pub struct Destination {
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
-    /// If outputs are passed on instead of published.
+    /// Set if outputs are passed on instead of published.
     passing: Option<PassedOn>,
 }
 
 impl Destination {
-    /// A destination in the local file system: paths or `file:` URIs of folders, which need not exist.
-    /// Rejects go to a folder `rejects` within the output by default.
+    /// Returns a destination in the local file system. The arguments are paths or `file:` URIs of folders, which need
+    /// not exist. Rejects go to a folder `rejects` in the output by default.
     ///
     /// # Errors
-    /// Permanent, of stage config, if a URI is malformed or of another scheme.
+    /// Fails permanently, with stage config, if a URI is malformed or of another scheme.
     pub fn new(output: &str, rejects: Option<&str>) -> Result<Self> {
         let output = local_folder("--output", output)?;
         let rejects = match rejects {
@@ -107,11 +108,11 @@ impl Destination {
         })
     }
 
-    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine and under
-    /// every path that leads there. Creates the folder.
+    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine
+    /// and under every path that leads there. Creates the folder.
     ///
     /// # Errors
-    /// As [`Destination::stage`].
+    /// Fails as [`Destination::stage`] does.
     pub fn identity(&self) -> Result<String> {
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(identity) = &*identity {
@@ -125,7 +126,7 @@ impl Destination {
         Ok(found)
     }
 
-    /// Whether the rejects go to a folder that is not within the output's, by their real paths.
+    /// Returns whether the rejects go to a folder that is not within the output's, by their real paths.
     fn has_rejects_elsewhere(&self) -> Result<bool> {
         let (output, rejects) = (
             disk::create_folders(&self.output)?,
@@ -139,10 +140,10 @@ impl Destination {
         file_uri(&self.output)
     }
 
-    /// Writes the id into the folder again if somebody has removed it meanwhile.
+    /// Writes the id into the folder again if it was removed meanwhile.
     ///
     /// # Errors
-    /// Transient, if the folder has another id now, such as that of a volume that was mounted there: see
+    /// Fails transiently if the folder has another id now, such as that of a volume that was mounted there: see
     /// [`Destination::check_identity`].
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,11 +162,11 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that no attempt has found another output under the path than [`Destination::identity`] did. The queue knows the
-    /// earlier one as that of this worker's claims, so a worker must make no more of them.
+    /// Checks that no attempt has found another output under the path than [`Destination::identity`] did. The claims of
+    /// this worker name the earlier one, so it must make no more of them.
     ///
     /// # Errors
-    /// Permanent, of stage commit: the worker was started well, and another one would be.
+    /// Fails permanently, with stage commit, if one has: only a new worker can use the other output.
     pub fn check_identity(&self) -> Result<()> {
         if self.is_replaced.load(Ordering::Relaxed) {
             return Err(Error::permanent(
@@ -177,11 +178,11 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too; a worker
-    /// that asks at its start need not claim requests that must fail.
+    /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too, but a worker that
+    /// checks at its start does not claim requests that must fail.
     ///
     /// # Errors
-    /// Permanent, of stage config, if the queue's name is invalid or taken by a folder of this module's.
+    /// Fails permanently, with stage config, if the queue's name is invalid or is the name of a folder of this module.
     pub fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
@@ -193,20 +194,20 @@ impl Destination {
         Ok(())
     }
 
-    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written to shows before any work is
-    /// done.
+    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written fails before any
+    /// work is done.
     ///
     /// # Errors
-    /// Of stage commit, with the path: permanent if a folder cannot be created or written to, transient if
-    /// there is no space. Of stage config if the queue's name is invalid or taken by a folder of this
-    /// module's, or if the rejects' folder is that of the outputs.
+    /// Fails with stage commit and the path: permanently if a folder cannot be created or written, transiently if there
+    /// is no space. Fails with stage config if the queue's name is invalid or is the name of a folder of this module,
+    /// or if rejects and outputs have the same folder.
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
         let folders = self.folders(owner.queue.as_deref())?;
         Staging::new(folders, owner, self.passing.as_ref())
     }
 
-    /// The folders of a queue. Those of the attempt before serve again if nobody has touched them, since to make sure of
-    /// each part of each path takes longer than to write a small output.
+    /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
+    /// each part of each path takes longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let key = queue.map(str::to_owned);
@@ -239,7 +240,8 @@ impl Destination {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a file there. Without the folder, that search would wait for the locks of the staging folder.
+        // Each attempt looks for a file in this folder. If it did not exist, that lookup would wait for the locks of
+        // the staging folder.
         disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
@@ -250,15 +252,15 @@ impl Destination {
         Ok(folders)
     }
 
-    /// Removes what attempts left behind that did not end: staged files to which nothing was written for so
-    /// long. Returns how many were removed; skips what cannot be.
+    /// Removes the files of attempts that never ended: staged files that were not written for `older_than`. Returns the
+    /// number of files removed; skips those that cannot be removed.
     ///
-    /// An attempt may write nothing for any time, while it waits for memory. So each worker that reaps tells at which requests
-    /// it is `at_work`, by queue and id: their files are kept, and marked as written now, so that other workers keep them too.
-    /// It must do so far more often than `older_than`.
+    /// An attempt may write nothing for any length of time while it waits for memory. So each worker that reaps passes
+    /// the requests that it is working on (`at_work`, by queue and id): their files are kept, and marked as written
+    /// now, so that other workers keep them too. It must do so far more often than `older_than`.
     ///
     /// # Errors
-    /// If the staging folder is there and cannot be read.
+    /// Fails if the staging folder exists and cannot be read.
     pub fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         let mut removed = 0;
         let keys = at_work.iter().map(|(queue, id)| RequestKey::of(Some(queue), id));
@@ -291,7 +293,7 @@ impl Destination {
     }
 }
 
-/// Returns the URI of a published receipt, which lies beside the output that it names; nothing if it names none.
+/// Returns the URI of a published receipt, which lies beside the output that it names; none if it names none.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     let output = receipt.outputs.first()?;
     let (folder, _) = output.uri.rsplit_once('/')?;
@@ -316,13 +318,13 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let new = path.with_extension(&random);
         let mut staged = disk::Temporary::new(new.clone());
-        // Queues keep this word, so it must outlast a power cut as they do.
+        // Queues store this id durably, so the file must be durable, too.
         let written = File::create_new(&new).and_then(|mut file| {
             writeln!(file, "{}", given.unwrap_or(&random))?;
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
-        // If another worker was faster, its word counts.
+        // If another worker was faster, its id counts.
         disk::publish(&mut staged, &path)?;
         path.parent().map_or(Ok(()), disk::sync_folder)?;
     }
@@ -340,7 +342,7 @@ fn replaced(folder: &Path) -> String {
     )
 }
 
-/// Reads an identity, which is a short word.
+/// Reads the id of an output, which is a short word.
 fn read_identity(path: &Path) -> std::io::Result<String> {
     let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -1,5 +1,5 @@
-//! An output that is passed on instead of published, such as to stdout: staged in a folder that its owner removes, whole before
-//! anybody has a byte of it, and without a receipt.
+//! Passes an output on instead of publishing it, such as to stdout: it is staged in a folder that its owner removes,
+//! complete before any byte is passed on, and without a receipt.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::location::file_uri;
 use crate::names::check_id;
 use crate::receipt::Receipt;
 
-/// How an output is written and what stands before its first row.
+/// The form of an output and the bytes before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputHead {
     /// The format.
@@ -27,7 +27,7 @@ pub struct OutputHead {
     pub bytes: Vec<u8>,
 }
 
-/// What all outputs have in common that one destination passes on.
+/// The state that all outputs passed on by one destination share.
 #[derive(Debug)]
 pub(super) struct PassedOn {
     head: Mutex<Option<OutputHead>>,
@@ -35,12 +35,12 @@ pub(super) struct PassedOn {
 }
 
 impl PassedOn {
-    /// Whether rejects stay, unlike the output.
+    /// Returns whether rejects are kept, unlike the output.
     pub(super) fn keeps_rejects(&self) -> bool {
         self.keeps_rejects
     }
 
-    /// Creates the folders that go with the output's. A power cut may take them, so they are not synced.
+    /// Creates the folders beside the output's. They are not synced, because a power cut may remove them.
     pub(super) fn create_folders(&self, output: &Path) -> Result<()> {
         let fences = Path::new(STAGING).join(FENCES);
         let rejects = (!self.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
@@ -57,11 +57,11 @@ impl PassedOn {
 }
 
 impl Destination {
-    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on in a row. Rejects stay if they have a
-    /// folder.
+    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on one after the other. Rejects
+    /// are kept if they have a folder.
     ///
     /// # Errors
-    /// As [`Destination::new`].
+    /// Fails as [`Destination::new`] does.
     pub fn for_passing_on(folder: &Path, rejects: Option<&str>) -> Result<Self> {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let mut destination = Self::new(&file_uri(&folder), rejects)?;
@@ -72,15 +72,17 @@ impl Destination {
         Ok(destination)
     }
 
-    /// Whether outputs are passed on.
+    /// Returns whether outputs are passed on.
     pub fn passes_on(&self) -> bool {
         self.passing.is_some()
     }
 
-    /// Whether an output begins with its head. Of outputs that are passed on in a row only the first one with columns does.
+    /// Returns whether an output begins with its head. Of several outputs that are passed on, only the first one with
+    /// columns does.
     ///
     /// # Errors
-    /// Permanent, of stage encode, if it does not go on where the ones before end: its format, dialect or header is another.
+    /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or
+    /// header differs.
     pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
         let Some(passing) = &self.passing else {
             return Ok(true);
@@ -128,11 +130,11 @@ impl OutputHead {
 }
 
 impl Sealed {
-    /// Leaves the output where it is staged, which is what the receipt names, and publishes the rejects if they stay. Nobody
-    /// keeps the receipt.
+    /// Leaves the output in staging, where the receipt names it, and publishes the rejects if they are kept. The
+    /// receipt is not stored.
     ///
     /// # Errors
-    /// Of stage commit, if the rejects cannot be published.
+    /// Fails with stage commit, if the rejects cannot be published.
     pub fn pass_on(
         mut self,
         id: &str,
@@ -145,10 +147,10 @@ impl Sealed {
         Ok(Committed::New(make_receipt(&Published { output, rejects })))
     }
 
-    /// Publishes the rejects of an output that is passed on, or would have been, if they stay.
+    /// Publishes the rejects of an output that is passed on or was refused, if rejects are kept.
     ///
     /// # Errors
-    /// Of stage commit.
+    /// Fails with stage commit.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
         check_id(id)?;
         let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);

@@ -1,5 +1,5 @@
-//! From sealed bytes to final names and a receipt. The order is what keeps the promise: data first, synced,
-//! then the receipt; whoever comes second finds it and leaves.
+//! Publishes sealed bytes under final names, with a receipt. The order keeps the promise: data first, synced, then the
+//! receipt; an attempt that comes second finds the receipt and stops.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -23,49 +23,50 @@ use crate::location::{Location, file_uri};
 use crate::names::check_id;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
 
-/// What was published under final names, for the receipt to name.
+/// The published files, for the receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The output.
     pub output: Artifact,
-    /// The rejects; nothing if nothing was rejected.
+    /// The rejects; none if nothing was rejected.
     pub rejects: Option<Artifact>,
 }
 
-/// A published object.
+/// A published file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// Where it is.
+    /// The file's URI.
     pub uri: String,
-    /// Its length.
+    /// The file's length.
     pub bytes: u64,
-    /// SHA-256 of its bytes, in lowercase hex.
+    /// The SHA-256 of the file's bytes, in lowercase hex.
     pub sha256: String,
 }
 
-/// The receipt that stands for the request from now on.
+/// The receipt of a request that is now committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// This attempt's, just created.
+    /// The receipt that this attempt has created.
     New(Receipt),
-    /// One that was there, for the same request of a queue, or for the same work.
+    /// An earlier receipt, for the same request of a queue or for the same work.
     Existing(Receipt),
 }
 
 /// A file under its final name.
 pub(super) struct PlacedFile {
     path: PathBuf,
-    /// Whether this attempt gave it the name.
+    /// Set if this attempt gave the file its name.
     is_new: bool,
 }
 
 impl Sealed {
-    /// Publishes output and rejects, then creates the receipt that `make_receipt` makes. Never replaces or
-    /// changes a file that is there; if a receipt is there that stands for the same work, that one counts.
+    /// Publishes output and rejects, then creates the receipt that `make_receipt` returns. Never replaces or changes an
+    /// existing file. If there is a receipt for the same work already, that one counts.
     ///
     /// # Errors
-    /// Of stage commit. Permanent if there is a receipt for other work, or the request was ended: the error says which. Of class
-    /// lease lost if another attempt has taken over. If no receipt could be created, what was published is taken back.
+    /// Fails with stage commit: permanently if there is a receipt for other work or the request was ended (the error
+    /// says which); with class lease lost if another attempt has taken over. If no receipt could be created, the
+    /// published files are removed.
     pub fn publish(
         mut self,
         id: &str,
@@ -75,9 +76,9 @@ impl Sealed {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
-        // Before the look for others: see `fencing.rs`.
+        // This must come before the search for other attempts: see `fencing.rs`.
         let document = DocumentFile::create(&self.staged_receipt)?;
-        // Outside a queue nobody says who may commit, so one waits for the other.
+        // Outside a queue no lease decides who may commit, so concurrent commits wait for each other.
         let alone = match self.owner.queue {
             None => Some(key.lock(&self.folders)?),
             Some(_) => None,
@@ -111,10 +112,10 @@ impl Sealed {
         committed
     }
 
-    /// The receipt of an attempt before at the same request of a queue, if it has one.
+    /// Returns the receipt of an earlier attempt at the same request of a queue, if there is one.
     ///
     /// # Errors
-    /// Of stage commit, if there is a receipt that cannot be read.
+    /// Fails with stage commit if a receipt cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
         check_id(&request.id)?;
         let Some(queue) = &request.queue else {
@@ -127,7 +128,7 @@ impl Sealed {
     /// Stops every other attempt at the request, and removes the files that they published if no receipt names them.
     ///
     /// # Errors
-    /// Of class lease lost, if another attempt has stopped this one; permanent, if the request was ended.
+    /// Fails with class lease lost if another attempt has stopped this one, and permanently if the request was ended.
     fn take_over(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         let _lock = key.lock(&self.folders)?;
         self.is_fenced = true;
@@ -141,18 +142,18 @@ impl Sealed {
         Ok(())
     }
 
-    /// Whether no other attempt has revoked this one's staged files.
+    /// Returns whether no other attempt has revoked this one's staged files.
     fn is_in_force(&self) -> Result<bool> {
         let path = self.staged_output.path();
         path.try_exists()
             .map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
-    /// Puts output and rejects into quarantine, and the report that `make_report` makes, which alone names them. It takes the
-    /// place of one of an attempt before. The report's URI.
+    /// Puts output and rejects into quarantine, with the report that `make_report` returns, which alone names them. It
+    /// replaces the report of an earlier attempt. Returns the report's URI.
     ///
     /// # Errors
-    /// As [`Sealed::publish`]; then nothing stays that was not there before.
+    /// Fails as [`Sealed::publish`] does; then no new file stays.
     pub fn quarantine(
         mut self,
         id: &str,
@@ -163,7 +164,7 @@ impl Sealed {
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
-            // What stays is in quarantine, which nobody trusts.
+            // A file that cannot be removed does no harm in quarantine.
             let _ = remove_unnamed(&placed, None);
         }
         kept
@@ -176,7 +177,7 @@ impl Sealed {
         make_report: impl FnOnce(&Published) -> Report,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
-        // Other bytes of an attempt before stay, under another name than any of these.
+        // The digest in a second name keeps other bytes of an earlier attempt.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
@@ -203,8 +204,9 @@ impl Sealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes the files that this attempt published, unless another attempt has taken over and removed them already. If a file
-    /// cannot be removed, the staged files stay, so that the next attempt can tell whose it is. Returns false if a file stays.
+    /// Removes the files that this attempt published, unless another attempt has taken over and removed them already.
+    /// If a file cannot be removed, the staged files stay, so that the next attempt can tell which attempt it belongs
+    /// to. Returns false if a file stays.
     fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -232,7 +234,7 @@ impl Sealed {
         is_taken_back
     }
 
-    /// Returns the result of a commit that finds a receipt.
+    /// Returns the result of a commit that finds an existing receipt.
     fn compare(
         &self,
         id: &str,
@@ -251,7 +253,7 @@ impl Sealed {
         existing_or_conflict(&self.folders, existing, &own, path)
     }
 
-    /// Publishes, and tells in `placed` what; then creates the receipt at `path`.
+    /// Publishes the files and lists them in `placed`; then creates the receipt at `path`.
     #[expect(clippy::too_many_arguments, reason = "one step of a commit, in two parts")]
     fn place_and_record(
         &mut self,
@@ -266,7 +268,8 @@ impl Sealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
-        // Before anything is placed: whether an attempt is in force shows by its staged output, which may go by being placed.
+        // This must come before anything is placed: the staged output shows whether an attempt is in force, and placing
+        // may remove it.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
             self.take_over_taken(key, id)?;
         }
@@ -300,7 +303,7 @@ impl Sealed {
         committed
     }
 
-    /// Gives the output this name. Returns nothing if the name is taken.
+    /// Gives the output this name. Returns none if the name is taken.
     fn place_output(&mut self, name: &str, placed: &mut Vec<PlacedFile>) -> Result<Option<Artifact>> {
         check_length(&self.staged_output, &self.output)?;
         let path = self.folders.output.path().join(name);
@@ -312,7 +315,8 @@ impl Sealed {
         Ok(Some(artifact))
     }
 
-    /// Takes over, unless this attempt has done so: a taken name may be that of an attempt that the queue's server has forgotten.
+    /// Takes over, unless this attempt already has: a taken name may belong to an attempt that the queue's server has
+    /// forgotten.
     fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         if self.owner.queue.is_none() || self.is_fenced {
             return Ok(());
@@ -320,27 +324,30 @@ impl Sealed {
         self.take_over(key, id)
     }
 
-    /// Returns false if there is one already. Whoever sees the receipt finds what it names, even after a power cut.
+    /// Creates the receipt; returns false if there is one already. All files that a visible receipt names exist, even
+    /// after a power cut.
     fn create_receipt(&self, document: DocumentFile, receipt: &Receipt, path: &Path) -> Result<bool> {
         let mut staged = document.write(receipt)?;
-        // On most file systems the sync above has written the new names to the journal, and these have little to do.
+        // On most file systems the sync above has written the new names to the journal, so these syncs have little to
+        // do.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
             self.folders.rejects.sync()?;
         }
         let is_new = match disk::publish(&mut staged, path) {
-            // Another attempt has taken the staged receipt away.
+            // Another attempt has revoked the staged receipt.
             Err(_) if !staged.path().exists() => return Err(superseded(path.display())),
             is_new => is_new?,
         };
-        // The receipt stands, whether or not its name outlasts a power cut: only a look at it can tell how the request ended.
+        // The receipt now exists, but a power cut may still remove its name: only a look at the output can tell how the
+        // request ended.
         self.folders.receipts.sync().map_err(Error::leaving_output)?;
         Ok(is_new)
     }
 }
 
-/// Returns the names that a file of a request may get: its usual one, and one with a mark if that is taken. No id has a `~`, so
-/// neither is ever the name of another request's file of that kind.
+/// Returns the names that a file of a request may get: the usual one, and one with a mark if that is taken. No id has a
+/// `~`, so neither is ever the name of another request's file of that kind.
 pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
     [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }
@@ -383,7 +390,8 @@ fn existing_or_conflict(
     Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
 }
 
-/// Checks that the files that a receipt names exist and have the bytes that it says: only then the work was done before.
+/// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
+/// before.
 fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()> {
     let outputs = receipt
         .outputs
@@ -401,7 +409,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             bytes,
             sha256: sha256.clone(),
         };
-        // The folder may have had another path then.
+        // The folder may have had another path when the receipt was written.
         let found = match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,
@@ -438,9 +446,9 @@ impl DocumentFile {
         })
     }
 
-    /// Writes and syncs it.
+    /// Writes and syncs the document.
     fn write(mut self, document: &impl Serialize) -> Result<Temporary> {
-        // Somebody will look at it on a terminal.
+        // People will show the document on a terminal.
         let text = escape::json(serde_json::to_string_pretty(document).expect("documents serialize"));
         let written = self
             .file
@@ -456,7 +464,7 @@ pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<T
     DocumentFile::create(path)?.write(document)
 }
 
-/// Checks that a staged file is there, with as many bytes as were written to it.
+/// Checks that a staged file exists and has all bytes that were written to it.
 fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     let found = fs::symlink_metadata(staged.path())
         .map_err(|error| disk::failed(error, "is gone", staged.path()))?
@@ -481,7 +489,7 @@ pub(super) fn place(
     placed: &mut Vec<PlacedFile>,
 ) -> Result<Artifact> {
     check_length(staged, digest)?;
-    // A name can become free again while it is looked at, when another attempt takes its own file back.
+    // Each name is tried twice: it can become free in between, when another attempt removes its own file.
     for name in names.iter().flat_map(|name| [name, name]) {
         let path = folder.path().join(name);
         let is_new = disk::link(staged, &path)?;
@@ -491,7 +499,7 @@ pub(super) fn place(
             return Ok(artifact);
         }
     }
-    // A later attempt has another fence, hence another name.
+    // The error is transient, because a later attempt has another fence and so another name.
     let what = format!(
         "{}: is there already, with other bytes",
         folder.path().join(&names[1]).display()
@@ -499,7 +507,7 @@ pub(super) fn place(
     Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what))
 }
 
-/// Removes what was published in vain: no receipt names it.
+/// Removes published files that no receipt names.
 fn remove_unnamed(placed: &[PlacedFile], receipt: Option<&Receipt>) -> Result<()> {
     for PlacedFile { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
@@ -517,7 +525,7 @@ pub(super) fn artifact(path: &Path, digest: &Digest) -> Artifact {
     }
 }
 
-/// Reads a receipt; none if there is none.
+/// Reads a receipt; returns none if there is none.
 pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     let document = match read_regular(path, DOCUMENT_BYTES_MAX) {
         Ok(document) => document,
@@ -535,8 +543,9 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     Ok(Some(receipt))
 }
 
-/// Whether the receipt names this file as output or rejects. Receipt and file are of the same output, which may have had
-/// another path when the receipt was written (a folder that was moved, or another machine's mount), so only the file's name counts.
+/// Returns whether the receipt names this file as output or rejects. Both are of the same output, which may have had
+/// another path when the receipt was written (it was moved, or mounted by another machine), so only the file's name
+/// counts.
 pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);
     let is_named = |named: &str| last_segment(named) == last_segment(&uri);
@@ -557,7 +566,7 @@ mod tests {
     use super::*;
     use crate::commit::Owner;
 
-    /// Ids that differ in what ids may have: marks, formats, dots, the case.
+    /// Returns ids that differ in all that ids may have: marks, formats, dots, upper and lower case.
     fn ids() -> Vec<String> {
         let parts = [
             "a",
@@ -584,12 +593,12 @@ mod tests {
         ids
     }
 
-    /// A sealed attempt with an output, in new folders that `change` has changed.
+    /// Returns a sealed attempt with an output, in new folders that `change` has changed.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
         sealed_with(root, change, None)
     }
 
-    /// [`sealed`], with rejects.
+    /// Returns the same with rejects.
     fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> Sealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {
@@ -677,7 +686,7 @@ mod tests {
     fn files_of_two_requests_never_have_one_name() {
         let ids = ids();
         assert!(ids.len() > 1_000);
-        // In each folder there is one kind of files; outputs may be of either format.
+        // Each folder holds one kind of files; outputs may have either format.
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {

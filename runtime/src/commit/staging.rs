@@ -1,4 +1,4 @@
-//! An attempt's bytes on their way to the disk, under names that nobody else uses or looks at.
+//! Stages an attempt's bytes: they are written to the disk under names that nobody else uses or reads.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -18,58 +18,58 @@ use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// After so many bytes the disk begins to write them, so that little is left to wait for at the end.
+/// The number of bytes after which the disk begins to write, so that the sync at the end has little to wait for.
 const WRITE_OUT_BYTES: u64 = 4 << 20;
 
-/// The output of an attempt that is under way. Dropping it removes all that was staged.
+/// The output of a running attempt. Dropping this removes all staged files.
 #[derive(Debug)]
 pub struct Staging {
     pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
-    /// What the names of this attempt's files begin with, and of nobody else's.
+    /// The prefix of the names of this attempt's files, which no other attempt has.
     pub(super) name: String,
     pub(super) output: Staged,
     pub(super) rejects: Option<Staged>,
-    /// Whether the rejects are to outlast a power cut.
+    /// Set if the rejects must survive a power cut.
     keeps_rejects: bool,
     pub(super) checkpoints: Checkpoints,
 }
 
-/// A staged file that is being written: buffers, counts and digests what passes.
+/// A staged file that is being written: buffers, counts and digests its bytes.
 #[derive(Debug)]
 pub struct Staged {
     place: Temporary,
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
-    /// Whether it is to outlast a power cut.
+    /// Set if the file must survive a power cut.
     is_kept: bool,
-    /// Up to where the kernel was told to begin.
+    /// The position up to which the kernel was asked to write.
     written_out: u64,
 }
 
-/// The output of an attempt, complete, on the disk and not yet visible. Dropping it removes it.
+/// The complete output of an attempt, on the disk and not yet visible. Dropping this removes it.
 #[derive(Debug)]
 pub struct Sealed {
-    /// Of the output's bytes.
+    /// The digest of the output's bytes.
     pub output: Digest,
-    /// Of the rejects' bytes; nothing if nothing was rejected.
+    /// The digest of the rejects' bytes; none if nothing was rejected.
     pub rejects: Option<Digest>,
     pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
-    /// Of no use once there is a receipt.
+    /// The checkpoints, which are useless once there is a receipt.
     checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
-    /// Not there yet.
+    /// The path of the staged receipt, which does not exist yet.
     pub(super) staged_receipt: PathBuf,
-    /// Whether it has taken over from other attempts at its request.
+    /// Set if this attempt has taken over from other attempts at its request.
     pub(super) is_fenced: bool,
 }
 
 impl Staging {
-    /// Begins an attempt's output. What is passed on need not outlast a power cut.
+    /// Begins an attempt's output. An output that is passed on need not survive a power cut.
     pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<&PassedOn>) -> Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = match &owner.id {
@@ -88,15 +88,15 @@ impl Staging {
         })
     }
 
-    /// Takes the output's bytes.
+    /// Returns the file for the output's bytes.
     pub fn output(&mut self) -> &mut Staged {
         &mut self.output
     }
 
-    /// What was taken of the output so far, from a byte on, to be read again.
+    /// Opens the bytes written to the output so far, from a position on, to read them again.
     ///
     /// # Errors
-    /// Of stage commit, with the path.
+    /// Returns errors of stage commit, with the path.
     pub fn read_output(&mut self, from: u64) -> Result<File> {
         self.output.write_buffer()?;
         let path = self.output.path();
@@ -104,10 +104,10 @@ impl Staging {
         opened.map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
-    /// Takes the rejects' bytes; the first call creates the file.
+    /// Returns the file for the rejects' bytes; the first call creates it.
     ///
     /// # Errors
-    /// As [`super::Destination::stage`].
+    /// Fails as [`super::Destination::stage`] does.
     pub fn rejects(&mut self) -> Result<&mut Staged> {
         let rejects = match self.rejects.take() {
             Some(rejects) => rejects,
@@ -119,10 +119,10 @@ impl Staging {
         Ok(self.rejects.insert(rejects))
     }
 
-    /// Writes what is left, and brings to the disk for good what is to outlast a power cut.
+    /// Writes all buffered bytes, and syncs the files that must survive a power cut.
     ///
     /// # Errors
-    /// Of stage commit, with the path: transient if there is no space.
+    /// Returns errors of stage commit, with the path: transient if there is no space.
     pub fn seal(mut self) -> Result<Sealed> {
         self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
@@ -145,7 +145,7 @@ impl Staging {
 }
 
 impl Sealed {
-    /// Ends the attempt without publishing, but leaves what the last checkpoint tells of to a successor.
+    /// Ends the attempt without publishing, but leaves the last checkpoint with its staged files to the next attempt.
     pub fn keep(mut self) {
         let staged = [Some(&mut self.staged_output), self.staged_rejects.as_mut()];
         self.checkpoints.keep(&self.name, staged);
@@ -165,7 +165,7 @@ impl Staged {
         Self {
             place: Temporary::new(path),
             file,
-            // Grows with what comes: most outputs of small requests are far smaller.
+            // The buffer grows on demand, because most outputs of small requests are far smaller.
             buffer: Vec::new(),
             digesting: Digesting::default(),
             is_kept,
@@ -173,18 +173,18 @@ impl Staged {
         }
     }
 
-    /// How many bytes were taken.
+    /// Returns the number of bytes taken.
     pub fn bytes(&self) -> u64 {
         self.digesting.bytes() + self.buffer.len() as u64
     }
 
-    /// Leaves nothing in the buffer. The digest of what is in the file then.
+    /// Writes the buffer to the file. Returns the digest of the file's bytes.
     pub(super) fn flush_to_file(&mut self) -> Result<Midstate> {
         self.write_buffer()?;
         Ok(self.digesting.midstate())
     }
 
-    /// Another handle of the file.
+    /// Returns another handle of the file.
     pub(super) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -197,10 +197,10 @@ impl Staged {
         &mut self.place
     }
 
-    /// Takes bytes and adds others to a digest beside its own: at once, if they are many.
+    /// Takes bytes, and adds `others` to another digest. Both digests are computed together if the bytes are many.
     ///
     /// # Errors
-    /// Of stage commit, with the path: transient if there is no space.
+    /// Returns errors of stage commit, with the path: transient if there is no space.
     pub fn write_beside(&mut self, bytes: &[u8], (digesting, others): (&mut Digesting, &[u8])) -> Result<()> {
         if bytes.len() < BUFFER_BYTES {
             digesting.update(others);
@@ -214,7 +214,7 @@ impl Staged {
     /// Takes bytes.
     ///
     /// # Errors
-    /// As [`Staged::write_beside`].
+    /// Fails as [`Staged::write_beside`] does.
     pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
         if self.buffer.len() + bytes.len() > BUFFER_BYTES {
             self.write_buffer()?;
@@ -237,12 +237,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Has the kernel begin to write what it holds of the file, so that the sync at the end has little left to wait for; that
-    /// one tells of errors. On Linux this advice begins to write all that is dirty, waits for none of it, and forgets only what is
-    /// clean (`mm/fadvise.c`).
+    /// Asks the kernel to begin writing the file's cached bytes, so that the sync at the end has little to wait for;
+    /// errors show at that sync. On Linux this advice starts writing all dirty pages without waiting, and drops only
+    /// clean ones (`mm/fadvise.c`).
     fn begin_write_out(&mut self) {
         let (from, to) = (self.written_out, self.digesting.bytes());
-        // Where no advice is taken all is written at the end.
+        // If the file system takes no advice, everything is written at the end.
         let _ = fadvise(&self.file, from, NonZeroU64::new(to - from), Advice::DontNeed);
         self.written_out = to;
     }
@@ -267,7 +267,7 @@ impl Staged {
     }
 }
 
-/// Errors carry one of this crate, which [`Error::from_io`] takes out. After an error the file is of no use.
+/// Writes bytes. Errors wrap an error of this crate, which [`Error::from_io`] extracts. After one the file is useless.
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.take(bytes).map_err(Error::into_io)?;
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));
     }
 
-    /// `/dev/null` takes all bytes and cannot be synced.
+    /// Replaces the file by `/dev/null`, which takes all bytes and cannot be synced.
     fn break_sync(staged: &mut Staged) {
         staged.file = File::options().write(true).open("/dev/null").unwrap();
     }

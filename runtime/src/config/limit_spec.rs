@@ -1,4 +1,4 @@
-//! The limits that an operator may set, by name: `memory=64MiB` in, other [`Limits`] out.
+//! Sets limits by name: `memory=64MiB` goes in, other [`Limits`] come out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
-/// Limits of a binding by name, as they were written. They only ever lower those of a worker.
+/// The limits of a binding by name, as they were written. They can only lower those of a worker.
 pub type LimitOverrides = BTreeMap<String, String>;
 
 /// One limit with a value.
@@ -26,13 +26,13 @@ struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
-    /// Whether it is about what a request does, so that a binding may lower it.
+    /// Set if a binding may lower it, because it bounds the work of a request.
     in_binding: bool,
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
 }
 
-/// docs/security.md says what each of them bounds.
+/// The named limits; docs/security.md describes each.
 static LIMITS: [LimitSpec; 17] = [
     LimitSpec {
         name: "memory",
@@ -173,7 +173,7 @@ static LIMITS: [LimitSpec; 17] = [
 ];
 
 impl Limits {
-    /// These limits but for some that an operator has set.
+    /// Returns these limits with the given settings applied.
     #[must_use]
     pub fn with(mut self, settings: &[LimitValue]) -> Self {
         for LimitValue { limit, value } in settings {
@@ -182,12 +182,12 @@ impl Limits {
         self
     }
 
-    /// These limits or, where it has lower ones, those of a binding.
+    /// Returns these limits, lowered to those of a binding where the binding's are lower.
     ///
     /// # Errors
-    /// If a limit of the binding is none that this host knows.
+    /// Fails transiently if this host does not know a limit of the binding.
     pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
-        // It was right for the program that has bound it, so it may be for another worker.
+        // The program that made the binding knew the limit, so another worker may know it, too.
         let newer = |why| {
             let error = Error::transient(
                 Stage::Plugin,
@@ -210,7 +210,7 @@ impl Limits {
 }
 
 impl Limits {
-    /// Returns the limits that are not the defaults, each as it is set; none if all are.
+    /// Returns the limits that differ from the defaults, in the form in which they are set; none if all are defaults.
     pub fn changed(&self) -> Option<String> {
         let default = Self::default();
         let settings = LIMITS.iter().filter_map(|limit| {
@@ -222,7 +222,7 @@ impl Limits {
     }
 }
 
-/// The limits that have names, each as it is set.
+/// Shows the limits that have names, in the form in which they are set.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, limit) in LIMITS.iter().enumerate() {
@@ -235,10 +235,10 @@ impl fmt::Display for Limits {
 }
 
 impl LimitValue {
-    /// The same, for a binding.
+    /// Returns the limit, if a binding may set it.
     ///
     /// # Errors
-    /// If it is for the worker alone to set.
+    /// Fails if only a worker may set it.
     pub fn in_binding(self) -> Result<Self, String> {
         if self.limit.in_binding {
             return Ok(self);
@@ -249,7 +249,7 @@ impl LimitValue {
         ))
     }
 
-    /// Name and value, to be kept with a binding.
+    /// Returns name and value, to be stored with a binding.
     pub fn parts(self) -> (String, String) {
         (self.limit.name.to_owned(), self.limit.unit.format(self.value))
     }
@@ -264,7 +264,7 @@ impl FromStr for LimitValue {
     }
 }
 
-/// As it is set.
+/// Shows the limit in the form in which it is set.
 impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LimitSpec { name, unit, .. } = self.limit;

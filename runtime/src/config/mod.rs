@@ -1,4 +1,4 @@
-//! The bounds of attempts and leases, in one place.
+//! Defines the bounds of attempts and leases, in one place.
 
 mod limit_spec;
 
@@ -11,95 +11,94 @@ pub use limit_spec::{LimitOverrides, LimitValue};
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The most lanes in which one input is worked on. An attempt that starts while others are at work gets its share
-    /// of them, at least one.
+    /// The most lanes for one input. An attempt that starts while others run gets its share of them, at least one.
     pub lanes: usize,
-    /// An input is cut into chunks of as many whole records as have this many bytes; mostly one is a batch.
+    /// The target size of a chunk, which holds whole records; usually a chunk is a batch.
     pub batch_bytes: usize,
-    /// A batch is closed when it has this many records, whatever their size.
+    /// The most records of a batch, whatever their size.
     pub batch_records: usize,
-    /// A batch is closed when its records times the columns of the input are this many, so that short
-    /// records with many empty columns do not take far more memory than their bytes.
+    /// The most records times columns of a batch, so that short records with many empty columns do not take far more
+    /// memory than their bytes.
     pub batch_cells: usize,
-    /// The longest record; a longer one ends the attempt with its position.
+    /// The most bytes of a record; a longer one ends the attempt with an error that gives its position.
     pub record_bytes_max: usize,
     /// The most columns of an input or an output.
     pub columns_max: usize,
-    /// The longest name of an input's column.
+    /// The most bytes of the name of an input's column.
     pub column_name_bytes_max: usize,
-    /// The size of an input as it is fetched.
+    /// The most bytes of an input as it is fetched.
     pub input_raw_bytes_max: u64,
-    /// The decompressed size of an input.
+    /// The most bytes of an input after decompression.
     pub input_bytes_max: u64,
-    /// How many times its fetched size the decompressed one may be.
+    /// The highest ratio of the decompressed size to the fetched size.
     pub input_ratio_max: u64,
-    /// The ratio is looked at when more than this was decompressed: a small file may well be all alike.
+    /// The decompressed size from which the ratio is checked, because a small file may well be very repetitive.
     pub input_ratio_from_bytes: u64,
-    /// What a zstd frame may ask to be kept of what was unpacked; as much as `zstd --long` does.
+    /// The largest window that a zstd frame may ask for, the same as with `zstd --long`.
     pub zstd_window_bytes_max: u64,
-    /// The linear memory and tables of one plugin instance.
+    /// The most linear memory and tables of one plugin instance, in bytes.
     pub plugin_memory_bytes: usize,
-    /// One call into a plugin.
+    /// The longest call into a plugin.
     pub plugin_call: Duration,
-    /// The records of one attempt that are set aside because a plugin without state traps on them.
+    /// The most records of one attempt that are rejected because a plugin without state traps on them.
     pub traps: usize,
-    /// The records of one attempt that are set aside because such a plugin does not come back from them.
+    /// The most records of one attempt that are rejected because such a plugin does not return from them in time.
     pub timeouts: usize,
-    /// One attempt of a worker, from its claim to the end of its pipeline.
+    /// The longest attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
-    /// The bytes that a plugin returns from one call, or hands the host in one. Each may be six in the output, and is there
-    /// three times for a moment.
+    /// The most bytes that a plugin returns from one call, or passes to the host in one. JSON escaping may grow each
+    /// byte to six, and three copies briefly coexist.
     pub changes_bytes_max: usize,
-    /// After so many bytes of a large input a checkpoint is written, from which a successor of a lost worker goes on; 0 for
-    /// none.
+    /// The bytes of input between two checkpoints, from which another worker can resume after a loss; 0 for none.
     pub checkpoint_bytes: u64,
-    /// The rows that a plugin makes of one record.
+    /// The most rows that a plugin makes of one record.
     pub record_rows_max: usize,
-    /// The bytes of an output and its rejects.
+    /// The most bytes of an output and its rejects.
     pub output_bytes_max: u64,
-    /// The bytes of the rejects of a small input; those of a larger one may be [`REJECTS_RATIO`] times what was read of it.
+    /// The most bytes of the rejects of a small input; those of a larger one may be [`REJECTS_RATIO`] times the bytes
+    /// read.
     pub rejects_bytes_max: u64,
-    /// What one plugin instance logs and prints; each lane has one.
+    /// The most bytes that one plugin instance logs and prints; each lane has one.
     pub plugin_log_bytes: usize,
-    /// The names of counters that one plugin instance uses.
+    /// The most names of counters that one plugin instance uses.
     pub plugin_counters: usize,
-    /// The reject codes of one attempt.
+    /// The most reject codes of one attempt.
     pub reject_codes: usize,
-    /// The size of a component.
+    /// The most bytes of a component.
     pub component_bytes_max: usize,
-    /// The processor time to compile a component.
+    /// The most processor time to compile a component.
     pub compile: Duration,
-    /// The memory to compile a component.
+    /// The most memory to compile a component, in bytes.
     pub compile_memory_bytes: u64,
-    /// To connect to an HTTP server.
+    /// The longest time to connect to an HTTP server.
     pub http_connect: Duration,
-    /// To the first byte of an HTTP answer, and from its head to the first byte of its body.
+    /// The longest time to the head of an HTTP answer, and from its head to the first byte of its body.
     pub http_first_byte: Duration,
-    /// Between two pieces of an HTTP body.
+    /// The longest time between two pieces of an HTTP body.
     pub http_idle: Duration,
-    /// The bytes a second that must come of an HTTP body while they are waited for, on average over a window.
+    /// The fewest bytes a second of an HTTP body while the reader waits for them, on average over a window.
     pub http_rate_min: u64,
-    /// That window, counted in time of waiting.
+    /// The length of that window, in waiting time.
     pub http_rate_window: Duration,
-    /// The redirects that are followed.
+    /// The most redirects that are followed.
     pub http_redirects: usize,
-    /// How often one HTTP transfer is resumed.
+    /// The most resumes of one HTTP transfer.
     pub http_resumes: u32,
-    /// How often it is resumed in a row without a byte coming of it.
+    /// The most resumes in a row that bring no byte.
     pub http_resumes_in_vain: u32,
-    /// The longest wait before the first of these; it doubles with each.
+    /// The longest pause before the first of these; it doubles with each.
     pub http_resume_pause: Duration,
-    /// The chunks of input that wait between fetch and decode.
+    /// The most chunks of input that wait between fetch and decode.
     pub fetch_chunks: usize,
-    /// The size of such a chunk.
+    /// The most bytes of such a chunk.
     pub fetch_chunk_bytes: usize,
-    /// What the attempt may hold of its worker's memory.
+    /// The attempt's share of its worker's memory.
     pub memory: MemoryShare,
 }
 
-/// How many times what was read of an input its rejects may be, if that is more than [`Limits::rejects_bytes_max`]: a reject has
-/// its record, its place and the reason. So an input that is rejected as a whole mostly stays within it, and a small file
-/// that unpacks to a thousand times its size and is then written four times over (`\xff` for a byte) does not.
+/// The most bytes of rejects for each byte read, if that is more than [`Limits::rejects_bytes_max`]. A reject has its
+/// record, its place and the reason, so an input that is rejected as a whole mostly stays within this. A small file
+/// that unpacks to a thousand times its size and is then written four times as long (`\xff` for a byte) does not.
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {
@@ -149,55 +148,56 @@ impl Default for Limits {
     }
 }
 
-/// More lanes than this have nothing to do: reading, digesting and writing are done one chunk after the other.
+/// The most lanes; further ones would be idle, because reading, digesting and writing handle one chunk after the other.
 const LANES_MAX: usize = 8;
 
-/// How many cores this process may use.
+/// Returns the number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// [`LeasePolicy::retry_for`] by default: a source may be down for as long as a restart or a deployment takes.
+/// The default of [`LeasePolicy::retry_for`], long enough for a restart or a deployment of a source.
 pub const RETRY_FOR: Duration = Duration::from_secs(3_600);
 
 /// The longest [`LeasePolicy::retry_for`].
 pub const RETRY_FOR_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// A lease is renewed so often before it would end.
+/// The number of renewals in the time of a lease.
 const RENEWALS_PER_LEASE: u32 = 30;
 
-/// A worker that cannot renew a lease gives it up when one part in so many is left.
+/// The divisor of the lease's time that gives the margin, at which a worker that cannot renew gives the lease up.
 const MARGINS_PER_LEASE: u32 = 12;
 
-/// How a worker treats its claims.
+/// The timing of a worker's claims, leases and retries.
 #[derive(Debug, Clone)]
 pub struct LeasePolicy {
-    /// How long a claim is good for without renewal.
+    /// The time for which a claim is valid without renewal.
     pub lease: Duration,
-    /// How often a claim is renewed; as often, progress is told and a cancel is heard.
+    /// The interval of heartbeats: each renews a claim, reports the progress and learns of a cancel.
     pub renew_every: Duration,
-    /// How long before the lease's end a worker that could not renew gives up.
+    /// The time before a lease's end at which a worker that could not renew gives it up.
     pub margin: Duration,
-    /// How long a request that fails in a way that may pass waits for its next attempts, all waits together. Then it goes to
-    /// the dead letters. A wait that a server asks for (`Retry-After`) is kept, up to what is left of this time.
+    /// The total time that a request waits for retries after failures that may pass. Then it becomes a dead letter. A
+    /// wait that a server asks for (`Retry-After`) is kept, up to the rest of this time.
     pub retry_for: Duration,
-    /// The same, but at most, where no connection to the source's host was ever made: its name may be a mistake.
+    /// The most of that time if no connection to the source's host has ever been made, because its name may be a
+    /// mistake.
     pub retry_unreached: Duration,
-    /// After this many lost leases a request goes to the dead letters as poison.
+    /// The number of lost leases after which a request becomes a dead letter as poison.
     pub lost_max: u32,
-    /// The first retry comes within this time, and after half of it.
+    /// The longest wait before the first retry; the shortest is half of it.
     pub backoff_base: Duration,
-    /// Any retry comes within this time.
+    /// The longest wait before any retry.
     pub backoff_max: Duration,
-    /// How long a stopping worker lets its attempts run on before it hands them back.
+    /// The time for which a stopping worker lets its attempts run before it hands them back.
     pub drain: Duration,
     /// The longest wait of an idle worker between two looks at its queue.
     pub idle: Duration,
-    /// How long a burst waits for a server that refuses its claims; any other worker waits for ever.
+    /// The time for which a burst waits for a server that refuses its claims; other workers wait for ever.
     pub burst_patience: Duration,
-    /// How long a burst that has nothing to do waits for something. It waits as long for retries, all these waits together.
+    /// The time for which an idle burst waits for something to do, and the total time that it waits for retries.
     pub burst_wait: Duration,
-    /// How long done and cancelled requests are kept; none for ever.
+    /// The time for which done and cancelled requests are kept; none for ever.
     pub retention: Option<Duration>,
 }
 
@@ -208,7 +208,7 @@ impl Default for LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// The policy of claims that last so long; of a minute, renewals are every two seconds.
+    /// Returns the policy for leases of this length; for a minute, heartbeats come every two seconds.
     pub fn of_lease(lease: Duration) -> Self {
         Self {
             lease,
@@ -229,8 +229,8 @@ impl LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// Returns the wait before the next attempt of a request that has failed so often and has waited so long before; none if
-    /// it has waited for `patience`. The last wait ends with that, even if a server asks for a longer one.
+    /// Returns the wait before the next attempt of a request, after `failures` failures and `waited` time of waits;
+    /// none if `patience` is used up. The last wait ends with `patience`, even if a server asks for a longer one.
     pub fn wait(
         &self,
         failures: u32,
@@ -243,8 +243,8 @@ impl LeasePolicy {
         Some(self.backoff(failures).max(asked).min(left))
     }
 
-    /// A part of an exponentially growing bound, from half to all of it ("equal jitter", AWS Architecture Blog, 2015), so that
-    /// many failing requests spread out.
+    /// Returns a random wait of half to all of an exponentially growing bound ("equal jitter", AWS Architecture Blog,
+    /// 2015), so that many failing requests spread out.
     fn backoff(&self, failures: u32) -> Duration {
         let doubled = self
             .backoff_base
@@ -259,7 +259,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The waits of a request that goes on failing.
+    /// Returns the waits of a request that keeps failing.
     fn waits(patience: Duration, retry_after: Option<Duration>) -> Vec<Duration> {
         let policy = LeasePolicy::default();
         let (mut waits, mut waited) = (Vec::new(), Duration::ZERO);
@@ -280,7 +280,7 @@ mod tests {
             assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
         }
         assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
-        // Whatever a server asks for.
+        // This holds whatever a server asks for.
         for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
             let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
             assert_eq!(

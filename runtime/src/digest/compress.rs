@@ -1,9 +1,10 @@
-//! The compression function of SHA-256 (FIPS 180-4, section 6.2.2), for several messages in step. The crate `sha2` has it
-//! for one message; what is here is used where the processor has instructions for it, and interleaves them.
+//! Computes the compression function of SHA-256 (FIPS 180-4, section 6.2.2) for several messages in step. The crate
+//! `sha2` has it for one message; this code is used if the processor has instructions for it, and interleaves the
+//! messages.
 
 use sha2::digest::generic_array::GenericArray;
 
-/// Bytes in a block.
+/// The number of bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
 /// The words `a` to `h`.
@@ -21,12 +22,12 @@ pub(super) const INITIAL: Sha256State = [
     0x5be0_cd19,
 ];
 
-/// Brings the next blocks of each message into its state: of each as many as of the others.
+/// Compresses the next blocks of each message into its state; all have the same number of blocks.
 pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
     #[cfg(target_arch = "x86_64")]
     if x86::is_there() {
         #[allow(unsafe_code, reason = "instructions that not every processor has")]
-        // SAFETY: the processor has them.
+        // SAFETY: the processor has these instructions.
         return unsafe { x86::compress(states, blocks) };
     }
     for (state, blocks) in states.into_iter().zip(blocks) {
@@ -34,7 +35,7 @@ pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&
     }
 }
 
-/// The same on any processor, for one message.
+/// Does the same on any processor, for one message.
 pub(super) fn one_by_one(state: &mut Sha256State, blocks: &[[u8; BLOCK]]) {
     for block in blocks {
         sha2::compress256(state, &[GenericArray::from(*block)]);
@@ -47,7 +48,7 @@ mod x86 {
 
     use super::{BLOCK, Sha256State};
 
-    /// The words of section 4.2.2.
+    /// The constants of section 4.2.2.
     const K: [[u32; 4]; 16] = [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
         [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
@@ -75,7 +76,7 @@ mod x86 {
 
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
-        // The instructions have the state in two vectors, with the first of the words named at the top.
+        // The instructions keep the state in two vectors; the first word in each name is the topmost.
         let mut abef = [_mm_setzero_si128(); N];
         let mut cdgh = abef;
         for message in 0..N {
@@ -87,7 +88,7 @@ mod x86 {
         let count = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or_default();
         for at in 0..count {
             let before = (abef, cdgh);
-            // The last sixteen words of the message schedule.
+            // These are the last sixteen words of the message schedule.
             let mut words = [[_mm_setzero_si128(); 4]; N];
             for (words, blocks) in words.iter_mut().zip(blocks) {
                 for (words, bytes) in words.iter_mut().zip(blocks[at].as_chunks::<16>().0) {
@@ -100,7 +101,8 @@ mod x86 {
                 for (four, k) in k.iter().enumerate() {
                     let [k0, k1, k2, k3] = k.map(u32::cast_signed);
                     let k = _mm_set_epi32(k3, k2, k1, k0);
-                    // The same step of all messages before the next one: theirs do not wait for each other.
+                    // Each step runs for all messages before the next one, because steps of different messages do not
+                    // wait for each other.
                     for message in 0..N {
                         let words = &mut words[message];
                         if sixteen > 0 {

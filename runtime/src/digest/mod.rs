@@ -1,8 +1,7 @@
-//! Bytes pass, their length and SHA-256 come out. Inputs, outputs and rejects are named by it in receipts.
+//! Computes the length and the SHA-256 of bytes. Receipts identify inputs, outputs and rejects by them.
 //!
-//! A core goes through one stream at the pace at which the steps of SHA-256 follow from each other, which leaves it idle
-//! half of the time. So two that are to be digested at the same place are gone through together, in hardly more time than
-//! one of them: [`update_both`].
+//! Each step of SHA-256 waits for the one before, so a single stream leaves a core idle half of the time. Two streams
+//! at the same place are therefore digested together, in hardly more time than one of them: [`update_both`].
 
 mod compress;
 
@@ -10,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use self::compress::{BLOCK, INITIAL, Sha256State, compress};
 
-/// The number of hex digits of a digest that tell files of one request apart in their names.
+/// The number of hex digits of a digest in file names, enough to tell the files of one request apart.
 pub const SHORT_DIGEST_CHARS: usize = 12;
 
 /// The length and the SHA-256 of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
-    /// How many there are.
+    /// The number of bytes.
     pub bytes: u64,
-    /// In lowercase hex.
+    /// The SHA-256 in lowercase hex.
     pub sha256: String,
 }
 
-/// How far a [`Digesting`] is, to go on from there elsewhere. Two are equal if the same bytes led to them.
+/// The state of a [`Digesting`], to continue from elsewhere. Two are equal if the same bytes led to them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Midstate {
-    /// How many bytes were added.
+    /// The number of bytes added.
     pub bytes: u64,
     state: Sha256State,
     /// The bytes after the last whole block.
@@ -33,13 +32,13 @@ pub struct Midstate {
 }
 
 impl Midstate {
-    /// Whether it can be one: it may come from a file.
+    /// Returns whether this is a valid state, since it may come from a file.
     pub fn is_sound(&self) -> bool {
         self.rest.len() as u64 == self.bytes % BLOCK as u64
     }
 }
 
-/// A [`Digest`] in the making.
+/// A [`Digest`] that is being computed.
 #[derive(Debug)]
 pub struct Digesting(Midstate);
 
@@ -53,7 +52,7 @@ impl Default for Digesting {
     }
 }
 
-/// Adds the next bytes of each of two, in step as far as both have some.
+/// Adds the next bytes of each of two digests, in step as far as both have some.
 pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8])) {
     let [mut one, mut other] = [first, second].map(|(digesting, bytes)| digesting.fill_block(bytes));
     let both = one.blocks.len().min(other.blocks.len());
@@ -67,12 +66,12 @@ pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8
     }
 }
 
-/// What is still to be done of some bytes.
+/// The blocks of some bytes that are still to be compressed.
 struct PendingBlocks<'a, 'b> {
     state: &'a mut Sha256State,
     blocks: &'b [[u8; BLOCK]],
     rest: &'a mut Vec<u8>,
-    /// Behind the blocks.
+    /// The bytes after the blocks.
     tail: &'b [u8],
 }
 
@@ -89,23 +88,23 @@ impl Digesting {
         self.fill_block(bytes).finish();
     }
 
-    /// How many bytes were added.
+    /// Returns the number of bytes added.
     pub fn bytes(&self) -> u64 {
         self.0.bytes
     }
 
-    /// How far it is.
+    /// Returns the current state.
     pub fn midstate(&self) -> Midstate {
         self.0.clone()
     }
 
-    /// Goes on from there.
+    /// Continues from a state.
     pub fn from_midstate(midstate: Midstate) -> Self {
         debug_assert!(midstate.is_sound(), "{midstate:?}");
         Self(midstate)
     }
 
-    /// The digest of all that was added: FIPS 180-4, section 5.1.1 says how the last block is filled up.
+    /// Returns the digest of all bytes added. FIPS 180-4, section 5.1.1 defines the padding of the last block.
     pub fn finish(mut self) -> Digest {
         let bytes = self.0.bytes;
         let filled = (self.0.rest.len() + 1 + size_of::<u64>()).next_multiple_of(BLOCK);
@@ -119,7 +118,7 @@ impl Digesting {
         Digest { bytes, sha256 }
     }
 
-    /// Takes so much that no block is begun.
+    /// Completes the block that was begun, and returns the rest of the bytes.
     fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> PendingBlocks<'a, 'b> {
         let Midstate {
             bytes: added,

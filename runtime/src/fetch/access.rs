@@ -1,5 +1,5 @@
-//! What a queued URI may reach. Whoever can put a request into a queue must not thereby be able to read what
-//! only the worker can see: its own network, a cloud's metadata service, its disk.
+//! Decides which hosts and files a queued URI may reach. Whoever can put a request into a queue must not thereby be
+//! able to read what only the worker can reach: its own network, a cloud's metadata service, its disk.
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,8 @@ use url::{Host, Url};
 use super::dns::DnsLookup;
 use crate::error::{Code, Error, Result, Stage};
 
-/// What a queued URI may reach beside public addresses: hosts, networks and folders that the operator named.
-/// Nothing of the kind by default.
+/// The hosts, networks and folders that queued URIs may reach besides public addresses, as the operator has named them.
+/// There are none by default.
 #[derive(Debug, Default)]
 pub struct Access {
     hosts: Vec<HostRule>,
@@ -34,23 +34,23 @@ struct Root {
     real: PathBuf,
 }
 
-/// How the connection to an admitted host is made.
+/// The addresses that a connection to an admitted host may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AddressPolicy {
-    /// To whatever address the host's name has: the operator named this host.
+    /// Any address of the host: the operator has named it.
     Any,
-    /// To those of its addresses that [`Access::admits_address`].
+    /// Only those of its addresses that [`Access::admits_address`].
     Guarded,
 }
 
 impl Access {
-    /// Each host is a name, an address or a network in CIDR notation. A name stands for exactly that host and
-    /// whatever addresses it has; an address or a network also for every name that resolves into it. With a
-    /// port (`intranet:8080`, `[fd00::1]:8080`) a rule covers that port of the host as the URI spells it.
-    /// Each root is a folder below which files may be read.
+    /// Returns the access for `hosts` and `roots`. A host is a name, an address or a network in CIDR notation. A name
+    /// allows exactly that host, whatever addresses it has; an address or a network also allows every name that
+    /// resolves into it. With a port (`intranet:8080`, `[fd00::1]:8080`), a rule covers that port of the host as the
+    /// URI spells it. A root is a folder below which files may be read.
     ///
     /// # Errors
-    /// Permanent, if a host cannot be read or a root is not a folder.
+    /// Fails permanently if a host cannot be parsed or a root is not a folder.
     pub fn new(hosts: &[String], roots: &[PathBuf]) -> Result<Self> {
         let mut access = Self::default();
         for host in hosts {
@@ -62,7 +62,7 @@ impl Access {
         Ok(access)
     }
 
-    /// Asks `lookup` for the addresses of a name, on a thread that may block, where it would ask the system.
+    /// Resolves names with `lookup`, on a thread that may block, instead of asking the system.
     #[must_use]
     pub fn looking_up(
         mut self,
@@ -126,10 +126,10 @@ impl Access {
         Ok(())
     }
 
-    /// Whether a queued URI may go to this host, and how; the reason if not.
+    /// Returns how a queued URI may connect to this host, or the reason why it may not.
     pub(super) fn admit(&self, url: &Url) -> Result<AddressPolicy, NotPublic> {
         let Some(host) = url.host() else {
-            // Unreachable: http and https URLs have a host.
+            // This cannot happen: http and https URLs have a host.
             return Ok(AddressPolicy::Guarded);
         };
         let host = spelled_once(host.to_owned());
@@ -158,9 +158,10 @@ impl Access {
         })
     }
 
-    /// Whether a connection may be made to this address: it is public, or in a network of the operator's.
+    /// Returns whether a connection may be made to this address: it is public, or in a network that the operator has
+    /// named.
     pub(super) fn admits_address(&self, address: IpAddr) -> bool {
-        // The kernel connects ::ffff:10.0.0.5 to 10.0.0.5.
+        // The kernel connects to 10.0.0.5 for ::ffff:10.0.0.5.
         let connected = address.to_canonical();
         is_public(address) || self.networks.iter().any(|network| network.contains(&connected))
     }
@@ -172,7 +173,7 @@ impl Access {
             .find_map(|root| Some((root.real.as_path(), real.strip_prefix(&root.real).ok()?)))
     }
 
-    /// Whether an absolute path stands below an allowed root by its text alone.
+    /// Returns whether an absolute path is below an allowed root by its text alone.
     pub(super) fn spells_root(&self, path: &Path) -> bool {
         use std::path::Component::ParentDir;
         let below = |root: &Root| path.starts_with(&root.as_given) || path.starts_with(&root.real);
@@ -180,7 +181,7 @@ impl Access {
     }
 }
 
-/// Returns the one spelling of a host: `example.com.` is `example.com`, and `::ffff:10.0.0.5` is `10.0.0.5`.
+/// Returns the canonical form of a host: `example.com.` is `example.com`, and `::ffff:10.0.0.5` is `10.0.0.5`.
 fn spelled_once(host: Host<String>) -> Host<String> {
     match host {
         Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(&name).to_owned()),
@@ -192,7 +193,7 @@ fn spelled_once(host: Host<String>) -> Host<String> {
     }
 }
 
-/// The host of a queued URI is not on the public network, and the operator has not named it.
+/// The error for a queued URI whose host is not on the public network and not named by the operator.
 #[derive(Debug, Clone)]
 pub(super) struct NotPublic {
     pub(super) host: String,
@@ -213,8 +214,8 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// What is not public of the IPv4 space, from the IANA special-purpose registry (RFC 6890 and later), plus
-/// the address at which Azure's hypervisor answers its guests.
+/// The IPv4 networks that are not public, from the IANA special-purpose registry (RFC 6890 and later), plus the address
+/// at which Azure's hypervisor answers its guests.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),        // this network
     v4([10, 0, 0, 0], 8),       // private
@@ -234,11 +235,11 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([240, 0, 0, 0], 4),      // reserved, broadcast
 ];
 
-/// All of IPv6 that was ever handed out for public use. Outside of it are loopback, mapped and compatible
-/// IPv4, NAT64, unique-local, link-local and multicast.
+/// All of IPv6 that was ever assigned for public use. It excludes loopback, mapped and compatible IPv4, NAT64,
+/// unique-local, link-local and multicast.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 
-/// What is not public within [`GLOBAL_V6`].
+/// The networks within [`GLOBAL_V6`] that are not public.
 const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6([0x2001, 0], 23),     // protocol assignments, Teredo
     v6([0x2001, 0xdb8], 32), // documentation
@@ -254,8 +255,8 @@ const fn v6([a, b]: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Whether an address is one of the public network's. Addresses that carry an IPv4 address within an IPv6
-/// one are not, whatever they carry: nobody publishes a file under them.
+/// Returns whether an address is public. IPv6 addresses that carry an IPv4 address are not, whatever they carry: nobody
+/// publishes files under them.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),

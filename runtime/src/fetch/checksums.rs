@@ -1,8 +1,8 @@
-//! The digests that a server announces. The headers of an answer go in; out comes whether the bytes that came are those
-//! that were sent.
+//! Checks the digests that a server announces: the headers of an answer go in; whether the received bytes match them
+//! comes out.
 //!
-//! They stand in `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530).
-//! Algorithms other than SHA-256 and MD5 are left aside, and so is what cannot be read.
+//! It reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). It
+//! ignores algorithms other than SHA-256 and MD5, and values that cannot be read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -46,13 +46,13 @@ struct Checksum {
     hex: String,
 }
 
-/// What an answer announces.
+/// The digests that an answer announces.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checksums(Vec<Checksum>);
 
 impl Checksums {
-    /// Of a file, by the answer that began with its first byte. The content of that answer is the whole file, also
-    /// if its end comes by another.
+    /// Returns the digests of a file, from the answer that began with its first byte. The content of that answer is the
+    /// whole file, even if the end of the file comes in another answer.
     pub(super) fn of_file(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for value in texts(headers, "content-md5") {
@@ -68,7 +68,7 @@ impl Checksums {
         found
     }
 
-    /// What an answer before had announced of the whole file.
+    /// Returns the digests of the whole file that an earlier answer had announced.
     pub(super) fn announced_before(sha256: &[String]) -> Self {
         let checksum = |hex: &String| Checksum {
             header: "its first answer",
@@ -78,20 +78,21 @@ impl Checksums {
         Self(sha256.iter().map(checksum).collect())
     }
 
-    /// What is announced by this algorithm, in lowercase hex.
+    /// Returns the announced digests of this algorithm, in lowercase hex.
     pub(super) fn announced(&self, algorithm: Algorithm) -> Vec<String> {
         let these = self.0.iter().filter(|checksum| checksum.algorithm == algorithm);
         these.map(|checksum| checksum.hex.clone()).collect()
     }
 
-    /// Of the content of an answer that is a part of a file. What else may stand there is about the file.
+    /// Returns the digests of the content of an answer that is a part of a file. Other digests in its headers are those
+    /// of the file.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         found.add_fields(headers, "Content-Digest");
         found
     }
 
-    /// The fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941).
+    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941).
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {
@@ -122,20 +123,20 @@ impl Checksums {
         }
     }
 
-    /// Whether there is one of this algorithm.
+    /// Returns whether there is a digest of this algorithm.
     pub(super) fn has(&self, algorithm: Algorithm) -> bool {
         self.0.iter().any(|checksum| checksum.algorithm == algorithm)
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no digests.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Holds what was announced by this algorithm against the digest of what came.
+    /// Compares the announced digests of this algorithm with the digest of the received bytes.
     ///
     /// # Errors
-    /// Which header says what, and what came.
+    /// Names the header, its value, and the digest of the received bytes.
     pub(super) fn check(&self, algorithm: Algorithm, came: &str) -> Result<(), String> {
         let wrong = |checksum: &&Checksum| checksum.algorithm == algorithm && checksum.hex != came;
         match self.0.iter().find(wrong) {
@@ -157,7 +158,7 @@ fn texts<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a s
         .filter_map(|value| value.to_str().ok())
 }
 
-/// The members of a list, which may go over several lines.
+/// Returns the members of a list, which may span several header lines.
 fn members<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a str> {
     texts(headers, header).flat_map(|line| line.split(','))
 }
@@ -173,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    // Of the empty input.
+    // This is the digest of the empty input.
     const SHA256: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
     const SHA256_HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const MD5: &str = "1B2M2Y8AsgTpgAmY7PhCfg==";

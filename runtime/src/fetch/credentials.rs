@@ -1,7 +1,7 @@
-//! What this host is known by to servers: a document of the operator's goes in, the headers for one URL come out.
+//! Reads credentials for servers: a document of the operator goes in, the headers for one URL come out.
 //!
-//! Requests never carry credentials, so that they are in no queue, log or receipt. The operator gives them to this host,
-//! for one origin (scheme, host and port) each, and they go to that origin only, wherever a redirect leads.
+//! Requests never carry credentials, so no queue, log or receipt holds any. The operator gives them to this host, each
+//! for one origin (scheme, host and port), and they go to that origin only, wherever a redirect leads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,14 +18,14 @@ use crate::document::read_text;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
-/// The longest file: thousands of origins with a long token each.
+/// The most bytes of the file: enough for thousands of origins with a long token each.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The headers that each origin gets.
 #[derive(Default)]
 pub struct Credentials(HashMap<Origin, HeaderMap>);
 
-/// What is this program's own to say.
+/// The headers that only this program may set.
 const OWN: [HeaderName; 8] = [
     ACCEPT_ENCODING,
     CONNECTION,
@@ -42,7 +42,7 @@ impl Credentials {
     /// `{"https://files.example.com": {"authorization": "Bearer ..."}}`.
     ///
     /// # Errors
-    /// Permanent, of stage config; no error quotes a value.
+    /// Fails permanently, with stage config; no error quotes a value.
     pub fn read(path: &Path) -> Result<Self> {
         let refused = |why: String| {
             Error::permanent(
@@ -55,13 +55,13 @@ impl Credentials {
         let file = File::open(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;
         warn_of_others(path, &found);
-        // The file that was checked, not another one that has its name by now.
+        // This reads the file that was checked, not another one that has its name by now.
         let text = read_text(file, FILE_BYTES_MAX).map_err(unread)?;
         Self::parse(&text).map_err(refused)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The parser's own words may quote a value.
+        // The parser's message is left out, because it may quote a value.
         let document: HashMap<String, HashMap<String, String>> =
             strict_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
@@ -82,14 +82,14 @@ impl Credentials {
         Ok(Self(credentials))
     }
 
-    /// The headers for a URL. Nothing if it carries a user or a password of its own, which a person may type.
+    /// Returns the headers for a URL; none if it carries a user or a password of its own, which a person may type.
     pub(super) fn headers_for(&self, url: &Url) -> Option<&HeaderMap> {
         let is_bare = url.username().is_empty() && url.password().is_none();
         self.0.get(&url.origin()).filter(|_| is_bare)
     }
 }
 
-/// Warns if others know the credentials, or can say which are used.
+/// Warns if others can read the credentials or change the file.
 fn warn_of_others(path: &Path, found: &Metadata) {
     let why = match trust::changed_by_others(found) {
         Some(why) => why,
@@ -104,7 +104,7 @@ fn warn_of_others(path: &Path, found: &Metadata) {
     );
 }
 
-/// An origin as a URL without a path. What it has more could be a secret, and is not quoted.
+/// Parses an origin as a URL without a path. Errors do not quote any other part, because it could be a secret.
 fn origin_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("an origin: {error}"))?;
     let is_bare = url.username().is_empty() && url.password().is_none();

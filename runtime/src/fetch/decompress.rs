@@ -1,11 +1,11 @@
-//! Compressed bytes go in, plain bytes come out. The first bytes say whether there is something to undo: gzip
-//! (also several members in a row) or zstd (also several frames); everything else passes through.
+//! Decompresses: compressed bytes go in, plain bytes come out. The first bytes show whether the input is gzip (also
+//! with several members) or zstd (also with several frames); everything else passes through.
 //!
-//! A name (`.gz`, `.zst`) or a content type alone undoes nothing, since servers and tools often unpack a
-//! file and leave its name; but an input that is too short to be what its name says is an error and not
-//! an empty file. A `Content-Encoding` is binding, and what it covers may be a compressed file in turn.
-//! Whatever follows the last member or frame must be another one. Only NULs that a tape or a block device has left behind a
-//! gzip member are passed over; other trailing bytes are an error.
+//! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, since servers and tools often unpack a
+//! file and keep its name. But an input that is too short for the format of its name is an error, not an empty file. A
+//! `Content-Encoding` is binding, and its content may be a compressed file in turn. After the last member or frame,
+//! only NULs that a tape or a block device has left behind a gzip member are skipped; other trailing bytes are an
+//! error.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::RangeInclusive;
@@ -25,26 +25,26 @@ use crate::units::ByteSize;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// The windows that a zstd decoder knows, by the powers of two.
+/// The windows that a zstd decoder supports, as powers of two.
 const ZSTD_WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 
-/// The most encodings that are undone one after the other.
+/// The most encodings that are decoded one after the other.
 const ENCODINGS_MAX: usize = 4;
 
-/// How each member of a gzip file begins: RFC 1952, section 2.3.1.
+/// The first bytes of each member of a gzip file: RFC 1952, section 2.3.1.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A way to compress that can be undone.
+/// A supported compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
     Zstd,
-    /// As a `Content-Encoding` only: nothing in a file itself tells that it is one.
+    /// Deflate, as a `Content-Encoding` only: a file itself does not show it.
     Deflate,
 }
 
 impl Compression {
-    /// By a file name's extension.
+    /// Returns the compression of a file name's extension.
     pub(super) fn of_extension(extension: &str) -> Option<Self> {
         match extension {
             "gz" | "gzip" => Some(Self::Gzip),
@@ -53,7 +53,7 @@ impl Compression {
         }
     }
 
-    /// By a media type without parameters.
+    /// Returns the compression of a media type without parameters.
     pub(super) fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
             "application/gzip" | "application/x-gzip" => Some(Self::Gzip),
@@ -62,11 +62,11 @@ impl Compression {
         }
     }
 
-    /// By the lines of `Content-Encoding`, in the order in which they were applied. Words that say nothing about
-    /// compression, as servers send them, are passed over.
+    /// Returns the compressions in the lines of `Content-Encoding`, in the order in which they were applied. Ignores
+    /// words that servers send and that say nothing about compression.
     ///
     /// # Errors
-    /// If one is not supported, or there are too many.
+    /// Fails if one is not supported, or if there are too many.
     pub(super) fn of_content_encoding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Self>> {
         let mut found = Vec::new();
         for word in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
@@ -99,13 +99,13 @@ impl Compression {
     fn of_magic(start: &[u8]) -> Option<Self> {
         match start {
             [first, second, ..] if [*first, *second] == GZIP_MAGIC => Some(Self::Gzip),
-            // A frame, or one to be skipped: RFC 8878, section 3.1.
+            // This is a frame, or a frame to be skipped: RFC 8878, section 3.1.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             _ => None,
         }
     }
 
-    /// Whether a stream of this kind may begin so. Of deflate anything but nothing may be.
+    /// Returns whether a stream of this kind may begin with these bytes. Deflate may begin with any byte.
     fn may_begin(self, start: &[u8]) -> bool {
         match self {
             Self::Deflate => !start.is_empty(),
@@ -130,24 +130,24 @@ impl Compression {
     }
 }
 
-/// Whether a word in `Content-Encoding` leaves the bytes as they are: it is of another header, the name of a character set, or
-/// of the way in which the file once came to its store.
+/// Returns whether a word in `Content-Encoding` does not change the bytes: it belongs to another header, names a
+/// character set, or describes how the file was once uploaded.
 fn says_nothing(word: &str) -> bool {
     let words = ["", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"];
     let charset = word.strip_prefix("charset=").unwrap_or(word);
     words.contains(&word) || Encoding::for_label(charset.as_bytes()).is_some()
 }
 
-/// What is said about an input's compression from outside.
+/// The compression of an input according to its server and its name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredCompression {
-    /// By the server's `Content-Encoding`, in the order in which they were applied.
+    /// The server's `Content-Encoding`, in the order in which they were applied.
     pub(super) encodings: Vec<Compression>,
-    /// By the name or the content type of the file itself.
+    /// The compression that the name or the content type of the file itself gives.
     pub(super) file: Option<Compression>,
 }
 
-/// Reads decompressed bytes, and counts the compressed bytes that were read for them. There is no count if the input is not
+/// A reader of decompressed bytes that counts the compressed bytes read for them. There is no count if the input is not
 /// compressed.
 pub(super) struct DecompressedReader {
     pub(super) plain: Box<dyn Read + Send>,
@@ -155,13 +155,13 @@ pub(super) struct DecompressedReader {
 }
 
 impl DecompressedReader {
-    /// Bytes that were plain before.
+    /// Returns a reader of bytes that are not compressed.
     pub(super) fn plain(plain: Box<dyn Read + Send>) -> Self {
         Self { plain, taken: None }
     }
 }
 
-/// How many bytes a decoder has taken.
+/// The number of bytes that a decoder has taken.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CompressedBytes(Arc<AtomicU64>);
 
@@ -171,20 +171,20 @@ impl CompressedBytes {
     }
 }
 
-/// What a decompressor may take.
+/// The limits of a decompressor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecompressLimits<'a> {
     pub(super) memory: &'a MemoryShare,
-    /// The most that a zstd frame may ask to be kept of what was unpacked.
+    /// The largest window that a zstd frame may ask for.
     pub(super) zstd_window_bytes_max: u64,
 }
 
-/// Undoes the compression of `input`, whose name for messages is `name`. Reads its first bytes.
+/// Decompresses `input`, whose name for messages is `name`. Reads its first bytes.
 ///
 /// # Errors
-/// Permanent ones of stage decompress if the input is not what it promises; what comes out of `input`. The
-/// reader's errors are the same, plus permanent ones for corrupt and truncated data. An error of this crate
-/// that travels inside one of `input` stays as it is.
+/// Fails permanently, with stage decompress, if the input does not have the declared compression; also fails with
+/// errors of reading `input`. The reader has the same errors, and permanent ones for corrupt and truncated data. An
+/// error of this crate inside one of `input` stays as it is.
 pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
@@ -202,7 +202,7 @@ pub(super) fn decompress(
             return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         let unpacked = compression.decoder(peeked, name, room)?;
-        // Of several layers, it is the outer one that was fetched.
+        // If there are several layers, the outer one was fetched.
         taken = taken.or(unpacked.taken);
         input = unpacked.plain;
     }
@@ -212,7 +212,7 @@ pub(super) fn decompress(
         let taken = taken.or(unpacked.taken);
         return Ok(DecompressedReader { taken, ..unpacked });
     }
-    // What came through an encoding was checked to its end, so it is as short as it should be.
+    // Content that came through an encoding was checked to its end, so it really is this short.
     if let Some(compression) = declared.file.filter(|_| declared.encodings.is_empty())
         && peeked.first().len() < compression.magic_bytes()
     {
@@ -230,7 +230,7 @@ pub(super) fn decompress(
     Ok(DecompressedReader { plain, taken })
 }
 
-/// An input whose first bytes were looked at; gives them again.
+/// An input whose first bytes were read ahead; it returns them again.
 struct PeekedReader {
     first: [u8; 4],
     len: usize,
@@ -282,7 +282,7 @@ impl Read for PeekedReader {
     }
 }
 
-/// A decoder whose errors say what was decoded.
+/// A decoder whose errors name the input and its compression.
 struct ErrorContextReader<R> {
     inner: R,
     compression: Compression,
@@ -309,16 +309,16 @@ impl<R: Read> Read for ErrorContextReader<R> {
     }
 }
 
-/// Unpacks zstd. The window of each frame, which a decoder keeps in memory, is asked for as soon as its header says how large
-/// it is.
+/// Unpacks zstd. Memory for the window of each frame, which a decoder keeps, is requested as soon as its header gives
+/// the size.
 struct ZstdDecoder {
     decoder: raw::Decoder<'static>,
     name: String,
     window_bytes_max: u64,
-    /// The first bytes of a frame, until they are a whole header.
+    /// The first bytes of a frame, until the header is complete.
     header: Vec<u8>,
     is_begun: bool,
-    /// The frames that have ended.
+    /// The number of frames that have ended.
     frames: u64,
     held: Held,
 }
@@ -343,7 +343,7 @@ impl ZstdDecoder {
         })
     }
 
-    /// Looks at the header. How much of the header is there already is told by what the decoder has taken before.
+    /// Reads the header in the next bytes, after the part of it that the decoder has taken before.
     fn look(&mut self, next: &[u8]) -> Result<()> {
         let room = ZSTD_HEADER_BYTES_MAX - self.header.len();
         self.header.extend_from_slice(&next[..next.len().min(room)]);
@@ -366,7 +366,7 @@ impl ZstdDecoder {
     }
 }
 
-/// Whether a frame may begin so, as far as there are bytes.
+/// Returns whether a frame may begin with these bytes, as far as there are any.
 fn is_beginning_of_frame(start: &[u8]) -> bool {
     let mut magic = start.to_vec();
     magic.extend(match start.first() {
@@ -376,7 +376,7 @@ fn is_beginning_of_frame(start: &[u8]) -> bool {
     Compression::of_magic(&magic) == Some(Compression::Zstd)
 }
 
-/// Bytes behind the last member or frame.
+/// Returns the error for bytes behind the last member or frame.
 fn trailing(name: &str, compression: Compression) -> Error {
     let kind = compression.name();
     let what = format!(
@@ -416,10 +416,11 @@ impl Operation for ZstdDecoder {
     }
 }
 
-/// The longest header of a frame: RFC 8878, section 3.1.1.1.
+/// The most bytes of a frame's header: RFC 8878, section 3.1.1.1.
 const ZSTD_HEADER_BYTES_MAX: usize = 18;
 
-/// The window of the frame that begins so; none yet if its header is not whole, 0 if it is no frame that has one.
+/// Returns the window of the frame that begins with these bytes; none if its header is not complete yet, 0 for a frame
+/// without a window.
 fn window(frame: &[u8]) -> Option<u64> {
     let [0x28, 0xb5, 0x2f, 0xfd] = frame.get(..4)? else {
         return Some(0);
@@ -438,11 +439,11 @@ fn window(frame: &[u8]) -> Option<u64> {
         .iter()
         .rev()
         .fold(0, |number, byte| number << 8 | u64::from(*byte));
-    // Two bytes begin where one byte ends.
+    // The two-byte form begins where the one-byte form ends.
     Some(if size_bytes == 2 { number + 256 } else { number })
 }
 
-/// Counts what a decoder takes, not what waits in the buffer for it.
+/// Counts the bytes that a decoder takes, without those that still wait in the buffer.
 struct CountingReader {
     inner: BufReader<PeekedReader>,
     taken: CompressedBytes,
@@ -467,9 +468,9 @@ impl BufRead for CountingReader {
     }
 }
 
-/// Unpacks the members of a gzip file one after the other, and passes over NULs behind one, as gzip does.
+/// Unpacks the members of a gzip file one after the other, and skips NULs behind one, as gzip does.
 struct GzipMembers {
-    /// Nothing at the end.
+    /// The current member; none at the end.
     member: Option<GzDecoder<CountingReader>>,
     name: String,
 }
@@ -489,7 +490,7 @@ impl Read for GzipMembers {
     }
 }
 
-/// Passes over NULs. Whether another member follows; an error if it is something else.
+/// Skips NULs. Returns whether another member follows; fails if anything else does.
 fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     loop {
         let waiting = input.fill_buf()?;
@@ -499,7 +500,7 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
         let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
         match waiting[zeros..] {
             [] => input.consume(zeros),
-            // One whose first bytes are not all there yet is known by those that are.
+            // A member whose first bytes have not all arrived is recognized by those that have.
             [first, ref more @ ..]
                 if first == GZIP_MAGIC[0] && more.first().is_none_or(|&byte| byte == GZIP_MAGIC[1]) =>
             {
@@ -511,7 +512,7 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Unpacks one stream of deflate. The crate's own readers take one that is cut off for a whole one.
+/// Unpacks one stream of deflate. The crate's own readers accept a truncated one as complete.
 struct DeflateDecoder {
     input: CountingReader,
     state: Decompress,
@@ -597,8 +598,8 @@ impl Compression {
     }
 }
 
-/// Whether a `Content-Encoding: deflate` is what it should be (RFC 9110, section 8.4.1.2), the zlib format: RFC 1950, section
-/// 2.2. Some servers send bare deflate.
+/// Returns whether a `Content-Encoding: deflate` has the prescribed zlib format (RFC 9110, section 8.4.1.2; RFC 1950,
+/// section 2.2). Some servers send bare deflate.
 fn is_zlib(start: &[u8]) -> bool {
     match *start {
         [method, flags, ..] => method & 0xf == 8 && u16::from_be_bytes([method, flags]).is_multiple_of(31),
@@ -616,7 +617,7 @@ mod tests {
 
     const TEXT: &[u8] = b"a,b\n1,2\n";
 
-    /// Gives a byte a time, so that each header is cut at each place.
+    /// Returns one byte at a time, so that each header is split at each place.
     struct OneByteReader(io::Cursor<Vec<u8>>);
 
     impl Read for OneByteReader {
@@ -637,7 +638,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Unpacks with so much memory: the bytes, and how much of the memory was held in the end.
+    /// Unpacks with this much memory. Returns the bytes, and the memory that was held at the end.
     fn unpack(packed: &[u8], mib: u64) -> (io::Result<Vec<u8>>, usize) {
         unpack_within(packed, mib, 128 << 20)
     }

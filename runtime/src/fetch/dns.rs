@@ -1,4 +1,4 @@
-//! Names of hosts go in, the addresses that a connection may be made to come out.
+//! Resolves host names: names go in, the addresses that may be connected to come out.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use reqwest::dns;
 
 use super::access::{Access, AddressPolicy, NotPublic};
 
-/// Who tells the addresses of a name.
+/// The function that looks up the addresses of a name.
 #[derive(Clone)]
 pub(super) struct DnsLookup(Arc<LookupFn>);
 
@@ -33,8 +33,8 @@ impl fmt::Debug for DnsLookup {
     }
 }
 
-/// Resolves names, for a queued URI to those addresses only that it may reach. The connection is made to the addresses
-/// that were checked: there is no second look-up that a malicious name server could answer otherwise.
+/// Resolves names; for a queued URI, only to the addresses that it may reach. Connections use the addresses that were
+/// checked, so there is no second look-up that a malicious name server could answer differently.
 pub(super) struct Resolver {
     pub(super) access: Arc<Access>,
     pub(super) policy: AddressPolicy,
@@ -67,7 +67,7 @@ fn addresses(access: &Access, policy: AddressPolicy, host: &str) -> Resolved {
         let host = host.to_owned();
         return Err(NotPublic { host, address }.into());
     }
-    // The port of the URL takes the place of this one.
+    // The port 0 is replaced by that of the URL.
     Ok(admitted
         .into_iter()
         .map(|address| SocketAddr::new(address, 0))

@@ -1,4 +1,4 @@
-//! Local files: a path goes in, the bytes of a regular file come out.
+//! Opens local files: a path goes in, the bytes of a regular file come out.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,18 +13,18 @@ use super::{Access, Identity, RequestedBy};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// Opening anything else than a regular file must neither block nor have an effect.
+/// The flags for opening: a path that is no regular file must neither block nor have an effect.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens a regular file. For a queued URI it must be below a root of `access`, wherever the links and `..` in
-/// its path lead.
+/// Opens a regular file. For a queued URI it must be below a root of `access`, wherever links and `..` in its path
+/// lead.
 ///
 /// # Errors
-/// Of stage fetch with the path: permanent if there is no such file, it is not a regular one or must not be
-/// read.
+/// Fails with stage fetch and the path: permanently if there is no such file, it is not a regular one, or it must not
+/// be read.
 pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> Result<Unchanged> {
     let opened = match requested_by {
         RequestedBy::Typed => File::options()
@@ -40,7 +40,7 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
             true => "a folder",
             false => "not a regular file",
         };
-        // A person at the command line means what is in it.
+        // A person who names a folder means the files in it.
         let way_on = match requested_by {
             RequestedBy::Typed if metadata.is_dir() => {
                 format!(
@@ -60,7 +60,8 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
     Unchanged::new(file, &metadata, path).map_err(|error| failed(error, path))
 }
 
-/// The outer error says that the path is not allowed, the inner one that it cannot be opened.
+/// Opens a file below an allowed root. The outer error says that the path is not allowed, the inner one that it cannot
+/// be opened.
 fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
     let not_allowed = || {
         let folder = shown(path.parent().unwrap_or(path));
@@ -71,7 +72,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
     let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
-    // Mostly the path is as real as it is spelled, and need not be resolved part by part.
+    // Usually the path has no links, and need not be resolved part by part.
     if access.spells_root(&absolute)
         && let Some((root, rest)) = access.root_of(&absolute)
         && let Ok(file) = open_beneath(root, rest)
@@ -80,7 +81,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
     }
     let real = match absolute.canonicalize() {
         Ok(real) => real,
-        // Whether a file exists elsewhere is none of the producer's business.
+        // A producer must not learn whether a file exists elsewhere.
         Err(error) if access.spells_root(&absolute) => return Ok(Err(error)),
         Err(_) => return Err(not_allowed()),
     };
@@ -93,7 +94,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
     Ok(open_beneath(root, rest).map_err(io::Error::from))
 }
 
-/// A path for people. It may be a mistyped URL, whose secrets are nobody's business.
+/// Returns a path for people. It may be a mistyped URL, whose secrets must not be shown.
 fn shown(path: &Path) -> String {
     redact(&path.to_string_lossy())
 }
@@ -103,8 +104,8 @@ fn leads_out(path: &Path) -> Error {
     Error::permanent(Stage::Fetch, Code::PathRefused, format!("{}: {why}", shown(path)))
 }
 
-/// Walks from the root to a file through real folders only. Whoever puts a link in the place of a folder
-/// after the path was resolved makes the walk fail; it cannot leave the root.
+/// Opens a file by a walk from the root through real folders only. If a folder is replaced by a link after the path was
+/// resolved, the walk fails; it cannot leave the root.
 fn open_beneath(root: &Path, rest: &Path) -> rustix::io::Result<File> {
     let folder_flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = rustix::fs::open(root, folder_flags, Mode::empty())?;
@@ -128,7 +129,7 @@ fn failed(error: io::Error, path: &Path) -> Error {
             Code::InputUnreadable,
             "no permission to read it",
         ),
-        // `InvalidInput` is a NUL in the path.
+        // `InvalidInput` means a NUL in the path.
         io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
             (Class::Permanent, Code::InputUnreadable, "cannot be opened")
         }
@@ -140,8 +141,8 @@ fn failed(error: io::Error, path: &Path) -> Error {
     Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path))).because(error)
 }
 
-/// A file that must be the same at its end as it was at its start: a producer that still writes to it would
-/// otherwise have half of its data ingested.
+/// A file that must not change while it is read: otherwise half of a file that a producer still writes could be
+/// ingested.
 pub(super) struct Unchanged {
     file: File,
     path: PathBuf,
@@ -163,7 +164,7 @@ impl Unchanged {
         &self.identity
     }
 
-    /// Goes on behind so many bytes.
+    /// Continues after this many bytes.
     pub(super) fn skip(&mut self, bytes: u64) -> Result<()> {
         let sought = self.file.seek(SeekFrom::Start(bytes));
         sought.map(drop).map_err(|error| failed(error, &self.path))

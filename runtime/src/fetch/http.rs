@@ -1,5 +1,5 @@
-//! HTTP: a URL goes in, the head of an answer comes out, after all redirects, and its body at the pace at which it is
-//! read.
+//! Fetches by HTTP: a URL goes in; the head of an answer, after all redirects, and its body at the reader's pace come
+//! out.
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -29,22 +29,22 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The most hosts of which it is known that they were reached. One more, and they are found out and told anew.
+/// The most hosts remembered as reached. One more empties the memory, and all are noted and reported again.
 const REACHED_MAX: usize = 10_000;
 
-/// The longest wait that an error tells in seconds: a year.
+/// The longest wait that an error states in seconds: a year.
 const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
 
 /// The most headers of an answer, as many as curl takes.
 const HEADERS_MAX: usize = 5_000;
 
-/// Fetches from HTTP servers. The two clients share nothing: a connection that was made to an allowed host
-/// can never serve a URI that may reach public addresses only.
+/// Fetches from HTTP servers. The two clients share nothing: a connection to an allowed host can never serve a URI that
+/// may reach public addresses only.
 pub(super) struct Http {
     access: Arc<Access>,
     credentials: Credentials,
     pub(super) limits: Limits,
-    // Made when first needed: loading the system's certificates takes a while, and local files need none.
+    // The clients are created on first use: loading the system's certificates takes a while, and local files need none.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
     reached: Mutex<AnsweredHosts>,
@@ -55,12 +55,13 @@ pub(super) struct Http {
 #[derive(Default)]
 struct AnsweredHosts {
     all: HashSet<String>,
-    /// Those that nobody was told of yet.
+    /// The hosts that have not been reported yet.
     news: Vec<String>,
 }
 
 impl AnsweredHosts {
-    /// Notes that a host has answered; of more than `max` the earlier ones are forgotten. Returns whether it is news.
+    /// Notes that a host has answered; forgets all earlier ones if there are `max` already. Returns whether the host is
+    /// new.
     fn note(&mut self, host: String, max: usize) -> bool {
         if self.all.contains(&host) {
             return false;
@@ -74,13 +75,13 @@ impl AnsweredHosts {
     }
 }
 
-/// An answer whose body is on its way.
+/// An answer whose body is being fetched.
 pub(super) struct HttpAnswer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    /// Of which file it is, if the rest of that can be asked for.
+    /// The version of the file, if the rest of it can be requested.
     pub(super) version: Option<FileVersion>,
-    /// Whether a body that was cut off can be told from a whole one.
+    /// Set if a truncated body can be told from a complete one.
     pub(super) tells_its_end: bool,
     pub(super) body: Body,
 }
@@ -103,7 +104,7 @@ impl Http {
         self.reached().all.contains(host)
     }
 
-    /// Returns when a host has answered for the first time. Of several callers one is told.
+    /// Returns when a host has answered for the first time. If several callers wait, one returns.
     pub(super) async fn until_news(&self) {
         self.has_news.notified().await;
     }
@@ -113,7 +114,8 @@ impl Http {
         std::mem::take(&mut self.reached().news)
     }
 
-    /// Takes hosts back that [`Http::newly_reached`] gave and nobody could note; the next call gives them again.
+    /// Takes back hosts that [`Http::newly_reached`] returned and that could not be noted; the next call returns them
+    /// again.
     pub(super) fn still_news(&self, hosts: Vec<String>) {
         let news = &mut self.reached().news;
         news.extend(hosts);
@@ -130,7 +132,7 @@ impl Http {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a URL, follows redirects and starts to fetch the body.
+    /// Requests a URL, follows redirects and starts to fetch the body.
     pub(super) async fn open(
         self: &Arc<Self>,
         url: Url,
@@ -140,7 +142,7 @@ impl Http {
         check_credentials(&url, requested_by)?;
         let (at, response) = self.follow(&url, requested_by, None).await?;
         let headers = response.headers().clone();
-        // A range says how long it is, whatever the connection does.
+        // A range states its length, however the connection ends.
         let range = whole_range(&headers).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
         let tells_its_end = range.is_some() || tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
@@ -161,10 +163,10 @@ impl Http {
         })
     }
 
-    /// Asks for the rest of a file of which somebody had the first bytes.
+    /// Requests the rest of a file whose first bytes were fetched before.
     ///
     /// # Errors
-    /// As [`Http::open`]; transient, if what is answered may be of another version.
+    /// Fails as [`Http::open`] does; transiently if the answer may be of another version.
     pub(super) async fn open_rest(
         self: &Arc<Self>,
         url: Url,
@@ -175,7 +177,7 @@ impl Http {
         check_credentials(&url, requested_by)?;
         let (at, response) = self.follow(&url, requested_by, Some(rest)).await?;
         let headers = response.headers().clone();
-        // Longer ago than within one transfer, the tag has to be said again: RFC 9110, section 15.3.7.
+        // After the end of the first transfer, the answer must state the tag again: RFC 9110, section 15.3.7.
         let span = match rest.check(&at, response.status(), &headers) {
             Ok(_) if !headers.contains_key(ETAG) => {
                 Err("the server does not say the ETag of the rest".into())
@@ -203,10 +205,10 @@ impl Http {
         })
     }
 
-    /// Asks for a URL, or the rest of what it gave before, and follows redirects; gives the last URL, too.
+    /// Requests a URL, or the rest of a file, and follows redirects. Returns the last URL, too.
     ///
     /// # Errors
-    /// As [`Fetcher::open`](super::Fetcher::open).
+    /// Fails as [`Fetcher::open`](super::Fetcher::open) does.
     pub(super) async fn follow(
         &self,
         first: &Url,
@@ -239,7 +241,7 @@ impl Http {
         Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
 
-    /// One request and the head of its answer, which is a success or a redirect.
+    /// Sends one request and returns the head of its answer, which is a success or a redirect.
     async fn ask(
         &self,
         url: &Url,
@@ -260,7 +262,7 @@ impl Http {
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let again = request.try_clone();
         let mut answered = tokio::time::timeout(patience, request.send()).await;
-        // A connection that was kept from an earlier request may be closed by the server at any time, which is no fault of either.
+        // A server may close a connection kept from an earlier request at any time, so that is tried once more.
         if let (Ok(Err(error)), Some(again)) = (&answered, again)
             && closed_before_answer(error)
             && self.has_reached(&host_of(url))
@@ -280,7 +282,7 @@ impl Http {
                 return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
-                // Without a connection it would have failed before.
+                // Without a connection, the request would have failed earlier.
                 self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
@@ -292,7 +294,7 @@ impl Http {
         self.note_reached(url);
         check_transfer_codings(&shown, response.headers())?;
         match response.status() {
-            // 203: a proxy changed the answer on its way, which is still the answer.
+            // With 203, a proxy has changed the answer on its way, but it is still the answer.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
                 if rest.is_some() || !says_part(response.headers()) =>
             {
@@ -306,10 +308,10 @@ impl Http {
         }
     }
 
-    /// Returns which addresses a URL may lead to.
+    /// Returns the policy for the addresses of a URL.
     ///
     /// # Errors
-    /// Permanent, if it must not be asked for.
+    /// Fails permanently if the URL must not be requested.
     fn policy(&self, url: &Url, requested_by: RequestedBy) -> Result<AddressPolicy> {
         match requested_by {
             RequestedBy::Typed => Ok(AddressPolicy::Any),
@@ -366,13 +368,13 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
-            // What curl takes, too. Lines that are no headers are an error: the client could pass over them, but then over a
-            // garbled length or coding as well, and the bytes of another body would be taken for the file.
+            // These settings match curl. Malformed header lines remain an error: if the client skipped them, it could
+            // also skip a garbled length or coding, and take the bytes of another body for the file.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_max_headers(HEADERS_MAX)
             .redirect(reqwest::redirect::Policy::none())
-            // A proxy of the environment's would look names up itself, and connect to whatever they are.
+            // A proxy from the environment would resolve names itself, and connect to any address.
             .no_proxy()
             .dns_resolver(Resolver { access, policy });
         client.build().map_err(|error| {
@@ -399,8 +401,9 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Whether a body has an end of its own, so that one that was cut off shows: RFC 9112, section 6.3. A transfer coding counts
-/// before a length; without `chunked` as the last one the body is as long as its connection, whatever else is said.
+/// Returns whether a body has an end of its own, so that truncation shows: RFC 9112, section 6.3. A transfer coding
+/// takes precedence over a length; unless `chunked` is the last coding, the body ends with its connection, whatever
+/// else is stated.
 fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     if version >= Version::HTTP_2 {
         return true;
@@ -416,9 +419,9 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Refuses transfer codings that nothing undoes here: RFC 9112, section 6.1. Only `chunked` at the end of the list is undone, and
-/// `identity` and empty elements say nothing. Any other may be a garbled `chunked`, and the sizes of the chunks would be taken for
-/// the file.
+/// Refuses transfer codings that are not decoded here: RFC 9112, section 6.1. Only `chunked` at the end of the list is
+/// decoded; `identity` and empty elements mean nothing. Any other may be a garbled `chunked`, and the sizes of the
+/// chunks would be taken for the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings: Vec<&[u8]> = lines
@@ -443,11 +446,12 @@ fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
 }
 
-/// An answer without the file. One that says when to come back is worth another attempt, whatever else it says.
+/// Returns the error for an answer without the file. If the answer says when to come back, the error is transient,
+/// whatever the status.
 fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     let retry_after = retry_after(headers);
     let class = match status {
-        // The file is still being made.
+        // The file is still being created.
         StatusCode::ACCEPTED => Class::Transient,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Class::Transient
@@ -473,8 +477,8 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
 }
 
-/// How long a server asks to be left alone: RFC 9110, section 10.2.3. A date counts from the server's own, so that its clock
-/// need not be right. Nothing if it does not say so in a way that can be read.
+/// Returns how long a server asks to wait: RFC 9110, section 10.2.3. A date is compared with the server's own date, so
+/// its clock need not be right. Returns none if there is no readable value.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let said = headers.get_all(RETRY_AFTER).iter();
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -482,7 +486,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .find_map(|text| wait_of(text.trim(), date))
 }
 
-/// Reads a value of `Retry-After`, from the time of the answer on.
+/// Parses a value of `Retry-After`, relative to the time of the answer.
 fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Too large a number is a long time, too: RFC 9111, section 1.2.2.
@@ -494,13 +498,13 @@ fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     Some(at.duration_since(now).unwrap_or_default())
 }
 
-/// A URL's host and port.
+/// Returns a URL's host and port.
 fn host_of(url: &Url) -> String {
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
     format!("{host}:{}", port.unwrap_or_default())
 }
 
-/// Where a redirect leads. Credentials go along only to the server that they were given for.
+/// Returns the target of a redirect. Credentials are kept only for the server that they were given for.
 fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     if !is_redirect(response.status()) {
         return Ok(None);
@@ -533,14 +537,14 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
         true => (url.username(), url.password()),
         false => ("", None),
     };
-    // Both fail only on a URL without a host, which HTTP does not have.
+    // These calls fail only on a URL without a host, which HTTP does not have.
     let _ = next.set_username(user);
     let _ = next.set_password(password);
     Ok(Some(next))
 }
 
-/// The text of a `Location`. Bytes that are not UTF-8, as in Latin-1, are escaped: so the server gets back the bytes that it
-/// sent.
+/// Returns the text of a `Location`. Bytes that are not UTF-8, as in Latin-1, are escaped, so that the server gets back
+/// the bytes that it sent.
 fn location_text(location: &HeaderValue) -> String {
     let bytes = location.as_bytes();
     if let Ok(text) = str::from_utf8(bytes) {
@@ -553,8 +557,8 @@ fn location_text(location: &HeaderValue) -> String {
     bytes.iter().map(escape).collect()
 }
 
-/// Returns why there is no answer, of a host that took the connection or did not. The URL is left out of reqwest's message: it
-/// may have credentials.
+/// Returns the error for a request without an answer; `took_it` says whether the host took the connection. The URL is
+/// left out of reqwest's message, because it may have credentials.
 fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     if let Some(refusal) = find_refusal(&error) {
         return Error::permanent(Stage::Fetch, Code::AddressRefused, refusal.to_string());
@@ -581,8 +585,8 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it. If it had not read the request, the
-/// connection is reset.
+/// Returns whether a server closed a connection instead of answering a request on it. If the server had not read the
+/// request, the connection is reset.
 fn closed_before_answer(error: &reqwest::Error) -> bool {
     let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
     !error.is_connect()
@@ -593,7 +597,7 @@ fn closed_before_answer(error: &reqwest::Error) -> bool {
             }))
 }
 
-/// Returns whether an error is certainly of a time after a connection was made: the host is there, and its name is right.
+/// Returns whether an error certainly came after a connection was made: the host exists, and its name is right.
 fn took_connection(error: &reqwest::Error) -> bool {
     if error.is_builder() || error.is_dns() {
         return false;
@@ -609,13 +613,14 @@ fn took_connection(error: &reqwest::Error) -> bool {
         })
 }
 
-/// Returns whether an error may be of the time before a connection was made or of the time after: one limit bounds both to
-/// connect and to agree on TLS.
+/// Returns whether an error may have come before or after a connection was made: one limit bounds both connecting and
+/// the TLS handshake.
 fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection could not be made for a reason that a mistyped host has, too. Too many open files are none.
+/// Returns whether a connection failed for a reason that a mistyped host would give, too. Too many open files is no
+/// such reason.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {
@@ -646,7 +651,7 @@ fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bo
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
     std::iter::successors(Some(first), |&error| {
-        // The source of an error of I/O is not what it wraps, but the source of that.
+        // The source of an I/O error is not the error that it wraps, but the source of that.
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),

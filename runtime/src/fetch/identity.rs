@@ -1,5 +1,5 @@
-//! What an input is when it is opened goes in; out comes what tells later, in another process, whether it is still the same
-//! one, so that its rest alone can be asked for.
+//! Identifies an input: its state when it is opened goes in; an identity comes out that shows later, in another
+//! process, whether it is still the same, so that only its rest need be fetched.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -11,32 +11,32 @@ use url::Url;
 use super::range_request::FileVersion;
 use crate::location::redact;
 
-/// An input that is not compressed, as it was when it was opened.
+/// The identity of an uncompressed input at the time when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Identity {
     /// A local file.
     File {
-        /// Of its file system.
+        /// The device of its file system.
         device: u64,
-        /// Its number there.
+        /// The inode number.
         inode: u64,
-        /// Its length.
+        /// The file's length.
         bytes: u64,
-        /// In seconds and nanoseconds.
+        /// `mtime`: the last modification, in seconds and nanoseconds.
         modified: [i64; 2],
-        /// Of its content or of what is said about it, which nobody can set back.
+        /// `ctime`: the last change of content or metadata, which users cannot set.
         changed: [i64; 2],
     },
-    /// What a server gave under a strong entity tag.
+    /// An answer of a server with a strong entity tag.
     Http {
-        /// Where it was in the end, without credentials.
+        /// The URI after all redirects, without credentials.
         uri: String,
-        /// That tag, quotes included.
+        /// The entity tag, quotes included.
         etag: String,
-        /// Its `Content-Encoding`, which can only be one that does nothing.
+        /// The `Content-Encoding`, which can only be one that does not change the bytes.
         encoding: Option<String>,
-        /// Its length.
+        /// The content's length.
         bytes: u64,
         /// The SHA-256 that its server announced, in lowercase hex; several if several headers had one.
         sha256: Vec<String>,
@@ -54,7 +54,7 @@ impl Identity {
         }
     }
 
-    /// Of a version of so many bytes. Nothing if its headers are no texts.
+    /// Returns the identity of a version with this length; none if its headers are not text.
     pub(super) fn of_version(version: &FileVersion, bytes: u64, sha256: Vec<String>) -> Option<Self> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let encoding = version.encoding.as_ref().map(text);
@@ -70,7 +70,7 @@ impl Identity {
         })
     }
 
-    /// The version of an input that came over HTTP.
+    /// Returns the version of an input that came over HTTP.
     pub(super) fn version(&self) -> Option<FileVersion> {
         let Self::Http {
             uri, etag, encoding, ..
@@ -86,14 +86,14 @@ impl Identity {
         })
     }
 
-    /// Its length.
+    /// Returns the input's length.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::File { bytes, .. } | Self::Http { bytes, .. } => *bytes,
         }
     }
 
-    /// What its server announced of its content.
+    /// Returns the digests that the server announced.
     pub(super) fn sha256(&self) -> &[String] {
         match self {
             Self::File { .. } => &[],

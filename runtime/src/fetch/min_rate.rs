@@ -1,10 +1,10 @@
-//! How long a reader waits for bytes, and how many come, goes in; out comes whether their sender is too slow. The time
-//! in which the reader is busy with what it has does not count: a slow plugin is not the server's fault.
+//! Checks the rate of a sender: the time that a reader waits for bytes, and their number, go in; whether the sender is
+//! too slow comes out. The time in which the reader is busy does not count: a slow plugin is not the server's fault.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For how long a reader has waited, all in all. The reader and its watcher share it.
+/// The total time that a reader has waited. The reader and its watcher share it.
 #[derive(Debug, Default)]
 pub(super) struct WaitTime(Mutex<WaitState>);
 
@@ -15,7 +15,7 @@ struct WaitState {
 }
 
 impl WaitTime {
-    /// Counts the time that `wait` takes.
+    /// Runs `wait`, and adds the time that it takes.
     pub(super) fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.lock().since = Some(Instant::now());
         let came = wait();
@@ -26,7 +26,7 @@ impl WaitTime {
         came
     }
 
-    /// What was waited so far, a wait that still goes on included.
+    /// Returns the time waited so far, including a wait that is still going on.
     pub(super) fn so_far(&self) -> Duration {
         let waited = self.lock();
         waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -37,16 +37,16 @@ impl WaitTime {
     }
 }
 
-/// Holds a sender to a rate, in windows of waiting time that follow each other.
+/// The least rate of a sender, checked in consecutive windows of waiting time.
 #[derive(Debug)]
 pub(super) struct MinRate {
     bytes_per_second_min: u64,
     window: Duration,
-    /// What had been waited and received when the window began.
+    /// The waiting time and the bytes received at the start of the window.
     begun: (Duration, u64),
 }
 
-/// Too few bytes came in a window.
+/// The error for too few bytes in a window.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSlow {
     pub(super) bytes: u64,
@@ -62,7 +62,7 @@ impl MinRate {
         }
     }
 
-    /// Looks at the whole time waited and all bytes received, once a window is over.
+    /// Checks the window, once it is over, by the total time waited and all bytes received.
     pub(super) fn check(&mut self, waited: Duration, received: u64) -> Result<(), TooSlow> {
         let in_window = waited.saturating_sub(self.begun.0);
         if in_window < self.window {
@@ -77,7 +77,7 @@ impl MinRate {
         Ok(())
     }
 
-    /// Begins a window: what was waited before was for something else than an answer's bytes.
+    /// Begins a window, because the wait so far was not for the bytes of an answer.
     pub(super) fn begin(&mut self, waited: Duration, received: u64) {
         self.begun = (waited, received);
     }

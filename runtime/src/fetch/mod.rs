@@ -1,5 +1,5 @@
-//! A URI goes in, the bytes of what it names come out, decompressed, while they arrive. Nothing is ever held
-//! whole, in memory or on disk.
+//! Opens URIs: a URI goes in; its bytes come out, decompressed, while they arrive. No input is ever held whole, in
+//! memory or on disk.
 
 mod access;
 mod checksums;
@@ -34,12 +34,12 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::stop::Stop;
 
-/// Who named a URI.
+/// The origin of a URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedBy {
     /// A person at the command line, who may read whatever the process may.
     Typed,
-    /// A queue, that is, anybody who can write to it: see [`Access`].
+    /// A queue, and so anybody who can write to it: see [`Access`].
     Queued,
 }
 
@@ -52,12 +52,12 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher that lets queued URIs reach public addresses and what `access` names.
+    /// Returns a fetcher whose queued URIs may reach public addresses and everything in `access`.
     pub fn new(access: Access, limits: &Limits) -> Self {
         Self::with_credentials(access, Credentials::default(), limits)
     }
 
-    /// The same, with credentials for servers, whoever names a URI there.
+    /// Does the same with credentials for servers, which are used for all URIs.
     pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
         let access = Arc::new(access);
         Self {
@@ -67,13 +67,13 @@ impl Fetcher {
         }
     }
 
-    /// Opens a local file (a `file:` URI or a path relative to the current folder) or asks an HTTP server and
-    /// waits for the head of its answer. Needs a tokio runtime; a task there then fetches ahead.
+    /// Opens a local file (a `file:` URI or a path relative to the current folder), or sends a request to an HTTP
+    /// server and waits for the head of its answer. Needs a tokio runtime, where a task then fetches ahead.
     ///
     /// # Errors
-    /// Of stage fetch, with the redacted URI: permanent if there is no such file, it must not be reached or
-    /// its scheme is not supported; transient if a server cannot be reached or is in trouble. The stop's own
-    /// error as soon as one is requested.
+    /// Fails with stage fetch and the redacted URI: permanently if there is no such file, it must not be reached, or
+    /// its scheme is not supported; transiently if a server cannot be reached or is in trouble. Returns the error of
+    /// `stop` as soon as it is requested.
     pub async fn open(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         tokio::select! {
             biased;
@@ -82,10 +82,10 @@ impl Fetcher {
         }
     }
 
-    /// [`Fetcher::open`] for a thread that may block, of a runtime's: it opens a file at once.
+    /// Does [`Fetcher::open`] on a thread of a runtime that may block, and opens a file at once.
     ///
     /// # Errors
-    /// As [`Fetcher::open`].
+    /// Fails as [`Fetcher::open`] does.
     pub fn open_blocking(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => {
@@ -96,11 +96,11 @@ impl Fetcher {
         }
     }
 
-    /// As [`Fetcher::open_blocking`], but opens the bytes of an input from `from` on, which is not its end, if it is still the one that
-    /// `identity` tells of.
+    /// Opens the bytes of an input from `from` on, which is not its end, if the input still has this `identity`;
+    /// otherwise like [`Fetcher::open_blocking`].
     ///
     /// # Errors
-    /// As [`Fetcher::open`]; transient, if it is another one or its rest alone cannot be had.
+    /// Fails as [`Fetcher::open`] does; transiently if the identity differs or the rest cannot be fetched by itself.
     pub fn open_rest_blocking(
         &self,
         uri: &str,
@@ -146,17 +146,17 @@ impl Fetcher {
     /// Opens standard input, which is read once and to its end.
     ///
     /// # Errors
-    /// None; the reader's errors are those of a file.
+    /// There are none; the reader's errors are those of a file.
     pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
-    /// Whether a host (`HOST:PORT`) has answered since this fetcher was made.
+    /// Returns whether a host (`HOST:PORT`) has answered since this fetcher was created.
     pub fn has_reached(&self, host: &str) -> bool {
         self.http.has_reached(host)
     }
 
-    /// Returns when a host has answered for the first time. Of several callers one is told.
+    /// Returns when a host has answered for the first time. If several callers wait, one returns.
     pub async fn until_news(&self) {
         self.http.until_news().await;
     }
@@ -166,7 +166,8 @@ impl Fetcher {
         self.http.newly_reached()
     }
 
-    /// Takes hosts back that [`Fetcher::newly_reached`] gave and nobody could note; the next call gives them again.
+    /// Takes back hosts that [`Fetcher::newly_reached`] returned and that could not be noted; the next call returns
+    /// them again.
     pub fn still_news(&self, hosts: Vec<String>) {
         self.http.still_news(hosts);
     }
@@ -185,7 +186,7 @@ impl Fetcher {
 
     async fn open_file(&self, path: PathBuf, requested_by: RequestedBy, stop: Stop) -> Result<Source> {
         let access = Arc::clone(&self.access);
-        // A file system can block, too.
+        // Opening a file can block, too, as on a network file system.
         let opening = tokio::task::spawn_blocking(move || open_file(&path, requested_by, &access, stop));
         opening.await.unwrap_or_else(|error| {
             Err(
@@ -196,11 +197,11 @@ impl Fetcher {
     }
 }
 
-/// Checks a URI for what no worker could fetch, wherever it runs: a scheme that is not supported, a URL that is not valid. If
-/// the workers run on this machine, also a local path that is no file.
+/// Checks a URI for faults that no worker could get around: an unsupported scheme or an invalid URL. If the workers run
+/// on this machine, also checks that a local path is a file.
 ///
 /// # Errors
-/// Permanent, of stage config, with the redacted URI.
+/// Fails permanently, with stage config and the redacted URI.
 pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
     let path = match Location::parse(uri, Stage::Config)? {
         Location::File(path) if by_this_machine => path,
@@ -221,7 +222,7 @@ pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
         {
             Err(refused(Code::AddressInvalid, "cannot be the path of a file").because(error))
         }
-        // A worker may be allowed more than this user.
+        // A worker may have more rights than this user.
         Err(_) => Ok(()),
     }
 }

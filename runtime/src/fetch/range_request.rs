@@ -1,8 +1,8 @@
-//! How a transfer that broke off goes on. What the first answer said of its file goes in; out come the headers that
-//! ask for the rest of it, and whether an answer to them is that rest.
+//! Resumes a broken transfer: the headers of the first answer go in; the headers that request the rest, and whether an
+//! answer is that rest, come out.
 //!
-//! Nothing but the next byte of the same file may follow what was already passed on: RFC 9110, sections 13.1.5
-//! (`If-Range`), 14.4 (`Content-Range`) and 15.3.7 (206). An answer that leaves a doubt is not taken.
+//! The bytes passed on may only be followed by the next byte of the same file: RFC 9110, sections 13.1.5 (`If-Range`),
+//! 14.4 (`Content-Range`) and 15.3.7 (206). A doubtful answer is refused.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::location::redact;
 
-/// What a file was when its transfer began.
+/// The version of a file when its transfer began.
 #[derive(Clone)]
 pub(super) struct FileVersion {
     pub(super) url: Url,
@@ -23,16 +23,16 @@ pub(super) struct FileVersion {
     pub(super) encoding: Option<HeaderValue>,
 }
 
-/// What is asked for: the bytes of a version from a position on.
+/// A request for the bytes of a version from a position on.
 #[derive(Clone, Copy)]
 pub(super) struct RangeRequest<'a> {
     pub(super) version: &'a FileVersion,
     pub(super) from: u64,
-    /// How long the whole file is, if that is known already.
+    /// The length of the whole file, if it is known already.
     pub(super) total: Option<u64>,
 }
 
-/// What an answer gives of a file: the bytes up to `end`, of `total` in all.
+/// The bytes of a file in an answer: those up to `end`, of `total` in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentRange {
     pub(super) end: u64,
@@ -40,8 +40,8 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// The version that an answer which has the whole gives, if the rest of it can be asked for: it was not changed on its way
-    /// (203), it has a strong entity tag, and the server does not say that it has no ranges.
+    /// Returns the version in an answer with the whole file, if the rest of it can be requested: it was not changed on
+    /// its way (203), it has a strong entity tag, and the server does not deny ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
         let is_plain = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
@@ -57,20 +57,20 @@ impl FileVersion {
 }
 
 impl RangeRequest<'_> {
-    /// The value of `Range`.
+    /// Returns the value of `Range`.
     pub(super) fn range(&self) -> HeaderValue {
         HeaderValue::try_from(format!("bytes={}-", self.from)).expect("digits are a header's value")
     }
 
-    /// The value of `If-Range`: of another version the server gives the whole instead of a range.
+    /// Returns the value of `If-Range`: if the version has changed, the server sends the whole file instead of a range.
     pub(super) fn if_range(&self) -> HeaderValue {
         self.version.etag.clone()
     }
 
-    /// Whether an answer is this rest, or a part of it that starts where it does.
+    /// Returns the range of an answer, if it is this rest or a part of it with the same start.
     ///
     /// # Errors
-    /// Why it is not, to follow "could not be resumed".
+    /// Returns the reason why it is not, worded to follow "could not be resumed".
     pub(super) fn check(
         &self,
         url: &Url,
@@ -83,7 +83,8 @@ impl RangeRequest<'_> {
                 "the server does not give ranges of it, but answered {status}"
             ));
         }
-        // An entity tag tells versions of one resource apart. What a redirect adds for a time is in the query.
+        // An entity tag identifies versions of one resource only. The query is ignored, because redirects may add
+        // temporary parameters.
         if place(url) != place(&self.version.url) {
             return Err(format!(
                 "it was redirected to another place, {}",
@@ -144,8 +145,8 @@ impl RangeRequest<'_> {
     }
 }
 
-/// Returns the length of the file, if an answer to a request for no range is one range that is the whole: some proxies and object
-/// stores answer so.
+/// Returns the length of the file if an answer to a request without a range is one range with the whole file: some
+/// proxies and object stores answer so.
 pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
     let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");
@@ -160,7 +161,7 @@ pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     is_whole.then_some(total)
 }
 
-/// Returns whether an answer says, in any of its headers, that it is a part of a file and not all of it.
+/// Returns whether any header of an answer says that it is a part of a file and not the whole.
 pub(super) fn says_part(headers: &HeaderMap) -> bool {
     let spans = headers.get_all(CONTENT_RANGE).iter().filter_map(parse_part);
     let is_part = |(first, last, total): (u64, u64, Option<u64>)| {
@@ -169,7 +170,7 @@ pub(super) fn says_part(headers: &HeaderMap) -> bool {
     spans.into_iter().any(is_part)
 }
 
-/// Where a resource is: its URL but for credentials, query and fragment.
+/// Returns the place of a resource: its URL without credentials, query and fragment.
 fn place(url: &Url) -> (&str, Option<&str>, Option<u16>, &str) {
     (
         url.scheme(),
@@ -179,13 +180,14 @@ fn place(url: &Url) -> (&str, Option<&str>, Option<u16>, &str) {
     )
 }
 
-/// The value of a header that stands there exactly once.
+/// Returns the value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// RFC 9110, section 8.8.3: in quotes, without `W/`. An empty one says nothing about a version.
+/// Returns whether a tag is strong: in quotes, without `W/` (RFC 9110, section 8.8.3). An empty one says nothing about
+/// a version.
 fn is_strong(etag: &HeaderValue) -> bool {
     match etag.as_bytes() {
         [b'"', tag @ .., b'"'] => {
@@ -198,7 +200,8 @@ fn is_strong(etag: &HeaderValue) -> bool {
     }
 }
 
-/// First, last and total of `bytes 10-99/100`. Without a total there is no telling where the file ends.
+/// Parses first, last and total of `bytes 10-99/100`. A range without a total is refused, because the end of the file
+/// would be unknown.
 fn parse_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
     let (first, last, total) = parse_part(value)?;
     let total = total.filter(|&total| last < total)?;
@@ -219,7 +222,7 @@ fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     (unit.eq_ignore_ascii_case("bytes") && first <= last).then_some((first, last, total))
 }
 
-/// Digits and nothing else.
+/// Parses a number of digits and nothing else.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -232,7 +235,7 @@ fn starts_with(value: &HeaderValue, prefix: &[u8]) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// A header of a server's, for a message.
+/// Returns a server's header for a message.
 pub(super) fn shown(value: &[u8]) -> String {
     const CHARS_MAX: usize = 100;
     String::from_utf8_lossy(value).chars().take(CHARS_MAX).collect()

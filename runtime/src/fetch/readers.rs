@@ -1,6 +1,5 @@
-//! The readers of an input: raw bytes go in, the same bytes come out, counted, hashed and held against what was said of
-//! them. At the end of the plain ones the digest of the raw ones is made known, unless it was handed over to somebody who
-//! goes on with it.
+//! Chains the readers of an input: raw bytes go in; the same bytes come out, counted, digested and compared with what
+//! was announced. At the end of the plain bytes, the digest of the raw ones is published, unless it was handed over.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,18 +13,18 @@ use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::stop::Stop;
 
-/// The bytes as they were fetched: looks for a stop before each read, and digests.
+/// The bytes as they were fetched; checks for a stop before each read, and digests.
 pub(super) struct RawBody {
     inner: Box<dyn Read + Send>,
     name: String,
     bounds: InputBounds,
     bytes: u64,
-    /// Nothing while somebody else digests, and at the end.
+    /// The digest; none while another part digests, and at the end.
     digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
     sha256: Option<String>,
-    /// At the end of the bytes: their digest, and their MD5 if it is asked for.
+    /// The digest of all bytes at their end, and their MD5 if it was requested.
     came: Option<(Digest, Option<String>)>,
     ended: bool,
     stop: Stop,
@@ -54,7 +53,7 @@ impl RawBody {
         }
     }
 
-    /// What the bytes must be: by their server, and by whoever asked for them.
+    /// Sets the digests that the bytes must have: those announced by the server, and the requested one.
     pub(super) fn expecting(mut self, checksums: Checksums, sha256: Option<String>) -> Self {
         self.md5 = checksums.has(Algorithm::Md5).then(Md5::new);
         self.checksums = checksums;
@@ -76,10 +75,11 @@ impl RawBody {
         Ok(())
     }
 
-    /// The digest of what has passed, once it is all; nothing if somebody else digests.
+    /// Ends the bytes. Returns their digest; none if another part digests.
     ///
     /// # Errors
-    /// Each time, if it is not what it must be. The server's word comes first: a transfer that did damage is tried again.
+    /// Fails, at each call, if a digest differs. Announced digests are compared first: a damaged transfer is worth a
+    /// retry.
     fn end(&mut self) -> Result<Option<Digest>> {
         self.ended = true;
         if let Some(digesting) = self.digesting.take() {
@@ -145,7 +145,7 @@ impl Read for RawBody {
     }
 }
 
-/// The raw bytes for a decoder, and at its end for whoever wants to know what they were. Both are on one thread at a
+/// The raw bytes, shared by a decoder and by the code that needs their digest at the end. Both are on one thread at a
 /// time.
 #[derive(Clone)]
 pub(super) struct SharedRawBody(Arc<Mutex<RawBody>>);
@@ -155,8 +155,8 @@ impl SharedRawBody {
         Self(Arc::new(Mutex::new(raw)))
     }
 
-    /// Why data that cannot be unpacked is as it is: if its server announced a digest, the rest is read to find
-    /// out whether the transfer did it, which is worth another attempt.
+    /// Explains data that cannot be unpacked: if its server announced a digest, reads the rest to find out whether the
+    /// transfer damaged it, which is worth another attempt.
     pub(super) fn explain(&self, error: Error) -> Error {
         let mut raw = self.lock();
         if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
@@ -175,25 +175,25 @@ impl SharedRawBody {
         }
     }
 
-    /// How far the digest is, before the end.
+    /// Returns the state of the digest, before the end.
     pub(super) fn midstate(&self) -> Option<Midstate> {
         self.lock().digesting.as_ref().map(Digesting::midstate)
     }
 
-    /// Whether all has come.
+    /// Returns whether all bytes have arrived.
     pub(super) fn has_ended(&self) -> bool {
         self.lock().ended
     }
 
-    /// The digest of what has passed, to be gone on with elsewhere. Nothing at the end, or if there is a digest that it must
-    /// be: what damaged data does to a decoder is not to be told before that.
+    /// Hands over the digest of the bytes so far, to be continued elsewhere. Returns none at the end, or if the digest
+    /// must be compared: a decoder's error on damaged data must not be reported before that comparison.
     pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
     }
 
-    /// Whether a digest has had all that has passed, and nothing is to come.
+    /// Returns whether a digest covers all bytes, and the end was reached.
     pub(super) fn is_whole(&self, digesting: &Digesting) -> bool {
         let raw = self.lock();
         raw.ended && raw.bytes == digesting.bytes()
@@ -215,7 +215,7 @@ impl Read for SharedRawBody {
     }
 }
 
-/// The plain bytes, within their limits.
+/// The plain bytes within their limits.
 pub(super) struct LimitedReader {
     inner: Box<dyn Read + Send>,
     taken: Option<CompressedBytes>,
@@ -227,7 +227,7 @@ pub(super) struct LimitedReader {
 }
 
 impl LimitedReader {
-    /// `bytes` of them came before.
+    /// Creates a reader of bytes that `bytes` others came before.
     pub(super) fn new(
         unpacked: DecompressedReader,
         name: String,

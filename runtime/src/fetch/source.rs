@@ -1,5 +1,5 @@
-//! An opened input: what is known of it, and the chain of readers from its raw bytes to plain ones. On the
-//! way the raw bytes are counted, hashed and held against their digests, and both held against their limits.
+//! Opens an input: its metadata, and the chain of readers from its raw bytes to plain ones. On the way the raw bytes
+//! are counted, digested and compared with announced digests, and limits are checked.
 
 use std::io::Read;
 use std::path::Path;
@@ -21,37 +21,37 @@ use crate::location::{file_uri, redact};
 use crate::memory::MemoryShare;
 use crate::stop::Stop;
 
-/// What receipts call standard input.
+/// The URI of standard input in receipts.
 pub const STDIN_URI: &str = "stdin:";
 
 /// An opened input.
 pub struct Source {
-    /// Where it is, after all redirects and without credentials.
+    /// The URI after all redirects, without credentials.
     pub uri: String,
-    /// Its file name, for messages.
+    /// The file name, for messages.
     pub name: String,
     /// The entity tag that the server gave.
     pub etag: Option<String>,
-    /// What the content type and the name tell of its format.
+    /// The hints about the format from the content type and the name.
     pub hints: Hints,
     declared: DeclaredCompression,
-    /// As announced.
+    /// The announced length.
     bytes: Option<u64>,
-    /// Whether what was cut off is told from what is whole.
+    /// Set if a truncated input can be told from a complete one.
     tells_its_end: bool,
     bounds: InputBounds,
     checksums: Checksums,
     sha256: Option<String>,
-    /// What tells that it is the same when its rest is asked for.
+    /// The identity, to check that the input is the same when its rest is requested.
     identity: Option<Identity>,
-    /// What comes before this byte is known already.
+    /// The position of the first byte; the bytes before it are known already.
     from: u64,
     raw: Box<dyn Read + Send>,
     memory: MemoryShare,
     stop: Stop,
 }
 
-/// How large an input may be.
+/// The limits on the size of an input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InputBounds {
     pub(super) raw_bytes_max: u64,
@@ -72,7 +72,7 @@ impl InputBounds {
         }
     }
 
-    /// None but what a number can hold, before [`Source::within`] sets some.
+    /// The bounds before [`Source::within`] sets some: the largest numbers.
     pub(super) const NONE: Self = Self {
         raw_bytes_max: u64::MAX,
         plain_bytes_max: u64::MAX,
@@ -88,8 +88,8 @@ impl InputBounds {
     }
 }
 
-/// The digest of an input as it was fetched, before decompression. There is none before the reader of the
-/// plain bytes has come to their end without an error, so a digest always covers a whole and sound input.
+/// The digest of an input as it was fetched, before decompression. It exists only once the plain bytes were read to
+/// their end without an error, so it always covers a complete and sound input.
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
@@ -99,35 +99,35 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The digest, once the reader has returned 0 bytes or it was taken back.
+    /// Returns the digest, once the reader has returned 0 bytes or the digest was given back.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.get()
     }
 
-    /// What the rest of the input can be asked for by later, if it can be.
+    /// Returns the identity by which the rest of the input can be requested later, if it can be.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// How far the digest is: the bytes that were read so far. Nothing at the end of the input, and after
+    /// Returns the state of the digest: it covers the bytes read so far. None at the end of the input, and after
     /// [`Fetched::detach_digest`].
     pub fn midstate(&self) -> Option<Midstate> {
         self.raw.midstate()
     }
 
-    /// Whether the input was read to its end.
+    /// Returns whether the input was read to its end.
     pub fn has_ended(&self) -> bool {
         self.raw.has_ended()
     }
 
-    /// The digest of what was read, for whoever has the input's own bytes at a place where it costs less to digest them. It
-    /// is to be [taken back](Self::set_digest). Nothing if the bytes of the reader are not those, or are digested as they come
-    /// because they are to be compared with something.
+    /// Hands over the digest of the bytes read so far, to code that has the input's own bytes where digesting them
+    /// costs less. It must be [given back](Self::set_digest). Returns none if the reader's bytes are not the input's
+    /// own, or if they are digested while they are read because the digest must be compared.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
-    /// Ends a digest that was handed over, if it has had all bytes of the input.
+    /// Takes back and ends a digest that was handed over, if it covers all bytes of the input.
     pub fn set_digest(&self, digesting: Digesting) {
         if self.raw.is_whole(&digesting) {
             self.digest.get_or_init(|| digesting.finish());
@@ -143,7 +143,7 @@ impl Source {
             .to_string_lossy()
             .into_owned();
         let (hints, compression) = hints(&name, None);
-        // The path may be a mistyped URL.
+        // The path may be a mistyped URL with secrets.
         let name = redact(&name);
         Self {
             uri: file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
@@ -175,7 +175,7 @@ impl Source {
             hints: Hints::default(),
             declared: DeclaredCompression::default(),
             bytes: None,
-            // A pipe does not tell, and its shell can: README.md has `pipefail`.
+            // A pipe does not show truncation, but its shell can: see `pipefail` in README.md.
             tells_its_end: true,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),
@@ -223,8 +223,8 @@ impl Source {
         })
     }
 
-    /// The same, of whose first bytes nothing comes any more. What was known of the whole counts: the headers of a part
-    /// tell of that.
+    /// Returns the same source, without its first `from` bytes. The metadata of the whole input counts, because the
+    /// headers of a part describe the part.
     pub(super) fn behind(mut self, from: u64, identity: &Identity) -> Self {
         self.from = from;
         self.bytes = Some(identity.bytes());
@@ -234,7 +234,7 @@ impl Source {
         self
     }
 
-    /// Sets bounds, and refuses what announces to be longer.
+    /// Sets bounds, and refuses an input that announces more bytes.
     pub(super) fn within(mut self, bounds: InputBounds) -> Result<Self> {
         self.bounds = bounds;
         match self.bytes.filter(|&bytes| bytes > bounds.raw_bytes_max) {
@@ -243,36 +243,39 @@ impl Source {
         }
     }
 
-    /// Takes the input only if its bytes as they are fetched have this SHA-256, in lowercase hex.
+    /// Requires that the bytes as fetched have this SHA-256, in lowercase hex.
     #[must_use]
     pub fn expect_sha256(mut self, sha256: Option<&str>) -> Self {
         self.sha256 = sha256.map(str::to_owned);
         self
     }
 
-    /// Asks for memory here, if a decompressor needs more than usual.
+    /// Sets the memory from which a decompressor asks for more than usual.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
         self.memory = memory.clone();
         self
     }
 
-    /// The input's bytes, decompressed, and the digest of what is fetched for them. Of a rest, `digesting` has had the bytes
-    /// that come before. This and the reader block, so they must not be used within an async task.
+    /// Returns a reader of the input's bytes, decompressed, and the digest of the fetched bytes. For the rest of an
+    /// input, `digesting` covers the bytes before it. This and the reader block, so they must not be used within an
+    /// async task.
     ///
     /// # Errors
-    /// Those of the first read. The reader's errors carry one of this crate, which [`Error::from_io`] takes
-    /// out: transient ones of stage fetch if the transfer breaks off for good, is too slow, ends at another length or
-    /// digest than was announced, or the file changes meanwhile; permanent ones if it is longer than its limit or has
-    /// not the SHA-256 that it must have; permanent ones of stage decompress if the data is corrupt, truncated or longer
-    /// than its limits; the stop's own as soon as one is requested.
+    /// Returns those of the first read. The reader's errors wrap one of this crate, which [`Error::from_io`] extracts:
+    ///
+    /// - transient ones of stage fetch if the transfer breaks off for good, is too slow, has another length or digest
+    ///   than announced, or the file changes meanwhile
+    /// - permanent ones of stage fetch if the input is longer than its limit or does not have the required SHA-256
+    /// - permanent ones of stage decompress if the data is corrupt, truncated or longer than its limits
+    /// - that of the stop as soon as it is requested
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
         if !self.tells_its_end && self.checksums.is_empty() && self.sha256.is_none() {
             let what = "the server says neither where the file ends nor its digest: if it is cut off, nobody will know";
             tracing::warn!(uri = self.uri, "{what}");
         }
         assert_eq!(digesting.bytes(), self.from, "a digest of what comes before");
-        // There is no going on with an MD5 elsewhere. Where there is a SHA-256 to check, that says as much.
+        // An MD5 cannot be continued in another process. A SHA-256 to check makes it unnecessary.
         let is_checkable = !self.checksums.has(Algorithm::Md5)
             || self.checksums.has(Algorithm::Sha256)
             || self.sha256.is_some();
@@ -289,7 +292,7 @@ impl Source {
                 decompress::decompress(bytes, &self.name, &self.declared, room)
                     .map_err(|error| raw.explain(error))?
             }
-            // Only of plain inputs there is a rest, whatever that begins with.
+            // Only plain inputs have a rest, whatever its first bytes look like.
             _ => DecompressedReader::plain(bytes),
         };
         let is_plain = unpacked.taken.is_none();
@@ -305,7 +308,7 @@ impl Source {
     }
 }
 
-/// The last part of a URL's path without secrets, or its host if there is none.
+/// Returns the last part of a URL's path without secrets, or its host if there is none.
 fn file_name(url: &Url) -> String {
     let shown = Url::parse(&redact(url.as_str()));
     let url = shown.as_ref().unwrap_or(url);
@@ -321,7 +324,7 @@ fn file_name(url: &Url) -> String {
     .to_owned()
 }
 
-/// What name and content type tell of the format and of the compression.
+/// Returns the format and the compression that a name and a content type indicate.
 fn hints(name: &str, content_type: Option<&str>) -> (Hints, Option<Compression>) {
     let media_type = content_type
         .unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Standard input: nothing goes in, its bytes come out as they arrive.
+//! Reads standard input: its bytes come out as they arrive.
 
 use std::io::{self, Read};
 
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::stop::Stop;
 
-/// How often a read that waits for bytes looks for a stop.
+/// The interval at which a read that waits for bytes checks for a stop.
 const LOOK_EVERY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -17,7 +17,7 @@ const LOOK_EVERY: Timespec = Timespec {
 /// The bytes of standard input. A wait for more of them ends with a stop.
 pub(super) struct Stdin {
     stop: Stop,
-    /// A terminal goes on after its end, if somebody reads again.
+    /// Set after the end: a terminal would continue if it were read again.
     has_ended: bool,
 }
 
@@ -44,7 +44,7 @@ impl Read for Stdin {
                 Err(error) => return Err(error.into()),
             }
             match rustix::io::read(&stdin, &mut *out) {
-                // Whoever shares the pipe may have made it one that does not block.
+                // Another process that shares the pipe may have made it non-blocking.
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 result => {
                     let read = result?;

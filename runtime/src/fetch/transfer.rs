@@ -1,5 +1,5 @@
-//! A body on its way. An answer goes in; a task takes its bytes from the network and puts them into a bounded channel,
-//! and a blocking reader drains it. Where the transfer breaks off, the task asks for the rest.
+//! Transfers a body: an answer goes in; a task puts its bytes from the network into a bounded channel, and a blocking
+//! reader drains it. If the transfer breaks off, the task requests the rest.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -24,10 +24,10 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 
-/// A server that asks to be left alone for longer is not asked again within the attempt.
+/// The longest requested wait (`Retry-After`) that is kept within an attempt; a longer one ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// What was opened, to ask for it again.
+/// The URL that was opened, to request it again.
 #[derive(Clone)]
 pub(super) struct RequestedUrl {
     pub(super) http: Arc<Http>,
@@ -35,8 +35,8 @@ pub(super) struct RequestedUrl {
     pub(super) requested_by: RequestedBy,
 }
 
-/// Starts to fetch the body of the answer that `url` gave in the end, which is the whole of a version; `total` is the length that
-/// it announces.
+/// Starts to fetch the body of the answer that `url` finally gave, which is the whole of a version; `total` is the
+/// announced length.
 pub(super) fn start(
     requested: RequestedUrl,
     url: &Url,
@@ -54,7 +54,7 @@ pub(super) fn start(
     )
 }
 
-/// Starts to fetch the body of an answer that was found to be the rest of a version, or a part of that.
+/// Starts to fetch the body of an answer that is the rest of a version, or a part of that.
 pub(super) fn start_rest(
     requested: RequestedUrl,
     url: &Url,
@@ -104,7 +104,7 @@ fn begin(
     }
 }
 
-/// The length that an answer announces.
+/// Returns the length that an answer announces.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     number(headers.get(CONTENT_LENGTH)?.as_bytes())
 }
@@ -121,32 +121,33 @@ type Sender = mpsc::Sender<Result<BodyPiece>>;
 struct Transfer {
     requested: RequestedUrl,
     name: String,
-    /// What to resume, if that can be told.
+    /// The version to resume, if there is one.
     version: Option<FileVersion>,
     received: u64,
-    /// The length of the whole, as soon as it is known.
+    /// The length of the whole file, as soon as it is known.
     total: Option<u64>,
     min_rate: MinRate,
     resumes: u32,
-    /// The resumes since a byte came last.
+    /// The number of resumes since the last byte arrived.
     in_vain: u32,
     waiting: Arc<WaitTime>,
 }
 
-/// One answer: the whole, or a part of it.
+/// One answer with the whole file or a part of it.
 struct AnswerPart {
     response: Response,
     start: u64,
-    /// Where it ends, if it says so.
+    /// The position at which it ends, if it states one.
     end: Option<u64>,
-    /// Whether it has a transfer coding, which alone says where it ends, whatever length it announces.
+    /// Set if it has a transfer coding, which alone determines its end, whatever length it announces.
     is_coded: bool,
-    /// What it says of its own content, and what came of it.
+    /// The announced digests of this part, and the digest of the received bytes.
     checks: Option<(Checksums, Sha256)>,
 }
 
 impl AnswerPart {
-    /// An answer from the first byte on. What it says of its content is about the file, whose reader checks it.
+    /// Returns an answer from the first byte on. The digests that it announces are those of the file, whose reader
+    /// checks them.
     fn first(response: Response, end: Option<u64>) -> Self {
         Self {
             is_coded: response.headers().contains_key(TRANSFER_ENCODING),
@@ -170,11 +171,11 @@ impl AnswerPart {
 }
 
 impl Transfer {
-    /// Runs until the body has ended, the reader is gone or a stop is asked for.
+    /// Runs until the body has ended, the reader is dropped or a stop is requested.
     async fn run(mut self, part: AnswerPart, sender: Sender, stop: Stop) {
         let pump = async {
             let end = self.pump(part, &sender).await.map(|()| BodyPiece::End);
-            // Fails if the reader is gone, which then needs no end.
+            // This fails if the reader was dropped, which then needs no end.
             let _ = sender.send(end).await;
         };
         tokio::select! {
@@ -191,10 +192,10 @@ impl Transfer {
         Ok(())
     }
 
-    /// Passes on what comes of an answer. Gives the reason if there is more to come than came of this one.
+    /// Passes on the bytes of an answer. Returns the reason to resume if the file has more bytes than came.
     ///
     /// # Errors
-    /// What resuming would not mend.
+    /// Returns errors that a resume would not mend.
     async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<Option<Error>> {
         loop {
             let is_begun = self.received > part.start;
@@ -210,7 +211,7 @@ impl Transfer {
                     self.verify(part)?;
                     return Ok(self.ended(part));
                 }
-                // Nothing is missing but the sign that nothing is.
+                // All bytes have arrived, and only the end of the answer is missing.
                 _ if self.total == Some(self.received) && !part.is_coded => {
                     return self.verify(part).map(|()| None);
                 }
@@ -228,7 +229,7 @@ impl Transfer {
                 }
             };
             if !is_begun {
-                // A server that takes its time to begin is not one that sends slowly.
+                // The wait for the first byte does not count towards the rate.
                 self.min_rate.begin(self.waiting.so_far(), self.received);
             }
             self.count(part, chunk.len())?;
@@ -258,7 +259,7 @@ impl Transfer {
         })
     }
 
-    /// Holds the content of a part that is whole against the digest that its answer announced.
+    /// Compares the content of a complete part with the digest that its answer announced.
     fn verify(&self, part: &mut AnswerPart) -> Result<()> {
         match part.checks.take().filter(|_| part.end == Some(self.received)) {
             Some((checksums, sha256)) => checksums
@@ -277,7 +278,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// What is to be said of an answer that came to its end: nothing if that is the end of the whole.
+    /// Returns the error for an answer that has ended; none if the whole file has arrived.
     fn ended(&self, part: &AnswerPart) -> Option<Error> {
         let received = self.received;
         match (part.end, self.total) {
@@ -292,10 +293,11 @@ impl Transfer {
         }
     }
 
-    /// Asks for the rest of a transfer that broke off.
+    /// Requests the rest of a transfer that broke off.
     ///
     /// # Errors
-    /// Transient in any case: the next attempt starts from zero or a checkpoint, and finds out what is the matter with the file.
+    /// Transient in any case: the next attempt starts from zero or from a checkpoint, and finds out what is wrong with
+    /// the file.
     async fn resume(&mut self, mut broken: Error) -> Result<AnswerPart> {
         let Some(version) = self.version.clone() else {
             return Err(broken);
@@ -356,7 +358,8 @@ impl Transfer {
         Ok(AnswerPart::rest(response, rest.from, span.end))
     }
 
-    /// Doubles with each resume in vain. Somewhat random, so that those whom a server lost at once do not come back at once.
+    /// Returns the pause before a resume. It doubles with each resume in vain, and is partly random, so that clients
+    /// that a server lost at once do not all come back at once.
     fn pause(&self) -> Duration {
         let doubled = self.limits().http_resume_pause * (1 << (self.in_vain - 1).min(10));
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)

@@ -1,6 +1,6 @@
-//! A URI or a text goes in, the same without its secrets comes out, for messages, logs and receipts. User names and passwords
-//! are left out, also from a URI within a URI and from a malformed one. The values of parameters with the name of a secret
-//! become `***`. A part that cannot be understood is hidden.
+//! Redacts secrets: a URI or a text goes in; the same without its secrets comes out, for messages, logs and receipts.
+//! User names and passwords are removed, also from a URI within a URI and from a malformed one. The values of
+//! parameters with the name of a secret become `***`. A part that cannot be understood is hidden.
 
 use std::borrow::Cow;
 
@@ -14,20 +14,21 @@ const HIDDEN: &str = "***";
 /// The most levels of percent-encoding that are decoded. A text with more levels is hidden.
 const LEVELS_MAX: usize = 8;
 
-/// The longest host, with a user and a password.
+/// The most bytes of a host with a user and a password.
 const AUTHORITY_MAX: usize = 2_048;
 
-/// Schemes before whose host any number of slashes may stand, none included: see the URL standard.
+/// Schemes that allow any number of slashes before the host, even none: see the URL standard.
 const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
 
-/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a URI.
+/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a
+/// URI.
 pub fn redact(uri: &str) -> String {
     let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
         Some((Ok(url), _)) => match without_fragment(url) {
             Some(url) => Cow::from(url),
             None => Cow::from(uri),
         },
-        // A password may have unescaped characters at which a query would begin.
+        // A password may have unescaped characters that would begin a query.
         Some((Err(_), _)) => {
             let from = uri.rfind('@').unwrap_or_default();
             let end = uri[from..].find(['?', '#']).map_or(uri.len(), |at| from + at);
@@ -43,15 +44,15 @@ fn without_fragment(mut url: Url) -> Option<String> {
     if url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
         return None;
     }
-    // Both fail only on a URI that cannot have them.
+    // These calls fail only on a URI that cannot have these parts.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
     Some(url.into())
 }
 
-/// Returns a text for people, with each URI in it as [`redact`] returns it, and without the values of members with the name
-/// of a secret. For texts of others: a document that is not a valid request, a library's error.
+/// Returns a text for people, with each URI in it redacted as by [`redact`], and without the values of members with the
+/// name of a secret. It is for texts of others: a document that is not a valid request, or a library's error.
 pub fn redact_within(text: &str) -> String {
     let text = hide_members(&unescape(text));
     let mut shown = String::with_capacity(text.len());
@@ -67,15 +68,15 @@ pub fn redact_within(text: &str) -> String {
     shown
 }
 
-/// Whether a URI holds a user name or a password, or has one in a URI within it, at any level of percent-encoding. A URI with
-/// more than eight levels counts as one that does.
+/// Returns whether a URI holds a user name or a password, itself or in a URI within it, at any level of
+/// percent-encoding. A URI with more than eight levels counts as one that does.
 pub fn has_userinfo(uri: &str) -> bool {
     let is_opaque = scheme(uri).is_some_and(|scheme| {
         let rest = &uri[scheme.len() + 1..];
         !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
     });
     let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
-    // What stands behind two slashes is a host to browsers, whatever it is here.
+    // Browsers take the text after two slashes for a host, whatever it is here.
     let without_scheme = uri
         .trim_start()
         .strip_prefix("//")
@@ -88,7 +89,8 @@ pub fn has_userinfo(uri: &str) -> bool {
         })
 }
 
-/// Whether `holds` is true of a text, or of the text percent-decoded once or more often; true beyond [`LEVELS_MAX`] levels.
+/// Returns whether `holds` is true of a text, or of the text percent-decoded once or more often; true beyond
+/// [`LEVELS_MAX`] levels.
 fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     let mut text = Cow::from(text);
     for _ in 0..LEVELS_MAX {
@@ -121,7 +123,7 @@ fn redact_one(uri: &str) -> String {
     if !at_some_level(&shown, |text| clean(text) != text) {
         return shown;
     }
-    // A secret is left that only shows when a longer part is decoded at once.
+    // A secret remains that only shows when a longer part is decoded at once.
     match authorities(&shown).next() {
         Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
         _ => HIDDEN.to_owned(),
@@ -137,7 +139,7 @@ fn redact_token(token: &str) -> String {
         Some(_) => redact(token),
         None => redact_one(token),
     };
-    // `me:password@host`, whatever stands before it.
+    // The part may be `me:password@host` with any prefix.
     let Some(at) = shown.rfind('@') else {
         return shown;
     };
@@ -169,8 +171,8 @@ fn token_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns a text of JSON with those escapes undone that could hide a part of a URI. A backslash that results counts as a
-/// slash, as in URLs.
+/// Returns JSON text with the escapes decoded that could hide a part of a URI. A resulting backslash counts as a slash,
+/// as in URLs.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::from(text);
@@ -194,7 +196,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
         match character {
             Some(character) => plain.push(character),
             None => {
-                // Whatever is escaped stays so; of two backslashes the second escapes nothing.
+                // An escaped character stays escaped; the second of two backslashes escapes nothing.
                 let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
                 plain.push_str(&escape[..length]);
                 rest = &escape[length..];
@@ -212,14 +214,14 @@ struct Authority<'a> {
     text: &'a str,
     start: usize,
     end: usize,
-    /// Whether a scheme stands before it.
+    /// Set if a scheme comes before it.
     is_named: bool,
 }
 
 impl Authority<'_> {
     fn has_userinfo(&self) -> bool {
         let authority = &self.text[self.start..self.end];
-        // A text that is not a host may be a user and the beginning of a password.
+        // A text that is no host may be a user and the beginning of a password.
         let is_begun = || !is_host(authority) && self.text[self.end..].contains('@');
         self.is_named && (authority.contains('@') || is_begun())
     }
@@ -252,7 +254,7 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
         if slashes < 2 && !is_special {
             return None;
         }
-        // A local file has no host, and `@` is a character of its name like any other.
+        // A local file has no host, and `@` is an ordinary character of its name.
         let slashes = if scheme == "file" { 2 } else { slashes };
         let start = text.len() - behind.len() + slashes;
         let longest = text.floor_char_boundary(start + AUTHORITY_MAX);
@@ -268,8 +270,8 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     })
 }
 
-/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come later,
-/// after further characters of a password; if there is no `@`, the authority is hidden.
+/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come
+/// later, after further characters of a password; if there is no `@`, the authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);
     let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
@@ -319,7 +321,7 @@ fn opaque_without_userinfo(text: &str) -> String {
     text.to_owned()
 }
 
-/// Whether a text looks like a host, several hosts, or an address, each with a port or without.
+/// Returns whether a text looks like a host, several hosts, or an address, each with a port or without.
 fn is_host(text: &str) -> bool {
     let is_one = |host: &str| {
         let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -328,24 +330,24 @@ fn is_host(text: &str) -> bool {
             None => host.split_once(':').unwrap_or((host, "")),
         };
         let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':' | '*');
-        // After a colon without a port there may be a password with a `/`, `?` or `#`.
+        // A colon without a port may be followed by a password with a `/`, `?` or `#`.
         let is_cut = !text.starts_with('[') && text.ends_with(':');
         host.chars().all(allowed) && port.chars().all(|c| c.is_ascii_digit()) && !is_cut
     };
     text.split([',', ';']).take(1).all(is_one)
 }
 
-/// Whether a character may be part of a name before `=`.
+/// Returns whether a character may be part of a name before `=`.
 fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
 }
 
-/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`, `;jwt=...`. In
-/// a file's path, a folder `session=5` is not a parameter.
+/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`,
+/// `;jwt=...`. In a file's path, a folder `session=5` is not a parameter.
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
-    // In a URI within a path there are no folders.
+    // A URI within a path has no folders.
     let nested = if is_path {
         let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
         let named = authorities(&text[own..]).find(|authority| authority.is_named);
@@ -383,7 +385,7 @@ fn hide_values(text: &str, is_path: bool) -> String {
 fn value_length(text: &str, is_query: bool) -> usize {
     let ends = |(at, c): (usize, char)| match c {
         '&' | '#' => true,
-        // Within a query it may be part of the value.
+        // A semicolon within a query may be part of the value.
         ';' => !is_query || text[at + 1..].trim_start_matches(is_name_part).starts_with('='),
         '/' | '?' => !is_query,
         _ => false,
@@ -393,7 +395,7 @@ fn value_length(text: &str, is_query: bool) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Returns a text with `***` for each component that turns out to have a secret when it is percent-decoded.
+/// Returns a text with `***` for each component that has a secret once it is percent-decoded.
 fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
     let mut shown = String::with_capacity(text.len());
@@ -543,7 +545,7 @@ const BESIDE: &[&str] = &[
     "storage", "time", "user", "x",
 ];
 
-/// Whether a parameter, member or header of this name has a secret as its value.
+/// Returns whether a parameter, member or header of this name has a secret as its value.
 fn is_secret(name: &str) -> bool {
     let name = fully_decoded(name);
     let Some(name) = name else { return true };
@@ -570,7 +572,7 @@ fn fully_decoded(text: &str) -> Option<String> {
     None
 }
 
-/// The words of a name in camel case: `authKey`, `PHPSessId`, `key2`.
+/// Splits a name in camel case into its words: `authKey`, `PHPSessId`, `key2`.
 fn words(run: &str) -> impl Iterator<Item = &str> {
     let characters: Vec<(usize, char)> = run.char_indices().collect();
     let begins = move |number: usize| {
@@ -587,9 +589,9 @@ fn words(run: &str) -> impl Iterator<Item = &str> {
     starts.zip(ends).map(|(start, end)| &run[start..end])
 }
 
-/// Whether a word in lowercase is made of [`WORDS`], [`BESIDE`] and digits alone, and has one of [`WORDS`].
+/// Returns whether a lowercase word consists of [`WORDS`], [`BESIDE`] and digits only, with at least one of [`WORDS`].
 fn is_made_of_secrets(word: &str) -> bool {
-    // Whether the word up to each byte can be made of parts, without one of `WORDS` and with one.
+    // Each entry says whether the word up to that byte consists of parts: without one of `WORDS`, and with one.
     let mut reached = vec![(false, false); word.len() + 1];
     reached[0].0 = true;
     for from in 0..word.len() {

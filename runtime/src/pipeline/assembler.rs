@@ -1,5 +1,6 @@
-//! What the lanes made of one chunk after the other in, in the order of the input; the output and the rejects of the
-//! whole, staged, and its counts out. The input's digest, too, if it was handed over: here is what a chunk consisted of.
+//! Assembles the lanes' results of one chunk after the other, in the order of the input: results go in; the staged
+//! output and rejects, and the counts, come out. It also digests the input if it was asked to, because the chunks'
+//! bytes are at hand.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,31 +20,31 @@ use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position, Row};
 use crate::units::ByteSize;
 
-/// The largest vector that is used again, in batches.
+/// The largest vector that is reused, in batches.
 const SPARE_BATCHES_MAX: usize = 8;
 
-/// Assembles the lanes' output of one chunk after the other into the output of the attempt, in the order of the input.
+/// The output of an attempt, assembled from the lanes' results in the order of the input.
 pub(super) struct OutputAssembler<'a> {
     job: &'a Job,
     pub(super) staging: Staging,
-    /// Where the next chunk begins.
+    /// The position of the next chunk.
     pub(super) origin: ChunkOrigin,
     pub(super) counts: RecordCounts,
     pub(super) by_code: BTreeMap<String, RejectTally>,
-    /// What the plugin counted.
+    /// The plugin's counters.
     pub(super) counters: BTreeMap<String, u64>,
-    /// If checkpoints are written.
+    /// Set if checkpoints are written.
     checkpoint_base: Option<CheckpointBase>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
     traps: TrapBudget,
-    /// Bytes of output and rejects.
+    /// The bytes of output and rejects.
     written: u64,
-    /// Of the input, if it is digested with the output.
+    /// The digest of the input, if it is computed here.
     of_input: Option<Digesting>,
 }
 
-/// Vectors to use again: one for a chunk and one for its output.
+/// Vectors to reuse: one for a chunk and one for its output.
 #[derive(Default)]
 pub(super) struct SpareBuffers {
     pub(super) raw: Vec<u8>,
@@ -68,7 +69,7 @@ impl<'a> OutputAssembler<'a> {
         }
     }
 
-    /// Goes on behind a checkpoint, whose bytes are staged already.
+    /// Continues after a checkpoint, whose bytes are staged already.
     pub(super) fn resume(job: &'a Job, staging: Staging, checkpoint: Checkpoint) -> Self {
         let begin = Self::new(job, staging, checkpoint.rest().origin);
         Self {
@@ -82,35 +83,36 @@ impl<'a> OutputAssembler<'a> {
         }
     }
 
-    /// Has a checkpoint written behind each chunk with a mark.
+    /// Writes a checkpoint after each chunk with a mark from now on.
     pub(super) fn write_checkpoints(&mut self, base: CheckpointBase) {
         self.checkpoint_base = Some(base);
     }
 
-    /// Digests the input, too, from where its digest is: what a chunk was made of is then at hand.
+    /// Also digests the input from now on, from the digest's position, because the bytes of each chunk are at hand
+    /// here.
     pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
         self.of_input = of_input;
     }
 
-    /// Up to where, if it is digested here.
+    /// Returns the position up to which the input is digested, if it is digested here.
     pub(super) fn digested(&self) -> Option<u64> {
         self.of_input.as_ref().map(Digesting::bytes)
     }
 
-    /// The digest of the input, if it was digested here.
+    /// Returns the digest of the input, if it was digested here.
     pub(super) fn end_input(&mut self) -> Option<Digesting> {
         self.of_input.take()
     }
 
-    /// Takes the next part of what was made of the chunk `raw`.
+    /// Takes the next part of the result of the chunk `raw`.
     ///
     /// # Errors
-    /// Those of writing it; the stop's, if one was asked for; an output that is too large.
+    /// Fails if the part cannot be written, if the output is too large, or if the job's stop is requested.
     pub(super) fn write(&mut self, part: &ChunkOutput, raw: &[u8]) -> Result<()> {
         self.take(part, raw, &[])
     }
 
-    /// Takes a part of what was made of the chunk `raw`, and those bytes once more if it is the last one of that.
+    /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` has the same bytes, to be digested.
     fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.stop.check()?;
         fail_points::pass("batch", self.job.name());
@@ -118,7 +120,7 @@ impl<'a> OutputAssembler<'a> {
         let output = self.staging.output();
         match &mut self.of_input {
             Some(of_input) => {
-                // What was read before they were digested here.
+                // These bytes of the chunk were digested while they were read.
                 let before = of_input.bytes().saturating_sub(self.origin.0.offset);
                 let rest = chunk.get(before as usize..).unwrap_or_default();
                 output.write_beside(&part.output, (of_input, rest))?;
@@ -158,7 +160,7 @@ impl<'a> OutputAssembler<'a> {
         text.check()
     }
 
-    /// How many bytes the rejects may have up to this record.
+    /// Returns the most bytes that the rejects may have up to this record.
     fn rejects_bytes_max(&self, row: Row) -> u64 {
         let read = self.origin.0.offset + u64::from(row.end);
         self.job
@@ -167,10 +169,10 @@ impl<'a> OutputAssembler<'a> {
             .max(read.saturating_mul(REJECTS_RATIO))
     }
 
-    /// Takes the last part of a chunk. Its vectors come back.
+    /// Takes the last part of a chunk. Returns its vectors for reuse.
     ///
     /// # Errors
-    /// As [`OutputAssembler::write`]; more traps than the request may have.
+    /// Fails as [`OutputAssembler::write`] does, and if the request has more traps than it may have.
     pub(super) fn end(
         &mut self,
         finished: FinishedChunk,
@@ -208,15 +210,15 @@ impl<'a> OutputAssembler<'a> {
             raw: within(finished.raw, bytes_max),
             output: within(finished.rest.output, bytes_max),
         };
-        // What it was for is gone now.
+        // The buffers that this memory was for are gone now.
         drop(finished.held);
         Ok(spare)
     }
 
-    /// Adds what a plugin counted.
+    /// Adds counters of a plugin.
     pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
         for (name, count) in counters {
-            // Each instance has as many names, but all of them together no more.
+            // The limit on names holds for each instance, and also for all of them together.
             let is_full = self.counters.len() >= self.job.limits.plugin_counters;
             if is_full && !self.counters.contains_key(&name) {
                 continue;
@@ -269,7 +271,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
     Err(Error::permanent(Stage::Commit, Code::OutputTooLarge, why))
 }
 
-/// The text of rejects on its way to the staged file: what is long is not held as a whole.
+/// The text of rejects on its way to the staged file; a long text is written in parts.
 struct RejectsBuffer<'a> {
     text: &'a mut Vec<u8>,
     text_bytes_max: usize,
@@ -300,7 +302,7 @@ impl RejectsBuffer<'_> {
     }
 }
 
-/// Errors carry one of this crate.
+/// Writes text. Errors wrap an error of this crate.
 impl Write for RejectsBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > self.text_bytes_max {
@@ -316,7 +318,7 @@ impl Write for RejectsBuffer<'_> {
     }
 }
 
-/// The vector to use again, or another one: a long record was in it.
+/// Returns the vector for reuse, or a new one if a long record has made it too large.
 fn within(vector: Vec<u8>, bytes_max: usize) -> Vec<u8> {
     if vector.capacity() <= bytes_max {
         vector

@@ -1,5 +1,5 @@
-//! One attempt: an opened source in, its committed receipt out. The input is split, its chunks are put through lanes, what they
-//! give is assembled, and the attempt is finished.
+//! Runs one attempt: an opened source goes in, its committed receipt comes out. The input is split, its chunks pass
+//! through lanes, the results are assembled, and the attempt is finished.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 
 /// Runs a job from an opened source to the committed receipt. Blocks; call it on a thread of its own.
 ///
-/// An input of one chunk is worked on by this thread alone, and so is a longer one where there is one lane only. What is
-/// written does not depend on the number of lanes.
+/// This thread alone processes an input of one chunk, and a longer one if there is only one lane. The output does not
+/// depend on the number of lanes.
 ///
 /// # Errors
-/// Of any stage; then there is no receipt of this attempt.
+/// Returns errors of any stage; then this attempt has created no receipt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
@@ -54,7 +54,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     work_through(job, opened, assembler, None)
 }
 
-/// An input that is being read, and where it came from.
+/// An input that is being read, with its source.
 pub(super) struct AttemptInput {
     pub(super) name: String,
     uri: String,
@@ -118,7 +118,7 @@ impl<'a> PreparedAttempt<'a> {
     }
 }
 
-/// Puts all chunks through, to the committed receipt.
+/// Processes all chunks and finishes the attempt.
 pub(super) fn work_through(
     job: &Job,
     opened: PreparedAttempt<'_>,
@@ -143,8 +143,8 @@ pub(super) fn work_through(
             finish(job, completed, assembler)
         }
         Err(error) => {
-            // A transfer that broke off goes on later, if this attempt got further than the one before, unless what came
-            // in the end was found to be damaged.
+            // After a broken transfer, the next attempt resumes if this one has written a checkpoint of its own, unless
+            // the input was found to be damaged at its end.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
             let is_done_again = job.limits.memory.is_refused();
@@ -156,7 +156,7 @@ pub(super) fn work_through(
     }
 }
 
-/// Puts all chunks through; what was read and, if that was asked for, what was made of it.
+/// Processes all chunks. Returns the description of the input and, if requested, the profile of the output.
 fn put_through(
     job: &Job,
     input: &AttemptInput,
@@ -171,7 +171,7 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
         _ => 1,
     };
-    // Of a text that is not made of the input's own bytes a chunk has others, and the rows of a footer are in no chunk.
+    // Transcoded chunks do not have the input's own bytes, and the rows of a footer are in no chunk.
     if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }
@@ -180,7 +180,7 @@ fn put_through(
     let mut scheduler = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
-            // Fewer lanes make the same.
+            // Fewer lanes give the same result, so a shortage of memory is no error.
             let bytes = for_lanes.bytes() + LANE_BYTES + job.profile_bytes();
             if !for_lanes.try_raise(bytes) {
                 break;
@@ -202,7 +202,7 @@ fn put_through(
     }
     let (splitter, memory) = (&mut decoding.splitter, &job.limits.memory);
     lane_pool::run(&mut lanes, threads, splitter, first, scheduler, assembler, memory)?;
-    // What a stateless plugin adds at the end it adds once, as if it had seen the whole input.
+    // Only one instance of a stateless plugin finishes, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
     if let Some(of_input) = assembler.end_input() {
@@ -227,7 +227,7 @@ fn put_through(
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))
 }
 
-/// What the lanes of a job have in common.
+/// The parts that the lanes of a job share.
 struct LaneMaker<'a> {
     job: &'a Job,
     opener: Arc<InstanceOpener>,
@@ -276,7 +276,7 @@ impl LaneMaker<'_> {
         Profiler::new(layout, &self.job.limits)
     }
 
-    /// A lane with an instance of its own.
+    /// Creates a lane with an instance of its own.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
         let log_bytes = self.job.limits.plugin_log_bytes;
         self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)

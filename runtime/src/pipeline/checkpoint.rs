@@ -1,5 +1,5 @@
-//! How far an attempt is goes in; out comes the document from which a successor goes on as if it had done all of it
-//! itself, or why it cannot.
+//! Converts checkpoints: the progress of an attempt goes in; a document comes out, from which the next attempt resumes
+//! as if it had done the work itself, or the reason why it cannot.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::request::InputOptions;
 /// The version of the document.
 const VERSION: u32 = 1;
 
-/// How far an attempt was, behind some chunk of its input.
+/// The state of an attempt at a chunk boundary of its input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Checkpoint {
@@ -36,25 +36,25 @@ pub(super) struct Checkpoint {
     pub(super) dialect: Dialect,
     /// The number of the next record.
     pub(super) record: u64,
-    /// The line that it starts on.
+    /// The line on which that record starts.
     pub(super) line: u64,
-    /// The byte that it starts at.
+    /// The byte at which it starts.
     pub(super) offset: u64,
-    /// What was read already from there on.
+    /// The bytes from there on that were read already.
     pub(super) read: Vec<u8>,
-    /// Of the input up to the end of that.
+    /// The digest of the input up to the end of these bytes.
     pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
     pub(super) by_code: BTreeMap<String, RejectTally>,
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) traps: TrapBudget,
-    /// Bytes of output and rejects.
+    /// The bytes of output and rejects.
     pub(super) written: u64,
-    /// What was made of it.
+    /// The staged output and rejects.
     pub(super) staged: StagedPart,
 }
 
-/// All that the bytes of an output depend on, but for the input's: only who does the same may go on.
+/// Everything that the bytes of an output depend on except the input: only the same work may resume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WorkIdentity {
@@ -71,10 +71,10 @@ pub(super) struct WorkIdentity {
 }
 
 impl WorkIdentity {
-    /// Of a job at a request of a queue.
+    /// Returns the work identity of `job` for the request `id` in `queue`.
     pub(super) fn of(job: &Job, queue: &str, id: &str) -> Self {
         let limits = Limits {
-            // Neither shows in the output.
+            // Neither limit affects the output.
             lanes: 0,
             checkpoint_bytes: 0,
             ..(*job.limits).clone()
@@ -93,7 +93,7 @@ impl WorkIdentity {
         }
     }
 
-    /// The first member in which it is another.
+    /// Returns the name of the first member that differs.
     fn difference(&self, other: &Self) -> Option<String> {
         let members = |work: &Self| match serde_json::to_value(work) {
             Ok(Value::Object(members)) => members,
@@ -106,10 +106,10 @@ impl WorkIdentity {
 }
 
 impl Checkpoint {
-    /// Reads a document, of a checkpoint of this very work.
+    /// Reads the document of a checkpoint of the given work.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Returns the reason why the document is not one.
     pub(super) fn parse(document: &str, work: &WorkIdentity) -> Result<Self, String> {
         let checkpoint: Self = strict_json::from_str(document)
             .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
@@ -133,7 +133,7 @@ impl Checkpoint {
         }
     }
 
-    /// What the splitter goes on with.
+    /// Returns the point from which the splitter continues.
     pub(super) fn rest(&self) -> ResumePoint {
         let &Self {
             record, line, offset, ..
@@ -154,7 +154,7 @@ pub(super) struct CheckpointBase {
     dialect: Dialect,
 }
 
-/// The part of the document that says what was done up to some chunk.
+/// The part of the document that describes the progress up to a chunk.
 pub(super) struct CheckpointProgress<'a> {
     pub(super) origin: ChunkOrigin,
     pub(super) read: Vec<u8>,
@@ -167,18 +167,18 @@ pub(super) struct CheckpointProgress<'a> {
 }
 
 impl CheckpointBase {
-    /// If the attempt can have a successor and is at an input of which the rest can be asked for.
+    /// Returns the base if the attempt may be resumed and the rest of its input can be fetched by itself.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
-        // Of another encoding nobody knows which byte of the file a record begins at.
+        // In another encoding, the byte of the file at which a record begins is unknown.
         if job.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
             return None;
         }
         let input = fetched.identity()?;
-        // A small one never comes to its first checkpoint.
+        // A small input never reaches its first checkpoint.
         if input.bytes() <= job.limits.checkpoint_bytes {
             return None;
         }
-        // Nobody succeeds an attempt that no queue knows of.
+        // Without a queue there is no next attempt.
         let (queue, id) = (job.queue.as_ref()?, job.id.as_ref()?);
         Some(Self {
             work: WorkIdentity::of(job, queue, id),
@@ -214,19 +214,20 @@ impl CheckpointBase {
     }
 }
 
-/// What is known of the input behind a chunk, when the chunk is split off.
+/// The state of the input at a chunk boundary, when the chunk is split off.
 #[derive(Debug, Default)]
 pub(super) struct CheckpointMark {
-    /// What was read from there on.
+    /// The bytes after the chunk that were read already.
     pub(super) read: Vec<u8>,
-    /// Of the input up to the end of that. Nothing if chunks are digested when they are written: then that one knows it.
+    /// The digest of the input up to the end of these bytes. None if the assembler digests the input: then the
+    /// assembler has it.
     pub(super) digest: Option<Midstate>,
 }
 
-/// Decides behind which chunks a checkpoint is written: one every `every` bytes.
+/// Decides after which chunks a checkpoint is written: one every `every` bytes.
 pub(super) struct CheckpointScheduler<'a> {
     fetched: &'a Fetched,
-    /// From where on chunks are digested when they are written, if they are.
+    /// The position from which the assembler digests the input, if it does.
     digested: Option<u64>,
     every: u64,
     next: u64,
@@ -250,7 +251,7 @@ impl<'a> CheckpointScheduler<'a> {
         }
     }
 
-    /// A mark behind the chunk that the splitter gave last, if it is time for one.
+    /// Returns a mark for the chunk that the splitter returned last, if a checkpoint is due.
     pub(super) fn mark(&mut self, splitter: &Splitter, chunk: &Chunk) -> Option<CheckpointMark> {
         let Position { offset, .. } = splitter.origin().0;
         if offset < self.next || chunk.last {
@@ -261,7 +262,7 @@ impl<'a> CheckpointScheduler<'a> {
             None => self.of_what_was_read(splitter, offset)?,
         };
         let left = self.total.saturating_sub(offset + mark.read.len() as u64);
-        // What is soon at its end would have to wait for its checkpoint there.
+        // An input that is nearly finished would only wait for its checkpoint at the end.
         if left <= self.every / 2 {
             return None;
         }
@@ -271,7 +272,7 @@ impl<'a> CheckpointScheduler<'a> {
 
     fn of_what_was_read(&self, splitter: &Splitter, offset: u64) -> Option<CheckpointMark> {
         let read = splitter.read();
-        // Behind a very long record more may have been read than a document should hold.
+        // Beyond a very long record, more bytes may have been read than a document should hold.
         if read.len() > READ_BYTES_MAX {
             return None;
         }
@@ -284,5 +285,5 @@ impl<'a> CheckpointScheduler<'a> {
     }
 }
 
-/// Of the input's bytes in a document.
+/// The most bytes of the input that a document holds.
 const READ_BYTES_MAX: usize = 256 << 10;

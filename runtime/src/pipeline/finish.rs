@@ -1,5 +1,5 @@
-//! What was staged of a whole input goes in; it comes out published under a receipt or, if the gate is closed, in
-//! quarantine.
+//! Finishes an attempt: the staged files of a whole input go in; they come out published under a receipt or, if the
+//! gate refuses them, in quarantine.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::request::InputOptions;
 
 /// An input whose records all have their verdicts.
 pub(super) struct CompletedInput<'a> {
-    /// Its name in errors.
+    /// The input's name in errors.
     pub(super) name: &'a str,
     pub(super) input: InputPart,
     pub(super) output_format: Format,
@@ -29,10 +29,10 @@ pub(super) struct CompletedInput<'a> {
     pub(super) resumed_from: Option<ResumedFrom>,
 }
 
-/// Ends an attempt.
+/// Finishes an attempt.
 ///
 /// # Errors
-/// The gate's verdict; those of the commit; the stop's.
+/// Returns the gate's verdict, an error of the commit, or that of the job's stop.
 pub(super) fn finish(
     job: &Job,
     completed: CompletedInput<'_>,
@@ -60,7 +60,7 @@ pub(super) fn finish(
     }
     match verdict {
         None => sealed.publish(&id, output_format, receipt),
-        // An attempt before has published: the request is done, whatever this worker's gate says.
+        // An earlier attempt has published: the request is done, whatever this worker's gate says.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {
             let report = |kept: &Published| Report {
@@ -69,16 +69,16 @@ pub(super) fn finish(
                 receipt: receipt(kept),
             };
             let kept = sealed.quarantine(&id, output_format, report);
-            // Why there is nothing to see is said beside the verdict, not instead of it.
+            // If the quarantine fails, its error must not hide the verdict.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
-            // The verdict may be too long for a dead letter, so it stands last.
+            // The verdict comes last, because it may be too long for a dead letter.
             let what = format!("{name}: nothing was published (see {report}): {verdict}");
             Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
         }
     }
 }
 
-/// Ends an attempt of which the output is passed on, or nothing is.
+/// Finishes an attempt whose output is passed on, unless the gate refuses it.
 fn pass_on(
     job: &Job,
     name: &str,
@@ -154,7 +154,7 @@ fn receipt(
     }
 }
 
-/// Seals what was staged. If the attempt is to end now, a successor may go on with it.
+/// Seals the staged files. If the attempt is stopped now, the next one may resume.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.name());
@@ -169,7 +169,7 @@ fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     }
 }
 
-/// Whether an attempt ends through no fault of its work, so that another one goes on with it.
+/// Returns whether an attempt was ended through no fault of its work, so that another one resumes it.
 pub(super) fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
@@ -187,12 +187,12 @@ fn config_sha256(job: &Job) -> String {
     hex::encode(Sha256::digest(job.config.as_bytes()))
 }
 
-/// The job's id, or one made of what makes its output.
+/// Returns the job's id or, without one, an id derived from everything that determines the output.
 fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     if let Some(id) = &job.id {
         return id.clone();
     }
-    // The digest of the input is there already, wanted or not.
+    // The digest of the input is part of the id anyway.
     let options = InputOptions {
         sha256: None,
         ..job.input.clone()
@@ -209,7 +209,8 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     derived_id(&job.uri, &of)
 }
 
-/// An id that is the same for the same work: the input's name and a digest of what makes the output.
+/// Returns an id that is the same for the same work: the input's name and a digest of everything that determines the
+/// output.
 fn derived_id(uri: &str, digests: &[&str]) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();

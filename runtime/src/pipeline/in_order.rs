@@ -1,5 +1,5 @@
-//! Gives threads access to a value in the order of numbers. A thread that only has an item for the value need not wait: it
-//! submits the item, goes on, and the thread whose turn it is delivers the item in its turn.
+//! Gives threads access to a value in the order of numbers. A thread that only has an item for the value does not wait:
+//! it submits the item and goes on, and the thread whose turn it is delivers the item in order.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -12,18 +12,18 @@ pub(super) struct OrderedHandoff<V, T = ()> {
     value: Mutex<V>,
     state: Mutex<HandoffState<T>>,
     changed: Condvar,
-    /// How many items may wait to be delivered.
+    /// The most items that may wait to be delivered.
     pending_max: usize,
 }
 
 struct HandoffState<T> {
     /// The number whose turn it is.
     number: u64,
-    /// Whether a thread uses the value.
+    /// Set while a thread uses the value.
     is_in_use: bool,
     pending: BTreeMap<u64, T>,
     closed: bool,
-    /// Whether a thread waits for a change.
+    /// Set while a thread waits for a change.
     awaited: bool,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct HandoffTurn<'a, V, T> {
 }
 
 impl<V, T> OrderedHandoff<V, T> {
-    /// The first turn is number 0's.
+    /// Creates a handoff. The first turn is that of number 0.
     pub(super) fn new(value: V, pending_max: usize) -> Self {
         let state = HandoffState {
             number: 0,
@@ -55,11 +55,11 @@ impl<V, T> OrderedHandoff<V, T> {
     /// [submitted](OrderedHandoff::submit) under the number.
     ///
     /// # Errors
-    /// If the handoff is closed.
+    /// Fails if the handoff is closed.
     pub(super) fn wait(&self, number: u64) -> Result<HandoffTurn<'_, V, T>> {
         let mut state = self
             .wait_until(|state| state.number == number && !state.is_in_use)
-            // Whoever closed it knows why.
+            // The thread that closed it has reported the cause.
             .ok_or_else(|| {
                 Error::transient(
                     Stage::Worker,
@@ -70,11 +70,11 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(self.take(&mut state))
     }
 
-    /// Submits an item. This thread, or one that uses the value, calls `deliver` with it at the turn of its number, and then
-    /// passes the turn on. Waits while too many items are pending. Returns false if the handoff is closed.
+    /// Submits an item. This thread, or the one that uses the value, calls `deliver` with it at the turn of its number,
+    /// and then passes the turn on. Waits while too many items are pending. Returns false if the handoff is closed.
     ///
     /// # Errors
-    /// Those of `deliver`, maybe for an item of another thread. Then the handoff is closed.
+    /// Returns an error of `deliver`, which may be for an item of another thread. Then the handoff is closed.
     pub(super) fn submit<E>(
         &self,
         number: u64,
@@ -102,7 +102,7 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(true)
     }
 
-    /// Closes the handoff: ends all waits.
+    /// Closes the handoff, which ends all waits.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -116,7 +116,7 @@ impl<V, T> OrderedHandoff<V, T> {
         }
     }
 
-    /// Returns nothing if the handoff is closed.
+    /// Waits until the state satisfies a condition. Returns none if the handoff is closed.
     fn wait_until(
         &self,
         holds: impl Fn(&HandoffState<T>) -> bool,
@@ -144,7 +144,7 @@ impl<T> HandoffState<T> {
 }
 
 impl<V, T> HandoffTurn<'_, V, T> {
-    /// Passes the turn on to the next number. No item may be pending for it: nobody would deliver it.
+    /// Passes the turn on to the next number. No item may be pending for that number: it would never be delivered.
     pub(super) fn pass(self) {
         self.handoff.lock().number += 1;
     }
@@ -207,7 +207,7 @@ mod tests {
         drop(early);
         let delivered = handoff.submit(0, 0, |notes: &mut Vec<u64>, item| {
             if item == 0 {
-                // It is not told before this thread is done with the value.
+                // The answer comes only after this thread is done with the value.
                 assert_eq!(
                     handoff.submit(1, 1, |_, _| panic!("this is taken")),
                     Ok::<_, u64>(true)

@@ -1,4 +1,4 @@
-//! What an attempt is to do, and how far it is.
+//! Defines the work of an attempt, and its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,55 +17,55 @@ use crate::stop::Stop;
 
 /// One attempt at one input.
 pub struct Job {
-    /// Names the output; derived from input, options, plugin and config if there is none.
+    /// The name of the output; derived from input, options, plugin and config if there is none.
     pub id: Option<String>,
     /// The queue that the request came from.
     pub queue: Option<String>,
-    /// The URI as asked for, without credentials.
+    /// The requested URI, without credentials.
     pub uri: String,
-    /// When it was submitted.
+    /// The time of the submit.
     pub submitted_at: Timestamp,
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
     /// The fence of the claim; 0 without a queue.
     pub fence: u64,
-    /// When this life of the request began: see [`crate::queue::Claim::life_ms`]; 0 without a queue.
+    /// The start of this life of the request: see [`crate::queue::Claim::life_ms`]; 0 without a queue.
     pub life_ms: i64,
-    /// Whether an earlier attempt at the request was lost and may still be at work.
+    /// Set if an earlier attempt at the request was lost and may still be running.
     pub is_contested: bool,
     /// The worker's name.
     pub worker: String,
-    /// When the attempt began.
+    /// The time at which the attempt began.
     pub started_at: Timestamp,
-    /// How to read the input.
+    /// The options for reading the input.
     pub input: InputOptions,
-    /// What transforms it.
+    /// The plugin that transforms the records.
     pub plugin: Plugin,
-    /// The JSON document that the plugin is opened with.
+    /// The JSON config that the plugin is opened with.
     pub config: Arc<str>,
     /// The binding that named the plugin.
     pub binding: Option<u64>,
     /// The format of the output; by default that of the input.
     pub output_format: Option<Format>,
-    /// Whether the receipt tells what the output's columns hold.
+    /// Add a profile of the output's columns to the receipt.
     pub profile: bool,
-    /// Whether the output may be published.
+    /// The bounds on rejects that the output must meet to be published.
     pub gate: Gate,
-    /// Where output, rejects and receipt go.
+    /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
-    /// In how many lanes a large input is worked on if its plugin keeps no state. With one or none, nothing of it is done
-    /// at once.
+    /// The number of lanes for a large input, if its plugin keeps no state. With one or none, one thread processes the
+    /// input.
     pub lanes: usize,
-    /// The bounds.
+    /// The limits of the attempt.
     pub limits: Arc<Limits>,
-    /// Looked at between batches.
+    /// The stop signal, which is checked between batches.
     pub stop: Stop,
-    /// Told about each batch.
+    /// The counters that are updated after each batch.
     pub progress: Arc<ProgressCounters>,
 }
 
 impl Job {
-    /// The attempt that the output belongs to.
+    /// Returns the attempt that the output belongs to.
     pub(super) fn owner(&self) -> Owner {
         Owner {
             queue: self.queue.clone(),
@@ -81,20 +81,20 @@ impl Job {
         if self.profile { LANE_BYTES } else { 0 }
     }
 
-    /// Its id as far as it has one, for tests.
+    /// Returns the request id, or an empty text; for fail points.
     pub(super) fn name(&self) -> &str {
         self.id.as_deref().unwrap_or_default()
     }
 }
 
-/// How far a job is, for whoever watches.
+/// The progress of a job, for observers.
 #[derive(Debug, Default)]
 pub struct ProgressCounters {
-    /// Decompressed bytes that were decoded.
+    /// The decompressed bytes that were decoded.
     pub bytes: AtomicU64,
-    /// Records that were decoded.
+    /// The records that were decoded.
     pub records: AtomicU64,
-    /// Records that were rejected.
+    /// The records that were rejected.
     pub rejects: AtomicU64,
 }
 

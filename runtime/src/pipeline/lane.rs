@@ -1,5 +1,6 @@
-//! A chunk in, its output and its rejects out: decoded, sent through a plugin instance of the lane's own, encoded.
-//! What is done with each verdict stands here. Lanes know nothing of each other, nor of what came before a chunk.
+//! Takes a chunk through a lane: the chunk goes in, its output and its rejects come out: decoded, sent through the
+//! lane's own plugin instance, encoded. Each verdict is applied here. A lane knows nothing of other lanes, nor of
+//! earlier chunks.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -28,20 +29,20 @@ const TIMEOUT: &str = "plugin-timeout";
 /// The longest reason that a reject keeps, in bytes.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
-/// What a call into a plugin gets, beyond which memory is asked for before it is called.
+/// The most bytes of a call's input for which no extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
-/// How much memory a plugin may need for a long batch before it has to ask for more: the batch, its records as the plugin
-/// takes them up, and its answer.
+/// The copies of a long batch for which a plugin's memory is reserved: the batch, its records in the plugin, and the
+/// answer.
 const CALL_COPIES_INSIDE: usize = 3;
 
-/// The same of the host: the answer, and texts that are put together for an output.
+/// The copies for which the host's memory is reserved: the answer, and texts that are assembled for an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
-/// A lane sends its pending output early once it is longer than this many batches.
+/// The most batches of pending output; a lane sends longer output early.
 const PENDING_BATCHES_MAX: usize = 4;
 
-/// What a lane keeps of each of its vectors for the next chunk.
+/// The most bytes of each vector that a lane keeps for the next chunk.
 const KEPT_BYTES: usize = 1 << 20;
 
 /// Receives a part of a chunk's output early, with the chunk's bytes, when it is too large to buffer.
@@ -54,22 +55,22 @@ pub(super) struct ChunkOutput {
     pub(super) rejects: ChunkRejects,
 }
 
-/// A chunk whose records all have their verdict.
+/// A chunk whose records all have their verdicts.
 pub(super) struct FinishedChunk {
     /// The output and the rejects that the [`OutputSink`] has not received.
     pub(super) rest: ChunkOutput,
     pub(super) counts: RecordCounts,
-    /// What the plugin counted.
+    /// The plugin's counters.
     pub(super) counters: BTreeMap<String, u64>,
-    /// More than a request may have if the plugin was given up in the middle of the chunk.
+    /// The traps; more than a request may have if the lane abandoned the chunk.
     pub(super) traps: ChunkTraps,
-    /// Whether it was, so that nobody wants the rest of the input.
+    /// Set if the lane abandoned the chunk, so that the rest of the input is not needed.
     pub(super) is_given_up: bool,
-    /// Its bytes, records and lines.
+    /// The chunk's bytes, records and lines.
     pub(super) used: Used,
-    /// The chunk as it was, to be digested, and for its memory.
+    /// The chunk itself, to be digested, and its vector for reuse.
     pub(super) raw: Vec<u8>,
-    /// The memory for all that, if it is more than usual.
+    /// The memory reserved for all this, if it is more than usual.
     pub(super) held: Held,
 }
 
@@ -77,7 +78,7 @@ pub(super) struct FinishedChunk {
 #[derive(Default)]
 pub(super) struct ChunkRejects {
     rows: Vec<RejectEnds>,
-    /// Codes and reasons, one after the other.
+    /// The codes and reasons, one after the other.
     text: String,
 }
 
@@ -87,7 +88,7 @@ struct RejectEnds {
     reason_end: usize,
 }
 
-/// One of them. Its record stands in the chunk.
+/// One reject. Its record is in the chunk.
 pub(super) struct RejectedRecord<'a> {
     pub(super) row: Row,
     pub(super) code: &'a str,
@@ -110,7 +111,7 @@ impl ChunkRejects {
         self.text.len() + size_of::<RejectEnds>() * self.rows.len()
     }
 
-    /// In their order.
+    /// Returns the rejects in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = RejectedRecord<'_>> {
         let mut text = 0;
         self.rows.iter().map(move |reject| {
@@ -130,9 +131,9 @@ pub(super) struct Lane {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) runner: PluginRunner,
     pub(super) encoder: Box<dyn Encoder>,
-    /// Looks at what the encoder wrote, if that was asked for.
+    /// Reads the encoder's output for the profile, if one was requested.
     pub(super) profiler: Option<Profiler>,
-    /// How many columns the output has.
+    /// The number of columns of the output.
     width: usize,
     limits: Arc<Limits>,
     plugin: String,
@@ -140,9 +141,9 @@ pub(super) struct Lane {
     pending: ChunkOutput,
     counts: RecordCounts,
     traps: ChunkTraps,
-    /// For a chunk that is longer than usual.
+    /// The memory for a chunk that is longer than usual.
     chunk_held: Held,
-    /// For what calls on long batches give, and a long output.
+    /// The memory for the answers of calls on long batches, and for a long output.
     held: Held,
 }
 
@@ -173,13 +174,13 @@ impl Lane {
         }
     }
 
-    /// What comes before the first record.
+    /// Returns the bytes before the first record.
     pub(super) fn begin(&mut self) -> ChunkOutput {
         self.encoder.begin(&mut self.pending.output);
         std::mem::take(&mut self.pending)
     }
 
-    /// Puts a chunk through. `spare` is a vector to use again.
+    /// Processes a chunk. `spare` is a vector to reuse.
     pub(super) fn run(
         &mut self,
         chunk: Chunk,
@@ -228,7 +229,7 @@ impl Lane {
         })
     }
 
-    /// Runs the plugin on one batch and applies its verdicts. MalformedRecord records keep their place among the others.
+    /// Runs the plugin on one batch and applies its verdicts. Malformed records keep their place among the others.
     fn process_batch(&mut self, sink: &mut OutputSink<'_>) -> Result<(), ChunkError> {
         self.reserve_call_memory()?;
         let malformed = std::mem::take(&mut self.batch.malformed);
@@ -254,7 +255,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for memory that a call on a long batch needs, since nothing waits within it.
+    /// Waits for the memory that a call on a long batch needs, because nothing can wait within the call.
     fn reserve_call_memory(&mut self) -> Result<()> {
         let bytes = self.batch.lent_bytes();
         if bytes > USUAL_CALL_BYTES {
@@ -302,7 +303,7 @@ impl Lane {
     ) {
         let row = self.batch.rows[index];
         self.reject_malformed_before(row, malformed);
-        // Where a clock met it is another place each time, so that stays out of the rejects.
+        // A timeout hits another place in each run, so its stack stays out of the rejects.
         if trap.is_timeout {
             self.reject(row, TIMEOUT, trap.message());
         } else {
@@ -372,7 +373,7 @@ impl Lane {
         self.counts.rejected += 1;
     }
 
-    /// Sends the pending output to the sink if it is large: a plugin may make much of little.
+    /// Sends the pending output to the sink if it is large, because a plugin may turn little input into much output.
     #[inline]
     fn send_if_large(&mut self, sink: &mut OutputSink<'_>) -> Result<()> {
         if self.pending.output.len() + self.pending.rejects.bytes()
@@ -434,9 +435,9 @@ fn clip_reason(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
-/// Names the plugin in an error of its own.
+/// Adds the plugin's name to one of its errors.
 fn about(plugin: &str, error: Error) -> Error {
-    // A stop is nobody's fault.
+    // A stop is not the plugin's fault.
     if matches!(error.class(), Class::LeaseLost | Class::Cancelled) {
         return error;
     }

@@ -1,12 +1,13 @@
-//! Chunks put through lanes, by one thread or by many.
+//! Takes chunks through lanes, on one thread or on several.
 //!
 //! ```text
 //! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
 //! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
 //! ```
-//! Each thread takes a chunk all the way, so that it stays in the caches of one core. Whoever is free splits the next. If it
-//! is not a chunk's [turn](OrderedHandoff) to be written, what was made of it is left to the thread that is before it: cores need
-//! not be equally fast. Where all share one lane, because its plugin keeps state, that goes by turns, too.
+//! Each thread takes a chunk all the way, so that it stays in the caches of one core. A free thread splits off the next
+//! chunk. If a chunk's [turn](OrderedHandoff) to be written has not come, its result is left to the thread of an
+//! earlier chunk, because cores need not be equally fast. If all threads share one lane, because its plugin keeps
+//! state, they enter it in turn, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ use crate::record::ChunkError;
 /// The most threads that share one lane: one splits, one is in the lane, one writes.
 const SHARED_LANE_THREADS_MAX: usize = 3;
 
-/// Puts `first` and the rest of the input through the lanes on at most `threads` threads, the caller's among them: with
-/// a lane for each, or with one for all.
+/// Takes `first` and the rest of the input through the lanes on at most `threads` threads, including the caller's: with
+/// a lane for each, or one for all.
 pub(super) fn run(
     lanes: &mut [Lane],
     threads: usize,
@@ -70,14 +71,14 @@ pub(super) fn run(
         for slot in slots {
             let (pool, span) = (&pool, Span::current());
             let thread = std::thread::Builder::new().name("lane".into());
-            // If there is none to be had, the others do its work.
+            // If no thread can be started, the others do its work.
             let _ = thread.spawn_scoped(scope, move || span.in_scope(|| pool.work(slot)));
         }
         if let Some(slot) = callers {
             pool.work(slot);
         }
     });
-    // The attempt may run again.
+    // The attempt may run again, and must be able to wait for memory then.
     memory.set_abandoned(false);
     let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.map_or(Ok(()), Err)
@@ -86,15 +87,15 @@ pub(super) fn run(
 /// The state that the lanes' threads share.
 struct LanePool<'a, 'job> {
     feed: Mutex<ChunkFeed<'a>>,
-    /// Tells the splitter that nobody wants the rest.
+    /// Tells the splitter that the rest is not needed.
     abandoned: Arc<AtomicBool>,
-    /// Ends the waits for memory when all work ends.
+    /// The memory, whose waits end when all work ends.
     memory: &'a MemoryShare,
-    /// The lane of those that have none of their own.
+    /// The lane of the threads that have none of their own.
     shared: Option<OrderedHandoff<&'a mut Lane>>,
     assembler: OrderedHandoff<&'a mut OutputAssembler<'job>, Result<ChunkResult, ChunkError>>,
     spare: Mutex<Vec<SpareBuffers>>,
-    /// What went wrong with the first chunk that failed.
+    /// The error of the first chunk that failed.
     failed: Mutex<Option<Error>>,
 }
 
@@ -102,14 +103,14 @@ struct LanePool<'a, 'job> {
 struct ChunkFeed<'a> {
     splitter: &'a mut Splitter,
     first: Option<Chunk>,
-    /// Says behind which chunks a checkpoint is written.
+    /// Decides after which chunks a checkpoint is written.
     scheduler: Option<CheckpointScheduler<'a>>,
-    /// Of the next chunk.
+    /// The number of the next chunk.
     number: u64,
     ended: bool,
 }
 
-/// A chunk, with a mark if a checkpoint is to be written behind it.
+/// A chunk, with a mark if a checkpoint is to be written after it.
 struct MarkedChunk {
     chunk: Chunk,
     mark: Option<CheckpointMark>,
@@ -128,7 +129,7 @@ enum LaneSlot<'a, 'lane> {
 }
 
 impl LanePool<'_, '_> {
-    /// Returns when no chunk is left, or one has failed: at once if it is this thread's own.
+    /// Processes chunks until none is left or one has failed; at once if it is this thread's own.
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {
@@ -139,7 +140,7 @@ impl LanePool<'_, '_> {
             let done = marked.and_then(|marked| self.put_through(&mut slot, number, marked, output));
             let has_failed = done.as_ref().map_or(true, |done| done.finished.is_given_up);
             if has_failed {
-                // Its turn may be a while off.
+                // Reading stops now, because this chunk's turn may come much later.
                 self.abandoned.store(true, Ordering::Relaxed);
             }
             match self
@@ -153,7 +154,7 @@ impl LanePool<'_, '_> {
         }
     }
 
-    /// Returns the next chunk or why there is none, with its number; nothing at the end.
+    /// Returns the next chunk, or the reason why there is none, with its number; none at the end.
     fn next_chunk(&self, spare: Vec<u8>) -> Option<(u64, Result<MarkedChunk, ChunkError>)> {
         let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = &mut *feed;
@@ -175,7 +176,7 @@ impl LanePool<'_, '_> {
         Some((number, marked))
     }
 
-    /// Takes a chunk through a lane. `spare` is a vector to use again.
+    /// Takes a chunk through a lane. `spare` is a vector to reuse.
     fn put_through(
         &self,
         slot: &mut LaneSlot<'_, '_>,
@@ -196,7 +197,7 @@ impl LanePool<'_, '_> {
         Ok(ChunkResult { finished, mark })
     }
 
-    /// Writes what was made of the next chunk.
+    /// Writes the result of the next chunk.
     fn write(
         &self,
         assembler: &mut OutputAssembler<'_>,
@@ -212,7 +213,7 @@ impl LanePool<'_, '_> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all work.
+    /// Ends all work with this error.
     fn fail(&self, error: Error) {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         self.close();
@@ -226,7 +227,7 @@ impl LanePool<'_, '_> {
     }
 }
 
-/// Nobody is to wait for a thread that has panicked.
+/// Ends all waits if this thread panics.
 struct CloseOnPanic<'a, 'pool, 'job>(&'a LanePool<'pool, 'job>);
 
 impl Drop for CloseOnPanic<'_, '_, '_> {

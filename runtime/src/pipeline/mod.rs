@@ -1,4 +1,4 @@
-//! One input through all stages: split, then decoded, transformed and encoded in lanes, put together again in order,
+//! Takes one input through all stages: it is split; decoded, transformed and encoded in lanes; assembled in order; and
 //! committed.
 
 mod assembler;
@@ -22,26 +22,26 @@ use crate::fetch::{Identity, Source};
 use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
 
-/// Opens a source and runs a job on it, both on a thread of their own: they block, and may do so for hours. The
-/// threads are those that the async runtime keeps for such work, so that a small job need not wait for a new one.
+/// Opens a source and runs a job on it, both on a thread of their own: they block, perhaps for hours. The thread comes
+/// from the async runtime's pool of blocking threads, so that a small job does not wait for a new one.
 ///
 /// # Errors
-/// Those of `open` and [`run`].
+/// Returns the errors of `open` and [`run`].
 pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'static) -> Result<Committed> {
     on_a_thread(move || run(&job, open()?)).await
 }
 
-/// The same, from the last checkpoint of an attempt at the same work that was lost, if there is one that can be used. `open`
-/// opens the whole input or, of the one that it is given, the bytes from a position on.
+/// Does the same from the last checkpoint of a lost attempt at the same work, if there is a usable one. `open` opens
+/// the whole input or, given an identity and a position, the rest of that input.
 ///
 /// # Errors
-/// Those of `open` and [`run`].
+/// Returns the errors of `open` and [`run`].
 pub async fn spawn_or_resume(
     job: Job,
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
     on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
-        // Its calls could not be repeated singly: it keeps state, or was at its end.
+        // The call could not be repeated alone: the plugin keeps state, or the call was its last.
         Err(error) if timed_out_beside_others(&error) => {
             tracing::info!(
                 why = error.report(),
@@ -56,9 +56,9 @@ pub async fn spawn_or_resume(
     .await
 }
 
-/// Does a job's work within its share of memory. If memory was refused where the work cannot wait, or it needs more than a
-/// request may hold, the work is done again alone: in one lane, with all the memory that a request may hold. So its result does
-/// not depend on the other requests.
+/// Does a job's work within its share of memory. If memory was refused where the work cannot wait, or the work needs
+/// more than a request may hold, it runs again alone: in one lane, with all the memory that a request may hold. So the
+/// result does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.limits.memory;
     let begin = || -> Result<Committed> {

@@ -1,5 +1,6 @@
-//! A batch goes in, the plugin's changes to one part of it after the other come out. After a trap of a plugin without state,
-//! the runner opens a new instance and goes on with what [`TrapIsolation`] says.
+//! Runs the plugin on a batch: the batch goes in; the plugin's changes to one part of it after the other come out.
+//! After a trap of a plugin without state, the runner opens a new instance and continues with the parts that
+//! [`TrapIsolation`] gives.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,23 +26,25 @@ pub(super) struct InstanceOpener {
 }
 
 impl InstanceOpener {
+    /// Opens an instance and returns it with its plan.
+    ///
     /// # Errors
-    /// Those of the plugin, which name it.
+    /// Returns the plugin's errors, with its name.
     pub(super) fn open(&self) -> Result<(Instance, Plan)> {
         self.open_as(&self.plugin)
     }
 
-    /// A further instance, which must plan as the first one did.
+    /// Opens a further instance, which must return the same plan as the first one.
     ///
     /// # Errors
-    /// As [`InstanceOpener::open`]; another plan.
+    /// Fails as [`InstanceOpener::open`] does, and if the plan differs.
     pub(super) fn open_again(&self, plan: &Plan, log_bytes: usize) -> Result<Instance> {
         let limits = Limits {
             plugin_log_bytes: log_bytes,
             ..Limits::clone(self.plugin.limits())
         };
         let (mut instance, again) = self.open_as(&self.plugin.with_limits(Arc::new(limits)))?;
-        // What is counted when an input is opened counts once.
+        // Counts of opening an input must not be added again for each instance.
         instance.take_counters();
         if again != *plan {
             let why = "planned otherwise when it was opened on the same input again";
@@ -62,11 +65,11 @@ impl InstanceOpener {
 pub(super) struct PluginRunner {
     opener: Arc<InstanceOpener>,
     plan: Arc<Plan>,
-    /// Nothing if no other instance could be opened.
+    /// The instance; none if no new one could be opened.
     instance: Option<Instance>,
-    /// Whether it has seen no record yet. Only then is a trap the fault of the one that it sees.
+    /// Set if the instance has seen no record yet. Only then is a trap the fault of the record that it processes.
     is_fresh: bool,
-    /// What those before it counted, since it was taken last.
+    /// The counters of earlier instances since they were last taken.
     counters: BTreeMap<String, u64>,
 }
 
@@ -74,9 +77,9 @@ pub(super) struct PluginRunner {
 pub(super) enum PartOutcome {
     /// The plugin's answer.
     Changed(Range<usize>, Changes),
-    /// A record, even alone, that makes the plugin trap.
+    /// A record that makes the plugin trap even alone.
     Trapped(usize, Trap),
-    /// The plugin trapped on the whole, and on no record alone.
+    /// A trap on the whole batch, and on no record alone.
     Unexplained(Trap),
 }
 
@@ -91,11 +94,11 @@ impl PluginRunner {
         }
     }
 
-    /// The next piece of the batch, in order; none at its end.
+    /// Returns the next piece of the batch, in order; none at its end.
     ///
     /// # Errors
-    /// What is no matter of single records: a plugin with state that trapped, its own sentence, a stop, a batch that takes
-    /// too long without any of the records that are set aside.
+    /// Returns errors that do not concern single records: a trap of a plugin with state, an error that the plugin
+    /// returns, a stop, or a batch that takes too long even without the rejected records.
     pub(super) fn next(
         &mut self,
         isolation: &mut TrapIsolation,
@@ -113,7 +116,7 @@ impl PluginRunner {
             }
             let was_fresh = std::mem::replace(&mut self.is_fresh, false);
             let limit = isolation.limit(part.rows.len());
-            // Of the whole batch the call keeps the time.
+            // The call itself measures the time of a whole batch.
             let began = (!is_whole).then(thread_time);
             if isolation.is_alone {
                 self.instance()?.set_alone(true);
@@ -138,7 +141,7 @@ impl PluginRunner {
                 Err(Failure::Trap(trap)) if self.plan.stateful => return Err(trap.into_error(HAS_STATE)),
                 Err(Failure::Trap(trap)) => {
                     self.replace_instance()?;
-                    // From now on the load of the machine has no say in what becomes of the batch.
+                    // From now on the machine's load cannot affect the result of the batch.
                     isolation.is_alone |= trap.is_timeout;
                     if trap.ran_beside_others {
                         isolation.parts.push(part);
@@ -155,7 +158,7 @@ impl PluginRunner {
         Ok(isolation.unexplained.take().map(PartOutcome::Unexplained))
     }
 
-    /// The instance; the first one, unless it trapped.
+    /// Returns the current instance: the first one, unless it trapped.
     pub(super) fn instance(&mut self) -> Result<&mut Instance> {
         self.instance.as_mut().ok_or_else(|| {
             Error::permanent(
@@ -166,8 +169,8 @@ impl PluginRunner {
         })
     }
 
-    /// What the plugin counted since this was asked last, all its instances together. What one counted in the call that it
-    /// trapped in is lost with it.
+    /// Returns the plugin's counters since the last call, over all instances. Counts made in a call that trapped are
+    /// lost with the instance.
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
         if let Some(instance) = &mut self.instance {
             add_counters(&mut self.counters, instance.take_counters());
@@ -182,7 +185,7 @@ impl PluginRunner {
         };
         add_counters(&mut self.counters, before.take_counters());
         let log_bytes = before.log_bytes_left();
-        // It makes room for the next one.
+        // The old instance goes first, to make room for the new one.
         drop(before);
         self.instance = Some(self.opener.open_again(&self.plan, log_bytes)?);
         self.is_fresh = true;

@@ -1,5 +1,6 @@
-//! The checkpoint of a lost attempt goes in; the committed receipt of an attempt that resumes from it comes out. If the
-//! checkpoint cannot be used, the attempt starts from zero: a resumed attempt writes the same bytes or none.
+//! Resumes work: the checkpoint of a lost attempt goes in; the committed receipt of an attempt that resumes from it
+//! comes out. If the checkpoint cannot be used, the attempt starts from zero: a resumed attempt writes the same bytes
+//! or none.
 
 use super::assembler::OutputAssembler;
 use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
@@ -13,10 +14,10 @@ use crate::error::{Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
 
-/// Opens a source: all of it, or the bytes from a position on of one that must be the same as before.
+/// Opens a source: the whole input, or its bytes from a position on if it is the same input as before.
 pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
 
-/// A checkpoint with the staged files and the rest of the input that it stands for.
+/// A checkpoint with its staged files and the rest of the input.
 struct ResumedWork {
     checkpoint: Checkpoint,
     staging: Staging,
@@ -25,7 +26,7 @@ struct ResumedWork {
 
 /// Runs a job from its last checkpoint or, without one, from the beginning.
 pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
-    // A job without a queue is nobody's successor.
+    // A job without a queue has no earlier attempt.
     let (Some(queue), Some(id)) = (&job.queue, &job.id) else {
         return attempt::run(job, open(None)?);
     };
@@ -49,7 +50,7 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     }
 }
 
-/// How an attempt starts.
+/// The start of an attempt.
 enum Start {
     /// At the position of its checkpoint.
     Resumed(Box<ResumedWork>),
@@ -61,7 +62,7 @@ enum Start {
 
 /// Copies the staged files of a checkpoint, and opens the rest of the input.
 fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<Start> {
-    // Copying the staged files takes a while.
+    // The progress is shown first, because copying the staged files takes a while.
     job.progress.show(checkpoint.offset, checkpoint.records);
     let resumed = job
         .destination
@@ -69,7 +70,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<S
     let staging = match resumed {
         Ok(ResumedStaging::Copied(staging)) => *staging,
         Ok(ResumedStaging::Refused(why)) => return Ok(Start::Refused(why)),
-        // There may be room for one copy, but not for two.
+        // The disk may have room for one copy, but not for two.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };
@@ -89,7 +90,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<S
             log_not_resumed(&refused.report());
             Ok(Start::FromZero(source.into()))
         }
-        // A server that cannot be reached now says nothing against the checkpoint.
+        // If the server cannot be reached now, the checkpoint may still be good.
         Err(error) => {
             staging.keep();
             Err(error)
@@ -146,7 +147,7 @@ fn open_rest<'a>(
         &job.limits,
     )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
-    // What is counted when an input is opened was counted before.
+    // The checkpoint already includes the counts of opening the input.
     opened.lane.runner.take_counters();
     let before_the_rows = opened.lane.begin().output.len() as u64;
     if let Some(profiler) = &mut opened.lane.profiler {

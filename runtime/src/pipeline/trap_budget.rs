@@ -1,5 +1,5 @@
-//! Counts the traps of a request against its budget. Lanes note the traps of a chunk; they are counted in the order of the
-//! input.
+//! Checks the traps of a request against its limits. Lanes note the traps of a chunk; they are counted in the order of
+//! the input.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 use crate::record::{ChunkOrigin, Row};
 
-/// How many reasons an error names.
+/// The most reasons that an error names.
 const REASONS_MAX: usize = 3;
 const REASON_CHARS_MAX: usize = 400;
 
@@ -36,15 +36,15 @@ impl ChunkTraps {
         });
     }
 
-    /// Returns whether they alone are more than a request may have. Then the lane can stop: with those of the chunks before,
-    /// they are too many as well.
+    /// Returns whether the traps of this chunk alone are more than a request may have. Then the lane can stop: together
+    /// with those of earlier chunks they are too many as well.
     pub(super) fn are_too_many(&self, limits: &Limits) -> bool {
         let traps = self.traps.len() - self.timeouts;
         traps > limits.traps || self.timeouts > limits.timeouts
     }
 }
 
-/// The traps of a request so far, held against its limits.
+/// The traps of a request so far, checked against its limits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct TrapBudget {
     traps: usize,
@@ -56,7 +56,7 @@ impl TrapBudget {
     /// Adds the traps of the next chunk.
     ///
     /// # Errors
-    /// If they are too many, with the first reasons.
+    /// Fails if there are too many, and names the first reasons.
     pub(super) fn add(&mut self, chunk: &ChunkTraps, origin: &ChunkOrigin, limits: &Limits) -> Result<()> {
         for RecordTrap {
             row,

@@ -1,5 +1,5 @@
-//! Finds the records of a batch on which a plugin traps. A part that traps goes in; its halves come out, to be processed by a
-//! new instance, until the records that trap stand alone.
+//! Finds the records of a batch on which a plugin traps: a part that traps goes in; its halves come out, to be
+//! processed by a new instance, until each record that traps is alone.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,38 +7,38 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
-/// A part of a batch has the share of the batch's time that it has of the records, but never less than this part of it.
+/// The least share of a batch's time that a part gets, as a divisor. Otherwise its share is that of its records.
 const TIME_SHARES_MAX: u32 = 16;
 
-/// How often parts of a batch may trap for each halving on the way to a record: as a plugin does that leaks memory, and fails on
-/// whatever comes last.
+/// The most traps of parts of a batch for each halving on the way to a record. A plugin that leaks memory traps more
+/// often, on whatever comes last.
 const TRAPS_A_HALVING: usize = 4;
 
 const NO_SINGLE_RECORD: &str = "and so on many parts of the batch, and on none of its records alone";
 
-/// The parts of a batch that the plugin has still to process, and the traps so far.
+/// The parts of a batch that the plugin still has to process, and the traps so far.
 pub(super) struct TrapIsolation {
-    /// What is left, the next part last.
+    /// The remaining parts, the next one last.
     pub(super) parts: Vec<BatchPart>,
     rows: usize,
-    /// What a batch may take.
+    /// The time limit of a batch.
     time: Duration,
-    /// What the parts that passed took.
+    /// The time taken by the parts that passed.
     passed: Duration,
-    /// How many parts have trapped, and how many records were found to be the reason.
+    /// The number of parts that have trapped, and the number of records found to be the cause.
     trapped: usize,
     found: usize,
     pub(super) unexplained: Option<Trap>,
-    /// Whether what is left runs while no other call does: something took too long.
+    /// Set if the rest runs while no other call does, because something took too long.
     pub(super) is_alone: bool,
 }
 
 /// Some consecutive rows of a batch.
 pub(super) struct BatchPart {
     pub(super) rows: Range<usize>,
-    /// Whether it is the first half of a part that trapped.
+    /// Set for the first half of a part that trapped.
     is_left: bool,
-    /// Whether it need not be tried: the other half of a part that trapped has passed.
+    /// Set if this half need not be tried, because the other half of a part that trapped has passed.
     pub(super) is_suspect: bool,
 }
 
@@ -61,7 +61,8 @@ impl TrapIsolation {
         }
     }
 
-    /// How long some of the records may take. One alone has all the time of a batch: it is only rejected if it takes longer.
+    /// Returns the time limit of some records. A single record has all the time of a batch, so it is rejected only if
+    /// it takes longer.
     pub(super) fn limit(&self, rows: usize) -> Duration {
         if rows == 1 || rows == self.rows {
             return self.time;
@@ -82,11 +83,11 @@ impl TrapIsolation {
         }
     }
 
-    /// What trapped is tried again: in halves or, if that cannot be, on the new instance.
+    /// Schedules a part that trapped again: in halves or, if it has only one record, on the new instance.
     ///
     /// # Errors
-    /// If it has trapped far more often than the records that were found explain: the way to each is no longer than the
-    /// halvings that lead to it.
+    /// Fails if the plugin has trapped far more often than the records found so far explain: each record is found
+    /// within a bounded number of halvings.
     pub(super) fn trapped(&mut self, part: BatchPart, trap: Trap) -> Result<()> {
         self.trapped += 1;
         let halvings = self.rows.ilog2() as usize + 2;

@@ -1,4 +1,4 @@
-//! The interface of `wit/plugin.wit` as Rust, made at compile time.
+//! Contains the interface of `wit/plugin.wit` as Rust, generated at compile time.
 
 #![allow(missing_docs, unreachable_pub)]
 

@@ -1,5 +1,5 @@
-//! Compiled components, kept in a folder of this user's. What is in there is run, so each is signed with a secret that only
-//! this user can read, and whatever does not bear that signature is compiled anew.
+//! Keeps compiled components in a folder of this user. The files are executed, so each is signed with a secret that
+//! only this user can read, and a file without a valid signature is compiled again.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Write};
@@ -20,12 +20,12 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust::{self, private_folder};
 
-/// How many are kept, and how many bytes. One has some hundred kilobytes, if its author did not mean harm.
+/// The most files, and the most bytes, that are kept. A file has some hundred kilobytes, unless its author means harm.
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
-/// The length of the signature at the end of a file: the HMAC-SHA-256 of its name and of the bytes before. It also reveals
-/// bytes that the disk has corrupted.
+/// The length of the signature at the end of a file: the HMAC-SHA-256 of its name and of the bytes before. It also
+/// reveals bytes that the disk has corrupted.
 const SIGNATURE_BYTES: usize = 32;
 
 const SECRET_FILE: &str = "cache.key";
@@ -34,11 +34,11 @@ const SECRET_BYTES: usize = 32;
 /// The settings of compiled code that wasmtime does not check itself when it loads code: see [`super::Engine`].
 const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
 
-/// One folder, which processes share. What else is in there is removed when it gets old.
+/// A folder of compiled components, which processes share. Other files in it are removed when they get old.
 pub struct Cache {
     folder: PathBuf,
     secret: [u8; SECRET_BYTES],
-    /// Whether it was logged that a file in the cache cannot be trusted.
+    /// Set once a file that cannot be trusted has been logged.
     told: AtomicBool,
 }
 
@@ -46,7 +46,7 @@ impl Cache {
     /// Opens a cache in a folder, signed with the secret in another one; creates both if they do not exist.
     ///
     /// # Errors
-    /// If others can change one of the folders, or may have read the secret.
+    /// Fails if others can change one of the folders, or may have read the secret.
     pub fn open(folder: &Path, secret_folder: &Path) -> Result<Self> {
         private_folder(folder)?;
         let folder = folder.join("code");
@@ -58,8 +58,8 @@ impl Cache {
         })
     }
 
-    /// What this version compiled of a component within these limits, if it is there and can be used. `sha256` names the
-    /// component.
+    /// Returns the component that this version has compiled within these limits, if it is cached and usable. `sha256`
+    /// identifies the component.
     pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
         let name = name(sha256, limits);
         let code = match self.read(&name) {
@@ -77,13 +77,14 @@ impl Cache {
             }
         };
         let compiled = load(engine, &code).ok()?;
-        // The longest unused goes first. If that cannot be noted, it is compiled once more one day.
+        // The new time keeps the file longer, because the longest unused go first. If it cannot be set, the component
+        // is only compiled again some day.
         let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(compiled)
     }
 
-    /// Reads the code in a file, if its signature is right.
+    /// Reads the code in a file, if its signature is valid.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = open_regular(&self.folder.join(name))?;
         let found = file.metadata()?;
@@ -103,10 +104,10 @@ impl Cache {
         Ok(code)
     }
 
-    /// Keeps what was compiled, unless there is no room for anything else then.
+    /// Keeps compiled code, unless it would leave no room for others.
     ///
     /// # Errors
-    /// If the folder cannot be written to.
+    /// Fails if the folder cannot be written.
     pub(super) fn put(&self, sha256: &str, limits: &Limits, code: &[u8]) -> io::Result<()> {
         if code.len() as u64 > BYTES_MAX / 2 {
             return Ok(());
@@ -123,7 +124,8 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// Signs code under a name. The name is signed too, so that the code of one component cannot pass for that of another.
+    /// Signs code under a name. The name is signed too, so that the code of one component cannot pass for that of
+    /// another.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());
@@ -135,7 +137,7 @@ impl Cache {
         let entries: Vec<DirEntry> = fs::read_dir(&self.folder)?.collect::<io::Result<_>>()?;
         let mut files: Vec<_> = entries
             .iter()
-            // Another process may have removed it.
+            // Another process may have removed the file.
             .filter_map(|entry| entry.metadata().ok().map(|metadata| (metadata, entry.path())))
             .filter_map(|(metadata, path)| Some((metadata.modified().ok()?, path, metadata.len())))
             .collect();
@@ -151,7 +153,7 @@ impl Cache {
     }
 }
 
-/// Returns a file's name, made of everything that its code depends on. All names have the same length.
+/// Returns a file's name, derived from everything that its code depends on. All names have the same length.
 fn name(sha256: &str, limits: &Limits) -> String {
     let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
     digest.update(CODE_SETTINGS);
@@ -160,14 +162,14 @@ fn name(sha256: &str, limits: &Limits) -> String {
     hex::encode(digest.finalize())
 }
 
-/// Makes a component of what a process of this program has compiled.
+/// Loads a component from code that a process of this program has compiled.
 ///
 /// # Errors
-/// If it was compiled by another version, or for another processor.
+/// Fails if the code was compiled by another version or for another processor.
 pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     #[allow(unsafe_code, reason = "it is run as it is")]
-    // SAFETY: this program has compiled it: it comes from a process of its own, or bears a signature that only this user's
-    // programs can give.
+    // SAFETY: this program has compiled the code: it comes from one of its own processes, or has a signature that only
+    // this user's programs can make.
     unsafe {
         Component::deserialize(engine, code)
     }
@@ -176,7 +178,7 @@ pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> 
 /// Reads the secret in a folder; creates it if it does not exist.
 ///
 /// # Errors
-/// If others can change the folder, or the file is not one that only this user can read.
+/// Fails if others can change the folder, or if the file can be read by others.
 fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     private_folder(folder)?;
     let path = folder.join(SECRET_FILE);
@@ -198,7 +200,7 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     }
     let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let made = write(&temporary, &[&secret])
-        // Another process may have been faster; then its secret counts.
+        // Another process may have created it first; then its secret counts.
         .and_then(|()| {
             Ok(rustix::fs::renameat_with(
                 CWD,
@@ -233,7 +235,7 @@ fn read_secret(path: &Path) -> io::Result<[u8; SECRET_BYTES]> {
         .map_err(|_| io::Error::other(format!("it does not have {SECRET_BYTES} bytes")))
 }
 
-/// After a power cut the file must not be there by half.
+/// Writes a file and syncs it, so that a power cut cannot leave half of it.
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
@@ -253,13 +255,13 @@ mod tests {
 
     use super::*;
 
-    /// The smallest one.
+    /// The smallest component.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    /// Stands for its digest.
+    /// A stand-in for its digest.
     const NAME: &str = "component";
 
-    /// An empty cache, and what can be put into it.
+    /// Returns an empty cache, and everything needed to put code into it.
     fn cache() -> (Cache, Engine, Limits, Vec<u8>, tempfile::TempDir) {
         let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
         let code = Component::new(&engine, COMPONENT).unwrap().serialize().unwrap();
@@ -360,9 +362,9 @@ mod tests {
         assert!(is_found(&cache) && is_found(&opened(&folder)), "by each process");
         let signed = fs::read(&path).unwrap();
 
-        // As the version before signed: anybody can.
+        // The earlier version signed with a plain digest, which anybody can compute.
         let unsigned = [&code[..], &Sha256::digest(&code)[..]].concat();
-        // By another user's program.
+        // This code is signed by another user's program.
         let elsewhere = tempfile::tempdir().unwrap();
         let foreign = opened(&elsewhere);
         foreign.put(NAME, &limits, &code).unwrap();
@@ -372,13 +374,13 @@ mod tests {
             assert!(!is_found(&cache));
         }
         assert!(cache.told.load(Ordering::Relaxed));
-        // Signed, but for another component.
+        // This code is signed, but for another component.
         fs::write(&other, &signed).unwrap();
         assert!(cache.get(&engine, "another", &limits).is_none());
         fs::write(&path, &signed).unwrap();
         assert!(is_found(&cache));
 
-        // Where others can change it after it was looked at, or by a link.
+        // Others could change these files after the check, directly or through a link.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(!is_found(&cache));
         let target = folder.path().join("target");

@@ -1,5 +1,5 @@
-//! Calls into plugins come in, each with a limit; permission to run, and the word that the time is up, go out. Calls take
-//! turns on the cores. Only processor time counts against a call, so that the load of the machine cannot make a plugin late.
+//! Schedules calls into plugins: calls with limits come in; permission to run, and timeouts, go out. Calls take turns
+//! on the cores. Only processor time counts against a call, so a busy machine cannot make a plugin late.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use crate::stop::Stop;
 /// The interval at which a running call is checked: the precision of time limits, stops and turns.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// A call has stalled if it has not used up its limit after this many times the limit. This machine cannot do the work now,
-/// but another one may, or the same one later.
+/// The multiple of its limit after which a call that has not used up the limit has stalled. This machine cannot do the
+/// work now, but another one may, or the same one later.
 const STALL_FACTOR: u32 = 30;
 
-/// The shortest time after which a call has stalled, so that a short limit does not turn a brief pause of the machine into a
-/// retry.
+/// The shortest time after which a call has stalled, so that a short limit does not turn a brief pause of the machine
+/// into a retry.
 const STALL_MIN: Duration = Duration::from_mins(1);
 
 /// The interval at which a waiting call checks whether it has to stop.
@@ -32,18 +32,18 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The number of calls that run at once for each core while none of them uses more than a tick and none waits. To hand a slot to
-/// another thread takes longer than a short call.
+/// The number of calls for each core that run at once while none of them uses more than a tick and none waits. Handing
+/// a slot to another thread takes longer than a short call.
 const SHORT_CALLS: usize = 8;
 
-/// The calls of one engine. Of the calls that use more processor time than a tick as many run at once as there are cores. The
-/// others wait in line, and while some wait, short calls wait behind them.
+/// The calls of one engine. At most one call per core may run beyond its first tick. The others wait in line, and while
+/// some wait, short calls wait behind them.
 pub(super) struct Calls {
     cores: usize,
-    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the machine
-    /// suspended, does not count.
+    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the
+    /// machine suspended, does not count.
     ticks: AtomicU64,
-    /// Whether running calls have to look for others at their next tick: some wait, or more run than there are cores.
+    /// Set if running calls must look for others at their next tick: some wait, or more run than there are cores.
     is_crowded: AtomicBool,
     queue: Mutex<CallQueue>,
 }
@@ -52,14 +52,14 @@ pub(super) struct Calls {
 struct CallQueue {
     /// The number of cores that running calls hold.
     held: usize,
-    /// Whether the running call is to be alone, so that no short call may join it.
+    /// Set if the running call must be alone, so that no short call may join it.
     is_alone: bool,
-    /// The number of calls ever let in.
+    /// The number of calls ever admitted.
     admitted: u64,
     waiting: VecDeque<Arc<WaitingCall>>,
 }
 
-/// What a call takes.
+/// The cores that a call takes.
 #[derive(Clone, Copy)]
 struct CallSlot {
     cores: usize,
@@ -94,8 +94,8 @@ impl Calls {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a slot, after which at most `held_max` cores are held. Returns the number of the admission, if no other call runs
-    /// now.
+    /// Waits for a slot that leaves at most `held_max` cores held. Returns the number of the admission if no other call
+    /// runs now.
     fn enter(&self, slot: CallSlot, held_max: usize, stop: &Stop) -> Result<Option<u64>> {
         let mut queue = self.queue();
         if queue.waiting.is_empty() && !queue.is_alone && queue.held + slot.cores <= held_max {
@@ -148,13 +148,13 @@ impl Calls {
         let mut queue = self.queue();
         match queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             Some(at) => drop(queue.waiting.remove(at)),
-            // It was let in at this moment.
+            // It was admitted at this moment.
             None => self.let_out(&mut queue, waiter.slot.cores),
         }
         self.admit(&mut queue);
     }
 
-    /// Lets in the next calls, in order, so that a call that wants all cores is not overtaken for ever.
+    /// Admits the next calls in order, so that a call that wants all cores is not overtaken for ever.
     fn admit(&self, queue: &mut CallQueue) {
         while let Some(next) = queue.waiting.front()
             && queue.held + next.slot.cores <= self.cores
@@ -169,7 +169,7 @@ impl Calls {
     }
 }
 
-/// A call that may run: on one core, or alone. Dropping it lets the next one in.
+/// A call that may run: on one core, or alone. Dropping this admits the next one.
 pub(super) struct Call {
     calls: Arc<Calls>,
     slot: CallSlot,
@@ -179,13 +179,13 @@ pub(super) struct Call {
     clock: CallClock,
 }
 
-/// The time that a call has used, against its limit.
+/// The standing of a call against its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallTime {
     InTime,
-    /// It has used more processor time than it may.
+    /// The call has used more processor time than it may.
     Late,
-    /// It has had hardly any processor time for long, which is the machine's fault.
+    /// The call has had hardly any processor time for a long time, which is the machine's fault.
     Stalled,
 }
 
@@ -193,7 +193,7 @@ impl Call {
     /// Waits until the call may run, `alone` or beside others.
     ///
     /// # Errors
-    /// The stop's, if one is asked for before that.
+    /// Returns the error of the stop, if it is requested before that.
     pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
         let (cores, held_max) = match alone {
             true => (calls.cores, calls.cores),
@@ -213,29 +213,29 @@ impl Call {
         })
     }
 
-    /// Checks a running call, which may run on if it is in time. To be called at each tick.
+    /// Checks a running call, which may continue if it is in time. Must be called at each tick.
     ///
     /// # Errors
-    /// The stop's, if one is asked for while others have their slot.
+    /// Returns the error of the stop, if it is requested while others have this call's slot.
     pub(super) fn tick(&mut self, stop: &Stop) -> Result<CallTime> {
         let used = self.clock.used(thread_time());
         let standing = self.clock.standing(used, self.calls.ticks());
-        // The calls that a tick meets are mostly short ones, which end sooner than others could have a slot.
+        // A call's first tick gives no slot away: most such calls end before others could use it.
         if standing == CallTime::InTime && used >= TICK {
             self.give_way(stop)?;
         }
         Ok(standing)
     }
 
-    /// Whether no other call has run at the same time as this one.
+    /// Returns whether no other call has run at the same time as this one.
     pub(super) fn was_alone(&self) -> bool {
         self.slot.is_alone || self.alone_since == Some(self.calls.queue().admitted)
     }
 
-    /// Lets others have a slot, if any wait. That time does not count against this call.
+    /// Gives the slot to others, if any wait, and waits for a new one. This wait does not count against the call.
     ///
     /// # Errors
-    /// The stop's, if one is asked for before its next slot.
+    /// Returns the error of the stop, if it is requested before the next slot.
     fn give_way(&mut self, stop: &Stop) -> Result<()> {
         if !self.calls.is_crowded.load(Ordering::Relaxed) {
             return Ok(());
@@ -262,8 +262,8 @@ impl Drop for Call {
 /// The time that a call has used.
 struct CallClock {
     limit: Duration,
-    /// The processor time that the thread had used at the call's first tick. What the call used before, a tick at most, does not
-    /// count: to read the clock for each call would cost a short call too much.
+    /// The thread's processor time at the call's first tick. Earlier use, a tick at most, does not count: reading the
+    /// clock for each call would cost a short call too much.
     used_before: Option<Duration>,
     ticks_before: u64,
 }
@@ -277,7 +277,7 @@ impl CallClock {
         }
     }
 
-    /// Returns the processor time that the call has used, by that of its thread.
+    /// Returns the processor time that the call has used, from that of its thread.
     fn used(&mut self, by_thread: Duration) -> Duration {
         by_thread.saturating_sub(*self.used_before.get_or_insert(by_thread))
     }
@@ -319,13 +319,13 @@ mod tests {
             let used = clock.used(Duration::from_millis(used_ms));
             clock.standing(used, ticks)
         };
-        // At its first tick.
+        // This is the first tick.
         assert_eq!(at(&mut clock, 5_000, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 14_999, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 15_000, 101), CallTime::Late);
-        // The process may stand still as long as it likes: that is one tick.
+        // A stopped process counts as one tick, however long it stands still.
         assert_eq!(at(&mut clock, 5_001, 101), CallTime::InTime);
-        // Five minutes in which the process ran, and the call got a second of them.
+        // The process ran for five minutes, and the call got one second of them.
         assert_eq!(at(&mut clock, 6_000, 100 + 29_999), CallTime::InTime);
         assert_eq!(at(&mut clock, 6_000, 100 + 30_000), CallTime::Stalled);
         clock.leave_out(1);
@@ -346,7 +346,7 @@ mod tests {
                     for round in 0..200 {
                         let is_alone = (number + round) % 8 == 0;
                         let mut call = begin(calls, is_alone);
-                        // As when it has used a tick.
+                        // A call does this when it has used a tick.
                         call.give_way(&Stop::default()).unwrap();
                         for _ in 0..3 {
                             let others = running.fetch_add(1, Ordering::SeqCst);

@@ -1,5 +1,6 @@
-//! A component goes in; its code comes out, if it can be compiled, linked and asked for its name within its limits. A process
-//! of its own does that, because a hostile component may take hours, all memory, or the whole stack of the compiler.
+//! Compiles components: a component goes in; its code comes out, if it can be compiled, linked and asked for its name
+//! within its limits. A process of its own does this, because a hostile component may take hours, all memory, or the
+//! whole stack of the compiler.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,22 +16,22 @@ use super::trap::short;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The command of this program that [`compile`]s.
+/// The command of this program that runs [`compile`].
 pub const COMMAND: &str = "compile-component";
 
-/// The most that is read of what the process says.
+/// The most bytes that are read of the process's stderr.
 const WORDS_BYTES_MAX: u64 = 16 << 10;
 
-/// How the process ends whose component is unfit, with the reason on its standard output.
+/// The exit code for an unfit component, with the reason on standard output.
 pub const UNFIT: u8 = 1;
 
-/// How it ends if another process may do better, with the reason as well.
+/// The exit code for a failure that another process may not have, with the reason on standard output.
 pub const PASSING: u8 = 75;
 
 /// Compiles components in processes of their own.
 #[derive(Debug, Clone)]
 pub(super) struct Compiler {
-    /// This program.
+    /// The path of this program.
     program: PathBuf,
 }
 
@@ -39,16 +40,16 @@ impl Compiler {
         Self { program }
     }
 
-    /// The compiled code of a component that can be used.
+    /// Compiles a component and returns its code.
     ///
     /// # Errors
-    /// As [`Engine::load`]; what the process died of.
+    /// Fails as [`Engine::load`] does, or with the end of the process.
     pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         tracing::info!(
             bytes = component.len(),
             "compiling a component in a process of its own"
         );
-        // What it lacks, another moment may have.
+        // The machine may lack something now that it has later.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
             Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e)
@@ -59,7 +60,7 @@ impl Compiler {
         let complained = thread::Builder::new().spawn(move || read(complaints, WORDS_BYTES_MAX));
         let bytes_max = limits.compile_memory_bytes;
         let said = read(child.stdout.take(), bytes_max + 1);
-        // What cannot be read is missing in a message.
+        // If stderr cannot be read, only the message is shorter.
         let complained = complained.and_then(|reading| reading.join().unwrap_or_else(|_| Ok(Vec::new())));
         let complained = complained.unwrap_or_default();
         let status = child.wait().map_err(failed)?;
@@ -90,7 +91,7 @@ impl Compiler {
             .args(limits.to_string().split(' '))
             .env_clear()
             .current_dir("/")
-            // What a terminal sends to this program is not meant for it.
+            // A terminal's signals to this program must not reach the compiler.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -99,10 +100,11 @@ impl Compiler {
     }
 }
 
-/// What the process does: takes a component from standard input, within the limits, and returns its compiled code.
+/// Runs in the compiling process: reads a component from standard input, within the limits, and returns its compiled
+/// code.
 ///
 /// # Errors
-/// As [`Engine::load`].
+/// Fails as [`Engine::load`] does.
 pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     confine(limits)?;
     let mut component = Vec::new();
@@ -115,25 +117,25 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
-/// Bounds this process, for good.
+/// Limits this process for good.
 fn confine(limits: &Limits) -> Result<()> {
     let failed = |e: rustix::io::Errno| {
         Error::transient(Stage::Plugin, Code::MachineBusy, "cannot bound the compiler").because(e)
     };
-    // Not without its parent. If that cannot be asked for, the time is still bounded.
+    // The process must not outlive its parent. If this fails, its time is still limited.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let seconds = limits.compile.as_secs().max(1);
     for (resource, soft, hard) in [
         (Resource::Core, 0, 0),
         (Resource::Cpu, seconds, seconds + 1),
-        // What can be written to, unlike the address space: memories of plugins reserve much of that.
+        // This limits writable memory, not the address space, of which memories of plugins reserve much.
         (
             Resource::Data,
             limits.compile_memory_bytes,
             limits.compile_memory_bytes,
         ),
     ] {
-        // Nobody may go beyond what this process was given.
+        // A process cannot raise the limits that it was given.
         let at_most = |wanted: u64| {
             getrlimit(resource)
                 .maximum
@@ -150,7 +152,7 @@ fn confine(limits: &Limits) -> Result<()> {
 
 fn feed(child: &mut Child, component: &[u8]) {
     if let Some(mut stdin) = child.stdin.take() {
-        // If it is dead, its end says why.
+        // If the process is dead, its exit status says why.
         let _ = stdin.write_all(component);
     }
 }
@@ -165,7 +167,7 @@ fn read(from: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    // A panic's note on an environment variable that it does not have.
+    // A panic's note about an environment variable is useless here, because the process has none.
     short(text.split("note: run with").next().unwrap_or_default())
 }
 
@@ -179,12 +181,12 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
             "compiling the component needed more than the limit of {} bytes of memory (--limit compile-memory), or more stack than there is",
             limits.compile_memory_bytes
         )),
-        // Somebody else's doing, which says nothing about the component.
+        // Something else killed the process, so the component may be fine.
         Some(_) => {
             let what = format!("the process that compiled the component was killed ({status})");
             Error::transient(Stage::Plugin, Code::MachineBusy, what)
         }
-        // A panic of the compiler, be it for the component's sake or for want of a thread.
+        // The compiler panicked, because of the component or for lack of a thread.
         None => Error::transient(
             Stage::Plugin,
             Code::PluginCompile,

@@ -1,4 +1,5 @@
-//! From a component file to a plugin that can be started: checked, compiled once, and asked for its name.
+//! Loads plugins: a component file goes in; a plugin that can be started comes out: checked, compiled once, and asked
+//! for its name.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -25,13 +26,13 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
-/// As wasmtime-wasi names it; plugins of any earlier 0.2 import it as well.
+/// The interface's name in wasmtime-wasi; plugins of any earlier 0.2 import it as well.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
 const TRANSFORM: &str = "ingest:plugin/transform@";
 
-/// Compiles components. One for the whole process; clones are the same engine.
+/// Compiles components. A process has one engine; clones share it.
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
@@ -39,20 +40,20 @@ pub struct Engine {
     limits: Arc<Limits>,
     calls: Arc<Calls>,
     cache: Option<Arc<Cache>>,
-    /// None if this process compiles.
+    /// The compiler in other processes; none if this process compiles.
     compiler: Option<Arc<Compiler>>,
     _ticker: Arc<Ticker>,
 }
 
 impl Engine {
-    /// An engine that keeps what it compiled in `cache`, or compiles anew in each process if there is none.
+    /// Returns an engine that keeps compiled components in `cache`, or compiles them in each process if there is none.
     ///
     /// # Errors
-    /// If the machine does not let code be compiled at run time.
+    /// Fails if the machine does not allow code to be compiled at run time.
     pub fn new(limits: &Limits, cache: Option<Cache>) -> Result<Self> {
         let engine = Self::start(limits, |config| {
             config.allocation_strategy(pool::config());
-            // Without a pool where the process is not granted so much address space.
+            // If the process does not get enough address space, the engine runs without a pool.
             wasmtime::Engine::new(config).or_else(|_| start_without_pool(config))
         })?;
         Ok(Self {
@@ -61,12 +62,13 @@ impl Engine {
         })
     }
 
-    /// An engine that takes as little as one instance needs.
+    /// Returns an engine that needs only the memory of one instance.
     pub(super) fn without_pool(limits: &Limits) -> Result<Self> {
         Self::start(limits, start_without_pool)
     }
 
-    /// The same engine, but one that compiles in processes of their own, within the limits. `program` is this program.
+    /// Returns the same engine, but one that compiles in separate processes, within the limits. `program` is this
+    /// program.
     #[must_use]
     pub fn compiling_apart(self, program: PathBuf) -> Self {
         Self {
@@ -83,11 +85,11 @@ impl Engine {
         config
             .concurrency_support(false)
             .epoch_interruption(true)
-            // Else the bits of a NaN, and what a relaxed instruction gives, are the processor's choice. The cache knows what is
-            // compiled so by `CODE_SETTINGS`.
+            // Without these, NaN bits and the results of relaxed instructions would depend on the processor. The cache
+            // identifies these settings by `CODE_SETTINGS`.
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true);
-        // What the machine lacks, another moment may have.
+        // The machine may lack something now that it has later.
         let failed =
             |what, e: wasmtime::Error| Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e);
         let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;
@@ -110,18 +112,18 @@ impl Engine {
     /// Loads a plugin from a file.
     ///
     /// # Errors
-    /// As [`Engine::load`], and if the file cannot be read.
+    /// Fails as [`Engine::load`] does, and if the file cannot be read.
     pub fn load_file(&self, path: &Path) -> Result<Plugin> {
         self.load(&read_component(path, &self.limits)?)
             .map_err(|e| e.about(path.display()))
     }
 
-    /// Loads a plugin: checks that the bytes are a component for this interface, compiles them and asks for
-    /// name and version.
+    /// Loads a plugin: checks that the bytes are a component for this interface, compiles them, and asks for name and
+    /// version.
     ///
     /// # Errors
-    /// One permanent sentence for each way in which the bytes can be unfit; transient ones if there is no process to compile
-    /// them in, or it was killed.
+    /// Fails permanently, with a sentence for each way in which the bytes can be unfit; transiently if no process can
+    /// be started to compile them, or it was killed.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
         blocking(|| self.load_now(bytes))
     }
@@ -171,7 +173,7 @@ impl Engine {
         Ok(plugin)
     }
 
-    /// Compiled now, or before.
+    /// Returns the component from the cache, or compiles it.
     fn component(&self, bytes: &[u8], sha256: &str) -> Result<Component> {
         let cache = self.cache.as_ref();
         if let Some(component) = cache.and_then(|cache| cache.get(&self.wasmtime, sha256, &self.limits)) {
@@ -181,7 +183,7 @@ impl Engine {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
                 let component = cache::load(&self.wasmtime, &code).map_err(|e| {
-                    // It is fit. What this process lacks, another moment may have.
+                    // The component is fit, so the failure is this machine's and may pass.
                     Error::transient(
                         Stage::Plugin,
                         Code::MachineBusy,
@@ -207,7 +209,7 @@ impl Engine {
                 (component, code)
             }
         };
-        // Without it the next process compiles once more.
+        // If the code cannot be cached, the next process only compiles it again.
         if let Some(Err(error)) = cache.map(|cache| cache.put(sha256, &self.limits, &code)) {
             tracing::warn!(%error, "cannot keep a compiled component");
         }
@@ -240,31 +242,31 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    /// Who it is.
+    /// Returns the plugin's name, version and digest.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// What it was compiled to, for [`cache::load`].
+    /// Returns the compiled code, for [`cache::load`].
     pub(super) fn code(&self) -> Result<Vec<u8>> {
         code_of(self.pre.instance_pre().component())
     }
 
-    /// A new instance, for one input; it ends early when `stop` is requested.
+    /// Starts a new instance, for one input; it ends early when `stop` is requested.
     ///
     /// # Errors
-    /// If the instance would need more than the limits allow, or traps at its start.
+    /// Fails if the instance would need more than the limits allow, or traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
         let name = &self.description.name;
         Instance::start(&self.engine, &self.pre, name, &self.limits, self.is_alone, stop)
     }
 
-    /// The bounds of its instances.
+    /// Returns the limits of its instances.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
     }
 
-    /// The same plugin with other bounds for its instances.
+    /// Returns the same plugin with other limits for its instances.
     #[must_use]
     pub fn with_limits(&self, limits: Arc<Limits>) -> Self {
         Self {
@@ -273,7 +275,7 @@ impl Plugin {
         }
     }
 
-    /// Returns the same plugin, but its calls run while no other call of this engine does.
+    /// Returns the same plugin, but one whose calls run while no other call of this engine does.
     #[must_use]
     pub fn alone(&self) -> Self {
         Self {
@@ -294,18 +296,18 @@ impl Plugin {
         }
     }
 
-    /// Whether the plugin accepts a config, asked of an instance of its own.
+    /// Checks that the plugin accepts a config, in an instance of its own.
     ///
     /// # Errors
-    /// The plugin's own sentence, or why it could not be asked.
+    /// Returns the plugin's reason against the config, or the error of the call.
     pub fn check(&self, config: &str) -> Result<()> {
         blocking(|| self.rather_alone(|plugin| plugin.start(Stop::default())?.check(config)))
     }
 
-    /// Opens an instance on an input: what [`Instance::open`] promises.
+    /// Opens an instance on an input, as [`Instance::open`] does.
     ///
     /// # Errors
-    /// As [`Instance::open`].
+    /// Fails as [`Instance::open`] does.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "as with `start`, the instance has it from now on"
@@ -330,21 +332,21 @@ impl Plugin {
 /// Reads a component file, up to the size limit.
 ///
 /// # Errors
-/// If it cannot be read.
+/// Fails if the file cannot be read, or is too large.
 pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let size = component_metadata(path)?.len();
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));
     }
-    // A pipe or a device has no size.
+    // The bound is needed again, because a pipe or a device has no size.
     read_named(path, limits.component_bytes_max as u64)
         .map_err(|e| refused(Code::PluginMissing, path.display().to_string()).because(e))
 }
 
-/// What the file system knows of a component's file.
+/// Returns the metadata of a component's file.
 ///
 /// # Errors
-/// If it knows nothing.
+/// Fails if the file system gives none.
 pub fn component_metadata(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|error| {
         let hint = match error.kind() {
@@ -368,11 +370,11 @@ fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine>
     wasmtime::Engine::new(config)
 }
 
-/// All that a plugin can import: the host's own interface, and WASI with nothing behind it.
+/// Links everything that a plugin can import: the host's own interface, and WASI with nothing behind it.
 fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    // A plugin has nothing to wait for, and while it slept in the host no epoch would end it.
+    // A plugin has nothing to wait for, and no epoch could end it while it slept in the host.
     linker.allow_shadowing(true);
     let mut poll = linker.instance(WASI_POLL)?;
     poll.func_wrap(
@@ -392,7 +394,7 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
     Ok(linker)
 }
 
-/// Runs what may block, be it the compiler or WASI, which starts a runtime of its own and must not do so within
+/// Runs work that may block: the compiler, or WASI, which starts a runtime of its own and must not do so within
 /// another.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
@@ -425,8 +427,7 @@ fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
     }
 }
 
-/// Which version of the interface a component exports. A host of one minor version speaks that version only,
-/// until 1.0.
+/// Returns the version of the interface that a component exports. Until 1.0, a host accepts only its own minor version.
 fn check_interface(exports: &[String]) -> Result<String> {
     let version = exports
         .iter()
@@ -483,14 +484,14 @@ fn refused(code: Code, message: impl Into<String>) -> Error {
     Error::permanent(Stage::Plugin, code, message)
 }
 
-/// The thread that advances the engine's epoch, at which running plugins look at their deadline.
+/// The thread that advances the engine's epoch, at which running plugins check their deadline.
 struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
     fn start(engine: wasmtime::Engine, calls: Arc<Calls>) -> std::io::Result<Self> {
         let running = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&running);
-        // Not a tokio task: a busy runtime must not keep a plugin from being stopped.
+        // This is no tokio task, because a busy runtime must not keep a plugin from being stopped.
         std::thread::Builder::new().name("ticker".into()).spawn(move || {
             while flag.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);

@@ -1,4 +1,4 @@
-//! One plugin at work on one input.
+//! Runs one plugin instance on one input.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::format::{ColumnType, Format, OutputColumn};
 use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
-/// Resources of the host's that a plugin holds at once: the standard streams, mostly.
+/// The most host resources that a plugin holds at once: mostly the standard streams.
 const HANDLES_MAX: usize = 1_000;
 
-/// A plugin instance. After an error of any call it must not be called again, and says so if it is.
+/// A plugin instance. After an error of any call, every further call fails.
 pub struct Instance {
     store: Store<StoreState>,
     world: World,
@@ -46,7 +46,7 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // Counted before anything is copied, and also for lists that lie over each other in the guest.
+        // This is counted before anything is copied, and also for lists that overlap in the guest's memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
@@ -99,15 +99,15 @@ impl Instance {
         })
     }
 
-    /// Whether the calls that come run while no other call of the engine does.
+    /// Sets whether further calls run while no other call of the engine does.
     pub fn set_alone(&mut self, is_alone: bool) {
         self.is_alone = is_alone;
     }
 
-    /// Name and version, as the plugin gives them.
+    /// Returns the name and the version that the plugin gives itself.
     ///
     /// # Errors
-    /// If the plugin traps, or what it gives breaks the interface's rules.
+    /// Fails if the plugin traps, or if its answer breaks the interface's rules.
     pub fn describe(&mut self) -> Result<(String, String)> {
         let description = self.call(self.limits.plugin_call, "describe", |world, store| {
             world.ingest_plugin_transform().call_describe(store)
@@ -124,10 +124,10 @@ impl Instance {
         Ok((name, version))
     }
 
-    /// Whether the plugin accepts a config.
+    /// Checks that the plugin accepts a config.
     ///
     /// # Errors
-    /// The plugin's own sentence, or why it could not be asked.
+    /// Returns the plugin's reason against the config, or the error of the call.
     pub fn check(&mut self, config: &str) -> Result<()> {
         self.ask(
             "check",
@@ -137,10 +137,10 @@ impl Instance {
         )
     }
 
-    /// Opens the plugin on an input and gives its plan.
+    /// Opens the plugin on an input and returns its plan.
     ///
     /// # Errors
-    /// The plugin's own sentence if it refuses the columns or the config; what is wrong with its plan.
+    /// Returns the plugin's reason if it refuses the columns or the config, and fails if its plan is invalid.
     pub fn open(&mut self, columns: &[String], format: Format, config: &str) -> Result<Plan> {
         let input = wit::Input {
             columns: columns.to_vec(),
@@ -158,18 +158,18 @@ impl Instance {
         checked_plan(plan, columns.len(), format, &self.limits)
     }
 
-    /// Sends a batch through the plugin. The batch's fields are lent to the call and are there again afterwards.
+    /// Sends a batch through the plugin. The batch's fields are lent to the call and given back afterwards.
     ///
     /// # Errors
-    /// The plugin's own sentence if it fails the request, or its trap.
+    /// Returns the plugin's reason if it fails the request, or its trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
         Ok(self.process_within(batch, self.limits.plugin_call)?)
     }
 
-    /// [`Instance::process`] in a time of its own.
+    /// Does [`Instance::process`] with a time limit of its own.
     ///
     /// # Errors
-    /// The same, with the trap told apart from the rest.
+    /// Fails as that does, with traps as a variant of their own.
     pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
         let lent = wit::Batch {
             bytes: batch.lend(),
@@ -189,19 +189,19 @@ impl Instance {
         })
     }
 
-    /// Waits until the worker has memory for a call that will need so much more than the instance has: within a call nothing
-    /// waits.
+    /// Waits until the worker has memory for a call that will need `more` bytes than the instance has, because nothing
+    /// waits within a call.
     ///
     /// # Errors
-    /// As [`crate::memory::Held::raise`].
+    /// Fails as [`crate::memory::Held::raise`] does.
     pub fn prepare(&mut self, more: usize) -> Result<()> {
         self.store.data_mut().memory.prepare(more)
     }
 
-    /// Tells the plugin that the input is over and gives the rows that it makes then.
+    /// Tells the plugin that the input has ended, and returns the rows that it adds then.
     ///
     /// # Errors
-    /// As [`Instance::process`].
+    /// Fails as [`Instance::process`] does.
     pub fn finish(&mut self) -> Result<Emitted> {
         let emitted = self.ask("finish", Code::PluginFailed, "", |world, store| {
             world.ingest_plugin_transform().call_finish(store)
@@ -213,17 +213,17 @@ impl Instance {
         })
     }
 
-    /// What the plugin counted, in calls that returned, since this was asked last.
+    /// Returns the plugin's counters of calls that returned, since the last call of this.
     pub fn take_counters(&mut self) -> BTreeMap<String, u64> {
         self.store.data_mut().take_counters()
     }
 
-    /// How much more it may log.
+    /// Returns the number of bytes that the plugin may still log.
     pub fn log_bytes_left(&self) -> usize {
         self.store.data().log_bytes_left()
     }
 
-    /// One call into the guest: within its time, and never after one that failed.
+    /// Calls the guest within a time limit, and never after a call that failed.
     fn call<T>(
         &mut self,
         limit: Duration,
@@ -250,7 +250,7 @@ impl Instance {
         }
     }
 
-    /// A call that the guest may answer with a sentence instead, which ends it as a trap does.
+    /// Calls the guest, which may answer with a reason for an error; this ends the instance as a trap does.
     fn ask<T>(
         &mut self,
         name: &str,
@@ -272,7 +272,7 @@ impl Instance {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
             let sentence = short(&sentence);
-            // Plugins say so, too, since another host may not.
+            // Plugins write this prefix themselves, since another host may not.
             let said = sentence
                 .strip_prefix("config: ")
                 .filter(|_| code == Code::PluginConfig);
@@ -282,7 +282,7 @@ impl Instance {
     }
 }
 
-/// Why a call into the guest did not return.
+/// Returns the reason why a call into the guest did not return.
 fn failed(
     store: &mut Store<StoreState>,
     limits: &Limits,

@@ -1,5 +1,5 @@
-//! The bound on what one plugin instance may hold: all its memories and tables together. What is more than a usual instance
-//! has is held against the worker's memory, too.
+//! Limits the memory of a plugin instance: all its memories and tables together. Memory beyond that of a usual instance
+//! is also taken from the worker's.
 
 use wasmtime::ResourceLimiter;
 
@@ -8,21 +8,21 @@ use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::memory::{Held, INSTANCE_BYTES};
 
-/// What a table element costs the host.
+/// The bytes that a table element takes in the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts what a store's memories and tables take and refuses what goes beyond the limit, by a trap: a
-/// plugin is told clearly instead of running on with a failed allocation.
+/// Counts the memories and tables of a store, and traps beyond the limit: a trap is clearer than a plugin that goes on
+/// with a failed allocation.
 pub(super) struct MemoryLimit {
     bytes_max: usize,
     bytes: usize,
     exceeded: bool,
     held: Held,
-    /// The error, if the worker had no memory for it.
+    /// The error, if the worker had no memory for a growth.
     refused: Option<Error>,
-    /// Whether the growth under way is within what the memory's type allows.
+    /// Set if the current growth is within the bounds of the memory's type.
     is_possible: bool,
-    /// Why the machine refused what the limit and the worker allow.
+    /// The reason why the machine refused memory that limit and worker allow.
     refused_by_machine: Option<String>,
 }
 
@@ -39,26 +39,26 @@ impl MemoryLimit {
         }
     }
 
-    /// Waits until so much more than now can be had without a wait, or all that the limit allows.
+    /// Waits until `more` bytes than now, or all that the limit allows, can be had without waiting.
     ///
     /// # Errors
-    /// As [`Held::raise`].
+    /// Fails as [`Held::raise`] does.
     pub(super) fn prepare(&mut self, more: usize) -> Result<()> {
         let bytes = self.bytes.saturating_add(more).min(self.bytes_max);
         self.held.raise(bytes.saturating_sub(INSTANCE_BYTES))
     }
 
-    /// Why the worker had no memory, if that was the reason for a trap.
+    /// Returns why the worker had no memory, if that was the reason for a trap.
     pub(super) fn take_refused(&mut self) -> Option<Error> {
         self.refused.take()
     }
 
-    /// Whether the limit was the reason for a trap.
+    /// Returns whether the limit was the reason for a trap.
     pub(super) fn exceeded(&self) -> bool {
         self.exceeded
     }
 
-    /// Why the machine refused memory that the limit allows, if it did.
+    /// Returns why the machine refused memory that the limit allows, if it did.
     pub(super) fn refused_by_machine(&self) -> Option<&str> {
         self.refused_by_machine.as_deref()
     }
@@ -90,8 +90,8 @@ impl ResourceLimiter for MemoryLimit {
         self.grow(desired.saturating_sub(current))
     }
 
-    /// A memory that its own type bounds says so to the plugin; one that the machine has no room for ends the call, which
-    /// is not the plugin's fault.
+    /// Lets the plugin see a failure if the memory's own type forbids the growth. Ends the call if the machine has no
+    /// memory, which is not the plugin's fault.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         if !std::mem::take(&mut self.is_possible) {
             return Ok(());
@@ -133,13 +133,13 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
-/// What a component consists of is more than a pool has room for.
+/// The error for a component with more parts than a pool has room for.
 #[derive(Debug)]
 pub(super) struct TooMany(String);
 
 impl TooMany {
-    /// Whether this is why a component cannot be instantiated. wasmtime counts instances, memories and tables itself, and has
-    /// only words for it.
+    /// Returns this error's text, if it is why a component cannot be instantiated. wasmtime counts instances, memories
+    /// and tables itself, and reports them only as text.
     pub(super) fn reason(error: &wasmtime::Error) -> Option<String> {
         if let Some(Self(what)) = error.downcast_ref() {
             return Some(what.clone());

@@ -1,6 +1,6 @@
-//! Batches in, changes out: a WebAssembly component does it, in a sandbox. [`Engine`] compiles a file to a [`Plugin`],
-//! a plugin starts any number of [`Instance`]s, and an instance lives for one input. Nothing outside this
-//! folder knows wasmtime.
+//! Runs plugins: batches go in, changes come out, made by a WebAssembly component in a sandbox. [`Engine`] compiles a
+//! file to a [`Plugin`], a plugin starts any number of [`Instance`]s, and an instance lives for one input. Only this
+//! folder uses wasmtime.
 
 mod bindings;
 mod cache;
@@ -23,27 +23,27 @@ pub use trap::{Failure, Trap, timed_out_beside_others};
 
 use crate::format::OutputColumn;
 
-/// The interface that this host speaks.
+/// The interface that this host supports.
 pub const INTERFACE: &str = "ingest:plugin@0.1.0";
 
-/// Who a plugin is.
+/// The description of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Description {
-    /// The name that it gives itself.
+    /// The name that the plugin gives itself.
     pub name: String,
-    /// The version that it gives itself.
+    /// The version that the plugin gives itself.
     pub version: String,
-    /// Of the component file.
+    /// The SHA-256 of the component file.
     pub sha256: String,
     /// The interface that it was built for.
     pub interface: String,
     /// The size of the component file.
     pub bytes: u64,
-    /// What it imports, by interface.
+    /// The interfaces that it imports.
     pub imports: Vec<String>,
 }
 
-/// What a plugin will do with an input: `plan` in `wit/plugin.wit`, checked.
+/// The plugin's plan for an input: `plan` in `wit/plugin.wit`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The columns whose fields it reads: indices into the input's columns followed by `more_columns`.
@@ -52,17 +52,17 @@ pub struct Plan {
     pub more_columns: Vec<String>,
     /// The columns of the output.
     pub output: Vec<OutputColumn>,
-    /// Whether the records must go through one instance, in order.
+    /// Set if the records must go through one instance, in order.
     pub stateful: bool,
 }
 
 /// Rows that a plugin made at the end of the input, unchecked: see [`crate::record::Rows::check`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Emitted {
-    /// How many.
+    /// The number of rows.
     pub rows: u32,
-    /// Their fields.
+    /// The bytes of all fields.
     pub bytes: Vec<u8>,
-    /// Where each field ends.
+    /// The end of each field.
     pub ends: Vec<u32>,
 }

@@ -1,5 +1,5 @@
-//! What one plugin instance sees of the world: a log line, a counter, and a standard library that starts
-//! but finds no files, no environment, no network, a clock that stands still and the same random numbers each time.
+//! Provides everything that a plugin instance can reach: a log, counters, and a standard library that starts but finds
+//! no files, no environment, no network, a clock that stands still, and the same random numbers each time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +18,9 @@ use super::memory::MemoryLimit;
 use crate::config::Limits;
 use crate::stop::Stop;
 
-/// Random bytes that a plugin gets at once.
+/// The most random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
-/// The target of what plugins log and print.
+/// The log target of the lines that plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
 /// The bytes that every source of random numbers repeats: output must not depend on chance.
@@ -29,7 +29,7 @@ const RANDOM_BYTES: [u8; 16] = [0x5a; 16];
 /// The most bytes that a plugin prints at once.
 const PRINT_BYTES_MAX: usize = 64 << 10;
 
-/// What the host keeps for a plugin's resources.
+/// The most resources that the host keeps for a plugin.
 const RESOURCES_MAX: usize = 1_000;
 
 /// The data of one store.
@@ -37,25 +37,25 @@ pub(super) struct StoreState {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
-    /// What was counted in calls that returned, since it was taken last.
+    /// The counts of calls that returned, since they were last taken.
     counters: BTreeMap<String, u64>,
-    /// What was counted in the call under way, by each name that was ever met: these count for the limit for good.
+    /// The counts of the current call, with all names ever used: these count towards the limit for good.
     counting: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
-    /// The call under way.
+    /// The current call.
     pub(super) call: Option<Call>,
-    /// Why it was ended, if its time was over.
+    /// The reason why it was ended, if its time was over.
     pub(super) overdue: Option<TimeoutCause>,
     pub(super) stop: Stop,
 }
 
-/// How the time of a call came to its end.
+/// The reason for a timeout.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TimeoutCause {
-    /// The plugin has used it up.
+    /// The plugin has used up its time.
     Late { was_alone: bool },
-    /// The machine has granted it hardly any.
+    /// The machine has given the plugin hardly any processor time.
     Stalled,
 }
 
@@ -92,13 +92,13 @@ impl StoreState {
         }
     }
 
-    /// Notes that a call begins: what was printed before it says nothing about how it ends.
+    /// Notes that a call begins. Forgets earlier prints, which cannot explain how this call ends.
     pub(super) fn begin_call(&mut self, call: Call) {
         self.call = Some(call);
         lock(&self.log).forget_words();
     }
 
-    /// What the plugin said in the call that trapped: the message of its panic, or what it printed.
+    /// Returns the plugin's last words in a call that trapped: the message of its panic, or the text that it printed.
     pub(super) fn last_words(&self) -> Option<String> {
         lock(&self.log).last_words()
     }
@@ -107,8 +107,8 @@ impl StoreState {
         lock(&self.log).left
     }
 
-    /// Adds up what was counted in a call that has returned. What a call counts that does not return is lost with it: its
-    /// records are counted when they are put through again.
+    /// Adds the counts of a call that has returned. Counts of a call that does not return are dropped, because its
+    /// records are counted when they run again.
     pub(super) fn keep_counts(&mut self) {
         for (name, count) in &mut self.counting {
             if let Some(count) = count.take() {
@@ -119,7 +119,7 @@ impl StoreState {
     }
 
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
-        // What comes next has its own names, as it has where another instance gets it.
+        // Forgets the names: later calls count theirs anew, as they would in another instance.
         self.counting.clear();
         std::mem::take(&mut self.counters)
     }
@@ -153,7 +153,7 @@ impl Host for StoreState {
     }
 }
 
-/// A clock that always shows its beginning: output must not depend on when it is made.
+/// A clock that always shows its start: output must not depend on the time at which it is made.
 struct StillClock;
 
 impl HostWallClock for StillClock {
@@ -176,17 +176,17 @@ impl HostMonotonicClock for StillClock {
     }
 }
 
-/// Where a plugin prints.
+/// The stream to which a plugin prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OutputStreamKind {
     Output,
     Error,
 }
 
-/// Lines from a plugin on their way to the host's log, up to a number of bytes.
+/// The lines that a plugin writes to the host's log, up to a number of bytes.
 struct PluginLog {
     plugin: String,
-    /// Whether there was room for anything.
+    /// Set if there was room for anything at the start.
     had_room: bool,
     left: usize,
     dropped: u64,
@@ -195,39 +195,39 @@ struct PluginLog {
     panic: Option<PanicMessage>,
 }
 
-/// What came on one stream.
+/// The text printed to one stream.
 #[derive(Default)]
 struct PrintedLine {
-    /// The line that has no end yet.
+    /// The line that has not ended yet.
     unfinished: Vec<u8>,
-    /// What was printed in the call under way.
+    /// The text printed in the current call.
     words: PrintedText,
 }
 
-/// The beginning and the end of a text that may be endless: some languages name the exception first, others last.
+/// The beginning and the end of a text of any length: some languages print the exception first, others last.
 #[derive(Default)]
 struct PrintedText {
     beginning: Vec<u8>,
     end: VecDeque<u8>,
-    /// Whether something between them was left out.
+    /// Set if text between them was left out.
     has_gap: bool,
 }
 
-/// What a panic has to say.
+/// The message of a panic.
 struct PanicMessage {
     place: String,
     message: String,
-    /// Whether all of it was said.
+    /// Set if the message is complete.
     is_told: bool,
 }
 
 const LINE_BYTES_MAX: usize = 2048;
-/// Beyond this no line is added to a panic's message.
+/// The length from which no line is added to a panic's message.
 const PANIC_BYTES_MAX: usize = 2048;
 const PANIC_CHARS_TOLD: usize = 800;
-/// What is kept of the beginning and of the end of what a call prints.
+/// The bytes kept of the beginning, and of the end, of a call's printed text.
 const WORDS_BYTES: usize = 400;
-/// What a line costs beside its text, so that empty ones have an end, too.
+/// The cost of a line in addition to its text, so that empty lines are limited, too.
 const LINE_COST: usize = 32;
 
 impl PrintedText {
@@ -235,7 +235,7 @@ impl PrintedText {
         let room = WORDS_BYTES - self.beginning.len();
         let (beginning, rest) = bytes.split_at(room.min(bytes.len()));
         self.beginning.extend_from_slice(beginning);
-        // No more of it than can stay.
+        // Bytes that would be pushed out again at once are skipped.
         let skipped = rest.len().saturating_sub(WORDS_BYTES);
         self.end.extend(&rest[skipped..]);
         let surplus = self.end.len().saturating_sub(WORDS_BYTES);
@@ -243,14 +243,14 @@ impl PrintedText {
         self.has_gap |= skipped + surplus > 0;
     }
 
-    /// All on one line; nothing if it is blank.
+    /// Returns the text on one line; none if it is blank.
     fn text(&self) -> Option<String> {
         let gap = if self.has_gap { " … " } else { "" };
         let mut bytes = self.beginning.clone();
         bytes.extend_from_slice(gap.as_bytes());
         bytes.extend(&self.end);
         let text = String::from_utf8_lossy(&bytes);
-        // A piece of a character that was cut says nothing.
+        // Parts of cut characters are dropped.
         let words: Vec<_> = text
             .split(|c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER)
             .collect();
@@ -290,13 +290,13 @@ impl PluginLog {
     fn write(&mut self, level: Level, message: &str) {
         let cost = message.len() + LINE_COST;
         if self.left < cost {
-            // Shorter lines that come later are dropped as well: what is there is the beginning, without holes.
+            // Later, shorter lines are dropped as well, so that the log has the beginning without gaps.
             self.left = 0;
             self.dropped += 1;
             return;
         }
         self.left -= cost;
-        // Who reads the log must not take a plugin's words for the host's.
+        // The prefix keeps readers of the log from taking a plugin's words for the host's.
         let plugin = &self.plugin;
         match level {
             Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
@@ -307,7 +307,7 @@ impl PluginLog {
         }
     }
 
-    /// Gathers what a plugin prints into lines.
+    /// Collects printed text into lines.
     fn print(&mut self, stream: OutputStreamKind, bytes: &[u8]) {
         self.line(stream).words.add(bytes);
         for &byte in bytes {
@@ -322,8 +322,8 @@ impl PluginLog {
         }
     }
 
-    /// Keeps what a panic says, which becomes part of an error or a reject instead of a line of the log. A panic in Rust
-    /// prints where it was, then its message, then a note on an environment variable that no plugin has.
+    /// Keeps a panic's message, which becomes part of an error or a reject instead of a log line. A panic in Rust
+    /// prints its place, then its message, then a note on an environment variable that no plugin has.
     fn printed(&mut self, stream: OutputStreamKind, line: &str) {
         match self.panic.as_mut().filter(|_| stream == OutputStreamKind::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
@@ -358,10 +358,10 @@ impl PluginLog {
         let Some(panic) = &self.panic else {
             return self.error.words.text().or_else(|| self.output.words.text());
         };
-        // The place is to be told however long the message is.
+        // Only the message is clipped, so that the place is always shown.
         let clip = |message: &str| message.chars().take(PANIC_CHARS_TOLD).collect::<String>();
         let message = if panic.message.is_empty() {
-            // Its only line has no end yet.
+            // The message's only line has not ended yet.
             clip(&String::from_utf8_lossy(&self.error.unfinished))
         } else {
             clip(&panic.message)
@@ -370,7 +370,7 @@ impl PluginLog {
     }
 }
 
-/// Where a panic was, if this is the first line of its message.
+/// Returns the place of a panic, if this is the first line of its message.
 fn panic_place(line: &str) -> Option<&str> {
     let (thread, place) = line.rsplit_once(" panicked at ")?;
     thread.starts_with("thread '").then(|| place.strip_suffix(':'))?
@@ -410,7 +410,7 @@ impl IsTerminal for PrintStream {
 
 impl StdoutStream for PrintStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 would ask for it, and it is not linked.
+        // Only WASI 0.3 would call this, and it is not linked.
         Box::new(tokio::io::sink())
     }
 

@@ -1,17 +1,17 @@
-//! What is left of a call that did not return: wasmtime's error in; a sentence, its cause and the guest's functions out,
-//! all bounded.
+//! Describes a call that did not return: wasmtime's error goes in; a message, its cause and the guest's functions come
+//! out, all limited in length.
 
 use wasmtime::WasmBacktrace;
 
 use super::state::TimeoutCause;
 use crate::error::{Code, Error, Stage};
 
-/// Functions of a backtrace that are told.
+/// The most functions of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
 const FRAME_CHARS_MAX: usize = 120;
 const TEXT_CHARS_MAX: usize = 1_000;
 
-/// What stands between the author's code and the trap: a panic on its way, an allocation.
+/// The functions between the author's code and the trap: those of a panic or an allocation.
 const RUN_TIME: [&str; 15] = [
     "core::",
     "<core::",
@@ -30,26 +30,26 @@ const RUN_TIME: [&str; 15] = [
     "realloc",
 ];
 
-/// Why a call into a guest did not give what was asked for.
+/// The failure of a call into a guest.
 #[derive(Debug)]
 pub enum Failure {
-    /// It did not return: another instance may do better, or with another input.
+    /// The call did not return: another instance, or another input, may pass.
     Trap(Trap),
-    /// All else.
+    /// Any other error.
     Other(Error),
 }
 
 /// The end of a call that did not return: a trap, or memory or time that was used up.
 #[derive(Debug)]
 pub struct Trap {
-    /// Whether it was the time.
+    /// Set if the call ran out of time.
     pub is_timeout: bool,
-    /// Whether it was the time, and other calls ran meanwhile: alone the plugin might have been fast enough.
+    /// Set if the call ran out of time while other calls ran: alone it might have been fast enough.
     pub ran_beside_others: bool,
     code: Code,
-    /// What happened, in the plugin's own words where it left any.
+    /// The event, in the plugin's own words if it left any.
     message: String,
-    /// The machine's word for it, and where in the guest it was.
+    /// The runtime's description of the trap, and its place in the guest.
     cause: String,
 }
 
@@ -60,7 +60,7 @@ impl Trap {
         message: String,
         error: &wasmtime::Error,
     ) -> Self {
-        // The backtrace is the outermost context; the trap itself is what a person can use.
+        // The backtrace is the outermost context, but the trap itself is more useful to people.
         let mut cause = short(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
         if !frames.is_empty() {
@@ -75,18 +75,18 @@ impl Trap {
         }
     }
 
-    /// The error of a request that ends by it, with a note on why it does.
+    /// Returns the error of a request that ends by this trap, with a note on the reason.
     pub fn into_error(self, note: &str) -> Error {
         let message = format!("{} ({note})", self.message);
         Self { message, ..self }.into()
     }
 
-    /// What happened, without where: that is another place each time a clock has found it.
+    /// Returns the event without its place, which differs each time for a timeout.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// All that is known, on one line.
+    /// Returns everything that is known, on one line.
     pub fn text(&self) -> String {
         format!("{}: {}", self.message, self.cause)
     }
@@ -116,7 +116,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// The guest's functions, the innermost first, from the author's code on.
+/// Returns the guest's functions, the innermost first, beginning at the author's code.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
         Some(name) => short(&format!("{:#}", rustc_demangle::demangle(name))),
@@ -130,7 +130,7 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     names.into_iter().skip(begin).take(FRAMES_MAX).collect()
 }
 
-/// A guest's text as a part of a message: bounded, on one line.
+/// Returns a guest's text as part of a message: shortened, on one line.
 pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()
@@ -140,12 +140,13 @@ pub(super) fn short(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// Whether a plugin was late while other calls ran. Whoever gets the error asks again, [alone](super::Plugin::alone).
+/// Returns whether a plugin was late while other calls ran. The caller then repeats the call,
+/// [alone](super::Plugin::alone).
 pub fn timed_out_beside_others(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<OtherCallsRan>())
 }
 
-/// The cause of a time-out that says nothing yet about the plugin.
+/// The cause of a timeout that may not be the plugin's fault, because other calls ran.
 #[derive(Debug)]
 struct OtherCallsRan;
 
@@ -157,7 +158,7 @@ impl std::fmt::Display for OtherCallsRan {
 
 impl std::error::Error for OtherCallsRan {}
 
-/// Whether the machine lacked something, be it memory, a thread or address space.
+/// Returns whether the machine lacked something: memory, a thread or address space.
 pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {
     error.is::<wasmtime::OutOfMemory>()
         || error

@@ -1,4 +1,4 @@
-//! A URL in, a connected server out: Redis or a SQLite file.
+//! Connects to the queue's server: a URL goes in, a connected Redis server or SQLite file comes out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::{Queue, Registry};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// Whether the server at `url` is a file of this machine or listens on its loopback address, so that workers most likely run on
-/// this machine, too.
+/// Returns whether the server at `url` is a local file or listens on the loopback address, so that its workers most
+/// likely run on this machine, too.
 pub fn is_on_this_machine(url: &str) -> bool {
     if url.starts_with("sqlite:") {
         return true;
     }
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
-        // Other schemes than http have hosts that are not parsed.
+        // The parser recognizes IP addresses only in http URLs; other schemes give their host as a name.
         Some(Host::Domain(name)) => {
             let address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
             address || name.eq_ignore_ascii_case("localhost")
@@ -32,16 +32,16 @@ pub fn is_on_this_machine(url: &str) -> bool {
 /// A connected server.
 #[derive(Clone)]
 pub struct Backend {
-    /// Its requests.
+    /// The server's requests.
     pub queue: Arc<dyn Queue>,
-    /// Its plugins.
+    /// The server's plugins.
     pub registry: Arc<dyn Registry>,
-    /// Its URL without credentials, for people.
+    /// The server's URL without credentials, for people.
     pub name: String,
 }
 
 impl Backend {
-    /// Returns what it is and where, without credentials.
+    /// Describes the server and its location, without credentials.
     pub fn description(&self) -> String {
         match self.name.strip_prefix("sqlite:") {
             Some(path) => {
@@ -52,8 +52,8 @@ impl Backend {
         }
     }
 
-    /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH` (the file is created if it is not
-    /// there, and upgraded if an older version made it). Errors and logs never show a password in it.
+    /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH`. A missing SQLite file is
+    /// created, and a file of an older version is upgraded. Errors and logs never show a password of the URL.
     ///
     /// # Errors
     /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
@@ -62,11 +62,11 @@ impl Backend {
         Self::connect_as(url, OpenMode::Write).await
     }
 
-    /// [`Backend::connect`] for verbs that change nothing. A SQLite file stays as it is: workers of an older version, which made
-    /// it, can go on. It must be there, and a verb that would change it fails.
+    /// Connects for verbs that change nothing. A SQLite file must exist and is not upgraded, so workers of the older
+    /// version that made it can go on. A verb that would change it fails.
     ///
     /// # Errors
-    /// As [`Backend::connect`], and if there is no file or nothing in it.
+    /// Fails as [`Backend::connect`] does, and if the file is missing or empty.
     pub async fn connect_to_read(url: &str) -> Result<Self> {
         Self::connect_as(url, OpenMode::Read).await
     }
@@ -84,7 +84,7 @@ impl Backend {
             let what = format!("the URL of the queue's server (--url, REDIS_URL) {why}");
             Error::permanent(Stage::Config, Code::SettingsInvalid, what)
         };
-        // The parser's error names the fault only, never the text; the text may have a password in it.
+        // The parser's error names the fault only. The URL must not be quoted, because it may hold a password.
         let url = Url::parse(url).map_err(|error| {
             refused("cannot be read: expected redis://..., rediss://... or sqlite:PATH".into()).because(error)
         })?;

@@ -1,4 +1,4 @@
-//! A claim: what a worker asks for, gets, and says of a request while it has it.
+//! Defines the claim: what a worker asks for, gets, and reports about a request while it holds it.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ pub struct Ticket {
     pub queue: String,
     /// The request.
     pub id: String,
-    /// Grows with each claim within the queue.
+    /// A number that grows with each claim in the queue.
     pub fence: u64,
-    /// The random word that the claim was asked for with.
+    /// The random word that the worker asked for the claim with.
     pub nonce: String,
 }
 
 impl Ticket {
-    /// For a request that was leased and is not there any more, which no verb brings about.
+    /// Returns the error for a leased request that no longer exists, which no verb can cause.
     pub(super) fn gone(&self) -> Error {
         Error::new(
             Stage::Queue,
@@ -47,28 +47,28 @@ impl Ticket {
     }
 }
 
-/// A request that is this worker's until its lease runs out.
+/// A request that belongs to this worker until its lease expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The proof.
     pub ticket: Ticket,
     /// The request.
     pub request: Request,
-    /// Counted from 1; claims whose lease was lost or that were handed back do not count.
+    /// The number of this attempt, counted from 1. Claims whose lease was lost or that were handed back do not count.
     pub attempt: u32,
-    /// How many leases of this request were lost before.
+    /// The number of leases of this request that were lost before.
     pub lost: u32,
-    /// How long the request has waited for its next attempts after failures, all waits of this life together.
+    /// The total time that the request has waited for retries in this life.
     pub waited: Duration,
     /// The number of the queue's binding at the moment of the claim.
     pub binding: Option<u64>,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as a dead
-    /// letter.
+    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as
+    /// a dead letter.
     pub life_ms: i64,
-    /// Whether a claim of this request was lost since it last came to an end. The attempt may still be at work, and may have
-    /// published or committed something.
+    /// Set if a claim of this request was lost and no later one has ended it. The lost attempt may still be running,
+    /// and may have published or committed something.
     pub is_contested: bool,
-    /// The request is to be ended without an attempt.
+    /// Set if this claim is to end the request without an attempt.
     pub ending: Option<Ending>,
     /// The code of the reason in [`Ending::Dead`], if it has one: see [`crate::error::Code`].
     pub ending_code: Option<String>,
@@ -76,21 +76,21 @@ pub struct Claim {
     pub moved_from: Option<String>,
 }
 
-/// How a request is to be ended, unless an attempt has committed it.
+/// The way to end a request, unless an attempt has committed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// Somebody has cancelled it.
     Cancel,
-    /// It is given up, for this reason.
+    /// It becomes a dead letter, for this reason.
     Dead(String),
 }
 
-/// Where a worker's output goes. A claim records it.
+/// The destination of a worker's output. A claim records it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputId {
     /// A random id that no other output has.
     pub id: String,
-    /// Its location, for people.
+    /// The output's location, for people.
     pub uri: String,
 }
 
@@ -109,28 +109,29 @@ pub struct OtherOutput {
     pub requests: u64,
 }
 
-/// How to claim.
+/// The options of a claim.
 #[derive(Debug, Clone)]
 pub struct ClaimOptions {
-    /// Who claims, for people to read.
+    /// The worker's name, for people to read.
     pub worker: String,
-    /// A random word, new for each claim; the first of several at once has it, the others have it with a number. To ask
-    /// again with the word of a claim whose answer was lost gives that claim once more.
+    /// A random word, new for each claim. If several requests are claimed at once, the first has this word and the
+    /// others have it with a number. Asking again with the word of a claim whose answer was lost gives the same claim.
     pub nonce: String,
-    /// How long the claim is good for without renewal.
+    /// The time for which the claim is valid without renewal.
     pub lease: Duration,
-    /// After this many lost leases a request goes to the dead letters as poison.
+    /// The number of lost leases after which a request becomes a dead letter as poison.
     pub lost_max: u32,
     /// Claim nothing while the queue has no binding.
     pub needs_binding: bool,
-    /// Where the worker's output goes. A request of which a claim was lost goes to workers with the output of that claim.
+    /// The destination of the worker's output. After a lost claim, a request goes only to workers with the output of
+    /// that claim.
     pub output: OutputId,
-    /// Take requests of other outputs, too.
+    /// Take requests of other outputs as well.
     pub move_output: bool,
 }
 
 impl ClaimOptions {
-    /// The nonce of one of several claims that are asked for at once, counted from 0.
+    /// Returns the nonce of one of several claims that are asked for at once, counted from 0.
     pub(super) fn nonce_of(&self, number: usize) -> String {
         match number {
             0 => self.nonce.clone(),
@@ -139,30 +140,30 @@ impl ClaimOptions {
     }
 }
 
-/// Whether one more lost lease makes poison of a request that has lost so many. It may have been the others beside it that
-/// their workers died of, so now it has to be alone.
+/// Returns whether one more lost lease makes poison of a request that has lost `lost` leases. Such a request is claimed
+/// alone, because the others beside it may have killed its workers.
 pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
     lost > 0 && lost + 1 >= lost_max
 }
 
-/// What becomes of a request whose attempt failed.
+/// The next step of a request whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Another attempt after this time.
     Retry(Duration),
-    /// The same, but only by a worker with the same output: this attempt has published something that no receipt names, and could
-    /// not take it back. Until then only a worker can end the request.
+    /// Another attempt after this time, but only by a worker with the same output: this attempt has published something
+    /// that no receipt names, and could not remove it. Until then only a worker can end the request.
     RetryContested(Duration),
     /// The dead letters.
     Dead,
     /// Cancelled, because [`Renewed::cancel`] said so.
     Cancelled,
-    /// The next claim, which is given after this time, ends it: the output of an attempt could not be removed.
+    /// The next claim, given after this time, ends it, because the output of an attempt could not be removed.
     Conclude(Duration),
 }
 
-/// How far a worker is with a request; renewals carry it. People look at it and nothing else, so members that a newer worker
-/// writes are passed over.
+/// A worker's progress with a request, carried by renewals. It is only shown to people, so unknown members written by a
+/// newer worker are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Decompressed bytes that were decoded.
@@ -201,11 +202,11 @@ pub(super) fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String>
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
-    /// Somebody asked for the request to be cancelled: stop, and fail with [`Next::Cancelled`].
+    /// Set if somebody asked to cancel the request: stop, and fail with [`Next::Cancelled`].
     pub cancel: bool,
 }
 
-/// Returns how a claim has to end its request, if it does.
+/// Returns how a claim must end its request, if it must.
 pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
     if cancel {
         Some(Ending::Cancel)

@@ -1,35 +1,35 @@
-//! Intake: documents of foreign producers go in; a request, or the reason why there is none, comes out. Both
-//! backends check documents here, so that they agree on what is valid.
+//! Checks the documents of foreign producers: a document goes in; a request, or the reason why it is invalid, comes
+//! out. Both backends check documents here, so that they agree on the rules.
 
 use crate::request::NewRequest;
 
-/// How many documents become requests in one step, so that a long intake list does not hold up claims.
+/// The most documents that one step imports, so that a long intake list does not hold up claims.
 pub(super) const IMPORT_MAX: usize = 100;
 
 /// The longest document; no valid one comes near it.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
 
-/// How much of a longer one is kept, to tell whose it is.
+/// The number of bytes kept of a longer document, enough to recognize its producer.
 pub(super) const CLIP_BYTES: usize = 1_024;
 
-/// Once a step has met as many bytes of documents, it reads no further.
+/// The number of bytes after which a step reads no further documents.
 pub(super) const STEP_BYTES: usize = 1_024 * 1_024;
 
-/// How many steps one claim takes at most while nothing else is claimable.
+/// The most import steps of one claim while nothing else is claimable.
 pub(super) const IMPORT_STEPS_MAX: usize = 50;
 
-/// Why a document is invalid whose id belongs to another request.
+/// The reason against a document whose id belongs to another request.
 pub(super) const CONFLICT: &str = "the id belongs to a request with another content";
 
-/// A document as a step reads it.
+/// A document as a step has read it.
 pub(super) struct IntakeDocument {
-    /// Its length, whatever was read of it.
+    /// The document's whole length in bytes.
     pub(super) length: u64,
-    /// All of it; the first [`CLIP_BYTES`] if it is longer than [`DOCUMENT_BYTES_MAX`].
+    /// All bytes; only the first [`CLIP_BYTES`] if it is longer than [`DOCUMENT_BYTES_MAX`].
     pub(super) bytes: Vec<u8>,
 }
 
-/// Reads a document from an intake list.
+/// Checks a document of an intake list. Returns its request, or the reason why it is invalid.
 pub(super) fn examine(document: &IntakeDocument) -> Result<NewRequest, String> {
     if document.length > DOCUMENT_BYTES_MAX as u64 {
         return Err(format!(

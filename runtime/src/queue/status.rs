@@ -1,4 +1,4 @@
-//! Requests and queues as people see them: states, counts, lists, and what a verb did.
+//! Describes requests and queues for people: states, counts, lists, and the results of verbs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,15 +6,15 @@ use serde_json::{Map, Value};
 use super::{Progress, REAP_STEP};
 use crate::receipt::Receipt;
 
-/// Where a request is in its life. It is in exactly one of these at any time.
+/// The state of a request. A request is in exactly one of these at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Waits to be claimed.
     Ready,
-    /// Waits for its time: submitted with a delay, or failed and to be tried again.
+    /// Waits for its time: submitted with a delay, or failed and to be retried.
     Delayed,
-    /// Claimed by a worker that is at work on it.
+    /// Claimed by a worker that is working on it.
     Leased,
     /// Committed, with a receipt.
     Done,
@@ -35,7 +35,7 @@ impl State {
         Self::Cancelled,
     ];
 
-    /// The word for it, in keys and documents.
+    /// Returns the state's word in keys and documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -52,25 +52,26 @@ impl State {
     }
 }
 
-/// What a submit did.
+/// The result of a submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     /// The request is new.
     Created,
-    /// The same request was there already, in this state; nothing changed.
+    /// The same request existed already, in this state; nothing changed.
     Existing(State),
     /// Another request has the id; nothing changed.
     Conflict,
 }
 
-/// What a cancel did.
+/// The result of a cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// The request was waiting and is cancelled now.
     Now,
-    /// The request is leased, and its worker was told to stop; or a claim of it was lost, and the next worker ends it.
+    /// The request is leased, and its worker learns of the cancel; or a claim of it was lost, and the next worker ends
+    /// it.
     Asked,
-    /// The request had come to its end before, in this state.
+    /// The request had ended before, in this state.
     TooLate(State),
     /// There is no such request.
     Unknown,
@@ -79,8 +80,8 @@ pub enum Cancelled {
 /// The place of a request among those of its state, which are ordered by the state's time, then by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListPosition {
-    /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in milliseconds since
-    /// 1970 by the server's clock.
+    /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in
+    /// milliseconds since 1970 by the server's clock.
     pub at_ms: i64,
     /// The request.
     pub id: String,
@@ -89,11 +90,11 @@ pub struct ListPosition {
 /// A request in a list by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedRequest {
-    /// Its place in the list.
+    /// The request's place in the list.
     pub place: ListPosition,
     /// Attempts begun, without those lost or handed back.
     pub attempts: u32,
-    /// Whether the next worker that claims it is to end it, which no pause and no missing plugin prevents.
+    /// Set if the next claim ends it, which no pause and no missing plugin prevents.
     pub is_ending: bool,
 }
 
@@ -102,18 +103,19 @@ pub struct ListedRequest {
 pub enum DeadLetterOutcome {
     /// It was retried or purged.
     Done,
-    /// This death is over: somebody else has retried or purged the request, and maybe it has died again.
+    /// The request is no longer dead since that time: somebody else has retried or purged it, and it may have died
+    /// again.
     Gone,
-    /// The server has lost the content of the request, so that it cannot be tried again.
+    /// The server has lost the request's content, so it cannot be retried.
     Lost,
 }
 
-/// What one step of a reap did.
+/// The result of one step of a reap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reaped {
     /// Requests removed.
     pub removed: usize,
-    /// Whether there may be more to remove.
+    /// Set if there may be more to remove.
     pub more: bool,
 }
 
@@ -131,44 +133,47 @@ impl Reaped {
 pub struct Status {
     /// The request's id.
     pub id: String,
-    /// Its queue.
+    /// The request's queue.
     pub queue: String,
-    /// Where its input is.
+    /// The URI of its input.
     pub uri: String,
-    /// How to read it: the members of [`crate::request::InputOptions`], and what a newer version has stored beside them.
+    /// The options for reading the input: the members of [`crate::request::InputOptions`], and any others that a newer
+    /// version has stored.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub input: Map<String, Value>,
-    /// Where it is in its life.
+    /// The request's state.
     pub state: State,
-    /// Attempts begun, without those lost or handed back.
+    /// The attempts begun, without those lost or handed back.
     pub attempts: u32,
-    /// Leases lost.
+    /// The number of leases lost.
     pub lost: u32,
-    /// When it is due, in milliseconds since 1970 by the server's clock, while delayed: after a failure that is its next try.
+    /// The time at which it is due (after a failure, its next try), in milliseconds since 1970 by the server's clock,
+    /// while delayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
-    /// Why the last attempt failed.
+    /// The error of the last attempt that failed.
     pub error: Option<String>,
     /// The code of `error`: a [`crate::error::Code`] of this version or of another one. None if a program without codes has
     /// written the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The URI of the report on it that a worker has kept in quarantine, while dead.
+    /// The URI of the report that a worker has kept in quarantine, while dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
-    /// When its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock, while leased.
+    /// The time at which its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock,
+    /// while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ends_ms: Option<i64>,
-    /// How far its worker is, while leased.
+    /// The progress of its worker, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// `cancelling` or `ending`, while a worker still has to end it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// The output of a lost attempt: only a worker with this output goes on with the request.
+    /// The output of a lost attempt: only a worker with this output continues the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// A remark for people on how it ended.
+    /// A remark for people about its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The receipt as it is stored, once done: [`Status::read_receipt`] reads it.
@@ -179,7 +184,7 @@ impl Status {
     /// Returns the receipt, once done.
     ///
     /// # Errors
-    /// If the stored document is not a receipt that this version can read.
+    /// Fails if the stored document is not a receipt that this version can read.
     pub fn read_receipt(&self) -> serde_json::Result<Option<Receipt>> {
         self.receipt.as_ref().map(Receipt::deserialize).transpose()
     }
@@ -188,13 +193,14 @@ impl Status {
     pub fn due(&self) -> Option<String> {
         let at_ms = self.due_ms?;
         let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
-        // By this machine's clock, which is mostly the server's, too.
+        // This uses the local clock, which is mostly the server's as well.
         let left_s = (at_ms - jiff::Timestamp::now().as_millisecond()).max(0) / 1_000;
         let at = at.round(jiff::Unit::Second).unwrap_or(at);
         Some(format!("at {at}, in {left_s} s"))
     }
 
-    /// Returns what a delayed request is due for, for people: its next try, to be ended without one, or its first attempt.
+    /// Says for people why a delayed request becomes due: for a retry, to be ended without an attempt, or for its first
+    /// attempt.
     pub fn due_for(&self) -> &'static str {
         match (&self.ending, self.attempts) {
             (Some(_), _) => "ends",
@@ -208,7 +214,7 @@ impl Status {
         let at_ms = self.lease_ends_ms?;
         let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
         let at = at.round(jiff::Unit::Second).unwrap_or(at);
-        // By this machine's clock, which is mostly the server's, too.
+        // This uses the local clock, which is mostly the server's as well.
         let left_ms = at_ms - jiff::Timestamp::now().as_millisecond();
         Some(match left_ms {
             ..=0 => format!("ended at {at}: the next worker that claims takes the request over"),
@@ -219,7 +225,7 @@ impl Status {
         })
     }
 
-    /// Says for people what the request waits for, if a worker still has to end it, or if only some workers may have it.
+    /// Says for people what the request waits for, if a worker still has to end it or only some workers may have it.
     pub fn waits_for(&self) -> Option<String> {
         let Some(ending) = self.ending.as_deref() else {
             let output = self.output.as_deref().filter(|_| self.state != State::Leased)?;
@@ -254,29 +260,29 @@ pub(super) fn ending_word(state: State, cancel: bool, ending: bool) -> Option<St
     }
 }
 
-/// How much of what a queue has, as this version's own script or query answers.
+/// The counts of a queue, as this version's own script or query answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// The queue.
+    /// The queue's name.
     pub queue: String,
-    /// Requests in [`State::Ready`].
+    /// The number of requests in [`State::Ready`].
     pub ready: u64,
-    /// Requests in [`State::Delayed`].
+    /// The number of requests in [`State::Delayed`].
     pub delayed: u64,
-    /// Requests in [`State::Leased`].
+    /// The number of requests in [`State::Leased`].
     pub leased: u64,
-    /// Requests in [`State::Done`].
+    /// The number of requests in [`State::Done`].
     pub done: u64,
-    /// Requests in [`State::Dead`].
+    /// The number of requests in [`State::Dead`].
     pub dead: u64,
-    /// Requests in [`State::Cancelled`].
+    /// The number of requests in [`State::Cancelled`].
     pub cancelled: u64,
-    /// Documents on the intake list.
+    /// The number of documents on the intake list.
     pub intake: u64,
-    /// Documents from the intake list that were not valid requests.
+    /// The number of documents from the intake list that were not valid requests.
     pub invalid: u64,
-    /// Whether claims are withheld.
+    /// Set while claims are withheld.
     pub paused: bool,
     /// The number of the binding in force.
     pub binding: Option<u64>,
@@ -285,22 +291,22 @@ pub struct Counts {
 /// A document from an intake list that is not a valid request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
-    /// Names it within its queue, for [`super::Admin::purge_invalid`].
+    /// The document's name within its queue, for [`super::Admin::purge_invalid`].
     pub key: String,
-    /// As it was pushed; of one over 64 KiB only the beginning.
+    /// The document as it was pushed; only the beginning of one over 64 KiB.
     pub document: String,
-    /// What is wrong with it.
+    /// The reason why it is invalid.
     pub reason: String,
-    /// When that was found, in milliseconds since 1970.
+    /// The time at which that was found, in milliseconds since 1970.
     pub at_ms: i64,
 }
 
-/// A receipt as a status shows it: the document, or the text if it is none.
+/// Returns a receipt as a status shows it: the JSON document, or the text if it is no JSON.
 pub(super) fn receipt_value(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-/// Input options as a status shows them: as they are stored; none, if they cannot be read.
+/// Returns input options as a status shows them: as they are stored, or empty if they cannot be read.
 pub(super) fn input_value(text: &str) -> Map<String, Value> {
     strict_json::from_str(text).unwrap_or_default()
 }

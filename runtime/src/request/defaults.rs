@@ -1,15 +1,15 @@
-//! The options of an input go in, with defaults for them; the options that count come out. Defaults that contradict the given
-//! options are left out.
+//! Merges input options: the options of an input and their defaults go in; the effective options come out. Defaults
+//! that contradict the given options are left out.
 
 use super::InputOptions;
 
 impl InputOptions {
-    /// These options and, where they say nothing, those of `defaults`. A request's options come first, then its binding's,
-    /// then the worker's; what nobody says is told by the file or has its default.
+    /// Returns these options, with `defaults` for those that are not given. A request's options come first, then its
+    /// binding's, then the worker's; an option that none of them gives is detected from the file or has its default.
     ///
-    /// Delimiter and dialect are one question, what stands between fields: who answers it with one of them takes neither from
-    /// `defaults`. Nor is a character taken that these options leave no room for, as a comment that is their delimiter. So two
-    /// sides that are each right by themselves make one that is.
+    /// Delimiter and dialect both define the separator of fields: if these options give one of them, neither is taken
+    /// from `defaults`. A default that contradicts these options is not taken either, such as a comment character that
+    /// is their delimiter. So two valid sets of options merge into a valid one.
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {
         if !(self.says_syntax() && defaults.says_syntax()) {
@@ -19,7 +19,7 @@ impl InputOptions {
         if whole.syntax().is_ok() || self.syntax().is_err() {
             return whole;
         }
-        // Few options clash, and few sets of them are there to try: the first that leaves out least.
+        // There are few sets of members to leave out: the first valid one, which leaves out the fewest, is taken.
         let mut fitting: Vec<Self> = SyntaxMembers::without_some()
             .map(|questions| self.clone().take(defaults, &questions))
             .collect();
@@ -27,7 +27,7 @@ impl InputOptions {
         fits.map_or(whole, |index| fitting.swap_remove(index))
     }
 
-    /// Whether anything is said that a contradiction may come of.
+    /// Returns whether any option is given that may contradict another.
     fn says_syntax(&self) -> bool {
         self.delimiter.is_some()
             || self.dialect.is_some()
@@ -37,7 +37,8 @@ impl InputOptions {
             || self.trim.is_some()
     }
 
-    /// These options and, where they say nothing, those of `defaults`; of what describes the syntax only these questions.
+    /// Returns these options, with `defaults` for those that are not given; of the syntax, only the given `questions`
+    /// are taken.
     fn take(self, defaults: &Self, questions: &SyntaxMembers) -> Self {
         let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
         let between = questions.between && !says_what_is_between;
@@ -62,9 +63,9 @@ impl InputOptions {
     }
 }
 
-/// The questions on the syntax whose answers may contradict each other.
+/// The options on the syntax that may contradict each other.
 struct SyntaxMembers {
-    /// Delimiter and dialect.
+    /// The separator of fields: delimiter and dialect.
     between: bool,
     quote: bool,
     escape: bool,
@@ -76,7 +77,7 @@ impl SyntaxMembers {
     const ALL: Self = Self::of(0);
     const COUNT: u32 = 5;
 
-    /// All but those whose bits are set.
+    /// Returns all members except those whose bits are set.
     const fn of(without: u32) -> Self {
         Self {
             trim: without & 1 == 0,
@@ -87,7 +88,7 @@ impl SyntaxMembers {
         }
     }
 
-    /// Those without some, beginning with those that lack the fewest.
+    /// Returns all sets with members left out, beginning with the largest.
     fn without_some() -> impl Iterator<Item = Self> {
         let mut sets: Vec<u32> = (1..1 << Self::COUNT).collect();
         sets.sort_by_key(|set| set.count_ones());
@@ -103,7 +104,7 @@ mod tests {
     use super::super::{Character, DialectFrom};
     use super::*;
 
-    /// The request's word counts before the binding's, and that before the worker's, for each option by itself.
+    /// For each option by itself, the request comes before the binding, and the binding before the worker.
     #[test]
     fn what_is_said_first_counts() {
         let [first, second] = all();
@@ -121,13 +122,13 @@ mod tests {
             }
             expected.insert(name.to_owned(), value);
             assert_eq!(members(&alone.clone().or(&first)), expected, "{name}");
-            // Three in a row, as in a worker.
+            // A worker merges three in a row.
             let merged = nothing.clone().or(&alone).or(&first);
             assert_eq!(members(&merged), expected, "{name}");
         }
     }
 
-    /// What stands between fields is one question, and a character stands for one thing.
+    /// Delimiter and dialect answer one question, and a character has one meaning.
     #[test]
     fn what_is_said_first_leaves_no_room_for_what_contradicts_it() {
         for (first, second, merged) in [
@@ -186,13 +187,13 @@ mod tests {
                 json!({ "trim": true }),
                 json!({ "delimiter": " " }),
             ),
-            // Nothing of it is said twice, but the one leaves the other no quote.
+            // No option is given twice, but the first side leaves no quote for the second.
             (
                 json!({ "quote": "none" }),
                 json!({ "delimiter": "\"", "quote": "'" }),
                 json!({ "quote": "none" }),
             ),
-            // What takes the place of an option that is left out has room, too.
+            // The default of an option that is left out must fit, too.
             (
                 json!({ "quote": ";" }),
                 json!({ "delimiter": ";", "comment": ",", "skip_lines": 1 }),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Two sides that are each right by themselves make one that is, in which the first one's word stands.
+        /// Two valid sets of options merge into a valid one, in which the first one's options count.
         #[test]
         fn merged_options_are_right(first in syntax_options(), second in syntax_options()) {
             let merged = first.clone().or(&second);
@@ -225,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Options that may be given together, of few characters, so that those of two sides often clash.
+    /// Returns valid options of few characters, so that those of two sides often clash.
     fn syntax_options() -> impl proptest::strategy::Strategy<Value = InputOptions> {
         use proptest::prelude::*;
         let character =

@@ -1,8 +1,9 @@
-//! The name of an encoding, as people and programs write it, in; its name in the Encoding Standard out.
+//! Parses names of encodings: a name as people and programs write it goes in; its name in the Encoding Standard comes
+//! out.
 
 use encoding_rs::Encoding;
 
-/// Names that the Encoding Standard does not have, once `_` and spaces are `-`: those of Python's codecs and of common use.
+/// Names that the Encoding Standard lacks, with `_` and spaces as `-`: those of Python's codecs and of common use.
 const ALIASES: [(&str, &str); 43] = [
     ("utf-8-sig", "utf-8"),
     ("u8", "utf-8"),
@@ -49,10 +50,10 @@ const ALIASES: [(&str, &str); 43] = [
     ("gb18030-2000", "gb18030"),
 ];
 
-/// The name of ASCII. The Encoding Standard makes Latin-1 of it; here a byte beyond ASCII is an error, as in Python.
+/// The name of ASCII. In the Encoding Standard it means Latin-1; here a byte beyond ASCII is an error, as in Python.
 pub const ASCII: &str = "us-ascii";
 
-/// Names of ASCII, once `_` and spaces are `-`.
+/// The names of ASCII, with `_` and spaces as `-`.
 const ASCII_NAMES: [&str; 12] = [
     ASCII,
     "ascii",
@@ -68,9 +69,9 @@ const ASCII_NAMES: [&str; 12] = [
     "us",
 ];
 
-/// Returns an encoding's name as this crate writes it, by a label of the Encoding Standard, such as `utf-16` or `latin1`,
-/// or by a name of Python's, such as `latin_1`, `cp1252` or `utf_8_sig`. As in the standard, Latin-1 is what Windows makes
-/// of it: a text has no control characters where that has letters.
+/// Returns an encoding's name as this crate writes it, from a label of the Encoding Standard, such as `utf-16` or
+/// `latin1`, or a name of Python's, such as `latin_1`, `cp1252` or `utf_8_sig`. As in the standard, Latin-1 means
+/// Windows-1252: text has no control characters where that has letters.
 pub fn parse_encoding(label: &str) -> Option<String> {
     let for_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
     let plain = label.trim_ascii().to_ascii_lowercase().replace(['_', ' '], "-");
@@ -84,7 +85,7 @@ pub fn parse_encoding(label: &str) -> Option<String> {
     Some(encoding.name().to_ascii_lowercase())
 }
 
-/// Returns why a name is none of an encoding that is read, and what to do.
+/// Returns why a name is no supported encoding, and what to do.
 pub fn encoding_refused(label: &str) -> String {
     let plain: String = label.chars().filter(char::is_ascii_alphanumeric).collect();
     let plain = plain.to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! How to read an input, as producers, bindings and workers say it: members of a document, flags of a command. All of
-//! them share [`InputOptions`]; [`InputOptions::or`] says whose word counts.
+//! Defines the options for reading an input, which producers, bindings and workers give as members of a document or
+//! flags of a command. All of them share [`InputOptions`]; [`InputOptions::or`] merges them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,129 +17,129 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::format::csv::{Dialect, RowRules, Syntax};
 
-/// The most of [`InputOptions::skip_lines`].
+/// The highest value of [`InputOptions::skip_lines`].
 pub const SKIP_LINES_MAX: u32 = 1_000_000;
 
-/// The most of [`InputOptions::skip_footer`]: the rows are held back while the input is read.
+/// The highest value of [`InputOptions::skip_footer`]: the rows are held back while the input is read.
 pub const SKIP_FOOTER_MAX: u32 = 1_000;
 
-/// How to read the input, where its name and its first bytes do not say it well enough. The members of CSV are without
-/// effect on another format.
+/// The options for reading an input, for what its name and its first bytes do not show. The members about CSV have no
+/// effect on other formats.
 ///
-/// A member that this program does not know is refused, wherever the options are stored: a newer program has written it, and
-/// an input that is read without it is read wrong.
+/// An unknown member is refused wherever the options are stored: a newer program has written it, and an input read
+/// without it could be read wrongly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
-    /// Format of the input; by default from its content type or name, and CSV if neither says.
+    /// Format of the input [default: by its content type or name, else CSV].
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// CSV input: the character between fields [default: `,`]; `tab` or `\t`, `0x01` or `\x01` for a byte by its number. For
-    /// several spaces: `--dialect spaces`.
+    /// CSV input: the character between fields [default: `,`]. `tab` or `\t` is a tab; `0x01` or `\x01` is a byte by
+    /// its number. For several spaces use `--dialect spaces`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
-    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are text.
+    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are plain text.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub quote: Option<Character>,
-    /// CSV input: the character after which the next one is text, such as `\` [default: none].
+    /// CSV input: the escape character, such as `\`, which makes the next character plain text [default: none].
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub escape: Option<Character>,
-    /// CSV input: lines that begin with this character are passed over, such as `#` [default: none].
+    /// CSV input: skip lines that begin with this character, such as `#` [default: none].
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Character>,
-    /// CSV input: spaces after a delimiter, before the first field and around quotes are no part of a field.
+    /// CSV input: remove spaces after a delimiter, before the first field and around quotes.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
-    /// CSV input: the first record is data; the columns are column_1, column_2, ...
+    /// CSV input: whether the first record is a header. If not, the columns are named column_1, column_2, ...
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// CSV input: `auto` tells the delimiter and the quote that nobody gives from the first records; `spaces` reads fields that
-    /// one or more spaces part.
+    /// CSV input: `auto` detects an unspecified delimiter and quote from the first records; `spaces` reads fields
+    /// separated by one or more spaces.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub dialect: Option<DialectFrom>,
-    /// CSV input: pass over so many lines at the beginning of the file, whatever they hold [default: 0].
+    /// CSV input: skip this many lines at the beginning of the file, whatever they contain [default: 0].
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_lines: Option<u32>,
-    /// CSV input: pass over so many rows at the end of the file, such as a row of totals [default: 0].
+    /// CSV input: skip this many rows at the end of the file, such as a row of totals [default: 0].
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_footer: Option<u32>,
-    /// CSV input: what becomes of a row with fewer fields than the header [default: reject].
+    /// CSV input: how to treat a row with fewer fields than the header [default: reject].
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub short_rows: Option<ShortRows>,
-    /// CSV input: what becomes of a row with more fields than the header [default: reject].
+    /// CSV input: how to treat a row with more fields than the header [default: reject].
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub long_rows: Option<LongRows>,
-    /// CSV input: what becomes of a row that has nothing but delimiters [default: keep].
+    /// CSV input: how to treat a row of nothing but delimiters [default: keep].
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub blank_rows: Option<BlankRows>,
-    /// CSV input: what becomes of a file with two columns of one name [default: fail].
+    /// CSV input: how to treat a file with two columns of the same name [default: fail].
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub duplicate_columns: Option<DuplicateColumns>,
     /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// The SHA-256 that the file must have as it is fetched, before it is decompressed; in lowercase hex. Only a request can
-    /// say it.
+    /// The SHA-256 of the file before decompression, in lowercase hex; nothing is published if it differs. Only a
+    /// request can give it.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// Where to learn how CSV is written.
+/// The source of the CSV dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
-    /// The first records tell it.
+    /// Detected from the first records.
     Auto,
-    /// One or more spaces stand between fields.
+    /// One or more spaces between fields.
     Spaces,
 }
 
-/// What becomes of a row with fewer fields than the header.
+/// The treatment of a row with fewer fields than the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShortRows {
-    /// It is rejected, `ragged-row`.
+    /// The row is rejected as `ragged-row`.
     Reject,
-    /// The fields that it lacks are empty.
+    /// The missing fields are empty.
     Fill,
 }
 
-/// What becomes of a row with more fields than the header.
+/// The treatment of a row with more fields than the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LongRows {
-    /// It is rejected, `ragged-row`.
+    /// The row is rejected as `ragged-row`.
     Reject,
-    /// It is taken without the further fields if all of these are empty, and else rejected.
+    /// The row is taken without the extra fields if all of these are empty, and otherwise rejected.
     TrailingEmpty,
 }
 
-/// What becomes of a row that has nothing but delimiters.
+/// The treatment of a row of nothing but delimiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankRows {
-    /// It is a row of empty fields.
+    /// The row is a record of empty fields.
     Keep,
-    /// It is passed over like an empty line.
+    /// The row is skipped like an empty line.
     Drop,
 }
 
-/// What becomes of a file with two columns of one name.
+/// The treatment of a file with two columns of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicateColumns {
     /// It is an error.
     Fail,
-    /// The second column named `a` is `a_2`, the third `a_3`; names that the header has are passed over.
+    /// The second column named `a` becomes `a_2`, the third `a_3`; names that the header has already are skipped.
     Number,
 }
 
-/// A character that a file may do without; written as the character, or as `none`.
+/// An optional character; written as the character, or as `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Character {
-    /// The file has none.
+    /// The file has no such character.
     None,
-    /// This one.
+    /// The file has this character.
     Is(char),
 }
 
@@ -194,12 +194,12 @@ impl<'de> Deserialize<'de> for Character {
 }
 
 impl InputOptions {
-    /// Says for people in which options `now` differs from these.
+    /// Describes for people the options in which `now` differs from these.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         input_differences(&self.members(), now)
     }
 
-    /// Returns what is said, as the members of a document.
+    /// Returns the given options as the members of a document.
     pub fn members(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,
@@ -207,8 +207,7 @@ impl InputOptions {
         }
     }
 
-    /// Reads options from a document of which only people want to know. A member or a word that this program does not know is
-    /// passed over.
+    /// Reads options from a document for people only. Ignores members and words that this program does not know.
     pub fn known_of(members: Map<String, Value>) -> Self {
         let is_known = |(name, value): &(String, Value)| {
             let alone = Map::from_iter([(name.clone(), value.clone())]);
@@ -238,15 +237,15 @@ impl InputOptions {
         "sha256",
     ];
 
-    /// Whether nothing is said.
+    /// Returns whether no option is given.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Checks each option and what they are together.
+    /// Checks each option, and all of them together.
     ///
     /// # Errors
-    /// The first rule that is broken, as a sentence.
+    /// Returns the first rule that is broken, as a sentence.
     pub fn check(&self) -> Result<()> {
         if let Some(sha256) = &self.sha256
             && parse_sha256(sha256).as_ref() != Some(sha256)
@@ -270,10 +269,10 @@ impl InputOptions {
         self.syntax().map(drop)
     }
 
-    /// How to make UTF-8 of the input; none if it is UTF-8.
+    /// Returns the encoding to convert to UTF-8; none if the input is UTF-8.
     ///
     /// # Errors
-    /// If the encoding is not one that [`parse_encoding`] gives.
+    /// Fails if the encoding is not one that [`parse_encoding`] returns.
     pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
         let Some(name) = &self.encoding else {
             return Ok(None);
@@ -286,19 +285,20 @@ impl InputOptions {
         }
     }
 
-    /// How the output is written, as far as it is given: in the input's delimiter and, if it has one, its quote.
+    /// Returns the dialect of the output, as far as it is given: the input's delimiter and, if it has one, its quote.
     ///
     /// # Errors
-    /// As [`InputOptions::syntax`].
+    /// Fails as [`InputOptions::syntax`] does.
     pub fn dialect(&self) -> Result<Dialect> {
         self.syntax().map(Syntax::dialect)
     }
 
-    /// How CSV is written, as far as it is given. Of the dialect `spaces`, the delimiter is the tab that each run becomes.
+    /// Returns the syntax of the CSV, as far as it is given. In the dialect `spaces`, the delimiter is the tab that
+    /// each run of spaces becomes.
     ///
     /// # Errors
-    /// If a character is not one of ASCII, is a line end, or is the same as another; if spaces are trimmed and one of them
-    /// is a space.
+    /// Fails if a character is not ASCII, is a line end, or equals another one, or if spaces are trimmed and one of
+    /// them is a space.
     pub fn syntax(&self) -> Result<Syntax> {
         let default = Dialect::default();
         let byte = |name: &str, character: char| match character {
@@ -334,7 +334,7 @@ impl InputOptions {
         Ok(syntax)
     }
 
-    /// What becomes of rows of CSV that are not as wide as the header.
+    /// Returns the rules for rows of CSV that are not as wide as the header.
     pub fn row_rules(&self) -> RowRules {
         RowRules {
             fills_short: self.short_rows == Some(ShortRows::Fill),
@@ -344,7 +344,7 @@ impl InputOptions {
     }
 }
 
-/// Says for people in which options `now` differs from those that were stored, whatever members these have.
+/// Describes for people the options in which `now` differs from stored ones, whatever members these have.
 pub fn input_differences(was: &Map<String, Value>, now: &InputOptions) -> Vec<String> {
     let is = now.members();
     let names: BTreeSet<_> = was.keys().chain(is.keys()).collect();
@@ -369,7 +369,7 @@ fn refused(message: impl Into<String>) -> Error {
     )
 }
 
-/// Checks that no character is one of those that stand between fields in the dialect of spaces.
+/// Checks that no character separates fields in the dialect of spaces.
 fn check_spaced(syntax: Syntax) -> Result<()> {
     for (name, byte) in [
         ("quote", syntax.quote),
@@ -427,10 +427,10 @@ fn check_characters(syntax: Syntax) -> Result<()> {
     Ok(())
 }
 
-/// Reads one character as a person types it: itself, `tab`, `\t`, or a byte as `0x01` or `\x01`.
+/// Parses one character as a person types it: itself, `tab`, `\t`, or a byte as `0x01` or `\x01`.
 ///
 /// # Errors
-/// If it is something else, with what is expected.
+/// Returns the expected forms if the text is something else.
 pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     let mut characters = text.chars();
     if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
@@ -450,14 +450,14 @@ pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     }
 }
 
-/// The value of a member that is there, and so not `null`.
+/// Reads the value of a member that is present, and so must not be `null`.
 pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// One of some words, as a string.
+/// Reads one of several words, as a string.
 fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<T>, D::Error> {
@@ -465,7 +465,7 @@ fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(word.into_deserializer()).map(Some)
 }
 
-/// A number of lines or rows. What is out of range becomes the greatest, which is beyond that of every member.
+/// Reads a number of lines or rows. A number out of range becomes the greatest, which no member allows.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u32>, D::Error> {
     let Integer(count) = Integer::deserialize(deserializer)?;
     Ok(Some(u32::try_from(count).unwrap_or(u32::MAX)))
@@ -481,7 +481,7 @@ pub(super) mod tests {
         serde_json::from_value(document).unwrap()
     }
 
-    /// One with a value for each member, and one with another value for each that has two.
+    /// Returns one set of options with a value for each member, and one with another value where a member has two.
     pub(in crate::request) fn all() -> [InputOptions; 2] {
         let one = json!({
             "format": "csv", "delimiter": ";", "quote": "none", "escape": "\\", "comment": "#", "trim": true,

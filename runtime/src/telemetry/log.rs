@@ -1,4 +1,4 @@
-//! The log: events go in, one line on stderr comes out for each, whatever texts are in them.
+//! Writes the log: events go in, one line on stderr comes out for each, whatever text they hold.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};
@@ -17,15 +17,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::escape;
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Human,
     Json,
 }
 
-/// The target of the lines that say why the program, or a part of its work, has failed. No filter keeps them back: without them
-/// an exit code would be all that is left of an error.
+/// The target of the lines that say why the program, or a part of its work, has failed. No filter removes them:
+/// otherwise only the exit code would be left of an error.
 pub(crate) const FAILURE: &str = "failure";
 
 /// Writes the events that the filter lets pass to stderr from now on.
@@ -55,12 +55,12 @@ pub(crate) fn start(format: LogFormat, filter: Targets) {
     }
 }
 
-/// Whether colours are shown and wanted: see <https://no-color.org>.
+/// Returns whether colours can be shown and are wanted: see <https://no-color.org>.
 fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     is_terminal && variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb(variable)
 }
 
-/// Whether the terminal takes no escape sequences.
+/// Returns whether the terminal takes no escape sequences.
 pub(crate) fn is_dumb(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     variable("TERM").is_some_and(|value| value == "dumb")
 }
@@ -85,8 +85,8 @@ where
     }
 }
 
-/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more than one
-/// word is quoted, so that no part of it looks like a field or a line.
+/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more
+/// than one word is quoted, so that no part of it looks like a field or a line.
 struct HumanFields;
 
 impl<'writer> FormatFields<'writer> for HumanFields {
@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// What an event with this text in each place of it looks like.
+    /// Returns the log line of an event with this text in each of its places.
     fn logged(format: LogFormat, text: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();

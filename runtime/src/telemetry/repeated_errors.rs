@@ -31,7 +31,7 @@ impl RepeatedErrors {
         let Some(untold) = self.unlogged_before(operation, &report, Instant::now()) else {
             return;
         };
-        // Time does not mend a permanent error: a person is needed.
+        // A permanent error does not go away by itself: a person is needed.
         match error.class() {
             Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{operation}"),
             _ => tracing::warn!(error = report, code = %error.code(), untold, "{operation}"),

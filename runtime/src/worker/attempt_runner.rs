@@ -1,4 +1,4 @@
-//! One claim to its end: opened, run through the pipeline, and settled by what came of it.
+//! Takes one claim to its end: opens its input, runs it through the pipeline, and settles it by the outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::HumanDuration;
 
-/// The most of an error that goes to the queue, for people to read.
+/// The most characters of an error that go to the queue, for people to read.
 const REPORT_CHARS_MAX: usize = 2_000;
 
 /// The delay before a request that could not be ended is claimed again.
@@ -38,7 +38,7 @@ const END_RETRY_MAX: Duration = Duration::from_secs(2);
 /// The message of an operation that may fail for a while.
 const CANNOT_END: &str = "cannot end a claim, trying again";
 
-/// What every attempt of a worker needs.
+/// The state that all attempts of a worker share.
 pub(super) struct AttemptRunner {
     pub(super) backend: Backend,
     pub(super) leases: Leases,
@@ -52,7 +52,7 @@ pub(super) struct AttemptRunner {
     pub(super) options: WorkerOptions,
 }
 
-/// The values by which the output knows a claimed request.
+/// The values that identify a claimed request in the output.
 struct ClaimedRequest {
     queue: String,
     id: String,
@@ -96,7 +96,7 @@ impl AttemptRunner {
         work.instrument(span).await
     }
 
-    /// Works until the time of one attempt is over; the stages then find themselves stopped.
+    /// Works until the time of one attempt is over; then the stages see a stop.
     async fn work_in_time(
         &self,
         claim: &Claim,
@@ -118,7 +118,7 @@ impl AttemptRunner {
             }
         };
         limit.lower(bound.limits.attempt);
-        // To wait for other requests' memory is no work.
+        // Waiting for other requests' memory does not count as work.
         let memory = self.options.memory.share(stop);
         let limits = Limits {
             memory: memory.clone(),
@@ -157,7 +157,7 @@ impl AttemptRunner {
             profile: self.options.profile,
             gate: self.options.gate.and(&bound.gate),
             destination: Arc::clone(&self.destination),
-            // Attempts at once share the cores.
+            // Concurrent attempts share the cores.
             lanes: self.options.limits.lanes / self.leases.count().max(1),
             limits: bound.limits,
             stop: stop.clone(),
@@ -173,7 +173,7 @@ impl AttemptRunner {
         pipeline::spawn_or_resume(job, open).await
     }
 
-    /// How to read the input: as the request says, then its binding, then this worker.
+    /// Merges the options for reading the input: the request's win over its binding's, and these over this worker's.
     fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
         let input = claim
             .request
@@ -187,7 +187,7 @@ impl AttemptRunner {
         Ok(input)
     }
 
-    /// Returns the receipt of an earlier attempt that was lost, if it had committed. Its other files are removed then.
+    /// Returns the receipt of a lost attempt that had committed, and removes that attempt's other files.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
             .on_output(claim, |destination, claim| {
@@ -197,7 +197,7 @@ impl AttemptRunner {
         if found.is_none() {
             return Ok(None);
         }
-        // It does not end anything where there is a receipt.
+        // A receipt keeps `conclude_output` from ending anything.
         match self.conclude_output(claim, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
             Concluded::Ended => Err(Error::transient(
@@ -231,8 +231,8 @@ impl AttemptRunner {
         }
     }
 
-    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts from
-    /// committing it.
+    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts
+    /// from committing it.
     async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
         self.on_output(claim, move |destination, claim| {
@@ -263,7 +263,8 @@ impl AttemptRunner {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it as `failure` says; `blocking_error` prevents this claim from ending it.
+    /// Leaves the request to a later claim, which ends it as `failure` says; `blocking_error` prevents this claim from
+    /// ending it.
     async fn conclude_later(
         &self,
         claim: &Claim,
@@ -312,7 +313,7 @@ impl AttemptRunner {
                 tracing::info!(plugin, binding, read, written, rejected, "done");
                 Outcome::Done
             }
-            // The output is committed: whoever claims the request next finds the receipt and settles.
+            // The output is committed: the next worker that claims the request finds the receipt and settles it.
             Err(error) => {
                 tracing::warn!(error = error.report(), code = %error.code(), "committed but not settled");
                 Outcome::Lost
@@ -360,8 +361,8 @@ impl AttemptRunner {
         self.end(claim, lease, failure, next).await
     }
 
-    /// Returns how long a request that failed in a way that may pass waits for its next attempt, or what is to be said of it if it
-    /// has waited long enough.
+    /// Returns the wait before the next attempt at a request whose failure may pass. If the request has waited long
+    /// enough already, returns the reason to give it up.
     async fn next_try(&self, claim: &Claim, error: &Error) -> Result<Duration, String> {
         let policy = &self.options.policy;
         let unreached = match error.unreached() {
@@ -416,11 +417,11 @@ impl AttemptRunner {
         }
     }
 
-    /// Nobody goes on with a request that has ended.
+    /// Removes the checkpoint of a request that has ended, because no attempt will resume from it.
     async fn forget_checkpoint(&self, ticket: &Ticket) {
         let (destination, ticket) = (Arc::clone(&self.destination), ticket.clone());
         let forget = move || destination.forget_checkpoint(&ticket.queue, &ticket.id);
-        // What is left after a panic goes with what else is abandoned.
+        // If this panics, the reaper removes the files later.
         let _ = tokio::task::spawn_blocking(forget).await;
     }
 

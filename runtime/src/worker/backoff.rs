@@ -1,4 +1,4 @@
-//! The waits between the tries of an operation that fails: each is twice the one before, up to a bound.
+//! Computes the waits between the tries of an operation that fails: each is twice the one before, up to a bound.
 
 use std::time::Duration;
 

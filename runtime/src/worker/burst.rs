@@ -1,4 +1,5 @@
-//! The end of a burst: the counts of its queues go in; whether it goes on waiting, and the requests that it leaves, come out.
+//! Decides when a burst ends: the counts of its queues go in; whether to go on waiting, and the requests left, come
+//! out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub struct LeftRequest {
     pub queue: String,
     /// The request; none for documents.
     pub id: Option<String>,
-    /// Its state; none for documents.
+    /// The request's state; none for documents.
     pub state: Option<State>,
     /// The time at which it is due or, if it is leased, its lease ends; in milliseconds since 1970.
     pub at_ms: Option<i64>,
@@ -47,7 +48,7 @@ pub struct LeftRequest {
 }
 
 impl LeftRequests {
-    /// Whether nothing is left but requests for later.
+    /// Returns whether nothing is left but requests for later.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
     }
@@ -71,22 +72,22 @@ impl LeftRequests {
 /// The time that a burst has waited.
 #[derive(Debug, Default)]
 pub(super) struct BurstWait {
-    /// Since when it has nothing to do.
+    /// The time since which it has had nothing to do.
     idle_since: Option<Instant>,
-    /// What it has waited for retries, in all.
+    /// The total time that it has waited for retries.
     for_retries: Duration,
-    /// Since when it waits for one.
+    /// The time since which it has been waiting for a retry.
     for_retry_since: Option<Instant>,
 }
 
 /// The rest of the time that a burst waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemainingWait {
-    /// For requests that are due, and for those of other workers.
+    /// The wait for requests that are due, and for those of other workers.
     pub(super) left: Duration,
-    /// For retries: never more than `left`.
+    /// The wait for retries: never more than `left`.
     pub(super) for_retries: Duration,
-    /// For requests that can be claimed at once, which should happen soon.
+    /// The wait for requests that can be claimed at once, which should happen soon.
     pub(super) grace: Duration,
 }
 
@@ -97,7 +98,7 @@ impl RemainingWait {
 }
 
 impl BurstWait {
-    /// Counts what was waited for retries up to now.
+    /// Adds the time spent waiting for retries up to now.
     pub(super) fn look(&mut self) {
         if let Some(since) = self.for_retry_since.take() {
             self.for_retries += since.elapsed();
@@ -109,15 +110,15 @@ impl BurstWait {
         self.idle_since = None;
     }
 
-    /// Notes that there is nothing to do. Returns the rest of a wait of `burst_wait`, if a look at the queue is taken every
-    /// `idle`.
+    /// Notes that there is nothing to do. Returns the rest of a wait of `burst_wait`, if the burst looks at the queue
+    /// every `idle`.
     pub(super) fn remaining(&mut self, burst_wait: Duration, idle: Duration) -> RemainingWait {
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
         RemainingWait {
             left,
             for_retries: left.min(burst_wait.saturating_sub(self.for_retries)),
-            // What can be claimed is claimed at the next look, or the one after it.
+            // A claimable request is claimed at the next look or the one after it.
             grace: burst_wait.saturating_add(4 * idle).saturating_sub(waited),
         }
     }
@@ -128,23 +129,23 @@ impl BurstWait {
     }
 }
 
-/// The queues whose delayed requests were looked through: whether they were open, how many requests they had, and the first one
-/// that was found. As long as these are the same requests, it need not be done again.
+/// The last scan of each queue's delayed requests: whether the queue was open, how many delayed requests it had, and
+/// the first match. A scan is repeated only if the first two have changed.
 pub(super) type ScannedQueues = HashMap<String, ((bool, u64), Option<NextDue>)>;
 
 /// The kinds of requests that a burst waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AwaitedWork {
-    /// Delayed ones, retries included, that are due in time.
+    /// Delayed requests, retries included, that are due in time.
     delayed: bool,
-    /// Those of other workers.
+    /// Requests of other workers.
     leased: bool,
-    /// Whether the next one of the delayed is a retry.
+    /// Set if the next delayed request is a retry.
     next_is_retry: bool,
 }
 
 impl AwaitedWork {
-    /// Whether this has a kind that `told` does not have.
+    /// Returns whether this has a kind that `told`, the kinds logged so far, does not have.
     pub(super) fn is_more_than(self, told: Self) -> bool {
         (self.delayed && !told.delayed) || (self.leased && !told.leased)
     }
@@ -181,13 +182,13 @@ pub(super) struct PendingWork {
     elsewhere: u64,
     /// The time by the server's clock.
     now_ms: i64,
-    /// The first delayed request that can be claimed when it is due: of a queue that can be served, or one that is only to be
-    /// ended. A retry only if it is due in time; what comes first behind it counts otherwise.
+    /// The first delayed request that can be claimed when it is due: its queue can be served, or the request is only to
+    /// be ended. A retry that is not due in time is skipped.
     next_due: Option<NextDue>,
 }
 
 impl PendingWork {
-    /// Counts what is in the queues of a burst that waits for retries for `for_retries` more.
+    /// Counts the requests in the queues of a burst that waits another `for_retries` for retries.
     pub(super) async fn of(
         runner: &AttemptRunner,
         for_retries: Duration,
@@ -227,12 +228,13 @@ impl PendingWork {
         open.map(|(counts, _)| count(counts)).sum()
     }
 
-    /// Whether documents are being imported, so that there may be more to do in a moment.
+    /// Returns whether documents are being imported, so that there may be more to do in a moment.
     pub(super) fn is_importing(&self) -> bool {
         self.sum(|counts| counts.intake) > 0
     }
 
-    /// Whether the burst should go on waiting: a request may become claimable in the rest of its wait, or can be claimed now.
+    /// Returns whether the burst should go on waiting: a request can be claimed now, or may become claimable before the
+    /// wait ends.
     pub(super) fn is_awaited(&self, remaining: RemainingWait) -> bool {
         let awaited = self.awaited(remaining);
         let is_due = self.due_in().is_some_and(|due| due.is_zero());
@@ -240,7 +242,7 @@ impl PendingWork {
         awaited.delayed || awaited.leased || (is_claimable && !remaining.grace.is_zero())
     }
 
-    /// Returns what may become claimable in the rest of the burst's wait.
+    /// Returns the kinds of requests that may become claimable before the burst's wait ends.
     pub(super) fn awaited(&self, remaining: RemainingWait) -> AwaitedWork {
         let is_retry = self.next_due.is_some_and(|due| due.is_retry);
         let is_in_time = |due: Duration| !due.is_zero() && due <= remaining.of(is_retry);
@@ -257,7 +259,7 @@ impl PendingWork {
         self.next_due.map(|due| span(due.at_ms - self.now_ms))
     }
 
-    /// Logs what the burst waits for.
+    /// Logs the kinds of requests that the burst waits for.
     pub(super) fn log_waiting(&self, remaining: RemainingWait) {
         let awaited = self.awaited(remaining);
         let left = remaining.of(awaited.next_is_retry && !awaited.leased);
@@ -272,8 +274,8 @@ impl PendingWork {
         );
     }
 
-    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait. None if a request has come that is due
-    /// within the rest of it.
+    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait. Returns none if a new
+    /// request is due before the wait ends.
     pub(super) async fn left(
         &self,
         runner: &AttemptRunner,
@@ -319,7 +321,7 @@ impl PendingWork {
                     );
                 }
             }
-            // Others may delay more requests meanwhile. No more are looked at than there were.
+            // Others may delay more requests meanwhile, so the loop is bounded by the count from before.
             let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
             while unseen > 0 {
                 let page = queue.after(name, State::Delayed, &last, PAGE_REQUESTS).await?;
@@ -357,7 +359,7 @@ impl PendingWork {
     }
 }
 
-/// Returns the number of documents ever set aside that are still there.
+/// Counts the documents that were ever set aside and are still there.
 pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     let mut invalid = 0;
     for name in &runner.options.queues {
@@ -366,7 +368,7 @@ pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     Ok(invalid)
 }
 
-/// Whether a worker has had a request before: to try it, or to find out what became of it with another worker.
+/// Returns whether a worker has had a request before: to try it, or to end it after a lost worker.
 fn is_retry(listed: &ListedRequest) -> bool {
     listed.attempts > 0 || listed.is_ending
 }
@@ -402,10 +404,10 @@ async fn first_due(
     Ok(found.filter(|found| !found.is_retry || is_in_time(found)))
 }
 
-/// Looks through the delayed requests of a queue: if it is open, for the first that is no retry, else for the first that is only
-/// to be ended.
+/// Scans the delayed requests of a queue and returns the first match: in an open queue the first that is no retry, else
+/// the first that is only to be ended.
 async fn scan_delayed(runner: &AttemptRunner, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
-    // Others may delay more requests meanwhile. No more are looked at than there were.
+    // Others may delay more requests meanwhile, so the loop is bounded by the count from before.
     let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
     while unseen > 0 {
         let queue = &runner.backend.queue;

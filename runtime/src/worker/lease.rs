@@ -16,14 +16,14 @@ use crate::queue::{Backend, Progress, Renewed, Ticket};
 use crate::stop::Stop;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
-/// How long after a failed renewal or connection the next is tried.
+/// The pause after a failed renewal or connection.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Messages of operations that may fail for a while.
 const CANNOT_RENEW: &str = "cannot renew leases, trying again";
 const LEASE_LOST: &str = "a lease was lost";
 
-/// The leases that are held now. Dropping it ends the thread.
+/// The leases that are held now. Dropping this ends the thread.
 pub(super) struct Leases {
     shared: Arc<LeaseTable>,
     policy: LeasePolicy,
@@ -31,10 +31,10 @@ pub(super) struct Leases {
     health: watch::Receiver<RenewalHealth>,
 }
 
-/// Whether leases can be renewed, as far as the thread knows.
+/// The thread's latest knowledge of whether leases can be renewed.
 #[derive(Debug)]
 enum RenewalHealth {
-    /// Its first connection is being made.
+    /// The first connection is being made.
     Begins,
     Works,
     Fails(Class, Code, String),
@@ -55,7 +55,7 @@ struct LeaseState {
 struct HeldLease {
     ticket: Ticket,
     stop: Stop,
-    /// By this worker's own clock, counted from before the server was asked.
+    /// The end of the lease by this worker's own clock, counted from before the server was asked.
     good_until: Instant,
     renew_at: Instant,
     progress: Arc<ProgressCounters>,
@@ -63,7 +63,8 @@ struct HeldLease {
 }
 
 impl Leases {
-    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases in.
+    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases
+    /// in.
     pub(super) fn start(
         url: &str,
         queue: &str,
@@ -104,11 +105,11 @@ impl Leases {
         })
     }
 
-    /// Checks that leases can be renewed. A claim whose lease cannot be is a loss to its request, and three of them make a dead
-    /// letter of it, so without this nothing may be claimed.
+    /// Checks that leases can be renewed. If they cannot, nothing may be claimed: each claim would end as a lost lease,
+    /// and three lost leases make a request a dead letter.
     ///
     /// # Errors
-    /// Why the last renewal, or the connection for it, failed, until one works.
+    /// Fails with the error of the last renewal or connection, until one succeeds.
     pub(super) async fn check(&self) -> Result<()> {
         let mut health = self.health.clone();
         let begun = health
@@ -133,7 +134,7 @@ impl Leases {
         }
     }
 
-    /// How many are held.
+    /// Returns the number of leases held.
     pub(super) fn count(&self) -> usize {
         self.shared.state.lock().held.len()
     }
@@ -144,7 +145,7 @@ impl Leases {
         state.held.values().map(|held| held.ticket.clone()).collect()
     }
 
-    /// Keeps a claim that was asked for at `asked_at`, and tells the server how far `progress` is. When it is lost, or
+    /// Keeps a claim that was asked for at `asked_at`, and reports `progress` to the server. When the lease is lost or
     /// somebody cancels the request, `stop` is requested.
     pub(super) fn hold(
         &self,
@@ -162,7 +163,8 @@ impl Leases {
             progress,
             cancelled: false,
         };
-        // The thread looks often enough to find it in time; to wake it for each claim would cost more than the claim.
+        // The thread looks often enough to find it in time; waking the thread for each claim would cost more than the
+        // claim.
         self.shared.state.lock().held.insert(key, held);
         Lease {
             shared: Arc::clone(&self.shared),
@@ -179,7 +181,7 @@ impl Drop for Leases {
     }
 }
 
-/// One lease; renewed until it is dropped.
+/// One lease, renewed until this is dropped.
 pub(super) struct Lease {
     shared: Arc<LeaseTable>,
     key: u64,
@@ -187,7 +189,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Whether the claim is certainly still this worker's.
+    /// Returns whether the claim is certainly still this worker's.
     pub(super) fn is_good(&self) -> bool {
         self.shared
             .state
@@ -197,7 +199,7 @@ impl Lease {
             .is_some_and(|held| Instant::now() + self.margin < held.good_until)
     }
 
-    /// Whether somebody asked for the request to be cancelled.
+    /// Returns whether somebody asked to cancel the request.
     pub(super) fn is_cancelled(&self) -> bool {
         self.shared
             .state
@@ -214,14 +216,14 @@ impl Drop for Lease {
     }
 }
 
-/// What the thread has.
+/// The thread's state.
 struct LeaseRenewer {
     shared: Arc<LeaseTable>,
     policy: LeasePolicy,
     url: String,
     /// The queue in which a renewal failed last.
     queue: String,
-    /// None before a connection could be made.
+    /// The thread's own connection; none before one could be made.
     backend: Option<Backend>,
     health: watch::Sender<RenewalHealth>,
 }
@@ -230,7 +232,8 @@ impl LeaseRenewer {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
         let tick = self.policy.renew_every.min(RETRY_EVERY) / 2;
         let mut looked_at = Instant::now();
-        // Before the first claim: a server that takes no further connection must not be met with requests at hand.
+        // Connects before the first claim, so that no requests are at hand when the server refuses a further
+        // connection.
         runtime.block_on(self.connect());
         loop {
             let mut state = self.shared.state.lock();
@@ -255,7 +258,7 @@ impl LeaseRenewer {
         }
     }
 
-    /// Connects, unless that was done. False if the server takes no connection, or no renewals on it.
+    /// Connects, unless it is connected. Returns false if the server takes no connection, or no renewals on it.
     async fn connect(&mut self) -> bool {
         if self.backend.is_none() {
             match Backend::connect(&self.url).await {
@@ -269,8 +272,8 @@ impl LeaseRenewer {
         self.backend.is_some()
     }
 
-    /// Notes whether the server takes renewals, by one of no request. If not, the next connection may lead to another server, as
-    /// after a failover.
+    /// Notes whether the server takes renewals, by renewing a ticket of no request. If it does not, drops the
+    /// connection: after a failover the next one may lead to another server.
     async fn probe(&mut self) {
         let Some(backend) = &self.backend else { return };
         let of_none = Ticket {
@@ -309,7 +312,8 @@ impl LeaseRenewer {
         }
     }
 
-    /// Renews all that is due at once. However long the server takes, leases are given up in time meanwhile.
+    /// Renews all leases that are due at once. Meanwhile, attempts whose leases run out are stopped in time, however
+    /// long the server takes.
     async fn renew_all(&mut self, due: Vec<(u64, Ticket, Progress)>) {
         let (shared, policy) = (Arc::clone(&self.shared), self.policy.clone());
         let renewals = self.renew(due);
@@ -348,7 +352,7 @@ impl LeaseRenewer {
         if works {
             return self.set_health(Ok(()));
         }
-        // One request may be broken by itself, and others can be renewed.
+        // A single broken request must not stop the renewal of the others, so the server is probed without one.
         if let Some(queue) = failed_in {
             self.queue = queue;
         }
@@ -356,7 +360,7 @@ impl LeaseRenewer {
     }
 }
 
-/// Whether the server has done what was asked, or said that the claim is over.
+/// Returns whether the server has renewed the lease or said that the claim is over.
 fn is_answered(renewed: &Result<Renewed>) -> bool {
     renewed
         .as_ref()
@@ -415,11 +419,11 @@ fn note_renewal(
     }
 }
 
-/// Stops attempts whose lease may run out on the server before another renewal can get through. They are handed back on the
-/// worker's other connection, if that still works, so that it costs their requests no loss.
+/// Stops attempts whose lease may run out on the server before another renewal can get through. They are handed back on
+/// the worker's other connection, if that still works, so that no lost lease is counted for their requests.
 fn stop_expiring(shared: &LeaseTable, policy: &LeasePolicy) {
     for held in shared.state.lock().held.values() {
-        // After its end it is nobody's to hand back.
+        // An expired lease cannot be handed back.
         let now = Instant::now();
         if now + policy.margin >= held.good_until {
             let class = match now < held.good_until {

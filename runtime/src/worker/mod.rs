@@ -1,4 +1,4 @@
-//! The worker: claims requests from its queues, runs each as an attempt, and stops when it is told to.
+//! Runs a worker: it claims requests from its queues, runs each as an attempt, and stops when asked to.
 
 mod attempt_runner;
 mod backoff;
@@ -38,11 +38,11 @@ use crate::request::InputOptions;
 use crate::stop::Stop;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
-/// How often an idle worker says why it is idle although requests wait.
+/// The interval at which an idle worker logs why it is idle although requests wait.
 const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// How long a claim waits for others to end, so that it can be one for several, until there is room for one in
-/// `CLAIM_SHARE` of all that the worker does at once.
+/// The time that a claim waits for more attempts to end, so that one claim replaces several. It does not wait once one
+/// in `CLAIM_SHARE` of the worker's slots is free.
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
@@ -54,38 +54,38 @@ const CLAIM_RETRY_MAX: Duration = Duration::from_millis(6_400);
 const CANNOT_CLAIM: &str = "cannot claim, trying again";
 const CANNOT_WAIT: &str = "cannot wait for requests, looking from time to time";
 
-/// What a worker does.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
     /// The worker's name, for people to read.
     pub name: String,
-    /// The queues that it serves, each in its turn.
+    /// The queues that it serves, in turn.
     pub queues: Vec<String>,
-    /// Attempts at once.
+    /// The most attempts that run at once.
     pub concurrency: usize,
-    /// Stop when nothing is to do and, within the policy's `burst_wait`, nothing will be.
+    /// Stop when there is nothing to do and there will be nothing within the policy's `burst_wait`.
     pub burst: bool,
-    /// Where its plugins come from.
+    /// The source of its plugins.
     pub plugin: PluginSource,
     /// The format of the output; by default that of each input.
     pub output_format: Option<Format>,
-    /// Whether receipts tell what the columns of outputs hold.
+    /// Add a profile of the output's columns to receipts.
     pub profile: bool,
-    /// How to read inputs, for what neither the request nor its binding says.
+    /// The options for reading inputs that neither the request nor its binding gives.
     pub input: InputOptions,
-    /// Whether an output may be published.
+    /// The bounds on rejects that an output must meet to be published.
     pub gate: Gate,
     /// The bounds of an attempt.
     pub limits: Arc<Limits>,
-    /// What its attempts may hold in memory together.
+    /// The memory that its attempts share.
     pub memory: MemoryBudget,
-    /// How it treats its claims.
+    /// The timing of its claims, leases and retries.
     pub policy: LeasePolicy,
-    /// Whether it takes requests of which a worker with another output was lost.
+    /// Take requests whose last worker was lost and had another output.
     pub move_output: bool,
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -96,22 +96,22 @@ enum Outcome {
     Lost,
 }
 
-/// What a worker did, by how its attempts ended.
+/// The number of a worker's attempts by their outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
-    /// Committed and settled.
+    /// Attempts that were committed and settled.
     pub done: u64,
-    /// Failed, to be tried again.
+    /// Attempts that failed and will be tried again.
     pub retried: u64,
-    /// Failed for good.
+    /// Attempts that failed for good.
     pub dead: u64,
-    /// Cancelled while at work.
+    /// Attempts that were cancelled while they ran.
     pub cancelled: u64,
-    /// Handed back because the worker stopped, or could not keep their leases.
+    /// Attempts handed back because the worker stopped, or could not keep their leases.
     pub released: u64,
-    /// Claims that went to somebody else.
+    /// Attempts whose claim went to another worker.
     pub lost: u64,
-    /// What a burst that ended by itself has left.
+    /// The requests left by a burst that ended by itself.
     pub left: LeftRequests,
 }
 
@@ -128,23 +128,23 @@ impl Summary {
     }
 }
 
-/// How urgently a worker is to stop.
+/// The urgency of a worker's stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shutdown {
-    /// Not at all.
+    /// The worker goes on.
     No,
-    /// Claim nothing more; let attempts end, or hand them back when the time for that is over.
+    /// Claim nothing more; let attempts end, and hand them back when the time for that is over.
     Drain,
     /// Hand everything back now.
     Now,
 }
 
-/// Runs a worker until it is told to stop or, in a burst, until nothing is to do for a while. `url` names the server
-/// that `backend` is connected to.
+/// Runs a worker until `shutdown` asks it to stop or, in a burst, until there has been nothing to do for a while. `url`
+/// names the server that `backend` is connected to.
 ///
 /// # Errors
-/// If the output cannot be written or the plugin cannot be used. Trouble with the server is waited out, by a burst for as
-/// long as its policy says.
+/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, a worker waits;
+/// a burst waits only as long as its policy says.
 pub async fn run(
     url: &str,
     backend: Backend,
@@ -154,7 +154,7 @@ pub async fn run(
     options: WorkerOptions,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
-    // A worker that cannot write must not take requests: it would make dead letters of them.
+    // A worker that cannot write must not take requests: it would turn them into dead letters.
     for queue in &options.queues {
         let owner = Owner {
             queue: Some(queue.clone()),
@@ -201,12 +201,12 @@ pub async fn run(
         logged_waiting: None,
         invalid_before: None,
     };
-    // As a task, because the attempts are tasks too: each wake of what runs right here may be one of another thread.
+    // This runs as a task because the attempts are tasks, too: otherwise each wake-up could be one of another thread.
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
         noter.end().await;
-        // Where all workers are bursts, nobody else would do it.
+        // If all workers are bursts, no other process reaps.
         if result.is_ok() && worker.runner.options.burst && *shutdown.borrow() == Shutdown::No {
             reaper::reap(&worker.runner).await;
         }
@@ -228,23 +228,23 @@ struct Worker {
     runner: Arc<AttemptRunner>,
     attempts: JoinSet<Outcome>,
     stops: HashMap<tokio::task::Id, Stop>,
-    /// The attempt at a request that one more loss makes poison. It may take this worker with it, so nothing more is
-    /// claimed while it goes on.
+    /// The attempt at a request that becomes poison with one more lost lease. It may kill this worker, so nothing more
+    /// is claimed while it runs.
     suspect: Option<tokio::task::Id>,
     summary: Summary,
     turn: usize,
-    /// The nonce of a claim that has given nothing so far, maybe because its answer did not arrive, and how many it was for.
+    /// The nonce and count of a claim that has given nothing so far, perhaps because its answer was lost.
     unanswered: Option<(String, usize)>,
-    /// When it was last said why an idle worker is idle.
+    /// The time of the last log line on why this worker is idle.
     idle_logged_at: Option<Instant>,
-    /// The queues of which it was said that requests wait for workers with other outputs.
+    /// The queues for which a log line said that requests wait for workers with other outputs.
     logged_elsewhere: HashSet<String>,
-    /// How long a burst has waited.
+    /// The time that a burst has waited.
     waiting: BurstWait,
     scanned: ScannedQueues,
-    /// When it last said what it waits for, and what it has said since then.
+    /// The time of the last log line on what the burst waits for, and all kinds logged since then.
     logged_waiting: Option<(Instant, AwaitedWork)>,
-    /// How many documents were no requests when a burst began.
+    /// The number of invalid documents when the burst began.
     invalid_before: Option<u64>,
 }
 
@@ -285,8 +285,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether to try again after a claim failed. A burst does not wait for long; any other worker waits until an operator has
-    /// helped, whatever the server says: if it left, somebody would have to start it again.
+    /// Returns whether to try again after a claim failed. A burst does so for a limited time. Any other worker waits
+    /// until an operator has helped, whatever the server says: if it exited, somebody would have to start it again.
     fn may_pass(&self, error: &Error, failing_since: &mut Option<Instant>) -> bool {
         let since = failing_since.get_or_insert_with(Instant::now);
         let WorkerOptions { burst, policy, .. } = &self.runner.options;
@@ -297,7 +297,7 @@ impl Worker {
         }
     }
 
-    /// Lets small attempts that end at about the same time be replaced by one claim.
+    /// Waits briefly, so that one claim replaces several small attempts that end at about the same time.
     async fn batch_claims(&mut self) {
         let room = self.runner.options.concurrency / CLAIM_SHARE;
         let batching = async {
@@ -307,7 +307,7 @@ impl Worker {
                 self.ended(ended);
             }
         };
-        // If the time is over, the attempts that are left are not small.
+        // After a timeout, the remaining attempts are not small.
         let _ = tokio::time::timeout(BATCH_WAIT, batching).await;
     }
 
@@ -337,8 +337,8 @@ impl Worker {
         Ok(ClaimOutcome::Idle)
     }
 
-    /// Asks each queue once, beginning with the one after that which was served last, and gives what the first one
-    /// gives that has something: as much as there is room for, but not more than that queue's share.
+    /// Asks each queue once, beginning after the one that was served last. Returns the claims of the first queue that
+    /// has any: as many as there is room for, but not more than that queue's share.
     async fn claim_any(&mut self) -> Result<(Vec<Claim>, Instant)> {
         let runner = Arc::clone(&self.runner);
         let options = &runner.options;
@@ -364,7 +364,7 @@ impl Worker {
             };
             let (queue, count) = (&options.queues[turn], *count);
             let asked_at = Instant::now();
-            // If the answer is lost, the same is asked again, and of the same queue first.
+            // If the answer is lost, the same claim is repeated, first on the same queue.
             self.turn = turn;
             let claims = runner.backend.queue.claim_some(queue, &claim, count).await?;
             if !claims.is_empty() {
@@ -396,7 +396,7 @@ impl Worker {
                 self.summary.add(outcome);
                 task
             }
-            // The lease runs out, and the request goes to another worker.
+            // The lease expires, and the request goes to another worker.
             Err(panicked) => {
                 tracing::error!(error = %panicked, "an attempt panicked: this is a bug of the host");
                 self.summary.lost += 1;
@@ -407,7 +407,7 @@ impl Worker {
         self.suspect = self.suspect.filter(|suspect| *suspect != task);
     }
 
-    /// Waits for an attempt to end, a signal or, with `idle`, for something to claim.
+    /// Waits for the end of an attempt, a signal or, with `idle`, something to claim.
     async fn next_event(&mut self, shutdown: &mut watch::Receiver<Shutdown>, idle: Option<Duration>) {
         let runner = Arc::clone(&self.runner);
         let wait = async {
@@ -423,7 +423,7 @@ impl Worker {
         }
     }
 
-    /// Whether a burst that has found nothing to claim waits, and for what, or is over.
+    /// Decides whether a burst that has found nothing to claim waits or is over, and logs what it waits for.
     async fn idle_in_burst(&mut self) -> Result<ClaimOutcome> {
         if !self.attempts.is_empty() {
             self.waiting.is_busy();
@@ -462,7 +462,7 @@ impl Worker {
         Ok(ClaimOutcome::Over)
     }
 
-    /// Says why nothing is claimed although requests wait.
+    /// Logs why nothing is claimed although requests wait.
     async fn log_why_idle(&mut self) -> Result<()> {
         let runner = Arc::clone(&self.runner);
         for name in &runner.options.queues {
@@ -481,7 +481,7 @@ impl Worker {
         Ok(())
     }
 
-    /// How many requests of a queue are ready for workers with other outputs only. Says so, once.
+    /// Counts the requests of a queue that are ready for workers with other outputs only, and logs them once.
     async fn elsewhere(&mut self, counts: &Counts) -> Result<u64> {
         let queue = &counts.queue;
         if counts.ready == 0 || self.runner.options.move_output {
@@ -510,7 +510,7 @@ impl Worker {
         Ok(elsewhere.iter().map(|elsewhere| elsewhere.requests).sum())
     }
 
-    /// Lets the attempts end, or makes them.
+    /// Waits for the attempts to end; hands them back if this takes too long or a second signal comes.
     async fn drain(&mut self, shutdown: &mut watch::Receiver<Shutdown>) {
         if !self.attempts.is_empty() {
             tracing::info!(
@@ -543,14 +543,14 @@ impl Worker {
     }
 }
 
-/// What a look at the queues led to.
+/// The outcome of a look at the queues.
 enum ClaimOutcome {
     Began,
     Idle,
     Over,
 }
 
-/// Why requests that wait cannot be claimed.
+/// The reason why waiting requests cannot be claimed.
 enum IdleReason {
     Unbound(String),
     Paused,
@@ -587,7 +587,7 @@ fn in_seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// Waits until one of the queues may have something, at most `idle`.
+/// Waits until one of the queues may have something to claim, for at most `idle`.
 async fn wait_any(runner: &AttemptRunner, idle: Duration) {
     let mut waits = JoinSet::new();
     for name in &runner.options.queues {
@@ -598,7 +598,7 @@ async fn wait_any(runner: &AttemptRunner, idle: Duration) {
                 Ok(()) => repeated_errors.succeeded(CANNOT_WAIT),
                 Err(error) => {
                     repeated_errors.failed(CANNOT_WAIT, &error);
-                    // The next claim may do all the same; until then there is no hurry.
+                    // The next claim may work all the same; a pause keeps this from spinning.
                     tokio::time::sleep(idle).await;
                 }
             }

@@ -1,5 +1,5 @@
-//! Which plugin a claim runs with: the one file that the worker was started with, or the one that the queue's
-//! binding names. A new one is taken up between two claims.
+//! Chooses the plugin of a claim: the one file that the worker was started with, or the plugin that the queue's
+//! binding names. A new plugin takes effect between two claims.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,29 +15,30 @@ use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
 use crate::request::InputOptions;
 
-/// Compiled bindings that are kept; more than a worker normally serves queues.
+/// The most compiled bindings kept; more than the number of queues that a worker normally serves.
 const KEPT_MAX: usize = 64;
 
-/// How long a binding is taken for what it was. Its number stands for it as long as the server keeps what it has; one that
-/// was emptied begins to count anew.
+/// The time for which a compiled binding is used without asking the server again. A binding's number keeps its meaning
+/// until the server loses data: a server that was emptied numbers bindings from 1 again.
 const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 
-/// How long a changed file that cannot be used is left alone. Then it is tried again: what the machine lacked it may have now.
+/// The pause before a changed file that could not be used is tried again; the cause may have been a shortage of the
+/// machine.
 const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
-/// Where a worker's plugins come from.
+/// The source of a worker's plugins.
 #[derive(Debug, Clone)]
 pub enum PluginSource {
     /// One file for all queues.
     File {
         /// The component.
         path: PathBuf,
-        /// The JSON document that it is opened with.
+        /// The JSON config that it is opened with.
         config: Arc<str>,
         /// Take up a changed file.
         watch: bool,
     },
-    /// What each queue is bound to.
+    /// The plugin that each queue is bound to.
     Bindings,
 }
 
@@ -46,12 +47,12 @@ pub enum PluginSource {
 pub(super) struct BoundPlugin {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
-    /// The worker's, lowered by the binding's.
+    /// The worker's limits, lowered by the binding's.
     pub(super) limits: Arc<Limits>,
     overrides: LimitOverrides,
     pub(super) gate: Gate,
     pub(super) input: InputOptions,
-    /// None for a file.
+    /// The number of the binding; none for a file.
     pub(super) number: Option<u64>,
 }
 
@@ -71,22 +72,22 @@ pub(super) struct Plugins {
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(FileStamp, BoundPlugin)>>,
-    /// The change of the file that could not be taken up, and when that was tried.
+    /// The stamp of a changed file that could not be used, and when it was tried.
     refused: Mutex<Option<(FileStamp, Instant)>>,
     bindings: Mutex<HashMap<(String, u64), CompiledPlugin>>,
-    /// Of each queue, held while its binding is fetched and compiled: claims that come together do it once, and other queues
-    /// do not wait for it.
+    /// A lock for each queue, held while its binding is fetched and compiled: concurrent claims do it once, and other
+    /// queues do not wait.
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A binding that was compiled, and what was known when it was last compared with the server's.
+/// A compiled binding, with the time and the server's count of losses when it was last compared with the server's.
 struct CompiledPlugin {
     bound: BoundPlugin,
     seen_at: Instant,
     losses: u64,
 }
 
-/// What tells that a file has changed.
+/// The modification time and the length of a file, which show that it has changed.
 type FileStamp = (SystemTime, u64);
 
 impl Plugins {
@@ -119,13 +120,13 @@ impl Plugins {
         matches!(self.source, PluginSource::Bindings)
     }
 
-    /// Whether [`Plugins::refresh`] has anything to do.
+    /// Returns whether [`Plugins::refresh`] has anything to do.
     pub(super) fn is_watching(&self) -> bool {
         matches!(self.source, PluginSource::File { watch: true, .. })
     }
 
-    /// Takes up a changed file; one that cannot be used changes nothing. Called between claims, on a thread
-    /// that may block.
+    /// Loads a changed file; one that cannot be used changes nothing. Called between claims, on a thread that may
+    /// block.
     pub(super) fn refresh(&self) {
         let PluginSource::File {
             path,
@@ -170,7 +171,7 @@ impl Plugins {
         }
     }
 
-    /// The plugin for a claim; an attempt keeps it to its end.
+    /// Returns the plugin for a claim; an attempt keeps it to its end.
     pub(super) async fn for_claim(&self, claim: &Claim) -> Result<BoundPlugin> {
         if let Some((_, bound)) = self.file.lock().as_ref() {
             return Ok(bound.clone());
@@ -223,7 +224,7 @@ impl Plugins {
         Ok(bound)
     }
 
-    /// What a number stood for a moment ago.
+    /// Returns the compiled binding of a number if it was compared with the server's a moment ago.
     fn recently_compiled(&self, key: &(String, u64)) -> Option<BoundPlugin> {
         let losses = self.registry.losses_seen();
         let bindings = self.bindings.lock();

@@ -1,5 +1,5 @@
-//! Tells the queue's server which hosts have answered, so that workers that start while one of them is down know it: first
-//! answers of hosts go in, a memory that all workers share comes out.
+//! Reports to the queue's server which hosts have answered, so that workers started while one of them is down know
+//! it: first answers of hosts go in, a memory that all workers share comes out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
 
-/// The pause before a server that could not note hosts is told of them again.
+/// The pause before hosts are reported again to a server that could not note them.
 const NOTE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The hosts that have answered this worker or others of the same queue's server.
 pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
     fetcher: Fetcher,
-    /// Whether it was said that the server does not do its part, and has not done it since.
+    /// Set while the server fails to note or look up hosts, once that has been logged.
     has_logged_failure: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ impl ReachedHosts {
         }
     }
 
-    /// Returns whether a host is known never to have answered. If the server does not say, nobody knows.
+    /// Returns whether a host is known never to have answered; false if the server does not say.
     pub(super) async fn has_never_answered(&self, host: &str) -> bool {
         if self.fetcher.has_reached(host) {
             return false;
@@ -41,7 +41,7 @@ impl ReachedHosts {
         self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
     }
 
-    /// Tells the server of hosts that have answered for the first time. Returns false if it has to be told again.
+    /// Reports hosts that have answered for the first time. Returns false if this has to be repeated.
     async fn note(&self) -> bool {
         let hosts = self.fetcher.newly_reached();
         if hosts.is_empty()
@@ -55,7 +55,7 @@ impl ReachedHosts {
         false
     }
 
-    /// Returns what the server says. If it fails, says so once: it may go on for as long as the worker does.
+    /// Returns the server's answer. Logs a failure only once, since it may last as long as the worker.
     fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
         let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
         if let Err(error) = &answer
@@ -102,7 +102,7 @@ impl ReachedHostsReporter {
     /// Returns when all hosts that have answered are noted.
     pub(super) async fn end(self) {
         drop(self.ending);
-        // After a panic nobody is told, which is no loss of work.
+        // A panic only means that hosts are not reported: no work is lost.
         let _ = self.task.await;
     }
 }

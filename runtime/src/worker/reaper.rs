@@ -1,5 +1,5 @@
-//! Removes requests that ended long ago, and what attempts that were killed left in staging: the worker's queues and its
-//! output go in, room on their server and on the disk comes out.
+//! Removes requests that ended long ago and staged files of killed attempts: the worker's queues and its output go in,
+//! free space on the server and the disk comes out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
 
-/// How often a worker looks.
+/// The interval between two passes.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// At every so many looks, from the first one on, it looks at staging, too: about once an hour.
+/// The number of passes for each look at staging, from the first pass on: one about every hour.
 const STAGING_EVERY: u64 = 60;
 
-/// How much longer than an attempt may work staged files are left alone.
+/// The time for which staged files are left alone beyond the longest run of an attempt.
 const STAGING_GRACE: Duration = Duration::from_secs(3_600);
 
-/// Between two steps others have their turn.
+/// The pause between two steps, in which others have their turn.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The steps of one look; what is left waits for the next one.
+/// The most steps of one pass; the next pass does the rest.
 const STEPS_MAX: usize = 5_000;
 
-/// Looks from time to time, until it is dropped.
+/// The task that reaps from time to time, until this is dropped.
 pub(super) struct Reaper(JoinHandle<()>);
 
 impl Reaper {
@@ -38,7 +38,7 @@ impl Reaper {
                     reap_staging(&runner).await;
                 }
                 reap(&runner).await;
-                // Workers that were started together do not come together.
+                // The random part keeps workers that were started together from reaping together.
                 tokio::time::sleep(EVERY.mul_f64(0.5 + fastrand::f64())).await;
             }
         }))
@@ -51,7 +51,7 @@ impl Drop for Reaper {
     }
 }
 
-/// Removes what is due in all queues of the worker, if anything is ever to be removed.
+/// Removes the requests that are due in all queues of the worker, unless the policy keeps all.
 pub(super) async fn reap(runner: &AttemptRunner) {
     let Some(keep) = runner.options.policy.retention else {
         return;
@@ -70,14 +70,14 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files to which nothing was written for longer than an attempt may work, of a worker with the usual limits,
-/// too; but not those of requests at which this worker is at work, however long it waits for memory.
+/// Removes staged files that nobody has written to for longer than an attempt may run, also under the usual limits.
+/// Files of requests that this worker is working on stay, however long it waits for memory.
 async fn reap_staging(runner: &AttemptRunner) {
     let destination = Arc::clone(&runner.destination);
     let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
     let older_than = attempt + STAGING_GRACE;
     let tickets = runner.leases.tickets();
-    // After a panic the next look tries again.
+    // After a panic, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {
         let at_work = tickets.iter().map(|ticket| (&*ticket.queue, &*ticket.id));
         match destination.reap(older_than, &Vec::from_iter(at_work)) {

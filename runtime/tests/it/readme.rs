@@ -2,7 +2,7 @@
 //! outside the repository and does what is printed there, and each link leads somewhere.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::documents::{self, block};
@@ -188,6 +188,50 @@ fn each_link_leads_to_a_file_and_a_heading() {
     }
     assert!(links > 50, "{links} links");
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Returns the paths of all files below a folder, except those of git and cargo.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() || path.is_symlink() {
+            files.push(path);
+        } else if !path.ends_with("target") && !path.ends_with(".git") {
+            files.extend(files_below(&path));
+        }
+    }
+    files
+}
+
+/// A moved file shows here: each path in backticks is a file of the repository, or the end of the path of one, as in tables whose
+/// paths are relative to `runtime/src`.
+#[test]
+fn each_path_for_contributors_is_a_file() {
+    const EXTENSIONS: [&str; 7] = ["rs", "lua", "sh", "py", "md", "toml", "wit"];
+    let root = documents::root();
+    let files = files_below(root);
+    let mut paths = documents::in_folder(&root.join("docs/how-to"));
+    paths.extend(["ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
+    let (mut names, mut missing) = (0, Vec::new());
+    for path in &paths {
+        let text = without_blocks(&documents::text(path));
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = !name.contains([' ', '\n', '{', '*', '<'])
+                && name
+                    .rsplit_once('.')
+                    .is_some_and(|(stem, extension)| !stem.is_empty() && EXTENSIONS.contains(&extension));
+            if !is_path {
+                continue;
+            }
+            names += 1;
+            if !files.iter().any(|file| file.ends_with(name)) {
+                missing.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(names > 120, "{names} paths");
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 /// A renamed type or function shows here, so that no recipe sends a newcomer to what is gone.

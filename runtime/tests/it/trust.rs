@@ -372,6 +372,10 @@ fn a_file_of_another_programs_is_no_queue() {
 
 #[test]
 fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
+    assert!(
+        !ignores_hangups(),
+        "SIGHUP is ignored here, as under `nohup`, and so in each worker: run the tests without it"
+    );
     let host = Host::embedded();
     let plugin = component("clean").display().to_string();
     let mut worker = host.worker(&format!("--queue q --plugin {plugin}"));
@@ -408,6 +412,13 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
     host.wait_for_state("after", "dead");
     signal("TERM");
     assert!(worker.wait().unwrap().success());
+}
+
+/// Returns whether this process ignores SIGHUP, which its children inherit.
+fn ignores_hangups() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap() & 1 == 1
 }
 
 /// A library that moves the machine's clock for a program.

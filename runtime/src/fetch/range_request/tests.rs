@@ -23,7 +23,7 @@ fn version(lines: &[(&str, &str)]) -> Option<FileVersion> {
     FileVersion::of(&url(PLACE), StatusCode::OK, &headers(lines))
 }
 
-/// Whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
+/// Returns whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
 fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, String> {
     let version = version(&[("etag", "\"a\"")]).unwrap();
     let (from, total) = (10, Some(100));
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// Whatever a server writes: what is taken starts where it was asked to, and is as long as it says.
+/// Any accepted answer starts at the requested position and has the length that it states, whatever a server writes.
 #[test]
 fn no_other_start_and_no_other_length() {
     let taken = Cell::new(0);

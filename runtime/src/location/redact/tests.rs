@@ -57,7 +57,7 @@ fn credentials_are_not_shown() {
             "view-source:https://h/?sig=***",
         ),
         ("s3:u:S3cr3t@h/x", "s3:h/x"),
-        // Of parts of a path, and where no URL is.
+        // These secrets are in parts of a path, or where there is no URL.
         (
             "https://h/a;token=S3cr3t/b;v=1?page=2",
             "https://h/a;token=***/b;v=1?page=2",

@@ -1,4 +1,4 @@
-//! What people and tidying workers do on Redis: lists, counts, dead letters, pauses and removals.
+//! Implements the verbs for people and tidying workers on Redis: lists, counts, dead letters, pauses and removals.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Admin for RedisServer {
         limit: usize,
     ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
-        // Those of the same time come by their ids, which the server cannot begin at.
+        // Requests of the same time are ordered by id, and the server cannot start at an id.
         let mut wanted = limit;
         loop {
             let mut call = on(&self.scripts.after, queue)?;
@@ -159,14 +159,14 @@ impl Admin for RedisServer {
 }
 
 impl RedisServer {
-    /// Runs a script that does something to dead requests, on one of them whenever it died.
+    /// Runs a script that changes dead requests, on one of them whenever it died.
     async fn change_dead_letter(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
         let mut call = on(script, queue)?;
         let words: Vec<String> = self.connections.invoke(call.arg(id).arg("")).await?;
         Ok(words == ["done"])
     }
 
-    /// Runs such a script on several, each as it died at that time.
+    /// Runs such a script on several requests, each only if it died at the given time.
     async fn change_dead_letters(
         &self,
         script: &Script,

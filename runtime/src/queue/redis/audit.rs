@@ -1,5 +1,4 @@
-//! The audit of a queue on Redis: ids are collected while the queue lives on, then each is checked in one
-//! atomic step.
+//! Audits a queue on Redis: ids are collected while the queue is in use, then each is checked in one atomic step.
 
 use std::collections::HashSet;
 
@@ -11,9 +10,9 @@ use super::{key, on};
 use crate::error::Result;
 use crate::queue::State;
 
-/// Ids that one script call checks.
+/// The number of ids that one script call checks.
 const STEP: usize = 200;
-/// What the server is asked to look at in one call.
+/// The number of elements that the server is asked to look at in one call.
 const SCAN_COUNT: usize = 1_000;
 
 pub(super) async fn audit(connections: &Connections, scripts: &Scripts, queue: &str) -> Result<Vec<String>> {
@@ -56,7 +55,7 @@ pub(super) async fn audit(connections: &Connections, scripts: &Scripts, queue: &
     Ok(faults)
 }
 
-/// All that a cursor command gives; what comes or goes meanwhile may be in it or not.
+/// Returns all elements that a cursor command gives. Elements added or removed meanwhile may or may not be among them.
 async fn scan<T: FromRedisValue>(
     connections: &Connections,
     command: &str,

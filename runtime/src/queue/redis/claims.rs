@@ -1,4 +1,4 @@
-//! Claims on Redis: given, renewed, and ended by exactly one verb.
+//! Implements claims on Redis: each is given, renewed, and ended by exactly one verb.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ const REACHED: &str = "ingest:reached";
 /// The message of an import that fails while claims succeed.
 const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 
-/// Whether claims are granted, the length of the intake list, claims as their hashes have them, and the last fence
-/// that was given before.
+/// The answer of `claim.lua`: whether claims are granted, the length of the intake list, the claims as their hashes
+/// have them, the last fence given before, and the number of ready requests skipped.
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
-/// What the script tells of a claim: see `claim.lua`.
+/// The number of fields that the script returns for a claim: see `claim.lua`.
 pub(super) const STORED: usize = 17;
 
 pub(super) type StoredValue = Option<Vec<u8>>;
@@ -57,7 +57,7 @@ impl Claims for RedisServer {
                 }
             }
             if !claims.is_empty() {
-                // The claims stand, whatever came of the import; the next one tries it again.
+                // The claims are valid even if the import fails; the next claim imports again.
                 if let Err(error) = imported {
                     self.repeated_errors.failed(CANNOT_IMPORT, &error);
                 }
@@ -161,7 +161,7 @@ impl Claims for RedisServer {
 }
 
 impl RedisServer {
-    /// One step of a claim, which passes over so many ready requests.
+    /// Takes one step of a claim, which skips the first `passed_over` ready requests.
     async fn claim_once(
         &self,
         queue: &str,
@@ -219,7 +219,7 @@ impl RedisServer {
     }
 }
 
-/// The ticket of a claim that a script has just given, so that fence and nonce are sound.
+/// Returns the ticket of a claim that a script has just given, so fence and nonce are valid.
 pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     let text = |index: usize| {
         let bytes = stored[index].as_deref().unwrap_or_default();
@@ -233,8 +233,8 @@ pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     }
 }
 
-/// Ends a claim of a request that is broken in the queue, so that nothing can be looked up for it: it goes to the dead letters,
-/// where it is in nobody's way.
+/// Ends a claim of a request that is broken in the queue, so that nothing can be looked up for it: it becomes a dead
+/// letter, where it does not block others.
 async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
     let reason = unreadable_request(ticket, why);
     tracing::warn!(
@@ -255,8 +255,8 @@ async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()>
     }
 }
 
-/// The claim as its hash has it, or why this host cannot read that: another version of this program may have
-/// written it.
+/// Returns the claim from its hash, or the reason why this host cannot read it: another version of this program may
+/// have written it.
 fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Result<Claim, String> {
     let [
         _,

@@ -1,5 +1,5 @@
-//! Connections to the Redis server: commands go in, values or classified errors come out. One connection is
-//! shared by all verbs; whatever blocks or moves much takes one of its own.
+//! Connects to the Redis server: commands go in, values or classified errors come out. All verbs share one connection;
+//! a command that blocks or moves much data takes one of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,17 +15,18 @@ use url::Url;
 
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// To connect, with TLS and authentication.
+/// The longest time to connect, with TLS and authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// An answer on the shared connection. The client's own default of 500 ms is less than a busy server's fsync.
+/// The longest wait for an answer on the shared connection. The client's default of 500 ms is less than a busy server's
+/// fsync.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a blocking command may take beyond the time that it was told to block.
+/// The time that a blocking command may take beyond its own timeout.
 const BLOCK_GRACE: Duration = Duration::from_secs(5);
-/// Connections kept for the next one who needs one of his own.
+/// The most idle connections kept for later commands that need one of their own.
 const IDLE_MAX: usize = 8;
 
-/// The connections to one server. A broken one is replaced when the next command needs it; commands are not
-/// repeated here, since only the caller knows whether it still wants the answer.
+/// The connections to one server. A broken one is replaced when the next command needs it. Commands are not repeated
+/// here, since only the caller knows whether it still wants the answer.
 pub(super) struct Connections {
     client: Client,
     /// The server's URL without user and password.
@@ -42,7 +43,7 @@ struct SharedConnection {
 }
 
 impl Connections {
-    /// Connects, and asks the server for a sign of life.
+    /// Connects, and checks that the server answers.
     pub(super) async fn connect(url: &Url) -> Result<Self> {
         if url.scheme() == "rediss" {
             crate::tls::install_provider();
@@ -69,10 +70,10 @@ impl Connections {
         Ok(connections)
     }
 
-    /// Refuses a node of a cluster, which has some of the queues only, and says so of each command on another.
+    /// Refuses a node of a cluster: it has only some of the queues, and would refuse each command on another.
     async fn refuse_cluster(&self) -> Result<()> {
         let info = redis::cmd("INFO").arg("cluster").to_owned();
-        // A user who may not ask hears of it by the first command that meets another node's queue.
+        // If the user may not run INFO, the first command on another node's queue fails instead.
         let told = self.query_if_granted::<String>(&info).await?.unwrap_or_default();
         if told.lines().any(|line| line.trim() == "cluster_enabled:1") {
             return Err(Error::permanent(
@@ -91,14 +92,14 @@ impl Connections {
         self.checked(answer, shared.number).await
     }
 
-    /// Runs a script on the shared connection; the server gets its text if it does not have it.
+    /// Runs a script on the shared connection; sends its text if the server does not have it.
     pub(super) async fn invoke<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
         let mut shared = self.shared().await?;
         let answer = invocation.invoke_async(&mut shared.connection).await;
         self.checked(answer, shared.number).await
     }
 
-    /// [`Connections::query`] for a command that a server may withhold: none if it does.
+    /// Does [`Connections::query`] for a command that a server may withhold; returns none if it does.
     pub(super) async fn query_if_granted<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>> {
         let mut shared = self.shared().await?;
         match command.query_async(&mut shared.connection).await {
@@ -107,8 +108,8 @@ impl Connections {
         }
     }
 
-    /// Runs a command that blocks for up to `block`, or moves much, on a connection of its own. A caller that
-    /// does not wait for the end takes the connection, and so the command, down with it.
+    /// Runs a command that blocks for up to `block`, or moves much data, on a connection of its own. If the caller
+    /// drops the future, the connection closes and the command ends with it.
     pub(super) async fn query_apart<T: FromRedisValue>(&self, command: &Cmd, block: Duration) -> Result<T> {
         let kept = self.idle.lock().pop();
         let mut connection = match kept {
@@ -139,7 +140,7 @@ impl Connections {
         }
     }
 
-    /// The server's URL without user and password.
+    /// Returns the server's URL without user and password.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -172,8 +173,8 @@ impl Connections {
         Ok(slot.insert(shared).clone())
     }
 
-    /// Classifies the error of an answer, and drops the connection that it came from if that may be broken, or leads to a
-    /// replica, as after a failover: a timeout is taken for a broken one, since a peer that vanished gives no other sign.
+    /// Classifies the error of an answer, and drops its connection if that may be broken or leads to a replica, as
+    /// after a failover. A timeout counts as broken, since a peer that vanished gives no other sign.
     async fn checked<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T> {
         let error = match answer {
             Ok(value) => return Ok(value),
@@ -212,14 +213,14 @@ impl Connections {
     }
 }
 
-/// What is to be said of a Redis Cluster.
+/// The message for a Redis Cluster.
 const CLUSTER: &str = "the server is a node of a Redis Cluster, which is not supported: name a server without \
                        `cluster-enabled yes`, alone or the primary of replicas";
 
-/// Refusals of a node that no wait can mend.
+/// The codes of refusals by a cluster node, which no wait can mend.
 const CLUSTER_REFUSALS: [&str; 5] = ["MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"];
 
-/// Refusals that time or an operator can mend: their codes, and what to tell people.
+/// The refusals that time or an operator can mend: their codes, and the message for people.
 const REFUSALS: [(&str, &str); 12] = [
     ("WRONGTYPE", "a key of the queue holds something else"),
     (
@@ -251,7 +252,8 @@ fn is_of_cluster(error: &RedisError) -> bool {
     error.code().is_some_and(|code| CLUSTER_REFUSALS.contains(&code))
 }
 
-/// Which of [`REFUSALS`] an error is. Before version 7 a server tells what stopped a script in a text only.
+/// Returns which of [`REFUSALS`] an error is. Before version 7, a server names the reason that stopped a script only in
+/// the text.
 fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
     let code = error.code()?;
     let detail = if code == "ERR" {
@@ -267,12 +269,13 @@ fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
         .find(|(known, _)| code == *known || detail.contains(known))
 }
 
-/// Transient is what time or an operator can mend without a change of the request or of this program.
+/// Returns the class of an error: transient if time or an operator can mend it without a change of the request or of
+/// this program.
 fn class(error: &RedisError) -> Class {
     let transient = match error.kind() {
         ErrorKind::Io => !is_tls_refusal(error),
         ErrorKind::Server(_) | ErrorKind::Extension => refusal(error).is_some(),
-        // The bytes of an answer did not make sense: the connection is dropped, another may do better.
+        // The bytes of an answer made no sense: the connection is dropped, and another may work.
         ErrorKind::Parse => true,
         _ => false,
     };
@@ -283,7 +286,7 @@ fn class(error: &RedisError) -> Class {
     }
 }
 
-/// Whether the server does not let this user run the command, or pretends not to know it.
+/// Returns whether the server does not let this user run the command, or claims not to know it.
 fn is_withheld(error: &RedisError) -> bool {
     matches!(
         error.kind(),
@@ -291,7 +294,7 @@ fn is_withheld(error: &RedisError) -> bool {
     )
 }
 
-/// Whether TLS was refused: a certificate that is not trusted, a server that speaks none.
+/// Returns whether TLS was refused: an untrusted certificate, or a server without TLS.
 fn is_tls_refusal(error: &RedisError) -> bool {
     // The client keeps the causes of its errors in an `Arc`, which hides their type.
     let source = std::error::Error::source(error);
@@ -321,7 +324,7 @@ fn check_url(url: &Url) -> Result<()> {
     ))
 }
 
-/// The URL, which has passed [`check_url`], without user, password and query.
+/// Returns the URL, which has passed [`check_url`], without user, password and query.
 fn public_name(url: &Url) -> String {
     let mut name = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {

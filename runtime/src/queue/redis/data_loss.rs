@@ -9,7 +9,7 @@ use super::claims::{ClaimAnswer, ticket_of};
 
 impl RedisServer {
     /// Compares the last fence that the server gave with one that was known before it was asked. Fences never fall: a
-    /// server that has given a lower one has lost what it knew.
+    /// server that has given a lower one has lost data.
     pub(super) fn observe_fence(&self, queue: &str, known: u64, (_, _, claims, before, _): &ClaimAnswer) {
         let fences = claims.iter().map(|stored| ticket_of(queue, stored).fence);
         let last = fences.fold(*before, u64::max);

@@ -1,4 +1,4 @@
-//! Documents that never became requests: listed and removed.
+//! Lists and removes documents that never became requests.
 
 use redis::Cmd;
 use serde::Deserialize;
@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::names::check_queue_name;
 use crate::queue::{Invalid, PURGE_STEP};
 
-/// How many hex digits of its digest name a document: enough to tell millions apart.
+/// The number of hex digits of its digest that name a document: enough to tell millions apart.
 const KEY_DIGITS: usize = 16;
 
 /// The most documents that one step of a search reads; each has at most 64 KiB.
 const PAGE_MAX: i64 = 128;
 
-/// An element of the list. People look at it and nothing else, so members that a newer version writes are passed over.
+/// An element of the list. It is only shown to people, so unknown members written by a newer version are ignored.
 #[derive(Deserialize)]
 struct Entry {
     document: String,
@@ -46,8 +46,9 @@ impl RedisServer {
         Ok(found)
     }
 
-    /// Looks from the newest on, in pages that grow. Others push to that end meanwhile, so places are counted from the other
-    /// one: the search ends with the documents that are there now.
+    /// Removes a document by its key. It searches from the newest on, in pages that grow. Others push to that end
+    /// meanwhile, so positions are counted from the other end: the search covers the documents that were there when it
+    /// began.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
         let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
         let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
@@ -63,7 +64,8 @@ impl RedisServer {
         Ok(false)
     }
 
-    /// Removes from the end that nobody pushes to, and passes over entries that are to stay there: the clock may have been set.
+    /// Removes documents from the old end, where nobody pushes. It skips entries that are to stay, which may lie there
+    /// because the clock was set back.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         let (mut keys, mut staying) = (Vec::new(), 0);
         loop {
@@ -74,7 +76,7 @@ impl RedisServer {
             for text in texts.iter().rev() {
                 if self.entry(text).at_ms > until_ms {
                     staying += 1;
-                // One that is gone by now somebody else has removed.
+                // If the entry is gone, somebody else has removed it.
                 } else if self.remove_entry(queue, -1, text).await? {
                     keys.push(key_of(text));
                 }
@@ -85,7 +87,7 @@ impl RedisServer {
         }
     }
 
-    /// Reads an entry. One that no script wrote is an invalid document, too.
+    /// Reads an entry. One that no script wrote counts as an invalid document, too.
     fn entry(&self, text: &[u8]) -> Entry {
         self.decode(text).unwrap_or_else(|_| Entry {
             document: String::from_utf8_lossy(text).into_owned(),
@@ -94,7 +96,8 @@ impl RedisServer {
         })
     }
 
-    /// Removes one entry by its value, since the list may have changed; the first from the beginning (1) or the end (-1).
+    /// Removes one entry by its value, since the list may have changed: the first from the beginning (1) or from the
+    /// end (-1).
     async fn remove_entry(&self, queue: &str, from: i64, text: &[u8]) -> Result<bool> {
         let remove = Cmd::new()
             .arg("LREM")

@@ -3,21 +3,21 @@
 //!
 //! # Keys
 //! All keys of a queue have the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
-//! languages may read all of them, and write to the first two; all else is written by the scripts alone.
+//! languages may read all of them, and write to the first two; only the scripts write the rest.
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
-//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after a document that is in a hurry |
-//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for what the next claim is to end |
+//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after an urgent document |
+//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for requests that the next claim is to end |
 //! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
-//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: to be in here is to be running |
+//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease; these requests are running |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (for how long it has waited for its next attempts), `life_ms` (when this life of it began); of the last claim `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, what a person should know of its end; `progress` (JSON); `error`; of a dead request `report`, the URI of the report that its worker has kept; `receipt` (JSON) |
-//! | `ingest:{Q}:nonces` | hash | nonce to id, for each claim that stands |
+//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (the total of its waits for retries), `life_ms` (the start of this life); from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, a remark for people about its end; `progress` (JSON); `error`; `report`, the URI of the report that the worker of a dead request has kept; `receipt` (JSON) |
+//! | `ingest:{Q}:nonces` | hash | nonce to id, for each valid claim |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
 //! | `ingest:{Q}:paused` | text | present while claims are withheld |
-//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; of a document over 64 KiB only the beginning |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; only the beginning of a document over 64 KiB |
 //! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
 //! | `ingest:{Q}:binding` | number | the one in force |
 //! | `ingest:queues` | set | the names of all queues |
@@ -63,7 +63,7 @@ pub(super) struct RedisServer {
     connections: Arc<Connections>,
     waits: Waits,
     scripts: Scripts,
-    /// When this handle last saw each queue in `ingest:queues`.
+    /// The time at which this handle last saw each queue in `ingest:queues`.
     registered: Mutex<HashMap<String, Instant>>,
     /// The last fence that this handle has seen of each queue.
     fences: Mutex<HashMap<String, u64>>,
@@ -86,7 +86,7 @@ impl RedisServer {
     }
 
     fn decode<T: for<'de> Deserialize<'de>>(&self, text: &[u8]) -> Result<T> {
-        // Documents are shown as they were pushed, which need not be UTF-8.
+        // The text may hold a document as it was pushed, which need not be UTF-8.
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
@@ -98,19 +98,19 @@ impl RedisServer {
     }
 }
 
-/// The name of one of a queue's keys.
+/// Returns the name of one of a queue's keys.
 fn key(queue: &str, part: &str) -> Result<String> {
     check_queue_name(queue)?;
     Ok(format!("ingest:{{{queue}}}:{part}"))
 }
 
-/// A script on a queue, still without arguments.
+/// Prepares a script on a queue, still without arguments.
 fn on<'a>(script: &'a Script, queue: &str) -> Result<ScriptInvocation<'a>> {
     check_queue_name(queue)?;
     Ok(script.key(format!("ingest:{{{queue}}}")))
 }
 
-/// The index of the last one of a list of at most `limit`, which is not 0, in the range that the server counts in.
+/// Returns the last index of a list of at most `limit` elements, which is not 0, in the server's integer type.
 fn last_index(limit: usize) -> i64 {
     i64::try_from(limit - 1).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Requests on Redis: submitted, and shown as they are.
+//! Submits requests on Redis, and shows them.
 
 use async_trait::async_trait;
 use redis::ScriptInvocation;

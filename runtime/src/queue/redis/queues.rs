@@ -1,4 +1,4 @@
-//! The names of queues on Redis.
+//! Registers the names of queues on Redis.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,12 @@ use super::RedisServer;
 use crate::error::Result;
 use crate::names::check_usable_queue_name;
 
-/// A server that was emptied has forgotten the names of its queues, so handles look from time to time.
+/// The interval at which a handle registers its queues again: a server that was emptied has forgotten their names.
 const REGISTER_EVERY: Duration = Duration::from_secs(5);
 
 impl RedisServer {
-    /// Makes the queue's name known. The set of names lies in another slot than the queue, so the scripts cannot do it.
+    /// Adds the queue's name to the set of names. The set lies in another cluster slot than the queue, so the scripts
+    /// cannot do it.
     pub(super) async fn register(&self, queue: &str) -> Result<()> {
         let is_known = self
             .registered
@@ -23,7 +24,7 @@ impl RedisServer {
             return Ok(());
         }
         check_usable_queue_name(queue)?;
-        // A server whose memory is full lets nobody add, but look.
+        // A server whose memory is full still answers SISMEMBER, but refuses SADD.
         let on_names = |command: &str| Cmd::new().arg(command).arg("ingest:queues").arg(queue).to_owned();
         if !self.connections.query::<bool>(&on_names("SISMEMBER")).await? {
             self.connections.query::<()>(&on_names("SADD")).await?;

@@ -1,4 +1,4 @@
-//! Components and bindings on Redis.
+//! Stores components and bindings on Redis.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -13,13 +13,13 @@ use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
-/// To move the bytes of a component.
+/// The longest time to move the bytes of a component.
 const TRANSFER: Duration = Duration::from_secs(120);
 
 #[async_trait]
 impl Registry for RedisServer {
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
-        // The bytes first: whoever finds the component in the list finds its bytes, too.
+        // The bytes come first: a reader that finds the component in the list must find its bytes, too.
         let set = Cmd::new()
             .arg("SETNX")
             .arg(bytes_key(&component.sha256))

@@ -1,9 +1,9 @@
-//! The scripts that run on the Redis server, each a file of `lua/` that documents its arguments and
-//! its result.
+//! Loads the scripts that run on the Redis server. Each is a file in `lua/` that documents its arguments and its
+//! result.
 
 use redis::Script;
 
-/// The state machine. The server caches each script under its hash; only the hash is sent.
+/// The scripts of the state machine. The server caches each under its hash, so only the hash is sent.
 pub(super) struct Scripts {
     pub(super) submit: Script,
     pub(super) intake: Script,

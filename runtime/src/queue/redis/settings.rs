@@ -1,4 +1,5 @@
-//! Whether the server is set up to keep requests: what it says about itself goes in, a sentence for each danger comes out.
+//! Checks whether the server is set up to keep requests: its own statements go in, a sentence for each danger comes
+//! out.
 
 use std::collections::HashMap;
 
@@ -7,13 +8,13 @@ use redis::Cmd;
 use super::connection::Connections;
 use crate::error::Result;
 
-/// What the scripts need.
+/// The lowest server version that the scripts need.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// How an operator gets what this program promises.
+/// The settings that make this program's promises hold.
 const SET: &str = "set `appendonly yes` and `appendfsync always`";
 
-/// What a server says about itself; none where it does not let this user ask.
+/// The server's statements about itself; none where this user may not ask.
 #[derive(Debug, Default)]
 struct Facts {
     info: Option<HashMap<String, String>>,
@@ -91,7 +92,7 @@ impl Facts {
             .then(|| "it is a replica, which takes no writes: connect to its primary".into())
     }
 
-    /// What is on disk after a restart.
+    /// Returns the danger that a restart loses data.
     fn files(&self) -> Option<String> {
         match self.info("aof_enabled") {
             Some("1") if self.info("aof_last_write_status") == Some("err") => Some(
@@ -118,7 +119,7 @@ impl Facts {
         }
     }
 
-    /// How much of what was acknowledged may not be on disk yet.
+    /// Returns the danger that acknowledged data is not on disk yet.
     fn syncs(&self) -> Option<String> {
         if self.info("aof_enabled") != Some("1") {
             return None;
@@ -151,7 +152,8 @@ impl Facts {
         })
     }
 
-    /// Policies on keys with an expiry (`volatile-...`) touch nothing of a queue: its keys have none.
+    /// Returns the danger of eviction. Policies on keys with an expiry (`volatile-...`) are harmless: a queue's keys
+    /// have none.
     fn eviction(&self) -> Option<String> {
         let (Some(maxmemory), Some(policy)) = (self.info("maxmemory"), self.info("maxmemory_policy")) else {
             return Some(
@@ -172,7 +174,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    /// A server with everything as it should be, but for these.
+    /// Returns the dangers of a server with good settings except for these.
     fn dangers(info: &[(&str, &str)], config: Option<&[(&str, &str)]>) -> Vec<String> {
         let mut facts = Facts {
             info: Some(fields(

@@ -1,5 +1,4 @@
-//! Waiting for wake tokens: queues go in, the end of a wait comes out. Those who wait for the same queue share one
-//! blocking command.
+//! Waits for wake tokens: queues go in, the end of a wait comes out. All waiters of a queue share one blocking command.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +11,14 @@ use tokio::sync::watch;
 use super::connection::Connections;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The server's clock for blocking commands is coarse, and zero would block for ever.
+/// The shortest block: the server's clock for blocking commands is coarse, and zero would block for ever.
 const BLOCK_MIN: Duration = Duration::from_millis(10);
-/// How long a command blocks on that everybody has left.
+/// The longest block, which bounds how long a command goes on after all its waiters have left.
 const BLOCK_MAX: Duration = Duration::from_secs(30);
 
-/// The blocking commands under way. One goes on when its waiter leaves, and the next waiter joins it: to drop it would
-/// mean to drop its connection, and workers leave often. A token that it takes for nobody is put back; lost is only one
-/// whose waiter leaves in the moment between the token's coming and its own next step.
+/// The blocking commands under way. A command goes on when its waiter leaves, and the next waiter joins it: dropping it
+/// would drop its connection, and workers leave often. A token that arrives without a waiter is put back. A token is
+/// lost only if its waiter leaves between the token's arrival and the waiter's next step.
 pub(super) struct Waits {
     connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
@@ -42,7 +41,7 @@ impl Waits {
         }
     }
 
-    /// Returns when there is a token in the list, at the latest after `timeout`.
+    /// Returns when there is a token in the list, after `timeout` at the latest.
     pub(super) async fn wait(&self, list: &str, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -71,10 +70,10 @@ impl Waits {
         }
     }
 
-    /// The command that blocks on the list; a new one if there is none.
+    /// Returns the running command that blocks on the list, or starts one.
     fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
         let mut running = self.running.lock();
-        // One whose sender is gone ended with its runtime.
+        // A command without a sender ended with its runtime.
         if let Some(one) = running.get(list).filter(|one| one.has_changed().is_ok()) {
             return one.clone();
         }
@@ -107,7 +106,7 @@ async fn run(
     let answer = connections
         .query_apart::<Option<(String, String)>>(&pop, block)
         .await;
-    // From here on nobody joins.
+    // After this, no waiter can join a command that has its answer.
     running.lock().remove(&list);
     let end = match answer {
         Ok(Some(_)) => End::Token,
@@ -115,7 +114,7 @@ async fn run(
         Err(error) => End::Failed(Arc::new(error)),
     };
     if let Err(watch::error::SendError(Some(End::Token))) = ended.send(Some(end)) {
-        // If this fails, another worker sees the request a little later: when its own wait is over.
+        // If this fails, another worker sees the request a little later, when its own wait is over.
         let push = Cmd::new().arg("RPUSH").arg(&list).arg("1").to_owned();
         let _ = connections.query::<()>(&push).await;
     }

@@ -1,4 +1,4 @@
-//! What people and tidying workers do in SQLite: lists, counts, dead letters, pauses and removals.
+//! Implements the verbs for people and tidying workers in SQLite: lists, counts, dead letters, pauses and removals.
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ impl Admin for SqliteFile {
 }
 
 impl SqliteFile {
-    /// Does something to dead requests, each as it died at that time.
+    /// Changes dead requests, each only if it died at the given time.
     async fn change_dead_letters(
         &self,
         queue: &str,
@@ -217,7 +217,7 @@ impl SqliteFile {
         Ok(answers)
     }
 
-    /// Runs a step that may change one request.
+    /// Runs a call that may change one request.
     async fn step<T: Send + 'static>(
         &self,
         queue: &str,
@@ -230,10 +230,10 @@ impl SqliteFile {
     }
 }
 
-/// Puts a request back to ready if it is dead and, if a time is given, since that time.
+/// Puts a request back to ready if it is dead and, if a time is given, died at that time.
 fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
     let moved = db
-        // A new life: what is left of attempts from before cannot commit it any more.
+        // This begins a new life, so that earlier attempts that still run cannot commit the request.
         .prepare_cached(&format!(
             "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
                  life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
@@ -254,11 +254,11 @@ fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     Ok(removed == 1)
 }
 
-/// Removes the first of the requests that ended long ago; how many.
+/// Removes the first requests that ended long ago. Returns their number.
 fn reap(db: &Connection, queue: &str, keep: Duration) -> rusqlite::Result<usize> {
     let until = now_ms().saturating_sub_unsigned(millis(keep));
     let mut removed = 0;
-    // One state after the other, so that the index gives the first ones without a look at the rest.
+    // Handling one state at a time lets the index give the first requests without a look at the rest.
     for state in [State::Done, State::Cancelled] {
         removed += db
             .prepare_cached(
@@ -278,7 +278,7 @@ fn cancel(db: &Connection, queue: &str, id: &str) -> rusqlite::Result<Cancelled>
         .optional()?;
     Ok(match found {
         None => Cancelled::Unknown,
-        // What a lost attempt may have left behind only a worker can look at.
+        // Only a worker can see whether a lost attempt has left any output.
         Some((State::Ready | State::Delayed, true)) => {
             db.execute(
                 "UPDATE request SET state = 'ready', cancel = 1, at_ms = ?3 WHERE queue = ?1 AND id = ?2",

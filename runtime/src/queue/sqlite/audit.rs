@@ -1,8 +1,8 @@
-//! The audit of a queue in SQLite: one consistent view of the file goes in, a sentence for each fault comes out.
+//! Audits a queue in SQLite: one consistent view of the file goes in, a sentence for each fault comes out.
 
 use rusqlite::Connection;
 
-/// The faults that the tables' own constraints do not rule out.
+/// Finds the faults that the tables' own constraints do not rule out.
 pub(super) fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
     let mut faults: Vec<String> = db
         .prepare(

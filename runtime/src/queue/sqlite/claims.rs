@@ -1,4 +1,4 @@
-//! Claims in SQLite: given, renewed, and ended by exactly one verb.
+//! Implements claims in SQLite: each is given, renewed, and ended by exactly one verb.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::queue::{
 };
 use crate::request::Request;
 
-/// How often an idle worker looks whether another process has changed something.
+/// The interval at which an idle worker checks whether another process has changed something.
 const POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
@@ -129,7 +129,7 @@ impl Claims for SqliteFile {
             for host in hosts {
                 note.execute(params![host, now_ms()])?;
             }
-            // Mostly there are few, and none is to be sorted out.
+            // The count comes first: usually there are few hosts, and the sort is not needed.
             db.prepare_cached(
                 "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
                  (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
@@ -191,10 +191,10 @@ fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
     }
 }
 
-/// What one step of a claim found.
+/// The result of one step of a claim.
 struct ClaimRound {
     claims: Vec<ClaimRow>,
-    /// Whether another step may find more: documents are left, and claims are granted.
+    /// Set if another step may find more: documents are left, and claims are granted.
     again: bool,
     /// The queue's `changes` at this moment.
     changes: i64,
@@ -218,7 +218,7 @@ struct ClaimRow {
     stray: bool,
     cancel: bool,
     ending: Option<String>,
-    /// The output that the claim before recorded.
+    /// The output that the previous claim recorded.
     moved_from: Option<String>,
 }
 
@@ -258,7 +258,8 @@ impl ClaimRow {
     }
 }
 
-/// Takes the next requests, at most `count`, after what is due has come back and documents have been imported.
+/// Takes the next requests, at most `count`, after due and lost requests have come back and documents have been
+/// imported.
 fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> rusqlite::Result<ClaimRound> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
@@ -296,9 +297,9 @@ fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> 
     })
 }
 
-/// The claims that this nonce was used for, as far as they stand: their answer was lost on the way.
+/// Returns the claims that this nonce was used for and that are still valid, because their answer was lost on the way.
 fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Vec<ClaimRow>> {
-    // A `.` comes right after the `-` that stands before the number of a nonce.
+    // The range covers the nonce itself and its numbered ones: `.` is the next character after the `-` before a number.
     let mut held = db
         .prepare_cached(&format!(
             "UPDATE request SET at_ms = ?3 WHERE queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'
@@ -310,7 +311,7 @@ fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlit
     Ok(held)
 }
 
-/// The request that a claim takes next.
+/// A request that a claim may take next.
 struct NextReady {
     sequence: i64,
     lost: u32,
@@ -318,8 +319,8 @@ struct NextReady {
     output: Option<(String, String)>,
 }
 
-/// Returns the requests that this worker may have, at most `count`: first those that are only to be ended, then, where claims are
-/// granted, those that are ready.
+/// Returns the requests that this worker may have, at most `count`: first those that are only to be ended, then, where
+/// claims are granted, the ready ones.
 fn candidates(
     db: &Connection,
     queue: &str,
@@ -337,7 +338,7 @@ fn candidates(
             "SELECT sequence, lost, output_id, output_uri FROM request
              WHERE queue = ?1 AND state = 'ready' AND {which} ORDER BY {order} LIMIT ?2"
         ))?;
-        // Each step reads one row. No more are read than a bound, since nobody else can write meanwhile.
+        // Each step reads one row. The number of rows is bounded, since nobody else can write meanwhile.
         let ready = statement.query_map(params![queue, rows(LOOK_MAX * LOOK_STEPS_MAX)], |row| {
             let output_id: Option<String> = row.get(2)?;
             Ok(NextReady {
@@ -431,7 +432,7 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
 
-/// Turns the first documents of the intake into requests, or sets them aside. Whether there may be more.
+/// Turns the first documents of the intake into requests, or sets them aside. Returns whether there may be more.
 fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     let (documents, more) = read_intake(db, queue)?;
     for (number, document) in &documents {
@@ -459,7 +460,7 @@ fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     Ok(more)
 }
 
-/// The first documents of the intake with their numbers. Whether there may be more.
+/// Returns the first documents of the intake with their numbers, and whether there may be more.
 fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, IntakeDocument)>, bool)> {
     let mut select = db.prepare_cached(
         "SELECT number, octet_length(document), CASE WHEN octet_length(document) > :longest
@@ -481,13 +482,13 @@ fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Inta
     Ok((documents, true))
 }
 
-/// Whether there is such a request, whoever has it.
+/// Returns whether there is such a request, whoever has it.
 fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM request WHERE queue = ?1 AND id = ?2")?
         .exists([&ticket.queue, &ticket.id])
 }
 
-/// Extends a lease. Whether a cancel is asked for; none if the claim does not stand.
+/// Extends a lease. Returns whether a cancel is asked for; none if the claim is not valid any more.
 fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rusqlite::Result<Option<bool>> {
     db.prepare_cached(
         "UPDATE request SET at_ms = :until, progress = :progress
@@ -504,7 +505,7 @@ fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rus
     .optional()
 }
 
-/// Ends a claim as done. False if the claim does not stand.
+/// Ends a claim as done. Returns false if the claim is not valid any more.
 fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
     if !end(db, ticket, "settle")? {
         return ended(db, ticket, "settle");
@@ -521,8 +522,8 @@ fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<b
     Ok(true)
 }
 
-/// Ends a claim as failed; a retry of a request that somebody asked to cancel is a cancel. False if the claim
-/// does not stand.
+/// Ends a claim as failed; if a cancel is asked for, a retry becomes a cancel. Returns false if the claim is not valid
+/// any more.
 fn fail(
     db: &Connection,
     ticket: &Ticket,
@@ -574,8 +575,8 @@ fn fail(
     Ok(true)
 }
 
-/// Puts a request back whose claim has ended without a result, unless somebody asked to cancel it. What a lost attempt may
-/// have left behind only a worker can look at, so then a worker has to end it.
+/// Puts a request back whose claim has ended without a result, unless a cancel is asked for. After a lost claim a
+/// cancelled request is put back, too, and a worker ends it: only a worker can see what the attempt has left behind.
 fn put_back_or_cancel(
     db: &Connection,
     ticket: &Ticket,
@@ -597,8 +598,8 @@ fn put_back_or_cancel(
     Ok(())
 }
 
-/// Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled. False if
-/// the claim does not stand.
+/// Hands a claim back as if it had not been made; a request with a requested cancel is cancelled. Returns false if the
+/// claim is not valid any more.
 fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     if !end(db, ticket, "release")? {
         return ended(db, ticket, "release");
@@ -613,8 +614,8 @@ fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Marks a claim that stands as ended by this verb; the caller gives the request its next state in the same
-/// transaction. False if the claim does not stand.
+/// Marks a valid claim as ended by this verb; the caller gives the request its next state in the same transaction.
+/// Returns false if the claim is not valid any more.
 fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     let marked = db
         .prepare_cached(
@@ -625,7 +626,7 @@ fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     Ok(marked == 1)
 }
 
-/// Whether this claim was ended by the same verb before, and none came after it.
+/// Returns whether this claim was ended by the same verb before, and no later claim was made.
 fn ended(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     db.prepare_cached(
         "SELECT 1 FROM request WHERE queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4 AND ended = ?5",

@@ -1,6 +1,5 @@
-//! The connection to a SQLite file: calls go in and run on a blocking thread, one after the other and each
-//! whole or not at all; values or classified errors come out. Those that come together share one transaction, and so
-//! the one sync of the file that makes it last.
+//! Connects to a SQLite file: calls go in and run on a blocking thread, one after the other and each atomically; values
+//! or classified errors come out. Calls that arrive together share one transaction, and so one sync of the file.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -19,37 +18,38 @@ use tokio::task::JoinError;
 use super::data_loss::OpenFiles;
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// How long a call waits for another process that writes.
+/// The longest wait for another process that writes.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// The pause between two tries to change the journal mode of a file that another process uses.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// What brings the tables of each version before to the next one, from version 1 on; `schema.sql` has those of the last.
+/// The scripts that upgrade the tables of each version to the next, from version 1 on; `schema.sql` has the latest
+/// tables.
 const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 /// Tables, indexes and version of the latest schema.
 const SCHEMA: &str = include_str!("schema.sql");
 const STATEMENTS_CACHED: usize = 64;
-/// How many calls share a transaction at most, so that the first does not wait long for the last.
+/// The most calls that share a transaction, so that the first does not wait long for the last.
 const CALLS_MAX: usize = 64;
 
-/// What a file is opened for.
+/// The purpose for which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::queue) enum OpenMode {
-    /// It is made if it is not there, and brought to the latest version.
+    /// The file is created if it is missing, and upgraded to the latest version.
     Write,
-    /// It stays as it is, since workers of its version may serve it; no call can write.
+    /// The file stays as it is, since workers of its version may use it; no call can write.
     Read,
 }
 
-/// A file that any number of processes may have open at once. This process has one connection to it: SQLite lets
-/// one writer in at a time anyhow.
+/// A file that any number of processes may have open at once. This process has one connection to it, because SQLite
+/// allows only one writer at a time anyway.
 pub(super) struct Database {
     name: String,
     shared: Arc<SharedDatabase>,
 }
 
 struct SharedDatabase {
-    /// A call that panics is taken back, so that the state behind a panic is sound.
+    /// The connection and its state. A call that panics is rolled back, so the state is valid after a panic.
     inner: Mutex<DatabaseState>,
     waiting: Mutex<CallQueue>,
 }
@@ -59,7 +59,7 @@ struct DatabaseState {
     name: String,
     mode: OpenMode,
     seen: ChangesSeen,
-    /// None after its files were lost.
+    /// The open files; none after they were lost.
     open: Option<OpenDatabase>,
 }
 
@@ -69,22 +69,22 @@ struct OpenDatabase {
     files: OpenFiles,
 }
 
-/// What all calls are told that meet a connection whose files were lost.
+/// The error of all calls on a connection whose files were lost.
 const LOST: &str = "its files were changed under this program: nothing was done; the latest acknowledged changes may be \
                     lost: look at the queue, submit again what is missing, and try again";
 
-/// All stores of this process. SQLite shares what it knows of a file among the connections of a process, so all of them
-/// must let go of lost files before one can be opened anew.
+/// All databases of this process. The connections of a process share SQLite's state of a file, so all of them must
+/// close lost files before one can be opened again.
 static DATABASES: Mutex<Vec<Weak<SharedDatabase>>> = Mutex::new(Vec::new());
 
 #[derive(Default)]
 struct CallQueue {
     calls: VecDeque<Box<dyn QueuedCall>>,
-    /// Whether a thread is at work that will take them.
+    /// Set while a thread is running that will take the calls.
     is_served: bool,
 }
 
-/// A piece of work and where its answer goes, which is sent once it is known what becomes of the transaction.
+/// A piece of work and the receiver of its answer, which is sent once the end of the transaction is known.
 trait QueuedCall: Send {
     fn writes(&self) -> bool;
     fn run(&mut self, db: &Connection, seen: &mut ChangesSeen) -> Result<(), CallError>;
@@ -102,7 +102,7 @@ struct DatabaseCall<T, F> {
 enum CallError {
     /// The files that the connection has open are not those that others see.
     Lost,
-    /// They cannot be opened anew.
+    /// The files cannot be opened again.
     Closed(Class, String),
     Sqlite(Arc<rusqlite::Error>),
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
@@ -135,7 +135,7 @@ where
             (Some(Ok(value)), Ok(())) => Ok(value),
             (None, Ok(())) => unreachable!("a transaction is committed after its steps have run"),
         };
-        // Who does not wait any more does not want to know.
+        // The caller may have been cancelled: then nobody needs the answer.
         let _ = self.reply.send(answer);
     }
 }
@@ -146,11 +146,11 @@ impl From<rusqlite::Error> for CallError {
     }
 }
 
-/// For each queue its `changes` when a claim last found nothing.
+/// The value of each queue's `changes` when a claim last found nothing.
 pub(super) type ChangesSeen = HashMap<String, i64>;
 
 impl Database {
-    /// Opens the file, in the way of the mode.
+    /// Opens the file in the given mode.
     pub(super) async fn open(path: &str, mode: OpenMode) -> Result<Self> {
         let name = format!("sqlite:{path}");
         if path.is_empty() {
@@ -185,7 +185,7 @@ impl Database {
         self.write_seen(|db, _| work(db)).await
     }
 
-    /// [`Database::write`], with the map of changes seen; it belongs to the same call.
+    /// Does [`Database::write`] with the map of changes seen; it belongs to the same call.
     pub(super) async fn write_seen<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -193,7 +193,7 @@ impl Database {
         self.run(true, work).await
     }
 
-    /// Runs one call that reads, on a consistent view.
+    /// Runs one call that reads a consistent view.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -247,7 +247,7 @@ impl Database {
 }
 
 impl SharedDatabase {
-    /// Runs calls until none waits.
+    /// Runs calls until none is waiting.
     fn serve(&self) {
         let inner = &mut *self.inner.lock();
         loop {
@@ -265,7 +265,7 @@ impl SharedDatabase {
     }
 }
 
-/// Those that share the next transaction: some that write, or one that only reads and must not keep others from writing.
+/// Takes the calls of the next transaction: several that write, or one that only reads and must not hold up writers.
 fn next_calls(waiting: &mut VecDeque<Box<dyn QueuedCall>>) -> Vec<Box<dyn QueuedCall>> {
     let writes = waiting
         .iter()
@@ -287,8 +287,8 @@ impl DatabaseState {
         })
     }
 
-    /// Runs calls in one transaction. A call that fails is taken back alone. If the transaction fails, all calls have failed; so
-    /// they have if somebody has replaced the files, so that other programs open different ones.
+    /// Runs calls in one transaction. A call that fails is rolled back alone. All calls fail if the transaction fails,
+    /// or if somebody has replaced the files, so that other programs open different ones.
     fn run(&mut self, mut calls: Vec<Box<dyn QueuedCall>>) {
         let transaction = self.check().and_then(|()| {
             let done = self.run_within(&mut calls);
@@ -299,8 +299,8 @@ impl DatabaseState {
         }
     }
 
-    /// Looks whether the connection has open what others see. If not, it is closed, and the next call opens it anew: without
-    /// this a worker would go on for ever with files that nobody else sees, and acknowledge what goes into them.
+    /// Checks that the connection has the same files open that others see. If not, closes it, and the next call opens
+    /// it again: otherwise a worker would go on for ever with files that nobody else sees, and acknowledge lost writes.
     fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
             self.open = Some(
@@ -327,7 +327,7 @@ impl DatabaseState {
         self.close();
         let databases = DATABASES.lock().clone();
         for database in databases.iter().filter_map(Weak::upgrade) {
-            // One that is at work finds out by itself.
+            // A busy database finds the change by itself.
             if let Some(mut other) = database.inner.try_lock()
                 && other.path == self.path
             {
@@ -337,7 +337,7 @@ impl DatabaseState {
         Err(CallError::Lost)
     }
 
-    /// Closes the connection and writes nothing on the way: what it would write belongs to files that are lost.
+    /// Closes the connection without writing: its pending writes belong to files that are lost.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.abandon();
@@ -356,7 +356,8 @@ impl DatabaseState {
             let savepoint = transaction.savepoint()?;
             match call.run(&savepoint, &mut self.seen) {
                 Ok(()) => savepoint.commit()?,
-                // Some faults, such as a full disk, end the whole transaction, and nothing can be taken back in it.
+                // Some faults, such as a full disk, end the whole transaction, so that the savepoint cannot be rolled
+                // back.
                 Err(fault) => savepoint.finish().map_err(|_| fault)?,
             }
         }
@@ -385,11 +386,11 @@ impl OpenDatabase {
 
     fn abandon(self) {
         let config = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        // Fails for no file that is open.
+        // This call does not fail on an open connection.
         let _ = self.connection.set_db_config(config, true);
     }
 
-    /// Whether nothing is missing in the file.
+    /// Returns whether the file is undamaged.
     fn is_whole(&self) -> bool {
         let check = self
             .connection
@@ -398,7 +399,7 @@ impl OpenDatabase {
     }
 }
 
-/// The machine's clock, in milliseconds since 1970; before that they are negative.
+/// Returns the machine's time in milliseconds since 1970; negative before that.
 pub(super) fn now_ms() -> i64 {
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -407,10 +408,11 @@ pub(super) fn now_ms() -> i64 {
     }
 }
 
-/// The version that stands for a file that another program made.
+/// The version that marks a file that another program made.
 const FOREIGN: i64 = -1;
 
-/// Opens the file; makes it, its folder and its tables if they are not there, and upgrades tables of an older version.
+/// Opens the file. Creates the file, its folder and its tables if they are missing, and upgrades tables of an older
+/// version.
 fn open(path: &Path, name: &str) -> Result<Connection> {
     let failed_to = |what: &str| {
         Error::permanent(
@@ -423,7 +425,8 @@ fn open(path: &Path, name: &str) -> Result<Connection> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|e| failed_to("folder").because(e))?;
     }
-    // Requests may have credentials in their URIs. SQLite gives the files beside it the same mode.
+    // Only the owner may read the file, because requests may have credentials in their URIs. SQLite gives its -wal and
+    // -shm files the same mode.
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
     match options.open(path) {
@@ -447,7 +450,7 @@ fn open(path: &Path, name: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens the file without a change to it. Of an older version, reads see what they would see after its upgrade.
+/// Opens the file without changing it. Reads of an older version see the tables as they would be after an upgrade.
 fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(name, e))?;
@@ -488,11 +491,11 @@ fn check_version(version: i64, name: &str) -> Result<()> {
 fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY_WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    // Whoever made the file need not be trusted with what it defines.
+    // The file's maker is not trusted, so what its schema defines may not run.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
-    // What a commit has acknowledged survives a loss of power.
+    // An acknowledged commit must survive a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // In one statement: another process may be making the tables.
+    // One statement reads both, because another process may be making the tables.
     let version = "SELECT CASE WHEN user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_schema) THEN ?1 ELSE user_version END
         FROM pragma_user_version";
     connection.query_row(version, [FOREIGN], |row| row.get(0))
@@ -536,8 +539,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     Ok(Versions { was, is })
 }
 
-/// Puts views of the latest tables before those that lack some of their columns, for this connection alone: a column that the file
-/// lacks has what an upgrade would give it.
+/// Puts views with the latest columns before the tables that lack some of them, for this connection alone: a missing
+/// column has the value that an upgrade would give it.
 fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     let latest = Connection::open_in_memory()?;
     latest.execute_batch(SCHEMA)?;
@@ -571,8 +574,8 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String
         .collect()
 }
 
-/// Several processes may open a new file at once. The switch to WAL does not wait for the others' locks as other
-/// statements do, so it waits here.
+/// Switches the file to WAL. The switch does not wait for other processes' locks as other statements do, so this waits:
+/// several processes may open a new file at once.
 fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_WAIT;
     loop {
@@ -608,7 +611,7 @@ fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     Error::new(Stage::Queue, class, Code::QueueFile, format!("{name}: {what}")).because(error)
 }
 
-/// The result of a blocking call; its panic goes on in the caller.
+/// Returns the result of a blocking call; its panic continues in the caller.
 fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
     match result.map_err(JoinError::try_into_panic) {
         Ok(value) => Ok(value),
@@ -663,7 +666,7 @@ mod tests {
         }));
         let last = database.write(|db| insert(db, "last"));
         let panicking = futures_util::FutureExt::catch_unwind(panicking);
-        // While the first call is under way, the others gather: they come in their order, and the last lets it go on.
+        // While the first call runs, the others queue up in their order; the last one lets it continue.
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })
@@ -698,7 +701,7 @@ mod tests {
             Ok(())
         });
         let good = database.write(|db| insert(db, "good"));
-        // As SQLite itself does when the disk is full.
+        // SQLite does the same itself when the disk is full.
         let ending = database.write(|db| {
             db.execute_batch("ROLLBACK")?;
             Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))

@@ -1,5 +1,5 @@
-//! The path of a SQLite database that a connection has open goes in; whether its files are still the ones at that path comes
-//! out.
+//! Detects that the files of an open SQLite database were replaced: the database's path goes in; whether its files are
+//! still the ones at that path comes out.
 //!
 //! While a connection is open, no other connection removes or replaces the files. If somebody does so by hand, later
 //! connections open other files and do not see what this one writes.
@@ -14,7 +14,7 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 /// The number of files, from the first on, that never become shorter by themselves while they are open.
 const GROWING: usize = 2;
 
-/// The file at a path: device, inode and length; none if there is none.
+/// The device, inode and length of the file at a path; none if there is no file.
 type FileState = Option<(u64, u64, u64)>;
 
 /// The files of an open database.
@@ -24,10 +24,10 @@ pub(super) struct OpenFiles {
     opened: [FileState; 3],
 }
 
-/// A change of the files that others must have made.
+/// A change of the files by somebody else.
 pub(super) struct FileChange {
     pub(super) what: &'static str,
-    /// Whether the database may be intact: a file also becomes shorter if somebody compacts it.
+    /// Set if the database may be intact: compacting also makes a file shorter.
     pub(super) may_be_whole: bool,
 }
 
@@ -87,7 +87,7 @@ impl OpenFiles {
         }
     }
 
-    /// Whether this process still has removed files with these names open.
+    /// Returns whether this process still has removed files with these names open.
     pub(super) fn are_held_deleted(&self) -> bool {
         let deleted = self.paths[1..].iter().map(|path| {
             let mut name = OsString::from(path);

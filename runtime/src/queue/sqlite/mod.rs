@@ -1,5 +1,5 @@
-//! Queues and plugins in a SQLite file, for one machine without a server. Requests move between their states in
-//! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` says what is where.
+//! Keeps queues and plugins in a SQLite file, for one machine without a server. Requests move between their states in
+//! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` describes the tables.
 //! Producers in other languages insert their documents into the table `intake`.
 
 mod admin;
@@ -29,11 +29,11 @@ impl SqliteFile {
     }
 }
 
-/// Forgets what matters only as long as a request has not ended.
+/// The assignments that clear what matters only until a request has ended.
 const FORGET_MARKS: &str =
     "cancel = 0, ending = NULL, concluding = 0, stray = 0, output_id = NULL, output_uri = NULL";
 
-/// A limit as SQLite counts: signed, where less than nothing would mean no limit.
+/// Returns a limit in SQLite's signed type, where a negative value would mean no limit.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

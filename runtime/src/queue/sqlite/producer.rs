@@ -1,4 +1,4 @@
-//! Requests in SQLite: submitted, and shown as they are.
+//! Submits requests in SQLite, and shows them.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -48,7 +48,7 @@ impl Producer for SqliteFile {
     }
 }
 
-/// Creates a request; the way of both submit and intake.
+/// Creates a request, for both submit and intake.
 pub(super) fn create(
     db: &Connection,
     queue: &str,
@@ -94,7 +94,7 @@ pub(super) fn create(
     Ok(Submitted::Created)
 }
 
-/// One odd row must not hide the others, so what is less than nothing is shown as nothing.
+/// The columns of a status. Negative counts are shown as zero, because one broken row must not hide the others.
 pub(super) const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
     CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,

@@ -1,10 +1,10 @@
-//! The names of queues in SQLite, and the counts of changes that waiting workers look at.
+//! Registers the names of queues in SQLite, and counts the changes that waiting workers look for.
 
 use rusqlite::{Connection, params};
 
 use super::connection::now_ms;
 
-/// Makes the queue's name known.
+/// Adds the queue's name to the table of queues.
 pub(super) fn register(db: &Connection, queue: &str) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT INTO queue (name) VALUES (?1) ON CONFLICT DO NOTHING")?
         .execute([queue])?;
@@ -18,7 +18,7 @@ pub(super) fn wake(db: &Connection, queue: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The queue's count of changes, and whether something is there that the next claim brings into the queue.
+/// Returns the queue's count of changes, and whether the next claim brings something into the queue.
 pub(super) fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)> {
     db.prepare_cached(
         "SELECT coalesce((SELECT changes FROM queue WHERE name = ?1), 0),

@@ -1,4 +1,4 @@
-//! Components and bindings in SQLite.
+//! Stores components and bindings in SQLite.
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};

@@ -1,4 +1,4 @@
-//! Whether the file is kept where and how requests are safe: the connection goes in, a sentence for each danger comes out.
+//! Checks whether requests are safe in the file: the connection goes in, a sentence for each danger comes out.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use rusqlite::Connection;
 use rustix::fs::{FsWord, StatFs, statfs};
 
-/// `PRAGMA synchronous` of a connection that syncs each commit.
+/// The value of `PRAGMA synchronous` on a connection that syncs each commit.
 const FULL: i64 = 2;
 
 /// File systems whose files other machines write to, by the numbers in statfs(2).
@@ -21,7 +21,7 @@ const NETWORK: [(FsWord, &str); 8] = [
     (0x0BD0_0BD0, "Lustre"),
 ];
 
-/// Those that are in memory.
+/// File systems in memory.
 const MEMORY: [(FsWord, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58F6, "ramfs")];
 
 pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -62,7 +62,7 @@ fn others(found: &Metadata) -> Option<String> {
     }
 }
 
-/// What is wrong with the file system that the file is on.
+/// Returns the danger of the file system that the file is on.
 fn place(found: StatFs) -> Option<String> {
     let name = |systems: &[(FsWord, &'static str)]| {
         let known = systems.iter().find(|(number, _)| *number == found.f_type);

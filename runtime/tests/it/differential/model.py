@@ -451,7 +451,7 @@ def check_guess(error, columns, records, text, options):
             expect("records", int(found[3]), len(below))
             # A row that may be a title is not counted.
             expect("records of that width", 0 < int(found[2]) <= below.count(int(found[4])), True)
-    elif "begins with a sentence, not with a header" in error:
+    elif "begins with a sentence, not with a header" in error or "is a sentence (" in error:
         # Without a header a single line may be one.
         first = columns if header else next(rows_of(lines_of(text), options))[0]
         expect("a sentence", (header or len(own) == 1) and len(options["delimiter"].join(first).split()) > 2, True)

@@ -1,14 +1,14 @@
--- Takes the next requests, after what is due has come back to the queue.
+-- Takes the next requests, after due and lost requests have come back to the queue.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
---          requests may come back to the queue in one call, how many ready ones are looked at and how many are passed over
+--          requests may come back to the queue in one call, how many ready ones are looked at and how many are skipped
 --          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
 --          a nonce for each request that is wanted
 -- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
 --          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, coded, output of the
 --          claim before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
---          were passed over or looked at in vain, if there are more; else 0
+--          were skipped or looked at in vain, if there are more; else 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -29,7 +29,7 @@ local function reply(open, claims, looked)
   return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0 }
 end
 
--- What is answered of a request, in this order.
+-- The fields that are returned for a request, in this order.
 local ANSWERED = {
   'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
   'ending', 'waited_ms', 'coded',
@@ -48,7 +48,8 @@ local function forward_due()
   end
 end
 
--- Whether the hash is there. A server that does not say ends the script, before anything of this request is changed.
+-- Returns whether the hash exists. If the server does not say, the script ends before it changes anything of this
+-- request.
 local function has_hash(id)
   local found = redis.pcall('HEXISTS', request_key(id), 'uri')
   if type(found) == 'table' and not string.find(found.err, 'WRONGTYPE', 1, true) then
@@ -57,7 +58,7 @@ local function has_hash(id)
   return found == 1
 end
 
--- A request whose hash is gone (evicted, or deleted by hand) goes to the dead letters, where somebody sees it.
+-- Moves a request whose hash is gone (evicted, or deleted by hand) to the dead letters, where people see it.
 local function move_to_dead(id)
   local claims = redis.call('HGETALL', key('nonces'))
   for index = 1, #claims, 2 do
@@ -98,8 +99,8 @@ local function recover_lost()
   end
 end
 
--- Returns the first ready ids that this worker may claim, with what is answered of them and how to claim them. A suspect, which
--- one more loss makes poison, comes alone. If claims are withheld, there are only requests that are to be ended.
+-- Returns the first ready ids that this worker may claim, with their fields and how to claim them. A suspect, which
+-- becomes poison with one more loss, comes alone. If claims are withheld, returns only requests that are to be ended.
 local function take_ready(open)
   local found, gone, looked = {}, {}, from
   local names = { unpack(ANSWERED) }
@@ -107,7 +108,7 @@ local function take_ready(open)
   names[ENDED], names[PROGRESS], names[OUTPUT] = 'ended', 'progress', 'output'
   local is_full = false
   while not is_full and #found < #nonces and looked < from + look_max do
-    -- Where the first ones are not for this worker, more are looked at in one go.
+    -- If the first ones are not for this worker, the next look takes more at once.
     local count = math.max(#nonces - #found, looked > 0 and 100 or 0)
     local ids = open and redis.call('ZRANGE', key('ready'), looked, looked + count - 1)
       or redis.call('ZRANGEBYSCORE', key('ready'), FIRST, FIRST, 'LIMIT', looked, count)
@@ -149,7 +150,7 @@ local function take_ready(open)
 end
 
 begin_in_any_case()
--- Asked again with nonces of claims that stand: their answer was lost on the way.
+-- The worker repeats nonces of valid claims because their answer was lost on the way.
 local held = {}
 for _, id in ipairs(redis.call('HMGET', key('nonces'), unpack(nonces))) do
   if id and redis.call('ZSCORE', key('leased'), id) and has_hash(id) then

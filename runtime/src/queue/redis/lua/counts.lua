@@ -1,4 +1,4 @@
--- How much of what the queue has.
+-- Counts the requests and documents of a queue.
 --
 -- KEYS[1]  the queue's base
 -- Returns  JSON: a number for each state, intake, invalid, paused, binding

@@ -1,7 +1,7 @@
 -- Counts the requests that wait for a worker with the output of a lost attempt.
 --
 -- KEYS[1]  the queue's base
--- ARGV     the worker's output (an id and a URI), how many ready requests are passed over, how many are looked at then
+-- ARGV     the worker's output (an id and a URI), how many ready requests are skipped, how many are then looked at
 -- Returns  how many were looked at; for each other output: the output, how many of them wait for it
 
 local own, from, count = string.match(ARGV[1], '^%S+'), tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -5,7 +5,7 @@
 -- ARGV     id, fence, nonce, why, what next (`retry`, `retry-contested`, `dead`, `cancelled` or `conclude`), delay of the next
 --          claim in ms, the URI of the report that was kept (empty if none was), the code of `why`, a space and `why` (empty if it
 --          has no code)
--- Returns  1, also when this claim failed before; 0 if the claim does not stand
+-- Returns  1, also when this claim failed before; 0 if the claim is not valid any more
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
   or broken('LLEN', 'wake')

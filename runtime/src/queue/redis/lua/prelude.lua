@@ -1,14 +1,15 @@
--- What the scripts share; it stands before each of them.
+-- Defines what the scripts share; it is prepended to each of them.
 --
 -- KEYS[1]  the queue's base, `ingest:{<queue>}`. Not a key itself: all keys of the queue are made from it, so
 --          that the braces put them into one cluster slot.
 --
 -- A request is a hash, and its id is a member of exactly one of the sorted sets in STATES.
 --
--- Only a worker sees what an attempt has published. So once a claim of a request was lost (its hash has `stray`), only a
--- worker ends it. A cancel (`cancel`) and the last loss (`ending`, the reason) mark it, and it comes before all other ready
--- requests. Its next claim (`concluding`) ends it without an attempt. Until it has ended, only workers with the output of
--- the lost attempt (`output`, an id and a URI) can claim it, or those that take requests of other outputs.
+-- Only a worker can see what an attempt has published. So once a claim of a request was lost (its hash has `stray`),
+-- only a worker ends it. A cancel (`cancel`) and the last loss (`ending`, the reason) mark it, and it comes before all
+-- other ready requests. Its next claim (`concluding`) ends it without an attempt. Until it has ended, it can be claimed
+-- only by workers with the output of the lost attempt (`output`, an id and a URI), or by those that take requests of
+-- other outputs.
 
 local base = KEYS[1]
 local STATES = { 'ready', 'delayed', 'leased', 'done', 'dead', 'cancelled' }
@@ -27,11 +28,11 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- A script that fails halfway is not taken back, and would leave a request in no state. So scripts look before their
--- first write whether what they touch after it is as it should be.
+-- A script that fails halfway is not rolled back, and would leave a request in no state. So before its first write,
+-- each script checks the keys that it uses after it.
 
--- An error to answer with if one of these keys is not what the queue keeps there, which is what this command is for; nil
--- if all are. The server's own error would not name the key.
+-- Returns an error if one of these keys does not have the type that the queue keeps there, tested with a command for
+-- that type; nil if all have. The server's own error would not name the key.
 local function broken(command, ...)
   for _, name in ipairs({ ... }) do
     local answer = redis.pcall(command, key(name))
@@ -49,8 +50,8 @@ local function broken(command, ...)
   return nil
 end
 
--- An error to answer with if the user may not run one of these commands; nil if it may. Servers before version 7 do not
--- tell.
+-- Returns an error if the user may not run one of these commands; nil if it may, or if the server cannot say (before
+-- version 7).
 local function denied(...)
   for _, command in ipairs(redis.acl_check_cmd and { ... } or {}) do
     if not redis.acl_check_cmd(command, key('ready')) then
@@ -60,13 +61,13 @@ local function denied(...)
   return nil
 end
 
--- A server whose memory is full refuses what takes memory, unless the script has written before. What keeps or ends a
--- claim therefore begins with this, which changes nothing.
+-- Makes a server with a full memory accept the script's later writes: it refuses commands that need memory, unless the
+-- script has written before. Scripts that keep or end a claim begin with this write, which changes nothing.
 local function begin_in_any_case()
   redis.call('HDEL', key('nonces'), '')
 end
 
--- The state of a request, nil if there is none.
+-- Returns the state of a request, nil if there is none.
 local function state_of(id)
   for _, state in ipairs(STATES) do
     if redis.call('ZSCORE', key(state), id) then
@@ -76,14 +77,14 @@ local function state_of(id)
   return nil
 end
 
--- Whether a request is dead and, if a time is given, since that time.
+-- Returns whether a request is dead and, if a time is given, died at that time.
 local function is_dead(id, died_ms)
   local since = redis.call('ZSCORE', key('dead'), id)
   return since and (died_ms == '' or tonumber(since) == tonumber(died_ms))
 end
 
--- Lets up to `count` waiting workers look again. Tokens that nobody waits for are bounded, and go when a
--- claim finds nothing.
+-- Lets up to `count` waiting workers look again. The number of unused tokens is bounded, and a claim that finds nothing
+-- removes them.
 local function wake(count)
   local room = WAKE_MAX - redis.call('LLEN', key('wake'))
   for _ = 1, math.min(count, room) do
@@ -109,7 +110,7 @@ local function create(request, now)
     local digest = redis.call('HGET', hash, 'digest')
     return (digest == request.digest or digest == request.digest_before) and state or 'conflict'
   end
-  -- The highest priority first, then the oldest. 201 priorities of 2^44 requests each stay below 2^53, up to
+  -- The highest priority comes first, then the oldest. 201 priorities of 2^44 requests each stay below 2^53, up to
   -- which a score is exact.
   local rank = (100 - tonumber(request.priority)) * 2 ^ 44 + redis.call('INCR', key('sequence'))
   redis.call('DEL', hash)
@@ -133,7 +134,7 @@ local function request_at(first)
   }
 end
 
--- How the claim with this fence and nonce stands: 'held'; or the verb that ended it; or nil if it is unknown
+-- Returns the standing of the claim with this fence and nonce: 'held'; the verb that ended it; or nil if it is unknown
 -- or another claim came after it.
 local function standing(id, fence, nonce)
   local last = redis.call('HMGET', request_key(id), 'fence', 'nonce', 'ended')
@@ -151,7 +152,7 @@ local function end_claim(id, verb)
   redis.call('HSET', hash, 'ended', verb)
 end
 
--- Takes back that an attempt was counted.
+-- Subtracts the current attempt from the count of attempts, unless the claim was only to end the request.
 local function uncount_attempt(id)
   if redis.call('HEXISTS', request_key(id), 'concluding') == 1 then
     return
@@ -184,13 +185,13 @@ local function put_back_or_cancel(id, now, delay_ms)
   end
 end
 
--- A count as people see it: a whole number from 0, whatever the hash holds.
+-- Returns a count for people: a whole number from 0, whatever the hash holds.
 local function count_of(text)
   local count = tonumber(text or 0) or 0
   return count > 0 and count < 2 ^ 32 and math.floor(count) or 0
 end
 
--- A request as a JSON text, for people. One that is broken must not hide the others.
+-- Returns a request as JSON text, for people. A broken request must not hide the others.
 local function describe(id, state)
   local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'cancel',
     'ending', 'stray', 'output', 'note', 'report', 'input', 'coded')

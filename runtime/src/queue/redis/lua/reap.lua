@@ -1,4 +1,4 @@
--- Removes requests that are done or cancelled for long: of each, those that ended first.
+-- Removes requests that were done or cancelled long ago: in each state, those that ended first.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     for how long an ended request is kept, in ms; how many are removed at most

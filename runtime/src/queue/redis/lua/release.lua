@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     id, fence, nonce
--- Returns  1, also when this claim was released before; 0 if the claim does not stand
+-- Returns  1, also when this claim was released before; 0 if the claim is not valid any more
 
 local fault = broken('ZCARD', 'leased', 'ready', 'cancelled')
   or broken('LLEN', 'wake')

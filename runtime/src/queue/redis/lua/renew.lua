@@ -6,7 +6,8 @@
 --          no such request any more
 
 local id, fence, nonce, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
--- Before the look at the claim, so that a server that refuses writes says so to whoever asks with no claim at all.
+-- This comes before the check of the claim, so that a server that refuses writes says so even to a probe without a
+-- claim.
 begin_in_any_case()
 if standing(id, fence, nonce) ~= 'held' then
   return redis.call('EXISTS', request_key(id)) == 1 and 'lost' or 'gone'

@@ -1,4 +1,4 @@
--- Requests in a state: those that come next, or of the ended ones those that came last.
+-- Lists the requests in a state: those that come next, or those that ended last.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     state, the index of the last one wanted

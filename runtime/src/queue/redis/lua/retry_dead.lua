@@ -16,13 +16,13 @@ local function retry(id, died_ms)
   if not is_dead(id, died_ms) then
     return 'gone'
   end
-  -- A dead letter without its hash has nothing to retry, nor has one that another program has put there.
+  -- A dead letter without its hash, or one that another program has put there, has nothing to retry.
   local rank = redis.pcall('HGET', hash, 'rank')
   if type(rank) ~= 'string' then
     return 'lost'
   end
   redis.call('ZREM', key('dead'), id)
-  -- A new life: earlier attempts that are still at work cannot commit it any more.
+  -- This begins a new life, so that earlier attempts that still run cannot commit the request.
   local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
   local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
   redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))

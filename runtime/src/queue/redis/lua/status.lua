@@ -1,4 +1,4 @@
--- One request.
+-- Returns one request.
 --
 -- KEYS[1]  the queue's base
 -- ARGV[1]  id
