@@ -23,7 +23,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             written.map_or(ExitCode::from(PASSING), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
-            // The parent process adds the stage again, and escapes the text before it shows it.
+            // The parent process adds the stage, and escapes the report before it shows it.
             let report = format!("{}\n{}", error.code(), error.report_without_stage());
             let written = std::io::stdout().write_all(report.as_bytes());
             let code = match error.class() {

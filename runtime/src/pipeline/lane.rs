@@ -240,7 +240,7 @@ impl Lane {
             match next.map_err(|e| self.in_batch(e))? {
                 None => break,
                 Some(PartOutcome::Changed(rows, changes)) => {
-                    self.apply_verdicts(rows, &changes, &mut left, sink)?
+                    self.apply_verdicts(rows, &changes, &mut left, sink)?;
                 }
                 Some(PartOutcome::Trapped(index, trap)) => self.reject_trapped(index, &trap, &mut left),
                 Some(PartOutcome::Unexplained(trap)) => self.traps.push(self.batch.rows[0], &trap),

@@ -121,7 +121,7 @@ pub trait Claims: Send + Sync {
         self.fail_with(ticket, failure, next).await
     }
 
-    /// Does [`Claims::fail`], with all that is known of the failure.
+    /// Does [`Claims::fail`], with the code of the failure and the report that this attempt has kept.
     async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()>;
 
     /// Hands a claim back, ready for others at once, as if it had not been made. A request with a requested cancel
@@ -221,9 +221,9 @@ fn millis(span: Duration) -> u64 {
         .min(1_000 * 366 * 86_400_000)
 }
 
-/// Reads stored input options, and decides how to end their request, with the code of the reason. If this host cannot
-/// read the options, perhaps because a newer host submitted them, the request is not attempted: it becomes a dead
-/// letter, unless an attempt has committed it.
+/// Returns stored input options, and decides how to end their request, with the code of the reason. If this host cannot
+/// read the options, perhaps because a newer host submitted them, the request is not attempted: it becomes a dead letter,
+/// unless an attempt has committed it.
 fn input_or_ending(
     ticket: &Ticket,
     text: &str,

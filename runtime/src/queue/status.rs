@@ -153,8 +153,7 @@ pub struct Status {
     pub due_ms: Option<i64>,
     /// The error of the last attempt that failed.
     pub error: Option<String>,
-    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. None if a program without codes has
-    /// written the error.
+    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. `None` if a program without codes wrote the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The URI of the report that a worker has kept in quarantine, while dead.
