@@ -539,7 +539,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     Ok(Versions { was, is })
 }
 
-/// Puts views with the latest columns before the tables of an older version, for this connection alone: a missing
+/// Puts views with the latest columns before the tables that lack some of them, for this connection alone: a missing
 /// column has the value that an upgrade would give it.
 fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     let latest = Connection::open_in_memory()?;
