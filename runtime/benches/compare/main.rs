@@ -15,6 +15,7 @@ mod report;
 mod requests;
 mod tools;
 
+#[expect(clippy::unwrap_used, reason = "a failed helper of tests panics")]
 #[path = "../../tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod support;
