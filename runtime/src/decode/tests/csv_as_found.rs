@@ -546,7 +546,7 @@ fn a_first_line_sep() {
 }
 
 #[test]
-fn fields_apart_by_several_spaces() {
+fn fields_separated_by_runs_of_spaces() {
     let options = InputOptions {
         dialect: Some(DialectFrom::Spaces),
         ..as_csv()
