@@ -80,6 +80,11 @@ impl FaultsFixture {
         let url = self.files.hold(&format!("{id}.csv"), "n\n1\n2\n");
         self.submit(id, &url);
         wait_for("the held request to be leased", || self.lease_of(id));
+        // The worker has the answer to its claim once it has renewed the lease: a fault must not take that answer away.
+        wait_for("the lease to be renewed", || {
+            let is_renewed: bool = self.ask(&format!("HEXISTS ingest:{{q}}:request:{id} progress"));
+            is_renewed.then_some(())
+        });
     }
 
     fn lease_of(&mut self, id: &str) -> Option<u64> {
