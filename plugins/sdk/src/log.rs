@@ -5,7 +5,7 @@
 //! [report](crate::testing::Report).
 //!
 //! ```
-//! ingest_plugin::log::warn("the input has no column "zone", times are taken as local");
+//! ingest_plugin::log::warn("the input has no column zone: times are taken as local");
 //! ```
 
 use std::fmt::Display;
