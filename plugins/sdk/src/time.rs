@@ -17,7 +17,7 @@ use crate::value::Value;
 /// assert_eq!(DateTime::parse("2019-02-29 10:00:00", ' '), None);
 /// ```
 ///
-/// Its text as a [`Value`] is `YYYY-MM-DDTHH:MM:SS`, the form for a column of the type `Timestamp`.
+/// The text as a [`Value`] is `YYYY-MM-DDTHH:MM:SS`, the form for a column of the type `Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime {
     seconds: i64,

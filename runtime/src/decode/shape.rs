@@ -32,7 +32,7 @@ pub(super) struct CsvBeginning<'a> {
     pub(super) is_delimiter_open: bool,
     /// Whether it was detected, because that was asked for.
     pub(super) is_auto: bool,
-    /// Whether a line over the header tells it, which is passed over with the lines over the header.
+    /// Set if a line over the header names the delimiter. That line is skipped with the others over the header.
     pub(super) is_named_by_line: bool,
     /// The bytes behind the header, as far as they are looked at, or a text in this dialect that stands for them.
     pub(super) rest: Cow<'a, [u8]>,
@@ -42,7 +42,7 @@ pub(super) struct CsvBeginning<'a> {
     pub(super) whole: bool,
     /// The line that `rest` begins with.
     pub(super) line: u64,
-    /// What becomes of rows of another width than the header's.
+    /// Returns the rules for rows of another width than the header's.
     pub(super) rules: RowRules,
 }
 
@@ -136,18 +136,18 @@ impl<'a> Shape<'a> {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
     }
 
-    /// Whether all of them have.
+    /// Returns whether all records are as wide as the header.
     fn is_whole_table(&self) -> bool {
         self.is_table() && self.alike == self.records.len()
     }
 
-    /// Whether nine in ten have, or half of them by a delimiter that somebody has named.
+    /// Returns whether nine in ten records are as wide as the header, or half of them if the delimiter was named.
     fn is_table_for_sure(&self) -> bool {
         let is_most = 10 * self.alike >= 9 * self.records.len();
         self.is_table() && (is_most || !self.top.is_delimiter_open)
     }
 
-    /// Whether lines with times and levels are those of a table: a level is a field, or somebody has named the delimiter. A comma may
+    /// Returns whether lines with times and levels are those of a table: a level is a field, or somebody has named the delimiter. A comma may
     /// stand in a time, which has no field of its own then.
     fn is_table_of_events(&self) -> bool {
         let delimiter = self.top.dialect.delimiter;
@@ -157,7 +157,7 @@ impl<'a> Shape<'a> {
             && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
     }
 
-    /// Whether the names are those that are written where there was no header: no title stands over these.
+    /// Returns whether the names are those that `--no-header` writes: no title stands over these.
     fn is_numbered(&self) -> bool {
         let is_number =
             |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());

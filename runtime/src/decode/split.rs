@@ -381,7 +381,7 @@ pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Whether the first bytes are a byte order mark of UTF-32. Those of UTF-16 are the beginning of one.
+/// Returns whether the first bytes are a byte order mark of UTF-32. Those of UTF-16 are the beginning of one.
 pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
     matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
