@@ -881,35 +881,38 @@ fn damaged(text: &str, at: usize, how: u8, other: char) -> String {
 }
 
 /// A text without what a reader may pass over: the case, white space that separates no numbers, zeros at the outer ends of
-/// numbers.
+/// numbers, a fraction of zeros with its point.
 fn essence(text: &str) -> String {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
-    let mut essence = String::new();
     let text = words.join(" ").to_ascii_lowercase();
+    let is_digit = |character: char| character.is_ascii_digit();
+    let mut essence = String::new();
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
+        let before = &text[..text.len() - rest.len()];
         let count = rest.bytes().take_while(u8::is_ascii_digit).count();
         if count == 0 {
-            if first != ' ' || essence.ends_with(|last: char| last.is_ascii_digit()) {
+            if first != ' ' || before.ends_with(is_digit) {
                 essence.push(first);
             }
             rest = &rest[first.len_utf8()..];
             continue;
         }
         let (digits, after) = rest.split_at(count);
-        // A fraction directly follows the point behind a second, which follows a colon.
-        let follows_point = text[..text.len() - rest.len()].ends_with('.');
-        let is_fraction = follows_point
-            && essence.strip_suffix('.').is_some_and(|before| {
-                let second = before.trim_end_matches(|last: char| last.is_ascii_digit());
-                second.ends_with(':')
-            });
-        essence.push_str(if is_fraction {
-            digits.trim_end_matches('0')
-        } else {
-            digits.trim_start_matches('0')
-        });
         rest = after;
+        // A fraction directly follows the point behind a second, which follows a colon.
+        let is_fraction = before.strip_suffix('.').is_some_and(|second| {
+            second.ends_with(is_digit) && second.trim_end_matches(is_digit).ends_with(':')
+        });
+        if !is_fraction {
+            essence.push_str(digits.trim_start_matches('0'));
+            continue;
+        }
+        let significant = digits.trim_end_matches('0');
+        if significant.is_empty() {
+            essence.pop();
+        }
+        essence.push_str(significant);
     }
     essence
 }
