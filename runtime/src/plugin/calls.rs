@@ -32,44 +32,78 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The number of calls for each core that run at once while none of them uses more than a tick and none waits. Handing
-/// a slot to another thread takes longer than a short call.
-const SHORT_CALLS: usize = 8;
-
-/// The calls of one engine. At most one call per core may run beyond its first tick. The others wait in line, and while
-/// some wait, short calls wait behind them.
+/// The calls of one engine. Until a call has used a tick of processor time, it runs beside any number of others, because
+/// handing a core to another thread takes longer than most calls. Then it is a long one: at most one long call per core
+/// runs, and the others take turns in line. A call that must be alone waits in the same line until no other call runs.
 pub(super) struct Calls {
     cores: usize,
     /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the
     /// machine suspended, does not count.
     ticks: AtomicU64,
-    /// Set if running calls must look for others at their next tick: some wait, or more run than there are cores.
+    /// Set if calls wait in line, so that running long calls must give way at their next tick.
     is_crowded: AtomicBool,
-    queue: Mutex<CallQueue>,
+    line: Mutex<CallLine>,
 }
 
+/// The calls that run, and those that wait.
 #[derive(Default)]
-struct CallQueue {
-    /// The number of cores that running calls hold.
-    held: usize,
-    /// Set if the running call must be alone, so that no short call may join it.
+struct CallLine {
+    running: usize,
+    /// The number of running calls that are long.
+    long: usize,
+    /// Set if the running call must be alone, so that no other may join it.
     is_alone: bool,
     /// The number of calls ever admitted.
     admitted: u64,
     waiting: VecDeque<Arc<WaitingCall>>,
 }
 
-/// The cores that a call takes.
-#[derive(Clone, Copy)]
-struct CallSlot {
-    cores: usize,
-    is_alone: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CallKind {
+    /// It has not yet used a tick.
+    Short,
+    Long,
+    /// No other call may run at the same time.
+    Alone,
 }
 
 struct WaitingCall {
     thread: Thread,
-    slot: CallSlot,
+    kind: CallKind,
     is_admitted: AtomicBool,
+}
+
+impl CallLine {
+    /// Returns whether a call of this kind may run beside those that run now.
+    fn has_room(&self, kind: CallKind, cores: usize) -> bool {
+        match kind {
+            CallKind::Short => !self.is_alone,
+            CallKind::Long => !self.is_alone && self.long < cores,
+            CallKind::Alone => self.running == 0,
+        }
+    }
+
+    /// Returns whether a call that comes now has to let a waiting one go first.
+    fn has_precedent(&self, kind: CallKind) -> bool {
+        match kind {
+            // Long calls wait for a core, which a short call does not take away.
+            CallKind::Short => self.waiting.iter().any(|other| other.kind == CallKind::Alone),
+            CallKind::Long | CallKind::Alone => !self.waiting.is_empty(),
+        }
+    }
+
+    fn let_in(&mut self, kind: CallKind) {
+        self.running += 1;
+        self.long += usize::from(kind == CallKind::Long);
+        self.is_alone = kind == CallKind::Alone;
+        self.admitted += 1;
+    }
+
+    fn let_out(&mut self, kind: CallKind) {
+        self.running -= 1;
+        self.long -= usize::from(kind == CallKind::Long);
+        self.is_alone = false;
+    }
 }
 
 impl Calls {
@@ -78,7 +112,7 @@ impl Calls {
             cores: cores.max(1),
             ticks: AtomicU64::new(0),
             is_crowded: AtomicBool::new(false),
-            queue: Mutex::default(),
+            line: Mutex::default(),
         }
     }
 
@@ -90,26 +124,25 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    fn queue(&self) -> MutexGuard<'_, CallQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, CallLine> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a slot that leaves at most `held_max` cores held. Returns the number of the admission if no other call
-    /// runs now.
-    fn enter(&self, slot: CallSlot, held_max: usize, stop: &Stop) -> Result<Option<u64>> {
-        let mut queue = self.queue();
-        if queue.waiting.is_empty() && !queue.is_alone && queue.held + slot.cores <= held_max {
-            self.let_in(&mut queue, slot);
-            return Ok((queue.held == slot.cores).then_some(queue.admitted));
+    /// Waits until a call of this kind may run. Returns the number of the admission if no other call runs now.
+    fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
+        let mut line = self.line();
+        if line.has_room(kind, self.cores) && !line.has_precedent(kind) {
+            line.let_in(kind);
+            return Ok((line.running == 1).then_some(line.admitted));
         }
         let waiter = Arc::new(WaitingCall {
             thread: thread::current(),
-            slot,
+            kind,
             is_admitted: AtomicBool::new(false),
         });
-        queue.waiting.push_back(Arc::clone(&waiter));
-        self.note(&queue);
-        drop(queue);
+        line.waiting.push_back(Arc::clone(&waiter));
+        self.note(&line);
+        drop(line);
         while !waiter.is_admitted.load(Ordering::Acquire) {
             if let Err(stopped) = stop.check() {
                 self.give_up(&waiter);
@@ -120,59 +153,60 @@ impl Calls {
         Ok(None)
     }
 
-    fn leave(&self, cores: usize) {
-        let mut queue = self.queue();
-        self.let_out(&mut queue, cores);
-        self.admit(&mut queue);
+    fn leave(&self, kind: CallKind) {
+        let mut line = self.line();
+        line.let_out(kind);
+        self.admit(&mut line);
     }
 
-    fn let_in(&self, queue: &mut CallQueue, slot: CallSlot) {
-        queue.held += slot.cores;
-        queue.is_alone = slot.is_alone;
-        queue.admitted += 1;
-        self.note(queue);
+    /// Makes a running short call a long one, if there is a core for it and no other call waits for one.
+    fn lengthen(&self) -> bool {
+        let mut line = self.line();
+        let is_free = line.has_room(CallKind::Long, self.cores) && !line.has_precedent(CallKind::Long);
+        line.long += usize::from(is_free);
+        is_free
     }
 
-    fn let_out(&self, queue: &mut CallQueue, cores: usize) {
-        queue.held -= cores;
-        queue.is_alone = false;
-        self.note(queue);
-    }
-
-    fn note(&self, queue: &CallQueue) {
-        let is_crowded = !queue.waiting.is_empty() || queue.held > self.cores;
-        self.is_crowded.store(is_crowded, Ordering::Relaxed);
+    fn note(&self, line: &CallLine) {
+        self.is_crowded.store(!line.waiting.is_empty(), Ordering::Relaxed);
     }
 
     fn give_up(&self, waiter: &Arc<WaitingCall>) {
-        let mut queue = self.queue();
-        match queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
-            Some(at) => drop(queue.waiting.remove(at)),
+        let mut line = self.line();
+        match line.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            Some(at) => drop(line.waiting.remove(at)),
             // It was admitted at this moment.
-            None => self.let_out(&mut queue, waiter.slot.cores),
+            None => line.let_out(waiter.kind),
         }
-        self.admit(&mut queue);
+        self.admit(&mut line);
     }
 
-    /// Admits the next calls in order, so that a call that wants all cores is not overtaken for ever.
-    fn admit(&self, queue: &mut CallQueue) {
-        while let Some(next) = queue.waiting.front()
-            && queue.held + next.slot.cores <= self.cores
-        {
-            let next = Arc::clone(next);
-            queue.waiting.pop_front();
-            self.let_in(queue, next.slot);
-            next.is_admitted.store(true, Ordering::Release);
-            next.thread.unpark();
+    /// Admits the next calls in order. None overtakes a call that must be alone, so that this one is not passed over for
+    /// ever.
+    fn admit(&self, line: &mut CallLine) {
+        let mut at = 0;
+        while let Some(next) = line.waiting.get(at) {
+            let kind = next.kind;
+            if line.has_room(kind, self.cores) {
+                if let Some(next) = line.waiting.remove(at) {
+                    line.let_in(kind);
+                    next.is_admitted.store(true, Ordering::Release);
+                    next.thread.unpark();
+                }
+            } else if kind == CallKind::Alone {
+                break;
+            } else {
+                at += 1;
+            }
         }
-        self.note(queue);
+        self.note(line);
     }
 }
 
-/// A call that may run: on one core, or alone. Dropping this admits the next one.
+/// A call that may run. Dropping this admits the next one.
 pub(super) struct Call {
     calls: Arc<Calls>,
-    slot: CallSlot,
+    kind: CallKind,
     is_running: bool,
     /// The number of its admission, if no other call ran then.
     alone_since: Option<u64>,
@@ -195,18 +229,14 @@ impl Call {
     /// # Errors
     /// Returns the error of the stop, if it is requested before that.
     pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
-        let (cores, held_max) = match alone {
-            true => (calls.cores, calls.cores),
-            false => (1, SHORT_CALLS * calls.cores),
+        let kind = match alone {
+            true => CallKind::Alone,
+            false => CallKind::Short,
         };
-        let slot = CallSlot {
-            cores,
-            is_alone: alone,
-        };
-        let alone_since = calls.enter(slot, held_max, stop)?;
+        let alone_since = calls.enter(kind, stop)?;
         Ok(Self {
             calls: Arc::clone(calls),
-            slot,
+            kind,
             is_running: true,
             alone_since,
             clock: CallClock::start(limit, calls.ticks()),
@@ -216,11 +246,10 @@ impl Call {
     /// Checks a running call, which may continue if it is in time. Must be called at each tick.
     ///
     /// # Errors
-    /// Returns the error of the stop, if it is requested while others have this call's slot.
+    /// Returns the error of the stop, if it is requested while others have this call's core.
     pub(super) fn tick(&mut self, stop: &Stop) -> Result<CallTime> {
         let used = self.clock.used(thread_time());
         let standing = self.clock.standing(used, self.calls.ticks());
-        // A call's first tick gives no slot away: most such calls end before others could use it.
         if standing == CallTime::InTime && used >= TICK {
             self.give_way(stop)?;
         }
@@ -229,22 +258,31 @@ impl Call {
 
     /// Returns whether no other call has run at the same time as this one.
     pub(super) fn was_alone(&self) -> bool {
-        self.slot.is_alone || self.alone_since == Some(self.calls.queue().admitted)
+        self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line().admitted)
     }
 
-    /// Gives the slot to others, if any wait, and waits for a new one. This wait does not count against the call.
+    /// Lets others run, if any wait, and waits for the next turn. This wait does not count against the call, which is a
+    /// long one from now on.
     ///
     /// # Errors
-    /// Returns the error of the stop, if it is requested before the next slot.
+    /// Returns the error of the stop, if it is requested before the next turn.
     fn give_way(&mut self, stop: &Stop) -> Result<()> {
-        if !self.calls.is_crowded.load(Ordering::Relaxed) {
+        let was = self.kind;
+        let may_stay = match was {
+            CallKind::Short => self.calls.lengthen(),
+            CallKind::Long | CallKind::Alone => !self.calls.is_crowded.load(Ordering::Relaxed),
+        };
+        if was == CallKind::Short {
+            self.kind = CallKind::Long;
+        }
+        if may_stay {
             return Ok(());
         }
         let before = self.calls.ticks();
         self.is_running = false;
-        self.calls.leave(self.slot.cores);
+        self.calls.leave(was);
         self.alone_since = None;
-        self.calls.enter(self.slot, self.calls.cores, stop)?;
+        self.calls.enter(self.kind, stop)?;
         self.is_running = true;
         self.clock.leave_out(self.calls.ticks() - before);
         Ok(())
@@ -254,7 +292,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.is_running {
-            self.calls.leave(self.slot.cores);
+            self.calls.leave(self.kind);
         }
     }
 }
@@ -366,8 +404,8 @@ mod tests {
         });
         assert_eq!(alone.into_inner(), 16 * 200 / 8 * 3);
         assert!(most.into_inner() <= 2);
-        let queue = calls.queue();
-        assert_eq!((queue.held, queue.waiting.len()), (0, 0));
+        let line = calls.line();
+        assert_eq!((line.running, line.long, line.waiting.len()), (0, 0, 0));
     }
 
     #[test]
@@ -383,6 +421,47 @@ mod tests {
         assert!(begin(&calls, false).was_alone());
         let calls = Arc::new(Calls::new(1));
         assert!(begin(&calls, false).was_alone());
+    }
+
+    /// Starts a call on a thread of its own, and returns once the call waits in line. The thread ends it at once.
+    fn wait_in_line<'scope>(
+        scope: &'scope thread::Scope<'scope, '_>,
+        calls: &'scope Arc<Calls>,
+        kind: CallKind,
+    ) -> thread::ScopedJoinHandle<'scope, ()> {
+        let waiting = calls.line().waiting.len();
+        let thread = scope.spawn(move || {
+            let mut call = begin(calls, kind == CallKind::Alone);
+            if kind == CallKind::Long {
+                call.give_way(&Stop::default()).unwrap();
+            }
+        });
+        while calls.line().waiting.len() == waiting {
+            thread::yield_now();
+        }
+        thread
+    }
+
+    #[test]
+    fn short_calls_wait_for_calls_that_must_be_alone_and_for_no_others() {
+        let calls = Arc::new(Calls::new(1));
+        let mut long = begin(&calls, false);
+        long.give_way(&Stop::default()).unwrap();
+        thread::scope(|scope| {
+            let second_long = wait_in_line(scope, &calls, CallKind::Long);
+            // These would never start if they waited for the core.
+            let short: Vec<_> = (0..100).map(|_| begin(&calls, false)).collect();
+            assert!(!second_long.is_finished());
+            let alone = wait_in_line(scope, &calls, CallKind::Alone);
+            let late_short = wait_in_line(scope, &calls, CallKind::Short);
+            drop(long);
+            second_long.join().unwrap();
+            assert!(!alone.is_finished() && !late_short.is_finished());
+            drop(short);
+            alone.join().unwrap();
+            late_short.join().unwrap();
+        });
+        assert_eq!(calls.line().running, 0);
     }
 
     #[test]
@@ -401,6 +480,6 @@ mod tests {
         });
         drop(running);
         drop(begin(&calls, true));
-        assert_eq!(calls.queue().held, 0);
+        assert_eq!(calls.line().running, 0);
     }
 }
