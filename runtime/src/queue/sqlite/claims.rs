@@ -32,7 +32,6 @@ impl Claims for SqliteFile {
         for _ in 0..IMPORT_STEPS_MAX {
             let (name, how) = (queue.to_owned(), options.clone());
             let step = self.database.write_seen(move |db, seen| {
-                register(db, &name)?;
                 let step = claim(db, &name, &how, count)?;
                 if step.claims.is_empty() {
                     seen.insert(name, step.changes);
@@ -222,7 +221,7 @@ struct ClaimRow {
     moved_from: Option<String>,
 }
 
-const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding,
+const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, coalesce(fence, 0), coalesce(nonce, ''), attempts, lost, binding,
     life_ms, stray, cancel, ending, max(waited_ms, 0), coded";
 
 impl ClaimRow {
@@ -263,47 +262,110 @@ impl ClaimRow {
 fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> rusqlite::Result<ClaimRound> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
-    let mut claims = claim_again(db, queue, &options.nonce, until)?;
-    let is_new = claims.is_empty();
-    if is_new {
-        recover_lost(db, queue, options.lost_max, now)?;
-        forward_due(db, queue, now)?;
-    }
-    let more = import(db, queue, now)?;
-    let (paused, binding, changes): (bool, Option<u64>, i64) = db
-        .prepare_cached("SELECT paused, binding, changes FROM queue WHERE name = ?1")?
-        .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let open = !paused && (binding.is_some() || !options.needs_binding);
-    let candidates = if is_new {
-        candidates(db, queue, open, options, count)?
+    let mut state = QueueState::read(db, queue, &options.nonce, now)?;
+    let mut claims = Vec::new();
+    if state.has_claims {
+        claims = claim_again(db, queue, &options.nonce, until)?;
     } else {
+        if state.has_lost {
+            recover_lost(db, queue, options.lost_max, now)?;
+        }
+        if state.has_due {
+            forward_due(db, queue, now)?;
+        }
+    }
+    let more = state.has_intake && import(db, queue, now)?;
+    if state.has_lost || state.has_due || state.has_intake {
+        state.changes = changes_and_due(db, queue)?.0;
+    }
+    let open = !state.paused && (state.binding.is_some() || !options.needs_binding);
+    let candidates = if state.has_claims {
         Vec::new()
+    } else {
+        candidates(db, queue, open, options, count)?
     };
+    let fence = state.fence;
     for next in candidates {
         let is_suspect = !next.is_ending && is_suspect(next.lost, options.lost_max);
         if is_suspect && !claims.is_empty() {
             break;
         }
+        state.fence += 1;
         let nonce = options.nonce_of(claims.len());
-        claims.push(claim_ready(db, queue, options, &nonce, binding, until, next)?);
+        claims.push(claim_ready(db, options, nonce, &state, until, next)?);
         if is_suspect {
             break;
         }
     }
+    if state.fence > fence {
+        db.prepare_cached("UPDATE queue SET fence = ?2 WHERE name = ?1")?
+            .execute(params![queue, state.fence])?;
+    }
     Ok(ClaimRound {
         claims,
         again: open && more,
-        changes,
+        changes: state.changes,
     })
 }
 
+/// A queue as a claim finds it. One statement reads all of this, and most claims can leave out the statements that would
+/// change nothing.
+struct QueueState {
+    paused: bool,
+    binding: Option<u64>,
+    changes: i64,
+    /// The last one given.
+    fence: u64,
+    /// Set if the claim's nonce already holds claims.
+    has_claims: bool,
+    has_lost: bool,
+    has_due: bool,
+    has_intake: bool,
+}
+
+impl QueueState {
+    /// Reads the state, after the queue was registered if it was not.
+    fn read(db: &Connection, queue: &str, nonce: &str, now: i64) -> rusqlite::Result<Self> {
+        let mut read = db.prepare_cached(&format!(
+            "SELECT paused, binding, changes, fence,
+                 EXISTS (SELECT 1 FROM request WHERE {OF_NONCE}),
+                 EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'leased' AND at_ms <= ?3),
+                 EXISTS (SELECT 1 FROM request WHERE queue = ?1 AND state = 'delayed' AND at_ms <= ?3),
+                 EXISTS (SELECT 1 FROM intake WHERE queue = ?1)
+             FROM queue WHERE name = ?1"
+        ))?;
+        let mut read = || {
+            read.query_row(params![queue, nonce, now], |row| {
+                Ok(Self {
+                    paused: row.get(0)?,
+                    binding: row.get(1)?,
+                    changes: row.get(2)?,
+                    fence: row.get(3)?,
+                    has_claims: row.get(4)?,
+                    has_lost: row.get(5)?,
+                    has_due: row.get(6)?,
+                    has_intake: row.get(7)?,
+                })
+            })
+            .optional()
+        };
+        if let Some(state) = read()? {
+            return Ok(state);
+        }
+        register(db, queue)?;
+        read()?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+    }
+}
+
+/// Selects the valid claims of the nonce `?2` in the queue `?1`: the range covers the nonce itself and its numbered
+/// ones, since `.` is the next character after the `-` before a number.
+const OF_NONCE: &str = "queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'";
+
 /// Returns the claims that this nonce was used for and that are still valid, because their answer was lost on the way.
 fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Vec<ClaimRow>> {
-    // The range covers the nonce itself and its numbered ones: `.` is the next character after the `-` before a number.
     let mut held = db
         .prepare_cached(&format!(
-            "UPDATE request SET at_ms = ?3 WHERE queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'
-             RETURNING {CLAIM_COLUMNS}"
+            "UPDATE request SET at_ms = ?3 WHERE {OF_NONCE} RETURNING {CLAIM_COLUMNS}"
         ))?
         .query_map(params![queue, nonce, until], ClaimRow::read)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -364,37 +426,39 @@ fn candidates(
     Ok(found)
 }
 
+/// Gives a ready request to the worker, with the present fence of the queue.
 fn claim_ready(
     db: &Connection,
-    queue: &str,
     options: &ClaimOptions,
-    nonce: &str,
-    binding: Option<u64>,
+    nonce: String,
+    queue: &QueueState,
     until: i64,
     next: NextReady,
 ) -> rusqlite::Result<ClaimRow> {
-    let fence: u64 = db
-        .prepare_cached("UPDATE queue SET fence = fence + 1 WHERE name = ?1 RETURNING fence")?
-        .query_row([queue], |row| row.get(0))?;
     let mut claim = db
         .prepare_cached(&format!(
-            "UPDATE request SET state = 'leased', at_ms = :until, attempts = attempts + NOT :ending, fence = :fence,
-                 nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL,
-                 report = CASE WHEN :ending THEN report END, output_id = :output_id, output_uri = :output_uri, concluding = :ending
-             WHERE sequence = :sequence RETURNING {CLAIM_COLUMNS}"
+            "SELECT {CLAIM_COLUMNS} FROM request WHERE sequence = ?1"
         ))?
-        .query_row(
-            named_params! {
-                ":until": until, ":fence": fence, ":nonce": nonce, ":worker": options.worker, ":binding": binding,
-                ":output_id": options.output.id, ":output_uri": options.output.uri, ":ending": next.is_ending,
-                ":sequence": next.sequence,
-            },
-            ClaimRow::read,
-        )?;
+        .query_row([next.sequence], ClaimRow::read)?;
+    claim.attempt += u32::from(!next.is_ending);
+    claim.fence = queue.fence;
+    claim.nonce = nonce;
+    claim.binding = queue.binding;
     claim.moved_from = next
         .output
         .filter(|(id, _)| *id != options.output.id)
         .map(|(_, uri)| uri);
+    db.prepare_cached(
+        "UPDATE request SET state = 'leased', at_ms = :until, attempts = :attempt, fence = :fence,
+             nonce = :nonce, worker = :worker, binding = :binding, ended = NULL, progress = NULL,
+             report = CASE WHEN :ending THEN report END, output_id = :output_id, output_uri = :output_uri, concluding = :ending
+         WHERE sequence = :sequence",
+    )?
+    .execute(named_params! {
+        ":until": until, ":attempt": claim.attempt, ":fence": claim.fence, ":nonce": claim.nonce,
+        ":worker": options.worker, ":binding": claim.binding, ":output_id": options.output.id,
+        ":output_uri": options.output.uri, ":ending": next.is_ending, ":sequence": next.sequence,
+    })?;
     Ok(claim)
 }
 
@@ -507,19 +571,28 @@ fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rus
 
 /// Ends a claim as done. Returns false if the claim is not valid any more.
 fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
-    if !end(db, ticket, "settle")? {
-        return ended(db, ticket, "settle");
+    let settled = db
+        .prepare_cached(&format!(
+            "UPDATE request SET ended = 'settle', state = 'done', at_ms = ?5, receipt = ?6, error = NULL, coded = NULL,
+                 note = CASE WHEN cancel THEN 'the cancel came too late: its output was committed'
+                     WHEN ending IS NOT NULL THEN 'it was to be given up (' || ending || '), but its output was committed'
+                     ELSE note END,
+                 {FORGET_MARKS}
+             WHERE {OF_TICKET} AND state = 'leased'"
+        ))?
+        .execute(params![
+            ticket.queue,
+            ticket.id,
+            ticket.fence,
+            ticket.nonce,
+            now_ms(),
+            receipt
+        ])?;
+    if settled == 1 {
+        Ok(true)
+    } else {
+        ended(db, ticket, "settle")
     }
-    db.prepare_cached(&format!(
-        "UPDATE request SET state = 'done', at_ms = ?3, receipt = ?4, error = NULL, coded = NULL,
-             note = CASE WHEN cancel THEN 'the cancel came too late: its output was committed'
-                 WHEN ending IS NOT NULL THEN 'it was to be given up (' || ending || '), but its output was committed'
-                 ELSE note END,
-             {FORGET_MARKS}
-         WHERE queue = ?1 AND id = ?2"
-    ))?
-    .execute(params![ticket.queue, ticket.id, now_ms(), receipt])?;
-    Ok(true)
 }
 
 /// Ends a claim as failed; if a cancel is asked for, a retry becomes a cancel. Returns false if the claim is not valid
@@ -614,22 +687,22 @@ fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
+/// Selects the request of a ticket by its queue, ID, fence and nonce, as `?1` to `?4`.
+const OF_TICKET: &str = "queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4";
+
 /// Marks a valid claim as ended by this verb; the caller gives the request its next state in the same transaction.
 /// Returns false if the claim is not valid any more.
 fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     let marked = db
-        .prepare_cached(
-            "UPDATE request SET ended = ?5
-             WHERE queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4 AND state = 'leased'",
-        )?
+        .prepare_cached(&format!(
+            "UPDATE request SET ended = ?5 WHERE {OF_TICKET} AND state = 'leased'"
+        ))?
         .execute(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])?;
     Ok(marked == 1)
 }
 
 /// Returns whether this claim was ended by the same verb before, and no later claim was made.
 fn ended(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
-    db.prepare_cached(
-        "SELECT 1 FROM request WHERE queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4 AND ended = ?5",
-    )?
-    .exists(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])
+    db.prepare_cached(&format!("SELECT 1 FROM request WHERE {OF_TICKET} AND ended = ?5"))?
+        .exists(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])
 }
