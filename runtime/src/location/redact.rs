@@ -58,6 +58,12 @@ pub fn redact_within(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while !rest.is_empty() {
+        if let Some(length) = marked_value_length(&text[..text.len() - rest.len()], rest) {
+            shown.push('=');
+            shown.push_str(HIDDEN);
+            rest = &rest[length..];
+            continue;
+        }
         let length = token_length(rest);
         shown.push_str(&redact_token(&rest[..length]));
         rest = &rest[length..];
@@ -156,6 +162,34 @@ fn redact_token(token: &str) -> String {
         }
         None => shown,
     }
+}
+
+/// Returns the length of `=VALUE` at the start of `rest`, if the name of a secret comes before it in marks, as in
+/// `"token"=VALUE`.
+fn marked_value_length(before: &str, rest: &str) -> Option<usize> {
+    let value = rest.strip_prefix('=')?;
+    let name = before.trim_end_matches(|c: char| is_closing(c) && !c.is_whitespace());
+    if name.len() == before.len() || !is_secret(last_name(name)) {
+        return None;
+    }
+    let length = match value.starts_with(['"', '\'']) {
+        true => {
+            let (opening, length) = member_length(value, false);
+            opening + length
+        }
+        false => token_length(value),
+    };
+    Some(1 + length)
+}
+
+/// Returns the name at the end of a text.
+fn last_name(text: &str) -> &str {
+    let start = text
+        .char_indices()
+        .rev()
+        .take_while(|&(_, c)| is_name_part(c))
+        .last();
+    &text[start.map_or(text.len(), |(at, _)| at)..]
 }
 
 /// Returns the length of the text before the first blank or quote. A quote after a backslash belongs to the text.
@@ -342,6 +376,15 @@ fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
 }
 
+/// Returns whether a character may stand between a name and its `=`, as in `"token"=`.
+fn is_closing(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '{' | '}' | '|' | '\\' | '^' | ','
+        )
+}
+
 /// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`,
 /// `;jwt=...`. In a file's path, a folder `session=5` is not a parameter.
 fn hide_values(text: &str, is_path: bool) -> String {
@@ -358,17 +401,13 @@ fn hide_values(text: &str, is_path: bool) -> String {
     let mut from = 0;
     while let Some(equals) = rest[from..].find('=').map(|at| from + at) {
         from = equals + 1;
-        let name_start = rest[..equals]
-            .char_indices()
-            .rev()
-            .take_while(|&(_, c)| is_name_part(c))
-            .last()
-            .map_or(equals, |(at, _)| at);
+        let name = rest[..equals].trim_end_matches(is_closing);
+        let name_start = name.len() - last_name(name).len();
         let before = shown.chars().last();
         let boundary = rest[..name_start].chars().last().or(before);
         let place = text.len() - rest.len() + name_start;
         let is_folder = matches!(boundary, Some('/' | '\\')) && nested.is_none_or(|nested| nested > place);
-        if is_folder || !is_secret(&rest[name_start..equals]) {
+        if is_folder || !is_secret(&name[name_start..]) {
             continue;
         }
         let is_query =

@@ -81,6 +81,40 @@ fn credentials_are_not_shown() {
 }
 
 #[test]
+fn marks_around_a_name_do_not_show_its_value() {
+    let around = [
+        ("\"", "\""),
+        ("'", "'"),
+        ("`", "`"),
+        ("<", ">"),
+        ("|", "|"),
+        ("{", "}"),
+        ("(", ")"),
+        ("[", "]"),
+        ("\\\"", "\\\""),
+        ("x=\"", "\""),
+        ("", ","),
+        ("^", "^"),
+        ("((", "))"),
+        ("%22", "%22"),
+    ];
+    for (before, after) in around {
+        for name in ["token", "api_key", "sig"] {
+            for uri in ["http://h/f?a=1&", "http://h/f?", "/d/f?", "http://h/f;", ""] {
+                let uri = format!("{uri}{before}{name}{after}={SECRET}");
+                for shown in [redact(&uri), redact_within(&format!("cannot read {uri}: gone"))] {
+                    assert!(!shown.contains(SECRET), "{uri}: {shown}");
+                }
+            }
+        }
+    }
+    assert_eq!(redact("http://h/f?token =S3cr3t"), "http://h/f?token =***");
+    // A blank in a text ends a URI.
+    let prose = "expected the token '=' and not the key = 5";
+    assert_eq!(redact_within(prose), prose);
+}
+
+#[test]
 fn names_of_secrets_are_told_from_ordinary_ones() {
     for name in [
         "token",
