@@ -17,6 +17,7 @@ use crate::escape;
 use crate::pipeline::ProgressCounters;
 use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
 use crate::telemetry::log::is_dumb;
+use crate::telemetry::stderr;
 
 /// The most characters of a cell outside the last column: all cells of a column are as wide as its longest one.
 const CELL_CHARS_MAX: usize = 512;
@@ -68,11 +69,8 @@ pub(super) fn error(error: &Error) {
 /// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line()`] does.
 pub(super) fn note(text: impl Display) {
     // If stderr is closed, nobody is left to report to.
-    let _ = writeln!(
-        std::io::stderr().lock(),
-        "{}",
-        escape::for_people(&text.to_string())
-    );
+    let line = format!("{}\n", escape::for_people(&text.to_string()));
+    let _ = stderr::write(line.as_bytes());
 }
 
 /// Returns the part of a text that fits into a table.

@@ -15,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::stderr::Lines;
 use crate::escape;
 
 /// The form of log lines.
@@ -32,7 +33,7 @@ pub(crate) const FAILURE: &str = "failure";
 pub(crate) fn start(format: LogFormat, filter: Targets) {
     let filter = filter.with_target(FAILURE, LevelFilter::ERROR);
     let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| Lines)
         .with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {

@@ -2,3 +2,4 @@
 
 pub(crate) mod log;
 pub(crate) mod repeated_errors;
+pub(crate) mod stderr;
