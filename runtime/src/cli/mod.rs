@@ -32,6 +32,7 @@ use crate::escape;
 use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
 use crate::telemetry::log::{self, LogFormat};
+use crate::telemetry::stderr;
 use environment::Environment;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
@@ -138,6 +139,7 @@ fn runtime_threads() -> usize {
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
+    signals::survive_file_size_limit()?;
     let environment = Environment::new(cli.url);
     match cli.command {
         Command::Run(args) => run::run(args, &environment).await,
@@ -171,6 +173,9 @@ fn start_log(cli: &Cli) {
         Some(Err(error)) => (by_default, Some(error)),
         None => (by_default, None),
     };
+    if let Command::Run(_) = cli.command {
+        stderr::lose_lines_if_stuck();
+    }
     log::start(cli.log_format, filter);
     if let Some(error) = wrong {
         tracing::warn!(

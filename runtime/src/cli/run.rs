@@ -111,10 +111,17 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let queues = match args.queue {
+    let given = match args.queue {
         queues if queues.is_empty() => environment.queues()?,
         queues => queues,
     };
+    // A queue that is named twice is served once.
+    let mut queues: Vec<String> = Vec::with_capacity(given.len());
+    for queue in given {
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
+    }
     if queues.is_empty() {
         let why = "say which queues to serve: --queue NAME, or QUEUE_NAME in the environment or in .env";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));

@@ -15,11 +15,6 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes over the signals: from now on they do not end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| {
-                Error::permanent(Stage::Worker, Code::HostFailure, "cannot listen for signals").because(e)
-            })
-        };
         let is_ignored = is_ignored(SignalKind::hangup());
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -42,6 +37,18 @@ impl Signals {
             _ = hangup => {}
         }
     }
+}
+
+/// Lets writes beyond a limit on the size of files (`ulimit -f`) fail, instead of ending the program.
+pub(super) fn survive_file_size_limit() -> Result<()> {
+    // The signal stays caught when this is dropped.
+    listen(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|e| {
+        Error::permanent(Stage::Worker, Code::HostFailure, "cannot listen for signals").because(e)
+    })
 }
 
 /// Returns whether the process was started with a signal ignored, by proc(5).

@@ -448,6 +448,7 @@ impl AttemptRunner {
         mut verb: impl FnMut() -> F,
     ) -> Result<()> {
         let mut backoff = Backoff::new(END_RETRY_FIRST, END_RETRY_MAX);
+        lease.begin_end();
         loop {
             match verb().await {
                 Err(error) if error.class() == Class::Transient && lease.is_good() => {

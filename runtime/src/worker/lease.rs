@@ -60,6 +60,8 @@ struct HeldLease {
     renew_at: Instant,
     progress: Arc<ProgressCounters>,
     cancelled: bool,
+    /// Set while a verb is under way that ends the claim.
+    is_ending: bool,
 }
 
 impl Leases {
@@ -162,6 +164,7 @@ impl Leases {
             renew_at: asked_at + self.policy.renew_every,
             progress,
             cancelled: false,
+            is_ending: false,
         };
         // The thread looks often enough to find it in time; waking the thread for each claim would cost more than the
         // claim.
@@ -197,6 +200,13 @@ impl Lease {
             .held
             .get(&self.key)
             .is_some_and(|held| Instant::now() + self.margin < held.good_until)
+    }
+
+    /// Notes that a verb is now asked to end the claim. A renewal may then find the claim over, which is no loss.
+    pub(super) fn begin_end(&self) {
+        if let Some(held) = self.shared.state.lock().held.get_mut(&self.key) {
+            held.is_ending = true;
+        }
     }
 
     /// Returns whether somebody asked to cancel the request.
@@ -406,6 +416,10 @@ fn note_renewal(
                 held.cancelled = true;
                 held.stop.request(Class::Cancelled, "the request was cancelled");
             }
+        }
+        // If the claim was lost, the verb that ends it hears so itself.
+        Err(error) if error.class() == Class::LeaseLost && held.is_ending => {
+            held.renew_at = Instant::now() + policy.renew_every;
         }
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");

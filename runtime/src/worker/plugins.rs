@@ -152,7 +152,7 @@ impl Plugins {
         {
             return;
         }
-        match self.load_file(path, config) {
+        match check_regular(path).and_then(|()| self.load_file(path, config)) {
             Ok(bound) => {
                 let sha256 = &bound.plugin.description().sha256;
                 tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
@@ -281,6 +281,18 @@ fn stamp(path: &std::path::Path) -> Result<FileStamp> {
         Error::permanent(Stage::Plugin, Code::PluginMissing, path.display().to_string()).because(e)
     })?;
     Ok((modified, metadata.len()))
+}
+
+/// Checks that a watched file is still a file: opening a pipe would wait for a writer.
+fn check_regular(path: &std::path::Path) -> Result<()> {
+    if component_metadata(path)?.is_file() {
+        return Ok(());
+    }
+    Err(Error::permanent(
+        Stage::Plugin,
+        Code::PluginMissing,
+        format!("{}: is not a regular file", path.display()),
+    ))
 }
 
 fn missing_on_server((queue, number): &(String, u64), what: &str) -> Error {

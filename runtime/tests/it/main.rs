@@ -50,6 +50,7 @@ mod retries;
 mod sandbox;
 mod secrets;
 mod submit;
+mod surroundings;
 mod swap;
 mod traps;
 mod trust;

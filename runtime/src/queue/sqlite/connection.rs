@@ -12,8 +12,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rustix::fs::Access;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
+use url::Url;
 
 use super::data_loss::OpenFiles;
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -453,7 +455,11 @@ fn open(path: &Path, name: &str) -> Result<Connection> {
 /// Opens the file without changing it. Reads of an older version see the tables as they would be after an upgrade.
 fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(name, e))?;
+    let connection = match unused_uri(path) {
+        Some(uri) => Connection::open_with_flags(uri.as_str(), flags),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let connection = connection.map_err(|e| failed(name, e))?;
     let version = set_up(&connection).map_err(|e| failed(name, e))?;
     check_version(version, name)?;
     if version == 0 {
@@ -470,6 +476,24 @@ fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     };
     limited().map_err(|e| failed(name, e))?;
     Ok(connection)
+}
+
+/// Returns the URI that opens a file without its -wal and -shm, if they are not there and this user may not write the
+/// file. Otherwise SQLite would make them for this user, and the file's owner could not write them.
+fn unused_uri(path: &Path) -> Option<Url> {
+    let is_in_use = || {
+        ["-wal", "-shm"].iter().any(|suffix| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            Path::new(&name).exists()
+        })
+    };
+    if rustix::fs::access(path, Access::WRITE_OK).is_ok() || is_in_use() {
+        return None;
+    }
+    let mut uri = Url::from_file_path(path.canonicalize().ok()?).ok()?;
+    uri.set_query(Some("immutable=1"));
+    Some(uri)
 }
 
 fn check_version(version: i64, name: &str) -> Result<()> {
