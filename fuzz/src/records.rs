@@ -1,4 +1,4 @@
-//! Records of an input, and small batches to change: any bytes come in, each record goes out.
+//! Reads an input for the fuzz targets: any bytes come in, all records go out. It also makes a small batch to change.
 
 use std::io::Cursor;
 
@@ -12,7 +12,7 @@ use ingest_host::request::InputOptions;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) columns: Vec<String>,
-    /// The number of columns that were read.
+    /// The number of columns that [`read`] projects.
     pub(crate) width: usize,
     pub(crate) found: Vec<Found>,
 }
@@ -49,7 +49,7 @@ impl std::io::Read for Pieces {
     }
 }
 
-/// Reads an input in pieces of a given number of bytes. The error is the host's.
+/// Reads an input in pieces of a given number of bytes. Returns the host's error report if it refuses the input.
 pub(crate) fn read(
     text: &[u8],
     options: &InputOptions,
@@ -95,7 +95,7 @@ pub(crate) fn read(
         assert_eq!(batch.used.bytes, batch.raw.len(), "the whole chunk is decoded");
         origin.advance(batch.used);
     }
-    // But for its last rows, if they are no records.
+    // The footer is not decoded.
     let end = origin.0.offset as usize;
     let has_footer = options.skip_footer.is_some_and(|rows| rows > 0);
     assert!(
@@ -112,7 +112,7 @@ pub(crate) fn read(
     })
 }
 
-/// Adds the records of a batch.
+/// Adds the records of a batch to `found`.
 fn note(batch: &mut Batch, origin: &ChunkOrigin, width: usize, found: &mut Vec<Found>) {
     let begun = found.len();
     let bytes = batch.lend();
@@ -154,7 +154,7 @@ fn note(batch: &mut Batch, origin: &ChunkOrigin, width: usize, found: &mut Vec<F
 
 pub(crate) const SAMPLE_WIDTH: usize = 4;
 
-/// Returns the records of a batch.
+/// The records of the batch that [`sample`] makes.
 pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["1", "Ada", "", "x y"],
     ["22", "", "é", "longer than a block of thirty-two bytes"],
@@ -162,7 +162,8 @@ pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["3", "O\"Hara, Scarlett", "line\none", "z"],
 ];
 
-/// Makes a batch to change that reads all columns: in place where that is possible, or all apart.
+/// Makes a batch to change, with all columns read. With `in_place`, only fields that need unescaping are copied;
+/// otherwise all fields are.
 pub(crate) fn sample(in_place: bool) -> Batch {
     let text = b"a,b,c,d\n1,Ada,,x y\n22,,\xc3\xa9,longer than a block of thirty-two bytes\n,,,\n\
         3,\"O\"\"Hara, Scarlett\",\"line\none\",z\n";

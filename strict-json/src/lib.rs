@@ -1,8 +1,7 @@
-//! Strict reading of JSON: a text comes in, a value or an error goes out. It refuses two things that Serde's derive
-//! accepts and a JSON Schema does not: an array in place of an object for a struct, and two members of a map with the
-//! same name.
+//! Reads JSON strictly: a text comes in, a value or an error goes out. It refuses two things that Serde's derive
+//! accepts: an array in place of an object for a struct, and two members of a map with the same name.
 //!
-//! Both are errors at any depth, for all types, with their position.
+//! Both are errors at any depth and for all types. The error names the position.
 //!
 //! ```
 //! #[derive(Debug, serde::Deserialize)]
@@ -210,7 +209,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Within<A> {
     }
 }
 
-/// The content of a variant with members.
+/// The content of an enum variant with named fields.
 struct Object<V>(V);
 
 impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {
@@ -252,7 +251,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     }
 }
 
-/// The name of a member. If a map's keys are not texts, the name is read as such a key.
+/// The name of a member. If the keys of a map are numbers or booleans, the name is parsed as one.
 struct Name<E>(StringDeserializer<E>);
 
 macro_rules! parsed {
@@ -420,7 +419,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
         let error = from_str::<Value>(&deep).expect_err("too deep").to_string();
         assert!(error.contains("recursion limit"), "{error}");
-        // Positions are those of Serde's own.
+        // Errors have the same positions as those of `serde_json`.
         let text = "{\"x\": 1,\n \"z\": true, \"y\": true}";
         let (strict, lax) = (from_str::<Point>(text), serde_json::from_str::<Point>(text));
         assert_eq!(strict.unwrap_err().to_string(), lax.unwrap_err().to_string());

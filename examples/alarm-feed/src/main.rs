@@ -99,7 +99,7 @@ fn report(summary: &Summary) -> io::Result<()> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve(feed: &Feed, listen: SocketAddr) -> io::Result<()> {
-    // Made once, ahead of the first request, so that serving costs next to nothing while something else is measured.
+    // The alarms are made before the first request, so that serving costs almost nothing during a measurement.
     let mut csv = Vec::new();
     report(&feed.write(&mut csv)?)?;
     let csv = Bytes::from(csv);

@@ -1,6 +1,6 @@
-//! The promises of the feed about its records.
+//! Tests of what the feed promises about its records.
 
-#![allow(clippy::unwrap_used)] // in the functions that tests share, too
+#![allow(clippy::unwrap_used)] // also for the functions that tests share
 
 use alarm_feed::{Fault, HEADER, NOT_SET, Summary, write_alarms};
 
@@ -10,7 +10,7 @@ fn alarms(seed: u64, records: u64, bad_percent: u8) -> (String, Summary) {
     (String::from_utf8(csv).unwrap(), summary)
 }
 
-/// Returns the fault of a row, found independently of the code that made it.
+/// Finds the faults of a row, independently of the code that made the row.
 fn faults(row: &str) -> Vec<Fault> {
     let fields: Vec<&str> = row.split(',').collect();
     let mut found = Vec::new();

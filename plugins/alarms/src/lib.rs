@@ -53,7 +53,7 @@ impl Plugin for Alarms {
         })
     }
 
-    // Inlined into the loop over a batch, the parts of a record stay in registers.
+    // Inlining into the loop over a batch keeps the parts of a record in registers.
     #[inline(always)]
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         for &id in &self.ids {
@@ -75,7 +75,7 @@ impl Plugin for Alarms {
             duration_s = Some(time.seconds() - start.seconds());
         }
 
-        // The order of the output is the fastest one.
+        // Setting cells in the order of the output columns is fastest.
         record.set(self.start, start);
         record.set(self.end, end);
         for &number in &self.numbers {

@@ -1,20 +1,20 @@
-//! Texts between the directives of a format: a text and what stands around it come in, a sentence goes out if the text
-//! says something of the time. A text only has to be there, so what it says would be lost.
+//! Checks the texts between the directives of a format: a text and the directives beside it come in, an error goes out
+//! if the text says something about the time. A reader only looks for the text, so its meaning would be lost.
 
 use crate::time_format::Field;
 
-/// The text between two directives, with a space for any white space.
+/// The text between two directives, with a space in place of any white space.
 pub(crate) struct Literal<'a> {
     pub(crate) text: &'a str,
     /// The field of the directive before it, if there is one.
     pub(crate) previous: Option<Field>,
     /// The field of the directive behind it, if there is one.
     pub(crate) next: Option<Field>,
-    /// True if the format reads the time of day, or a whole time.
+    /// True if the format reads an hour or a whole time (`%s`).
     pub(crate) has_hour: bool,
 }
 
-/// The place in which a word says no more than the directive beside it.
+/// A place where a word adds nothing to the directive beside it.
 #[derive(Clone, Copy)]
 enum Place {
     Before(&'static [Field]),
@@ -42,7 +42,7 @@ const DATE: &[Field] = &[
 ];
 const SECOND: &[Field] = &[Field::Second, Field::Nanosecond, Field::Unix];
 
-/// The words that may stand in a format, in lower case. The README lists them.
+/// The words that a format may have, in lower case. The README lists them.
 const WORDS: &[(Place, &[&str])] = &[
     (
         Place::Before(HOUR),
@@ -89,7 +89,7 @@ fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character == '.'
 }
 
-/// Returns true for the sign of a number. A hyphen may be one.
+/// Returns true for the sign of a number. For the hyphen, see [`is_dash`].
 fn is_sign(character: char) -> bool {
     matches!(
         character,
@@ -105,12 +105,13 @@ fn is_sign(character: char) -> bool {
     )
 }
 
-/// Returns true for a hyphen or a dash, which separates the parts of a time unless a number follows that is a text too.
+/// Returns true for a hyphen or a dash. It separates the parts of a time, but it is a sign if digits of the same text
+/// follow.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}')
 }
 
-/// Returns true for punctuation that says nothing of a time.
+/// Returns true for punctuation that says nothing about the time.
 fn is_mark(character: char) -> bool {
     let is_wide = matches!(character, '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}' | '\u{ff1b}');
     let is_punctuation =
@@ -123,10 +124,10 @@ fn is_mark(character: char) -> bool {
 }
 
 impl Literal<'_> {
-    /// Checks that the text says nothing of the time.
+    /// Checks that the text says nothing about the time.
     ///
     /// # Errors
-    /// A sentence that says what it says, and what to write.
+    /// Returns a sentence that says what would be lost, and what to write.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut at = 0;
         while let Some(first) = self.text[at..].chars().next() {
@@ -153,7 +154,7 @@ impl Literal<'_> {
         let plain = word.replace('.', "").to_lowercase();
         let is_by =
             |fields: &[Field], field: Option<Field>| field.is_some_and(|field| fields.contains(&field));
-        // Zeros are a time of day that the format does not read.
+        // Zeros such as `00:00` stand for a time of day that the format does not read.
         let is_midnight = |fields: &[Field], text: &str| CLOCK.contains(&fields[0]) && text.contains('0');
         let is_there = |place| match place {
             Place::Before(fields) => is_by(fields, self.next) || is_midnight(fields, behind),
@@ -161,8 +162,8 @@ impl Literal<'_> {
         };
         let is_known = |(place, words): &(Place, &[&str])| words.contains(&&*plain) && is_there(*place);
         let is_half = HALVES.iter().any(|half| plain.ends_with(half));
-        // At the beginning of a format, words before a colon name what follows, as in `Date: %F`. They may name a zone if there
-        // is a time of day.
+        // Words before a colon at the beginning of a format are a label, as in `Date: %F`. If the format reads a time
+        // of day, they may name a zone instead.
         let is_label =
             self.previous.is_none() && !self.has_hour && behind.trim_end().ends_with(':') && !is_half;
         if is_label || WORDS.iter().any(is_known) {
@@ -192,7 +193,7 @@ impl Literal<'_> {
         }
         let is_beside = before.is_empty() && self.previous.is_some()
             || behind.is_empty() && self.next.is_some_and(|next| next != Field::Offset);
-        // Behind a time of day they may be an offset.
+        // Zeros behind a time of day may be an offset.
         let is_apart = before.ends_with(' ') && (self.has_hour || before.contains('0'));
         if is_beside || is_apart || digits.contains(|digit| digit != '0') {
             return Err(format!(
@@ -214,7 +215,7 @@ impl Literal<'_> {
                  Z, or %H:%M:%S for a time of day"
             ));
         }
-        // Directly behind another part, a dash separates the two.
+        // Directly behind a directive, a dash is a separator.
         let is_separator = before.is_empty() && self.previous.is_some();
         let is_signed = matches!(self.next, Some(Field::Year | Field::WeekYear | Field::Unix));
         if is_dash(mark) && behind.is_empty() && is_signed && !is_separator {
@@ -232,7 +233,7 @@ impl Literal<'_> {
     }
 }
 
-/// Returns the beginning of a text that consists of such characters.
+/// Returns the longest beginning of a text whose characters all satisfy `is_part`.
 fn leading(text: &str, is_part: impl Fn(char) -> bool) -> &str {
     let end = text.find(|character| !is_part(character));
     &text[..end.unwrap_or(text.len())]

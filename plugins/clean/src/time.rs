@@ -1,5 +1,5 @@
-//! Times as texts: a text and a format come in, a local time or an instant goes out. Every digit, zone and weekday of
-//! a text is used; otherwise the text is not a time.
+//! Reads times: a text and a format come in, a local time or an instant goes out. It uses every digit, zone and weekday
+//! of a text; otherwise the text is not a time.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 
 use crate::time_format::{Field, Padding, Part, TimeFormat};
 
-/// The largest offset from UTC of any time zone in history.
+/// The largest offset from UTC that `clean` accepts: 14 hours, the largest in use today.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
 
-/// A time of the years 1 to 9999.
+/// A time in the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Time {
     /// A local time without a time zone.
@@ -58,7 +58,7 @@ impl Time {
         rest.0.is_empty().then(|| fields.time()).flatten()
     }
 
-    /// Reads a time of this format.
+    /// Reads a time in this format.
     pub(crate) fn parse(text: &str, format: &TimeFormat) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
@@ -110,7 +110,7 @@ struct Fields {
     values: [Option<u32>; Field::COUNT],
     /// Seconds east of UTC.
     offset: Option<i64>,
-    /// The time as a distance from 1970: true if it is before, and the number of seconds.
+    /// The time as a distance from 1970-01-01: true if it is before that day, and the number of seconds.
     unix: Option<(bool, i64)>,
 }
 
@@ -188,7 +188,7 @@ impl Fields {
             && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
     }
 
-    /// Returns the hour of the day, with the half of the day from `%p`.
+    /// Returns the hour of the day. It uses the half of the day (`%p`), if there is one.
     fn hour(&self) -> Option<u32> {
         match (
             self.get(Field::Hour),
@@ -297,7 +297,8 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Returns the value of a field. For a year of two digits, it follows POSIX: 69 to 99 are 1969 to 1999.
+/// Returns the value of a field. A year of two digits follows POSIX: 69 to 99 are 1969 to 1999, and 0 to 68 are 2000 to
+/// 2068.
 fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     match (field, digits_max, value) {
         (Field::Year, 2, 0..=68) => value + 2000,
@@ -306,7 +307,7 @@ fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     }
 }
 
-/// Returns the number in at most nine digits.
+/// Returns the value of at most nine digits.
 fn number(digits: &str) -> u32 {
     let value = |digit: u8| u32::from(digit - b'0');
     digits.bytes().fold(0, |number, digit| number * 10 + value(digit))

@@ -1,5 +1,5 @@
-//! Formats of times: a text with `strftime`'s directives comes in, the parts to look for go out. A format that no text
-//! could match, or that would leave a part of a text unused, is refused with a sentence.
+//! Parses formats of times: a text with the directives of `strftime` comes in, the parts to look for go out. It refuses
+//! a format that no text could match, or that would leave a part of a text unused.
 
 use crate::literal::Literal;
 
@@ -51,12 +51,12 @@ impl Field {
     }
 }
 
-/// The character that fills up a number with fewer digits than it could have.
+/// The padding before a number that has fewer digits than its maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
-    /// A zero, or nothing.
+    /// Zeros, or nothing.
     Zero,
-    /// Nothing, because the format says so. A zero is accepted too.
+    /// Nothing, because of the flag `-`. Zeros are accepted too.
     Nothing,
     /// A space.
     Space,
@@ -69,13 +69,13 @@ pub(crate) enum Part {
     /// One or more white space characters.
     Space,
     Number {
-        /// A year of two digits is one from 1969 to 2068.
+        /// A year of two digits stands for a year from 1969 to 2068.
         field: Field,
         digits_min: usize,
         digits_max: usize,
         padding: Padding,
     },
-    /// The digits after the second. If the part includes the point, it may be absent.
+    /// The digits of a fraction of a second. If the part includes the point, a text may omit both.
     Fraction {
         has_point: bool,
         digits_min: usize,
@@ -100,7 +100,7 @@ impl TimeFormat {
     /// Reads a format.
     ///
     /// # Errors
-    /// A sentence that says what is wrong in it, and what to write.
+    /// Returns a sentence that says what is wrong in the format, and what to write.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut format = Self {
             parts: Vec::new(),
@@ -250,7 +250,7 @@ impl TimeFormat {
         }
     }
 
-    /// Checks that the texts between the directives say nothing of the time.
+    /// Checks that the texts between the directives say nothing about the time.
     fn check_literals(&self) -> Result<(), String> {
         let has_hour = [Field::Hour, Field::Hour12, Field::Unix]
             .iter()
@@ -284,8 +284,8 @@ impl TimeFormat {
         .check()
     }
 
-    /// Checks that a year of two digits and the numbers directly beside it are not four digits together: a year of
-    /// four digits would pass for them.
+    /// Checks that a year of two digits and the numbers directly beside it do not have four digits in total. Otherwise
+    /// a year of four digits would match them.
     fn check_short_year(&self) -> Result<(), String> {
         let digits = |part: &Part| match part {
             Part::Number { digits_max, .. } => *digits_max,
@@ -303,8 +303,8 @@ impl TimeFormat {
         }
     }
 
-    /// Makes numbers that no other character separates as long as they can be: otherwise nothing would tell where one
-    /// ends.
+    /// Requires all digits of a number that is directly beside another one. Otherwise the end of a number would be
+    /// ambiguous.
     fn fix_digits(&mut self) -> Result<(), String> {
         for at in 0..self.parts.len() {
             let follows_digit = at > 0 && self.parts[at - 1].ends_with_digit();
@@ -373,7 +373,7 @@ impl Part {
     }
 }
 
-/// Returns true if the names are digits.
+/// Returns true if the names are digits (the directive `%w`).
 fn is_numbered(names: &[(&str, u32)]) -> bool {
     names == SUNDAY_FIRST
 }

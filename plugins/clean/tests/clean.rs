@@ -5,7 +5,7 @@ use ingest_plugin::ColumnType;
 use ingest_plugin::testing::{self, Report};
 use serde_json::{Value, json};
 
-/// One column `v` with these values, under this rule.
+/// Runs the plugin on a column `v` with `values` under `rule`.
 fn run(rule: &Value, values: &[&str]) -> Report {
     let config = json!({ "columns": { "v": rule } });
     let mut csv = String::from("n,v\n");
@@ -218,7 +218,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             json!({ "type": "timestamp", "formats": ["%d.%m.%Y"], "constant": "2024-01-01" }),
             "\"constant\": \"2024-01-01\" is not a time",
         ),
-        // A part of the time that nobody would read.
+        // A text that says something about the time, which no directive reads.
         (
             json!({ "type": "timestamp", "formats": ["%Y-%m-%dT%H:%M:%SZ"] }),
             "has \"Z\" as a text, and would lose what it says: write %z",
@@ -288,7 +288,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
     }
 }
 
-/// People write types as other programs name them, and a text for a list of one.
+/// People write the type names of other programs, or a text in place of a list with one text.
 #[test]
 fn what_is_meant_by_a_config_is_told_with_its_column() {
     let refusal = |rule: &str| {
@@ -377,7 +377,7 @@ fn no_two_columns_of_a_config_have_one_name_in_the_output() {
     ] {
         assert_eq!(check(columns.clone()), None, "{columns}");
     }
-    // With what the input has besides, it is seen when that is opened.
+    // Only `open` can find a conflict with another column of the input.
     let config = json!({ "columns": { "a": { "rename": "b" } } });
     let refusal = testing::run::<Clean>(config, "a,b\n").unwrap_err().to_string();
     assert!(refusal.contains("the output has two columns \"b\""), "{refusal}");

@@ -1,4 +1,4 @@
-//! A number keeps all its digits, whatever form it had, and is compared by all of them.
+//! A number keeps all its digits in any form, and comparisons use all of them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::cmp::Ordering;
@@ -15,7 +15,7 @@ fn run(rule: &str, values: &[&str]) -> Report {
     testing::run::<Clean>(config, &format!("n,v\n{csv}")).expect("the rule is accepted")
 }
 
-/// The output for each value; the code for a reject.
+/// Returns the output for each value, or the code if it is rejected.
 fn outcomes(rule: &str, values: &[&str]) -> Vec<String> {
     let report = run(rule, values);
     let mut written = report.column("v").into_iter();
@@ -237,7 +237,8 @@ fn a_bound_is_a_number_and_the_lower_one_is_not_above() {
     }
 }
 
-/// An exact number: whether it is negative, its digits without zeros at either end, and the power of ten of the last.
+/// An exact number: whether it is negative, its digits without zeros at either end, and the power of ten of the last
+/// digit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exact(bool, Vec<u8>, i64);
 
@@ -261,7 +262,7 @@ impl Exact {
         Self(text.starts_with('-'), digits, power)
     }
 
-    /// The digits with zeros behind them down to a power of ten.
+    /// Returns the digits, with zeros appended down to the power of ten `power`.
     fn down_to(&self, power: i64) -> Vec<u8> {
         if self.1.is_empty() {
             return Vec::new();
@@ -324,7 +325,7 @@ fn a_normalised_number_is_equal_and_json() {
 fn a_range_is_that_of_exact_numbers() {
     let bound = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,8})?(e-?[0-9]{1,2})?";
     let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
-    // A value that differs from the bound in its last digits, at most, or by its form.
+    // Changes to the bound: more digits at its end, or a plus and a zero at its start.
     let changes = ("[0-9]{0,3}", any::<bool>(), any::<bool>());
     let all = runner().run(
         &(bound, changes, bound),

@@ -1,4 +1,4 @@
-//! A time means what its text says: no digit, zone, weekday or half of the day is passed over.
+//! A time means what its text says: no digit, zone, weekday or half of the day is ignored.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use clean::Clean;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
-/// The output for each value in a column of timestamps; none for a reject.
+/// Returns the output for each value in a column of timestamps, or `None` for a reject.
 fn read(formats: &[&str], values: &[&str]) -> Vec<Option<String>> {
     let config = json!({ "columns": { "v": { "type": "timestamp", "formats": formats } } });
     let csv: String = values.iter().map(|value| format!("1,\"{value}\"\n")).collect();
@@ -100,7 +100,7 @@ fn digits_that_run_together_are_all_there() {
             ("2024071512305912+0200", "-"),
         ],
     );
-    // White space has to be there: it may be all that keeps numbers apart.
+    // White space is required, because it may be the only separator of two numbers.
     assert_read(
         &["%Y-%m-%d %H:%M"],
         &[
@@ -108,7 +108,7 @@ fn digits_that_run_together_are_all_there() {
             ("2024-07-112:00", "-"),
         ],
     );
-    // With something in between, a leading zero may be missing.
+    // If another character separates two numbers, a leading zero may be missing.
     assert_read(
         &["%d.%m.%Y %H:%M"],
         &[
@@ -271,7 +271,7 @@ fn what_is_said_twice_agrees() {
         &["%w %Y-%m-%d"],
         &[("0 2024-03-03", "2024-03-03T00:00:00"), ("1 2024-03-03", "-")],
     );
-    // The year beside a date that comes of its week.
+    // The year must match a date that is given by its week.
     assert_read(
         &["%G-W%V-%u (%Y)"],
         &[
@@ -291,7 +291,7 @@ fn what_is_said_twice_agrees() {
     );
 }
 
-/// A text in a format only has to be there: what it says of the time would be lost.
+/// A reader only looks for the texts of a format, so their meaning would be lost.
 #[test]
 fn a_text_that_says_something_of_the_time_is_refused() {
     let word = "would lose what it says: write %z for a zone";
@@ -302,7 +302,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
     let short = "a year of four digits would pass: write %Y";
     let sign = "would lose its sign";
     for (format, why) in [
-        // Zones, in any case, behind the hour or without one.
+        // Zones, in upper or lower case, behind the hour or without an hour.
         ("%Y-%m-%dT%H:%M[Europe/Paris]", word),
         ("%Y-%m-%d %H:%M Europe/Paris", word),
         ("%Y-%m-%d %H:%M MEST", word),
@@ -371,7 +371,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
         ("%Y-%m-%d 午後%H:%M", half),
         ("%Y年%m月%d日午後%H時", half),
         ("%Y-%m-%d 오전 %H:%M", half),
-        // Digits other than zeros, and zeros that are a part of a number or may be an offset.
+        // Digits other than zero, and zeros that belong to a number or may be an offset.
         ("%Y-%m-%d 12:30", digits),
         ("%Y-%m-%d %H:30", digits),
         ("%Y-%m-%d %H:%M:59", digits),
@@ -548,7 +548,7 @@ fn a_text_that_says_no_more_than_its_place_is_no_fault() {
     }
 }
 
-/// The README lists the words of a format, and where each of them may stand.
+/// The README lists the words of a format, and where each word may stand.
 #[test]
 fn the_words_of_the_readme_may_stand_where_it_says() {
     let readme = include_str!("../README.md");
@@ -637,7 +637,7 @@ fn an_offset_is_never_dropped() {
     for directive in ["%z", "%:z", "%::z", "%:::z"] {
         assert_read(&[&format!("%Y-%m-%dT%H:%M:%S{directive}")], &cases);
     }
-    // In a format that has none, an offset is more than was expected.
+    // A format without an offset refuses a text with one.
     let without: Vec<_> = cases.iter().map(|case| (case.0, "-")).collect();
     assert_read(&["%Y-%m-%dT%H:%M:%S"], &without);
     assert_read(
@@ -774,7 +774,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
         ("%Y-MM-%d", "has no month (%m)"),
         ("%Y-%V-%u", "has no month (%m)"),
         ("%G-W%V", "has no year (%Y)"),
-        // The second of two would win.
+        // A field would occur twice, and the second value would replace the first.
         ("%Y-%m-%d %H:%m", "has the month twice: minutes are %M"),
         ("%Y-%M-%d %H:%M", "has the minute twice: months are %m"),
         ("%Y-%m-%d %y", "has the year twice"),
@@ -789,7 +789,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
             "%s %z",
             "has %s, which is a whole time, and the offset from UTC too",
         ),
-        // A part would have no use, or only half a meaning.
+        // A field would have no use or no clear meaning.
         ("%Y-%m-%d %I:%M", "without %p: write %H"),
         ("%Y-%m-%d %p", "has the half of the day without the hour"),
         ("%Y-%m-%d %M", "has the minute without the hour"),
@@ -798,7 +798,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
             "%Y-%m-%d %H:%M.%f",
             "has the fraction of the second without the second",
         ),
-        // Nothing would tell where they end.
+        // The end of the digits would be ambiguous.
         ("%H:%M:%S.%f%Y%m%d", "put something else between them"),
         ("%H:%M%z%Y-%m-%d", "put something else between them"),
         ("%H:%M:%S%.3f%Y-%m-%d", "put something else between them"),
@@ -813,7 +813,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
     );
 }
 
-/// Dates and times of day, in the ways to write them, as far as these say all.
+/// Formats of whole dates. `CLOCKS` has formats of whole times of day.
 const DATES: [&str; 13] = [
     "%Y-%m-%d",
     "%d.%m.%Y",
@@ -843,7 +843,7 @@ const CLOCKS: [&str; 9] = [
 const BETWEEN: [&str; 4] = [" ", "T", "  at ", "%n"];
 
 fn time() -> impl Strategy<Value = DateTime> {
-    // The days from 0001-01-01 to 9999-12-31, as there are between them and 1970-01-01.
+    // The days from 0001-01-01 to 9999-12-31, counted from 1970-01-01.
     let days = -719_162..=2_932_896_i64;
     let nanosecond = prop_oneof![Just(0_i64), 0..1_000_000_000_i64];
     (days, 0..86_400_i64, nanosecond).prop_map(|(day, second, nanosecond)| {
@@ -857,7 +857,7 @@ fn format() -> impl Strategy<Value = String> {
     let pick = |texts: &'static [&'static str]| proptest::sample::select(texts);
     (pick(&DATES), pick(&BETWEEN), pick(&CLOCKS), any::<bool>()).prop_map(
         |(date, between, clock, is_turned)| {
-            // A number directly behind a fraction of any length is refused.
+            // `clean` refuses a number directly behind a fraction of any length.
             if is_turned && between != "T" {
                 format!("{clock}{between}{date}")
             } else {
@@ -867,7 +867,7 @@ fn format() -> impl Strategy<Value = String> {
     )
 }
 
-/// The text with one character changed, removed, doubled or replaced.
+/// Returns the text with one character replaced, removed, inserted or doubled.
 fn damaged(text: &str, at: usize, how: u8, other: char) -> String {
     let mut characters: Vec<_> = text.chars().collect();
     let at = at % characters.len();
@@ -880,8 +880,8 @@ fn damaged(text: &str, at: usize, how: u8, other: char) -> String {
     characters.into_iter().collect()
 }
 
-/// A text without what a reader may pass over: the case, white space that separates no numbers, zeros at the outer ends of
-/// numbers, a fraction of zeros with its point.
+/// Returns a text without the differences that a reader may ignore: upper case, white space that does not follow a
+/// digit, leading zeros of numbers, trailing zeros of fractions, and a fraction of zeros with its point.
 fn essence(text: &str) -> String {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     let text = words.join(" ").to_ascii_lowercase();
@@ -900,7 +900,7 @@ fn essence(text: &str) -> String {
         }
         let (digits, after) = rest.split_at(count);
         rest = after;
-        // A fraction directly follows the point behind a second, which follows a colon.
+        // A fraction directly follows a second and a point, and the second follows a colon.
         let is_fraction = before.strip_suffix('.').is_some_and(|second| {
             second.ends_with(is_digit) && second.trim_end_matches(is_digit).ends_with(':')
         });

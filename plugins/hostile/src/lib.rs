@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
 use serde::Deserialize;
 
-/// The way to misbehave, and the records to do it at.
+/// The way to misbehave, and the records that trigger it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -63,24 +63,24 @@ enum Mode {
     Edit,
     /// Rejects the record.
     Reject,
-    /// Never returns from the record.
+    /// Never returns from `record`.
     Loop,
-    /// Returns from the record very slowly.
+    /// Returns from `record` very slowly.
     Dawdle,
     /// Never returns from `open`.
     LoopInOpen,
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
-    /// Panics at each record but the first of an instance.
+    /// Panics, unless the record is the first of its instance.
     PanicInCompany,
-    /// Panics with a message of 16 MiB in many lines.
+    /// Panics with a message of 13 MiB in many lines.
     LongPanic,
     PanicInOpen,
     PanicInFinish,
     /// Allocates memory until there is none left.
     Allocate,
-    /// Keeps 1 MiB for each record to its end.
+    /// Leaks 1 MiB.
     Leak,
     /// Calls itself until the stack is used up.
     Recurse,
@@ -94,17 +94,17 @@ enum Mode {
     FloodOutput,
     /// Writes a cell of 64 MiB, or `size`.
     LongCell,
-    /// Writes a cell of the same length, of characters that take six bytes each in JSON.
+    /// Writes a cell of 64 MiB, or `size`. Each of its characters takes six bytes in JSON.
     LongEscapes,
-    /// Rejects the record with a reason of the same length.
+    /// Rejects the record with a reason of 64 MiB, or `size`.
     LongReason,
     /// Writes to stdout and stderr.
     Print,
     /// Writes to stdout and stderr in `check`.
     PrintInCheck,
-    /// Writes an exception to stderr and traps, like the run time of another language.
+    /// Writes an exception to stderr and traps, like the runtime of another language.
     Throw,
-    /// Writes the exception to stdout and traps.
+    /// Writes an exception to stdout and traps.
     ThrowOnStdout,
     /// Sleeps for a day.
     Sleep,
@@ -131,7 +131,7 @@ pub struct Hostile {
 impl Plugin for Hostile {
     type Config = Config;
 
-    // It counts the records that it has seen, unless it goes by what is in them.
+    // Without `on`, `open` calls `keep_state`, because the result then depends on the number of earlier records.
     const STATEFUL: bool = false;
 
     fn check(config: &Config) -> Result<(), Refusal> {
@@ -305,7 +305,7 @@ fn throw(mut stream: impl Write, config: &Config) {
     std::process::abort();
 }
 
-/// Counts each way out of the sandbox that is open.
+/// Adds one to a counter for each open way out of the sandbox.
 fn escape() {
     let before = Instant::now();
     let ways_out = [

@@ -1,5 +1,5 @@
-//! The fields of a batch: the host's bytes and offsets come in and are checked all at once; the fields of one record
-//! after the other go out. Reading a field does not check its text again.
+//! The fields of a batch: the host's bytes and offsets come in and are checked all at once, and the fields of each
+//! record go out. Reading a field does not check its text again.
 
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ impl<'a> Arena<'a> {
             between += u32::from(first <= before);
             before = last;
         }
-        // The first record comes after none.
+        // The loop also counts a descent before the first record.
         is_fine && between == descents(self.ends) + u32::from(!self.ends.is_empty())
     }
 
@@ -244,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// A batch is refused exactly if a field of it is not a text.
+        /// `Arena::check` refuses a batch if, and only if, a field is not valid UTF-8 within the bytes.
         #[test]
         fn what_is_accepted_are_texts(
             bytes in vec(prop_oneof![8 => 0..=127_u8, 1 => any::<u8>()], 0..200),

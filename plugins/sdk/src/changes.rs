@@ -25,14 +25,14 @@ pub(crate) mod code {
     pub(crate) const EMIT: u8 = 8;
 }
 
-/// The changes of one batch after the other.
+/// Collects the changes of one batch at a time.
 #[derive(Debug)]
 pub(crate) struct ChangesWriter {
-    /// Empty as long as every row is kept.
+    /// The verdicts, or empty as long as every row is kept.
     verdicts: Vec<u8>,
     operands: Vec<u32>,
     text: Text,
-    /// The number of rows in the batch, and of those that have a verdict.
+    /// The number of rows in the batch, and the number of rows that have a verdict.
     rows: usize,
     settled: usize,
     /// The start of the current row's operands and text, and the number of its cells that are set.
@@ -99,7 +99,7 @@ impl ChangesWriter {
             self.text.truncate(start);
         } else {
             if self.cells == 0 {
-                self.operands.push(0); // Their number, when it is known.
+                self.operands.push(0); // Reserved for the number of cells.
             }
             self.operands.extend_from_slice(&[column, self.text.end()]);
             self.cells += 1;
@@ -111,7 +111,7 @@ impl ChangesWriter {
     #[cold]
     fn refuse(&mut self, column: u32) {
         self.unwritable.insert(column);
-        // What the column is set to next comes by `insert`.
+        // So `insert` writes the next value of this column.
         self.next = self.next.max(column + 1);
     }
 
@@ -137,7 +137,7 @@ impl ChangesWriter {
                 return;
             }
             if self.cells == 0 {
-                self.operands.push(0); // Their number, when it is known.
+                self.operands.push(0); // Reserved for the number of cells.
             }
             self.operands.splice(at..at, [column, offset(begin)]);
             self.cells += 1;

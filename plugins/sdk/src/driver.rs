@@ -72,7 +72,7 @@ mod tests {
     use crate::reject::Reject;
     use crate::schema::Column;
 
-    /// Sets each cell to what it has.
+    /// Sets each cell to its own value.
     struct Same([Column; 3]);
 
     impl Plugin for Same {
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Returns the changes of a record with the fields `5`, empty and `5`; `behind` says which of them are strings.
+    /// Returns the changes of a record with the fields `5`, empty and `5`; `behind` has the byte after each field.
     fn changes(format: Format, behind: [u8; 3]) -> (Vec<u8>, Vec<u32>, Vec<u8>) {
         let columns = ["n", "t", "s"].map(str::to_owned).to_vec();
         let (mut driver, _) = Driver::<Same>::open(Input { columns, format }, "{}").unwrap();
@@ -118,7 +118,7 @@ mod tests {
             changes(Format::Jsonl, *b"\n\"\n"),
             (vec![EDIT], vec![1, 1, 0], vec![])
         );
-        // Of CSV the byte says nothing.
+        // For CSV the byte has no meaning.
         assert_eq!(changes(Format::Csv, *b"\"\"\""), kept);
     }
 }

@@ -1,5 +1,5 @@
-//! One instance of a component: calls of the host come in, in the order that the interface promises, and results in
-//! the interface's types go out. [`export!`](crate::export) makes the only one.
+//! One instance of a component: calls of the host come in, in the order that the interface promises, and results in the
+//! interface's types go out. [`export!`](crate::export) makes the only instance.
 
 use std::cell::RefCell;
 

@@ -27,8 +27,8 @@ pub trait Plugin: Sized + 'static {
     /// [`open`](Self::open) gets only configs that passed.
     ///
     /// # Errors
-    /// Returns a sentence that says what is wrong in the config, and what to do. It refuses the binding, or the
-    /// request.
+    /// Returns a sentence that says what is wrong in the config, and what to do. The host then refuses the binding, or
+    /// the request fails.
     fn check(config: &Self::Config) -> Result<(), Refusal> {
         let _ = config;
         Ok(())

@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 
 /// Sends one record to the rejects, or fails the request if it is made from a [`Refusal`].
 ///
-/// The content is boxed, so that the result of a good record stays one machine word.
+/// The content is boxed, so that the result of a good record stays small.
 ///
 /// ```
 /// # use ingest_plugin::Reject;
@@ -24,9 +24,10 @@ pub(crate) enum Cause {
 }
 
 impl Reject {
-    /// Makes a reject. `code` is 1 to 64 lowercase letters, digits and dashes; receipts count rejects by it. Other
-    /// characters become dashes, and a longer code is cut, so that a bad code does not fail the request. `reason` is a
-    /// sentence for people that names the column and the value; [`Record::reject`](crate::Record::reject) makes one.
+    /// Makes a reject. `code` is 1 to 64 lowercase letters, digits and dashes; receipts count rejects by it. A bad code
+    /// does not fail the request: capital letters become lowercase, other characters become dashes, and a longer code
+    /// is cut. `reason` is a sentence for people that names the column and the value;
+    /// [`Record::reject`](crate::Record::reject) makes one.
     pub fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         let mut code = code.into();
         if !is_code(&code) {

@@ -1,5 +1,5 @@
 //! Checks of the form of a field, eight bytes at a time: a text comes in, true or false goes out. Use `str::parse` for
-//! a value to calculate with, and these for a value that only has to be valid.
+//! a value to calculate with, and these checks for a value that only has to be valid.
 
 use crate::words::word;
 
@@ -51,7 +51,7 @@ pub fn is_decimal(text: &str) -> bool {
     if found == 0 {
         return true;
     }
-    // One byte is none of the digits, and that is a point with a digit on either side.
+    // The text is valid only if one byte is no digit, and that byte is a point with a digit on either side.
     let at = found.trailing_zeros() / 8;
     let is_one = found & (found - 1) == 0;
     let is_point = (word >> (8 * at)) & 0xFF == u64::from(b'.');
@@ -66,7 +66,7 @@ fn is_long_decimal(text: &str) -> bool {
     }
 }
 
-/// Returns up to eight bytes as a word, with the digit zero above them.
+/// Returns up to eight bytes as a word. The digit zero fills up the high bytes.
 #[inline(always)]
 fn short_word(bytes: &[u8]) -> u64 {
     let padding = if bytes.len() < 8 {
@@ -80,7 +80,7 @@ fn short_word(bytes: &[u8]) -> u64 {
 /// Returns a word with the high bit set of each byte that is not a digit.
 #[inline(always)]
 fn others(word: u64) -> u64 {
-    // A digit becomes 0 to 9. What is more than that, or has its high bit set, has it then.
+    // A digit becomes 0 to 9. The addition sets the high bit of a greater byte, and `| word` keeps one that was set.
     let word = word ^ ZEROS;
     (((word & !HIGH_BITS) + 0x7676_7676_7676_7676) | word) & HIGH_BITS
 }

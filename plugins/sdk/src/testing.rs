@@ -51,7 +51,7 @@ pub struct Report {
     pub kept: u64,
     /// The number of records that went to the output with other values.
     pub edited: u64,
-    /// The number of records that other rows replaced in the output.
+    /// The number of records that the plugin replaced with new rows.
     pub replaced: u64,
     /// The number of records that the plugin dropped without a replacement.
     pub dropped: u64,
@@ -146,7 +146,7 @@ fn report_on<P: Plugin>(
 }
 
 impl Report {
-    /// The output as CSV, with a header.
+    /// Returns the output as CSV, with a header.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -157,10 +157,10 @@ impl Report {
         String::from_utf8(bytes).expect("CSV made of texts is a text")
     }
 
-    /// The output's values in the column `name`.
+    /// Returns the output's values in the column `name`.
     ///
     /// # Panics
-    /// There is no such column.
+    /// Panics if there is no such column.
     #[must_use]
     pub fn column(&self, name: &str) -> Vec<&str> {
         let at = self.columns.iter().position(|column| column == name);
@@ -168,7 +168,7 @@ impl Report {
         self.rows.iter().map(|row| row[at].as_str()).collect()
     }
 
-    /// Adds what became of one record that is `row` in the output unless it is changed.
+    /// Adds the outcome of one record. `row` is its output row without changes.
     fn add(&mut self, mut row: Vec<String>, outcome: Outcome) {
         self.read += 1;
         match outcome {

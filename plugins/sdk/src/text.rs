@@ -1,4 +1,4 @@
-//! A buffer of texts that grows by short pieces: values come in, bytes in UTF-8 go out.
+//! A buffer of texts that grows in short pieces: values come in, bytes in UTF-8 go out.
 
 use std::fmt;
 use std::ops::Range;
@@ -48,7 +48,7 @@ impl Text {
         self.0.extend_from_slice(&other.0);
     }
 
-    /// Replaces the bytes in `old` by those from `start` on, and returns the number of the latter.
+    /// Replaces the bytes in `old` with the bytes from `start` on, and returns the number of moved bytes.
     pub(crate) fn move_to(&mut self, old: Range<usize>, start: usize) -> usize {
         let moved = self.0.len() - start;
         self.0[old.start..].rotate_right(moved);

@@ -1,6 +1,6 @@
-//! Short texts as machine words: bytes come in, and are copied or compared eight or sixteen at once. In WebAssembly, a
-//! copy of unknown length is a call out of the sandbox's code, and a comparison is a loop over bytes. For a short
-//! field, either costs more than all other work on it.
+//! Copies and compares short texts as machine words, eight or sixteen bytes at once. In WebAssembly, a copy of unknown
+//! length is a call out of the sandbox's code, and a comparison is a loop over bytes. For a short field, either costs
+//! more than all other work on it.
 
 /// The number of bytes that must be free to copy a short text without a call.
 const ROOM: usize = 24;
@@ -53,7 +53,7 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     let Some(room) = out.spare_capacity_mut().first_chunk_mut::<ROOM>() else {
         return append_long(out, bytes);
     };
-    // Not a loop: each turn of one costs as much as the copy.
+    // There is no loop, because each iteration would cost as much as the copy.
     let (words, rest) = bytes.as_chunks::<8>();
     if words.len() > 2 {
         return append_long(out, bytes);
@@ -66,11 +66,12 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     }
     let after = 8 * words.len();
     room[after..after + 8].write_copy_of_slice(&word(rest).to_le_bytes());
-    // SAFETY: the room was there, and has been written up to eight bytes behind the last whole word.
+    // SAFETY: `room` is spare capacity, and it has been written up to eight bytes behind the last whole word, so `len`
+    // bytes are initialized.
     unsafe { out.set_len(at + len) }
 }
 
-/// Appends bytes that are too long for the short way, or for which there is no room yet.
+/// Appends bytes that are too long for `append`'s few stores, or that may not fit without more memory.
 #[inline(never)]
 fn append_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Before anything is measured: all ways give the same results, for all settings and sizes of batches.
+//! Checks before any measurement that all ways give the same results, for all settings and sizes of batches.
 
 use crate::input::{self, BATCH_BYTES, Batch, Layout};
 use crate::sandbox::{Guest, Setting};
@@ -77,7 +77,7 @@ fn arenas_agree(guest: &mut Guest, batch_bytes: usize, expected: &Rows) {
     assert!(whole == *expected);
 }
 
-/// The edits of a record are the same however many of its columns cross.
+/// Checks that the edits of a record do not depend on the number of columns that cross.
 fn projections_agree(guest: &mut Guest, expected: &Rows) {
     for layout in [Layout::all(input::WIDE), Layout::four()] {
         let mut cells = Vec::new();
@@ -96,7 +96,7 @@ fn projections_agree(guest: &mut Guest, expected: &Rows) {
     }
 }
 
-/// The batch's rows after the changes.
+/// Returns the rows of the batch after the changes.
 fn apply(changes: &Changes, batch: &Batch) -> Rows {
     let mut kept = Rows::new();
     let (mut operands, mut start) = (changes.operands.iter().map(|&operand| operand as usize), 0);

@@ -1,13 +1,13 @@
-//! Components of the guests: sources come in, cargo builds them, component files go out.
+//! Builds the components of the guests: package names come in, paths of component files go out.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// The ablations' guest.
+/// Builds the benchmark's guest.
 pub(crate) fn guest() -> PathBuf {
-    // The selection is the one that the tests use as well, so that the plugins are not built anew each time.
+    // The tests build the same packages, so cargo does not rebuild the plugins each time.
     build(
         &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
         |_| {},
@@ -15,10 +15,10 @@ pub(crate) fn guest() -> PathBuf {
     .join("boundary_guest.wasm")
 }
 
-/// The ablations' guest, compiled with 128-bit vectors.
+/// Builds the benchmark's guest with 128-bit vectors.
 pub(crate) fn guest_with_simd128() -> PathBuf {
     let folder = build(&["boundary-guest"], |cargo| {
-        // Flags of their own need a folder of their own, or each build would undo the other's.
+        // Other compiler flags need another target folder. Otherwise each build would undo the other one.
         cargo
             .arg("--target-dir")
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("simd128"))
@@ -28,12 +28,12 @@ pub(crate) fn guest_with_simd128() -> PathBuf {
     folder.join("boundary_guest.wasm")
 }
 
-/// A real plugin.
+/// Builds the plugin `alarms`.
 pub(crate) fn alarms() -> PathBuf {
     guest().with_file_name("alarms.wasm")
 }
 
-/// Builds packages and gives the folder that their components are in.
+/// Builds packages, and returns the folder with their components.
 fn build(packages: &[&str], set: impl FnOnce(&mut Command)) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

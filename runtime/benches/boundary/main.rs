@@ -1,11 +1,11 @@
-//! Measures the boundary between host and plugin, and alternatives to it: the same records cross in each way, with the
+//! Compares ways for records to cross between host and plugin: the same records cross in each way, a guest does the
 //! same trivial work on them, and times go out.
 //!
-//! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds a record**; only
-//! `start` has times of its own. Where the machine has other work to do, `fastest` is the column to compare. Measured
-//! are the host's call, the way into the guest, the work, and the way back, until the host has the result in its own
-//! memory; the batches are ready before. `cargo test` runs each benchmark once, over fewer records. Either builds the
-//! guests that it needs.
+//! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds per record**. Only
+//! `start` measures single starts. On a busy machine, compare the column `fastest`. A time includes the host's call,
+//! the way into the guest, the work, and the way back, until the host has the result in its own memory. It does not
+//! include making the batches. `cargo test` runs each benchmark once, over fewer records. It builds the guests that it
+//! needs, and so does `cargo bench`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -75,7 +75,7 @@ mod ways {
         });
     }
 
-    /// The time without the work.
+    /// Measures the crossing without the work.
     #[divan::bench]
     fn arena_ignored(bencher: Bencher<'_, '_>) {
         crossing(bencher, Setting::Shipped, |guest, layout, batch| {
@@ -83,7 +83,7 @@ mod ways {
         });
     }
 
-    /// The time without a boundary.
+    /// Measures the work without a crossing.
     #[divan::bench]
     fn native_edits(bencher: Bencher<'_, '_>) {
         let layout = Layout::alarms();
@@ -96,7 +96,7 @@ mod ways {
     }
 }
 
-/// Measures the ways for results to come back: as the call's value or by calls into the host.
+/// Measures the ways for results to come back: as the return value of the call, or by calls into the host.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod results {
     use super::*;
@@ -130,7 +130,7 @@ mod results {
     }
 }
 
-/// Measures sizes of batches.
+/// Measures batches of different sizes.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod batch_kib {
     use super::*;
@@ -149,7 +149,7 @@ mod batch_kib {
     }
 }
 
-/// Measures the cost of the means to end a guest that loops.
+/// Measures the cost of the ways to stop a guest in an endless loop.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ended_by {
     use super::*;
@@ -195,7 +195,7 @@ mod vectors {
     }
 }
 
-/// Measures the ways to make sure that fields are UTF-8.
+/// Measures the ways to ensure that fields are UTF-8.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod utf8 {
     use super::*;
@@ -222,7 +222,7 @@ mod utf8 {
     }
 }
 
-/// Measures numbers of columns of a wide record that cross, if the plugin reads three of them.
+/// Measures how the time depends on the number of columns that cross. The plugin reads three columns of a wide record.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod projection {
     use super::*;
@@ -254,7 +254,7 @@ mod projection {
     }
 }
 
-/// Measures a call that does nothing.
+/// Measures an empty call.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod call {
     use super::*;
@@ -270,7 +270,7 @@ mod call {
     }
 }
 
-/// Measures the start of an instance that does nothing.
+/// Measures the start of an instance.
 mod start {
     use super::*;
     use ingest_host::config::Limits;
@@ -283,7 +283,7 @@ mod start {
         Guest::start(Setting::Shipped)
     }
 
-    /// The start for a request in the product, and `open` with a header.
+    /// Measures the start of the plugin `alarms` as for a request, including `open`.
     #[divan::bench]
     fn alarms_and_open(bencher: Bencher<'_, '_>) {
         let plugin = Engine::new(&Limits::default(), None)
@@ -294,7 +294,7 @@ mod start {
     }
 }
 
-/// A measurement of alarms that cross in batches of the usual size.
+/// Measures a way for alarms to cross in batches of the usual size.
 fn crossing(bencher: Bencher<'_, '_>, setting: Setting, way: impl FnMut(&mut Guest, &Layout, &Batch)) {
     crossing_as(bencher, setting, &Layout::alarms(), BATCH_BYTES, way);
 }
@@ -315,7 +315,7 @@ fn crossing_as(
     });
 }
 
-/// A measurement of passes over all records: as many as make 100,000, or one where only a test is wanted.
+/// Measures passes over all records: as many as make 100,000 records with `--bench`, and otherwise one.
 fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let passes = if is_measured { 100_000 / RECORDS } else { 1 };

@@ -1,5 +1,5 @@
-//! Checks the rate of a sender: the time that a reader waits for bytes, and their number, go in; whether the sender is
-//! too slow comes out. The time in which the reader is busy does not count: a slow plugin is not the server's fault.
+//! Checks the rate of a sender: the reader's waiting time and the number of bytes come in, and an error goes out if the
+//! sender is too slow. The time in which the reader is busy does not count: a slow plugin is not the server's fault.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ struct WaitState {
 }
 
 impl WaitTime {
-    /// Runs `wait`, and adds the time that it takes.
+    /// Runs `wait`, and adds its duration.
     pub(super) fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.lock().since = Some(Instant::now());
         let came = wait();
@@ -37,7 +37,7 @@ impl WaitTime {
     }
 }
 
-/// The least rate of a sender, checked in consecutive windows of waiting time.
+/// The minimum rate of a sender, checked in consecutive windows of waiting time.
 #[derive(Debug)]
 pub(super) struct MinRate {
     bytes_per_second_min: u64,
@@ -62,7 +62,7 @@ impl MinRate {
         }
     }
 
-    /// Checks the window, once it is over, by the total time waited and all bytes received.
+    /// Checks the rate of the window if it is over. `waited` and `received` are totals of the transfer.
     pub(super) fn check(&mut self, waited: Duration, received: u64) -> Result<(), TooSlow> {
         let in_window = waited.saturating_sub(self.begun.0);
         if in_window < self.window {
@@ -77,7 +77,7 @@ impl MinRate {
         Ok(())
     }
 
-    /// Begins a window, because the wait so far was not for the bytes of an answer.
+    /// Begins a new window. The time waited so far does not count towards its rate.
     pub(super) fn begin(&mut self, waited: Duration, received: u64) {
         self.begun = (waited, received);
     }

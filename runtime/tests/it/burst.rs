@@ -1,4 +1,5 @@
-//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves; on both queues.
+//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves. The tests run with the
+//! embedded queue and with Redis.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -28,7 +29,7 @@ on_both_queues! {
 
 const WAITS: &str = "the burst has nothing to do and waits";
 
-/// The default bound of its waiting is longer than this.
+/// The time limit of a burst in these tests. It is less than the default of `--burst-wait`, 300 s.
 const AT_ONCE: Duration = Duration::from_secs(100);
 
 fn words(more: &str) -> String {
@@ -49,13 +50,14 @@ fn assert_said(said: &CommandOutput, code: i32, first: &str) {
     assert!(said.stdout.starts_with(first), "{}", said.stdout);
 }
 
-/// Whether the list has a line with these words.
+/// Returns true if the list has a line with all of `words`.
 fn lists(said: &CommandOutput, words: &[&str]) -> bool {
     let mut lines = said.stdout.lines().skip(1);
     lines.any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// Makes sure that the queue is there, so that documents can be pushed to it.
+/// Serves an input and creates the queue, so that documents can be pushed to it. Returns the server and the input's
+/// URL.
 fn with_file(host: &Host) -> (Files, String) {
     let files = Files::serve();
     let url = files.put("in.csv", "n\n1\n");
@@ -82,7 +84,7 @@ fn what_is_delayed_for_a_year_is_told_and_no_failure(host: &Host) {
 
 fn what_is_due_soon_is_waited_for(host: &Host) {
     let (_files, url) = with_file(host);
-    // Long enough that nothing is due by itself.
+    // The delays are so long that no request becomes due by itself.
     for (id, delay_ms) in [("soon", 1_800_000), ("sooner", 1_700_000), ("late", 7_200_000)] {
         host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
     }
@@ -124,7 +126,7 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
     assert!(summary.starts_with("2 done"), "{summary}");
     assert!(summary.contains(" lost, 1 for later"), "{summary}");
-    // It may have found one of the two before the other was due.
+    // The burst may have claimed one of the two before the other was due.
     let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
     assert!(told_again <= 1, "{rest:#?}");
     for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {
@@ -132,7 +134,7 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     }
 }
 
-/// A program that does not outlive a test that fails.
+/// A process that is killed when the test ends, even if the test fails.
 struct KillOnDrop(Child);
 
 impl Drop for KillOnDrop {
@@ -162,7 +164,7 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
         output: output.clone(),
         move_output: false,
     };
-    // Its only worker is lost, and the next one cannot look at the output yet.
+    // The request's only worker is lost, and the next worker cannot check the output yet.
     let put_off = async {
         let server = Backend::connect(&host.url).await.unwrap();
         let lost = server
@@ -206,7 +208,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
         "{}",
         said.stdout
     );
-    // With the usual bound all retries are waited for, which is told once.
+    // With the default of `--burst-wait`, the burst waits for all retries, and says so once.
     files.fail("in.csv", 2);
     let said = burst(host, "");
     assert_said(&said, 0, "1 done, 0 dead, 2 retried");
@@ -221,7 +223,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
     }
 }
 
-/// A server that is down for longer than the burst waits, and says when to come back.
+/// Starts a server that answers each request with 503 and `Retry-After: seconds`.
 fn busy_for(seconds: u32) -> ScriptedServer {
     let headers = format!("Retry-After: {seconds}\r\n");
     let answer = answer("503 Service Unavailable", &headers, b"");
@@ -235,7 +237,7 @@ fn all_waits_for_retries_together_are_bounded(host: &Host) {
         busy.address
     ))
     .ok();
-    // Each of the waits is shorter. The third one does not end in time.
+    // Each wait is shorter than 8 s, but three waits together are longer.
     let said = burst(host, "--burst-wait 8s");
     assert_said(&said, 1, "0 done, 0 dead, 3 retried");
     assert!(
@@ -253,7 +255,7 @@ fn what_is_due_behind_retries_is_waited_for(host: &Host) {
         let uri = format!("http://{}/{number}.csv", busy.address);
         host.run(&format!("submit --queue q --uri {uri}")).ok();
     }
-    // Within a wait of the time at which the retries are not waited for any more, and not due before them then.
+    // When the burst stops waiting for the retries, this request is due within 5 s, but later than the retries.
     host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
     let said = burst(host, "--burst-wait 5s");
     assert_said(&said, 1, "1 done, 0 dead");
@@ -283,7 +285,7 @@ fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
     assert!(said.stdout.contains(line), "{}", said.stdout);
 }
 
-/// Only what was changed, unless somebody asks for all.
+/// The log has only the limits that differ from the defaults.
 #[test]
 fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     let host = Host::embedded();
@@ -307,7 +309,7 @@ fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     }
 }
 
-/// A worker that has a request and does not end it.
+/// Starts a worker that claims a request and does not end it.
 fn holder(host: &Host, files: &Files) -> Worker {
     let url = files.hold("held.csv", "n\n1\n2\n");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
@@ -380,7 +382,7 @@ fn what_a_paused_queue_has_is_left_and_the_others_are_done(host: &Host) {
     assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
     assert_eq!(host.status("p1")["state"], "done");
 
-    // What is delayed for longer than the burst waits is none of its business, paused or not.
+    // The burst ignores a request that is delayed beyond `--burst-wait`, even in a paused queue.
     host.run("cancel q1").ok();
     host.run("cancel soon").ok();
     let said = burst(host, "");
@@ -425,7 +427,7 @@ fn the_list_of_what_is_left_is_short(host: &Host) {
     let said = burst(host, "");
     assert_said(&said, 1, "0 done");
     assert!(said.stdout.contains(" lost, 30 left\n"), "{}", said.stdout);
-    // The summary, a head, the first of them, and how many there are.
+    // The summary, a heading, the first 20 requests, and a line with the number of all requests.
     assert_eq!(said.stdout.lines().count(), 1 + 1 + 20 + 1, "{}", said.stdout);
     assert!(said.stdout.ends_with("lists them\n"), "{}", said.stdout);
 }

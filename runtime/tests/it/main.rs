@@ -1,7 +1,7 @@
-//! What the program promises its users, a module for each promise, in one program that is linked once.
+//! Tests of what the program promises its users: a module for each promise, in one binary that is linked once.
 //!
-//! The tests run beside each other in one process. One that measures the whole process does so in a process of its own:
-//! see [`support::process::is_own`].
+//! The tests run in parallel in one process. A test that measures the whole process runs in a separate process: see
+//! [`support::process::is_own`].
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 /// Makes each test twice: with the embedded queue, and with a Redis server of its own.

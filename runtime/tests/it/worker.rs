@@ -1,4 +1,4 @@
-//! A worker from submit to settle, on both queues.
+//! A worker from submit to settle, with the embedded queue and with Redis.
 
 use std::time::Instant;
 
@@ -202,7 +202,7 @@ fn a_request_is_cancelled_before_and_while_it_runs(host: &Host) {
     ));
     worker.wait_for_log("claimed");
     assert!(host.run("cancel runs").ok().contains("told to stop"));
-    // The worker hears of it when it renews its lease.
+    // The worker learns of the cancellation when it renews its lease.
     host.wait_for_state("runs", "cancelled");
     assert!(!host.path("out/q/runs.csv").exists());
     let (code, log) = worker.stop();
@@ -314,7 +314,8 @@ fn submit_waits_for_the_receipt(host: &Host) {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// As by a volume that is mounted there. That is no wrong usage, after which a supervisor would not start it again.
+/// A volume that is mounted over the output has the same effect. The exit code is not 2 (wrong usage), so a supervisor
+/// starts the worker again.
 fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(10));
@@ -328,7 +329,7 @@ fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     wait_for("the output's id", || id.exists().then_some(()));
     std::fs::create_dir(host.path("volume")).unwrap();
     host.write("volume/.output-id", "another\n");
-    // The worker may write meanwhile.
+    // The worker may be writing, so the folders are renamed.
     std::fs::rename(host.path("out"), host.path("before")).unwrap();
     std::fs::rename(host.path("volume"), host.path("out")).unwrap();
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
@@ -367,7 +368,7 @@ fn what_a_killed_worker_had_goes_to_another(host: &Host) {
     worker.ended();
     assert_eq!(host.status("one")["state"], "leased");
     files.let_go("alarms.csv");
-    // The lease of 60 seconds is let run out as the server would see it.
+    // This ends the lease of 60 s on the server, without a wait.
     host.expire_lease("one");
     let worker = host.worker(&words);
     let status = host.wait_for_state("one", "done");
@@ -427,7 +428,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
         receipt
     );
 
-    // The queue does not know the id any more. The same work is found done by its receipt, and nothing is written twice.
+    // The queue no longer knows the id. The worker finds the receipt of the same work, and writes nothing again.
     assert!(submit().contains("submitted"));
     let said = run(host, "--burst --allow-host 127.0.0.1");
     assert!(said.starts_with("1 done"), "{said}");
@@ -443,7 +444,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let outputs = outputs.filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(outputs.count(), 1);
 
-    // Other work under that id is refused by it.
+    // With the receipt, the worker refuses other work under that id.
     host.end_long_ago("one");
     run(host, "--burst --allow-host 127.0.0.1");
     files.put("alarms.csv", alarms(101));
@@ -527,7 +528,7 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert!(said.contains("--queue"), "{said}");
     let said = host.run("dead purge --documents --queue p").refused(1);
     assert!(said.contains("no such queue"), "{said}");
-    // Dead requests are one thing, documents another.
+    // `--all` purges dead requests, but no documents.
     assert_eq!(host.run("dead purge --all --queue q").ok(), "");
     assert_eq!(names().len(), 3);
     let said = host.run("dead purge --documents --queue q").ok();
@@ -535,7 +536,7 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert_eq!(names(), Vec::<String>::new());
 }
 
-/// They may be started at the same time; and a network that fails at that moment is no reason to leave.
+/// A worker and its server may start at the same time. A worker also keeps trying if the network fails at its start.
 #[test]
 fn a_worker_waits_for_its_server_to_start() {
     let mut server = RedisServer::start();

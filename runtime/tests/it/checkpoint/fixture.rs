@@ -1,4 +1,4 @@
-//! Attempts at one request within this process. Each has its own lanes and limits; what they share is a folder.
+//! Runs attempts at one request within this process. Each has its own lanes and limits, and all share a folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use tokio::runtime::Runtime;
 use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::pipeline::{self as run, plugin};
 
-/// Of a chunk.
+/// The target size of a chunk.
 pub(crate) const BATCH_BYTES: usize = 2_000;
 
-/// Alarms for many chunks, of which each has a reject before it or in it.
+/// Returns alarms for many chunks. The first record is a reject, so each chunk has a reject in it or before it.
 pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     let mut csv = Vec::new();
     alarm_feed::write_alarms(&mut csv, seed, 6_000, 5).unwrap();
@@ -35,7 +35,7 @@ pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     csv
 }
 
-/// How an attempt reads and transforms its input, and in how many lanes.
+/// The settings of an attempt: how it reads and transforms its input, and in how many lanes.
 #[derive(Clone)]
 pub(crate) struct AttemptSettings {
     pub(crate) plugin: Plugin,
@@ -43,7 +43,7 @@ pub(crate) struct AttemptSettings {
     pub(crate) options: InputOptions,
     pub(crate) output_format: Option<Format>,
     pub(crate) lanes: usize,
-    /// Looked at all the while.
+    /// The stop signal, which the attempt checks throughout.
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<ProgressCounters>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct CheckpointFixture {
     runtime: Runtime,
 }
 
-/// Everything that a reader can see of a request, but for its attempts.
+/// Everything that a reader can see of a request, except its attempts.
 #[derive(Debug, PartialEq)]
 pub(crate) struct AttemptOutcome {
     output: run::RunOutcome,
@@ -85,7 +85,7 @@ impl AttemptOutcome {
     }
 }
 
-/// What one gets of some bytes without any disturbance.
+/// Returns the outcome of an attempt that nothing interrupts.
 pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOutcome {
     let fixture = CheckpointFixture::new();
     let path = fixture.folder.path().join("a.csv");
@@ -104,7 +104,7 @@ pub(crate) fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// From which byte on a request asks for a file, if it does not ask for all of it.
+/// Returns the offset from which an HTTP request asks for a file, or `None` if it asks for the whole file.
 pub(crate) fn range_of(head: &str) -> Option<u64> {
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="))?;
     Some(range.strip_suffix('-').unwrap().parse().unwrap())
@@ -118,7 +118,7 @@ impl CheckpointFixture {
         }
     }
 
-    /// One attempt. A transfer that breaks off ends it, and there is a checkpoint wherever there can be one.
+    /// Runs one attempt. It ends if the transfer breaks off, and writes a checkpoint wherever it can.
     pub(crate) fn attempt(&self, uri: &str, settings: &AttemptSettings) -> Result<Receipt, Error> {
         let limits = Limits {
             batch_bytes: BATCH_BYTES,
@@ -142,7 +142,7 @@ impl CheckpointFixture {
         let settings = settings.clone();
         let job = Job {
             profile: true,
-            // Tests are about other things than how many are rejected.
+            // The gate accepts any number of rejects.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
             id: Some("one".to_owned()),
             queue: Some("q".to_owned()),
@@ -178,7 +178,7 @@ impl CheckpointFixture {
         }
     }
 
-    /// The files in staging whose names end so.
+    /// Returns the files in staging whose names end with `end`.
     pub(crate) fn staged(&self, end: &str) -> Vec<PathBuf> {
         let folders = ["out/.staging", "out/.staging/fences", "out/rejects/.staging"]
             .map(|folder| self.folder.path().join(folder));
@@ -189,20 +189,20 @@ impl CheckpointFixture {
             .collect()
     }
 
-    /// The only one of those.
+    /// Returns the only file in staging whose name ends with `end`.
     pub(crate) fn staged_one(&self, end: &str) -> PathBuf {
         let mut found = self.staged(end);
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
     }
 
-    /// Nothing is left that only attempts use.
+    /// Checks that no staged file is left.
     pub(crate) fn is_tidy(&self) {
         assert_eq!(self.staged(""), Vec::<PathBuf>::new());
     }
 }
 
-/// How many bytes of the input were done, as people see it.
+/// Returns the number of input bytes that the progress shows as done.
 pub(crate) fn shown(settings: &AttemptSettings) -> u64 {
     settings.progress.bytes.load(Ordering::Relaxed)
 }
