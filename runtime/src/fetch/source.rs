@@ -9,7 +9,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue};
 use url::Url;
 
 use super::checksums::{Algorithm, Checksums};
-use super::decompress::{self, Compression, DeclaredCompression, DecompressLimits, DecompressedReader};
+use super::compression::{Compression, DeclaredCompression};
+use super::decompress::{self, DecompressLimits, DecompressedReader};
 use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
