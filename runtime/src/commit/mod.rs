@@ -31,6 +31,7 @@ mod fencing;
 mod folders;
 mod passing;
 mod publish;
+mod request_files;
 mod staging;
 
 use std::collections::{HashMap, HashSet};
