@@ -11,7 +11,7 @@ use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
 use super::trap_budget::TrapBudget;
 use crate::commit::{Staged, StagedPart, Staging};
 use crate::config::{Limits, REJECTS_RATIO};
-use crate::digest::Digesting;
+use crate::digest::{Digest, Digesting};
 use crate::encode::RejectWriter;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
@@ -99,9 +99,9 @@ impl<'a> OutputAssembler<'a> {
         self.of_input.as_ref().map(Digesting::bytes)
     }
 
-    /// Returns the digest of the input, if it was digested here.
-    pub(super) fn end_input(&mut self) -> Option<Digesting> {
-        self.of_input.take()
+    /// Ends the digest of the input, if it is digested here.
+    pub(super) fn end_input(&mut self) -> Option<Digest> {
+        self.of_input.take().map(Digesting::finish)
     }
 
     /// Takes the next part of the result of the chunk `raw`.

@@ -205,11 +205,11 @@ fn put_through(
     // Only one instance of a stateless plugin finishes, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
-    if let Some(of_input) = assembler.end_input() {
-        input.fetched.set_digest(of_input);
-    }
-
-    let digest = input.fetched.digest().cloned().ok_or_else(|| {
+    let digest = match assembler.end_input() {
+        Some(digest) => input.fetched.is_all(&digest).then_some(digest),
+        None => input.fetched.digest().cloned(),
+    };
+    let digest = digest.ok_or_else(|| {
         let what = format!("{}: the input was not read to its end", input.name);
         Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
     })?;
