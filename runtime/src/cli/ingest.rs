@@ -12,14 +12,14 @@ use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs,
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, report, stdout};
-use crate::commit::{Committed, Destination};
+use crate::commit::{Committed, Destination, Owner};
 use crate::decode::NOT_UTF8;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
 use crate::location::Location;
 use crate::names::check_id;
-use crate::pipeline::{self, Job, ProgressCounters};
+use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TimeLimit, stop_after};
@@ -350,29 +350,37 @@ impl Ingestion {
             InputArgument::Stdin => self.fetcher.open_stdin(stop)?,
         };
         let progress = Arc::new(ProgressCounters::default());
-        let job = Job {
-            id: args.id.clone(),
-            queue: None,
-            uri: input.uri(),
-            submitted_at: now,
-            attempt: 1,
-            fence: 0,
-            life_ms: 0,
-            is_contested: false,
-            worker: "ingest".into(),
-            started_at: now,
+        let work = Work {
             input: args.input.options(),
             plugin: self.plugin.clone(),
-            config: Arc::clone(&self.config),
             binding: None,
+            config: Arc::clone(&self.config),
             output_format: args.output.format,
             profile: args.output.profile,
             gate: self.gate.clone(),
-            destination: Arc::clone(&self.destination),
-            lanes: limits.lanes,
             limits: Arc::clone(limits),
+        };
+        let placement = Placement {
+            owner: Owner {
+                id: args.id.clone(),
+                ..Owner::default()
+            },
+            uri: input.uri(),
+            submitted_at: now,
+            destination: Arc::clone(&self.destination),
+        };
+        let execution = Execution {
+            attempt: 1,
+            worker: "ingest".into(),
+            started_at: now,
+            lanes: limits.lanes,
             stop: stop.clone(),
             progress: Arc::clone(&progress),
+        };
+        let job = Job {
+            work,
+            placement,
+            execution,
         };
         // On a terminal, the progress line would overwrite what the user types.
         let line = (!is_typed).then(|| ProgressLine::of_job(progress));

@@ -1,9 +1,10 @@
-//! Writes and reads checkpoints: an attempt syncs its staged files and then a document about them; if the attempt is
-//! lost, the next one gets the document and resumes from a copy of the staged files.
+//! Writes and reads checkpoints: an attempt syncs its staged files and then a file with its progress; if the attempt is
+//! lost, the next one gets that progress and resumes from a copy of the staged files.
 //!
-//! The document is in the staging folder, under a name that all attempts at a request share. An attempt never writes to
-//! the staged files of another attempt, which may still be running although it was considered lost. The bytes that a
-//! checkpoint covers do not change any more, and the attempt that resumes digests them again.
+//! The file of a checkpoint is in the staging folder, under a name that all attempts at a request share:
+//! [`StoredCheckpoint`] knows its form. An attempt never writes to the staged files of another attempt, which may still
+//! be running although it was considered lost. The bytes that a checkpoint covers do not change any more, and the
+//! attempt that resumes digests them again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -26,8 +27,9 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::stop::Stop;
 
-/// The most bytes of a document. The longest come from inputs with many long column names and rejects with many codes.
-const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+/// The most bytes of a checkpoint's file. The longest come from inputs with many long column names and rejects with
+/// many codes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The most characters of a staged name: twice 32 hexadecimal digits, and a number between them.
 const STAGED_NAME_CHARS_MAX: usize = 96;
@@ -59,6 +61,51 @@ impl StagedPart {
     }
 }
 
+/// The checkpoint in a file. The file has a line with the staged part as JSON, the progress, and a line with the SHA-256
+/// of both.
+pub struct StoredCheckpoint {
+    /// The staged files.
+    pub staged: StagedPart,
+    /// The progress, as the attempt that wrote the checkpoint gave it.
+    pub progress: String,
+}
+
+/// The first line of a checkpoint's file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StagedLine {
+    staged: StagedPart,
+}
+
+impl StoredCheckpoint {
+    /// Returns the text of the file.
+    fn into_text(self) -> String {
+        let Self { staged, progress } = self;
+        let staged = serde_json::to_string(&StagedLine { staged }).expect("a staged part serializes");
+        let text = format!("{staged}\n{progress}");
+        let digest = hex::encode(Sha256::digest(&text));
+        format!("{text}\n{digest}\n")
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Returns the reason why it is no valid checkpoint.
+    fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
+        let text = match lines {
+            Some((text, digest)) if hex::encode(Sha256::digest(text)) == digest => text,
+            _ => return Err("the checkpoint is damaged".to_owned()),
+        };
+        let parsed = text.split_once('\n').and_then(|(first, progress)| {
+            let StagedLine { staged } = strict_json::from_str(first).ok()?;
+            let progress = progress.to_owned();
+            staged.is_sound().then_some(Self { staged, progress })
+        });
+        parsed.ok_or_else(|| "the checkpoint is not one of this version".to_owned())
+    }
+}
+
 /// The result of [`Destination::resume_from`].
 pub enum ResumedStaging {
     /// The staged files were copied and are those of the checkpoint.
@@ -70,9 +117,9 @@ pub enum ResumedStaging {
 /// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// The document, once there is one.
-    document: Option<Temporary>,
-    /// Set if the document is of this attempt and not of the previous one.
+    /// The last checkpoint's file, once there is one.
+    file: Option<Temporary>,
+    /// Set if that file is of this attempt and not of the previous one.
     is_own: bool,
     /// The staged files of the previous attempt, until a checkpoint of this attempt replaces them.
     inherited: Vec<Temporary>,
@@ -83,23 +130,21 @@ pub(super) struct Checkpoints {
 struct WrittenCheckpoint {
     /// The result of syncing the staged files. The kernel reports a fault only once, so it must fail the attempt.
     synced: Result<()>,
-    /// The document, if it was written and synced, too.
-    document: Option<Temporary>,
+    /// The checkpoint's file, if it was written and synced, too.
+    file: Option<Temporary>,
     inherited: Vec<Temporary>,
 }
 
 impl Staging {
-    /// Starts a thread that syncs all staged bytes and then writes the document that `make_document` returns for them.
-    /// Does nothing while the previous checkpoint is still being written.
+    /// Starts a thread that syncs all staged bytes and then writes the checkpoint with the progress that
+    /// `make_progress` returns. Does nothing outside a queue, and while the previous checkpoint is still being written.
     ///
     /// # Errors
-    /// Fails if the staged bytes cannot be written. If only the document cannot be written, the attempt goes on.
-    pub fn checkpoint(
-        &mut self,
-        queue: &str,
-        id: &str,
-        make_document: impl FnOnce(&StagedPart) -> String,
-    ) -> Result<()> {
+    /// Fails if the staged bytes cannot be written. If only the checkpoint cannot be written, the attempt goes on.
+    pub fn checkpoint(&mut self, make_progress: impl FnOnce() -> String) -> Result<()> {
+        let (Some(queue), Some(id)) = (&self.owner.queue, &self.owner.id) else {
+            return Ok(());
+        };
         let checkpoints = &mut self.checkpoints;
         if checkpoints.writing.as_ref().is_some_and(|it| !it.is_finished()) {
             return Ok(());
@@ -107,25 +152,29 @@ impl Staging {
         checkpoints.end_writing()?;
         let output = self.output.flush_to_file()?;
         let rejects = self.rejects.as_mut().map(Staged::flush_to_file).transpose()?;
-        let part = StagedPart {
-            name: self.name.clone(),
-            output,
-            rejects,
-        };
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
         let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
         // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };
+        let name = self.name.clone();
+        let stored = StoredCheckpoint {
+            staged: StagedPart {
+                name,
+                output,
+                rejects,
+            },
+            progress: make_progress(),
+        };
         let staging = self.folders.staging.path();
         let writer = CheckpointWriter {
             folders: Arc::clone(&self.folders),
             files,
-            document: make_document(&part),
+            text: stored.into_text(),
             new_path: staging.join(format!("{}.checkpoint", self.name)),
             path: staging.join(file_name(queue, id)),
-            id: id.to_owned(),
+            id: id.clone(),
             inherited: std::mem::take(&mut checkpoints.inherited),
         };
         let span = tracing::Span::current();
@@ -150,9 +199,9 @@ impl Staging {
 
 impl Checkpoints {
     /// Creates the state of an attempt that takes over the files of another one.
-    fn inherit(document: PathBuf, staged: Vec<PathBuf>) -> Self {
+    fn inherit(file: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
-            document: Some(Temporary::new(document)),
+            file: Some(Temporary::new(file)),
             is_own: false,
             inherited: staged.into_iter().map(Temporary::new).collect(),
             writing: None,
@@ -166,11 +215,11 @@ impl Checkpoints {
         };
         let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
         self.inherited = written.inherited;
-        if let Some(document) = written.document {
-            if let Some(before) = &mut self.document {
+        if let Some(file) = written.file {
+            if let Some(before) = &mut self.file {
                 before.keep(); // It was replaced.
             }
-            self.document = Some(document);
+            self.file = Some(file);
             self.is_own = true;
         }
         written.synced
@@ -182,19 +231,16 @@ impl Checkpoints {
         if self.end_writing().is_err() {
             return;
         }
-        let Some(document) = &mut self.document else {
+        let Some(file) = &mut self.file else {
             return;
         };
         self.inherited.iter_mut().for_each(Temporary::keep);
-        // A later attempt may have replaced the document meanwhile, and then does not need these files.
-        let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
-            .ok()
-            .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
-            .is_some_and(|staged| staged.name == name);
+        // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
+        let names_these = matches!(find(file.path()), Ok(Some(stored)) if stored.staged.name == name);
         if self.is_own && names_these {
             staged.into_iter().flatten().for_each(Temporary::keep);
         }
-        document.keep();
+        file.keep();
     }
 }
 
@@ -211,7 +257,7 @@ impl Drop for Checkpoints {
 struct CheckpointWriter {
     folders: Arc<Folders>,
     files: Vec<(File, PathBuf)>,
-    document: String,
+    text: String,
     new_path: PathBuf,
     path: PathBuf,
     id: String,
@@ -222,7 +268,7 @@ impl CheckpointWriter {
     fn write(self) -> WrittenCheckpoint {
         let mut written = WrittenCheckpoint {
             synced: Ok(()),
-            document: None,
+            file: None,
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
@@ -233,9 +279,9 @@ impl CheckpointWriter {
                 return written;
             }
         }
-        match self.write_document() {
+        match self.write_checkpoint() {
             Ok(()) => {
-                written.document = Some(Temporary::new(self.path));
+                written.file = Some(Temporary::new(self.path));
                 drop(self.inherited);
                 fail_points::pass("checkpoint", &self.id);
             }
@@ -247,16 +293,15 @@ impl CheckpointWriter {
         written
     }
 
-    fn write_document(&self) -> Result<()> {
-        let (document, path) = (&self.document, &self.new_path);
+    fn write_checkpoint(&self) -> Result<()> {
+        let path = &self.new_path;
         let mut new = Temporary::new(path.clone());
-        let digest = hex::encode(Sha256::digest(document));
         let written = File::create(path).and_then(|mut file| {
-            file.write_all(format!("{document}\n{digest}\n").as_bytes())?;
+            file.write_all(self.text.as_bytes())?;
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", path))?;
-        // The names of the staged files must be durable before that of the document.
+        // The names of the staged files must be durable before that of the checkpoint.
         self.folders.staging.sync()?;
         self.folders.rejects_staging.sync()?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
@@ -266,20 +311,12 @@ impl CheckpointWriter {
 }
 
 impl Destination {
-    /// Returns the document of the last checkpoint of a request, as it was written; none if there is none.
+    /// Returns the last checkpoint of a request, as it was written; none if there is none.
     ///
     /// # Errors
     /// Returns the reason why the file is no valid checkpoint.
-    pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<String>, String> {
-        let text = match read_regular(&self.checkpoint_path(queue, id), DOCUMENT_BYTES_MAX) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("the checkpoint cannot be read: {error}")),
-        };
-        match checked_document(&text) {
-            Some(document) => Ok(Some(document.to_owned())),
-            None => Err("the checkpoint is damaged".to_owned()),
-        }
+    pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
+        find(&self.checkpoint_path(queue, id))
     }
 
     /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged;
@@ -289,10 +326,7 @@ impl Destination {
     /// Fails as [`Destination::stage`] does, and if `stop` is requested. The owner must be a request of a queue.
     pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
         let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
-        if !part.is_sound() {
-            return refused("the checkpoint names no staged files");
-        }
-        let document = match (&owner.queue, &owner.id) {
+        let file = match (&owner.queue, &owner.id) {
             (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
             _ => return refused("the attempt is at no request of a queue"),
         };
@@ -306,17 +340,15 @@ impl Destination {
         {
             return Ok(ResumedStaging::Refused(why));
         }
-        staging.checkpoints = Checkpoints::inherit(document, vec![output, rejects]);
+        staging.checkpoints = Checkpoints::inherit(file, vec![output, rejects]);
         Ok(ResumedStaging::Copied(staging.into()))
     }
 
     /// Removes the last checkpoint of a request, if there is one, and its staged files.
     pub fn forget_checkpoint(&self, queue: &str, id: &str) {
         let found = self.find_checkpoint(queue, id);
-        if let Ok(Some(document)) = &found
-            && let Some(staged) = staged_of(document)
-        {
-            drop(self.staged_paths(&staged).map(Temporary::new));
+        if let Ok(Some(stored)) = &found {
+            drop(self.staged_paths(&stored.staged).map(Temporary::new));
         }
         if !matches!(found, Ok(None)) {
             drop(Temporary::new(self.checkpoint_path(queue, id)));
@@ -374,20 +406,13 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
     Ok(Copied::Whole)
 }
 
-/// Returns the document in the text of a checkpoint's file, if its digest is right.
-fn checked_document(text: &str) -> Option<&str> {
-    let (document, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-    (hex::encode(Sha256::digest(document)) == digest).then_some(document)
-}
-
-/// Returns the staged files that a document names, whatever else it says.
-fn staged_of(document: &str) -> Option<StagedPart> {
-    #[derive(Deserialize)]
-    struct StagedOnly {
-        staged: StagedPart,
+/// Reads the checkpoint in a file; returns none if there is no file.
+fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
+    match read_regular(path, FILE_BYTES_MAX) {
+        Ok(bytes) => StoredCheckpoint::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("the checkpoint cannot be read: {error}")),
     }
-    let StagedOnly { staged } = strict_json::from_str(document).ok()?;
-    staged.is_sound().then_some(staged)
 }
 
 /// Returns the name of the checkpoint's file, which is the same for all attempts at a request.

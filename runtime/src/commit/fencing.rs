@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk;
 use super::folders::Folders;
-use super::publish::{names, names_file, read_receipt, receipt_path, write_document};
+use super::request_files::{names, names_file, read_receipt, receipt_path, write_document};
 use super::{Destination, FENCES};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};

@@ -31,6 +31,7 @@ mod fencing;
 mod folders;
 mod passing;
 mod publish;
+mod request_files;
 mod staging;
 
 use std::collections::{HashMap, HashSet};
@@ -42,7 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use self::checkpoint::{ResumedStaging, StagedPart};
+pub use self::checkpoint::{ResumedStaging, StagedPart, StoredCheckpoint};
 use self::fencing::RequestKey;
 pub use self::fencing::{Concluded, Owner};
 use self::folders::{Folder, Folders};

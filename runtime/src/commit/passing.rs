@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::publish::{Artifact, Committed, Published, artifact, names, place};
+use super::publish::{Artifact, Committed, Published, artifact, place};
+use super::request_files::names;
 use super::staging::Sealed;
 use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
 use crate::digest::SHORT_DIGEST_CHARS;

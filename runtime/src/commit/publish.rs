@@ -1,27 +1,23 @@
 //! Publishes sealed bytes under final names, with a receipt. The order keeps the promise: data first, synced, then the
 //! receipt; an attempt that comes second finds the receipt and stops.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use super::QUARANTINE;
 use super::differences::differences;
 use super::disk::{self, Temporary};
 use super::fencing::{RequestKey, RequestLock};
 use super::folders::{Folder, Folders};
+use super::request_files::{DocumentFile, names, names_file, read_receipt, receipt_path, write_document};
 use super::staging::Sealed;
 use crate::digest::{Digest, SHORT_DIGEST_CHARS};
-use crate::document::read_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::escape;
 use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::names::check_id;
-use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
+use crate::receipt::{Receipt, RejectsPart, Report, RequestPart};
 
 /// The published files, for the receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -346,17 +342,6 @@ impl Sealed {
     }
 }
 
-/// Returns the names that a file of a request may get: the usual one, and one with a mark if that is taken. No id has a
-/// `~`, so neither is ever the name of another request's file of that kind.
-pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
-    [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
-}
-
-/// Returns the path of a request's receipt, which need not exist.
-pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
-    folders.receipts.path().join(format!("{id}.json"))
-}
-
 /// Returns the error of an attempt that another one has stopped.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
@@ -431,39 +416,6 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
     Ok(())
 }
 
-/// The staged file of a document, still empty.
-pub(super) struct DocumentFile {
-    staged: Temporary,
-    file: File,
-}
-
-impl DocumentFile {
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|error| disk::failed(error, "cannot be created", path))?;
-        Ok(Self {
-            staged: Temporary::new(path.to_owned()),
-            file,
-        })
-    }
-
-    /// Writes and syncs the document.
-    fn write(mut self, document: &impl Serialize) -> Result<Temporary> {
-        // People will show the document on a terminal.
-        let text = escape::json(serde_json::to_string_pretty(document).expect("documents serialize"));
-        let written = self
-            .file
-            .write_all(format!("{text}\n").as_bytes())
-            .and_then(|()| self.file.sync_all());
-        written.map_err(|error| disk::failed(error, "cannot be written", self.staged.path()))?;
-        Ok(self.staged)
-    }
-}
-
-/// Writes and syncs a document under a name of its own.
-pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
-    DocumentFile::create(path)?.write(document)
-}
-
 /// Checks that a staged file exists and has all bytes that were written to it.
 fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     let found = fs::symlink_metadata(staged.path())
@@ -525,73 +477,14 @@ pub(super) fn artifact(path: &Path, digest: &Digest) -> Artifact {
     }
 }
 
-/// Reads a receipt; returns none if there is none.
-pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
-    let document = match read_regular(path, DOCUMENT_BYTES_MAX) {
-        Ok(document) => document,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
-    };
-    let receipt = strict_json::from_slice(&document).map_err(|error| {
-        Error::permanent(
-            Stage::Commit,
-            Code::OutputDamaged,
-            format!("{}: is not a receipt", path.display()),
-        )
-        .because(error)
-    })?;
-    Ok(Some(receipt))
-}
-
-/// Returns whether the receipt names this file as output or rejects. Both are of the same output, which may have had
-/// another path when the receipt was written (it was moved, or mounted by another machine), so only the file's name
-/// counts.
-pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
-    let uri = file_uri(path);
-    let is_named = |named: &str| last_segment(named) == last_segment(&uri);
-    receipt.rejects.uri.as_deref().is_some_and(is_named)
-        || receipt.outputs.iter().any(|output| is_named(&output.uri))
-}
-
-fn last_segment(uri: &str) -> &str {
-    uri.rsplit('/').next().unwrap_or(uri)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::io::Write;
     use std::sync::Arc;
 
     use super::super::staging::Staging;
     use super::*;
     use crate::commit::Owner;
-
-    /// Returns ids that differ in all that ids may have: marks, formats, dots, upper and lower case.
-    fn ids() -> Vec<String> {
-        let parts = [
-            "a",
-            "A",
-            "5",
-            "1",
-            "csv",
-            "jsonl",
-            "rejects",
-            "0123456789ab",
-            "-",
-            "_",
-        ];
-        let mut ids: Vec<String> = parts.map(str::to_owned).to_vec();
-        for _ in 0..2 {
-            let longer: Vec<_> = ids
-                .iter()
-                .flat_map(|id| parts.map(|part| format!("{id}.{part}")))
-                .collect();
-            ids.extend(longer);
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
 
     /// Returns a sealed attempt with an output, in new folders that `change` has changed.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
@@ -680,26 +573,5 @@ mod tests {
         assert!(matches!(committed, Committed::New(_)));
         assert!(root.path().join("out/a.csv").exists());
         assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());
-    }
-
-    #[test]
-    fn files_of_two_requests_never_have_one_name() {
-        let ids = ids();
-        assert!(ids.len() > 1_000);
-        // Each folder holds one kind of files; outputs may have either format.
-        for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
-            let mut owners = HashMap::new();
-            for id in &ids {
-                check_id(id).unwrap();
-                for suffix in suffixes {
-                    for mark in ["1", "5", "51", "0123456789ab"] {
-                        for name in names(id, mark, suffix) {
-                            let owner = owners.entry(name.clone()).or_insert(id);
-                            assert_eq!(*owner, id, "{name}");
-                        }
-                    }
-                }
-            }
-        }
     }
 }

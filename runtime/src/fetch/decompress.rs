@@ -7,145 +7,22 @@
 //! only NULs that a tape or a block device has left behind a gzip member are skipped; other trailing bytes are an
 //! error.
 
+mod zstd;
+
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use encoding_rs::Encoding;
+use ::zstd::stream::zio;
 use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer, WriteBuf};
-use zstd::stream::zio;
 
-use super::range_request::shown;
+use self::zstd::ZstdDecoder;
+use super::compression::{Compression, DeclaredCompression, GZIP_MAGIC};
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::memory::{Held, MemoryShare};
-use crate::units::ByteSize;
+use crate::memory::MemoryShare;
 
 const BUFFER_BYTES: usize = 128 << 10;
-
-/// The windows that a zstd decoder supports, as powers of two.
-const ZSTD_WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
-
-/// The most encodings that are decoded one after the other.
-const ENCODINGS_MAX: usize = 4;
-
-/// The first bytes of each member of a gzip file: RFC 1952, section 2.3.1.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-/// A supported compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    Gzip,
-    Zstd,
-    /// Deflate, as a `Content-Encoding` only: a file itself does not show it.
-    Deflate,
-}
-
-impl Compression {
-    /// Returns the compression of a file name's extension.
-    pub(super) fn of_extension(extension: &str) -> Option<Self> {
-        match extension {
-            "gz" | "gzip" => Some(Self::Gzip),
-            "zst" | "zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-
-    /// Returns the compression of a media type without parameters.
-    pub(super) fn of_media_type(media_type: &str) -> Option<Self> {
-        match media_type {
-            "application/gzip" | "application/x-gzip" => Some(Self::Gzip),
-            "application/zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-
-    /// Returns the compressions in the lines of `Content-Encoding`, in the order in which they were applied. Ignores
-    /// words that servers send and that say nothing about compression.
-    ///
-    /// # Errors
-    /// Fails if one is not supported, or if there are too many.
-    pub(super) fn of_content_encoding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Self>> {
-        let mut found = Vec::new();
-        for word in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
-            let word = String::from_utf8_lossy(word).trim().to_ascii_lowercase();
-            found.extend(match word.as_str() {
-                "gzip" | "x-gzip" => Some(Self::Gzip),
-                "zstd" => Some(Self::Zstd),
-                "deflate" => Some(Self::Deflate),
-                word if says_nothing(word) => None,
-                word => {
-                    let word = shown(word.as_bytes());
-                    let what = format!(
-                        "content encoding \"{word}\" is not supported, only gzip, zstd and deflate, and the server was asked \
-                         for none: let it send the file as it is"
-                    );
-                    return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
-                }
-            });
-        }
-        if found.len() > ENCODINGS_MAX {
-            let what = format!(
-                "the server names {} content encodings, and {ENCODINGS_MAX} is the limit",
-                found.len()
-            );
-            return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
-        }
-        Ok(found)
-    }
-
-    fn of_magic(start: &[u8]) -> Option<Self> {
-        match start {
-            [first, second, ..] if [*first, *second] == GZIP_MAGIC => Some(Self::Gzip),
-            // This is a frame, or a frame to be skipped: RFC 8878, section 3.1.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-
-    /// Returns whether a stream of this kind may begin with these bytes. Deflate may begin with any byte.
-    fn may_begin(self, start: &[u8]) -> bool {
-        match self {
-            Self::Deflate => !start.is_empty(),
-            other => Self::of_magic(start) == Some(other),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Deflate => "deflate",
-        }
-    }
-
-    fn magic_bytes(self) -> usize {
-        match self {
-            Self::Gzip => 2,
-            Self::Zstd => 4,
-            Self::Deflate => 0,
-        }
-    }
-}
-
-/// Returns whether a word in `Content-Encoding` does not change the bytes: it belongs to another header, names a
-/// character set, or describes how the file was once uploaded.
-fn says_nothing(word: &str) -> bool {
-    let words = ["", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"];
-    let charset = word.strip_prefix("charset=").unwrap_or(word);
-    words.contains(&word) || Encoding::for_label(charset.as_bytes()).is_some()
-}
-
-/// The compression of an input according to its server and its name.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DeclaredCompression {
-    /// The server's `Content-Encoding`, in the order in which they were applied.
-    pub(super) encodings: Vec<Compression>,
-    /// The compression that the name or the content type of the file itself gives.
-    pub(super) file: Option<Compression>,
-}
 
 /// A reader of decompressed bytes that counts the compressed bytes read for them. There is no count if the input is not
 /// compressed.
@@ -201,14 +78,14 @@ pub(super) fn decompress(
             );
             return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
-        let unpacked = compression.decoder(peeked, name, room)?;
+        let unpacked = peeked.decoder(compression, name, room)?;
         // If there are several layers, the outer one was fetched.
         taken = taken.or(unpacked.taken);
         input = unpacked.plain;
     }
     let peeked = PeekedReader::new(input, name)?;
     if let Some(found) = Compression::of_magic(peeked.first()) {
-        let unpacked = found.decoder(peeked, name, room)?;
+        let unpacked = peeked.decoder(found, name, room)?;
         let taken = taken.or(unpacked.taken);
         return Ok(DecompressedReader { taken, ..unpacked });
     }
@@ -309,140 +186,6 @@ impl<R: Read> Read for ErrorContextReader<R> {
     }
 }
 
-/// Unpacks zstd. Memory for the window of each frame, which a decoder keeps, is requested as soon as its header gives
-/// the size.
-struct ZstdDecoder {
-    decoder: raw::Decoder<'static>,
-    name: String,
-    window_bytes_max: u64,
-    /// The first bytes of a frame, until the header is complete.
-    header: Vec<u8>,
-    is_begun: bool,
-    /// The number of frames that have ended.
-    frames: u64,
-    held: Held,
-}
-
-impl ZstdDecoder {
-    fn new(name: &str, room: DecompressLimits<'_>) -> io::Result<Self> {
-        let mut decoder = raw::Decoder::new()?;
-        let logs = ZSTD_WINDOW_LOGS;
-        let log = room.zstd_window_bytes_max.checked_next_power_of_two();
-        let log = log
-            .map_or(*logs.end(), u64::ilog2)
-            .clamp(*logs.start(), *logs.end());
-        decoder.set_parameter(DParameter::WindowLogMax(log))?;
-        Ok(Self {
-            decoder,
-            name: name.to_owned(),
-            window_bytes_max: room.zstd_window_bytes_max,
-            header: Vec::new(),
-            is_begun: false,
-            frames: 0,
-            held: room.memory.hold(),
-        })
-    }
-
-    /// Reads the header in the next bytes, after the part of it that the decoder has taken before.
-    fn look(&mut self, next: &[u8]) -> Result<()> {
-        let room = ZSTD_HEADER_BYTES_MAX - self.header.len();
-        self.header.extend_from_slice(&next[..next.len().min(room)]);
-        if self.frames > 0 && !is_beginning_of_frame(&self.header) {
-            return Err(trailing(&self.name, Compression::Zstd));
-        }
-        let Some(window) = window(&self.header) else {
-            return Ok(());
-        };
-        self.is_begun = true;
-        if window > self.window_bytes_max {
-            let (needs, max) = (ByteSize(window), ByteSize(self.window_bytes_max));
-            let what = format!(
-                "{}: its zstd window is {needs}, and {max} is the limit: raise --limit zstd-window, or compress it without --long",
-                self.name
-            );
-            return Err(Error::permanent(Stage::Decompress, Code::CompressionLimit, what));
-        }
-        self.held.raise(window as usize)
-    }
-}
-
-/// Returns whether a frame may begin with these bytes, as far as there are any.
-fn is_beginning_of_frame(start: &[u8]) -> bool {
-    let mut magic = start.to_vec();
-    magic.extend(match start.first() {
-        Some(0x50..=0x5f) => [0x50, 0x2a, 0x4d, 0x18].iter().skip(start.len()),
-        _ => [0x28, 0xb5, 0x2f, 0xfd].iter().skip(start.len()),
-    });
-    Compression::of_magic(&magic) == Some(Compression::Zstd)
-}
-
-/// Returns the error for bytes behind the last member or frame.
-fn trailing(name: &str, compression: Compression) -> Error {
-    let kind = compression.name();
-    let what = format!(
-        "{name}: bytes that are not {kind} follow its {kind} data: cut them off, or compress the file anew"
-    );
-    Error::permanent(Stage::Decompress, Code::CompressionCorrupt, what)
-}
-
-impl Operation for ZstdDecoder {
-    fn run<C: WriteBuf + ?Sized>(
-        &mut self,
-        input: &mut InBuffer<'_>,
-        output: &mut OutBuffer<'_, C>,
-    ) -> io::Result<usize> {
-        if self.is_begun {
-            return self.decoder.run(input, output);
-        }
-        let (before, known) = (input.pos(), self.header.len());
-        self.look(&input.src[before..]).map_err(Error::into_io)?;
-        let hint = self.decoder.run(input, output)?;
-        self.header.truncate(known + (input.pos() - before));
-        Ok(hint)
-    }
-
-    fn reinit(&mut self) -> io::Result<()> {
-        (self.is_begun, self.header) = (false, Vec::new());
-        self.frames += 1;
-        self.decoder.reinit()
-    }
-
-    fn finish<C: WriteBuf + ?Sized>(
-        &mut self,
-        output: &mut OutBuffer<'_, C>,
-        finished_frame: bool,
-    ) -> io::Result<usize> {
-        self.decoder.finish(output, finished_frame)
-    }
-}
-
-/// The most bytes of a frame's header: RFC 8878, section 3.1.1.1.
-const ZSTD_HEADER_BYTES_MAX: usize = 18;
-
-/// Returns the window of the frame that begins with these bytes; none if its header is not complete yet, 0 for a frame
-/// without a window.
-fn window(frame: &[u8]) -> Option<u64> {
-    let [0x28, 0xb5, 0x2f, 0xfd] = frame.get(..4)? else {
-        return Some(0);
-    };
-    let descriptor = *frame.get(4)?;
-    let is_single_segment = descriptor & 0b10_0000 != 0;
-    if !is_single_segment {
-        let byte = *frame.get(5)?;
-        let base = 1_u64 << (10 + (byte >> 3));
-        return Some(base + base / 8 * u64::from(byte & 0b111));
-    }
-    let dictionary_id_bytes = [0, 1, 2, 4][usize::from(descriptor & 0b11)];
-    let size_bytes = 1 << (descriptor >> 6);
-    let size = frame.get(5 + dictionary_id_bytes..)?.get(..size_bytes)?;
-    let number = size
-        .iter()
-        .rev()
-        .fold(0, |number, byte| number << 8 | u64::from(*byte));
-    // The two-byte form begins where the one-byte form ends.
-    Some(if size_bytes == 2 { number + 256 } else { number })
-}
-
 /// Counts the bytes that a decoder takes, without those that still wait in the buffer.
 struct CountingReader {
     inner: BufReader<PeekedReader>,
@@ -507,7 +250,7 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
                 input.consume(zeros);
                 return Ok(true);
             }
-            _ => return Err(trailing(name, Compression::Gzip).into_io()),
+            _ => return Err(Compression::Gzip.trailing(name).into_io()),
         }
     }
 }
@@ -533,7 +276,7 @@ impl Read for DeflateDecoder {
             if status == Status::StreamEnd {
                 self.has_ended = true;
                 if !self.input.fill_buf()?.is_empty() {
-                    return Err(trailing(&self.name, Compression::Deflate).into_io());
+                    return Err(Compression::Deflate.trailing(&self.name).into_io());
                 }
                 return Ok(read);
             }
@@ -551,31 +294,32 @@ impl Read for DeflateDecoder {
     }
 }
 
-impl Compression {
+impl PeekedReader {
+    /// Returns a decoder of the bytes.
     fn decoder(
         self,
-        input: PeekedReader,
+        compression: Compression,
         name: &str,
         room: DecompressLimits<'_>,
     ) -> Result<DecompressedReader> {
         let taken = CompressedBytes::default();
-        let is_zlib = is_zlib(input.first());
+        let is_zlib = is_zlib(self.first());
         let input = CountingReader {
-            inner: BufReader::with_capacity(BUFFER_BYTES, input),
+            inner: BufReader::with_capacity(BUFFER_BYTES, self),
             taken: taken.clone(),
         };
-        let inner: Box<dyn Read + Send> = match self {
-            Self::Gzip => Box::new(GzipMembers {
+        let inner: Box<dyn Read + Send> = match compression {
+            Compression::Gzip => Box::new(GzipMembers {
                 member: Some(GzDecoder::new(input)),
                 name: name.to_owned(),
             }),
-            Self::Deflate => Box::new(DeflateDecoder {
+            Compression::Deflate => Box::new(DeflateDecoder {
                 input,
                 state: Decompress::new(is_zlib),
                 name: name.to_owned(),
                 has_ended: false,
             }),
-            Self::Zstd => {
+            Compression::Zstd => {
                 let failed = |error| {
                     Error::transient(
                         Stage::Decompress,
@@ -584,13 +328,14 @@ impl Compression {
                     )
                     .because(error)
                 };
-                let frames = ZstdDecoder::new(name, room).map_err(failed)?;
+                let frames =
+                    ZstdDecoder::new(name, room.zstd_window_bytes_max, room.memory).map_err(failed)?;
                 Box::new(zio::Reader::new(input, frames))
             }
         };
         let plain = Box::new(ErrorContextReader {
             inner,
-            compression: self,
+            compression,
             name: name.to_owned(),
         });
         let taken = Some(taken);
@@ -628,7 +373,7 @@ mod tests {
     }
 
     fn frame(window_log: u32, announces_size: bool) -> Vec<u8> {
-        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(window_log).unwrap();
         encoder.include_contentsize(announces_size).unwrap();
         if announces_size {
@@ -685,24 +430,5 @@ mod tests {
             "not typed",
         );
         assert_eq!((error.stage(), error.class()), (Stage::Worker, Class::Transient));
-    }
-
-    #[test]
-    fn a_header_tells_its_window() {
-        let header = |descriptor: u8, rest: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, descriptor], rest].concat();
-        for (header, bytes) in [
-            (header(0, &[0]), 1 << 10),
-            (header(0, &[0b1000_1001]), (1 << 27) + (1 << 24)),
-            (header(0b10_0000, &[9]), 9),
-            (header(0b110_0001, &[7, 1, 1]), 256 + 257),
-            (header(0b1010_0011, &[1, 2, 3, 4, 5, 0, 0, 1]), (1 << 24) + 5),
-            (header(0b1110_0000, &[0, 0, 0, 0, 1, 0, 0, 0]), 1 << 32),
-        ] {
-            assert_eq!(window(&header), Some(bytes), "{header:x?}");
-            for end in 0..header.len() {
-                assert_eq!(window(&header[..end]), None, "{header:x?} up to {end}");
-            }
-        }
-        assert_eq!(window(b"\x50\x2a\x4d\x18"), Some(0));
     }
 }

@@ -26,14 +26,14 @@ const READ: OFlags = OFlags::RDONLY
 /// Fails with stage fetch and the path: permanently if there is no such file, it is not a regular one, or it must not
 /// be read.
 pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> Result<Unchanged> {
-    let opened = match requested_by {
+    let file = match requested_by {
         RequestedBy::Typed => File::options()
             .read(true)
             .custom_flags(READ.bits() as i32)
-            .open(path),
+            .open(path)
+            .map_err(|error| failed(error, path))?,
         RequestedBy::Queued => open_allowed(path, access)?,
     };
-    let file = opened.map_err(|error| failed(error, path))?;
     let metadata = file.metadata().map_err(|error| failed(error, path))?;
     if !metadata.is_file() {
         let what = match metadata.is_dir() {
@@ -60,9 +60,8 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
     Unchanged::new(file, &metadata, path).map_err(|error| failed(error, path))
 }
 
-/// Opens a file below an allowed root. The outer error says that the path is not allowed, the inner one that it cannot
-/// be opened.
-fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
+/// Opens a file below an allowed root.
+fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     let not_allowed = || {
         let folder = shown(path.parent().unwrap_or(path));
         let what = format!(
@@ -77,12 +76,12 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
         && let Some((root, rest)) = access.root_of(&absolute)
         && let Ok(file) = open_beneath(root, rest)
     {
-        return Ok(Ok(file));
+        return Ok(file);
     }
     let real = match absolute.canonicalize() {
         Ok(real) => real,
         // A producer must not learn whether a file exists elsewhere.
-        Err(error) if access.spells_root(&absolute) => return Ok(Err(error)),
+        Err(error) if access.spells_root(&absolute) => return Err(failed(error, path)),
         Err(_) => return Err(not_allowed()),
     };
     let (root, rest) = access
@@ -91,7 +90,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<io::Result<File>> {
             true => leads_out(path),
             false => not_allowed(),
         })?;
-    Ok(open_beneath(root, rest).map_err(io::Error::from))
+    open_beneath(root, rest).map_err(|error| failed(error.into(), path))
 }
 
 /// Returns a path for people. It may be a mistyped URL, whose secrets must not be shown.

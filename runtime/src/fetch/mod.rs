@@ -3,6 +3,7 @@
 
 mod access;
 mod checksums;
+mod compression;
 mod credentials;
 mod decompress;
 mod dns;

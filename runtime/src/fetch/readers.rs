@@ -1,5 +1,5 @@
 //! Chains the readers of an input: raw bytes go in; the same bytes come out, counted, digested and compared with what
-//! was announced. At the end of the plain bytes, the digest of the raw ones is published, unless it was handed over.
+//! was announced. At the end of the plain bytes, the digest of the raw ones is published, unless it was moved elsewhere.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +19,7 @@ pub(super) struct RawBody {
     name: String,
     bounds: InputBounds,
     bytes: u64,
-    /// The digest; none while another part digests, and at the end.
+    /// The digest; none at the end, and if another part digests.
     digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
@@ -185,18 +185,18 @@ impl SharedRawBody {
         self.lock().ended
     }
 
-    /// Hands over the digest of the bytes so far, to be continued elsewhere. Returns none at the end, or if the digest
-    /// must be compared: a decoder's error on damaged data must not be reported before that comparison.
+    /// Moves the digest of the bytes so far elsewhere, to be continued and ended there. Returns none at the end, or if
+    /// the digest must be compared: a decoder's error on damaged data must not be reported before that comparison.
     pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
     }
 
-    /// Returns whether a digest covers all bytes, and the end was reached.
-    pub(super) fn is_whole(&self, digesting: &Digesting) -> bool {
+    /// Returns whether the end was reached after this number of bytes.
+    pub(super) fn has_ended_after(&self, bytes: u64) -> bool {
         let raw = self.lock();
-        raw.ended && raw.bytes == digesting.bytes()
+        raw.ended && raw.bytes == bytes
     }
 
     fn digest(&self) -> Option<Digest> {

@@ -9,7 +9,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue};
 use url::Url;
 
 use super::checksums::{Algorithm, Checksums};
-use super::decompress::{self, Compression, DeclaredCompression, DecompressLimits, DecompressedReader};
+use super::compression::{Compression, DeclaredCompression};
+use super::decompress::{self, DecompressLimits, DecompressedReader};
 use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
@@ -99,7 +100,7 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// Returns the digest, once the reader has returned 0 bytes or the digest was given back.
+    /// Returns the digest, once the reader has returned 0 bytes; none after [`Fetched::detach_digest`].
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.get()
     }
@@ -120,18 +121,16 @@ impl Fetched {
         self.raw.has_ended()
     }
 
-    /// Hands over the digest of the bytes read so far, to code that has the input's own bytes where digesting them
-    /// costs less. It must be [given back](Self::set_digest). Returns none if the reader's bytes are not the input's
-    /// own, or if they are digested while they are read because the digest must be compared.
+    /// Moves the digest of the bytes read so far to code that has the input's own bytes where digesting them costs
+    /// less. That code ends it, and asks [`Fetched::is_all`]. Returns none if the reader's bytes are not the input's own,
+    /// or if they are digested while they are read because the digest must be compared.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
-    /// Takes back and ends a digest that was handed over, if it covers all bytes of the input.
-    pub fn set_digest(&self, digesting: Digesting) {
-        if self.raw.is_whole(&digesting) {
-            self.digest.get_or_init(|| digesting.finish());
-        }
+    /// Returns whether a digest covers all bytes of the input, and the input was read to its end.
+    pub fn is_all(&self, digest: &Digest) -> bool {
+        self.raw.has_ended_after(digest.bytes)
     }
 }
 

@@ -9,9 +9,9 @@ use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointPr
 use super::job::Job;
 use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
 use super::trap_budget::TrapBudget;
-use crate::commit::{Staged, StagedPart, Staging};
+use crate::commit::{Staged, Staging};
 use crate::config::{Limits, REJECTS_RATIO};
-use crate::digest::Digesting;
+use crate::digest::{Digest, Digesting};
 use crate::encode::RejectWriter;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
@@ -99,9 +99,9 @@ impl<'a> OutputAssembler<'a> {
         self.of_input.as_ref().map(Digesting::bytes)
     }
 
-    /// Returns the digest of the input, if it was digested here.
-    pub(super) fn end_input(&mut self) -> Option<Digesting> {
-        self.of_input.take()
+    /// Ends the digest of the input, if it is digested here.
+    pub(super) fn end_input(&mut self) -> Option<Digest> {
+        self.of_input.take().map(Digesting::finish)
     }
 
     /// Takes the next part of the result of the chunk `raw`.
@@ -114,8 +114,8 @@ impl<'a> OutputAssembler<'a> {
 
     /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` has the same bytes, to be digested.
     fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
-        self.job.stop.check()?;
-        fail_points::pass("batch", self.job.name());
+        self.job.execution.stop.check()?;
+        fail_points::pass("batch", self.job.placement.name());
         self.count_bytes(part.output.len())?;
         let output = self.staging.output();
         match &mut self.of_input {
@@ -141,10 +141,10 @@ impl<'a> OutputAssembler<'a> {
         let bytes_max = self.rejects_bytes_max(row);
         let mut text = RejectsBuffer {
             text: &mut self.rejects,
-            text_bytes_max: self.job.limits.batch_bytes,
+            text_bytes_max: self.job.work.limits.batch_bytes,
             staged: self.staging.rejects()?,
             written: &mut self.written,
-            limits: &self.job.limits,
+            limits: &self.job.work.limits,
             bytes_max,
         };
         let written = self.reject_writer.append(&mut text, position, code, reason, raw);
@@ -164,6 +164,7 @@ impl<'a> OutputAssembler<'a> {
     fn rejects_bytes_max(&self, row: Row) -> u64 {
         let read = self.origin.0.offset + u64::from(row.end);
         self.job
+            .work
             .limits
             .rejects_bytes_max
             .max(read.saturating_mul(REJECTS_RATIO))
@@ -179,13 +180,16 @@ impl<'a> OutputAssembler<'a> {
         mark: Option<CheckpointMark>,
     ) -> Result<SpareBuffers> {
         self.traps
-            .add(&finished.traps, &self.origin, &self.job.limits)
-            .map_err(|e| e.about(&self.job.plugin.description().name))?;
+            .add(&finished.traps, &self.origin, &self.job.work.limits)
+            .map_err(|e| e.about(&self.job.work.plugin.description().name))?;
         self.take(&finished.rest, &finished.raw, &finished.raw)?;
         self.counts += finished.counts;
         self.count(finished.counters);
         self.origin.advance(finished.used);
-        self.job.progress.show(self.origin.0.offset, self.counts);
+        self.job
+            .execution
+            .progress
+            .show(self.origin.0.offset, self.counts);
         if let (Some(base), Some(mark)) = (&self.checkpoint_base, mark)
             && let Some(digest) = mark
                 .digest
@@ -201,11 +205,9 @@ impl<'a> OutputAssembler<'a> {
                 traps: &self.traps,
                 written: self.written,
             };
-            let document = |staged: &StagedPart| base.document(progress, staged);
-            self.staging
-                .checkpoint(&base.work.queue, &base.work.id, document)?;
+            self.staging.checkpoint(|| base.document(progress))?;
         }
-        let bytes_max = SPARE_BATCHES_MAX * self.job.limits.batch_bytes;
+        let bytes_max = SPARE_BATCHES_MAX * self.job.work.limits.batch_bytes;
         let spare = SpareBuffers {
             raw: within(finished.raw, bytes_max),
             output: within(finished.rest.output, bytes_max),
@@ -219,7 +221,7 @@ impl<'a> OutputAssembler<'a> {
     pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
         for (name, count) in counters {
             // The limit on names holds for each instance, and also for all of them together.
-            let is_full = self.counters.len() >= self.job.limits.plugin_counters;
+            let is_full = self.counters.len() >= self.job.work.limits.plugin_counters;
             if is_full && !self.counters.contains_key(&name) {
                 continue;
             }
@@ -229,7 +231,7 @@ impl<'a> OutputAssembler<'a> {
     }
 
     fn count_bytes(&mut self, bytes: usize) -> Result<()> {
-        count_bytes(&mut self.written, bytes, &self.job.limits)
+        count_bytes(&mut self.written, bytes, &self.job.work.limits)
     }
 
     fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
@@ -238,12 +240,12 @@ impl<'a> OutputAssembler<'a> {
             rejects.add(position, reason);
             return Ok(());
         }
-        let codes_max = self.job.limits.reject_codes;
+        let codes_max = self.job.work.limits.reject_codes;
         if self.by_code.len() >= codes_max {
             let why = format!(
                 "rejects with more than {codes_max} codes: a code names a kind of fault, not one record"
             );
-            let plugin = &self.job.plugin.description().name;
+            let plugin = &self.job.work.plugin.description().name;
             return Err(Error::permanent(Stage::Plugin, Code::PluginLimit, why).about(plugin));
         }
         let rejects = self.by_code.entry(code.to_owned()).or_default();

@@ -34,9 +34,15 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
-    let decoding = decode::open(reader, &input.name, Some(&hints), &job.input, &job.limits)?;
+    let decoding = decode::open(
+        reader,
+        &input.name,
+        Some(&hints),
+        &job.work.input,
+        &job.work.limits,
+    )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
-    let staging = job.destination.stage(job.owner())?;
+    let staging = job.placement.destination.stage(job.placement.owner.clone())?;
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();
@@ -47,7 +53,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         bytes: begin.output.clone(),
     };
     let has_columns = !opened.maker.plan.output.is_empty();
-    let takes_head = job.destination.takes_head(&head, has_columns);
+    let takes_head = job.placement.destination.takes_head(&head, has_columns);
     if takes_head.map_err(|error| error.about(&opened.input.name))? {
         assembler.write(&begin, &[])?;
     }
@@ -69,10 +75,10 @@ impl AttemptInput {
         of_input: Digesting,
     ) -> Result<(Self, Box<dyn Read + Send>)> {
         let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
-        let source = source.expect_sha256(job.input.sha256.as_deref());
-        let source = source.hold_in(&job.limits.memory);
+        let source = source.expect_sha256(job.work.input.sha256.as_deref());
+        let source = source.hold_in(&job.work.limits.memory);
         let (reader, fetched) = source.into_reader(of_input)?;
-        fail_points::pass("fetched", job.name());
+        fail_points::pass("fetched", job.placement.name());
         let input = Self {
             name,
             uri,
@@ -94,11 +100,11 @@ pub(super) struct PreparedAttempt<'a> {
 impl<'a> PreparedAttempt<'a> {
     pub(super) fn new(job: &'a Job, input: AttemptInput, mut decoding: Decoding) -> Result<Self> {
         let opener = InstanceOpener {
-            plugin: job.plugin.with_limits(Arc::clone(&job.limits)),
+            plugin: job.work.plugin.with_limits(Arc::clone(&job.work.limits)),
             columns: decoding.columns.clone(),
             format: decoding.format,
-            config: Arc::clone(&job.config),
-            stop: job.stop.clone(),
+            config: Arc::clone(&job.work.config),
+            stop: job.execution.stop.clone(),
         };
         let (instance, plan) = opener.open()?;
         decoding.decoder.project(&plan.reads, &plan.more_columns)?;
@@ -106,7 +112,7 @@ impl<'a> PreparedAttempt<'a> {
             job,
             opener: Arc::new(opener),
             plan: Arc::new(plan),
-            output_format: job.output_format.unwrap_or(decoding.format),
+            output_format: job.work.output_format.unwrap_or(decoding.format),
         };
         let lane = maker.lane(&decoding, instance)?;
         Ok(Self {
@@ -147,7 +153,7 @@ pub(super) fn work_through(
             // the input was found to be damaged at its end.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
-            let is_done_again = job.limits.memory.is_refused();
+            let is_done_again = job.work.limits.memory.is_refused();
             if is_for_successor(&error) || is_done_again || broke_off && assembler.staging.has_checkpoint() {
                 assembler.staging.keep();
             }
@@ -168,20 +174,20 @@ fn put_through(
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&assembler.origin))?;
     let mut threads = match &first {
-        Some(chunk) if !chunk.last && !job.limits.memory.is_alone() => job.lanes.max(1),
+        Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
         _ => 1,
     };
     // Transcoded chunks do not have the input's own bytes, and the rows of a footer are in no chunk.
-    if !decoding.is_transcoded && job.input.skip_footer.unwrap_or(0) == 0 {
+    if !decoding.is_transcoded && job.work.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }
-    let mut for_lanes = job.limits.memory.hold();
+    let mut for_lanes = job.work.limits.memory.hold();
     let mut lanes = vec![lane];
     let mut scheduler = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
             // Fewer lanes give the same result, so a shortage of memory is no error.
-            let bytes = for_lanes.bytes() + LANE_BYTES + job.profile_bytes();
+            let bytes = for_lanes.bytes() + LANE_BYTES + job.work.profile_bytes();
             if !for_lanes.try_raise(bytes) {
                 break;
             }
@@ -189,7 +195,7 @@ fn put_through(
         }
         threads = lanes.len();
         if let Some(base) = CheckpointBase::of(job, decoding, &input.fetched) {
-            let every = job.limits.checkpoint_bytes;
+            let every = job.work.limits.checkpoint_bytes;
             scheduler = Some(CheckpointScheduler::new(
                 &base,
                 every,
@@ -200,20 +206,20 @@ fn put_through(
             assembler.write_checkpoints(base);
         }
     }
-    let (splitter, memory) = (&mut decoding.splitter, &job.limits.memory);
+    let (splitter, memory) = (&mut decoding.splitter, &job.work.limits.memory);
     lane_pool::run(&mut lanes, threads, splitter, first, scheduler, assembler, memory)?;
     // Only one instance of a stateless plugin finishes, as if it had seen the whole input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
-    if let Some(of_input) = assembler.end_input() {
-        input.fetched.set_digest(of_input);
-    }
-
-    let digest = input.fetched.digest().cloned().ok_or_else(|| {
+    let digest = match assembler.end_input() {
+        Some(digest) => input.fetched.is_all(&digest).then_some(digest),
+        None => input.fetched.digest().cloned(),
+    };
+    let digest = digest.ok_or_else(|| {
         let what = format!("{}: the input was not read to its end", input.name);
         Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
     })?;
-    job.stop.check()?;
+    job.execution.stop.check()?;
     let read = InputPart {
         uri: input.uri.clone(),
         bytes: digest.bytes,
@@ -221,7 +227,7 @@ fn put_through(
         etag: input.etag.clone(),
         format: decoding.format,
         columns: std::mem::take(&mut decoding.columns),
-        options: Some(job.input.clone()),
+        options: Some(job.work.input.clone()),
     };
     let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))
@@ -247,10 +253,15 @@ impl LaneMaker<'_> {
             &self.plan.reads,
             &self.plan.output,
         )?;
-        let profiler = self.job.profile.then(|| self.profiler(decoding)).transpose()?;
+        let profiler = self
+            .job
+            .work
+            .profile
+            .then(|| self.profiler(decoding))
+            .transpose()?;
         let runner = PluginRunner::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
-        let name = &self.job.plugin.description().name;
-        let (width, limits) = (self.plan.output.len(), &self.job.limits);
+        let name = &self.job.work.plugin.description().name;
+        let (width, limits) = (self.plan.output.len(), &self.job.work.limits);
         Ok(Lane::new(
             decoding.decoder.fork(),
             runner,
@@ -273,12 +284,12 @@ impl LaneMaker<'_> {
                 .collect(),
             dialect: decoding.dialect,
         };
-        Profiler::new(layout, &self.job.limits)
+        Profiler::new(layout, &self.job.work.limits)
     }
 
     /// Creates a lane with an instance of its own.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
-        let log_bytes = self.job.limits.plugin_log_bytes;
+        let log_bytes = self.job.work.limits.plugin_log_bytes;
         self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)
     }
 }

@@ -1,15 +1,16 @@
 //! Converts checkpoints: the progress of an attempt goes in; a document comes out, from which the next attempt resumes
-//! as if it had done the work itself, or the reason why it cannot.
+//! as if it had done the work itself, or the reason why it cannot. `commit/checkpoint.rs` stores the document together
+//! with the staged files that it describes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 
-use super::job::Job;
+use super::job::{Job, Placement, Work};
 use super::trap_budget::TrapBudget;
-use crate::commit::StagedPart;
+use crate::commit::Owner;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoding, ResumePoint, Splitter};
 use crate::digest::Midstate;
@@ -22,7 +23,7 @@ use crate::record::{ChunkOrigin, Position};
 use crate::request::InputOptions;
 
 /// The version of the document.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of an attempt at a chunk boundary of its input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,66 +51,200 @@ pub(super) struct Checkpoint {
     pub(super) traps: TrapBudget,
     /// The bytes of output and rejects.
     pub(super) written: u64,
-    /// The staged output and rejects.
-    pub(super) staged: StagedPart,
 }
 
-/// Everything that the bytes of an output depend on except the input: only the same work may resume.
+/// Everything that the result of a request depends on except the input: only the same work may resume. The result is
+/// output, rejects and counts, or an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WorkIdentity {
+    /// The version of this crate.
     host: String,
     pub(super) queue: String,
     pub(super) id: String,
     uri: String,
     submitted_at: String,
     options: InputOptions,
+    /// The SHA-256 of the component, in lowercase hex.
     plugin: String,
+    /// The SHA-256 of the config, in lowercase hex.
     config: String,
     output_format: Option<Format>,
-    limits: String,
+    limits: ResultLimits,
+}
+
+/// The limits that the result for the records before a checkpoint depends on: with others, a record could have been
+/// rejected, a counter left out, or the attempt ended by an error.
+///
+/// The limits on totals (the bytes of the input, and those of output and rejects) are missing here, because the attempt
+/// that resumes has the totals and checks them itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResultLimits {
+    batch_bytes: usize,
+    batch_records: usize,
+    batch_cells: usize,
+    record_bytes_max: usize,
+    columns_max: usize,
+    column_name_bytes_max: usize,
+    plugin_memory_bytes: usize,
+    plugin_call: Duration,
+    traps: usize,
+    timeouts: usize,
+    changes_bytes_max: usize,
+    record_rows_max: usize,
+    rejects_bytes_max: u64,
+    plugin_counters: usize,
+    reject_codes: usize,
+}
+
+impl ResultLimits {
+    /// Names all limits, so that a new one does not compile before it is placed on one of the two sides.
+    fn of(limits: &Limits) -> Self {
+        let &Limits {
+            batch_bytes,
+            batch_records,
+            batch_cells,
+            record_bytes_max,
+            columns_max,
+            column_name_bytes_max,
+            plugin_memory_bytes,
+            plugin_call,
+            traps,
+            timeouts,
+            changes_bytes_max,
+            record_rows_max,
+            rejects_bytes_max,
+            plugin_counters,
+            reject_codes,
+            // Limits on totals.
+            input_raw_bytes_max: _,
+            input_bytes_max: _,
+            output_bytes_max: _,
+            // Limits for compressed inputs, which have no checkpoints.
+            input_ratio_max: _,
+            input_ratio_from_bytes: _,
+            zstd_window_bytes_max: _,
+            // How the work is divided, how long it may take, and what is logged.
+            lanes: _,
+            checkpoint_bytes: _,
+            attempt: _,
+            memory: _,
+            plugin_log_bytes: _,
+            // How the plugin is compiled.
+            component_bytes_max: _,
+            compile: _,
+            compile_memory_bytes: _,
+            // How the input is transferred.
+            http_connect: _,
+            http_first_byte: _,
+            http_idle: _,
+            http_rate_min: _,
+            http_rate_window: _,
+            http_redirects: _,
+            http_resumes: _,
+            http_resumes_in_vain: _,
+            http_resume_pause: _,
+            fetch_chunks: _,
+            fetch_chunk_bytes: _,
+        } = limits;
+        Self {
+            batch_bytes,
+            batch_records,
+            batch_cells,
+            record_bytes_max,
+            columns_max,
+            column_name_bytes_max,
+            plugin_memory_bytes,
+            plugin_call,
+            traps,
+            timeouts,
+            changes_bytes_max,
+            record_rows_max,
+            rejects_bytes_max,
+            plugin_counters,
+            reject_codes,
+        }
+    }
 }
 
 impl WorkIdentity {
-    /// Returns the work identity of `job` for the request `id` in `queue`.
-    pub(super) fn of(job: &Job, queue: &str, id: &str) -> Self {
-        let limits = Limits {
-            // Neither limit affects the output.
-            lanes: 0,
-            checkpoint_bytes: 0,
-            ..(*job.limits).clone()
-        };
-        Self {
+    /// Returns the identity of a job's work; none without a queue, where there is no next attempt. Names all parts of
+    /// the job, as [`ResultLimits::of`] does with the limits.
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        let Job {
+            work,
+            placement,
+            execution: _,
+        } = job;
+        let Work {
+            input,
+            plugin,
+            config: _, // Below, by its digest.
+            output_format,
+            limits,
+            // The gate and the profile are about the whole output, however it was made.
+            gate: _,
+            profile: _,
+            binding: _,
+        } = work;
+        let Placement {
+            owner,
+            uri,
+            submitted_at,
+            // The checkpoint is at the destination.
+            destination: _,
+        } = placement;
+        let Owner {
+            queue,
+            id,
+            fence: _,
+            life_ms: _,
+            is_contested: _,
+        } = owner;
+        Some(Self {
             host: env!("CARGO_PKG_VERSION").to_owned(),
-            queue: queue.to_owned(),
-            id: id.to_owned(),
-            uri: job.uri.clone(),
-            submitted_at: job.submitted_at.to_string(),
-            options: job.input.clone(),
-            plugin: job.plugin.description().sha256.clone(),
-            config: hex::encode(Sha256::digest(job.config.as_bytes())),
-            output_format: job.output_format,
-            limits: hex::encode(Sha256::digest(format!("{limits:?}"))),
-        }
+            queue: queue.clone()?,
+            id: id.clone()?,
+            uri: uri.clone(),
+            submitted_at: submitted_at.to_string(),
+            options: input.clone(),
+            plugin: plugin.description().sha256.clone(),
+            config: work.config_sha256(),
+            output_format: *output_format,
+            limits: ResultLimits::of(limits),
+        })
     }
 
-    /// Returns the name of the first member that differs.
+    /// Returns the path of the first member that differs, such as `limits.traps`.
     fn difference(&self, other: &Self) -> Option<String> {
-        let members = |work: &Self| match serde_json::to_value(work) {
-            Ok(Value::Object(members)) => members,
-            _ => unreachable!("a struct with text keys"),
-        };
-        let others = members(other);
-        let differs = |(name, value): &(String, Value)| others.get(name) != Some(value);
-        members(self).into_iter().find(differs).map(|(name, _)| name)
+        let [own, other] =
+            [self, other].map(|work| serde_json::to_value(work).expect("a work identity serializes"));
+        first_difference(&own, &other)
     }
+}
+
+/// Returns the path of the first member in which two values differ; an empty path if they are not objects.
+fn first_difference(one: &Value, other: &Value) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let objects = [one, other].into_iter().filter_map(Value::as_object);
+    let difference = objects
+        .flat_map(Map::keys)
+        .find_map(|name| Some((name, first_difference(&one[name], &other[name])?)));
+    Some(match difference {
+        Some((name, within)) if within.is_empty() => name.clone(),
+        Some((name, within)) => format!("{name}.{within}"),
+        None => String::new(),
+    })
 }
 
 impl Checkpoint {
     /// Reads the document of a checkpoint of the given work.
     ///
     /// # Errors
-    /// Returns the reason why the document is not one.
+    /// Returns the reason why the document cannot be used.
     pub(super) fn parse(document: &str, work: &WorkIdentity) -> Result<Self, String> {
         let checkpoint: Self = strict_json::from_str(document)
             .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
@@ -147,7 +282,7 @@ impl Checkpoint {
 
 /// The part of the document that is the same in all checkpoints of an attempt.
 pub(super) struct CheckpointBase {
-    pub(super) work: WorkIdentity,
+    work: WorkIdentity,
     input: Identity,
     format: Format,
     columns: Vec<String>,
@@ -170,18 +305,16 @@ impl CheckpointBase {
     /// Returns the base if the attempt may be resumed and the rest of its input can be fetched by itself.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
         // In another encoding, the byte of the file at which a record begins is unknown.
-        if job.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
+        if job.work.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
             return None;
         }
         let input = fetched.identity()?;
         // A small input never reaches its first checkpoint.
-        if input.bytes() <= job.limits.checkpoint_bytes {
+        if input.bytes() <= job.work.limits.checkpoint_bytes {
             return None;
         }
-        // Without a queue there is no next attempt.
-        let (queue, id) = (job.queue.as_ref()?, job.id.as_ref()?);
         Some(Self {
-            work: WorkIdentity::of(job, queue, id),
+            work: WorkIdentity::of(job)?,
             input: input.clone(),
             format: decoding.format,
             columns: decoding.columns.clone(),
@@ -189,7 +322,7 @@ impl CheckpointBase {
         })
     }
 
-    pub(super) fn document(&self, progress: CheckpointProgress<'_>, staged: &StagedPart) -> String {
+    pub(super) fn document(&self, progress: CheckpointProgress<'_>) -> String {
         let Position { record, line, offset } = progress.origin.0;
         let checkpoint = Checkpoint {
             checkpoint: VERSION,
@@ -208,7 +341,6 @@ impl CheckpointBase {
             counters: progress.counters.clone(),
             traps: progress.traps.clone(),
             written: progress.written,
-            staged: staged.clone(),
         };
         serde_json::to_string(&checkpoint).expect("a checkpoint serializes")
     }

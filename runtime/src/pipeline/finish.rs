@@ -46,7 +46,7 @@ pub(super) fn finish(
         ..
     } = assembler;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
-    let verdict = job.gate.check(&counts, &by_code);
+    let verdict = job.work.gate.check(&counts, &by_code);
     let sealed = seal(job, staging)?;
     let (name, output_format) = (completed.name, completed.output_format);
     let id = id_of(job, &completed.input, output_format);
@@ -55,7 +55,7 @@ pub(super) fn finish(
         let counted = (counts, by_code, counters);
         receipt(job, request.clone(), completed, counted, published)
     };
-    if job.destination.passes_on() {
+    if job.placement.destination.passes_on() {
         return pass_on(job, name, &id, sealed, verdict, receipt);
     }
     match verdict {
@@ -88,9 +88,9 @@ fn pass_on(
     receipt: impl FnOnce(&Published) -> Receipt,
 ) -> Result<Committed> {
     let Some(verdict) = verdict else {
-        return sealed.pass_on(id, &job.destination, receipt);
+        return sealed.pass_on(id, &job.placement.destination, receipt);
     };
-    let rejects = sealed.publish_rejects(id, &job.destination);
+    let rejects = sealed.publish_rejects(id, &job.placement.destination);
     let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
     let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
     let what = format!("{name}: nothing was written{see}: {verdict}");
@@ -104,17 +104,17 @@ fn receipt(
     (counts, by_code, counters): (RecordCounts, BTreeMap<String, RejectTally>, BTreeMap<String, u64>),
     published: &Published,
 ) -> Receipt {
-    let plugin = job.plugin.description();
+    let plugin = job.work.plugin.description();
     let (output, rejects) = (&published.output, published.rejects.as_ref());
     Receipt {
         receipt: RECEIPT_VERSION,
         host: env!("CARGO_PKG_VERSION").to_owned(),
         request,
         attempt: AttemptPart {
-            number: job.attempt,
-            fence: job.fence,
-            worker: job.worker.clone(),
-            started_at: job.started_at.to_string(),
+            number: job.execution.attempt,
+            fence: job.placement.owner.fence,
+            worker: job.execution.worker.clone(),
+            started_at: job.execution.started_at.to_string(),
             finished_at: now().to_string(),
             resumed_from: completed.resumed_from,
         },
@@ -125,8 +125,8 @@ fn receipt(
             sha256: plugin.sha256.clone(),
             interface: plugin.interface.clone(),
         },
-        binding: job.binding,
-        config_sha256: config_sha256(job),
+        binding: job.work.binding,
+        config_sha256: job.work.config_sha256(),
         records: counts,
         outputs: vec![OutputPart {
             uri: output.uri.clone(),
@@ -157,8 +157,8 @@ fn receipt(
 /// Seals the staged files. If the attempt is stopped now, the next one may resume.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
-    fail_points::pass("staged", job.name());
-    match job.stop.check() {
+    fail_points::pass("staged", job.placement.name());
+    match job.execution.stop.check() {
         Ok(()) => Ok(sealed),
         Err(error) => {
             if is_for_successor(&error) {
@@ -177,36 +177,32 @@ pub(super) fn is_for_successor(error: &Error) -> bool {
 fn request_part(job: &Job, id: &str) -> RequestPart {
     RequestPart {
         id: id.to_owned(),
-        queue: job.queue.clone(),
-        uri: job.uri.clone(),
-        submitted_at: job.submitted_at.to_string(),
+        queue: job.placement.owner.queue.clone(),
+        uri: job.placement.uri.clone(),
+        submitted_at: job.placement.submitted_at.to_string(),
     }
-}
-
-fn config_sha256(job: &Job) -> String {
-    hex::encode(Sha256::digest(job.config.as_bytes()))
 }
 
 /// Returns the job's id or, without one, an id derived from everything that determines the output.
 fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
-    if let Some(id) = &job.id {
+    if let Some(id) = &job.placement.owner.id {
         return id.clone();
     }
     // The digest of the input is part of the id anyway.
     let options = InputOptions {
         sha256: None,
-        ..job.input.clone()
+        ..job.work.input.clone()
     };
     let options = serde_json::to_string(&options).expect("options serialize");
-    let plugin = &job.plugin.description().sha256;
+    let plugin = &job.work.plugin.description().sha256;
     let of = [
         &input.sha256,
         plugin,
-        &config_sha256(job),
+        &job.work.config_sha256(),
         &options,
         output_format.name(),
     ];
-    derived_id(&job.uri, &of)
+    derived_id(&job.placement.uri, &of)
 }
 
 /// Returns an id that is the same for the same work: the input's name and a digest of everything that determines the

@@ -1,9 +1,10 @@
-//! Defines the work of an attempt, and its progress.
+//! Defines an attempt by its three parts (work, placement and execution), and its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::commit::{Destination, Owner};
 use crate::config::Limits;
@@ -17,73 +18,80 @@ use crate::stop::Stop;
 
 /// One attempt at one input.
 pub struct Job {
-    /// The name of the output; derived from input, options, plugin and config if there is none.
-    pub id: Option<String>,
-    /// The queue that the request came from.
-    pub queue: Option<String>,
-    /// The requested URI, without credentials.
-    pub uri: String,
-    /// The time of the submit.
-    pub submitted_at: Timestamp,
-    /// The number of the attempt, counted from 1.
-    pub attempt: u32,
-    /// The fence of the claim; 0 without a queue.
-    pub fence: u64,
-    /// The start of this life of the request: see [`crate::queue::Claim::life_ms`]; 0 without a queue.
-    pub life_ms: i64,
-    /// Set if an earlier attempt at the request was lost and may still be running.
-    pub is_contested: bool,
-    /// The worker's name.
-    pub worker: String,
-    /// The time at which the attempt began.
-    pub started_at: Timestamp,
+    /// What the attempt does with its input.
+    pub work: Work,
+    /// The request that the attempt belongs to, and where its files go.
+    pub placement: Placement,
+    /// How the attempt runs.
+    pub execution: Execution,
+}
+
+/// What an attempt does with its input. The checkpoint's identity names the members that the output's bytes depend on.
+pub struct Work {
     /// The options for reading the input.
     pub input: InputOptions,
     /// The plugin that transforms the records.
     pub plugin: Plugin,
-    /// The JSON config that the plugin is opened with.
-    pub config: Arc<str>,
     /// The binding that named the plugin.
     pub binding: Option<u64>,
+    /// The JSON config that the plugin is opened with.
+    pub config: Arc<str>,
     /// The format of the output; by default that of the input.
     pub output_format: Option<Format>,
     /// Add a profile of the output's columns to the receipt.
     pub profile: bool,
     /// The bounds on rejects that the output must meet to be published.
     pub gate: Gate,
+    /// The limits of the attempt.
+    pub limits: Arc<Limits>,
+}
+
+/// The request that an attempt belongs to, and where its files go.
+pub struct Placement {
+    /// The claim of the request. Without an id, the name of the output is derived from input, options, plugin and
+    /// config.
+    pub owner: Owner,
+    /// The requested URI, without credentials.
+    pub uri: String,
+    /// The time of the submit.
+    pub submitted_at: Timestamp,
     /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
+}
+
+/// How an attempt runs: the output's bytes do not depend on it.
+pub struct Execution {
+    /// The number of the attempt, counted from 1.
+    pub attempt: u32,
+    /// The worker's name.
+    pub worker: String,
+    /// The time at which the attempt began.
+    pub started_at: Timestamp,
     /// The number of lanes for a large input, if its plugin keeps no state. With one or none, one thread processes the
     /// input.
     pub lanes: usize,
-    /// The limits of the attempt.
-    pub limits: Arc<Limits>,
     /// The stop signal, which is checked between batches.
     pub stop: Stop,
     /// The counters that are updated after each batch.
     pub progress: Arc<ProgressCounters>,
 }
 
-impl Job {
-    /// Returns the attempt that the output belongs to.
-    pub(super) fn owner(&self) -> Owner {
-        Owner {
-            queue: self.queue.clone(),
-            id: self.id.clone(),
-            fence: self.fence,
-            life_ms: self.life_ms,
-            is_contested: self.is_contested,
-        }
+impl Work {
+    /// Returns the SHA-256 of the plugin's config, in lowercase hex.
+    pub(super) fn config_sha256(&self) -> String {
+        hex::encode(Sha256::digest(self.config.as_bytes()))
     }
 
     /// Returns the memory that each lane needs to make a profile.
     pub(super) fn profile_bytes(&self) -> usize {
         if self.profile { LANE_BYTES } else { 0 }
     }
+}
 
+impl Placement {
     /// Returns the request id, or an empty text; for fail points.
     pub(super) fn name(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
+        self.owner.id.as_deref().unwrap_or_default()
     }
 }
 

@@ -15,7 +15,7 @@ mod trap_budget;
 mod trap_isolation;
 
 pub use self::attempt::run;
-pub use self::job::{Job, ProgressCounters};
+pub use self::job::{Execution, Job, Placement, ProgressCounters, Work};
 use crate::commit::Committed;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::{Identity, Source};
@@ -47,8 +47,9 @@ pub async fn spawn_or_resume(
                 why = error.report(),
                 "the plugin took too long while other calls ran: starting again with its calls alone"
             );
-            let plugin = job.plugin.alone();
-            let job = Job { plugin, ..job };
+            let plugin = job.work.plugin.alone();
+            let work = Work { plugin, ..job.work };
+            let job = Job { work, ..job };
             within_memory(&job, || resume::run(&job, &open))
         }
         result => result,
@@ -60,15 +61,15 @@ pub async fn spawn_or_resume(
 /// more than a request may hold, it runs again alone: in one lane, with all the memory that a request may hold. So the
 /// result does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
-    let memory = &job.limits.memory;
+    let memory = &job.work.limits.memory;
     let begin = || -> Result<Committed> {
         let mut held = memory.hold();
-        held.raise(ATTEMPT_BYTES + job.profile_bytes())?;
+        held.raise(ATTEMPT_BYTES + job.work.profile_bytes())?;
         work()
     };
     match begin() {
         Err(error) if memory.is_refused() => {
-            job.stop.check()?;
+            job.execution.stop.check()?;
             tracing::info!(
                 why = error.report(),
                 "too little memory beside other requests: starting again alone"

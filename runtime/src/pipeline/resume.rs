@@ -7,7 +7,7 @@ use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
 use super::checkpoint::{Checkpoint, WorkIdentity};
 use super::finish::is_for_successor;
 use super::job::Job;
-use crate::commit::{Committed, ResumedStaging, Staging};
+use crate::commit::{Committed, ResumedStaging, StagedPart, Staging};
 use crate::decode;
 use crate::digest::Digesting;
 use crate::error::{Result, Stage};
@@ -27,16 +27,17 @@ struct ResumedWork {
 /// Runs a job from its last checkpoint or, without one, from the beginning.
 pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     // A job without a queue has no earlier attempt.
-    let (Some(queue), Some(id)) = (&job.queue, &job.id) else {
+    let Some(work) = WorkIdentity::of(job) else {
         return attempt::run(job, open(None)?);
     };
-    let found = match job.destination.find_checkpoint(queue, id) {
+    let destination = &job.placement.destination;
+    let found = match destination.find_checkpoint(&work.queue, &work.id) {
         Ok(None) => return attempt::run(job, open(None)?),
-        Ok(Some(document)) => Checkpoint::parse(&document, &WorkIdentity::of(job, queue, id)),
+        Ok(Some(found)) => Checkpoint::parse(&found.progress, &work).map(|progress| (progress, found.staged)),
         Err(why) => Err(why),
     };
     let start = match found {
-        Ok(checkpoint) => prepare(job, checkpoint, open)?,
+        Ok((checkpoint, staged)) => prepare(job, checkpoint, &staged, open)?,
         Err(why) => Start::Refused(why),
     };
     match start {
@@ -44,7 +45,7 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
         Start::FromZero(source) => attempt::run(job, *source),
         Start::Refused(why) => {
             log_not_resumed(&why);
-            job.destination.forget_checkpoint(queue, id);
+            destination.forget_checkpoint(&work.queue, &work.id);
             attempt::run(job, open(None)?)
         }
     }
@@ -61,12 +62,13 @@ enum Start {
 }
 
 /// Copies the staged files of a checkpoint, and opens the rest of the input.
-fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<Start> {
+fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSource<'_>) -> Result<Start> {
     // The progress is shown first, because copying the staged files takes a while.
-    job.progress.show(checkpoint.offset, checkpoint.records);
-    let resumed = job
-        .destination
-        .resume_from(job.owner(), &checkpoint.staged, &job.stop);
+    job.execution.progress.show(checkpoint.offset, checkpoint.records);
+    let resumed =
+        job.placement
+            .destination
+            .resume_from(job.placement.owner.clone(), staged, &job.execution.stop);
     let staging = match resumed {
         Ok(ResumedStaging::Copied(staging)) => *staging,
         Ok(ResumedStaging::Refused(why)) => return Ok(Start::Refused(why)),
@@ -85,7 +87,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, open: &OpenSource<'_>) -> Result<S
         }
         Err(error) => error,
     };
-    match job.stop.check().and_then(|()| open(None)) {
+    match job.execution.stop.check().and_then(|()| open(None)) {
         Ok(source) => {
             log_not_resumed(&refused.report());
             Ok(Start::FromZero(source.into()))
@@ -143,15 +145,15 @@ fn open_rest<'a>(
         &input.name,
         checkpoint.rest(),
         (checkpoint.format, checkpoint.columns.clone(), checkpoint.dialect),
-        &job.input,
-        &job.limits,
+        &job.work.input,
+        &job.work.limits,
     )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
     // The checkpoint already includes the counts of opening the input.
     opened.lane.runner.take_counters();
     let before_the_rows = opened.lane.begin().output.len() as u64;
     if let Some(profiler) = &mut opened.lane.profiler {
-        profiler.add_all(staging.read_output(before_the_rows)?, &job.stop)?;
+        profiler.add_all(staging.read_output(before_the_rows)?, &job.execution.stop)?;
     }
     Ok(opened)
 }

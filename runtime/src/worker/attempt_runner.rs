@@ -11,13 +11,13 @@ use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
-use crate::commit::{Committed, Concluded, Destination};
+use crate::commit::{Committed, Concluded, Destination, Owner};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
 use crate::location::redact;
-use crate::pipeline::{self, Job, ProgressCounters};
+use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::queue::{Backend, Claim, Ending, Failure, Next, OutputId, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
@@ -137,31 +137,18 @@ impl AttemptRunner {
         bound: BoundPlugin,
         started_at: Timestamp,
     ) -> Result<Committed> {
-        let input = self.input_options(claim, &bound)?;
         let job = Job {
-            id: Some(claim.request.id.clone()),
-            queue: Some(claim.request.queue.clone()),
-            uri: redact(&claim.request.uri),
-            submitted_at: submitted_at(claim),
-            attempt: claim.attempt,
-            fence: claim.ticket.fence,
-            life_ms: claim.life_ms,
-            is_contested: claim.is_contested,
-            worker: self.options.name.clone(),
-            started_at,
-            input,
-            plugin: bound.plugin,
-            config: bound.config,
-            binding: bound.number,
-            output_format: self.options.output_format,
-            profile: self.options.profile,
-            gate: self.options.gate.and(&bound.gate),
-            destination: Arc::clone(&self.destination),
-            // Concurrent attempts share the cores.
-            lanes: self.options.limits.lanes / self.leases.count().max(1),
-            limits: bound.limits,
-            stop: stop.clone(),
-            progress,
+            work: self.work_of(claim, bound)?,
+            placement: self.placement_of(claim),
+            execution: Execution {
+                attempt: claim.attempt,
+                worker: self.options.name.clone(),
+                started_at,
+                // Concurrent attempts share the cores.
+                lanes: self.options.limits.lanes / self.leases.count().max(1),
+                stop: stop.clone(),
+                progress,
+            },
         };
         let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
         let open = move |rest: Option<(&Identity, u64)>| match rest {
@@ -171,6 +158,34 @@ impl AttemptRunner {
             }
         };
         pipeline::spawn_or_resume(job, open).await
+    }
+
+    fn work_of(&self, claim: &Claim, bound: BoundPlugin) -> Result<Work> {
+        Ok(Work {
+            input: self.input_options(claim, &bound)?,
+            plugin: bound.plugin,
+            binding: bound.number,
+            config: bound.config,
+            output_format: self.options.output_format,
+            profile: self.options.profile,
+            gate: self.options.gate.and(&bound.gate),
+            limits: bound.limits,
+        })
+    }
+
+    fn placement_of(&self, claim: &Claim) -> Placement {
+        Placement {
+            owner: Owner {
+                queue: Some(claim.request.queue.clone()),
+                id: Some(claim.request.id.clone()),
+                fence: claim.ticket.fence,
+                life_ms: claim.life_ms,
+                is_contested: claim.is_contested,
+            },
+            uri: redact(&claim.request.uri),
+            submitted_at: submitted_at(claim),
+            destination: Arc::clone(&self.destination),
+        }
     }
 
     /// Merges the options for reading the input: the request's win over its binding's, and these over this worker's.

@@ -3,34 +3,21 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use rustix::fs::Access;
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use url::Url;
 
 use super::data_loss::OpenFiles;
+use super::file::{failed, open, open_to_read};
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The longest wait for another process that writes.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
-/// The pause between two tries to change the journal mode of a file that another process uses.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// The scripts that upgrade the tables of each version to the next, from version 1 on; `schema.sql` has the latest
-/// tables.
-const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
-const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
-/// Tables, indexes and version of the latest schema.
-const SCHEMA: &str = include_str!("schema.sql");
-const STATEMENTS_CACHED: usize = 64;
 /// The most calls that share a transaction, so that the first does not wait long for the last.
 const CALLS_MAX: usize = 64;
 
@@ -108,6 +95,8 @@ enum CallError {
     Closed(Class, String),
     Sqlite(Arc<rusqlite::Error>),
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
+    /// The call was dropped without an answer, because this program is ending.
+    Dropped,
 }
 
 impl<T, F> QueuedCall for DatabaseCall<T, F>
@@ -224,26 +213,26 @@ impl Database {
             let shared = Arc::clone(&self.shared);
             tokio::task::spawn_blocking(move || shared.serve());
         }
-        match answer.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(CallError::Sqlite(error))) => Err(failed(&self.name, error)),
-            Ok(Err(CallError::Closed(class, why))) => {
+        match answer.await.unwrap_or(Err(CallError::Dropped)) {
+            Ok(value) => Ok(value),
+            Err(CallError::Sqlite(error)) => Err(failed(&self.name, error)),
+            Err(CallError::Closed(class, why)) => {
                 let what = format!(
                     "{}: its files were changed under this program, and cannot be opened",
                     self.name
                 );
                 Err(Error::new(Stage::Queue, class, Code::QueueFile, what).because(why))
             }
-            Ok(Err(CallError::Lost)) => Err(Error::transient(
+            Err(CallError::Lost) => Err(Error::transient(
                 Stage::Queue,
                 Code::QueueFile,
                 format!("{}: {LOST}", self.name),
             )),
-            Ok(Err(CallError::Panic(panic))) => match panic.lock().take() {
+            Err(CallError::Panic(panic)) => match panic.lock().take() {
                 Some(panic) => resume_unwind(panic),
                 None => Err(ending(&self.name)),
             },
-            Err(_) => Err(ending(&self.name)),
+            Err(CallError::Dropped) => Err(ending(&self.name)),
         }
     }
 }
@@ -408,231 +397,6 @@ pub(super) fn now_ms() -> i64 {
         Ok(since) => millis(since),
         Err(before) => -millis(before.duration()),
     }
-}
-
-/// The version that marks a file that another program made.
-const FOREIGN: i64 = -1;
-
-/// Opens the file. Creates the file, its folder and its tables if they are missing, and upgrades tables of an older
-/// version.
-fn open(path: &Path, name: &str) -> Result<Connection> {
-    let failed_to = |what: &str| {
-        Error::permanent(
-            Stage::Queue,
-            Code::QueueFile,
-            format!("{name}: cannot make the {what}"),
-        )
-    };
-    if let Some(folder) = path.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|e| failed_to("folder").because(e))?;
-    }
-    // Only the owner may read the file, because requests may have credentials in their URIs. SQLite gives its -wal and
-    // -shm files the same mode.
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600);
-    match options.open(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(failed_to("file").because(error));
-        }
-        _ => {}
-    }
-    let mut connection = Connection::open(path).map_err(|e| failed(name, e))?;
-    let Versions { was, is } = prepare(&mut connection).map_err(|e| failed(name, e))?;
-    check_version(is, name)?;
-    if (1..is).contains(&was) {
-        tracing::warn!(
-            file = name,
-            was,
-            is,
-            "the queue's file was upgraded: programs of the older version cannot open it any more, so stop its workers and start \
-             them anew with this one"
-        );
-    }
-    Ok(connection)
-}
-
-/// Opens the file without changing it. Reads of an older version see the tables as they would be after an upgrade.
-fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
-    let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = match unused_uri(path) {
-        Some(uri) => Connection::open_with_flags(uri.as_str(), flags),
-        None => Connection::open_with_flags(path, flags),
-    };
-    let connection = connection.map_err(|e| failed(name, e))?;
-    let version = set_up(&connection).map_err(|e| failed(name, e))?;
-    check_version(version, name)?;
-    if version == 0 {
-        let why = "has no queue yet; `submit`, `run` and `plugin push` make one";
-        return Err(Error::permanent(
-            Stage::Queue,
-            Code::QueueUnknown,
-            format!("{name}: {why}"),
-        ));
-    }
-    let limited = || {
-        show_as_latest(&connection)?;
-        connection.pragma_update(None, "query_only", "ON")
-    };
-    limited().map_err(|e| failed(name, e))?;
-    Ok(connection)
-}
-
-/// Returns the URI that opens a file without its -wal and -shm, if they are not there and this user may not write the
-/// file. Otherwise SQLite would make them for this user, and the file's owner could not write them.
-fn unused_uri(path: &Path) -> Option<Url> {
-    let is_in_use = || {
-        ["-wal", "-shm"].iter().any(|suffix| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            Path::new(&name).exists()
-        })
-    };
-    if rustix::fs::access(path, Access::WRITE_OK).is_ok() || is_in_use() {
-        return None;
-    }
-    let mut uri = Url::from_file_path(path.canonicalize().ok()?).ok()?;
-    uri.set_query(Some("immutable=1"));
-    Some(uri)
-}
-
-fn check_version(version: i64, name: &str) -> Result<()> {
-    let (code, why) = match version {
-        FOREIGN => (
-            Code::QueueUnsupported,
-            "is a file of another program: name another one".to_owned(),
-        ),
-        ..=SCHEMA_VERSION => return Ok(()),
-        _ => (
-            Code::HostOutdated,
-            format!("has version {version}, this program knows up to {SCHEMA_VERSION}: use a newer one"),
-        ),
-    };
-    Err(Error::permanent(Stage::Queue, code, format!("{name}: {why}")))
-}
-
-/// Sets the connection up and returns the version of the file's tables; 0 if it has none.
-fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.busy_timeout(BUSY_WAIT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    // The file's maker is not trusted, so what its schema defines may not run.
-    connection.pragma_update(None, "trusted_schema", "OFF")?;
-    // An acknowledged commit must survive a loss of power.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // One statement reads both, because another process may be making the tables.
-    let version = "SELECT CASE WHEN user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_schema) THEN ?1 ELSE user_version END
-        FROM pragma_user_version";
-    connection.query_row(version, [FOREIGN], |row| row.get(0))
-}
-
-/// The versions of a file's tables, before and after it was prepared.
-struct Versions {
-    was: i64,
-    is: i64,
-}
-
-/// Sets the connection up, and makes or upgrades the file's tables.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
-    let found = set_up(connection)?;
-    if found == FOREIGN {
-        return Ok(Versions {
-            was: found,
-            is: found,
-        });
-    }
-    switch_to_wal(connection)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let was = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let mut is = was;
-    if is == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        is = SCHEMA_VERSION;
-    }
-    for upgrade in UPGRADES.iter().skip(usize::try_from(is - 1).unwrap_or(0)) {
-        transaction.execute_batch(upgrade)?;
-        is += 1;
-        transaction.pragma_update(None, "user_version", is)?;
-    }
-    // It came without a new version, so that programs without it go on with the file.
-    let has_codes =
-        || columns(&transaction, "request").map(|all| all.iter().any(|(name, _)| name == "coded"));
-    if is == SCHEMA_VERSION && !has_codes()? {
-        transaction.execute_batch("ALTER TABLE request ADD COLUMN coded TEXT")?;
-    }
-    transaction.commit()?;
-    Ok(Versions { was, is })
-}
-
-/// Puts views with the latest columns before the tables that lack some of them, for this connection alone: a missing
-/// column has the value that an upgrade would give it.
-fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
-    let latest = Connection::open_in_memory()?;
-    latest.execute_batch(SCHEMA)?;
-    let tables = latest
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<String>>>()?;
-    for table in tables {
-        let there = columns(connection, &table)?;
-        let lacking: Vec<String> = columns(&latest, &table)?
-            .into_iter()
-            .filter(|(name, _)| !there.iter().any(|(there, _)| there == name))
-            .map(|(name, default)| format!("{} AS {name}", default.as_deref().unwrap_or("NULL")))
-            .collect();
-        let lacking = lacking.join(", ");
-        let select = match (lacking.is_empty(), there.is_empty()) {
-            (true, _) => continue,
-            (false, true) => format!("SELECT {lacking} WHERE FALSE"),
-            (false, false) => format!("SELECT *, {lacking} FROM main.{table}"),
-        };
-        connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS {select}"))?;
-    }
-    Ok(())
-}
-
-/// Returns the columns of a table with their defaults; none if it is not there.
-fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String, Option<String>)>> {
-    connection
-        .prepare("SELECT name, dflt_value FROM pragma_table_info(?1)")?
-        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
-}
-
-/// Switches the file to WAL. The switch does not wait for other processes' locks as other statements do, so this waits:
-/// several processes may open a new file at once.
-fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
-    let deadline = Instant::now() + BUSY_WAIT;
-    loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && Instant::now() < deadline =>
-            {
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            done => return done,
-        }
-    }
-}
-
-fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
-    let error = error.into();
-    let class = match error.sqlite_error_code() {
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::DiskFull,
-        ) => Class::Transient,
-        _ => Class::Permanent,
-    };
-    let what = match error.sqlite_error().map(|error| error.extended_code) {
-        Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
-            "its -wal was removed or cut while other programs have it open: stop all that use it, and start them again"
-        }
-        _ => "the file cannot be used",
-    };
-    Error::new(Stage::Queue, class, Code::QueueFile, format!("{name}: {what}")).because(error)
 }
 
 /// Returns the result of a blocking call; its panic continues in the caller.

@@ -7,6 +7,7 @@ mod audit;
 mod claims;
 mod connection;
 mod data_loss;
+mod file;
 mod producer;
 mod queues;
 mod registry;

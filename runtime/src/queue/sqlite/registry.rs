@@ -10,6 +10,14 @@ use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
 
+/// The result of a bind within its transaction.
+enum BindOutcome {
+    /// The binding has this number.
+    Bound(u64),
+    /// Another bind came first.
+    Changed { expected: u64, current: u64 },
+}
+
 #[async_trait]
 impl Registry for SqliteFile {
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
@@ -37,15 +45,17 @@ impl Registry for SqliteFile {
         let found = self.database.read(move |db, _| {
             let size = "SELECT length(content) FROM component WHERE sha256 = ?1";
             let size: Option<u64> = db.query_row(size, [&sha256], |row| row.get(0)).optional()?;
-            if let Err(error) = check_size(size.unwrap_or_default(), bytes_max) {
-                return Ok(Err(error));
+            let size = size.unwrap_or_default();
+            if check_size(size, bytes_max).is_err() {
+                return Ok((size, None));
             }
             let content = "SELECT content FROM component WHERE sha256 = ?1";
-            db.query_row(content, [&sha256], |row| row.get(0))
-                .optional()
-                .map(Ok)
+            let content = db.query_row(content, [&sha256], |row| row.get(0));
+            Ok((size, content.optional()?))
         });
-        found.await?
+        let (size, content) = found.await?;
+        check_size(size, bytes_max)?;
+        Ok(content)
     }
 
     async fn components(&self) -> Result<Vec<Component>> {
@@ -78,7 +88,7 @@ impl Registry for SqliteFile {
                 |row| row.get(0),
             )?;
             if let Some(expected) = expected.filter(|expected| *expected != current) {
-                return Ok(Err((expected, current)));
+                return Ok(BindOutcome::Changed { expected, current });
             }
             binding.number = current + 1;
             let document = serde_json::to_string(&binding)
@@ -92,11 +102,12 @@ impl Registry for SqliteFile {
                 params![name, binding.number],
             )?;
             wake(db, &name)?;
-            Ok(Ok(binding.number))
+            Ok(BindOutcome::Bound(binding.number))
         });
-        bound
-            .await?
-            .map_err(|(expected, current)| wrong_binding(queue, expected, current))
+        match bound.await? {
+            BindOutcome::Bound(number) => Ok(number),
+            BindOutcome::Changed { expected, current } => Err(wrong_binding(queue, expected, current)),
+        }
     }
 
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>> {

@@ -5,26 +5,37 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ingest_host::commit::{Committed, Destination};
+use ingest_host::commit::{Committed, Owner};
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Identity, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Job, ProgressCounters};
+use ingest_host::pipeline::{self, Job, ProgressCounters, Work};
 use ingest_host::plugin::Plugin;
 use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
-use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::support::inputs::scripted_server::ScriptedServer;
-use crate::support::pipeline::{self as run, plugin};
+use crate::support::pipeline::{self as run, execution, placement, plugin};
 
 /// The target size of a chunk.
 pub(crate) const BATCH_BYTES: usize = 2_000;
+
+/// Returns limits under which a broken transfer ends the attempt, and each chunk has a checkpoint.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        batch_bytes: BATCH_BYTES,
+        batch_records: 7,
+        checkpoint_bytes: 1,
+        http_resumes: 0,
+        http_idle: Duration::from_secs(5),
+        ..Limits::default()
+    }
+}
 
 /// Returns alarms for many chunks. The first record is a reject, so each chunk has a reject in it or before it.
 pub(crate) fn alarms(seed: u64) -> Vec<u8> {
@@ -118,17 +129,9 @@ impl CheckpointFixture {
         }
     }
 
-    /// Runs one attempt. It ends if the transfer breaks off, and writes a checkpoint wherever it can.
+    /// Runs one attempt within the usual limits.
     pub(crate) fn attempt(&self, uri: &str, settings: &AttemptSettings) -> Result<Receipt, Error> {
-        let limits = Limits {
-            batch_bytes: BATCH_BYTES,
-            batch_records: 7,
-            checkpoint_bytes: 1,
-            http_resumes: 0,
-            http_idle: Duration::from_secs(5),
-            ..Limits::default()
-        };
-        self.attempt_within(uri, settings, limits)
+        self.attempt_within(uri, settings, limits())
     }
 
     pub(crate) fn attempt_within(
@@ -137,34 +140,43 @@ impl CheckpointFixture {
         settings: &AttemptSettings,
         limits: Limits,
     ) -> Result<Receipt, Error> {
-        let fetcher = Fetcher::new(Access::default(), &limits);
+        self.attempt_changed(uri, settings, limits, |_| ())
+    }
+
+    /// The same with a job that `change` has changed.
+    pub(crate) fn attempt_changed(
+        &self,
+        uri: &str,
+        settings: &AttemptSettings,
+        limits: Limits,
+        change: impl FnOnce(&mut Job),
+    ) -> Result<Receipt, Error> {
         let out = self.folder.path().join("out");
         let settings = settings.clone();
-        let job = Job {
+        let owner = Owner {
+            queue: Some("q".to_owned()),
+            id: Some("one".to_owned()),
+            fence: 1,
+            ..Owner::default()
+        };
+        let work = Work {
+            input: settings.options,
+            plugin: settings.plugin,
+            binding: None,
+            config: settings.config.into(),
+            output_format: settings.output_format,
             profile: true,
             // The gate accepts any number of rejects.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
-            id: Some("one".to_owned()),
-            queue: Some("q".to_owned()),
-            uri: uri.to_owned(),
-            submitted_at: Timestamp::UNIX_EPOCH,
-            attempt: 1,
-            fence: 1,
-            life_ms: 0,
-            is_contested: false,
-            worker: "test".to_owned(),
-            started_at: Timestamp::UNIX_EPOCH,
-            input: settings.options,
-            plugin: settings.plugin,
-            config: settings.config.into(),
-            binding: None,
-            output_format: settings.output_format,
-            destination: Arc::new(Destination::new(out.to_str().unwrap(), None).unwrap()),
-            lanes: settings.lanes,
             limits: Arc::new(limits),
-            stop: settings.stop.clone(),
-            progress: settings.progress,
         };
+        let mut job = Job {
+            work,
+            placement: placement(owner, uri, &out),
+            execution: execution(settings.lanes, settings.stop.clone(), settings.progress),
+        };
+        change(&mut job);
+        let fetcher = Fetcher::new(Access::default(), &job.work.limits);
         let (uri, stop) = (uri.to_owned(), settings.stop);
         let open = move |rest: Option<(&Identity, u64)>| match rest {
             None => fetcher.open_blocking(&uri, RequestedBy::Typed, &stop),

@@ -3,12 +3,21 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ingest_host::config::Limits;
+use ingest_host::error::{Code, Error};
 use ingest_host::format::Format;
+use ingest_host::gate::Gate;
+use ingest_host::pipeline::Job;
+use ingest_host::receipt::Receipt;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::fixture::{
-    AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, range_of, undisturbed, uri,
+    AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, limits, range_of, undisturbed,
+    uri,
 };
 use crate::support::inputs::scripted_server::{ScriptedServer, answer};
 use crate::support::inputs::served_file::{Action, CustomAnswer, Framing, ServedFile};
@@ -55,6 +64,17 @@ impl LostAttempt {
     fn has_checkpoint(self) -> Self {
         self.fixture.staged_one(".checkpoint");
         self
+    }
+
+    /// The next attempt, with a job that `change` has changed.
+    #[track_caller]
+    fn attempt_changed(&self, change: impl FnOnce(&mut Job)) -> Receipt {
+        self.try_attempt_changed(change).unwrap()
+    }
+
+    fn try_attempt_changed(&self, change: impl FnOnce(&mut Job)) -> Result<Receipt, Error> {
+        self.fixture
+            .attempt_changed(&uri(&self.server), &self.settings, limits(), change)
     }
 
     /// The next attempt begins at zero, and makes this of it.
@@ -209,19 +229,143 @@ fn other_work_does_not_go_on_with_what_was_made_before() {
         change(&mut lost.settings);
         lost.starts_over_and_gives_the_same();
     }
-    // Another limit may make other output, too.
+    let changes: [fn(&mut Job); 2] = [
+        |job| job.placement.uri.push('?'),
+        |job| job.placement.submitted_at = Timestamp::MAX,
+    ];
+    for change in changes {
+        let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+        assert_eq!(lost.attempt_changed(change).attempt.resumed_from, None);
+        lost.fixture.is_tidy();
+    }
+}
+
+type LimitChange = fn(&mut Limits);
+
+fn limits_of(job: &mut Job) -> &mut Limits {
+    Arc::make_mut(&mut job.work.limits)
+}
+
+#[test]
+fn each_limit_that_the_result_depends_on_must_be_the_same() {
+    let changes: [LimitChange; 15] = [
+        |limits| limits.batch_bytes += 1,
+        |limits| limits.batch_records += 1,
+        |limits| limits.batch_cells += 1,
+        |limits| limits.record_bytes_max += 1,
+        |limits| limits.columns_max += 1,
+        |limits| limits.column_name_bytes_max += 1,
+        |limits| limits.plugin_memory_bytes += 1,
+        |limits| limits.plugin_call += Duration::from_nanos(1),
+        |limits| limits.traps += 1,
+        |limits| limits.timeouts += 1,
+        |limits| limits.changes_bytes_max += 1,
+        |limits| limits.record_rows_max += 1,
+        |limits| limits.rejects_bytes_max += 1,
+        |limits| limits.plugin_counters += 1,
+        |limits| limits.reject_codes += 1,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+        let receipt = lost.attempt_changed(|job| change(limits_of(job)));
+        assert_eq!(receipt.attempt.resumed_from, None, "change {number}");
+        lost.fixture.is_tidy();
+    }
+}
+
+#[test]
+fn whatever_the_result_does_not_depend_on_may_change() {
     let lost = LostAttempt::new(Vec::new()).has_checkpoint();
-    let limits = Limits {
-        batch_bytes: 2 * BATCH_BYTES,
-        checkpoint_bytes: 1,
-        ..Limits::default()
-    };
-    let receipt = lost
-        .fixture
-        .attempt_within(&uri(&lost.server), &lost.settings, limits)
-        .unwrap();
-    assert_eq!(receipt.attempt.resumed_from, None);
+    let receipt = lost.attempt_changed(|job| {
+        let limits = limits_of(job);
+        limits.lanes += 1;
+        limits.input_raw_bytes_max += 1;
+        limits.input_bytes_max += 1;
+        limits.input_ratio_max += 1;
+        limits.input_ratio_from_bytes += 1;
+        limits.zstd_window_bytes_max += 1;
+        limits.attempt += Duration::from_secs(1);
+        limits.checkpoint_bytes += 1;
+        limits.output_bytes_max += 1;
+        limits.plugin_log_bytes += 1;
+        limits.component_bytes_max += 1;
+        limits.compile += Duration::from_secs(1);
+        limits.compile_memory_bytes += 1;
+        limits.http_connect += Duration::from_secs(1);
+        limits.http_first_byte += Duration::from_secs(1);
+        limits.http_idle += Duration::from_secs(1);
+        limits.http_rate_min += 1;
+        limits.http_rate_window += Duration::from_secs(1);
+        limits.http_redirects += 1;
+        limits.http_resumes += 1;
+        limits.http_resumes_in_vain += 1;
+        limits.http_resume_pause += Duration::from_secs(1);
+        limits.fetch_chunks += 1;
+        limits.fetch_chunk_bytes += 1;
+        job.work.gate = Gate::new(vec!["99%".parse().unwrap()], 0);
+        job.work.binding = Some(7);
+        job.placement.owner.fence += 1;
+        job.placement.owner.life_ms += 1;
+        job.placement.owner.is_contested = true;
+        job.execution.attempt += 1;
+        job.execution.worker.push('2');
+        job.execution.started_at += Duration::from_secs(1);
+        job.execution.lanes += 1;
+    });
+    assert!(receipt.attempt.resumed_from.is_some());
+    assert_eq!(
+        AttemptOutcome::of(&receipt),
+        undisturbed(&lost.bytes, &lost.settings)
+    );
     lost.fixture.is_tidy();
+    let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+    let receipt = lost.attempt_changed(|job| job.work.profile = false);
+    assert!(receipt.attempt.resumed_from.is_some());
+}
+
+#[test]
+fn a_total_that_is_too_large_by_now_ends_a_resumed_attempt() {
+    let changes: [(LimitChange, Code); 3] = [
+        (|limits| limits.input_raw_bytes_max = 100, Code::InputTooLarge),
+        (|limits| limits.input_bytes_max = 100, Code::InputTooLarge),
+        (|limits| limits.output_bytes_max = 100, Code::OutputTooLarge),
+    ];
+    for (change, code) in changes {
+        let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+        let error = lost
+            .try_attempt_changed(|job| change(limits_of(job)))
+            .expect_err("it is too large");
+        assert_eq!(error.code(), code);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_version_1_is_none() {
+    let lost = LostAttempt::new(Vec::new()).has_checkpoint();
+    let path = lost.fixture.staged_one(".checkpoint");
+    let text = fs::read_to_string(&path).unwrap();
+    // It was one document, and the staged files were a member of it.
+    let lines: Vec<_> = text.lines().collect();
+    let [staged, progress, _] = lines[..] else {
+        panic!("three lines: {text}");
+    };
+    let mut document: Value = serde_json::from_str(progress).unwrap();
+    let staged: Value = serde_json::from_str(staged).unwrap();
+    assert_eq!(document["checkpoint"], 2);
+    document["checkpoint"] = 1.into();
+    document["work"]["limits"] = "0".repeat(64).into();
+    document["staged"] = staged["staged"].clone();
+    let document = document.to_string();
+    let digest = digest(document.as_bytes()).sha256;
+    fs::write(&path, format!("{document}\n{digest}\n")).unwrap();
+    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    assert_eq!(receipt.attempt.resumed_from, None);
+    assert_eq!(
+        AttemptOutcome::of(&receipt),
+        undisturbed(&lost.bytes, &lost.settings)
+    );
+    // The former attempt's output and rejects go as abandoned ones.
+    assert_eq!(lost.fixture.staged("").len(), 2);
 }
 
 /// Changes one of the first bytes, which any checkpoint tells of.

@@ -1,14 +1,15 @@
 //! One input through the whole pipeline in this process, in any number of lanes.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use ingest_host::commit::{Committed, Destination};
+use ingest_host::commit::{Committed, Destination, Owner};
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
-use ingest_host::pipeline::{self, Job, ProgressCounters};
+use ingest_host::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
@@ -36,6 +37,28 @@ pub(crate) struct PipelineRun<'a> {
     pub(crate) config: &'a str,
     pub(crate) output_format: Option<Format>,
     pub(crate) limits: Limits,
+}
+
+/// Returns the place of an attempt at a request that was submitted in 1970.
+pub(crate) fn placement(owner: Owner, uri: &str, output: &Path) -> Placement {
+    Placement {
+        owner,
+        uri: uri.to_owned(),
+        submitted_at: Timestamp::UNIX_EPOCH,
+        destination: Arc::new(Destination::new(output.to_str().unwrap(), None).unwrap()),
+    }
+}
+
+/// Returns the first attempt of a worker named test, in 1970.
+pub(crate) fn execution(lanes: usize, stop: Stop, progress: Arc<ProgressCounters>) -> Execution {
+    Execution {
+        attempt: 1,
+        worker: "test".to_owned(),
+        started_at: Timestamp::UNIX_EPOCH,
+        lanes,
+        stop,
+        progress,
+    }
 }
 
 /// Everything that a reader can see of a run.
@@ -72,32 +95,22 @@ impl<'a> PipelineRun<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let fetcher = Fetcher::new(Access::default(), &limits);
         let source = runtime.block_on(fetcher.open(uri, RequestedBy::Typed, &Stop::default()))?;
-        let job = Job {
-            id: None,
-            queue: None,
-            uri: "in".to_owned(),
-            submitted_at: Timestamp::UNIX_EPOCH,
-            attempt: 1,
-            fence: 0,
-            life_ms: 0,
-            is_contested: false,
-            worker: "test".to_owned(),
-            started_at: Timestamp::UNIX_EPOCH,
+        let work = Work {
             input: self.options.clone(),
             plugin: self.plugin.clone(),
-            config: self.config.into(),
             binding: None,
+            config: self.config.into(),
             output_format: self.output_format,
             profile: true,
             // Tests are about other things than how many are rejected.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
-            destination: Arc::new(
-                Destination::new(folder.path().join("out").to_str().unwrap(), None).unwrap(),
-            ),
-            lanes,
             limits: Arc::new(limits),
-            stop: Stop::default(),
-            progress: Arc::new(ProgressCounters::default()),
+        };
+        let out = folder.path().join("out");
+        let job = Job {
+            work,
+            placement: placement(Owner::default(), "in", &out),
+            execution: execution(lanes, Stop::default(), Arc::default()),
         };
         let Committed::New(receipt) = pipeline::run(&job, source)? else {
             panic!("the folder was empty");

@@ -1,0 +1,157 @@
+//! The beginning of a CSV file goes in; its header and its first records come out, with their properties.
+
+use std::borrow::Cow;
+
+use super::table::{SampleRecord, apply, has_words, is_surely_title, records};
+use crate::decode::lines::line_ends;
+use crate::decode::{log_lines, sniff};
+use crate::format::csv::{Dialect, RowRules, line_end};
+
+/// The beginning of a CSV file.
+pub(in crate::decode) struct CsvBeginning<'a> {
+    pub(in crate::decode) columns: &'a [String],
+    /// Set if a record names the columns. `rest` does not have that record.
+    pub(in crate::decode) header: bool,
+    /// The names in the header; empty for a column that got a number as its name.
+    pub(in crate::decode) names: &'a [String],
+    /// The header's text, or the same header in this dialect.
+    pub(in crate::decode) header_text: Cow<'a, [u8]>,
+    pub(in crate::decode) dialect: Dialect,
+    /// Set if no option names the delimiter.
+    pub(in crate::decode) is_delimiter_open: bool,
+    /// Set if the delimiter was detected because an option asked for it.
+    pub(in crate::decode) is_auto: bool,
+    /// Set if a line over the header names the delimiter. That line is skipped with the others over the header.
+    pub(in crate::decode) is_named_by_line: bool,
+    /// The first bytes after the header, or the same records in this dialect.
+    pub(in crate::decode) rest: Cow<'a, [u8]>,
+    /// The positions at which `rest` has one line end less than the file, in order.
+    pub(in crate::decode) lost_line_ends: Vec<usize>,
+    /// Set if `rest` has all bytes after the header.
+    pub(in crate::decode) whole: bool,
+    /// The number of the line that `rest` begins with.
+    pub(in crate::decode) line: u64,
+    /// The rules for rows of another width than the header's.
+    pub(in crate::decode) rules: RowRules,
+}
+
+/// The header and the first records of a beginning.
+pub(super) struct Shape<'a> {
+    pub(super) top: &'a CsvBeginning<'a>,
+    /// The names in the header; empty for a column that got a number as its name.
+    pub(super) names: Vec<&'a str>,
+    /// The header's text in one line, without quotes.
+    pub(super) first_line: String,
+    /// Set if the header is one line and has words, so that it is rather a title than the name of a column.
+    pub(super) has_words: bool,
+    pub(super) records: Vec<SampleRecord<'a>>,
+    /// The number of records with as many fields as the header.
+    pub(super) alike: usize,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn of(top: &'a CsvBeginning<'a>) -> Self {
+        let names: Vec<_> = match top.header {
+            true => top.names.iter().map(String::as_str).collect(),
+            false => vec![""; top.columns.len()],
+        };
+        let mut records = records(&top.rest, top.whole, top.dialect);
+        apply(top.rules, &mut records, top.columns.len(), top.dialect);
+        let mut first_line = match records.first() {
+            // Without a header the first record is the first line.
+            Some(first) if !top.header => String::from_utf8_lossy(first.text).into_owned(),
+            _ => names.join(&char::from(top.dialect.delimiter).to_string()),
+        };
+        let is_one_line = !first_line.contains(['\n', '\r']);
+        if !is_one_line {
+            first_line = first_line.replace(['\n', '\r'], " ");
+        }
+        let columns = top.columns.len();
+        let alike = records.iter().filter(|record| record.fields == columns).count();
+        Self {
+            top,
+            names,
+            has_words: is_one_line && has_words(&first_line),
+            first_line,
+            records,
+            alike,
+        }
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.top.columns.len()
+    }
+
+    /// Returns the bytes below the first line.
+    pub(super) fn below(&self) -> &[u8] {
+        let rest = &self.top.rest;
+        match self.records.first() {
+            Some(first) if !self.top.header => {
+                let end = first.start.unwrap_or_default() + first.text.len();
+                let is_last = end == rest.len();
+                let next = if is_last { None } else { line_end(rest, end, true) };
+                &rest[next.unwrap_or(rest.len())..]
+            }
+            _ => rest,
+        }
+    }
+
+    /// Returns whether half of the records have as many fields as the header, two or more.
+    pub(super) fn is_table(&self) -> bool {
+        self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
+    }
+
+    /// Returns whether all records are as wide as the header.
+    pub(super) fn is_whole_table(&self) -> bool {
+        self.is_table() && self.alike == self.records.len()
+    }
+
+    /// Returns whether nine in ten records are as wide as the header, or half of them if the delimiter was named.
+    pub(super) fn is_table_for_sure(&self) -> bool {
+        let is_most = 10 * self.alike >= 9 * self.records.len();
+        self.is_table() && (is_most || !self.top.is_delimiter_open)
+    }
+
+    /// Returns whether lines with times and levels are those of a table: a level is a field, or an option names the
+    /// delimiter. A comma proves nothing, because it may be within a time.
+    pub(super) fn is_table_of_events(&self) -> bool {
+        let delimiter = self.top.dialect.delimiter;
+        let is_header_alone = self.columns() > 1 && self.records.is_empty();
+        let mut fields = self.first_line.split(char::from(delimiter)).map(str::trim);
+        (self.is_table() || is_header_alone)
+            && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
+    }
+
+    /// Returns whether the names are those that `--no-header` writes: no title stands over these.
+    pub(super) fn is_numbered(&self) -> bool {
+        let is_number =
+            |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());
+        !self.names.is_empty() && (1..).zip(&self.names).all(is_number)
+    }
+
+    /// Returns whether the first line is a title, and hardly the name of a column.
+    pub(super) fn is_surely_title(&self) -> bool {
+        self.has_words && is_surely_title(&self.first_line)
+    }
+
+    /// Returns the options that skip a number of lines, and keep the delimiter that one of these lines names.
+    pub(super) fn skip_lines(&self, lines: u64) -> String {
+        match self.top.is_named_by_line {
+            true => format!(
+                "--skip-lines {lines} and {}",
+                sniff::option(self.top.dialect.delimiter)
+            ),
+            false => format!("--skip-lines {lines}"),
+        }
+    }
+
+    /// Returns the number of the line that a record begins with.
+    pub(super) fn line(&self, record: &SampleRecord<'_>) -> u64 {
+        let top = self.top;
+        let Some(start) = record.start else {
+            return top.line.saturating_sub(1);
+        };
+        let lost = top.lost_line_ends.partition_point(|at| *at < start);
+        top.line + (line_ends(&top.rest[..start]) + lost) as u64
+    }
+}

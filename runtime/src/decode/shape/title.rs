@@ -1,0 +1,95 @@
+//! The beginning of a CSV file goes in; the reason why its first line is rather a title over the header comes out. The
+//! records below are then wider than that line.
+
+use super::beginning::Shape;
+use super::table::{LINES_OVER_HEADER, SampleRecord, Table, has_words, is_title_over, looks_like_names};
+use crate::format::clip;
+
+impl Shape<'_> {
+    /// Returns the reason if the header has at most one name, and a record below has more: spreadsheets write a title so.
+    pub(super) fn lines_over_header(&self) -> Option<String> {
+        let columns = self.columns();
+        if !self.top.header || columns < 2 {
+            return None;
+        }
+        let mut named = self.names.iter().filter(|name| !name.is_empty());
+        let (title, others) = (named.next().copied().unwrap_or_default(), named.count());
+        let dialect = self.top.dialect;
+        let is_title = || !self.names[0].is_empty() && is_title_over(title, &self.records, dialect);
+        if others > 0 || columns == 2 && !is_title() {
+            return None;
+        }
+        let filled = columns.max(3) - 1;
+        let mut below = self.records.iter().take(LINES_OVER_HEADER);
+        let header = below.find(|record| record.filled(dialect) >= filled)?;
+        // Columns of an index have no names: that of the values is the last.
+        let is_last = !self.names[columns - 1].is_empty();
+        let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
+        if is_last && !is_title() {
+            return None;
+        }
+        let (title, skip) = (clip(title.as_bytes()), self.skip_lines(self.line(header) - 1));
+        let named = match title.is_empty() {
+            true => format!("names none of {columns} columns"),
+            false => format!("names 1 of {columns} columns (\"{title}\")"),
+        };
+        Some(format!(
+            "has a header that {named}: is it a title over the header? say {skip}"
+        ))
+    }
+
+    /// Returns the reason if most records have another number of fields than the header.
+    pub(super) fn other_widths(&self) -> Option<String> {
+        let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
+        let dialect = self.top.dialect;
+        let table = Table::of(records, columns + 1, dialect)?;
+        let (number, width) = (table.records, table.fields);
+        let is_most = number >= 2 && 10 * number >= 9 * all;
+        let has_none_as_header = all >= 2 && records.iter().all(|record| record.fields > columns);
+        let has_words = self.has_words;
+        let is_below = table.first <= LINES_OVER_HEADER
+            && match (columns, number) {
+                // One record may as well be a ragged one.
+                (1, 1) => {
+                    let is_told = width > 2 || self.is_surely_title();
+                    number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)
+                }
+                (1, _) => {
+                    let is_pure = table.is_pure() && (number >= 3 || all <= 4);
+                    is_pure
+                        || number >= 3 && table.is_most()
+                        || (width > 3 || has_words) && table.is_all_but_few()
+                }
+                _ => {
+                    number >= 3
+                        && 2 * number > all
+                        && (table.is_most() || has_words && table.is_all_but_few())
+                }
+            };
+        if !(is_most || has_none_as_header || is_below) {
+            return None;
+        }
+        let what = format!(
+            "has a header of {}, but {number} of its first {all} records have {width}",
+            fields(columns)
+        );
+        let ends_empty = |record: &SampleRecord<'_>| record.text.last() == Some(&dialect.delimiter);
+        Some(if columns == 1 {
+            let skip = self.skip_lines(self.line(&records[table.first]) - 1);
+            format!("{what}: is there a title over the header? say {skip}")
+        } else if width == columns + 1 && records.iter().all(ends_empty) {
+            format!(
+                "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
+            )
+        } else {
+            format!("{what}: say --skip-lines if lines stand over the header, else --delimiter or --quote")
+        })
+    }
+}
+
+fn fields(number: usize) -> String {
+    match number {
+        1 => "one field".to_owned(),
+        _ => format!("{number} fields"),
+    }
+}
