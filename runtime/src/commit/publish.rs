@@ -21,7 +21,7 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::names::check_id;
-use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart};
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, RejectsPart, Report, RequestPart, Unreadable};
 
 /// The published files, for the receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -532,12 +532,19 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
     };
-    let receipt = strict_json::from_slice(&document).map_err(|error| {
-        Error::permanent(
-            Stage::Commit,
-            Code::OutputDamaged,
-            format!("{}: is not a receipt", path.display()),
-        )
+    let receipt = Receipt::read(&document).map_err(|error| {
+        let what = path.display();
+        match error {
+            // A worker of a newer version can settle the request.
+            Unreadable::Newer(_) => {
+                let what = format!("{what}: cannot be read");
+                Error::transient(Stage::Commit, Code::HostOutdated, what)
+            }
+            Unreadable::Damaged(_) => {
+                let what = format!("{what}: is not a receipt");
+                Error::permanent(Stage::Commit, Code::OutputDamaged, what)
+            }
+        }
         .because(error)
     })?;
     Ok(Some(receipt))
@@ -639,7 +646,7 @@ mod tests {
             "rejects": {"uri": null, "records": 0, "bytes": 0, "sha256": null, "by_code": {}, "examples": {}},
             "counters": {},
         });
-        serde_json::from_value(receipt).expect("a receipt")
+        Receipt::read(receipt.to_string().as_bytes()).expect("a receipt")
     }
 
     #[test]
