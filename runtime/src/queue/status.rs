@@ -383,6 +383,8 @@ pub struct Invalid {
     pub document: String,
     /// The reason why it is invalid.
     pub reason: String,
+    /// The code of the reason: see [`Code`]. `None` if a program without codes wrote the reason.
+    pub code: Option<String>,
     /// The time at which that was found, in milliseconds since 1970.
     pub at_ms: i64,
 }
