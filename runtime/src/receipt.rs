@@ -119,7 +119,8 @@ struct ReadReceipt {
     // Version 2 has these.
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
-    // Version 1 has these instead. In version 2 they repeat the only elements of the lists.
+    // Version 1 has these instead. In version 2 they repeat the only elements of the lists. A worker of version 0.1.0 that
+    // settles a request which a newer one has committed stores them without the lists, but with the number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,
@@ -136,24 +137,29 @@ impl TryFrom<ReadReceipt> for Receipt {
     type Error = serde_json::Error;
 
     fn try_from(read: ReadReceipt) -> Result<Self, serde_json::Error> {
-        let (inputs, steps) = match read.receipt {
-            1 => {
-                let step = StepPart {
-                    plugin: read.plugin.ok_or_else(|| de::Error::missing_field("plugin"))?,
-                    config_sha256: read
-                        .config_sha256
-                        .ok_or_else(|| de::Error::missing_field("config_sha256"))?,
-                };
-                (read.input.map(|input| vec![input]), Some(vec![step]))
+        let short = read.input.zip(read.plugin).zip(read.config_sha256);
+        let short = short.map(|((input, plugin), config_sha256)| {
+            let step = StepPart {
+                plugin,
+                config_sha256,
+            };
+            (vec![input], vec![step])
+        });
+        let (inputs, steps) = match (read.inputs.zip(read.steps), short) {
+            (Some(lists), _) if read.receipt > 1 => lists,
+            (_, Some(short)) => short,
+            _ => {
+                return Err(de::Error::custom(
+                    "it has neither inputs and steps, nor their short forms",
+                ));
             }
-            _ => (read.inputs, read.steps),
         };
         Ok(Self {
             host: read.host,
             request: read.request,
             attempt: read.attempt,
-            inputs: inputs.ok_or_else(|| de::Error::missing_field("inputs"))?,
-            steps: steps.ok_or_else(|| de::Error::missing_field("steps"))?,
+            inputs,
+            steps,
             binding: read.binding,
             records: read.records,
             outputs: read.outputs,
@@ -646,6 +652,17 @@ mod tests {
         document["input"]["bytes"] = 9.into();
         document.as_object_mut().unwrap().remove("config_sha256");
         assert_eq!(read(&document).unwrap(), receipt);
+    }
+
+    /// A worker of version 0.1.0 keeps the number of a receipt that it reads, and drops the members that it does not know.
+    #[test]
+    fn a_receipt_that_an_older_worker_has_settled_with_is_read() {
+        let receipt = read(&first_version()).unwrap();
+        let mut document = first_version();
+        document["receipt"] = 2.into();
+        assert_eq!(read(&document).unwrap(), receipt);
+        document.as_object_mut().unwrap().remove("plugin");
+        assert!(matches!(read(&document), Err(Unreadable::Damaged(_))));
     }
 
     #[test]
