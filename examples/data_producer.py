@@ -69,7 +69,7 @@ def connect():
 
 
 def submit(server, queue, request_id, uri):
-    """Pushes one request to the queue's intake list; request.schema.json defines its members."""
+    """Pushes one request to the queue's intake list; schemas/request.schema.json defines its members."""
     document = json.dumps({"id": request_id, "uri": uri})
     server.rpush(f"{queue}:in", document)
     server.rpush(f"{queue}:wake", "1")  # optional: wakes an idle worker at once

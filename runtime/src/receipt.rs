@@ -2,18 +2,19 @@
 //! check it. Readers of the output trust receipts and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use crate::format::Format;
 use crate::record::Position;
 use crate::request::InputOptions;
 
-/// The version of the document. Members may be added within a version, and none changes its meaning, so readers ignore
-/// members that they do not know.
-pub const RECEIPT_VERSION: u32 = 1;
+/// The version of the document that this program writes; it also reads version 1. Members may be added within a version,
+/// and none changes its meaning, so readers ignore members that they do not know.
+pub const RECEIPT_VERSION: u32 = 2;
 
 /// The most bytes of a receipt or report that is read: it may have a profile of many columns with long names and
 /// values.
@@ -25,37 +26,199 @@ pub fn now() -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// A receipt, version 1. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A receipt. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
+///
+/// It is written as version 2, with the short forms of version 1 as long as there is one input and one step: a worker of
+/// version 0.1.0 that takes over a committed request reads them. [`Receipt::read`] reads both versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The version of this document: [`RECEIPT_VERSION`].
-    pub receipt: u32,
     /// The version of the host that wrote it.
     pub host: String,
     /// The request.
     pub request: RequestPart,
     /// The attempt that did the work.
     pub attempt: AttemptPart,
-    /// The input that was read.
-    pub input: InputPart,
-    /// The plugin that transformed it.
-    pub plugin: PluginPart,
-    /// The number of the queue's binding, if the plugin came from one.
+    /// The inputs that were read; one today.
+    pub inputs: Vec<InputPart>,
+    /// The plugins that transformed them, in order; one today.
+    pub steps: Vec<StepPart>,
+    /// The number of the queue's binding, if the plugins came from one.
     pub binding: Option<u64>,
-    /// The SHA-256 of the config document that the plugin was opened with.
-    pub config_sha256: String,
     /// The counts of the records by their verdicts.
     pub records: RecordCounts,
     /// The output files.
     pub outputs: Vec<OutputPart>,
     /// The file of rejects.
     pub rejects: RejectsPart,
-    /// The plugin's counters.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// The plugins' counters.
     pub counters: BTreeMap<String, u64>,
     /// The profile of the output's columns, if it was requested.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityPart>,
+}
+
+/// A receipt as it is written.
+#[derive(Serialize)]
+struct WrittenReceipt<'a> {
+    receipt: u32,
+    host: &'a str,
+    request: &'a RequestPart,
+    attempt: &'a AttemptPart,
+    inputs: &'a [InputPart],
+    steps: &'a [StepPart],
+    binding: Option<u64>,
+    records: &'a RecordCounts,
+    outputs: &'a [OutputPart],
+    rejects: &'a RejectsPart,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    counters: &'a BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'a QualityPart>,
+    // The members that only version 1 needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a InputPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a PluginPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_sha256: Option<&'a str>,
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (input, step) = match (self.inputs.as_slice(), self.steps.as_slice()) {
+            ([input], [step]) => (Some(input), Some(step)),
+            _ => (None, None),
+        };
+        let written = WrittenReceipt {
+            receipt: RECEIPT_VERSION,
+            host: &self.host,
+            request: &self.request,
+            attempt: &self.attempt,
+            inputs: &self.inputs,
+            steps: &self.steps,
+            binding: self.binding,
+            records: &self.records,
+            outputs: &self.outputs,
+            rejects: &self.rejects,
+            counters: &self.counters,
+            quality: self.quality.as_ref(),
+            input,
+            plugin: step.map(|step| &step.plugin),
+            config_sha256: step.map(|step| &*step.config_sha256),
+        };
+        written.serialize(serializer)
+    }
+}
+
+/// A receipt of version 1 or 2 as it is read.
+#[derive(Deserialize)]
+struct ReadReceipt {
+    receipt: u32,
+    host: String,
+    request: RequestPart,
+    attempt: AttemptPart,
+    // Version 2 has these.
+    inputs: Option<Vec<InputPart>>,
+    steps: Option<Vec<StepPart>>,
+    // Version 1 has these instead. In version 2 they repeat the only elements of the lists. A worker of version 0.1.0 that
+    // settles a request which a newer one has committed stores them without the lists, but with the number 2.
+    input: Option<InputPart>,
+    plugin: Option<PluginPart>,
+    config_sha256: Option<String>,
+    binding: Option<u64>,
+    records: RecordCounts,
+    outputs: Vec<OutputPart>,
+    rejects: RejectsPart,
+    #[serde(default)]
+    counters: BTreeMap<String, u64>,
+    quality: Option<QualityPart>,
+}
+
+impl TryFrom<ReadReceipt> for Receipt {
+    type Error = serde_json::Error;
+
+    fn try_from(read: ReadReceipt) -> Result<Self, serde_json::Error> {
+        let short = read.input.zip(read.plugin).zip(read.config_sha256);
+        let short = short.map(|((input, plugin), config_sha256)| {
+            let step = StepPart {
+                plugin,
+                config_sha256,
+            };
+            (vec![input], vec![step])
+        });
+        let (inputs, steps) = match (read.inputs.zip(read.steps), short) {
+            (Some(lists), _) if read.receipt > 1 => lists,
+            (_, Some(short)) => short,
+            _ => {
+                return Err(de::Error::custom(
+                    "it has neither inputs and steps, nor their short forms",
+                ));
+            }
+        };
+        Ok(Self {
+            host: read.host,
+            request: read.request,
+            attempt: read.attempt,
+            inputs,
+            steps,
+            binding: read.binding,
+            records: read.records,
+            outputs: read.outputs,
+            rejects: read.rejects,
+            counters: read.counters,
+            quality: read.quality,
+        })
+    }
+}
+
+/// Why a document cannot be read as a receipt.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// It is of this version, which only a newer program reads. It is not damaged.
+    Newer(u32),
+    /// It is no receipt.
+    Damaged(serde_json::Error),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer(version) => write!(
+                f,
+                "it is of version {version}, and this program reads versions up to {RECEIPT_VERSION}: update this program \
+                 (version {})",
+                env!("CARGO_PKG_VERSION")
+            ),
+            Self::Damaged(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl Receipt {
+    /// Reads a receipt of version 1 or 2 from JSON. Ignores the members of a [`Report`].
+    ///
+    /// # Errors
+    /// Says why the document cannot be read.
+    pub fn read(document: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Version {
+            receipt: u32,
+        }
+        // This comes first: a newer version may have other members.
+        let Version { receipt: version } = strict_json::from_slice(document)?;
+        match version {
+            1..=RECEIPT_VERSION => Ok(strict_json::from_slice::<ReadReceipt>(document)?.try_into()?),
+            0 => Err(Unreadable::Damaged(de::Error::custom("there is no version 0"))),
+            newer => Err(Unreadable::Newer(newer)),
+        }
+    }
 }
 
 /// The request that the receipt is for.
@@ -69,6 +232,12 @@ pub struct RequestPart {
     pub uri: String,
     /// The time of the submit.
     pub submitted_at: String,
+    /// The id of the request that this one is a part of; null today.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// The name of the group of requests that this one belongs to; null today.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// The attempt that committed.
@@ -140,6 +309,16 @@ pub struct PluginPart {
     pub sha256: String,
     /// The interface that it uses, such as `ingest:plugin@0.1.0`.
     pub interface: String,
+}
+
+/// A plugin that ran, with its config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPart {
+    /// The plugin.
+    #[serde(flatten)]
+    pub plugin: PluginPart,
+    /// The SHA-256 of the config document that it was opened with.
+    pub config_sha256: String,
 }
 
 /// The counts of records: `read = kept + edited + replaced + dropped + rejected`; `written` counts rows of the output.
@@ -306,17 +485,40 @@ impl Inferred {
 }
 
 /// The result of an input: its receipt or, if nothing was published, a quarantined document in the same form.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The reason why nothing was published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// The code of the refusal: see [`crate::error::Code`]. None in a report of a program without codes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The description of the published or quarantined files.
     #[serde(flatten)]
     pub receipt: Receipt,
+}
+
+impl Report {
+    /// Reads a report, or a receipt, from JSON.
+    ///
+    /// # Errors
+    /// Says why the document cannot be read, as [`Receipt::read`] does.
+    pub fn read(document: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Refusal {
+            #[serde(default)]
+            refused: Option<String>,
+            #[serde(default)]
+            code: Option<String>,
+        }
+        let receipt = Receipt::read(document)?;
+        let Refusal { refused, code } = strict_json::from_slice(document)?;
+        Ok(Self {
+            refused,
+            code,
+            receipt,
+        })
+    }
 }
 
 impl Receipt {
@@ -332,16 +534,153 @@ impl Receipt {
         own_queue.as_deref() == Some(queue) && own_id == id && own_submitted_at == submitted_at
     }
 
-    /// Returns whether the other receipt is for the same work: the same input made into the same output by the same
-    /// plugin with the same config, by any worker at any time.
+    /// Returns whether the other receipt is for the same work: the same inputs made into the same output by the same
+    /// plugins with the same configs, by any worker at any time.
     pub fn same_work(&self, other: &Self) -> bool {
-        let digests = |r: &Self| r.outputs.iter().map(|o| o.sha256.clone()).collect::<Vec<_>>();
+        let inputs = |r: &Self| r.inputs.iter().map(|i| i.sha256.clone()).collect::<Vec<_>>();
+        let outputs = |r: &Self| r.outputs.iter().map(|o| o.sha256.clone()).collect::<Vec<_>>();
         self.request.id == other.request.id
             && self.request.queue == other.request.queue
-            && self.input.sha256 == other.input.sha256
-            && self.plugin.sha256 == other.plugin.sha256
-            && self.config_sha256 == other.config_sha256
-            && digests(self) == digests(other)
+            && inputs(self) == inputs(other)
+            && self.steps.len() == other.steps.len()
+            && self.steps.iter().zip(&other.steps).all(|(a, b)| a.is_same(b))
+            && outputs(self) == outputs(other)
             && self.rejects.sha256 == other.rejects.sha256
+    }
+
+    /// Returns the names and versions of the plugins, in order, for people.
+    pub fn plugins(&self) -> String {
+        let names: Vec<_> = self.steps.iter().map(|step| step.plugin.to_string()).collect();
+        names.join(", ")
+    }
+}
+
+impl StepPart {
+    /// Returns whether the other step runs the same component with the same config.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.plugin.sha256 == other.plugin.sha256 && self.config_sha256 == other.config_sha256
+    }
+}
+
+impl fmt::Display for PluginPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns a receipt as version 0.1.0 writes it.
+    fn first_version() -> Value {
+        let digest = "0".repeat(64);
+        json!({
+            "receipt": 1, "host": "0.1.0",
+            "request": {"id": "a", "queue": "q", "uri": "/a.csv", "submitted_at": "2026-01-01T00:00:00Z"},
+            "attempt": {"number": 1, "fence": 1, "worker": "w", "started_at": "2026-01-01T00:00:00Z",
+                        "finished_at": "2026-01-01T00:00:00Z"},
+            "input": {"uri": "/a.csv", "bytes": 4, "sha256": digest, "etag": null, "format": "csv", "columns": ["n"]},
+            "plugin": {"name": "p", "version": "1", "sha256": digest, "interface": "ingest:plugin@0.1.0"},
+            "binding": null, "config_sha256": digest,
+            "records": {"read": 1, "kept": 1, "edited": 0, "replaced": 0, "dropped": 0, "rejected": 0, "written": 1},
+            "outputs": [{"uri": "/out/a.csv", "format": "csv", "records": 1, "bytes": 4, "sha256": digest}],
+            "rejects": {"uri": null, "records": 0, "bytes": 0, "sha256": null, "by_code": {}},
+        })
+    }
+
+    fn read(document: &Value) -> Result<Receipt, Unreadable> {
+        Receipt::read(document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_receipt_of_version_1_is_read_with_lists_and_written_as_version_2() {
+        let receipt = read(&first_version()).unwrap();
+        assert_eq!((receipt.inputs.len(), receipt.plugins().as_str()), (1, "p@1"));
+        assert_eq!((&receipt.request.parent, &receipt.request.group), (&None, &None));
+        let written = serde_json::to_value(&receipt).unwrap();
+        assert_eq!(written["receipt"], 2);
+        assert_eq!(written["inputs"], json!([written["input"]]));
+        assert_eq!(written["request"]["parent"], Value::Null);
+        assert_eq!(read(&written).unwrap(), receipt);
+    }
+
+    /// A worker of version 0.1.0 that takes over a committed request reads the receipt. It ignores unknown members, and does
+    /// not look at the version.
+    #[test]
+    fn a_written_receipt_has_all_members_of_version_1() {
+        fn assert_has(written: &Value, first: &Value) {
+            match (written, first) {
+                (Value::Object(written), Value::Object(first)) => {
+                    first
+                        .iter()
+                        .for_each(|(name, value)| assert_has(&written[name], value));
+                }
+                _ => assert_eq!(written, first),
+            }
+        }
+        let mut first = first_version();
+        let written = serde_json::to_value(read(&first).unwrap()).unwrap();
+        first["receipt"] = 2.into();
+        assert_has(&written, &first);
+    }
+
+    #[test]
+    fn more_than_one_input_or_step_has_no_short_form() {
+        let receipt = read(&first_version()).unwrap();
+        for (inputs, steps) in [(2, 1), (1, 2)] {
+            let longer = Receipt {
+                inputs: vec![receipt.inputs[0].clone(); inputs],
+                steps: vec![receipt.steps[0].clone(); steps],
+                ..receipt.clone()
+            };
+            let written = serde_json::to_value(&longer).unwrap();
+            for short in ["input", "plugin", "config_sha256"] {
+                assert_eq!(written.get(short), None, "{short}");
+            }
+            assert_eq!(read(&written).unwrap(), longer);
+            assert!(!longer.same_work(&receipt) && longer.same_work(&longer));
+        }
+    }
+
+    #[test]
+    fn the_short_forms_of_version_2_are_not_read() {
+        let receipt = read(&first_version()).unwrap();
+        let mut document = serde_json::to_value(&receipt).unwrap();
+        document["input"]["bytes"] = 9.into();
+        document.as_object_mut().unwrap().remove("config_sha256");
+        assert_eq!(read(&document).unwrap(), receipt);
+    }
+
+    /// A worker of version 0.1.0 keeps the number of a receipt that it reads, and drops the members that it does not know.
+    #[test]
+    fn a_receipt_that_an_older_worker_has_settled_with_is_read() {
+        let receipt = read(&first_version()).unwrap();
+        let mut document = first_version();
+        document["receipt"] = 2.into();
+        assert_eq!(read(&document).unwrap(), receipt);
+        document.as_object_mut().unwrap().remove("plugin");
+        assert!(matches!(read(&document), Err(Unreadable::Damaged(_))));
+    }
+
+    #[test]
+    fn a_newer_version_is_not_taken_as_damaged() {
+        let is_newer = |document: &Value| matches!(read(document), Err(Unreadable::Newer(3)));
+        assert!(is_newer(&json!({ "receipt": 3, "all": "else" })));
+        let mut known = serde_json::to_value(read(&first_version()).unwrap()).unwrap();
+        known["later"] = 1.into();
+        assert!(read(&known).is_ok(), "unknown members are ignored");
+        known["receipt"] = 3.into();
+        assert!(is_newer(&known));
+        for damaged in [
+            json!({}),
+            json!({ "receipt": 0 }),
+            json!({ "receipt": "3" }),
+            json!([3]),
+        ] {
+            assert!(matches!(read(&damaged), Err(Unreadable::Damaged(_))), "{damaged}");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub const ID_CHARS_MAX: usize = 128;
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 
 /// A request as a producer submits it. Its JSON form is the contract with producers in other languages:
-/// `examples/request.schema.json`.
+/// `schemas/request.schema.json`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
     /// The request's name within its queue; submitting the same id again has no effect.
@@ -78,7 +78,10 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
     ///
-    /// A document is valid if `examples/request.schema.json` accepts it, its URI has no credentials, the characters
+    /// The input is given either by `inputs`, a list with one element, or by its short form: the element's members are
+    /// members of the document. Both forms are the same request.
+    ///
+    /// A document is valid if `schemas/request.schema.json` accepts it, its URI has no credentials, the characters
     /// that it names differ, it has no delimiter together with the dialect `spaces`, and its encoding is known.
     ///
     /// # Errors
@@ -87,22 +90,22 @@ impl NewRequest {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
         let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
             .map_err(|error| refused("is not a request document").because(error))?;
-        let options = InputOptions::MEMBERS
-            .iter()
-            .filter_map(|name| members.remove_entry(*name));
-        let options = Value::Object(options.collect());
+        let mut input = take_input(&mut members)?;
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
         }
         let document: RequestDocument = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
-        let mut request = Self::new(document.uri);
+        let uri = input
+            .remove(URI)
+            .ok_or_else(|| unfit(de::Error::missing_field(URI)))?;
+        let mut request = Self::new(serde_json::from_value::<String>(uri).map_err(unfit)?);
         if let Some(id) = document.id {
             request.id = id;
         }
         let (priority, delay_ms) = (document.priority.0, document.delay_ms.0);
         request.priority = i32::try_from(priority).map_err(|_| priority_refused(priority))?;
         request.delay_ms = u64::try_from(delay_ms).map_err(|_| delay_refused(delay_ms))?;
-        let options: InputOptions = serde_json::from_value(options).map_err(unfit)?;
+        let options: InputOptions = serde_json::from_value(Value::Object(input)).map_err(unfit)?;
         request.input = InputOptions {
             encoding: options
                 .encoding
@@ -162,24 +165,50 @@ fn digest_of(uri: &str, input: &InputOptions) -> String {
     hex::encode(Sha256::digest(content))
 }
 
-/// A document as a producer writes it, without the options of its input. A member without a value is left out, not
-/// `null`.
+/// A document as a producer writes it, without its input. A member without a value is left out, not `null`.
 #[derive(Deserialize)]
 struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
     id: Option<String>,
-    uri: String,
     #[serde(default)]
     priority: Integer,
     #[serde(default)]
     delay_ms: Integer,
 }
 
-/// The members of a document that are no options of its input.
-const MEMBERS: [&str; 4] = ["id", "uri", "priority", "delay_ms"];
+/// The members of a document that are not those of its input.
+const MEMBERS: [&str; 3] = ["id", "priority", "delay_ms"];
+
+const URI: &str = "uri";
+const INPUTS: &str = "inputs";
+
+/// Takes the members of the only input out of a document: its URI and options.
+fn take_input(members: &mut Map<String, Value>) -> Result<Map<String, Value>> {
+    let names = || [URI].into_iter().chain(InputOptions::MEMBERS);
+    let Some(inputs) = members.remove(INPUTS) else {
+        return Ok(names().filter_map(|name| members.remove_entry(name)).collect());
+    };
+    if let Some(name) = names().find(|name| members.contains_key(*name)) {
+        let what = format!("has {INPUTS} and {name}: give each member of an input in {INPUTS} only");
+        return Err(refused(what));
+    }
+    let inputs: Vec<Map<String, Value>> = serde_json::from_value(inputs)
+        .map_err(|error| refused("inputs is not a list of inputs").because(error))?;
+    let count = inputs.len();
+    let Ok([input]) = <[_; 1]>::try_from(inputs) else {
+        let what = format!("has {count} {INPUTS}: this version reads one input a request");
+        return Err(refused(what));
+    };
+    if let Some(name) = input.keys().find(|name| !names().any(|known| known == *name)) {
+        return Err(refused("inputs has an unfit input").because(unknown_member(name)));
+    }
+    Ok(input)
+}
 
 fn unknown_member(name: &str) -> serde_json::Error {
-    let known = [&MEMBERS[..], &InputOptions::MEMBERS].concat().join(", ");
+    let known = [&MEMBERS[..], &[URI, INPUTS], &InputOptions::MEMBERS]
+        .concat()
+        .join(", ");
     de::Error::custom(format_args!(
         "unknown field `{name}`, expected one of {known}; if a newer version has it, update the worker"
     ))
@@ -309,6 +338,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_with_one_input_is_the_same_request_as_its_short_form() {
+        let parse = |document: &str| NewRequest::parse(document).unwrap();
+        for (list, short) in [
+            (
+                r#"{"id":"x","inputs":[{"uri":"a.csv"}]}"#,
+                r#"{"id":"x","uri":"a.csv"}"#,
+            ),
+            (
+                r#"{"id":"x","priority":3,"delay_ms":5,"inputs":[{"uri":"a.csv","trim":true,"encoding":"latin_1"}]}"#,
+                r#"{"id":"x","priority":3,"delay_ms":5,"uri":"a.csv","trim":true,"encoding":"latin1"}"#,
+            ),
+        ] {
+            assert_eq!(parse(list), parse(short));
+            assert_eq!(parse(list).content_digest(), parse(short).content_digest());
+        }
+    }
+
+    #[test]
     fn a_document_that_breaks_a_rule_is_refused_with_the_reason() {
         for (document, reason) in [
             ("", "EOF"),
@@ -370,6 +417,30 @@ mod tests {
                 "give one of the two",
             ),
             (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
+            (r#"{"id":"a"}"#, "missing field `uri`"),
+            (r#"{"inputs":[{"format":"csv"}]}"#, "missing field `uri`"),
+            (r#"{"inputs":[{"uri":"a"}],"uri":"a"}"#, "has inputs and uri"),
+            (r#"{"inputs":[{"uri":"a"}],"trim":true}"#, "has inputs and trim"),
+            (
+                r#"{"inputs":[]}"#,
+                "has 0 inputs: this version reads one input a request",
+            ),
+            (
+                r#"{"inputs":[{"uri":"a"},{"uri":"b"}]}"#,
+                "has 2 inputs: this version reads one input a request",
+            ),
+            (r#"{"inputs":null}"#, "invalid type: null, expected a sequence"),
+            (
+                r#"{"inputs":["a"]}"#,
+                "invalid type: string \"a\", expected a map",
+            ),
+            (r#"{"inputs":[{"uri":"a","id":"b"}]}"#, "unknown field `id`"),
+            (r#"{"inputs":[{"uri":"a","uri":"a"}]}"#, "is there twice"),
+            (r#"{"inputs":[{"uri":"a","format":null}]}"#, "invalid type: null"),
+            (
+                r#"{"inputs":[{"uri":"https://me:pw@a.example/b"}]}"#,
+                "a user name or password",
+            ),
         ] {
             let report = NewRequest::parse(document).expect_err(document).report();
             assert!(report.contains(reason), "{document}: {report}");

@@ -132,11 +132,11 @@ async fn list(backend: &Backend, queues: &QueueFilter, limit: usize, as_json: bo
             if as_json {
                 print::json(&json!({
                     "queue": queue, "name": name, "document": document, "error": reason,
-                    "code": Code::RequestInvalid, "at_ms": invalid.at_ms,
+                    "code": invalid.code, "report": null, "at_ms": invalid.at_ms,
                 }));
             }
             let document = print::beginning(&document, DOCUMENT_CHARS);
-            let code = Code::RequestInvalid.to_string();
+            let code = invalid.code.unwrap_or_default();
             rows.push(vec![name, queue.clone(), document, code, reason]);
         }
     }

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::names::check_usable_queue_name;
 use crate::plugin::{Description, read_component};
-use crate::queue::{Binding, Component, Registry};
+use crate::queue::{Binding, BindingDocument, Component, Registry, Step};
 use crate::request::InputOptions;
 
 /// The most bytes of a stored component that is to be bound: the highest limit that a worker may have.
@@ -117,7 +117,10 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             requests::known(&backend, &queue).await?;
             let bindings = backend.registry.bindings(&queue).await?;
             if json {
-                bindings.iter().for_each(print::json);
+                bindings
+                    .iter()
+                    .map(BindingDocument::from)
+                    .for_each(|binding| print::json(&binding));
             } else {
                 let rows: Vec<_> = bindings.iter().map(binding_row).collect();
                 print::table(
@@ -183,10 +186,12 @@ async fn bind(
     let component = find(&*registry, plugin).await?;
     let binding = Binding {
         number: 0,
-        sha256: component.sha256,
-        name: component.name,
-        version: component.version,
-        config: config.canonical,
+        steps: vec![Step {
+            sha256: component.sha256,
+            name: component.name,
+            version: component.version,
+            config: config.canonical,
+        }],
         limits: limits.iter().map(|setting| setting.parts()).collect(),
         gate,
         input,
@@ -220,7 +225,7 @@ async fn rollback(queue: &str, environment: &Environment) -> Result<()> {
         rollback_of: Some(target.rollback_of.unwrap_or(target.number)),
         ..target.clone()
     };
-    let config = binding.config.clone();
+    let config = binding.step().config.clone();
     put_in_force(
         queue,
         binding,
@@ -241,17 +246,18 @@ async fn put_in_force(
     registry: &dyn Registry,
     environment: &Environment,
 ) -> Result<()> {
+    let step = binding.step();
     let bytes = registry
-        .component(&binding.sha256, COMPONENT_BYTES_MAX)
+        .component(&step.sha256, COMPONENT_BYTES_MAX)
         .await?
         .ok_or_else(|| {
             Error::permanent(
                 Stage::Plugin,
                 Code::PluginMissing,
-                format!("the server does not have component {}", binding.sha256),
+                format!("the server does not have component {}", step.sha256),
             )
         })?;
-    let candidate = format!("{}@{}", binding.name, binding.version);
+    let candidate = step.plugin();
     // The size was accepted when the component was pushed.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
@@ -371,13 +377,14 @@ fn component_row(component: &Component) -> Vec<String> {
 }
 
 fn binding_row(binding: &Binding) -> Vec<String> {
+    let step = binding.step();
     vec![
         binding.number.to_string(),
-        format!("{}@{}", binding.name, binding.version),
+        step.plugin(),
         time(binding.bound_ms),
-        print::beginning(&binding.config, 40),
+        print::beginning(&step.config, 40),
         binding.gate.to_string(),
-        print::beginning(&binding.sha256, 12),
+        print::beginning(&step.sha256, 12),
         remarks(binding),
     ]
 }

@@ -15,7 +15,7 @@ use crate::commit::receipt_uri;
 use crate::error::Error;
 use crate::escape;
 use crate::pipeline::ProgressCounters;
-use crate::receipt::{OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart};
+use crate::receipt::{OutputPart, Receipt, RecordCounts, RejectsPart, StepPart};
 use crate::telemetry::log::is_dumb;
 use crate::telemetry::stderr;
 
@@ -158,17 +158,19 @@ pub(super) fn receipt(receipt: &Receipt) {
     for (code, count) in &receipt.rejects.by_code {
         line(format!("  {count:>8}  {code}"));
     }
-    made_by(&receipt.plugin, receipt.binding);
+    made_by(&receipt.steps, receipt.binding);
     objects(&receipt.outputs, &receipt.rejects);
     if let Some(uri) = receipt_uri(receipt) {
         line(format!("receipt  {uri}"));
     }
 }
 
-/// Prints the plugin that ran.
-pub(super) fn made_by(plugin: &PluginPart, binding: Option<u64>) {
+/// Prints the plugins that ran.
+pub(super) fn made_by(steps: &[StepPart], binding: Option<u64>) {
     let binding = binding.map_or(String::new(), |number| format!(", binding {number}"));
-    line(format!("plugin   {}@{}{binding}", plugin.name, plugin.version));
+    for StepPart { plugin, .. } in steps {
+        line(format!("plugin   {plugin}{binding}"));
+    }
 }
 
 /// Prints the locations of outputs and rejects.

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::environment::Environment;
 use super::{print, requests};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::names::check_usable_queue_name;
-use crate::queue::Backend;
+use crate::queue::{Backend, Counts, Step};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -54,7 +55,9 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
             for name in queue.queues().await? {
                 let counts = queue.counts(&name).await?;
                 if json {
-                    print::json(&counts);
+                    let steps = steps(&backend, &counts).await?;
+                    let counts = &counts;
+                    print::json(&QueueDocument { counts, steps });
                 }
                 let number = |count: u64| count.to_string();
                 rows.push(vec![
@@ -124,6 +127,26 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A queue as `queue list --json` shows it.
+#[derive(Serialize)]
+struct QueueDocument<'a> {
+    #[serde(flatten)]
+    counts: &'a Counts,
+    /// The steps of the binding in force; null without one, or if only a newer program can read it.
+    steps: Option<Vec<Step>>,
+}
+
+async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> {
+    let Some(number) = counts.binding else {
+        return Ok(None);
+    };
+    match backend.registry.binding(&counts.queue, number).await {
+        Ok(binding) => Ok(binding.map(|binding| binding.steps)),
+        Err(error) if error.code() == Code::HostOutdated => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Warns of each danger in the settings of the server, and returns them.

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::queue::Status;
 use crate::receipt::{
-    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RECEIPT_VERSION, RejectsPart, Report,
+    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report, Unreadable,
 };
 
 /// The most characters shown of a name or a value: more than a time with its zone has.
@@ -66,22 +66,16 @@ fn is_document(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Report> {
-    let refused = |what| {
-        Error::permanent(
-            Stage::Config,
-            Code::ReportMissing,
-            format!("{}: {what}", path.display()),
-        )
-    };
-    let document =
-        read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| refused("cannot be read").because(error))?;
-    let report: Report = strict_json::from_slice(&document)
-        .map_err(|error| refused("is neither a receipt nor a report").because(error))?;
-    if report.receipt.receipt != RECEIPT_VERSION {
-        let what = "is of another version than this program reads: use the one that wrote it, or a newer one";
-        return Err(refused(what));
-    }
-    Ok(report)
+    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
+    let document = read_regular(path, DOCUMENT_BYTES_MAX)
+        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
+    Report::read(&document).map_err(|error| {
+        let refused = match error {
+            Unreadable::Newer(_) => refused(Code::HostOutdated, "cannot be read"),
+            Unreadable::Damaged(_) => refused(Code::ReportMissing, "is neither a receipt nor a report"),
+        };
+        refused.because(error)
+    })
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
@@ -112,14 +106,11 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
             format!("{}: {why}", status.id),
         )
     };
-    let receipt = status
-        .read_receipt()
-        .map_err(|error| refused("its receipt cannot be read").because(error))?;
-    if let Some(receipt) = receipt {
+    if let Some(receipt) = &status.receipt {
         let report = Report {
             refused: None,
             code: None,
-            receipt,
+            receipt: receipt.read(&status.id)?.clone(),
         };
         return match is_about(&report, &status) {
             true => Ok(report),
@@ -176,7 +167,7 @@ fn page(Report { refused, receipt, .. }: &Report) {
         print::line(format!("nothing was published: {why}"));
     }
     print::records(&receipt.records);
-    print::made_by(&receipt.plugin, receipt.binding);
+    print::made_by(&receipt.steps, receipt.binding);
     let attempt = &receipt.attempt;
     print::line(format!(
         "attempt  {}, by {}, {}",

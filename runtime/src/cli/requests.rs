@@ -7,7 +7,8 @@ use super::print;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::names::check_queue_name;
-use crate::queue::{Backend, Cancelled, State, Status};
+use crate::queue::{Backend, Cancelled, State, Status, StatusDocument, StoredReceipt};
+use crate::receipt::RecordCounts;
 
 /// The most queues that an error names.
 const QUEUES_SHOWN: usize = 8;
@@ -111,10 +112,10 @@ pub(super) async fn queues(backend: &Backend, queue: Option<&str>) -> Result<Vec
 /// Prints a request for machines, without any credentials of its URI.
 pub(super) fn json(status: &Status) {
     let uri = redact(&status.uri);
-    print::json(&Status {
+    print::json(&StatusDocument::from(&Status {
         uri,
         ..status.clone()
-    });
+    }));
 }
 
 impl RequestArgs {
@@ -213,8 +214,13 @@ pub(super) fn show(status: &Status) {
     if let Some(uri) = &status.report {
         print::line(format!("report   {uri}"));
     }
-    if let Ok(Some(receipt)) = status.read_receipt() {
-        print::receipt(&receipt);
+    match &status.receipt {
+        Some(StoredReceipt::Readable(receipt)) => print::receipt(receipt),
+        Some(StoredReceipt::Unreadable { text, why, .. }) => {
+            print::line(format!("receipt  cannot be read: {why}"));
+            print::line(format!("         {text}"));
+        }
+        None => {}
     }
 }
 
@@ -242,11 +248,13 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
 
 fn row(status: &Status) -> Vec<String> {
     // A file with many rejects must not look like a clean one.
-    let count = |name: &str| {
-        let records = status.receipt.as_ref().map(|receipt| &receipt["records"][name]);
-        records
-            .and_then(serde_json::Value::as_u64)
-            .map_or(String::new(), |count| count.to_string())
+    let counts = match &status.receipt {
+        Some(StoredReceipt::Readable(receipt)) => Some(receipt.records),
+        _ => None,
+    };
+    let count = |count: fn(&RecordCounts) -> u64| {
+        let count = counts.as_ref().map(count);
+        count.map_or(String::new(), |count| count.to_string())
     };
     vec![
         status.id.clone(),
@@ -256,8 +264,8 @@ fn row(status: &Status) -> Vec<String> {
             .unwrap_or_else(|| status.state.name().into()),
         status.attempts.to_string(),
         status.lost.to_string(),
-        count("read"),
-        count("rejected"),
+        count(|records| records.read),
+        count(|records| records.rejected),
         redact(&status.uri),
         status.code.clone().unwrap_or_default(),
         status.error.clone().unwrap_or_default(),

@@ -278,12 +278,7 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
     let document = status.receipt.as_ref().filter(|_| status.state == State::Done);
     match document {
         Some(document) if args.json => print::json(document),
-        Some(_) => {
-            let receipt = status.read_receipt().map_err(|e| {
-                Error::permanent(Stage::Queue, Code::QueueDamaged, "the receipt cannot be read").because(e)
-            })?;
-            receipt.iter().for_each(print::receipt);
-        }
+        Some(receipt) => print::receipt(receipt.read(&status.id)?),
         None if args.json => requests::json(status),
         None => {
             let reason = status.error.as_deref();

@@ -1,36 +1,16 @@
 //! Compares two receipts of one id: the receipts go in; a text for people about their differences comes out.
 
-use crate::receipt::Receipt;
+use crate::receipt::{InputPart, Receipt};
 
 /// Describes the differences of two receipts of one id, for people. Leaves out consequences of other differences, such
 /// as different bytes of the output.
 pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     let mut text = Vec::new();
     let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());
-    let mut differ = |name: &str, was: &str, is: &str| {
-        if was != is {
-            text.push(format!("the {name} was {was} and is {is}"));
-        }
-    };
-    differ("id", &existing.request.id, &own.request.id);
-    differ("queue", &queue(existing), &queue(own));
-    if existing.input.sha256 != own.input.sha256 {
-        differ("input", &existing.input.uri, &own.input.uri);
-        if existing.input.uri == own.input.uri {
-            text.push(format!("the input {} has other bytes than it had", own.input.uri));
-        }
-    }
-    if existing.plugin.sha256 != own.plugin.sha256 {
-        let name = |receipt: &Receipt| format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
-        let (was, is) = (name(existing), name(own));
-        text.push(match was == is {
-            true => format!("the plugin is another build of {is}"),
-            false => format!("the plugin was {was} and is {is}"),
-        });
-    }
-    if existing.config_sha256 != own.config_sha256 {
-        text.push("the config of the plugin is another".to_owned());
-    }
+    differ(&mut text, "id", &existing.request.id, &own.request.id);
+    differ(&mut text, "queue", &queue(existing), &queue(own));
+    differing_inputs(&existing.inputs, &own.inputs, &mut text);
+    differing_steps(existing, own, &mut text);
     text.extend(differing_options(existing, own));
     if text.is_empty() && existing.host != own.host {
         text.push(format!(
@@ -44,12 +24,53 @@ pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     text.join("; ")
 }
 
-/// Names the options of input and output in which two receipts differ, as far as both give them.
-fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
-    let mut text = match (&existing.input.options, &own.input.options) {
-        (Some(was), Some(is)) => was.differences(is),
-        _ => Vec::new(),
+fn differ(text: &mut Vec<String>, name: &str, was: &str, is: &str) {
+    if was != is {
+        text.push(format!("the {name} was {was} and is {is}"));
+    }
+}
+
+fn differing_inputs(existing: &[InputPart], own: &[InputPart], text: &mut Vec<String>) {
+    let (was, is) = (existing.len().to_string(), own.len().to_string());
+    differ(text, "number of inputs", &was, &is);
+    let others = existing
+        .iter()
+        .zip(own)
+        .filter(|(was, is)| was.sha256 != is.sha256);
+    for (was, is) in others {
+        differ(text, "input", &was.uri, &is.uri);
+        if was.uri == is.uri {
+            text.push(format!("the input {} has other bytes than it had", is.uri));
+        }
+    }
+}
+
+fn differing_steps(existing: &Receipt, own: &Receipt, text: &mut Vec<String>) {
+    let components = |receipt: &Receipt| -> Vec<_> {
+        let steps = receipt.steps.iter();
+        steps.map(|step| step.plugin.sha256.clone()).collect()
     };
+    if components(existing) != components(own) {
+        let (was, is) = (existing.plugins(), own.plugins());
+        text.push(match was == is {
+            true => format!("the plugin is another build of {is}"),
+            false => format!("the plugin was {was} and is {is}"),
+        });
+    }
+    let mut steps = existing.steps.iter().zip(&own.steps);
+    if steps.any(|(was, is)| was.config_sha256 != is.config_sha256) {
+        text.push("the config of the plugin is another".to_owned());
+    }
+}
+
+/// Names the options of inputs and output in which two receipts differ, as far as both give them.
+fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
+    let mut text = Vec::new();
+    for (was, is) in existing.inputs.iter().zip(&own.inputs) {
+        if let (Some(was), Some(is)) = (&was.options, &is.options) {
+            text.extend(was.differences(is));
+        }
+    }
     let format = |receipt: &Receipt| receipt.outputs.first().map(|output| output.format.name());
     if let (Some(was), Some(is)) = (format(existing), format(own))
         && was != is

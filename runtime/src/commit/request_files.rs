@@ -12,7 +12,7 @@ use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::location::file_uri;
-use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
 
 /// Returns the names that a file of a request may get: the usual one, and one with a mark if that is taken. No id has a
 /// `~`, so neither is ever the name of another request's file of that kind.
@@ -32,12 +32,19 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(disk::failed(error, "the receipt cannot be read", path)),
     };
-    let receipt = strict_json::from_slice(&document).map_err(|error| {
-        Error::permanent(
-            Stage::Commit,
-            Code::OutputDamaged,
-            format!("{}: is not a receipt", path.display()),
-        )
+    let receipt = Receipt::read(&document).map_err(|error| {
+        let what = path.display();
+        match error {
+            // A worker of a newer version can settle the request.
+            Unreadable::Newer(_) => {
+                let what = format!("{what}: cannot be read");
+                Error::transient(Stage::Commit, Code::HostOutdated, what)
+            }
+            Unreadable::Damaged(_) => {
+                let what = format!("{what}: is not a receipt");
+                Error::permanent(Stage::Commit, Code::OutputDamaged, what)
+            }
+        }
         .because(error)
     })?;
     Ok(Some(receipt))

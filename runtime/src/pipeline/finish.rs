@@ -14,8 +14,8 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::gate::RejectTally;
 use crate::receipt::{
-    AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, RECEIPT_VERSION, Receipt, RecordCounts,
-    RejectsPart, Report, RequestPart, ResumedFrom, now,
+    AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, Receipt, RecordCounts, RejectsPart, Report,
+    RequestPart, ResumedFrom, StepPart, now,
 };
 use crate::request::InputOptions;
 
@@ -107,7 +107,6 @@ fn receipt(
     let plugin = job.work.plugin.description();
     let (output, rejects) = (&published.output, published.rejects.as_ref());
     Receipt {
-        receipt: RECEIPT_VERSION,
         host: env!("CARGO_PKG_VERSION").to_owned(),
         request,
         attempt: AttemptPart {
@@ -118,15 +117,17 @@ fn receipt(
             finished_at: now().to_string(),
             resumed_from: completed.resumed_from,
         },
-        input: completed.input,
-        plugin: PluginPart {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            sha256: plugin.sha256.clone(),
-            interface: plugin.interface.clone(),
-        },
+        inputs: vec![completed.input],
+        steps: vec![StepPart {
+            plugin: PluginPart {
+                name: plugin.name.clone(),
+                version: plugin.version.clone(),
+                sha256: plugin.sha256.clone(),
+                interface: plugin.interface.clone(),
+            },
+            config_sha256: job.work.config_sha256(),
+        }],
         binding: job.work.binding,
-        config_sha256: job.work.config_sha256(),
         records: counts,
         outputs: vec![OutputPart {
             uri: output.uri.clone(),
@@ -180,6 +181,8 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
         queue: job.placement.owner.queue.clone(),
         uri: job.placement.uri.clone(),
         submitted_at: job.placement.submitted_at.to_string(),
+        parent: None,
+        group: None,
     }
 }
 

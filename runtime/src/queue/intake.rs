@@ -1,6 +1,7 @@
 //! Checks the documents of foreign producers: a document goes in; a request, or the reason why it is invalid, comes
 //! out. Both backends check documents here, so that they agree on the rules.
 
+use crate::error::Code;
 use crate::request::NewRequest;
 
 /// The most documents that one step imports, so that a long intake list does not hold up claims.
@@ -18,8 +19,30 @@ pub(super) const STEP_BYTES: usize = 1_024 * 1_024;
 /// The most import steps of one claim while nothing else is claimable.
 pub(super) const IMPORT_STEPS_MAX: usize = 50;
 
-/// The reason against a document whose id belongs to another request.
-pub(super) const CONFLICT: &str = "the id belongs to a request with another content";
+/// Why a document is no request.
+pub(super) struct Refusal {
+    /// The code of the reason: see [`Code`].
+    pub(super) code: Code,
+    /// The reason, for people.
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    fn invalid(reason: String) -> Self {
+        Self {
+            code: Code::RequestInvalid,
+            reason,
+        }
+    }
+
+    /// Returns the refusal of a document whose id belongs to another request.
+    pub(super) fn conflict() -> Self {
+        Self {
+            code: Code::RequestConflict,
+            reason: "the id belongs to a request with another content".to_owned(),
+        }
+    }
+}
 
 /// A document as a step has read it.
 pub(super) struct IntakeDocument {
@@ -30,13 +53,17 @@ pub(super) struct IntakeDocument {
 }
 
 /// Checks a document of an intake list. Returns its request, or the reason why it is invalid.
-pub(super) fn examine(document: &IntakeDocument) -> Result<NewRequest, String> {
+pub(super) fn examine(document: &IntakeDocument) -> Result<NewRequest, Refusal> {
     if document.length > DOCUMENT_BYTES_MAX as u64 {
-        return Err(format!(
+        return Err(Refusal::invalid(format!(
             "the document has {} bytes, more than {DOCUMENT_BYTES_MAX}; only its beginning is kept",
             document.length
-        ));
+        )));
     }
-    let text = crate::document::text(&document.bytes).map_err(|why| format!("the document {why}"))?;
-    NewRequest::parse(text).map_err(|e| e.report())
+    let text = crate::document::text(&document.bytes)
+        .map_err(|why| Refusal::invalid(format!("the document {why}")))?;
+    NewRequest::parse(text).map_err(|error| Refusal {
+        code: error.code(),
+        reason: error.report(),
+    })
 }

@@ -18,12 +18,12 @@ pub use self::claim::{
     Claim, ClaimOptions, Ending, Failure, Next, OtherOutput, OutputId, Progress, Renewed, Ticket, is_suspect,
 };
 use self::claim::{code_of, ending_of, moved_from};
-pub use self::registry::{Binding, Component, Registry};
+pub use self::registry::{Binding, BindingDocument, Component, Registry, Step};
 pub use self::status::{
     Cancelled, Counts, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, Reaped, State, Status,
-    Submitted,
+    StatusDocument, StoredReceipt, Submitted,
 };
-use self::status::{ending_word, input_value, progress_text, progress_value, receipt_value};
+use self::status::{ending_word, input_value, progress_text, progress_value};
 use crate::error::{Code, Error, Result, Stage};
 use crate::request::{InputOptions, NewRequest};
 

@@ -27,10 +27,29 @@ pub struct Component {
 /// The plugin, with its config and options, that a queue's requests go through. An unknown member is refused: a newer
 /// program may have bound more than this one would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(into = "BindingRecord", try_from = "BindingRecord")]
 pub struct Binding {
     /// The binding's number, counted from 1 within the queue.
     pub number: u64,
+    /// The plugins that the records go through, in order. This version makes and reads bindings with one:
+    /// [`Binding::step`].
+    pub steps: Vec<Step>,
+    /// Limits that are lower than a worker's own.
+    pub limits: LimitOverrides,
+    /// The bounds on rejects that outputs must meet, in addition to the worker's own.
+    pub gate: Gate,
+    /// The options for reading inputs that the requests do not give.
+    pub input: InputOptions,
+    /// The time at which it was made, in milliseconds since 1970.
+    pub bound_ms: i64,
+    /// The number of the binding whose plugin and config this one restored.
+    pub rollback_of: Option<u64>,
+}
+
+/// A plugin of a binding, with its config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
     /// The SHA-256 of the component.
     pub sha256: String,
     /// The plugin's name, for people.
@@ -39,19 +58,117 @@ pub struct Binding {
     pub version: String,
     /// The JSON document that the plugin is opened with.
     pub config: String,
-    /// Limits that are lower than a worker's own.
+}
+
+impl Step {
+    /// Returns the plugin's name and version.
+    pub fn plugin(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
+impl Binding {
+    /// Returns the only step.
+    ///
+    /// # Panics
+    /// Panics if there is another number of steps, which no binding of this version has.
+    pub fn step(&self) -> &Step {
+        match self.steps.as_slice() {
+            [step] => step,
+            steps => panic!("a binding of this version has one step, not {}", steps.len()),
+        }
+    }
+}
+
+/// A binding as it is stored: a single step as members of the binding, as version 0.1.0 reads it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindingRecord {
+    number: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<Step>>,
     #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
-    pub limits: LimitOverrides,
-    /// The bounds on rejects that outputs must meet, in addition to the worker's own. The default is left out.
+    limits: LimitOverrides,
     #[serde(default, skip_serializing_if = "Gate::is_default")]
-    pub gate: Gate,
-    /// The options for reading inputs that the requests do not give.
+    gate: Gate,
     #[serde(default, skip_serializing_if = "InputOptions::is_default")]
-    pub input: InputOptions,
-    /// The time at which it was made, in milliseconds since 1970.
-    pub bound_ms: i64,
-    /// The number of the binding whose plugin and config this one restored.
-    pub rollback_of: Option<u64>,
+    input: InputOptions,
+    bound_ms: i64,
+    rollback_of: Option<u64>,
+}
+
+impl From<Binding> for BindingRecord {
+    fn from(binding: Binding) -> Self {
+        let step = binding.step().clone();
+        Self {
+            number: binding.number,
+            sha256: Some(step.sha256),
+            name: Some(step.name),
+            version: Some(step.version),
+            config: Some(step.config),
+            steps: None,
+            limits: binding.limits,
+            gate: binding.gate,
+            input: binding.input,
+            bound_ms: binding.bound_ms,
+            rollback_of: binding.rollback_of,
+        }
+    }
+}
+
+impl TryFrom<BindingRecord> for Binding {
+    type Error = String;
+
+    fn try_from(stored: BindingRecord) -> Result<Self, String> {
+        let short = (stored.sha256, stored.name, stored.version, stored.config);
+        let steps = match (stored.steps, short) {
+            (Some(steps), _) if steps.len() != 1 => {
+                return Err(format!("it has {} steps, and this version runs one", steps.len()));
+            }
+            (Some(steps), (None, None, None, None)) => steps,
+            (None, (Some(sha256), Some(name), Some(version), Some(config))) => vec![Step {
+                sha256,
+                name,
+                version,
+                config,
+            }],
+            _ => return Err("it needs either steps, or sha256, name, version and config".to_owned()),
+        };
+        Ok(Self {
+            number: stored.number,
+            steps,
+            limits: stored.limits,
+            gate: stored.gate,
+            input: stored.input,
+            bound_ms: stored.bound_ms,
+            rollback_of: stored.rollback_of,
+        })
+    }
+}
+
+/// A binding as `plugin history --json` shows it: as it is stored, and with its steps.
+#[derive(Debug, Serialize)]
+pub struct BindingDocument<'a> {
+    #[serde(flatten)]
+    binding: &'a Binding,
+    steps: &'a [Step],
+}
+
+impl<'a> From<&'a Binding> for BindingDocument<'a> {
+    fn from(binding: &'a Binding) -> Self {
+        Self {
+            binding,
+            steps: &binding.steps,
+        }
+    }
 }
 
 /// The plugins of one server: components by digest, and each queue's numbered bindings.

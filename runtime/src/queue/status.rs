@@ -1,10 +1,11 @@
 //! Describes requests and queues for people: states, counts, lists, and the results of verbs.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{Progress, REAP_STEP};
-use crate::receipt::Receipt;
+use crate::error::{Code, Error, Stage};
+use crate::receipt::{Receipt, Unreadable};
 
 /// The state of a request. A request is in exactly one of these at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,8 +129,8 @@ impl Reaped {
     }
 }
 
-/// A request as people ask about it; its JSON form is the contract of `status --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A request as people ask about it. [`StatusDocument`] is its JSON form.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// The request's id.
     pub id: String,
@@ -139,7 +140,7 @@ pub struct Status {
     pub uri: String,
     /// The options for reading the input: the members of [`crate::request::InputOptions`], and any others that a newer
     /// version has stored.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub input: Map<String, Value>,
     /// The request's state.
     pub state: State,
@@ -149,45 +150,131 @@ pub struct Status {
     pub lost: u32,
     /// The time at which it is due (after a failure, its next try), in milliseconds since 1970 by the server's clock,
     /// while delayed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
     /// The error of the last attempt that failed.
     pub error: Option<String>,
-    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. `None` if a program without codes wrote the error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. `None` if a program without codes
+    /// wrote the error.
     pub code: Option<String>,
     /// The URI of the report that a worker has kept in quarantine, while dead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
     /// The time at which its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock,
     /// while leased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_ends_ms: Option<i64>,
     /// The progress of its worker, while leased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// `cancelling` or `ending`, while a worker still has to end it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
     /// The output of a lost attempt: only a worker with this output continues the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A remark for people about its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The receipt as it is stored, once done: [`Status::read_receipt`] reads it.
-    pub receipt: Option<Value>,
+    /// The receipt, once done.
+    pub receipt: Option<StoredReceipt>,
+}
+
+/// A request as `status --json` and the lists of requests show it: the [`Status`], and members that have one value today.
+#[derive(Debug, Serialize)]
+pub struct StatusDocument<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    /// The inputs, each with its options. `uri` and `input` are the short form of the only one.
+    inputs: [RequestedInput<'a>; 1],
+    /// The id of the request that this one is a part of.
+    parent: Option<&'a str>,
+    /// The name of the group of requests that this one belongs to.
+    group: Option<&'a str>,
+}
+
+/// An input of a request in a [`StatusDocument`], in the form that producers give it.
+#[derive(Debug, Serialize)]
+struct RequestedInput<'a> {
+    uri: &'a str,
+    #[serde(flatten)]
+    options: &'a Map<String, Value>,
+}
+
+impl<'a> From<&'a Status> for StatusDocument<'a> {
+    fn from(status: &'a Status) -> Self {
+        Self {
+            status,
+            inputs: [RequestedInput {
+                uri: &status.uri,
+                options: &status.input,
+            }],
+            parent: None,
+            group: None,
+        }
+    }
+}
+
+/// A receipt as a queue stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredReceipt {
+    /// A receipt.
+    Readable(Box<Receipt>),
+    /// A text that this program cannot read as a receipt.
+    Unreadable {
+        /// The text.
+        text: String,
+        /// The code of the reason.
+        code: Code,
+        /// The reason, for people.
+        why: String,
+    },
+}
+
+impl StoredReceipt {
+    /// Reads a receipt as it is stored.
+    pub(super) fn of(text: String) -> Self {
+        match Receipt::read(text.as_bytes()) {
+            Ok(receipt) => Self::Readable(receipt.into()),
+            Err(error) => Self::Unreadable {
+                text,
+                code: match error {
+                    Unreadable::Newer(_) => Code::HostOutdated,
+                    Unreadable::Damaged(_) => Code::QueueDamaged,
+                },
+                why: error.to_string(),
+            },
+        }
+    }
+
+    /// Returns the receipt of the request with this id.
+    ///
+    /// # Errors
+    /// Fails if this program cannot read the stored text.
+    pub fn read(&self, id: &str) -> Result<&Receipt, Error> {
+        match self {
+            Self::Readable(receipt) => Ok(receipt),
+            Self::Unreadable { code, why, .. } => {
+                let what = format!("{id}: its receipt cannot be read");
+                Err(Error::permanent(Stage::Request, *code, what).because(why.as_str()))
+            }
+        }
+    }
+}
+
+/// A receipt becomes a document of this version. Another text stays as it is: JSON if it is JSON, else a string.
+impl Serialize for StoredReceipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Readable(receipt) => receipt.serialize(serializer),
+            Self::Unreadable { text, .. } => match serde_json::from_str::<Value>(text) {
+                Ok(document) => document.serialize(serializer),
+                Err(_) => text.serialize(serializer),
+            },
+        }
+    }
 }
 
 impl Status {
-    /// Returns the receipt, once done.
-    ///
-    /// # Errors
-    /// Fails if the stored document is not a receipt that this version can read.
-    pub fn read_receipt(&self) -> serde_json::Result<Option<Receipt>> {
-        self.receipt.as_ref().map(Receipt::deserialize).transpose()
-    }
-
     /// Says for people when the request is due, while it is delayed.
     pub fn due(&self) -> Option<String> {
         let at_ms = self.due_ms?;
@@ -296,13 +383,10 @@ pub struct Invalid {
     pub document: String,
     /// The reason why it is invalid.
     pub reason: String,
+    /// The code of the reason: see [`Code`]. `None` if a program without codes wrote the reason.
+    pub code: Option<String>,
     /// The time at which that was found, in milliseconds since 1970.
     pub at_ms: i64,
-}
-
-/// Returns a receipt as a status shows it: the JSON document, or the text if it is no JSON.
-pub(super) fn receipt_value(text: String) -> Value {
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
 /// Returns input options as a status shows them: as they are stored, or empty if they cannot be read.

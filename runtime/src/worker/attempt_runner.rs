@@ -323,8 +323,7 @@ impl AttemptRunner {
         {
             Ok(()) => {
                 fail_points::pass("settled", &ticket.id);
-                let plugin = format!("{}@{}", receipt.plugin.name, receipt.plugin.version);
-                let binding = receipt.binding;
+                let (plugin, binding) = (receipt.plugins(), receipt.binding);
                 tracing::info!(plugin, binding, read, written, rejected, "done");
                 Outcome::Done
             }

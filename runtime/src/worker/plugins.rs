@@ -58,8 +58,9 @@ pub(super) struct BoundPlugin {
 
 impl BoundPlugin {
     fn matches(&self, binding: &Binding) -> bool {
-        self.plugin.description().sha256 == binding.sha256
-            && *self.config == *binding.config
+        let step = binding.step();
+        self.plugin.description().sha256 == step.sha256
+            && *self.config == *step.config
             && self.overrides == binding.limits
             && self.gate == binding.gate
             && self.input == binding.input
@@ -207,7 +208,7 @@ impl Plugins {
         }
         let bytes = self
             .registry
-            .component(&binding.sha256, self.limits.component_bytes_max)
+            .component(&binding.step().sha256, self.limits.component_bytes_max)
             .await?
             .ok_or_else(|| missing_on_server(&key, "component"))?;
         let bound = self.compile(bytes, binding).await?;
@@ -241,17 +242,18 @@ impl Plugins {
             .map_err(|e| {
                 Error::permanent(Stage::Plugin, Code::HostFailure, "compilation failed").because(e)
             })?;
-        let plugin = plugin.map_err(|e| e.about(format_args!("{}@{}", binding.name, binding.version)))?;
-        if plugin.description().sha256 != binding.sha256 {
+        let step = binding.step();
+        let plugin = plugin.map_err(|e| e.about(step.plugin()))?;
+        if plugin.description().sha256 != step.sha256 {
             return Err(Error::permanent(
                 Stage::Plugin,
                 Code::PluginMissing,
-                format!("the server's component {} has another digest", binding.sha256),
+                format!("the server's component {} has another digest", step.sha256),
             ));
         }
         Ok(BoundPlugin {
             plugin,
-            config: binding.config.into(),
+            config: step.config.as_str().into(),
             limits,
             overrides: binding.limits,
             gate: binding.gate,

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use ingest_host::config::LimitOverrides;
 use ingest_host::gate::Gate;
-use ingest_host::queue::{Backend, Binding, Component};
+use ingest_host::queue::{Backend, Binding, Component, Step};
 use ingest_host::request::InputOptions;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
@@ -300,10 +300,12 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
         server.registry.push_component(&component, &bytes).await.unwrap();
         let binding = Binding {
             number: 0,
-            sha256,
-            name: "evil".into(),
-            version: "1.0.0".into(),
-            config: "{}".into(),
+            steps: vec![Step {
+                sha256,
+                name: "evil".into(),
+                version: "1.0.0".into(),
+                config: "{}".into(),
+            }],
             limits: LimitOverrides::new(),
             gate: Gate::default(),
             input: InputOptions::default(),

@@ -249,7 +249,7 @@ fn a_request_is_reported(host: &Host) {
         ),
         (
             other_than(|report| report["receipt"] = 9.into()),
-            "is of another version",
+            "it is of version 9, and this program reads versions up to 2",
         ),
         (b"{}".to_vec(), "is neither a receipt nor a report"),
     ] {

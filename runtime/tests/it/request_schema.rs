@@ -1,4 +1,4 @@
-//! The documents of producers: the host takes what `examples/request.schema.json` allows, but for a few rules that a schema
+//! The documents of producers: the host takes what `schemas/request.schema.json` allows, but for a few rules that a schema
 //! cannot say, which are named here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-const SCHEMA: &str = include_str!("../../../examples/request.schema.json");
+const SCHEMA: &str = include_str!("../../../schemas/request.schema.json");
 
 const CASES: usize = 30_000;
 /// So many of the documents must be valid, and so many invalid.
@@ -40,6 +40,9 @@ const MEMBERS: [&str; 20] = [
     "encoding",
     "sha256",
 ];
+
+/// The members that are not those of an input.
+const OWN: [&str; 3] = ["id", "priority", "delay_ms"];
 
 const UNKNOWN: [&str; 6] = ["", "Id", "uri ", "uri\\n", "prioritty", "\\u0000"];
 
@@ -241,6 +244,34 @@ impl Maker {
         members
     }
 
+    /// Puts the members of the input into the list of inputs; sometimes not quite.
+    fn with_inputs(&mut self, members: Vec<(String, String)>) -> Vec<(String, String)> {
+        let is_own = |(name, _): &(String, String)| OWN.contains(&name.as_str());
+        let (mut own, input): (Vec<_>, Vec<_>) = members.into_iter().partition(is_own);
+        let input: Vec<_> = input
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
+        let input = format!("{{{}}}", input.join(","));
+        let inputs = match self.0.u8(..30) {
+            0 => "[]".to_owned(),
+            1 => format!("[{input},{input}]"),
+            2 => input,
+            3 => self.any_value(),
+            _ => format!("[{input}]"),
+        };
+        own.push(("inputs".to_owned(), inputs));
+        if self.chance(2) {
+            own.push(own[own.len() - 1].clone());
+        }
+        if self.chance(5) {
+            let outside = self.one_of(&["uri", "trim", "sha256"]);
+            own.push((outside.clone(), self.valid_value(&outside)));
+        }
+        self.0.shuffle(&mut own);
+        own
+    }
+
     fn json(&mut self, depth: usize) -> String {
         match self.0.u8(..6) {
             0 if depth > 0 => {
@@ -262,7 +293,10 @@ impl Maker {
         if self.chance(5) {
             return self.json(4);
         }
-        let members = self.members();
+        let mut members = self.members();
+        if self.chance(30) {
+            members = self.with_inputs(members);
+        }
         if self.chance(2) {
             // The values in the order of the schema.
             let values: Vec<_> = MEMBERS.iter().map(|member| self.valid_value(member)).collect();
@@ -297,40 +331,57 @@ impl Maker {
     }
 }
 
-/// The names of an object's members, each as often as it is there.
-struct Names(Vec<String>);
+/// Whether an object, or one of its inputs, has a member twice.
+struct HasTwins(bool);
 
-impl<'de> serde::Deserialize<'de> for Names {
+impl<'de> serde::Deserialize<'de> for HasTwins {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Names;
+            type Value = HasTwins;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, IgnoredAny)) = map.next_entry()? {
-                    names.push(name);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HasTwins, A::Error> {
+                let (mut names, mut twins) = (BTreeSet::new(), false);
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "inputs" {
+                        let inputs: Vec<HasTwins> = map.next_value()?;
+                        twins |= inputs.iter().any(|input| input.0);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                    twins |= !names.insert(name);
                 }
-                Ok(Names(names))
+                Ok(HasTwins(twins))
             }
         }
         deserializer.deserialize_map(Members)
     }
 }
 
+/// The short form of a document that is valid by the schema: the members of its only input are its own.
+fn short_form(document: &Value) -> Value {
+    let mut short = document.clone();
+    let members = short.as_object_mut().unwrap();
+    if let Some(inputs) = members.remove("inputs") {
+        members.extend(inputs[0].as_object().unwrap().clone());
+    }
+    short
+}
+
 /// The rule, of those that a schema cannot say, that a document breaks which is valid by the schema.
 fn beyond_the_schema(text: &str, document: &Value) -> Option<&'static str> {
-    let Names(names) = serde_json::from_str(text).unwrap();
+    let HasTwins(has_twins) = serde_json::from_str(text).unwrap();
+    let document = &short_form(document);
     let member = |name: &str, default: &'static str| {
         document
             .get(name)
             .map_or(default, |value| value.as_str().unwrap())
     };
-    if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+    if has_twins {
         return Some("a member is there twice");
     }
     let uri = member("uri", "");
@@ -378,6 +429,7 @@ fn validator() -> Validator {
 /// What was read is what was written.
 #[track_caller]
 fn assert_read(request: &NewRequest, document: &Value) {
+    let document = &short_form(document);
     let number = |name: &str| document.get(name).map_or(0.0, |value| value.as_f64().unwrap());
     assert_eq!(document["uri"], request.uri);
     assert!(document.get("id").is_none_or(|id| *id == request.id));
@@ -413,6 +465,7 @@ fn assert_read(request: &NewRequest, document: &Value) {
 fn the_parser_and_the_schema_agree() {
     let (validator, mut maker) = (validator(), Maker(Rng::with_seed(7)));
     let (mut valid, mut invalid, mut beyond) = (0, 0, BTreeMap::<_, usize>::new());
+    let mut lists = 0;
     for _ in 0..CASES {
         let text = maker.document();
         // A byte order mark before the document is passed over.
@@ -426,6 +479,7 @@ fn the_parser_and_the_schema_agree() {
         match (NewRequest::parse(&text), document, rule) {
             (Ok(request), Some(document), None) => {
                 assert_read(&request, &document);
+                lists += usize::from(document.get("inputs").is_some());
                 valid += 1;
             }
             (Err(_), None, _) => invalid += 1,
@@ -438,6 +492,7 @@ fn the_parser_and_the_schema_agree() {
         valid >= FLOOR && invalid >= FLOOR,
         "{valid} valid, {invalid} invalid"
     );
+    assert!(lists >= FLOOR / 5, "{lists} valid with a list of inputs");
     assert_eq!(beyond.len(), 6, "{beyond:?}");
     assert!(beyond.values().all(|count| *count >= FLOOR_EACH), "{beyond:?}");
 }
@@ -450,13 +505,25 @@ fn the_schemas_own_examples_and_defaults_are_valid() {
     for example in examples {
         NewRequest::parse(&example.to_string()).unwrap();
     }
-    let properties = schema["properties"].as_object().unwrap();
+    let names = |properties: &Value| -> BTreeSet<String> {
+        properties.as_object().unwrap().keys().cloned().collect()
+    };
+    let of_input = &schema["$defs"]["input"]["properties"];
+    let is_own = |name: &&str| OWN.contains(name);
+    let (own, input): (Vec<_>, Vec<_>) = MEMBERS.into_iter().partition(is_own);
+    assert_eq!(names(of_input), input.iter().map(ToString::to_string).collect());
+    let all = own.iter().chain(&input).chain(&["inputs"]);
     assert_eq!(
-        properties.keys().map(String::as_str).collect::<BTreeSet<_>>(),
-        MEMBERS.into_iter().collect()
+        names(&schema["properties"]),
+        all.map(ToString::to_string).collect()
     );
+    for name in input {
+        let reference = serde_json::json!({ "$ref": format!("#/$defs/input/properties/{name}") });
+        assert_eq!(schema["properties"][name], reference);
+    }
     let bare = NewRequest::parse(r#"{"uri":"a"}"#).unwrap();
-    for (name, property) in properties {
+    let properties = schema["properties"].as_object().unwrap();
+    for (name, property) in properties.iter().chain(of_input.as_object().unwrap()) {
         if let Some(default) = property.get("default") {
             let document = serde_json::json!({ "uri": "a", name: default });
             let given = NewRequest::parse(&document.to_string()).unwrap();

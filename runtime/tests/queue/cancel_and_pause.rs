@@ -6,7 +6,7 @@ use ingest_host::config::LimitOverrides;
 use ingest_host::error::{Class, Result};
 use ingest_host::gate::Gate;
 use ingest_host::queue::{
-    Binding, Cancelled, Claim, Component, Counts, Ending, ListPosition, Next, Progress, State, Ticket,
+    Binding, Cancelled, Claim, Component, Counts, Ending, ListPosition, Next, Progress, State, Step, Ticket,
 };
 use ingest_host::request::InputOptions;
 
@@ -329,10 +329,12 @@ pub(crate) async fn reserved_names_are_not_filled(server: TestServer) {
     server.registry().push_component(&component, b"x").await.unwrap();
     let binding = Binding {
         number: 0,
-        sha256: component.sha256,
-        name: component.name,
-        version: component.version,
-        config: "{}".into(),
+        steps: vec![Step {
+            sha256: component.sha256,
+            name: component.name,
+            version: component.version,
+            config: "{}".into(),
+        }],
         limits: LimitOverrides::default(),
         gate: Gate::default(),
         input: InputOptions::default(),

@@ -1,6 +1,6 @@
 //! Documents of foreign producers.
 
-use ingest_host::queue::{Queue, State};
+use ingest_host::queue::{Invalid, Queue, State};
 
 use crate::test_server::{Q, TestServer, how};
 
@@ -8,6 +8,8 @@ pub(crate) async fn documents_become_requests(server: TestServer) {
     server.push(r#"{"uri":"https://example.com/a.csv","id":"a","priority":-1}"#);
     server.push(r#"{"uri":"https://example.com/b.csv","id":"b","delay_ms":3600000}"#);
     server.push(r#"{"uri":"https://example.com/anon.tsv","delimiter":"\t"}"#);
+    // With a list of inputs it is the same request.
+    server.push(r#"{"inputs":[{"uri":"https://example.com/a.csv"}],"id":"a"}"#);
     // As some editors write it.
     server.push("\u{feff}{\"uri\":\"https://example.com/anon.tsv\",\"delimiter\":\"\\t\"}");
     // The same request once more is not another one.
@@ -53,6 +55,8 @@ pub(crate) async fn an_invalid_document_is_kept(server: TestServer) {
         assert!(one.reason.contains(why), "{}", one.reason);
     }
     assert!(invalid.iter().all(|one| one.at_ms > 1_600_000_000_000));
+    let is_invalid = |one: &Invalid| one.code.as_deref() == Some("request-invalid");
+    assert!(invalid.iter().all(is_invalid), "{invalid:?}");
     assert_eq!(server.queue().invalid(Q, 1).await.unwrap(), invalid[..1]);
     let counts = server.queue().counts(Q).await.unwrap();
     assert_eq!((counts.intake, counts.invalid), (0, 4));
@@ -132,6 +136,23 @@ pub(crate) async fn a_taken_id_is_a_conflict(server: TestServer) {
         "{}",
         invalid[0].reason
     );
+    assert_eq!(invalid[0].code.as_deref(), Some("request-conflict"));
+}
+
+/// The code is that of the rule that the document breaks.
+pub(crate) async fn an_invalid_document_has_the_code_of_its_reason(server: TestServer) {
+    for document in [
+        r#"{"uri":"a.csv","id":".."}"#,
+        r#"{"uri":"a.csv","encoding":"utf-17"}"#,
+        r#"{"inputs":[{"uri":"a.csv"},{"uri":"b.csv"}]}"#,
+    ] {
+        server.push(document);
+    }
+    server.finds_nothing().await;
+    let invalid = server.queue().invalid(Q, 10).await.unwrap();
+    let codes: Vec<_> = invalid.iter().rev().map(|one| one.code.as_deref()).collect();
+    let wanted = ["name-invalid", "options-invalid", "request-invalid"].map(Some);
+    assert_eq!(codes, wanted);
 }
 
 pub(crate) async fn a_long_list_does_not_stall_claims(server: TestServer) {

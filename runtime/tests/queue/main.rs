@@ -61,11 +61,11 @@ on_both! {
     cancel_and_pause: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
         names_are_checked, reserved_names_are_not_filled;
-    intake: documents_become_requests, an_invalid_document_is_kept, an_invalid_document_is_purged_by_its_key, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict,
+    intake: documents_become_requests, an_invalid_document_is_kept, an_invalid_document_is_purged_by_its_key, a_huge_document_is_clipped, a_step_reads_a_bounded_number_of_bytes, a_taken_id_is_a_conflict, an_invalid_document_has_the_code_of_its_reason,
         a_long_list_does_not_stall_claims, a_busy_queue_imports, invalid_documents_do_not_hide_valid_ones,
         a_paused_queue_imports_slowly;
     retention: what_ended_goes_after_its_time, a_reap_takes_a_bounded_number_and_the_oldest_first, a_removed_id_is_new_again;
-    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, a_binding_that_says_more_than_is_known_is_refused, the_expected_binding_must_be_in_force,
+    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, a_binding_that_says_more_than_is_known_is_refused, a_list_of_one_step_is_read_as_its_short_form, the_expected_binding_must_be_in_force,
         a_claim_carries_the_binding, a_queue_may_need_a_binding;
     model_test: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
 }

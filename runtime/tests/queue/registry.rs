@@ -1,7 +1,7 @@
 //! Components and bindings.
 
-use ingest_host::error::Class;
-use ingest_host::queue::{Binding, Component};
+use ingest_host::error::{Class, Code};
+use ingest_host::queue::{Binding, Component, Step};
 
 use crate::test_server::{Q, TestServer, how};
 
@@ -18,10 +18,12 @@ fn component(sha256: &str, version: &str, pushed_ms: i64) -> Component {
 fn binding(sha256: &str) -> Binding {
     Binding {
         number: 77,
-        sha256: sha256.into(),
-        name: "clean".into(),
-        version: "1.2.0".into(),
-        config: r#"{"path":"a/b","empty":[],"n":1.5}"#.into(),
+        steps: vec![Step {
+            sha256: sha256.into(),
+            name: "clean".into(),
+            version: "1.2.0".into(),
+            config: r#"{"path":"a/b","empty":[],"n":1.5}"#.into(),
+        }],
         limits: [("memory".to_owned(), "64MiB".to_owned())].into(),
         gate: serde_json::from_str(r#"["0.5%","bad-id=10"]"#).unwrap(),
         input: serde_json::from_str(r#"{"delimiter":"\t","quote":"none","skip_lines":3}"#).unwrap(),
@@ -93,6 +95,42 @@ pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: Te
     }
     server.store_binding(1, &known.to_string());
     assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(binding("aa")));
+}
+
+/// The short form is stored, which version 0.1.0 reads. A list of one step is the same; this version does not run more.
+pub(crate) async fn a_list_of_one_step_is_read_as_its_short_form(server: TestServer) {
+    let registry = server.registry();
+    let mut stored = serde_json::to_value(binding("aa")).unwrap();
+    assert_eq!(stored.get("steps"), None);
+    assert_eq!(stored["sha256"], "aa");
+    let members = stored.as_object_mut().unwrap();
+    let step: serde_json::Map<_, _> = ["sha256", "name", "version", "config"]
+        .into_iter()
+        .filter_map(|name| members.remove_entry(name))
+        .collect();
+    registry.bind(Q, &binding("aa"), None).await.unwrap();
+    for (steps, why) in [
+        (vec![step.clone()], None),
+        (
+            vec![step.clone(), step],
+            Some("it has 2 steps, and this version runs one"),
+        ),
+        (Vec::new(), Some("it has 0 steps")),
+    ] {
+        stored["steps"] = serde_json::to_value(&steps).unwrap();
+        server.store_binding(1, &stored.to_string());
+        match (registry.binding(Q, 1).await, why) {
+            (Ok(found), None) => assert_eq!(found, Some(binding("aa"))),
+            (Err(error), Some(why)) => {
+                assert_eq!(
+                    (error.class(), error.code()),
+                    (Class::Transient, Code::HostOutdated)
+                );
+                assert!(error.report().contains(why), "{}", error.report());
+            }
+            (found, _) => panic!("{steps:?}: {found:?}"),
+        }
+    }
 }
 
 pub(crate) async fn bindings_are_numbered(server: TestServer) {

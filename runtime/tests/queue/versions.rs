@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Backend, Binding, Counts, Invalid, Next, Progress, State, Status, Ticket};
+use ingest_host::queue::{Backend, Binding, Counts, Invalid, Next, Progress, State, Status, Step, Ticket};
 
 use crate::support::sqlite::{take_back_to_version, version_of};
 use crate::test_server::{Q, how, request};
@@ -68,10 +68,12 @@ async fn fill() -> FilledQueue {
     queue.cancel(Q, "cancelled").await.unwrap();
     let binding = Binding {
         number: 0,
-        sha256: "aa".into(),
-        name: "clean".into(),
-        version: "1.2.0".into(),
-        config: "{}".into(),
+        steps: vec![Step {
+            sha256: "aa".into(),
+            name: "clean".into(),
+            version: "1.2.0".into(),
+            config: "{}".into(),
+        }],
         limits: ingest_host::config::LimitOverrides::new(),
         gate: ingest_host::gate::Gate::default(),
         input: ingest_host::request::InputOptions::default(),

@@ -9,7 +9,7 @@ use super::producer::add_request;
 use super::{RedisServer, key, on};
 use crate::error::{Class, Code, Result};
 use crate::names::check_queue_name;
-use crate::queue::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument};
+use crate::queue::intake::{self, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, Refusal};
 use crate::queue::{
     CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
     OtherOutput, OutputId, Progress, Queue, REACHED_MAX, Renewed, State, Ticket, WAIT_MAX, code_of,
@@ -194,13 +194,14 @@ impl RedisServer {
         read.arg(intake::DOCUMENT_BYTES_MAX).arg(intake::CLIP_BYTES);
         let documents: Vec<(u64, Vec<u8>)> = self.connections.invoke(&read).await?;
         let mut call = on(&self.scripts.import, queue)?;
-        call.arg(intake::CONFLICT);
+        let conflict = Refusal::conflict();
+        call.arg(&conflict.reason).arg(conflict.code.as_str());
         for (length, bytes) in documents {
             call.arg(length).arg(bytes.as_slice());
             match intake::examine(&IntakeDocument { length, bytes }) {
-                Ok(request) => add_request(call.arg(""), &request)?,
-                Err(reason) => {
-                    call.arg(reason).arg(&[""; 7]);
+                Ok(request) => add_request(call.arg(&[""; 2]), &request)?,
+                Err(Refusal { code, reason }) => {
+                    call.arg(reason).arg(code.as_str()).arg(&[""; 7]);
                 }
             }
         }

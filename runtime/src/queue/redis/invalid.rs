@@ -5,7 +5,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{RedisServer, key, last_index};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::names::check_queue_name;
 use crate::queue::{Invalid, PURGE_STEP};
 
@@ -20,6 +20,7 @@ const PAGE_MAX: i64 = 128;
 struct Entry {
     document: String,
     reason: String,
+    code: Option<String>,
     at_ms: i64,
 }
 
@@ -34,12 +35,14 @@ impl RedisServer {
             let Entry {
                 document,
                 reason,
+                code,
                 at_ms,
             } = self.entry(&text);
             found.push(Invalid {
                 key: key_of(&text),
                 document,
                 reason,
+                code,
                 at_ms,
             });
         }
@@ -92,6 +95,7 @@ impl RedisServer {
         self.decode(text).unwrap_or_else(|_| Entry {
             document: String::from_utf8_lossy(text).into_owned(),
             reason: "no worker put this entry into the list".to_owned(),
+            code: Some(Code::RequestInvalid.to_string()),
             at_ms: 0,
         })
     }

@@ -8,8 +8,8 @@ use super::{RedisServer, on};
 use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_queue_name;
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, Submitted, code_of, ending_word, input_value, progress_value,
-    receipt_value,
+    Producer, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word, input_value,
+    progress_value,
 };
 use crate::request::NewRequest;
 
@@ -92,7 +92,7 @@ impl RedisServer {
                 .and_then(|output| output.split_once(' '))
                 .map(|(_, uri)| uri.to_owned()),
             note: part.note,
-            receipt: part.receipt.map(receipt_value),
+            receipt: part.receipt.map(StoredReceipt::of),
         })
     }
 

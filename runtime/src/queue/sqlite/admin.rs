@@ -108,14 +108,15 @@ impl Admin for SqliteFile {
         let queue = queue.to_owned();
         let list = self.database.read(move |db, _| {
             db.prepare_cached(
-                "SELECT number, document, reason, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
+                "SELECT number, document, reason, code, at_ms FROM invalid WHERE queue = ?1 ORDER BY number DESC LIMIT ?2",
             )?
             .query_map(params![queue, rows(limit)], |row| {
                 Ok(Invalid {
                     key: row.get::<_, i64>(0)?.to_string(),
                     document: row.get(1)?,
                     reason: row.get(2)?,
-                    at_ms: row.get(3)?,
+                    code: row.get(3)?,
+                    at_ms: row.get(4)?,
                 })
             })?
             .collect()

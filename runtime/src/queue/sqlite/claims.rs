@@ -12,7 +12,7 @@ use super::{FORGET_MARKS, SqliteFile, rows};
 use crate::error::{Code, Result};
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::intake::{
-    self, CLIP_BYTES, DOCUMENT_BYTES_MAX, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, STEP_BYTES,
+    self, CLIP_BYTES, DOCUMENT_BYTES_MAX, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, Refusal, STEP_BYTES,
 };
 use crate::queue::{
     CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
@@ -500,21 +500,22 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
 fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     let (documents, more) = read_intake(db, queue)?;
     for (number, document) in &documents {
-        let reason = match intake::examine(document) {
+        let refusal = match intake::examine(document) {
             Ok(request) if create(db, queue, &request, now)? == Submitted::Conflict => {
-                Some(intake::CONFLICT.into())
+                Some(Refusal::conflict())
             }
             Ok(_) => None,
-            Err(reason) => Some(reason),
+            Err(refusal) => Some(refusal),
         };
-        if let Some(reason) = reason {
+        if let Some(Refusal { code, reason }) = refusal {
             db.prepare_cached(
-                "INSERT INTO invalid (queue, document, reason, at_ms) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO invalid (queue, document, reason, code, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
                 queue,
                 String::from_utf8_lossy(&document.bytes),
                 reason,
+                code.as_str(),
                 now
             ])?;
         }

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
-use url::Url;
 
 use super::data_loss::OpenFiles;
 use super::file::{failed, open, open_to_read};

@@ -166,11 +166,12 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         is += 1;
         transaction.pragma_update(None, "user_version", is)?;
     }
-    // It came without a new version, so that programs without it go on with the file.
-    let has_codes =
-        || columns(&transaction, "request").map(|all| all.iter().any(|(name, _)| name == "coded"));
-    if is == SCHEMA_VERSION && !has_codes()? {
-        transaction.execute_batch("ALTER TABLE request ADD COLUMN coded TEXT")?;
+    // These came without a new version, so that programs without them go on with the file.
+    for (table, column) in [("request", "coded"), ("invalid", "code")] {
+        let has_it = || columns(&transaction, table).map(|all| all.iter().any(|(name, _)| name == column));
+        if is == SCHEMA_VERSION && !has_it()? {
+            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
+        }
     }
     transaction.commit()?;
     Ok(Versions { was, is })

@@ -9,8 +9,8 @@ use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, Submitted, code_of, ending_word, input_value, progress_value,
-    receipt_value,
+    Producer, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word, input_value,
+    progress_value,
 };
 use crate::request::NewRequest;
 
@@ -125,7 +125,7 @@ pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
             .get::<_, Option<String>>(8)?
             .as_deref()
             .and_then(progress_value),
-        receipt: row.get::<_, Option<String>>(7)?.map(receipt_value),
+        receipt: row.get::<_, Option<String>>(7)?.map(StoredReceipt::of),
     })
 }
 

@@ -65,7 +65,8 @@ CREATE TABLE invalid (
     queue    TEXT    NOT NULL,
     document TEXT    NOT NULL,
     reason   TEXT    NOT NULL,
-    at_ms    INTEGER NOT NULL
+    at_ms    INTEGER NOT NULL,
+    code     TEXT -- of the reason
 ) STRICT;
 CREATE INDEX invalid_queue ON invalid (queue, number);
 

@@ -88,7 +88,7 @@ pub(crate) struct AttemptOutcome {
 
 impl AttemptOutcome {
     pub(crate) fn of(receipt: &Receipt) -> Self {
-        let input = &receipt.input;
+        let input = &receipt.inputs[0];
         Self {
             output: run::RunOutcome::of(receipt),
             input: (input.bytes, input.sha256.clone(), input.columns.clone()),
@@ -105,7 +105,7 @@ pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOu
     assert_eq!(receipt.attempt.resumed_from, None);
     let digest = crate::support::inputs::digest(bytes);
     assert_eq!(
-        (receipt.input.bytes, &receipt.input.sha256),
+        (receipt.inputs[0].bytes, &receipt.inputs[0].sha256),
         (digest.bytes, &digest.sha256)
     );
     AttemptOutcome::of(&receipt)

@@ -156,7 +156,7 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
         };
         let receipt = attempts_at(&fixture, &uri, &mut settings, &mut random, bytes.len(), is_file);
         assert_eq!(AttemptOutcome::of(&receipt), expected, "round {round}");
-        assert_eq!(receipt.input.sha256, digest(&bytes).sha256);
+        assert_eq!(receipt.inputs[0].sha256, digest(&bytes).sha256);
         fixture.is_tidy();
         resumed[usize::from(is_file)] += u32::from(receipt.attempt.resumed_from.is_some());
     }

@@ -1,6 +1,7 @@
 //! Of several attempts at a request, whatever becomes of each, one counts and the others leave nothing.
 
 use ingest_host::commit::Concluded;
+use ingest_host::error::Code;
 
 use super::*;
 
@@ -501,6 +502,38 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
         error.contains("for other work: its output has other bytes"),
         "{error}"
     );
+}
+
+/// A newer worker may have committed: the request waits for one that can read the receipt.
+#[test]
+fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
+    let fixture = CommitFixture::new();
+    fixture.seal(1, b"", b"");
+    let path = fixture.path("orders/receipts/day-1.json");
+    fs::write(&path, r#"{"receipt":3,"all":"else"}"#).unwrap();
+    let before = fixture.visible_files();
+    let error: Error = fixture
+        .commit(1, b"a\n")
+        .expect_err("it is not known what was done");
+    let report = error.report();
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Transient, Code::HostOutdated),
+        "{report}"
+    );
+    for words in [
+        "orders/receipts/day-1.json: cannot be read",
+        "version 3",
+        "update this program",
+    ] {
+        assert!(report.contains(words), "{report}");
+    }
+    assert_eq!(fixture.visible_files(), before);
+    let error = fixture
+        .destination
+        .committed(("orders", ID), "2026-01-01T00:00:00Z")
+        .expect_err("it cannot be read");
+    assert_eq!(error.code(), Code::HostOutdated);
 }
 
 #[test]

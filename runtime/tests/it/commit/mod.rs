@@ -15,8 +15,7 @@ use ingest_host::encode::RejectWriter;
 use ingest_host::error::{Class, Error, Result, Stage};
 use ingest_host::format::Format;
 use ingest_host::receipt::{
-    AttemptPart, InputPart, OutputPart, PluginPart, RECEIPT_VERSION, Receipt, RecordCounts, RejectsPart,
-    RequestPart,
+    AttemptPart, InputPart, OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart, RequestPart, StepPart,
 };
 use ingest_host::record::Position;
 
@@ -87,7 +86,7 @@ impl CommitFixture {
     }
 
     fn receipt(&self) -> Receipt {
-        serde_json::from_slice(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
+        Receipt::read(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
     }
 }
 
@@ -119,13 +118,14 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
     let Artifact { uri, bytes, sha256 } = published.output.clone();
     let rejects = published.rejects.clone();
     Receipt {
-        receipt: RECEIPT_VERSION,
         host: "0.1.0".into(),
         request: RequestPart {
             id: ID.into(),
             queue: QUEUE.map(Into::into),
             uri: "file:///in/day-1.csv".into(),
             submitted_at: "2026-01-01T00:00:00Z".into(),
+            parent: None,
+            group: None,
         },
         attempt: AttemptPart {
             number: 1,
@@ -135,7 +135,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             finished_at: "2026-01-01T00:00:01Z".into(),
             resumed_from: None,
         },
-        input: InputPart {
+        inputs: vec![InputPart {
             options: None,
             uri: "file:///in/day-1.csv".into(),
             bytes: 1,
@@ -143,15 +143,17 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             etag: None,
             format: Format::Csv,
             columns: vec!["id".into()],
-        },
-        plugin: PluginPart {
-            name: "clean".into(),
-            version: "0.1.0".into(),
-            sha256: "22".into(),
-            interface: "ingest:plugin@0.1.0".into(),
-        },
+        }],
+        steps: vec![StepPart {
+            plugin: PluginPart {
+                name: "clean".into(),
+                version: "0.1.0".into(),
+                sha256: "22".into(),
+                interface: "ingest:plugin@0.1.0".into(),
+            },
+            config_sha256: "33".into(),
+        }],
         binding: None,
-        config_sha256: "33".into(),
         records: RecordCounts::default(),
         outputs: vec![OutputPart {
             uri,
@@ -510,8 +512,7 @@ fn rejects_may_live_elsewhere() {
     publish(staging.seal().unwrap(), 0).unwrap();
     assert_eq!(fs::read(root.join("o ut/day-1.csv")).unwrap(), b"a\n");
     assert_eq!(fs::read(rejects.join("day-1.rejects.csv")).unwrap(), b"r\n");
-    let receipt: Receipt =
-        serde_json::from_slice(&fs::read(root.join("o ut/receipts/day-1.json")).unwrap()).unwrap();
+    let receipt = Receipt::read(&fs::read(root.join("o ut/receipts/day-1.json")).unwrap()).unwrap();
     assert_eq!(receipt.outputs[0].uri, format!("{output}day-1.csv"));
     assert_eq!(
         receipt.rejects.uri.unwrap(),

@@ -3,9 +3,9 @@
 -- head.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  why a document whose id belongs to a request of other content is invalid
--- ARGV     then ten for each document, in the list's order: its length, itself or its beginning, why it is
---          invalid (empty if it is not), and the seven of a request as in submit.lua (empty if it is invalid)
+-- ARGV     why a document whose id belongs to a request of other content is invalid, and the code of that; then eleven
+--          for each document, in the list's order: its length, itself or its beginning, why it is invalid and the code
+--          of that (empty if it is valid), and the seven of a request as in submit.lua (empty if it is invalid)
 -- Returns  how many documents were taken
 
 local fault = broken('ZCARD', unpack(STATES))
@@ -17,17 +17,19 @@ if fault then
 end
 local now = now_ms()
 local taken = 0
-for first = 2, #ARGV, 10 do
-  local length, document, reason = tonumber(ARGV[first]), ARGV[first + 1], ARGV[first + 2]
+for first = 3, #ARGV, 11 do
+  local length, document = tonumber(ARGV[first]), ARGV[first + 1]
+  local reason, code = ARGV[first + 2], ARGV[first + 3]
   local head = redis.call('LINDEX', key('in'), taken)
   if not head or #head ~= length or string.sub(head, 1, #document) ~= document then
     break
   end
-  if reason == '' and create(request_at(first + 3), now) == 'conflict' then
-    reason = ARGV[1]
+  if reason == '' and create(request_at(first + 4), now) == 'conflict' then
+    reason, code = ARGV[1], ARGV[2]
   end
   if reason ~= '' then
-    redis.call('LPUSH', key('invalid'), cjson.encode({ document = document, reason = reason, at_ms = now }))
+    local entry = { document = document, reason = reason, code = code, at_ms = now }
+    redis.call('LPUSH', key('invalid'), cjson.encode(entry))
   end
   taken = taken + 1
 end
