@@ -13,6 +13,7 @@ use super::input_options::InputOptionArgs;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
 use super::print;
 use super::signals::Signals;
+use crate::admin::queues::NewQueue;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
@@ -324,12 +325,11 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
     let Ok(known) = backend.queue.queues().await else {
         return Vec::new();
     };
-    let new = queues.iter().filter(|queue| !known.contains(queue));
-    new.map(|queue| {
-        let near = super::requests::near(queue, &known).join(", ");
-        (queue.clone(), Some(near).filter(|near| !near.is_empty()))
-    })
-    .collect()
+    let new = queues
+        .iter()
+        .filter_map(|queue| NewQueue::unless_known(queue, &known));
+    new.map(|NewQueue { queue, near }| (queue, Some(near.join(", ")).filter(|near| !near.is_empty())))
+        .collect()
 }
 
 /// Returns whether a queue never had anything.
@@ -353,7 +353,7 @@ async fn is_empty(backend: &Backend, queue: &str) -> bool {
 
 /// Warns of dangerous settings of the queue's server; with `strict`, refuses it.
 async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
-    let dangers = super::queues::settings(backend).await;
+    let dangers = super::queues::warn_of_dangers(backend).await;
     if !strict || dangers.is_empty() {
         return Ok(());
     }
