@@ -18,8 +18,20 @@ use crate::request::InputOptions;
 /// The most bytes of a plugin's config file, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
+/// The headings of groups of options in the help.
+pub(super) mod heading {
+    pub(crate) const PLUGIN: &str = "Plugin";
+    pub(crate) const INPUT: &str = "Input";
+    pub(crate) const OUTPUT: &str = "Output";
+    pub(crate) const REJECTS: &str = "Rejects";
+    pub(crate) const LIMITS: &str = "Limits";
+    pub(crate) const WORKER: &str = "Worker";
+    pub(crate) const ACCESS: &str = "Access to inputs";
+}
+
 /// The options for one input.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::INPUT)]
 pub(super) struct InputArgs {
     #[command(flatten)]
     options: InputOptionArgs,
@@ -43,6 +55,7 @@ fn sha256(text: &str) -> Result<String, String> {
 
 /// The options for the output.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::OUTPUT)]
 pub(super) struct OutputArgs {
     /// Folder for outputs and receipts.
     #[arg(long, value_name = "URI", default_value = "./out/")]
@@ -149,6 +162,7 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
 
 /// The options of the gate: bounds on rejects, and the least number of records.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::REJECTS)]
 pub(super) struct GateArgs {
     /// Publish nothing if more records than this are rejected, in total or with one code (repeatable). Output and
     /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, more than
@@ -182,6 +196,7 @@ impl GateArgs {
 
 /// The option for credentials.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::ACCESS)]
 pub(super) struct CredentialArgs {
     /// JSON file with request headers (credentials) by server: {"https://HOST": {"authorization": "Bearer ..."}}.
     #[arg(
@@ -203,6 +218,7 @@ impl CredentialArgs {
 
 /// The option for limits.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::LIMITS)]
 pub(super) struct LimitArgs {
     /// Set a limit, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0 (repeatable). Limits for
     /// fetching: first-byte-time=2m (until a server begins its answer), redirects=10 (followed), zstd-window=128MiB

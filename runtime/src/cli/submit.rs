@@ -32,8 +32,6 @@ pub(super) struct Args {
     /// The priority, from -100 to 100; higher ones run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
-    #[command(flatten)]
-    input: InputArgs,
     /// Also submit requests that no worker could fetch now: a missing local file (if the queue is on this machine), or
     /// a scheme that this version does not support.
     #[arg(long)]
@@ -44,6 +42,9 @@ pub(super) struct Args {
     /// Print JSON: with --wait a receipt for each request, else its status.
     #[arg(long)]
     json: bool,
+    // The heading of a group stays in force for what follows, so groups come last.
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
