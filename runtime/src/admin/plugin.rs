@@ -347,7 +347,7 @@ mod tests {
     fn a_rollback_goes_one_step_back() {
         let [one, two, three] = [1, 2, 3].map(|number| readable(number, None));
         assert_eq!(target(&[]), None);
-        assert_eq!(target(&[one.clone()]), None);
+        assert_eq!(target(std::slice::from_ref(&one)), None);
         assert_eq!(target(&[one.clone(), two.clone()]), Some((1, vec![])));
         let twice = [one, two, three, readable(4, Some(2))];
         assert_eq!(target(&twice), Some((1, vec![])));

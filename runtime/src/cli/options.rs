@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_config_that_is_no_object_is_refused_by_name() {
         assert_eq!(plugin_config(None).unwrap(), PluginConfig::default());
-        let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
+        let refused = |argument| plugin_config(Some(argument)).expect_err(argument).report();
         assert!(refused("[1]").contains("not a JSON object"));
         assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
         assert!(refused("@/no/such/file").contains("/no/such/file"));
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(plugin_config(Some("\u{feff}{}")).unwrap().as_written, "{}");
         let wide: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         std::fs::write(&path, wide).unwrap();
-        let refused = plugin_config(Some(&argument)).err().expect("refused").report();
+        let refused = plugin_config(Some(&argument)).expect_err("refused").report();
         assert!(
             refused.contains("config.json: cannot be read: is UTF-16: save it as UTF-8"),
             "{refused}"
