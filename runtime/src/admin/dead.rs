@@ -32,7 +32,7 @@ pub struct InvalidDocument {
     pub queue: String,
 }
 
-/// A way to end the death of requests.
+/// An action on dead requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Puts them back into their queue.
