@@ -42,4 +42,5 @@ pub mod receipt; // the document that proves that a request is done
 pub mod pipeline; // takes one input through all stages
 pub mod worker; // claims requests, runs attempts, settles claims
 
+pub mod admin; // what people do to queues, requests and plugins
 pub mod cli; // the command line

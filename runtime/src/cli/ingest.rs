@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::inputs::{self, InputArgument, InputNotFound};
-use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, report, stdout};
@@ -30,18 +30,18 @@ const SHOWN_MAX: usize = 10;
 
 // These lines are not broken here, because clap breaks them at the terminal's width.
 const PIPES: &str = "\
-Standard input (`-`): Nothing tells its format but --input-format; gzip and zstd are told by the first bytes. It ends where the \
-pipe ends: `set -o pipefail` tells whether the program before has failed.
+Standard input (`-`): Only --input-format sets its format; gzip and zstd are detected from the first bytes. The input ends when \
+the pipe closes. With `set -o pipefail`, the exit code of the whole pipe shows whether the program before has failed.
 
-Stdout (`--output -`): The records and nothing else. The summary goes to stderr, rejects are kept only with --rejects, and there \
-is no receipt. The records are staged in a temporary folder (TMPDIR) first, and copied when all of them are done and few \
-enough were rejected (--max-rejects). Exit code 1 means that nothing was written; if a part was, the error says so. Exit code \
-141 means that the reader stopped reading first, as in `... | head`. Several inputs are written in a row, under one header, \
-which must be the same.
+Stdout (`--output -`): Only the records go to stdout. The summary goes to stderr, rejects are kept only with --rejects, and \
+there is no receipt. The records are first staged in a temporary folder (TMPDIR). They are copied to stdout when all inputs are \
+done and few enough records were rejected (--max-rejects). Exit code 1 means that nothing was written, unless the error says \
+that a part was. Exit code 141 means that the reader stopped reading early, as in `... | head`. The records of several inputs \
+follow each other under one header, so all headers must be the same.
 
-Several inputs: Each has an output and a receipt of its own. If one fails, the others go on, and the exit code is 1. `ingest` \
-does not try again what may pass by itself; a queue does. A quoted \
-pattern such as 'data/*.csv' names the files that it matches, sorted; `**` is any number of folders.";
+Several inputs: Each input has its own output and receipt. If one fails, the others continue, and the exit code is 1. `ingest` \
+does not retry errors that may pass; a queue does. A quoted pattern such as 'data/*.csv' stands for the files that it matches, \
+in sorted order; `**` matches any number of folders.";
 
 #[derive(clap::Args)]
 #[command(after_help = PIPES)]
@@ -49,29 +49,35 @@ pub(super) struct Args {
     /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
+    /// Name of the output, for a single input [default: made of the input's name and a digest of input, options, plugin
+    /// and config].
+    #[arg(long)]
+    id: Option<String>,
+    /// Print the receipt, one line for each input.
+    #[arg(long)]
+    json: bool,
+    // The heading of a group stays in force for what follows, so groups come last.
     /// The component file to run them through.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
     plugin: PathBuf,
     /// Config of the plugin.
-    #[arg(long, alias = "config", value_name = "JSON|@FILE")]
+    #[arg(
+        long,
+        alias = "config",
+        value_name = "JSON|@FILE",
+        help_heading = heading::PLUGIN
+    )]
     plugin_config: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
-    /// Name of the output, for a single input [default: made of the input's name and a digest of input, options, plugin
-    /// and config].
-    #[arg(long)]
-    id: Option<String>,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Print the receipt, one line for each input.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) async fn ingest(args: Args, environment: &Environment, log_format: LogFormat) -> Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! Defines the options for reading an input, which `submit`, `run`, `ingest` and `plugin bind` share.
 
+use super::options::heading;
 use crate::format::Format;
 use crate::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
@@ -8,6 +9,7 @@ use crate::request::{
 
 /// The options for reading an input. [`InputOptions`] explains each.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::INPUT)]
 pub(super) struct InputOptionArgs {
     /// Format of the input [default: by its content type or name, else CSV].
     #[arg(id = "input_format", long = "input-format", value_enum)]

@@ -55,17 +55,17 @@ struct Cli {
 /// The variables that are read; each line fits into a small terminal.
 const ENVIRONMENT: &str = "\
 Environment:
-  REDIS_URL                the queue's server, or REDIS_HOST, REDIS_PORT and
-                           REDIS_PASSWORD; also in .env
-  QUEUE_NAME               the queues of `run`; also in .env
-  INGEST_HOST_CREDENTIALS  the file of --credentials
-  RUST_LOG                 which log lines are shown: error, warn, info, debug
-                           or trace, or TARGET=LEVEL,... as in
-                           warn,plugin=debug; by default info for `run`, warn
-                           for the others, and plugin=info for what plugins
-                           log and print
-  NO_COLOR                 no colours
-  TERM=dumb                no colours, no progress line";
+  REDIS_URL                the queue's server; or set REDIS_HOST, REDIS_PORT
+                           and REDIS_PASSWORD (.env may set them, too)
+  QUEUE_NAME               the queues that `run` serves (.env may set it, too)
+  INGEST_HOST_CREDENTIALS  the file for --credentials
+  RUST_LOG                 the log lines to show: error, warn, info, debug or
+                           trace, or TARGET=LEVEL,... such as
+                           warn,plugin=debug. The default is info for `run`
+                           and warn for other commands; for what plugins log
+                           and print it is plugin=info
+  NO_COLOR                 disables colours
+  TERM=dumb                disables colours and the progress line";
 
 #[derive(Subcommand)]
 enum Command {

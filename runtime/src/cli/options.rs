@@ -1,11 +1,9 @@
 //! Defines the arguments that several commands share.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::value::RawValue;
-
 use super::input_options::InputOptionArgs;
+use crate::admin::plugin_config::PluginConfig;
 use crate::commit::Destination;
 use crate::config::{LimitValue, Limits};
 use crate::digest::parse_sha256;
@@ -20,8 +18,20 @@ use crate::request::InputOptions;
 /// The most bytes of a plugin's config file, which is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
+/// The headings of groups of options in the help.
+pub(super) mod heading {
+    pub(crate) const PLUGIN: &str = "Plugin";
+    pub(crate) const INPUT: &str = "Input";
+    pub(crate) const OUTPUT: &str = "Output";
+    pub(crate) const REJECTS: &str = "Rejects";
+    pub(crate) const LIMITS: &str = "Limits";
+    pub(crate) const WORKER: &str = "Worker";
+    pub(crate) const ACCESS: &str = "Access to inputs";
+}
+
 /// The options for one input.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::INPUT)]
 pub(super) struct InputArgs {
     #[command(flatten)]
     options: InputOptionArgs,
@@ -45,6 +55,7 @@ fn sha256(text: &str) -> Result<String, String> {
 
 /// The options for the output.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::OUTPUT)]
 pub(super) struct OutputArgs {
     /// Folder for outputs and receipts.
     #[arg(long, value_name = "URI", default_value = "./out/")]
@@ -151,6 +162,7 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
 
 /// The options of the gate: bounds on rejects, and the least number of records.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::REJECTS)]
 pub(super) struct GateArgs {
     /// Publish nothing if more records than this are rejected, in total or with one code (repeatable). Output and
     /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, more than
@@ -184,6 +196,7 @@ impl GateArgs {
 
 /// The option for credentials.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::ACCESS)]
 pub(super) struct CredentialArgs {
     /// JSON file with request headers (credentials) by server: {"https://HOST": {"authorization": "Bearer ..."}}.
     #[arg(
@@ -205,6 +218,7 @@ impl CredentialArgs {
 
 /// The option for limits.
 #[derive(clap::Args)]
+#[command(next_help_heading = heading::LIMITS)]
 pub(super) struct LimitArgs {
     /// Set a limit, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0 (repeatable). Limits for
     /// fetching: first-byte-time=2m (until a server begins its answer), redirects=10 (followed), zstd-window=128MiB
@@ -219,22 +233,11 @@ impl LimitArgs {
     }
 }
 
-/// A plugin's config document.
-pub(super) struct PluginConfig {
-    /// The text as the user wrote it, for the plugin to check, so that the positions in its errors are right.
-    pub(super) as_written: String,
-    /// The document with its members in a canonical order, so that equal configs have equal digests.
-    pub(super) canonical: String,
-}
-
 /// Reads `JSON` or `@FILE`; without either the config is `{}`.
 pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     let refused = |message: String| Error::permanent(Stage::Config, Code::SettingsInvalid, message);
     let Some(argument) = argument else {
-        return Ok(PluginConfig {
-            as_written: "{}".into(),
-            canonical: "{}".into(),
-        });
+        return Ok(PluginConfig::default());
     };
     let (as_written, name) = match argument.strip_prefix('@') {
         None => (without_mark(argument).to_owned(), "the plugin's config"),
@@ -244,8 +247,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
             (text, path)
         }
     };
-    let is_object = strict_json::from_str::<serde_json::Map<String, serde_json::Value>>(&as_written);
-    let canonical = is_object.and_then(|_| canonical(&as_written)).map_err(|e| {
+    PluginConfig::parse(as_written).map_err(|e| {
         let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
         let hint = if is_file {
             format!("; write @{argument} for the file")
@@ -253,36 +255,7 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
             String::new()
         };
         refused(format!("{name}: is not a JSON object{hint}")).because(e)
-    })?;
-    Ok(PluginConfig {
-        as_written,
-        canonical,
     })
-}
-
-/// Returns a JSON document with its members sorted and without white space. Numbers keep their text, because a number
-/// with more digits than a float would change.
-fn canonical(document: &str) -> serde_json::Result<String> {
-    let list = |open, items: serde_json::Result<Vec<String>>, close| {
-        items.map(|items| format!("{open}{}{close}", items.join(",")))
-    };
-    let document = document.trim_ascii();
-    match document.as_bytes().first() {
-        Some(b'{') => {
-            let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(document)?;
-            let members = members.iter().map(|(name, value)| {
-                let (name, value) = (serde_json::to_string(name)?, canonical(value.get())?);
-                Ok(format!("{name}:{value}"))
-            });
-            list('{', members.collect(), '}')
-        }
-        Some(b'[') => {
-            let items: Vec<Box<RawValue>> = serde_json::from_str(document)?;
-            list('[', items.iter().map(|item| canonical(item.get())).collect(), ']')
-        }
-        Some(b'"') => serde_json::to_string(&serde_json::from_str::<String>(document)?),
-        _ => Ok(document.to_owned()),
-    }
 }
 
 /// Makes a local path absolute, so that a worker elsewhere on this machine can find the file. Leaves a URI as it is.
@@ -298,16 +271,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_configs_are_written_alike() {
-        assert_eq!(plugin_config(None).unwrap().canonical, "{}");
-        let config = plugin_config(Some(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#)).unwrap();
-        assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
-        // No float and no 64-bit integer can hold all digits of these numbers.
-        let numbers = r#"{"a":[12345678901234567890.5,0.10,1E2,-0,123456789012345678901],"b":"\u00e9\/"}"#;
-        let config = plugin_config(Some(numbers)).unwrap();
-        assert_eq!(config.canonical, numbers.replace(r"\u00e9\/", "é/"));
-        assert_eq!(config.as_written, numbers);
-        let refused = |argument| plugin_config(Some(argument)).err().expect("refused").report();
+    fn a_config_that_is_no_object_is_refused_by_name() {
+        assert_eq!(plugin_config(None).unwrap(), PluginConfig::default());
+        let refused = |argument| plugin_config(Some(argument)).expect_err(argument).report();
         assert!(refused("[1]").contains("not a JSON object"));
         assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
         assert!(refused("@/no/such/file").contains("/no/such/file"));
@@ -328,7 +294,7 @@ mod tests {
         assert_eq!(plugin_config(Some("\u{feff}{}")).unwrap().as_written, "{}");
         let wide: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         std::fs::write(&path, wide).unwrap();
-        let refused = plugin_config(Some(&argument)).err().expect("refused").report();
+        let refused = plugin_config(Some(&argument)).expect_err("refused").report();
         assert!(
             refused.contains("config.json: cannot be read: is UTF-16: save it as UTF-8"),
             "{refused}"

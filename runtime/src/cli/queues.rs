@@ -2,14 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-use serde_json::json;
-
 use super::environment::Environment;
 use super::{print, requests};
-use crate::error::{Code, Result};
-use crate::names::check_usable_queue_name;
-use crate::queue::{Backend, Counts, Step};
+use crate::admin::queues::{self, Finding};
+use crate::error::Result;
+use crate::queue::{Backend, Counts};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -48,31 +45,12 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
         Command::Resume(_) => environment.connect().await?,
         Command::List { .. } | Command::Audit { .. } => environment.connect_to_read().await?,
     };
-    let queue = &backend.queue;
     match command {
         Command::List { json } => {
-            let mut rows = Vec::new();
-            for name in queue.queues().await? {
-                let counts = queue.counts(&name).await?;
-                if json {
-                    let steps = steps(&backend, &counts).await?;
-                    let counts = &counts;
-                    print::json(&QueueDocument { counts, steps });
-                }
-                let number = |count: u64| count.to_string();
-                rows.push(vec![
-                    counts.queue,
-                    number(counts.ready + counts.intake),
-                    number(counts.delayed),
-                    number(counts.leased),
-                    number(counts.done),
-                    number(counts.dead + counts.invalid),
-                    number(counts.cancelled),
-                    counts.binding.map_or("-".into(), number),
-                    if counts.paused { "paused" } else { "" }.into(),
-                ]);
-            }
-            if !json {
+            let list = queues::list(&backend).await?;
+            if json {
+                list.iter().for_each(print::json);
+            } else {
                 let head = [
                     "QUEUE",
                     "READY",
@@ -84,40 +62,33 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                     "BINDING",
                     "",
                 ];
+                let rows: Vec<_> = list.iter().map(|queue| row(&queue.counts)).collect();
                 print::table(&head, &rows);
             }
         }
-        Command::Pause(QueueArgs { queue: name }) => {
-            check_usable_queue_name(&name)?;
-            let known = queue.queues().await?;
-            queue.set_paused(&name, true).await?;
-            print::line(format!("{name}  paused"));
-            requests::note_new_queue(&backend, &name, &known);
+        Command::Pause(QueueArgs { queue }) => {
+            let new = queues::pause(&backend, &queue).await?;
+            print::line(format!("{queue}  paused"));
+            requests::note_new_queue(&backend, new);
         }
-        Command::Resume(QueueArgs { queue: name }) => {
-            requests::known(&backend, &name).await?;
-            queue.set_paused(&name, false).await?;
-            print::line(format!("{name}  resumed"));
+        Command::Resume(QueueArgs { queue }) => {
+            queues::resume(&backend, &queue).await?;
+            print::line(format!("{queue}  resumed"));
         }
-        Command::Audit {
-            queue: name,
-            json: as_json,
-        } => {
-            settings(&backend).await;
+        Command::Audit { queue, json } => {
+            warn_of_dangers(&backend).await;
             let mut clean = true;
-            for name in requests::queues(&backend, name.as_deref()).await? {
-                let findings = queue.audit(&name).await?;
-                for finding in &findings {
-                    if as_json {
-                        print::json(&json!({ "queue": name, "finding": finding }));
-                    } else {
-                        print::line(format!("{name}  {finding}"));
-                    }
-                }
-                if findings.is_empty() && !as_json {
-                    print::line(format!("{name}  clean"));
-                }
+            for queue in queues::selected(&backend, queue.as_deref()).await? {
+                let findings = queues::audit(&backend, &queue).await?;
                 clean &= findings.is_empty();
+                if json {
+                    findings.iter().for_each(print::json);
+                } else if findings.is_empty() {
+                    print::line(format!("{queue}  clean"));
+                } else {
+                    let line = |found: &Finding| print::line(format!("{queue}  {}", found.finding));
+                    findings.iter().for_each(line);
+                }
             }
             return Ok(if clean {
                 ExitCode::SUCCESS
@@ -129,32 +100,24 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// A queue as `queue list --json` shows it.
-#[derive(Serialize)]
-struct QueueDocument<'a> {
-    #[serde(flatten)]
-    counts: &'a Counts,
-    /// The steps of the binding in force; null without one, or if only a newer program can read it.
-    steps: Option<Vec<Step>>,
-}
-
-async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> {
-    let Some(number) = counts.binding else {
-        return Ok(None);
-    };
-    match backend.registry.binding(&counts.queue, number).await {
-        Ok(binding) => Ok(binding.map(|binding| binding.steps)),
-        Err(error) if error.code() == Code::HostOutdated => Ok(None),
-        Err(error) => Err(error),
-    }
+fn row(counts: &Counts) -> Vec<String> {
+    let number = |count: u64| count.to_string();
+    vec![
+        counts.queue.clone(),
+        number(counts.ready + counts.intake),
+        number(counts.delayed),
+        number(counts.leased),
+        number(counts.done),
+        number(counts.dead + counts.invalid),
+        number(counts.cancelled),
+        counts.binding.map_or("-".into(), number),
+        if counts.paused { "paused" } else { "" }.into(),
+    ]
 }
 
 /// Warns of each danger in the settings of the server, and returns them.
-pub(super) async fn settings(backend: &Backend) -> Vec<String> {
-    let dangers = match backend.queue.settings().await {
-        Ok(dangers) => dangers,
-        Err(error) => vec![format!("its settings could not be checked: {}", error.report())],
-    };
+pub(super) async fn warn_of_dangers(backend: &Backend) -> Vec<String> {
+    let dangers = queues::dangers(backend).await;
     for danger in &dangers {
         tracing::warn!(
             server = backend.name,

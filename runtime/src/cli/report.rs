@@ -5,14 +5,10 @@ use std::process::ExitCode;
 
 use super::environment::Environment;
 use super::print;
-use super::requests::RequestArgs;
-use crate::document::read_regular;
+use crate::admin::{report, requests};
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, redact};
-use crate::queue::Status;
-use crate::receipt::{
-    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report, Unreadable,
-};
+use crate::location::Location;
+use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
 
 /// The most characters shown of a name or a value: more than a time with its zone has.
 const CELL_CHARS: usize = 32;
@@ -33,7 +29,7 @@ pub(super) struct Args {
 
 pub(super) async fn report(args: Args, environment: &Environment) -> Result<ExitCode> {
     let report = match file(&args.what)? {
-        Some(path) => read(&path)?,
+        Some(path) => report::read(&path)?,
         None => find(args.what, args.queue, environment).await?,
     };
     if args.json {
@@ -65,19 +61,6 @@ fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-fn read(path: &Path) -> Result<Report> {
-    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
-    let document = read_regular(path, DOCUMENT_BYTES_MAX)
-        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
-    Report::read(&document).map_err(|error| {
-        let refused = match error {
-            Unreadable::Newer(_) => refused(Code::HostOutdated, "cannot be read"),
-            Unreadable::Damaged(_) => refused(Code::ReportMissing, "is neither a receipt nor a report"),
-        };
-        refused.because(error)
-    })
-}
-
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
     // Receipts of `ingest` are in no queue, so their file name is tried as an id only after the queue.
     let name = id.strip_suffix(".json").unwrap_or(&id);
@@ -89,7 +72,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
             Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
             connected => connected?,
         };
-        let found = RequestArgs::new(id, queue).find(&backend).await;
+        let found = requests::find(&backend, &id, queue.as_deref()).await;
         found.map_err(|error| match error.stage() {
             Stage::Request => error.with_hint(hint),
             _ => error,
@@ -99,66 +82,7 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    let refused = |why: &str| {
-        Error::permanent(
-            Stage::Request,
-            Code::ReportMissing,
-            format!("{}: {why}", status.id),
-        )
-    };
-    if let Some(receipt) = &status.receipt {
-        let report = Report {
-            refused: None,
-            code: None,
-            receipt: receipt.read(&status.id)?.clone(),
-        };
-        return match is_about(&report, &status) {
-            true => Ok(report),
-            false => Err(refused("the queue has the receipt of another request for it")),
-        };
-    }
-    let why = || {
-        let said = status.error.as_ref();
-        let said = said.map_or(String::new(), |error| format!(": {error}"));
-        refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
-    };
-    match &status.report {
-        Some(uri) => quarantined_report(&status, uri).map_err(|error| why().because(error)),
-        None => Err(why()),
-    }
-}
-
-/// Returns the report on a request that the gate refused, if it is on this machine. The URI comes from a worker, and
-/// others may have changed the file since, so the report must be about this request and attempt.
-fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
-    let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
-    let path = match Location::parse(uri, Stage::Request)? {
-        Location::File(path) if path.is_absolute() => path,
-        _ => {
-            return Err(refused(
-                "is not a file of this machine: look for it on the worker's machine",
-            ));
-        }
-    };
-    let report = read(&path)?;
-    let is_this_attempt = report.receipt.attempt.number == status.attempts;
-    match is_about(&report, status) {
-        true if is_this_attempt && report.refused.is_some() => Ok(report),
-        true => Err(refused(
-            "is about another attempt at this request: show it by its path, or `dead retry` the request to get a new report",
-        )),
-        false => Err(refused(
-            "is about another request: show it by its path, or `dead retry` this request to get a new report",
-        )),
-    }
-}
-
-/// Returns whether a document is about the queue's request.
-fn is_about(report: &Report, status: &Status) -> bool {
-    let about = &report.receipt.request;
-    about.id == status.id
-        && about.queue.as_ref() == Some(&status.queue)
-        && redact(&about.uri) == redact(&status.uri)
+    report::of_request(&status)
 }
 
 fn page(Report { refused, receipt, .. }: &Report) {

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
-use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, plugin_config};
+use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print;
 use super::signals::Signals;
+use crate::admin::queues::NewQueue;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher};
@@ -40,13 +41,13 @@ pub(super) struct Args {
     )]
     queue: Vec<String>,
     /// Run every request through this component file instead of the plugin that its queue is bound to.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
     plugin: Option<PathBuf>,
     /// Config of that plugin.
-    #[arg(long, value_name = "JSON|@FILE", requires = "plugin")]
+    #[arg(long, value_name = "JSON|@FILE", requires = "plugin", help_heading = heading::PLUGIN)]
     plugin_config: Option<String>,
     /// Reload the component file when it changes.
-    #[arg(long, requires = "plugin")]
+    #[arg(long, requires = "plugin", help_heading = heading::PLUGIN)]
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
@@ -58,53 +59,53 @@ pub(super) struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     /// The number of requests to process at once. Small requests mostly wait for disk, server and queue.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = heading::WORKER)]
     concurrency: u16,
     /// Stop when there is nothing to do and nothing is due within --burst-wait. A list shows the requests that are
     /// left: in a queue that is paused or has no plugin, to be retried, or with another worker. The exit code is 1 if
     /// requests are left, a request died, or a document was not a valid request. Requests that producers have delayed
     /// for longer than --burst-wait do not count.
-    #[arg(long)]
+    #[arg(long, help_heading = heading::WORKER)]
     burst: bool,
     /// The time that an idle burst waits for delayed requests that are due within this time, and for requests of other
     /// workers, which come back if their worker dies. The same time bounds all waits for retries together. 0s waits for
     /// nothing.
-    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst", help_heading = heading::WORKER)]
     burst_wait: HumanDuration,
     /// The time for which to retry a request that fails for a reason that may pass (server down or busy, connection
     /// broken, disk full): the sum of its waits, up to 30 days. Then it becomes a dead letter. The waits grow to five
     /// minutes. A longer wait that a server asks for (Retry-After) is kept, within the time that is left. If no
     /// connection to a host has ever succeeded, the limit is two minutes. 0s never retries.
-    #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for)]
+    #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for, help_heading = heading::WORKER)]
     retry_for: HumanDuration,
     /// Seconds without a heartbeat after which another worker may take the request.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = heading::WORKER)]
     lease: u32,
     /// Remove requests that have been done or cancelled for this many days; 0 keeps them for ever. Outputs, receipts
     /// and dead letters stay. If workers differ, the shortest retention wins.
-    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16))]
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16), help_heading = heading::WORKER)]
     retention: u16,
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes))]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes), help_heading = heading::WORKER)]
     checkpoint: ByteSize,
     /// The memory that all requests of this worker may use together. One request may use up to three quarters of it,
     /// and waits while others use too much [default: half of the memory of the machine or the control group, at least
     /// 64MiB].
-    #[arg(long, value_name = "SIZE", value_parser = memory_total)]
+    #[arg(long, value_name = "SIZE", value_parser = memory_total, help_heading = heading::WORKER)]
     memory_total: Option<ByteSize>,
     /// Refuse to start unless the queue server's durability settings are safe and could be checked; otherwise the
     /// worker only warns.
-    #[arg(long)]
+    #[arg(long, help_heading = heading::WORKER)]
     strict: bool,
     /// Also take requests whose last worker was lost and had another output. Files that it may have published there
     /// stay: use this only if that output is gone for good.
-    #[arg(long)]
+    #[arg(long, help_heading = heading::WORKER)]
     move_output: bool,
     /// A host, address or network that requests may read from besides public ones (repeatable).
-    #[arg(long, value_name = "HOST|CIDR")]
+    #[arg(long, value_name = "HOST|CIDR", help_heading = heading::ACCESS)]
     allow_host: Vec<String>,
     /// A folder that requests may read files from (repeatable).
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = heading::ACCESS)]
     allow_root: Vec<PathBuf>,
     #[command(flatten)]
     credentials: CredentialArgs,
@@ -331,12 +332,11 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
     let Ok(known) = backend.queue.queues().await else {
         return Vec::new();
     };
-    let new = queues.iter().filter(|queue| !known.contains(queue));
-    new.map(|queue| {
-        let near = super::requests::near(queue, &known).join(", ");
-        (queue.clone(), Some(near).filter(|near| !near.is_empty()))
-    })
-    .collect()
+    let new = queues
+        .iter()
+        .filter_map(|queue| NewQueue::unless_known(queue, &known));
+    new.map(|NewQueue { queue, near }| (queue, Some(near.join(", ")).filter(|near| !near.is_empty())))
+        .collect()
 }
 
 /// Returns whether a queue never had anything.
@@ -360,7 +360,7 @@ async fn is_empty(backend: &Backend, queue: &str) -> bool {
 
 /// Warns of dangerous settings of the queue's server; with `strict`, refuses it.
 async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
-    let dangers = super::queues::settings(backend).await;
+    let dangers = super::queues::warn_of_dangers(backend).await;
     if !strict || dangers.is_empty() {
         return Ok(());
     }

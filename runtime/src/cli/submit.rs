@@ -3,18 +3,17 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::environment::Environment;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
 use super::requests;
+use crate::admin;
+use crate::admin::submit::{self, Accepted};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
-use crate::location::redact;
 use crate::names::check_usable_queue_name;
-use crate::queue::{Backend, Progress, State, Status, Submitted, is_on_this_machine};
-use crate::request::{NewRequest, check_uri, input_differences};
+use crate::queue::{Backend, Progress, State, Status, StatusDocument, is_on_this_machine};
+use crate::request::{NewRequest, check_uri};
 
 /// The interval at which `--wait` looks at a request.
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -33,8 +32,6 @@ pub(super) struct Args {
     /// The priority, from -100 to 100; higher ones run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
-    #[command(flatten)]
-    input: InputArgs,
     /// Also submit requests that no worker could fetch now: a missing local file (if the queue is on this machine), or
     /// a scheme that this version does not support.
     #[arg(long)]
@@ -45,6 +42,9 @@ pub(super) struct Args {
     /// Print JSON: with --wait a receipt for each request, else its status.
     #[arg(long)]
     json: bool,
+    // The heading of a group stays in force for what follows, so groups come last.
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
@@ -71,8 +71,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
             .try_for_each(|request| fetchable(request, is_here))?;
     }
     let backend = environment.connect_or_create().await?;
-    let known = backend.queue.queues().await;
-    let answers = backend.queue.submit(&args.queue, &requests).await?;
+    let submission = submit::submit(&backend, &args.queue, &requests).await?;
     let hint = match environment.names_a_server()? {
         true => "",
         false => "; set REDIS_URL for Redis",
@@ -82,14 +81,17 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         args.queue,
         backend.description()
     ));
-    // If this user may not list queues, the request is submitted all the same.
-    if let Ok(known) = known {
-        requests::note_new_queue(&backend, &args.queue, &known);
-    }
+    requests::note_new_queue(&backend, submission.new_queue);
     let mut accepted = Vec::new();
-    for (request, answer) in requests.iter().zip(answers) {
-        if print_answer(&args, &backend, request, answer).await? {
-            accepted.push(request);
+    for (request, answer) in requests.iter().zip(submission.answers) {
+        match submit::accepted(&backend, &args.queue, request, answer).await {
+            Ok(answer) => {
+                print_accepted(&args, &answer);
+                accepted.push(request);
+            }
+            // A conflict of one request must not hide the answers to the others.
+            Err(error) if error.code() == Code::RequestConflict => print::error(&error),
+            Err(error) => return Err(error),
         }
     }
     let mut failed = accepted.len() < requests.len();
@@ -137,81 +139,37 @@ fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     checked.map_err(|error| error.with_hint("--no-check submits it all the same"))
 }
 
-/// Prints the answer to a submit. Returns false if the request was refused.
-async fn print_answer(
-    args: &Args,
-    backend: &Backend,
-    request: &NewRequest,
-    answer: Submitted,
-) -> Result<bool> {
-    let (id, queue) = (&request.id, &args.queue);
-    let (state, word) = match answer {
-        Submitted::Created => (State::Ready, "submitted"),
-        Submitted::Existing(state) => (state, "was there before"),
-        Submitted::Conflict => {
-            let there = backend.queue.status(queue, id).await?;
-            print::error(&conflict(queue, request, there.as_ref()));
-            return Ok(false);
+/// Prints the answer to a submit, except where `--wait --json` prints receipts instead.
+fn print_accepted(args: &Args, accepted: &Accepted) {
+    if args.json {
+        if !args.wait {
+            print::json(accepted);
         }
-    };
-    let ending = match answer {
-        Submitted::Existing(State::Ready | State::Delayed | State::Leased) => {
-            let there = backend.queue.status(queue, id).await?;
-            there.and_then(|there| there.ending)
-        }
-        _ => None,
-    };
-    if args.json && !args.wait {
-        print::json(
-            &json!({ "id": id, "queue": queue, "uri": redact(&request.uri), "state": state, "ending": ending }),
-        );
-    } else if !args.json {
-        let hint = match (answer, state) {
-            (Submitted::Existing(_), State::Dead) => {
-                format!(": `ingest-host dead retry {id}` tries it again")
-            }
-            (Submitted::Existing(_), State::Cancelled) => ": choose another --id to have it done".to_owned(),
-            (Submitted::Existing(_), State::Done) => {
-                format!(
-                    ": `ingest-host status {id}` shows its output; choose another --id to have it done again"
-                )
-            }
-            _ if ending.is_some() => ": choose another --id to have it done".to_owned(),
-            _ => String::new(),
-        };
-        let state = ending.as_deref().unwrap_or(state.name());
-        print::line(format!("{id}  {word} ({state}){hint}"));
+        return;
     }
-    Ok(true)
-}
-
-/// Returns the error for an id that another request has, with their differences.
-fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
-    let mut differences = Vec::new();
-    let (mut state, mut way_on) = ("", String::new());
-    if let Some(there) = there {
-        state = there.state.name();
-        if there.state == State::Dead {
-            way_on = format!(
-                ", or remove the dead one first: `ingest-host dead purge {}`",
-                request.id
-            );
+    let Accepted {
+        ending,
+        id,
+        state,
+        was_there,
+        ..
+    } = accepted;
+    let hint = match state {
+        State::Dead if *was_there => format!(": `ingest-host dead retry {id}` tries it again"),
+        State::Cancelled if *was_there => ": choose another --id to have it done".to_owned(),
+        State::Done if *was_there => {
+            format!(": `ingest-host status {id}` shows its output; choose another --id to have it done again")
         }
-        if there.uri != request.uri {
-            let (was, is) = (redact(&there.uri), redact(&request.uri));
-            differences.push(format!("the URI was {was} and is {is}"));
-        }
-        differences.extend(input_differences(&there.input, &request.input));
-    }
-    let what = match differences.is_empty() {
-        true => "another request".to_owned(),
-        false => format!("another request ({state}): {}", differences.join("; ")),
+        _ if ending.is_some() => ": choose another --id to have it done".to_owned(),
+        _ => String::new(),
     };
-    let why = format!(
-        "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
-        request.id
-    );
-    Error::permanent(Stage::Request, Code::RequestConflict, why)
+    let word = if *was_there {
+        "was there before"
+    } else {
+        "submitted"
+    };
+    let state = ending.as_deref().unwrap_or(state.name());
+    print::line(format!("{id}  {word} ({state}){hint}"));
 }
 
 /// Waits for the end of a request and shows it. Returns false if it did not end well.
@@ -219,7 +177,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let mut failures = 0;
     let status = loop {
-        match backend.queue.status(&args.queue, id).await {
+        match admin::requests::status(backend, &args.queue, id).await {
             Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
                 break status;
             }
@@ -279,7 +237,7 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
     match document {
         Some(document) if args.json => print::json(document),
         Some(receipt) => print::receipt(receipt.read(&status.id)?),
-        None if args.json => requests::json(status),
+        None if args.json => print::json(&StatusDocument::from(status)),
         None => {
             let reason = status.error.as_deref();
             let reason = reason.map_or("no reason given".into(), |error| {

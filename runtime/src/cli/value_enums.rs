@@ -27,43 +27,43 @@ macro_rules! value_enum {
 
 value_enum!(Format {
     Csv = "csv", "Comma-separated values, RFC 4180 and its usual dialects";
-    Jsonl = "jsonl", "One JSON object a line";
+    Jsonl = "jsonl", "One JSON object per line";
 });
 
 value_enum!(State {
-    Ready = "ready", "Waits to be claimed";
-    Delayed = "delayed", "Waits for its time: submitted with a delay, or failed and to be tried again";
-    Leased = "leased", "Claimed by a worker that is at work on it";
+    Ready = "ready", "Waiting to be claimed by a worker";
+    Delayed = "delayed", "Submitted with a delay, or waiting for a retry";
+    Leased = "leased", "Claimed by a worker that is working on it";
     Done = "done", "Committed, with a receipt";
-    Dead = "dead", "Given up, with a reason: a dead letter";
-    Cancelled = "cancelled", "Withdrawn by somebody";
+    Dead = "dead", "Failed for good, with a reason: a dead letter";
+    Cancelled = "cancelled", "Withdrawn by a user";
 });
 
 value_enum!(DialectFrom {
-    Auto = "auto", "The first records tell it";
-    Spaces = "spaces", "One or more spaces stand between fields";
+    Auto = "auto", "The dialect is detected from the first records";
+    Spaces = "spaces", "Fields are separated by one or more spaces";
 });
 
 value_enum!(ShortRows {
-    Reject = "reject", "It is rejected, `ragged-row`";
-    Fill = "fill", "The fields that it lacks are empty";
+    Reject = "reject", "The row is rejected with the code `ragged-row`";
+    Fill = "fill", "The missing fields become empty";
 });
 
 value_enum!(LongRows {
-    Reject = "reject", "It is rejected, `ragged-row`";
+    Reject = "reject", "The row is rejected with the code `ragged-row`";
     TrailingEmpty = "trailing-empty",
-        "It is taken without the further fields if all of these are empty, and else rejected";
+        "Extra fields are removed if all of them are empty; otherwise the row is rejected";
 });
 
 value_enum!(BlankRows {
-    Keep = "keep", "It is a row of empty fields";
-    Drop = "drop", "It is passed over like an empty line";
+    Keep = "keep", "The row is a record of empty fields";
+    Drop = "drop", "The row is skipped like an empty line";
 });
 
 value_enum!(DuplicateColumns {
-    Fail = "fail", "It is an error";
+    Fail = "fail", "The input fails";
     Number = "number",
-        "The second column named `a` is `a_2`, the third `a_3`; names that the header has are passed over";
+        "The second column named `a` becomes `a_2`, the third `a_3`; names that the header already has are skipped";
 });
 
 value_enum!(LogFormat {

@@ -2,7 +2,8 @@
 //! one its requests go through.
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::config::LimitOverrides;
 use crate::error::{Code, Error, Result, Stage};
@@ -154,20 +155,77 @@ impl TryFrom<BindingRecord> for Binding {
     }
 }
 
-/// A binding as `plugin history --json` shows it: as it is stored, and with its steps.
-#[derive(Debug, Serialize)]
-pub struct BindingDocument<'a> {
-    #[serde(flatten)]
-    binding: &'a Binding,
-    steps: &'a [Step],
+/// Writes a binding as lists show it: as it is stored, and with its steps.
+#[expect(clippy::borrowed_box, reason = "serde passes the field by reference")]
+fn with_steps<S: Serializer>(binding: &Box<Binding>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct BindingDocument<'a> {
+        #[serde(flatten)]
+        binding: &'a Binding,
+        steps: &'a [Step],
+    }
+    let steps = &binding.steps;
+    BindingDocument { binding, steps }.serialize(serializer)
 }
 
-impl<'a> From<&'a Binding> for BindingDocument<'a> {
-    fn from(binding: &'a Binding) -> Self {
-        Self {
-            binding,
-            steps: &binding.steps,
+/// A binding in the list of a queue's bindings. The JSON form of a readable one is that of the [`Binding`], with its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ListedBinding {
+    /// A binding that this host can read.
+    Readable(#[serde(serialize_with = "with_steps")] Box<Binding>),
+    /// A binding that this host cannot read, perhaps because a newer host made it.
+    Unreadable(UnreadableBinding),
+}
+
+/// A stored binding that this host cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableBinding {
+    /// The binding's number.
+    pub number: u64,
+    /// The number of the binding that it restored, as far as that can be read.
+    pub rollback_of: Option<u64>,
+    /// The code of `error`.
+    pub code: Code,
+    /// The reason why it cannot be read.
+    pub error: String,
+}
+
+impl ListedBinding {
+    /// Returns the entry for a stored document, with the result of reading it.
+    pub(super) fn new(number: u64, document: &str, read: Result<Binding>) -> Self {
+        match read {
+            Ok(binding) => Self::Readable(Box::new(binding)),
+            Err(error) => Self::Unreadable(UnreadableBinding {
+                number,
+                rollback_of: serde_json::from_str::<Value>(document)
+                    .ok()
+                    .and_then(|document| document.get("rollback_of")?.as_u64()),
+                code: error.code(),
+                error: error.report(),
+            }),
         }
+    }
+
+    /// Returns the binding's number.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Readable(binding) => binding.number,
+            Self::Unreadable(binding) => binding.number,
+        }
+    }
+
+    /// Returns the number of the binding whose plugin and config this one has: its own or, after a rollback, that of the
+    /// binding that was restored.
+    pub fn restored_number(&self) -> u64 {
+        let rollback_of = match self {
+            Self::Readable(binding) => binding.rollback_of,
+            Self::Unreadable(binding) => binding.rollback_of,
+        };
+        let number = self.number();
+        rollback_of
+            .filter(|earlier| (1..number).contains(earlier))
+            .unwrap_or(number)
     }
 }
 
@@ -193,8 +251,8 @@ pub trait Registry: Send + Sync {
     /// Returns a binding by its number; none if there is no such binding.
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>>;
 
-    /// Returns all bindings of a queue, the newest first.
-    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>>;
+    /// Returns all bindings of a queue, the newest first, with those that this host cannot read.
+    async fn bindings(&self, queue: &str) -> Result<Vec<ListedBinding>>;
 
     /// Returns a number that grows when a claim finds that the server has lost data. Binding numbers may then have new
     /// meanings.

@@ -8,7 +8,7 @@ use std::path::Path;
 use ingest_host::error::Code;
 use ingest_host::format::Format;
 use ingest_host::queue::{
-    Binding, BindingDocument, Progress, State, Status, StatusDocument, Step, StoredReceipt,
+    Binding, ListedBinding, Progress, State, Status, StatusDocument, Step, StoredReceipt,
 };
 use ingest_host::receipt::{
     AttemptPart, ColumnQuality, Example, Inferred, InputPart, OutputPart, PluginPart, QualityPart, Receipt,
@@ -346,7 +346,7 @@ fn whole_documents() -> Vec<(&'static str, Value)> {
         ("dead-letter.schema.json", document),
         (
             "binding.schema.json",
-            serde_json::to_value(BindingDocument::from(&binding())).unwrap(),
+            serde_json::to_value(ListedBinding::Readable(binding().into())).unwrap(),
         ),
     ]
 }

@@ -227,6 +227,51 @@ fn rollback_goes_back_step_by_step_and_history_tells() {
 }
 
 #[test]
+fn a_binding_that_cannot_be_read_is_listed_and_passed_over() {
+    let host = Host::embedded();
+    push(&host, "clean");
+    for number in 1..=3 {
+        bind(&host, number);
+    }
+    let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
+    let newer = r#"UPDATE binding SET document = '{"sampling": 2, "rollback_of": null}' WHERE number = 2"#;
+    assert_eq!(db.execute(newer, []).unwrap(), 1);
+
+    let history = host.run("plugin history --queue q --json").json();
+    let numbers: Vec<_> = history.iter().map(|binding| &binding["number"]).collect();
+    assert_eq!(numbers, [3, 2, 1]);
+    assert_eq!(history[1]["code"], "host-outdated");
+    assert_eq!(history[1]["rollback_of"], Value::Null);
+    let why = history[1]["error"].as_str().unwrap();
+    assert!(
+        why.contains("this host cannot read binding 2: unknown field `sampling`"),
+        "{why}"
+    );
+    assert!(history[0]["config"].is_string() && history[2]["config"].is_string());
+    let table = host.run("plugin history --queue q").ok();
+    let rows: Vec<_> = table.lines().collect();
+    assert!(rows[0].ends_with("  NOTES"), "{table}");
+    assert!(
+        rows[2].contains("(unreadable)") && rows[2].contains("unknown field `sampling`"),
+        "{table}"
+    );
+
+    let rollback = host.run("plugin rollback --queue q");
+    let (stdout, stderr) = (rollback.stdout.clone(), rollback.stderr.clone());
+    rollback.ok();
+    assert!(
+        stdout.contains("q  binding 4: clean@") && stdout.contains(", as binding 1"),
+        "{stdout}"
+    );
+    assert!(stderr.contains("passed over binding 2: "), "{stderr}");
+    let history = host.run("plugin history --queue q --json").json();
+    assert_eq!(history[0]["config"], history[3]["config"]);
+    // Nothing is left before it.
+    let said = host.run("plugin rollback --queue q").refused(1);
+    assert!(said.contains("has no binding before it"), "{said}");
+}
+
+#[test]
 fn a_worker_waits_for_a_binding_and_a_burst_says_that_there_is_none() {
     let host = Host::embedded();
     let files = Files::serve();

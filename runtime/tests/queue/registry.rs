@@ -1,7 +1,7 @@
 //! Components and bindings.
 
 use ingest_host::error::{Class, Code};
-use ingest_host::queue::{Binding, Component, Step};
+use ingest_host::queue::{Binding, Component, ListedBinding, Step, UnreadableBinding};
 
 use crate::test_server::{Q, TestServer, how};
 
@@ -30,6 +30,11 @@ fn binding(sha256: &str) -> Binding {
         bound_ms: 1_800_000_000_123,
         rollback_of: None,
     }
+}
+
+/// The entry of a list for a binding under its number.
+fn readable(number: u64, binding: Binding) -> ListedBinding {
+    ListedBinding::Readable(Box::new(Binding { number, ..binding }))
 }
 
 pub(crate) async fn a_component_is_kept_under_its_digest(server: TestServer) {
@@ -78,20 +83,28 @@ pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: Te
     let registry = server.registry();
     let known = serde_json::to_value(binding("aa")).unwrap();
     registry.bind(Q, &binding("aa"), None).await.unwrap();
+    registry.bind(Q, &binding("bb"), None).await.unwrap();
     for (place, member) in [("", "sampling"), ("/input", "skip_rowz")] {
         let mut newer = known.clone();
         newer.pointer_mut(place).unwrap()[member] = 2.into();
         server.store_binding(1, &newer.to_string());
-        for error in [
-            registry.binding(Q, 1).await.map(drop).expect_err(member),
-            registry.bindings(Q).await.map(drop).expect_err(member),
-        ] {
-            let report = error.report();
-            assert_eq!(error.class(), Class::Transient, "{report}");
-            for words in ["cannot read binding 1", member, "update this program"] {
-                assert!(report.contains(words), "{words}: {report}");
-            }
+        let error = registry.binding(Q, 1).await.expect_err(member);
+        let report = error.report();
+        assert_eq!(error.class(), Class::Transient, "{report}");
+        for words in ["cannot read binding 1", member, "update this program"] {
+            assert!(report.contains(words), "{words}: {report}");
         }
+        // A list has it with the reason, beside those that can be read.
+        let unreadable = UnreadableBinding {
+            number: 1,
+            rollback_of: None,
+            code: error.code(),
+            error: report,
+        };
+        assert_eq!(
+            registry.bindings(Q).await.unwrap(),
+            [readable(2, binding("bb")), ListedBinding::Unreadable(unreadable)]
+        );
     }
     server.store_binding(1, &known.to_string());
     assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(binding("aa")));
@@ -145,14 +158,14 @@ pub(crate) async fn bindings_are_numbered(server: TestServer) {
     };
     assert_eq!(registry.bind(Q, &back, None).await.unwrap(), 3);
 
-    let number = |number, binding| Binding { number, ..binding };
     let wanted = [
-        number(3, back),
-        number(2, binding("bb")),
-        number(1, binding("aa")),
+        readable(3, back),
+        readable(2, binding("bb")),
+        readable(1, binding("aa")),
     ];
     assert_eq!(registry.bindings(Q).await.unwrap(), wanted);
-    assert_eq!(registry.binding(Q, 2).await.unwrap().as_ref(), Some(&wanted[1]));
+    let second = registry.binding(Q, 2).await.unwrap().unwrap();
+    assert_eq!(ListedBinding::Readable(Box::new(second)), wanted[1]);
     assert_eq!(registry.bindings("other").await.unwrap(), []);
     assert_eq!(server.queue().counts(Q).await.unwrap().binding, Some(3));
     assert_eq!(server.queue().queues().await.unwrap(), [Q]);

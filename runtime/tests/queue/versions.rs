@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingest_host::error::Class;
-use ingest_host::queue::{Backend, Binding, Counts, Invalid, Next, Progress, State, Status, Step, Ticket};
+use ingest_host::queue::{
+    Backend, Binding, Counts, Invalid, ListedBinding, Next, Progress, State, Status, Step, Ticket,
+};
 
 use crate::support::sqlite::{take_back_to_version, version_of};
 use crate::test_server::{Q, how, request};
@@ -90,7 +92,7 @@ struct View {
     requests: Vec<Status>,
     counts: Counts,
     invalid: Vec<Invalid>,
-    bindings: Vec<Binding>,
+    bindings: Vec<ListedBinding>,
     audit: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use redis::Cmd;
 use super::{RedisServer, key, on};
 use crate::error::{Code, Error, Result, Stage};
 use crate::queue::registry::check_size;
-use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
+use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
 /// The longest time to move the bytes of a component.
@@ -89,14 +89,17 @@ impl Registry for RedisServer {
         text.map(|text| binding_of(queue, number, &text)).transpose()
     }
 
-    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+    async fn bindings(&self, queue: &str) -> Result<Vec<ListedBinding>> {
         let get = Cmd::new().arg("HGETALL").arg(key(queue, "bindings")?).to_owned();
         let texts: HashMap<u64, Vec<u8>> = self.connections.query(&get).await?;
-        let mut bindings = texts
+        let mut bindings: Vec<_> = texts
             .iter()
-            .map(|(number, text)| binding_of(queue, *number, text))
-            .collect::<Result<Vec<Binding>>>()?;
-        bindings.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.number));
+            .map(|(number, text)| {
+                let read = binding_of(queue, *number, text);
+                ListedBinding::new(*number, &String::from_utf8_lossy(text), read)
+            })
+            .collect();
+        bindings.sort_unstable_by_key(|binding| std::cmp::Reverse(binding.number()));
         Ok(bindings)
     }
 

@@ -8,7 +8,7 @@ use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::registry::check_size;
-use crate::queue::{Binding, Component, Registry, unreadable_binding, wrong_binding};
+use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
 /// The result of a bind within its transaction.
 enum BindOutcome {
@@ -118,10 +118,13 @@ impl Registry for SqliteFile {
                 .query_row(params![name, number], stored)
                 .optional()
         });
-        found.await?.map(|stored| binding_of(queue, stored)).transpose()
+        found
+            .await?
+            .map(|(number, document)| binding_of(queue, number, &document))
+            .transpose()
     }
 
-    async fn bindings(&self, queue: &str) -> Result<Vec<Binding>> {
+    async fn bindings(&self, queue: &str) -> Result<Vec<ListedBinding>> {
         check_queue_name(queue)?;
         let name = queue.to_owned();
         let found = self.database.read(move |db, _| {
@@ -129,21 +132,19 @@ impl Registry for SqliteFile {
                 .query_map([name], stored)?
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
-        found
-            .await?
-            .into_iter()
-            .map(|stored| binding_of(queue, stored))
-            .collect()
+        let listed = found.await?.into_iter().map(|(number, document)| {
+            let read = binding_of(queue, number, &document);
+            ListedBinding::new(number, &document, read)
+        });
+        Ok(listed.collect())
     }
 }
 
-/// A binding's number and its document.
-type StoredBinding = (u64, String);
-
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredBinding> {
+/// Returns a binding's number and its document.
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn binding_of(queue: &str, (number, document): StoredBinding) -> Result<Binding> {
-    strict_json::from_str(&document).map_err(|why| unreadable_binding(queue, number, why))
+fn binding_of(queue: &str, number: u64, document: &str) -> Result<Binding> {
+    strict_json::from_str(document).map_err(|why| unreadable_binding(queue, number, why))
 }

@@ -1,5 +1,7 @@
 //! Wrong usage exits with 2 and a failure with 1; both name the thing and say what to do.
 
+use std::collections::BTreeMap;
+
 use crate::support::host::{Host, component};
 
 #[test]
@@ -209,5 +211,87 @@ fn failures_exit_with_1_and_name_the_thing() {
             "`{words}`: {said}"
         );
         assert_eq!(said.lines().count(), 1, "`{words}`: {said}");
+    }
+}
+
+/// Returns the names of the options under each heading of a command's help.
+fn groups(help: &str) -> BTreeMap<String, Vec<String>> {
+    let (mut groups, mut heading) = (BTreeMap::<_, Vec<_>>::new(), String::new());
+    for line in help.lines() {
+        match line.strip_suffix(':') {
+            Some(name) if !line.starts_with(' ') => heading = name.to_owned(),
+            _ => {
+                let words = line.split_whitespace();
+                let option = words.take(2).find(|word| word.starts_with("--"));
+                if let Some(option) =
+                    option.filter(|_| line.starts_with("      --") || line.starts_with("  -"))
+                {
+                    let name = option.trim_end_matches("[=<BOOL>]").to_owned();
+                    groups.entry(heading.clone()).or_default().push(name);
+                }
+            }
+        }
+    }
+    groups
+}
+
+#[test]
+fn long_helps_are_in_groups() {
+    let host = Host::embedded();
+    for (command, plain, others) in [
+        (
+            "run",
+            vec!["--queue", "--url", "--log-format", "--help", "--version"],
+            vec![
+                "Access to inputs",
+                "Input",
+                "Limits",
+                "Output",
+                "Plugin",
+                "Rejects",
+                "Worker",
+            ],
+        ),
+        (
+            "submit",
+            vec![
+                "--queue",
+                "--url",
+                "--log-format",
+                "--uri",
+                "--id",
+                "--priority",
+                "--no-check",
+                "--wait",
+                "--json",
+                "--help",
+                "--version",
+            ],
+            vec!["Input"],
+        ),
+        (
+            "ingest",
+            vec!["--url", "--log-format", "--id", "--json", "--help", "--version"],
+            vec![
+                "Access to inputs",
+                "Input",
+                "Limits",
+                "Output",
+                "Plugin",
+                "Rejects",
+            ],
+        ),
+    ] {
+        let mut groups = groups(&host.run(&format!("{command} --help")).ok());
+        let mut found = groups.remove("Options").unwrap_or_default();
+        let mut plain = plain;
+        found.sort();
+        plain.sort_unstable();
+        assert_eq!(found, plain, "{command}");
+        assert_eq!(groups.keys().collect::<Vec<_>>(), others, "{command}");
+        assert!(
+            groups["Input"].iter().any(|name| name == "--encoding"),
+            "{groups:?}"
+        );
     }
 }

@@ -1,0 +1,247 @@
+//! Lists, retries and purges dead letters: requests that failed for good, and documents that never became requests.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::{queues, requests};
+use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact_within;
+use crate::queue::{Backend, DEAD_STEP, DeadLetterOutcome, ListPosition, Queue, State, Status};
+
+/// The number of requests in one page of the list.
+const PAGE: usize = 1_000;
+
+/// The prefix of the name of a document that is no request; no id of a request has a colon.
+const DOCUMENT: &str = "document:";
+
+/// A document from an intake list that is not a valid request, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvalidDocument {
+    /// The time at which it was found to be invalid, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The code of the error; none if a program without codes wrote it.
+    pub code: Option<String>,
+    /// The document, or its beginning, without credentials.
+    pub document: String,
+    /// The reason why it is invalid.
+    pub error: String,
+    /// The name by which it can be purged: see [`document_key`].
+    pub name: String,
+    /// The queue.
+    pub queue: String,
+    /// The report in quarantine, which only a request can have.
+    pub report: Option<String>,
+}
+
+/// An action on dead requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Puts them back into their queue.
+    Retry,
+    /// Removes them for good.
+    Purge,
+}
+
+/// The result of a [`Verb`] for all dead requests of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AllAnswer {
+    /// The number of requests that were dead at the start.
+    pub found: usize,
+    /// The number of these that were retried or removed.
+    pub done: usize,
+    /// The number of these that somebody else has retried or removed meanwhile.
+    pub gone: usize,
+    /// The ids of those whose content the server has lost.
+    pub lost: Vec<String>,
+    /// The number of requests that have died since.
+    pub died_since: u64,
+}
+
+/// The result of a purge of a queue's invalid documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PurgedDocuments {
+    /// The number of documents that were removed.
+    pub removed: usize,
+    /// The number of documents that have come since.
+    pub left: u64,
+}
+
+/// Returns the key of a document from its name; none if the name is the id of a request.
+pub fn document_key(name: &str) -> Option<&str> {
+    name.strip_prefix(DOCUMENT)
+}
+
+/// Returns the name of a document from its key.
+pub fn document_name(key: &str) -> String {
+    format!("{DOCUMENT}{key}")
+}
+
+/// Lists the dead requests of a queue, at most `limit`, the latest death first.
+///
+/// # Errors
+/// Fails if the server does.
+pub async fn list(backend: &Backend, queue: &str, limit: usize) -> Result<Vec<Status>> {
+    requests::in_state(backend, queue, State::Dead, limit).await
+}
+
+/// Lists the invalid documents of a queue, at most `limit`, the newest first.
+///
+/// # Errors
+/// Fails if the server does.
+pub async fn documents(backend: &Backend, queue: &str, limit: usize) -> Result<Vec<InvalidDocument>> {
+    let documents = backend.queue.invalid(queue, limit).await?;
+    let for_people = documents.into_iter().map(|invalid| InvalidDocument {
+        at_ms: invalid.at_ms,
+        code: invalid.code,
+        // The URI may hold a password, because invalid documents were never checked.
+        document: redact_within(&invalid.document),
+        error: redact_within(&invalid.reason),
+        name: document_name(&invalid.key),
+        queue: queue.to_owned(),
+        report: None,
+    });
+    Ok(for_people.collect())
+}
+
+/// Finds a dead request in the given queue, or in the only one that has it.
+///
+/// # Errors
+/// Fails as [`requests::find`] does, and with [`Code::RequestState`] if the request is not dead.
+pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<Status> {
+    let status = requests::find(backend, id, queue).await?;
+    match status.state {
+        State::Dead => Ok(status),
+        _ => Err(not_dead(&status)),
+    }
+}
+
+/// Retries or purges one dead request, and returns it as it was.
+///
+/// # Errors
+/// Fails as [`find`] does.
+pub async fn retry_or_purge(backend: &Backend, verb: Verb, id: &str, queue: Option<&str>) -> Result<Status> {
+    let found = requests::find(backend, id, queue).await?;
+    let is_done = match verb {
+        Verb::Retry => backend.queue.retry_dead(&found.queue, &found.id).await?,
+        Verb::Purge => backend.queue.purge_dead(&found.queue, &found.id).await?,
+    };
+    match is_done {
+        true => Ok(found),
+        false => Err(not_dead(&found)),
+    }
+}
+
+/// Retries or purges the requests that are dead now, each once, and calls `on_done` with each id. Skips a request that
+/// somebody else retries or purges meanwhile, leaves a request that dies later, and counts both.
+///
+/// # Errors
+/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_done` was called for what is done.
+pub async fn retry_or_purge_all(
+    backend: &Backend,
+    verb: Verb,
+    queue: &str,
+    mut on_done: impl FnMut(&str),
+) -> Result<AllAnswer> {
+    queues::check_known(backend, queue).await?;
+    let deaths = dead_positions(&*backend.queue, queue).await?;
+    let (mut done, mut gone, mut lost) = (0, 0, Vec::new());
+    for step in deaths.chunks(DEAD_STEP) {
+        let answers = match verb {
+            Verb::Retry => backend.queue.retry_deaths(queue, step).await?,
+            Verb::Purge => backend.queue.purge_deaths(queue, step).await?,
+        };
+        for (ListPosition { id, .. }, answer) in step.iter().zip(answers) {
+            match answer {
+                DeadLetterOutcome::Done => {
+                    done += 1;
+                    on_done(id);
+                }
+                DeadLetterOutcome::Gone => gone += 1,
+                DeadLetterOutcome::Lost => lost.push(id.clone()),
+            }
+        }
+    }
+    let dead = backend.queue.counts(queue).await?.dead;
+    Ok(AllAnswer {
+        found: deaths.len(),
+        done,
+        gone,
+        died_since: dead.saturating_sub(lost.len() as u64),
+        lost,
+    })
+}
+
+/// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command changes
+/// the first request, so a request that dies again meanwhile is not in it twice. It is bounded by the number of dead
+/// requests at the start.
+async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
+    let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
+    let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), ListPosition::default());
+    while left > 0 {
+        let page = queue.after(name, State::Dead, &last, left.min(PAGE)).await?;
+        let Some(end) = page.last() else { break };
+        last = end.place.clone();
+        left -= page.len();
+        for listed in page {
+            if known.insert(listed.place.id.clone()) {
+                deaths.push(listed.place);
+            }
+        }
+    }
+    Ok(deaths)
+}
+
+/// Removes one invalid document, by its key, from the given queue or from the first that has it.
+///
+/// # Errors
+/// Fails with [`Code::RequestUnknown`] if no queue has it.
+pub async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<()> {
+    for name in queues::selected(backend, queue).await? {
+        if backend.queue.purge_invalid(&name, key).await? {
+            return Ok(());
+        }
+    }
+    let within = queue.unwrap_or("any queue");
+    let why = format!("{DOCUMENT}{key}: is not in {within} on {}", backend.name);
+    Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
+}
+
+/// Removes the invalid documents that are there now, and calls `on_removed` with the key of each. Documents that arrive
+/// meanwhile stay, since nobody has looked at them.
+///
+/// # Errors
+/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_removed` was called for what is removed.
+pub async fn purge_documents(
+    backend: &Backend,
+    queue: &str,
+    mut on_removed: impl FnMut(&str),
+) -> Result<PurgedDocuments> {
+    queues::check_known(backend, queue).await?;
+    let (until_ms, mut removed) = (backend.queue.now_ms().await?, 0);
+    loop {
+        let keys = backend.queue.purge_invalid_until(queue, until_ms).await?;
+        if keys.is_empty() {
+            break;
+        }
+        removed += keys.len();
+        keys.iter().for_each(|key| on_removed(key));
+    }
+    let left = backend.queue.counts(queue).await?.invalid;
+    Ok(PurgedDocuments { removed, left })
+}
+
+fn not_dead(status: &Status) -> Error {
+    let id = &status.id;
+    let what = match status.state {
+        // The request died again, or somebody retried it after the lookup.
+        State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
+        State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),
+        State::Cancelled => format!("{id}: is cancelled, not dead: submit it under another --id"),
+        state => format!(
+            "{id}: is {}, not dead: `ingest-host cancel {id}` withdraws it",
+            state.name()
+        ),
+    };
+    Error::permanent(Stage::Request, Code::RequestState, what)
+}

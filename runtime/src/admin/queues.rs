@@ -1,0 +1,166 @@
+//! Looks up, pauses and audits whole queues.
+
+use serde::Serialize;
+
+use crate::error::{Code, Error, Result, Stage};
+use crate::names::{check_queue_name, check_usable_queue_name};
+use crate::queue::{Backend, Counts, Step};
+
+/// The most queues that an error names.
+const QUEUES_SHOWN: usize = 8;
+
+/// The least similarity, from 0 to 1, of names that may be confused, and the most such names that are returned.
+const NEAR: f64 = 0.6;
+const NEAR_SHOWN: usize = 3;
+
+/// A queue that the server did not know before, perhaps because its name is mistyped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewQueue {
+    /// The queue's name.
+    pub queue: String,
+    /// The known queues whose names may have been meant, the likeliest first.
+    pub near: Vec<String>,
+}
+
+impl NewQueue {
+    /// Returns a description of the queue, if it is not among those that the server knows.
+    pub fn unless_known(queue: &str, known: &[String]) -> Option<Self> {
+        let is_known = known.iter().any(|name| name == queue);
+        (!is_known).then(|| Self {
+            queue: queue.to_owned(),
+            near: near(queue, known),
+        })
+    }
+}
+
+/// A queue in the list of queues.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedQueue {
+    /// The numbers of its requests by state, and its binding.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The steps of the binding in force; none without one, or if only a newer program can read it.
+    pub steps: Option<Vec<Step>>,
+}
+
+/// A fault that an audit has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The fault, as a sentence.
+    pub finding: String,
+    /// The queue.
+    pub queue: String,
+}
+
+/// Checks that the server has the queue: a mistyped name must not look like an empty queue.
+///
+/// # Errors
+/// Fails with [`Code::QueueUnknown`] if the server does not have it.
+pub async fn check_known(backend: &Backend, queue: &str) -> Result<()> {
+    check_queue_name(queue)?;
+    let queues = backend.queue.queues().await?;
+    if queues.iter().any(|name| name == queue) {
+        return Ok(());
+    }
+    let has = match (queues.len(), near(queue, &queues)) {
+        (0, _) => String::new(),
+        (1..=QUEUES_SHOWN, _) => format!(" (it has: {})", queues.join(", ")),
+        (_, near) if near.is_empty() => " (`queue list` shows those that it has)".into(),
+        (_, near) => format!(" (near it: {}; `queue list` shows all)", near.join(", ")),
+    };
+    let why = format!("{queue}: there is no such queue on {}{has}", backend.name);
+    Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
+}
+
+/// Returns the given queue, which must exist, or all queues.
+///
+/// # Errors
+/// Fails as [`check_known`] does.
+pub async fn selected(backend: &Backend, queue: Option<&str>) -> Result<Vec<String>> {
+    match queue {
+        Some(queue) => check_known(backend, queue).await.map(|()| vec![queue.to_owned()]),
+        None => backend.queue.queues().await,
+    }
+}
+
+/// Returns the queues whose names may have been meant, the likeliest first.
+fn near(queue: &str, known: &[String]) -> Vec<String> {
+    let queue = queue.to_ascii_lowercase();
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&queue, &name.to_ascii_lowercase());
+    let mut near: Vec<_> = known
+        .iter()
+        .map(|name| (likeness(name), name))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .collect();
+    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    near.into_iter()
+        .take(NEAR_SHOWN)
+        .map(|(_, name)| name.clone())
+        .collect()
+}
+
+/// Returns each queue.
+///
+/// # Errors
+/// Fails if the server does.
+pub async fn list(backend: &Backend) -> Result<Vec<ListedQueue>> {
+    let mut list = Vec::new();
+    for queue in backend.queue.queues().await? {
+        let counts = backend.queue.counts(&queue).await?;
+        let steps = steps(backend, &counts).await?;
+        list.push(ListedQueue { counts, steps });
+    }
+    Ok(list)
+}
+
+async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> {
+    let Some(number) = counts.binding else {
+        return Ok(None);
+    };
+    match backend.registry.binding(&counts.queue, number).await {
+        Ok(binding) => Ok(binding.map(|binding| binding.steps)),
+        Err(error) if error.code() == Code::HostOutdated => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Withholds claims from workers. The queue need not exist; the answer says if it is new.
+///
+/// # Errors
+/// Fails if the name is not allowed for a queue.
+pub async fn pause(backend: &Backend, queue: &str) -> Result<Option<NewQueue>> {
+    check_usable_queue_name(queue)?;
+    let known = backend.queue.queues().await?;
+    backend.queue.set_paused(queue, true).await?;
+    Ok(NewQueue::unless_known(queue, &known))
+}
+
+/// Grants claims again.
+///
+/// # Errors
+/// Fails as [`check_known`] does.
+pub async fn resume(backend: &Backend, queue: &str) -> Result<()> {
+    check_known(backend, queue).await?;
+    backend.queue.set_paused(queue, false).await
+}
+
+/// Looks for requests in no state or in two, and for leases without a holder.
+///
+/// # Errors
+/// Fails if the server does.
+pub async fn audit(backend: &Backend, queue: &str) -> Result<Vec<Finding>> {
+    let findings = backend.queue.audit(queue).await?;
+    let of_queue = |finding| Finding {
+        finding,
+        queue: queue.to_owned(),
+    };
+    Ok(findings.into_iter().map(of_queue).collect())
+}
+
+/// Returns a sentence for each setting of the server that may lose requests, or for the failure to check them.
+pub async fn dangers(backend: &Backend) -> Vec<String> {
+    match backend.queue.settings().await {
+        Ok(dangers) => dangers,
+        Err(error) => vec![format!("its settings could not be checked: {}", error.report())],
+    }
+}

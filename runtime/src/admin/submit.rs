@@ -1,0 +1,106 @@
+//! Puts requests into a queue, and explains the answers.
+
+use serde::Serialize;
+
+use super::queues::NewQueue;
+use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact;
+use crate::queue::{Backend, State, Status, Submitted};
+use crate::request::{NewRequest, input_differences};
+
+/// The result of a submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The answer for each request, in their order: [`accepted`] explains one.
+    pub answers: Vec<Submitted>,
+    /// Set if the queue is new. A user who may not list queues is not told.
+    pub new_queue: Option<NewQueue>,
+}
+
+/// A request that its queue has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// `cancelling` or `ending`, while a worker still has to end it.
+    pub ending: Option<String>,
+    /// The request's id.
+    pub id: String,
+    /// The request's queue.
+    pub queue: String,
+    /// The request's state.
+    pub state: State,
+    /// The URI of its input, without credentials.
+    pub uri: String,
+    /// Set if the queue had the request before.
+    #[serde(skip)]
+    pub was_there: bool,
+}
+
+/// Puts requests into a queue, each for itself. The queue need not exist.
+///
+/// # Errors
+/// Fails if one of the requests or the queue's name breaks a rule; then none is submitted.
+pub async fn submit(backend: &Backend, queue: &str, requests: &[NewRequest]) -> Result<Submission> {
+    let known = backend.queue.queues().await;
+    let answers = backend.queue.submit(queue, requests).await?;
+    // If this user may not list queues, the request is submitted all the same.
+    let new_queue = known.ok().and_then(|known| NewQueue::unless_known(queue, &known));
+    Ok(Submission { answers, new_queue })
+}
+
+/// Explains the answer to a request that was submitted.
+///
+/// # Errors
+/// Fails with [`Code::RequestConflict`] if another request has the id; the message names their differences.
+pub async fn accepted(
+    backend: &Backend,
+    queue: &str,
+    request: &NewRequest,
+    answer: Submitted,
+) -> Result<Accepted> {
+    let there = || backend.queue.status(queue, &request.id);
+    let (state, ending) = match answer {
+        Submitted::Created => (State::Ready, None),
+        Submitted::Existing(state @ (State::Ready | State::Delayed | State::Leased)) => {
+            (state, there().await?.and_then(|there| there.ending))
+        }
+        Submitted::Existing(state) => (state, None),
+        Submitted::Conflict => return Err(conflict(queue, request, there().await?.as_ref())),
+    };
+    Ok(Accepted {
+        ending,
+        id: request.id.clone(),
+        queue: queue.to_owned(),
+        state,
+        uri: redact(&request.uri),
+        was_there: answer != Submitted::Created,
+    })
+}
+
+/// Returns the error for an id that another request has, with their differences.
+fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
+    let mut differences = Vec::new();
+    let (mut state, mut way_on) = ("", String::new());
+    if let Some(there) = there {
+        state = there.state.name();
+        if there.state == State::Dead {
+            way_on = format!(
+                ", or remove the dead one first: `ingest-host dead purge {}`",
+                request.id
+            );
+        }
+        if there.uri != request.uri {
+            let (was, is) = (redact(&there.uri), redact(&request.uri));
+            differences.push(format!("the URI was {was} and is {is}"));
+        }
+        differences.extend(input_differences(&there.input, &request.input));
+    }
+    let what = match differences.is_empty() {
+        true => "another request".to_owned(),
+        false => format!("another request ({state}): {}", differences.join("; ")),
+    };
+    let why = format!(
+        "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
+        request.id
+    );
+    Error::permanent(Stage::Request, Code::RequestConflict, why)
+}
