@@ -1,6 +1,6 @@
 //! The promises of the feed about its records.
 
-#![allow(clippy::unwrap_used)] // in the functions that tests share, too
+#![expect(clippy::unwrap_used, reason = "functions that tests share")]
 
 use alarm_feed::{Fault, HEADER, NOT_SET, Summary, write_alarms};
 

@@ -7,7 +7,7 @@
 //! memory; the batches are ready before. `cargo test` runs each benchmark once, over fewer records. Either builds the
 //! guests that it needs.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod agreement;
 mod components;

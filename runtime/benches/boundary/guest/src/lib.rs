@@ -5,8 +5,6 @@
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
-    #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
-
     wit_bindgen::generate!({
         path: "../ablation.wit",
         world: "ablation",
