@@ -20,6 +20,10 @@ use crate::stop::Stop;
 
 /// The most random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
+
+/// The most bytes of a counter's name.
+const COUNTER_NAME_BYTES_MAX: usize = 64;
+
 /// The log target of the lines that plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
@@ -142,12 +146,14 @@ impl Host for StoreState {
     fn count(&mut self, name: String, delta: u64) {
         if let Some(counter) = self.counting.get_mut(&name) {
             *counter = Some(counter.unwrap_or_default().saturating_add(delta));
-        } else if self.counting.len() < self.counters_max && name.len() <= 64 {
+        } else if self.counting.len() < self.counters_max && name.len() <= COUNTER_NAME_BYTES_MAX {
             self.counting.insert(name, Some(delta));
         } else {
             lock(&self.log).write(
                 Level::Warn,
-                "a counter was dropped: too many names, or a name over 64 bytes",
+                &format!(
+                    "a counter was dropped: too many names, or a name over {COUNTER_NAME_BYTES_MAX} bytes"
+                ),
             );
         }
     }
