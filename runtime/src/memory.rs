@@ -374,7 +374,7 @@ impl MemoryShare {
         let needed = ByteSize(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
         let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
-            "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
+            "needs {needed} of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
         );
         Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }

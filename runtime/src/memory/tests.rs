@@ -72,7 +72,7 @@ fn more_than_a_request_may_hold_is_an_error_once_it_is_alone() {
     assert_eq!(error.class(), Class::Permanent);
     let text = error.to_string();
     assert!(
-        text.contains("needs 76MiB bytes of memory, and a request may hold 75MiB"),
+        text.contains("needs 76MiB of memory, and a request may hold 75MiB"),
         "{text}"
     );
     assert!(text.contains("--memory-total 100MiB"), "{text}");
