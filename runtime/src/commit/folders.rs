@@ -4,7 +4,8 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::disk;
 use crate::error::Result;
@@ -95,19 +96,17 @@ impl Folder {
     /// Makes the names that are now in the folder durable. Callers that arrive during a sync share the next one,
     /// because a running sync does not cover names created after its beginning.
     pub(super) fn sync(&self) -> Result<()> {
-        let mut syncs = lock(&self.syncs);
+        let mut syncs = self.syncs.lock();
         let mine = syncs.begun + 1;
         // A failure of the running sync may concern this caller's names, too, and the next sync would not report it
         // again.
         let first = if syncs.begun > syncs.ended { mine - 1 } else { mine };
         while syncs.ended < mine && syncs.begun > syncs.ended {
-            syncs = self.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
+            self.ended.wait(&mut syncs);
         }
         if syncs.ended < mine {
             syncs.begun = mine;
-            drop(syncs);
-            let synced = self.handle.sync_all();
-            syncs = lock(&self.syncs);
+            let synced = MutexGuard::unlocked(&mut syncs, || self.handle.sync_all());
             syncs.ended = mine;
             // The system reports a fault only once, so it is kept for all callers that shared the sync.
             if let Err(error) = synced {
@@ -128,8 +127,4 @@ impl Folder {
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
-}
-
-fn lock(syncs: &Mutex<FolderSyncs>) -> MutexGuard<'_, FolderSyncs> {
-    syncs.lock().unwrap_or_else(PoisonError::into_inner)
 }
