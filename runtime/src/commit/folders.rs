@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -43,7 +42,7 @@ impl Folders {
 pub(super) struct Folder {
     as_given: PathBuf,
     real: PathBuf,
-    identity: (u64, u64),
+    inode: (u64, u64),
     handle: File,
     syncs: Mutex<FolderSyncs>,
     ended: Condvar,
@@ -62,13 +61,13 @@ impl Folder {
     /// Opens the folder; creates it and its parents if they are missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let real = disk::create_folders(path)?;
-        let opened = File::open(&real).and_then(|handle| Ok((identity(&handle.metadata()?), handle)));
-        let (identity, handle) =
+        let opened = File::open(&real).and_then(|handle| Ok((disk::inode(&handle.metadata()?), handle)));
+        let (inode, handle) =
             opened.map_err(|error| disk::failed(error, "the folder cannot be opened", path))?;
         Ok(Self {
             as_given: path.to_owned(),
             real,
-            identity,
+            inode,
             handle,
             syncs: Mutex::default(),
             ended: Condvar::new(),
@@ -88,7 +87,7 @@ impl Folder {
 
     fn is_current(&self) -> bool {
         let is_this =
-            |found: io::Result<Metadata>| found.is_ok_and(|found| identity(&found) == self.identity);
+            |found: io::Result<Metadata>| found.is_ok_and(|found| disk::inode(&found) == self.inode);
         is_this(fs::symlink_metadata(&self.real))
             && (self.as_given == self.real || is_this(fs::metadata(&self.as_given)))
     }
@@ -123,8 +122,4 @@ impl Folder {
             _ => Ok(()),
         }
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
