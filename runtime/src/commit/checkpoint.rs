@@ -70,13 +70,22 @@ pub enum ResumedStaging {
 /// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// The document, once there is one.
-    document: Option<Temporary>,
-    /// Set if the document is of this attempt and not of the previous one.
-    is_own: bool,
-    /// The staged files of the previous attempt, until a checkpoint of this attempt replaces them.
-    inherited: Vec<Temporary>,
+    last: LastCheckpoint,
     writing: Option<JoinHandle<WrittenCheckpoint>>,
+}
+
+/// The last complete checkpoint.
+#[derive(Debug, Default)]
+enum LastCheckpoint {
+    #[default]
+    None,
+    /// A checkpoint of the previous attempt. The thread that writes the first one of this attempt has its staged files.
+    Inherited {
+        document: Temporary,
+        staged: Vec<Temporary>,
+    },
+    /// A checkpoint of this attempt, by its document.
+    Own(Temporary),
 }
 
 /// The result of writing a checkpoint.
@@ -118,6 +127,10 @@ impl Staging {
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };
+        let inherited = match &mut checkpoints.last {
+            LastCheckpoint::Inherited { staged, .. } => std::mem::take(staged),
+            LastCheckpoint::None | LastCheckpoint::Own(_) => Vec::new(),
+        };
         let staging = self.folders.staging.path();
         let writer = CheckpointWriter {
             folders: Arc::clone(&self.folders),
@@ -126,7 +139,7 @@ impl Staging {
             new_path: staging.join(format!("{}.checkpoint", self.name)),
             path: staging.join(file_name(queue, id)),
             id: id.to_owned(),
-            inherited: std::mem::take(&mut checkpoints.inherited),
+            inherited,
         };
         let span = tracing::Span::current();
         let thread = std::thread::Builder::new().name("checkpoint".into());
@@ -137,7 +150,7 @@ impl Staging {
     /// Returns whether this attempt has written a checkpoint of its own.
     pub fn has_checkpoint(&mut self) -> bool {
         let is_written = self.checkpoints.end_writing().is_ok();
-        is_written && self.checkpoints.is_own
+        is_written && matches!(self.checkpoints.last, LastCheckpoint::Own(_))
     }
 
     /// Ends the attempt, but leaves the last checkpoint with its staged files to the next attempt.
@@ -152,9 +165,10 @@ impl Checkpoints {
     /// Creates the state of an attempt that takes over the files of another one.
     fn inherit(document: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
-            document: Some(Temporary::new(document)),
-            is_own: false,
-            inherited: staged.into_iter().map(Temporary::new).collect(),
+            last: LastCheckpoint::Inherited {
+                document: Temporary::new(document),
+                staged: staged.into_iter().map(Temporary::new).collect(),
+            },
             writing: None,
         }
     }
@@ -165,13 +179,16 @@ impl Checkpoints {
             return Ok(());
         };
         let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        self.inherited = written.inherited;
-        if let Some(document) = written.document {
-            if let Some(before) = &mut self.document {
-                before.keep(); // It was replaced.
-            }
-            self.document = Some(document);
-            self.is_own = true;
+        match (&mut self.last, written.document) {
+            (LastCheckpoint::Inherited { staged, .. }, None) => *staged = written.inherited,
+            (_, None) => {}
+            (last, Some(document)) => match std::mem::replace(last, LastCheckpoint::Own(document)) {
+                LastCheckpoint::None => {}
+                // The new document has replaced the file.
+                LastCheckpoint::Inherited { mut document, .. } | LastCheckpoint::Own(mut document) => {
+                    document.keep();
+                }
+            },
         }
         written.synced
     }
@@ -182,19 +199,24 @@ impl Checkpoints {
         if self.end_writing().is_err() {
             return;
         }
-        let Some(document) = &mut self.document else {
-            return;
-        };
-        self.inherited.iter_mut().for_each(Temporary::keep);
-        // A later attempt may have replaced the document meanwhile, and then does not need these files.
-        let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
-            .ok()
-            .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
-            .is_some_and(|staged| staged.name == name);
-        if self.is_own && names_these {
-            staged.into_iter().flatten().for_each(Temporary::keep);
+        match &mut self.last {
+            LastCheckpoint::None => {}
+            LastCheckpoint::Inherited { document, staged } => {
+                staged.iter_mut().for_each(Temporary::keep);
+                document.keep();
+            }
+            LastCheckpoint::Own(document) => {
+                // A later attempt may have replaced the document meanwhile, and then does not need these files.
+                let names_these = read_regular(document.path(), DOCUMENT_BYTES_MAX)
+                    .ok()
+                    .and_then(|bytes| staged_of(checked_document(&String::from_utf8_lossy(&bytes))?))
+                    .is_some_and(|staged| staged.name == name);
+                if names_these {
+                    staged.into_iter().flatten().for_each(Temporary::keep);
+                }
+                document.keep();
+            }
         }
-        document.keep();
     }
 }
 
