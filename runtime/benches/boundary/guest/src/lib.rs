@@ -5,6 +5,8 @@
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
+    #![expect(unsafe_code, reason = "generated code")]
+
     wit_bindgen::generate!({
         path: "../ablation.wit",
         world: "ablation",
