@@ -243,6 +243,8 @@ async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
         .await
         .unwrap()
         .unwrap();
+    // Time for the worker to begin its first claim, which waits for that connection.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let asked_at = Instant::now();
     running.shutdown.send_replace(Shutdown::Drain);
     let summary = running.worker.await.unwrap().unwrap();
