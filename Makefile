@@ -33,8 +33,9 @@ fuzz: toolchain ## Run libFuzzer on each target (SECONDS_EACH=600)
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600) $(TARGETS)
 
 .PHONY: miri
-miri: toolchain ## Run the unsafe code of the plugin SDK under Miri (needs a nightly toolchain with miri and rust-src)
-	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 $(CARGO) +nightly miri test --locked -p ingest-plugin --lib -- arena:: words:: time::tests::each_digit changes:: driver::
+miri: toolchain ## Run the unsafe code of the plugin SDK under Miri (installs a nightly toolchain where it is missing)
+	@scripts/toolchain.sh miri
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=16 $(CARGO) +nightly miri test --locked -p ingest-plugin --lib -- arena:: words:: time::tests::each_digit driver::
 
 .PHONY: lint
 lint: toolchain ## Check format, lints (warnings denied) and lock files, for the host, for WebAssembly and for fuzzing

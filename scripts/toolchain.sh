@@ -1,7 +1,7 @@
 #!/bin/sh
-# Checks that Rust and a C compiler are there, and adds what rustup can add: the WebAssembly target and, for
-# `toolchain.sh lint`, rustfmt and clippy. Prints instructions for everything else. Uses the network only if something is
-# missing.
+# Checks that Rust and a C compiler are there, and adds what rustup can add: the WebAssembly target; for
+# `toolchain.sh lint`, rustfmt and clippy; for `toolchain.sh miri`, a nightly toolchain with Miri. Prints instructions for
+# everything else. Uses the network only if something is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -59,4 +59,10 @@ fi
 if [ "${1:-}" = lint ]; then
     cargo fmt --version >/dev/null 2>&1 || add component rustfmt
     cargo clippy --version >/dev/null 2>&1 || add component clippy
+fi
+
+if [ "${1:-}" = miri ] && ! cargo +nightly miri --version >/dev/null 2>&1; then
+    echo "Installing a nightly toolchain with Miri ..."
+    rustup toolchain install nightly --profile minimal --no-self-update --component miri --component rust-src ||
+        fail "rustup could not install it; is the network there? A nightly toolchain of a single day may lack Miri."
 fi

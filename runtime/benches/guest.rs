@@ -6,10 +6,10 @@
 //! `boundary` is the time without the work. Both must give the same results before anything is measured. `cargo test`
 //! runs each once. Either builds the plugins.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 #[path = "boundary/components.rs"]
-#[allow(dead_code, reason = "the other benchmark uses more of it")]
+#[expect(dead_code, reason = "the other benchmark uses more of it")]
 mod components;
 
 use divan::Bencher;

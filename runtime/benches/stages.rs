@@ -2,7 +2,7 @@
 //!
 //! Inputs are alarms of 77 bytes in 8 columns, the same as JSONL, records of 60 columns of which 4 are read, and
 //! records with quotes and line ends in their fields.
-#![allow(clippy::unwrap_used, reason = "a broken benchmark stops")]
+#![expect(clippy::unwrap_used, reason = "a broken benchmark stops")]
 
 use std::io::Cursor;
 

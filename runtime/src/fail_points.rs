@@ -12,6 +12,8 @@ pub(crate) fn pass(place: &str, id: &str) {
 
     use rustix::process::{Signal, getpid, kill_process};
 
+    /// The pause in which the signal arrives.
+    const DELIVERY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
     static FAULT: OnceLock<Option<String>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
@@ -37,7 +39,7 @@ pub(crate) fn pass(place: &str, id: &str) {
         };
         let _ = kill_process(getpid(), signal);
         // Another thread may get the signal, and this one must not go on before it does.
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(DELIVERY_PAUSE);
     }
 }
 

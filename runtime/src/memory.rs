@@ -32,9 +32,11 @@ mod machine;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 pub use self::machine::default_total;
 use crate::error::{Code, Error, Result, Stage};
@@ -145,12 +147,12 @@ impl MemoryBudget {
     /// Returns the bytes that all attempts hold at present.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
-        self.0.lock().sum
+        self.0.state.lock().sum
     }
 
     /// Creates the share of an attempt, which holds nothing yet. A wait for memory ends when `stop` is requested.
     pub fn share(&self, stop: &Stop) -> MemoryShare {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let holder = state.next_number();
         state.holders.insert(holder, Holder::default());
         MemoryShare(Some(Arc::new(AttemptShare {
@@ -173,10 +175,6 @@ impl Budget {
     /// Returns the most that all attempts without priority may hold together.
     fn beside_max(&self) -> usize {
         self.total - self.request_max()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BudgetState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the holder that has priority once `ask` is granted, or none if it cannot be granted now. `takes_over`
@@ -237,7 +235,7 @@ impl Budget {
     /// # Errors
     /// Returns the error of the stop, or one that says that the attempt was abandoned.
     fn grant(&self, share: &AttemptShare, ask: MemoryRequest) -> Result<bool> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.favor_largest();
         let (number, holder) = (state.next_number(), share.holder);
         state.line.push_back(WaitingRequest { number, holder, ask });
@@ -255,8 +253,7 @@ impl Budget {
             }
             waiting.get_or_insert_with(|| WaitGuard::new(&share.waited));
             state.sleepers += 1;
-            let waited = self.changed.wait_timeout(state, LOOK_EVERY);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, LOOK_EVERY);
             state.sleepers -= 1;
         };
         state.line.retain(|waiter| waiter.number != number);
@@ -266,7 +263,7 @@ impl Budget {
 
     /// Grants `ask` if that is possible without a wait.
     fn try_grant(&self, holder: u64, ask: MemoryRequest) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.favor_largest();
         let takes_over = state.line.is_empty();
         let Some(priority) = self.fits(&state, holder, ask, takes_over) else {
@@ -278,7 +275,7 @@ impl Budget {
     }
 
     fn give_back(&self, holder: u64, bytes: usize) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(slot) = state.holders.get_mut(&holder) else {
             return;
         };
@@ -371,10 +368,11 @@ impl MemoryShare {
             let why = "waits for memory that other requests hold, then starts again alone";
             return Error::transient(Stage::Worker, Code::MachineBusy, why);
         }
-        let needed = ByteSize(budget.lock().holder(share.holder).used.saturating_add(bytes) as u64);
+        let used = budget.state.lock().holder(share.holder).used;
+        let needed = ByteSize(used.saturating_add(bytes) as u64);
         let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
-            "needs {needed} bytes of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
+            "needs {needed} of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"
         );
         Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }
@@ -413,7 +411,7 @@ impl MemoryShare {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
             // A thread that checked this before is waiting by now.
-            if share.budget.lock().sleepers > 0 {
+            if share.budget.state.lock().sleepers > 0 {
                 share.budget.changed.notify_all();
             }
         }
@@ -422,13 +420,13 @@ impl MemoryShare {
     /// Returns how long at least one thread of the attempt has waited for memory.
     pub fn waited(&self) -> Duration {
         let share = self.0.as_ref();
-        share.map_or(Duration::ZERO, |share| lock(&share.waited).so_far())
+        share.map_or(Duration::ZERO, |share| share.waited.lock().so_far())
     }
 }
 
 impl Drop for AttemptShare {
     fn drop(&mut self) {
-        let mut state = self.budget.lock();
+        let mut state = self.budget.state.lock();
         if let Some(holder) = state.holders.remove(&self.holder) {
             state.sum -= holder.bytes();
         }
@@ -523,7 +521,7 @@ struct WaitGuard<'a>(&'a Mutex<WaitTime>);
 
 impl<'a> WaitGuard<'a> {
     fn new(waited: &'a Mutex<WaitTime>) -> Self {
-        let mut state = lock(waited);
+        let mut state = waited.lock();
         state.threads += 1;
         state.since.get_or_insert_with(Instant::now);
         drop(state);
@@ -533,17 +531,13 @@ impl<'a> WaitGuard<'a> {
 
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
-        let mut state = lock(self.0);
+        let mut state = self.0.lock();
         state.threads -= 1;
         if state.threads == 0 {
             state.before = state.so_far();
             state.since = None;
         }
     }
-}
-
-fn lock(waited: &Mutex<WaitTime>) -> MutexGuard<'_, WaitTime> {
-    waited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -29,9 +29,6 @@ use crate::names::check_id;
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 
-/// The most characters of a request's id.
-pub const ID_CHARS_MAX: usize = 128;
-
 /// The range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 

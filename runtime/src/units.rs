@@ -1,4 +1,7 @@
 //! Converts sizes and times as operators write them: `64MiB` and `5m` go in, numbers come out, and back.
+//!
+//! A value is printed exactly, in the form in which it is read: `humantime` prints 90 s as `1m 30s`, and `bytesize`
+//! reads `64MB` and prints `61.0 MiB`.
 
 use std::fmt;
 use std::str::FromStr;

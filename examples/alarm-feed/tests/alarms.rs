@@ -1,6 +1,6 @@
 //! Tests of what the feed promises about its records.
 
-#![allow(clippy::unwrap_used)] // also for the functions that tests share
+#![expect(clippy::unwrap_used, reason = "functions that tests share")]
 
 use alarm_feed::{Fault, HEADER, NOT_SET, Summary, write_alarms};
 

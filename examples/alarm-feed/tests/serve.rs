@@ -1,6 +1,6 @@
 //! `alarm-feed serve` answers over HTTP with what `alarm-feed generate` writes.
 
-#![allow(clippy::unwrap_used)] // in the functions that tests share, too
+#![expect(clippy::unwrap_used, reason = "functions that tests share")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
 //! A number keeps all its digits in any form, and comparisons use all of them.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::cmp::Ordering;
 

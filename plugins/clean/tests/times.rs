@@ -1,5 +1,4 @@
 //! A time means what its text says: no digit, zone, weekday or half of the day is ignored.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use clean::Clean;
 use ingest_plugin::testing;

@@ -1,8 +1,6 @@
 //! The code generated from `wit/plugin.wit`: the types that cross the boundary, the host's functions, and the macro
 //! behind [`export!`](crate::export). Plugin authors do not need it.
 
-#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
-
 wit_bindgen::generate!({
     path: "wit",
     world: "plugin",

@@ -7,7 +7,7 @@
 //! include making the batches. `cargo test` runs each benchmark once, over fewer records. It builds the guests that it
 //! needs, and so does `cargo bench`.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod agreement;
 mod components;

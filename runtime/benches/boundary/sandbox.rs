@@ -17,8 +17,6 @@ use bindings::AblationPre;
 use bindings::exports::ingest::boundary::ways::{self as wit, Guest as Ways};
 
 mod bindings {
-    #![allow(missing_docs, unreachable_pub, dead_code)]
-
     wasmtime::component::bindgen!({
         path: "benches/boundary/ablation.wit",
         world: "ablation",

@@ -117,13 +117,19 @@ pub enum ResumedStaging {
 /// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// The last checkpoint's file, once there is one.
-    file: Option<Temporary>,
-    /// Set if that file is of this attempt and not of the previous one.
-    is_own: bool,
-    /// The staged files of the previous attempt, until a checkpoint of this attempt replaces them.
-    inherited: Vec<Temporary>,
+    last: LastCheckpoint,
     writing: Option<JoinHandle<WrittenCheckpoint>>,
+}
+
+/// The last complete checkpoint.
+#[derive(Debug, Default)]
+enum LastCheckpoint {
+    #[default]
+    None,
+    /// A checkpoint of the previous attempt. The thread that writes the first one of this attempt has its staged files.
+    Inherited { file: Temporary, staged: Vec<Temporary> },
+    /// A checkpoint of this attempt, by its file.
+    Own(Temporary),
 }
 
 /// The result of writing a checkpoint.
@@ -167,6 +173,10 @@ impl Staging {
             },
             progress: make_progress(),
         };
+        let inherited = match &mut checkpoints.last {
+            LastCheckpoint::Inherited { staged, .. } => std::mem::take(staged),
+            LastCheckpoint::None | LastCheckpoint::Own(_) => Vec::new(),
+        };
         let staging = self.folders.staging.path();
         let writer = CheckpointWriter {
             folders: Arc::clone(&self.folders),
@@ -175,7 +185,7 @@ impl Staging {
             new_path: staging.join(format!("{}.checkpoint", self.name)),
             path: staging.join(file_name(queue, id)),
             id: id.clone(),
-            inherited: std::mem::take(&mut checkpoints.inherited),
+            inherited,
         };
         let span = tracing::Span::current();
         let thread = std::thread::Builder::new().name("checkpoint".into());
@@ -186,7 +196,7 @@ impl Staging {
     /// Returns whether this attempt has written a checkpoint of its own.
     pub fn has_checkpoint(&mut self) -> bool {
         let is_written = self.checkpoints.end_writing().is_ok();
-        is_written && self.checkpoints.is_own
+        is_written && matches!(self.checkpoints.last, LastCheckpoint::Own(_))
     }
 
     /// Ends the attempt, but leaves the last checkpoint with its staged files to the next attempt.
@@ -201,9 +211,10 @@ impl Checkpoints {
     /// Creates the state of an attempt that takes over the files of another one.
     fn inherit(file: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
-            file: Some(Temporary::new(file)),
-            is_own: false,
-            inherited: staged.into_iter().map(Temporary::new).collect(),
+            last: LastCheckpoint::Inherited {
+                file: Temporary::new(file),
+                staged: staged.into_iter().map(Temporary::new).collect(),
+            },
             writing: None,
         }
     }
@@ -214,13 +225,14 @@ impl Checkpoints {
             return Ok(());
         };
         let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        self.inherited = written.inherited;
-        if let Some(file) = written.file {
-            if let Some(before) = &mut self.file {
-                before.keep(); // It was replaced.
-            }
-            self.file = Some(file);
-            self.is_own = true;
+        match (&mut self.last, written.file) {
+            (LastCheckpoint::Inherited { staged, .. }, None) => *staged = written.inherited,
+            (_, None) => {}
+            (last, Some(file)) => match std::mem::replace(last, LastCheckpoint::Own(file)) {
+                LastCheckpoint::None => {}
+                // The new checkpoint has replaced the file.
+                LastCheckpoint::Inherited { mut file, .. } | LastCheckpoint::Own(mut file) => file.keep(),
+            },
         }
         written.synced
     }
@@ -231,16 +243,21 @@ impl Checkpoints {
         if self.end_writing().is_err() {
             return;
         }
-        let Some(file) = &mut self.file else {
-            return;
-        };
-        self.inherited.iter_mut().for_each(Temporary::keep);
-        // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
-        let names_these = matches!(find(file.path()), Ok(Some(stored)) if stored.staged.name == name);
-        if self.is_own && names_these {
-            staged.into_iter().flatten().for_each(Temporary::keep);
+        match &mut self.last {
+            LastCheckpoint::None => {}
+            LastCheckpoint::Inherited { file, staged } => {
+                staged.iter_mut().for_each(Temporary::keep);
+                file.keep();
+            }
+            LastCheckpoint::Own(file) => {
+                // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
+                let names_these = matches!(find(file.path()), Ok(Some(stored)) if stored.staged.name == name);
+                if names_these {
+                    staged.into_iter().flatten().for_each(Temporary::keep);
+                }
+                file.keep();
+            }
         }
-        file.keep();
     }
 }
 

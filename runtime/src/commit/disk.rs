@@ -1,8 +1,9 @@
 //! Wraps the file system operations of a commit, with errors that give the operation, the path, and whether a retry may
 //! help.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -54,6 +55,11 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
     }
     path.canonicalize().map_err(failed)
+}
+
+/// Returns the device and the number of a file, which are the same for all its names.
+pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Syncs a folder, so that the names in it now survive a power cut.

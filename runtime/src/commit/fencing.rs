@@ -20,7 +20,6 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -166,10 +165,11 @@ impl RequestKey {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Its last holder may have removed the file.
-            if fs::metadata(&path).is_ok_and(|found| {
-                file.metadata()
-                    .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
-            }) {
+            let is_there = |found| {
+                let own = file.metadata();
+                own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
+            };
+            if fs::metadata(&path).is_ok_and(is_there) {
                 // The reaper goes by this time when it removes old lock files.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
@@ -271,8 +271,8 @@ impl RequestKey {
             };
             for name in file.final_names(id) {
                 let path = folder.path().join(name);
-                let is_it =
-                    fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == file.inode);
+                let found = fs::symlink_metadata(&path);
+                let is_it = found.is_ok_and(|found| disk::inode(&found) == file.inode);
                 if is_it && !receipt.is_some_and(|receipt| names_file(receipt, &path)) {
                     fs::remove_file(&path)
                         .map_err(|error| disk::failed(error, "cannot be removed", &path))?;
@@ -338,7 +338,7 @@ impl StagedFile {
         };
         match fs::symlink_metadata(&path) {
             Ok(found) => Ok(Some(RevokedFile {
-                inode: (found.dev(), found.ino()),
+                inode: disk::inode(&found),
                 path,
                 fence: self.fence,
                 is_rejects,

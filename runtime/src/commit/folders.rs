@@ -2,9 +2,9 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::disk;
 use crate::error::Result;
@@ -42,7 +42,7 @@ impl Folders {
 pub(super) struct Folder {
     as_given: PathBuf,
     real: PathBuf,
-    identity: (u64, u64),
+    inode: (u64, u64),
     handle: File,
     syncs: Mutex<FolderSyncs>,
     ended: Condvar,
@@ -61,13 +61,13 @@ impl Folder {
     /// Opens the folder; creates it and its parents if they are missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let real = disk::create_folders(path)?;
-        let opened = File::open(&real).and_then(|handle| Ok((identity(&handle.metadata()?), handle)));
-        let (identity, handle) =
+        let opened = File::open(&real).and_then(|handle| Ok((disk::inode(&handle.metadata()?), handle)));
+        let (inode, handle) =
             opened.map_err(|error| disk::failed(error, "the folder cannot be opened", path))?;
         Ok(Self {
             as_given: path.to_owned(),
             real,
-            identity,
+            inode,
             handle,
             syncs: Mutex::default(),
             ended: Condvar::new(),
@@ -87,7 +87,7 @@ impl Folder {
 
     fn is_current(&self) -> bool {
         let is_this =
-            |found: io::Result<Metadata>| found.is_ok_and(|found| identity(&found) == self.identity);
+            |found: io::Result<Metadata>| found.is_ok_and(|found| disk::inode(&found) == self.inode);
         is_this(fs::symlink_metadata(&self.real))
             && (self.as_given == self.real || is_this(fs::metadata(&self.as_given)))
     }
@@ -95,19 +95,17 @@ impl Folder {
     /// Makes the names that are now in the folder durable. Callers that arrive during a sync share the next one,
     /// because a running sync does not cover names created after its beginning.
     pub(super) fn sync(&self) -> Result<()> {
-        let mut syncs = lock(&self.syncs);
+        let mut syncs = self.syncs.lock();
         let mine = syncs.begun + 1;
         // A failure of the running sync may concern this caller's names, too, and the next sync would not report it
         // again.
         let first = if syncs.begun > syncs.ended { mine - 1 } else { mine };
         while syncs.ended < mine && syncs.begun > syncs.ended {
-            syncs = self.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
+            self.ended.wait(&mut syncs);
         }
         if syncs.ended < mine {
             syncs.begun = mine;
-            drop(syncs);
-            let synced = self.handle.sync_all();
-            syncs = lock(&self.syncs);
+            let synced = MutexGuard::unlocked(&mut syncs, || self.handle.sync_all());
             syncs.ended = mine;
             // The system reports a fault only once, so it is kept for all callers that shared the sync.
             if let Err(error) = synced {
@@ -124,12 +122,4 @@ impl Folder {
             _ => Ok(()),
         }
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
-fn lock(syncs: &Mutex<FolderSyncs>) -> MutexGuard<'_, FolderSyncs> {
-    syncs.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -39,9 +39,11 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 pub use self::checkpoint::{ResumedStaging, StagedPart, StoredCheckpoint};
 use self::fencing::RequestKey;
@@ -115,7 +117,7 @@ impl Destination {
     /// # Errors
     /// Fails as [`Destination::stage`] does.
     pub fn identity(&self) -> Result<String> {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut identity = self.identity.lock();
         if let Some(identity) = &*identity {
             return Ok(identity.clone());
         }
@@ -147,7 +149,7 @@ impl Destination {
     /// Fails transiently if the folder has another id now, such as that of a volume that was mounted there: see
     /// [`Destination::check_identity`].
     fn keep_identity(&self) -> Result<()> {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = self.identity.lock();
         if let Some(identity) = &*identity {
             for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
                 if folder_identity(folder, Some(identity))? != identity {
@@ -210,7 +212,7 @@ impl Destination {
     /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
     /// each part of each path takes longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.kept.lock();
         let key = queue.map(str::to_owned);
         let before = kept().get(&key).cloned();
         if let Some(folders) = before.filter(|folders| folders.are_current()) {

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::publish::{Artifact, Committed, Published, artifact, place};
 use super::request_files::names;
@@ -91,7 +92,7 @@ impl Destination {
         if !has_columns {
             return Ok(false);
         }
-        let mut first = passing.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = passing.head.lock();
         let first = match &mut *first {
             Some(first) if first == head => return Ok(false),
             Some(first) => first,

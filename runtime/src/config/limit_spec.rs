@@ -32,144 +32,99 @@ struct LimitSpec {
     set: fn(&mut Limits, u64),
 }
 
+/// A type of the limits' values. Times are counted in milliseconds.
+trait LimitNumber {
+    fn number(self) -> u64;
+    fn of(number: u64) -> Self;
+}
+
+impl LimitNumber for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+impl LimitNumber for usize {
+    fn number(self) -> u64 {
+        self as u64
+    }
+
+    fn of(number: u64) -> Self {
+        number as usize
+    }
+}
+
+impl LimitNumber for Duration {
+    fn number(self) -> u64 {
+        self.as_millis() as u64
+    }
+
+    fn of(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+/// Makes the limit of a field, which a `binding` may lower or only a `worker` may set.
+macro_rules! limit {
+    ($name:literal, $unit:ident, $range:expr, $by:ident, $field:ident) => {
+        LimitSpec {
+            name: $name,
+            unit: Unit::$unit,
+            range: $range,
+            in_binding: limit!(@$by),
+            get: |limits| limits.$field.number(),
+            set: |limits, value| limits.$field = LimitNumber::of(value),
+        }
+    };
+    (@binding) => {
+        true
+    };
+    (@worker) => {
+        false
+    };
+}
+
 /// The named limits; docs/security.md describes each.
 static LIMITS: [LimitSpec; 17] = [
-    LimitSpec {
-        name: "memory",
-        unit: Unit::Bytes,
-        range: MIB..=4 * GIB,
-        in_binding: true,
-        get: |limits| limits.plugin_memory_bytes as u64,
-        set: |limits, value| limits.plugin_memory_bytes = value as usize,
-    },
-    LimitSpec {
-        name: "call-time",
-        unit: Unit::Milliseconds,
-        range: 50..=DAY_MS,
-        in_binding: true,
-        get: |limits| limits.plugin_call.as_millis() as u64,
-        set: |limits, value| limits.plugin_call = Duration::from_millis(value),
-    },
-    LimitSpec {
-        name: "call-bytes",
-        unit: Unit::Bytes,
-        range: 64 * KIB..=GIB,
-        in_binding: true,
-        get: |limits| limits.changes_bytes_max as u64,
-        set: |limits, value| limits.changes_bytes_max = value as usize,
-    },
-    LimitSpec {
-        name: "record-rows",
-        unit: Unit::Count,
-        range: 1..=u32::MAX as u64,
-        in_binding: true,
-        get: |limits| limits.record_rows_max as u64,
-        set: |limits, value| limits.record_rows_max = value as usize,
-    },
-    LimitSpec {
-        name: "output-bytes",
-        unit: Unit::Bytes,
-        range: 0..=1024 * TIB,
-        in_binding: true,
-        get: |limits| limits.output_bytes_max,
-        set: |limits, value| limits.output_bytes_max = value,
-    },
-    LimitSpec {
-        name: "rejects-bytes",
-        unit: Unit::Bytes,
-        range: 0..=1024 * TIB,
-        in_binding: true,
-        get: |limits| limits.rejects_bytes_max,
-        set: |limits, value| limits.rejects_bytes_max = value,
-    },
-    LimitSpec {
-        name: "request-time",
-        unit: Unit::Milliseconds,
-        range: 50..=30 * DAY_MS,
-        in_binding: true,
-        get: |limits| limits.attempt.as_millis() as u64,
-        set: |limits, value| limits.attempt = Duration::from_millis(value),
-    },
-    LimitSpec {
-        name: "log-bytes",
-        unit: Unit::Bytes,
-        range: 0..=GIB,
-        in_binding: true,
-        get: |limits| limits.plugin_log_bytes as u64,
-        set: |limits, value| limits.plugin_log_bytes = value as usize,
-    },
-    LimitSpec {
-        name: "traps",
-        unit: Unit::Count,
-        range: 0..=1_000_000,
-        in_binding: true,
-        get: |limits| limits.traps as u64,
-        set: |limits, value| limits.traps = value as usize,
-    },
-    LimitSpec {
-        name: "timeouts",
-        unit: Unit::Count,
-        range: 0..=1_000_000,
-        in_binding: true,
-        get: |limits| limits.timeouts as u64,
-        set: |limits, value| limits.timeouts = value as usize,
-    },
-    LimitSpec {
-        name: "columns",
-        unit: Unit::Count,
-        range: 1..=65_536,
-        in_binding: true,
-        get: |limits| limits.columns_max as u64,
-        set: |limits, value| limits.columns_max = value as usize,
-    },
-    LimitSpec {
-        name: "component-bytes",
-        unit: Unit::Bytes,
-        range: 1..=GIB,
-        in_binding: false,
-        get: |limits| limits.component_bytes_max as u64,
-        set: |limits, value| limits.component_bytes_max = value as usize,
-    },
-    LimitSpec {
-        name: "compile-time",
-        unit: Unit::Milliseconds,
-        range: 1_000..=DAY_MS,
-        in_binding: false,
-        get: |limits| limits.compile.as_millis() as u64,
-        set: |limits, value| limits.compile = Duration::from_millis(value),
-    },
-    LimitSpec {
-        name: "compile-memory",
-        unit: Unit::Bytes,
-        range: 64 * MIB..=TIB,
-        in_binding: false,
-        get: |limits| limits.compile_memory_bytes,
-        set: |limits, value| limits.compile_memory_bytes = value,
-    },
-    LimitSpec {
-        name: "first-byte-time",
-        unit: Unit::Milliseconds,
-        range: 100..=DAY_MS,
-        in_binding: false,
-        get: |limits| limits.http_first_byte.as_millis() as u64,
-        set: |limits, value| limits.http_first_byte = Duration::from_millis(value),
-    },
-    LimitSpec {
-        name: "redirects",
-        unit: Unit::Count,
-        range: 0..=100,
-        in_binding: false,
-        get: |limits| limits.http_redirects as u64,
-        set: |limits, value| limits.http_redirects = value as usize,
-    },
-    LimitSpec {
-        name: "zstd-window",
-        unit: Unit::Bytes,
-        range: KIB..=2 * GIB,
-        in_binding: false,
-        get: |limits| limits.zstd_window_bytes_max,
-        set: |limits, value| limits.zstd_window_bytes_max = value,
-    },
+    limit!("memory", Bytes, MIB..=4 * GIB, binding, plugin_memory_bytes),
+    limit!("call-time", Milliseconds, 50..=DAY_MS, binding, plugin_call),
+    limit!("call-bytes", Bytes, 64 * KIB..=GIB, binding, changes_bytes_max),
+    limit!(
+        "record-rows",
+        Count,
+        1..=u32::MAX as u64,
+        binding,
+        record_rows_max
+    ),
+    limit!("output-bytes", Bytes, 0..=1024 * TIB, binding, output_bytes_max),
+    limit!("rejects-bytes", Bytes, 0..=1024 * TIB, binding, rejects_bytes_max),
+    limit!("request-time", Milliseconds, 50..=30 * DAY_MS, binding, attempt),
+    limit!("log-bytes", Bytes, 0..=GIB, binding, plugin_log_bytes),
+    limit!("traps", Count, 0..=1_000_000, binding, traps),
+    limit!("timeouts", Count, 0..=1_000_000, binding, timeouts),
+    limit!("columns", Count, 1..=65_536, binding, columns_max),
+    limit!("component-bytes", Bytes, 1..=GIB, worker, component_bytes_max),
+    limit!("compile-time", Milliseconds, 1_000..=DAY_MS, worker, compile),
+    limit!(
+        "compile-memory",
+        Bytes,
+        64 * MIB..=TIB,
+        worker,
+        compile_memory_bytes
+    ),
+    limit!(
+        "first-byte-time",
+        Milliseconds,
+        100..=DAY_MS,
+        worker,
+        http_first_byte
+    ),
+    limit!("redirects", Count, 0..=100, worker, http_redirects),
+    limit!("zstd-window", Bytes, KIB..=2 * GIB, worker, zstd_window_bytes_max),
 ];
 
 impl Limits {

@@ -422,6 +422,9 @@ fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
 type Reader = Box<dyn Read + Send>;
 
 /// The limits of a batch.
+/// The length up to which fields of a chunk are read in place, in usual batches.
+const IN_PLACE_BATCHES_MAX: usize = 2;
+
 #[derive(Debug, Clone, Copy)]
 struct BatchLimits {
     records: usize,
@@ -437,7 +440,7 @@ impl BatchLimits {
             records: limits.batch_records.max(1),
             cells: limits.batch_cells,
             record_bytes_max: limits.record_bytes_max,
-            in_place_bytes_max: limits.batch_bytes.saturating_mul(2),
+            in_place_bytes_max: limits.batch_bytes.saturating_mul(IN_PLACE_BATCHES_MAX),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) const INITIAL: Sha256State = [
 pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
     #[cfg(target_arch = "x86_64")]
     if x86::is_there() {
-        #[allow(unsafe_code, reason = "instructions that not every processor has")]
+        #[expect(unsafe_code, reason = "instructions that not every processor has")]
         // SAFETY: the processor has these instructions.
         return unsafe { x86::compress(states, blocks) };
     }

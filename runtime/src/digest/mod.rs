@@ -143,9 +143,12 @@ impl Digesting {
     }
 }
 
+/// The number of hex digits of a SHA-256.
+const SHA256_CHARS: usize = 64;
+
 /// Returns a SHA-256 in hex as this crate writes it, in lowercase; none if the text is something else.
 pub fn parse_sha256(text: &str) -> Option<String> {
-    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_digest = text.len() == SHA256_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_digest.then(|| text.to_ascii_lowercase())
 }
 

@@ -92,7 +92,8 @@ impl Checksums {
         found
     }
 
-    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941).
+    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941). A strict parser (`sfv`)
+    /// drops the whole field for one malformed member or a capital letter, and nothing is checked then.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {

@@ -3,10 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{Mode, OFlags};
+use cap_primitives::ambient_authority;
+use cap_primitives::fs::{OpenOptions, OpenOptionsExt as _, open_ambient_dir};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Access, Identity, RequestedBy};
@@ -71,7 +73,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
     let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
-    // Usually the path has no links, and need not be resolved part by part.
+    // Usually no link on the way leads out of the root, and the path need not be resolved part by part.
     if access.spells_root(&absolute)
         && let Some((root, rest)) = access.root_of(&absolute)
         && let Ok(file) = open_beneath(root, rest)
@@ -90,7 +92,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
             true => leads_out(path),
             false => not_allowed(),
         })?;
-    open_beneath(root, rest).map_err(|error| failed(error.into(), path))
+    open_beneath(root, rest).map_err(|error| failed(error, path))
 }
 
 /// Returns a path for people. It may be a mistyped URL, whose secrets must not be shown.
@@ -103,21 +105,14 @@ fn leads_out(path: &Path) -> Error {
     Error::permanent(Stage::Fetch, Code::PathRefused, format!("{}: {why}", shown(path)))
 }
 
-/// Opens a file by a walk from the root through real folders only. If a folder is replaced by a link after the path was
-/// resolved, the walk fails; it cannot leave the root.
-fn open_beneath(root: &Path, rest: &Path) -> rustix::io::Result<File> {
-    let folder_flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = rustix::fs::open(root, folder_flags, Mode::empty())?;
-    let mut parts = rest.components().peekable();
-    while let Some(Component::Normal(name)) = parts.next() {
-        let flags = if parts.peek().is_some() {
-            folder_flags
-        } else {
-            READ
-        };
-        at = rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-    }
-    Ok(File::from(at))
+/// Opens a file below a root. The kernel resolves the path (`openat2`) or, where it cannot, `cap-primitives` does, part by
+/// part. Neither follows a link out of the root, even if somebody changes links and folders meanwhile.
+fn open_beneath(root: &Path, rest: &Path) -> io::Result<File> {
+    let root = open_ambient_dir(root, ambient_authority())?;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(READ.bits() as i32);
+    // `rest` is empty if the path is the root itself.
+    cap_primitives::fs::open(&root, &Path::new(".").join(rest), &options)
 }
 
 fn failed(error: io::Error, path: &Path) -> Error {

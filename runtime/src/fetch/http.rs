@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LOCATION,
     RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
@@ -101,7 +102,7 @@ impl Http {
 
     /// Returns whether a host (`HOST:PORT`) has taken a connection lately.
     pub(super) fn has_reached(&self, host: &str) -> bool {
-        self.reached().all.contains(host)
+        self.reached.lock().all.contains(host)
     }
 
     /// Returns when a host has answered for the first time. If several callers wait, one returns.
@@ -111,25 +112,21 @@ impl Http {
 
     /// Returns the hosts that have answered for the first time since the last call.
     pub(super) fn newly_reached(&self) -> Vec<String> {
-        std::mem::take(&mut self.reached().news)
+        std::mem::take(&mut self.reached.lock().news)
     }
 
     /// Takes back hosts that [`Http::newly_reached`] returned and that could not be noted; the next call returns them
     /// again.
     pub(super) fn still_news(&self, hosts: Vec<String>) {
-        let news = &mut self.reached().news;
+        let news = &mut self.reached.lock().news;
         news.extend(hosts);
         news.truncate(REACHED_MAX);
     }
 
     fn note_reached(&self, url: &Url) {
-        if self.reached().note(host_of(url), REACHED_MAX) {
+        if self.reached.lock().note(host_of(url), REACHED_MAX) {
             self.has_news.notify_one();
         }
-    }
-
-    fn reached(&self) -> MutexGuard<'_, AnsweredHosts> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Requests a URL, follows redirects and starts to fetch the body.

@@ -1,8 +1,9 @@
 //! Checks the rate of a sender: the reader's waiting time and the number of bytes come in, and an error goes out if the
 //! sender is too slow. The time in which the reader is busy does not count: a slow plugin is not the server's fault.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The total time that a reader has waited. The reader and its watcher share it.
 #[derive(Debug, Default)]
@@ -17,9 +18,9 @@ struct WaitState {
 impl WaitTime {
     /// Runs `wait`, and adds its duration.
     pub(super) fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
-        self.lock().since = Some(Instant::now());
+        self.0.lock().since = Some(Instant::now());
         let came = wait();
-        let mut waited = self.lock();
+        let mut waited = self.0.lock();
         if let Some(since) = waited.since.take() {
             waited.before += since.elapsed();
         }
@@ -28,12 +29,8 @@ impl WaitTime {
 
     /// Returns the time waited so far, including a wait that is still going on.
     pub(super) fn so_far(&self) -> Duration {
-        let waited = self.lock();
+        let waited = self.0.lock();
         waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WaitState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

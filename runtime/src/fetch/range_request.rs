@@ -208,7 +208,8 @@ fn parse_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
     Some((first, last, total))
 }
 
-/// Parses first, last and total of `bytes 10-99/100` or `bytes 10-99/*`.
+/// Parses first, last and total of `bytes 10-99/100` or `bytes 10-99/*`. The crate `headers` accepts more (`+10`, the
+/// first of several ranges) and less (no `Bytes`).
 fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     let (unit, range) = value.to_str().ok()?.split_once(' ')?;
     let (range, total) = range.split_once('/')?;

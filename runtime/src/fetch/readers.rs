@@ -2,9 +2,10 @@
 //! was announced. At the end of the plain bytes, the digest of the raw ones is published, unless it was moved elsewhere.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use md5::{Digest as _, Md5};
+use parking_lot::Mutex;
 
 use super::checksums::{Algorithm, Checksums};
 use super::decompress::{CompressedBytes, DecompressedReader};
@@ -158,7 +159,7 @@ impl SharedRawBody {
     /// Explains data that cannot be unpacked: if its server announced a digest, reads the rest to find out whether the
     /// transfer damaged it, which is worth another attempt.
     pub(super) fn explain(&self, error: Error) -> Error {
-        let mut raw = self.lock();
+        let mut raw = self.0.lock();
         if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
         {
             return error;
@@ -177,41 +178,37 @@ impl SharedRawBody {
 
     /// Returns the state of the digest, before the end.
     pub(super) fn midstate(&self) -> Option<Midstate> {
-        self.lock().digesting.as_ref().map(Digesting::midstate)
+        self.0.lock().digesting.as_ref().map(Digesting::midstate)
     }
 
     /// Returns whether all bytes have arrived.
     pub(super) fn has_ended(&self) -> bool {
-        self.lock().ended
+        self.0.lock().ended
     }
 
     /// Moves the digest of the bytes so far elsewhere, to be continued and ended there. Returns none at the end, or if
     /// the digest must be compared: a decoder's error on damaged data must not be reported before that comparison.
     pub(super) fn detach_digest(&self) -> Option<Digesting> {
-        let mut raw = self.lock();
+        let mut raw = self.0.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
     }
 
     /// Returns whether the end was reached after this number of bytes.
     pub(super) fn has_ended_after(&self, bytes: u64) -> bool {
-        let raw = self.lock();
+        let raw = self.0.lock();
         raw.ended && raw.bytes == bytes
     }
 
     fn digest(&self) -> Option<Digest> {
-        let mut raw = self.lock();
+        let mut raw = self.0.lock();
         raw.came.is_some().then(|| raw.end().ok()).flatten().flatten()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RawBody> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Read for SharedRawBody {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.lock().read(out)
+        self.0.lock().read(out)
     }
 }
 

@@ -20,7 +20,7 @@ fn share(budget: &MemoryBudget) -> MemoryShare {
 
 /// Waits until so many stand in the line.
 fn until_waiting(budget: &MemoryBudget, waiters: usize) {
-    while budget.0.lock().line.len() < waiters {
+    while budget.0.state.lock().line.len() < waiters {
         thread::yield_now();
     }
 }
@@ -72,7 +72,7 @@ fn more_than_a_request_may_hold_is_an_error_once_it_is_alone() {
     assert_eq!(error.class(), Class::Permanent);
     let text = error.to_string();
     assert!(
-        text.contains("needs 76MiB bytes of memory, and a request may hold 75MiB"),
+        text.contains("needs 76MiB of memory, and a request may hold 75MiB"),
         "{text}"
     );
     assert!(text.contains("--memory-total 100MiB"), "{text}");
@@ -115,7 +115,7 @@ fn a_stop_ends_a_wait() {
         stop.request(Class::Cancelled, "cancelled");
         assert_eq!(waiting.join().unwrap().unwrap_err().class(), Class::Cancelled);
     });
-    assert_eq!(budget.0.lock().line.len(), 0);
+    assert_eq!(budget.0.state.lock().line.len(), 0);
     assert_eq!(budget.held(), 60 * MIB);
 }
 
@@ -260,7 +260,7 @@ fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
         let other = scope.spawn(move || other.raise(60 * MIB));
         until_waiting(&budget, 2);
         with_priority.raise(75 * MIB).unwrap();
-        assert_eq!(budget.0.lock().line.len(), 2);
+        assert_eq!(budget.0.state.lock().line.len(), 2);
         with_priority.lower(0);
         first.join().unwrap().unwrap();
         other.join().unwrap().unwrap();
@@ -289,7 +289,7 @@ fn attempts_that_hold_some_and_take_more_all_end() {
         });
         assert_eq!(ended.into_inner(), attempts as usize);
         assert_eq!(budget.held(), 0);
-        assert!(budget.0.lock().holders.is_empty());
+        assert!(budget.0.state.lock().holders.is_empty());
     }
 }
 

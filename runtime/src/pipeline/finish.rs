@@ -208,13 +208,16 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     derived_id(&job.placement.uri, &of)
 }
 
+/// The most characters of an input's name in a derived id.
+const STEM_CHARS_MAX: usize = 64;
+
 /// Returns an id that is the same for the same work: the input's name and a digest of everything that determines the
 /// output.
 fn derived_id(uri: &str, digests: &[&str]) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let stem: String = stem.chars().filter(allowed).take(64).collect();
+    let stem: String = stem.chars().filter(allowed).take(STEM_CHARS_MAX).collect();
     let digest = hex::encode(Sha256::digest(digests.join(" ")));
     format!(
         "{}-{}",

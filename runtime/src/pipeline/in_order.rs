@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Code, Error, Result, Stage};
 
@@ -97,14 +98,14 @@ impl<V, T> OrderedHandoff<V, T> {
                 return Err(error);
             }
             turn.pass();
-            state = self.lock();
+            state = self.state.lock();
         }
         Ok(true)
     }
 
     /// Closes the handoff, which ends all waits.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.changed.notify_all();
     }
 
@@ -112,7 +113,7 @@ impl<V, T> OrderedHandoff<V, T> {
         state.is_in_use = true;
         HandoffTurn {
             handoff: self,
-            value: self.value.lock().unwrap_or_else(PoisonError::into_inner),
+            value: self.value.lock(),
         }
     }
 
@@ -126,13 +127,9 @@ impl<V, T> OrderedHandoff<V, T> {
             state.awaited |= waits;
             waits
         };
-        let state = self.changed.wait_while(self.lock(), waits);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, waits);
         (!state.closed).then_some(state)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HandoffState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,13 +143,13 @@ impl<T> HandoffState<T> {
 impl<V, T> HandoffTurn<'_, V, T> {
     /// Passes the turn on to the next number. No item may be pending for that number: it would never be delivered.
     pub(super) fn pass(self) {
-        self.handoff.lock().number += 1;
+        self.handoff.state.lock().number += 1;
     }
 }
 
 impl<V, T> Drop for HandoffTurn<'_, V, T> {
     fn drop(&mut self) {
-        let mut state = self.handoff.lock();
+        let mut state = self.handoff.state.lock();
         state.is_in_use = false;
         if std::mem::take(&mut state.awaited) {
             self.handoff.changed.notify_all();
@@ -225,7 +222,7 @@ mod tests {
         handoff.submit(1, 1, note).unwrap();
         std::thread::scope(|scope| {
             let ahead = scope.spawn(|| handoff.submit(2, 2, note));
-            while !handoff.lock().awaited {
+            while !handoff.state.lock().awaited {
                 assert!(!ahead.is_finished());
                 std::thread::yield_now();
             }
@@ -245,6 +242,6 @@ mod tests {
         assert_eq!(handoff.submit(0, 0, refuse), Err(1));
         assert_eq!(handoff.submit(3, 3, refuse), Ok(false));
         assert!(handoff.wait(1).is_err());
-        assert_eq!(*handoff.value.lock().unwrap(), [0]);
+        assert_eq!(*handoff.value.lock(), [0]);
     }
 }

@@ -9,9 +9,10 @@
 //! earlier chunk, because cores need not be equally fast. If all threads share one lane, because its plugin keeps
 //! state, they enter it in turn, too.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tracing::Span;
 
 use super::assembler::{OutputAssembler, SpareBuffers};
@@ -80,8 +81,7 @@ pub(super) fn run(
     });
     // The attempt may run again, and must be able to wait for memory then.
     memory.set_abandoned(false);
-    let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.map_or(Ok(()), Err)
+    pool.failed.into_inner().map_or(Ok(()), Err)
 }
 
 /// The state that the lanes' threads share.
@@ -133,7 +133,7 @@ impl LanePool<'_, '_> {
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {
-            let SpareBuffers { raw, output } = self.spare().pop().unwrap_or_default();
+            let SpareBuffers { raw, output } = self.spare.lock().pop().unwrap_or_default();
             let Some((number, marked)) = self.next_chunk(raw) else {
                 return;
             };
@@ -156,8 +156,7 @@ impl LanePool<'_, '_> {
 
     /// Returns the next chunk, or the reason why there is none, with its number; none at the end.
     fn next_chunk(&self, spare: Vec<u8>) -> Option<(u64, Result<MarkedChunk, ChunkError>)> {
-        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
-        let feed = &mut *feed;
+        let feed = &mut *self.feed.lock();
         if feed.ended {
             return None;
         }
@@ -205,17 +204,13 @@ impl LanePool<'_, '_> {
     ) -> Result<()> {
         let ChunkResult { finished, mark } = done.map_err(|fault| fault.at(&assembler.origin))?;
         let spare = assembler.end(finished, mark)?;
-        self.spare().push(spare);
+        self.spare.lock().push(spare);
         Ok(())
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<SpareBuffers>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all work with this error.
     fn fail(&self, error: Error) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.failed.lock() = Some(error);
         self.close();
     }
 

@@ -167,7 +167,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
 /// # Errors
 /// Fails if the code was compiled by another version or for another processor.
 pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    #[allow(unsafe_code, reason = "it is run as it is")]
+    #[expect(unsafe_code, reason = "it is run as it is")]
     // SAFETY: this program has compiled the code: it comes from one of its own processes, or has a signature that only
     // this user's programs can make.
     unsafe {

@@ -2,11 +2,12 @@
 //! on the cores. Only processor time counts against a call, so a busy machine cannot make a plugin late.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::Result;
@@ -124,13 +125,9 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    fn line(&self) -> MutexGuard<'_, CallLine> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until a call of this kind may run. Returns the number of the admission if no other call runs now.
     fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
-        let mut line = self.line();
+        let mut line = self.line.lock();
         if line.has_room(kind, self.cores) && !line.has_precedent(kind) {
             line.let_in(kind);
             return Ok((line.running == 1).then_some(line.admitted));
@@ -154,14 +151,14 @@ impl Calls {
     }
 
     fn leave(&self, kind: CallKind) {
-        let mut line = self.line();
+        let mut line = self.line.lock();
         line.let_out(kind);
         self.admit(&mut line);
     }
 
     /// Makes a running short call a long one, if there is a core for it and no other call waits for one.
     fn lengthen(&self) -> bool {
-        let mut line = self.line();
+        let mut line = self.line.lock();
         let is_free = line.has_room(CallKind::Long, self.cores) && !line.has_precedent(CallKind::Long);
         line.long += usize::from(is_free);
         is_free
@@ -172,7 +169,7 @@ impl Calls {
     }
 
     fn give_up(&self, waiter: &Arc<WaitingCall>) {
-        let mut line = self.line();
+        let mut line = self.line.lock();
         match line.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             Some(at) => drop(line.waiting.remove(at)),
             // It was admitted at this moment.
@@ -258,7 +255,7 @@ impl Call {
 
     /// Returns whether no other call has run at the same time as this one.
     pub(super) fn was_alone(&self) -> bool {
-        self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line().admitted)
+        self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }
 
     /// Lets others run, if any wait, and waits for the next turn. This wait does not count against the call, which is a
@@ -404,7 +401,7 @@ mod tests {
         });
         assert_eq!(alone.into_inner(), 16 * 200 / 8 * 3);
         assert!(most.into_inner() <= 2);
-        let line = calls.line();
+        let line = calls.line.lock();
         assert_eq!((line.running, line.long, line.waiting.len()), (0, 0, 0));
     }
 
@@ -429,14 +426,14 @@ mod tests {
         calls: &'scope Arc<Calls>,
         kind: CallKind,
     ) -> thread::ScopedJoinHandle<'scope, ()> {
-        let waiting = calls.line().waiting.len();
+        let waiting = calls.line.lock().waiting.len();
         let thread = scope.spawn(move || {
             let mut call = begin(calls, kind == CallKind::Alone);
             if kind == CallKind::Long {
                 call.give_way(&Stop::default()).unwrap();
             }
         });
-        while calls.line().waiting.len() == waiting {
+        while calls.line.lock().waiting.len() == waiting {
             thread::yield_now();
         }
         thread
@@ -461,7 +458,7 @@ mod tests {
             alone.join().unwrap();
             late_short.join().unwrap();
         });
-        assert_eq!(calls.line().running, 0);
+        assert_eq!(calls.line.lock().running, 0);
     }
 
     #[test]
@@ -480,6 +477,6 @@ mod tests {
         });
         drop(running);
         drop(begin(&calls, true));
-        assert_eq!(calls.line().running, 0);
+        assert_eq!(calls.line.lock().running, 0);
     }
 }

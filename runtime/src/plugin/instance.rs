@@ -24,6 +24,10 @@ use crate::stop::Stop;
 /// The most host resources that a plugin holds at once: mostly the standard streams.
 const HANDLES_MAX: usize = 1_000;
 
+/// The most bytes of the name, and of the version, that a plugin gives itself.
+const NAME_BYTES_MAX: usize = 64;
+const VERSION_BYTES_MAX: usize = 64;
+
 /// A plugin instance. After an error of any call, every further call fails.
 pub struct Instance {
     store: Store<StoreState>,
@@ -114,11 +118,11 @@ impl Instance {
         })?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
         let (name, version) = (description.name, description.version);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(allowed) {
             return Err(broken(format!("gave itself the name \"{}\"", short(&name))));
         }
         let in_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
-        if version.is_empty() || version.len() > 64 || !version.chars().all(in_version) {
+        if version.is_empty() || version.len() > VERSION_BYTES_MAX || !version.chars().all(in_version) {
             return Err(broken(format!("gave itself the version \"{}\"", short(&version))));
         }
         Ok((name, version))

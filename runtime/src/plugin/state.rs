@@ -2,10 +2,11 @@
 //! no files, no environment, no network, a clock that stands still, and the same random numbers each time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -20,6 +21,10 @@ use crate::stop::Stop;
 
 /// The most random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
+
+/// The most bytes of a counter's name.
+const COUNTER_NAME_BYTES_MAX: usize = 64;
+
 /// The log target of the lines that plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
@@ -95,16 +100,16 @@ impl StoreState {
     /// Notes that a call begins. Forgets earlier prints, which cannot explain how this call ends.
     pub(super) fn begin_call(&mut self, call: Call) {
         self.call = Some(call);
-        lock(&self.log).forget_words();
+        self.log.lock().forget_words();
     }
 
     /// Returns the plugin's last words in a call that trapped: the message of its panic, or the text that it printed.
     pub(super) fn last_words(&self) -> Option<String> {
-        lock(&self.log).last_words()
+        self.log.lock().last_words()
     }
 
     pub(super) fn log_bytes_left(&self) -> usize {
-        lock(&self.log).left
+        self.log.lock().left
     }
 
     /// Adds the counts of a call that has returned. Counts of a call that does not return are dropped, because its
@@ -136,18 +141,20 @@ impl WasiView for StoreState {
 
 impl Host for StoreState {
     fn log(&mut self, level: Level, message: String) {
-        lock(&self.log).write(level, &message);
+        self.log.lock().write(level, &message);
     }
 
     fn count(&mut self, name: String, delta: u64) {
         if let Some(counter) = self.counting.get_mut(&name) {
             *counter = Some(counter.unwrap_or_default().saturating_add(delta));
-        } else if self.counting.len() < self.counters_max && name.len() <= 64 {
+        } else if self.counting.len() < self.counters_max && name.len() <= COUNTER_NAME_BYTES_MAX {
             self.counting.insert(name, Some(delta));
         } else {
-            lock(&self.log).write(
+            self.log.lock().write(
                 Level::Warn,
-                "a counter was dropped: too many names, or a name over 64 bytes",
+                &format!(
+                    "a counter was dropped: too many names, or a name over {COUNTER_NAME_BYTES_MAX} bytes"
+                ),
             );
         }
     }
@@ -394,10 +401,6 @@ impl Drop for PluginLog {
     }
 }
 
-fn lock(log: &Mutex<PluginLog>) -> std::sync::MutexGuard<'_, PluginLog> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A plugin's standard output or error.
 #[derive(Clone)]
 struct PrintStream(Arc<Mutex<PluginLog>>, OutputStreamKind);
@@ -421,7 +424,7 @@ impl StdoutStream for PrintStream {
 
 impl OutputStream for PrintStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        lock(&self.0).print(self.1, &bytes);
+        self.0.lock().print(self.1, &bytes);
         Ok(())
     }
 

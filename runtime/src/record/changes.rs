@@ -6,6 +6,9 @@ use std::ops::Range;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Span;
 
+/// The most bytes of the code of a reject.
+const REJECT_CODE_BYTES_MAX: usize = 64;
+
 /// The unchecked lists: `wit/plugin.wit` says how the three are read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
@@ -310,10 +313,10 @@ impl<'a> ChangesReader<'a> {
         let reason = self.texts.next(ends[1])?;
         let reason = &self.texts.bytes[reason];
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if code.is_empty() || code.len() > 64 || !code.bytes().all(allowed) {
+        if code.is_empty() || code.len() > REJECT_CODE_BYTES_MAX || !code.bytes().all(allowed) {
             return Err(broken(format!(
                 "reject code \"{}\"",
-                code.chars().take(64).collect::<String>()
+                code.chars().take(REJECT_CODE_BYTES_MAX).collect::<String>()
             )));
         }
         Ok(Verdict::Reject { code, reason })

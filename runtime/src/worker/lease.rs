@@ -107,16 +107,20 @@ impl Leases {
         })
     }
 
+    /// Waits until the thread has made its first connection, or has failed to.
+    pub(super) async fn begun(&self) {
+        let has_begun = |health: &RenewalHealth| !matches!(health, RenewalHealth::Begins);
+        // An error means that the thread has ended, which `check` reports.
+        let _ = self.health.clone().wait_for(has_begun).await;
+    }
+
     /// Checks that leases can be renewed. If they cannot, nothing may be claimed: each claim would end as a lost lease,
     /// and three lost leases make a request a dead letter.
     ///
     /// # Errors
     /// Fails with the error of the last renewal or connection, until one succeeds.
     pub(super) async fn check(&self) -> Result<()> {
-        let mut health = self.health.clone();
-        let begun = health
-            .wait_for(|health| !matches!(health, RenewalHealth::Begins))
-            .await;
+        self.begun().await;
         let ended = || {
             Error::permanent(
                 Stage::Worker,
@@ -124,7 +128,7 @@ impl Leases {
                 "the lease thread has ended: this is a bug of the host",
             )
         };
-        match &*begun.map_err(|_| ended())? {
+        match &*self.health.borrow() {
             RenewalHealth::Fails(class, code, why) => {
                 let what = format!("leases cannot be renewed, so nothing is claimed: {why}");
                 Err(Error::new(Stage::Queue, *class, *code, what))

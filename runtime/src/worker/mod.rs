@@ -251,6 +251,11 @@ struct Worker {
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
         let (mut backoff, mut failing_since) = (Backoff::new(CLAIM_RETRY_FIRST, CLAIM_RETRY_MAX), None);
+        // The first connection may take seconds, and nothing is claimed before: a signal need not wait for it.
+        tokio::select! {
+            () = self.runner.leases.begun() => {}
+            _ = shutdown.changed() => {}
+        }
         while *shutdown.borrow() == Shutdown::No {
             while let Some(ended) = self.attempts.try_join_next_with_id() {
                 self.ended(ended);

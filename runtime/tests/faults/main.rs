@@ -2,7 +2,7 @@
 //! receipt and one output, that of an undisturbed run, and the queue is sound. Real servers, real workers, real signals.
 //!
 //! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into docs/reliability.md.
-#![allow(clippy::unwrap_used, reason = "a broken promise stops the suite")]
+#![expect(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
 mod endings;
 mod fixture;

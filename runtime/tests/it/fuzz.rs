@@ -2,12 +2,7 @@
 //! thousand mutations of it, other ones each time.
 
 #[path = "../../../fuzz/src/lib.rs"]
-#[allow(
-    clippy::let_underscore_must_use,
-    unreachable_pub,
-    missing_docs,
-    reason = "public where it is a crate"
-)]
+#[expect(unreachable_pub, reason = "public where it is a crate")]
 mod properties;
 
 use std::fs;

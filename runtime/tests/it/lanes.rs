@@ -30,6 +30,31 @@ fn options(format: Format) -> InputOptions {
     }
 }
 
+/// Of each test with inputs by chance, and how many of them a plugin must take.
+const CASES: u32 = 300;
+const TAKEN_MIN: u32 = 100;
+
+/// The number of inputs that a plugin took.
+#[derive(Default)]
+struct Taken(Cell<u32>);
+
+impl Taken {
+    /// Runs a case in any number of lanes; its counts must add up if the plugin takes it.
+    fn check(&self, work: &PipelineRun<'_>) -> Result<(), TestCaseError> {
+        if let Ok(outcome) = work.runs_alike() {
+            prop_assert!(outcome.records.add_up());
+            self.0.set(self.0.get() + 1);
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn is_enough(&self) {
+        let taken = self.0.get();
+        assert!(taken >= TAKEN_MIN, "taken in {taken} of {CASES} cases");
+    }
+}
+
 /// When a chunk has failed, a thread that waits for memory for a later one ends, too.
 #[test]
 fn a_failure_does_not_wait_for_memory() {
@@ -267,8 +292,8 @@ fn options_of_the_input_leave_plain_csv() {
 
 #[test]
 fn whatever_the_csv_the_lanes_do_not_show() {
-    let taken = Cell::new(0);
-    proptest!(ProptestConfig::with_cases(300), |(
+    let taken = Taken::default();
+    proptest!(ProptestConfig::with_cases(CASES), |(
         rows in vec("[a-c1\",\n\r;é]{0,12}", 0..60),
         end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
         batch_bytes in 16..200_usize,
@@ -284,18 +309,15 @@ fn whatever_the_csv_the_lanes_do_not_show() {
             output_format: jsonl.then_some(Format::Jsonl),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(outcome) = work.runs_alike() {
-            prop_assert!(outcome.records.add_up());
-            taken.set(taken.get() + 1);
-        }
+        taken.check(&work)?;
     });
-    assert!(taken.get() >= 100, "taken in {} of 300 cases", taken.get());
+    taken.is_enough();
 }
 
 #[test]
 fn whatever_the_options_the_lanes_do_not_show() {
-    let taken = Cell::new(0);
-    proptest!(ProptestConfig::with_cases(300), |(
+    let taken = Taken::default();
+    proptest!(ProptestConfig::with_cases(CASES), |(
         rows in vec("[a-c1\\\\,\n\r;é# ]{0,12}|,{1,4}|\"[a,\n]{0,4}\" ?", 0..60),
         characters in prop::sample::select(vec![("\"", "none"), ("\"", "\\"), ("none", "none"), ("none", "\\")]),
         marks in any::<[bool; 6]>(),
@@ -327,18 +349,15 @@ fn whatever_the_options_the_lanes_do_not_show() {
             output_format: jsonl.then_some(Format::Jsonl),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(outcome) = work.runs_alike() {
-            prop_assert!(outcome.records.add_up());
-            taken.set(taken.get() + 1);
-        }
+        taken.check(&work)?;
     });
-    assert!(taken.get() >= 100, "taken in {} of 300 cases", taken.get());
+    taken.is_enough();
 }
 
 #[test]
 fn whatever_the_jsonl_the_lanes_do_not_show() {
-    let taken = Cell::new(0);
-    proptest!(ProptestConfig::with_cases(300), |(
+    let taken = Taken::default();
+    proptest!(ProptestConfig::with_cases(CASES), |(
         rows in vec("(\\{\"a\": ?(1|null|\"[a-cé]{0,4}\"|\\[1,\\{\\}\\])(,\"b\":true)?\\}|x|  )\r?", 0..60),
         batch_bytes in 16..200_usize,
         csv: bool,
@@ -352,10 +371,7 @@ fn whatever_the_jsonl_the_lanes_do_not_show() {
             output_format: csv.then_some(Format::Csv),
             limits: in_batches_of(batch_bytes),
         };
-        if let Ok(outcome) = work.runs_alike() {
-            prop_assert!(outcome.records.add_up());
-            taken.set(taken.get() + 1);
-        }
+        taken.check(&work)?;
     });
-    assert!(taken.get() >= 100, "taken in {} of 300 cases", taken.get());
+    taken.is_enough();
 }

@@ -233,6 +233,27 @@ async fn a_worker_that_cannot_renew_leases_claims_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
+    let queue = InFile::new().await;
+    // This server accepts connections and never answers, which a client takes for a failure after three seconds.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lease_url = format!("redis://{}", silent.local_addr().unwrap());
+    let running = start_apart(&queue.url("real"), &lease_url, Limits::default(), |_| {}).await;
+    let _connection = tokio::time::timeout(PATIENCE, silent.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    // Time for the worker to begin its first claim, which waits for that connection.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked_at = Instant::now();
+    running.shutdown.send_replace(Shutdown::Drain);
+    let summary = running.worker.await.unwrap().unwrap();
+    let took = asked_at.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(summary, Summary::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
     let redis = RedisServer::start();
     let server = Backend::connect(&redis.url()).await.unwrap();

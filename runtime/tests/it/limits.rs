@@ -14,6 +14,12 @@ fn run(config: &str, records: &str, limits: Limits) -> Result<RunOutcome, String
         .map_err(|error| error.report())
 }
 
+/// Does so in a mode that takes a size.
+fn run_size(mode: &str, size: usize, records: &str, limits: &Limits) -> Result<RunOutcome, String> {
+    let config = format!(r#"{{"mode": "{mode}", "size": {size}}}"#);
+    run(&config, records, limits.clone())
+}
+
 /// Runs the program on a small file with the hostile plugin.
 fn ingest(config: &str, limits: &[&str]) -> CommandOutput {
     let host = Host::embedded();
@@ -31,17 +37,11 @@ fn ingest(config: &str, limits: &[&str]) -> CommandOutput {
 
 #[test]
 fn a_record_makes_so_many_rows() {
-    let rows = |size: usize| {
-        let limits = Limits {
-            record_rows_max: 1_000,
-            ..Limits::default()
-        };
-        run(
-            &format!(r#"{{"mode": "flood-output", "size": {size}}}"#),
-            "1\n2\n",
-            limits,
-        )
+    let limits = Limits {
+        record_rows_max: 1_000,
+        ..Limits::default()
     };
+    let rows = |size| run_size("flood-output", size, "1\n2\n", &limits);
     assert_eq!(rows(1_000).unwrap().records.written, 1_002);
     let error = rows(1_001).unwrap_err();
     let sentence = "plugin hostile: record 1: made 1001 rows of one record, more than the limit of 1000 (--limit record-rows)";
@@ -50,17 +50,11 @@ fn a_record_makes_so_many_rows() {
 
 #[test]
 fn a_call_returns_so_many_bytes() {
-    let cell = |size: usize| {
-        let limits = Limits {
-            changes_bytes_max: 100_000,
-            ..Limits::default()
-        };
-        run(
-            &format!(r#"{{"mode": "long-cell", "size": {size}}}"#),
-            "1\n",
-            limits,
-        )
+    let limits = Limits {
+        changes_bytes_max: 100_000,
+        ..Limits::default()
     };
+    let cell = |size| run_size("long-cell", size, "1\n", &limits);
     // One verdict, three operands, and the text.
     let of_the_rest = 1 + 3 * 4;
     let outcome = cell(100_000 - of_the_rest).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The tests run in parallel in one process. A test that measures the whole process runs in a separate process: see
 //! [`support::process::is_own`].
-#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 /// Makes each test twice: with the embedded queue, and with a Redis server of its own.
 macro_rules! on_both_queues {

@@ -72,15 +72,9 @@ pub(crate) async fn only_the_holder_ends_a_claim(server: TestServer) {
 pub(crate) async fn a_failed_request_comes_back(server: TestServer) {
     server.submit(&["a"]).await;
     let claim = server.claim().await;
-    server
-        .queue()
-        .fail(
-            &claim.ticket,
-            "connection reset",
-            Next::Retry(Duration::from_secs(3600)),
-        )
-        .await
-        .unwrap();
+    let retry = Next::Retry(Duration::from_secs(3600));
+    let failed = server.queue().fail(&claim.ticket, "connection reset", retry);
+    failed.await.unwrap();
     let status = server.status("a").await;
     assert_eq!((status.state, status.attempts), (State::Delayed, 1));
     assert_eq!(status.error.as_deref(), Some("connection reset"));
@@ -90,15 +84,9 @@ pub(crate) async fn a_failed_request_comes_back(server: TestServer) {
 
     server.submit(&["b"]).await;
     let claim = server.claim().await;
-    server
-        .queue()
-        .fail(
-            &claim.ticket,
-            "connection reset",
-            Next::Retry(Duration::from_millis(30)),
-        )
-        .await
-        .unwrap();
+    let retry = Next::Retry(Duration::from_millis(30));
+    let failed = server.queue().fail(&claim.ticket, "connection reset", retry);
+    failed.await.unwrap();
     let again = eventually("the backoff is over", || async {
         server.queue().claim(Q, &how()).await.unwrap()
     })

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ingest_host::queue::{DeadLetterOutcome, ListPosition, Next, State};
+use ingest_host::queue::DeadLetterOutcome::{Done, Gone};
+use ingest_host::queue::{ListPosition, Next, State};
 
 use crate::support::host::{CommandOutput, Host};
 use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
@@ -279,32 +280,13 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
     server.end_at("r0002", 1_000);
     let places = ["r0000", "r0001", "r0002", "r0003"].map(place);
     let answers = queue.retry_deaths(Q, &places).await.unwrap();
-    assert_eq!(
-        answers,
-        [
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Done
-        ]
-    );
+    assert_eq!(answers, [Gone, Gone, Gone, Done]);
     assert_eq!(server.state("r0002").await, State::Dead);
     let places = ["r0001", "r0002", "r0003", "r0004"].map(place);
     let answers = queue.purge_deaths(Q, &places).await.unwrap();
-    assert_eq!(
-        answers,
-        [
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Gone,
-            DeadLetterOutcome::Done
-        ]
-    );
+    assert_eq!(answers, [Gone, Gone, Gone, Done]);
     // Asked again after an answer that was lost, nothing more is done.
-    assert_eq!(
-        queue.purge_deaths(Q, &places[3..]).await.unwrap(),
-        [DeadLetterOutcome::Gone]
-    );
+    assert_eq!(queue.purge_deaths(Q, &places[3..]).await.unwrap(), [Gone]);
     let counts = queue.counts(Q).await.unwrap();
     assert_eq!((counts.ready, counts.dead), (2, 1));
     server.audit_is_clean().await;

@@ -1,7 +1,7 @@
 //! What every queue backend promises: each test of the suite runs against a real redis-server and against a
 //! SQLite file.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by a panic")]
+#![expect(clippy::unwrap_used, reason = "a test says so by a panic")]
 
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, reason = "other programs use the rest")]

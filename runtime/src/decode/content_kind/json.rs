@@ -103,6 +103,9 @@ fn has_objects_apart_by_cr(text: &[u8]) -> bool {
     lines.next().is_some_and(is_whole) && lines.next().is_some_and(|line| line.starts_with(b"{"))
 }
 
+/// The most words of an object that an advice shows.
+const WORDS_MAX: usize = 64;
+
 /// Returns the advice for a single object.
 fn of_object(text: &[u8]) -> Advice {
     match list_in(text) {
@@ -111,7 +114,7 @@ fn of_object(text: &[u8]) -> Advice {
             let words: Vec<_> = text
                 .split(u8::is_ascii_whitespace)
                 .filter(|word| !word.is_empty())
-                .take(64)
+                .take(WORDS_MAX)
                 .collect();
             Advice::JsonAnswer(clip(&words.join(&b' ')))
         }

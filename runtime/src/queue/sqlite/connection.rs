@@ -428,13 +428,16 @@ mod tests {
             .map(|_| ())
     }
 
-    #[tokio::test]
-    async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
+    async fn new_database() -> (tempfile::TempDir, Database) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.db");
-        let database = Database::open(path.to_str().unwrap(), OpenMode::Write)
-            .await
-            .unwrap();
+        let database = Database::open(path.to_str().unwrap(), OpenMode::Write);
+        (folder, database.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn of_steps_that_share_a_transaction_only_the_bad_ones_are_taken_back() {
+        let (_folder, database) = new_database().await;
 
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
@@ -475,11 +478,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_a_transaction_fails_all_its_steps_have_failed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("queue.db");
-        let database = Database::open(path.to_str().unwrap(), OpenMode::Write)
-            .await
-            .unwrap();
+        let (_folder, database) = new_database().await;
         let (begun, has_begun) = oneshot::channel();
         let (go_on, held) = mpsc::channel();
         let first = database.write(move |_| {

@@ -5,7 +5,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
-    #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
+    #![expect(unsafe_code, reason = "generated code")]
 
     wit_bindgen::generate!({
         path: "../ablation.wit",
