@@ -58,14 +58,51 @@ impl Checksums {
         for value in texts(headers, "content-md5") {
             found.add("Content-MD5", Algorithm::Md5, value);
         }
-        for member in members(headers, "digest") {
-            if let Some((algorithm, value)) = named(member) {
-                found.add("Digest", algorithm, value);
-            }
-        }
-        found.add_fields(headers, "Repr-Digest");
+        found.add_those_of_whole(headers);
         found.add_fields(headers, "Content-Digest");
         found
+    }
+
+    /// Checks the digests of the whole file in an answer with the rest of it, against these of its first answer.
+    ///
+    /// # Errors
+    /// Returns the reason why the rest may be that of another file.
+    pub(super) fn check_those_of_rest(&self, headers: &HeaderMap) -> Result<(), String> {
+        let mut of_rest = Self::default();
+        of_rest.add_those_of_whole(headers);
+        for Checksum {
+            header,
+            algorithm,
+            hex,
+        } in &of_rest.0
+        {
+            let name = algorithm.name();
+            match self.announced(*algorithm).as_slice() {
+                [] => {
+                    return Err(format!(
+                        "its {header} announces the {name} of the file, which the first answer did not"
+                    ));
+                }
+                before if before.contains(hex) => {}
+                before => {
+                    return Err(format!(
+                        "the file has changed, its {name} was {} and is {hex}",
+                        before[0]
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the digests that are of the whole file, also in an answer with a part of it.
+    fn add_those_of_whole(&mut self, headers: &HeaderMap) {
+        for member in members(headers, "digest") {
+            if let Some((algorithm, value)) = named(member) {
+                self.add("Digest", algorithm, value);
+            }
+        }
+        self.add_fields(headers, "Repr-Digest");
     }
 
     /// Returns the digests of the whole file that an earlier answer had announced.

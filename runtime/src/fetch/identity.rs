@@ -8,6 +8,7 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::checksums::Checksums;
 use super::range_request::FileVersion;
 use crate::location::redact;
 
@@ -83,6 +84,7 @@ impl Identity {
             url: Url::parse(uri).ok()?,
             etag: HeaderValue::try_from(etag).ok()?,
             encoding: encoding.transpose().ok()?,
+            checksums: Checksums::announced_before(self.sha256()),
         })
     }
 

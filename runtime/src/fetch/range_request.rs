@@ -13,6 +13,7 @@ use reqwest::header::{
 };
 use url::Url;
 
+use super::checksums::Checksums;
 use crate::location::redact;
 
 /// The version of a file when its transfer began.
@@ -21,6 +22,8 @@ pub(super) struct FileVersion {
     pub(super) url: Url,
     pub(super) etag: HeaderValue,
     pub(super) encoding: Option<HeaderValue>,
+    /// The digests of the file that the first answer announced.
+    pub(super) checksums: Checksums,
 }
 
 /// A request for the bytes of a version from a position on.
@@ -52,6 +55,7 @@ impl FileVersion {
             url: url.clone(),
             etag: only(headers, &ETAG).filter(|etag| is_strong(etag))?.clone(),
             encoding: headers.get(CONTENT_ENCODING).cloned(),
+            checksums: Checksums::of_file(headers),
         })
     }
 }
@@ -96,7 +100,17 @@ impl RangeRequest<'_> {
         {
             return Err("the server answered in several ranges".into());
         }
+        self.check_stated_version(headers)?;
         self.check_span(headers)
+    }
+
+    /// Checks that a part states the version of its file. It must name the tag: RFC 9110, section 15.3.7. The digests of
+    /// the whole file must be known ones, because only those are compared at the end.
+    fn check_stated_version(&self, headers: &HeaderMap) -> Result<(), String> {
+        if !headers.contains_key(ETAG) {
+            return Err("the server does not say the ETag of the rest".into());
+        }
+        self.version.checksums.check_those_of_rest(headers)
     }
 
     fn check_version(&self, headers: &HeaderMap) -> Result<(), String> {

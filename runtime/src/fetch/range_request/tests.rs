@@ -1,5 +1,6 @@
 use std::cell::Cell;
 
+use base64::Engine;
 use proptest::prelude::*;
 
 use super::*;
@@ -23,9 +24,23 @@ fn version(lines: &[(&str, &str)]) -> Option<FileVersion> {
     FileVersion::of(&url(PLACE), StatusCode::OK, &headers(lines))
 }
 
-/// Returns whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a".
+/// Returns whether an answer is the rest from byte 10 on of a file of 100 with the ETag "a". The answer names this tag
+/// unless it names another one.
 fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, String> {
-    let version = version(&[("etag", "\"a\"")]).unwrap();
+    let has_tag = lines.iter().any(|(name, _)| *name == "etag");
+    let tag = (!has_tag).then_some(("etag", "\"a\""));
+    let lines: Vec<_> = lines.iter().copied().chain(tag).collect();
+    check_exactly(&[], at, status, &lines)
+}
+
+/// Does the same with exactly these headers, after a first answer with further headers.
+fn check_exactly(
+    first: &[(&str, &str)],
+    at: &str,
+    status: u16,
+    lines: &[(&str, &str)],
+) -> Result<ContentRange, String> {
+    let version = version(&[&[("etag", "\"a\"")], first].concat()).unwrap();
     let (from, total) = (10, Some(100));
     let version = &version;
     RangeRequest { version, from, total }.check(
@@ -84,6 +99,36 @@ fn the_rest_of_the_same_file_is_taken() {
     );
     let signed = "https://user:pw@example.com:443/a.csv?signature=new#x";
     assert_eq!(check(signed, 206, &[range]), Ok(whole));
+}
+
+#[test]
+fn the_rest_states_the_version_of_its_file() {
+    let range = ("content-range", "bytes 10-99/100");
+    let why = check_exactly(&[], PLACE, 206, &[range]).expect_err("it has no ETag");
+    assert!(why.contains("does not say the ETag"), "{why}");
+
+    let digest = |byte| base64::engine::general_purpose::STANDARD.encode([byte; 32]);
+    let [repr, other] = [1, 2].map(|byte| format!("sha-256=:{}:", digest(byte)));
+    let [plain, other_plain] = [1, 2].map(|byte| format!("sha-256={}", digest(byte)));
+    let rest = |name, value: &str| {
+        check_exactly(
+            &[("repr-digest", &repr)],
+            PLACE,
+            206,
+            &[range, ("etag", "\"a\""), (name, value)],
+        )
+    };
+    assert!(rest("repr-digest", &repr).is_ok());
+    assert!(rest("digest", &plain).is_ok());
+    // This one is of the part, and its reader compares it.
+    assert!(rest("content-digest", &other).is_ok());
+    for (name, value) in [("repr-digest", &other), ("digest", &other_plain)] {
+        let why = rest(name, value).expect_err(name);
+        assert!(why.contains("the file has changed, its sha-256 was"), "{why}");
+    }
+    let tagged = [range, ("etag", "\"a\""), ("repr-digest", &repr)];
+    let why = check_exactly(&[], PLACE, 206, &tagged).expect_err("nobody would compare it");
+    assert!(why.contains("which the first answer did not"), "{why}");
 }
 
 #[test]
@@ -205,7 +250,7 @@ fn no_other_start_and_no_other_length() {
         let known = if right.1 { known.map(|_| total) } else { known };
         let range = format!("bytes {first}-{}/{total}", end - 1);
         let rest = RangeRequest { version: &version, from, total: known };
-        let result = rest.check(&url(PLACE), StatusCode::PARTIAL_CONTENT, &headers(&[("content-range", &range)]));
+        let result = rest.check(&url(PLACE), StatusCode::PARTIAL_CONTENT, &headers(&[("content-range", &range), ("etag", "\"a\"")]));
         prop_assert_eq!(result.is_ok(), first == from && known.is_none_or(|known| known == total));
         if let Ok(span) = result {
             prop_assert_eq!(span, ContentRange { end, total });

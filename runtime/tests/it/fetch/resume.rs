@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine;
 use fastrand::Rng;
 use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
@@ -11,7 +12,7 @@ use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::stop::Stop;
 
 use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
-use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial};
+use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial, untagged_partial};
 use crate::support::inputs::{digest, fails, fails_with, fetch, gzip, limits, open_with, read};
 
 const A: Option<&str> = Some("\"a\"");
@@ -174,7 +175,19 @@ fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     let rest = &bytes[10..];
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
     let range = "Content-Range: bytes 10-99/100\r\n";
+    let digest = base64::engine::general_purpose::STANDARD.encode([1; 32]);
     vec![
+        (
+            untagged_partial(range, &other[10..]),
+            "does not say the ETag of the rest",
+        ),
+        (
+            partial(
+                &format!("Repr-Digest: sha-256=:{digest}:\r\n{range}"),
+                &other[10..],
+            ),
+            "its Repr-Digest announces the sha-256 of the file",
+        ),
         (
             Action::ServeOther(ServedFile::new(other.clone(), Some("\"b\""))),
             "its ETag was \"a\" and is \"b\"",
@@ -315,7 +328,7 @@ async fn nothing_is_ever_spliced() {
 #[tokio::test]
 async fn more_than_was_announced_is_an_error() {
     let bytes: Vec<u8> = (0..100).collect();
-    let head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 10-98/100\r\nTransfer-Encoding: chunked\r\n\r\n5a\r\n";
+    let head = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\nContent-Range: bytes 10-98/100\r\nTransfer-Encoding: chunked\r\n\r\n5a\r\n";
     let longer = [head.as_bytes(), &bytes[10..], b"\r\n0\r\n\r\n"].concat();
     let server = ServedFile::new(bytes, A).serve(vec![Action::Cut(10), Action::Send(longer)]);
     is_transient(&fails(&uri(&server)).await, "announced 89 bytes and sent more");

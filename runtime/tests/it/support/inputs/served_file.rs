@@ -197,7 +197,15 @@ fn write(mut connection: &TcpStream, bytes: &[u8]) -> bool {
     connection.write_all(bytes).is_ok()
 }
 
-/// A 206 with these headers, whatever they say.
+/// A 206 with these headers, whatever they say, and with the tag `"a"` if they have none.
 pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
+    match headers.contains("ETag:") {
+        true => untagged_partial(headers, body),
+        false => untagged_partial(&format!("ETag: \"a\"\r\n{headers}"), body),
+    }
+}
+
+/// A 206 with exactly these headers.
+pub(crate) fn untagged_partial(headers: &str, body: &[u8]) -> Action {
     Action::Send(answer("206 Partial Content", headers, body))
 }
