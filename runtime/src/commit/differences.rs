@@ -71,11 +71,8 @@ fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
             text.extend(was.differences(is));
         }
     }
-    let format = |receipt: &Receipt| receipt.outputs.first().map(|output| output.format.name());
-    if let (Some(was), Some(is)) = (format(existing), format(own))
-        && was != is
-    {
-        text.push(format!("the output's format was {was} and is {is}"));
+    for (was, is) in existing.outputs.iter().zip(&own.outputs) {
+        differ(&mut text, "output's format", &was.format, &is.format);
     }
     text
 }

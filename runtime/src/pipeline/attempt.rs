@@ -225,7 +225,7 @@ fn put_through(
         bytes: digest.bytes,
         sha256: digest.sha256,
         etag: input.etag.clone(),
-        format: decoding.format,
+        format: decoding.format.name().to_owned(),
         columns: std::mem::take(&mut decoding.columns),
         options: Some(job.work.input.clone()),
     };

@@ -131,7 +131,7 @@ fn receipt(
         records: counts,
         outputs: vec![OutputPart {
             uri: output.uri.clone(),
-            format: completed.output_format,
+            format: completed.output_format.name().to_owned(),
             records: counts.written,
             bytes: output.bytes,
             sha256: output.sha256.clone(),

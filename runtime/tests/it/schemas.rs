@@ -234,7 +234,7 @@ fn receipt() -> Receipt {
             bytes: 1,
             sha256: digest.clone(),
             etag: Some("\"x\"".into()),
-            format: Format::Csv,
+            format: Format::Csv.name().into(),
             columns: vec!["n".into()],
             options: Some(InputOptions::default()),
         }],
@@ -251,7 +251,7 @@ fn receipt() -> Receipt {
         records: count,
         outputs: vec![OutputPart {
             uri: "file:///out/a.csv".into(),
-            format: Format::Jsonl,
+            format: Format::Jsonl.name().into(),
             records: 6,
             bytes: 7,
             sha256: digest.clone(),

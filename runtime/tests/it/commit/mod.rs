@@ -141,7 +141,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
             bytes: 1,
             sha256: "11".into(),
             etag: None,
-            format: Format::Csv,
+            format: Format::Csv.name().into(),
             columns: vec!["id".into()],
         }],
         steps: vec![StepPart {
@@ -157,7 +157,7 @@ fn receipt(fence: u64, published: &Published) -> Receipt {
         records: RecordCounts::default(),
         outputs: vec![OutputPart {
             uri,
-            format: Format::Csv,
+            format: Format::Csv.name().into(),
             records: 0,
             bytes,
             sha256,
