@@ -52,8 +52,9 @@ fn doubt(shape: &Shape<'_>) -> Option<(Code, String)> {
     let csv_syntax = coded(Code::CsvSyntax);
     let header_invalid = coded(Code::HeaderInvalid);
     shape
-        .text_with_beginning()
-        .map(not_a_table)
+        .unseen_header()
+        .map(header_invalid)
+        .or_else(|| shape.text_with_beginning().map(not_a_table))
         .or_else(|| shape.another_delimiter())
         .or_else(|| shape.table_of_another_delimiter(widths.is_some()).map(csv_syntax))
         .or_else(|| shape.lines_over_header().map(header_invalid))

@@ -50,6 +50,27 @@ pub(super) struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
+    /// Returns the reason against a header of characters that nobody sees, such as the zeros of a file that was never
+    /// completely written. A header of empty names is allowed.
+    pub(super) fn unseen_header(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.top.header_text);
+        let delimiter = char::from(self.top.dialect.delimiter);
+        let name_characters = || {
+            text.chars()
+                .filter(|&c| c != delimiter && !matches!(c, '\n' | '\r' | '"'))
+        };
+        let is_unseen = self.top.header
+            && name_characters().next().is_some()
+            && name_characters().all(|c| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+        is_unseen.then(|| {
+            let what = match text.contains('\0') {
+                true => "zero bytes",
+                false => "white space",
+            };
+            format!("its header is only {what}: is the file complete? say --no-header if its first line is a record")
+        })
+    }
+
     pub(super) fn of(top: &'a CsvBeginning<'a>) -> Self {
         let names: Vec<_> = match top.header {
             true => top.names.iter().map(String::as_str).collect(),

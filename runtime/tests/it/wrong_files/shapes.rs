@@ -4,6 +4,24 @@ use super::{assert_refused, assert_taken, host_of, ingest, output, refused};
 use crate::support::host::Host;
 
 #[test]
+fn a_header_that_nobody_sees_is_refused() {
+    for text in [
+        "\0".repeat(1_000),
+        " ".repeat(100),
+        "\0\0\n\0\0\n".into(),
+        "\u{1},\u{2}\n1,2\n".into(),
+        " ,\t\n1,2\n".into(),
+    ] {
+        let why = refused("a.csv", &text, &[]);
+        assert!(why.contains("its header is only"), "{text:?}: {why}");
+        assert!(why.contains("[header-invalid]"), "{text:?}: {why}");
+    }
+    assert_taken("a.csv", "\u{1},\u{2}\n1,2\n", &["--no-header"]);
+    assert_taken("a.csv", "a, \n1,2\n", &[]);
+    assert_taken("a.csv", "\"\",\"\"\n1,2\n", &[]);
+}
+
+#[test]
 fn what_is_odd_and_legal_is_taken_as_it_is() {
     for text in [
         "id\n1\n2\n",
